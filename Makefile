@@ -1,0 +1,77 @@
+# Needs make and a Python 3.11 or newer, nothing else. `make` alone lists what there is.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Stamps, in .venv, so that they go when it goes: installed to be run, installed to be worked on.
+INSTALLED := $(VENV)/.installed
+READY := $(VENV)/.ready
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo setup test lint format bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED) ## watch a tree of tasks grow: DEMO_PATH=some/directory (default: this one)
+	@$(BIN)/fanwood demo "$(or $(DEMO_PATH),.)"
+
+setup: $(READY) ## .venv with the package and all tools, exactly as locked
+
+test: lint ## lint, then all tests
+	@$(BIN)/python -m pytest -q
+
+lint: $(READY) ## format, rules and types; changes nothing
+	@$(BIN)/ruff format --check . || { echo "make format puts these right" >&2; exit 1; }
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+
+format: $(READY) ## format, and repair what can be repaired
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure: BENCH_ARGS="--help"
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lock: ## write requirements-dev.lock anew from pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip --quiet --disable-pip-version-check install --upgrade uv
+	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--extra fast --group dev --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file requirements-dev.lock pyproject.toml
+
+clean: ## remove .venv, builds and caches (never a database)
+	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- behind the scenes -----------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "Fanwood needs Python 3.11 or newer, and there is no $(PYTHON). Name another: make PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Fanwood needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" -V 2>&1). Name another: make PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) comes without venv or ensurepip. On Debian and Ubuntu: apt install python3-venv" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	@echo "Installing fanwood into $(VENV) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(READY): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing fanwood and its tools into $(VENV) ..."
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@conflicts=$$($(PIP) check) || { echo "$$conflicts" >&2; echo "pyproject.toml asks for what requirements-dev.lock hasn't: make lock" >&2; exit 1; }
+	@touch $(INSTALLED) $@

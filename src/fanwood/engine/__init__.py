@@ -1,0 +1,1 @@
+"""The engine: one per process, on a thread of its own; the only thing that talks to the store."""

@@ -1,0 +1,69 @@
+"""What the engine knows of those who execute: how much they can take, and how to hand it to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fanwood.model.commands import ClaimedRun, Failure, Notice, TaskInfo
+
+
+class Dispatcher(Protocol):
+    """The executing half of a worker. Every method may be called from the engine's thread and must not block."""
+
+    slots: int
+
+    def tasks(self) -> list[TaskInfo]:
+        """The tasks that it serves."""
+        ...
+
+    def serves(self, task: str) -> bool:
+        """Whether it serves `task`."""
+        ...
+
+    def demand(self) -> int:
+        """How many more runs it could take now."""
+        ...
+
+    def offer(self, runs: list[ClaimedRun]) -> None:
+        """Execute these, which are claimed for it."""
+        ...
+
+    def notice(self, notice: Notice) -> None:
+        """A run that it executes was changed from outside: ended, or its deadline moved."""
+        ...
+
+    def limit_reached(self, run: str, attempt: int) -> None:
+        """The limit of a run has come."""
+        ...
+
+    def abandon(self, failure: Failure) -> None:
+        """The lease is lost: stop everything, and report nothing."""
+        ...
+
+
+class NoDispatcher:
+    """A client's: serves nothing, takes nothing."""
+
+    slots = 0
+
+    def tasks(self) -> list[TaskInfo]:
+        return []
+
+    def serves(self, task: str) -> bool:
+        return False
+
+    def demand(self) -> int:
+        return 0
+
+    def offer(self, runs: list[ClaimedRun]) -> None:
+        raise AssertionError("a client claims nothing")
+
+    def notice(self, notice: Notice) -> None:
+        pass
+
+    def limit_reached(self, run: str, attempt: int) -> None:
+        pass
+
+    def abandon(self, failure: Failure) -> None:
+        pass

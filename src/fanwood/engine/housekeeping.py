@@ -1,0 +1,124 @@
+"""What an engine does beside its ticks: renew its lease, look for dead peers, let timers fire, look twice.
+
+Everything here is a guarded verb of the store, so any number of engines may do it at the same time; there is no
+leader. And all of it could stop without a wrong result: only recovery would be late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from fanwood.engine.peers import host_identity, is_dead
+from fanwood.errors import StoreError
+from fanwood.model.commands import Failure, WorkerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from fanwood.engine.engine import Engine
+
+logger = logging.getLogger("fanwood.engine")
+
+RECHECK_EVERY = 5.0  # seconds
+
+
+class Housekeeping:
+    """The chores of one engine, on its loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._host = host_identity()
+        self._due: int | None = None
+        self._bell: asyncio.Event | None = None
+        self._trouble: str | None = None
+
+    def info(self, tasks: tuple[str, ...], slots: int = 0) -> WorkerInfo:
+        """How this engine enters itself."""
+        engine = self._engine
+        lease = round(engine.settings.lease * 1e6)
+        return WorkerInfo(engine.name, self._host, os.getpid(), slots, tasks, lease)
+
+    def expect(self, when: int) -> None:
+        """Something in the store is due at `when`."""
+        if self._due is None or when < self._due:
+            self._due = when
+            if self._bell is not None:
+                self._bell.set()
+
+    async def run(self) -> None:
+        """All chores, for ever."""
+        settings, store = self._engine.settings, self._engine.store
+        self._bell = asyncio.Event()
+        beat = sweep = recheck = store.now()
+        while True:
+            now = store.now()
+            if now >= beat:
+                beat = now + round(settings.heartbeat * 1e6)
+                await self._guarded(self._renew())
+            if now >= sweep:
+                sweep = now + round(settings.sweep * 1e6)
+                await self._guarded(self._bury_dead())
+                self._engine.nudge()
+                await self._guarded(self._fire_timers())
+            if now >= recheck:
+                recheck = now + round(RECHECK_EVERY * 1e6)
+                self._engine.recheck()
+            if self._due is not None and now >= self._due:
+                await self._guarded(self._fire_timers())
+            await self._pause(min(beat, sweep, self._due or sweep))
+
+    async def _pause(self, until: int) -> None:
+        assert self._bell is not None
+        self._bell.clear()
+        try:
+            async with asyncio.timeout(max(0.001, (until - self._engine.store.now()) / 1e6)):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+
+    async def _guarded(self, chore: Coroutine[None, None, None]) -> None:
+        try:
+            await chore
+        except StoreError as error:
+            self.note_trouble(error)
+
+    async def _renew(self) -> None:
+        engine = self._engine
+        if await engine.store.renew(engine.worker_id):
+            return
+        logger.warning("this worker's lease lapsed and its runs were taken over; it starts anew")
+        engine.dispatcher.abandon(Failure("cancelled", message="the worker lost its lease"))
+        await engine.enter_again()
+
+    async def _bury_dead(self) -> None:
+        engine, store = self._engine, self._engine.store
+        now = store.now()
+        for peer in await store.peers(engine.worker_id):
+            dead = peer.host == self._host and is_dead(peer.pid)
+            if dead or peer.lease_expires_at <= now:
+                count = await store.bury(peer.id, engine.settings.deaths_limit)
+                why = "its process is gone" if dead else "its lease lapsed"
+                logger.warning("worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count)
+                engine.look()
+
+    async def _fire_timers(self) -> None:
+        now = self._engine.store.now()
+        fired = self._due is not None and self._due <= now
+        self._due = await self._engine.store.tick()
+        if fired:
+            self._engine.look()
+
+    def note_trouble(self, error: StoreError) -> None:
+        """The store could not be written to; say so once per kind of trouble."""
+        if self._trouble != type(error).__name__:
+            self._trouble = type(error).__name__
+            logger.error("%s Nothing is lost; trying again until it works.", error)
+
+    def note_health(self) -> None:
+        """The store was written to."""
+        if self._trouble is not None:
+            self._trouble = None
+            logger.warning("the store can be written to again: work goes on")

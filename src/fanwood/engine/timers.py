@@ -1,0 +1,49 @@
+"""Limits of the runs that execute here: execution timeouts and inherited deadlines.
+
+They are kept by the engine's thread, so a task that blocks its loop or its thread can't outrun its own limit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    when: int
+    run: str = field(compare=False)
+    attempt: int = field(compare=False)
+
+
+class Timers:
+    """A heap of limits, by the store's clock. A later limit for the same run replaces the earlier."""
+
+    def __init__(self) -> None:
+        self._heap: list[_Entry] = []
+        self._current: dict[str, _Entry] = {}
+
+    def set(self, run: str, attempt: int, when: int) -> None:
+        """The limit of `run` is now `when`."""
+        entry = _Entry(when, run, attempt)
+        self._current[run] = entry
+        heapq.heappush(self._heap, entry)
+
+    def drop(self, run: str) -> None:
+        """`run` has no limit any more."""
+        self._current.pop(run, None)
+
+    def next(self) -> int | None:
+        """When the next limit is due."""
+        while self._heap and self._current.get(self._heap[0].run) is not self._heap[0]:
+            heapq.heappop(self._heap)
+        return self._heap[0].when if self._heap else None
+
+    def due(self, now: int) -> list[tuple[str, int]]:
+        """The runs, with their attempts, whose limits have come; each is told once."""
+        found: list[tuple[str, int]] = []
+        while (when := self.next()) is not None and when <= now:
+            entry = heapq.heappop(self._heap)
+            del self._current[entry.run]
+            found.append((entry.run, entry.attempt))
+        return found

@@ -1,0 +1,286 @@
+"""Every exception that Fanwood raises, drawn as a tree.
+
+    FanwoodError
+    ├── DeclarationError             wrong in the program text, found when it is loaded
+    │   ├── DuplicateTaskError         two tasks with one name
+    │   ├── WorkflowDeclarationError   a cycle, an unknown parent, a double step
+    │   └── SettingsError              an unknown or impossible setting
+    ├── UsageError                   a call that can't be right where it stands
+    │   ├── BlockingCallError          run() where aio_run() is needed
+    │   ├── UnknownTaskError           no task of that name (did you mean ...)
+    │   ├── NotInTaskError             needs a running task, and there is none
+    │   ├── EngineClosedError          the Fanwood object was closed
+    │   └── TooManyWaitingThreadsError sync parents fill all threads that may wait
+    ├── PayloadError                 a value that can't travel
+    │   ├── InputValidationError       does not fit the task's input; lists all problems
+    │   ├── PayloadEncodingError       no JSON for it; says where in the value
+    │   └── PayloadTooLargeError       over the limit
+    ├── SpawnError                   a child that can't be spawned
+    │   ├── ChildKeyConflictError      the key belongs to another task or input
+    │   └── AttemptFencedError         the attempt that asks is no longer the current one
+    ├── RunNotFoundError             no run with that id
+    ├── RunStateError                the run's state does not allow it
+    ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
+    ├── StoreError                   the database; names its path or URL (without password)
+    │   ├── StoreForeignError          a database or file that isn't ours
+    │   ├── StoreReadOnlyError         can't be written to
+    │   ├── StoreSchemaError           of another schema version
+    │   ├── StoreFullError             no space left; work goes on when there is
+    │   ├── StoreBusyError             locked by somebody else for too long
+    │   └── StoreUnavailableError      can't be opened or reached
+    └── TaskRunError                 a run that ended without a result
+        ├── TaskRunCancelled           it was cancelled
+        ├── TaskRunTimedOut            a limit ran out: says which, and whose
+        └── TaskRunPoisoned            it was executing on too many workers that died
+
+Two more are raised *by* tasks, to steer retries: `NonRetryableException` and `RetryAfterException`. And one is
+raised *into* sync tasks: `RunInterrupted`, a `BaseException`, so that `except Exception` can't swallow it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class FanwoodError(Exception):
+    """Base of everything that Fanwood raises on purpose."""
+
+
+# --- in the program text -------------------------------------------------------------------------------------------
+
+
+class DeclarationError(FanwoodError):
+    """The program declares something that can't be; found before anything runs."""
+
+
+class DuplicateTaskError(DeclarationError):
+    """Two tasks or workflows have one name."""
+
+
+class WorkflowDeclarationError(DeclarationError):
+    """The steps of a workflow don't form a DAG: a cycle, an unknown parent, or a double name."""
+
+
+class SettingsError(DeclarationError):
+    """A setting is unknown, malformed or impossible."""
+
+
+# --- at a call -----------------------------------------------------------------------------------------------------
+
+
+class UsageError(FanwoodError):
+    """A call that can't be right where it stands."""
+
+
+class BlockingCallError(UsageError):
+    """A blocking call on a thread that runs an event loop; the message names the `aio_` twin."""
+
+
+class UnknownTaskError(UsageError):
+    """No task of that name is known."""
+
+
+class NotInTaskError(UsageError):
+    """The call needs a running task and there is none."""
+
+
+class EngineClosedError(UsageError):
+    """The `Fanwood` object was closed, or its store is gone."""
+
+
+class TooManyWaitingThreadsError(UsageError):
+    """As many sync runs wait for children as the worker has threads for waiting."""
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+class PayloadError(FanwoodError):
+    """A value that can't travel between runs."""
+
+
+class InputValidationError(PayloadError):
+    """An input doesn't fit the task's declared type.
+
+    `problems` holds one `(path, message)` pair per problem; all of them, not just the first.
+    """
+
+    def __init__(self, subject: str, problems: Sequence[tuple[str, str]]) -> None:
+        self.subject = subject
+        self.problems = list(problems)
+        count = len(self.problems)
+        lines = "".join(f"\n  {path or '(the value itself)'}: {message}" for path, message in self.problems)
+        super().__init__(f"{subject}: {count} problem{'s' if count != 1 else ''}{lines}")
+
+
+class PayloadEncodingError(PayloadError):
+    """A value has no JSON form. `path` says where in the value, e.g. `output.items[3].when`."""
+
+    def __init__(self, subject: str, path: str, reason: str) -> None:
+        self.subject = subject
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{subject} can't be encoded: {path}: {reason}")
+
+
+class PayloadTooLargeError(PayloadError):
+    """A value's JSON is over the limit (`max_payload_bytes`)."""
+
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        self.subject = subject
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{subject} is {size:,} bytes of JSON, over the limit of {limit:,}. Store it elsewhere and pass a "
+            f"reference, or raise max_payload_bytes (FANWOOD_MAX_PAYLOAD_BYTES)."
+        )
+
+
+# --- spawning ------------------------------------------------------------------------------------------------------
+
+
+class SpawnError(FanwoodError):
+    """A child that can't be spawned."""
+
+
+class ChildKeyConflictError(SpawnError):
+    """A child key is taken, below this parent, by a child with another task or input."""
+
+
+class AttemptFencedError(SpawnError):
+    """The attempt that asks is no longer the current one: it was cancelled, timed out or lost its lease."""
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+class RunNotFoundError(FanwoodError):
+    """No run has that id in this store."""
+
+
+class RunStateError(FanwoodError):
+    """The run's state doesn't allow what was asked."""
+
+
+class WaitTimeoutError(FanwoodError, TimeoutError):
+    """A wait's own timeout ran out; the run itself goes on."""
+
+
+# --- the store -----------------------------------------------------------------------------------------------------
+
+
+class StoreError(FanwoodError):
+    """The database. The message names its path or URL, never a password."""
+
+
+class StoreForeignError(StoreError):
+    """The file or database is not one of ours."""
+
+
+class StoreReadOnlyError(StoreError):
+    """The database can't be written to."""
+
+
+class StoreSchemaError(StoreError):
+    """The database has a schema that this version doesn't know."""
+
+
+class StoreFullError(StoreError):
+    """No space left on the device. Nothing acknowledged is lost; work goes on when there is room again."""
+
+
+class StoreBusyError(StoreError):
+    """Another process held the database's lock for too long."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database can't be opened or reached."""
+
+
+# --- outcomes ------------------------------------------------------------------------------------------------------
+
+
+class TaskRunError(FanwoodError):
+    """A run ended without a result. `str()` names the task and the cause in one line.
+
+    `exc_type` and `message` are those of the exception that the task raised, `traceback` is its text. They are
+    data: no exception class is ever looked up by a stored name.
+    """
+
+    def __init__(
+        self, run_id: str, task_name: str, exc_type: str = "", message: str = "", traceback: str = ""
+    ) -> None:
+        self.run_id = run_id
+        self.task_name = task_name
+        self.exc_type = exc_type
+        self.message = message
+        self.traceback = traceback
+        super().__init__(run_id, task_name, exc_type, message, traceback)
+
+    def __str__(self) -> str:
+        cause = ": ".join(part for part in (self.exc_type, " ".join(self.message.split())) if part)
+        return f"{self.task_name} failed: {cause or 'no cause was recorded'} (run {self.run_id})"
+
+
+class TaskRunCancelled(TaskRunError):
+    """The run was cancelled: by a call, or because its parent ended."""
+
+    def __str__(self) -> str:
+        return f"{self.task_name} was cancelled: {self.message or 'no reason was given'} (run {self.run_id})"
+
+
+class TaskRunTimedOut(TaskRunError):
+    """A limit ran out. `limit` is `schedule_timeout`, `execution_timeout` or `deadline`; `owner` is the id of the
+    run that set it (the run itself, or the ancestor whose deadline was inherited)."""
+
+    def __init__(  # the five of the base, and the two that a time-out adds
+        self,
+        run_id: str,
+        task_name: str,
+        exc_type: str = "",
+        message: str = "",
+        traceback: str = "",
+        limit: str = "",
+        owner: str = "",
+    ) -> None:
+        super().__init__(run_id, task_name, exc_type, message, traceback)
+        self.limit = limit
+        self.owner = owner
+        self.args = (run_id, task_name, exc_type, message, traceback, limit, owner)
+
+    def __str__(self) -> str:
+        return f"{self.task_name} timed out: {self.message or self.limit} (run {self.run_id})"
+
+
+class TaskRunPoisoned(TaskRunError):
+    """The run was executing on too many workers in a row that died, and is not tried again."""
+
+
+class FailedTaskRunExceptionGroup(ExceptionGroup[TaskRunError]):
+    """What a workflow raises whose tasks failed: one `TaskRunError` for each failed task."""
+
+    def derive(self, excs: Sequence[TaskRunError]) -> FailedTaskRunExceptionGroup:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower on purpose: the group holds nothing else
+        return FailedTaskRunExceptionGroup(self.message, excs)
+
+
+# --- raised by tasks, and into them --------------------------------------------------------------------------------
+
+
+class NonRetryableException(Exception):  # noqa: N818  (the name that users of the field's SDKs know)
+    """Raise it in a task to fail the run at once, whatever retries are left."""
+
+
+class RetryAfterException(Exception):  # noqa: N818  (as above)
+    """Raise it in a task to be tried again after `after` (a timedelta, or seconds); it uses up one retry."""
+
+    def __init__(self, message: str = "", *, after: timedelta | float) -> None:
+        super().__init__(message)
+        self.after = after if isinstance(after, timedelta) else timedelta(seconds=after)
+
+
+class RunInterrupted(BaseException):
+    """Raised inside a sync task, at its next Fanwood call, once its attempt is over: cancelled, timed out or fenced."""

@@ -1,0 +1,206 @@
+"""What an engine asks of its store in one commit, and what it is answered.
+
+Everything that all the runs of a process want written in one moment travels as one `Batch` and is one transaction.
+The records are plain and small because there may be a thousand of each in a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fanwood.model.states import OnParentEnd, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnKind:
+    """What the children of one bulk spawn have in common. Times are microseconds."""
+
+    task: str
+    parent_id: bytes | None = None
+    parent_attempt: int = 0
+    root_id: bytes | None = None  # None: the run is its own root
+    depth: int = 0
+    priority: int = 1
+    metadata: str | None = None
+    schedule_timeout: int | None = None
+    deadline: int | None = None
+    deadline_by: bytes | None = None  # the run that set the deadline
+    on_parent_end: OnParentEnd = OnParentEnd.DEFAULT
+
+
+class Spawn(msgspec.Struct, gc=False):
+    """One run to be born. `claimed` means: born RUNNING, on this engine's worker."""
+
+    kind: SpawnKind
+    id: bytes
+    identity: bytes | None
+    input: str
+    child_key: str | None = None
+    input_digest: bytes | None = None  # only beside a child_key; else the identity holds it
+    claimed: bool = False
+
+
+class Attach(msgspec.Struct, gc=False):
+    """An earlier attempt's child that the present attempt asks for again."""
+
+    kind: SpawnKind
+    id: bytes
+    input_digest: bytes | None = None
+
+
+class Attached(msgspec.Struct, gc=False):
+    """What an `Attach` found. `matches` is False when the key belongs to another task or input."""
+
+    id: bytes
+    state: RunState
+    output: str | None
+    error: str | None
+    matches: bool
+    task: str
+    input: str
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """How an attempt ended. `state` QUEUED means: not for good.
+
+    A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing.
+    """
+
+    run_id: bytes
+    attempt: int
+    state: RunState
+    output: str | None = None
+    error: str | None = None
+    retry: bool = False
+    delay: int = 0  # microseconds until it is QUEUED for real
+    settles: bool = False  # it may have children to be looked after
+    local: bool = True  # its parent runs on this engine: no mail is needed
+
+
+class LogLine(msgspec.Struct, gc=False):
+    """One line that a task logged with `ctx.log`."""
+
+    run_id: bytes
+    attempt: int
+    at: int
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Up to `limit` runs of `tasks`; `fair` of them the oldest, whatever their priority and depth."""
+
+    tasks: str  # JSON array of names
+    limit: int
+    fair: int = 0
+
+
+class ClaimedRun(msgspec.Struct, array_like=True):
+    """A run as its worker needs it. Ids are hex, as they come from the store; times are microseconds."""
+
+    id: str
+    attempt: int
+    parent_id: str
+    root_id: str
+    depth: int
+    task: str
+    child_key: str | None
+    input: str
+    metadata: str | None
+    priority: int
+    retry_count: int
+    deaths: int
+    deadline: int | None
+    deadline_by: str
+    born_running: bool = False
+
+    @property
+    def key(self) -> bytes:
+        """The id in its inner form."""
+        return bytes.fromhex(self.id)
+
+
+class Finished(msgspec.Struct, gc=False):
+    """How a run ended, as those who wait for it are told."""
+
+    state: RunState
+    output: str | None
+    error: str | None
+    task: str = ""
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """Why a run has no output; stored as JSON beside it."""
+
+    kind: str  # failed, cancelled, timed_out, poisoned
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    limit: str = ""  # for timed_out: schedule_timeout, execution_timeout, deadline
+    owner: str = ""  # for timed_out: the run that set the limit
+    group: list[str] = []  # for workflows: ids of the failed steps
+
+
+@dataclass(slots=True)
+class Batch:
+    """All that one engine wants in one transaction, in the order in which it is done."""
+
+    logs: list[LogLine] = field(default_factory=list[LogLine])
+    spawns: list[Spawn] = field(default_factory=list[Spawn])
+    attaches: list[Attach] = field(default_factory=list[Attach])
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    deadlines: list[tuple[bytes, int, int]] = field(default_factory=list[tuple[bytes, int, int]])
+    watch: list[bytes] = field(default_factory=list[bytes])
+    claim: ClaimRequest | None = None
+    mail: bool = False  # look into this engine's mailbox
+
+
+class Notice(msgspec.Struct, gc=False):
+    """Mail about a run that this engine claimed: it ended under its worker, or its deadline moved."""
+
+    run_id: bytes
+    attempt: int
+    state: RunState
+    error: str | None
+    deadline: int | None
+
+
+@dataclass(slots=True)
+class Committed:
+    """The answer to a `Batch`. What isn't mentioned went as asked."""
+
+    fenced_parents: set[tuple[bytes, int]] = field(default_factory=set[tuple[bytes, int]])
+    attached: list[Attached] = field(default_factory=list[Attached])
+    fenced_outcomes: set[bytes] = field(default_factory=set[bytes])
+    claimed: list[ClaimedRun] = field(default_factory=list[ClaimedRun])
+    finished: dict[bytes, Finished] = field(default_factory=dict[bytes, Finished])
+    unknown: list[bytes] = field(default_factory=list[bytes])  # watched ids that don't exist
+    mine: list[Notice] = field(default_factory=list[Notice])
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """An engine as others see it. One with `slots` 0 is a client."""
+
+    name: str
+    host: str  # equal on two engines only if a pid means the same to both
+    pid: int
+    slots: int
+    tasks: tuple[str, ...] = ()
+    lease: int = 10_000_000  # microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """A task as it is published for programs that don't have its code."""
+
+    name: str
+    kind: str  # task, workflow, step
+    description: str = ""
+    priority: int = 1
+    schedule_timeout: int | None = None
+    metadata: str | None = None
+    schema: str | None = None

@@ -1,0 +1,83 @@
+"""The life of a run, as one table.
+
+A run is born QUEUED (or, when the worker that spawns it has a free slot, RUNNING at once: the claim and the birth
+are then one write). A worker *claims* it: RUNNING, and its attempt number rises by one. That number is the *fence*:
+whatever an attempt writes names it, and is refused when it is no longer the current one. So a worker that froze and
+wakes up, or that lost its lease without noticing, can't change anything.
+
+RUNNING does not mean that code is executing. A run that waits for its children stays RUNNING, under the lease of its
+worker, and holds no slot.
+
+From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED: because it failed and has retries
+left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what they
+charge. A failure uses up a retry and begins a new *trial*; a lost worker is charged as a death, if the run was
+executing; handing back charges nothing.
+
+The end is the end, but for an explicit retry or replay, and for one more thing: a parent that *tries again* (a new
+trial) and asks for a child that had failed or been cancelled has it run again. A parent that merely *resumes* (after
+a lost worker or a hand-back) finds what was recorded, failures too.
+
+`TRANSITIONS` below is that, and nothing else: the store's guards, its CHECK constraint and the tests derive from it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class RunState(IntEnum):
+    """Where a run is in its life."""
+
+    QUEUED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELLED = 4
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended."""
+        return self >= RunState.COMPLETED
+
+
+class Cause(IntEnum):
+    """Why a run changes its state."""
+
+    CLAIM = 1  # a worker takes it
+    OUTCOME = 2  # its attempt ended, for good
+    RETRY = 3  # its attempt failed and has retries left
+    LEASE_LOST = 4  # its worker died or froze past its lease
+    HAND_BACK = 5  # its worker stopped in good order
+    CANCEL = 6  # a call, or a parent that ended
+    EXPIRE = 7  # its schedule timeout or deadline ran out
+    REPLAY = 8  # somebody asked for it again, or its parent's new trial did
+
+
+_Q, _R, _C, _F, _X = RunState
+
+TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
+    (_Q, Cause.CLAIM): frozenset({_R}),
+    (_Q, Cause.CANCEL): frozenset({_X}),
+    (_Q, Cause.EXPIRE): frozenset({_F}),
+    (_R, Cause.OUTCOME): frozenset({_C, _F, _X}),
+    (_R, Cause.RETRY): frozenset({_Q}),
+    (_R, Cause.HAND_BACK): frozenset({_Q}),
+    (_R, Cause.LEASE_LOST): frozenset({_Q, _F}),
+    (_R, Cause.CANCEL): frozenset({_X}),
+    (_R, Cause.EXPIRE): frozenset({_F, _Q}),
+    (_C, Cause.REPLAY): frozenset({_Q}),
+    (_F, Cause.REPLAY): frozenset({_Q}),
+    (_X, Cause.REPLAY): frozenset({_Q}),
+}
+"""From a state, for a cause, to which states. What isn't here can't happen."""
+
+UNFINISHED = tuple(state for state in RunState if not state.is_terminal)
+TERMINAL = tuple(state for state in RunState if state.is_terminal)
+
+
+class OnParentEnd(IntEnum):
+    """What becomes of an unfinished child when its parent ends."""
+
+    DEFAULT = 0  # cancelled if the parent fails, times out or is cancelled; goes on if it completes
+    CANCEL = 1  # cancelled however the parent ends
+    CONTINUE = 2  # goes on however the parent ends

@@ -1,0 +1,86 @@
+"""Settings: one frozen object, from arguments, then the environment, then defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from fanwood.errors import SettingsError
+
+DEFAULT_URL = "sqlite:///.fanwood/fanwood.db"
+_PREFIX = "FANWOOD_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Durations are seconds. Each has an environment variable, `FANWOOD_` and its name in
+    capitals; `database_url` is the one most used.
+    """
+
+    database_url: str = DEFAULT_URL
+    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`."""
+    namespace: str = ""
+    """Separates applications that share a database: a prefix of all task names."""
+    slots: int = 100
+    """How many runs a worker executes at a time; those that wait for children don't count."""
+    waiting_threads: int = 1000
+    """How many sync runs of one worker may wait for children at a time; each holds a thread."""
+    max_payload_bytes: int = 4 * 1024 * 1024
+    """The largest input or output, as JSON."""
+    lease: float = 10.0
+    """After how long without a sign of life a worker's runs go elsewhere."""
+    heartbeat: float = 2.0
+    """How often a worker renews its lease."""
+    sweep: float = 0.5
+    """How often to look for workers of this host that died, and for leases that lapsed."""
+    poll: float = 0.01
+    """How often to look whether another process has changed the (embedded) store."""
+    grace: float = 10.0
+    """How long a stopping worker lets its runs finish before it hands them back."""
+    deaths_limit: int = 3
+    """How many workers in a row may die while executing one run before it fails as poison."""
+    switch_interval: float = 0.00005
+    """Python's thread switch interval while a worker runs, in seconds; 0 leaves it as it is."""
+    no_worker_warning: float = 3.0
+    """After how long a waiting client warns that no worker serves the task."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and value < 0:
+                raise SettingsError(f"{field.name} must not be negative, and is {value!r}")
+        if self.heartbeat * 2 > self.lease:
+            raise SettingsError(
+                f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), "
+                f"or one late heartbeat loses the lease"
+            )
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """Given values (None: not given), else the environment's, else the defaults.
+
+        Raises:
+            SettingsError: an unknown name, or a value of the wrong kind.
+        """
+        known = {field.name: type(field.default) for field in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise SettingsError(f"Unknown setting {name!r}. There are: {', '.join(sorted(known))}")
+        found = {name: _from_environment(name, kind) for name, kind in known.items()}
+        values = {name: value for name, value in {**found, **_present(given)}.items() if value is not None}
+        return replace(cls(), **values)
+
+
+def _present(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _from_environment(name: str, kind: type) -> Any:
+    text = os.environ.get(_PREFIX + name.upper())
+    if text is None or text == "":
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingsError(f"{_PREFIX}{name.upper()} must be a {kind.__name__}, and is {text!r}") from None

@@ -1,0 +1,61 @@
+"""How runs fail without their task's doing: the records that the store itself writes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.model.commands import Failure
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Failure)
+
+
+def encode_failure(failure: Failure) -> str:
+    """A failure as it is stored."""
+    return _encoder.encode(failure).decode()
+
+
+def decode_failure(text: str | None) -> Failure:
+    """A failure as it was stored; an empty one if there is none, or it can't be read."""
+    if not text:
+        return Failure("failed")
+    try:
+        return _decoder.decode(text)
+    except msgspec.DecodeError:
+        return Failure("failed", message=text)
+
+
+def poisoned(task: str, deaths: int) -> Failure:
+    """A run that was executing on too many workers that died."""
+    return Failure(
+        "poisoned",
+        type="Poisoned",
+        message=f"poison: {deaths} workers in a row died while executing {task}; it is not tried again. "
+        f"Look for what kills the process (memory, a native crash); `fanwood runs retry` runs it once more.",
+    )
+
+
+def expired(task: str, run_id: bytes, deadline_by: bytes | None, schedule_timeout: int | None) -> Failure:
+    """A run that was queued for too long: past its own schedule timeout, or an ancestor's deadline."""
+    if deadline_by is not None:
+        return deadline_passed(task, deadline_by)
+    seconds = (schedule_timeout or 0) / 1e6
+    return Failure(
+        "timed_out",
+        type="TimeoutError",
+        message=f"schedule_timeout of {seconds:g} s of {task} ran out before a worker took it",
+        limit="schedule_timeout",
+        owner=id_text(run_id),
+    )
+
+
+def deadline_passed(task: str, owner: bytes) -> Failure:
+    """A run whose ancestor's deadline came."""
+    return Failure(
+        "timed_out",
+        type="TimeoutError",
+        message=f"the deadline that {task} inherited from its ancestor {id_text(owner)} passed",
+        limit="deadline",
+        owner=id_text(owner),
+    )

@@ -1,0 +1,76 @@
+-- Engines and their leases. Common subset of SQLite and PostgreSQL. All times are the store's own clock.
+
+-- name: register_worker
+insert into worker (name, host, pid, slots, started_at, lease, lease_expires_at)
+values (:name, :host, :pid, :slots, :now, :lease, :now + :lease)
+returning id;
+
+-- name: register_worker_task
+insert into worker_task (task, worker_id) values (:task, :worker_id) on conflict do nothing;
+
+-- name: publish_task
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :now)
+on conflict (name) do update set
+    kind = excluded.kind, description = excluded.description, priority = excluded.priority,
+    schedule_timeout = excluded.schedule_timeout, metadata = excluded.metadata, schema = excluded.schema,
+    updated_at = excluded.updated_at;
+
+-- name: known_tasks
+select name, kind, description, priority, schedule_timeout, metadata, schema from task order by name;
+
+-- name: renew_lease
+update worker set lease_expires_at = :now + lease where id = :id returning id;
+
+-- name: workers
+select w.id, w.name, w.host, w.pid, w.slots, w.started_at, w.lease, w.lease_expires_at,
+       (select count(*) from run r where r.worker_id = w.id and r.state = 1) as running
+from worker w order by w.id;
+
+-- name: worker_tasks
+select t.task, t.worker_id from worker_task t join worker w on w.id = t.worker_id order by t.task, t.worker_id;
+
+-- name: serving
+-- Whether a live worker serves this task.
+select exists (
+    select 1 from worker_task t join worker w on w.id = t.worker_id
+    where t.task = :task and w.lease_expires_at > :now and w.id <> :me
+);
+
+-- name: peers
+select id, name, host, pid, lease_expires_at from worker where id <> :me order by id;
+
+-- name: poisoned_runs
+-- Executing (not waiting for children) on a worker that died, once too often.
+select r.id, r.task, r.deaths
+from run r
+where r.worker_id = :worker and r.state = 1 and r.deaths + 1 >= :limit
+  and not exists (select 1 from run c where c.parent_id = r.id and c.state in (0, 1))
+order by r.id;
+
+-- name: poison_run
+update run set state = 3, finished_at = :now, deaths = deaths + 1, error = :error
+where id = :id and state = 1 and worker_id = :worker;
+
+-- name: release_runs
+-- Back to the queue. A run with unfinished children was waiting, not executing, and is not charged.
+update run
+set state = 0, run_at = null,
+    deaths = case
+        when exists (select 1 from run c where c.parent_id = run.id and c.state in (0, 1)) then deaths
+        else deaths + 1
+    end,
+    expires_at = coalesce(deadline, :now + schedule_timeout)
+where worker_id = :worker and state = 1;
+
+-- name: remove_worker_tasks
+delete from worker_task where worker_id = :worker;
+
+-- name: remove_worker_mail
+delete from mail where worker_id = :worker;
+
+-- name: remove_worker_watches
+delete from watch where worker_id = :worker;
+
+-- name: remove_worker
+delete from worker where id = :worker;

@@ -1,0 +1,164 @@
+"""Opening a SQLite file: ours, whole, writable, durable; and SQLite's errors in our words."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+
+from fanwood.errors import (
+    StoreBusyError,
+    StoreError,
+    StoreForeignError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
+BUSY_MS = 5_000
+CHECKPOINT_PAGES = 4_000
+JOURNAL_LIMIT = 64 * 1024 * 1024
+
+
+def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
+    """A connection to a file of ours, its settings in place.
+
+    Raises:
+        StoreForeignError: it is no SQLite file, or somebody else's.
+        StoreUnavailableError: it can't be opened.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with translated(path):
+        connection = apsw.Connection(str(path), flags=flags, statementcachesize=256)
+        connection.set_busy_timeout(BUSY_MS)
+        _check_ours(connection, path)
+        if not read_only:
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            connection.pragma("journal_size_limit", JOURNAL_LIMIT)
+        connection.pragma("cache_size", -32 * 1024)
+        connection.pragma("temp_store", "memory")
+    return connection
+
+
+def _check_ours(connection: apsw.Connection, path: Path) -> None:
+    identity = connection.pragma("application_id")
+    if identity == APPLICATION_ID:
+        return
+    tables = connection.execute("select count(*) from sqlite_schema").get
+    if identity != 0 or tables != 0:
+        raise StoreForeignError(
+            f"{path} is a SQLite database, but not one of Fanwood's. Nothing in it was touched. "
+            f"Name another file, e.g. sqlite:///{path.with_name('fanwood.db')}"
+        )
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The schema's steps: number and text, in order."""
+    folder = files("fanwood.store").joinpath("sqlite/migrations")
+    found = [(int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in folder.iterdir() if f.name[0].isdigit()]
+    return sorted(found)
+
+
+def migrate(connection: apsw.Connection, path: Path) -> None:
+    """Bring the schema up to date, one transaction for all steps; several processes may do it at once.
+
+    Raises:
+        StoreSchemaError: the file is from a newer version.
+        StoreReadOnlyError: it can't be written to.
+    """
+    steps = migrations()
+    newest = steps[-1][0]
+    with translated(path):
+        if schema_version(connection, path, newest) == newest:
+            return
+        connection.execute("begin immediate")
+        try:
+            present = schema_version(connection, path, newest)
+            for number, text in steps:
+                if number > present:
+                    connection.execute(text)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", newest)
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+
+
+def schema_version(connection: apsw.Connection, path: Path, newest: int) -> int:
+    """The file's schema version; an error if it is newer than ours."""
+    present = int(connection.pragma("user_version"))
+    if present > newest:
+        raise StoreSchemaError(
+            f"{path} has schema version {present}, and this Fanwood knows versions up to {newest}. It was written by a "
+            f"newer Fanwood: upgrade this one, or name another file."
+        )
+    return present
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors, in our words and with the path."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: apsw.Error, path: Path) -> StoreError:
+    said = str(error)
+    if isinstance(error, apsw.NotADBError):
+        return StoreForeignError(f"{path} is not a SQLite database. Nothing in it was touched. Name another file.")
+    if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and _no_space(path)):
+        return StoreFullError(
+            f"{path}: no space left to write ({_free(path)} free). What was acknowledged is safe; "
+            f"work goes on when there is room again."
+        )
+    if isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError)):
+        return StoreReadOnlyError(
+            f"{path} can't be written to ({said}). Check the permissions of the file and of its folder: SQLite also "
+            f"writes {path.name}-wal and {path.name}-shm beside it."
+        )
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return StoreBusyError(f"{path} was locked by another program for over {BUSY_MS // 1000} s ({said}).")
+    if isinstance(error, apsw.CantOpenError):
+        return StoreUnavailableError(f"{path} can't be opened ({said}). {_why_not(path)}")
+    return StoreError(f"{path}: {type(error).__name__}: {said}")
+
+
+def _no_space(path: Path) -> bool:
+    return _free_bytes(path) < 1024 * 1024
+
+
+def _free_bytes(path: Path) -> int:
+    try:
+        stat = os.statvfs(path.parent)
+    except (OSError, AttributeError):
+        return 1 << 62
+    return stat.f_bavail * stat.f_frsize
+
+
+def _free(path: Path) -> str:
+    return f"{_free_bytes(path):,} bytes"
+
+
+def _why_not(path: Path) -> str:
+    if not path.parent.exists():
+        return f"The folder {path.parent} does not exist."
+    if path.is_dir():
+        return "It is a folder."
+    if not os.access(path.parent, os.W_OK):
+        return f"The folder {path.parent} can't be written to."
+    return "Is it readable and writable for this user?"

@@ -1,0 +1,255 @@
+"""The hot verb on SQLite: one `Batch`, one transaction, one step per statement.
+
+Why one step per statement: see the head of `hot.sql`.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.model.commands import Attach, Attached, Batch, ClaimedRun, ClaimRequest, Committed, Finished, Notice, Outcome, Spawn
+from fanwood.model.states import RunState
+from fanwood.store.expiry import expiry
+from fanwood.store.statements import RowsStatement, load
+
+if TYPE_CHECKING:
+    import apsw
+
+_SQL = load("sql/lifecycle.sql", "sqlite/hot.sql")
+_INSERT = RowsStatement.of(_SQL["insert_run"])
+_ROWS_PER_INSERT = 1000  # 22 columns each: below SQLite's limit of 32,766 placeholders
+
+_json = msgspec.json.Encoder()
+_claimed = msgspec.json.Decoder(list[ClaimedRun])
+_ended = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, str]])
+_children = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, int, str, str]])
+_mail = msgspec.json.Decoder(list[tuple[str, int, int, int, str | None, str | None, str, int | None]])
+_indexes = msgspec.json.Decoder(list[int])
+
+
+class HotPath:
+    """`commit`, on one connection, for one worker."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.execute
+        self._changes = connection.changes
+        self._settled = False  # there may be mail from ourselves
+
+    def run(self, me: int, now: int, batch: Batch) -> Committed:
+        """Everything in `batch`, inside a transaction that the caller began."""
+        done = Committed()
+        if batch.logs:
+            self._log(batch)
+        if batch.spawns or batch.attaches:
+            fenced = self._fence(batch, done)
+            if batch.spawns:
+                self._spawn(me, now, [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns)
+            if batch.attaches:
+                self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
+        for owner, attempt, deadline in batch.deadlines:
+            self._move_deadline(owner, attempt, deadline)
+        if batch.outcomes:
+            self._report(me, now, batch.outcomes, done)
+        if batch.watch:
+            self._watch(me, batch.watch, done)
+        if batch.claim:
+            self._claim(me, now, batch.claim, done)
+        if batch.mail or self._settled:
+            self._settled = False
+            self._read_mail(me, done)
+        return done
+
+    def has_ready(self, tasks: str) -> bool:
+        """Whether a claim would find anything; needs no transaction."""
+        return bool(self._one("has_ready", tasks=tasks))
+
+    def _one(self, name: str, **bindings: Any) -> Any:
+        return self._execute(_SQL[name], bindings).get
+
+    # --- spawning --------------------------------------------------------------------------------------------------
+
+    def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
+        """The parents among those of `batch` that may no longer spawn."""
+        asked = {_parent(s) for s in batch.spawns} | {_parent(a) for a in batch.attaches}
+        pairs = [pair for pair in asked if pair[0]]
+        if pairs:
+            rows = _json.encode([(parent.hex(), attempt) for parent, attempt in pairs]).decode()
+            current = _indexes.decode(self._one("current_attempts", pairs=rows))
+            if len(current) != len(pairs):
+                kept = set(current)
+                done.fenced_parents = {pair for i, pair in enumerate(pairs) if i not in kept}
+        return done.fenced_parents
+
+    def _spawn(self, me: int, now: int, spawns: list[Spawn]) -> None:
+        for start in range(0, len(spawns), _ROWS_PER_INSERT):
+            rows = [_row(spawn, me, now) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
+            self._execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
+
+    def _attach(self, now: int, attaches: list[Attach], done: Committed) -> None:
+        rows = _json.encode([_attach_row(a) for a in attaches]).decode()
+        self._execute(_SQL["revive_children"], {"rows": rows, "now": now})
+        self._execute(_SQL["attach_children"], {"rows": rows})
+        moved = {a.kind.parent_id: a.kind.deadline for a in attaches if a.kind.deadline_by == a.kind.parent_id}
+        for owner, deadline in moved.items():
+            if owner is not None and deadline is not None:
+                self._execute(_SQL["move_mail"], {"owner": owner})
+                self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
+        found = _children.decode(self._one("read_children", rows=rows))
+        done.attached = [
+            Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+            for id_, state, output, error, matches, task, input_ in found
+        ]
+
+    def _move_deadline(self, owner: bytes, attempt: int, deadline: int) -> None:
+        if self._one("current_attempts", pairs=_json.encode([(owner.hex(), attempt)]).decode()) != "[]":
+            self._execute(_SQL["move_mail"], {"owner": owner})
+            self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
+
+    # --- reporting -------------------------------------------------------------------------------------------------
+
+    def _log(self, batch: Batch) -> None:
+        lines = [(line.run_id.hex(), line.attempt, line.at, line.level, line.message) for line in batch.logs]
+        self._execute(_SQL["insert_log"], {"lines": _json.encode(lines).decode()})
+
+    def _report(self, me: int, now: int, outcomes: list[Outcome], done: Committed) -> None:
+        ended = [o for o in outcomes if o.state is not RunState.QUEUED]
+        requeued = [o for o in outcomes if o.state is RunState.QUEUED] if len(ended) != len(outcomes) else []
+        if ended:
+            rows = _json.encode([(o.run_id.hex(), o.attempt, o.state, o.output, o.error) for o in ended]).decode()
+            self._execute(_SQL["end_runs"], {"rows": rows, "now": now})
+            self._note_fenced("ended_now", ended, rows, now, done)
+        if requeued:
+            rows = _json.encode([(o.run_id.hex(), o.attempt, o.delay, int(o.retry), o.error) for o in requeued]).decode()
+            self._execute(_SQL["requeue_runs"], {"rows": rows, "now": now})
+            self._note_fenced("requeued_now", requeued, rows, None, done)
+        told = [o for o in ended if o.run_id not in done.fenced_outcomes] if done.fenced_outcomes else ended
+        self._tell(me, told)
+        for outcome in told:
+            if outcome.settles:
+                self._settle(now, outcome)
+
+    def _note_fenced(self, check: str, outcomes: list[Outcome], rows: str, now: int | None, done: Committed) -> None:
+        if self._changes() == len(outcomes):
+            return
+        bindings: dict[str, Any] = {"rows": rows} if now is None else {"rows": rows, "now": now}
+        kept = set(_indexes.decode(self._one(check, **bindings)))
+        done.fenced_outcomes |= {o.run_id for i, o in enumerate(outcomes) if i not in kept}
+
+    def _tell(self, me: int, ended: list[Outcome]) -> None:
+        """Mail for those who wait elsewhere. Who waits here is told by the engine."""
+        watched = bool(self._one("has_watchers", me=me))
+        ids = [o.run_id.hex() for o in ended if watched or not o.local]
+        if ids:
+            rows = _json.encode(ids).decode()
+            self._execute(_SQL["mail_ended"], {"ids": rows, "me": me})
+            self._execute(_SQL["forget_watches"], {"ids": rows})
+
+    def _settle(self, now: int, outcome: Outcome) -> None:
+        """Cancel the children that must not outlive this parent, and all below them."""
+        which = {
+            "parent": outcome.run_id,
+            "all": int(outcome.state is not RunState.COMPLETED),
+            "attempt": outcome.attempt,
+        }
+        if not self._one("settle_needed", **which):
+            return
+        self._settled = True
+        self._execute(_SQL["settle_mail"], which)
+        self._execute(_SQL["settle_runs"], {**which, "now": now, "error": _parent_ended(outcome)})
+
+    # --- claiming --------------------------------------------------------------------------------------------------
+
+    def _claim(self, me: int, now: int, claim: ClaimRequest, done: Committed) -> None:
+        bindings: dict[str, Any] = {"tasks": claim.tasks, "limit": claim.limit}
+        if claim.fair:
+            picked = self._one("pick_fair", **bindings, fair=claim.fair)
+        else:
+            picked = self._one("pick_best", **bindings)
+        done.claimed = _claimed.decode(picked)
+        if done.claimed:
+            ids = '["' + '","'.join([run.id for run in done.claimed]) + '"]'
+            self._execute(_SQL["take_runs"], {"ids": ids, "me": me, "now": now})
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, me: int, ids: list[bytes], done: Committed) -> None:
+        rows = _json.encode([id_.hex() for id_ in ids]).decode()
+        found: set[bytes] = set()
+        for text, state, output, error, task in _ended.decode(self._one("read_runs", ids=rows)):
+            id_ = bytes.fromhex(text)
+            found.add(id_)
+            if state >= RunState.COMPLETED:
+                done.finished[id_] = Finished(RunState(state), output, error, task)
+        done.unknown = [id_ for id_ in ids if id_ not in found]
+        if len(done.finished) + len(done.unknown) < len(ids):
+            self._execute(_SQL["add_watches"], {"ids": rows, "me": me})
+
+    def _read_mail(self, me: int, done: Committed) -> None:
+        letters = _mail.decode(self._one("read_mail", me=me))
+        if not letters:
+            return
+        for text, state, attempt, worker_id, output, error, task, deadline in letters:
+            id_ = bytes.fromhex(text)
+            if state >= RunState.COMPLETED:
+                done.finished[id_] = Finished(RunState(state), output, error, task)
+            if worker_id == me:
+                done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
+        self._execute(_SQL["clear_mail"], {"me": me})
+
+
+def _parent(command: Spawn | Attach) -> tuple[bytes, int]:
+    kind = command.kind
+    return (kind.parent_id or b"", kind.parent_attempt)
+
+
+def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
+    kind = spawn.kind
+    claimed = spawn.claimed
+    expires_at = None if claimed else expiry(now, kind.schedule_timeout, kind.deadline)
+    return (
+        spawn.id,
+        kind.parent_id,
+        kind.root_id or spawn.id,
+        kind.depth,
+        kind.task,
+        spawn.identity,
+        spawn.child_key,
+        spawn.input_digest,
+        spawn.input,
+        kind.metadata,
+        kind.priority,
+        int(kind.on_parent_end),
+        1 if claimed else 0,
+        1 if claimed else 0,
+        kind.parent_attempt,
+        me if claimed else None,
+        kind.deadline,
+        kind.deadline_by,
+        kind.schedule_timeout,
+        expires_at,
+        now,
+        now if claimed else None,
+    )
+
+
+def _attach_row(attach: Attach) -> tuple[Any, ...]:
+    kind = attach.kind
+    return (
+        attach.id.hex(),
+        kind.parent_attempt,
+        kind.deadline,
+        (kind.deadline_by or b"").hex(),
+        kind.task,
+        (attach.input_digest or b"").hex().upper(),
+        int(kind.on_parent_end),
+    )
+
+
+def _parent_ended(outcome: Outcome) -> str:
+    how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+    failure = {"kind": "cancelled", "message": f"its ancestor {id_text(outcome.run_id)} {how[outcome.state]}"}
+    return _json.encode(failure).decode()

@@ -1,0 +1,322 @@
+"""Fanwood's store in one SQLite file, shared by any number of processes of one machine.
+
+The engine's thread does all writing, in place: a commit is a few steps and one fsync. Reading for people goes
+through a second connection on a thread of its own, so that a look at a big tree doesn't hold up the runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
+from fanwood.ids import id_text
+from fanwood.model.commands import Batch, Committed, Failure, TaskInfo, WorkerInfo
+from fanwood.model.records import Peer, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun, WorkerRecord
+from fanwood.model.states import TERMINAL, RunState
+from fanwood.store.failures import encode_failure, expired, poisoned
+from fanwood.store.sqlite import reading
+from fanwood.store.sqlite.connection import connect, migrate, translated
+from fanwood.store.sqlite.hot import HotPath
+from fanwood.store.statements import load
+from fanwood.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fanwood.clock import Clock
+    from fanwood.model.records import LogRecord
+
+T = TypeVar("T")
+
+_SQL = load("sql/lifecycle.sql", "sql/workers.sql", "sql/reading.sql")
+SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
+
+
+class SqliteStore(Store):
+    """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it."""
+
+    embedded = True
+
+    def __init__(self, path: Path, clock: Clock, *, poll: float = 0.01, create: bool = True) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self._clock = clock
+        self._poll = poll
+        self._create = create
+        self._connection: apsw.Connection | None = None
+        self._reader: apsw.Connection | None = None
+        self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
+        self._watcher: asyncio.Task[None] | None = None
+        self._last_now = 0
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    async def open(self, on_hint: Callable[[], None]) -> None:
+        if self._create:
+            self._make_folder()
+        elif not self.path.exists():
+            raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
+        self._connection = connect(self.path)
+        try:
+            migrate(self._connection, self.path)
+            self._hot = HotPath(self._connection)
+            self._check_writable()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(on_hint))
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.parent.name == ".fanwood":
+                ignore = self.path.parent / ".gitignore"
+                if not ignore.exists():
+                    ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreUnavailableError(f"{self.path.parent} can't be made: {error.strerror}") from error
+
+    def _check_writable(self) -> None:
+        """SQLite opens a file that it can't write as read-only, and says so only at the first write."""
+        assert self._connection is not None
+        if self._connection.readonly("main"):
+            raise StoreReadOnlyError(
+                f"{self.path} can't be written to. Check the permissions of the file and of its folder."
+            )
+
+    async def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+        self._reader_thread.shutdown(wait=True)
+        for connection in (self._reader, self._connection):
+            if connection is not None:
+                connection.close()
+        self._reader = self._connection = None
+
+    async def _watch(self, on_hint: Callable[[], None]) -> None:
+        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
+        assert self._connection is not None
+        seen = self._connection.pragma("data_version")
+        while True:
+            await asyncio.sleep(self._poll)
+            version = self._connection.pragma("data_version")
+            if version != seen:
+                seen = version
+                on_hint()
+
+    def now(self) -> int:
+        """Strictly rising, so that an instant marks one transaction."""
+        self._last_now = max(self._clock.now(), self._last_now + 1)
+        return self._last_now
+
+    # --- the hot verb ----------------------------------------------------------------------------------------------
+
+    async def commit(self, worker_id: int, batch: Batch) -> Committed:
+        if batch.claim and _only_claims(batch):
+            with translated(self.path):
+                if not self._hot.has_ready(batch.claim.tasks):
+                    return Committed()
+        with self._transaction():
+            return self._hot.run(worker_id, self.now(), batch)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        assert self._connection is not None
+        connection = self._connection
+        with translated(self.path):
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+
+    # --- engines and leases ----------------------------------------------------------------------------------------
+
+    async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
+        with self._transaction() as db:
+            now = self.now()
+            about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
+            worker_id = int(db.execute(_SQL["register_worker"], {**about, "now": now}).get)
+            for task in info.tasks:
+                db.execute(_SQL["register_worker_task"], {"task": task, "worker_id": worker_id})
+            for task in tasks:
+                db.execute(_SQL["publish_task"], {**reading.task_bindings(task), "now": now})
+        return worker_id
+
+    async def renew(self, worker_id: int) -> bool:
+        with self._transaction() as db:
+            return db.execute(_SQL["renew_lease"], {"id": worker_id, "now": self.now()}).get is not None
+
+    async def peers(self, worker_id: int) -> list[Peer]:
+        with translated(self.path):
+            return [Peer(*row) for row in self._rows("peers", me=worker_id)]
+
+    async def bury(self, worker_id: int, deaths_limit: int) -> int:
+        with self._transaction() as db:
+            now = self.now()
+            for run_id, task, deaths in self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit):
+                error = encode_failure(poisoned(task, deaths + 1))
+                db.execute(_SQL["poison_run"], {"id": run_id, "worker": worker_id, "now": now, "error": error})
+                self._tell(db, run_id)
+            db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})
+            released = db.changes()
+            self._remove_worker(db, worker_id)
+        return released
+
+    async def unregister(self, worker_id: int) -> None:
+        with self._transaction() as db:
+            self._remove_worker(db, worker_id)
+
+    def _remove_worker(self, db: apsw.Connection, worker_id: int) -> None:
+        for name in ("remove_worker_tasks", "remove_worker_mail", "remove_worker_watches", "remove_worker"):
+            db.execute(_SQL[name], {"worker": worker_id})
+
+    def _tell(self, db: apsw.Connection, run_id: bytes) -> None:
+        db.execute(_SQL["mail_ended_run"], {"id": run_id})
+        db.execute(_SQL["forget_watch"], {"id": run_id})
+
+    async def workers(self) -> list[WorkerRecord]:
+        return await self._read(reading.workers)
+
+    async def tasks(self) -> list[TaskInfo]:
+        return await self._read(reading.tasks)
+
+    async def served(self, worker_id: int, task: str) -> bool:
+        with translated(self.path):
+            return bool(self._one("serving", task=task, me=worker_id, now=self.now()))
+
+    # --- timers ----------------------------------------------------------------------------------------------------
+
+    async def tick(self) -> int | None:
+        with translated(self.path):
+            due = self._one("next_due")
+        if due is None or due > self.now():
+            return due
+        with self._transaction() as db:
+            now = self.now()
+            db.execute(_SQL["promote_due"], {"now": now})
+            for row in self._rows("expired_runs", now=now):
+                run_id, task, deadline, deadline_by, schedule_timeout, expires_at, _parent = row
+                by_deadline = deadline is not None and deadline <= expires_at
+                failure = expired(task, run_id, deadline_by if by_deadline else None, schedule_timeout)
+                db.execute(_SQL["expire_run"], {"id": run_id, "now": now, "error": encode_failure(failure)})
+                self._tell(db, run_id)
+                self._settle(db, run_id, now)
+            return self._one("next_due")
+
+    def _settle(self, db: apsw.Connection, run_id: bytes, now: int) -> None:
+        which = {"parent": run_id, "all": 1, "attempt": 0}
+        db.execute(_SQL["settle_mail"], which)
+        error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} timed out"))
+        db.execute(_SQL["settle_runs"], {**which, "now": now, "error": error})
+
+    # --- what people ask for ---------------------------------------------------------------------------------------
+
+    async def cancel(self, run_id: bytes, reason: str) -> int:
+        below = f"its ancestor {id_text(run_id)} was cancelled: {reason}"
+        with self._transaction() as db:
+            self._must_exist(run_id)
+            db.execute(_SQL["cancel_mail"], {"id": run_id})
+            db.execute(_SQL["cancel_watches"], {"id": run_id})
+            error = encode_failure(Failure("cancelled", message=reason))
+            error_below = encode_failure(Failure("cancelled", message=below))
+            bindings = {"id": run_id, "now": self.now(), "error": error, "error_below": error_below}
+            db.execute(_SQL["cancel_runs"], bindings)
+            return db.changes()
+
+    async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
+        with self._transaction() as db:
+            self._must_exist(run_id)
+            state = RunState(self._one_in(db, "get_state", id=run_id))
+            if state not in allow or state not in TERMINAL:
+                return False
+            db.execute(_SQL["replay_run"], {"id": run_id, "now": self.now()})
+            return True
+
+    def _must_exist(self, run_id: bytes) -> None:
+        if self._one("get_state", id=run_id) is None:
+            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
+
+    async def get(self, run_id: bytes) -> RunRecord:
+        record = await self._read(lambda db: reading.run(db, run_id))
+        if record is None:
+            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
+        return record
+
+    async def find(self, prefix: str) -> bytes:
+        return await self._read(lambda db: reading.find(db, prefix, self.url))
+
+    async def roots(self, filter_: RunFilter) -> list[RunRecord]:
+        return await self._read(lambda db: reading.roots(db, filter_))
+
+    async def children(
+        self,
+        parent_id: bytes,
+        *,
+        task: str | None = None,
+        state: RunState | None = None,
+        after: bytes = b"",
+        limit: int = 1000,
+    ) -> list[RunRecord]:
+        about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
+        return await self._read(lambda db: reading.children(db, about))
+
+    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
+        return await self._read(lambda db: dict(db.execute(_SQL["child_identities"], {"parent": parent_id}).fetchall()))
+
+    async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
+        return await self._read(lambda db: reading.counts(db, "child_counts", {"parent": parent_id}))
+
+    async def tree_counts(self, run_id: bytes) -> list[TaskCount]:
+        return await self._read(lambda db: reading.counts(db, "tree_counts", {"id": run_id}))
+
+    async def tree_slowest(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+        return await self._read(lambda db: reading.slowest(db, run_id, task, limit))
+
+    async def tree_failures(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+        return await self._read(lambda db: reading.failures(db, run_id, task, limit))
+
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
+        return await self._read(lambda db: reading.logs(db, run_id, after, limit))
+
+    async def report(self) -> StoreReport:
+        return await self._read(lambda db: reading.report(db, self.path, self.url, self.now()))
+
+    # --- within ----------------------------------------------------------------------------------------------------
+
+    def _rows(self, name: str, **bindings: Any) -> list[Any]:
+        assert self._connection is not None
+        return self._connection.execute(_SQL[name], bindings).fetchall()
+
+    def _one(self, name: str, **bindings: Any) -> Any:
+        assert self._connection is not None
+        return self._one_in(self._connection, name, **bindings)
+
+    @staticmethod
+    def _one_in(db: apsw.Connection, name: str, **bindings: Any) -> Any:
+        return db.execute(_SQL[name], bindings).get
+
+    async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+        def read() -> T:
+            with translated(self.path):
+                if self._reader is None:
+                    self._reader = connect(self.path, read_only=True)
+                return query(self._reader)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader_thread, read)
+
+
+def _only_claims(batch: Batch) -> bool:
+    return not (
+        batch.spawns or batch.outcomes or batch.attaches or batch.logs or batch.watch or batch.deadlines or batch.mail
+    )

@@ -1,0 +1,186 @@
+"""The narrow waist: what an engine asks of a database.
+
+One *hot* verb, `commit`, carries everything that runs do, in batches; the rest is *cold*. Each verb is one
+transaction. Verbs raise `StoreError`s; the ones that a retry may heal (`StoreBusyError`, `StoreFullError`,
+`StoreUnavailableError`) leave nothing half done, and a `Batch` may be sent again as it is.
+
+A backend is whatever passes `tests/conformance`. The verbs are coroutines because a server is reached over a
+network; a backend whose database is a library may do its work in place, since the only caller is the engine's own
+thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
+    from fanwood.model.records import (
+        LogRecord,
+        Peer,
+        RunFilter,
+        RunRecord,
+        StoreReport,
+        TaskCount,
+        TreeRun,
+        WorkerRecord,
+    )
+    from fanwood.model.states import RunState
+
+
+class Store(ABC):
+    """A database that holds runs. Not thread-safe: it belongs to one engine."""
+
+    url: str
+    """Where it is, without a password."""
+
+    embedded: bool
+    """Whether it lives in a file, so that a plain script is its own worker."""
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def open(self, on_hint: Callable[[], None]) -> None:
+        """Connect, and bring the schema into being if there is none.
+
+        From now on `on_hint` is called, on the running loop, soon after somebody else has changed something. Hints
+        may be lost or spurious.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the database. May be called twice."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """The store's own clock (or a close estimate of it), in microseconds."""
+
+    # --- the hot verb ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def commit(self, worker_id: int, batch: Batch) -> Committed:
+        """Do all that `batch` says, durably, or nothing of it."""
+
+    # --- engines and leases ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
+        """Enter an engine under a new lease and publish its tasks; its id."""
+
+    @abstractmethod
+    async def renew(self, worker_id: int) -> bool:
+        """Renew the lease; False if it had lapsed and somebody has taken its runs."""
+
+    @abstractmethod
+    async def bury(self, worker_id: int, deaths_limit: int) -> int:
+        """Take a dead engine's runs back to the queue, charging those that were executing; how many there were.
+
+        A run charged for the `deaths_limit`-th time in a row fails as poison instead.
+        """
+
+    @abstractmethod
+    async def unregister(self, worker_id: int) -> None:
+        """Take out an engine that stopped in good order, and holds no runs."""
+
+    @abstractmethod
+    async def peers(self, worker_id: int) -> list[Peer]:
+        """The other engines, and how long their leases last."""
+
+    @abstractmethod
+    async def workers(self) -> list[WorkerRecord]:
+        """All engines."""
+
+    @abstractmethod
+    async def tasks(self) -> list[TaskInfo]:
+        """All tasks that were ever published."""
+
+    @abstractmethod
+    async def served(self, worker_id: int, task: str) -> bool:
+        """Whether a live engine other than `worker_id` serves `task`."""
+
+    # --- timers ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def tick(self) -> int | None:
+        """Let delayed runs into the queue and fail those that were queued too long; when the next is due, if any."""
+
+    # --- what people ask for ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def cancel(self, run_id: bytes, reason: str) -> int:
+        """Cancel a run and its subtree, and close the subtree to new spawns; how many it were.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+
+    @abstractmethod
+    async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
+        """Queue an ended run again, with fresh retries; False if its state isn't among `allow`.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+
+    @abstractmethod
+    async def get(self, run_id: bytes) -> RunRecord:
+        """One run, whole.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+
+    @abstractmethod
+    async def find(self, prefix: str) -> bytes:
+        """The run whose id begins with `prefix` (hex digits, dashes ignored).
+
+        Raises:
+            RunNotFoundError: there is none, or more than one.
+        """
+
+    @abstractmethod
+    async def roots(self, filter_: RunFilter) -> list[RunRecord]:
+        """Roots, newest first."""
+
+    @abstractmethod
+    async def children(
+        self,
+        parent_id: bytes,
+        *,
+        task: str | None = None,
+        state: RunState | None = None,
+        after: bytes = b"",
+        limit: int = 1000,
+    ) -> list[RunRecord]:
+        """A run's children, oldest first, from the one after `after`."""
+
+    @abstractmethod
+    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
+        """All children of a run: from identity to id."""
+
+    @abstractmethod
+    async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
+        """How many children of each task are in each state."""
+
+    @abstractmethod
+    async def tree_counts(self, run_id: bytes) -> list[TaskCount]:
+        """How many runs of each task are in each state, in the tree below (and with) a run."""
+
+    @abstractmethod
+    async def tree_slowest(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+        """The completed runs of a tree that took longest."""
+
+    @abstractmethod
+    async def tree_failures(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+        """The failed and cancelled runs of a tree."""
+
+    @abstractmethod
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
+        """What a run logged, from the line after `after`."""
+
+    @abstractmethod
+    async def report(self) -> StoreReport:
+        """A check of the store's health."""
