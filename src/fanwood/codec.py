@@ -620,7 +620,7 @@ class _ModelCodec(Codec[T]):
             value = self.validate(value, subject)
         if self.orderly:
             try:
-                data: bytes = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
+                data: bytes = self._to_json(value, round_trip=True, by_alias=False)
                 if not self._floats or not (b"null" in data or b"NaN" in data or b"Infinity" in data):
                     return data
             except Exception:  # told below, with its place
@@ -647,7 +647,7 @@ class _ModelCodec(Codec[T]):
 
     def _write(self, value: Any, trail: _Trail) -> bytes:  # noqa: ARG002
         try:
-            data: bytes = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
+            data: bytes = self._to_json(value, round_trip=True, by_alias=False)
         except Exception:  # an instance whose fields were set without validation, or a union pydantic is unsure of
             data = self._to_json(value, round_trip=True, by_alias=False, warnings=False)
             value = self.decode(data)

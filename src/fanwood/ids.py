@@ -59,6 +59,12 @@ def id_text(run_id: bytes) -> str:
     return str(uuid.UUID(bytes=run_id))
 
 
+def hex_text(digits: str) -> str:
+    """As `id_text`, from hex digits."""
+    h = digits.lower()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
 def id_bytes(text: str) -> bytes:
     """The inner form of a run id.
 

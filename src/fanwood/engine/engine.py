@@ -82,12 +82,11 @@ _HEALABLE = (StoreBusyError, StoreFullError, StoreUnavailableError)
 class SpawnRequest:
     """Some runs to be born, or found again, for one caller."""
 
-    spawns: list[Spawn]
+    spawns: list[Spawn] = field(default_factory=list[Spawn])
     attaches: list[Attach] = field(default_factory=list[Attach])
     collector: Collector | None = None  # who wants their ends ...
-    index: int = 0  # ... the first of `spawns` being this number; those of `attaches` follow their own list
+    spawn_indexes: list[int] = field(default_factory=list[int])  # ... under which numbers
     attach_indexes: list[int] = field(default_factory=list[int])
-    spawn_indexes: list[int] | None = None  # where the spawns are not numbered in a row
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: Callable[[BaseException | None, dict[bytes, Attached]], None] | None = None
 
@@ -124,6 +123,7 @@ class Engine:
         self._timers = Timers()
         self._asleep = False
         self._claiming = False
+        self._committing = False
         self._ready = True  # the queue may hold something for us
         self._mail = False  # the mailbox may hold something for us
         self._fairness = 0.0
@@ -172,7 +172,8 @@ class Engine:
                 logger.exception("the engine has stopped; runs of this process will go on elsewhere")
         finally:
             self._stopping = True
-            self._waits.fail_all(EngineClosedError("The engine has stopped: this Fanwood object was closed"))
+            why = f"the engine failed: {self.failure!r}" if self.failure else "this Fanwood object was closed"
+            self._waits.fail_all(EngineClosedError(f"Nobody waits for this run any more: {why}"))
 
     async def _run(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -326,8 +327,8 @@ class Engine:
 
     # --- becoming and ceasing to be a worker -----------------------------------------------------------------------
 
-    def employ(self, dispatcher: Dispatcher) -> None:
-        """From now on claim runs for `dispatcher`. Returns when its tasks are published."""
+    def employ(self, dispatcher: Dispatcher) -> Future[None]:
+        """From now on claim runs for `dispatcher`. Done when its tasks are published."""
 
         async def begin(store: Store) -> None:
             tasks = dispatcher.tasks()
@@ -335,24 +336,44 @@ class Engine:
             info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
             self.worker_id = await store.register(info, tasks)
             await store.bury(old, self.settings.deaths_limit)
+            self._watch_all_again()
             self._tasks_json = msgspec.json.encode(info.tasks).decode()
             self.dispatcher = dispatcher
             self._claiming = bool(info.tasks)
 
-        self.call(begin, changes=True).result()
+        return self.call(begin, changes=True)
 
     async def enter_again(self) -> None:
         """On the engine's thread: the lease was lost; be a new worker, with the same tasks."""
         tasks = self.dispatcher.tasks()
         info = self._housekeeping.info(tuple(task.name for task in tasks), self.dispatcher.slots)
         self.worker_id = await self.store.register(info, tasks)
-        self._watched.clear()
-        self._rechecks = self._waits.some(len(self._waits))
-        self._hint()
+        self._watch_all_again()
 
     def pause(self) -> None:
         """Claim no more."""
         self._claiming = False
+
+    def retire(self) -> Future[None]:
+        """Be a client again; what the executors reported before is committed first."""
+
+        async def end(store: Store) -> None:
+            while self._inbox.outcomes or self._committing:
+                await asyncio.sleep(0.001)
+            old = self.worker_id
+            self.dispatcher = NoDispatcher()
+            self._tasks_json = "[]"
+            self.worker_id = await store.register(self._housekeeping.info(()), ())
+            await store.bury(old, self.settings.deaths_limit)
+            self._watch_all_again()
+
+        return self.call(end)
+
+    def _watch_all_again(self) -> None:
+        """Watches went with the worker that we were."""
+        self._watched.clear()
+        self._rechecks = self._waits.some(len(self._waits))
+        self._hint()
 
     # --- the tick --------------------------------------------------------------------------------------------------
 
@@ -361,13 +382,17 @@ class Engine:
 
     async def _tick(self) -> None:
         self._check_limits()
-        requests = self._fill_requests()
-        batch = self._fill(requests)
-        if self._empty(batch):
-            return
-        committed = await self._commit(batch, requests)
-        if committed is not None:
-            self._deliver(batch, requests, committed)
+        self._committing = True
+        try:
+            requests = self._fill_requests()
+            batch = self._fill(requests)
+            if self._empty(batch):
+                return
+            committed = await self._commit(batch, requests)
+            if committed is not None:
+                self._deliver(batch, requests, committed)
+        finally:
+            self._committing = False
 
     def _fill_requests(self) -> list[SpawnRequest]:
         inbox = self._inbox.spawns
@@ -502,8 +527,7 @@ class Engine:
             self._housekeeping.expect(expiry(self.store.now(), kind.schedule_timeout, kind.deadline) or 0)
         if request.collector is not None:
             waits, collector = self._waits, request.collector
-            indexes = request.spawn_indexes or range(request.index, request.index + len(request.spawns))
-            for spawn, index in zip(request.spawns, indexes, strict=True):
+            for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True):
                 waits.add(spawn.id, collector, index)
             for attach, index in zip(request.attaches, request.attach_indexes, strict=True):
                 found = attached[attach.id]
@@ -525,7 +549,7 @@ class Engine:
             if outcome.state is RunState.QUEUED:
                 self._expect(outcome.delay)
             elif outcome.run_id not in fenced:
-                deliver(outcome.run_id, Finished(outcome.state, outcome.output, outcome.error))
+                deliver(outcome.run_id, outcome)
         for run_id, finished in committed.finished.items():
             deliver(run_id, finished)
         for run_id in committed.unknown:

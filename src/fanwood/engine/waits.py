@@ -6,6 +6,7 @@ are there, or when there is no point in waiting for more. So a fan-out costs one
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from fanwood.model.states import RunState
@@ -13,39 +14,52 @@ from fanwood.model.states import RunState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fanwood.model.commands import Finished
+    from fanwood.model.commands import Ended
+
 
 
 class Collector:
-    """The ends of `size` runs, in the order of their spawning. Filled by the engine's thread, read by one waiter."""
+    """The ends of some runs, in the order of their spawning, for one waiter.
 
-    __slots__ = ("_on_ready", "error", "fail_fast", "first_failure", "pending_acks", "ready", "remaining", "results")
+    The waiter's thread adds and closes, the engine's thread puts: each counts for itself, so that neither needs a
+    lock. Ready is: closed and complete; or failed, and the waiter wants to know at once.
+    """
 
-    def __init__(self, size: int, *, fail_fast: bool) -> None:
-        self.results: list[Finished | None] = [None] * size
-        self.remaining = size
+    __slots__ = ("_added", "_closed", "_lock", "_on_ready", "_put", "error", "fail_fast", "first_failure", "ready", "results")
+
+    def __init__(self, *, fail_fast: bool) -> None:
+        self.results: list[Ended | None] = []
         self.fail_fast = fail_fast
         self.first_failure: int | None = None
-        self.pending_acks = 0
         self.error: BaseException | None = None
-        self.ready = size == 0
+        self.ready = False
+        self._added = 0
+        self._put = 0
+        self._closed = False
         self._on_ready: Callable[[], None] | None = None
+        self._lock = threading.Lock()
 
     def grow(self, count: int) -> int:
         """Make room for `count` more; the index of the first of them."""
-        start = len(self.results)
+        start = self._added
         self.results.extend([None] * count)
-        self.remaining += count
+        self._added += count
         return start
 
-    def put(self, index: int, finished: Finished) -> None:
-        """Run number `index` has ended."""
+    def close(self) -> None:
+        """No more will be added."""
+        self._closed = True
+        if self._put == self._added:
+            self._be_ready()
+
+    def put(self, index: int, finished: Ended) -> None:
+        """Run number `index` has ended. On the engine's thread only."""
         if self.results[index] is None:
             self.results[index] = finished
-            self.remaining -= 1
+            self._put += 1
             if finished.state is not RunState.COMPLETED and self.first_failure is None:
                 self.first_failure = index
-            if self.remaining == 0 or (self.fail_fast and self.first_failure is not None):
+            if (self._closed and self._put == self._added) or (self.fail_fast and self.first_failure is not None):
                 self._be_ready()
 
     def fail(self, error: BaseException) -> None:
@@ -55,18 +69,17 @@ class Collector:
         self._be_ready()
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, from the engine's thread, when the wait is over; at once if it is over already."""
-        self._on_ready = callback
-        if self.ready:
-            self._tell()
+        """Call `callback` once, from whatever thread, when the wait is over; at once if it is over already."""
+        with self._lock:
+            if not self.ready:
+                self._on_ready = callback
+                return
+        callback()
 
     def _be_ready(self) -> None:
-        self.ready = True
-        self._tell()
-
-    def _tell(self) -> None:
-        # Both threads may come here at the same time; a list's pop is what only one of them wins.
-        callback, self._on_ready = self._on_ready, None
+        with self._lock:
+            self.ready = True
+            callback, self._on_ready = self._on_ready, None
         if callback is not None:
             callback()
 
@@ -90,7 +103,7 @@ class Waits:
         else:
             self._waiting[run_id] = [present, (collector, index)]
 
-    def deliver(self, run_id: bytes, finished: Finished) -> None:
+    def deliver(self, run_id: bytes, finished: Ended) -> None:
         """`run_id` has ended: tell all who wait for it."""
         waiting = self._waiting.pop(run_id, None)
         if waiting is None:

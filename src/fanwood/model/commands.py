@@ -7,6 +7,7 @@ The records are plain and small because there may be a thousand of each in a bat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -77,6 +78,20 @@ class Outcome(msgspec.Struct, gc=False):
     delay: int = 0  # microseconds until it is QUEUED for real
     settles: bool = False  # it may have children to be looked after
     local: bool = True  # its parent runs on this engine: no mail is needed
+    task: str = ""
+
+
+class Ended(Protocol):
+    """What waiters are told of a run: read from the store (`Finished`), or as it was reported here (`Outcome`)."""
+
+    @property
+    def state(self) -> RunState: ...
+    @property
+    def output(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def task(self) -> str: ...
 
 
 class LogLine(msgspec.Struct, gc=False):

@@ -1,0 +1,1 @@
+"""What a user imports: tasks, workflows, contexts, refs and options, and how calls on them become runs."""

@@ -1,0 +1,1 @@
+"""Executing runs: slots, loops, threads, and the worker that holds them together."""

@@ -20,6 +20,18 @@ insert into run (
     :created_at, :started_at
 );
 
+-- name: insert_alike
+-- Siblings that have all but id, identity and input in common. A row is the three, strung together: two times 32 hex
+-- digits, then the input.
+insert into run (
+    id, parent_id, root_id, depth, task, identity, input, metadata, priority, on_parent_end,
+    state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+)
+select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :task, unhex(substr(value, 33, 32)),
+       substr(value, 65), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
+       :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at
+from json_each(:rows);
+
 -- name: insert_log
 insert into log (run_id, seq, attempt, at, level, message)
 select r.id, l.key + coalesce((select max(seq) + 1 from log where run_id = r.id), 0),
@@ -97,10 +109,19 @@ last (id) as (
     )
     from json_each(:tasks) t
     union all
-    select (
-        select q.id from run q indexed by run_ready
-        where q.task = h.task and q.state = 0 and q.run_at is null and (q.priority, q.depth) > (h.priority, h.depth)
-        order by q.priority asc, q.depth asc, q.id desc limit 1
+    -- Two descents, where a comparison of (priority, depth) would make SQLite scan the group.
+    select coalesce(
+        (
+            select q.id from run q indexed by run_ready
+            where q.task = h.task and q.priority = h.priority and q.depth > h.depth
+              and q.state = 0 and q.run_at is null
+            order by q.depth asc, q.id desc limit 1
+        ),
+        (
+            select q.id from run q indexed by run_ready
+            where q.task = h.task and q.priority > h.priority and q.state = 0 and q.run_at is null
+            order by q.priority asc, q.depth asc, q.id desc limit 1
+        )
     )
     from last cross join run h on h.id = last.id
     limit 32

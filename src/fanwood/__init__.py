@@ -1,0 +1,118 @@
+"""Durable task trees: a running task spawns children - one, a thousand, a loop of them, itself again - and collects
+their results, with crashes, retries, cancellation and scale handled underneath."""
+
+from fanwood.app import Fanwood
+from fanwood.clock import Clock, ManualClock, SystemClock
+from fanwood.errors import (
+    AttemptFencedError,
+    BlockingCallError,
+    ChildKeyConflictError,
+    DeclarationError,
+    DuplicateTaskError,
+    EngineClosedError,
+    FailedTaskRunExceptionGroup,
+    FanwoodError,
+    InputValidationError,
+    NonRetryableException,
+    NotInTaskError,
+    PayloadEncodingError,
+    PayloadError,
+    PayloadTooLargeError,
+    RetryAfterException,
+    RunInterrupted,
+    RunNotFoundError,
+    RunStateError,
+    SettingsError,
+    SpawnError,
+    StoreBusyError,
+    StoreError,
+    StoreForeignError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+    TaskRunCancelled,
+    TaskRunError,
+    TaskRunPoisoned,
+    TaskRunTimedOut,
+    TooManyWaitingThreadsError,
+    UnknownTaskError,
+    UsageError,
+    WaitTimeoutError,
+    WorkflowDeclarationError,
+)
+from fanwood.ids import IdSource, SeededIds, SystemIds
+from fanwood.model.states import RunState
+from fanwood.sdk.context import Context
+from fanwood.sdk.host import current_run_id
+from fanwood.sdk.options import BulkRunItem, EmptyModel, TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
+from fanwood.sdk.runs import RunInfo
+from fanwood.sdk.task import Standalone
+from fanwood.sdk.workflow import Step, Workflow
+from fanwood.settings import Settings
+from fanwood.worker.worker import Worker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttemptFencedError",
+    "BlockingCallError",
+    "BulkRunItem",
+    "ChildKeyConflictError",
+    "Clock",
+    "Context",
+    "DeclarationError",
+    "DuplicateTaskError",
+    "EmptyModel",
+    "EngineClosedError",
+    "FailedTaskRunExceptionGroup",
+    "Fanwood",
+    "FanwoodError",
+    "IdSource",
+    "InputValidationError",
+    "ManualClock",
+    "NonRetryableException",
+    "NotInTaskError",
+    "PayloadEncodingError",
+    "PayloadError",
+    "PayloadTooLargeError",
+    "RetryAfterException",
+    "RunInfo",
+    "RunInterrupted",
+    "RunNotFoundError",
+    "RunState",
+    "RunStateError",
+    "SeededIds",
+    "Settings",
+    "SettingsError",
+    "SpawnError",
+    "Standalone",
+    "Step",
+    "StoreBusyError",
+    "StoreError",
+    "StoreForeignError",
+    "StoreFullError",
+    "StoreReadOnlyError",
+    "StoreSchemaError",
+    "StoreUnavailableError",
+    "SystemClock",
+    "SystemIds",
+    "TaskPolicy",
+    "TaskRunCancelled",
+    "TaskRunError",
+    "TaskRunPoisoned",
+    "TaskRunRef",
+    "TaskRunTimedOut",
+    "TooManyWaitingThreadsError",
+    "TriggerWorkflowOptions",
+    "UnknownTaskError",
+    "UsageError",
+    "WaitTimeoutError",
+    "Worker",
+    "Workflow",
+    "WorkflowDeclarationError",
+    "WorkflowRunRef",
+    "__version__",
+    "current_run_id",
+]

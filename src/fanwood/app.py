@@ -1,0 +1,427 @@
+"""The one object that a user constructs: it holds the tasks, the settings, and (once needed) the engine."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import difflib
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from fanwood.clock import Clock, SystemClock
+from fanwood.codec import codec_for
+from fanwood.engine.engine import Engine
+from fanwood.errors import DuplicateTaskError, EngineClosedError, NotInTaskError, SettingsError, UnknownTaskError
+from fanwood.ids import IdSource, SystemIds
+from fanwood.sdk.context import Context
+from fanwood.sdk.host import current_attempt
+from fanwood.sdk.options import EmptyModel, TaskPolicy
+from fanwood.sdk.runs import Runs
+from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.task import Runnable, Standalone
+from fanwood.sdk.workflow import RawCodec, Workflow
+from fanwood.settings import Settings
+from fanwood.store.opening import store_for
+from fanwood.worker.local import LocalWorker
+from fanwood.worker.worker import Lifespan, Worker
+
+if TYPE_CHECKING:
+    from fanwood.durations import Duration
+    from fanwood.sdk.options import Metadata
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class TaskDecorator(Protocol[In]):
+    """What `task(...)` with arguments returns: a decorator that keeps the function's types."""
+
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def __call__(self, function: Callable[..., Out], /) -> Standalone[In, Out]: ...
+
+
+class Fanwood:
+    """Holds tasks and knows the store. Constructing it opens nothing.
+
+    Args:
+        url: the database; default `$FANWOOD_DATABASE_URL`, else `sqlite:///.fanwood/fanwood.db`.
+        namespace: keeps applications in one database apart.
+        local_worker: whether runs that this process starts are executed in it. None: yes with the embedded store,
+            unless another live worker serves the task.
+        settings: any other of `Settings`, by name.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        local_worker: bool | None = None,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        **settings: Any,
+    ) -> None:
+        self.settings = Settings.load(database_url=url, namespace=namespace, **settings)
+        self.clock: Clock = clock or SystemClock()
+        self.ids: IdSource = ids or SystemIds()
+        self.runs = Runs(self)
+        self._local_worker = local_worker
+        self._runnables: dict[str, Runnable[Any, Any]] = {}
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._local: LocalWorker | None = None
+        self._closed = False
+
+    # --- declaring -------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
+
+    @overload
+    def task(self, function: Callable[..., Out], /) -> Standalone[Any, Out]: ...
+
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = ...,
+        description: str | None = ...,
+        input_validator: type[In],
+        retries: int = ...,
+        backoff_factor: float | None = ...,
+        backoff_max_seconds: float | None = ...,
+        schedule_timeout: Duration | None = ...,
+        execution_timeout: Duration | None = ...,
+        default_priority: int = ...,
+        default_additional_metadata: Metadata | None = ...,
+        version: str | None = ...,
+    ) -> TaskDecorator[In]: ...
+
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = ...,
+        description: str | None = ...,
+        retries: int = ...,
+        backoff_factor: float | None = ...,
+        backoff_max_seconds: float | None = ...,
+        schedule_timeout: Duration | None = ...,
+        execution_timeout: Duration | None = ...,
+        default_priority: int = ...,
+        default_additional_metadata: Metadata | None = ...,
+        version: str | None = ...,
+    ) -> TaskDecorator[Any]: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_validator: Any = None,
+        retries: int = 0,
+        backoff_factor: float | None = None,
+        backoff_max_seconds: float | None = None,
+        schedule_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        default_priority: int = 1,
+        default_additional_metadata: Metadata | None = None,
+        version: str | None = None,
+    ) -> Any:
+        """Declare a task; with or without arguments.
+
+        The function is sync or async, and takes `(input, ctx)`, `(input)` or nothing.
+
+        Args:
+            name: default: the function's.
+            description: default: the first line of its docstring.
+            input_validator: the input's type; default: the annotation's.
+            retries: how often a failed run is tried again.
+            backoff_factor: pause before retry n: factor ** n seconds. Default: none.
+            backoff_max_seconds: the longest pause.
+            schedule_timeout: how long a run may be queued. Default: for ever.
+            execution_timeout: how long one attempt may take. Default: for ever.
+            default_priority: higher goes first.
+            default_additional_metadata: JSON that every run carries.
+            version: yours; stored with the task.
+
+        Raises:
+            DuplicateTaskError: there is one of that name.
+            DeclarationError: the function takes something else, or its input's type can't travel.
+        """
+        policy = TaskPolicy(
+            retries=retries,
+            backoff_factor=backoff_factor,
+            backoff_max_seconds=backoff_max_seconds,
+            schedule_timeout=schedule_timeout,
+            execution_timeout=execution_timeout,
+            default_priority=default_priority,
+            default_additional_metadata=default_additional_metadata or {},
+            version=version,
+        )
+
+        def declare(function: Callable[..., Any]) -> Standalone[Any, Any]:
+            return self._declare(function, name, input_validator, description, policy)
+
+        return declare if function is None else declare(function)
+
+    def _declare(
+        self,
+        function: Callable[..., Any],
+        name: str | None,
+        input_validator: Any,
+        description: str | None,
+        policy: TaskPolicy,
+    ) -> Standalone[Any, Any]:
+        signature = read_signature(function, input_validator)
+        spec = TaskSpec(
+            name=self._full_name(name or function.__name__),
+            function=function,
+            is_async=signature.is_async,
+            arity=signature.arity,
+            input=codec_for(signature.input_type),
+            output=output_codec(signature.output_type),
+            policy=_described(policy, description if description is not None else _first_line(function)),
+            where=signature.where,
+        )
+        return self._register(Standalone(self, spec), signature.where)
+
+    def workflow(
+        self,
+        *,
+        name: str,
+        input_validator: type[In] | Any = EmptyModel,
+        description: str = "",
+        default_priority: int = 1,
+        default_additional_metadata: Metadata | None = None,
+        schedule_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        version: str | None = None,
+        task_defaults: TaskPolicy | None = None,
+    ) -> Workflow[Any]:
+        """Declare a workflow; its steps are declared with `@workflow.task(...)`.
+
+        Raises:
+            DuplicateTaskError: there is a task or workflow of that name.
+        """
+        policy = TaskPolicy(
+            description=description,
+            default_priority=default_priority,
+            default_additional_metadata=default_additional_metadata or {},
+            schedule_timeout=schedule_timeout,
+            execution_timeout=execution_timeout,
+            version=version,
+        )
+        spec = TaskSpec(
+            name=self._full_name(name),
+            function=location,  # replaced by the workflow with its coordinator
+            is_async=True,
+            arity=1,
+            input=RawCodec(codec_for(input_validator)),
+            output=codec_for(dict[str, Any]),
+            policy=policy,
+            kind="workflow",
+        )
+        return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")
+
+    def _full_name(self, name: str) -> str:
+        if not name or ":" in name or "/" in name:
+            raise SettingsError(f"A task's name must not be empty, nor hold ':' or '/', and is {name!r}")
+        return f"{self.settings.namespace}/{name}" if self.settings.namespace else name
+
+    def _register(self, runnable: Any, where: str) -> Any:
+        present = self._runnables.get(runnable.name)
+        if present is not None:
+            raise DuplicateTaskError(
+                f"{where}: there is a {present.spec.kind} named {runnable.name} already "
+                f"({present.spec.where or 'declared before'}). Give one of them another name: name=..."
+            )
+        self._runnables[runnable.name] = runnable
+        return runnable
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def worker(
+        self,
+        name: str | None = None,
+        slots: int | None = None,
+        workflows: Sequence[Runnable[Any, Any]] | None = None,
+        lifespan: Lifespan | None = None,
+        labels: dict[str, str | int] | None = None,  # noqa: ARG002  (accepted for ported code; labels come later)
+    ) -> Worker:
+        """A worker for `workflows` (tasks and workflows; default: all declared here), with so many slots.
+
+        `lifespan` is an async generator function: what it yields is `ctx.lifespan`, what follows runs at the end.
+        """
+        slots = self.settings.slots if slots is None else slots
+        if slots < 1:
+            raise SettingsError(f"slots must be at least 1, and is {slots}")
+        specs = self._specs(None if workflows is None else {runnable.name for runnable in workflows})
+        return Worker(self, specs, name=name or self._default_name(), slots=slots, lifespan=lifespan)
+
+    def _specs(self, names: set[str] | None = None) -> dict[str, TaskSpec]:
+        """What a worker must know to execute these runnables: steps as well."""
+        specs: dict[str, TaskSpec] = {}
+        for runnable in self._runnables.values():
+            if names is None or runnable.name in names:
+                specs[runnable.name] = runnable.spec
+                if isinstance(runnable, Workflow):
+                    runnable.check()
+                    specs.update((step.spec.name, step.spec) for step in runnable.tasks)
+        return specs
+
+    def get_current_context(self) -> Context:
+        """The context of the task that is running.
+
+        Raises:
+            NotInTaskError: none is.
+        """
+        attempt = current_attempt.get()
+        if attempt is None:
+            raise NotInTaskError("get_current_context() needs a running task, and this code runs outside of any")
+        return Context(attempt)
+
+    def find(self, name: str) -> Runnable[Any, Any]:
+        """The task or workflow of that name.
+
+        Raises:
+            UnknownTaskError: there is none; the message names similar ones.
+        """
+        runnable = self._runnables.get(name) or self._runnables.get(f"{self.settings.namespace}/{name}")
+        if runnable is None:
+            raise UnknownTaskError(unknown_task(name, self._runnables))
+        return runnable
+
+    @property
+    def tasks(self) -> list[Runnable[Any, Any]]:
+        """All tasks and workflows declared here."""
+        return list(self._runnables.values())
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Hand back what this process executes, and let go of the store. May be called twice."""
+        with self._lock:
+            self._closed = True
+            local, engine = self._local, self._engine
+            self._local = self._engine = None
+        if local is not None and engine is not None and engine.alive:
+            local.close()
+        if engine is not None:
+            engine.stop()
+
+    async def aio_close(self) -> None:
+        """As `close`."""
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Fanwood:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Fanwood:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aio_close()
+
+    # --- for tasks: Host -------------------------------------------------------------------------------------------
+
+    def engine(self) -> Engine:
+        """The engine of this process, started when it is first asked for.
+
+        Raises:
+            EngineClosedError: this object was closed.
+            StoreError: the store can't be opened.
+        """
+        engine = self._engine
+        if engine is not None:
+            return engine
+        with self._lock:
+            if self._closed:
+                raise EngineClosedError("This Fanwood object was closed. Make a new one.")
+            if self._engine is None:
+                engine = Engine(store_for(self.settings, self.clock), self.settings, self._default_name())
+                engine.start()
+                self._engine = engine
+                self._local = LocalWorker(self, engine, self._specs)
+                _close_at_exit(self)
+            return self._engine
+
+    def prepare(self, tasks: Iterable[str]) -> None:
+        """Before roots are spawned: be their worker, if nobody else is and that is our business."""
+        if current_attempt.get() is not None or self._local_worker is False:
+            return
+        engine = self.engine()
+        local = self._local
+        if local is None or (engine.dispatcher.slots and not local.is_working):
+            return  # a worker of this process serves already
+        for name in tasks:
+            runnable = self._runnables.get(name)
+            if isinstance(runnable, Workflow):
+                runnable.check()
+        if local.is_working or self._local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
+            local.ensure()
+
+    @staticmethod
+    def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
+        return not all(
+            engine.call(lambda store, task=task: store.served(engine.worker_id, task)).result() for task in tasks
+        )
+
+    def spec(self, name: str) -> TaskSpec | None:
+        """The task of that full name, if it was declared here."""
+        runnable = self._runnables.get(name)
+        return runnable.spec if runnable is not None else None
+
+    @staticmethod
+    def _default_name() -> str:
+        return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """The message for a name that nobody knows."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    listed = ", ".join(names[:20]) or "none"
+    return f"There is no task named {name!r}.{hint} Known tasks: {listed}{' ...' if len(names) > 20 else ''}"
+
+
+def _described(policy: TaskPolicy, description: str) -> TaskPolicy:
+    from dataclasses import replace
+
+    return replace(policy, description=description)
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+_open: weakref.WeakSet[Fanwood] = weakref.WeakSet()
+
+
+def _close_at_exit(app: Fanwood) -> None:
+    if not _open:
+        atexit.register(_close_all)
+    _open.add(app)
+
+
+def _close_all() -> None:
+    for app in list(_open):
+        with contextlib.suppress(Exception):
+            app.close()

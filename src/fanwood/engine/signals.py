@@ -1,0 +1,170 @@
+"""Waiting, written once for both colours.
+
+A `Signal` is awaited by coroutines. Under asyncio it suspends the task until it is fired; driven by `block`, without
+a loop, it blocks the thread. So the rest of the package is written as coroutines only, and a blocking method is one
+call of `block`. (The idea is that of sans-IO: the protocol yields what it waits for, its driver decides how.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from fanwood.errors import BlockingCallError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+T = TypeVar("T")
+
+
+class LoopPort:
+    """The way into an event loop from other threads: one wake-up for however many calls."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def post(self, call: Callable[[], None]) -> bool:
+        """Have `call` run on the loop, in order; False if the loop is closed."""
+        self._calls.append(call)
+        if self._scheduled:
+            return True
+        self._scheduled = True
+        try:
+            self._loop.call_soon_threadsafe(self._drain)
+        except RuntimeError:
+            return False
+        return True
+
+    def _drain(self) -> None:
+        self._scheduled = False  # first, so that a call that comes now schedules another drain
+        calls = self._calls
+        for _ in range(len(calls)):
+            calls.popleft()()
+
+
+_ports: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPort] = WeakKeyDictionary()
+_ports_lock = threading.Lock()
+
+
+def port_of(loop: asyncio.AbstractEventLoop) -> LoopPort:
+    """The one port of a loop."""
+    port = _ports.get(loop)
+    if port is None:
+        with _ports_lock:
+            port = _ports.setdefault(loop, LoopPort(loop))
+    return port
+
+
+class Signal:
+    """Something that happens once. Fired by any thread, awaited by one waiter."""
+
+    __slots__ = ("_fired", "_future", "_lock", "_port", "_timeout")
+
+    def __init__(self) -> None:
+        self._fired = False
+        self._future: asyncio.Future[None] | None = None
+        self._lock: threading.Lock | None = None
+        self._port: LoopPort | None = None
+        self._timeout: float | None = None
+
+    @property
+    def fired(self) -> bool:
+        """Whether it has happened."""
+        return self._fired
+
+    def fire(self) -> None:
+        """It happens. More than once is once."""
+        self._fired = True
+        port, lock = self._port, self._lock
+        if port is not None:
+            port.post(self._settle)
+        elif lock is not None and lock.locked():
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # another thread fired it at the same moment
+
+    def _settle(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has happened, or `timeout` seconds; whether it has."""
+        if self._fired:
+            return True
+        loop = running_loop()
+        if loop is None:
+            self._timeout = timeout
+            await _Blocked(self)
+            return self._fired
+        self._future = future = loop.create_future()
+        self._port = port_of(loop)
+        if self._fired:  # between the first look and the port
+            return True
+        timer = loop.call_later(timeout, self._settle) if timeout is not None else None
+        try:
+            await future
+        finally:
+            self._port = None
+            if timer is not None:
+                timer.cancel()
+        return self._fired
+
+    def _block(self) -> None:
+        """Block this thread. Called by `block` only."""
+        self._lock = lock = threading.Lock()
+        lock.acquire()
+        if not self._fired:
+            lock.acquire(timeout=-1 if self._timeout is None else max(0.0, self._timeout))
+        self._lock = None
+
+
+class _Blocked:
+    """What a coroutine yields to `block` when it has to wait."""
+
+    __slots__ = ("_signal",)
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal = signal
+
+    def __await__(self) -> Generator[Signal, None, None]:
+        yield self._signal
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs on this thread, if any."""
+    return asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]  # get_running_loop, without the exception
+
+
+def block(coroutine: Coroutine[Any, Any, T], name: str) -> T:
+    """Run a coroutine of this package to its end on this thread, blocking where it would await.
+
+    Raises:
+        BlockingCallError: an event loop runs on this thread, and would be frozen; `name` is the blocking method.
+    """
+    if running_loop() is not None:
+        coroutine.close()
+        raise BlockingCallError(
+            f"{name}() blocks, and an event loop runs on this thread: it, and all tasks on it, would freeze. "
+            f"Use `await {twin_of(name)}(...)` here."
+        )
+    try:
+        while True:
+            waiting = coroutine.send(None)
+            waiting._block()  # pyright: ignore[reportPrivateUsage]
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        coroutine.close()
+
+
+def twin_of(name: str) -> str:
+    """The name of a blocking method's async twin."""
+    owner, _, method = name.rpartition(".")
+    return f"{owner}.aio_{method}" if owner else f"aio_{method}"

@@ -1,0 +1,163 @@
+"""One attempt of a run, as the process that executes it sees it.
+
+It holds what makes a child the same child (the identities already given out), what limits the attempt, and its share
+of the worker's slots. It is the link between the code that runs and everything below.
+"""
+
+from __future__ import annotations
+
+import threading
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Protocol
+
+from fanwood.errors import RunInterrupted
+from fanwood.ids import id_text
+from fanwood.model.states import OnParentEnd
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fanwood.engine.signals import Signal
+    from fanwood.model.commands import ClaimedRun, Failure
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.spec import TaskSpec
+
+
+_identity_lock = threading.Lock()
+
+
+class SlotShare(Protocol):
+    """A worker's slots, as one attempt uses them. Calls may come from any thread."""
+
+    def park(self, attempt: Attempt) -> None:
+        """The attempt begins to wait: its slot is free for others."""
+        ...
+
+    def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:
+        """A wait is over: call `go_on` as soon as the attempt has a slot again."""
+        ...
+
+    def unpark(self, attempt: Attempt) -> None:
+        """A wait was given up: the attempt goes on at once, slot or not."""
+        ...
+
+    def free(self, attempt: Attempt) -> None:
+        """The attempt gives up its slot for good, though it goes on."""
+        ...
+
+
+class Attempt:
+    """See the module's essay."""
+
+    __slots__ = (
+        "cancel_children",
+        "coroutine_task",
+        "ended",
+        "finished",
+        "holding",
+        "host",
+        "id",
+        "known",
+        "lifespan",
+        "limit",
+        "ordinals",
+        "run",
+        "share",
+        "signals",
+        "spawned",
+        "spec",
+        "waits",
+        "worker_id",
+    )
+
+    def __init__(self, run: ClaimedRun, spec: TaskSpec, host: Host, share: SlotShare) -> None:
+        self.run = run
+        self.id = bytes.fromhex(run.id)
+        self.spec = spec
+        self.host = host
+        self.share = share
+        self.worker_id = 0
+        self.lifespan: object = None
+        self.coroutine_task: asyncio.Task[None] | None = None
+        self.limit: int | None = None  # when this attempt's execution timeout comes
+        self.ended: Failure | None = None  # why it may do nothing any more
+        self.finished = False
+        self.holding = True  # it has a slot ...
+        self.waits = 0  # ... unless it waits for something
+        self.spawned = False
+        self.cancel_children = False
+        self.ordinals: dict[bytes, int] | None = None
+        self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
+        self.signals: set[Signal] | None = None  # fired when the attempt is over
+
+    # --- who a child is --------------------------------------------------------------------------------------------
+
+    def identify(self, task: str, child_key: str | None, input_: bytes) -> tuple[bytes, bytes | None]:
+        """A child's identity, and (beside a key) the digest by which a misuse of the key is noticed.
+
+        By content: equal children of one attempt are told apart by their number, so that a parent which spawns in
+        another order still finds each one again.
+        """
+        content = blake2b(b"%b\0%b" % (task.encode(), input_), digest_size=16).digest()
+        if child_key is not None:
+            return blake2b(child_key.encode(), digest_size=16, person=b"key").digest(), content
+        with _identity_lock:  # a task may spawn from threads of its own
+            if self.ordinals is None:
+                self.ordinals = {}
+            ordinal = self.ordinals.get(content, 0)
+            self.ordinals[content] = ordinal + 1
+        if ordinal == 0:
+            return content, None
+        return blake2b(content, digest_size=16, salt=ordinal.to_bytes(8, "big")).digest(), None
+
+    @property
+    def may_have_children(self) -> bool:
+        """Whether the end of this attempt could concern children."""
+        return self.spawned or self.run.attempt > 1
+
+    # --- limits ----------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> tuple[int | None, bytes | None]:
+        """When children that are waited for must have ended, and the id of the run that says so."""
+        inherited, limit = self.run.deadline, self.limit
+        if limit is not None and (inherited is None or limit <= inherited):
+            return limit, self.id
+        return inherited, bytes.fromhex(self.run.deadline_by) if self.run.deadline_by else None
+
+    def child_deadline(self, *, waited: bool, policy: OnParentEnd) -> tuple[int | None, bytes | None]:
+        """The deadline that a child inherits: none if its parent doesn't wait, or it may outlive the parent."""
+        if not waited or policy is OnParentEnd.CONTINUE:
+            return None, None
+        return self.deadline
+
+    # --- its end ---------------------------------------------------------------------------------------------------
+
+    def cut(self, failure: Failure) -> None:
+        """It is over, whatever its code still does. A sync task sees it at its next Fanwood call."""
+        self.ended = failure
+        for signal in list(self.signals or ()):
+            signal.fire()
+
+    def listen(self, signal: Signal) -> None:
+        """Fire `signal` when the attempt is over."""
+        if self.signals is None:
+            self.signals = set()
+        self.signals.add(signal)
+        if self.ended is not None:
+            signal.fire()
+
+    def unlisten(self, signal: Signal) -> None:
+        """No more."""
+        if self.signals is not None:
+            self.signals.discard(signal)
+
+    def check(self) -> None:
+        """Raise if the attempt is over.
+
+        Raises:
+            RunInterrupted: it was cancelled, timed out, or its worker lost its lease.
+        """
+        if self.ended is not None:
+            raise RunInterrupted(f"run {id_text(self.id)} is over: {self.ended.message or self.ended.kind}")

@@ -1,0 +1,241 @@
+"""What a running task may know and do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from fanwood.codec import codec_for
+from fanwood.durations import Duration, seconds
+from fanwood.engine.signals import block
+from fanwood.errors import NotInTaskError, UsageError
+from fanwood.ids import id_text
+from fanwood.model.commands import LogLine
+from fanwood.sdk.refs import TaskRunRef
+from fanwood.sdk.spawning import called
+
+if TYPE_CHECKING:
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.workflow import Step
+
+T = TypeVar("T")
+_LEVELS = {"debug", "info", "warning", "error", "critical"}
+
+
+class StepInputs(msgspec.Struct):
+    """What a workflow's step is handed beside the workflow's input."""
+
+    input: msgspec.Raw
+    outputs: dict[str, msgspec.Raw] = {}
+    skipped: list[str] = []
+    errors: dict[str, str] = {}
+    workflow: str = ""
+
+
+class Context:
+    """Handed to a task beside its input. Belongs to one attempt of one run."""
+
+    __slots__ = ("_attempt", "_step")
+
+    def __init__(self, attempt: Attempt, step: StepInputs | None = None) -> None:
+        self._attempt = attempt
+        self._step = step
+
+    # --- who am I --------------------------------------------------------------------------------------------------
+
+    @property
+    def task_run_id(self) -> str:
+        """The id of this run."""
+        return id_text(self._attempt.id)
+
+    @property
+    def workflow_run_id(self) -> str:
+        """The id of the workflow's run; of this run, if it is no workflow's step."""
+        if self._step is not None:
+            return id_text(bytes.fromhex(self._attempt.run.parent_id))
+        return self.task_run_id
+
+    @property
+    def workflow_name(self) -> str:
+        """The workflow's name; the task's, if it is no workflow's step."""
+        return self._step.workflow if self._step is not None else self._attempt.spec.name
+
+    @property
+    def task_name(self) -> str:
+        """The task's name."""
+        return self._attempt.spec.name.rpartition(":")[2]
+
+    @property
+    def worker_id(self) -> str:
+        """The worker that executes this attempt."""
+        return str(self._attempt.worker_id)
+
+    @property
+    def parent_workflow_run_id(self) -> str | None:
+        """The id of the run that spawned this one; None for a root."""
+        parent = self._attempt.run.parent_id
+        return id_text(bytes.fromhex(parent)) if parent else None
+
+    @property
+    def child_key(self) -> str | None:
+        """The key that the parent gave, if it did."""
+        return self._attempt.run.child_key
+
+    @property
+    def child_index(self) -> int | None:
+        """How many children this attempt's process had known to come before this one; None for a root.
+
+        Children are identified by content, not by index; use `child_key` to tell them apart.
+        """
+        return None
+
+    @property
+    def depth(self) -> int:
+        """How far below the root; a root's is 0."""
+        return self._attempt.run.depth
+
+    # --- how am I tried --------------------------------------------------------------------------------------------
+
+    @property
+    def retry_count(self) -> int:
+        """How many failures have been charged before this attempt."""
+        return self._attempt.run.retry_count
+
+    @property
+    def attempt_number(self) -> int:
+        """How many times the run has been claimed, with this time. At least `retry_count` + 1."""
+        return self._attempt.run.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many tries the task's policy allows."""
+        return self._attempt.spec.policy.retries + 1
+
+    @property
+    def priority(self) -> int:
+        """The run's priority; higher goes first."""
+        return self._attempt.run.priority
+
+    @property
+    def additional_metadata(self) -> dict[str, Any]:
+        """The run's metadata: its own, and what it inherited."""
+        text = self._attempt.run.metadata
+        return msgspec.json.decode(text) if text else {}
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt must have ended, by its own timeout or an ancestor's."""
+        when, _ = self._attempt.deadline
+        return datetime.fromtimestamp(when / 1e6, UTC) if when is not None else None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether this attempt is over: cancelled, timed out, or taken away from a worker that seemed lost."""
+        return self._attempt.ended is not None
+
+    @property
+    def lifespan(self) -> Any:
+        """What the worker's lifespan yielded."""
+        return self._attempt.lifespan
+
+    # --- what can I do ---------------------------------------------------------------------------------------------
+
+    def log(self, message: object, level: str = "info") -> None:
+        """Store a line with the run; `fanwood runs get` shows it. Returns at once.
+
+        Raises:
+            UsageError: no such level.
+        """
+        if level.lower() not in _LEVELS:
+            raise UsageError(f"level must be one of {', '.join(sorted(_LEVELS))}, and is {level!r}")
+        attempt = self._attempt
+        text = str(message).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+        line = LogLine(attempt.id, attempt.run.attempt, attempt.host.clock.now(), level.lower(), text)
+        attempt.host.engine().log(line)
+
+    def cancel(self) -> None:
+        """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call."""
+        block(self._cancel(), "cancel")
+
+    async def aio_cancel(self) -> None:
+        """As `cancel`."""
+        await self._cancel()
+
+    async def _cancel(self) -> None:
+        attempt = self._attempt
+        verb = attempt.host.engine().call(lambda store: store.cancel(attempt.id, "by itself"), changes=True)
+        await called(verb)
+
+    def refresh_timeout(self, extend_by: Duration) -> None:
+        """Move this attempt's execution timeout to `extend_by` from now, and with it the deadlines of children that
+        inherited it. An ancestor's deadline stays.
+
+        Raises:
+            UsageError: the task has no execution timeout.
+        """
+        attempt = self._attempt
+        if attempt.limit is None:
+            raise UsageError(f"{attempt.spec.name} has no execution_timeout that could be moved")
+        engine = attempt.host.engine()
+        attempt.limit = engine.store.now() + round(seconds(extend_by, "refresh_timeout") * 1e6)
+        when, _ = attempt.deadline
+        engine.set_limit(attempt.run.id, attempt.run.attempt, when)
+        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+
+    def release_slot(self) -> None:
+        """Give up this run's slot for good, though it goes on: for tasks that only wait for the outside world."""
+        self._attempt.share.free(self._attempt)
+
+    def children(self) -> list[TaskRunRef[Any]]:
+        """References to the children that this run has spawned, oldest first."""
+        return block(self._children(), "children")
+
+    async def aio_children(self) -> list[TaskRunRef[Any]]:
+        """As `children`."""
+        return await self._children()
+
+    async def _children(self) -> list[TaskRunRef[Any]]:
+        attempt, refs, after = self._attempt, list[TaskRunRef[Any]](), b""
+        while True:
+            start = after
+            page = await called(
+                attempt.host.engine().call(lambda store: store.children(attempt.id, after=start))  # noqa: B023
+            )
+            for record in page:
+                spec = attempt.host.spec(record.task)
+                refs.append(TaskRunRef(attempt.host, record.id, record.task, spec.output if spec else codec_for(Any)))
+            if not page:
+                return refs
+            after = page[-1].id
+
+    # --- in a workflow's step --------------------------------------------------------------------------------------
+
+    def task_output(self, step: Step[Any, T]) -> T:
+        """What a parent step returned.
+
+        Raises:
+            NotInTaskError: this is no workflow's step.
+            UsageError: that step is not among this one's parents, or was skipped.
+        """
+        inputs = self._in_step("task_output")
+        raw = inputs.outputs.get(step.name)
+        if raw is None:
+            known = ", ".join(sorted(inputs.outputs)) or "none"
+            raise UsageError(f"{self.task_name} has no output of {step.name}: its parents with outputs are: {known}")
+        return step.spec.output.decode(bytes(raw), f"the output of {step.name}")
+
+    def was_skipped(self, step: Step[Any, Any]) -> bool:
+        """Whether a parent step was skipped."""
+        return step.name in self._in_step("was_skipped").skipped
+
+    @property
+    def task_run_errors(self) -> dict[str, str]:
+        """In an on_failure task: the failed steps, and why, in one line each."""
+        return dict(self._in_step("task_run_errors").errors)
+
+    def _in_step(self, what: str) -> StepInputs:
+        if self._step is None:
+            raise NotInTaskError(f"ctx.{what} needs a workflow's step, and {self._attempt.spec.name} is a task by itself")
+        return self._step

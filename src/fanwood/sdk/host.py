@@ -1,0 +1,43 @@
+"""What tasks need of the object that they were declared on, so that this floor needn't know that object."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fanwood.clock import Clock
+    from fanwood.engine.engine import Engine
+    from fanwood.ids import IdSource
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.spec import TaskSpec
+    from fanwood.settings import Settings
+
+
+class Host(Protocol):
+    """The `Fanwood` object, as far as tasks know it."""
+
+    settings: Settings
+    ids: IdSource
+    clock: Clock
+
+    def engine(self) -> Engine:
+        """The engine of this process; started when it is first asked for."""
+        ...
+
+    def prepare(self, tasks: Iterable[str]) -> None:
+        """Before roots are spawned: see to it that somebody executes them, if that is our business."""
+        ...
+
+    def spec(self, name: str) -> TaskSpec | None:
+        """The task of that (full) name, if it was declared here."""
+        ...
+
+
+current_attempt: ContextVar[Attempt | None] = ContextVar("fanwood_attempt", default=None)
+"""The attempt whose code is running."""
+
+current_run_id: ContextVar[str | None] = ContextVar("fanwood_run_id", default=None)
+"""The id of the run whose code is running, for logging; None outside any."""

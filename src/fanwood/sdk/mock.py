@@ -1,0 +1,46 @@
+"""Running a task's bare function with a fake context, for unit tests: no store, no worker, no children."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.model.commands import ClaimedRun
+from fanwood.sdk.attempt import Attempt
+from fanwood.sdk.context import Context
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.options import Metadata
+    from fanwood.sdk.spec import TaskSpec
+
+
+class _NoSlots:
+    """A fake attempt holds nothing that others want."""
+
+    def park(self, attempt: Attempt) -> None: ...
+
+    def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:
+        go_on()
+
+    def unpark(self, attempt: Attempt) -> None: ...
+
+    def free(self, attempt: Attempt) -> None: ...
+
+
+def mock_call(
+    host: Host, spec: TaskSpec, input_: Any, metadata: Metadata | None, retry_count: int, lifespan: object
+) -> Any:
+    """Call the function as a worker would; a coroutine if it is async."""
+    id_ = host.ids.new_id().hex().upper()
+    text = msgspec.json.encode(metadata).decode() if metadata else None
+    run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, "null", text, 1, retry_count, 0, None, "")
+    attempt = Attempt(run, spec, host, _NoSlots())
+    attempt.lifespan = lifespan
+    given = EmptyModel() if input_ is NOT_GIVEN else input_
+    value = spec.input.decode(spec.input.encode(given, f"the input of {spec.name}"))
+    return spec.function(*(value, Context(attempt))[: spec.arity])

@@ -1,0 +1,148 @@
+"""What a caller may say about a run, and a declaration about a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from fanwood.durations import Duration, microseconds, seconds
+from fanwood.errors import SettingsError, UsageError
+from fanwood.model.states import OnParentEnd
+
+if TYPE_CHECKING:
+    from fanwood.sdk.task import Runnable
+
+OnParentEndOption = Literal["cancel", "continue"]
+Metadata = Mapping[str, Any]
+
+_ON_PARENT_END = {None: OnParentEnd.DEFAULT, "cancel": OnParentEnd.CANCEL, "continue": OnParentEnd.CONTINUE}
+
+
+class _NotGiven:
+    """Tells an input that was left out from None."""
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+
+NOT_GIVEN: Any = _NotGiven()
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyModel:
+    """The input of a task that takes none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerWorkflowOptions:
+    """What may be said of a run when it is asked for, beside its input. The input may be given here as well."""
+
+    input: Any = NOT_GIVEN
+    child_key: str | None = None
+    key: str | None = None  # the same as child_key, under the name that bulk items use
+    additional_metadata: Metadata | None = None
+    priority: int | None = None
+    detached: bool = False
+    on_parent_end: OnParentEndOption | None = None
+
+    def __post_init__(self) -> None:
+        if self.child_key is not None and self.key is not None and self.child_key != self.key:
+            raise UsageError(f"child_key {self.child_key!r} and key {self.key!r} are two names of one thing: give one")
+        if self.on_parent_end not in _ON_PARENT_END:
+            raise UsageError(f'on_parent_end must be "cancel" or "continue", and is {self.on_parent_end!r}')
+        if self.priority is not None and not isinstance(self.priority, int):
+            raise UsageError(f"priority must be a whole number (higher goes first), and is {self.priority!r}")
+
+    @property
+    def effective_key(self) -> str | None:
+        """The child key, by whichever name it was given."""
+        return self.child_key if self.child_key is not None else self.key
+
+    @property
+    def parent_end(self) -> OnParentEnd:
+        """`on_parent_end` as it is stored."""
+        return _ON_PARENT_END[self.on_parent_end]
+
+
+DEFAULT_OPTIONS = TriggerWorkflowOptions()
+
+
+def merged(options: TriggerWorkflowOptions | None, given: dict[str, Any], input_: Any) -> TriggerWorkflowOptions:
+    """`options` with what was given beside them, which wins.
+
+    Raises:
+        UsageError: the input was given twice.
+    """
+    if options is not None and options.input is not NOT_GIVEN and input_ is not NOT_GIVEN and input_ is not None:
+        raise UsageError("The input was given twice: as an argument, and in options=TriggerWorkflowOptions(input=...)")
+    present = {name: value for name, value in given.items() if value is not None and value is not False}
+    if options is None:
+        return TriggerWorkflowOptions(**present) if present else DEFAULT_OPTIONS
+    if not present:
+        return options
+    if "child_key" in present or "key" in present:
+        present = {"child_key": None, "key": None, **present}
+    fields = {name: getattr(options, name) for name in TriggerWorkflowOptions.__dataclass_fields__}
+    return TriggerWorkflowOptions(**{**fields, **present})
+
+
+class BulkRunItem(msgspec.Struct, frozen=True):
+    """One run of a bulk; made by `create_bulk_run_item`. (A Struct, because there may be a hundred thousand.)"""
+
+    runnable: Runnable[Any, Any]
+    input: Any
+    options: TriggerWorkflowOptions = DEFAULT_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPolicy:
+    """How a task's runs are tried. Durations as a caller writes them; checked here, once."""
+
+    retries: int = 0
+    backoff_factor: float | None = None
+    backoff_max_seconds: float | None = None
+    schedule_timeout: Duration | None = None
+    execution_timeout: Duration | None = None
+    default_priority: int = 1
+    default_additional_metadata: Metadata = field(default_factory=dict[str, Any])
+    description: str = ""
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise SettingsError(f"retries must not be negative, and is {self.retries!r}")
+        if self.backoff_factor is not None and self.backoff_factor <= 0:
+            raise SettingsError(f"backoff_factor must be above zero, and is {self.backoff_factor!r}")
+        if self.backoff_max_seconds is not None and self.backoff_max_seconds < 0:
+            raise SettingsError(f"backoff_max_seconds must not be negative, and is {self.backoff_max_seconds!r}")
+        for name in ("schedule_timeout", "execution_timeout"):
+            value = getattr(self, name)
+            if value is not None:
+                seconds(value, name)
+
+    @property
+    def execution_limit(self) -> int | None:
+        """The execution timeout in microseconds."""
+        return microseconds(self.execution_timeout, "execution_timeout")
+
+    @property
+    def schedule_limit(self) -> int | None:
+        """The schedule timeout in microseconds."""
+        return microseconds(self.schedule_timeout, "schedule_timeout")
+
+    def backoff(self, retry_count: int, jitter: float) -> float:
+        """Seconds before retry number `retry_count` + 1: factor to that power, capped, up to a tenth of it spread.
+
+        Without a factor there is no pause.
+        """
+        if self.backoff_factor is None:
+            return 0.0
+        try:
+            pause = self.backoff_factor ** (retry_count + 1)
+        except OverflowError:
+            pause = float("inf")
+        cap = 86_400.0 if self.backoff_max_seconds is None else self.backoff_max_seconds
+        return min(cap, pause) * (1 - jitter / 10)

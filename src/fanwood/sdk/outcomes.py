@@ -1,0 +1,125 @@
+"""From how a run ended to what its waiter gets: the output, or one kind of error for every path."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.errors import (
+    FailedTaskRunExceptionGroup,
+    TaskRunCancelled,
+    TaskRunError,
+    TaskRunPoisoned,
+    TaskRunTimedOut,
+)
+from fanwood.ids import id_bytes, id_text
+from fanwood.model.commands import Failure
+from fanwood.model.states import RunState
+from fanwood.store.failures import decode_failure
+
+if TYPE_CHECKING:
+    from fanwood.codec import Codec
+    from fanwood.model.commands import Ended
+
+MAX_TEXT = 64 * 1024
+"""How much of an exception's message or traceback is kept."""
+
+
+class FailedStep(msgspec.Struct):
+    """A failed step of a workflow, inside the workflow's own failure."""
+
+    run_id: str
+    task: str
+    failure: Failure
+
+
+def result_of(finished: Ended, run_id: bytes, task: str, output: Codec[Any]) -> Any:
+    """The output, typed.
+
+    Raises:
+        TaskRunError: there is none. Its subclasses say why.
+        FailedTaskRunExceptionGroup: a workflow whose steps failed.
+    """
+    if finished.state is RunState.COMPLETED:
+        return output.decode(finished.output or "null", f"the output of {task}")
+    raise error_of(finished, run_id, task)
+
+
+def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | FailedTaskRunExceptionGroup:
+    """What a run that ended without an output raises in those who wait for it."""
+    failure = decode_failure(finished.error)
+    if finished.state is RunState.CANCELLED and failure.kind == "failed":
+        failure.kind = "cancelled"
+    if failure.group:
+        steps = [msgspec.json.decode(text, type=FailedStep) for text in failure.group]
+        errors = [single_error(step.failure, id_bytes(step.run_id), step.task) for step in steps]
+        return FailedTaskRunExceptionGroup(failure.message, errors)
+    return single_error(failure, run_id, task)
+
+
+def single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
+    """A failure record as an exception."""
+    about = (id_text(run_id), task, failure.type, failure.message, failure.traceback)
+    if failure.kind == "cancelled":
+        return TaskRunCancelled(*about)
+    if failure.kind == "timed_out":
+        return TaskRunTimedOut(*about, failure.limit, failure.owner)
+    if failure.kind == "poisoned":
+        return TaskRunPoisoned(*about)
+    return TaskRunError(*about)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception as data. Survives exceptions whose own code raises."""
+    return Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return _clean(str(error))
+    except BaseException as broken:  # noqa: BLE001  (a user's __str__ may raise anything, and the run must still end)
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback's text, the user's frames only: ours lead up to the call and tell nobody anything."""
+    try:
+        frames = tracebacks.TracebackException.from_exception(error, limit=-30)
+        _drop_ours(frames)
+        return _clean("".join(frames.format()))
+    except BaseException:  # noqa: BLE001  (as above; formatting calls __str__ and __repr__)
+        return _clean("".join(tracebacks.format_tb(error.__traceback__, limit=-30)))
+
+
+def _drop_ours(formatted: tracebacks.TracebackException) -> None:
+    here = __file__.rsplit("sdk", 1)[0]
+    theirs = [frame for frame in formatted.stack if not frame.filename.startswith(here)]
+    if theirs:
+        formatted.stack = tracebacks.StackSummary.from_list(theirs)
+
+
+def _clean(text: str) -> str:
+    """Text that every store can hold."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text):,} characters)"
+
+
+def group_failure(group: FailedTaskRunExceptionGroup) -> Failure:
+    """A workflow's failure as data, with that of each failed step."""
+    steps = [
+        FailedStep(error.run_id, error.task_name, _failure_again(error))
+        for error in group.exceptions
+        if isinstance(error, TaskRunError)
+    ]
+    texts = [msgspec.json.encode(step).decode() for step in steps]
+    return Failure("failed", type(group).__name__, group.message, group=texts)
+
+
+def _failure_again(error: TaskRunError) -> Failure:
+    kinds = {TaskRunCancelled: "cancelled", TaskRunTimedOut: "timed_out", TaskRunPoisoned: "poisoned"}
+    failure = Failure(kinds.get(type(error), "failed"), error.exc_type, error.message, error.traceback)
+    if isinstance(error, TaskRunTimedOut):
+        failure.limit, failure.owner = error.limit, error.owner
+    return failure

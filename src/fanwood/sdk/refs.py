@@ -1,0 +1,107 @@
+"""References to runs: an id, and what can be asked of the run behind it. Can be rebuilt from the id anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from fanwood.engine.signals import block
+from fanwood.engine.waits import Collector
+from fanwood.ids import id_text
+from fanwood.sdk.outcomes import result_of
+from fanwood.sdk.spawning import called, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from fanwood.codec import Codec
+    from fanwood.model.states import RunState
+    from fanwood.sdk.host import Host
+
+T = TypeVar("T")
+
+
+class TaskRunRef(Generic[T]):
+    """A run, by its id. `await ref` is its result."""
+
+    __slots__ = ("_host", "_id", "_output", "_task")
+
+    def __init__(self, host: Host, run_id: bytes, task: str, output: Codec[Any]) -> None:
+        self._host = host
+        self._id = run_id
+        self._task = task
+        self._output = output
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return id_text(self._id)
+
+    @property
+    def workflow_run_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, task={self._task!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskRunRef) and self._id == other._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.aio_result().__await__()
+
+    def result(self, timeout: float | None = None) -> T:
+        """The output, waited for at most `timeout` seconds.
+
+        Raises:
+            TaskRunError: the run ended without one; its subclasses say why.
+            WaitTimeoutError: it didn't end in time; it goes on.
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._result(timeout), "result")
+
+    async def aio_result(self, timeout: float | None = None) -> T:
+        """As `result`."""
+        return await self._result(timeout)
+
+    def status(self) -> RunState:
+        """The state that the run is in now."""
+        return block(self._status(), "status")
+
+    async def aio_status(self) -> RunState:
+        """As `status`."""
+        return await self._status()
+
+    def cancel(self) -> None:
+        """Cancel the run and its whole subtree. Once this returns, nothing below it starts."""
+        block(self._cancel(), "cancel")
+
+    async def aio_cancel(self) -> None:
+        """As `cancel`."""
+        await self._cancel()
+
+    async def _result(self, timeout: float | None) -> T:
+        collector = Collector(fail_fast=False)
+        collector.grow(1)
+        collector.close()
+        self._host.engine().watch(self._id, collector, 0)
+        await wait_for(collector, self._host, timeout, f"run {self.id}", "")
+        finished = collector.results[0]
+        assert finished is not None
+        return result_of(finished, self._id, self._task or finished.task, self._output)
+
+    async def _status(self) -> RunState:
+        return (await called(self._host.engine().call(lambda store: store.get(self._id)))).state
+
+    async def _cancel(self) -> None:
+        verb = self._host.engine().call(lambda store: store.cancel(self._id, "by request"), changes=True)
+        await called(verb)
+
+
+class WorkflowRunRef(TaskRunRef[T]):
+    """A workflow's run, by its id; its result is `{step name: output}`."""
+
+    __slots__ = ()

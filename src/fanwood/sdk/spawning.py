@@ -1,0 +1,351 @@
+"""From calls to runs: planning spawns, sending them in batches with back-pressure, and waiting for their ends.
+
+Everything here is written once, as coroutines that wait on `Signal`s; a blocking method drives them with `block`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.engine.engine import SpawnRequest
+from fanwood.engine.signals import Signal
+from fanwood.engine.waits import Collector
+from fanwood.errors import ChildKeyConflictError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.ids import id_text
+from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
+from fanwood.sdk.host import current_attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.options import BulkRunItem, TriggerWorkflowOptions
+    from fanwood.sdk.spec import TaskSpec
+
+logger = logging.getLogger("fanwood")
+
+CHUNK = 500
+"""Runs per request to the engine: small enough that children start while their siblings are still being spawned."""
+WINDOW = 4
+"""Requests that may be on their way at a time; past that, the spawner waits (back-pressure)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A run that was asked for: its id and its task."""
+
+    id: bytes
+    spec: TaskSpec
+
+
+class Spawner:
+    """The spawning of one call: one run, or a bulk of any size."""
+
+    def __init__(self, host: Host, *, wait: bool, fail_fast: bool = True) -> None:
+        attempt = current_attempt.get()
+        self._host = host
+        self._engine = host.engine()
+        self._attempt = attempt
+        self._wait = wait
+        self._kinds: dict[tuple[str, int], tuple[TriggerWorkflowOptions, SpawnKind]] = {}
+        self._unanswered: deque[_Answer] = deque()
+        self.collector = Collector(fail_fast=fail_fast) if wait else None
+        self.planned: list[Planned] = []
+
+    # --- spawning --------------------------------------------------------------------------------------------------
+
+    async def spawn_all(self, items: Iterable[BulkRunItem]) -> list[Planned]:
+        """Spawn all of `items`, consuming them no faster than the store takes them.
+
+        Raises:
+            PayloadError: an input that can't travel. What was spawned before it stays spawned.
+            SpawnError: a key conflict, or this attempt is over.
+        """
+        attempt, source = self._attempt, iter(items)
+        if attempt is not None:
+            attempt.check()
+            if attempt.run.attempt > 1 and attempt.known is None:
+                attempt.known = await self._call_identities(attempt)
+        while chunk := list(islice(source, CHUNK)):
+            while len(self._unanswered) >= WINDOW:
+                await self._next_answer()
+            self._send(chunk)
+        if self._engine_must_answer():
+            while self._unanswered:
+                await self._next_answer()
+        if self.collector is not None:
+            self.collector.close()
+        return self.planned
+
+    def _engine_must_answer(self) -> bool:
+        """A waiter is told by its collector; who doesn't wait must know that what he spawned is committed."""
+        return self.collector is None or any(answer.has_keys for answer in self._unanswered)
+
+    async def _call_identities(self, attempt: Attempt) -> dict[bytes, bytes]:
+        return await called(self._engine.call(lambda store: store.identities(attempt.id)))
+
+    def _send(self, items: list[BulkRunItem]) -> None:
+        """One request with up to CHUNK runs."""
+        collector = self.collector
+        index = collector.grow(len(items)) if collector is not None else 0
+        for request in self._plan(items, index):
+            answer = _Answer(request, collector)
+            self._unanswered.append(answer)
+            self._engine.spawn(request)
+
+    def _plan(self, items: list[BulkRunItem], index: int) -> Iterator[SpawnRequest]:
+        """Children and detached roots go in requests of their own: a fenced parent must not take roots with it."""
+        children, roots = SpawnRequest(), SpawnRequest()
+        for number, item in enumerate(items, index):
+            attempt = None if item.options.detached else self._attempt
+            self._plan_one(item, attempt, children if attempt is not None else roots, number)
+        for request in (children, roots):
+            if request.spawns or request.attaches:
+                request.collector = self.collector
+                request.watch = self._wait and request is roots
+                yield request
+
+    def _plan_one(self, item: BulkRunItem, attempt: Attempt | None, request: SpawnRequest, number: int) -> None:
+        spec, options = item.runnable.spec, item.options
+        data = spec.input.encode(item.input, f"the input of {spec.name}")
+        if len(data) > self._host.settings.max_payload_bytes:
+            raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
+        kind = self._kind(spec, options, attempt)
+        if attempt is None:
+            spawn = Spawn(kind, self._host.ids.new_id(), None, data.decode(), options.effective_key)
+            self._add(request, spawn, number, spec)
+            return
+        key = options.effective_key
+        identity, digest = attempt.identify(spec.name, key, data)
+        known = attempt.known
+        existing = known.get(identity) if known is not None else None
+        if existing is None:
+            spawn = Spawn(kind, self._host.ids.new_id(), identity, data.decode(), key, digest)
+            if key is not None or known is not None:
+                if attempt.known is None:
+                    attempt.known = {}
+                attempt.known[identity] = spawn.id
+            self._add(request, spawn, number, spec)
+        else:
+            request.attaches.append(Attach(kind, existing, digest))
+            request.attach_indexes.append(number)
+            self.planned.append(Planned(existing, spec))
+
+    def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
+        request.spawns.append(spawn)
+        request.spawn_indexes.append(number)
+        self.planned.append(Planned(spawn.id, spec))
+
+    def _kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
+        """What this child has in common with its siblings; mostly the one of the child before it."""
+        cached = self._kinds.get((spec.name, id(options)))
+        if cached is not None:
+            return cached[1]
+        policy = spec.policy
+        run = attempt.run if attempt is not None else None
+        priority = options.priority if options.priority is not None else policy.default_priority
+        metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
+        if attempt is None or run is None:
+            kind = SpawnKind(spec.name, priority=priority, metadata=metadata, schedule_timeout=policy.schedule_limit)
+        else:
+            attempt.spawned = True
+            attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"
+            deadline, owner = attempt.child_deadline(waited=self._wait, policy=options.parent_end)
+            kind = SpawnKind(
+                task=spec.name,
+                parent_id=attempt.id,
+                parent_attempt=run.attempt,
+                root_id=bytes.fromhex(run.root_id),
+                depth=run.depth + 1,
+                priority=priority,
+                metadata=metadata,
+                schedule_timeout=policy.schedule_limit,
+                deadline=deadline,
+                deadline_by=owner,
+                on_parent_end=options.parent_end,
+            )
+        self._kinds[spec.name, id(options)] = (options, kind)  # with `options`, so that its id() stays its own
+        return kind
+
+    async def _next_answer(self) -> None:
+        """Wait for the oldest request's acknowledgement."""
+        answer = self._unanswered.popleft()
+        if not answer.signal.fired:
+            with interruptible(self._attempt, answer.signal):
+                await answer.signal.wait()
+            if self._attempt is not None and not answer.signal_is_answer:
+                self._attempt.check()
+        if answer.error is not None:
+            raise answer.error
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    async def wait(self, timeout: float | None) -> None:
+        """Wait for the ends of what was spawned.
+
+        Raises:
+            WaitTimeoutError: not within `timeout` seconds.
+        """
+        assert self.collector is not None
+        first = self.planned[0].spec.name if self.planned else ""
+        await wait_for(self.collector, self._host, timeout, f"{len(self.planned)} run(s) of {first}", first)
+
+
+class _Answer:
+    """The engine's answer to one request, and the caller's waiting for it."""
+
+    __slots__ = ("_collector", "_request", "error", "has_keys", "signal", "signal_is_answer")
+
+    def __init__(self, request: SpawnRequest, collector: Collector | None) -> None:
+        self.signal = Signal()
+        self.signal_is_answer = False
+        self.error: BaseException | None = None
+        self.has_keys = bool(request.attaches)
+        self._request = request
+        self._collector = collector
+        request.on_done = self._done
+
+    def _done(self, error: BaseException | None, attached: dict[bytes, Attached]) -> None:
+        """On the engine's thread."""
+        self.error = error or self._conflict(attached)
+        self.signal_is_answer = True
+        if self.error is not None and self._collector is not None:
+            self._collector.fail(self.error)
+        self.signal.fire()
+
+    def _conflict(self, attached: dict[bytes, Attached]) -> BaseException | None:
+        for attach in self._request.attaches:
+            found = attached.get(attach.id)
+            if found is not None and not found.matches:
+                return ChildKeyConflictError(
+                    f"A child key of run {id_text(attach.kind.parent_id or b'')} is taken: it belongs to "
+                    f"{found.task} with input {_short(found.input)} (run {id_text(found.id)}), and was given now to "
+                    f"{attach.kind.task} with another input or task. Use a key of its own for each child."
+                )
+        return None
+
+
+async def wait_for(collector: Collector, host: Host, timeout: float | None, what: str, task: str) -> None:
+    """Wait until `collector` is ready; inside a task, without holding a slot.
+
+    Raises:
+        WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
+    """
+    attempt = current_attempt.get()
+    if not collector.ready:
+        if attempt is None:
+            await _wait_outside(collector, host, timeout, what, task)
+        else:
+            await _wait_inside(collector, attempt, timeout, what)
+    if attempt is not None:
+        attempt.check()
+    if collector.error is not None:
+        raise collector.error
+
+
+async def _wait_outside(collector: Collector, host: Host, timeout: float | None, what: str, task: str) -> None:
+    signal = Signal()
+    collector.when_ready(signal.fire)
+    patience = host.settings.no_worker_warning
+    if timeout is None or timeout > patience:
+        if await signal.wait(patience):
+            return
+        await _warn_unserved(host, task)
+        timeout = None if timeout is None else timeout - patience
+    if not await signal.wait(timeout):
+        raise _timed_out(timeout, what)
+
+
+async def _warn_unserved(host: Host, task: str) -> None:
+    engine = host.engine()
+    if task and not engine.dispatcher.serves(task):
+        served = await called(engine.call(lambda store: store.served(engine.worker_id, task)))
+        if not served:
+            logger.warning(
+                "No live worker serves %s: its run stays queued until one does. Start one with "
+                "`fanwood worker module:app`, or check that it imports this task.",
+                task,
+            )
+
+
+async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | None, what: str) -> None:
+    attempt.check()
+    signal = Signal()
+    resumed = False
+
+    def resume() -> None:
+        nonlocal resumed
+        if not resumed:
+            resumed = True
+            attempt.share.resume(attempt, signal.fire)
+
+    attempt.share.park(attempt)
+    attempt.listen(signal)
+    try:
+        collector.when_ready(resume)
+        if not await signal.wait(timeout) and attempt.ended is None:
+            resume()  # it goes on after the time-out, and needs a slot for that as well
+            await signal.wait()
+    except BaseException:
+        if not resumed:
+            resumed = True
+            attempt.share.unpark(attempt)
+        raise
+    finally:
+        attempt.unlisten(signal)
+    if not collector.ready and attempt.ended is None:
+        raise _timed_out(timeout, what)
+
+
+def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
+    return WaitTimeoutError(f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on")
+
+
+class interruptible:  # noqa: N801  (reads as the statement that it is)
+    """While inside, the end of the attempt fires the signal."""
+
+    __slots__ = ("_attempt", "_signal")
+
+    def __init__(self, attempt: Attempt | None, signal: Signal) -> None:
+        self._attempt = attempt
+        self._signal = signal
+
+    def __enter__(self) -> None:
+        if self._attempt is not None:
+            self._attempt.listen(self._signal)
+
+    def __exit__(self, *_: object) -> None:
+        if self._attempt is not None:
+            self._attempt.unlisten(self._signal)
+
+
+async def called(future: Any) -> Any:
+    """The result of a cold verb, awaited in either colour."""
+    signal = Signal()
+    future.add_done_callback(lambda _: signal.fire())
+    await signal.wait()
+    return future.result()
+
+
+def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptions) -> str | None:
+    """A parent's metadata is its children's, theirs winning."""
+    given = options.additional_metadata
+    if not given and not default:
+        return inherited
+    base = msgspec.json.decode(inherited) if inherited else {}
+    try:
+        return msgspec.json.encode({**default, **base, **(given or {})}, order="sorted").decode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"additional_metadata must be JSON: {error}") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
+

@@ -1,0 +1,454 @@
+"""What can be run: the methods that a task and a workflow have in common, and the task that stands by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from fanwood.codec import codec_for
+from fanwood.engine.signals import block
+from fanwood.errors import UsageError
+from fanwood.ids import id_bytes
+from fanwood.sdk.mock import mock_call
+from fanwood.sdk.options import NOT_GIVEN, BulkRunItem, EmptyModel, TriggerWorkflowOptions, merged
+from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
+from fanwood.sdk.spawning import Spawner
+
+if TYPE_CHECKING:
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.options import Metadata, OnParentEndOption
+    from fanwood.sdk.spec import TaskSpec
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Runnable(Generic[In, Out]):
+    """A task or a workflow: something that `run` and its siblings make runs of.
+
+    Called inside a running task these spawn children of it, outside they spawn roots. Every blocking method has a
+    twin with `aio_` in front, for coroutines.
+    """
+
+    spec: TaskSpec
+    _host: Host
+
+    @property
+    def name(self) -> str:
+        """The name under which runs of it are stored."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    # --- one -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def run(
+        self,
+        input: In | Any = ...,
+        options: TriggerWorkflowOptions | None = ...,
+        *,
+        wait_for_result: Literal[True] = ...,
+        child_key: str | None = ...,
+        additional_metadata: Metadata | None = ...,
+        priority: int | None = ...,
+        detached: bool = ...,
+        on_parent_end: OnParentEndOption | None = ...,
+        timeout: float | None = ...,
+    ) -> Out: ...
+
+    @overload
+    def run(
+        self,
+        input: In | Any = ...,
+        options: TriggerWorkflowOptions | None = ...,
+        *,
+        wait_for_result: Literal[False],
+        child_key: str | None = ...,
+        additional_metadata: Metadata | None = ...,
+        priority: int | None = ...,
+        detached: bool = ...,
+        on_parent_end: OnParentEndOption | None = ...,
+        timeout: float | None = ...,
+    ) -> TaskRunRef[Out]: ...
+
+    def run(
+        self,
+        input: In | Any = NOT_GIVEN,
+        options: TriggerWorkflowOptions | None = None,
+        *,
+        wait_for_result: bool = True,
+        child_key: str | None = None,
+        additional_metadata: Metadata | None = None,
+        priority: int | None = None,
+        detached: bool = False,
+        on_parent_end: OnParentEndOption | None = None,
+        timeout: float | None = None,
+    ) -> Out | TaskRunRef[Out]:
+        """Run it and return its output; with `wait_for_result=False`, a reference as soon as the run is stored.
+
+        Args:
+            input: of the declared type, or a dict that fits it.
+            options: the same as the keywords, as one object; keywords win.
+            wait_for_result: whether to wait.
+            child_key: this child's key, unique below its parent. Default: by content.
+            additional_metadata: JSON that the run and its descendants carry.
+            priority: higher goes first. Default: the task's.
+            detached: inside a task, make a root all the same.
+            on_parent_end: "cancel" or "continue", whatever the parent's end.
+            timeout: seconds to wait; the run itself goes on.
+
+        Raises:
+            TaskRunError: it ended without an output; the subclasses say why.
+            InputValidationError: the input doesn't fit.
+            WaitTimeoutError: `timeout` ran out.
+            BlockingCallError: an event loop runs on this thread; use `aio_run`.
+        """
+        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        return block(self._run(input, options, given, wait_for_result, timeout), f"{self.name}.run")
+
+    @overload
+    async def aio_run(
+        self,
+        input: In | Any = ...,
+        options: TriggerWorkflowOptions | None = ...,
+        *,
+        wait_for_result: Literal[True] = ...,
+        child_key: str | None = ...,
+        additional_metadata: Metadata | None = ...,
+        priority: int | None = ...,
+        detached: bool = ...,
+        on_parent_end: OnParentEndOption | None = ...,
+        timeout: float | None = ...,
+    ) -> Out: ...
+
+    @overload
+    async def aio_run(
+        self,
+        input: In | Any = ...,
+        options: TriggerWorkflowOptions | None = ...,
+        *,
+        wait_for_result: Literal[False],
+        child_key: str | None = ...,
+        additional_metadata: Metadata | None = ...,
+        priority: int | None = ...,
+        detached: bool = ...,
+        on_parent_end: OnParentEndOption | None = ...,
+        timeout: float | None = ...,
+    ) -> TaskRunRef[Out]: ...
+
+    async def aio_run(
+        self,
+        input: In | Any = NOT_GIVEN,
+        options: TriggerWorkflowOptions | None = None,
+        *,
+        wait_for_result: bool = True,
+        child_key: str | None = None,
+        additional_metadata: Metadata | None = None,
+        priority: int | None = None,
+        detached: bool = False,
+        on_parent_end: OnParentEndOption | None = None,
+        timeout: float | None = None,
+    ) -> Out | TaskRunRef[Out]:
+        """As `run`, awaited."""
+        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        return await self._run(input, options, given, wait_for_result, timeout)
+
+    def run_no_wait(
+        self,
+        input: In | Any = NOT_GIVEN,
+        options: TriggerWorkflowOptions | None = None,
+        *,
+        child_key: str | None = None,
+        additional_metadata: Metadata | None = None,
+        priority: int | None = None,
+        detached: bool = False,
+        on_parent_end: OnParentEndOption | None = None,
+    ) -> TaskRunRef[Out]:
+        """Start it and return a reference, as soon as the run is stored."""
+        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        return block(self._run(input, options, given, False, None), f"{self.name}.run_no_wait")
+
+    async def aio_run_no_wait(
+        self,
+        input: In | Any = NOT_GIVEN,
+        options: TriggerWorkflowOptions | None = None,
+        *,
+        child_key: str | None = None,
+        additional_metadata: Metadata | None = None,
+        priority: int | None = None,
+        detached: bool = False,
+        on_parent_end: OnParentEndOption | None = None,
+    ) -> TaskRunRef[Out]:
+        """As `run_no_wait`, awaited."""
+        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        return await self._run(input, options, given, False, None)
+
+    async def _run(
+        self, input_: Any, options: TriggerWorkflowOptions | None, given: dict[str, Any], wait: bool, timeout: float | None
+    ) -> Any:
+        item = self._item(input_, merged(options, given, input_))
+        self._host.prepare((self.name,))
+        spawner = Spawner(self._host, wait=wait)
+        planned = await spawner.spawn_all((item,))
+        if not wait:
+            return self._ref(planned[0].id)
+        await spawner.wait(timeout)
+        return _results(spawner)[0]
+
+    # --- many ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: Literal[False] = ...,
+        wait_for_result: Literal[True] = ...,
+        timeout: float | None = ...,
+    ) -> list[Out]: ...
+
+    @overload
+    def run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: Literal[True],
+        wait_for_result: Literal[True] = ...,
+        timeout: float | None = ...,
+    ) -> list[Out | BaseException]: ...
+
+    @overload
+    def run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: bool = ...,
+        wait_for_result: Literal[False],
+        timeout: float | None = ...,
+    ) -> list[TaskRunRef[Out]]: ...
+
+    def run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: bool = False,
+        wait_for_result: bool = True,
+        timeout: float | None = None,
+    ) -> Any:
+        """Run a bulk of any size; the outputs in the items' order.
+
+        Args:
+            items: made by `create_bulk_run_item`, of this task or others; any iterable, consumed as fast as the store
+                takes them.
+            return_exceptions: put errors in their places in the list. Without it the first failure raises, and the
+                others go on.
+            wait_for_result: False returns references instead.
+            timeout: seconds to wait; the runs themselves go on.
+
+        Raises:
+            TaskRunError: one of them ended without an output, and `return_exceptions` is False.
+            WaitTimeoutError: `timeout` ran out.
+        """
+        return block(self._run_many(items, return_exceptions, wait_for_result, timeout), f"{self.name}.run_many")
+
+    @overload
+    async def aio_run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: Literal[False] = ...,
+        wait_for_result: Literal[True] = ...,
+        timeout: float | None = ...,
+    ) -> list[Out]: ...
+
+    @overload
+    async def aio_run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: Literal[True],
+        wait_for_result: Literal[True] = ...,
+        timeout: float | None = ...,
+    ) -> list[Out | BaseException]: ...
+
+    @overload
+    async def aio_run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: bool = ...,
+        wait_for_result: Literal[False],
+        timeout: float | None = ...,
+    ) -> list[TaskRunRef[Out]]: ...
+
+    async def aio_run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        return_exceptions: bool = False,
+        wait_for_result: bool = True,
+        timeout: float | None = None,
+    ) -> Any:
+        """As `run_many`, awaited."""
+        return await self._run_many(items, return_exceptions, wait_for_result, timeout)
+
+    def run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
+        """Start a bulk; references, as soon as all runs are stored."""
+        return block(self._run_many(items, False, False, None), f"{self.name}.run_many_no_wait")
+
+    async def aio_run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
+        """As `run_many_no_wait`, awaited."""
+        return await self._run_many(items, False, False, None)
+
+    async def _run_many(self, items: Iterable[BulkRunItem], keep_errors: bool, wait: bool, timeout: float | None) -> Any:
+        self._host.prepare((self.name,))
+        spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
+        planned = await spawner.spawn_all(items)
+        if not wait:
+            return [ref_for(self._host, p.id, p.spec) for p in planned]
+        await spawner.wait(timeout)
+        return _results(spawner, keep_errors=keep_errors)
+
+    def create_bulk_run_item(
+        self,
+        input: In | Any = NOT_GIVEN,
+        key: str | None = None,
+        options: TriggerWorkflowOptions | None = None,
+        *,
+        child_key: str | None = None,
+        additional_metadata: Metadata | None = None,
+        priority: int | None = None,
+        detached: bool = False,
+        on_parent_end: OnParentEndOption | None = None,
+    ) -> BulkRunItem:
+        """One run of a bulk, for `run_many`. `key` and `child_key` are the same thing.
+
+        Raises:
+            UsageError: the input is given twice, or `key` and `child_key` differ.
+        """
+        if options is None and key is None and child_key is None and additional_metadata is None:
+            if priority is None and not detached and on_parent_end is None:
+                return BulkRunItem(self, EmptyModel() if input is NOT_GIVEN else input)
+        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        if key is not None:
+            given["key"] = key
+        return self._item(input, merged(options, given, input))
+
+    def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem:
+        if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
+            input_ = options.input
+        return BulkRunItem(self, EmptyModel() if input_ is NOT_GIVEN else input_, options)
+
+    # --- references ------------------------------------------------------------------------------------------------
+
+    def _ref(self, run_id: bytes) -> TaskRunRef[Out]:
+        return ref_for(self._host, run_id, self.spec)
+
+    def get_run_ref(self, run_id: str) -> TaskRunRef[Out]:
+        """A reference to a run of this, rebuilt from its id.
+
+        Raises:
+            RunNotFoundError: that is no run id. (Whether there is such a run is seen when it is asked for.)
+        """
+        return self._ref(id_bytes(run_id))
+
+
+class Standalone(Runnable[In, Out]):
+    """A task that stands by itself; made by `@fanwood.task`."""
+
+    def __init__(self, host: Host, spec: TaskSpec) -> None:
+        self._host = host
+        self.spec = spec
+
+    @property
+    def is_async_function(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return self.spec.is_async
+
+    @property
+    def fn(self) -> Callable[..., Out | Awaitable[Out]]:
+        """The bare function."""
+        return self.spec.function
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise UsageError(
+            f"{self.name} is a task: {self.name}.run(...) runs it durably, {self.name}.mock_run(...) calls the bare "
+            f"function with a fake context, for unit tests."
+        )
+
+    def mock_run(
+        self,
+        input: In | Any = NOT_GIVEN,
+        *,
+        additional_metadata: Metadata | None = None,
+        retry_count: int = 0,
+        lifespan: object = None,
+    ) -> Out:
+        """Call the bare function (a sync one) with a fake context: no store, no worker. For unit tests."""
+        if self.spec.is_async:
+            raise UsageError(f"{self.name} is async: use `await {self.name}.aio_mock_run(...)`")
+        return mock_call(self._host, self.spec, input, additional_metadata, retry_count, lifespan)
+
+    async def aio_mock_run(
+        self,
+        input: In | Any = NOT_GIVEN,
+        *,
+        additional_metadata: Metadata | None = None,
+        retry_count: int = 0,
+        lifespan: object = None,
+    ) -> Out:
+        """As `mock_run`, for async and sync functions."""
+        result: Any = mock_call(self._host, self.spec, input, additional_metadata, retry_count, lifespan)
+        return await result if self.spec.is_async else result
+
+
+def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
+    """A reference of the kind that fits the task."""
+    kind = WorkflowRunRef if spec.kind == "workflow" else TaskRunRef
+    return kind(host, run_id, spec.name, spec.output)
+
+
+def untyped_ref(host: Host, run_id: bytes, task: str) -> TaskRunRef[Any]:
+    """A reference to a run whose task may be known here, or not."""
+    spec = host.spec(task)
+    return ref_for(host, run_id, spec) if spec is not None else TaskRunRef(host, run_id, task, codec_for(Any))
+
+
+def _given(
+    child_key: str | None,
+    additional_metadata: Metadata | None,
+    priority: int | None,
+    detached: bool,
+    on_parent_end: OnParentEndOption | None,
+) -> dict[str, Any]:
+    return {
+        "child_key": child_key,
+        "additional_metadata": additional_metadata,
+        "priority": priority,
+        "detached": detached,
+        "on_parent_end": on_parent_end,
+    }
+
+
+def _results(spawner: Spawner, *, keep_errors: bool = False) -> list[Any]:
+    """The outputs in order, typed; errors raised, or kept in their places."""
+    collector, planned = spawner.collector, spawner.planned
+    assert collector is not None
+    if collector.first_failure is not None and not keep_errors:
+        finished = collector.results[collector.first_failure]
+        assert finished is not None
+        failed = planned[collector.first_failure]
+        raise error_of(finished, failed.id, failed.spec.name)
+    results: list[Any] = []
+    for finished, run in zip(collector.results, planned, strict=True):
+        assert finished is not None
+        if finished.error is None and finished.output is not None:
+            results.append(run.spec.output.decode(finished.output))
+        elif finished.state == 2:
+            results.append(run.spec.output.decode("null"))
+        else:
+            results.append(error_of(finished, run.id, run.spec.name))
+    return results

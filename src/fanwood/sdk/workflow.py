@@ -1,0 +1,338 @@
+"""A workflow is a parent that spawns its steps.
+
+A run of it executes `coordinate`, a small built-in task: each step is spawned as soon as its parents are done, as a
+child whose key is the step's name. So everything that holds for children holds for steps, and below this file
+nobody knows of DAGs: a workflow that is resumed or retried finds its finished steps again, and redoes only the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from fanwood.codec import Codec
+from fanwood.errors import (
+    FailedTaskRunExceptionGroup,
+    TaskRunError,
+    UsageError,
+    WorkflowDeclarationError,
+)
+from fanwood.sdk.context import StepInputs
+from fanwood.sdk.host import current_attempt
+from fanwood.sdk.options import DEFAULT_OPTIONS, BulkRunItem, TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.spawning import Spawner
+from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.task import Runnable
+
+if TYPE_CHECKING:
+    from fanwood.durations import Duration
+    from fanwood.model.commands import Ended
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.options import Metadata
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+ON_FAILURE = "on_failure"
+ON_SUCCESS = "on_success"
+
+
+class Step(Generic[In, Out]):
+    """A task of a workflow; made by `@workflow.task`."""
+
+    def __init__(self, name: str, spec: TaskSpec, parents: tuple[str, ...]) -> None:
+        self.name = name
+        self.spec = spec
+        self.parents = parents
+
+    def __repr__(self) -> str:
+        return f"<Step {self.spec.name!r}>"
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise UsageError(f"{self.spec.name} is a workflow's step: it runs when its workflow does")
+
+
+class Workflow(Runnable[In, dict[str, Any]]):
+    """Several tasks that form a DAG and share one input; made by `Fanwood.workflow`. Its result is
+    `{step name: output}`."""
+
+    def __init__(self, host: Host, spec: TaskSpec, task_defaults: TaskPolicy) -> None:
+        self._host = host
+        self._defaults = task_defaults
+        self.spec = replace(spec, function=self._coordinate, is_async=True, arity=1, kind="workflow")
+        self.steps: dict[str, Step[In, Any]] = {}
+        self.on_failure: Step[In, Any] | None = None
+        self.on_success: Step[In, Any] | None = None
+
+    @property
+    def tasks(self) -> list[Step[In, Any]]:
+        """All steps, with those for failure and success."""
+        return [*self.steps.values(), *(s for s in (self.on_failure, self.on_success) if s is not None)]
+
+    # --- declaration -----------------------------------------------------------------------------------------------
+
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        parents: Sequence[Step[Any, Any] | str] = (),
+        retries: int | None = None,
+        backoff_factor: float | None = None,
+        backoff_max_seconds: float | None = None,
+        schedule_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
+        description: str | None = None,
+    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
+        """Declare a step, to run when its `parents` (steps, or names of steps) are done.
+
+        Raises:
+            WorkflowDeclarationError: a double name, a parent of another workflow, or a cycle.
+        """
+        given = _present(locals(), TaskPolicy)
+
+        def declare(function: Callable[..., Any]) -> Step[In, Any]:
+            step = self._step(name or function.__name__, function, given, self._parent_names(parents, function))
+            if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
+                raise WorkflowDeclarationError(
+                    f"{location(function)}: workflow {self.name} has a step named {step.name} already"
+                )
+            self.steps[step.name] = step
+            self._refuse_cycle(step)
+            return step
+
+        return declare
+
+    def on_failure_task(
+        self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
+    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
+        """Declare what runs when a step has failed for good; it sees `ctx.task_run_errors`."""
+        given = _present(locals(), TaskPolicy)
+
+        def declare(function: Callable[..., Any]) -> Step[In, Any]:
+            self._refuse_second(self.on_failure, function)
+            self.on_failure = self._step(name or ON_FAILURE, function, given, ())
+            return self.on_failure
+
+        return declare
+
+    def on_success_task(
+        self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
+    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
+        """Declare what runs when all steps are done; it sees all their outputs."""
+        given = _present(locals(), TaskPolicy)
+
+        def declare(function: Callable[..., Any]) -> Step[In, Any]:
+            self._refuse_second(self.on_success, function)
+            self.on_success = self._step(name or ON_SUCCESS, function, given, ())
+            return self.on_success
+
+        return declare
+
+    def _step(
+        self, name: str, function: Callable[..., Any], given: dict[str, Any], parents: tuple[str, ...]
+    ) -> Step[In, Any]:
+        signature = read_signature(function, None)
+        spec = TaskSpec(
+            name=f"{self.name}:{name}",
+            function=function,
+            is_async=signature.is_async,
+            arity=signature.arity,
+            input=StepCodec(self.spec.input, self.name),
+            output=output_codec(signature.output_type),
+            policy=replace(self._defaults, **given),
+            kind="step",
+            where=signature.where,
+        )
+        return Step(name, spec, parents)
+
+    def _parent_names(self, parents: Sequence[Step[Any, Any] | str], function: Callable[..., Any]) -> tuple[str, ...]:
+        names: list[str] = []
+        for parent in parents:
+            if isinstance(parent, Step) and self.steps.get(parent.name) is not parent:
+                raise WorkflowDeclarationError(
+                    f"{location(function)}: {parent.spec.name} is no step of workflow {self.name}, "
+                    f"and can't be a parent in it"
+                )
+            names.append(parent.name if isinstance(parent, Step) else parent)
+        return tuple(names)
+
+    def _refuse_second(self, present: Step[Any, Any] | None, function: Callable[..., Any]) -> None:
+        if present is not None:
+            raise WorkflowDeclarationError(
+                f"{location(function)}: workflow {self.name} has such a task already: {present.spec.where}"
+            )
+
+    def _refuse_cycle(self, step: Step[In, Any]) -> None:
+        path = self._path_to(step.name, step, ())
+        if path is not None:
+            raise WorkflowDeclarationError(
+                f"{step.spec.where}: the steps of workflow {self.name} wait for each other in a cycle: "
+                f"{' -> '.join(path)}"
+            )
+
+    def _path_to(self, goal: str, step: Step[Any, Any], seen: tuple[str, ...]) -> list[str] | None:
+        if step.name in seen:
+            return None
+        for parent in step.parents:
+            if parent == goal:
+                return [step.name, goal]
+            further = self.steps.get(parent)
+            path = self._path_to(goal, further, (*seen, step.name)) if further is not None else None
+            if path is not None:
+                return [step.name, *path]
+        return None
+
+    def check(self) -> None:
+        """Whether the DAG is whole; called before the workflow is first run or served.
+
+        Raises:
+            WorkflowDeclarationError: a step names a parent that doesn't exist, or there are no steps.
+        """
+        if not self.steps:
+            raise WorkflowDeclarationError(f"workflow {self.name} has no steps: declare some with @{self.name}.task()")
+        for step in self.steps.values():
+            for parent in step.parents:
+                if parent not in self.steps:
+                    raise WorkflowDeclarationError(
+                        f"{step.spec.where}: step {step.name} of workflow {self.name} names {parent!r} as a parent, and "
+                        f"there is no such step. There are: {', '.join(self.steps)}"
+                    )
+
+    # --- execution -------------------------------------------------------------------------------------------------
+
+    async def _coordinate(self, input_: msgspec.Raw) -> dict[str, Any]:
+        return await _Coordination(self, input_).run()
+
+
+class _Coordination:
+    """One attempt of a workflow's run."""
+
+    def __init__(self, workflow: Workflow[Any], input_: msgspec.Raw) -> None:
+        attempt = current_attempt.get()
+        assert attempt is not None
+        self._workflow = workflow
+        self._attempt: Attempt = attempt
+        self._input = input_
+        self._outputs: dict[str, msgspec.Raw] = {}
+        self._values: dict[str, Any] = {}
+        self._errors: dict[str, TaskRunError | FailedTaskRunExceptionGroup] = {}
+        self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in workflow.steps}
+        self._spawning = asyncio.Lock()
+
+    async def run(self) -> dict[str, Any]:
+        workflow = self._workflow
+        async with asyncio.TaskGroup() as group:
+            for step in workflow.steps.values():
+                group.create_task(self._run_step(step))
+        if self._errors:
+            if workflow.on_failure is not None:
+                await self._spawn(workflow.on_failure, f"{workflow.on_failure.name}#{self._attempt.run.retry_count}")
+            raise FailedTaskRunExceptionGroup(
+                f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed",
+                _flat(self._errors.values()),
+            )
+        if workflow.on_success is not None:
+            await self._spawn(workflow.on_success, workflow.on_success.name)
+        return self._values
+
+    async def _run_step(self, step: Step[Any, Any]) -> None:
+        try:
+            for parent in step.parents:
+                await self._ended[parent].wait()
+            if all(parent in self._outputs for parent in step.parents):
+                await self._spawn(step, step.name)
+        finally:
+            self._ended[step.name].set()
+
+    async def _spawn(self, step: Step[Any, Any], key: str) -> None:
+        """Spawn a step and keep how it ended. A step whose parents failed is never spawned."""
+        wanted = step.parents if step.name in self._workflow.steps else tuple(self._outputs)
+        inputs = StepInputs(
+            self._input,
+            {name: self._outputs[name] for name in wanted},
+            errors={name: str(error) for name, error in self._errors.items()},
+            workflow=self._workflow.name,
+        )
+        spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)
+        planned = await spawner.spawn_all((BulkRunItem(_StepRunnable(step.spec), inputs, _keyed(key)),))
+        await spawner.wait(None)
+        assert spawner.collector is not None
+        self._keep(step, spawner.collector.results[0], planned[0].id)
+
+    def _keep(self, step: Step[Any, Any], finished: Ended | None, run_id: bytes) -> None:
+        assert finished is not None
+        if finished.output is not None and finished.error is None:
+            self._outputs[step.name] = msgspec.Raw(finished.output.encode())
+            self._values[step.name] = self._outputs[step.name]
+        elif step is not self._workflow.on_failure:
+            self._errors[step.name] = error_of(finished, run_id, step.spec.name)
+
+
+class _StepRunnable(Runnable[Any, Any]):
+    """A step, in the form in which spawning takes it."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+
+class StepCodec(Codec[Any]):
+    """A step's input: the workflow's, beside what the steps before it returned."""
+
+    def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
+        self._input = workflow_input
+        self._workflow = workflow
+        self._decoder = msgspec.json.Decoder(StepInputs)
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:  # noqa: ARG002  (always fits)
+        return msgspec.json.encode(value)
+
+    def decode(self, data: bytes | str, subject: str = "value") -> tuple[Any, StepInputs]:
+        """The workflow's input, and the rest."""
+        inputs = self._decoder.decode(data)
+        return self._input.decode(bytes(inputs.input), subject), inputs
+
+    def schema(self) -> dict[str, object] | None:
+        return None
+
+
+class RawCodec(Codec[Any]):
+    """For a coordinator, which passes its input on unread; checked all the same, by the codec of the declared type."""
+
+    def __init__(self, declared: Codec[Any]) -> None:
+        self._declared = declared
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        return self._declared.encode(value, subject, root)
+
+    def decode(self, data: bytes | str, subject: str = "value") -> msgspec.Raw:
+        self._declared.decode(data, subject)
+        return msgspec.Raw(data.encode() if isinstance(data, str) else data)
+
+    def schema(self) -> dict[str, object] | None:
+        return self._declared.schema()
+
+
+def _keyed(key: str) -> TriggerWorkflowOptions:
+    return replace(DEFAULT_OPTIONS, child_key=key)
+
+
+def _flat(errors: Any) -> list[TaskRunError]:
+    """Groups of groups (a step that is a workflow's wait) as one list."""
+    flat: list[TaskRunError] = []
+    for error in errors:
+        if isinstance(error, FailedTaskRunExceptionGroup):
+            flat += _flat(error.exceptions)
+        else:
+            flat.append(error)
+    return flat
+
+
+def _present(names: dict[str, Any], policy: type) -> dict[str, Any]:
+    """Of a declaration's arguments those that were given and belong to the policy."""
+    return {k: v for k, v in names.items() if v is not None and k in policy.__dataclass_fields__}

@@ -1,0 +1,397 @@
+"""From a claimed run to its outcome.
+
+The executor knows which code belongs to a run, runs it on a loop or a thread, and turns whatever comes of it into an
+`Outcome`, a value; the engine writes it. It is the engine's `Dispatcher`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from fanwood.engine.signals import LoopPort, port_of
+from fanwood.errors import (
+    FailedTaskRunExceptionGroup,
+    InputValidationError,
+    NonRetryableException,
+    PayloadError,
+    PayloadTooLargeError,
+    RetryAfterException,
+    RunInterrupted,
+)
+from fanwood.ids import hex_text, id_text
+from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
+from fanwood.model.states import RunState
+from fanwood.sdk.attempt import Attempt
+from fanwood.sdk.context import Context
+from fanwood.sdk.host import current_attempt, current_run_id
+from fanwood.sdk.outcomes import failure_of, group_failure
+from fanwood.store.failures import deadline_passed, decode_failure, encode_failure
+from fanwood.worker.slots import Slots
+from fanwood.worker.threads import ThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.engine.engine import Engine
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.spec import TaskSpec
+
+logger = logging.getLogger("fanwood.worker")
+
+STUBBORN_AFTER = 5.0
+"""Seconds after which a cancelled async task that does not end is warned of."""
+
+
+class Executor:
+    """Executes runs of `specs` in `slots` slots. Methods of the `Dispatcher` are called by the engine's thread."""
+
+    def __init__(self, host: Host, engine: Engine, specs: dict[str, TaskSpec], slots: int) -> None:
+        self.slots = slots
+        self.specs = specs
+        self.lifespan: Any = None
+        self._host = host
+        self._engine = engine
+        self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
+        self._threads = ThreadPool("fanwood-task")
+        self._port: LoopPort | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._base = contextvars.copy_context()
+        self._running: dict[str, Attempt] = {}
+        self._outbox: list[Outcome] = []
+        self._flushing = False
+        self._on_lost: Callable[[], None] | None = None
+        self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
+        self._closing = False
+        self._max_payload = host.settings.max_payload_bytes
+
+    def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
+        """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
+        and must attach another."""
+        self._loop = loop
+        self._port = port_of(loop)
+        self._on_lost = on_lost
+        self._flushing = False
+        waiting = [a for a in list(self._running.values()) if a.spec.is_async and a.coroutine_task is None]
+        if waiting:
+            self._to_loop(waiting)
+
+    def _loop_lost(self) -> bool:
+        """The user's loop has ended, or is ending: go on elsewhere, if we can."""
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
+        return on_lost is not None
+
+    # --- the engine's side: Dispatcher -----------------------------------------------------------------------------
+
+    def tasks(self) -> list[TaskInfo]:
+        return [spec.info() for spec in self.specs.values()]
+
+    def serves(self, task: str) -> bool:
+        return task in self.specs
+
+    def demand(self) -> int:
+        return self._slots.demand()
+
+    def offer(self, runs: list[ClaimedRun]) -> None:
+        self._slots.offer(runs)
+        self._pump()
+
+    def notice(self, notice: Notice) -> None:
+        run = notice.run_id.hex().upper()
+        attempt = self._running.get(run)
+        if notice.state is RunState.RUNNING:
+            if attempt is not None and notice.deadline is not None:
+                attempt.run.deadline = notice.deadline
+            return
+        if attempt is not None and attempt.run.attempt <= notice.attempt:
+            self._cut(attempt, decode_failure(notice.error))
+        else:
+            self._slots.withdraw(run)
+
+    def limit_reached(self, run: str, attempt: int) -> None:
+        running = self._running.get(run)
+        if running is None or running.run.attempt != attempt or running.ended is not None:
+            return
+        outcome = self._timed_out(running)
+        self._cut(running, decode_failure(outcome.error))
+        self._engine.report([outcome])
+
+    def abandon(self, failure: Failure) -> None:
+        self._slots.withdraw()
+        for attempt in list(self._running.values()):
+            self._cut(attempt, failure)
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """A slot is free: for who wants to go on, for who wants to begin, or for a claim."""
+        self._pump()
+        self._engine.room()
+
+    def _pump(self) -> None:
+        while (go_on := self._slots.next_resuming()) is not None:
+            go_on()
+        runs = self._slots.take()
+        if not runs:
+            return
+        for_loop: list[Attempt] = []
+        for_threads: list[Callable[[], None]] = []
+        for run in runs:
+            attempt = self._attempt(run)
+            if attempt.spec.is_async:
+                for_loop.append(attempt)
+            else:
+                for_threads.append(_Job(self, attempt))
+        if for_loop:
+            self._to_loop(for_loop)
+        if for_threads:
+            self._threads.submit(for_threads)
+
+    def _attempt(self, run: ClaimedRun) -> Attempt:
+        spec = self.specs[run.task]
+        attempt = self._running[run.id] = Attempt(run, spec, self._host, self._slots)
+        attempt.worker_id = self._engine.worker_id
+        attempt.lifespan = self.lifespan
+        if run.deadline is not None or spec.policy.execution_timeout is not None:
+            self._set_limit(attempt)
+        return attempt
+
+    def _to_loop(self, attempts: list[Attempt]) -> None:
+        assert self._port is not None
+        if not self._port.post(lambda: self._begin(attempts)):
+            self._loop_lost()
+
+    def _begin(self, attempts: list[Attempt]) -> None:
+        """On the loop."""
+        assert self._loop is not None
+        self._loop_thread = threading.get_ident()
+        create_task, base = self._loop.create_task, self._base
+        for attempt in attempts:
+            if attempt.ended is not None:
+                self._finish(attempt, None)
+            elif attempt.coroutine_task is None:
+                attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
+
+    def _set_limit(self, attempt: Attempt) -> None:
+        timeout = attempt.spec.policy.execution_limit
+        if timeout is not None:
+            attempt.limit = self._engine.store.now() + timeout
+        when, _ = attempt.deadline
+        self._engine.set_limit(attempt.run.id, attempt.run.attempt, when)
+
+    # --- executing -------------------------------------------------------------------------------------------------
+
+    async def _execute_async(self, attempt: Attempt) -> None:
+        outcome: Outcome | None = None
+        try:
+            arguments = self._prepare(attempt)
+            outcome = self._completed(attempt, await attempt.spec.function(*arguments))
+        except BaseException as error:  # noqa: BLE001  (whatever a task raises is an outcome, SystemExit as well)
+            outcome = self._raised(attempt, error)
+        finally:
+            self._finish(attempt, outcome)
+
+    def execute_sync(self, attempt: Attempt) -> None:
+        """On a thread of the pool."""
+        outcome: Outcome | None = None
+        try:
+            if attempt.ended is None:
+                context = self._base.copy()
+                outcome = context.run(self._call, attempt)
+        except BaseException as error:  # noqa: BLE001  (as above)
+            outcome = self._raised(attempt, error)
+        finally:
+            self._finish(attempt, outcome)
+
+    def _call(self, attempt: Attempt) -> Outcome:
+        arguments = self._prepare(attempt)
+        return self._completed(attempt, attempt.spec.function(*arguments))
+
+    def _prepare(self, attempt: Attempt) -> tuple[Any, ...]:
+        """Who the code is, and what it is called with."""
+        spec, run = attempt.spec, attempt.run
+        current_attempt.set(attempt)
+        current_run_id.set(hex_text(run.id))
+        value = spec.input.decode(run.input)
+        if spec.arity == 2:
+            if spec.kind == "step":
+                return value[0], Context(attempt, value[1])
+            return value, Context(attempt)
+        if spec.kind == "step":
+            value = value[0]
+        return (value,) if spec.arity else ()
+
+    # --- outcomes --------------------------------------------------------------------------------------------------
+
+    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
+        spec = attempt.spec
+        output = spec.output.encode(value, f"the output of {spec.name}", "output")
+        if len(output) > self._max_payload:
+            raise PayloadTooLargeError(f"the output of {spec.name}", len(output), self._max_payload)
+        run = attempt.run
+        settles = attempt.spawned and (attempt.cancel_children or run.attempt > 1) or run.attempt > 1
+        return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
+
+    def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
+        """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
+        if attempt.ended is not None:
+            return None
+        if isinstance(error, asyncio.CancelledError) and self._by_loop_end(attempt):
+            return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED)
+        policy, run = attempt.spec.policy, attempt.run
+        if attempt.spec.kind == "workflow" and isinstance(error, FailedTaskRunExceptionGroup):
+            failure = group_failure(error)
+        else:
+            failure = failure_of(error)
+        final = isinstance(error, (NonRetryableException, PayloadError, RunInterrupted))
+        if isinstance(error, InputValidationError):
+            failure.message = str(error)
+        if not final and run.retry_count < policy.retries:
+            pause = policy.backoff(run.retry_count, self._host.ids.jitter())
+            if isinstance(error, RetryAfterException):
+                pause = max(0.0, error.after.total_seconds())
+            return self._retry(attempt, failure, pause)
+        return self._failed(attempt, failure)
+
+    def _by_loop_end(self, attempt: Attempt) -> bool:
+        """Whether a task was cancelled because the user's loop ends (and not by itself): then it is handed back.
+
+        The two can't be told apart for sure, so one run is handed back for this a few times only.
+        """
+        task = attempt.coroutine_task
+        if self._closing or (self._on_lost is None and not self._moved) or task is None or not task.cancelling():
+            return False
+        count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
+        if count > 3:
+            return False
+        self._loop_lost()
+        return True
+
+    def _timed_out(self, attempt: Attempt) -> Outcome:
+        """The attempt's limit has come: its own, which a retry may heal, or an ancestor's, which nothing does."""
+        spec, run = attempt.spec, attempt.run
+        _, owner = attempt.deadline
+        if owner is not None and owner != attempt.id:
+            return self._failed(attempt, deadline_passed(spec.name, owner))
+        limit = (spec.policy.execution_limit or 0) / 1e6
+        failure = Failure(
+            "timed_out",
+            type="TimeoutError",
+            message=f"execution_timeout of {limit:g} s of {spec.name} ran out (attempt {run.attempt})",
+            limit="execution_timeout",
+            owner=id_text(attempt.id),
+        )
+        if run.retry_count < spec.policy.retries:
+            return self._retry(attempt, failure, spec.policy.backoff(run.retry_count, self._host.ids.jitter()))
+        return self._failed(attempt, failure)
+
+    @staticmethod
+    def _failed(attempt: Attempt, failure: Failure) -> Outcome:
+        error = encode_failure(failure)
+        number = attempt.run.attempt
+        return Outcome(attempt.id, number, RunState.FAILED, None, error, settles=attempt.may_have_children)
+
+    @staticmethod
+    def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
+        error, delay = encode_failure(failure), round(pause * 1e6)
+        return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        run = attempt.run
+        self._running.pop(run.id, None)
+        if attempt.limit is not None or run.deadline is not None:
+            self._engine.set_limit(run.id, run.attempt, None)
+        if outcome is not None:
+            outcome.task = run.task
+            outcome.local = not run.parent_id or run.parent_id in self._running
+            self._report(attempt, outcome)
+        self._slots.finish(attempt)
+        self._pump()
+        self._engine.room()
+
+    def _report(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Async outcomes of one turn of the loop go to the engine together."""
+        if not attempt.spec.is_async:
+            self._engine.report([outcome])
+            return
+        if threading.get_ident() != self._loop_thread or self._loop is None:
+            self._engine.report([outcome])
+            return
+        self._outbox.append(outcome)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        outbox, self._outbox = self._outbox, []
+        if outbox:
+            self._engine.report(outbox)
+
+    def _cut(self, attempt: Attempt, failure: Failure) -> None:
+        """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
+        attempt.cut(failure)
+        if attempt.spec.is_async and self._port is not None:
+            self._port.post(lambda: self._cancel(attempt))
+
+    @staticmethod
+    def _cancel(attempt: Attempt) -> None:
+        if attempt.coroutine_task is not None and not attempt.finished:
+            attempt.coroutine_task.cancel()
+
+    # --- stopping --------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """How many runs have begun and not ended."""
+        return len(self._running)
+
+    @property
+    def executing(self) -> int:
+        """How many of them execute, and don't wait for children."""
+        return self._slots.busy
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop of the async tasks."""
+        return self._loop
+
+    def begin_stop(self) -> None:
+        """Hand back what has not begun."""
+        self._engine.report([_handed_back(run) for run in self._slots.withdraw()])
+
+    def hand_back_all(self) -> None:
+        """Hand back what has begun, and stop its code."""
+        self._closing = True
+        for attempt in list(self._running.values()):
+            if attempt.ended is None:
+                self._hand_back(attempt)
+
+    def _hand_back(self, attempt: Attempt) -> None:
+        self._cut(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))
+        self._engine.report([_handed_back(attempt.run)])
+
+
+class _Job:
+    """A sync attempt, as the thread pool takes it."""
+
+    __slots__ = ("_attempt", "_executor")
+
+    def __init__(self, executor: Executor, attempt: Attempt) -> None:
+        self._executor = executor
+        self._attempt = attempt
+
+    def __call__(self) -> None:
+        self._executor.execute_sync(self._attempt)
+
+
+def _handed_back(run: ClaimedRun) -> Outcome:
+    return Outcome(run.key, run.attempt, RunState.QUEUED)

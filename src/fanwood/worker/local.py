@@ -1,0 +1,83 @@
+"""A plain script is its own worker: with the embedded store, roots that it starts are executed inside its process.
+
+Async tasks run on the loop that the script runs when it starts something; a script without one lends us a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from fanwood.engine.signals import running_loop
+from fanwood.worker.executor import Executor
+from fanwood.worker.loops import LoopThread
+from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.engine.engine import Engine
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.spec import TaskSpec
+
+
+class LocalWorker:
+    """The worker inside a script. Created when it is first needed, closed with the `Fanwood` object."""
+
+    def __init__(self, host: Host, engine: Engine, specs: Callable[[], dict[str, TaskSpec]]) -> None:
+        self._host = host
+        self._engine = engine
+        self._specs = specs
+        self._executor: Executor | None = None
+        self._thread: LoopThread | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it executes runs."""
+        return self._executor is not None
+
+    def serves(self, task: str) -> bool:
+        """Whether it executes runs of `task`."""
+        return self._executor is not None and self._executor.serves(task)
+
+    def ensure(self) -> None:
+        """Work, from now on, and on the running loop if there is one."""
+        with self._lock:
+            if self._executor is None:
+                enter_switch_interval(self._host.settings.switch_interval)
+                specs = self._specs()
+                self._executor = Executor(self._host, self._engine, specs, self._host.settings.slots)
+                self._attach(self._executor)
+                self._engine.employ(self._executor).result()
+            else:
+                self._attach(self._executor)
+
+    def _attach(self, executor: Executor) -> None:
+        loop = running_loop()
+        if loop is not None and loop is not executor.loop:
+            executor.attach(loop, on_lost=self._fall_back)
+        elif executor.loop is None or executor.loop.is_closed():
+            self._fall_back()
+
+    def _fall_back(self) -> None:
+        """To a loop of our own: there is no other (any more)."""
+        assert self._executor is not None
+        if self._thread is None:
+            self._thread = LoopThread("fanwood-tasks")
+        self._executor.attach(self._thread.loop)
+
+    def close(self) -> None:
+        """Hand back what has not ended, and stop."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+            if executor is None:
+                return
+            self._engine.pause()
+            executor.begin_stop()
+            executor.hand_back_all()
+            self._engine.retire().result()
+            if self._thread is not None:
+                self._thread.stop()
+                self._thread = None
+            leave_switch_interval(self._host.settings.switch_interval)

@@ -1,0 +1,77 @@
+"""The loop that async tasks run on: the user's, where there is one; else one on a thread of ours.
+
+User code can stop a loop, or raise SystemExit through it. Neither may end the worker, so whoever drives a loop here
+drives it until its own work is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+logger = logging.getLogger("fanwood.worker")
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop; uvloop's if it is installed."""
+    try:
+        import uvloop  # pyright: ignore[reportMissingTypeStubs, reportMissingImports]  # the extra [fast]
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` on `loop` to its end, whatever tasks on it do."""
+    main = loop.create_task(coroutine)
+    main.add_done_callback(lambda _: loop.stop())
+    while not main.done():
+        try:
+            loop.run_forever()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            logger.warning("a task let %s out into its event loop; the worker goes on", type(error).__name__)
+    return main.result()
+
+
+class LoopThread:
+    """A loop on a daemon thread."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = new_loop()
+        self._stopped = False
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        with contextlib.suppress(RuntimeError):
+            drive(self.loop, self._until_stopped())
+        with contextlib.suppress(Exception):
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+    async def _until_stopped(self) -> None:
+        self._stop = asyncio.Event()
+        if not self._stopped:
+            await self._stop.wait()
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        self._stopped = True
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(lambda: self._stop and self._stop.set())
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5)

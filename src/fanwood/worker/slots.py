@@ -1,0 +1,191 @@
+"""How many runs execute at a time, and who is next.
+
+A run holds a slot while its code executes. When it waits for children it gives the slot back, and when they are done
+it takes one again, ahead of runs that have not begun. So any tree finishes on any number of slots.
+
+A *suspect* (a run that was executing on two workers in a row that died) executes alone: nothing else begins or goes
+on beside it, so that, if it kills this worker as well, nobody else is charged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fanwood.errors import TooManyWaitingThreadsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.model.commands import ClaimedRun
+    from fanwood.sdk.attempt import Attempt
+
+SUSPECT_DEATHS = 2
+PREFETCH_MAX = 1000
+AHEAD = 4
+
+
+class Slots:
+    """The slots of one worker. Any thread may call; `on_change` is called, outside the lock, when runs may begin."""
+
+    def __init__(self, count: int, waiting_threads: int, on_change: Callable[[], None]) -> None:
+        self.count = count
+        self._free = count
+        self._waiting_threads = waiting_threads
+        self._parked_threads = 0
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._resuming: deque[tuple[Attempt, Callable[[], None]]] = deque()
+        self._starting: deque[ClaimedRun] = deque()
+        self._alone = False  # a suspect is executing
+        self._ahead = 0
+        self._finished_lately = 0
+
+    # --- the engine's side -----------------------------------------------------------------------------------------
+
+    def demand(self) -> int:
+        """How many more runs to claim: the free slots, and some ahead of them (see `offer`).
+
+        None before half of those ahead have begun: a few large claims are cheaper than many small ones.
+        """
+        with self._lock:
+            starting = len(self._starting)
+            if self._alone or (starting and self._starting[0].deaths >= SUSPECT_DEATHS):
+                return 0
+            room = self._free + self._ahead - len(self._resuming) - starting
+            return room if room > 0 and starting * 2 <= self._ahead else 0
+
+    def offer(self, runs: list[ClaimedRun]) -> None:
+        """Runs that were claimed, to begin when there are slots.
+
+        How many to claim ahead is learnt here. If none were left from the last time, the slots ran dry while the claim
+        was being committed: claim more, but not more than a few times what ended meanwhile, so that a worker whose
+        runs take long claims nothing that another could begin at once.
+        """
+        with self._lock:
+            bound = min(PREFETCH_MAX, AHEAD * self._finished_lately)
+            self._ahead = min(bound, self._ahead if self._starting else max(self._ahead * 2, AHEAD))
+            self._finished_lately = 0
+            self._starting.extend(runs)
+
+    def take(self) -> list[ClaimedRun]:
+        """The runs that may begin, with a slot for each."""
+        with self._lock:
+            starting = self._starting
+            taken: list[ClaimedRun] = []
+            while starting and self._free > 0 and not self._alone and not self._resuming:
+                if starting[0].deaths >= SUSPECT_DEATHS:
+                    if self._free < self.count:
+                        break
+                    self._alone = True
+                self._free -= 1
+                taken.append(starting.popleft())
+            return taken
+
+    def withdraw(self, run_id: str | None = None) -> list[ClaimedRun]:
+        """Take back what has not begun: one run, or all."""
+        with self._lock:
+            taken = [run for run in self._starting if run_id in (None, run.id)]
+            if taken:
+                self._starting = deque(run for run in self._starting if run not in taken) if run_id else deque()
+            return taken
+
+    # --- the attempts' side ----------------------------------------------------------------------------------------
+
+    def park(self, attempt: Attempt) -> None:
+        """The attempt begins to wait.
+
+        Raises:
+            TooManyWaitingThreadsError: it is sync, and no more threads may wait.
+        """
+        with self._lock:
+            if not attempt.spec.is_async:
+                if self._parked_threads >= self._waiting_threads:
+                    raise TooManyWaitingThreadsError(
+                        f"{self._parked_threads} sync runs of this worker wait for children already, each on a thread "
+                        f"of its own, and waiting_threads allows no more. Make {attempt.spec.name} async (waiting then "
+                        f"costs no thread), raise waiting_threads, or start more workers."
+                    )
+                self._parked_threads += 1
+            attempt.waits += 1
+            if attempt.waits == 1:
+                self._give_back(attempt)
+        self._on_change()
+
+    def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:
+        """A wait is over."""
+        with self._lock:
+            self._unwait(attempt)
+            if attempt.waits == 0 and not attempt.holding and not attempt.finished:
+                if self._resuming or self._free <= 0 or not self._may_join(attempt):
+                    self._resuming.append((attempt, go_on))
+                    return
+                self._hand_to(attempt)
+        go_on()
+
+    def unpark(self, attempt: Attempt) -> None:
+        """A wait was given up: the attempt goes on, if need be with a slot too many."""
+        with self._lock:
+            self._unwait(attempt)
+            if attempt.waits == 0 and not attempt.holding and not attempt.finished:
+                self._hand_to(attempt)
+
+    def free(self, attempt: Attempt) -> None:
+        """The attempt goes on without a slot."""
+        with self._lock:
+            attempt.waits += 1  # never undone: it counts as waiting to its end
+            self._give_back(attempt)
+        self._on_change()
+
+    def finish(self, attempt: Attempt) -> None:
+        """The attempt's code has ended. The caller looks for what may begin."""
+        with self._lock:
+            attempt.finished = True
+            self._finished_lately += 1
+            self._give_back(attempt)
+
+    def next_resuming(self) -> Callable[[], None] | None:
+        """An attempt that waits for a slot to go on, now that there is one."""
+        with self._lock:
+            while self._resuming and self._free > 0:
+                attempt, go_on = self._resuming[0]
+                if attempt.finished:
+                    self._resuming.popleft()
+                    continue
+                if not self._may_join(attempt):
+                    return None
+                self._resuming.popleft()
+                self._hand_to(attempt)
+                return go_on
+            return None
+
+    @property
+    def busy(self) -> int:
+        """Slots in use."""
+        return self.count - self._free
+
+    # --- within the lock -------------------------------------------------------------------------------------------
+
+    def _may_join(self, attempt: Attempt) -> bool:
+        if attempt.run.deaths >= SUSPECT_DEATHS:
+            return self._free == self.count
+        return not self._alone
+
+    def _hand_to(self, attempt: Attempt) -> None:
+        attempt.holding = True
+        self._free -= 1
+        if attempt.run.deaths >= SUSPECT_DEATHS:
+            self._alone = True
+
+    def _give_back(self, attempt: Attempt) -> None:
+        if attempt.holding:
+            attempt.holding = False
+            self._free += 1
+            if attempt.run.deaths >= SUSPECT_DEATHS:
+                self._alone = False
+
+    def _unwait(self, attempt: Attempt) -> None:
+        attempt.waits -= 1
+        if not attempt.spec.is_async:
+            self._parked_threads -= 1

@@ -1,0 +1,100 @@
+"""Threads for sync tasks: our own pool, not the loop's default executor, which belongs to the user.
+
+Waking a thread per job would be the wrong thing twice: jobs that end at once would have a crowd of threads fight for
+Python's lock, and the lock goes round for nothing. So a thread goes on taking jobs for as long as there are any, and
+a watcher wakes more threads when jobs wait and none has been taken for a moment: then the threads that are awake are
+blocked, or busy for long. It wakes twice as many each time, so a hundred blocking jobs all run within milliseconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IDLE_SECONDS = 10.0
+MOMENT = 0.0005
+
+
+class ThreadPool:
+    """Grows as jobs ask for it; idle threads end by themselves. Its bound is the number of jobs that it is given."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._taken = 0  # jobs, ever; only its change matters, so a lost count does no harm
+        self._idle: list[threading.Event] = []
+        self._threads = 0
+        self._watching = False
+        self._jobs_came = threading.Event()
+        self._lock = threading.Lock()
+
+    def submit(self, jobs: list[Callable[[], None]]) -> None:
+        """Have `jobs` done, soon and in about this order."""
+        self._jobs.extend(jobs)
+        with self._lock:
+            all_idle = len(self._idle) == self._threads
+            start_watcher, self._watching = not self._watching, True
+        if all_idle:
+            self._wake(1)
+        if start_watcher:
+            threading.Thread(target=self._watch, name=f"{self._name}-watcher", daemon=True).start()
+        self._jobs_came.set()
+
+    def _wake(self, count: int) -> None:
+        with self._lock:
+            woken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
+            missing = count - len(woken)
+            first = self._threads + 1
+            self._threads += missing
+        for bell in woken:
+            bell.set()
+        for number in range(first, first + missing):
+            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._jobs_came.wait()
+            self._jobs_came.clear()
+            count = 1
+            while self._jobs:
+                taken = self._taken
+                pause.wait(MOMENT)
+                if self._taken != taken:
+                    count = 1
+                elif waiting := len(self._jobs):
+                    self._wake(min(count, waiting))
+                    count *= 2
+
+    def _work(self) -> None:
+        bell = threading.Event()
+        while True:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                if not self._rest(bell):
+                    return
+                continue
+            self._taken += 1
+            job()
+            del job
+
+    def _rest(self, bell: threading.Event) -> bool:
+        """Wait for work; False when there was none for long."""
+        bell.clear()
+        with self._lock:
+            if self._jobs:
+                return True
+            self._idle.append(bell)
+        if bell.wait(IDLE_SECONDS):
+            return True
+        with self._lock:
+            if bell in self._idle:
+                self._idle.remove(bell)
+                self._threads -= 1
+                return False
+        return True

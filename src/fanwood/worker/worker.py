@@ -1,0 +1,176 @@
+"""The worker: an engine with slots and executors, from its start to its end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from fanwood.engine.signals import running_loop
+from fanwood.errors import BlockingCallError
+from fanwood.sdk.spawning import called
+from fanwood.worker.executor import Executor
+from fanwood.worker.loops import drive, new_loop
+
+if TYPE_CHECKING:
+    from fanwood.engine.engine import Engine
+    from fanwood.sdk.host import Host
+    from fanwood.sdk.spec import TaskSpec
+
+logger = logging.getLogger("fanwood.worker")
+
+Lifespan = Callable[[], AsyncIterator[Any]]
+HAND_BACK_SECONDS = 2.0
+"""How long handed-back code may take to notice that it is over."""
+
+
+class Worker:
+    """Executes runs of some tasks until it is stopped. Made by `Fanwood.worker`."""
+
+    def __init__(
+        self, host: Host, specs: dict[str, TaskSpec], *, name: str, slots: int, lifespan: Lifespan | None
+    ) -> None:
+        self.name = name
+        self.slots = slots
+        self._host = host
+        self._specs = specs
+        self._lifespan = lifespan
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._hurry = False
+        self._executor: Executor | None = None
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Work until SIGINT or SIGTERM. The first one lets runs finish for the grace period and hands the rest back;
+        a second one hands back at once.
+
+        Raises:
+            BlockingCallError: an event loop runs on this thread; use `await worker.aio_start()`.
+        """
+        if running_loop() is not None:
+            raise BlockingCallError("worker.start() blocks: use `await worker.aio_start()` inside an event loop")
+        loop = new_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            with self._signals(loop):
+                drive(loop, self.aio_start())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    async def aio_start(self) -> None:
+        """Work on the running loop until `stop` is called or this is cancelled."""
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        engine = self._host.engine()
+        self._executor = executor = Executor(self._host, engine, self._specs, self.slots)
+        executor.attach(self._loop)
+        async with self._within_lifespan(executor):
+            with _switch_interval(self._host.settings.switch_interval):
+                await called(engine.employ(executor))
+                logger.info("worker %s serves %d task(s) with %d slots", self.name, len(self._specs), self.slots)
+                self._started.set()
+                try:
+                    await self._stop.wait()
+                finally:
+                    await self._drain(engine, executor)
+                    self._started.clear()
+
+    def wait_started(self, timeout: float | None = None) -> bool:
+        """Block until the worker takes runs; whether it does, after `timeout` seconds."""
+        return self._started.wait(timeout)
+
+    def stop(self) -> None:
+        """Begin to stop, from any thread. A second call hurries."""
+        if self._loop is None or self._stop is None:
+            return
+        self._hurry = self._hurry or self._stop.is_set()
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def exit_gracefully(self) -> None:
+        """Stop; returns when the worker has."""
+        self.stop()
+        while self._started.is_set():
+            await asyncio.sleep(0.01)
+
+    # --- within ----------------------------------------------------------------------------------------------------
+
+    async def _drain(self, engine: Engine, executor: Executor) -> None:
+        """Let what executes finish within the grace period; hand the rest back."""
+        engine.pause()
+        executor.begin_stop()
+        deadline = self._host.clock.monotonic() + self._host.settings.grace
+        while executor.executing and not self._hurry and self._host.clock.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        executor.hand_back_all()
+        deadline = self._host.clock.monotonic() + HAND_BACK_SECONDS
+        while executor.running and self._host.clock.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await called(engine.retire())
+        logger.info("worker %s has stopped", self.name)
+
+    @contextlib.asynccontextmanager
+    async def _within_lifespan(self, executor: Executor) -> AsyncIterator[None]:
+        if self._lifespan is None:
+            yield
+            return
+        async with contextlib.asynccontextmanager(self._lifespan)() as value:
+            executor.lifespan = value
+            yield
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """SIGINT and SIGTERM stop the worker; only the main thread may say so."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def on_signal(number: int, _frame: object) -> None:
+            logger.info("%s: stopping", signal.Signals(number).name)
+            loop.call_soon_threadsafe(self.stop)
+
+        for number in previous:
+            signal.signal(number, on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+_intervals: list[float] = []
+
+
+@contextlib.contextmanager
+def _switch_interval(seconds: float) -> Any:
+    """See docs/decisions/0003: with the default of 5 ms a busy event loop starves the engine's thread."""
+    enter_switch_interval(seconds)
+    try:
+        yield
+    finally:
+        leave_switch_interval(seconds)
+
+
+def enter_switch_interval(seconds: float) -> None:
+    """While any worker runs in this process, Python's threads change places this often."""
+    if seconds > 0:
+        _intervals.append(sys.getswitchinterval())
+        sys.setswitchinterval(min(seconds, sys.getswitchinterval()))
+
+
+def leave_switch_interval(seconds: float) -> None:
+    """The last worker restores what was."""
+    if seconds > 0 and _intervals:
+        before = _intervals.pop()
+        if not _intervals:
+            sys.setswitchinterval(before)
