@@ -1,6 +1,6 @@
 """The smallest program: a parent that spawns a child per number and adds up their squares.
 
-    python examples/fanout.py
+python examples/fanout.py
 """
 
 import sys

@@ -44,12 +44,14 @@ from fanwood.errors import (
 from fanwood.ids import IdSource, SeededIds, SystemIds
 from fanwood.model.states import RunState
 from fanwood.sdk.context import Context
-from fanwood.sdk.host import current_run_id
-from fanwood.sdk.options import BulkRunItem, EmptyModel, TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.current import current_run_id
+from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
 from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
 from fanwood.sdk.runs import RunInfo
+from fanwood.sdk.step import Step
 from fanwood.sdk.task import Standalone
-from fanwood.sdk.workflow import Step, Workflow
+from fanwood.sdk.workflow import Workflow
 from fanwood.settings import Settings
 from fanwood.worker.worker import Worker
 

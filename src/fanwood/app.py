@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import difflib
@@ -9,8 +10,8 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
@@ -18,18 +19,21 @@ from fanwood.engine.engine import Engine
 from fanwood.errors import DuplicateTaskError, EngineClosedError, NotInTaskError, SettingsError, UnknownTaskError
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
-from fanwood.sdk.host import current_attempt
+from fanwood.sdk.current import current_attempt
 from fanwood.sdk.options import EmptyModel, TaskPolicy
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.step import RawCodec
 from fanwood.sdk.task import Runnable, Standalone
-from fanwood.sdk.workflow import RawCodec, Workflow
+from fanwood.sdk.workflow import Workflow
 from fanwood.settings import Settings
 from fanwood.store.opening import store_for
 from fanwood.worker.local import LocalWorker
 from fanwood.worker.worker import Lifespan, Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
     from fanwood.durations import Duration
     from fanwood.sdk.options import Metadata
 
@@ -144,6 +148,7 @@ class Fanwood:
         The function is sync or async, and takes `(input, ctx)`, `(input)` or nothing.
 
         Args:
+            function: the function, where the decorator is used without arguments.
             name: default: the function's.
             description: default: the first line of its docstring.
             input_validator: the input's type; default: the annotation's.
@@ -323,17 +328,15 @@ class Fanwood:
 
     async def aio_close(self) -> None:
         """As `close`."""
-        import asyncio
-
         await asyncio.to_thread(self.close)
 
-    def __enter__(self) -> Fanwood:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def __aenter__(self) -> Fanwood:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -403,8 +406,6 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
 
 
 def _described(policy: TaskPolicy, description: str) -> TaskPolicy:
-    from dataclasses import replace
-
     return replace(policy, description=description)
 
 

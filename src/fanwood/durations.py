@@ -40,5 +40,7 @@ def _parse(text: str, subject: str) -> float:
     compact = text.strip().replace(" ", "")
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise SettingsError(f'{subject}: {text!r} is not a duration; write seconds, a timedelta, or e.g. "90s", "1h30m"')
+        raise SettingsError(
+            f'{subject}: {text!r} is not a duration; write seconds, a timedelta, or e.g. "90s", "1h30m"'
+        )
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

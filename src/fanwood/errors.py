@@ -211,9 +211,7 @@ class TaskRunError(FanwoodError):
     data: no exception class is ever looked up by a stored name.
     """
 
-    def __init__(
-        self, run_id: str, task_name: str, exc_type: str = "", message: str = "", traceback: str = ""
-    ) -> None:
+    def __init__(self, run_id: str, task_name: str, exc_type: str = "", message: str = "", traceback: str = "") -> None:
         self.run_id = run_id
         self.task_name = task_name
         self.exc_type = exc_type

@@ -46,9 +46,7 @@ class SeededIds:
 
     def new_id(self) -> bytes:
         self._count += 1
-        return uuid.UUID(
-            int=(self._count << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)
-        ).bytes
+        return uuid.UUID(int=(self._count << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)).bytes
 
     def jitter(self) -> float:
         return self._random.random()

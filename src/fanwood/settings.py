@@ -63,7 +63,7 @@ class Settings:
         Raises:
             SettingsError: an unknown name, or a value of the wrong kind.
         """
-        known = {field.name: type(field.default) for field in fields(cls)}
+        known: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
         for name in given:
             if name not in known:
                 raise SettingsError(f"Unknown setting {name!r}. There are: {', '.join(sorted(known))}")

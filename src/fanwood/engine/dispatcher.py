@@ -50,13 +50,13 @@ class NoDispatcher:
     def tasks(self) -> list[TaskInfo]:
         return []
 
-    def serves(self, task: str) -> bool:
+    def serves(self, task: str) -> bool:  # noqa: ARG002
         return False
 
     def demand(self) -> int:
         return 0
 
-    def offer(self, runs: list[ClaimedRun]) -> None:
+    def offer(self, runs: list[ClaimedRun]) -> None:  # noqa: ARG002
         raise AssertionError("a client claims nothing")
 
     def notice(self, notice: Notice) -> None:

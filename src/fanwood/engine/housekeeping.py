@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fanwood.engine.peers import host_identity, is_dead
 from fanwood.errors import StoreError
@@ -18,17 +18,34 @@ from fanwood.model.commands import Failure, WorkerInfo
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from fanwood.engine.engine import Engine
+    from fanwood.engine.dispatcher import Dispatcher
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
 
 logger = logging.getLogger("fanwood.engine")
 
 RECHECK_EVERY = 5.0  # seconds
 
 
+class Housed(Protocol):
+    """The engine, as far as its chores know it."""
+
+    name: str
+    settings: Settings
+    store: Store
+    worker_id: int
+    dispatcher: Dispatcher
+
+    def look(self) -> None: ...
+    def nudge(self) -> None: ...
+    def recheck(self) -> None: ...
+    async def enter_again(self) -> None: ...
+
+
 class Housekeeping:
     """The chores of one engine, on its loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Housed) -> None:
         self._engine = engine
         self._host = host_identity()
         self._due: int | None = None
@@ -101,7 +118,9 @@ class Housekeeping:
             if dead or peer.lease_expires_at <= now:
                 count = await store.bury(peer.id, engine.settings.deaths_limit)
                 why = "its process is gone" if dead else "its lease lapsed"
-                logger.warning("worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count)
+                logger.warning(
+                    "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
+                )
                 engine.look()
 
     async def _fire_timers(self) -> None:

@@ -8,6 +8,7 @@ call of `block`. (The idea is that of sans-IO: the protocol yields what it waits
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,10 +86,8 @@ class Signal:
         if port is not None:
             port.post(self._settle)
         elif lock is not None and lock.locked():
-            try:
+            with contextlib.suppress(RuntimeError):  # another thread fired it at the same moment
                 lock.release()
-            except RuntimeError:
-                pass  # another thread fired it at the same moment
 
     def _settle(self) -> None:
         if self._future is not None and not self._future.done():
@@ -116,8 +115,8 @@ class Signal:
                 timer.cancel()
         return self._fired
 
-    def _block(self) -> None:
-        """Block this thread. Called by `block` only."""
+    def block(self) -> None:
+        """Block this thread until it has happened, or the time-out of `wait` is over. Called by `block` only."""
         self._lock = lock = threading.Lock()
         lock.acquire()
         if not self._fired:
@@ -139,7 +138,7 @@ class _Blocked:
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs on this thread, if any."""
-    return asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]  # get_running_loop, without the exception
+    return asyncio._get_running_loop()  # noqa: SLF001  (get_running_loop, without the exception)
 
 
 def block(coroutine: Coroutine[Any, Any, T], name: str) -> T:
@@ -157,7 +156,7 @@ def block(coroutine: Coroutine[Any, Any, T], name: str) -> T:
     try:
         while True:
             waiting = coroutine.send(None)
-            waiting._block()  # pyright: ignore[reportPrivateUsage]
+            waiting.block()
     except StopIteration as stop:
         return stop.value
     finally:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fanwood.model.commands import Ended
-
 
 
 class Collector:
@@ -25,7 +24,18 @@ class Collector:
     lock. Ready is: closed and complete; or failed, and the waiter wants to know at once.
     """
 
-    __slots__ = ("_added", "_closed", "_lock", "_on_ready", "_put", "error", "fail_fast", "first_failure", "ready", "results")
+    __slots__ = (
+        "_added",
+        "_closed",
+        "_lock",
+        "_on_ready",
+        "_put",
+        "error",
+        "fail_fast",
+        "first_failure",
+        "ready",
+        "results",
+    )
 
     def __init__(self, *, fail_fast: bool) -> None:
         self.results: list[Ended | None] = []
@@ -133,7 +143,7 @@ class Waits:
         return ids
 
 
-def _first(waiting: dict[bytes, object], count: int) -> list[bytes]:
+def _first(waiting: Iterable[bytes], count: int) -> list[bytes]:
     ids: list[bytes] = []
     for run_id in waiting:
         ids.append(run_id)

@@ -113,6 +113,10 @@ class ClaimRequest:
     fair: int = 0
 
 
+SUSPECT_DEATHS = 2
+"""A run that was executing on so many workers in a row that died is a *suspect*: it executes alone on its worker."""
+
+
 class ClaimedRun(msgspec.Struct, array_like=True):
     """A run as its worker needs it. Ids are hex, as they come from the store; times are microseconds."""
 
@@ -130,12 +134,24 @@ class ClaimedRun(msgspec.Struct, array_like=True):
     deaths: int
     deadline: int | None
     deadline_by: str
-    born_running: bool = False
 
     @property
     def key(self) -> bytes:
         """The id in its inner form."""
         return bytes.fromhex(self.id)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may have killed its workers."""
+        return self.deaths >= SUSPECT_DEATHS
+
+
+def up_to_suspect(runs: list[ClaimedRun]) -> list[ClaimedRun]:
+    """Of what could be claimed, what should be: nothing behind a suspect, or it would be held while that executes."""
+    for number, run in enumerate(runs, 1):
+        if run.is_suspect:
+            return runs[:number]
+    return runs
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -171,6 +187,18 @@ class Batch:
     watch: list[bytes] = field(default_factory=list[bytes])
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.claim is None and self.only_claims
+
+    @property
+    def only_claims(self) -> bool:
+        """Whether there is nothing to do but (perhaps) to claim."""
+        return not (
+            self.outcomes or self.spawns or self.mail or self.attaches or self.watch or self.logs or self.deadlines
+        )
 
 
 class Notice(msgspec.Struct, gc=False):

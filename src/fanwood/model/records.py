@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fanwood.model.states import RunState
+if TYPE_CHECKING:
+    from fanwood.model.states import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,15 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class TaskCount:
-    """How many runs of one task are in one state, below one run."""
+    """How many runs of one task are in one state, below one run; of children also how long they took."""
 
     task: str
     state: RunState
     count: int
     first: int | None
     last: int | None
+    fastest: int | None = None
+    slowest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

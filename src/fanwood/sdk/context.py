@@ -18,20 +18,10 @@ from fanwood.sdk.spawning import called
 
 if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.workflow import Step
+    from fanwood.sdk.step import Step, StepInputs
 
 T = TypeVar("T")
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
-
-
-class StepInputs(msgspec.Struct):
-    """What a workflow's step is handed beside the workflow's input."""
-
-    input: msgspec.Raw
-    outputs: dict[str, msgspec.Raw] = {}
-    skipped: list[str] = []
-    errors: dict[str, str] = {}
-    workflow: str = ""
 
 
 class Context:
@@ -237,5 +227,7 @@ class Context:
 
     def _in_step(self, what: str) -> StepInputs:
         if self._step is None:
-            raise NotInTaskError(f"ctx.{what} needs a workflow's step, and {self._attempt.spec.name} is a task by itself")
+            raise NotInTaskError(
+                f"ctx.{what} needs a workflow's step, and {self._attempt.spec.name} is a task by itself"
+            )
         return self._step

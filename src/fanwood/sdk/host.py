@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from fanwood.clock import Clock
     from fanwood.engine.engine import Engine
     from fanwood.ids import IdSource
-    from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.spec import TaskSpec
     from fanwood.settings import Settings
 
@@ -34,10 +32,3 @@ class Host(Protocol):
     def spec(self, name: str) -> TaskSpec | None:
         """The task of that (full) name, if it was declared here."""
         ...
-
-
-current_attempt: ContextVar[Attempt | None] = ContextVar("fanwood_attempt", default=None)
-"""The attempt whose code is running."""
-
-current_run_id: ContextVar[str | None] = ContextVar("fanwood_run_id", default=None)
-"""The id of the run whose code is running, for logging; None outside any."""

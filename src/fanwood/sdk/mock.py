@@ -24,7 +24,7 @@ class _NoSlots:
 
     def park(self, attempt: Attempt) -> None: ...
 
-    def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:
+    def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:  # noqa: ARG002
         go_on()
 
     def unpark(self, attempt: Attempt) -> None: ...

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from fanwood.durations import Duration, microseconds, seconds
 from fanwood.errors import SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
-
-if TYPE_CHECKING:
-    from fanwood.sdk.task import Runnable
 
 OnParentEndOption = Literal["cancel", "continue"]
 Metadata = Mapping[str, Any]
@@ -53,7 +48,7 @@ class TriggerWorkflowOptions:
             raise UsageError(f"child_key {self.child_key!r} and key {self.key!r} are two names of one thing: give one")
         if self.on_parent_end not in _ON_PARENT_END:
             raise UsageError(f'on_parent_end must be "cancel" or "continue", and is {self.on_parent_end!r}')
-        if self.priority is not None and not isinstance(self.priority, int):
+        if not isinstance(self.priority, int | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
             raise UsageError(f"priority must be a whole number (higher goes first), and is {self.priority!r}")
 
     @property
@@ -84,17 +79,8 @@ def merged(options: TriggerWorkflowOptions | None, given: dict[str, Any], input_
     if not present:
         return options
     if "child_key" in present or "key" in present:
-        present = {"child_key": None, "key": None, **present}
-    fields = {name: getattr(options, name) for name in TriggerWorkflowOptions.__dataclass_fields__}
-    return TriggerWorkflowOptions(**{**fields, **present})
-
-
-class BulkRunItem(msgspec.Struct, frozen=True):
-    """One run of a bulk; made by `create_bulk_run_item`. (A Struct, because there may be a hundred thousand.)"""
-
-    runnable: Runnable[Any, Any]
-    input: Any
-    options: TriggerWorkflowOptions = DEFAULT_OPTIONS
+        options = replace(options, child_key=None, key=None)
+    return replace(options, **present)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def group_failure(group: FailedTaskRunExceptionGroup) -> Failure:
 
 
 def _failure_again(error: TaskRunError) -> Failure:
-    kinds = {TaskRunCancelled: "cancelled", TaskRunTimedOut: "timed_out", TaskRunPoisoned: "poisoned"}
+    kinds: dict[type, str] = {TaskRunCancelled: "cancelled", TaskRunTimedOut: "timed_out", TaskRunPoisoned: "poisoned"}
     failure = Failure(kinds.get(type(error), "failed"), error.exc_type, error.message, error.traceback)
     if isinstance(error, TaskRunTimedOut):
         failure.limit, failure.owner = error.limit, error.owner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Collector
 from fanwood.ids import id_text
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fanwood.codec import Codec
     from fanwood.model.states import RunState
     from fanwood.sdk.host import Host
+    from fanwood.sdk.spec import TaskSpec
 
 T = TypeVar("T")
 
@@ -105,3 +107,15 @@ class WorkflowRunRef(TaskRunRef[T]):
     """A workflow's run, by its id; its result is `{step name: output}`."""
 
     __slots__ = ()
+
+
+def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
+    """A reference of the kind that fits the task."""
+    kind = WorkflowRunRef[Any] if spec.kind == "workflow" else TaskRunRef[Any]
+    return kind(host, run_id, spec.name, spec.output)
+
+
+def untyped_ref(host: Host, run_id: bytes, task: str) -> TaskRunRef[Any]:
+    """A reference to a run whose task may be known here, or not."""
+    spec = host.spec(task)
+    return ref_for(host, run_id, spec) if spec is not None else TaskRunRef(host, run_id, task, codec_for(Any))

@@ -11,11 +11,12 @@ import msgspec
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes, id_text
+from fanwood.model.commands import Finished
 from fanwood.model.records import RunFilter
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.refs import untyped_ref
 from fanwood.sdk.spawning import called
-from fanwood.sdk.task import untyped_ref
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
@@ -217,8 +218,6 @@ def _info(record: RunRecord) -> RunInfo:
 
 def record_end(record: RunRecord) -> Any:
     """The part of a record that says how the run ended."""
-    from fanwood.model.commands import Finished
-
     return Finished(record.state, record.output, record.error, record.task)
 
 

@@ -9,25 +9,31 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from fanwood.engine.engine import SpawnRequest
+from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.errors import ChildKeyConflictError, PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.ids import id_text
 from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
-from fanwood.sdk.host import current_attempt
+from fanwood.model.states import RunState
+from fanwood.sdk.current import current_attempt
+from fanwood.sdk.outcomes import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
 
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
-    from fanwood.sdk.options import BulkRunItem, TriggerWorkflowOptions
+    from fanwood.sdk.items import BulkRunItem
+    from fanwood.sdk.options import TriggerWorkflowOptions
     from fanwood.sdk.spec import TaskSpec
+
+T = TypeVar("T")
 
 logger = logging.getLogger("fanwood")
 
@@ -109,11 +115,12 @@ class Spawner:
         for request in (children, roots):
             if request.spawns or request.attaches:
                 request.collector = self.collector
+                request.kinds = [kind for _, kind in self._kinds.values()]
                 request.watch = self._wait and request is roots
                 yield request
 
     def _plan_one(self, item: BulkRunItem, attempt: Attempt | None, request: SpawnRequest, number: int) -> None:
-        spec, options = item.runnable.spec, item.options
+        spec, options = item.spec, item.options
         data = spec.input.encode(item.input, f"the input of {spec.name}")
         if len(data) > self._host.settings.max_payload_bytes:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
@@ -196,6 +203,27 @@ class Spawner:
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
         await wait_for(self.collector, self._host, timeout, f"{len(self.planned)} run(s) of {first}", first)
+
+    def results(self, *, keep_errors: bool = False) -> list[Any]:
+        """The outputs in order, typed; errors raised, or kept in their places.
+
+        Raises:
+            TaskRunError: of the first that failed, unless errors are kept.
+        """
+        collector, planned = self.collector, self.planned
+        assert collector is not None
+        if collector.first_failure is not None and not keep_errors:
+            ended, run = collector.results[collector.first_failure], planned[collector.first_failure]
+            assert ended is not None
+            raise error_of(ended, run.id, run.spec.name)
+        results: list[Any] = []
+        for ended, run in zip(collector.results, planned, strict=True):
+            assert ended is not None
+            if ended.state is RunState.COMPLETED:
+                results.append(run.spec.output.decode(ended.output or "null"))
+            else:
+                results.append(error_of(ended, run.id, run.spec.name))
+        return results
 
 
 class _Answer:
@@ -305,7 +333,9 @@ async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | 
 
 
 def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
-    return WaitTimeoutError(f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on")
+    return WaitTimeoutError(
+        f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
+    )
 
 
 class interruptible:  # noqa: N801  (reads as the statement that it is)
@@ -326,10 +356,10 @@ class interruptible:  # noqa: N801  (reads as the statement that it is)
             self._attempt.unlisten(self._signal)
 
 
-async def called(future: Any) -> Any:
+async def called(future: Future[T]) -> T:
     """The result of a cold verb, awaited in either colour."""
     signal = Signal()
-    future.add_done_callback(lambda _: signal.fire())
+    future.add_done_callback(lambda _done: signal.fire())
     await signal.wait()
     return future.result()
 
@@ -339,7 +369,7 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
     given = options.additional_metadata
     if not given and not default:
         return inherited
-    base = msgspec.json.decode(inherited) if inherited else {}
+    base = msgspec.json.decode(inherited, type=dict[str, Any]) if inherited else {}
     try:
         return msgspec.json.encode({**default, **base, **(given or {})}, order="sorted").decode()
     except (TypeError, ValueError) as error:
@@ -348,4 +378,3 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
 
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
-

@@ -6,6 +6,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import msgspec
+
 from fanwood.codec import Codec, codec_for
 from fanwood.errors import DeclarationError
 from fanwood.model.commands import TaskInfo
@@ -31,8 +33,6 @@ class TaskSpec:
 
     def info(self) -> TaskInfo:
         """What is published of it."""
-        import msgspec
-
         metadata = self.policy.default_additional_metadata
         schema = self.input.schema()
         return TaskInfo(

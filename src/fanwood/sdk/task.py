@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
+from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import NOT_GIVEN, BulkRunItem, EmptyModel, TriggerWorkflowOptions, merged
-from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel, TriggerWorkflowOptions, merged
+from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
     from fanwood.sdk.host import Host
     from fanwood.sdk.options import Metadata, OnParentEndOption
     from fanwood.sdk.spec import TaskSpec
@@ -107,7 +107,7 @@ class Runnable(Generic[In, Out]):
             BlockingCallError: an event loop runs on this thread; use `aio_run`.
         """
         given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
-        return block(self._run(input, options, given, wait_for_result, timeout), f"{self.name}.run")
+        return block(self._run(input, options, given, wait=wait_for_result, timeout=timeout), f"{self.name}.run")
 
     @overload
     async def aio_run(
@@ -154,7 +154,7 @@ class Runnable(Generic[In, Out]):
     ) -> Out | TaskRunRef[Out]:
         """As `run`, awaited."""
         given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
-        return await self._run(input, options, given, wait_for_result, timeout)
+        return await self._run(input, options, given, wait=wait_for_result, timeout=timeout)
 
     def run_no_wait(
         self,
@@ -169,7 +169,7 @@ class Runnable(Generic[In, Out]):
     ) -> TaskRunRef[Out]:
         """Start it and return a reference, as soon as the run is stored."""
         given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
-        return block(self._run(input, options, given, False, None), f"{self.name}.run_no_wait")
+        return block(self._run(input, options, given, wait=False), f"{self.name}.run_no_wait")
 
     async def aio_run_no_wait(
         self,
@@ -184,10 +184,16 @@ class Runnable(Generic[In, Out]):
     ) -> TaskRunRef[Out]:
         """As `run_no_wait`, awaited."""
         given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
-        return await self._run(input, options, given, False, None)
+        return await self._run(input, options, given, wait=False)
 
     async def _run(
-        self, input_: Any, options: TriggerWorkflowOptions | None, given: dict[str, Any], wait: bool, timeout: float | None
+        self,
+        input_: Any,
+        options: TriggerWorkflowOptions | None,
+        given: dict[str, Any],
+        *,
+        wait: bool,
+        timeout: float | None = None,
     ) -> Any:
         item = self._item(input_, merged(options, given, input_))
         self._host.prepare((self.name,))
@@ -196,7 +202,7 @@ class Runnable(Generic[In, Out]):
         if not wait:
             return self._ref(planned[0].id)
         await spawner.wait(timeout)
-        return _results(spawner)[0]
+        return spawner.results()[0]
 
     # --- many ------------------------------------------------------------------------------------------------------
 
@@ -252,7 +258,10 @@ class Runnable(Generic[In, Out]):
             TaskRunError: one of them ended without an output, and `return_exceptions` is False.
             WaitTimeoutError: `timeout` ran out.
         """
-        return block(self._run_many(items, return_exceptions, wait_for_result, timeout), f"{self.name}.run_many")
+        return block(
+            self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout),
+            f"{self.name}.run_many",
+        )
 
     @overload
     async def aio_run_many(
@@ -293,24 +302,31 @@ class Runnable(Generic[In, Out]):
         timeout: float | None = None,
     ) -> Any:
         """As `run_many`, awaited."""
-        return await self._run_many(items, return_exceptions, wait_for_result, timeout)
+        return await self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout)
 
     def run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
         """Start a bulk; references, as soon as all runs are stored."""
-        return block(self._run_many(items, False, False, None), f"{self.name}.run_many_no_wait")
+        return block(self._run_many(items, wait=False), f"{self.name}.run_many_no_wait")
 
     async def aio_run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
         """As `run_many_no_wait`, awaited."""
-        return await self._run_many(items, False, False, None)
+        return await self._run_many(items, wait=False)
 
-    async def _run_many(self, items: Iterable[BulkRunItem], keep_errors: bool, wait: bool, timeout: float | None) -> Any:
+    async def _run_many(
+        self,
+        items: Iterable[BulkRunItem],
+        *,
+        wait: bool,
+        keep_errors: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
         self._host.prepare((self.name,))
         spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
         planned = await spawner.spawn_all(items)
         if not wait:
             return [ref_for(self._host, p.id, p.spec) for p in planned]
         await spawner.wait(timeout)
-        return _results(spawner, keep_errors=keep_errors)
+        return spawner.results(keep_errors=keep_errors)
 
     def create_bulk_run_item(
         self,
@@ -329,9 +345,9 @@ class Runnable(Generic[In, Out]):
         Raises:
             UsageError: the input is given twice, or `key` and `child_key` differ.
         """
-        if options is None and key is None and child_key is None and additional_metadata is None:
-            if priority is None and not detached and on_parent_end is None:
-                return BulkRunItem(self, EmptyModel() if input is NOT_GIVEN else input)
+        plain = options is None and key is None and child_key is None and additional_metadata is None
+        if plain and priority is None and not detached and on_parent_end is None:
+            return BulkRunItem(self.spec, EmptyModel() if input is NOT_GIVEN else input)
         given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
         if key is not None:
             given["key"] = key
@@ -340,7 +356,7 @@ class Runnable(Generic[In, Out]):
     def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem:
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
             input_ = options.input
-        return BulkRunItem(self, EmptyModel() if input_ is NOT_GIVEN else input_, options)
+        return BulkRunItem(self.spec, EmptyModel() if input_ is NOT_GIVEN else input_, options)
 
     # --- references ------------------------------------------------------------------------------------------------
 
@@ -405,23 +421,11 @@ class Standalone(Runnable[In, Out]):
         return await result if self.spec.is_async else result
 
 
-def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
-    """A reference of the kind that fits the task."""
-    kind = WorkflowRunRef if spec.kind == "workflow" else TaskRunRef
-    return kind(host, run_id, spec.name, spec.output)
-
-
-def untyped_ref(host: Host, run_id: bytes, task: str) -> TaskRunRef[Any]:
-    """A reference to a run whose task may be known here, or not."""
-    spec = host.spec(task)
-    return ref_for(host, run_id, spec) if spec is not None else TaskRunRef(host, run_id, task, codec_for(Any))
-
-
 def _given(
     child_key: str | None,
     additional_metadata: Metadata | None,
     priority: int | None,
-    detached: bool,
+    detached: bool,  # noqa: FBT001  (five arguments of one call, passed on)
     on_parent_end: OnParentEndOption | None,
 ) -> dict[str, Any]:
     return {
@@ -431,24 +435,3 @@ def _given(
         "detached": detached,
         "on_parent_end": on_parent_end,
     }
-
-
-def _results(spawner: Spawner, *, keep_errors: bool = False) -> list[Any]:
-    """The outputs in order, typed; errors raised, or kept in their places."""
-    collector, planned = spawner.collector, spawner.planned
-    assert collector is not None
-    if collector.first_failure is not None and not keep_errors:
-        finished = collector.results[collector.first_failure]
-        assert finished is not None
-        failed = planned[collector.first_failure]
-        raise error_of(finished, failed.id, failed.spec.name)
-    results: list[Any] = []
-    for finished, run in zip(collector.results, planned, strict=True):
-        assert finished is not None
-        if finished.error is None and finished.output is not None:
-            results.append(run.spec.output.decode(finished.output))
-        elif finished.state == 2:
-            results.append(run.spec.output.decode("null"))
-        else:
-            results.append(error_of(finished, run.id, run.spec.name))
-    return results

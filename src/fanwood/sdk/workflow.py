@@ -8,54 +8,38 @@ nobody knows of DAGs: a workflow that is resumed or retried finds its finished s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from fanwood.codec import Codec
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
     TaskRunError,
-    UsageError,
     WorkflowDeclarationError,
 )
-from fanwood.sdk.context import StepInputs
-from fanwood.sdk.host import current_attempt
-from fanwood.sdk.options import DEFAULT_OPTIONS, BulkRunItem, TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.current import current_attempt
+from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.options import DEFAULT_OPTIONS, TaskPolicy
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.spawning import Spawner
 from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.step import Step, StepCodec, StepInputs
 from fanwood.sdk.task import Runnable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
-    from fanwood.sdk.options import Metadata
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 ON_FAILURE = "on_failure"
 ON_SUCCESS = "on_success"
-
-
-class Step(Generic[In, Out]):
-    """A task of a workflow; made by `@workflow.task`."""
-
-    def __init__(self, name: str, spec: TaskSpec, parents: tuple[str, ...]) -> None:
-        self.name = name
-        self.spec = spec
-        self.parents = parents
-
-    def __repr__(self) -> str:
-        return f"<Step {self.spec.name!r}>"
-
-    def __call__(self, *_: object, **__: object) -> None:
-        raise UsageError(f"{self.spec.name} is a workflow's step: it runs when its workflow does")
 
 
 class Workflow(Runnable[In, dict[str, Any]]):
@@ -94,7 +78,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         Raises:
             WorkflowDeclarationError: a double name, a parent of another workflow, or a cycle.
         """
-        given = _present(locals(), TaskPolicy)
+        given = _present(locals())
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             step = self._step(name or function.__name__, function, given, self._parent_names(parents, function))
@@ -112,7 +96,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
     ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
         """Declare what runs when a step has failed for good; it sees `ctx.task_run_errors`."""
-        given = _present(locals(), TaskPolicy)
+        given = _present(locals())
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_failure, function)
@@ -125,7 +109,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
     ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
         """Declare what runs when all steps are done; it sees all their outputs."""
-        given = _present(locals(), TaskPolicy)
+        given = _present(locals())
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_success, function)
@@ -200,8 +184,8 @@ class Workflow(Runnable[In, dict[str, Any]]):
             for parent in step.parents:
                 if parent not in self.steps:
                     raise WorkflowDeclarationError(
-                        f"{step.spec.where}: step {step.name} of workflow {self.name} names {parent!r} as a parent, and "
-                        f"there is no such step. There are: {', '.join(self.steps)}"
+                        f"{step.spec.where}: step {step.name} of workflow {self.name} names {parent!r} as a parent, "
+                        f"and there is no such step. There are: {', '.join(self.steps)}"
                     )
 
     # --- execution -------------------------------------------------------------------------------------------------
@@ -260,7 +244,7 @@ class _Coordination:
             workflow=self._workflow.name,
         )
         spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)
-        planned = await spawner.spawn_all((BulkRunItem(_StepRunnable(step.spec), inputs, _keyed(key)),))
+        planned = await spawner.spawn_all((BulkRunItem(step.spec, inputs, replace(DEFAULT_OPTIONS, child_key=key)),))
         await spawner.wait(None)
         assert spawner.collector is not None
         self._keep(step, spawner.collector.results[0], planned[0].id)
@@ -269,57 +253,9 @@ class _Coordination:
         assert finished is not None
         if finished.output is not None and finished.error is None:
             self._outputs[step.name] = msgspec.Raw(finished.output.encode())
-            self._values[step.name] = self._outputs[step.name]
+            self._values[step.name] = msgspec.json.decode(finished.output)
         elif step is not self._workflow.on_failure:
             self._errors[step.name] = error_of(finished, run_id, step.spec.name)
-
-
-class _StepRunnable(Runnable[Any, Any]):
-    """A step, in the form in which spawning takes it."""
-
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
-
-
-class StepCodec(Codec[Any]):
-    """A step's input: the workflow's, beside what the steps before it returned."""
-
-    def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
-        self._input = workflow_input
-        self._workflow = workflow
-        self._decoder = msgspec.json.Decoder(StepInputs)
-
-    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:  # noqa: ARG002  (always fits)
-        return msgspec.json.encode(value)
-
-    def decode(self, data: bytes | str, subject: str = "value") -> tuple[Any, StepInputs]:
-        """The workflow's input, and the rest."""
-        inputs = self._decoder.decode(data)
-        return self._input.decode(bytes(inputs.input), subject), inputs
-
-    def schema(self) -> dict[str, object] | None:
-        return None
-
-
-class RawCodec(Codec[Any]):
-    """For a coordinator, which passes its input on unread; checked all the same, by the codec of the declared type."""
-
-    def __init__(self, declared: Codec[Any]) -> None:
-        self._declared = declared
-
-    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
-        return self._declared.encode(value, subject, root)
-
-    def decode(self, data: bytes | str, subject: str = "value") -> msgspec.Raw:
-        self._declared.decode(data, subject)
-        return msgspec.Raw(data.encode() if isinstance(data, str) else data)
-
-    def schema(self) -> dict[str, object] | None:
-        return self._declared.schema()
-
-
-def _keyed(key: str) -> TriggerWorkflowOptions:
-    return replace(DEFAULT_OPTIONS, child_key=key)
 
 
 def _flat(errors: Any) -> list[TaskRunError]:
@@ -333,6 +269,7 @@ def _flat(errors: Any) -> list[TaskRunError]:
     return flat
 
 
-def _present(names: dict[str, Any], policy: type) -> dict[str, Any]:
+def _present(names: dict[str, Any]) -> dict[str, Any]:
     """Of a declaration's arguments those that were given and belong to the policy."""
-    return {k: v for k, v in names.items() if v is not None and k in policy.__dataclass_fields__}
+    known = {field.name for field in fields(TaskPolicy)}
+    return {name: value for name, value in names.items() if value is not None and name in known}

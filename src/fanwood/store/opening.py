@@ -25,7 +25,7 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
     """
     url = settings.database_url
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        from fanwood.store.sqlite.store import SqliteStore  # late: each database's driver loads only where it is used
+        from fanwood.store.sqlite.store import SqliteStore  # noqa: PLC0415  (each driver loads only where it is used)
 
         path = Path(unquote(url[len(_SQLITE) :])).expanduser().absolute()
         return SqliteStore(path, clock, poll=settings.poll, create=create)

@@ -27,7 +27,7 @@ from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInf
 from fanwood.model.states import RunState
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
-from fanwood.sdk.host import current_attempt, current_run_id
+from fanwood.sdk.current import current_attempt, current_run_id
 from fanwood.sdk.outcomes import failure_of, group_failure
 from fanwood.store.failures import deadline_passed, decode_failure, encode_failure
 from fanwood.worker.slots import Slots
@@ -235,7 +235,7 @@ class Executor:
         if len(output) > self._max_payload:
             raise PayloadTooLargeError(f"the output of {spec.name}", len(output), self._max_payload)
         run = attempt.run
-        settles = attempt.spawned and (attempt.cancel_children or run.attempt > 1) or run.attempt > 1
+        settles = (attempt.spawned and (attempt.cancel_children or run.attempt > 1)) or run.attempt > 1
         return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
@@ -309,7 +309,7 @@ class Executor:
         self._running.pop(run.id, None)
         if attempt.limit is not None or run.deadline is not None:
             self._engine.set_limit(run.id, run.attempt, None)
-        if outcome is not None:
+        if outcome is not None and attempt.ended is None:
             outcome.task = run.task
             outcome.local = not run.parent_id or run.parent_id in self._running
             self._report(attempt, outcome)

@@ -23,7 +23,7 @@ logger = logging.getLogger("fanwood.worker")
 def new_loop() -> asyncio.AbstractEventLoop:
     """A loop; uvloop's if it is installed."""
     try:
-        import uvloop  # pyright: ignore[reportMissingTypeStubs, reportMissingImports]  # the extra [fast]
+        import uvloop  # noqa: PLC0415  (the extra [fast], if it is there)
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

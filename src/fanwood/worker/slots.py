@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fanwood.model.commands import ClaimedRun
     from fanwood.sdk.attempt import Attempt
 
-SUSPECT_DEATHS = 2
 PREFETCH_MAX = 1000
 AHEAD = 4
 
@@ -51,8 +50,8 @@ class Slots:
         """
         with self._lock:
             starting = len(self._starting)
-            if self._alone or (starting and self._starting[0].deaths >= SUSPECT_DEATHS):
-                return 0
+            if self._alone or (starting and self._starting[-1].is_suspect):
+                return 0  # what is claimed behind a suspect would be charged with it
             room = self._free + self._ahead - len(self._resuming) - starting
             return room if room > 0 and starting * 2 <= self._ahead else 0
 
@@ -75,7 +74,7 @@ class Slots:
             starting = self._starting
             taken: list[ClaimedRun] = []
             while starting and self._free > 0 and not self._alone and not self._resuming:
-                if starting[0].deaths >= SUSPECT_DEATHS:
+                if starting[0].is_suspect:
                     if self._free < self.count:
                         break
                     self._alone = True
@@ -168,21 +167,21 @@ class Slots:
     # --- within the lock -------------------------------------------------------------------------------------------
 
     def _may_join(self, attempt: Attempt) -> bool:
-        if attempt.run.deaths >= SUSPECT_DEATHS:
+        if attempt.run.is_suspect:
             return self._free == self.count
         return not self._alone
 
     def _hand_to(self, attempt: Attempt) -> None:
         attempt.holding = True
         self._free -= 1
-        if attempt.run.deaths >= SUSPECT_DEATHS:
+        if attempt.run.is_suspect:
             self._alone = True
 
     def _give_back(self, attempt: Attempt) -> None:
         if attempt.holding:
             attempt.holding = False
             self._free += 1
-            if attempt.run.deaths >= SUSPECT_DEATHS:
+            if attempt.run.is_suspect:
                 self._alone = False
 
     def _unwait(self, attempt: Attempt) -> None:

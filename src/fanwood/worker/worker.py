@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import running_loop
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fanwood.worker")
 
-Lifespan = Callable[[], AsyncIterator[Any]]
+Lifespan = Callable[[], AsyncGenerator[Any, None]]
 HAND_BACK_SECONDS = 2.0
 """How long handed-back code may take to notice that it is over."""
 
@@ -99,7 +99,7 @@ class Worker:
     async def exit_gracefully(self) -> None:
         """Stop; returns when the worker has."""
         self.stop()
-        while self._started.is_set():
+        while self._started.is_set():  # noqa: ASYNC110  (the end may come on another loop)
             await asyncio.sleep(0.01)
 
     # --- within ----------------------------------------------------------------------------------------------------
@@ -109,17 +109,17 @@ class Worker:
         engine.pause()
         executor.begin_stop()
         deadline = self._host.clock.monotonic() + self._host.settings.grace
-        while executor.executing and not self._hurry and self._host.clock.monotonic() < deadline:
+        while executor.executing and not self._hurry and self._host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         executor.hand_back_all()
         deadline = self._host.clock.monotonic() + HAND_BACK_SECONDS
-        while executor.running and self._host.clock.monotonic() < deadline:
+        while executor.running and self._host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
             await asyncio.sleep(0.01)
         await called(engine.retire())
         logger.info("worker %s has stopped", self.name)
 
     @contextlib.asynccontextmanager
-    async def _within_lifespan(self, executor: Executor) -> AsyncIterator[None]:
+    async def _within_lifespan(self, executor: Executor) -> AsyncGenerator[None, None]:
         if self._lifespan is None:
             yield
             return

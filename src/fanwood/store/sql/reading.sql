@@ -32,8 +32,9 @@ order by id
 limit :limit;
 
 -- name: child_counts
-select task, state, count(*), min(started_at), max(coalesce(finished_at, 0)) from run
-where parent_id = :parent group by task, state order by task, state;
+select task, state, count(*), min(started_at), max(coalesce(finished_at, 0)), min(finished_at - started_at),
+       max(finished_at - started_at)
+from run where parent_id = :parent group by task, state order by task, state;
 
 -- name: child_identities
 select identity, id from run where parent_id = :parent and identity is not null;

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import apsw
 
@@ -21,7 +20,10 @@ from fanwood.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from fanwood.store.sqlite.driver import Database
 
 APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
 BUSY_MS = 5_000
@@ -29,7 +31,7 @@ CHECKPOINT_PAGES = 4_000
 JOURNAL_LIMIT = 64 * 1024 * 1024
 
 
-def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
+def connect(path: Path, *, read_only: bool = False) -> Database:
     """A connection to a file of ours, its settings in place.
 
     Raises:
@@ -38,7 +40,7 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     """
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with translated(path):
-        connection = apsw.Connection(str(path), flags=flags, statementcachesize=256)
+        connection = cast("Database", apsw.Connection(str(path), flags=flags, statementcachesize=256))
         connection.set_busy_timeout(BUSY_MS)
         _check_ours(connection, path)
         if not read_only:
@@ -51,7 +53,7 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     return connection
 
 
-def _check_ours(connection: apsw.Connection, path: Path) -> None:
+def _check_ours(connection: Database, path: Path) -> None:
     identity = connection.pragma("application_id")
     if identity == APPLICATION_ID:
         return
@@ -66,11 +68,13 @@ def _check_ours(connection: apsw.Connection, path: Path) -> None:
 def migrations() -> list[tuple[int, str]]:
     """The schema's steps: number and text, in order."""
     folder = files("fanwood.store").joinpath("sqlite/migrations")
-    found = [(int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in folder.iterdir() if f.name[0].isdigit()]
+    found = [
+        (int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
+    ]
     return sorted(found)
 
 
-def migrate(connection: apsw.Connection, path: Path) -> None:
+def migrate(connection: Database, path: Path) -> None:
     """Bring the schema up to date, one transaction for all steps; several processes may do it at once.
 
     Raises:
@@ -97,7 +101,7 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
             raise
 
 
-def schema_version(connection: apsw.Connection, path: Path, newest: int) -> int:
+def schema_version(connection: Database, path: Path, newest: int) -> int:
     """The file's schema version; an error if it is newer than ours."""
     present = int(connection.pragma("user_version"))
     if present > newest:
@@ -109,7 +113,7 @@ def schema_version(connection: apsw.Connection, path: Path, newest: int) -> int:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Generator[None, None, None]:
     """SQLite's errors, in our words and with the path."""
     try:
         yield

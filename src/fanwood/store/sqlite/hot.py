@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.ids import id_text
-from fanwood.model.commands import Attach, Attached, Batch, ClaimedRun, ClaimRequest, Committed, Finished, Notice, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import (
+    Attach,
+    Attached,
+    Batch,
+    ClaimedRun,
+    ClaimRequest,
+    Committed,
+    Finished,
+    Notice,
+    Outcome,
+    Spawn,
+    up_to_suspect,
+)
 from fanwood.model.states import RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
-    import apsw
+    from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sql/lifecycle.sql", "sqlite/hot.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
@@ -36,7 +48,7 @@ _indexes = msgspec.json.Decoder(list[int])
 class HotPath:
     """`commit`, on one connection, for one worker."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
         self._changes = connection.changes
         self._settled = False  # there may be mail from ourselves
@@ -137,7 +149,9 @@ class HotPath:
             self._execute(_SQL["end_runs"], {"rows": rows, "now": now})
             self._note_fenced("ended_now", ended, rows, now, done)
         if requeued:
-            rows = _json.encode([(o.run_id.hex(), o.attempt, o.delay, int(o.retry), o.error) for o in requeued]).decode()
+            rows = _json.encode(
+                [(o.run_id.hex(), o.attempt, o.delay, int(o.retry), o.error) for o in requeued]
+            ).decode()
             self._execute(_SQL["requeue_runs"], {"rows": rows, "now": now})
             self._note_fenced("requeued_now", requeued, rows, None, done)
         told = [o for o in ended if o.run_id not in done.fenced_outcomes] if done.fenced_outcomes else ended
@@ -183,7 +197,7 @@ class HotPath:
             picked = self._one("pick_fair", **bindings, fair=claim.fair)
         else:
             picked = self._one("pick_best", **bindings)
-        done.claimed = _claimed.decode(picked)
+        done.claimed = up_to_suspect(_claimed.decode(picked))
         if done.claimed:
             ids = '["' + '","'.join([run.id for run in done.claimed]) + '"]'
             self._execute(_SQL["take_runs"], {"ids": ids, "me": me, "now": now})

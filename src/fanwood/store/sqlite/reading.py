@@ -21,7 +21,8 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import apsw
+    from fanwood.store.sqlite.driver import Database
+
 
 _SQL = load("sql/reading.sql", "sql/workers.sql")
 _ID_HEX_DIGITS = 32
@@ -29,15 +30,17 @@ _STATE = 9  # the column of the state in a run's row
 
 
 def _record(row: Any) -> RunRecord:
-    return RunRecord(*row[:_STATE], RunState(row[_STATE]), *row[_STATE + 1 :])
+    values = list(row)
+    values[_STATE] = RunState(values[_STATE])
+    return RunRecord(*values)
 
 
-def run(db: apsw.Connection, run_id: bytes) -> RunRecord | None:
+def run(db: Database, run_id: bytes) -> RunRecord | None:
     row = db.execute(_SQL["get_run"], {"id": run_id}).fetchone()
     return None if row is None else _record(row)
 
 
-def find(db: apsw.Connection, prefix: str, url: str) -> bytes:
+def find(db: Database, prefix: str, url: str) -> bytes:
     digits = prefix.replace("-", "").lower()
     if not digits or len(digits) > _ID_HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
         raise RunNotFoundError(f"{prefix!r} is not a run id, nor the beginning of one")
@@ -49,7 +52,7 @@ def find(db: apsw.Connection, prefix: str, url: str) -> bytes:
     raise RunNotFoundError(f"In {url} {what} with {prefix!r}")
 
 
-def roots(db: apsw.Connection, filter_: RunFilter) -> list[RunRecord]:
+def roots(db: Database, filter_: RunFilter) -> list[RunRecord]:
     bindings = {
         "task": filter_.task,
         "prefix": filter_.prefix,
@@ -61,35 +64,38 @@ def roots(db: apsw.Connection, filter_: RunFilter) -> list[RunRecord]:
     return [_record(row) for row in db.execute(_SQL["list_roots"], bindings).fetchall()]
 
 
-def children(db: apsw.Connection, bindings: dict[str, Any]) -> list[RunRecord]:
+def children(db: Database, bindings: dict[str, Any]) -> list[RunRecord]:
     return [_record(row) for row in db.execute(_SQL["list_children"], bindings).fetchall()]
 
 
-def counts(db: apsw.Connection, statement: str, bindings: dict[str, Any]) -> list[TaskCount]:
+def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskCount]:
     rows = db.execute(_SQL[statement], bindings).fetchall()
-    return [TaskCount(task, RunState(state), count, first, last or None) for task, state, count, first, last in rows]
+    return [
+        TaskCount(task, RunState(state), count, first, last or None, *took)
+        for task, state, count, first, last, *took in rows
+    ]
 
 
-def slowest(db: apsw.Connection, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+def slowest(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
     rows = db.execute(_SQL["tree_slowest"], {"id": run_id, "task": task, "limit": limit}).fetchall()
     return [TreeRun(id_, name, input_, took, None) for id_, name, input_, took in rows]
 
 
-def failures(db: apsw.Connection, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+def failures(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
     rows = db.execute(_SQL["tree_failures"], {"id": run_id, "task": task, "limit": limit}).fetchall()
     return [TreeRun(id_, name, input_, None, error) for id_, name, input_, error in rows]
 
 
-def logs(db: apsw.Connection, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
+def logs(db: Database, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
     rows = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit}).fetchall()
     return [LogRecord(*row) for row in rows]
 
 
-def workers(db: apsw.Connection) -> list[WorkerRecord]:
+def workers(db: Database) -> list[WorkerRecord]:
     return [WorkerRecord(*row) for row in db.execute(_SQL["workers"]).fetchall()]
 
 
-def tasks(db: apsw.Connection) -> list[TaskInfo]:
+def tasks(db: Database) -> list[TaskInfo]:
     return [TaskInfo(*row) for row in db.execute(_SQL["known_tasks"]).fetchall()]
 
 
@@ -105,7 +111,7 @@ def task_bindings(task: TaskInfo) -> dict[str, Any]:
     }
 
 
-def report(db: apsw.Connection, path: Path, url: str, now: int) -> StoreReport:
+def report(db: Database, path: Path, url: str, now: int) -> StoreReport:
     """What can be told of the file without changing it."""
     version = str(db.execute("select sqlite_version()").get)
     problems: list[str] = []

@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import apsw
 
 from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
 from fanwood.ids import id_text
@@ -27,10 +24,12 @@ from fanwood.store.statements import load
 from fanwood.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from pathlib import Path
 
     from fanwood.clock import Clock
     from fanwood.model.records import LogRecord
+    from fanwood.store.sqlite.driver import Database
 
 T = TypeVar("T")
 
@@ -49,8 +48,8 @@ class SqliteStore(Store):
         self._clock = clock
         self._poll = poll
         self._create = create
-        self._connection: apsw.Connection | None = None
-        self._reader: apsw.Connection | None = None
+        self._connection: Database | None = None
+        self._reader: Database | None = None
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
         self._watcher: asyncio.Task[None] | None = None
         self._last_now = 0
@@ -119,7 +118,7 @@ class SqliteStore(Store):
     # --- the hot verb ----------------------------------------------------------------------------------------------
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
-        if batch.claim and _only_claims(batch):
+        if batch.claim and batch.only_claims:
             with translated(self.path):
                 if not self._hot.has_ready(batch.claim.tasks):
                     return Committed()
@@ -127,7 +126,7 @@ class SqliteStore(Store):
             return self._hot.run(worker_id, self.now(), batch)
 
     @contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
+    def _transaction(self) -> Generator[Database, None, None]:
         assert self._connection is not None
         connection = self._connection
         with translated(self.path):
@@ -177,11 +176,11 @@ class SqliteStore(Store):
         with self._transaction() as db:
             self._remove_worker(db, worker_id)
 
-    def _remove_worker(self, db: apsw.Connection, worker_id: int) -> None:
+    def _remove_worker(self, db: Database, worker_id: int) -> None:
         for name in ("remove_worker_tasks", "remove_worker_mail", "remove_worker_watches", "remove_worker"):
             db.execute(_SQL[name], {"worker": worker_id})
 
-    def _tell(self, db: apsw.Connection, run_id: bytes) -> None:
+    def _tell(self, db: Database, run_id: bytes) -> None:
         db.execute(_SQL["mail_ended_run"], {"id": run_id})
         db.execute(_SQL["forget_watch"], {"id": run_id})
 
@@ -214,7 +213,7 @@ class SqliteStore(Store):
                 self._settle(db, run_id, now)
             return self._one("next_due")
 
-    def _settle(self, db: apsw.Connection, run_id: bytes, now: int) -> None:
+    def _settle(self, db: Database, run_id: bytes, now: int) -> None:
         which = {"parent": run_id, "all": 1, "attempt": 0}
         db.execute(_SQL["settle_mail"], which)
         error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} timed out"))
@@ -303,10 +302,10 @@ class SqliteStore(Store):
         return self._one_in(self._connection, name, **bindings)
 
     @staticmethod
-    def _one_in(db: apsw.Connection, name: str, **bindings: Any) -> Any:
+    def _one_in(db: Database, name: str, **bindings: Any) -> Any:
         return db.execute(_SQL[name], bindings).get
 
-    async def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+    async def _read(self, query: Callable[[Database], T]) -> T:
         def read() -> T:
             with translated(self.path):
                 if self._reader is None:
@@ -314,9 +313,3 @@ class SqliteStore(Store):
                 return query(self._reader)
 
         return await asyncio.get_running_loop().run_in_executor(self._reader_thread, read)
-
-
-def _only_claims(batch: Batch) -> bool:
-    return not (
-        batch.spawns or batch.outcomes or batch.attaches or batch.logs or batch.watch or batch.deadlines or batch.mail
-    )

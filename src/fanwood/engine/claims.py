@@ -1,0 +1,95 @@
+"""When to claim runs, how many, and which need no claim because they are born claimed (*local dispatch*)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanwood.model.commands import ClaimedRun, ClaimRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.engine.dispatcher import Dispatcher
+    from fanwood.model.commands import Batch, Committed, Spawn
+
+FAIR_SHARE = 8
+"""One claim in so many takes the oldest ready run, so that nothing starves."""
+
+
+class Claims:
+    """What this engine believes of the queue. `ready` may be wrong: hints and the sweep set it right."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.ready = True  # the queue may hold something for us
+        self._tasks = "[]"
+        self._fairness = 0.0
+
+    def begin(self, tasks: Sequence[str]) -> None:
+        """Claim runs of `tasks` from now on."""
+        self._tasks = msgspec.json.encode(list(tasks)).decode()
+        self.active = bool(tasks)
+        self.ready = True
+
+    def wanted(self, dispatcher: Dispatcher) -> bool:
+        """Whether a claim might find something, and somebody could take it."""
+        return self.ready and self.active and dispatcher.demand() > 0
+
+    def plan(self, batch: Batch, dispatcher: Dispatcher) -> None:
+        """Add to `batch` a claim, which sees the batch's own spawns as well; or, when nothing else is queued, let the
+        spawns be born claimed."""
+        if not self.active:
+            return
+        room = dispatcher.demand()
+        if not self.ready:
+            for spawn in batch.spawns:
+                if room == 0:
+                    self.ready = True
+                    break
+                if dispatcher.serves(spawn.kind.task):
+                    spawn.claimed = True
+                    room -= 1
+        if self.ready and room > 0:
+            self._fairness += room / FAIR_SHARE
+            fair = int(self._fairness)
+            self._fairness -= fair
+            batch.claim = ClaimRequest(self._tasks, room, fair)
+
+    def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
+        """After the commit: what it says of the queue, and the runs that are ours to execute."""
+        runs = committed.claimed
+        if batch.claim is not None:
+            self.ready = len(runs) >= batch.claim.limit
+        elif any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
+            self.ready = True
+        fenced = committed.fenced_parents
+        born = [
+            _born(spawn)
+            for spawn in batch.spawns
+            if spawn.claimed and (not fenced or (spawn.kind.parent_id, spawn.kind.parent_attempt) not in fenced)
+        ]
+        return [*runs, *born] if born else runs
+
+
+def _born(spawn: Spawn) -> ClaimedRun:
+    """A run that was born claimed, as a claim would have brought it."""
+    kind = spawn.kind
+    id_ = spawn.id.hex().upper()
+    return ClaimedRun(
+        id=id_,
+        attempt=1,
+        parent_id=kind.parent_id.hex().upper() if kind.parent_id else "",
+        root_id=kind.root_id.hex().upper() if kind.root_id else id_,
+        depth=kind.depth,
+        task=kind.task,
+        child_key=spawn.child_key,
+        input=spawn.input,
+        metadata=kind.metadata,
+        priority=kind.priority,
+        retry_count=0,
+        deaths=0,
+        deadline=kind.deadline,
+        deadline_by=kind.deadline_by.hex().upper() if kind.deadline_by else "",
+    )

@@ -1,0 +1,110 @@
+"""Who waits for what, and telling them: acknowledgements to those who spawned, ends to those who wait."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from fanwood.engine.waits import Collector, Waits
+from fanwood.errors import AttemptFencedError, RunNotFoundError
+from fanwood.ids import id_text
+from fanwood.model.commands import Attached, Finished
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.engine.inbox import SpawnRequest
+    from fanwood.model.commands import Batch, Committed
+
+logger = logging.getLogger("fanwood.engine")
+
+
+class Delivery:
+    """Belongs to the engine's thread.
+
+    Children are executed under a parent that we execute: the worker that ends one knows where to send word. For any
+    other run that is waited for here the store is told by a *watch*.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._waits = Waits()
+        self._watched: set[bytes] = set()
+        self._again: list[bytes] = []  # to be looked at once more
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the next batch has something to look at."""
+        return bool(self._again)
+
+    def watch(self, run_id: bytes, collector: Collector, index: int, batch: Batch) -> None:
+        """`collector` wants the end of any run, as its number `index`."""
+        self._waits.add(run_id, collector, index)
+        self._watched.add(run_id)
+        batch.watch.append(run_id)
+
+    def look_again(self, count: int | None = None) -> None:
+        """Look once more at the runs that have been waited for longest: a lost hint must not be a lost result."""
+        self._again = self._waits.some(len(self._waits) if count is None else count)
+
+    def watch_all_again(self) -> None:
+        """Our watches went with the worker that we were."""
+        self._watched.clear()
+        self.look_again()
+
+    def prepare(self, batch: Batch, requests: Sequence[SpawnRequest]) -> None:
+        """What is to be watched, and which outcomes need mail because somebody watches."""
+        for request in requests:
+            if request.watch:
+                batch.watch += [spawn.id for spawn in request.spawns]
+        batch.watch += self._again
+        self._again = []
+        self._watched.update(batch.watch)
+        if self._watched:
+            for outcome in batch.outcomes:
+                if outcome.run_id in self._watched:
+                    outcome.local = False  # so that the watch is taken down
+
+    def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> None:
+        """Tell everybody what `committed` means to him."""
+        attached = {found.id: found for found in committed.attached}
+        for request in requests:
+            if request.parent in committed.fenced_parents:
+                who = id_text(request.parent[0] or b"")
+                request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"), {})
+            else:
+                if request.collector is not None:
+                    self._collect(request, request.collector, attached)
+                request.answer(None, attached)
+        self._deliver_ends(batch, committed)
+
+    def _collect(self, request: SpawnRequest, collector: Collector, attached: dict[bytes, Attached]) -> None:
+        add = self._waits.add
+        for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True):
+            add(spawn.id, collector, index)
+        for attach, index in zip(request.attaches, request.attach_indexes, strict=True):
+            found = attached[attach.id]
+            if found.matches and found.state.is_terminal:
+                collector.put(index, Finished(found.state, found.output, found.error, found.task))
+            elif found.matches:
+                add(attach.id, collector, index)
+
+    def _deliver_ends(self, batch: Batch, committed: Committed) -> None:
+        deliver, fenced = self._waits.deliver, committed.fenced_outcomes
+        for outcome in batch.outcomes:
+            if outcome.state is not RunState.QUEUED and outcome.run_id not in fenced:
+                deliver(outcome.run_id, outcome)
+        for run_id, finished in committed.finished.items():
+            deliver(run_id, finished)
+        for run_id in committed.unknown:
+            self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
+        if self._watched:
+            self._watched.difference_update(o.run_id for o in batch.outcomes if o.state is not RunState.QUEUED)
+            self._watched.difference_update(committed.finished, committed.unknown)
+        if fenced:
+            logger.warning("%d result(s) came too late and were refused: their attempts were over", len(fenced))
+
+    def fail_all(self, error: BaseException) -> None:
+        """Nothing more will be delivered."""
+        self._waits.fail_all(error)

@@ -1,0 +1,79 @@
+"""What callers have asked of the engine since its last tick, and how it becomes a `Batch`."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fanwood.engine.waits import Collector
+from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class SpawnRequest:
+    """Some runs to be born, or found again, for one caller, below one parent (or none)."""
+
+    spawns: list[Spawn] = field(default_factory=list[Spawn])
+    attaches: list[Attach] = field(default_factory=list[Attach])
+    kinds: list[SpawnKind] = field(default_factory=list[SpawnKind])  # those that occur in it
+    collector: Collector | None = None  # who wants their ends ...
+    spawn_indexes: list[int] = field(default_factory=list[int])  # ... under which numbers
+    attach_indexes: list[int] = field(default_factory=list[int])
+    watch: bool = False  # roots: somebody else may execute them, and must know that we wait
+    on_done: Callable[[BaseException | None, dict[bytes, Attached]], None] | None = None
+
+    @property
+    def parent(self) -> tuple[bytes | None, int]:
+        """The attempt that spawns them."""
+        kind = (self.spawns or self.attaches)[0].kind
+        return kind.parent_id, kind.parent_attempt
+
+    def answer(self, error: BaseException | None, attached: dict[bytes, Attached]) -> None:
+        """Tell the caller that it is committed, or why it can't be."""
+        if self.on_done is not None:
+            self.on_done(error, attached)
+        elif error is not None and self.collector is not None:
+            self.collector.fail(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When an attempt that executes here must have ended; None: it has."""
+
+    run: str
+    attempt: int
+    when: int | None
+
+
+@dataclass(slots=True)
+class Inbox:
+    """Filled by any thread, emptied by the engine's. Deques: appending and emptying need no lock."""
+
+    spawns: deque[SpawnRequest] = field(default_factory=deque[SpawnRequest])
+    outcomes: deque[list[Outcome]] = field(default_factory=deque[list[Outcome]])
+    logs: deque[LogLine] = field(default_factory=deque[LogLine])
+    watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
+    deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
+    limits: deque[Limit] = field(default_factory=deque[Limit])
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits)
+
+    def empty_into(self, batch: Batch) -> list[SpawnRequest]:
+        """All commands as part of `batch`, and the requests that want an answer."""
+        while self.logs:
+            batch.logs.append(self.logs.popleft())
+        requests = [self.spawns.popleft() for _ in range(len(self.spawns))]
+        for request in requests:
+            batch.spawns += request.spawns
+            batch.attaches += request.attaches
+        # After the spawns: a run's last spawns come before its outcome, on whatever thread it runs.
+        while self.outcomes:
+            batch.outcomes += self.outcomes.popleft()
+        while self.deadlines:
+            batch.deadlines.append(self.deadlines.popleft())
+        return requests

@@ -1,0 +1,78 @@
+"""A workflow's step, and what it is handed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from fanwood.codec import Codec
+from fanwood.errors import UsageError
+
+if TYPE_CHECKING:
+    from fanwood.sdk.spec import TaskSpec
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Step(Generic[In, Out]):
+    """A task of a workflow; made by `@workflow.task`."""
+
+    def __init__(self, name: str, spec: TaskSpec, parents: tuple[str, ...]) -> None:
+        self.name = name
+        self.spec = spec
+        self.parents = parents
+
+    def __repr__(self) -> str:
+        return f"<Step {self.spec.name!r}>"
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise UsageError(f"{self.spec.name} is a workflow's step: it runs when its workflow does")
+
+
+class StepInputs(msgspec.Struct):
+    """What a workflow's step is handed beside the workflow's input."""
+
+    input: msgspec.Raw
+    outputs: dict[str, msgspec.Raw] = {}
+    skipped: list[str] = []
+    errors: dict[str, str] = {}
+    workflow: str = ""
+
+
+class RawCodec(Codec[Any]):
+    """For a coordinator, which passes its input on unread; checked all the same, by the codec of the declared type."""
+
+    def __init__(self, declared: Codec[Any]) -> None:
+        self.typed = declared
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        return self.typed.encode(value, subject, root)
+
+    def decode(self, data: bytes | str, subject: str = "value") -> msgspec.Raw:
+        self.typed.decode(data, subject)
+        return msgspec.Raw(data.encode() if isinstance(data, str) else data)
+
+    def schema(self) -> dict[str, object] | None:
+        return self.typed.schema()
+
+
+class StepCodec(Codec[Any]):
+    """A step's input: the workflow's, beside what the steps before it returned."""
+
+    def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
+        self._input = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input
+        self._workflow = workflow
+        self._decoder = msgspec.json.Decoder(StepInputs)
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:  # noqa: ARG002  (always fits)
+        return msgspec.json.encode(value)
+
+    def decode(self, data: bytes | str, subject: str = "value") -> tuple[Any, StepInputs]:
+        """The workflow's input, and the rest."""
+        inputs = self._decoder.decode(data)
+        return self._input.decode(bytes(inputs.input), subject), inputs
+
+    def schema(self) -> dict[str, object] | None:
+        return None

@@ -1,0 +1,42 @@
+"""What is used of the SQLite driver, with types: its own leave out what a row may hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Cursor(Protocol):
+    """The rows of one statement."""
+
+    @property
+    def get(self) -> Any:
+        """The first row's value (or values, if it has several); None without rows."""
+        ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Database(Protocol):
+    """One connection."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def execute(self, statements: str, bindings: Mapping[str, Any] | Sequence[Any] | None = None, /) -> Cursor: ...
+
+    def pragma(self, name: str, value: Any = ..., /) -> Any: ...
+
+    def changes(self) -> int:
+        """How many rows the last statement changed."""
+        ...
+
+    def readonly(self, name: str, /) -> bool: ...
+
+    def set_busy_timeout(self, milliseconds: int, /) -> None: ...
+
+    def close(self) -> None: ...
