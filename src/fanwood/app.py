@@ -380,6 +380,12 @@ class Fanwood:
         if local.is_working or self._local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
             local.ensure()
 
+    def retire_local(self) -> None:
+        """A worker begins in this process: what was executed without one is handed over to it."""
+        self.engine()
+        if self._local is not None:
+            self._local.close()
+
     @staticmethod
     def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
         return not all(

@@ -39,6 +39,7 @@ async def child(input: dict, ctx: Context) -> int:
 def sync_child(input: dict, ctx: Context) -> dict:
     journal("begin", ctx)
     time.sleep(input.get("seconds", 0))
+    journal("end", ctx)
     return {"attempt": ctx.attempt_number, "pid": os.getpid()}
 
 

@@ -63,12 +63,12 @@ def test_a_worker_that_is_started_later_finishes_the_tree(site: Site) -> None:
 
 
 def test_workers_killed_again_and_again(site: Site) -> None:
-    settings = {"slots": 10, "deaths_limit": 1000}  # what is killed here isn't the runs' fault
+    settings = {"slots": 8, "deaths_limit": 1000}  # what is killed here isn't the runs' fault
     workers = [site.process("worker", **settings) for _ in range(3)]
     for worker in workers:
         worker.expect("started")
     dice = random.Random(7)
-    ref = site.spawn("parent", n=1500, seconds=0.05)
+    ref = site.spawn("parent", n=1500, seconds=0.1)
     end = time.monotonic() + 6
     kills = 0
     while time.monotonic() < end:

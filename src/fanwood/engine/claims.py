@@ -61,7 +61,7 @@ class Claims:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""
         runs = committed.claimed
         if batch.claim is not None:
-            self.ready = len(runs) >= batch.claim.limit
+            self.ready = len(runs) >= batch.claim.limit or (bool(runs) and runs[-1].is_suspect)
         elif any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents

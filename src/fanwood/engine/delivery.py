@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fanwood.engine.inbox import SpawnRequest
-    from fanwood.model.commands import Batch, Committed
+    from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logging.getLogger("fanwood.engine")
 
@@ -102,9 +102,13 @@ class Delivery:
         if self._watched:
             self._watched.difference_update(o.run_id for o in batch.outcomes if o.state is not RunState.QUEUED)
             self._watched.difference_update(committed.finished, committed.unknown)
-        if fenced:
-            logger.warning("%d result(s) came too late and were refused: their attempts were over", len(fenced))
+        if fenced and (late := sum(o.run_id in fenced and not _is_hand_back(o) for o in batch.outcomes)):
+            logger.warning("%d result(s) came too late and were refused: their attempts were over", late)
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be delivered."""
         self._waits.fail_all(error)
+
+
+def _is_hand_back(outcome: Outcome) -> bool:
+    return outcome.state is RunState.QUEUED and not outcome.retry

@@ -32,7 +32,14 @@ from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Limit, SpawnRequest
 from fanwood.engine.timers import Timers
-from fanwood.errors import EngineClosedError, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+from fanwood.errors import (
+    EngineClosedError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+    UsageError,
+)
 from fanwood.model.commands import Batch, Committed, Failure, LogLine, Outcome
 from fanwood.model.states import RunState
 from fanwood.store.expiry import expiry
@@ -282,6 +289,8 @@ class Engine:
         """From now on claim runs for `dispatcher`. Done when its tasks are published."""
 
         async def begin(store: Store) -> None:
+            if self.dispatcher.slots:
+                raise UsageError("This process is a worker already: one Fanwood object is one worker at a time")
             tasks = dispatcher.tasks()
             old = self.worker_id
             info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
@@ -293,11 +302,22 @@ class Engine:
 
         return self.call(begin, changes=True)
 
+    def serve_more(self) -> Future[None]:
+        """The dispatcher has got more tasks; done when they are published."""
+
+        async def publish(store: Store) -> None:
+            tasks = self.dispatcher.tasks()
+            await store.publish(self.worker_id, tasks)
+            self._claims.begin([task.name for task in tasks])
+
+        return self.call(publish, changes=True)
+
     async def enter_again(self) -> None:
         """On the engine's thread: the lease was lost; be a new worker, with the same tasks."""
         tasks = self.dispatcher.tasks()
         info = self._housekeeping.info(tuple(task.name for task in tasks), self.dispatcher.slots)
-        self.worker_id = await self.store.register(info, tasks)
+        old, self.worker_id = self.worker_id, await self.store.register(info, tasks)
+        await self.store.bury(old, self.settings.deaths_limit)  # what was born claimed since, and what was watched
         self._watch_all_again()
 
     def pause(self) -> None:
@@ -345,7 +365,7 @@ class Engine:
         while inbox.limits:
             limit = inbox.limits.popleft()
             if limit.when is None:
-                self._limits.drop(limit.run)
+                self._limits.drop(limit.run, limit.attempt)
             else:
                 self._limits.set(limit.run, limit.attempt, limit.when)
         requests = inbox.empty_into(batch)
@@ -398,8 +418,6 @@ class Engine:
         self._expect(batch, requests)
         self._delivery.deliver(batch, requests, committed)
         for notice in committed.mine:
-            if notice.state is RunState.RUNNING and notice.deadline is not None:
-                self._limits.set(notice.run_id.hex().upper(), notice.attempt, notice.deadline)
             self.dispatcher.notice(notice)
         runs = self._claims.learn(batch, committed)
         if runs:

@@ -67,13 +67,13 @@ class Inbox:
         """All commands as part of `batch`, and the requests that want an answer."""
         while self.logs:
             batch.logs.append(self.logs.popleft())
+        # Before the spawns: so that what a run spawned before it ended is never left behind for a later batch.
+        while self.outcomes:
+            batch.outcomes += self.outcomes.popleft()
         requests = [self.spawns.popleft() for _ in range(len(self.spawns))]
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
-        # After the spawns: a run's last spawns come before its outcome, on whatever thread it runs.
-        while self.outcomes:
-            batch.outcomes += self.outcomes.popleft()
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
         return requests

@@ -29,9 +29,11 @@ class Timers:
         self._current[run] = entry
         heapq.heappush(self._heap, entry)
 
-    def drop(self, run: str) -> None:
-        """`run` has no limit any more."""
-        self._current.pop(run, None)
+    def drop(self, run: str, attempt: int) -> None:
+        """That attempt has no limit any more. (A later one, on the same worker, keeps its own.)"""
+        current = self._current.get(run)
+        if current is not None and current.attempt <= attempt:
+            del self._current[run]
 
     def next(self) -> int | None:
         """When the next limit is due."""

@@ -49,6 +49,7 @@ class Attach(msgspec.Struct, gc=False):
     kind: SpawnKind
     id: bytes
     input_digest: bytes | None = None
+    input: str = ""  # only beside a child_key; shown when the key turns out to be taken
 
 
 class Attached(msgspec.Struct, gc=False):

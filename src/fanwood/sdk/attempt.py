@@ -58,6 +58,7 @@ class Attempt:
         "holding",
         "host",
         "id",
+        "in_function",
         "known",
         "lifespan",
         "limit",
@@ -82,6 +83,7 @@ class Attempt:
         self.coroutine_task: asyncio.Task[None] | None = None
         self.limit: int | None = None  # when this attempt's execution timeout comes
         self.ended: Failure | None = None  # why it may do nothing any more
+        self.in_function = False  # the user's code, not ours before and after it
         self.finished = False
         self.holding = True  # it has a slot ...
         self.waits = 0  # ... unless it waits for something

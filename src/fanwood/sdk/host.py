@@ -29,6 +29,10 @@ class Host(Protocol):
         """Before roots are spawned: see to it that somebody executes them, if that is our business."""
         ...
 
+    def retire_local(self) -> None:
+        """A worker begins in this process: what was executed without one is handed over to it."""
+        ...
+
     def spec(self, name: str) -> TaskSpec | None:
         """The task of that (full) name, if it was declared here."""
         ...

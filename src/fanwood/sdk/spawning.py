@@ -6,6 +6,7 @@ Everything here is written once, as coroutines that wait on `Signal`s; a blockin
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -78,7 +79,9 @@ class Spawner:
         if attempt is not None:
             attempt.check()
             if attempt.run.attempt > 1 and attempt.known is None:
-                attempt.known = await self._call_identities(attempt)
+                known = await self._call_identities(attempt)
+                if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
+                    attempt.known = known
         while chunk := list(islice(source, CHUNK)):
             while len(self._unanswered) >= WINDOW:
                 await self._next_answer()
@@ -141,7 +144,7 @@ class Spawner:
                 attempt.known[identity] = spawn.id
             self._add(request, spawn, number, spec)
         else:
-            request.attaches.append(Attach(kind, existing, digest))
+            request.attaches.append(Attach(kind, existing, digest, data.decode() if digest is not None else ""))
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
 
@@ -255,7 +258,7 @@ class _Answer:
                 return ChildKeyConflictError(
                     f"A child key of run {id_text(attach.kind.parent_id or b'')} is taken: it belongs to "
                     f"{found.task} with input {_short(found.input)} (run {id_text(found.id)}), and was given now to "
-                    f"{attach.kind.task} with another input or task. Use a key of its own for each child."
+                    f"{attach.kind.task} with input {_short(attach.input)}. Use a key of its own for each child."
                 )
         return None
 
@@ -306,12 +309,10 @@ async def _warn_unserved(host: Host, task: str) -> None:
 async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | None, what: str) -> None:
     attempt.check()
     signal = Signal()
-    resumed = False
+    once = threading.Lock()  # the slot is asked for once, by the engine's thread or by this one
 
     def resume() -> None:
-        nonlocal resumed
-        if not resumed:
-            resumed = True
+        if once.acquire(blocking=False):
             attempt.share.resume(attempt, signal.fire)
 
     attempt.share.park(attempt)
@@ -321,13 +322,10 @@ async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | 
         if not await signal.wait(timeout) and attempt.ended is None:
             resume()  # it goes on after the time-out, and needs a slot for that as well
             await signal.wait()
-    except BaseException:
-        if not resumed:
-            resumed = True
-            attempt.share.unpark(attempt)
-        raise
     finally:
         attempt.unlisten(signal)
+        if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking
+            attempt.share.unpark(attempt)
     if not collector.ready and attempt.ended is None:
         raise _timed_out(timeout, what)
 

@@ -71,6 +71,10 @@ class Store(ABC):
         """Enter an engine under a new lease and publish its tasks; its id."""
 
     @abstractmethod
+    async def publish(self, worker_id: int, tasks: Sequence[TaskInfo]) -> None:
+        """The engine serves these tasks as well from now on."""
+
+    @abstractmethod
     async def renew(self, worker_id: int) -> bool:
         """Renew the lease; False if it had lapsed and somebody has taken its runs."""
 

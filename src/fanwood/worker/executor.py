@@ -106,13 +106,21 @@ class Executor:
         run = notice.run_id.hex().upper()
         attempt = self._running.get(run)
         if notice.state is RunState.RUNNING:
-            if attempt is not None and notice.deadline is not None:
-                attempt.run.deadline = notice.deadline
+            self._move_deadline(attempt, notice)
             return
         if attempt is not None and attempt.run.attempt <= notice.attempt:
             self._cut(attempt, decode_failure(notice.error))
         else:
             self._slots.withdraw(run)
+
+    def _move_deadline(self, attempt: Attempt | None, notice: Notice) -> None:
+        if attempt is None:
+            waiting = self._slots.waiting_to_begin(notice.run_id.hex().upper())
+            if waiting is not None:
+                waiting.deadline = notice.deadline
+        elif attempt.run.attempt == notice.attempt:
+            attempt.run.deadline = notice.deadline
+            self._engine.set_limit(attempt.run.id, notice.attempt, attempt.deadline[0])  # its own may come sooner
 
     def limit_reached(self, run: str, attempt: int) -> None:
         running = self._running.get(run)
@@ -218,19 +226,16 @@ class Executor:
         spec, run = attempt.spec, attempt.run
         current_attempt.set(attempt)
         current_run_id.set(hex_text(run.id))
-        value = spec.input.decode(run.input)
-        if spec.arity == 2:
-            if spec.kind == "step":
-                return value[0], Context(attempt, value[1])
-            return value, Context(attempt)
+        value, step = spec.input.decode(run.input), None
         if spec.kind == "step":
-            value = value[0]
-        return (value,) if spec.arity else ()
+            value, step = value
+        attempt.in_function = True
+        return (value, Context(attempt, step))[: spec.arity]
 
     # --- outcomes --------------------------------------------------------------------------------------------------
 
     def _completed(self, attempt: Attempt, value: Any) -> Outcome:
-        spec = attempt.spec
+        spec, attempt.in_function = attempt.spec, False
         output = spec.output.encode(value, f"the output of {spec.name}", "output")
         if len(output) > self._max_payload:
             raise PayloadTooLargeError(f"the output of {spec.name}", len(output), self._max_payload)
@@ -239,6 +244,14 @@ class Executor:
         return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
+        """What an exception means, even one whose class fights back when it is looked at."""
+        try:
+            return self._judged(attempt, error)
+        except BaseException as broken:  # noqa: BLE001  (the run must end, whatever a user's class does)
+            message = f"(the exception could not be looked at: that raised {type(broken).__name__})"
+            return self._failed(attempt, Failure("failed", "BaseException", message))
+
+    def _judged(self, attempt: Attempt, error: BaseException) -> Outcome | None:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
         if attempt.ended is not None:
             return None
@@ -249,7 +262,9 @@ class Executor:
             failure = group_failure(error)
         else:
             failure = failure_of(error)
-        final = isinstance(error, (NonRetryableException, PayloadError, RunInterrupted))
+        final = isinstance(error, (NonRetryableException, RunInterrupted))
+        if isinstance(error, PayloadError) and not attempt.in_function:
+            final = True  # its own input or output won't fit the next time either
         if isinstance(error, InputValidationError):
             failure.message = str(error)
         if not final and run.retry_count < policy.retries:
@@ -306,7 +321,8 @@ class Executor:
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         run = attempt.run
-        self._running.pop(run.id, None)
+        if self._running.get(run.id) is attempt:  # else it was taken away, and came back as another attempt
+            del self._running[run.id]
         if attempt.limit is not None or run.deadline is not None:
             self._engine.set_limit(run.id, run.attempt, None)
         if outcome is not None and attempt.ended is None:

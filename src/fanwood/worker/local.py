@@ -52,6 +52,10 @@ class LocalWorker:
                 self._engine.employ(self._executor).result()
             else:
                 self._attach(self._executor)
+                specs = self._specs()
+                if specs.keys() != self._executor.specs.keys():  # declared since, as in an interactive session
+                    self._executor.specs = specs
+                    self._engine.serve_more().result()
 
     def _attach(self, executor: Executor) -> None:
         loop = running_loop()

@@ -36,9 +36,7 @@ def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) ->
     while not main.done():
         try:
             loop.run_forever()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except BaseException as error:  # noqa: BLE001  (KeyboardInterrupt too: Ctrl-C is a signal handler's business)
             logger.warning("a task let %s out into its event loop; the worker goes on", type(error).__name__)
     return main.result()
 

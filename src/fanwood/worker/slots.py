@@ -90,6 +90,11 @@ class Slots:
                 self._starting = deque(run for run in self._starting if run not in taken) if run_id else deque()
             return taken
 
+    def waiting_to_begin(self, run_id: str) -> ClaimedRun | None:
+        """A run that was claimed and has not begun."""
+        with self._lock:
+            return next((run for run in self._starting if run.id == run_id), None)
+
     # --- the attempts' side ----------------------------------------------------------------------------------------
 
     def park(self, attempt: Attempt) -> None:

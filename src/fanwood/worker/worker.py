@@ -71,6 +71,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         engine = self._host.engine()
+        await asyncio.to_thread(self._host.retire_local)
         self._executor = executor = Executor(self._host, engine, self._specs, self.slots)
         executor.attach(self._loop)
         async with self._within_lifespan(executor):

@@ -51,7 +51,7 @@ class HotPath:
     def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
         self._changes = connection.changes
-        self._settled = False  # there may be mail from ourselves
+        self._own_mail = False  # there may be mail from ourselves
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`, inside a transaction that the caller began."""
@@ -65,15 +65,16 @@ class HotPath:
             if batch.attaches:
                 self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
         for owner, attempt, deadline in batch.deadlines:
-            self._move_deadline(owner, attempt, deadline)
+            if self._one("current_attempts", pairs=_json.encode([(owner.hex(), attempt)]).decode()) != "[]":
+                self._move_deadline(owner, deadline)
         if batch.outcomes:
             self._report(me, now, batch.outcomes, done)
         if batch.watch:
             self._watch(me, batch.watch, done)
         if batch.claim:
             self._claim(me, now, batch.claim, done)
-        if batch.mail or self._settled:
-            self._settled = False
+        if batch.mail or self._own_mail:
+            self._own_mail = False
             self._read_mail(me, done)
         return done
 
@@ -122,18 +123,17 @@ class HotPath:
         moved = {a.kind.parent_id: a.kind.deadline for a in attaches if a.kind.deadline_by == a.kind.parent_id}
         for owner, deadline in moved.items():
             if owner is not None and deadline is not None:
-                self._execute(_SQL["move_mail"], {"owner": owner})
-                self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
+                self._move_deadline(owner, deadline)
         found = _children.decode(self._one("read_children", rows=rows))
         done.attached = [
             Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
             for id_, state, output, error, matches, task, input_ in found
         ]
 
-    def _move_deadline(self, owner: bytes, attempt: int, deadline: int) -> None:
-        if self._one("current_attempts", pairs=_json.encode([(owner.hex(), attempt)]).decode()) != "[]":
-            self._execute(_SQL["move_mail"], {"owner": owner})
-            self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
+    def _move_deadline(self, owner: bytes, deadline: int) -> None:
+        self._own_mail = True
+        self._execute(_SQL["move_mail"], {"owner": owner})
+        self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
 
     # --- reporting -------------------------------------------------------------------------------------------------
 
@@ -148,13 +148,14 @@ class HotPath:
             rows = _json.encode([(o.run_id.hex(), o.attempt, o.state, o.output, o.error) for o in ended]).decode()
             self._execute(_SQL["end_runs"], {"rows": rows, "now": now})
             self._note_fenced("ended_now", ended, rows, now, done)
+        told = [o for o in ended if o.run_id not in done.fenced_outcomes] if done.fenced_outcomes else ended
         if requeued:
             rows = _json.encode(
                 [(o.run_id.hex(), o.attempt, o.delay, int(o.retry), o.error) for o in requeued]
             ).decode()
             self._execute(_SQL["requeue_runs"], {"rows": rows, "now": now})
             self._note_fenced("requeued_now", requeued, rows, None, done)
-        told = [o for o in ended if o.run_id not in done.fenced_outcomes] if done.fenced_outcomes else ended
+            done.fenced_outcomes -= {o.run_id for o in told}  # it ended just before it was handed back
         self._tell(me, told)
         for outcome in told:
             if outcome.settles:
@@ -185,7 +186,7 @@ class HotPath:
         }
         if not self._one("settle_needed", **which):
             return
-        self._settled = True
+        self._own_mail = True
         self._execute(_SQL["settle_mail"], which)
         self._execute(_SQL["settle_runs"], {**which, "now": now, "error": _parent_ended(outcome)})
 
@@ -201,6 +202,8 @@ class HotPath:
         if done.claimed:
             ids = '["' + '","'.join([run.id for run in done.claimed]) + '"]'
             self._execute(_SQL["take_runs"], {"ids": ids, "me": me, "now": now})
+            if not self._changes():
+                done.claimed = []
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 

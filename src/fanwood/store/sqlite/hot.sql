@@ -161,9 +161,10 @@ select json_group_array(json_array(
 from chosen cross join run r on r.id = chosen.id;
 
 -- name: take_runs
+-- None for a worker that was taken for dead: nobody would ever look at them again.
 update run
 set state = 1, attempt = attempt + 1, worker_id = :me, started_at = :now, expires_at = null
-where id in (select unhex(value) from json_each(:ids)) and state = 0;
+where id in (select unhex(value) from json_each(:ids)) and state = 0 and exists (select 1 from worker where id = :me);
 
 -- name: has_watchers
 select exists (select 1 from watch where worker_id < :me) or exists (select 1 from watch where worker_id > :me);

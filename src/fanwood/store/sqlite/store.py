@@ -146,11 +146,19 @@ class SqliteStore(Store):
             now = self.now()
             about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
             worker_id = int(db.execute(_SQL["register_worker"], {**about, "now": now}).get)
-            for task in info.tasks:
-                db.execute(_SQL["register_worker_task"], {"task": task, "worker_id": worker_id})
-            for task in tasks:
-                db.execute(_SQL["publish_task"], {**reading.task_bindings(task), "now": now})
+            self._publish(db, worker_id, info.tasks, tasks)
         return worker_id
+
+    async def publish(self, worker_id: int, tasks: Sequence[TaskInfo]) -> None:
+        with self._transaction() as db:
+            self._publish(db, worker_id, [task.name for task in tasks], tasks)
+
+    def _publish(self, db: Database, worker_id: int, serves: Sequence[str], tasks: Sequence[TaskInfo]) -> None:
+        now = self.now()
+        for name in serves:
+            db.execute(_SQL["register_worker_task"], {"task": name, "worker_id": worker_id})
+        for task in tasks:
+            db.execute(_SQL["publish_task"], {**reading.task_bindings(task), "now": now})
 
     async def renew(self, worker_id: int) -> bool:
         with self._transaction() as db:

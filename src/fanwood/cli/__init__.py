@@ -1,0 +1,1 @@
+"""The command line: tables and colour for people, plain lines in a pipe, JSON for programs."""

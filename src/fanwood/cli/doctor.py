@@ -1,0 +1,178 @@
+"""`fanwood doctor`: is the store sound, and does anybody work on it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Command, Common, Exit, common
+from fanwood.cli.output import Column
+from fanwood.clock import MICROSECONDS
+from fanwood.engine.peers import host_identity, is_dead
+from fanwood.errors import StoreError
+from fanwood.ids import id_text
+from fanwood.model.records import StoreReport, WorkerRecord
+from fanwood.model.states import UNFINISHED, RunState
+from fanwood.store.opening import without_password
+
+if TYPE_CHECKING:
+    from fanwood.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A worker or client, and whether it lives."""
+
+    record: WorkerRecord
+    live: bool
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found, and what is wrong with it."""
+
+    url: str
+    report: StoreReport | None = None
+    engines: list[Engine] = field(default_factory=list[Engine])
+    problems: list[str] = field(default_factory=list[str])
+
+
+@click.command(
+    name="doctor",
+    cls=Command,
+    epilog="Example:\n  fanwood doctor && echo all is well\n\n"
+    "Exit code: 0 all is well, 1 there are problems (no database is one).\n\n"
+    "JSON: {url, store: {kind, version, schema, durability, durable, bytes} | null, runs: {state: count},\n"
+    "  orphans: [id], engines: [{id, name, host, pid, kind, live, verdict, slots, running, started_at,\n"
+    "  lease_seconds_left}], problems: [text]}",
+)
+@common
+def command(common: Common) -> None:
+    """Check the database: version, durability, runs that nobody looks after, live workers. Changes nothing."""
+    findings = _examine(common)
+    if common.as_json:
+        output.print_json(_json(findings))
+    else:
+        _print(findings)
+    raise SystemExit(Exit.FAILED if findings.problems else Exit.DONE)
+
+
+def _examine(common: Common) -> Findings:
+    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord]]:
+        return await store.report(), await store.workers()
+
+    url = without_password(common.settings().database_url)
+    try:
+        report, workers = looking.look(common, ask)
+    except StoreError as error:
+        return Findings(url, problems=[str(error)])
+    engines = [_engine(worker, report.now) for worker in workers]
+    return Findings(report.url, report, engines, [*report.problems, *_problems(report, engines)])
+
+
+def _engine(worker: WorkerRecord, now: int) -> Engine:
+    left = worker.lease_expires_at - now
+    if worker.host == host_identity() and is_dead(worker.pid):
+        return Engine(worker, False, "its process is gone")
+    if left <= 0:
+        return Engine(worker, False, f"its lease lapsed {text.took(-left)} ago")
+    return Engine(worker, True, f"renewed {text.took(worker.lease - left)} ago")
+
+
+def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
+    found: list[str] = []
+    if report.orphans:
+        shown = ", ".join(id_text(orphan) for orphan in report.orphans[:5])
+        found.append(f"{text.many(len(report.orphans), 'run')} RUNNING under no worker, e.g. {shown}. Please report it.")
+    lost = sum(engine.record.running for engine in engines if not engine.live)
+    if lost:
+        found.append(f"{text.many(lost, 'run')} of lost workers: they go on when any worker or client starts")
+    unfinished = sum(report.counts.get(state, 0) for state in UNFINISHED)
+    if unfinished > lost and not any(engine.live and engine.record.slots for engine in engines):
+        found.append(f"{text.many(unfinished, 'unfinished run')} and no live worker: they wait until one starts")
+    return found
+
+
+def _print(findings: Findings) -> None:
+    report = findings.report
+    _fact("store", findings.url)
+    if report is not None:
+        _fact("kind", f"{report.kind} {report.version}, schema version {report.schema}, {text.size(report.size)}")
+        _fact("durability", report.durability)
+        counts = ", ".join(f"{report.counts[state]:,} {state.name.lower()}" for state in RunState if state in report.counts)
+        _fact("runs", counts or "none")
+        _fact("orphans", f"{len(report.orphans)}" if report.orphans else "none")
+        _print_engines(findings.engines)
+    for problem in findings.problems:
+        output.print_line(("problem", "bold red"), f"      {text.clean(problem, 1000)}")
+    if not findings.problems:
+        output.print_line(("All is well.", "green"))
+
+
+def _fact(name: str, value: str) -> None:
+    output.print_line((f"{name:<13}", "dim"), text.clean(value))
+
+
+def _print_engines(engines: list[Engine]) -> None:
+    if not engines:
+        _fact("workers", "none")
+        return
+    columns = [Column(name) for name in ("engine", "kind", "host", "pid", "slots", "running", "lease")]
+    output.print_table(columns, [_row(engine) for engine in engines])
+
+
+def _row(engine: Engine) -> list[output.Cell]:
+    worker = engine.record
+    return [
+        text.clean(worker.name),
+        "worker" if worker.slots else "client",
+        text.clean(worker.host.partition("/")[0]),
+        str(worker.pid),
+        str(worker.slots),
+        f"{worker.running:,}",
+        (engine.verdict, "green" if engine.live else "red"),
+    ]
+
+
+def _json(findings: Findings) -> dict[str, Any]:
+    report = findings.report
+    return {
+        "url": findings.url,
+        "store": None if report is None else _store_json(report),
+        "runs": {} if report is None else {state.name: report.counts.get(state, 0) for state in RunState},
+        "orphans": [] if report is None else [id_text(orphan) for orphan in report.orphans],
+        "engines": [] if report is None else [_engine_json(engine, report.now) for engine in findings.engines],
+        "problems": findings.problems,
+    }
+
+
+def _store_json(report: StoreReport) -> dict[str, Any]:
+    return {
+        "kind": report.kind,
+        "version": report.version,
+        "schema": report.schema,
+        "durability": report.durability,
+        "durable": report.durable,
+        "bytes": report.size,
+    }
+
+
+def _engine_json(engine: Engine, now: int) -> dict[str, Any]:
+    worker = engine.record
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "host": worker.host.partition("/")[0],
+        "pid": worker.pid,
+        "kind": "worker" if worker.slots else "client",
+        "live": engine.live,
+        "verdict": engine.verdict,
+        "slots": worker.slots,
+        "running": worker.running,
+        "started_at": text.instant(worker.started_at),
+        "lease_seconds_left": (worker.lease_expires_at - now) / MICROSECONDS,
+    }

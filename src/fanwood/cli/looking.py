@@ -1,0 +1,106 @@
+"""Looking into a store from a command, without becoming one of its engines; and runs as JSON.
+
+Nothing is created: where there is no database, that is what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from fanwood.cli.base import Common
+from fanwood.cli.text import instant
+from fanwood.clock import MICROSECONDS, SystemClock
+from fanwood.ids import id_text
+from fanwood.model.states import RunState
+from fanwood.store.failures import decode_failure
+from fanwood.store.opening import store_for
+
+if TYPE_CHECKING:
+    from fanwood.model.records import RunRecord, TaskCount
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+T = TypeVar("T")
+
+
+def look(common: Common, verb: Callable[[Store], Awaitable[T]]) -> T:
+    """Open the store, ask, close it.
+
+    Raises:
+        StoreError: it can't be opened; above all: there is none.
+    """
+    return asyncio.run(_look(common.settings(), verb))
+
+
+async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]]) -> T:
+    store = store_for(settings, SystemClock(), create=False)
+    await store.open(lambda: None)
+    try:
+        return await verb(store)
+    finally:
+        await store.close()
+
+
+def ended_at(run: RunRecord, now: int) -> int | None:
+    """How long a run has taken, or takes; None if it has not begun."""
+    if run.started_at is None or run.state is RunState.QUEUED:
+        return None
+    return (run.finished_at if run.finished_at is not None else now) - run.started_at
+
+
+def run_json(run: RunRecord, now: int) -> dict[str, Any]:
+    """A run in a listing."""
+    elapsed = ended_at(run, now)
+    return {
+        "id": id_text(run.id),
+        "task": run.task,
+        "status": run.state.name,
+        "parent_id": id_text(run.parent_id) if run.parent_id else None,
+        "root_id": id_text(run.root_id),
+        "depth": run.depth,
+        "child_key": run.child_key,
+        "priority": run.priority,
+        "metadata": _json(run.metadata) or {},
+        "attempt": run.attempt,
+        "retry_count": run.retry_count,
+        "created_at": instant(run.created_at),
+        "started_at": instant(run.started_at),
+        "finished_at": instant(run.finished_at),
+        "seconds": None if elapsed is None else elapsed / MICROSECONDS,
+        "error": error_json(run.error),
+    }
+
+
+def whole_run_json(run: RunRecord, now: int) -> dict[str, Any]:
+    """A run with what went in and came out."""
+    return {**run_json(run, now), "input": _json(run.input), "output": _json(run.output)}
+
+
+def error_json(error: str | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    failure = decode_failure(error)
+    return {
+        "kind": failure.kind,
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "limit": failure.limit,
+        "owner": failure.owner,
+    }
+
+
+def counts_json(counts: Sequence[TaskCount]) -> dict[str, dict[str, int]]:
+    """`{task: {state: how many}}`."""
+    found: dict[str, dict[str, int]] = {}
+    for count in counts:
+        found.setdefault(count.task, {})[count.state.name] = count.count
+    return found
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else msgspec.Raw(text.encode())

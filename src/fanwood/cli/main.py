@@ -1,0 +1,61 @@
+"""The entry point. Each command's module is imported when that command is asked for, so that help is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from fanwood.cli.base import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("fanwood.cli.demo", "Count a folder's lines, words and bytes as a tree of tasks."),
+    "worker": ("fanwood.cli.worker", "Execute runs: fanwood worker module:object."),
+    "run": ("fanwood.cli.run", "Run a task and print its output."),
+    "runs": ("fanwood.cli.runs", "List, show, cancel and retry runs."),
+    "tree": ("fanwood.cli.tree", "Show a run and everything below it."),
+    "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
+    "bench": ("fanwood.cli.bench", "Measure this machine (in a checkout)."),
+}
+"""By name: the module whose `command` it is, and one line about it."""
+
+
+class _Commands(Group):
+    """The commands, imported late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (as above)
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(COMMANDS[cmd_name][0]).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"fanwood {sys.modules['fanwood'].__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    epilog="Examples:\n  fanwood demo .\n  fanwood worker app:fanwood\n  fanwood tree 0192f3a1",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+def cli() -> None:
+    """Durable task trees: run them, watch them, look after them."""
+
+
+def main() -> None:
+    cli(prog_name="fanwood")

@@ -1,0 +1,118 @@
+"""Where output goes: to a person's terminal, or through a pipe.
+
+On a terminal: aligned tables, colour. In a pipe: lines with tabs between their fields, no colour, nothing cut off.
+What is asked for goes to stdout; everything said about it goes to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from fanwood.cli.text import clean_block
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+Cell = str | tuple[str, str]
+"""Text, or text and its style."""
+
+STYLES = {
+    RunState.QUEUED: "yellow",
+    RunState.RUNNING: "cyan",
+    RunState.COMPLETED: "green",
+    RunState.FAILED: "bold red",
+    RunState.CANCELLED: "magenta",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    right: bool = False
+    fixed: bool = False  # never narrowed, however small the terminal
+
+
+def on_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+
+def state_cell(state: RunState) -> Cell:
+    return state.name, STYLES[state]
+
+
+def plain(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else cell[0]
+
+
+def rich_text(*cells: Cell) -> Text:
+    from rich.text import Text
+
+    text = Text()
+    for cell in cells:
+        if isinstance(cell, str):
+            text.append(cell)
+        else:
+            text.append(cell[0], style=cell[1])
+    return text
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
+    """A table with a line for each row; every cell is in one line and clean already."""
+    if on_terminal():
+        from rich.table import Table
+
+        table = Table(box=None, header_style="dim", title=title or None, title_justify="left", title_style="bold")
+        for column in columns:
+            justify = "right" if column.right else "left"
+            table.add_column(column.name, justify=justify, no_wrap=column.fixed, overflow="fold")
+        for row in rows:
+            table.add_row(*(rich_text(cell) for cell in row))
+        console().print(table)
+        return
+    click.echo("\t".join(column.name.upper() for column in columns))
+    for row in rows:
+        click.echo("\t".join(plain(cell) or "-" for cell in row))
+
+
+def print_line(*cells: Cell) -> None:
+    """One line, its styled parts in colour on a terminal."""
+    if on_terminal():
+        console().print(rich_text(*cells), soft_wrap=True)
+    else:
+        click.echo("".join(plain(cell) for cell in cells))
+
+
+def print_json(value: Any) -> None:
+    """JSON for programs: one line in a pipe, indented on a terminal."""
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    data = msgspec.json.encode(value)
+    return clean_block(msgspec.json.format(data, indent=2).decode()) if on_terminal() else data.decode()
+
+
+def note(text: str) -> None:
+    """Something about what is going on, on stderr."""
+    click.echo(clean_block(text), err=True)
+
+
+def warn(text: str) -> None:
+    note(f"warning: {text}")

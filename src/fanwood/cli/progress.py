@@ -1,0 +1,143 @@
+"""A tree that grows, as it is shown: on a terminal a live table, in a pipe a line now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fanwood.cli import output, text
+from fanwood.clock import MICROSECONDS
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from fanwood.app import Fanwood
+    from fanwood.cli.waiting import Waiting
+    from fanwood.model.records import TaskCount
+
+FASTEST = 0.15
+"""Seconds between two looks at a small tree."""
+SHARE = 12
+"""A look may take one part in so many of the time."""
+PIPE_EVERY = 5.0
+"""Seconds between two lines in a pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLine:
+    """How far the runs of one task are."""
+
+    task: str
+    done: int
+    in_flight: int
+    failed: int
+    rate: float
+
+
+def task_lines(counts: Sequence[TaskCount], before: dict[str, int], seconds: float) -> list[TaskLine]:
+    """One line per task, the one that came first at the top; `before`: how many had ended `seconds` ago."""
+    tasks: dict[str, dict[RunState, int]] = {}
+    first: dict[str, int] = {}
+    for count in counts:
+        tasks.setdefault(count.task, {})[count.state] = count.count
+        first[count.task] = min(first.get(count.task, count.first or 0), count.first or 0)
+    lines: list[TaskLine] = []
+    for task in sorted(tasks, key=lambda task: (first[task], task)):
+        states = tasks[task]
+        done = states.get(RunState.COMPLETED, 0)
+        failed = states.get(RunState.FAILED, 0) + states.get(RunState.CANCELLED, 0)
+        rate = max(0, done + failed - before.get(task, 0)) / seconds if seconds > 0 else 0.0
+        lines.append(TaskLine(task, done, sum(states.values()) - done - failed, failed, rate))
+    return lines
+
+
+class Progress:
+    """Shows `lines`; a context manager. `name` shortens the tasks' names."""
+
+    def __init__(self, *, quiet: bool = False, name: Callable[[str], str] = str) -> None:
+        self._quiet = quiet
+        self._name = name
+        self._live: Live | None = None
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        if output.on_terminal() and not self._quiet:
+            from rich.live import Live
+
+            self._live = Live(console=output.console(), auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, lines: Sequence[TaskLine], elapsed: float, *, last: bool = False) -> None:
+        """How it stands after `elapsed` seconds."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.update(self._table(lines, elapsed), refresh=True)
+        elif not last and elapsed - self._last_line >= PIPE_EVERY:
+            self._last_line = elapsed
+            output.note(f"{elapsed:.0f} s: {'; '.join(self._words(line) for line in lines)}")
+
+    def _words(self, line: TaskLine) -> str:
+        name = text.clean(self._name(line.task))
+        return f"{name} {line.done:,} done, {line.in_flight:,} in flight, {line.failed:,} failed, {line.rate:,.0f}/s"
+
+    def _table(self, lines: Sequence[TaskLine], elapsed: float) -> Table:
+        from rich.table import Table
+
+        table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
+        table.add_column(f"{elapsed:.1f} s", min_width=10)
+        for name in ("done", "in flight", "failed", "rate"):
+            table.add_column(name, justify="right", min_width=9)
+        for line in lines:
+            table.add_row(
+                output.rich_text((text.clean(self._name(line.task), 40), "bold")),
+                output.rich_text((f"{line.done:,}", "green")),
+                output.rich_text((f"{line.in_flight:,}", "cyan" if line.in_flight else "dim")),
+                output.rich_text((f"{line.failed:,}", "bold red" if line.failed else "dim")),
+                f"{line.rate:,.0f}/s",
+            )
+        return table
+
+
+def follow(
+    app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *, timeout: float | None = None
+) -> bool:
+    """Show the tree below a run until it has ended; False if it had not within `timeout` seconds.
+
+    Looking at a big tree takes a while, so the bigger it is, the rarer the looks.
+    """
+    engine, clock = app.engine(), app.clock
+    start = last = clock.monotonic()
+    before: dict[str, int] = {}
+    while True:
+        looked = clock.monotonic()
+        counts = engine.call(lambda store: store.tree_counts(run_id)).result()
+        now = clock.monotonic()
+        lines = task_lines(counts, before, now - last if before else now - start)
+        before, last = {line.task: line.done + line.failed for line in lines}, now
+        progress.show(lines, now - start)
+        pause = max(FASTEST, SHARE * (now - looked))
+        left = None if timeout is None else timeout - (now - start)
+        if waiting.wait(pause if left is None else max(0.0, min(pause, left))):
+            break
+        if left is not None and left <= pause:
+            return False
+    counts = engine.call(lambda store: store.tree_counts(run_id)).result()
+    progress.show(task_lines(counts, {}, _span(counts)), clock.monotonic() - start, last=True)
+    return True
+
+
+def _span(counts: Sequence[TaskCount]) -> float:
+    """Seconds from the first run's birth to the last one's end."""
+    firsts = [count.first for count in counts if count.first is not None]
+    lasts = [count.last for count in counts if count.last is not None]
+    return (max(lasts) - min(firsts)) / MICROSECONDS if firsts and lasts else 0.0

@@ -1,0 +1,169 @@
+"""`fanwood run`: one run, from its input to its output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from fanwood.app import Fanwood, unknown_task
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Command, Common, DurationType, Exit, common
+from fanwood.cli.inputs import read_json, read_metadata
+from fanwood.cli.loading import load_app
+from fanwood.cli.progress import Progress, follow
+from fanwood.cli.waiting import Waiting
+from fanwood.codec import codec_for
+from fanwood.errors import FailedTaskRunExceptionGroup, TaskRunError, UnknownTaskError
+from fanwood.ids import id_bytes
+from fanwood.model.states import RunState
+from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.spec import TaskSpec
+from fanwood.sdk.task import Standalone
+
+if TYPE_CHECKING:
+    from fanwood.model.commands import Ended, TaskInfo
+    from fanwood.sdk.task import Runnable
+
+EXIT_CODES = {
+    RunState.COMPLETED: Exit.DONE,
+    RunState.FAILED: Exit.FAILED,
+    RunState.CANCELLED: Exit.CANCELLED,
+}
+
+
+@click.command(
+    name="run",
+    cls=Command,
+    epilog="Examples:\n  fanwood run parent --input '{\"n\": 100}' --app app:fanwood --watch\n"
+    "  fanwood run parent --input @input.json --no-wait\n  cat input.json | fanwood run parent --input -\n\n"
+    "Exit code: 0 completed, 1 failed, 2 not started, 3 cancelled, 4 --timeout ran out.\n\n"
+    "JSON: what `runs get --json` has, without children and logs.",
+)
+@click.argument("task")
+@click.option("--input", "input_", metavar="JSON", default="{}", help="The input: JSON, @file, or - for stdin.")
+@click.option("--watch", is_flag=True, help="Show how its tree grows.")
+@click.option("--app", "target", metavar="MODULE:OBJECT", help="Where the task is declared: check and run it here.")
+@click.option("--no-wait", is_flag=True, help="Print the run's id, and don't wait for it.")
+@click.option("--priority", type=int, help="Higher goes first.")
+@click.option("--metadata", metavar="JSON", help="An object that the run and what is below it carry.")
+@click.option("--timeout", type=DurationType(), help="How long to wait (30s, 5m); the run itself goes on.")
+@common
+def command(
+    task: str,
+    input_: str,
+    watch: bool,
+    target: str | None,
+    no_wait: bool,
+    priority: int | None,
+    metadata: str | None,
+    timeout: float | None,
+    common: Common,
+) -> None:
+    """Run TASK and print its output.
+
+    Without --app the task is one that a worker has served on this database, and a worker executes it. With --app
+    the input is checked against the code, and the run is executed here unless a live worker serves it.
+    """
+    value = read_json(input_, "--input")
+    options = TriggerWorkflowOptions(priority=priority, additional_metadata=read_metadata(metadata))
+    _warnings_as_sentences()
+    app, runnable = _declared(target, task, common, here=not no_wait) if target else _published(task, common)
+    with app:
+        ref = runnable.run_no_wait(value, options)
+        if no_wait:
+            output.print_json({"id": ref.id, "task": runnable.name}) if common.as_json else click.echo(ref.id)
+            return
+        output.note(f"run {ref.id}")
+        raise SystemExit(_wait(app, id_bytes(ref.id), runnable.name, watch, timeout, common))
+
+
+# --- finding the task ------------------------------------------------------------------------------------------------
+
+
+def _declared(target: str, task: str, common: Common, *, here: bool) -> tuple[Fanwood, Runnable[Any, Any]]:
+    """The task, from the code."""
+    app = load_app(target)
+    if common.url is not None:
+        app.settings = replace(app.settings, database_url=common.url)
+    if not here:
+        app.local_worker = False
+    return app, app.find(task)
+
+
+def _published(task: str, common: Common) -> tuple[Fanwood, Runnable[Any, Any]]:
+    """The task, from what workers have said of it in the store."""
+    tasks = {info.name: info for info in looking.look(common, lambda store: store.tasks()) if info.kind != "step"}
+    namespace = common.settings().namespace
+    info = tasks.get(f"{namespace}/{task}") or tasks.get(task)
+    if info is None:
+        hint = "" if tasks else " No worker has served any on this database yet; --app module:object runs it here."
+        raise UnknownTaskError(unknown_task(task, tasks) + hint)
+    app = Fanwood(common.url, local_worker=False)
+    return app, Standalone(app, _spec(info))
+
+
+def _spec(info: TaskInfo) -> TaskSpec:
+    anything = codec_for(Any)
+    policy = TaskPolicy(
+        default_priority=info.priority,
+        schedule_timeout=None if info.schedule_timeout is None else info.schedule_timeout / 1e6,
+        default_additional_metadata=msgspec.json.decode(info.metadata) if info.metadata else {},
+        description=info.description,
+    )
+    return TaskSpec(info.name, _elsewhere, True, 1, anything, anything, policy, info.kind)
+
+
+async def _elsewhere(_: Any) -> None:
+    raise AssertionError("the code of this task is not here")
+
+
+def _warnings_as_sentences() -> None:
+    class Sentences(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            output.note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+    logger = logging.getLogger("fanwood")
+    if not logger.handlers and not logging.getLogger().handlers:
+        logger.addHandler(Sentences(logging.WARNING))
+
+
+# --- waiting for it --------------------------------------------------------------------------------------------------
+
+
+def _wait(app: Fanwood, run_id: bytes, task: str, watch: bool, timeout: float | None, common: Common) -> int:
+    waiting = Waiting(app, run_id, task)
+    if watch:
+        with Progress(quiet=common.as_json) as progress:
+            ended = follow(app, run_id, waiting, progress, timeout=timeout)
+    else:
+        ended = waiting.wait(timeout)
+    engine = app.engine()
+    if common.as_json:
+        record = engine.call(lambda store: store.get(run_id)).result()
+        output.print_json(looking.whole_run_json(record, engine.store.now()))
+    if not ended:
+        output.note(f"{text.clean(task)} has not ended within {timeout:g} s; it goes on where there is a worker")
+        return Exit.WAIT_TIMED_OUT
+    if not common.as_json:
+        _print_end(waiting.ended, run_id, task)
+    return EXIT_CODES[waiting.ended.state]
+
+
+def _print_end(ended: Ended, run_id: bytes, task: str) -> None:
+    if ended.state is RunState.COMPLETED:
+        data = (ended.output or "null").encode()
+        click.echo(text.clean_block(msgspec.json.format(data, indent=2).decode()) if output.on_terminal() else data)
+        return
+    error = error_of(ended, run_id, ended.task or task)
+    errors: list[TaskRunError] = list(error.exceptions) if isinstance(error, FailedTaskRunExceptionGroup) else [error]  # pyright: ignore[reportAssignmentType]  # a flat group
+    sys.stdout.flush()
+    for each in errors:
+        output.note(f"error: {each}")
+        if each.traceback:
+            output.note(each.traceback.rstrip())

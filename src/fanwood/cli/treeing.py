@@ -1,0 +1,114 @@
+"""Which runs of a tree are shown: level by level, big families as one, until there is enough to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from fanwood.model.records import RunRecord, TaskCount
+    from fanwood.store.store import Store
+
+FAMILY = 20
+"""More siblings of one name than this are one line."""
+EXAMPLES = 3
+"""So many of a group's failed runs are shown."""
+LINES = 200
+"""Without --depth or --all, no further level is opened that would make more lines than this."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A run that has its own line. `counts` are those of its children, `members` the lines below it."""
+
+    run: RunRecord
+    counts: list[TaskCount]
+    members: list[Node | Group] = field(default_factory=list["Node | Group"])
+
+
+@dataclass(slots=True)
+class Group:
+    """Many siblings of one name; those that failed have examples."""
+
+    parent_id: bytes
+    task: str
+    counts: list[TaskCount]
+    members: list[Node] = field(default_factory=list[Node])
+
+    @property
+    def fastest(self) -> int | None:
+        """The shortest time that one of them took, in microseconds."""
+        return min((count.fastest for count in self.counts if count.fastest is not None), default=None)
+
+    @property
+    def slowest(self) -> int | None:
+        """The longest."""
+        return max((count.slowest for count in self.counts if count.slowest is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What `fanwood tree` shows; `counts` are of the whole tree, `cut` says that there is more below."""
+
+    root: Node
+    counts: list[TaskCount]
+    now: int
+    cut: bool
+
+
+async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -> Picture:
+    """Look at the tree below `run` (an id, or the beginning of one).
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    id_ = await store.find(run)
+    root = Node(await store.get(id_), await store.child_counts(id_))
+    lines, level, level_number, cut = 1, [root], 0, False
+    while parents := [node for node in level if node.counts]:
+        if depth is not None and level_number >= depth:
+            break
+        opened = [await _members(store, node, everything=everything) for node in parents]
+        lines += sum(len(members) for members in opened)
+        if depth is None and not everything and lines > LINES and level_number > 0:
+            cut = True
+            break
+        level = []
+        for node, members in zip(parents, opened, strict=True):
+            node.members = members
+            level += [member for member in members if isinstance(member, Node)]
+            level += [example for member in members if isinstance(member, Group) for example in member.members]
+        level_number += 1
+    return Picture(root, await store.tree_counts(id_), store.now(), cut)
+
+
+async def _members(store: Store, node: Node, *, everything: bool) -> list[Node | Group]:
+    """The lines right below a run: single runs in the order of their spawning, then groups."""
+    families: dict[str, list[TaskCount]] = {}
+    for count in node.counts:
+        families.setdefault(count.task, []).append(count)
+    singles: list[Node] = []
+    groups: list[Group] = []
+    for task, counts in families.items():
+        if everything or sum(count.count for count in counts) <= FAMILY:
+            singles += await _children(store, node.run.id, task)
+        else:
+            groups.append(await _group(store, node.run.id, task, counts))
+    return [*sorted(singles, key=lambda single: single.run.id), *groups]
+
+
+async def _children(store: Store, parent_id: bytes, task: str) -> list[Node]:
+    found: list[Node] = []
+    after = b""
+    while page := await store.children(parent_id, task=task, after=after):
+        found += [Node(run, await store.child_counts(run.id)) for run in page]
+        after = page[-1].id
+    return found
+
+
+async def _group(store: Store, parent_id: bytes, task: str, counts: list[TaskCount]) -> Group:
+    failed = await store.children(parent_id, task=task, state=RunState.FAILED, limit=EXAMPLES)
+    examples = [Node(run, await store.child_counts(run.id)) for run in failed]
+    return Group(parent_id, task, counts, examples)

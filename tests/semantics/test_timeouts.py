@@ -1,0 +1,296 @@
+"""Limits: of an attempt, of the queue, and those inherited from an ancestor; each error says which, and whose."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EmptyModel, Fanwood, RunState, TaskRunError, TaskRunTimedOut, UsageError
+
+
+def test_execution_timeout_of_an_async_task(app: Fanwood) -> None:
+    cancelled = threading.Event()
+
+    @app.task(execution_timeout=0.05)
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(TaskRunTimedOut) as caught:
+        slow.run()
+    error = caught.value
+    assert (error.limit, error.owner, error.task_name) == ("execution_timeout", error.run_id, "slow")
+    assert "execution_timeout of 0.05 s" in str(error)
+    assert cancelled.wait(5)
+
+
+def test_execution_timeout_of_a_sync_task(app: Fanwood) -> None:
+    """Its thread can't be killed; it sees `is_cancelled`, and is interrupted at its next call."""
+    go_on, interrupted = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    @app.task
+    def leaf() -> None: ...
+
+    @app.task(execution_timeout="50ms")
+    def slow(input: EmptyModel, ctx: Context) -> None:
+        go_on.wait(10)
+        seen.append(ctx.is_cancelled)
+        try:
+            leaf.run()
+        except BaseException:
+            interrupted.set()
+            raise
+
+    with pytest.raises(TaskRunTimedOut) as caught:
+        slow.run()
+    assert caught.value.limit == "execution_timeout"
+    go_on.set()
+    assert interrupted.wait(5)
+    assert seen == [True]
+    assert app.runs.children(caught.value.run_id) == []
+
+
+def test_a_task_that_blocks_its_loop_does_not_outrun_its_limit(make_app: Any) -> None:
+    app = make_app()
+    go_on = threading.Event()
+
+    @app.task(execution_timeout=0.05)
+    async def blocking() -> None:
+        go_on.wait(10)
+
+    with pytest.raises(TaskRunTimedOut):
+        blocking.run()
+    go_on.set()
+
+
+def test_a_time_out_is_retried_like_a_failure(app: Fanwood) -> None:
+    @app.task(execution_timeout=timedelta(milliseconds=60), retries=1)
+    async def task(input: EmptyModel, ctx: Context) -> int:
+        if ctx.retry_count == 0:
+            await asyncio.Event().wait()
+        return ctx.retry_count
+
+    assert task.run() == 1
+
+
+def test_a_run_that_ends_in_time_is_left_alone(app: Fanwood) -> None:
+    @app.task(execution_timeout=30)
+    async def quick(input: EmptyModel, ctx: Context) -> bool:
+        return ctx.deadline is not None
+
+    assert quick.run() is True
+
+
+def test_schedule_timeout(make_app: Any) -> None:
+    app = make_app(slots=1)
+    gate = threading.Event()
+
+    @app.task
+    def busy() -> None:
+        gate.wait(10)
+
+    @app.task(schedule_timeout=0.05)
+    async def impatient() -> None: ...
+
+    busy_ref = busy.run_no_wait()
+    with pytest.raises(TaskRunTimedOut) as caught:
+        impatient.run()
+    gate.set()
+    error = caught.value
+    assert (error.limit, error.owner) == ("schedule_timeout", error.run_id)
+    assert "schedule_timeout of 0.05 s of impatient" in str(error)
+    busy_ref.result()
+
+
+def test_children_inherit_the_deadline_and_the_error_names_its_owner(app: Fanwood) -> None:
+    caught: list[TaskRunTimedOut] = []
+    ended = threading.Event()
+
+    @app.task
+    async def leaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    @app.task
+    async def middle(input: EmptyModel, ctx: Context) -> None:
+        assert ctx.deadline is not None
+        await leaf.aio_run()
+
+    @app.task(execution_timeout=0.15)
+    async def top() -> None:
+        await middle.aio_run()
+
+    with pytest.raises(TaskRunTimedOut) as top_error:
+        top.run()
+    assert top_error.value.limit == "execution_timeout"
+    assert ended.wait(5)
+    root = top_error.value.run_id
+    (middle_run,) = app.runs.children(root)
+    (leaf_run,) = app.runs.children(middle_run.id)
+    for run in (middle_run, leaf_run):
+        assert run.status in (RunState.FAILED, RunState.CANCELLED)
+        assert root in (app.runs.get(run.id).error or "")
+    assert not caught
+
+
+def test_a_childs_own_shorter_limit_stays(app: Fanwood) -> None:
+    @app.task(execution_timeout=0.05)
+    async def leaf() -> None:
+        await asyncio.Event().wait()
+
+    @app.task(execution_timeout=30)
+    async def parent() -> list[str]:
+        try:
+            await leaf.aio_run()
+        except TaskRunTimedOut as error:
+            return [error.limit, error.owner, error.run_id]
+        return []
+
+    limit, owner, run_id = parent.run()
+    assert (limit, owner) == ("execution_timeout", run_id)
+
+
+def test_a_childs_longer_limit_is_cut_to_its_parents(app: Fanwood) -> None:
+    seen: list[Any] = []
+
+    @app.task(execution_timeout=500)
+    async def leaf(input: EmptyModel, ctx: Context) -> float:
+        assert ctx.deadline is not None
+        return ctx.deadline.timestamp()
+
+    @app.task(execution_timeout=30)
+    async def parent(input: EmptyModel, ctx: Context) -> list[float]:
+        assert ctx.deadline is not None
+        return [await leaf.aio_run(), ctx.deadline.timestamp()]
+
+    child, own = parent.run()
+    assert child == own
+    assert not seen
+
+
+def test_children_that_are_not_waited_for_or_go_on_do_not_inherit(app: Fanwood) -> None:
+    @app.task
+    async def leaf(input: int, ctx: Context) -> bool:
+        return ctx.deadline is None
+
+    @app.task(execution_timeout=30)
+    async def parent() -> list[bool]:
+        ref = await leaf.aio_run_no_wait(1)
+        (other,) = await leaf.aio_run_many([leaf.create_bulk_run_item(2)], wait_for_result=False)
+        return [await ref, await other, await leaf.aio_run(3, on_parent_end="continue"), await leaf.aio_run(4)]
+
+    assert parent.run() == [True, True, True, False]
+
+
+def test_a_retried_parents_new_deadline_is_its_childrens(app: Fanwood) -> None:
+    """The second try has its time again, and so has a child that the first one left unfinished."""
+
+    @app.task
+    async def leaf(input: EmptyModel, ctx: Context) -> int:
+        if ctx.attempt_number == 1:
+            await asyncio.Event().wait()
+        assert ctx.deadline is not None
+        return ctx.attempt_number
+
+    @app.task(execution_timeout=0.1, retries=1)
+    async def parent(input: EmptyModel, ctx: Context) -> int:
+        if ctx.retry_count == 1:
+            ctx.refresh_timeout(30)
+        return await leaf.aio_run()
+
+    assert parent.run() == 2
+
+
+def test_refresh_timeout_moves_the_own_limit(app: Fanwood) -> None:
+    @app.task(execution_timeout=0.1)
+    async def task(input: EmptyModel, ctx: Context) -> str:
+        before = ctx.deadline
+        ctx.refresh_timeout("30s")
+        assert before is not None
+        assert ctx.deadline is not None
+        assert (ctx.deadline - before).total_seconds() > 20
+        await asyncio.sleep(0.15)  # past the old limit: that is what is tested
+        return "in time"
+
+    assert task.run() == "in time"
+
+
+def test_refresh_timeout_moves_the_deadline_of_running_and_queued_children(make_app: Any) -> None:
+    app = make_app(slots=1)
+    started = asyncio.Event()
+
+    @app.task
+    async def leaf(input: int) -> int:
+        started.set()
+        await asyncio.sleep(0.3)  # past the old limit
+        return input
+
+    @app.task(execution_timeout=0.2)
+    async def parent(input: EmptyModel, ctx: Context) -> list[int]:
+        children = asyncio.ensure_future(leaf.aio_run_many([leaf.create_bulk_run_item(n) for n in range(2)]))
+        await started.wait()
+        ctx.refresh_timeout(30)
+        return await children
+
+    assert parent.run() == [0, 1]
+
+
+def test_refresh_timeout_leaves_a_childs_own_limit(app: Fanwood) -> None:
+    started = asyncio.Event()
+
+    @app.task(execution_timeout=0.1)
+    async def leaf() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    @app.task(execution_timeout=5)
+    async def parent(input: EmptyModel, ctx: Context) -> str:
+        child = asyncio.ensure_future(leaf.aio_run())
+        await started.wait()
+        ctx.refresh_timeout(300)
+        try:
+            await child
+        except TaskRunTimedOut as error:
+            return error.limit
+        return ""
+
+    assert parent.run(timeout=5) == "execution_timeout"
+
+
+def test_refresh_timeout_without_a_limit_is_an_error(app: Fanwood) -> None:
+    @app.task
+    async def task(input: EmptyModel, ctx: Context) -> str:
+        try:
+            ctx.refresh_timeout(1)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    assert "no execution_timeout" in task.run()
+
+
+def test_a_deadline_is_not_healed_by_retries(app: Fanwood) -> None:
+    tries: list[int] = []
+
+    @app.task(retries=5)
+    async def leaf() -> None:
+        tries.append(1)
+        await asyncio.Event().wait()
+
+    @app.task(execution_timeout=0.08)
+    async def parent() -> None:
+        await leaf.aio_run()
+
+    with pytest.raises(TaskRunError):
+        parent.run()
+    assert len(tries) == 1
