@@ -76,7 +76,7 @@ class Fanwood:
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
-        self._local_worker = local_worker
+        self.local_worker = local_worker
         self._runnables: dict[str, Runnable[Any, Any]] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -367,7 +367,7 @@ class Fanwood:
 
     def prepare(self, tasks: Iterable[str]) -> None:
         """Before roots are spawned: be their worker, if nobody else is and that is our business."""
-        if current_attempt.get() is not None or self._local_worker is False:
+        if current_attempt.get() is not None or self.local_worker is False:
             return
         engine = self.engine()
         local = self._local
@@ -377,7 +377,7 @@ class Fanwood:
             runnable = self._runnables.get(name)
             if isinstance(runnable, Workflow):
                 runnable.check()
-        if local.is_working or self._local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
+        if local.is_working or self.local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
             local.ensure()
 
     def retire_local(self) -> None:

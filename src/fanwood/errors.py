@@ -118,13 +118,14 @@ class InputValidationError(PayloadError):
 
 
 class PayloadEncodingError(PayloadError):
-    """A value has no JSON form. `path` says where in the value, e.g. `output.items[3].when`."""
+    """A value has no JSON form, or its JSON is nested too deep to be read. `path` says where in the value, e.g.
+    `output.items[3].when`."""
 
-    def __init__(self, subject: str, path: str, reason: str) -> None:
+    def __init__(self, subject: str, path: str, reason: str, verb: str = "encoded") -> None:
         self.subject = subject
         self.path = path
         self.reason = reason
-        super().__init__(f"{subject} can't be encoded: {path}: {reason}")
+        super().__init__(f"{subject} can't be {verb}: {path}: {reason}")
 
 
 class PayloadTooLargeError(PayloadError):

@@ -31,9 +31,7 @@ class Exit(IntEnum):
 class Sentence(click.ClickException):
     """Something went wrong, and one sentence says what."""
 
-    def __init__(self, message: str, exit_code: int = Exit.USAGE) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 2
 
     def show(self, file: Any = None) -> None:
         click.echo(f"error: {clean_block(self.format_message())}", file=file, err=file is None)
@@ -105,19 +103,17 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_common
 
 
-class DurationType(click.ParamType):
-    """Seconds, or text such as 90s, 5m, 1h30m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return seconds(_number(value), f"--{param.name}" if param else "the duration")
-        except FanwoodError as error:
-            self.fail(str(error), param, ctx)
+def duration(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """The callback of an option that is seconds, or text such as 90s, 5m, 1h30m."""
+    if value is None:
+        return None
+    try:
+        return seconds(_number(value), f"--{parameter.name}")
+    except FanwoodError as error:
+        raise Sentence(str(error)) from None
 
 
-def _number(value: Any) -> Any:
+def _number(value: str) -> float | str:
     try:
         return float(value)
     except ValueError:

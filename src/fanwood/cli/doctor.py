@@ -87,7 +87,9 @@ def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
     found: list[str] = []
     if report.orphans:
         shown = ", ".join(id_text(orphan) for orphan in report.orphans[:5])
-        found.append(f"{text.many(len(report.orphans), 'run')} RUNNING under no worker, e.g. {shown}. Please report it.")
+        found.append(
+            f"{text.many(len(report.orphans), 'run')} RUNNING under no worker, e.g. {shown}. Please report it."
+        )
     lost = sum(engine.record.running for engine in engines if not engine.live)
     if lost:
         found.append(f"{text.many(lost, 'run')} of lost workers: they go on when any worker or client starts")
@@ -103,7 +105,9 @@ def _print(findings: Findings) -> None:
     if report is not None:
         _fact("kind", f"{report.kind} {report.version}, schema version {report.schema}, {text.size(report.size)}")
         _fact("durability", report.durability)
-        counts = ", ".join(f"{report.counts[state]:,} {state.name.lower()}" for state in RunState if state in report.counts)
+        counts = ", ".join(
+            f"{report.counts[state]:,} {state.name.lower()}" for state in RunState if state in report.counts
+        )
         _fact("runs", counts or "none")
         _fact("orphans", f"{len(report.orphans)}" if report.orphans else "none")
         _print_engines(findings.engines)

@@ -50,7 +50,7 @@ def read_metadata(given: str | None) -> dict[str, Any] | None:
         return None
     value = read_json(given, "--metadata")
     if not isinstance(value, dict):
-        raise Sentence(f"--metadata must be a JSON object such as '{{\"who\": \"me\"}}', and is {given!r}")
+        raise Sentence(f'--metadata must be a JSON object such as \'{{"who": "me"}}\', and is {given!r}')
     return {str(key): item for key, item in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # json's own types
 
 

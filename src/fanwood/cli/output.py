@@ -78,7 +78,15 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title
     if on_terminal():
         from rich.table import Table
 
-        table = Table(box=None, header_style="dim", title=title or None, title_justify="left", title_style="bold")
+        table = Table(
+            box=None,
+            header_style="dim",
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+        )
         for column in columns:
             justify = "right" if column.right else "left"
             table.add_column(column.name, justify=justify, no_wrap=column.fixed, overflow="fold")

@@ -23,6 +23,10 @@ FASTEST = 0.15
 """Seconds between two looks at a small tree."""
 SHARE = 12
 """A look may take one part in so many of the time."""
+PER_RUN = 0.000006
+"""Seconds that a look takes at most for each run of the tree, when nobody else needs the processor."""
+TICK = 0.25
+"""Seconds between two pictures, whether or not there was a new look."""
 PIPE_EVERY = 5.0
 """Seconds between two lines in a pipe."""
 
@@ -93,7 +97,7 @@ class Progress:
     def _table(self, lines: Sequence[TaskLine], elapsed: float) -> Table:
         from rich.table import Table
 
-        table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
+        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column(f"{elapsed:.1f} s", min_width=10)
         for name in ("done", "in flight", "failed", "rate"):
             table.add_column(name, justify="right", min_width=9)
@@ -108,9 +112,7 @@ class Progress:
         return table
 
 
-def follow(
-    app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *, timeout: float | None = None
-) -> bool:
+def follow(app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *, timeout: float | None = None) -> bool:
     """Show the tree below a run until it has ended; False if it had not within `timeout` seconds.
 
     Looking at a big tree takes a while, so the bigger it is, the rarer the looks.
@@ -118,19 +120,21 @@ def follow(
     engine, clock = app.engine(), app.clock
     start = last = clock.monotonic()
     before: dict[str, int] = {}
-    while True:
+    ended = False
+    while not ended:
         looked = clock.monotonic()
         counts = engine.call(lambda store: store.tree_counts(run_id)).result()
         now = clock.monotonic()
         lines = task_lines(counts, before, now - last if before else now - start)
         before, last = {line.task: line.done + line.failed for line in lines}, now
-        progress.show(lines, now - start)
-        pause = max(FASTEST, SHARE * (now - looked))
-        left = None if timeout is None else timeout - (now - start)
-        if waiting.wait(pause if left is None else max(0.0, min(pause, left))):
-            break
-        if left is not None and left <= pause:
-            return False
+        until = now + max(FASTEST, SHARE * min(now - looked, PER_RUN * sum(count.count for count in counts)))
+        while not ended and now < until:
+            progress.show(lines, now - start)
+            left = until - now if timeout is None else min(until, start + timeout) - now
+            if left <= 0:
+                return False
+            ended = waiting.wait(min(TICK, left))
+            now = clock.monotonic()
     counts = engine.call(lambda store: store.tree_counts(run_id)).result()
     progress.show(task_lines(counts, {}, _span(counts)), clock.monotonic() - start, last=True)
     return True

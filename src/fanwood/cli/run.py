@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +12,7 @@ import msgspec
 
 from fanwood.app import Fanwood, unknown_task
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, DurationType, Exit, common
+from fanwood.cli.base import Command, Common, Exit, common, duration
 from fanwood.cli.inputs import read_json, read_metadata
 from fanwood.cli.loading import load_app
 from fanwood.cli.progress import Progress, follow
@@ -37,6 +37,21 @@ EXIT_CODES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for."""
+
+    task: str
+    common: Common
+    input_: str
+    watch: bool
+    target: str | None
+    no_wait: bool
+    priority: int | None
+    metadata: str | None
+    timeout: float | None
+
+
 @click.command(
     name="run",
     cls=Command,
@@ -52,52 +67,52 @@ EXIT_CODES = {
 @click.option("--no-wait", is_flag=True, help="Print the run's id, and don't wait for it.")
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--metadata", metavar="JSON", help="An object that the run and what is below it carry.")
-@click.option("--timeout", type=DurationType(), help="How long to wait (30s, 5m); the run itself goes on.")
+@click.option("--timeout", callback=duration, help="How long to wait (30s, 5m); the run itself goes on.")
 @common
-def command(
-    task: str,
-    input_: str,
-    watch: bool,
-    target: str | None,
-    no_wait: bool,
-    priority: int | None,
-    metadata: str | None,
-    timeout: float | None,
-    common: Common,
-) -> None:
+def command(task: str, common: Common, **options: Any) -> None:
     """Run TASK and print its output.
 
     Without --app the task is one that a worker has served on this database, and a worker executes it. With --app
     the input is checked against the code, and the run is executed here unless a live worker serves it.
     """
-    value = read_json(input_, "--input")
-    options = TriggerWorkflowOptions(priority=priority, additional_metadata=read_metadata(metadata))
+    request = Request(task, common, **options)
+    value = read_json(request.input_, "--input")
+    how = TriggerWorkflowOptions(priority=request.priority, additional_metadata=read_metadata(request.metadata))
     _warnings_as_sentences()
-    app, runnable = _declared(target, task, common, here=not no_wait) if target else _published(task, common)
+    app, runnable = _declared(request, request.target) if request.target else _published(request)
     with app:
-        ref = runnable.run_no_wait(value, options)
-        if no_wait:
+        ref = runnable.run_no_wait(value, how)
+        if request.no_wait:
             output.print_json({"id": ref.id, "task": runnable.name}) if common.as_json else click.echo(ref.id)
             return
         output.note(f"run {ref.id}")
-        raise SystemExit(_wait(app, id_bytes(ref.id), runnable.name, watch, timeout, common))
+        try:
+            code = _wait(app, id_bytes(ref.id), runnable.name, request)
+        except KeyboardInterrupt:
+            output.note(
+                f"Not waited for any more; the run goes on where there is a worker. To end it: "
+                f"fanwood runs cancel {ref.id}"
+            )
+            raise
+    raise SystemExit(code)
 
 
 # --- finding the task ------------------------------------------------------------------------------------------------
 
 
-def _declared(target: str, task: str, common: Common, *, here: bool) -> tuple[Fanwood, Runnable[Any, Any]]:
+def _declared(request: Request, target: str) -> tuple[Fanwood, Runnable[Any, Any]]:
     """The task, from the code."""
     app = load_app(target)
-    if common.url is not None:
-        app.settings = replace(app.settings, database_url=common.url)
-    if not here:
+    if request.common.url is not None:
+        app.settings = replace(app.settings, database_url=request.common.url)
+    if request.no_wait:
         app.local_worker = False
-    return app, app.find(task)
+    return app, app.find(request.task)
 
 
-def _published(task: str, common: Common) -> tuple[Fanwood, Runnable[Any, Any]]:
+def _published(request: Request) -> tuple[Fanwood, Runnable[Any, Any]]:
     """The task, from what workers have said of it in the store."""
+    task, common = request.task, request.common
     tasks = {info.name: info for info in looking.look(common, lambda store: store.tasks()) if info.kind != "step"}
     namespace = common.settings().namespace
     info = tasks.get(f"{namespace}/{task}") or tasks.get(task)
@@ -136,9 +151,9 @@ def _warnings_as_sentences() -> None:
 # --- waiting for it --------------------------------------------------------------------------------------------------
 
 
-def _wait(app: Fanwood, run_id: bytes, task: str, watch: bool, timeout: float | None, common: Common) -> int:
-    waiting = Waiting(app, run_id, task)
-    if watch:
+def _wait(app: Fanwood, run_id: bytes, task: str, request: Request) -> int:
+    waiting, timeout, common = Waiting(app, run_id, task), request.timeout, request.common
+    if request.watch:
         with Progress(quiet=common.as_json) as progress:
             ended = follow(app, run_id, waiting, progress, timeout=timeout)
     else:

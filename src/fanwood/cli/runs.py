@@ -133,9 +133,7 @@ def get(run: str, common: Common) -> None:
         _print_block("logs", "\n".join(_log_line(line) for line in logs))
 
 
-def _whole_json(
-    record: RunRecord, children: list[TaskCount], logs: list[LogRecord], now: int
-) -> dict[str, Any]:
+def _whole_json(record: RunRecord, children: list[TaskCount], logs: list[LogRecord], now: int) -> dict[str, Any]:
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
@@ -207,9 +205,7 @@ def _log_line(line: LogRecord) -> str:
 # --- cancel, retry ---------------------------------------------------------------------------------------------------
 
 
-@command.command(
-    name="cancel", epilog="Example:\n  fanwood runs cancel 0192f3a1-7c\n\nJSON: {id, status, cancelled}"
-)
+@command.command(name="cancel", epilog="Example:\n  fanwood runs cancel 0192f3a1-7c\n\nJSON: {id, status, cancelled}")
 @click.argument("run")
 @common
 def cancel(run: str, common: Common) -> None:
@@ -229,9 +225,7 @@ def cancel(run: str, common: Common) -> None:
         output.print_line(f"{text.clean(record.task)} {id_text(record.id)} is {record.state.name}: nothing to cancel")
 
 
-@command.command(
-    name="retry", epilog="Example:\n  fanwood runs retry 0192f3a1-7c\n\nJSON: {id, task, status, served}"
-)
+@command.command(name="retry", epilog="Example:\n  fanwood runs retry 0192f3a1-7c\n\nJSON: {id, task, status, served}")
 @click.argument("run")
 @click.option("--force", is_flag=True, help="Also what completed: it runs again, and its result is replaced.")
 @common

@@ -51,7 +51,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in previous:
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
+            signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(self._stop))
         watcher = loop.create_task(self._watch()) if self._reload else None
         try:
             await asyncio.gather(*(self._keep() for _ in range(self._count)))
@@ -87,9 +87,7 @@ class Supervisor:
                 await self._either(self._changed, pause)
 
     async def _one_life(self) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=subprocess.PIPE, start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*self._command, stdin=subprocess.PIPE, start_new_session=True)
         self._processes.add(process)
         if self._stops:
             self._tell(process)

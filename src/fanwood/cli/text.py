@@ -29,13 +29,13 @@ def clean(text: str, limit: int = 300) -> str:
 
 
 def took(microseconds: int | None) -> str:
-    """How long something took: `850 us`, `12 ms`, `3.2 s`, `4m 05s`, `2h 10m`."""
+    """How long something took: `850 us`, `1.2 ms`, `12 ms`, `3.2 s`, `4m 05s`, `2h 10m`."""
     if microseconds is None:
         return ""
     if microseconds < 1000:
         return f"{max(0, microseconds)} us"
     if microseconds < MICROSECONDS:
-        return f"{microseconds / 1000:.3g} ms" if microseconds < 99_950 else f"{microseconds // 1000} ms"
+        return f"{microseconds / 1000:.1f} ms" if microseconds < 9_950 else f"{microseconds / 1000:.0f} ms"
     if microseconds < 60 * MICROSECONDS:
         return f"{microseconds / MICROSECONDS:.1f} s"
     whole = microseconds // MICROSECONDS

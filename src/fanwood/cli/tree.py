@@ -76,9 +76,10 @@ def walk(root: Node) -> Iterator[tuple[list[bool], Node | Group]]:
     while stack:
         way, item = stack.pop()
         yield way, item
-        members = item.members
-        for index in range(len(members) - 1, -1, -1):
-            stack.append(([*way, index == len(members) - 1], members[index]))
+        below = [([*way, False], member) for member in item.members]
+        if below:
+            below[-1] = ([*way, True], item.members[-1])
+        stack += reversed(below)
 
 
 # --- for people ------------------------------------------------------------------------------------------------------
@@ -140,7 +141,9 @@ def reason(error: str | None) -> str:
 def _print_end(picture: Picture) -> None:
     count = total(picture.counts)
     if count > 1:
-        output.print_line((f"{text.many(count, 'run')}: {totals(picture.counts)}", "dim"))
+        output.note(f"{text.many(count, 'run')}: {totals(picture.counts)}")
+    if picture.grouped:
+        output.note("More than 20 siblings of one name are one line; --all shows every run.")
     if picture.cut:
         output.note("Deeper levels are left out: --depth N shows N of them, --all shows everything.")
 
@@ -149,7 +152,7 @@ def _print_end(picture: Picture) -> None:
 
 
 def _print_plain(picture: Picture) -> None:
-    click.echo("\t".join(("RUN", "STATE", "TOOK", "CHILDREN", "ID", "ERROR")))
+    click.echo("RUN\tSTATE\tTOOK\tCHILDREN\tID\tERROR")
     for way, item in walk(picture.root):
         indent = "  " * len(way)
         if isinstance(item, Group):
@@ -161,7 +164,9 @@ def _print_plain(picture: Picture) -> None:
         name = f"{indent}{text.clean(run.task)}{' ' + text.clean(run.child_key) if run.child_key else ''}"
         duration = text.took(looking.ended_at(run, picture.now))
         children = totals(item.counts)
-        click.echo("\t".join(field or "-" for field in (name, run.state.name, duration, children, id_text(run.id), error)))
+        click.echo(
+            "\t".join(field or "-" for field in (name, run.state.name, duration, children, id_text(run.id), error))
+        )
     _print_end(picture)
 
 

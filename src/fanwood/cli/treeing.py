@@ -50,12 +50,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What `fanwood tree` shows; `counts` are of the whole tree, `cut` says that there is more below."""
+    """What `fanwood tree` shows; `counts` are of the whole tree, `cut` and `grouped` say what isn't shown."""
 
     root: Node
     counts: list[TaskCount]
     now: int
     cut: bool
+    grouped: bool
 
 
 async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -> Picture:
@@ -66,7 +67,8 @@ async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -
     """
     id_ = await store.find(run)
     root = Node(await store.get(id_), await store.child_counts(id_))
-    lines, level, level_number, cut = 1, [root], 0, False
+    level: list[Node] = [root]
+    lines, level_number, cut, grouped = 1, 0, False, False
     while parents := [node for node in level if node.counts]:
         if depth is not None and level_number >= depth:
             break
@@ -75,13 +77,14 @@ async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -
         if depth is None and not everything and lines > LINES and level_number > 0:
             cut = True
             break
+        grouped = grouped or any(isinstance(member, Group) for members in opened for member in members)
         level = []
         for node, members in zip(parents, opened, strict=True):
             node.members = members
             level += [member for member in members if isinstance(member, Node)]
             level += [example for member in members if isinstance(member, Group) for example in member.members]
         level_number += 1
-    return Picture(root, await store.tree_counts(id_), store.now(), cut)
+    return Picture(root, await store.tree_counts(id_), store.now(), cut, grouped)
 
 
 async def _members(store: Store, node: Node, *, everything: bool) -> list[Node | Group]:
@@ -96,7 +99,8 @@ async def _members(store: Store, node: Node, *, everything: bool) -> list[Node |
             singles += await _children(store, node.run.id, task)
         else:
             groups.append(await _group(store, node.run.id, task, counts))
-    return [*sorted(singles, key=lambda single: single.run.id), *groups]
+    singles.sort(key=lambda single: single.run.id)
+    return [*singles, *groups]
 
 
 async def _children(store: Store, parent_id: bytes, task: str) -> list[Node]:

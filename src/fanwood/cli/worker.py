@@ -17,7 +17,7 @@ from fanwood.app import Fanwood
 from fanwood.cli import output, text
 from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.loading import app_of, load
-from fanwood.sdk.host import current_run_id
+from fanwood.sdk.current import current_run_id
 from fanwood.store.opening import without_password
 from fanwood.worker.worker import Worker
 
@@ -30,7 +30,9 @@ from fanwood.worker.worker import Worker
     "JSON: the log as lines of {at, level, logger, message, run_id}, on stderr.",
 )
 @click.argument("target", metavar="MODULE:OBJECT")
-@click.option("--slots", type=click.IntRange(1), help="Runs that execute at a time. Default: 100; waiting ones are free.")
+@click.option(
+    "--slots", type=click.IntRange(1), help="Runs that execute at a time. Default: 100; waiting ones are free."
+)
 @click.option("--threads", type=click.IntRange(1), help="Sync runs that may wait for children. Default: 1,000.")
 @click.option("--processes", type=click.IntRange(1), default=1, help="Worker processes; one that dies is replaced.")
 @click.option("--reload", is_flag=True, help="Start anew when a .py file below this folder changes.")

@@ -31,6 +31,7 @@ from fanwood.engine.delivery import Delivery
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Limit, SpawnRequest
+from fanwood.engine.signals import new_loop
 from fanwood.engine.timers import Timers
 from fanwood.errors import (
     EngineClosedError,
@@ -56,6 +57,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("fanwood.engine")
 
+RETIRE_SECONDS = 5.0
+"""How long a worker that stops waits for its last outcomes to be committed."""
 RETRY_PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
 """Seconds to wait before a commit that failed is tried again; the last one for as long as it takes."""
 ROOTS_FAIL_AFTER = 4
@@ -117,7 +120,8 @@ class Engine:
 
     def _main(self, started: Future[None]) -> None:
         try:
-            asyncio.run(self._run(started))
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(self._run(started))
         except BaseException as error:
             self.failure = error
             if not started.done():
@@ -328,13 +332,18 @@ class Engine:
         """Be a client again; what the executors reported before is committed first."""
 
         async def end(store: Store) -> None:
-            while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
-                await asyncio.sleep(0.001)
+            with contextlib.suppress(TimeoutError):  # a store that can't be written to must not keep us from stopping
+                async with asyncio.timeout(RETIRE_SECONDS):
+                    while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
+                        await asyncio.sleep(0.001)
             old = self.worker_id
             self.dispatcher = NoDispatcher()
             self._claims.begin(())
-            self.worker_id = await store.register(self._housekeeping.info(()), ())
-            await store.bury(old, self.settings.deaths_limit)
+            try:
+                self.worker_id = await store.register(self._housekeeping.info(()), ())
+                await store.bury(old, self.settings.deaths_limit)
+            except StoreError as error:
+                logger.warning("%s What this worker had goes on elsewhere once its lease has lapsed.", error)
             self._watch_all_again()
 
         return self.call(end)

@@ -136,6 +136,15 @@ class _Blocked:
         yield self._signal
 
 
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop; uvloop's if it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415  (the extra [fast], if it is there)
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs on this thread, if any."""
     return asyncio._get_running_loop()  # noqa: SLF001  (get_running_loop, without the exception)

@@ -135,6 +135,7 @@ class ClaimedRun(msgspec.Struct, array_like=True):
     deaths: int
     deadline: int | None
     deadline_by: str
+    trial_start: int = 0  # the attempt with which its present trial began
 
     @property
     def key(self) -> bytes:

@@ -320,8 +320,10 @@ async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | 
     try:
         collector.when_ready(resume)
         if not await signal.wait(timeout) and attempt.ended is None:
-            resume()  # it goes on after the time-out, and needs a slot for that as well
-            await signal.wait()
+            if once.acquire(blocking=False):
+                attempt.share.unpark(attempt)  # at once: what it gives up on may be what holds the slots
+            else:
+                await signal.wait()  # the result came meanwhile, and a slot is coming
     finally:
         attempt.unlisten(signal)
         if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking

@@ -216,7 +216,8 @@ class _Coordination:
                 group.create_task(self._run_step(step))
         if self._errors:
             if workflow.on_failure is not None:
-                await self._spawn(workflow.on_failure, f"{workflow.on_failure.name}#{self._attempt.run.retry_count}")
+                trial = self._attempt.run.trial_start  # it runs once for each trial of the workflow that fails
+                await self._spawn(workflow.on_failure, f"{workflow.on_failure.name}#{trial}")
             raise FailedTaskRunExceptionGroup(
                 f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed",
                 _flat(self._errors.values()),

@@ -12,21 +12,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fanwood.engine.signals import new_loop
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
 
 logger = logging.getLogger("fanwood.worker")
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop; uvloop's if it is installed."""
-    try:
-        import uvloop  # noqa: PLC0415  (the extra [fast], if it is there)
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:

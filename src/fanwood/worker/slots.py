@@ -152,15 +152,16 @@ class Slots:
     def next_resuming(self) -> Callable[[], None] | None:
         """An attempt that waits for a slot to go on, now that there is one."""
         with self._lock:
-            while self._resuming and self._free > 0:
+            while self._resuming:
                 attempt, go_on = self._resuming[0]
                 if attempt.finished:
                     self._resuming.popleft()
                     continue
-                if not self._may_join(attempt):
-                    return None
+                if not attempt.holding and attempt.waits == 0:  # else another of its waits got it one, or began
+                    if self._free <= 0 or not self._may_join(attempt):
+                        return None
+                    self._hand_to(attempt)
                 self._resuming.popleft()
-                self._hand_to(attempt)
                 return go_on
             return None
 

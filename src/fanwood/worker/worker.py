@@ -11,11 +11,11 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
-from fanwood.engine.signals import running_loop
+from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.spawning import called
 from fanwood.worker.executor import Executor
-from fanwood.worker.loops import drive, new_loop
+from fanwood.worker.loops import drive
 
 if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
@@ -37,7 +37,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.slots = slots
-        self._host = host
+        self.host = host
         self._specs = specs
         self._lifespan = lifespan
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,6 +45,11 @@ class Worker:
         self._started = threading.Event()
         self._hurry = False
         self._executor: Executor | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that it serves."""
+        return list(self._specs)
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -70,12 +75,12 @@ class Worker:
         """Work on the running loop until `stop` is called or this is cancelled."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        engine = self._host.engine()
-        await asyncio.to_thread(self._host.retire_local)
-        self._executor = executor = Executor(self._host, engine, self._specs, self.slots)
+        engine = self.host.engine()
+        await asyncio.to_thread(self.host.retire_local)
+        self._executor = executor = Executor(self.host, engine, self._specs, self.slots)
         executor.attach(self._loop)
         async with self._within_lifespan(executor):
-            with _switch_interval(self._host.settings.switch_interval):
+            with _switch_interval(self.host.settings.switch_interval):
                 await called(engine.employ(executor))
                 logger.info("worker %s serves %d task(s) with %d slots", self.name, len(self._specs), self.slots)
                 self._started.set()
@@ -109,12 +114,12 @@ class Worker:
         """Let what executes finish within the grace period; hand the rest back."""
         engine.pause()
         executor.begin_stop()
-        deadline = self._host.clock.monotonic() + self._host.settings.grace
-        while executor.executing and not self._hurry and self._host.clock.monotonic() < deadline:  # noqa: ASYNC110
+        deadline = self.host.clock.monotonic() + self.host.settings.grace
+        while executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         executor.hand_back_all()
-        deadline = self._host.clock.monotonic() + HAND_BACK_SECONDS
-        while executor.running and self._host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
+        deadline = self.host.clock.monotonic() + HAND_BACK_SECONDS
+        while executor.running and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
             await asyncio.sleep(0.01)
         await called(engine.retire())
         logger.info("worker %s has stopped", self.name)

@@ -53,11 +53,24 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     return connection
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Equal for as long as the path leads to one and the same file; None if it leads nowhere.
+
+    SQLite itself goes on writing to a file that was removed, and everything would be lost with the last process.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def _check_ours(connection: Database, path: Path) -> None:
+    # In this order: another process may be writing both at this moment, in one transaction.
+    tables = connection.execute("select count(*) from sqlite_schema").get
     identity = connection.pragma("application_id")
     if identity == APPLICATION_ID:
         return
-    tables = connection.execute("select count(*) from sqlite_schema").get
     if identity != 0 or tables != 0:
         raise StoreForeignError(
             f"{path} is a SQLite database, but not one of Fanwood's. Nothing in it was touched. "

@@ -93,7 +93,7 @@ with best as materialized (
 )
 select json_group_array(json_array(
     hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_key, r.input, r.metadata,
-    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by)
+    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
 ))
 from best cross join run r on r.id = best.id;
 
@@ -156,7 +156,7 @@ chosen as materialized (
 )
 select json_group_array(json_array(
     hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_key, r.input, r.metadata,
-    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by)
+    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
 ))
 from chosen cross join run r on r.id = chosen.id;
 

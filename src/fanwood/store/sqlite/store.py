@@ -18,7 +18,7 @@ from fanwood.model.records import Peer, RunFilter, RunRecord, StoreReport, TaskC
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.failures import encode_failure, expired, poisoned
 from fanwood.store.sqlite import reading
-from fanwood.store.sqlite.connection import connect, migrate, translated
+from fanwood.store.sqlite.connection import connect, file_identity, migrate, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.statements import load
 from fanwood.store.store import Store
@@ -53,6 +53,8 @@ class SqliteStore(Store):
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
         self._watcher: asyncio.Task[None] | None = None
         self._last_now = 0
+        self._identity: tuple[int, int] | None = None  # of the file that we opened
+        self._gone = False  # it was removed or replaced
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -69,6 +71,7 @@ class SqliteStore(Store):
         except BaseException:
             self._connection.close()
             raise
+        self._identity = file_identity(self.path)
         self._watcher = asyncio.get_running_loop().create_task(self._watch(on_hint))
 
     def _make_folder(self) -> None:
@@ -105,6 +108,7 @@ class SqliteStore(Store):
         seen = self._connection.pragma("data_version")
         while True:
             await asyncio.sleep(self._poll)
+            self._gone = file_identity(self.path) != self._identity
             version = self._connection.pragma("data_version")
             if version != seen:
                 seen = version
@@ -129,6 +133,11 @@ class SqliteStore(Store):
     def _transaction(self) -> Generator[Database, None, None]:
         assert self._connection is not None
         connection = self._connection
+        if self._gone:
+            raise StoreUnavailableError(
+                f"{self.path} is gone: it was removed or replaced while it was in use. Nothing more can be written to "
+                f"it. Restart the programs that use it, with the file in its place or with a new one."
+            )
         with translated(self.path):
             connection.execute("begin immediate")
             try:

@@ -1,0 +1,31 @@
+"""Typed values to canonical JSON text and back.
+
+A child run is identified by a hash of its input's text, so equal values must give equal bytes in every process,
+whatever the insertion order of a dict or the iteration order of a set. And a value that JSON can't hold must be
+refused, with the place where it sits: a NaN that turns into `null` would otherwise surface days later, elsewhere.
+
+msgspec does the work, and pydantic that of its own types. Pydantic is never imported here: its classes carry their
+validator and serializer, and whoever declares one has imported it.
+
+Where no type is declared, tuples come back as lists, models and dataclasses as dicts, and datetime, UUID, Decimal,
+Enum and the like as the text (or number) that msgspec writes for them. Bytes, sets, and keys that aren't text are
+refused there, as nobody would expect what comes back.
+
+Most values take a short way: one look at the type (done once, when the codec is made) or at the value says that there
+is only one way to write it, and one call writes it. All others, and all that fail, take the careful way, which walks
+the value, sorts its sets, and knows the path to whatever is wrong. From the bottom up:
+
+    models     pydantic's classes: what they carry, and whether they are written in one way only
+    shapes     annotations: their alternatives, fields and parts
+    faults     a walk through a value, for what would be lost or changed
+    plain      values as JSON's own types, with sets in order
+    problems   what is wrong with a value, in words
+    codecs     the codecs of undeclared, declared and pydantic types
+"""
+
+from __future__ import annotations
+
+from fanwood.codec.codecs import Codec, codec_for
+from fanwood.codec.faults import MAX_DEPTH
+
+__all__ = ["Codec", "MAX_DEPTH", "codec_for"]

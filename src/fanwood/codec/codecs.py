@@ -1,0 +1,243 @@
+"""The codecs: of undeclared types, of those that msgspec knows, and of pydantic's."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import NoneType
+from typing import Any, Generic, TypeVar, cast, is_typeddict
+
+import msgspec
+
+from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
+from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
+from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed
+from fanwood.codec.problems import all_problems, invalid, path, problems
+from fanwood.codec.shapes import SCALARS, class_of, is_closed, members, remember
+from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
+
+T = TypeVar("T")
+
+
+def _to_raw(value: Any) -> Any:
+    cls = class_of(value)
+    return msgspec.Raw(codec_for(cls).encode(value)) if is_pydantic(cls) else unsubclassed(value)
+
+
+def _from_json(hint: Any, value: Any) -> Any:
+    if is_pydantic(hint):
+        return codec_for(hint).decode(_encode(value))
+    raise TypeError(f"`{hint}` can't be made from JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_to_raw, order="deterministic").encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Codec(Generic[T]):
+    """Values of one declared type, to canonical JSON text and back. This base is the one for undeclared types.
+
+    `root` tells inputs from outputs: an input must fit the declared type, an output (`root="output"`) that is some
+    other JSON value or model is written as it is.
+    """
+
+    orderly = False
+    """Whether every value of the type is written in one way by one call of its serializer."""
+
+    def __init__(self, declared: Any = Any) -> None:
+        self.declared = declared
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        try:
+            if type(value) in SCALARS or is_plain(value):
+                return _encode(value)
+        except Exception:  # noqa: BLE001, S110  (told below, with its place)
+            pass
+        return self._encode_carefully(value, subject, root)
+
+    def decode(self, data: bytes | str, subject: str = "value") -> T:
+        if len(data) > 2 * MAX_DEPTH and is_too_deep(data):
+            raise PayloadEncodingError(subject, "its JSON text", TOO_DEEP, verb="decoded")
+        try:
+            return self._parse(data)
+        except Exception as exc:
+            raise self._undecodable(data, subject, exc) from exc
+
+    def validate(self, value: object, subject: str) -> T:  # noqa: ARG002  (any value will do here)
+        """A value that a caller gives for this type, checked; None stands for an object without fields."""
+        return cast("T", value)
+
+    def schema(self) -> dict[str, object] | None:
+        """The type as JSON Schema, where there is one: without, a form can't help, and the JSON is typed by hand."""
+        try:
+            return self._schema()
+        except Exception:  # noqa: BLE001  (types without a schema, and the user's own hooks)
+            return None
+
+    def dump(self, value: Any) -> Any:
+        """The value in JSON's own types, its sets as lists in their order of iteration."""
+        return dump(value)
+
+    def _parse(self, data: bytes | str, /) -> T:
+        return _decode(data)
+
+    def _undecodable(self, data: bytes | str, subject: str, exc: Exception) -> PayloadError:  # noqa: ARG002  (the typed codec looks again)
+        return invalid(subject, exc)
+
+    def _schema(self) -> dict[str, object] | None:
+        return None
+
+    def _encode_carefully(self, value: Any, subject: str, root: str) -> bytes:
+        trail = Trail()
+        try:
+            check(value, self.declared, trail)
+            return self._write_sorted(value) if trail.unordered else self._write(value)
+        except InputValidationError:
+            raise
+        except FaultError as fault:
+            raise PayloadEncodingError(subject, path(fault.steps, root), fault.reason) from None
+        except Exception as exc:
+            place = path(locate(value, self.declared), root)
+            raise PayloadEncodingError(subject, place, problems(exc)[0][1]) from exc
+
+    def _write(self, value: Any) -> bytes:
+        try:
+            return _encode(value)
+        except TypeError:  # a subclass of str or int as a key
+            return self._write_sorted(value)
+
+    def _write_sorted(self, value: Any) -> bytes:
+        return _encode(align(value, self.dump(value)))
+
+
+class _TypedCodec(Codec[T]):
+    """A dataclass, TypedDict, Struct, or anything else that msgspec knows."""
+
+    def __init__(self, declared: Any) -> None:
+        super().__init__(declared)
+        self._has_fields = members(declared) is not None
+        is_class = isinstance(declared, type) and not is_typeddict(declared)
+        self._trusted: type | None = declared if self._has_fields and is_class else None
+        self.orderly = is_closed(declared)
+        self._parse = msgspec.json.Decoder(declared, dec_hook=_from_json).decode
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        fits = self._trusted is not None and isinstance(value, self._trusted)
+        if not fits and root != "output":
+            value, fits = self.validate(value, subject), True
+        try:
+            if fits and self.orderly:
+                data = _encode(value)
+                if b"null" not in data:  # which None is, and NaN would be
+                    return data
+            elif type(value) in SCALARS or is_plain(value):
+                return _encode(value)
+        except Exception:  # noqa: BLE001, S110  (told below, with its place)
+            pass
+        return self._encode_carefully(value, subject, root)
+
+    def validate(self, value: object, subject: str) -> T:
+        given: Any = {} if value is None and self._has_fields else value
+        try:
+            return msgspec.convert(given, self.declared, dec_hook=from_python)
+        except RecursionError as exc:
+            self._encode_carefully(value, subject, "input")
+            raise invalid(subject, exc) from exc
+        except Exception as exc:
+            raise InputValidationError(subject, all_problems(given, self.declared) or problems(exc)) from exc
+
+    def _schema(self) -> dict[str, object] | None:
+        shared: dict[str, Any] = {}
+
+        def of_model(cls: Any) -> dict[str, Any]:
+            inner = codec_for(cls).schema() or {}
+            shared.update(cast("dict[str, Any]", inner.pop("$defs", {})))
+            return inner
+
+        found = msgspec.json.schema(self.declared, schema_hook=of_model)
+        return {**found, "$defs": {**found.get("$defs", {}), **shared}} if shared else found
+
+    def _undecodable(self, data: bytes | str, subject: str, exc: Exception) -> PayloadError:
+        try:
+            return InputValidationError(subject, all_problems(_decode(data), self.declared) or problems(exc))
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # no JSON at all
+            return invalid(subject, exc)
+
+
+class _ModelCodec(Codec[T]):
+    """A pydantic model or dataclass, or (by a TypeAdapter) a union of such."""
+
+    def __init__(self, declared: Any, machinery: Machinery, adapter: Any = None) -> None:
+        super().__init__(declared)
+        self._cls: type | None = declared if adapter is None else None
+        self._adapter = adapter
+        self._has_fields = adapter is None and not getattr(declared, "__pydantic_root_model__", False)
+        self._has_floats = machinery.has_floats
+        self._from_python = machinery.from_python
+        self._to_json = machinery.to_json
+        self.dump = machinery.to_python
+        self.orderly = machinery.orderly
+        self._parse = machinery.from_json
+
+    def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        if self._cls is None or not isinstance(value, self._cls):
+            if root == "output":
+                return _UNTYPED.encode(value, subject, root)
+            value = self.validate(value, subject)
+        if self.orderly:
+            try:
+                data = self._to_json(value, round_trip=True, by_alias=False)
+                if not self._has_floats or not (b"null" in data or b"NaN" in data or b"Infinity" in data):
+                    return data
+            except Exception:  # noqa: BLE001, S110  (told below, with its place)
+                pass
+        return self._encode_carefully(value, subject, root)
+
+    def validate(self, value: object, subject: str) -> T:
+        if self._cls is not None and isinstance(value, self._cls):
+            return cast("T", value)
+        try:
+            return self._from_python({} if value is None and self._has_fields else value)
+        except Exception as exc:
+            raise invalid(subject, exc) from exc
+
+    def _schema(self) -> dict[str, object] | None:
+        adapter = self._adapter or sys.modules["pydantic"].TypeAdapter(self.declared)
+        return adapter.json_schema()
+
+    def _write(self, value: Any) -> bytes:
+        try:
+            data = self._to_json(value, round_trip=True, by_alias=False)
+        except Exception:  # noqa: BLE001  (fields set without validation, or a union that pydantic is unsure of)
+            value = self.decode(self._to_json(value, round_trip=True, by_alias=False, warnings=False))
+            data = self._to_json(value, round_trip=True, by_alias=False, warnings=False)
+        if self.orderly:
+            return data
+        dumped = self.dump(value)
+        check(dumped, Any, Trail())
+        return _encode(align(value, dumped))
+
+    def _write_sorted(self, value: Any) -> bytes:
+        return self._write(value)  # the serializer knows better than the value whether there is anything to sort
+
+
+_UNTYPED: Codec[Any] = Codec()
+
+
+@remember
+def codec_for(declared: Any) -> Codec[Any]:
+    """The codec of an annotation; Any, None or no annotation at all mean any JSON value."""
+    if declared in (Any, None, NoneType, inspect.Parameter.empty, object):
+        return _UNTYPED
+    try:
+        if is_pydantic(declared):
+            return _ModelCodec(declared, machinery_of(declared))
+        try:
+            return _TypedCodec(declared)
+        except TypeError:  # msgspec has no unions of models
+            if "pydantic" not in sys.modules:
+                raise
+            adapter: Any = sys.modules["pydantic"].TypeAdapter(declared)
+            return _ModelCodec(declared, assemble(adapter.validator, adapter.serializer, adapter.core_schema), adapter)
+    except Exception as exc:
+        raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {problems(exc)[0][1]}") from exc

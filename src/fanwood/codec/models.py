@@ -1,0 +1,107 @@
+"""Pydantic's classes, known by what they carry, and whether their serializer has more than one way to write a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What pydantic's serializer writes in one way only. Whatever isn't listed takes the careful way.
+_ORDERLY = frozenset(
+    (  # noqa: SIM905  (a list of forty lines says no more)
+        "model model-fields model-field dataclass dataclass-args dataclass-field nullable default int str bool float "
+        "none list tuple union tagged-union literal enum date time datetime timedelta uuid decimal bytes url "
+        "multi-host-url function-before function-after definitions definition-ref alias"
+    ).split()
+)
+_NOT_SCHEMA = frozenset({"metadata", "default", "cls", "members", "expected", "computed_fields", "definitions"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Machinery:
+    """What pydantic compiled for a class, or for a union of classes. Fields are written by name, read by either."""
+
+    from_json: Callable[[bytes | str], Any]
+    from_python: Callable[[Any], Any]
+    to_json: Callable[..., bytes]
+    to_python: Callable[..., Any]
+    orderly: bool
+    """Whether every value is written in one way by one call of `to_json`."""
+    has_floats: bool
+
+
+def is_pydantic(hint: object) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "__pydantic_validator__") and hasattr(hint, "__pydantic_fields__")
+
+
+@functools.cache
+def machinery_of(cls: Any) -> Machinery:
+    """Raises what pydantic raises if a name in the class's annotations can't be found."""
+    if not getattr(cls, "__pydantic_complete__", True) and hasattr(cls, "model_rebuild"):
+        cls.model_rebuild(raise_errors=False)
+    return assemble(cls.__pydantic_validator__, cls.__pydantic_serializer__, cls.__pydantic_core_schema__)
+
+
+def assemble(validator: Any, serializer: Any, core: Any) -> Machinery:
+    kinds = _Kinds.of(core)
+    by_either = {"by_alias": True, "by_name": True}
+    return Machinery(
+        from_json=functools.partial(validator.validate_json, **by_either)
+        if "alias" in kinds
+        else validator.validate_json,
+        from_python=validator.validate_python,
+        to_json=serializer.to_json,
+        to_python=functools.partial(serializer.to_python, mode="json", round_trip=True, by_alias=False, warnings=False),
+        orderly=kinds <= _ORDERLY,
+        has_floats="float" in kinds,
+    )
+
+
+class _Kinds:
+    """What a pydantic core schema is made of; "custom", "alias", "recursive" and "any" stand for what matters here."""
+
+    def __init__(self) -> None:
+        self._found: set[str] = set()
+        self._known: dict[str, Any] = {}
+        self._done: set[str] = set()
+
+    @classmethod
+    def of(cls, core: Any) -> set[str]:
+        kinds = cls()
+        kinds._visit(core, frozenset())
+        return kinds._found
+
+    def _visit(self, node: Any, inside: frozenset[str]) -> None:
+        if isinstance(node, (list, tuple)):
+            for part in cast("list[Any]", node):
+                self._visit(part, inside)
+        elif isinstance(node, dict):
+            self._visit_dict(cast("dict[str, Any]", node), inside)
+
+    def _visit_dict(self, node: dict[str, Any], inside: frozenset[str]) -> None:
+        kind = node.get("type")
+        if isinstance(kind, str):
+            self._found.add(kind)
+        if kind == "definitions":
+            self._known.update({part["ref"]: part for part in node["definitions"]})
+        if kind == "definition-ref":
+            self._follow(node["schema_ref"], inside)
+        for key, part in node.items():
+            if key == "serialization":
+                self._found.add("custom")
+            elif key.endswith("alias") and part is not None:
+                self._found.add("alias")
+            elif key == "extra_fields_behavior" and part == "allow":
+                self._found.add("any")
+            elif key not in _NOT_SCHEMA:
+                self._visit(part, inside)
+
+    def _follow(self, ref: str, inside: frozenset[str]) -> None:
+        if ref in inside:
+            self._found.add("recursive")
+        elif ref not in self._done:
+            self._visit(self._known.get(ref, {"type": "unknown"}), inside | {ref})
+            self._done.add(ref)

@@ -1,0 +1,83 @@
+"""What is wrong with a value, in words: pairs of the place in it and what is the matter there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from fanwood.codec.models import is_pydantic
+from fanwood.codec.plain import from_python
+from fanwood.codec.shapes import arms, child, members, parts
+from fanwood.errors import InputValidationError, PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Problems = list[tuple[str, str]]
+
+
+def path(steps: Iterable[object], start: str = "") -> str:
+    for step in steps:
+        name = isinstance(step, str) and step.isidentifier()
+        start = _join(start, cast("str", step) if name else f"[{step!r}]")
+    return start
+
+
+def _join(start: str, place: str) -> str:
+    return f"{start}.{place}" if start and place and not place.startswith("[") else start + place
+
+
+def problems(exc: BaseException) -> Problems:
+    """What an exception says; pydantic's says everything, msgspec's the first problem."""
+    core = sys.modules.get("pydantic_core")
+    if core is not None and isinstance(exc, core.ValidationError):
+        errors: list[dict[str, Any]] = cast("Any", exc).errors(
+            include_url=False, include_context=False, include_input=False
+        )
+        return [(path(error["loc"]), error["msg"]) for error in errors]
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001  (the user's own class)
+        text = "(its message can't be shown)"
+    if not isinstance(exc, msgspec.MsgspecError):
+        return [("", f"{type(exc).__name__}: {text}")]
+    found = re.fullmatch(r"(.*?)(?: - at (?:`key` in )?`\$\.?([^`]*)`)?", text, re.DOTALL)
+    return [(found[2] or "", found[1])] if found else [("", text)]
+
+
+def all_problems(value: Any, hint: Any, start: str = "") -> Problems:
+    """As msgspec stops at the first problem: convert part by part, to tell all."""
+    try:
+        msgspec.convert(value, hint, dec_hook=from_python, str_keys=True)
+    except Exception as exc:  # noqa: BLE001  (validators are the user's code, and may raise anything)
+        own = problems((is_pydantic(hint) and exc.__cause__) or exc)
+    else:
+        return []
+    return _problems_of_parts(value, hint, start) or [(_join(start, place), text) for place, text in own]
+
+
+def _problems_of_parts(value: Any, hint: Any, start: str) -> Problems:
+    options = [arm for arm in arms(hint) if arm is not NoneType]
+    if len(options) != 1 or is_pydantic(options[0]):
+        return []
+    found: Problems = []
+    if isinstance(value, dict):
+        given = cast("dict[str, Any]", value)
+        for member in members(options[0]) or ():
+            place = path([member.key], start)
+            if member.key in given:
+                found += all_problems(given[member.key], member.hint, place)
+            elif member.required:
+                found.append((place, "is required"))
+    elif isinstance(value, list) and (items := parts(options[0], list)):
+        for index, item in enumerate(cast("list[Any]", value)):
+            found += all_problems(item, child(items, 0), path([index], start))
+    return found
+
+
+def invalid(subject: str, exc: Exception) -> PayloadError:
+    return exc if isinstance(exc, PayloadError) else InputValidationError(subject, problems(exc))
