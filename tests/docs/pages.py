@@ -50,8 +50,6 @@ def prose(text: str) -> str:
 def section(text: str, heading: str) -> str:
     """What stands below a heading, up to the next one of its level or above."""
     level = len(heading) - len(heading.lstrip("#"))
-    found = re.search(
-        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL
-    )
+    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"there is no heading {heading!r}"
     return found[1]

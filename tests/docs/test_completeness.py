@@ -25,7 +25,9 @@ ERRORS = sorted(
 
 def code_spans(text: str) -> str:
     """All `code` of a page, fenced or not, each on a line of its own."""
-    return "\n".join([*re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S), *re.findall(r"`([^`\n]+)`", text)])
+    return "\n".join(
+        [*re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
+    )
 
 
 def mentions(text: str, name: str) -> bool:
@@ -122,5 +124,7 @@ def test_that_the_table_of_states_is_the_one_of_the_code():
 
 def _rows(text: str, *, columns: int) -> list[list[str]]:
     """The rows of the tables with so many columns, the head first, without the rule below it."""
-    split = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+    split = [
+        [cell.strip() for cell in line.strip("| \n").split(" | ")] for line in text.splitlines() if line[:1] == "|"
+    ]
     return [row for row in split if len(row) == columns and not set("".join(row)) <= set("-|: ")]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.docs.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -58,6 +62,29 @@ def test_example(name: str, tmp_path: Path):
     done = run_python(tmp_path, str(ROOT / "examples" / f"{name}.py"))
     assert done.stderr == ""
     assert done.stdout.rstrip("\n") == OUTPUT[name]
+    assert done.returncode == 0
+
+
+def test_worker_app_in_a_worker_process(tmp_path: Path):
+    """A worker of its own executes what `fanwood run` starts; the client has none of the code."""
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    worker = Process(ROOT, "-m", "fanwood", "worker", "examples.worker_app:fanwood", "--url", url)
+    try:
+        worker.wait_for("serves 2 task(s)")
+        done = run_python(tmp_path, "-m", "fanwood", "run", "word_counts", "--input", '{"texts": ["a b a", "b c"]}')
+    finally:
+        worker.kill(signal.SIGTERM)
+        worker.end()
+    assert json.loads(done.stdout) == {"a": 2, "b": 2, "c": 1}
+    assert done.returncode == 0
+
+
+def test_worker_app_with_its_code_beside_it(tmp_path: Path):
+    """Without a worker, `--app` executes it in the command itself."""
+    arguments = ("run", "word_counts", "--app", "worker_app:fanwood", "--input", '{"texts": ["x"]}', "--watch")
+    (tmp_path / "worker_app.py").write_text((ROOT / "examples" / "worker_app.py").read_text())
+    done = run_python(tmp_path, "-m", "fanwood", *arguments)
+    assert json.loads(done.stdout) == {"x": 1}, done.stderr
     assert done.returncode == 0
 
 

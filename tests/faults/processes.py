@@ -208,10 +208,15 @@ class Site:
         """Everything has ended, and nothing is left behind."""
         assert self.rows("select task, state, count(*) from run where state < 2 group by 1, 2") == []
         assert self.rows("select * from watch") == []
-        assert self.rows("select * from mail m where not exists (select 1 from worker w where w.id = m.worker_id)") == []
-        assert self.rows(
-            "select parent_id, identity, count(*) from run where parent_id is not null group by 1, 2 having count(*) > 1"
-        ) == []
+        assert (
+            self.rows("select * from mail m where not exists (select 1 from worker w where w.id = m.worker_id)") == []
+        )
+        assert (
+            self.rows(
+                "select parent_id, identity, count(*) from run where parent_id is not null group by 1, 2 having count(*) > 1"
+            )
+            == []
+        )
         assert self.rows("pragma integrity_check") == [("ok",)]
 
     def check_never_again(self, completed: dict[str, int]) -> None:

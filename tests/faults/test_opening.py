@@ -134,7 +134,9 @@ def test_locked_by_another_program(site: Site, monkeypatch: pytest.MonkeyPatch) 
         other.close()
 
 
-def test_locked_while_work_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_locked_while_work_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """What runs waits until the lock is gone; nothing is lost."""
     monkeypatch.setattr(sqlite_connection, "BUSY_MS", 100)
     with Fanwood(site.url, local_worker=True) as app:
@@ -183,7 +185,8 @@ def test_closing_while_it_is_locked(site: Site, monkeypatch: pytest.MonkeyPatch)
         assert app.runs.get_status(ref.id) is RunState.RUNNING
 
 
-def test_the_file_is_removed_while_it_is_used(site: Site) -> None:
+def test_the_file_is_removed_while_it_is_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "RETIRE_SECONDS", 0.1)
     with Fanwood(site.url, local_worker=True) as app:
 
         @app.task
@@ -241,8 +244,7 @@ def test_a_read_only_file(folder: Path) -> None:
         app.engine()
     path.chmod(0o444)
     assert refusal_for_nobody(f"sqlite:///{path}") == (
-        f"StoreReadOnlyError: {path} can't be written to. "
-        f"Check the permissions of the file and of its folder."
+        f"StoreReadOnlyError: {path} can't be written to. Check the permissions of the file and of its folder."
     )
 
 

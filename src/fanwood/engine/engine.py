@@ -27,6 +27,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from fanwood.engine.claims import Claims
+from fanwood.engine.commits import Commits
 from fanwood.engine.delivery import Delivery
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
 from fanwood.engine.housekeeping import Housekeeping
@@ -35,16 +36,12 @@ from fanwood.engine.signals import new_loop
 from fanwood.engine.timers import Timers
 from fanwood.errors import (
     EngineClosedError,
-    StoreBusyError,
     StoreError,
-    StoreFullError,
-    StoreUnavailableError,
     UsageError,
 )
-from fanwood.model.commands import Batch, Committed, Failure, LogLine, Outcome
+from fanwood.model.commands import Batch, Committed, LogLine, Outcome
 from fanwood.model.states import RunState
 from fanwood.store.expiry import expiry
-from fanwood.store.failures import encode_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -59,13 +56,8 @@ logger = logging.getLogger("fanwood.engine")
 
 RETIRE_SECONDS = 5.0
 """How long a worker that stops waits for its last outcomes to be committed."""
-RETRY_PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
-"""Seconds to wait before a commit that failed is tried again; the last one for as long as it takes."""
-ROOTS_FAIL_AFTER = 4
-"""Tries of a commit after which new roots are refused; about a second."""
 RECHECKED = 200
 """How many of the runs that are waited for are looked at again at a time."""
-_HEALABLE = (StoreBusyError, StoreFullError, StoreUnavailableError)
 
 
 class Engine:
@@ -91,6 +83,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._housekeeping = Housekeeping(self)
+        self._commits = Commits(store, self._inbox, self._housekeeping)
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -109,7 +102,7 @@ class Engine:
         """Commit what is in the inbox, let go of the store, end the thread. Executors must have stopped before."""
         if self._thread is None or self._loop is None or self._stopping:
             return
-        self._stopping = True
+        self._stopping = self._commits.hurried = True
         self._wake()
         self._thread.join()
 
@@ -363,7 +356,7 @@ class Engine:
             requests = self._fill(batch)
             if batch.is_empty:
                 return
-            committed = await self._commit(batch, requests)
+            committed = await self._commits.commit(self.worker_id, batch, requests)
             if committed is not None:
                 self._deliver(batch, requests, committed)
         finally:
@@ -384,43 +377,6 @@ class Engine:
         batch.mail, self._mail = self._mail, False
         self._claims.plan(batch, self.dispatcher)
         return requests
-
-    async def _commit(self, batch: Batch, requests: list[SpawnRequest]) -> Committed | None:
-        """Commit, for as long as it takes; None if it can't be done at all, and then those who asked know."""
-        trial = 0
-        while True:
-            try:
-                return await self.store.commit(self.worker_id, batch)
-            except _HEALABLE as error:
-                self._housekeeping.note_trouble(error)
-                if trial == ROOTS_FAIL_AFTER:
-                    _refuse_roots(batch, requests, error)
-                if self._stopping and trial > len(RETRY_PAUSES):
-                    _refuse(requests, error)
-                    return None
-                batch.claim = None
-                await asyncio.sleep(RETRY_PAUSES[min(trial, len(RETRY_PAUSES) - 1)])
-                trial += 1
-            except StoreError as error:
-                logger.exception("the store refused a commit; it is done again in parts")
-                _refuse(requests, error)
-                return await self._commit_apart(batch)
-
-    async def _commit_apart(self, batch: Batch) -> Committed:
-        """After a commit that can't be done as it is: each outcome by itself, so that one that the store won't have
-        fails its own run, and no other."""
-        whole = Committed()
-        batch.spawns, batch.attaches = [], []
-        for outcome in batch.outcomes:
-            try:
-                part = await self.store.commit(self.worker_id, Batch(outcomes=[outcome]))
-            except StoreError as error:
-                outcome.state, outcome.output = RunState.FAILED, None
-                outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
-                part = await self.store.commit(self.worker_id, Batch(outcomes=[outcome]))
-            whole.fenced_outcomes |= part.fenced_outcomes
-            whole.finished.update(part.finished)
-        return whole
 
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
         self._housekeeping.note_health()
@@ -451,18 +407,3 @@ class Engine:
         self._delivery.look_again(RECHECKED)
         if self._delivery.has_work:
             self._hint()
-
-
-def _refuse(requests: Sequence[SpawnRequest], error: BaseException) -> None:
-    for request in requests:
-        request.answer(error, {})
-
-
-def _refuse_roots(batch: Batch, requests: list[SpawnRequest], error: BaseException) -> None:
-    """Who starts something new is told that it can't be now; what already runs waits for better times."""
-    for request in [r for r in requests if r.parent[0] is None]:
-        requests.remove(request)
-        refused = {spawn.id for spawn in request.spawns}
-        batch.spawns = [spawn for spawn in batch.spawns if spawn.id not in refused]
-        batch.watch = [id_ for id_ in batch.watch if id_ not in refused]
-        request.answer(error, {})

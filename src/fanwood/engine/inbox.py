@@ -63,6 +63,14 @@ class Inbox:
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits)
 
+    def refuse_roots(self, error: BaseException) -> None:
+        """Nothing can be committed for now: who starts something new is told, and all else waits."""
+        requests = [self.spawns.popleft() for _ in range(len(self.spawns))]
+        self.spawns.extendleft(request for request in reversed(requests) if request.parent[0] is not None)
+        for request in requests:
+            if request.parent[0] is None:
+                request.answer(error, {})
+
     def empty_into(self, batch: Batch) -> list[SpawnRequest]:
         """All commands as part of `batch`, and the requests that want an answer."""
         while self.logs:

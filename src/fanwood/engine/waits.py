@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -94,11 +96,18 @@ class Collector:
             callback()
 
 
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Where the end of a run belongs."""
+
+    collector: Collector
+    index: int
+
+
 class Waits:
     """From run id to those who wait for it. Belongs to the engine's thread."""
 
     def __init__(self) -> None:
-        self._waiting: dict[bytes, tuple[Collector, int] | list[tuple[Collector, int]]] = {}
+        self._waiting: dict[bytes, _Place | list[_Place]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -107,11 +116,11 @@ class Waits:
         """`collector` wants the end of `run_id` as its number `index`."""
         present = self._waiting.get(run_id)
         if present is None:
-            self._waiting[run_id] = (collector, index)
+            self._waiting[run_id] = _Place(collector, index)
         elif isinstance(present, list):
-            present.append((collector, index))
+            present.append(_Place(collector, index))
         else:
-            self._waiting[run_id] = [present, (collector, index)]
+            self._waiting[run_id] = [present, _Place(collector, index)]
 
     def deliver(self, run_id: bytes, finished: Ended) -> None:
         """`run_id` has ended: tell all who wait for it."""
@@ -119,16 +128,16 @@ class Waits:
         if waiting is None:
             return
         if isinstance(waiting, list):
-            for collector, index in waiting:
-                collector.put(index, finished)
+            for place in waiting:
+                place.collector.put(place.index, finished)
         else:
-            waiting[0].put(waiting[1], finished)
+            waiting.collector.put(waiting.index, finished)
 
     def fail(self, run_id: bytes, error: BaseException) -> None:
         """`run_id` can't be waited for."""
         waiting = self._waiting.pop(run_id, None)
-        for collector, _ in waiting if isinstance(waiting, list) else [waiting] if waiting else []:
-            collector.fail(error)
+        for place in waiting if isinstance(waiting, list) else [waiting] if waiting else []:
+            place.collector.fail(error)
 
     def fail_all(self, error: BaseException) -> None:
         """The engine stops: nothing more will be delivered."""

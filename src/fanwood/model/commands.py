@@ -118,7 +118,7 @@ SUSPECT_DEATHS = 2
 """A run that was executing on so many workers in a row that died is a *suspect*: it executes alone on its worker."""
 
 
-class ClaimedRun(msgspec.Struct, array_like=True):
+class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     """A run as its worker needs it. Ids are hex, as they come from the store; times are microseconds."""
 
     id: str

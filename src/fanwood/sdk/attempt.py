@@ -7,6 +7,7 @@ of the worker's slots. It is the link between the code that runs and everything 
 from __future__ import annotations
 
 import threading
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 
 _identity_lock = threading.Lock()
+
+
+@cache
+def _hasher(task: str) -> blake2b:
+    """Fed with the task's name already; to be copied."""
+    return blake2b(task.encode() + b"\0", digest_size=16)
 
 
 class SlotShare(Protocol):
@@ -101,7 +108,9 @@ class Attempt:
         By content: equal children of one attempt are told apart by their number, so that a parent which spawns in
         another order still finds each one again.
         """
-        content = blake2b(b"%b\0%b" % (task.encode(), input_), digest_size=16).digest()
+        hasher = _hasher(task).copy()
+        hasher.update(input_)
+        content = hasher.digest()
         if child_key is not None:
             return blake2b(child_key.encode(), digest_size=16, person=b"key").digest(), content
         with _identity_lock:  # a task may spawn from threads of its own

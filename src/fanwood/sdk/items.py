@@ -10,7 +10,7 @@ from fanwood.sdk.options import DEFAULT_OPTIONS, TriggerWorkflowOptions
 from fanwood.sdk.spec import TaskSpec
 
 
-class BulkRunItem(msgspec.Struct, frozen=True):
+class BulkRunItem(msgspec.Struct, frozen=True, gc=False):
     """One run of a bulk; made by `create_bulk_run_item`. (A Struct, because there may be a hundred thousand.)"""
 
     spec: TaskSpec

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +22,7 @@ from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
 from fanwood.model.states import RunState
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.spec import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from fanwood.sdk.host import Host
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.options import TriggerWorkflowOptions
-    from fanwood.sdk.spec import TaskSpec
 
 T = TypeVar("T")
 
@@ -44,9 +43,9 @@ WINDOW = 4
 """Requests that may be on their way at a time; past that, the spawner waits (back-pressure)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A run that was asked for: its id and its task."""
+class Planned(msgspec.Struct, frozen=True, gc=False):
+    """A run that was asked for: its id and its task. (`gc=False` here and elsewhere: in a large fan-out the collector
+    would look at all of them again and again, and they are in no cycle.)"""
 
     id: bytes
     spec: TaskSpec

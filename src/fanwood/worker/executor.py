@@ -13,23 +13,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import LoopPort, port_of
-from fanwood.errors import (
-    FailedTaskRunExceptionGroup,
-    InputValidationError,
-    NonRetryableException,
-    PayloadError,
-    PayloadTooLargeError,
-    RetryAfterException,
-    RunInterrupted,
-)
-from fanwood.ids import hex_text, id_text
+from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 from fanwood.model.states import RunState
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt, current_run_id
-from fanwood.sdk.outcomes import failure_of, group_failure
-from fanwood.store.failures import deadline_passed, decode_failure, encode_failure
+from fanwood.store.failures import decode_failure
+from fanwood.worker import verdicts
 from fanwood.worker.slots import Slots
 from fanwood.worker.threads import ThreadPool
 
@@ -62,20 +53,20 @@ class Executor:
         self._loop_thread = 0
         self._base = contextvars.copy_context()
         self._running: dict[str, Attempt] = {}
-        self._outbox: list[Outcome] = []
+        self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
         self._on_lost: Callable[[], None] | None = None
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._closing = False
-        self._max_payload = host.settings.max_payload_bytes
 
     def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
         """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
         and must attach another."""
+        self._loop_thread = 0  # until the new loop begins something, outcomes go straight to the engine
         self._loop = loop
         self._port = port_of(loop)
         self._on_lost = on_lost
-        self._flushing = False
+        self._flush()  # what the old loop may never come to
         waiting = [a for a in list(self._running.values()) if a.spec.is_async and a.coroutine_task is None]
         if waiting:
             self._to_loop(waiting)
@@ -126,7 +117,7 @@ class Executor:
         running = self._running.get(run)
         if running is None or running.run.attempt != attempt or running.ended is not None:
             return
-        outcome = self._timed_out(running)
+        outcome = verdicts.timed_out(running)
         self._cut(running, decode_failure(outcome.error))
         self._engine.report([outcome])
 
@@ -199,7 +190,7 @@ class Executor:
         outcome: Outcome | None = None
         try:
             arguments = self._prepare(attempt)
-            outcome = self._completed(attempt, await attempt.spec.function(*arguments))
+            outcome = verdicts.completed(attempt, await attempt.spec.function(*arguments))
         except BaseException as error:  # noqa: BLE001  (whatever a task raises is an outcome, SystemExit as well)
             outcome = self._raised(attempt, error)
         finally:
@@ -219,7 +210,7 @@ class Executor:
 
     def _call(self, attempt: Attempt) -> Outcome:
         arguments = self._prepare(attempt)
-        return self._completed(attempt, attempt.spec.function(*arguments))
+        return verdicts.completed(attempt, attempt.spec.function(*arguments))
 
     def _prepare(self, attempt: Attempt) -> tuple[Any, ...]:
         """Who the code is, and what it is called with."""
@@ -232,47 +223,13 @@ class Executor:
         attempt.in_function = True
         return (value, Context(attempt, step))[: spec.arity]
 
-    # --- outcomes --------------------------------------------------------------------------------------------------
-
-    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
-        spec, attempt.in_function = attempt.spec, False
-        output = spec.output.encode(value, f"the output of {spec.name}", "output")
-        if len(output) > self._max_payload:
-            raise PayloadTooLargeError(f"the output of {spec.name}", len(output), self._max_payload)
-        run = attempt.run
-        settles = (attempt.spawned and (attempt.cancel_children or run.attempt > 1)) or run.attempt > 1
-        return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
-
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
-        """What an exception means, even one whose class fights back when it is looked at."""
-        try:
-            return self._judged(attempt, error)
-        except BaseException as broken:  # noqa: BLE001  (the run must end, whatever a user's class does)
-            message = f"(the exception could not be looked at: that raised {type(broken).__name__})"
-            return self._failed(attempt, Failure("failed", "BaseException", message))
-
-    def _judged(self, attempt: Attempt, error: BaseException) -> Outcome | None:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
         if attempt.ended is not None:
             return None
         if isinstance(error, asyncio.CancelledError) and self._by_loop_end(attempt):
-            return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED)
-        policy, run = attempt.spec.policy, attempt.run
-        if attempt.spec.kind == "workflow" and isinstance(error, FailedTaskRunExceptionGroup):
-            failure = group_failure(error)
-        else:
-            failure = failure_of(error)
-        final = isinstance(error, (NonRetryableException, RunInterrupted))
-        if isinstance(error, PayloadError) and not attempt.in_function:
-            final = True  # its own input or output won't fit the next time either
-        if isinstance(error, InputValidationError):
-            failure.message = str(error)
-        if not final and run.retry_count < policy.retries:
-            pause = policy.backoff(run.retry_count, self._host.ids.jitter())
-            if isinstance(error, RetryAfterException):
-                pause = max(0.0, error.after.total_seconds())
-            return self._retry(attempt, failure, pause)
-        return self._failed(attempt, failure)
+            return verdicts.handed_back(attempt.run)
+        return verdicts.raised(attempt, error)
 
     def _by_loop_end(self, attempt: Attempt) -> bool:
         """Whether a task was cancelled because the user's loop ends (and not by itself): then it is handed back.
@@ -288,35 +245,6 @@ class Executor:
         self._loop_lost()
         return True
 
-    def _timed_out(self, attempt: Attempt) -> Outcome:
-        """The attempt's limit has come: its own, which a retry may heal, or an ancestor's, which nothing does."""
-        spec, run = attempt.spec, attempt.run
-        _, owner = attempt.deadline
-        if owner is not None and owner != attempt.id:
-            return self._failed(attempt, deadline_passed(spec.name, owner))
-        limit = (spec.policy.execution_limit or 0) / 1e6
-        failure = Failure(
-            "timed_out",
-            type="TimeoutError",
-            message=f"execution_timeout of {limit:g} s of {spec.name} ran out (attempt {run.attempt})",
-            limit="execution_timeout",
-            owner=id_text(attempt.id),
-        )
-        if run.retry_count < spec.policy.retries:
-            return self._retry(attempt, failure, spec.policy.backoff(run.retry_count, self._host.ids.jitter()))
-        return self._failed(attempt, failure)
-
-    @staticmethod
-    def _failed(attempt: Attempt, failure: Failure) -> Outcome:
-        error = encode_failure(failure)
-        number = attempt.run.attempt
-        return Outcome(attempt.id, number, RunState.FAILED, None, error, settles=attempt.may_have_children)
-
-    @staticmethod
-    def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
-        error, delay = encode_failure(failure), round(pause * 1e6)
-        return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
-
     # --- ending ----------------------------------------------------------------------------------------------------
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
@@ -328,29 +256,30 @@ class Executor:
         if outcome is not None and attempt.ended is None:
             outcome.task = run.task
             outcome.local = not run.parent_id or run.parent_id in self._running
-            self._report(attempt, outcome)
-        self._slots.finish(attempt)
-        self._pump()
-        self._engine.room()
-
-    def _report(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Async outcomes of one turn of the loop go to the engine together."""
-        if not attempt.spec.is_async:
-            self._engine.report([outcome])
-            return
-        if threading.get_ident() != self._loop_thread or self._loop is None:
-            self._engine.report([outcome])
-            return
-        self._outbox.append(outcome)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        else:
+            outcome = None
+        if threading.get_ident() == self._loop_thread and attempt.spec.is_async and self._loop is not None:
+            self._finished.append((attempt, outcome))
+            if not self._flushing:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+        else:
+            self._conclude([(attempt, outcome)])
 
     def _flush(self) -> None:
+        """What ended in one turn of the loop is reported together, and its slots are given on together."""
         self._flushing = False
-        outbox, self._outbox = self._outbox, []
-        if outbox:
-            self._engine.report(outbox)
+        finished, self._finished = self._finished, []
+        if finished:
+            self._conclude(finished)
+
+    def _conclude(self, finished: list[tuple[Attempt, Outcome | None]]) -> None:
+        outcomes = [outcome for _, outcome in finished if outcome is not None]
+        if outcomes:
+            self._engine.report(outcomes)
+        self._slots.finish([attempt for attempt, _ in finished])
+        self._pump()
+        self._engine.room()
 
     def _cut(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
@@ -382,18 +311,19 @@ class Executor:
 
     def begin_stop(self) -> None:
         """Hand back what has not begun."""
-        self._engine.report([_handed_back(run) for run in self._slots.withdraw()])
+        self._engine.report([verdicts.handed_back(run) for run in self._slots.withdraw()])
 
     def hand_back_all(self) -> None:
         """Hand back what has begun, and stop its code."""
         self._closing = True
+        self._flush()
         for attempt in list(self._running.values()):
             if attempt.ended is None:
                 self._hand_back(attempt)
 
     def _hand_back(self, attempt: Attempt) -> None:
         self._cut(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))
-        self._engine.report([_handed_back(attempt.run)])
+        self._engine.report([verdicts.handed_back(attempt.run)])
 
 
 class _Job:
@@ -407,7 +337,3 @@ class _Job:
 
     def __call__(self) -> None:
         self._executor.execute_sync(self._attempt)
-
-
-def _handed_back(run: ClaimedRun) -> Outcome:
-    return Outcome(run.key, run.attempt, RunState.QUEUED)

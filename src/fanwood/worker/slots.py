@@ -142,12 +142,13 @@ class Slots:
             self._give_back(attempt)
         self._on_change()
 
-    def finish(self, attempt: Attempt) -> None:
-        """The attempt's code has ended. The caller looks for what may begin."""
+    def finish(self, attempts: list[Attempt]) -> None:
+        """The code of these has ended. The caller looks for what may begin."""
         with self._lock:
-            attempt.finished = True
-            self._finished_lately += 1
-            self._give_back(attempt)
+            self._finished_lately += len(attempts)
+            for attempt in attempts:
+                attempt.finished = True
+                self._give_back(attempt)
 
     def next_resuming(self) -> Callable[[], None] | None:
         """An attempt that waits for a slot to go on, now that there is one."""

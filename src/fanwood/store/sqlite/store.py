@@ -54,7 +54,6 @@ class SqliteStore(Store):
         self._watcher: asyncio.Task[None] | None = None
         self._last_now = 0
         self._identity: tuple[int, int] | None = None  # of the file that we opened
-        self._gone = False  # it was removed or replaced
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -108,7 +107,6 @@ class SqliteStore(Store):
         seen = self._connection.pragma("data_version")
         while True:
             await asyncio.sleep(self._poll)
-            self._gone = file_identity(self.path) != self._identity
             version = self._connection.pragma("data_version")
             if version != seen:
                 seen = version
@@ -133,7 +131,7 @@ class SqliteStore(Store):
     def _transaction(self) -> Generator[Database, None, None]:
         assert self._connection is not None
         connection = self._connection
-        if self._gone:
+        if file_identity(self.path) != self._identity:
             raise StoreUnavailableError(
                 f"{self.path} is gone: it was removed or replaced while it was in use. Nothing more can be written to "
                 f"it. Restart the programs that use it, with the file in its place or with a new one."

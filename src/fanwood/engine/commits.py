@@ -1,0 +1,94 @@
+"""Committing a batch for as long as it takes: what a full disk, a locked file or a lost server means to the runs.
+
+Trouble that passes is waited out; those who already run see a delay. Only who wants to start something new is told
+soon, because nothing of it has been promised yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+from fanwood.model.commands import Batch, Committed, Failure
+from fanwood.model.states import RunState
+from fanwood.store.failures import encode_failure
+
+if TYPE_CHECKING:
+    from fanwood.engine.housekeeping import Housekeeping
+    from fanwood.engine.inbox import Inbox, SpawnRequest
+    from fanwood.store.store import Store
+
+logger = logging.getLogger("fanwood.engine")
+
+PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
+"""Seconds to wait before a commit that failed is tried again; the last one for as long as it takes."""
+ROOTS_FAIL_AFTER = 4
+"""Tries after which new roots are refused; about a second."""
+PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
+
+
+class Commits:
+    """The way of an engine's batches into its store."""
+
+    def __init__(self, store: Store, inbox: Inbox, housekeeping: Housekeeping) -> None:
+        self.hurried = False  # the engine stops: don't wait for better times
+        self._store = store
+        self._inbox = inbox  # what waits for its turn meanwhile
+        self._housekeeping = housekeeping
+
+    async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest]) -> Committed | None:
+        """Commit `batch`; None if it can't be done at all, and then those who asked know."""
+        trial = 0
+        while True:
+            try:
+                return await self._store.commit(worker_id, batch)
+            except PASSING as error:
+                self._housekeeping.note_trouble(error)
+                if trial >= ROOTS_FAIL_AFTER:
+                    _refuse_roots(batch, requests, error)
+                    self._inbox.refuse_roots(error)
+                if self.hurried and trial > len(PAUSES):
+                    _refuse(requests, error)
+                    return None
+                batch.claim = None
+                await asyncio.sleep(PAUSES[min(trial, len(PAUSES) - 1)])
+                trial += 1
+            except StoreError as error:
+                logger.exception("the store refused a commit; it is done again in parts")
+                _refuse(requests, error)
+                return await self._commit_apart(worker_id, batch)
+
+    async def _commit_apart(self, worker_id: int, batch: Batch) -> Committed:
+        """After a commit that can't be done as it is: each outcome by itself, so that one that the store won't have
+        fails its own run, and no other."""
+        whole = Committed()
+        batch.spawns, batch.attaches = [], []
+        for outcome in batch.outcomes:
+            try:
+                part = await self._store.commit(worker_id, Batch(outcomes=[outcome]))
+            except StoreError as error:
+                outcome.state, outcome.output = RunState.FAILED, None
+                outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
+                part = await self._store.commit(worker_id, Batch(outcomes=[outcome]))
+            whole.fenced_outcomes |= part.fenced_outcomes
+            whole.finished.update(part.finished)
+        return whole
+
+
+def _refuse(requests: list[SpawnRequest], error: BaseException) -> None:
+    """Tell them all, and have nothing delivered to them later."""
+    for request in requests:
+        request.answer(error, {})
+    requests.clear()
+
+
+def _refuse_roots(batch: Batch, requests: list[SpawnRequest], error: BaseException) -> None:
+    """Who starts something new is told that it can't be now; what already runs waits for better times."""
+    for request in [r for r in requests if r.parent[0] is None]:
+        requests.remove(request)
+        refused = {spawn.id for spawn in request.spawns}
+        batch.spawns = [spawn for spawn in batch.spawns if spawn.id not in refused]
+        batch.watch = [id_ for id_ in batch.watch if id_ not in refused]
+        request.answer(error, {})

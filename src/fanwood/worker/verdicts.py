@@ -1,0 +1,107 @@
+"""What came of an attempt, as a value: its function returned, or raised, or its time was up.
+
+Nothing is written here and nothing is run but the codecs; the engine writes what these functions return.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fanwood.errors import (
+    FailedTaskRunExceptionGroup,
+    InputValidationError,
+    NonRetryableException,
+    PayloadError,
+    PayloadTooLargeError,
+    RetryAfterException,
+    RunInterrupted,
+)
+from fanwood.ids import id_text
+from fanwood.model.commands import ClaimedRun, Failure, Outcome
+from fanwood.model.states import RunState
+from fanwood.sdk.outcomes import failure_of, group_failure
+from fanwood.store.failures import deadline_passed, encode_failure
+
+if TYPE_CHECKING:
+    from fanwood.sdk.attempt import Attempt
+
+
+def completed(attempt: Attempt, value: Any) -> Outcome:
+    """Its function returned.
+
+    Raises:
+        PayloadError: what it returned can't travel.
+    """
+    spec, run, limit = attempt.spec, attempt.run, attempt.host.settings.max_payload_bytes
+    attempt.in_function = False
+    output = spec.output.encode(value, f"the output of {spec.name}", "output")
+    if len(output) > limit:
+        raise PayloadTooLargeError(f"the output of {spec.name}", len(output), limit)
+    settles = attempt.cancel_children or run.attempt > 1
+    return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
+
+
+def raised(attempt: Attempt, error: BaseException) -> Outcome:
+    """It raised; even something whose class fights back when it is looked at."""
+    try:
+        return _judged(attempt, error)
+    except BaseException as broken:  # noqa: BLE001  (the run must end, whatever a user's class does)
+        message = f"(the exception could not be looked at: that raised {type(broken).__name__})"
+        return failed(attempt, Failure("failed", "BaseException", message))
+
+
+def _judged(attempt: Attempt, error: BaseException) -> Outcome:
+    if attempt.spec.kind == "workflow" and isinstance(error, FailedTaskRunExceptionGroup):
+        failure = group_failure(error)
+    else:
+        failure = failure_of(error)
+    if isinstance(error, InputValidationError):
+        failure.message = str(error)
+    # Its own input or output won't fit the next time either; a payload error from within is like any other.
+    payload = isinstance(error, PayloadError) and not attempt.in_function
+    if payload or isinstance(error, (NonRetryableException, RunInterrupted)) or not _has_retries(attempt):
+        return failed(attempt, failure)
+    if isinstance(error, RetryAfterException):
+        return _retry(attempt, failure, max(0.0, error.after.total_seconds()))
+    return _retry(attempt, failure, _backoff(attempt))
+
+
+def timed_out(attempt: Attempt) -> Outcome:
+    """Its limit has come: its own, which a retry may heal, or an ancestor's, which nothing does."""
+    spec = attempt.spec
+    _, owner = attempt.deadline
+    if owner is not None and owner != attempt.id:
+        return failed(attempt, deadline_passed(spec.name, owner))
+    limit = (spec.policy.execution_limit or 0) / 1e6
+    failure = Failure(
+        "timed_out",
+        type="TimeoutError",
+        message=f"execution_timeout of {limit:g} s of {spec.name} ran out (attempt {attempt.run.attempt})",
+        limit="execution_timeout",
+        owner=id_text(attempt.id),
+    )
+    return _retry(attempt, failure, _backoff(attempt)) if _has_retries(attempt) else failed(attempt, failure)
+
+
+def handed_back(run: ClaimedRun) -> Outcome:
+    """It goes back to the queue, and nothing is charged."""
+    return Outcome(run.key, run.attempt, RunState.QUEUED)
+
+
+def failed(attempt: Attempt, failure: Failure) -> Outcome:
+    """It failed for good."""
+    error, number = encode_failure(failure), attempt.run.attempt
+    return Outcome(attempt.id, number, RunState.FAILED, None, error, settles=attempt.may_have_children)
+
+
+def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
+    error, delay = encode_failure(failure), round(pause * 1e6)
+    return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
+
+
+def _has_retries(attempt: Attempt) -> bool:
+    return attempt.run.retry_count < attempt.spec.policy.retries
+
+
+def _backoff(attempt: Attempt) -> float:
+    return attempt.spec.policy.backoff(attempt.run.retry_count, attempt.host.ids.jitter())

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_runs_here_with_app(program):
+    result = program("run", "total", "--input", '{"n": 4}', "--app", "shop:fanwood")
+    assert (result.returncode, result.stdout) == (0, "14\n")
+    assert result.stderr.startswith("run ")
+
+
+def test_json_and_watch(program, invoke):
+    result = program("run", "total", "--input", "-", "--app", "shop", "--json", "--watch", stdin='{"n": 4}')
+    run = json.loads(result.stdout)
+    assert (result.returncode, run["task"], run["status"], run["input"], run["output"]) == (
+        0, "total", "COMPLETED", {"n": 4, "name": ""}, 14,
+    )  # fmt: skip
+
+
+def test_failed(program):
+    result = program("run", "broken", "--input", '{"n": 4}', "--app", "shop:fanwood")
+    assert result.returncode == 1
+    assert "error: broken failed: ValueError: no stock left (run " in result.stderr
+    assert 'shop.py", line ' in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "fanwood/worker" not in result.stderr
+
+
+def test_cancelled(program):
+    result = program("run", "cancelled", "--app", "shop:fanwood")
+    assert result.returncode == 3
+    assert "error: cancelled was cancelled: " in result.stderr
+
+
+def test_wait_timed_out(program, invoke):
+    result = program("run", "endless", "--app", "shop:fanwood", "--timeout", "0.1", "--watch")
+    assert result.returncode == 4
+    assert "endless has not ended within 0.1 s; it goes on where there is a worker" in result.stderr
+    [run] = json.loads(invoke("runs", "ls", "--json").stdout)["runs"]
+    assert run["status"] == "QUEUED"
+
+
+def test_by_name_through_the_store(program, invoke, here):
+    program("run", "square", "--input", '{"n": 4}', "--app", "shop:fanwood")
+    (here / "input.json").write_text('{"n": 5}', encoding="utf-8")
+    options = ("--no-wait", "--priority", "7", "--metadata", '{"who": "me"}')
+    queued = invoke("run", "square", "--input", "@input.json", *options)
+    assert queued.exit_code == 0
+    run = json.loads(invoke("runs", "get", queued.stdout.strip(), "--json").stdout)
+    assert (run["status"], run["priority"], run["metadata"]) == ("QUEUED", 7, {"who": "me"})
+    assert run["input"] == {"n": 5}
+
+    unknown = invoke("run", "sqare")
+    assert unknown.exit_code == 2
+    assert unknown.stderr.startswith("error: There is no task named 'sqare'. Did you mean square? Known tasks: ")
+
+
+def test_nobody_serves_it(program, invoke, monkeypatch):
+    program("run", "square", "--input", '{"n": 4}', "--app", "shop:fanwood")
+    monkeypatch.setenv("FANWOOD_NO_WORKER_WARNING", "0.05")
+    result = invoke("run", "square", "--timeout", "0.2")
+    assert result.exit_code == 4
+    assert "warning: no live worker serves square: its run stays queued until one does. Start one with" in result.stderr
+
+
+def test_input_that_does_not_fit(program, here):
+    result = program("run", "square", "--input", '{"n": "x", "name": 3}', "--app", "shop:fanwood")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == "error: the input of square: 2 problems"
+    assert {line.partition(":")[0] for line in lines[1:]} == {"  n", "  name"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"n": 1', "error: --input is not JSON: line 1, column 8: Expecting ',' delimiter.\n"),
+        (
+            "{n: 1}",
+            (
+                "error: --input is not JSON: line 1, column 2, at 'n: 1}': Expecting property name enclosed in double "
+                "quotes. In a shell, put JSON in single quotes.\n"
+            ),
+        ),
+        ("NaN", "error: --input is not JSON: NaN is no JSON value\n"),
+        ("", "error: --input is not JSON: line 1, column 1: Expecting value.\n"),
+        ("[" * 100_000, "error: --input is nested too deeply\n"),
+        ("@nowhere.json", "error: --input: nowhere.json can't be read: No such file or directory\n"),
+    ],
+    ids=["cut off", "no quotes", "NaN", "empty", "deep", "no file"],
+)
+def test_bad_json(invoke, text, message):
+    result = invoke("run", "square", "--input", text)
+    assert (result.exit_code, result.stderr) == (2, message)
+
+
+def test_bad_options(invoke):
+    assert invoke("run", "square", "--timeout", "soon").stderr.startswith("error: --timeout: 'soon' is not a duration")
+    bad = invoke("run", "square", "--metadata", "[1]")
+    assert bad.stderr == "error: --metadata must be a JSON object such as '{\"who\": \"me\"}', and is '[1]'\n"
+    assert invoke("run", "square", "--url", "mysql://me:secret@host/db").stderr == (
+        "error: 'mysql://me:***@host/db' is not a database URL that this version knows. "
+        "Use sqlite:///relative/path.db or sqlite:////absolute/path.db\n"
+    )

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+from fanwood import Fanwood
+
+
+def test_big_families_are_one_line(invoke, family):
+    result = invoke("tree", family.id)
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert rows[0] == ["RUN", "STATE", "TOOK", "CHILDREN", "ID", "ERROR"]
+    assert rows[1][:2] == ["bush", "COMPLETED"]
+    assert [row[0] for row in rows[2:5]] == ["  twig twig 0", "  twig twig 1", "  twig twig 2"]
+    assert rows[5][:2] == ["  x 25 leaf", "23 done, 2 failed"]
+    assert ".." in rows[5][2]
+    assert [(row[0], row[1], row[5]) for row in rows[6:]] == [("    leaf", "FAILED", "ValueError: withered away")] * 2
+    assert "\x1b" not in result.stdout
+    assert result.stderr.splitlines()[0] == "29 runs: 27 done, 2 failed"
+
+
+def test_all(invoke, family):
+    lines = invoke("tree", family.id, "--all").stdout.splitlines()
+    assert len(lines) == 1 + 29
+    assert not any("x 25" in line for line in lines)
+
+
+def test_depth(invoke, family):
+    lines = invoke("tree", family.id, "--depth", "0").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].split("\t")[3] == "26 done, 2 failed"
+
+
+def test_json(invoke, family):
+    tree = json.loads(invoke("tree", family.id, "--json").stdout)
+    assert set(tree) == {"root", "now", "counts", "runs", "groups"}
+    assert tree["counts"]["leaf"] == {"COMPLETED": 23, "FAILED": 2}
+    assert [run["task"] for run in tree["runs"]] == ["bush", "twig", "twig", "twig", "leaf", "leaf"]
+    assert tree["runs"][0]["children"]["twig"] == {"COMPLETED": 3}
+    assert tree["runs"][0]["expanded"]
+    [group] = tree["groups"]
+    assert set(group) == {"parent_id", "task", "total", "counts", "fastest_seconds", "slowest_seconds"}
+    assert (group["parent_id"], group["total"]) == (family.id, 25)
+    assert 0 <= group["fastest_seconds"] <= group["slowest_seconds"]
+
+
+def test_deep_and_wide_trees_are_cut(invoke, app: Fanwood):
+    @app.task
+    async def grow(input: int) -> int:
+        if input == 0:
+            return 1
+        return sum(await grow.aio_run_many([grow.create_bulk_run_item(input - 1) for _ in range(3)]))
+
+    ref = grow.run_no_wait(5)
+    assert ref.result() == 243
+    app.close()
+    result = invoke("tree", ref.id)
+    assert len(result.stdout.splitlines()) == 1 + 1 + 3 + 9 + 27 + 81
+    assert "Deeper levels are left out: --depth N shows N of them, --all shows everything.\n" in result.stderr
+    assert len(invoke("tree", ref.id, "--depth", "5").stdout.splitlines()) == 1 + 364
+
+
+def test_a_terminal_gets_guides_and_colour(invoke, family, monkeypatch):
+    from fanwood.cli import output
+
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = invoke("tree", family.id).stdout.splitlines()
+    assert lines[0].startswith("✓ bush")
+    assert lines[1].startswith("├─ ✓ twig twig 0")
+    assert lines[4].startswith("└─ x 25 leaf  23 done, 2 failed")
+    assert lines[6].startswith("   └─ ✗ leaf")

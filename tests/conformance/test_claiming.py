@@ -1,0 +1,146 @@
+"""Who is claimed, in which order, and by whom."""
+
+from __future__ import annotations
+
+from fanwood import RunState
+from fanwood.model.commands import Batch, ClaimRequest
+from tests.conformance.stage import SECOND, Stage, completed
+
+
+async def test_a_claimed_run_is_as_it_was_spawned(stage: Stage) -> None:
+    id_ = await stage.born(input='{"n":1}', metadata='{"m":1}', priority=3)
+    (run,) = await stage.claim()
+    assert run.key == id_
+    assert (run.attempt, run.depth, run.task, run.parent_id, run.root_id) == (1, 0, "a", "", run.id)
+    assert (run.input, run.metadata, run.priority) == ('{"n":1}', '{"m":1}', 3)
+    assert (run.retry_count, run.deaths, run.deadline, run.deadline_by, run.child_key) == (0, 0, None, "", None)
+    record = await stage.get(run)
+    assert (record.state, record.worker_id, record.attempt) == (RunState.RUNNING, stage.worker, 1)
+    assert record.started_at is not None
+
+
+async def test_a_claimed_child_knows_its_place(stage: Stage) -> None:
+    parent = await stage.running()
+    child = await stage.running("b", parent, child_key="k", input_digest=b"d" * 16, deadline=9, deadline_by=parent.key)
+    assert (child.parent_id, child.root_id, child.depth, child.child_key) == (parent.id, parent.id, 1, "k")
+    assert (child.deadline, child.deadline_by) == (9, parent.id)
+
+
+async def test_nothing_is_claimed_twice(stage: Stage) -> None:
+    ids = {await stage.born() for _ in range(5)}
+    first = await stage.claim(3)
+    second = await stage.claim(3)
+    assert (len(first), len(second)) == (3, 2)
+    assert {run.key for run in first + second} == ids
+    assert await stage.claim(3) == []
+
+
+async def test_only_the_tasks_asked_for(stage: Stage) -> None:
+    await stage.born("a")
+    b = await stage.born("b")
+    assert [run.key for run in await stage.claim(10, tasks=["b", "c"])] == [b]
+    assert await stage.claim(10, tasks=[]) == []
+
+
+async def test_priority_goes_first_then_depth_then_age(stage: Stage) -> None:
+    parent = await stage.running()
+    old = await stage.born("a")
+    new = await stage.born("b")
+    deep = await stage.born("c", parent)
+    urgent = await stage.born("a", priority=2)
+    idle = await stage.born("a", priority=0)
+    assert [run.key for run in await stage.claim(10)] == [urgent, deep, old, new, idle]
+
+
+async def test_the_order_holds_across_claims(stage: Stage) -> None:
+    parent = await stage.running()
+    ids = [await stage.born("a"), await stage.born("a", parent), await stage.born("b", priority=5)]
+    order = [(await stage.claim())[0].key for _ in range(3)]
+    assert order == [ids[2], ids[1], ids[0]]
+
+
+async def test_a_fair_share_goes_to_the_oldest(stage: Stage) -> None:
+    """However unimportant and shallow it is."""
+    parent = await stage.running()
+    starving = [await stage.born("a", priority=-1), await stage.born("b")]
+    for _ in range(8):
+        await stage.born("c", parent, priority=9)
+    claimed = [run.key for run in await stage.claim(4, fair=1)]
+    assert starving[0] in claimed
+    assert starving[1] not in claimed
+    assert len(set(claimed)) == 4
+    claimed = [run.key for run in await stage.claim(4, fair=2)]
+    assert starving[1] in claimed
+    assert len(set(claimed)) == 4
+
+
+async def test_a_fair_claim_of_little_is_not_double(stage: Stage) -> None:
+    ids = {await stage.born("a"), await stage.born("b")}
+    claimed = [run.key for run in await stage.claim(8, fair=8)]
+    assert len(claimed) == 2
+    assert set(claimed) == ids
+
+
+async def test_a_delayed_run_is_not_claimed_before_its_time(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.retry(run, delay=5) is None
+    assert (await stage.get(run)).run_at is not None
+    due = await stage.store.tick()
+    assert due is not None
+    stage.clock.advance(4.9)
+    await stage.store.tick()
+    assert await stage.claim() == []
+    stage.clock.advance(0.2)
+    assert await stage.store.tick() is None
+    (again,) = await stage.claim()
+    assert (again.key, again.attempt, again.retry_count) == (run.key, 2, 1)
+    assert due <= stage.clock.now() + SECOND
+
+
+async def test_born_claimed(stage: Stage) -> None:
+    """Local dispatch: one write instead of two, and the same afterwards."""
+    parent = await stage.running()
+    spawn = stage.spawn("a", parent, claimed=True, schedule_timeout=SECOND)
+    await stage.commit(spawns=[spawn])
+    record = await stage.get(spawn.id)
+    assert (record.state, record.attempt, record.worker_id) == (RunState.RUNNING, 1, stage.worker)
+    stage.clock.advance(2)
+    await stage.store.tick()
+    assert await stage.state(spawn.id) is RunState.RUNNING
+    assert await stage.claim() == []
+
+
+async def test_many_alike_and_mixed_in_one_batch(stage: Stage) -> None:
+    """Whatever short cuts a bulk takes, each row is as it was asked for."""
+    parent = await stage.running()
+    kind = stage.spawn("a", parent, metadata='{"k":1}', priority=4).kind
+    alike = [stage.spawn("a", parent, input=f'{{"n":{n}}}') for n in range(1200)]
+    for spawn in alike:
+        spawn.kind = kind
+    keyed = [stage.spawn("b", parent, child_key=f"key{n}", input_digest=bytes([n]) * 16) for n in range(20)]
+    roots = [stage.spawn("c") for _ in range(20)]
+    await stage.commit(spawns=[*alike[:600], *keyed, *roots, *alike[600:]])
+    children: list[bytes] = []
+    while page := await stage.store.children(parent.key, after=children[-1] if children else b"", limit=500):
+        children += [record.id for record in page]
+    assert set(children) == {spawn.id for spawn in (*alike, *keyed)}
+    claimed = {run.key: run for run in await stage.claim(2000)}
+    assert len(claimed) == 1240
+    for number, spawn in enumerate(alike):
+        run = claimed[spawn.id]
+        assert (run.input, run.metadata, run.priority, run.depth) == (f'{{"n":{number}}}', '{"k":1}', 4, 1)
+    assert {claimed[spawn.id].child_key for spawn in keyed} == {f"key{n}" for n in range(20)}
+    identities = await stage.store.identities(parent.key)
+    assert identities == {spawn.identity: spawn.id for spawn in (*alike, *keyed)}
+
+
+async def test_a_claim_sees_the_spawns_of_its_own_batch(stage: Stage) -> None:
+    spawn = stage.spawn("a")
+    done = await stage.store.commit(stage.worker, Batch(spawns=[spawn], claim=ClaimRequest('["a"]', 5)))
+    assert [run.key for run in done.claimed] == [spawn.id]
+
+
+async def test_a_run_that_ended_is_not_claimed(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.report(completed(run))
+    assert await stage.claim() == []

@@ -1,0 +1,138 @@
+"""An attempt that is no longer the current one can write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from fanwood import RunState
+from fanwood.model.commands import ClaimedRun, LogLine, Outcome
+from tests.conformance.stage import Stage, completed, failed, retried
+
+Change = Callable[[Stage, ClaimedRun], Awaitable[object]]
+
+
+async def _cancel(stage: Stage, run: ClaimedRun) -> None:
+    await stage.store.cancel(run.key, "")
+
+
+async def _complete(stage: Stage, run: ClaimedRun) -> None:
+    await stage.complete(run)
+
+
+async def _claimed_anew(stage: Stage, run: ClaimedRun) -> None:
+    await stage.hand_back(run)
+
+
+async def _queued_anew(stage: Stage, run: ClaimedRun) -> None:
+    await stage.report(retried(run))
+
+
+async def _buried(stage: Stage, run: ClaimedRun) -> None:
+    await stage.store.bury(stage.worker, 3)
+
+
+CHANGES: dict[str, Change] = {
+    "cancelled": _cancel,
+    "completed": _complete,
+    "claimed anew": _claimed_anew,
+    "queued anew": _queued_anew,
+    "buried": _buried,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("late", [completed, failed, retried], ids=lambda make: make.__name__)
+async def test_a_late_outcome_is_refused(
+    stage: Stage, change: str, late: Callable[[ClaimedRun], Outcome]
+) -> None:
+    run = await stage.running()
+    await CHANGES[change](stage, run)
+    before = await stage.get(run)
+    done = await stage.report(late(run))
+    assert await stage.get(run) == before
+    # (A run that is queued as it would have been by this very report may count as either.)
+    if not (before.state is RunState.QUEUED and late is retried):
+        assert done.fenced_outcomes == {run.key}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_late_spawn_is_refused(stage: Stage, change: str) -> None:
+    run = await stage.running()
+    await CHANGES[change](stage, run)
+    child = stage.spawn("b", run)
+    done = await stage.commit(spawns=[child])
+    assert done.fenced_parents == {(run.key, run.attempt)}
+    assert await stage.store.children(run.key) == []
+
+
+async def test_a_fenced_parent_takes_nobody_with_it(stage: Stage) -> None:
+    late, well = await stage.running(), await stage.running()
+    await stage.store.cancel(late.key, "")
+    spawns = [stage.spawn("b", late), stage.spawn("b", well), stage.spawn("b")]
+    done = await stage.commit(spawns=spawns, outcomes=[completed(late)])
+    assert done.fenced_parents == {(late.key, late.attempt)}
+    assert done.fenced_outcomes == {late.key}
+    assert {run.key for run in await stage.claim(10)} == {spawns[1].id, spawns[2].id}
+
+
+async def test_a_late_attach_is_refused(stage: Stage) -> None:
+    parent = await stage.running()
+    child = await stage.running("b", parent)
+    await stage.fail(child)
+    again = await stage.retry(parent)
+    assert again is not None
+    done = await stage.commit(attaches=[stage.attachment(parent, child.key, "b")])
+    assert done.fenced_parents == {(parent.key, 1)}
+    assert await stage.state(child) is RunState.FAILED
+
+
+async def test_a_late_log_line_is_dropped(stage: Stage) -> None:
+    run = await stage.running()
+    again = await stage.hand_back(run)
+    await stage.commit(logs=[LogLine(run.key, 1, 5, "info", "late"), LogLine(run.key, 2, 6, "info", "in time")])
+    assert [line.message for line in await stage.store.logs(run.key)] == ["in time"]
+    assert again.attempt == 2
+
+
+async def test_a_late_deadline_is_dropped(stage: Stage) -> None:
+    run = await stage.running()
+    child = await stage.born("b", run, deadline=1000, deadline_by=run.key)
+    await stage.hand_back(run)
+    await stage.commit(deadlines=[(run.key, 1, 2000)])
+    assert (await stage.get(child)).deadline == 1000
+
+
+async def test_a_report_sent_twice_counts_once(stage: Stage) -> None:
+    run = await stage.running()
+    first = await stage.complete(run, "1")
+    second = await stage.complete(run, "2")
+    assert first.fenced_outcomes == set()
+    assert second.fenced_outcomes == {run.key}
+    assert (await stage.get(run)).output == "1"
+
+
+async def test_two_reports_in_one_batch(stage: Stage) -> None:
+    runs = [await stage.running() for _ in range(3)]
+    await stage.store.cancel(runs[1].key, "")
+    done = await stage.report(completed(runs[0]), completed(runs[1]), failed(runs[2]))
+    assert done.fenced_outcomes == {runs[1].key}
+    states = [await stage.state(run) for run in runs]
+    assert states == [RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED]
+
+
+async def test_an_end_and_a_hand_back_of_one_run_in_one_batch(stage: Stage) -> None:
+    """Its code ended just as its worker stopped."""
+    run = await stage.running()
+    await stage.report(completed(run), Outcome(run.key, run.attempt, RunState.QUEUED))
+    assert await stage.state(run) is RunState.COMPLETED
+
+
+async def test_a_spawn_and_the_end_of_its_parent_in_one_batch(stage: Stage) -> None:
+    parent = await stage.running()
+    child = stage.spawn("b", parent)
+    done = await stage.commit(spawns=[child], outcomes=[completed(parent)])
+    assert not done.fenced_parents
+    assert not done.fenced_outcomes
+    assert await stage.state(child.id) is RunState.QUEUED
