@@ -87,7 +87,11 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "sequential",
         "one after another: {size} children, each awaited",
         "sequence",
-        (Figure("p50", "one child, median", "ms", at_most(1)), Figure("p99", "one child, 99th percentile", "ms")),
+        (
+            Figure("p50", "one child (two commits), median", "ms", at_most(1)),
+            Figure("p99", "one child, 99th percentile", "ms"),
+            Figure("fsync", "4 KiB + fsync, the same minute", "ms"),
+        ),
         500,
         100,
     ),

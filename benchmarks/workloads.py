@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from benchmarks import floor
+from benchmarks.machine import fsync_ms
 from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException
 
 WARM_UP = 10  # children that run before the clock does: the worker is up, late imports are done
@@ -172,7 +173,8 @@ def sequence(job: Job) -> Figures:
         parent = app.find("sequence")
         parent.run(Number(n=WARM_UP))
         taken = sorted(parent.run(Number(n=job.size)))
-    return {"p50": statistics.median(taken) * 1e3, "p99": taken[int(len(taken) * 0.99)] * 1e3}
+    p50, p99 = statistics.median(taken), taken[int(len(taken) * 0.99)]
+    return {"p50": p50 * 1e3, "p99": p99 * 1e3, "fsync": fsync_ms(Path(job.folder))}
 
 
 def tree(job: Job, task: str = "tree", *, mixed: bool = False) -> Figures:

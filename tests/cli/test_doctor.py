@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -48,11 +49,12 @@ def test_engines_and_who_lives(invoke, here: Path, app: Fanwood):
     assert 0 < engine["lease_seconds_left"] <= 10
 
 
-def test_work_that_nobody_does(invoke, here: Path, make_app):
+def test_work_that_nobody_does(invoke, here: Path, make_app: Callable[..., Fanwood]):
     app = make_app(local_worker=False)
 
     @app.task
-    async def waits() -> None: ...
+    async def waits() -> int:
+        return 1
 
     waits.run_no_wait()
     app.close()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fanwood import Worker
+
 
 @pytest.fixture(autouse=True)
 def fresh_modules(here: Path):
@@ -61,5 +63,6 @@ def test_a_worker_object_will_do(here: Path):
         "from fanwood import Fanwood\n_app = Fanwood()\nworker = _app.worker(slots=3)\n", encoding="utf-8"
     )
     worker = load("made:worker")
+    assert isinstance(worker, Worker)
     assert worker.slots == 3
     assert app_of(worker).tasks == []

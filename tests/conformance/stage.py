@@ -22,7 +22,6 @@ from fanwood.model.commands import (
     WorkerInfo,
 )
 from fanwood.model.records import RunRecord
-from fanwood.model.states import OnParentEnd
 from fanwood.store.store import Store
 
 MakeStore = Callable[[ManualClock], Store]
@@ -138,14 +137,18 @@ class Stage:
     async def retry(self, run: ClaimedRun, delay: float = 0) -> ClaimedRun | None:
         """The attempt fails with retries left; the run as it is claimed again, if it can be at once."""
         await self.report(retried(run, delay))
-        runs = await self.claim(100)
-        return runs[0] if runs else None
+        return await self.claim_again(run)
 
     async def hand_back(self, run: ClaimedRun) -> ClaimedRun:
         """The run is handed back, and claimed again."""
-        await self.report(Outcome(run.key, run.attempt, RunState.QUEUED))
-        (again,) = await self.claim(100)
+        await self.report(handed_back(run))
+        again = await self.claim_again(run)
+        assert again is not None
         return again
+
+    async def claim_again(self, run: ClaimedRun) -> ClaimedRun | None:
+        """The next attempt of a run, if it can be claimed. (With it any others of its task.)"""
+        return next((claimed for claimed in await self.claim(100, tasks=[run.task]) if claimed.id == run.id), None)
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class Stage:
         run = await self.running(worker=worker)
         match state:
             case RunState.QUEUED:
-                await self.report(Outcome(run.key, run.attempt, RunState.QUEUED), worker=worker)
+                await self.report(handed_back(run), worker=worker)
             case RunState.COMPLETED:
                 await self.complete(run)
             case RunState.FAILED:
@@ -188,4 +191,5 @@ def retried(run: ClaimedRun, delay: float = 0) -> Outcome:
     return Outcome(run.key, run.attempt, RunState.QUEUED, None, FAILURE, retry=True, delay=round(delay * SECOND))
 
 
-POLICIES = tuple(OnParentEnd)
+def handed_back(run: ClaimedRun) -> Outcome:
+    return Outcome(run.key, run.attempt, RunState.QUEUED)

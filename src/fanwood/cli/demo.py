@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ def command(path: str, common: Common) -> None:
 
     app = tasks.fanwood
     app.settings = replace(common.settings(), namespace=app.settings.namespace)
+    output.logged_warnings()
     with app:
         record = _run(app, str(folder), common)
         engine = app.engine()
@@ -89,6 +91,7 @@ def _run(app: Fanwood, folder: str, common: Common) -> RunRecord:
         with Progress(quiet=common.as_json, name=_short) as progress:
             follow(app, run_id, Waiting(app, run_id, tasks.survey.name), progress)
     except KeyboardInterrupt:
+        logging.getLogger("fanwood").setLevel(logging.ERROR)  # of course there are results that come too late now
         ref.cancel()
         output.note(f"Cancelled. What had been counted: fanwood tree {ref.id}")
         raise

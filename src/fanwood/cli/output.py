@@ -6,6 +6,7 @@ What is asked for goes to stdout; everything said about it goes to stderr.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -124,3 +125,15 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     note(f"warning: {text}")
+
+
+def logged_warnings() -> None:
+    """Show what the package logs as sentences, unless the user's module has set up logging."""
+    logger = logging.getLogger("fanwood")
+    if not logger.handlers and not logging.getLogger().handlers:
+        logger.addHandler(_Sentences(logging.WARNING))
+
+
+class _Sentences(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname.lower()}: {record.getMessage()}")

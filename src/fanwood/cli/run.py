@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -78,15 +77,15 @@ def command(task: str, common: Common, **options: Any) -> None:
     request = Request(task, common, **options)
     value = read_json(request.input_, "--input")
     how = TriggerWorkflowOptions(priority=request.priority, additional_metadata=read_metadata(request.metadata))
-    _warnings_as_sentences()
+    output.logged_warnings()
     app, runnable = _declared(request, request.target) if request.target else _published(request)
     with app:
         ref = runnable.run_no_wait(value, how)
         if request.no_wait:
             output.print_json({"id": ref.id, "task": runnable.name}) if common.as_json else click.echo(ref.id)
             return
-        output.note(f"run {ref.id}")
         try:
+            output.note(f"run {ref.id}")
             code = _wait(app, id_bytes(ref.id), runnable.name, request)
         except KeyboardInterrupt:
             output.note(
@@ -136,16 +135,6 @@ def _spec(info: TaskInfo) -> TaskSpec:
 
 async def _elsewhere(_: Any) -> None:
     raise AssertionError("the code of this task is not here")
-
-
-def _warnings_as_sentences() -> None:
-    class Sentences(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            output.note(f"{record.levelname.lower()}: {record.getMessage()}")
-
-    logger = logging.getLogger("fanwood")
-    if not logger.handlers and not logging.getLogger().handlers:
-        logger.addHandler(Sentences(logging.WARNING))
 
 
 # --- waiting for it --------------------------------------------------------------------------------------------------

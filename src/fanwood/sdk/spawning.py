@@ -288,8 +288,9 @@ async def _wait_outside(collector: Collector, host: Host, timeout: float | None,
         if await signal.wait(patience):
             return
         await _warn_unserved(host, task)
-        timeout = None if timeout is None else timeout - patience
-    if not await signal.wait(timeout):
+    else:
+        patience = 0.0
+    if not await signal.wait(None if timeout is None else timeout - patience):
         raise _timed_out(timeout, what)
 
 

@@ -214,6 +214,8 @@ class _Coordination:
         async with asyncio.TaskGroup() as group:
             for step in workflow.steps.values():
                 group.create_task(self._run_step(step))
+        if workflow.on_success is not None and not self._errors:
+            await self._spawn(workflow.on_success, workflow.on_success.name)
         if self._errors:
             if workflow.on_failure is not None:
                 trial = self._attempt.run.trial_start  # it runs once for each trial of the workflow that fails
@@ -222,8 +224,6 @@ class _Coordination:
                 f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed",
                 _flat(self._errors.values()),
             )
-        if workflow.on_success is not None:
-            await self._spawn(workflow.on_success, workflow.on_success.name)
         return self._values
 
     async def _run_step(self, step: Step[Any, Any]) -> None:

@@ -227,7 +227,7 @@ class Executor:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
         if attempt.ended is not None:
             return None
-        if isinstance(error, asyncio.CancelledError) and self._by_loop_end(attempt):
+        if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
         return verdicts.raised(attempt, error)
 

@@ -27,11 +27,16 @@ def drive(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) ->
     main = loop.create_task(coroutine)
     main.add_done_callback(lambda _: loop.stop())
     while not main.done():
-        try:
-            loop.run_forever()
-        except BaseException as error:  # noqa: BLE001  (KeyboardInterrupt too: Ctrl-C is a signal handler's business)
-            logger.warning("a task let %s out into its event loop; the worker goes on", type(error).__name__)
+        _run(loop)
     return main.result()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Until something stops it, whatever it is."""
+    try:
+        loop.run_forever()
+    except BaseException as error:  # noqa: BLE001  (KeyboardInterrupt too: Ctrl-C is a signal handler's business)
+        logger.warning("a task let %s out into its event loop; the worker goes on", type(error).__name__)
 
 
 class LoopThread:
@@ -40,29 +45,23 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self.loop = new_loop()
         self._stopped = False
-        self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
-        with contextlib.suppress(RuntimeError):
-            drive(self.loop, self._until_stopped())
+        while not self._stopped:  # not "until a task of ours is done": a user's task may cancel all there are
+            _run(self.loop)
         with contextlib.suppress(Exception):
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
-    async def _until_stopped(self) -> None:
-        self._stop = asyncio.Event()
-        if not self._stopped:
-            await self._stop.wait()
-
     def stop(self) -> None:
         """End the loop and its thread."""
         self._stopped = True
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(lambda: self._stop and self._stop.set())
+            self.loop.call_soon_threadsafe(self.loop.stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fanwood.worker")
 
 Lifespan = Callable[[], AsyncGenerator[Any, None]]
+LOOK_SECONDS = 1.0
+"""How often to look whether the engine is still there."""
 HAND_BACK_SECONDS = 2.0
 """How long handed-back code may take to notice that it is over."""
 
@@ -85,7 +87,7 @@ class Worker:
                 logger.info("worker %s serves %d task(s) with %d slots", self.name, len(self._specs), self.slots)
                 self._started.set()
                 try:
-                    await self._stop.wait()
+                    await self._until_stopped(engine, self._stop)
                 finally:
                     await self._drain(engine, executor)
                     self._started.clear()
@@ -110,12 +112,20 @@ class Worker:
 
     # --- within ----------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    async def _until_stopped(engine: Engine, stop: asyncio.Event) -> None:
+        """Until `stop` is called; or the engine has failed, and a worker that stayed would be one in name only."""
+        while engine.alive and not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
+
     async def _drain(self, engine: Engine, executor: Executor) -> None:
         """Let what executes finish within the grace period; hand the rest back."""
         engine.pause()
         executor.begin_stop()
         deadline = self.host.clock.monotonic() + self.host.settings.grace
-        while executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
+        while engine.alive and executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         executor.hand_back_all()
         deadline = self.host.clock.monotonic() + HAND_BACK_SECONDS

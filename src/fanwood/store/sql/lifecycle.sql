@@ -97,7 +97,11 @@ with recursive below (id) as (
     select c.id from run c join below b on c.parent_id = b.id where c.deadline_by = :owner
 )
 update run
-set deadline = :deadline, expires_at = case when state = 0 then :deadline else expires_at end
+set deadline = :deadline,
+    expires_at = case
+        when state <> 0 or (expires_at < deadline and expires_at < :deadline) then expires_at  -- its schedule timeout
+        else :deadline
+    end
 where state in (0, 1) and id in (select id from below);
 
 -- name: move_mail

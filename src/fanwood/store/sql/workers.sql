@@ -49,8 +49,9 @@ where r.worker_id = :worker and r.state = 1 and r.deaths + 1 >= :limit
 order by r.id;
 
 -- name: poison_run
-update run set state = 3, finished_at = :now, deaths = deaths + 1, error = :error
-where id = :id and state = 1 and worker_id = :worker;
+-- After its release, which has charged it.
+update run set state = 3, finished_at = :now, expires_at = null, error = :error
+where id = :id and state = 0 and worker_id = :worker;
 
 -- name: release_runs
 -- Back to the queue. A run with unfinished children was waiting, not executing, and is not charged.
@@ -60,7 +61,10 @@ set state = 0, run_at = null,
         when exists (select 1 from run c where c.parent_id = run.id and c.state in (0, 1)) then deaths
         else deaths + 1
     end,
-    expires_at = coalesce(deadline, :now + schedule_timeout)
+    expires_at = case
+        when deadline < :now + schedule_timeout or schedule_timeout is null then deadline
+        else :now + schedule_timeout
+    end
 where worker_id = :worker and state = 1;
 
 -- name: remove_worker_tasks

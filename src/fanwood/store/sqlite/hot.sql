@@ -222,6 +222,11 @@ update run
 set asked = v.value ->> 1,
     deadline = case when run.state < 2 then v.value ->> 2 else run.deadline end,
     deadline_by = case when run.state < 2 then nullif(unhex(v.value ->> 3), x'') else run.deadline_by end,
+    expires_at = case
+        when run.state <> 0 then run.expires_at
+        when run.expires_at is null or run.expires_at = run.deadline then v.value ->> 2
+        else min(run.expires_at, coalesce(v.value ->> 2, run.expires_at))
+    end,
     on_parent_end = v.value ->> 6
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0)

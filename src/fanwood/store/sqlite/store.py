@@ -71,7 +71,7 @@ class SqliteStore(Store):
             self._connection.close()
             raise
         self._identity = file_identity(self.path)
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(on_hint))
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(on_hint, self._connection.pragma("data_version")))
 
     def _make_folder(self) -> None:
         try:
@@ -101,10 +101,9 @@ class SqliteStore(Store):
                 connection.close()
         self._reader = self._connection = None
 
-    async def _watch(self, on_hint: Callable[[], None]) -> None:
+    async def _watch(self, on_hint: Callable[[], None], seen: Any) -> None:
         """`data_version` moves when another connection has committed; reading it costs a microsecond."""
         assert self._connection is not None
-        seen = self._connection.pragma("data_version")
         while True:
             await asyncio.sleep(self._poll)
             version = self._connection.pragma("data_version")
@@ -178,14 +177,16 @@ class SqliteStore(Store):
     async def bury(self, worker_id: int, deaths_limit: int) -> int:
         with self._transaction() as db:
             now = self.now()
-            for run_id, task, deaths in self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit):
+            fatal = self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit)
+            db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})  # while it shows who waited for whom
+            released = db.changes()
+            for run_id, task, deaths in fatal:
                 error = encode_failure(poisoned(task, deaths + 1))
                 db.execute(_SQL["poison_run"], {"id": run_id, "worker": worker_id, "now": now, "error": error})
                 self._tell(db, run_id)
-            db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})
-            released = db.changes()
+                self._settle(db, run_id, now, "failed")
             self._remove_worker(db, worker_id)
-        return released
+        return released - len(fatal)
 
     async def unregister(self, worker_id: int) -> None:
         with self._transaction() as db:
@@ -225,13 +226,13 @@ class SqliteStore(Store):
                 failure = expired(task, run_id, deadline_by if by_deadline else None, schedule_timeout)
                 db.execute(_SQL["expire_run"], {"id": run_id, "now": now, "error": encode_failure(failure)})
                 self._tell(db, run_id)
-                self._settle(db, run_id, now)
+                self._settle(db, run_id, now, "timed out")
             return self._one("next_due")
 
-    def _settle(self, db: Database, run_id: bytes, now: int) -> None:
+    def _settle(self, db: Database, run_id: bytes, now: int, how: str) -> None:
         which = {"parent": run_id, "all": 1, "attempt": 0}
         db.execute(_SQL["settle_mail"], which)
-        error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} timed out"))
+        error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))
         db.execute(_SQL["settle_runs"], {**which, "now": now, "error": error})
 
     # --- what people ask for ---------------------------------------------------------------------------------------

@@ -1,0 +1,121 @@
+"""Exceptions of every kind: each is that run's failure, whatever the exception's own code does."""
+
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from fanwood.errors import TaskRunError
+from tests.bad_input.places import PLACES, place
+
+
+class NoStr(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class ExitingStr(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+    __repr__ = __str__
+
+
+class Recursive(Exception):
+    def __str__(self) -> str:
+        return str(self)
+
+
+class Base(BaseException):
+    pass
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> str:
+        raise RuntimeError("no name")
+
+
+class OfNoName(Exception, metaclass=Nameless):
+    pass
+
+
+class Pretends(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+def recursion() -> int:
+    return recursion() + 1
+
+
+def raise_(error: BaseException) -> Any:
+    raise error
+
+
+def chain(length: int) -> BaseException:
+    error: BaseException = ValueError("the first")
+    for n in range(length):
+        after = ValueError(str(n))
+        after.__cause__ = error
+        error = after
+    return error
+
+
+def looped() -> BaseException:
+    one, two = ValueError("one"), ValueError("two")
+    one.__context__, two.__context__ = two, one
+    return one
+
+
+CASES: dict[str, tuple[Any, str, str]] = {
+    "plain": (lambda: raise_(ValueError("oh no")), "ValueError", r"^oh no$"),
+    "str raises": (lambda: raise_(NoStr()), "NoStr", r"^\(its __str__ raised ValueError\)$"),
+    "str exits": (lambda: raise_(ExitingStr()), "ExitingStr", r"^\(its __str__ raised SystemExit\)$"),
+    "str recurses": (lambda: raise_(Recursive()), "Recursive", r"^\(its __str__ raised RecursionError\)$"),
+    "huge": (lambda: raise_(ValueError("x" * 10_000_000)), "ValueError", r"^x+\.\.\. \(10,000,000 characters\)$"),
+    "NUL": (lambda: raise_(ValueError("a\0b")), "ValueError", r"^a\\0b$"),
+    "lone surrogate": (lambda: raise_(ValueError("a\udc80")), "ValueError", r"^a\\udc80$"),
+    "sys.exit": (lambda: sys.exit(3), "SystemExit", r"^3$"),
+    "KeyboardInterrupt": (lambda: raise_(KeyboardInterrupt()), "KeyboardInterrupt", r"^$"),
+    "GeneratorExit": (lambda: raise_(GeneratorExit()), "GeneratorExit", r"^$"),
+    "BaseException": (lambda: raise_(Base("mine")), "Base", r"^mine$"),
+    "StopIteration": (lambda: raise_(StopIteration(1)), "RuntimeError|StopIteration", r"."),
+    "infinite recursion": (recursion, "RecursionError", r"maximum recursion depth"),
+    "group": (lambda: raise_(ExceptionGroup("several", [ValueError("a")])), "ExceptionGroup", r"^several \(1 sub"),
+    "long chain": (lambda: raise_(chain(2000)), "ValueError", r"^1999$"),
+    "looped chain": (lambda: raise_(looped()), "ValueError", r"^one$"),
+    "no name": (lambda: raise_(OfNoName("x")), "", r""),
+    "no class": (lambda: raise_(Pretends("x")), "", r""),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_every_exception_is_a_failure(url: str, kind: str, colour: str) -> None:
+    """All in one place, one after the other: none may spoil it for the next."""
+    with place(kind, url) as where:
+
+        def sync_task(input: dict) -> Any:
+            return CASES[input["case"]][0]()
+
+        async def async_task(input: dict) -> Any:
+            return CASES[input["case"]][0]()
+
+        @where.app.task
+        async def healthy() -> int:
+            return 1
+
+        task = where.app.task(name="fails")(async_task if colour == "async" else sync_task)
+        where.start()
+        for case, (_, kind_of, message) in CASES.items():
+            error = where.outcome(task, {"case": case})
+            assert isinstance(error, TaskRunError), f"{case}: {error!r}"
+            assert re.search(kind_of, error.exc_type), f"{case}: {error.exc_type}"
+            assert re.search(message, error.message), f"{case}: {error.message[:200]}"
+            assert str(error).startswith("fails failed: "), case
+        assert where.outcome(healthy) == 1

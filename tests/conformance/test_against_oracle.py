@@ -1,0 +1,159 @@
+"""Random lives of small trees, in the store and in the oracle: whatever happens, they agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from fanwood import RunState
+from fanwood.model.commands import Attach, Outcome, Spawn, SpawnKind
+from fanwood.model.states import TERMINAL, OnParentEnd
+from tests.conformance.oracle import DEATHS_LIMIT, Oracle
+from tests.conformance.stage import FAILURE, MakeStore, Stage
+
+T = TypeVar("T")
+
+PICK = st.integers(0, 1000)
+"""Which of the runs there are; they are few, so that rules meet on one."""
+
+
+class Lives(RuleBasedStateMachine):
+    factories: Callable[[], MakeStore]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.stage = Stage(type(self).factories())
+        self.oracle = Oracle()
+        self.ids: list[bytes] = []
+
+    def wait(self, verb: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(verb)
+
+    @initialize()
+    def begin(self) -> None:
+        self.wait(self.stage.open())
+        self.second = self.wait(self.stage.register())
+
+    def teardown(self) -> None:
+        self.wait(self.stage.close())
+        self.loop.close()
+
+    # --- rules -----------------------------------------------------------------------------------------------------
+
+    def attempt_of(self, id_: bytes, stale: bool) -> int:
+        return self.oracle.runs[id_].attempt - (1 if stale else 0)
+
+    @rule(priority=st.integers(0, 2))
+    def spawn_a_root(self, priority: int) -> None:
+        spawn = self.stage.spawn(priority=priority)
+        self.wait(self.stage.commit(spawns=[spawn]))
+        self.oracle.spawn(spawn.id, None, 0, priority, OnParentEnd.DEFAULT)
+        self.ids.append(spawn.id)
+
+    @rule(pick=PICK, stale=st.booleans(), count=st.integers(1, 9), policy=st.sampled_from(OnParentEnd))
+    def spawn_children(self, pick: int, stale: bool, count: int, policy: OnParentEnd) -> None:
+        if not self.ids or len(self.ids) > 25:
+            return
+        parent = self.ids[pick % len(self.ids)]
+        about, attempt = self.oracle.runs[parent], self.attempt_of(parent, stale)
+        kind = SpawnKind("a", parent, attempt, parent, about.depth + 1, on_parent_end=policy)
+        ids = [self.stage.ids.new_id() for _ in range(count)]
+        done = self.wait(self.stage.commit(spawns=[Spawn(kind, id_, id_, "{}") for id_ in ids]))
+        for id_ in ids:
+            if self.oracle.spawn(id_, parent, attempt, 1, policy):
+                self.ids.append(id_)
+        assert (ids[0] in self.oracle.runs) == (not done.fenced_parents)
+
+    @rule(limit=st.integers(1, 4), second=st.booleans())
+    def claim(self, limit: int, second: bool) -> None:
+        worker = self.second if second else self.stage.worker
+        claimed = self.wait(self.stage.claim(limit, worker=worker))
+        assert [run.key for run in claimed] == self.oracle.claim(worker, limit)
+        for run in claimed:
+            about = self.oracle.runs[run.key]
+            expected = (about.attempt, about.retry_count, about.deaths, about.trial_start)
+            assert (run.attempt, run.retry_count, run.deaths, run.trial_start) == expected
+
+    @rule(pick=PICK, stale=st.booleans(), completed=st.booleans())
+    def end(self, pick: int, stale: bool, completed: bool) -> None:
+        if self.ids:
+            id_ = self.ids[pick % len(self.ids)]
+            attempt = self.attempt_of(id_, stale)
+            state = RunState.COMPLETED if completed else RunState.FAILED
+            output, error = ("1", None) if completed else (None, FAILURE)
+            done = self.wait(self.stage.report(Outcome(id_, attempt, state, output, error, settles=True)))
+            assert self.oracle.end(id_, attempt, state) == (id_ not in done.fenced_outcomes)
+
+    @rule(pick=PICK, stale=st.booleans(), retry=st.booleans())
+    def requeue(self, pick: int, stale: bool, retry: bool) -> None:
+        if self.ids:
+            id_ = self.ids[pick % len(self.ids)]
+            attempt = self.attempt_of(id_, stale)
+            self.wait(self.stage.report(Outcome(id_, attempt, RunState.QUEUED, None, None, retry=retry)))
+            self.oracle.requeue(id_, attempt, retry=retry)
+
+    @rule(pick=PICK, stale=st.booleans())
+    def ask_again(self, pick: int, stale: bool) -> None:
+        children = [run for run in self.oracle.runs.values() if run.parent is not None]
+        if not children:
+            return
+        child = children[pick % len(children)]
+        assert child.parent is not None
+        attempt = self.attempt_of(child.parent, stale)
+        attach = Attach(SpawnKind("a", child.parent, attempt, on_parent_end=child.policy), child.id)
+        done = self.wait(self.stage.commit(attaches=[attach]))
+        state = self.oracle.attach(child.parent, attempt, child.id)
+        assert [found.state for found in done.attached] == ([] if state is None else [state])
+
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        if self.ids:
+            id_ = self.ids[pick % len(self.ids)]
+            assert self.wait(self.stage.store.cancel(id_, "")) == self.oracle.cancel(id_)
+
+    @rule(pick=PICK)
+    def replay(self, pick: int) -> None:
+        if self.ids:
+            id_ = self.ids[pick % len(self.ids)]
+            assert self.wait(self.stage.store.replay(id_, TERMINAL)) == self.oracle.replay(id_)
+
+    @rule()
+    def bury(self) -> None:
+        self.wait(self.stage.store.bury(self.second, DEATHS_LIMIT))
+        self.oracle.bury(self.second)
+        self.second = self.wait(self.stage.register())
+
+    # --- what always holds -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def they_agree(self) -> None:
+        for id_ in self.ids:
+            record = self.wait(self.stage.get(id_))
+            found = (record.state, record.attempt, record.retry_count, record.deaths)
+            assert found == self.oracle.runs[id_].visible
+
+    @invariant()
+    def nobody_is_orphaned(self) -> None:
+        if self.ids:
+            assert self.wait(self.stage.store.report()).orphans == []
+
+
+def test_the_store_does_what_the_oracle_does(store_factories: Callable[[], MakeStore]) -> None:
+    Lives.factories = staticmethod(store_factories)
+    run_state_machine_as_test(  # pyright: ignore[reportUnknownMemberType]
+        Lives,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
