@@ -19,7 +19,6 @@
     │   ├── ChildKeyConflictError      the key belongs to another task or input
     │   └── AttemptFencedError         the attempt that asks is no longer the current one
     ├── RunNotFoundError             no run with that id
-    ├── RunStateError                the run's state does not allow it
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
     ├── StoreError                   the database; names its path or URL (without password)
     │   ├── StoreForeignError          a database or file that isn't ours
@@ -161,10 +160,6 @@ class AttemptFencedError(SpawnError):
 
 class RunNotFoundError(FanwoodError):
     """No run has that id in this store."""
-
-
-class RunStateError(FanwoodError):
-    """The run's state doesn't allow what was asked."""
 
 
 class WaitTimeoutError(FanwoodError, TimeoutError):

@@ -57,7 +57,7 @@ class AsyncScript(Script):
 
     @staticmethod
     def _error_of(ref: Any) -> BaseException:
-        with pytest.raises(Exception) as caught:  # noqa: PT011
+        with pytest.raises(Exception) as caught:
             ref.result(timeout=PATIENCE)
         return caught.value
 

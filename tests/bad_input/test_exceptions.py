@@ -10,21 +10,21 @@ from fanwood.errors import TaskRunError
 from tests.bad_input.places import PLACES, place
 
 
-class NoStr(Exception):
+class NoStrError(Exception):
     def __str__(self) -> str:
         raise ValueError("no text")
 
     __repr__ = __str__
 
 
-class ExitingStr(Exception):
+class ExitingStrError(Exception):
     def __str__(self) -> str:
         raise SystemExit(1)
 
     __repr__ = __str__
 
 
-class Recursive(Exception):
+class RecursiveError(Exception):
     def __str__(self) -> str:
         return str(self)
 
@@ -35,17 +35,17 @@ class Base(BaseException):
 
 class Nameless(type):
     @property
-    def __name__(cls) -> str:
+    def __name__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise RuntimeError("no name")
 
 
-class OfNoName(Exception, metaclass=Nameless):
+class OfNoNameError(Exception, metaclass=Nameless):
     pass
 
 
-class Pretends(Exception):
+class PretendsError(Exception):
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         raise RuntimeError("no class")
 
 
@@ -74,9 +74,9 @@ def looped() -> BaseException:
 
 CASES: dict[str, tuple[Any, str, str]] = {
     "plain": (lambda: raise_(ValueError("oh no")), "ValueError", r"^oh no$"),
-    "str raises": (lambda: raise_(NoStr()), "NoStr", r"^\(its __str__ raised ValueError\)$"),
-    "str exits": (lambda: raise_(ExitingStr()), "ExitingStr", r"^\(its __str__ raised SystemExit\)$"),
-    "str recurses": (lambda: raise_(Recursive()), "Recursive", r"^\(its __str__ raised RecursionError\)$"),
+    "str raises": (lambda: raise_(NoStrError()), "NoStrError", r"^\(its __str__ raised ValueError\)$"),
+    "str exits": (lambda: raise_(ExitingStrError()), "ExitingStrError", r"^\(its __str__ raised SystemExit\)$"),
+    "str recurses": (lambda: raise_(RecursiveError()), "RecursiveError", r"^\(its __str__ raised RecursionError\)$"),
     "huge": (lambda: raise_(ValueError("x" * 10_000_000)), "ValueError", r"^x+\.\.\. \(10,000,000 characters\)$"),
     "NUL": (lambda: raise_(ValueError("a\0b")), "ValueError", r"^a\\0b$"),
     "lone surrogate": (lambda: raise_(ValueError("a\udc80")), "ValueError", r"^a\\udc80$"),
@@ -89,8 +89,8 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "group": (lambda: raise_(ExceptionGroup("several", [ValueError("a")])), "ExceptionGroup", r"^several \(1 sub"),
     "long chain": (lambda: raise_(chain(2000)), "ValueError", r"^1999$"),
     "looped chain": (lambda: raise_(looped()), "ValueError", r"^one$"),
-    "no name": (lambda: raise_(OfNoName("x")), "", r""),
-    "no class": (lambda: raise_(Pretends("x")), "", r""),
+    "no name": (lambda: raise_(OfNoNameError("x")), "", r""),
+    "no class": (lambda: raise_(PretendsError("x")), "", r""),
 }
 
 

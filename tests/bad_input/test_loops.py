@@ -113,7 +113,9 @@ CASES: dict[Any, str] = {
 
 @pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what they leave behind, asyncio reports
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # what they leave behind, asyncio reports
 def test_every_run_ends(url: str, kind: str, function: Any) -> None:
     with place(kind, url) as where:
 

@@ -21,13 +21,13 @@ class Hostile:
 
 class Liar:
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         raise RuntimeError("no class")
 
 
 class Exits:
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         raise SystemExit(3)
 
 
@@ -82,7 +82,9 @@ def test_refused(app: Fanwood, case: str, colour: str) -> None:
     task = app.task(name="produce")(async_task if colour == "async" else sync_task)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the forgotten coroutine was never awaited
-        with pytest.raises(TaskRunError, match=r"produce failed: PayloadEncodingError: the output of produce") as caught:
+        with pytest.raises(
+            TaskRunError, match=r"produce failed: PayloadEncodingError: the output of produce"
+        ) as caught:
             task.run(timeout=20)
     assert caught.value.exc_type == "PayloadEncodingError"
     assert re.search(message, caught.value.message)

@@ -63,7 +63,9 @@ class Stage:
         await store.open(on_hint)
         return store
 
-    async def register(self, tasks: Sequence[str] = TASKS, *, name: str = "w", lease: float = 10, slots: int = 4) -> int:
+    async def register(
+        self, tasks: Sequence[str] = TASKS, *, name: str = "w", lease: float = 10, slots: int = 4
+    ) -> int:
         about = WorkerInfo(name, "host", 1, slots, tuple(tasks), round(lease * SECOND))
         return await self.store.register(about, [TaskInfo(task, "task") for task in tasks])
 

@@ -44,9 +44,7 @@ CHANGES: dict[str, Change] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("late", [completed, failed, retried], ids=lambda make: make.__name__)
-async def test_a_late_outcome_is_refused(
-    stage: Stage, change: str, late: Callable[[ClaimedRun], Outcome]
-) -> None:
+async def test_a_late_outcome_is_refused(stage: Stage, change: str, late: Callable[[ClaimedRun], Outcome]) -> None:
     run = await stage.running()
     await CHANGES[change](stage, run)
     before = await stage.get(run)

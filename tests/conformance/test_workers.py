@@ -249,9 +249,7 @@ async def test_a_moved_deadline_reaches_all_below_that_have_it(stage: Stage) -> 
     assert (await stage.get(leaf)).deadline == now + 9 * SECOND
     assert (await stage.get(own)).deadline == now + SECOND
     theirs = await stage.commit(other, mail=True)
-    assert [(n.run_id, n.state, n.deadline) for n in theirs.mine] == [
-        (child.key, RunState.RUNNING, now + 9 * SECOND)
-    ]
+    assert [(n.run_id, n.state, n.deadline) for n in theirs.mine] == [(child.key, RunState.RUNNING, now + 9 * SECOND)]
     stage.clock.advance(5)
     await stage.store.tick()
     assert await stage.state(leaf) is RunState.QUEUED
@@ -268,9 +266,7 @@ async def test_a_moved_deadline_is_heard_of_by_the_one_who_moved_it(stage: Stage
 async def test_a_moved_deadline_leaves_a_sooner_schedule_timeout(stage: Stage) -> None:
     now = stage.clock.now()
     owner = await stage.running()
-    child = await stage.born(
-        "b", owner, deadline=now + 5 * SECOND, deadline_by=owner.key, schedule_timeout=SECOND
-    )
+    child = await stage.born("b", owner, deadline=now + 5 * SECOND, deadline_by=owner.key, schedule_timeout=SECOND)
     await stage.commit(deadlines=[(owner.key, 1, now + 60 * SECOND)])
     stage.clock.advance(2)
     await stage.store.tick()
@@ -306,11 +302,8 @@ async def test_whoever_watches_hears_of_every_kind_of_end(stage: Stage, end: str
     watcher = await stage.register()
     parent = await stage.running()
     other = await stage.register()
-    if end == "expired":
-        run_id = await stage.born("b", parent, schedule_timeout=SECOND)
-    else:
-        run = await stage.running("b", parent, worker=other)
-        run_id = run.key
+    run = await stage.running("b", parent, worker=other, schedule_timeout=SECOND)
+    run_id = run.key
     await stage.commit(watcher, watch=[run_id])
     match end:
         case "completed":
@@ -318,6 +311,7 @@ async def test_whoever_watches_hears_of_every_kind_of_end(stage: Stage, end: str
         case "cancelled":
             await stage.store.cancel(run_id, "")
         case "expired":
+            await stage.report(handed_back(run), worker=other)
             stage.clock.advance(2)
             await stage.store.tick()
         case "poisoned":

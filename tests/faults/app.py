@@ -18,7 +18,7 @@ import time
 from fanwood import Context, Fanwood
 
 fanwood = Fanwood()
-executing = 0
+executing: list[int] = []
 
 
 def journal(event: str, ctx: Context, about: object = None) -> None:
@@ -88,19 +88,18 @@ async def blocks_its_loop(input: dict, ctx: Context) -> int:
 
 @fanwood.task
 async def bystander(input: dict, ctx: Context) -> int:
-    global executing
-    executing += 1
+    executing.append(input["n"])
     try:
         await asyncio.sleep(input["seconds"])
     finally:
-        executing -= 1
+        executing.remove(input["n"])
     return input["n"]
 
 
 @fanwood.task
 async def killer(input: dict, ctx: Context) -> None:
     await asyncio.sleep(0.1)
-    journal("kill", ctx, executing)
+    journal("kill", ctx, len(executing))
     os.kill(os.getpid(), 9)
 
 

@@ -5,6 +5,7 @@ Every process is reaped and its pipes are closed, whatever a test does; a proces
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import apsw
 
@@ -106,10 +107,8 @@ class AppProcess:
         self._reader.join(PATIENCE)
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Site:
         """A worker that has started."""
         return self.process("worker", *tasks, **settings).expect("started")
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,15 +207,9 @@ class Site:
         """Everything has ended, and nothing is left behind."""
         assert self.rows("select task, state, count(*) from run where state < 2 group by 1, 2") == []
         assert self.rows("select * from watch") == []
-        assert (
-            self.rows("select * from mail m where not exists (select 1 from worker w where w.id = m.worker_id)") == []
-        )
-        assert (
-            self.rows(
-                "select parent_id, identity, count(*) from run where parent_id is not null group by 1, 2 having count(*) > 1"
-            )
-            == []
-        )
+        assert self.rows("select * from mail where worker_id not in (select id from worker)") == []
+        twins = "select parent_id, identity from run where parent_id is not null group by 1, 2 having count(*) > 1"
+        assert self.rows(twins) == []
         assert self.rows("pragma integrity_check") == [("ok",)]
 
     def check_never_again(self, completed: dict[str, int]) -> None:

@@ -60,7 +60,7 @@ def test_not_a_database(tmp_path: Path) -> None:
         f"{path} is not a SQLite database. Nothing in it was touched. Name another file."
     )
     assert path.read_text() == "Dear diary, " * 1000
-    assert os.listdir(tmp_path) == ["notes.txt"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_database_of_another_application(tmp_path: Path) -> None:
@@ -194,14 +194,13 @@ def test_the_file_is_removed_while_it_is_used(site: Site, monkeypatch: pytest.Mo
             return input["n"]
 
         assert task.run({"n": 1}) == 1
-        for name in os.listdir(site.folder):
-            if name.startswith("fanwood.db"):
-                (site.folder / name).unlink()
+        for file in site.folder.glob("fanwood.db*"):
+            file.unlink()
         with pytest.raises(StoreUnavailableError, match=r"fanwood\.db is gone: it was removed or replaced"):
             task.run({"n": 2})
 
 
-# --- permissions: tried as somebody who isn't root, whom they would not stop -------------------------------------------
+# --- permissions: tried as somebody who isn't root, whom they would not stop ------------------------------------------
 
 
 @pytest.fixture

@@ -267,6 +267,43 @@ def test_refresh_timeout_leaves_a_childs_own_limit(app: Fanwood) -> None:
     assert parent.run(timeout=5) == "execution_timeout"
 
 
+def test_refresh_timeout_does_not_move_children_past_an_ancestors_deadline(app: Fanwood) -> None:
+    started, gate = asyncio.Event(), asyncio.Event()
+    ids: list[str] = []
+
+    @app.task
+    async def leaf(input: EmptyModel, ctx: Context) -> float:
+        ids.append(ctx.task_run_id)
+        started.set()
+        await gate.wait()
+        assert ctx.deadline is not None
+        return ctx.deadline.timestamp()
+
+    @app.task(execution_timeout=10)
+    async def middle(input: EmptyModel, ctx: Context) -> float:
+        child = asyncio.ensure_future(leaf.aio_run())
+        await started.wait()
+        ctx.refresh_timeout(500)
+        while (await app.runs.aio_get(ids[0])).status is RunState.QUEUED or not await told(ids[0]):
+            await asyncio.sleep(0.01)
+        gate.set()
+        return await child
+
+    async def told(run_id: str) -> bool:
+        id_ = bytes.fromhex(run_id.replace("-", ""))
+        record = await asyncio.wrap_future(app.engine().call(lambda store: store.get(id_)))
+        assert record.deadline is not None
+        return record.deadline > app.clock.now() + 20_000_000
+
+    @app.task(execution_timeout=30)
+    async def top(input: EmptyModel, ctx: Context) -> list[float]:
+        assert ctx.deadline is not None
+        return [await middle.aio_run(), ctx.deadline.timestamp()]
+
+    leafs, tops = top.run()
+    assert leafs <= tops
+
+
 def test_refresh_timeout_without_a_limit_is_an_error(app: Fanwood) -> None:
     @app.task
     async def task(input: EmptyModel, ctx: Context) -> str:

@@ -16,6 +16,7 @@ from fanwood import (
     Fanwood,
     InputValidationError,
     RunState,
+    TaskRunError,
     TaskRunTimedOut,
     UsageError,
     WorkflowDeclarationError,
@@ -180,7 +181,9 @@ def test_steps_below_a_failed_one_do_not_run_others_do(app: Fanwood) -> None:
 
     with pytest.raises(FailedTaskRunExceptionGroup) as caught:
         flow.run()
-    assert [e.task_name for e in caught.value.exceptions] == ["flow:bad"]
+    (error,) = caught.value.exceptions
+    assert isinstance(error, TaskRunError)
+    assert error.task_name == "flow:bad"
     assert ran == ["beside"]
 
 
@@ -248,7 +251,7 @@ def test_a_retry_of_a_workflow_redoes_only_the_failed_steps(app: Fanwood) -> Non
     assert app.runs.replay(ref.id)
     with pytest.raises(FailedTaskRunExceptionGroup) as caught:
         ref.result(timeout=10)
-    assert "failure number 2" in caught.value.exceptions[0].message
+    assert "failure number 2" in str(caught.value.exceptions[0])
     assert app.runs.replay(ref.id)
     assert ref.result(timeout=10)["flaky"] == 2
     assert counts == {"good": 1, "flaky": 3, "last": 1, "on_failure": 2}
@@ -311,9 +314,9 @@ def test_an_unknown_parent_is_an_error_that_names_it(app: Fanwood) -> None:
     @flow.task(parents=["missing"])
     def step() -> None: ...
 
-    with pytest.raises(WorkflowDeclarationError, match="'missing'.*no such step"):
+    with pytest.raises(WorkflowDeclarationError, match=r"'missing'.*no such step"):
         flow.run()
-    with pytest.raises(WorkflowDeclarationError, match="'missing'.*no such step"):
+    with pytest.raises(WorkflowDeclarationError, match=r"'missing'.*no such step"):
         app.worker(workflows=[flow])
 
 

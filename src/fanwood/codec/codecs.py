@@ -31,6 +31,7 @@ def _from_json(hint: Any, value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_to_raw, order="deterministic").encode
+_encode_as_is = msgspec.json.Encoder(enc_hook=_to_raw).encode  # outputs have no identity: their keys stay in order
 _decode = msgspec.json.Decoder().decode
 
 
@@ -50,7 +51,7 @@ class Codec(Generic[T]):
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
         try:
             if type(value) in SCALARS or is_plain(value):
-                return _encode(value)
+                return _encode(value) if root != "output" else _encode_as_is(value)
         except Exception:  # noqa: BLE001, S110  (told below, with its place)
             pass
         return self._encode_carefully(value, subject, root)
@@ -131,7 +132,7 @@ class _TypedCodec(Codec[T]):
                 if b"null" not in data:  # which None is, and NaN would be
                     return data
             elif type(value) in SCALARS or is_plain(value):
-                return _encode(value)
+                return _encode(value) if root != "output" else _encode_as_is(value)
         except Exception:  # noqa: BLE001, S110  (told below, with its place)
             pass
         return self._encode_carefully(value, subject, root)

@@ -84,6 +84,7 @@ def _born(spawn: Spawn) -> ClaimedRun:
         root_id=kind.root_id.hex().upper() if kind.root_id else id_,
         depth=kind.depth,
         task=kind.task,
+        child_index=spawn.index if kind.parent_id else None,
         child_key=spawn.child_key,
         input=spawn.input,
         metadata=kind.metadata,

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-@dataclass(slots=True)
-class SpawnRequest:
+class SpawnRequest(msgspec.Struct):
     """Some runs to be born, or found again, for one caller, below one parent (or none)."""
 
-    spawns: list[Spawn] = field(default_factory=list[Spawn])
-    attaches: list[Attach] = field(default_factory=list[Attach])
-    kinds: list[SpawnKind] = field(default_factory=list[SpawnKind])  # those that occur in it
+    spawns: list[Spawn] = []
+    attaches: list[Attach] = []
+    kinds: list[SpawnKind] = []  # those that occur in it
     collector: Collector | None = None  # who wants their ends ...
-    spawn_indexes: list[int] = field(default_factory=list[int])  # ... under which numbers
-    attach_indexes: list[int] = field(default_factory=list[int])
+    spawn_indexes: list[int] = []  # ... under which numbers
+    attach_indexes: list[int] = []
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: Callable[[BaseException | None, dict[bytes, Attached]], None] | None = None
 
@@ -40,8 +38,7 @@ class SpawnRequest:
             self.collector.fail(error)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """When an attempt that executes here must have ended; None: it has."""
 
     run: str

@@ -6,14 +6,14 @@ They are kept by the engine's thread, so a task that blocks its loop or its thre
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(order=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, order=True, frozen=True):
     when: int
-    run: str = field(compare=False)
-    attempt: int = field(compare=False)
+    run: str
+    attempt: int
 
 
 class Timers:

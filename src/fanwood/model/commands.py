@@ -6,7 +6,6 @@ The records are plain and small because there may be a thousand of each in a bat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -14,8 +13,7 @@ import msgspec
 from fanwood.model.states import OnParentEnd, RunState
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnKind:
+class SpawnKind(msgspec.Struct, frozen=True):
     """What the children of one bulk spawn have in common. Times are microseconds."""
 
     task: str
@@ -38,6 +36,7 @@ class Spawn(msgspec.Struct, gc=False):
     id: bytes
     identity: bytes | None
     input: str
+    index: int = 0  # how many children this attempt has spawned before
     child_key: str | None = None
     input_digest: bytes | None = None  # only beside a child_key; else the identity holds it
     claimed: bool = False
@@ -105,8 +104,7 @@ class LogLine(msgspec.Struct, gc=False):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
+class ClaimRequest(msgspec.Struct, frozen=True):
     """Up to `limit` runs of `tasks`; `fair` of them the oldest, whatever their priority and depth."""
 
     tasks: str  # JSON array of names
@@ -127,6 +125,7 @@ class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     root_id: str
     depth: int
     task: str
+    child_index: int | None
     child_key: str | None
     input: str
     metadata: str | None
@@ -177,16 +176,15 @@ class Failure(msgspec.Struct, omit_defaults=True):
     group: list[str] = []  # for workflows: ids of the failed steps
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """All that one engine wants in one transaction, in the order in which it is done."""
 
-    logs: list[LogLine] = field(default_factory=list[LogLine])
-    spawns: list[Spawn] = field(default_factory=list[Spawn])
-    attaches: list[Attach] = field(default_factory=list[Attach])
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
-    deadlines: list[tuple[bytes, int, int]] = field(default_factory=list[tuple[bytes, int, int]])
-    watch: list[bytes] = field(default_factory=list[bytes])
+    logs: list[LogLine] = []
+    spawns: list[Spawn] = []
+    attaches: list[Attach] = []
+    outcomes: list[Outcome] = []
+    deadlines: list[tuple[bytes, int, int]] = []
+    watch: list[bytes] = []
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
 
@@ -213,21 +211,19 @@ class Notice(msgspec.Struct, gc=False):
     deadline: int | None
 
 
-@dataclass(slots=True)
-class Committed:
+class Committed(msgspec.Struct):
     """The answer to a `Batch`. What isn't mentioned went as asked."""
 
-    fenced_parents: set[tuple[bytes, int]] = field(default_factory=set[tuple[bytes, int]])
-    attached: list[Attached] = field(default_factory=list[Attached])
-    fenced_outcomes: set[bytes] = field(default_factory=set[bytes])
-    claimed: list[ClaimedRun] = field(default_factory=list[ClaimedRun])
-    finished: dict[bytes, Finished] = field(default_factory=dict[bytes, Finished])
-    unknown: list[bytes] = field(default_factory=list[bytes])  # watched ids that don't exist
-    mine: list[Notice] = field(default_factory=list[Notice])
+    fenced_parents: set[tuple[bytes, int]] = set()
+    attached: list[Attached] = []
+    fenced_outcomes: set[bytes] = set()
+    claimed: list[ClaimedRun] = []
+    finished: dict[bytes, Finished] = {}
+    unknown: list[bytes] = []  # watched ids that don't exist
+    mine: list[Notice] = []
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
+class WorkerInfo(msgspec.Struct, frozen=True):
     """An engine as others see it. One with `slots` 0 is a client."""
 
     name: str
@@ -238,8 +234,7 @@ class WorkerInfo:
     lease: int = 10_000_000  # microseconds
 
 
-@dataclass(frozen=True, slots=True)
-class TaskInfo:
+class TaskInfo(msgspec.Struct, frozen=True):
     """A task as it is published for programs that don't have its code."""
 
     name: str

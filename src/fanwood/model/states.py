@@ -34,6 +34,9 @@ class RunState(IntEnum):
     FAILED = 3
     CANCELLED = 4
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def is_terminal(self) -> bool:
         """Whether the run has ended."""

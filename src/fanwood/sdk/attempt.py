@@ -59,6 +59,7 @@ class Attempt:
 
     __slots__ = (
         "cancel_children",
+        "children",
         "coroutine_task",
         "ended",
         "finished",
@@ -96,6 +97,7 @@ class Attempt:
         self.waits = 0  # ... unless it waits for something
         self.spawned = False
         self.cancel_children = False
+        self.children = 0  # asked for so far
         self.ordinals: dict[bytes, int] | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
         self.signals: set[Signal] | None = None  # fired when the attempt is over

@@ -75,11 +75,11 @@ class Context:
 
     @property
     def child_index(self) -> int | None:
-        """How many children this attempt's process had known to come before this one; None for a root.
+        """How many children its parent's attempt had spawned before this one; None for a root.
 
-        Children are identified by content, not by index; use `child_key` to tell them apart.
+        It is for show: a child is identified by its content or its key, never by its index.
         """
-        return None
+        return self._attempt.run.child_index
 
     @property
     def depth(self) -> int:
@@ -170,9 +170,9 @@ class Context:
             raise UsageError(f"{attempt.spec.name} has no execution_timeout that could be moved")
         engine = attempt.host.engine()
         attempt.limit = engine.store.now() + round(seconds(extend_by, "refresh_timeout") * 1e6)
-        when, _ = attempt.deadline
+        when, _ = attempt.deadline  # an ancestor's, if that comes sooner
         engine.set_limit(attempt.run.id, attempt.run.attempt, when)
-        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+        engine.move_deadline(attempt.id, attempt.run.attempt, when or attempt.limit)
 
     def release_slot(self) -> None:
         """Give up this run's slot for good, though it goes on: for tasks that only wait for the outside world."""

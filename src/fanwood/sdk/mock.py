@@ -38,7 +38,7 @@ def mock_call(
     """Call the function as a worker would; a coroutine if it is async."""
     id_ = host.ids.new_id().hex().upper()
     text = msgspec.json.encode(metadata).decode() if metadata else None
-    run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, "null", text, 1, retry_count, 0, None, "")
+    run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
     attempt = Attempt(run, spec, host, _NoSlots())
     attempt.lifespan = lifespan
     given = EmptyModel() if input_ is NOT_GIVEN else input_

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fanwood.codec import codec_for
 from fanwood.durations import Duration, microseconds, seconds
-from fanwood.errors import SettingsError, UsageError
+from fanwood.errors import PayloadError, SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
 
 OnParentEndOption = Literal["cancel", "continue"]
@@ -108,6 +109,10 @@ class TaskPolicy:
             value = getattr(self, name)
             if value is not None:
                 seconds(value, name)
+        try:
+            codec_for(Any).encode(self.default_additional_metadata, "default_additional_metadata", "metadata")
+        except PayloadError as error:
+            raise SettingsError(str(error)) from None
 
     @property
     def execution_limit(self) -> int | None:

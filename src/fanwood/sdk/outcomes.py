@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback as tracebacks
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
+    InputValidationError,
     TaskRunCancelled,
     TaskRunError,
     TaskRunPoisoned,
@@ -22,6 +24,8 @@ from fanwood.store.failures import decode_failure
 if TYPE_CHECKING:
     from fanwood.codec import Codec
     from fanwood.model.commands import Ended
+
+logger = logging.getLogger("fanwood")
 
 MAX_TEXT = 64 * 1024
 """How much of an exception's message or traceback is kept."""
@@ -43,8 +47,20 @@ def result_of(finished: Ended, run_id: bytes, task: str, output: Codec[Any]) -> 
         FailedTaskRunExceptionGroup: a workflow whose steps failed.
     """
     if finished.state is RunState.COMPLETED:
-        return output.decode(finished.output or "null", f"the output of {task}")
+        return typed_output(finished.output, output, task)
     raise error_of(finished, run_id, task)
+
+
+def typed_output(text: str | None, output: Codec[Any], task: str) -> Any:
+    """An output as its return annotation says; as plain JSON if it does not fit it.
+
+    Python holds nobody to his annotations, and a run that completed must not look failed to those who wait for it.
+    """
+    try:
+        return output.decode(text or "null", f"the output of {task}")
+    except InputValidationError as error:
+        logger.warning("%s: it does not fit the return annotation, and is given as plain JSON", error)
+        return msgspec.json.decode(text or "null")
 
 
 def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | FailedTaskRunExceptionGroup:

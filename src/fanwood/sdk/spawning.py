@@ -21,7 +21,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
 from fanwood.model.states import RunState
 from fanwood.sdk.current import current_attempt
-from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -128,15 +128,17 @@ class Spawner:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
         kind = self._kind(spec, options, attempt)
         if attempt is None:
-            spawn = Spawn(kind, self._host.ids.new_id(), None, data.decode(), options.effective_key)
+            spawn = Spawn(kind, self._host.ids.new_id(), None, data.decode(), 0, options.effective_key)
             self._add(request, spawn, number, spec)
             return
         key = options.effective_key
+        index = attempt.children
+        attempt.children += 1
         identity, digest = attempt.identify(spec.name, key, data)
         known = attempt.known
         existing = known.get(identity) if known is not None else None
         if existing is None:
-            spawn = Spawn(kind, self._host.ids.new_id(), identity, data.decode(), key, digest)
+            spawn = Spawn(kind, self._host.ids.new_id(), identity, data.decode(), index, key, digest)
             if key is not None or known is not None:
                 if attempt.known is None:
                     attempt.known = {}
@@ -222,7 +224,7 @@ class Spawner:
         for ended, run in zip(collector.results, planned, strict=True):
             assert ended is not None
             if ended.state is RunState.COMPLETED:
-                results.append(run.spec.output.decode(ended.output or "null"))
+                results.append(typed_output(ended.output, run.spec.output, run.spec.name))
             else:
                 results.append(error_of(ended, run.id, run.spec.name))
         return results
@@ -372,7 +374,7 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
     base = msgspec.json.decode(inherited, type=dict[str, Any]) if inherited else {}
     try:
         return msgspec.json.encode({**default, **base, **(given or {})}, order="sorted").decode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"additional_metadata must be JSON: {error}") from None
 
 

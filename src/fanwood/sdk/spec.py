@@ -75,6 +75,11 @@ def read_signature(function: Callable[..., Any], input_validator: Any) -> Signat
             f"and takes {inspect.signature(function)}"
         )
     hints = _hints(function)
+    if parameters and getattr(hints.get(parameters[0].name), "__name__", "") == "Context":
+        raise DeclarationError(
+            f"{where}: the first argument of {function.__name__} is its input, and the context comes second: "
+            f"write (input: EmptyModel, ctx: Context) for a task without input"
+        )
     if input_validator is None:
         input_validator = hints.get(parameters[0].name, Any) if parameters else EmptyModel
     return Signature(

@@ -224,7 +224,8 @@ class _Coordination:
                 f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed",
                 _flat(self._errors.values()),
             )
-        return self._values
+        order = [step.name for step in workflow.tasks]  # as declared, not as they ended
+        return {name: self._values[name] for name in order if name in self._values}
 
     async def _run_step(self, step: Step[Any, Any]) -> None:
         try:

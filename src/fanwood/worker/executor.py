@@ -47,7 +47,7 @@ class Executor:
         self._host = host
         self._engine = engine
         self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
-        self._threads = ThreadPool("fanwood-task")
+        self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._port: LoopPort | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
@@ -249,6 +249,7 @@ class Executor:
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         run = attempt.run
+        attempt.coroutine_task = None  # task -> context -> attempt -> task: without this, only the collector ends it
         if self._running.get(run.id) is attempt:  # else it was taken away, and came back as another attempt
             del self._running[run.id]
         if attempt.limit is not None or run.deadline is not None:

@@ -31,7 +31,7 @@ class Slots:
     def __init__(self, count: int, waiting_threads: int, on_change: Callable[[], None]) -> None:
         self.count = count
         self._free = count
-        self._waiting_threads = waiting_threads
+        self._max_waiting = waiting_threads
         self._parked_threads = 0
         self._on_change = on_change
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ class Slots:
         """
         with self._lock:
             if not attempt.spec.is_async:
-                if self._parked_threads >= self._waiting_threads:
+                if self._parked_threads >= self._max_waiting:
                     raise TooManyWaitingThreadsError(
                         f"{self._parked_threads} sync runs of this worker wait for children already, each on a thread "
                         f"of its own, and waiting_threads allows no more. Make {attempt.spec.name} async (waiting then "
@@ -165,6 +165,10 @@ class Slots:
                 self._resuming.popleft()
                 return go_on
             return None
+
+    def waiting_threads(self) -> int:
+        """How many threads wait for the children of sync runs."""
+        return self._parked_threads
 
     @property
     def busy(self) -> int:

@@ -22,8 +22,10 @@ MOMENT = 0.0005
 class ThreadPool:
     """Grows as jobs ask for it; idle threads end by themselves. Its bound is the number of jobs that it is given."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, blocked: Callable[[], int]) -> None:
+        """`blocked` tells how many threads are known to wait for other runs, and take no jobs meanwhile."""
         self._name = name
+        self._blocked = blocked
         self._jobs: deque[Callable[[], None]] = deque()
         self._taken = 0  # jobs, ever; only its change matters, so a lost count does no harm
         self._idle: list[threading.Event] = []
@@ -36,9 +38,9 @@ class ThreadPool:
         """Have `jobs` done, soon and in about this order."""
         self._jobs.extend(jobs)
         with self._lock:
-            all_idle = len(self._idle) == self._threads
+            nobody = len(self._idle) + self._blocked() >= self._threads
             start_watcher, self._watching = not self._watching, True
-        if all_idle:
+        if nobody:
             self._wake(1)
         if start_watcher:
             threading.Thread(target=self._watch, name=f"{self._name}-watcher", daemon=True).start()

@@ -47,6 +47,7 @@ class Worker:
         self._started = threading.Event()
         self._hurry = False
         self._executor: Executor | None = None
+        self._owns_loop = False
 
     @property
     def tasks(self) -> list[str]:
@@ -67,6 +68,7 @@ class Worker:
         loop = new_loop()
         asyncio.set_event_loop(loop)
         try:
+            self._owns_loop = True
             with self._signals(loop):
                 drive(loop, self.aio_start())
         finally:
@@ -112,13 +114,19 @@ class Worker:
 
     # --- within ----------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    async def _until_stopped(engine: Engine, stop: asyncio.Event) -> None:
+    async def _until_stopped(self, engine: Engine, stop: asyncio.Event) -> None:
         """Until `stop` is called; or the engine has failed, and a worker that stayed would be one in name only."""
         while engine.alive and not stop.is_set():
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await stop.wait()
+            except TimeoutError:
+                continue
+            except asyncio.CancelledError:
+                if not self._owns_loop:
+                    raise
+                # On the loop that `start` made nobody has a reason to, but a task may cancel all tasks there are.
+                logger.warning("a task cancelled the worker itself; it goes on")
 
     async def _drain(self, engine: Engine, executor: Executor) -> None:
         """Let what executes finish within the grace period; hand the rest back."""

@@ -107,9 +107,11 @@ class HotPath:
             if len(alike) < _ALIKE_FROM or alike[0].identity is None or alike[0].child_key is not None:
                 rest += alike
             else:
-                rows = _json.encode([f"{s.id.hex()}{(s.identity or b'').hex()}{s.input}" for s in alike]).decode()
+                rows = _json.encode(
+                    [f"{s.id.hex()}{(s.identity or b'').hex()}{s.index:010d}{s.input}" for s in alike]
+                ).decode()
                 columns = dict(zip(_INSERT.columns, _row(alike[0], me, now), strict=True))
-                for own in ("id", "identity", "input", "child_key", "input_digest"):
+                for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
                     del columns[own]
                 self._execute(_SQL["insert_alike"], {**columns, "rows": rows})
         for start in range(0, len(rest), _ROWS_PER_INSERT):
@@ -254,6 +256,7 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         kind.depth,
         kind.task,
         spawn.identity,
+        spawn.index if kind.parent_id else None,
         spawn.child_key,
         spawn.input_digest,
         spawn.input,

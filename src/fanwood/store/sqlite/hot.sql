@@ -12,23 +12,23 @@ where r.state = 1 and r.attempt = p.value ->> 1;
 -- name: insert_run
 -- Repeated for as many rows as there are.
 insert into run (
-    id, parent_id, root_id, depth, task, identity, child_key, input_digest, input, metadata, priority, on_parent_end,
-    state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+    id, parent_id, root_id, depth, task, identity, child_index, child_key, input_digest, input, metadata, priority,
+    on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
 ) values (
-    :id, :parent_id, :root_id, :depth, :task, :identity, :child_key, :input_digest, :input, :metadata, :priority,
+    :id, :parent_id, :root_id, :depth, :task, :identity, :child_index, :child_key, :input_digest, :input, :metadata, :priority,
     :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at,
     :created_at, :started_at
 );
 
 -- name: insert_alike
--- Siblings that have all but id, identity and input in common. A row is the three, strung together: two times 32 hex
--- digits, then the input.
+-- Siblings that have all but id, identity, index and input in common. A row is the four, strung together: two times 32
+-- hex digits, ten decimal ones, then the input.
 insert into run (
-    id, parent_id, root_id, depth, task, identity, input, metadata, priority, on_parent_end,
+    id, parent_id, root_id, depth, task, identity, child_index, input, metadata, priority, on_parent_end,
     state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
 )
 select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :task, unhex(substr(value, 33, 32)),
-       substr(value, 65), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
+       cast(substr(value, 65, 10) as integer), substr(value, 75), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
        :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at
 from json_each(:rows);
 
@@ -92,7 +92,7 @@ with best as materialized (
     limit :limit
 )
 select json_group_array(json_array(
-    hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_key, r.input, r.metadata,
+    hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
     r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
 ))
 from best cross join run r on r.id = best.id;
@@ -155,7 +155,7 @@ chosen as materialized (
     select id from (select id from best where id not in (select id from fair) limit :limit - :fair)
 )
 select json_group_array(json_array(
-    hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_key, r.input, r.metadata,
+    hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
     r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
 ))
 from chosen cross join run r on r.id = chosen.id;

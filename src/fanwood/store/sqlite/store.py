@@ -71,7 +71,9 @@ class SqliteStore(Store):
             self._connection.close()
             raise
         self._identity = file_identity(self.path)
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(on_hint, self._connection.pragma("data_version")))
+        self._watcher = asyncio.get_running_loop().create_task(
+            self._watch(on_hint, self._connection.pragma("data_version"))
+        )
 
     def _make_folder(self) -> None:
         try:

@@ -7,6 +7,7 @@ create table run (
     depth            integer not null,
     task             text    not null,
     identity         blob,                          -- who this child is, below its parent: a hash of key or content
+    child_index      integer,                       -- how many children its parent's attempt had spawned before it
     child_key        text,                          -- the key that the caller gave, if any
     input_digest     blob,                          -- beside child_key: task and input, to tell a key's misuse
     input            text    not null,

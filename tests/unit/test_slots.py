@@ -1,0 +1,215 @@
+"""Slots: who may execute, who goes on first, and that none is ever lost or given twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanwood import TooManyWaitingThreadsError
+from fanwood.model.commands import ClaimedRun
+from fanwood.worker.slots import Slots
+
+
+class FakeSpec:
+    def __init__(self, is_async: bool) -> None:
+        self.is_async = is_async
+        self.name = "task"
+
+
+class FakeAttempt:
+    """As much of an attempt as slots look at."""
+
+    def __init__(self, run: ClaimedRun, is_async: bool = True) -> None:
+        self.run = run
+        self.spec = FakeSpec(is_async)
+        self.holding = True
+        self.waits = 0
+        self.finished = False
+        self.went_on = 0
+
+    def go_on(self) -> None:
+        self.went_on += 1
+
+
+def claimed(name: str = "00", deaths: int = 0) -> ClaimedRun:
+    row = dict.fromkeys(ClaimedRun.__struct_fields__)
+    return ClaimedRun(**{**row, "id": name, "attempt": 1, "task": "task", "deaths": deaths})
+
+
+class Stand:
+    def __init__(self, count: int, waiting_threads: int = 10) -> None:
+        self.changes = 0
+        self.slots: Any = Slots(count, waiting_threads, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def begin(self, *runs: ClaimedRun, is_async: bool = True) -> list[FakeAttempt]:
+        self.slots.offer(list(runs) or [claimed()])
+        return [FakeAttempt(run, is_async) for run in self.slots.take()]
+
+    def pump(self) -> None:
+        while (go_on := self.slots.next_resuming()) is not None:
+            go_on()
+
+
+def test_no_more_begin_than_there_are_slots() -> None:
+    stand = Stand(2)
+    begun = stand.begin(*(claimed(f"0{n}") for n in range(5)))
+    assert [attempt.run.id for attempt in begun] == ["00", "01"]
+    assert stand.slots.busy == 2
+    stand.slots.finish([begun[0]])
+    assert [run.id for run in stand.slots.take()] == ["02"]
+
+
+def test_a_wait_frees_a_slot_and_its_end_takes_one() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    assert (stand.slots.busy, stand.changes) == (0, 1)
+    (child,) = stand.begin()
+    stand.slots.finish([child])
+    stand.slots.resume(parent, parent.go_on)
+    assert (parent.went_on, stand.slots.busy) == (1, 1)
+
+
+def test_who_goes_on_goes_before_who_begins() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    (child,) = stand.begin()
+    stand.slots.resume(parent, parent.go_on)
+    assert parent.went_on == 0
+    stand.slots.offer([claimed()])
+    stand.slots.finish([child])
+    assert stand.slots.take() == []
+    stand.pump()
+    assert parent.went_on == 1
+    assert stand.slots.take() == []
+
+
+def test_of_two_waits_the_first_to_end_goes_on_without_a_slot() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    stand.slots.park(parent)
+    stand.slots.resume(parent, parent.go_on)
+    assert (parent.went_on, stand.slots.busy) == (1, 0)
+    stand.slots.resume(parent, parent.go_on)
+    assert (parent.went_on, stand.slots.busy) == (2, 1)
+    stand.slots.finish([parent])
+    assert stand.slots.busy == 0
+
+
+def test_a_run_that_waits_again_while_it_queues_for_a_slot_does_not_hold_it() -> None:
+    """Its first wait is over, and queues for a slot; meanwhile another of its coroutines began to wait."""
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    (other,) = stand.begin()
+    stand.slots.resume(parent, parent.go_on)
+    stand.slots.park(parent)
+    stand.slots.finish([other])
+    stand.pump()
+    assert parent.went_on == 1
+    assert stand.slots.busy == 0, "a run that waits holds the slot that its child needs"
+
+
+def test_a_run_that_queues_twice_for_a_slot_takes_one() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    (other,) = stand.begin()
+    stand.slots.resume(parent, parent.go_on)
+    stand.slots.park(parent)  # the first wait was given up while it queued; the code waits for something else
+    stand.slots.resume(parent, parent.go_on)
+    stand.slots.finish([other])
+    stand.pump()
+    assert (parent.went_on, stand.slots.busy) == (2, 1)
+    stand.slots.finish([parent])
+    assert stand.slots.busy == 0
+
+
+def test_a_wait_that_is_given_up_goes_on_at_once() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    (child,) = stand.begin()
+    stand.slots.unpark(parent)
+    assert stand.slots.busy == 2
+    stand.slots.finish([child])
+    stand.slots.finish([parent])
+    assert stand.slots.busy == 0
+
+
+def test_a_run_that_ends_while_it_queues_is_skipped() -> None:
+    stand = Stand(1)
+    (parent,) = stand.begin()
+    stand.slots.park(parent)
+    (child,) = stand.begin()
+    stand.slots.resume(parent, parent.go_on)
+    stand.slots.finish([parent])
+    stand.slots.finish([child])
+    stand.pump()
+    assert (parent.went_on, stand.slots.busy) == (0, 0)
+
+
+def test_a_slot_that_was_released_does_not_come_back_twice() -> None:
+    stand = Stand(1)
+    (run,) = stand.begin()
+    stand.slots.free(run)
+    assert stand.slots.busy == 0
+    stand.slots.park(run)
+    stand.slots.resume(run, run.go_on)
+    assert (run.went_on, stand.slots.busy) == (1, 0)
+    stand.slots.finish([run])
+    assert stand.slots.busy == 0
+
+
+def test_waiting_threads_are_bounded_and_returned() -> None:
+    stand = Stand(3, waiting_threads=2)
+    runs = stand.begin(*(claimed(f"0{n}") for n in range(3)), is_async=False)
+    stand.slots.park(runs[0])
+    stand.slots.park(runs[1])
+    with pytest.raises(TooManyWaitingThreadsError, match="waiting_threads allows no more"):
+        stand.slots.park(runs[2])
+    assert stand.slots.busy == 1
+    stand.slots.resume(runs[0], runs[0].go_on)
+    stand.slots.park(runs[2])
+
+
+def test_a_suspect_executes_alone() -> None:
+    stand = Stand(2)
+    (first,) = stand.begin(claimed("01"))
+    suspect = claimed("02", deaths=2)
+    stand.slots.offer([suspect, claimed("03")])
+    assert stand.slots.take() == []
+    assert stand.slots.demand() == 0
+    stand.slots.finish([first])
+    assert [run.id for run in stand.slots.take()] == ["02"]
+    assert stand.slots.take() == []
+    stand.slots.finish([FakeAttempt(suspect)])
+    assert [run.id for run in stand.slots.take()] == ["03"]
+
+
+def test_nothing_goes_on_beside_a_suspect() -> None:
+    stand = Stand(2)
+    (parent,) = stand.begin(claimed("01"))
+    stand.slots.park(parent)
+    (suspect,) = stand.begin(claimed("02", deaths=2))
+    stand.slots.resume(parent, parent.go_on)
+    assert parent.went_on == 0
+    stand.slots.park(suspect)  # it waits, and is no danger meanwhile
+    stand.pump()
+    assert parent.went_on == 1
+
+
+def test_withdrawing() -> None:
+    stand = Stand(1)
+    stand.slots.offer([claimed("01"), claimed("02"), claimed("03")])
+    assert [run.id for run in stand.slots.withdraw("02")] == ["02"]
+    assert stand.slots.waiting_to_begin("02") is None
+    assert stand.slots.waiting_to_begin("03").id == "03"
+    assert [run.id for run in stand.slots.withdraw()] == ["01", "03"]
+    assert stand.slots.take() == []
