@@ -373,10 +373,6 @@ class Fanwood:
         local = self._local
         if local is None or (engine.dispatcher.slots and not local.is_working):
             return  # a worker of this process serves already
-        for name in tasks:
-            runnable = self._runnables.get(name)
-            if isinstance(runnable, Workflow):
-                runnable.check()
         if local.is_working or self.local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
             local.ensure()
 

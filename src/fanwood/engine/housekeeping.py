@@ -124,10 +124,8 @@ class Housekeeping:
                 engine.look()
 
     async def _fire_timers(self) -> None:
-        now = self._engine.store.now()
-        fired = self._due is not None and self._due <= now
-        self._due = await self._engine.store.tick()
-        if fired:
+        expected, self._due = self._due, await self._engine.store.tick()
+        if expected != self._due:  # something fired, perhaps what others had queued
             self._engine.look()
 
     def note_trouble(self, error: StoreError) -> None:

@@ -101,6 +101,8 @@ class Spawner:
 
     def _send(self, items: list[BulkRunItem]) -> None:
         """One request with up to CHUNK runs."""
+        if self._attempt is None:
+            self._host.prepare({item.spec.name for item in items})
         collector = self.collector
         index = collector.grow(len(items)) if collector is not None else 0
         for request in self._plan(items, index):
@@ -159,6 +161,8 @@ class Spawner:
         cached = self._kinds.get((spec.name, id(options)))
         if cached is not None:
             return cached[1]
+        if spec.ready is not None:
+            spec.ready()
         policy = spec.policy
         run = attempt.run if attempt is not None else None
         priority = options.priority if options.priority is not None else policy.default_priority

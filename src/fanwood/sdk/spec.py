@@ -30,6 +30,7 @@ class TaskSpec:
     policy: TaskPolicy
     kind: str = "task"  # task, workflow, step
     where: str = ""  # file and line of the function
+    ready: Callable[[], None] | None = None  # raises if the declaration is not whole yet
 
     def info(self) -> TaskInfo:
         """What is published of it."""

@@ -196,7 +196,6 @@ class Runnable(Generic[In, Out]):
         timeout: float | None = None,
     ) -> Any:
         item = self._item(input_, merged(options, given, input_))
-        self._host.prepare((self.name,))
         spawner = Spawner(self._host, wait=wait)
         planned = await spawner.spawn_all((item,))
         if not wait:
@@ -320,7 +319,6 @@ class Runnable(Generic[In, Out]):
         keep_errors: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        self._host.prepare((self.name,))
         spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
         planned = await spawner.spawn_all(items)
         if not wait:

@@ -49,7 +49,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
     def __init__(self, host: Host, spec: TaskSpec, task_defaults: TaskPolicy) -> None:
         self._host = host
         self._defaults = task_defaults
-        self.spec = replace(spec, function=self._coordinate, is_async=True, arity=1, kind="workflow")
+        self.spec = replace(spec, function=self._coordinate, is_async=True, arity=1, kind="workflow", ready=self.check)
         self.steps: dict[str, Step[In, Any]] = {}
         self.on_failure: Step[In, Any] | None = None
         self.on_success: Step[In, Any] | None = None

@@ -319,7 +319,7 @@ class Executor:
         self._closing = True
         self._flush()
         for attempt in list(self._running.values()):
-            if attempt.ended is None:
+            if attempt.ended is None and self._running.get(attempt.run.id) is attempt:  # it may end at this moment
                 self._hand_back(attempt)
 
     def _hand_back(self, attempt: Attempt) -> None:

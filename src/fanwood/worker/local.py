@@ -80,8 +80,9 @@ class LocalWorker:
             self._engine.pause()
             executor.begin_stop()
             executor.hand_back_all()
-            self._engine.retire().result()
             if self._thread is not None:
                 self._thread.stop()
                 self._thread = None
+                executor.hand_back_all()  # now nothing ends any more; reports what ended while the first one was at it
+            self._engine.retire().result()
             leave_switch_interval(self._host.settings.switch_interval)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
 BUSY_MS = 5_000
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 1_000
+"""After how many pages the log is begun anew: writing over an old log is twice as quick to sync as growing it."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
 
 

@@ -114,7 +114,10 @@ class SqliteStore(Store):
                 on_hint()
 
     def now(self) -> int:
-        """Strictly rising, so that an instant marks one transaction."""
+        return max(self._clock.now(), self._last_now)
+
+    def _instant(self) -> int:
+        """The time of a transaction: strictly rising, so that it marks just this one. On the engine's thread only."""
         self._last_now = max(self._clock.now(), self._last_now + 1)
         return self._last_now
 
@@ -126,7 +129,7 @@ class SqliteStore(Store):
                 if not self._hot.has_ready(batch.claim.tasks):
                     return Committed()
         with self._transaction():
-            return self._hot.run(worker_id, self.now(), batch)
+            return self._hot.run(worker_id, self._instant(), batch)
 
     @contextmanager
     def _transaction(self) -> Generator[Database, None, None]:
@@ -151,7 +154,7 @@ class SqliteStore(Store):
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
         with self._transaction() as db:
-            now = self.now()
+            now = self._instant()
             about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
             worker_id = int(db.execute(_SQL["register_worker"], {**about, "now": now}).get)
             self._publish(db, worker_id, info.tasks, tasks)
@@ -162,7 +165,7 @@ class SqliteStore(Store):
             self._publish(db, worker_id, [task.name for task in tasks], tasks)
 
     def _publish(self, db: Database, worker_id: int, serves: Sequence[str], tasks: Sequence[TaskInfo]) -> None:
-        now = self.now()
+        now = self._instant()
         for name in serves:
             db.execute(_SQL["register_worker_task"], {"task": name, "worker_id": worker_id})
         for task in tasks:
@@ -170,7 +173,7 @@ class SqliteStore(Store):
 
     async def renew(self, worker_id: int) -> bool:
         with self._transaction() as db:
-            return db.execute(_SQL["renew_lease"], {"id": worker_id, "now": self.now()}).get is not None
+            return db.execute(_SQL["renew_lease"], {"id": worker_id, "now": self._instant()}).get is not None
 
     async def peers(self, worker_id: int) -> list[Peer]:
         with translated(self.path):
@@ -178,7 +181,7 @@ class SqliteStore(Store):
 
     async def bury(self, worker_id: int, deaths_limit: int) -> int:
         with self._transaction() as db:
-            now = self.now()
+            now = self._instant()
             fatal = self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit)
             db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})  # while it shows who waited for whom
             released = db.changes()
@@ -210,17 +213,17 @@ class SqliteStore(Store):
 
     async def served(self, worker_id: int, task: str) -> bool:
         with translated(self.path):
-            return bool(self._one("serving", task=task, me=worker_id, now=self.now()))
+            return bool(self._one("serving", task=task, me=worker_id, now=self._instant()))
 
     # --- timers ----------------------------------------------------------------------------------------------------
 
     async def tick(self) -> int | None:
         with translated(self.path):
             due = self._one("next_due")
-        if due is None or due > self.now():
+        if due is None or due > self._instant():
             return due
         with self._transaction() as db:
-            now = self.now()
+            now = self._instant()
             db.execute(_SQL["promote_due"], {"now": now})
             for row in self._rows("expired_runs", now=now):
                 run_id, task, deadline, deadline_by, schedule_timeout, expires_at, _parent = row
@@ -247,7 +250,7 @@ class SqliteStore(Store):
             db.execute(_SQL["cancel_watches"], {"id": run_id})
             error = encode_failure(Failure("cancelled", message=reason))
             error_below = encode_failure(Failure("cancelled", message=below))
-            bindings = {"id": run_id, "now": self.now(), "error": error, "error_below": error_below}
+            bindings = {"id": run_id, "now": self._instant(), "error": error, "error_below": error_below}
             db.execute(_SQL["cancel_runs"], bindings)
             return db.changes()
 
@@ -257,7 +260,7 @@ class SqliteStore(Store):
             state = RunState(self._one_in(db, "get_state", id=run_id))
             if state not in allow or state not in TERMINAL:
                 return False
-            db.execute(_SQL["replay_run"], {"id": run_id, "now": self.now()})
+            db.execute(_SQL["replay_run"], {"id": run_id, "now": self._instant()})
             return True
 
     def _must_exist(self, run_id: bytes) -> None:
@@ -307,7 +310,7 @@ class SqliteStore(Store):
         return await self._read(lambda db: reading.logs(db, run_id, after, limit))
 
     async def report(self) -> StoreReport:
-        return await self._read(lambda db: reading.report(db, self.path, self.url, self.now()))
+        return await self._read(lambda db: reading.report(db, self.path, self.url, self._instant()))
 
     # --- within ----------------------------------------------------------------------------------------------------
 
