@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fanwood.codec import codec_for
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import ChildKeyConflictError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.errors import ChildKeyConflictError, PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.ids import id_text
 from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
 from fanwood.model.states import RunState
@@ -377,8 +378,8 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
         return inherited
     base = msgspec.json.decode(inherited, type=dict[str, Any]) if inherited else {}
     try:
-        return msgspec.json.encode({**default, **base, **(given or {})}, order="sorted").decode()
-    except (TypeError, ValueError, RecursionError) as error:
+        return codec_for(Any).encode({**default, **base, **(given or {})}, "it", "additional_metadata").decode()
+    except (TypeError, PayloadError) as error:
         raise UsageError(f"additional_metadata must be JSON: {error}") from None
 
 

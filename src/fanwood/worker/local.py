@@ -61,7 +61,7 @@ class LocalWorker:
         loop = running_loop()
         if loop is not None and loop is not executor.loop:
             executor.attach(loop, on_lost=self._fall_back)
-        elif executor.loop is None or executor.loop.is_closed():
+        elif loop is None and (executor.loop is None or not executor.loop.is_running()):  # it ended without a word
             self._fall_back()
 
     def _fall_back(self) -> None:

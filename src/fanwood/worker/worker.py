@@ -45,7 +45,8 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
-        self._hurry = False
+        self._stopping = False
+        self._hurry = False  # asked twice: don't wait for what executes
         self._executor: Executor | None = None
         self._owns_loop = False
 
@@ -79,6 +80,7 @@ class Worker:
         """Work on the running loop until `stop` is called or this is cancelled."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._stopping = self._hurry = False
         engine = self.host.engine()
         await asyncio.to_thread(self.host.retire_local)
         self._executor = executor = Executor(self.host, engine, self._specs, self.slots)
@@ -102,7 +104,8 @@ class Worker:
         """Begin to stop, from any thread. A second call hurries."""
         if self._loop is None or self._stop is None:
             return
-        self._hurry = self._hurry or self._stop.is_set()
+        self._hurry = self._stopping
+        self._stopping = True
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stop.set)
 
