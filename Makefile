@@ -66,7 +66,7 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood into $(VENV) ..."
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[pydantic]'
 	@touch $@
 
 $(READY): requirements-dev.lock pyproject.toml | $(BIN)/python

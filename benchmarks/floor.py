@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 
 from fanwood.ids import SystemIds
+from fanwood.store.sqlite.connection import CHECKPOINT_PAGES
 
 BATCH = 1000
 WORKER = 1
@@ -99,7 +100,7 @@ def _connect(path: Path) -> apsw.Connection:
     for name, value in (
         ("journal_mode", "wal"),
         ("synchronous", "full"),
-        ("wal_autocheckpoint", 4_000),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES),
         ("cache_size", -32 * 1024),
     ):
         connection.pragma(name, value)
