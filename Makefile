@@ -30,7 +30,7 @@ test: lint ## lint, then all tests
 lint: $(READY) ## format, rules and types; changes nothing
 	@$(BIN)/ruff format --check . || { echo "make format puts these right" >&2; exit 1; }
 	@$(BIN)/ruff check .
-	@$(BIN)/pyright
+	@$(BIN)/pyright --project pyproject.toml
 
 format: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .

@@ -11,7 +11,7 @@ import socket
 import threading
 import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
@@ -35,20 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from fanwood.durations import Duration
+    from fanwood.sdk.decorators import AsyncFunction, InferringDecorator, SyncFunction, TaskDecorator
     from fanwood.sdk.options import Metadata
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class TaskDecorator(Protocol[In]):
-    """What `task(...)` with arguments returns: a decorator that keeps the function's types."""
-
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Standalone[In, Out]: ...
-
-    @overload
-    def __call__(self, function: Callable[..., Out], /) -> Standalone[In, Out]: ...
+NO_INPUT: Any = EmptyModel  # fits whatever type a workflow's input has when none is named
 
 
 class Fanwood:
@@ -86,10 +80,16 @@ class Fanwood:
     # --- declaring -------------------------------------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
+    def task(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
 
     @overload
-    def task(self, function: Callable[..., Out], /) -> Standalone[Any, Out]: ...
+    def task(self, function: AsyncFunction[In, Out], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def task(self, function: Callable[[], Out], /) -> Standalone[Any, Out]: ...
+
+    @overload
+    def task(self, function: SyncFunction[In, Out], /) -> Standalone[In, Out]: ...
 
     @overload
     def task(
@@ -124,7 +124,7 @@ class Fanwood:
         default_priority: int = ...,
         default_additional_metadata: Metadata | None = ...,
         version: str | None = ...,
-    ) -> TaskDecorator[Any]: ...
+    ) -> InferringDecorator: ...
 
     def task(
         self,
@@ -206,7 +206,7 @@ class Fanwood:
         self,
         *,
         name: str,
-        input_validator: type[In] | Any = EmptyModel,
+        input_validator: type[In] = NO_INPUT,
         description: str = "",
         default_priority: int = 1,
         default_additional_metadata: Metadata | None = None,
@@ -214,7 +214,7 @@ class Fanwood:
         execution_timeout: Duration | None = None,
         version: str | None = None,
         task_defaults: TaskPolicy | None = None,
-    ) -> Workflow[Any]:
+    ) -> Workflow[In]:
         """Declare a workflow; its steps are declared with `@workflow.task(...)`.
 
         Raises:

@@ -45,6 +45,7 @@ class Process:
     def wait_for(self, text: str, times: int = 1) -> None:
         while times:
             line = self.lines.get(timeout=PATIENCE)
+            self._ended = line is None
             assert line is not None, f"it ended before it said {text!r}: {self.seen}"
             self.seen.append(line)
             times -= text in line

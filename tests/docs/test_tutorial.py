@@ -28,6 +28,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         if process.alive:
             process.kill()
+    for process in started:
         process.end()
 
 

@@ -271,3 +271,22 @@ def test_a_new_folder_in_a_read_only_folder(folder: Path) -> None:
     assert refusal_for_nobody(f"sqlite:///{folder}/data/fanwood.db") == (
         f"StoreUnavailableError: {folder}/data can't be made: Permission denied"
     )
+
+
+def test_a_new_file_that_somebody_else_is_just_writing_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "fanwood.db"
+    other = apsw.Connection(str(path))
+    other.execute("begin immediate")
+    pauses: list[float] = []
+
+    def release(seconds: float) -> None:
+        pauses.append(seconds)
+        if other.in_transaction:
+            other.execute("commit")
+
+    monkeypatch.setattr(sqlite_connection.time, "sleep", release)
+    opened = sqlite_connection.connect(path)
+    assert opened.pragma("journal_mode") == "wal"
+    assert pauses, "SQLite waited by itself: _use_wal is not needed any more"
+    opened.close()
+    other.close()

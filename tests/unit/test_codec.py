@@ -158,7 +158,7 @@ def test_depth_limit_is_exact_both_ways() -> None:
     data = codec.encode(nested(MAX_DEPTH))
     assert codec.decode(data) == nested(MAX_DEPTH)
     for declared in (Any, Tree, list[Any]):
-        with pytest.raises(PayloadEncodingError, match="can't be decoded: its JSON text: .* 200 levels"):
+        with pytest.raises(PayloadEncodingError, match=r"can't be decoded: its JSON text: .* 200 levels"):
             codec_for(declared).decode(b"[" + data + b"]")
     with pytest.raises(PayloadError):
         codec.decode(b"[" * 100_000)

@@ -14,7 +14,7 @@ from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from fanwood.sdk.host import Host
     from fanwood.sdk.options import Metadata, OnParentEndOption
@@ -47,7 +47,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run(
         self,
-        input: In | Any = ...,
+        input: In | Mapping[str, Any] = ...,
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
@@ -62,7 +62,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run(
         self,
-        input: In | Any = ...,
+        input: In | Mapping[str, Any] = ...,
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
@@ -76,7 +76,7 @@ class Runnable(Generic[In, Out]):
 
     def run(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
         *,
         wait_for_result: bool = True,
@@ -112,7 +112,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run(
         self,
-        input: In | Any = ...,
+        input: In | Mapping[str, Any] = ...,
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
@@ -127,7 +127,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run(
         self,
-        input: In | Any = ...,
+        input: In | Mapping[str, Any] = ...,
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
@@ -141,7 +141,7 @@ class Runnable(Generic[In, Out]):
 
     async def aio_run(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
         *,
         wait_for_result: bool = True,
@@ -158,7 +158,7 @@ class Runnable(Generic[In, Out]):
 
     def run_no_wait(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
         *,
         child_key: str | None = None,
@@ -173,7 +173,7 @@ class Runnable(Generic[In, Out]):
 
     async def aio_run_no_wait(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
         *,
         child_key: str | None = None,
@@ -328,7 +328,7 @@ class Runnable(Generic[In, Out]):
 
     def create_bulk_run_item(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         key: str | None = None,
         options: TriggerWorkflowOptions | None = None,
         *,
@@ -395,7 +395,7 @@ class Standalone(Runnable[In, Out]):
 
     def mock_run(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         *,
         additional_metadata: Metadata | None = None,
         retry_count: int = 0,
@@ -408,7 +408,7 @@ class Standalone(Runnable[In, Out]):
 
     async def aio_mock_run(
         self,
-        input: In | Any = NOT_GIVEN,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
         *,
         additional_metadata: Metadata | None = None,
         retry_count: int = 0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
@@ -28,11 +28,12 @@ from fanwood.sdk.step import Step, StepCodec, StepInputs
 from fanwood.sdk.task import Runnable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.decorators import StepDecorator
     from fanwood.sdk.host import Host
 
 In = TypeVar("In")
@@ -61,9 +62,29 @@ class Workflow(Runnable[In, dict[str, Any]]):
 
     # --- declaration -----------------------------------------------------------------------------------------------
 
+    @overload
+    def task(self, name: Callable[..., Coroutine[Any, Any, Out]], /) -> Step[In, Out]: ...
+
+    @overload
+    def task(self, name: Callable[..., Out], /) -> Step[In, Out]: ...
+
+    @overload
     def task(
         self,
-        name: str | None = None,
+        name: str | None = ...,
+        *,
+        parents: Sequence[Step[Any, Any] | str] = ...,
+        retries: int | None = ...,
+        backoff_factor: float | None = ...,
+        backoff_max_seconds: float | None = ...,
+        schedule_timeout: Duration | None = ...,
+        execution_timeout: Duration | None = ...,
+        description: str | None = ...,
+    ) -> StepDecorator[In]: ...
+
+    def task(
+        self,
+        name: str | Callable[..., Any] | None = None,
         *,
         parents: Sequence[Step[Any, Any] | str] = (),
         retries: int | None = None,
@@ -72,13 +93,15 @@ class Workflow(Runnable[In, dict[str, Any]]):
         schedule_timeout: Duration | None = None,
         execution_timeout: Duration | None = None,
         description: str | None = None,
-    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
-        """Declare a step, to run when its `parents` (steps, or names of steps) are done.
+    ) -> Any:
+        """Declare a step, to run when its `parents` (steps, or names of steps) are done; with or without arguments.
 
         Raises:
             WorkflowDeclarationError: a double name, a parent of another workflow, or a cycle.
         """
         given = _present(locals())
+        if callable(name):
+            return self.task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             step = self._step(name or function.__name__, function, given, self._parent_names(parents, function))
@@ -93,10 +116,16 @@ class Workflow(Runnable[In, dict[str, Any]]):
         return declare
 
     def on_failure_task(
-        self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
-    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *,
+        retries: int | None = None,
+        execution_timeout: Duration | None = None,
+    ) -> Any:
         """Declare what runs when a step has failed for good; it sees `ctx.task_run_errors`."""
         given = _present(locals())
+        if callable(name):
+            return self.on_failure_task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_failure, function)
@@ -106,10 +135,16 @@ class Workflow(Runnable[In, dict[str, Any]]):
         return declare
 
     def on_success_task(
-        self, name: str | None = None, *, retries: int | None = None, execution_timeout: Duration | None = None
-    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *,
+        retries: int | None = None,
+        execution_timeout: Duration | None = None,
+    ) -> Any:
         """Declare what runs when all steps are done; it sees all their outputs."""
         given = _present(locals())
+        if callable(name):
+            return self.on_success_task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_success, function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
 BUSY_MS = 5_000
+PAUSE_MS = 20
 CHECKPOINT_PAGES = 1_000
 """After how many pages the log is begun anew: writing over an old log is twice as quick to sync as growing it."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
@@ -45,13 +47,25 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
         connection.set_busy_timeout(BUSY_MS)
         _check_ours(connection, path)
         if not read_only:
-            connection.pragma("journal_mode", "wal")
+            _use_wal(connection)
             connection.pragma("synchronous", "full")
             connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             connection.pragma("journal_size_limit", JOURNAL_LIMIT)
         connection.pragma("cache_size", -32 * 1024)
         connection.pragma("temp_store", "memory")
     return connection
+
+
+def _use_wal(connection: Database) -> None:
+    """SQLite does not wait here for a lock, as it does elsewhere: two processes may open a new file at one time."""
+    for _ in range(BUSY_MS // PAUSE_MS):
+        try:
+            connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            time.sleep(PAUSE_MS / 1000)
+        else:
+            return
+    connection.pragma("journal_mode", "wal")
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

@@ -1,0 +1,55 @@
+"""What a decorator makes of a function, for type checkers: a task's input and output come from the function's own
+annotations. An unannotated one gives Any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from fanwood.sdk.context import Context
+
+if TYPE_CHECKING:
+    from fanwood.sdk.step import Step
+    from fanwood.sdk.task import Standalone
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+AsyncFunction = Callable[[In, Context], Coroutine[Any, Any, Out]] | Callable[[In], Coroutine[Any, Any, Out]]
+SyncFunction = Callable[[In, Context], Out] | Callable[[In], Out]
+
+
+class TaskDecorator(Protocol[In]):
+    """What `task(input_validator=...)` returns."""
+
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def __call__(self, function: Callable[..., Out], /) -> Standalone[In, Out]: ...
+
+
+class InferringDecorator(Protocol):
+    """What `task(...)` returns without one."""
+
+    @overload
+    def __call__(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
+
+    @overload
+    def __call__(self, function: AsyncFunction[In, Out], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def __call__(self, function: Callable[[], Out], /) -> Standalone[Any, Out]: ...
+
+    @overload
+    def __call__(self, function: SyncFunction[In, Out], /) -> Standalone[In, Out]: ...
+
+
+class StepDecorator(Protocol[In]):
+    """What `Workflow.task(...)` returns."""
+
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, Out]], /) -> Step[In, Out]: ...
+
+    @overload
+    def __call__(self, function: Callable[..., Out], /) -> Step[In, Out]: ...
