@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fanwood.worker")
 
-STUBBORN_AFTER = 5.0
-"""Seconds after which a cancelled async task that does not end is warned of."""
-
 
 class Executor:
     """Executes runs of `specs` in `slots` slots. Methods of the `Dispatcher` are called by the engine's thread."""

@@ -27,9 +27,6 @@ select w.id, w.name, w.host, w.pid, w.slots, w.started_at, w.lease, w.lease_expi
        (select count(*) from run r where r.worker_id = w.id and r.state = 1) as running
 from worker w order by w.id;
 
--- name: worker_tasks
-select t.task, t.worker_id from worker_task t join worker w on w.id = t.worker_id order by t.task, t.worker_id;
-
 -- name: serving
 -- Whether a live worker serves this task.
 select exists (

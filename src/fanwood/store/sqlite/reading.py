@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SQL = load("sql/reading.sql", "sql/workers.sql")
 _ID_HEX_DIGITS = 32
+SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 _STATE = 9  # the column of the state in a run's row
 
 
@@ -115,7 +116,7 @@ def report(db: Database, path: Path, url: str, now: int) -> StoreReport:
     """What can be told of the file without changing it."""
     version = str(db.execute("select sqlite_version()").get)
     problems: list[str] = []
-    if tuple(int(part) for part in version.split(".")) < (3, 51, 3):
+    if tuple(int(part) for part in version.split(".")) < SAFE_SQLITE:
         problems.append(f"SQLite {version} can corrupt a database that several processes write to; use 3.51.3 or later")
     journal = str(db.pragma("journal_mode"))
     if journal != "wal":

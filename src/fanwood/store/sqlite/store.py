@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SQL = load("sql/lifecycle.sql", "sql/workers.sql", "sql/reading.sql")
-SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 
 
 class SqliteStore(Store):
@@ -77,8 +76,11 @@ class SqliteStore(Store):
 
     def _make_folder(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.parent.name == ".fanwood":
+            ours = self.path.parent.name == ".fanwood"
+            self.path.parent.mkdir(
+                mode=0o700 if ours else 0o777, parents=True, exist_ok=True
+            )  # payloads may be private
+            if ours:
                 ignore = self.path.parent / ".gitignore"
                 if not ignore.exists():
                     ignore.write_text("*\n", encoding="utf-8")
