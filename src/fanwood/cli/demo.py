@@ -93,7 +93,7 @@ def _run(app: Fanwood, folder: str, common: Common) -> RunRecord:
     except KeyboardInterrupt:
         logging.getLogger("fanwood").setLevel(logging.ERROR)  # of course there are results that come too late now
         ref.cancel()
-        output.note(f"Cancelled. What had been counted: fanwood tree {ref.id}")
+        output.note(f"Cancelled. What had been counted: {output.this_command()} tree {ref.id}")
         raise
     return app.engine().call(lambda store: store.get(run_id)).result()
 
@@ -149,7 +149,7 @@ def _print(story: Story, folder: str, runs: int) -> None:
     output.print_line(
         f"{text.many(runs, 'run')} in {text.took(round(seconds * 1e6))}, {runs / max(seconds, 1e-6):,.0f}/s."
     )
-    output.print_line("Show the tree again: ", (f"fanwood tree {id_text(story.record.id)}", "bold"))
+    output.print_line("Show the tree again: ", (f"{output.this_command()} tree {id_text(story.record.id)}", "bold"))
 
 
 def _print_totals(survey: Survey) -> None:

@@ -7,9 +7,11 @@ What is asked for goes to stdout; everything said about it goes to stderr.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -137,3 +139,14 @@ def logged_warnings() -> None:
 class _Sentences(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def this_command() -> str:
+    """How this program can be called again from here: by its name, if that leads to it, else by its path."""
+    called = Path(sys.argv[0])
+    if called.name != "fanwood" or shutil.which("fanwood") == str(called.absolute()):
+        return "fanwood"
+    try:
+        return str(called.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(called)
