@@ -185,6 +185,25 @@ class Site:
             self._reader.set_busy_timeout(5000)
         return self._reader.execute(query, bindings).fetchall()
 
+    def freeze(self, process: AppProcess) -> None:
+        """Stop a process, but not in the middle of a commit: then it holds the file's lock, and nobody can go on."""
+        while True:
+            process.signal(signal.SIGSTOP)
+            try:
+                self._take_the_lock()
+            except apsw.BusyError:
+                process.signal(signal.SIGCONT)
+            else:
+                return
+
+    def _take_the_lock(self) -> None:
+        connection = apsw.Connection(str(self.database))
+        try:
+            connection.set_busy_timeout(200)
+            connection.execute("begin immediate; rollback")
+        finally:
+            connection.close()
+
     def count(self, query: str, *bindings: object) -> int:
         return self.rows(query, *bindings)[0][0]
 

@@ -12,7 +12,7 @@ def freeze_until_taken_over(site: Site, first: AppProcess, count: int) -> AppPro
     """Freeze a worker that executes `count` runs; the worker that did them all meanwhile."""
     until(lambda: len(site.journal("begin")) == count, "all have begun")
     second = site.worker(**LEASE)
-    first.signal(signal.SIGSTOP)
+    site.freeze(first)
     until(lambda: len([line for line in site.journal("begin") if line.pid == second.pid]) == count, "taken over")
     until(lambda: site.count("select count(*) from run where state = 2") == count, "completed by the other")
     return second
@@ -57,7 +57,7 @@ def test_work_that_waits_when_it_wakes_up(site: Site) -> None:
     for n in range(5):
         site.spawn("patient", n=n, seconds=30)
     until(lambda: len(site.journal("begin")) == 5, "all have begun")
-    first.signal(signal.SIGSTOP)
+    site.freeze(first)
     site.client  # noqa: B018  (its engine takes the runs back)
     until(lambda: site.in_state(RunState.QUEUED, "patient") == 5, "they are queued again")
     refs = [site.spawn("whoami", n=n) for n in range(20)]

@@ -191,14 +191,12 @@ class Batch(msgspec.Struct):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return self.claim is None and self.only_claims
+        return self.claim is None and not self.mail and self.only_looks
 
     @property
-    def only_claims(self) -> bool:
-        """Whether there is nothing to do but (perhaps) to claim."""
-        return not (
-            self.outcomes or self.spawns or self.mail or self.attaches or self.watch or self.logs or self.deadlines
-        )
+    def only_looks(self) -> bool:
+        """Whether there is nothing to do but (perhaps) to look for mail, and for runs to claim."""
+        return not (self.outcomes or self.spawns or self.attaches or self.watch or self.logs or self.deadlines)
 
 
 class Notice(msgspec.Struct, gc=False):

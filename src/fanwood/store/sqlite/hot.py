@@ -78,9 +78,11 @@ class HotPath:
             self._read_mail(me, done)
         return done
 
-    def has_ready(self, tasks: str) -> bool:
-        """Whether a claim would find anything; needs no transaction."""
-        return bool(self._one("has_ready", tasks=tasks))
+    def finds(self, me: int, batch: Batch) -> bool:
+        """Whether mail or a claim would bring anything; needs no transaction."""
+        if batch.mail and self._one("has_mail", me=me):
+            return True
+        return batch.claim is not None and bool(self._one("has_ready", tasks=batch.claim.tasks))
 
     def _one(self, name: str, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get

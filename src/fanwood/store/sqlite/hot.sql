@@ -186,6 +186,9 @@ where told.worker_id <> :me;
 -- name: forget_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: has_mail
+select exists (select 1 from mail where worker_id = :me);
+
 -- name: read_mail
 select json_group_array(json_array(
     hex(r.id), r.state, r.attempt, coalesce(r.worker_id, 0), r.output, r.error, r.task, r.deadline

@@ -126,9 +126,9 @@ class SqliteStore(Store):
     # --- the hot verb ----------------------------------------------------------------------------------------------
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
-        if batch.claim and batch.only_claims:
+        if batch.only_looks:  # without the lock: most looks, of all processes, find nothing
             with translated(self.path):
-                if not self._hot.has_ready(batch.claim.tasks):
+                if not self._hot.finds(worker_id, batch):
                     return Committed()
         with self._transaction():
             return self._hot.run(worker_id, self._instant(), batch)
