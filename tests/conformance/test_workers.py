@@ -351,3 +351,13 @@ async def test_closing_twice(stage: Stage) -> None:
     store = await stage.another_store()
     await store.close()
     await store.close()
+
+
+async def test_nothing_is_born_claimed_by_a_worker_that_was_buried(stage: Stage) -> None:
+    buried = await stage.register()
+    await stage.store.bury(buried, 3)
+    spawns = [stage.spawn("a", claimed=True), stage.spawn("a", claimed=True)]
+    await stage.commit(worker=buried, spawns=spawns)
+    assert [spawn.claimed for spawn in spawns] == [False, False]
+    assert [await stage.state(spawn.id) for spawn in spawns] == [RunState.QUEUED] * 2
+    assert (await stage.store.report()).orphans == []

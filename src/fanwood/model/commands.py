@@ -30,7 +30,10 @@ class SpawnKind(msgspec.Struct, frozen=True):
 
 
 class Spawn(msgspec.Struct, gc=False):
-    """One run to be born. `claimed` means: born RUNNING, on this engine's worker."""
+    """One run to be born.
+
+    `claimed` means: born RUNNING, on this engine's worker; the store takes it back if that worker was buried meanwhile.
+    """
 
     kind: SpawnKind
     id: bytes

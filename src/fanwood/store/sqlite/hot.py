@@ -103,6 +103,9 @@ class HotPath:
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn]) -> None:
         """Siblings of a fan-out in one way, which takes the least of Python's time; the rest in the general one."""
+        if any(spawn.claimed for spawn in spawns) and not self._one("is_registered", me=me):
+            for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
+                spawn.claimed = False
         rest: list[Spawn] = []
         for _, group in groupby(spawns, _likeness):
             alike = list(group)

@@ -9,6 +9,9 @@ from json_each(:pairs) p
 cross join run r on r.id = unhex(p.value ->> 0)
 where r.state = 1 and r.attempt = p.value ->> 1;
 
+-- name: is_registered
+select exists (select 1 from worker where id = :me);
+
 -- name: insert_run
 -- Repeated for as many rows as there are.
 insert into run (
