@@ -25,6 +25,7 @@ demo: $(INSTALLED) ## watch a tree of tasks grow: DEMO_PATH=some/directory (defa
 setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
 test: lint ## lint, then all tests
+	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m pytest -q
 
 lint: $(READY) ## format, rules and types; changes nothing
@@ -39,12 +40,15 @@ format: $(READY) ## format, and repair what can be repaired
 bench: $(READY) ## measure: BENCH_ARGS="--help"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-lock: ## write requirements-dev.lock anew from pyproject.toml
+lock: ## write the lock files anew from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip --quiet --disable-pip-version-check install --upgrade uv
 	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--extra fast --group dev --no-emit-index-url --custom-compile-command "make lock" \
 		--output-file requirements-dev.lock pyproject.toml
+	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--group postgres-server --no-deps --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file tests/postgres/server.lock
 
 clean: ## remove .venv, builds and caches (never a database)
 	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .ruff_cache .hypothesis

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from fanwood import Fanwood
+from tests.postgres.cluster import Cluster
+from tests.postgres.databases import Databases
+from tests.postgres.pgbouncer import found as find_pgbouncer
 
 MakeApp = Callable[..., Fanwood]
 
@@ -36,3 +39,35 @@ def make_app(url: str) -> Iterator[MakeApp]:
 @pytest.fixture
 def app(make_app: MakeApp) -> Fanwood:
     return make_app()
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """One server for all tests, started when the first asks for it. A test that stops a server starts its own."""
+    with Cluster({"max_connections": 200}) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_cluster: Cluster) -> Databases:
+    return Databases(postgres_cluster)
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster, postgres_databases: Databases) -> Iterator[str]:
+    """An empty database, which is gone afterwards, also for those who are still connected to it."""
+    name = postgres_databases.take()
+    yield postgres_cluster.url(name)
+    postgres_databases.give_back(name)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_program() -> str:
+    """Asked for by tests that start a tests.postgres.pgbouncer.Pgbouncer."""
+    program = find_pgbouncer()
+    if program is None:
+        pytest.skip("pgbouncer isn't installed")
+    return program

@@ -15,8 +15,9 @@
     │   ├── InputValidationError       does not fit the task's input; lists all problems
     │   ├── PayloadEncodingError       no JSON for it; says where in the value
     │   └── PayloadTooLargeError       over the limit
-    ├── SpawnError                   a child that can't be spawned
+    ├── SpawnError                   a run that can't be spawned
     │   ├── ChildKeyConflictError      the key belongs to another task or input
+    │   ├── IdempotencyConflictError   as that, for the idempotency key of a root
     │   └── AttemptFencedError         the attempt that asks is no longer the current one
     ├── RunNotFoundError             no run with that id
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
@@ -144,11 +145,15 @@ class PayloadTooLargeError(PayloadError):
 
 
 class SpawnError(FanwoodError):
-    """A child that can't be spawned."""
+    """A run that can't be spawned."""
 
 
 class ChildKeyConflictError(SpawnError):
     """A child key is taken, below this parent, by a child with another task or input."""
+
+
+class IdempotencyConflictError(SpawnError):
+    """An idempotency key is taken, in this namespace, by a root with another task or input."""
 
 
 class AttemptFencedError(SpawnError):

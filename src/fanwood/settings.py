@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,7 +21,7 @@ class Settings:
     """
 
     database_url: str = DEFAULT_URL
-    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`."""
+    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/database`."""
     namespace: str = ""
     """Separates applications that share a database: a prefix of all task names."""
     slots: int = 100
@@ -36,8 +38,20 @@ class Settings:
     """How often to look for workers of this host that died, and for leases that lapsed."""
     poll: float = 0.01
     """How often to look whether another process has changed the (embedded) store."""
+    postgres_schema: str = "fanwood"
+    """PostgreSQL: the schema that holds the tables."""
+    notify: bool = True
+    """PostgreSQL: whether to tell others of changes at once (NOTIFY), and listen; without it everybody polls."""
+    pgbouncer: bool = False
+    """PostgreSQL: the URL leads to a pooler in transaction mode, where a connection is ours for one transaction only."""
+    listen_url: str = ""
+    """PostgreSQL behind a pooler: the server itself, to listen there. Without it everybody polls."""
+    outage_patience: float = 60.0
+    """How long who starts a run, or asks for something, waits for a server that is away. (What runs already waits on.)"""
     grace: float = 10.0
     """How long a stopping worker lets its runs finish before it hands them back."""
+    retention_days: float = 0.0
+    """For how many days a tree that has ended is kept, and then deleted by a worker; 0: for ever."""
     deaths_limit: int = 3
     """How many workers in a row may die while executing one run before it fails as poison."""
     switch_interval: float = 0.00005
@@ -46,10 +60,17 @@ class Settings:
     """After how long a waiting client warns that no worker serves the task."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.postgres_schema):
+            raise SettingsError(
+                f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "
+                f"{self.postgres_schema!r}"
+            )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and value < 0:
                 raise SettingsError(f"{field.name} must not be negative, and is {value!r}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"{field.name} must be a finite number, and is {value!r}")
         if self.heartbeat * 2 > self.lease:
             raise SettingsError(
                 f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), "
@@ -81,6 +102,15 @@ def _from_environment(name: str, kind: type) -> Any:
     if text is None or text == "":
         return None
     try:
-        return kind(text)
+        return _boolean(text) if kind is bool else kind(text)
     except ValueError:
         raise SettingsError(f"{_PREFIX}{name.upper()} must be a {kind.__name__}, and is {text!r}") from None
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(word)

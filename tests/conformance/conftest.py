@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +12,22 @@ from fanwood.store.opening import store_for
 from fanwood.store.store import Store
 from tests.conformance.stage import MakeStore, Stage
 
-BACKENDS: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/conformance.db",
-}
-"""From a backend's name to the URL of a new, empty database."""
+Database = Callable[[pytest.FixtureRequest, int], Settings]
 
 
-def _makes_stores(backend: str, folder: Path) -> MakeStore:
-    folder.mkdir(exist_ok=True)
-    settings = Settings.load(database_url=BACKENDS[backend](folder))
+def _sqlite(request: pytest.FixtureRequest, number: int) -> Settings:
+    return Settings.load(database_url=f"sqlite:///{request.getfixturevalue('tmp_path')}/conformance-{number}.db")
 
+
+def _postgres(request: pytest.FixtureRequest, number: int) -> Settings:
+    return Settings.load(database_url=request.getfixturevalue("postgres_url"), postgres_schema=f"conformance_{number}")
+
+
+BACKENDS: dict[str, Database] = {"sqlite": _sqlite, "postgres": _postgres}
+"""From a backend's name to the settings for its n-th new, empty database."""
+
+
+def _makes_stores(settings: Settings) -> MakeStore:
     def make(clock: ManualClock) -> Store:
         return store_for(settings, clock)
 
@@ -35,16 +40,16 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store_factory(backend: str, tmp_path: Path) -> MakeStore:
+def store_factory(backend: str, request: pytest.FixtureRequest) -> MakeStore:
     """Makes unopened stores of one backend, all on one database."""
-    return _makes_stores(backend, tmp_path)
+    return _makes_stores(BACKENDS[backend](request, 0))
 
 
 @pytest.fixture
-def store_factories(backend: str, tmp_path: Path) -> Callable[[], MakeStore]:
+def store_factories(backend: str, request: pytest.FixtureRequest) -> Callable[[], MakeStore]:
     """As `store_factory`, on a new database for each call."""
     numbers = count()
-    return lambda: _makes_stores(backend, tmp_path / str(next(numbers)))
+    return lambda: _makes_stores(BACKENDS[backend](request, next(numbers)))
 
 
 @pytest.fixture

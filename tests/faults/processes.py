@@ -24,7 +24,7 @@ import apsw
 from fanwood import Fanwood
 from fanwood.model.states import RunState
 
-APP = Path(__file__).with_name("app.py")
+PROGRAM = (sys.executable, "-u", str(Path(__file__).with_name("app.py")))
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE = 20.0
 
@@ -32,11 +32,13 @@ PATIENCE = 20.0
 class AppProcess:
     """One process. Its stdout comes line by line, its stderr goes to a file."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], log: Path, program: tuple[str, ...] = PROGRAM
+    ) -> None:
         self.log_path = log
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
-                [sys.executable, "-u", str(APP), *arguments],
+                [*program, *arguments],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -47,7 +47,7 @@ def test_closing_has_a_twin() -> None:
 
 
 async def test_as_async_context_manager(url: str) -> None:
-    async with Fanwood(url) as app:
+    async with Fanwood(url, local_worker=True) as app:
 
         @app.task
         async def task() -> int:

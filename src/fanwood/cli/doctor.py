@@ -9,9 +9,9 @@ import click
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Exit, common
+from fanwood.cli.engines import Engine, judged
 from fanwood.cli.output import Column
 from fanwood.clock import MICROSECONDS
-from fanwood.engine.peers import host_identity, is_dead
 from fanwood.errors import StoreError
 from fanwood.ids import id_text
 from fanwood.model.records import StoreReport, WorkerRecord
@@ -20,15 +20,6 @@ from fanwood.store.opening import without_password
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A worker or client, and whether it lives."""
-
-    record: WorkerRecord
-    live: bool
-    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +61,8 @@ def _examine(common: Common) -> Findings:
         report, workers = looking.look(common, ask)
     except StoreError as error:
         return Findings(url, problems=[str(error)])
-    engines = [_engine(worker, report.now) for worker in workers]
+    engines = [judged(worker, report.now) for worker in workers]
     return Findings(report.url, report, engines, [*report.problems, *_problems(report, engines)])
-
-
-def _engine(worker: WorkerRecord, now: int) -> Engine:
-    left = worker.lease_expires_at - now
-    if worker.host == host_identity() and is_dead(worker.pid):
-        return Engine(worker, False, "its process is gone")
-    if left <= 0:
-        return Engine(worker, False, f"its lease lapsed {text.took(-left)} ago")
-    return Engine(worker, True, f"renewed {text.took(worker.lease - left)} ago")
 
 
 def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
@@ -133,7 +115,7 @@ def _row(engine: Engine) -> list[output.Cell]:
     worker = engine.record
     return [
         text.clean(worker.name),
-        "worker" if worker.slots else "client",
+        engine.kind,
         text.clean(worker.host.partition("/")[0]),
         str(worker.pid),
         str(worker.slots),
@@ -172,7 +154,7 @@ def _engine_json(engine: Engine, now: int) -> dict[str, Any]:
         "name": worker.name,
         "host": worker.host.partition("/")[0],
         "pid": worker.pid,
-        "kind": "worker" if worker.slots else "client",
+        "kind": engine.kind,
         "live": engine.live,
         "verdict": engine.verdict,
         "slots": worker.slots,

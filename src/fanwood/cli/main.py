@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("fanwood.cli.run", "Run a task and print its output."),
     "runs": ("fanwood.cli.runs", "List, show, cancel and retry runs."),
     "tree": ("fanwood.cli.tree", "Show a run and everything below it."),
+    "db": ("fanwood.cli.db", "Migrate a database, delete old runs, copy it to another."),
     "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
     "bench": ("fanwood.cli.bench", "Measure this machine (in a checkout)."),
 }

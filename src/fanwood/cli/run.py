@@ -47,6 +47,7 @@ class Request:
     target: str | None
     no_wait: bool
     priority: int | None
+    idempotency_key: str | None
     metadata: str | None
     timeout: float | None
 
@@ -65,6 +66,7 @@ class Request:
 @click.option("--app", "target", metavar="MODULE:OBJECT", help="Where the task is declared: check and run it here.")
 @click.option("--no-wait", is_flag=True, help="Print the run's id, and don't wait for it.")
 @click.option("--priority", type=int, help="Higher goes first.")
+@click.option("--idempotency-key", metavar="KEY", help="Run it once: who gives the key again gets the run that has it.")
 @click.option("--metadata", metavar="JSON", help="An object that the run and what is below it carry.")
 @click.option("--timeout", callback=duration, help="How long to wait (30s, 5m); the run itself goes on.")
 @common
@@ -76,7 +78,11 @@ def command(task: str, common: Common, **options: Any) -> None:
     """
     request = Request(task, common, **options)
     value = read_json(request.input_, "--input")
-    how = TriggerWorkflowOptions(priority=request.priority, additional_metadata=read_metadata(request.metadata))
+    how = TriggerWorkflowOptions(
+        priority=request.priority,
+        idempotency_key=request.idempotency_key,
+        additional_metadata=read_metadata(request.metadata),
+    )
     output.logged_warnings()
     app, runnable = _declared(request, request.target) if request.target else _published(request)
     with app:

@@ -48,7 +48,7 @@ class Claims:
                 if room == 0:
                     self.ready = True
                     break
-                if dispatcher.serves(spawn.kind.task):
+                if dispatcher.serves(spawn.kind.task) and not spawn.is_keyed_root:  # whose birth isn't certain
                     spawn.claimed = True
                     room -= 1
         if self.ready and room > 0:

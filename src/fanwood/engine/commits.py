@@ -1,14 +1,15 @@
 """Committing a batch for as long as it takes: what a full disk, a locked file or a lost server means to the runs.
 
 Trouble that passes is waited out; those who already run see a delay. Only who wants to start something new is told
-soon, because nothing of it has been promised yet.
+in the end, because nothing of it has been promised yet: soon if a file can't be written to, after `outage_patience` if
+a server is away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
 from fanwood.model.commands import Batch, Committed, Failure
@@ -16,9 +17,15 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import encode_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from fanwood.engine.housekeeping import Housekeeping
     from fanwood.engine.inbox import Inbox, SpawnRequest
+    from fanwood.model.commands import Outcome
+    from fanwood.settings import Settings
     from fanwood.store.store import Store
+
+T = TypeVar("T")
 
 logger = logging.getLogger("fanwood.engine")
 
@@ -32,21 +39,22 @@ PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
 class Commits:
     """The way of an engine's batches into its store."""
 
-    def __init__(self, store: Store, inbox: Inbox, housekeeping: Housekeeping) -> None:
+    def __init__(self, store: Store, settings: Settings, inbox: Inbox, housekeeping: Housekeeping) -> None:
         self.hurried = False  # the engine stops: don't wait for better times
         self._store = store
+        self._settings = settings
         self._inbox = inbox  # what waits for its turn meanwhile
         self._housekeeping = housekeeping
 
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest]) -> Committed | None:
         """Commit `batch`; None if it can't be done at all, and then those who asked know."""
-        trial = 0
+        trial, begin = 0, asyncio.get_running_loop().time()
         while True:
             try:
                 return await self._store.commit(worker_id, batch)
             except PASSING as error:
                 self._housekeeping.note_trouble(error)
-                if trial >= ROOTS_FAIL_AFTER:
+                if self._is_too_long(error, trial, begin):
                     _refuse_roots(batch, requests, error)
                     self._inbox.refuse_roots(error)
                 if self.hurried and trial > len(PAUSES):
@@ -67,14 +75,44 @@ class Commits:
         batch.spawns, batch.attaches = [], []
         for outcome in batch.outcomes:
             try:
-                part = await self._store.commit(worker_id, Batch(outcomes=[outcome]))
+                part = await self._commit_one(worker_id, outcome)
             except StoreError as error:
+                if isinstance(error, PASSING):
+                    raise  # it has been waited for, and now we stop
                 outcome.state, outcome.output = RunState.FAILED, None
                 outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
-                part = await self._store.commit(worker_id, Batch(outcomes=[outcome]))
+                part = await self._commit_one(worker_id, outcome)
             whole.fenced_outcomes |= part.fenced_outcomes
             whole.finished.update(part.finished)
         return whole
+
+    async def _commit_one(self, worker_id: int, outcome: Outcome) -> Committed:
+        batch = Batch(outcomes=[outcome])
+        return await self.patiently(lambda: self._store.commit(worker_id, batch), None)
+
+    def _is_too_long(self, error: StoreError, trial: int, begin: float) -> bool:
+        """Whether who starts something new should wait no longer."""
+        if self._store.embedded or isinstance(error, StoreFullError):
+            return trial >= ROOTS_FAIL_AFTER
+        return asyncio.get_running_loop().time() - begin > self._settings.outage_patience
+
+    async def patiently(self, verb: Callable[[], Awaitable[T]], patience: float | None) -> T:
+        """Do something that may be done again, once the server answers; for at most so many seconds (None: any).
+
+        Raises:
+            StoreError: it can't be done, or not in time. (Trouble of an embedded store is told at once.)
+        """
+        trial, begin = 0, asyncio.get_running_loop().time()
+        while True:
+            try:
+                return await verb()
+            except PASSING as error:
+                over = patience is not None and asyncio.get_running_loop().time() - begin > patience
+                if self._store.embedded or self.hurried or over:
+                    raise
+                self._housekeeping.note_trouble(error)
+                await asyncio.sleep(PAUSES[min(trial, len(PAUSES) - 1)])
+                trial += 1
 
 
 def _refuse(requests: list[SpawnRequest], error: BaseException) -> None:

@@ -68,27 +68,38 @@ class Delivery:
 
     def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> None:
         """Tell everybody what `committed` means to him."""
-        attached = {found.id: found for found in committed.attached}
+        found = {attached.id: attached for attached in committed.attached}
+        found.update(committed.taken)
         for request in requests:
             if request.parent in committed.fenced_parents:
                 who = id_text(request.parent[0] or b"")
                 request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"), {})
             else:
                 if request.collector is not None:
-                    self._collect(request, request.collector, attached)
-                request.answer(None, attached)
+                    self._collect(request, request.collector, found)
+                request.answer(None, found)
         self._deliver_ends(batch, committed)
 
-    def _collect(self, request: SpawnRequest, collector: Collector, attached: dict[bytes, Attached]) -> None:
+    def _collect(self, request: SpawnRequest, collector: Collector, found: dict[bytes, Attached]) -> None:
         add = self._waits.add
         for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True):
-            add(spawn.id, collector, index)
+            holder = found.get(spawn.id) if found else None
+            if holder is None:
+                add(spawn.id, collector, index)
+            elif self._await_found(holder, collector, index):
+                self._again.append(holder.id)  # another one than was asked for: to be watched from the next batch on
         for attach, index in zip(request.attaches, request.attach_indexes, strict=True):
-            found = attached[attach.id]
-            if found.matches and found.state.is_terminal:
-                collector.put(index, Finished(found.state, found.output, found.error, found.task))
-            elif found.matches:
-                add(attach.id, collector, index)
+            self._await_found(found[attach.id], collector, index)
+
+    def _await_found(self, run: Attached, collector: Collector, index: int) -> bool:
+        """A run that was there: its end is there as well, or is waited for (True)."""
+        if not run.matches:
+            return False  # an error, for who asked
+        if run.state.is_terminal:
+            collector.put(index, Finished(run.state, run.output, run.error, run.task))
+            return False
+        self._waits.add(run.id, collector, index)
+        return True
 
     def _deliver_ends(self, batch: Batch, committed: Committed) -> None:
         deliver, fenced = self._waits.deliver, committed.fenced_outcomes

@@ -39,7 +39,7 @@ from fanwood.errors import (
     StoreError,
     UsageError,
 )
-from fanwood.model.commands import Batch, Committed, LogLine, Outcome
+from fanwood.model.commands import Batch, Committed, LogLine, Outcome, TaskInfo, WorkerInfo
 from fanwood.model.states import RunState
 from fanwood.store.expiry import expiry
 
@@ -77,13 +77,14 @@ class Engine:
         self._mail = False  # the mailbox may hold something for us
         self._asleep = False
         self._committing = False
+        self._turn = asyncio.Lock()  # a commit is under one worker id, from its making to its delivery
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeup: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._housekeeping = Housekeeping(self)
-        self._commits = Commits(store, self._inbox, self._housekeeping)
+        self._commits = Commits(store, settings, self._inbox, self._housekeeping)
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -252,18 +253,30 @@ class Engine:
         self._inbox.deadlines.append((run_id, attempt, when))
         self._wake()
 
-    def call(self, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False) -> Future[T]:
-        """Run a cold verb between two ticks; `changes`: it may have written mail or queued something."""
+    def call(
+        self, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False, steadfast: bool = False
+    ) -> Future[T]:
+        """Run a cold verb beside the ticks; `changes`: it may have written mail or queued something.
+
+        A server that is away is waited for: for a while, or (`steadfast`: a run needs it) as long as it takes.
+        """
         self._must_live()
         result: Future[T] = Future()
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin_call, verb, result, changes)
+        patience = None if steadfast else self.settings.outage_patience
+        self._loop.call_soon_threadsafe(self._begin_call, verb, result, changes, patience)
         return result
 
-    def _begin_call(self, verb: Callable[[Store], Awaitable[T]], result: Future[T], changes: bool) -> None:  # noqa: FBT001  (a callback)
+    def _begin_call(
+        self,
+        verb: Callable[[Store], Awaitable[T]],
+        result: Future[T],
+        changes: bool,  # noqa: FBT001  (a callback)
+        patience: float | None,
+    ) -> None:
         async def run() -> None:
             try:
-                answer = await verb(self.store)
+                answer = await self._commits.patiently(lambda: verb(self.store), patience)
             except BaseException as error:  # noqa: BLE001  (the caller gets it, whatever it is)
                 result.set_exception(error)
             else:
@@ -289,11 +302,8 @@ class Engine:
             if self.dispatcher.slots:
                 raise UsageError("This process is a worker already: one Fanwood object is one worker at a time")
             tasks = dispatcher.tasks()
-            old = self.worker_id
             info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
-            self.worker_id = await store.register(info, tasks)
-            await store.bury(old, self.settings.deaths_limit)
-            self._watch_all_again()
+            await self._register(store, info, tasks)
             self.dispatcher = dispatcher
             self._claims.begin(info.tasks)
 
@@ -313,8 +323,13 @@ class Engine:
         """On the engine's thread: the lease was lost; be a new worker, with the same tasks."""
         tasks = self.dispatcher.tasks()
         info = self._housekeeping.info(tuple(task.name for task in tasks), self.dispatcher.slots)
-        old, self.worker_id = self.worker_id, await self.store.register(info, tasks)
-        await self.store.bury(old, self.settings.deaths_limit)  # what was born claimed since, and what was watched
+        await self._register(self.store, info, tasks)
+
+    async def _register(self, store: Store, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> None:
+        """Be a new worker from now on; what the old one had (born claimed meanwhile, say) goes back to the queue."""
+        async with self._turn:
+            old, self.worker_id = self.worker_id, await store.register(info, tasks)
+        await store.bury(old, self.settings.deaths_limit)
         self._watch_all_again()
 
     def pause(self) -> None:
@@ -329,15 +344,14 @@ class Engine:
                 async with asyncio.timeout(RETIRE_SECONDS):
                     while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
                         await asyncio.sleep(0.001)
-            old = self.worker_id
             self.dispatcher = NoDispatcher()
             self._claims.begin(())
             try:
-                self.worker_id = await store.register(self._housekeeping.info(()), ())
-                await store.bury(old, self.settings.deaths_limit)
-            except StoreError as error:
+                async with asyncio.timeout(RETIRE_SECONDS):
+                    await self._register(store, self._housekeeping.info(()), ())
+            except (StoreError, TimeoutError) as error:
                 logger.warning("%s What this worker had goes on elsewhere once its lease has lapsed.", error)
-            self._watch_all_again()
+                self._watch_all_again()
 
         return self.call(end)
 
@@ -350,17 +364,18 @@ class Engine:
 
     async def _tick(self) -> None:
         self._check_limits()
-        self._committing = True
-        try:
-            batch = Batch()
-            requests = self._fill(batch)
-            if batch.is_empty:
-                return
-            committed = await self._commits.commit(self.worker_id, batch, requests)
-            if committed is not None:
-                self._deliver(batch, requests, committed)
-        finally:
-            self._committing = False
+        async with self._turn:
+            self._committing = True
+            try:
+                batch = Batch()
+                requests = self._fill(batch)
+                if batch.is_empty:
+                    return
+                committed = await self._commits.commit(self.worker_id, batch, requests)
+                if committed is not None:
+                    self._deliver(batch, requests, committed)
+            finally:
+                self._committing = False
 
     def _fill(self, batch: Batch) -> list[SpawnRequest]:
         inbox = self._inbox

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from fanwood.engine.peers import host_identity, is_dead
+from fanwood.engine.retention import Retention
 from fanwood.errors import StoreError
 from fanwood.model.commands import Failure, WorkerInfo
 
@@ -51,6 +52,7 @@ class Housekeeping:
         self._due: int | None = None
         self._bell: asyncio.Event | None = None
         self._trouble: str | None = None
+        self._unsettled_at = 0  # when the store was last found to be away, or first found to be there
 
     def info(self, tasks: tuple[str, ...], slots: int = 0) -> WorkerInfo:
         """How this engine enters itself."""
@@ -67,8 +69,19 @@ class Housekeeping:
 
     async def run(self) -> None:
         """All chores, for ever."""
+        engine = self._engine
+        retention = Retention(engine.store, engine.settings, lambda: engine.dispatcher.slots > 0, self.note_trouble)
+        pruning = asyncio.create_task(retention.run())
+        try:
+            await self._look_after()
+        finally:
+            pruning.cancel()
+            await asyncio.wait((pruning,))
+
+    async def _look_after(self) -> None:
         settings, store = self._engine.settings, self._engine.store
         self._bell = asyncio.Event()
+        self._unsettled_at = store.now()
         beat = sweep = recheck = store.now()
         while True:
             now = store.now()
@@ -78,7 +91,8 @@ class Housekeeping:
             if now >= sweep:
                 sweep = now + round(settings.sweep * 1e6)
                 await self._guarded(self._bury_dead())
-                self._engine.nudge()
+                if store.embedded:  # others hint, or poll, by themselves
+                    self._engine.nudge()
                 await self._guarded(self._fire_timers())
             if now >= recheck:
                 recheck = now + round(RECHECK_EVERY * 1e6)
@@ -113,15 +127,20 @@ class Housekeeping:
     async def _bury_dead(self) -> None:
         engine, store = self._engine, self._engine.store
         now = store.now()
-        for peer in await store.peers(engine.worker_id):
+        for peer in await store.peers(engine.worker_id, self._host):
             dead = peer.host == self._host and is_dead(peer.pid)
-            if dead or peer.lease_expires_at <= now:
-                count = await store.bury(peer.id, engine.settings.deaths_limit)
+            if dead or (peer.lease_expires_at <= now and self._may_judge(now)):
+                count = await store.bury(peer.id, engine.settings.deaths_limit, if_lapsed=not dead)
                 why = "its process is gone" if dead else "its lease lapsed"
                 logger.warning(
                     "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
                 )
                 engine.look()
+
+    def _may_judge(self, now: int) -> bool:
+        """Whether a lapsed lease means something. When a server comes back after an outage, all have lapsed: let those
+        who live renew theirs before anybody is taken for dead."""
+        return self._engine.store.embedded or now - self._unsettled_at >= 2e6 * self._engine.settings.heartbeat
 
     async def _fire_timers(self) -> None:
         expected, self._due = self._due, await self._engine.store.tick()
@@ -130,6 +149,7 @@ class Housekeeping:
 
     def note_trouble(self, error: StoreError) -> None:
         """The store could not be written to; say so once per kind of trouble."""
+        self._unsettled_at = self._engine.store.now()
         if self._trouble != type(error).__name__:
             self._trouble = type(error).__name__
             logger.error("%s Nothing is lost; trying again until it works.", error)

@@ -33,6 +33,9 @@ class Spawn(msgspec.Struct, gc=False):
     """One run to be born.
 
     `claimed` means: born RUNNING, on this engine's worker; the store takes it back if that worker was buried meanwhile.
+
+    A root with an `identity` has an idempotency key (`child_key` is its text, `input_digest` that of task and input):
+    it is born only if no root has that identity, and never claimed. Of two in one batch the first is born.
     """
 
     kind: SpawnKind
@@ -43,6 +46,11 @@ class Spawn(msgspec.Struct, gc=False):
     child_key: str | None = None
     input_digest: bytes | None = None  # only beside a child_key; else the identity holds it
     claimed: bool = False
+
+    @property
+    def is_keyed_root(self) -> bool:
+        """Whether it is a root with an idempotency key."""
+        return self.identity is not None and self.kind.parent_id is None
 
 
 class Attach(msgspec.Struct, gc=False):
@@ -55,7 +63,8 @@ class Attach(msgspec.Struct, gc=False):
 
 
 class Attached(msgspec.Struct, gc=False):
-    """What an `Attach` found. `matches` is False when the key belongs to another task or input."""
+    """What an `Attach`, or a root's idempotency key, found: an existing run. `matches` is False when the key belongs
+    to another task or input."""
 
     id: bytes
     state: RunState
@@ -217,6 +226,7 @@ class Committed(msgspec.Struct):
 
     fenced_parents: set[tuple[bytes, int]] = set()
     attached: list[Attached] = []
+    taken: dict[bytes, Attached] = {}  # roots not born, as their key was held: from the id asked for to who holds it
     fenced_outcomes: set[bytes] = set()
     claimed: list[ClaimedRun] = []
     finished: dict[bytes, Finished] = {}

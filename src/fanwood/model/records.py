@@ -102,6 +102,34 @@ class Peer(msgspec.Struct, frozen=True):
     lease_expires_at: int
 
 
+class PruneCursor(msgspec.Struct, frozen=True):
+    """How far pruning has come: past the root that was created at `created_at` and has this id.
+
+    `large` is the next root, in the same terms, if its tree is too large for one call, and all of it has ended. `width`:
+    how many trees seem to fit into a call; 0: nothing is known of that.
+    """
+
+    created_at: int = -1
+    id: bytes = b""
+    width: int = 0
+    large: tuple[int, bytes] | None = None
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """How many runs one call of `prune` deleted, and where the next one goes on; None: there was nothing more, or
+    somebody else is at it."""
+
+    runs: int
+    cursor: PruneCursor | None
+
+
+class PruneCount(msgspec.Struct, frozen=True):
+    """How much there is to prune."""
+
+    trees: int
+    runs: int
+
+
 class StoreReport(msgspec.Struct, frozen=True):
     """What `fanwood doctor` says of a store."""
 

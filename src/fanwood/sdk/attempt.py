@@ -7,13 +7,12 @@ of the worker's slots. It is the link between the code that runs and everything 
 from __future__ import annotations
 
 import threading
-from functools import cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
 from fanwood.model.states import OnParentEnd
+from fanwood.sdk.identity import child_identity, content_digest, numbered
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
 
 
 _identity_lock = threading.Lock()
-
-
-@cache
-def _hasher(task: str) -> blake2b:
-    """Fed with the task's name already; to be copied."""
-    return blake2b(task.encode() + b"\0", digest_size=16)
 
 
 class SlotShare(Protocol):
@@ -110,19 +103,20 @@ class Attempt:
         By content: equal children of one attempt are told apart by their number, so that a parent which spawns in
         another order still finds each one again.
         """
-        hasher = _hasher(task).copy()
-        hasher.update(input_)
-        content = hasher.digest()
+        content = content_digest(task, input_)
         if child_key is not None:
-            return blake2b(child_key.encode(), digest_size=16, person=b"key").digest(), content
+            return child_identity(child_key), content
         with _identity_lock:  # a task may spawn from threads of its own
             if self.ordinals is None:
                 self.ordinals = {}
             ordinal = self.ordinals.get(content, 0)
             self.ordinals[content] = ordinal + 1
-        if ordinal == 0:
-            return content, None
-        return blake2b(content, digest_size=16, salt=ordinal.to_bytes(8, "big")).digest(), None
+        return content if ordinal == 0 else numbered(content, ordinal), None
+
+    @property
+    def root(self) -> bytes:
+        """The id of the root of its tree."""
+        return bytes.fromhex(self.run.root_id)
 
     @property
     def may_have_children(self) -> bool:

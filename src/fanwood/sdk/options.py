@@ -39,6 +39,7 @@ class TriggerWorkflowOptions:
     input: Any = NOT_GIVEN
     child_key: str | None = None
     key: str | None = None  # the same as child_key, under the name that bulk items use
+    idempotency_key: str | None = None
     additional_metadata: Metadata | None = None
     priority: int | None = None
     detached: bool = False
@@ -47,6 +48,13 @@ class TriggerWorkflowOptions:
     def __post_init__(self) -> None:
         if self.child_key is not None and self.key is not None and self.child_key != self.key:
             raise UsageError(f"child_key {self.child_key!r} and key {self.key!r} are two names of one thing: give one")
+        if self.idempotency_key is not None:
+            _check_idempotency_key(self.idempotency_key)
+            if self.effective_key is not None:
+                raise UsageError(
+                    f"child_key {self.effective_key!r} and idempotency_key {self.idempotency_key!r} were both given: "
+                    f"the first is for a child, inside a task, the second for a root. Give the one that is meant"
+                )
         if self.on_parent_end not in _ON_PARENT_END:
             raise UsageError(f'on_parent_end must be "cancel" or "continue", and is {self.on_parent_end!r}')
         if not isinstance(self.priority, int | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
@@ -66,6 +74,42 @@ class TriggerWorkflowOptions:
 DEFAULT_OPTIONS = TriggerWorkflowOptions()
 
 
+MAX_KEY_LENGTH = 500
+
+
+def _check_idempotency_key(key: Any) -> None:
+    if not isinstance(key, str):
+        raise UsageError(f"idempotency_key must be text, and is {key!r}, a {type(key).__name__}")
+    if not key:
+        raise UsageError("idempotency_key must not be empty: leave it out for a run that is to begin in any case")
+    if len(key) > MAX_KEY_LENGTH:
+        raise UsageError(
+            f"idempotency_key must have at most {MAX_KEY_LENGTH} characters, and has {len(key):,}: {key[:40]!r}... "
+            f"Give a hash of it, such as hashlib.sha256(key.encode()).hexdigest()"
+        )
+    if "\0" in key or any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise UsageError(f"idempotency_key must be text that can be stored: no NUL, no lone surrogate; and is {key!r}")
+
+
+def given_options(
+    child_key: str | None,
+    idempotency_key: str | None,
+    additional_metadata: Metadata | None,
+    priority: int | None,
+    detached: bool,  # noqa: FBT001  (six arguments of one call, passed on)
+    on_parent_end: OnParentEndOption | None,
+) -> dict[str, Any]:
+    """What was given beside `options`; what was not is None, or False."""
+    return {
+        "child_key": child_key,
+        "idempotency_key": idempotency_key,
+        "additional_metadata": additional_metadata,
+        "priority": priority,
+        "detached": detached,
+        "on_parent_end": on_parent_end,
+    }
+
+
 def merged(options: TriggerWorkflowOptions | None, given: dict[str, Any], input_: Any) -> TriggerWorkflowOptions:
     """`options` with what was given beside them, which wins.
 
@@ -74,7 +118,7 @@ def merged(options: TriggerWorkflowOptions | None, given: dict[str, Any], input_
     """
     if options is not None and options.input is not NOT_GIVEN and input_ is not NOT_GIVEN and input_ is not None:
         raise UsageError("The input was given twice: as an argument, and in options=TriggerWorkflowOptions(input=...)")
-    present = {name: value for name, value in given.items() if value is not None and value is not False}
+    present = {name: value for name, value in given.items() if value is not None and (value or name != "detached")}
     if options is None:
         return TriggerWorkflowOptions(**present) if present else DEFAULT_OPTIONS
     if not present:

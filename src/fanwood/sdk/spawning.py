@@ -17,11 +17,12 @@ from fanwood.codec import codec_for
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import ChildKeyConflictError, PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
-from fanwood.ids import id_text
-from fanwood.model.commands import Attach, Attached, Spawn, SpawnKind
+from fanwood.errors import PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunState
+from fanwood.sdk.answers import Answer
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
 
@@ -62,7 +63,8 @@ class Spawner:
         self._attempt = attempt
         self._wait = wait
         self._kinds: dict[tuple[str, int], tuple[TriggerWorkflowOptions, SpawnKind]] = {}
-        self._unanswered: deque[_Answer] = deque()
+        self._unanswered: deque[Answer] = deque()
+        self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
         self.collector = Collector(fail_fast=fail_fast) if wait else None
         self.planned: list[Planned] = []
 
@@ -94,11 +96,12 @@ class Spawner:
         return self.planned
 
     def _engine_must_answer(self) -> bool:
-        """A waiter is told by its collector; who doesn't wait must know that what he spawned is committed."""
-        return self.collector is None or any(answer.has_keys for answer in self._unanswered)
+        """A waiter is told by its collector; who doesn't wait must know that what he spawned is committed, and who gave
+        keys, which runs they led to."""
+        return self.collector is None or bool(self._keyed) or any(answer.has_keys for answer in self._unanswered)
 
     async def _call_identities(self, attempt: Attempt) -> dict[bytes, bytes]:
-        return await called(self._engine.call(lambda store: store.identities(attempt.id)))
+        return await called(self._engine.call(lambda store: store.identities(attempt.id), steadfast=True))
 
     def _send(self, items: list[BulkRunItem]) -> None:
         """One request with up to CHUNK runs."""
@@ -107,7 +110,7 @@ class Spawner:
         collector = self.collector
         index = collector.grow(len(items)) if collector is not None else 0
         for request in self._plan(items, index):
-            answer = _Answer(request, collector)
+            answer = Answer(request, collector, self._attempt)
             self._unanswered.append(answer)
             self._engine.spawn(request)
 
@@ -131,8 +134,7 @@ class Spawner:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
         kind = self._kind(spec, options, attempt)
         if attempt is None:
-            spawn = Spawn(kind, self._host.ids.new_id(), None, data.decode(), 0, options.effective_key)
-            self._add(request, spawn, number, spec)
+            self._add(request, self._root(spec, options, kind, data), number, spec)
             return
         key = options.effective_key
         index = attempt.children
@@ -151,6 +153,14 @@ class Spawner:
             request.attaches.append(Attach(kind, existing, digest, data.decode() if digest is not None else ""))
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
+
+    def _root(self, spec: TaskSpec, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes) -> Spawn:
+        id_, key = self._host.ids.new_id(), options.idempotency_key
+        if key is None:
+            return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
+        self._keyed[id_] = len(self.planned)
+        identity = root_identity(self._host.settings.namespace, key)
+        return Spawn(kind, id_, identity, data.decode(), 0, key, content_digest(spec.name, data))
 
     def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
         request.spawns.append(spawn)
@@ -171,6 +181,12 @@ class Spawner:
         if attempt is None or run is None:
             kind = SpawnKind(spec.name, priority=priority, metadata=metadata, schedule_timeout=policy.schedule_limit)
         else:
+            if options.idempotency_key is not None:
+                raise UsageError(
+                    f"idempotency_key {options.idempotency_key!r} was given for a child, {spec.name}: such a key makes "
+                    f"one root in the whole namespace. A child's key is child_key, unique below its parent; a root is "
+                    f"made inside a task by detached=True"
+                )
             attempt.spawned = True
             attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"
             deadline, owner = attempt.child_deadline(waited=self._wait, policy=options.parent_end)
@@ -200,6 +216,9 @@ class Spawner:
                 self._attempt.check()
         if answer.error is not None:
             raise answer.error
+        for asked_for, holder in answer.taken.items():
+            number = self._keyed[asked_for]
+            self.planned[number] = Planned(holder, self.planned[number].spec)
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
@@ -233,40 +252,6 @@ class Spawner:
             else:
                 results.append(error_of(ended, run.id, run.spec.name))
         return results
-
-
-class _Answer:
-    """The engine's answer to one request, and the caller's waiting for it."""
-
-    __slots__ = ("_collector", "_request", "error", "has_keys", "signal", "signal_is_answer")
-
-    def __init__(self, request: SpawnRequest, collector: Collector | None) -> None:
-        self.signal = Signal()
-        self.signal_is_answer = False
-        self.error: BaseException | None = None
-        self.has_keys = bool(request.attaches)
-        self._request = request
-        self._collector = collector
-        request.on_done = self._done
-
-    def _done(self, error: BaseException | None, attached: dict[bytes, Attached]) -> None:
-        """On the engine's thread."""
-        self.error = error or self._conflict(attached)
-        self.signal_is_answer = True
-        if self.error is not None and self._collector is not None:
-            self._collector.fail(self.error)
-        self.signal.fire()
-
-    def _conflict(self, attached: dict[bytes, Attached]) -> BaseException | None:
-        for attach in self._request.attaches:
-            found = attached.get(attach.id)
-            if found is not None and not found.matches:
-                return ChildKeyConflictError(
-                    f"A child key of run {id_text(attach.kind.parent_id or b'')} is taken: it belongs to "
-                    f"{found.task} with input {_short(found.input)} (run {id_text(found.id)}), and was given now to "
-                    f"{attach.kind.task} with input {_short(attach.input)}. Use a key of its own for each child."
-                )
-        return None
 
 
 async def wait_for(collector: Collector, host: Host, timeout: float | None, what: str, task: str) -> None:
@@ -381,7 +366,3 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
         return codec_for(Any).encode({**default, **base, **(given or {})}, "it", "additional_metadata").decode()
     except (TypeError, PayloadError) as error:
         raise UsageError(f"additional_metadata must be JSON: {error}") from None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -9,7 +9,7 @@ from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel, TriggerWorkflowOptions, merged
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel, TriggerWorkflowOptions, given_options, merged
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
@@ -52,6 +52,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: Literal[True] = ...,
         child_key: str | None = ...,
+        idempotency_key: str | None = ...,
         additional_metadata: Metadata | None = ...,
         priority: int | None = ...,
         detached: bool = ...,
@@ -67,6 +68,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: Literal[False],
         child_key: str | None = ...,
+        idempotency_key: str | None = ...,
         additional_metadata: Metadata | None = ...,
         priority: int | None = ...,
         detached: bool = ...,
@@ -81,6 +83,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: bool = True,
         child_key: str | None = None,
+        idempotency_key: str | None = None,
         additional_metadata: Metadata | None = None,
         priority: int | None = None,
         detached: bool = False,
@@ -94,6 +97,7 @@ class Runnable(Generic[In, Out]):
             options: the same as the keywords, as one object; keywords win.
             wait_for_result: whether to wait.
             child_key: this child's key, unique below its parent. Default: by content.
+            idempotency_key: this root's key, unique in the namespace: whoever gives it again gets the run that has it.
             additional_metadata: JSON that the run and its descendants carry.
             priority: higher goes first. Default: the task's.
             detached: inside a task, make a root all the same.
@@ -106,7 +110,7 @@ class Runnable(Generic[In, Out]):
             WaitTimeoutError: `timeout` ran out.
             BlockingCallError: an event loop runs on this thread; use `aio_run`.
         """
-        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return block(self._run(input, options, given, wait=wait_for_result, timeout=timeout), f"{self.name}.run")
 
     @overload
@@ -117,6 +121,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: Literal[True] = ...,
         child_key: str | None = ...,
+        idempotency_key: str | None = ...,
         additional_metadata: Metadata | None = ...,
         priority: int | None = ...,
         detached: bool = ...,
@@ -132,6 +137,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: Literal[False],
         child_key: str | None = ...,
+        idempotency_key: str | None = ...,
         additional_metadata: Metadata | None = ...,
         priority: int | None = ...,
         detached: bool = ...,
@@ -146,6 +152,7 @@ class Runnable(Generic[In, Out]):
         *,
         wait_for_result: bool = True,
         child_key: str | None = None,
+        idempotency_key: str | None = None,
         additional_metadata: Metadata | None = None,
         priority: int | None = None,
         detached: bool = False,
@@ -153,7 +160,7 @@ class Runnable(Generic[In, Out]):
         timeout: float | None = None,
     ) -> Out | TaskRunRef[Out]:
         """As `run`, awaited."""
-        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return await self._run(input, options, given, wait=wait_for_result, timeout=timeout)
 
     def run_no_wait(
@@ -162,13 +169,14 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = None,
         *,
         child_key: str | None = None,
+        idempotency_key: str | None = None,
         additional_metadata: Metadata | None = None,
         priority: int | None = None,
         detached: bool = False,
         on_parent_end: OnParentEndOption | None = None,
     ) -> TaskRunRef[Out]:
         """Start it and return a reference, as soon as the run is stored."""
-        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return block(self._run(input, options, given, wait=False), f"{self.name}.run_no_wait")
 
     async def aio_run_no_wait(
@@ -177,13 +185,14 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = None,
         *,
         child_key: str | None = None,
+        idempotency_key: str | None = None,
         additional_metadata: Metadata | None = None,
         priority: int | None = None,
         detached: bool = False,
         on_parent_end: OnParentEndOption | None = None,
     ) -> TaskRunRef[Out]:
         """As `run_no_wait`, awaited."""
-        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return await self._run(input, options, given, wait=False)
 
     async def _run(
@@ -333,6 +342,7 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = None,
         *,
         child_key: str | None = None,
+        idempotency_key: str | None = None,
         additional_metadata: Metadata | None = None,
         priority: int | None = None,
         detached: bool = False,
@@ -343,10 +353,10 @@ class Runnable(Generic[In, Out]):
         Raises:
             UsageError: the input is given twice, or `key` and `child_key` differ.
         """
-        plain = options is None and key is None and child_key is None and additional_metadata is None
-        if plain and priority is None and not detached and on_parent_end is None:
+        plain = options is None and key is None and child_key is None and idempotency_key is None
+        if plain and additional_metadata is None and priority is None and not detached and on_parent_end is None:
             return BulkRunItem(self.spec, EmptyModel() if input is NOT_GIVEN else input)
-        given = _given(child_key, additional_metadata, priority, detached, on_parent_end)
+        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         if key is not None:
             given["key"] = key
         return self._item(input, merged(options, given, input))
@@ -417,19 +427,3 @@ class Standalone(Runnable[In, Out]):
         """As `mock_run`, for async and sync functions."""
         result: Any = mock_call(self._host, self.spec, input, additional_metadata, retry_count, lifespan)
         return await result if self.spec.is_async else result
-
-
-def _given(
-    child_key: str | None,
-    additional_metadata: Metadata | None,
-    priority: int | None,
-    detached: bool,  # noqa: FBT001  (five arguments of one call, passed on)
-    on_parent_end: OnParentEndOption | None,
-) -> dict[str, Any]:
-    return {
-        "child_key": child_key,
-        "additional_metadata": additional_metadata,
-        "priority": priority,
-        "detached": detached,
-        "on_parent_end": on_parent_end,
-    }

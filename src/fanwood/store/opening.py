@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store:
@@ -29,12 +32,32 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
 
         path = Path(unquote(url[len(_SQLITE) :])).expanduser().absolute()
         return SqliteStore(path, clock, poll=settings.poll, create=create)
+    if url.startswith(_POSTGRES):
+        return _postgres(settings, clock, create=create)
     raise SettingsError(
-        f"{without_password(url)!r} is not a database URL that this version knows. "
-        f"Use sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        f"{without_password(url)!r} is not a database URL that this version knows. Use sqlite:///relative/path.db, "
+        f"sqlite:////absolute/path.db or postgresql://user:password@host:port/database"
+    )
+
+
+def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
+    from fanwood.store.postgres.connection import Address  # noqa: PLC0415  (as above)
+    from fanwood.store.postgres.driver import driver  # noqa: PLC0415
+    from fanwood.store.postgres.store import PostgresStore  # noqa: PLC0415
+
+    driver()  # if it isn't there, that is said now
+    url, direct = settings.database_url, settings.listen_url
+    address = Address(url, without_password(url), settings.postgres_schema, str(os.getpid()), pooled=settings.pgbouncer)
+    return PostgresStore(
+        address,
+        clock,
+        notify=settings.notify,
+        listen_at=replace(address, url=direct, shown=without_password(direct), pooled=False) if direct else None,
+        create=create,
     )
 
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", shown)

@@ -12,7 +12,9 @@ thread.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fanwood.model.records import PruneCursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         LogRecord,
         Peer,
+        PruneCount,
+        Pruned,
         RunFilter,
         RunRecord,
         StoreReport,
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
         WorkerRecord,
     )
     from fanwood.model.states import RunState
+
+
+START = PruneCursor()
+"""Before the oldest root."""
 
 
 class Store(ABC):
@@ -48,6 +56,16 @@ class Store(ABC):
 
         From now on `on_hint` is called, on the running loop, soon after somebody else has changed something. Hints
         may be lost or spurious.
+        """
+
+    @abstractmethod
+    async def migrate(self, *, dry_run: bool = False) -> list[str]:
+        """Of a store that is not open, and stays so: bring the schema up to date; the names of the steps that this
+        took, in order. Several processes may do it at once. `dry_run`: change (and make) nothing, and say what it would
+        take.
+
+        Raises:
+            StoreSchemaError: the database is of a newer version.
         """
 
     @abstractmethod
@@ -79,10 +97,11 @@ class Store(ABC):
         """Renew the lease; False if it had lapsed and somebody has taken its runs."""
 
     @abstractmethod
-    async def bury(self, worker_id: int, deaths_limit: int) -> int:
+    async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         """Take a dead engine's runs back to the queue, charging those that were executing; how many there were.
 
-        A run charged for the `deaths_limit`-th time in a row fails as poison instead.
+        A run charged for the `deaths_limit`-th time in a row fails as poison instead. `if_lapsed`: only if its lease
+        has not been renewed meanwhile.
         """
 
     @abstractmethod
@@ -90,8 +109,9 @@ class Store(ABC):
         """Take out an engine that stopped in good order, and holds no runs."""
 
     @abstractmethod
-    async def peers(self, worker_id: int) -> list[Peer]:
-        """The other engines, and how long their leases last."""
+    async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
+        """The other engines, and how long their leases last; of those on other hosts than `host` only those whose
+        lease has lapsed: there is nothing else to see of them."""
 
     @abstractmethod
     async def workers(self) -> list[WorkerRecord]:
@@ -188,3 +208,35 @@ class Store(ABC):
     @abstractmethod
     async def report(self) -> StoreReport:
         """A check of the store's health."""
+
+    # --- looking after it ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
+        """Delete trees in which every run has ended, the root before `before`: oldest first, with logs and watches.
+        Only trees of the namespace; of no other one, if it is empty.
+
+        One call looks at about `limit` roots and deletes about `limit` runs: whole trees, as long as they fit. A tree
+        larger than that is taken apart in several calls, from its leaves upward, its root last. `cursor` is what the
+        call before gave; to begin with, and once a call gave none, leave it out.
+        """
+
+    @abstractmethod
+    async def prunable(self, before: int, namespace: str = "") -> PruneCount:
+        """How much `prune` would delete by and by. Takes as long as there are runs."""
+
+    @abstractmethod
+    async def copy_out(self, table: str, after: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
+        """The rows of a table (`task`, `run` or `log`) by their key, at most `limit`, from the one after `after`: the
+        key's columns, which are each row's first (`store/copying.py` has the tables). Columns come in one order,
+        whatever the backend. A RUNNING run comes as QUEUED, and under no worker.
+        """
+
+    @abstractmethod
+    async def copy_in(self, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Enter rows as `copy_out` gave them; those whose key is there already are left as they are. How many were
+        new."""
+
+    @abstractmethod
+    async def count(self, table: str) -> int:
+        """How many rows a table has."""

@@ -35,7 +35,13 @@ select exists (
 );
 
 -- name: peers
-select id, name, host, pid, lease_expires_at from worker where id <> :me order by id;
+-- Those that can be judged from a host: its own, whose processes can be looked at, and those whose lease has lapsed.
+select id, name, host, pid, lease_expires_at
+from worker where id <> :me and (:host is null or host = :host or lease_expires_at <= :now)
+order by id;
+
+-- name: has_lapsed
+select exists (select 1 from worker where id = :worker and lease_expires_at <= :now);
 
 -- name: poisoned_runs
 -- Executing (not waiting for children) on a worker that died, once too often.

@@ -93,17 +93,18 @@ def _check_ours(connection: Database, path: Path) -> None:
         )
 
 
-def migrations() -> list[tuple[int, str]]:
-    """The schema's steps: number and text, in order."""
+def migrations() -> list[tuple[int, str, str]]:
+    """The schema's steps: number, name and text, in order."""
     folder = files("fanwood.store").joinpath("sqlite/migrations")
     found = [
-        (int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
+        (f.name.removesuffix(".sql"), f.read_text(encoding="utf-8")) for f in folder.iterdir() if f.name[0].isdigit()
     ]
-    return sorted(found)
+    return sorted((int(name.split("_")[0]), name, text) for name, text in found)
 
 
-def migrate(connection: Database, path: Path) -> None:
-    """Bring the schema up to date, one transaction for all steps; several processes may do it at once.
+def migrate(connection: Database, path: Path) -> list[str]:
+    """Bring the schema up to date, one transaction for all steps; several processes may do it at once. The names of
+    the steps that this took.
 
     Raises:
         StoreSchemaError: the file is from a newer version.
@@ -111,15 +112,17 @@ def migrate(connection: Database, path: Path) -> None:
     """
     steps = migrations()
     newest = steps[-1][0]
+    taken: list[str] = []
     with translated(path):
         if schema_version(connection, path, newest) == newest:
-            return
+            return taken
         connection.execute("begin immediate")
         try:
             present = schema_version(connection, path, newest)
-            for number, text in steps:
+            for number, name, text in steps:
                 if number > present:
                     connection.execute(text)
+                    taken.append(name)
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", newest)
             connection.execute("commit")
@@ -127,6 +130,21 @@ def migrate(connection: Database, path: Path) -> None:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
+    return taken
+
+
+def pending(path: Path) -> list[str]:
+    """The names of the steps that `migrate` would take; the file need not exist, and isn't changed."""
+    steps = migrations()
+    present = 0
+    if path.exists():
+        connection = connect(path, read_only=True)
+        try:
+            with translated(path):
+                present = schema_version(connection, path, steps[-1][0])
+        finally:
+            connection.close()
+    return [name for number, name, _ in steps if number > present]
 
 
 def schema_version(connection: Database, path: Path, newest: int) -> int:

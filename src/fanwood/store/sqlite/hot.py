@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SQL = load("sql/lifecycle.sql", "sqlite/hot.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
+_UNLESS_TAKEN = " on conflict do nothing"
 _ROWS_PER_INSERT = 1000  # 22 columns each: below SQLite's limit of 32,766 placeholders
 
 _ALIKE_FROM = 8  # siblings, for which their own statement pays
@@ -41,6 +42,7 @@ _json = msgspec.json.Encoder()
 _claimed = msgspec.json.Decoder(list[ClaimedRun])
 _ended = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, str]])
 _children = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, int, str, str]])
+_keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, str | None, str | None, int, str, str]]])
 _mail = msgspec.json.Decoder(list[tuple[str, int, int, int, str | None, str | None, str, int | None]])
 _indexes = msgspec.json.Decoder(list[int])
 
@@ -61,7 +63,8 @@ class HotPath:
         if batch.spawns or batch.attaches:
             fenced = self._fence(batch, done)
             if batch.spawns:
-                self._spawn(me, now, [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns)
+                spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
+                self._spawn(me, now, spawns, done)
             if batch.attaches:
                 self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
         for owner, attempt, deadline in batch.deadlines:
@@ -101,7 +104,7 @@ class HotPath:
                 done.fenced_parents = {pair for i, pair in enumerate(pairs) if i not in kept}
         return done.fenced_parents
 
-    def _spawn(self, me: int, now: int, spawns: list[Spawn]) -> None:
+    def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
         """Siblings of a fan-out in one way, which takes the least of Python's time; the rest in the general one."""
         if any(spawn.claimed for spawn in spawns) and not self._one("is_registered", me=me):
             for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
@@ -119,9 +122,25 @@ class HotPath:
                 for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
                     del columns[own]
                 self._execute(_SQL["insert_alike"], {**columns, "rows": rows})
-        for start in range(0, len(rest), _ROWS_PER_INSERT):
-            rows_ = [_row(spawn, me, now) for spawn in rest[start : start + _ROWS_PER_INSERT]]
-            self._execute(_INSERT.text(len(rows_)), tuple(chain.from_iterable(rows_)))
+        keyed = [spawn for spawn in rest if spawn.is_keyed_root]
+        if keyed:
+            rest = [spawn for spawn in rest if not spawn.is_keyed_root]
+            self._insert(me, now, keyed, _UNLESS_TAKEN)
+            self._read_keyed(keyed, done)
+        self._insert(me, now, rest)
+
+    def _insert(self, me: int, now: int, spawns: list[Spawn], unless: str = "") -> None:
+        for start in range(0, len(spawns), _ROWS_PER_INSERT):
+            rows = [_row(spawn, me, now) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
+            self._execute(_INSERT.text(len(rows)) + unless, tuple(chain.from_iterable(rows)))
+
+    def _read_keyed(self, keyed: list[Spawn], done: Committed) -> None:
+        """Who holds the keys of those that weren't born."""
+        asked = [
+            (s.id.hex(), (s.identity or b"").hex(), s.kind.task, (s.input_digest or b"").hex().upper()) for s in keyed
+        ]
+        holders = _keyed.decode(self._one("read_keyed", rows=_json.encode(asked).decode()))
+        done.taken = {bytes.fromhex(asked_for): _attached(*holder) for asked_for, holder in holders}
 
     def _attach(self, now: int, attaches: list[Attach], done: Committed) -> None:
         rows = _json.encode([_attach_row(a) for a in attaches]).decode()
@@ -132,10 +151,7 @@ class HotPath:
             if owner is not None and deadline is not None:
                 self._move_deadline(owner, deadline)
         found = _children.decode(self._one("read_children", rows=rows))
-        done.attached = [
-            Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
-            for id_, state, output, error, matches, task, input_ in found
-        ]
+        done.attached = [_attached(*row) for row in found]
 
     def _move_deadline(self, owner: bytes, deadline: int) -> None:
         self._own_mail = True
@@ -237,6 +253,12 @@ class HotPath:
             if worker_id == me:
                 done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
         self._execute(_SQL["clear_mail"], {"me": me})
+
+
+def _attached(
+    id_: str, state: int, output: str | None, error: str | None, matches: int, task: str, input_: str
+) -> Attached:
+    return Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
 
 
 def _parent(command: Spawn | Attach) -> tuple[bytes, int]:

@@ -35,6 +35,17 @@ select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :task, unhex(s
        :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at
 from json_each(:rows);
 
+-- name: read_keyed
+-- Roots that weren't born, as another one holds their key: who that is.
+select json_group_array(json_array(
+    v.value ->> 0, json_array(
+        hex(r.id), r.state, r.output, r.error,
+        r.task = v.value ->> 2 and hex(r.input_digest) = v.value ->> 3, r.task, r.input
+    )
+))
+from json_each(:rows) v cross join run r indexed by run_key on r.identity = unhex(v.value ->> 1) and r.parent_id is null
+where r.id <> unhex(v.value ->> 0);
+
 -- name: insert_log
 insert into log (run_id, seq, attempt, at, level, message)
 select r.id, l.key + coalesce((select max(seq) + 1 from log where run_id = r.id), 0),

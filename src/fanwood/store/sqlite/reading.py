@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanwood.errors import RunNotFoundError
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import (
-    LogRecord,
-    RunFilter,
-    RunRecord,
-    StoreReport,
-    TaskCount,
-    TreeRun,
-    WorkerRecord,
-)
+from fanwood.model.records import LogRecord, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun, WorkerRecord
 from fanwood.model.states import RunState
+from fanwood.store import rows
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -25,71 +17,43 @@ if TYPE_CHECKING:
 
 
 _SQL = load("sql/reading.sql", "sql/workers.sql")
-_ID_HEX_DIGITS = 32
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
-_STATE = 9  # the column of the state in a run's row
-
-
-def _record(row: Any) -> RunRecord:
-    values = list(row)
-    values[_STATE] = RunState(values[_STATE])
-    return RunRecord(*values)
 
 
 def run(db: Database, run_id: bytes) -> RunRecord | None:
     row = db.execute(_SQL["get_run"], {"id": run_id}).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else rows.record(row)
 
 
 def find(db: Database, prefix: str, url: str) -> bytes:
-    digits = prefix.replace("-", "").lower()
-    if not digits or len(digits) > _ID_HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
-        raise RunNotFoundError(f"{prefix!r} is not a run id, nor the beginning of one")
-    low, high = bytes.fromhex(digits.ljust(_ID_HEX_DIGITS, "0")), bytes.fromhex(digits.ljust(_ID_HEX_DIGITS, "f"))
-    rows = db.execute(_SQL["runs_from"], {"low": low, "high": high}).fetchall()
-    if len(rows) == 1:
-        return rows[0][0]
-    what = "more than one run's id begins" if rows else "no run's id begins"
-    raise RunNotFoundError(f"In {url} {what} with {prefix!r}")
+    return rows.the_one(db.execute(_SQL["runs_from"], rows.id_range(prefix)).fetchall(), prefix, url)
 
 
 def roots(db: Database, filter_: RunFilter) -> list[RunRecord]:
-    bindings = {
-        "task": filter_.task,
-        "prefix": filter_.prefix,
-        "prefix_end": None if filter_.prefix is None else filter_.prefix + "\U0010ffff",
-        "state": filter_.state,
-        "since": filter_.since,
-        "limit": filter_.limit,
-    }
-    return [_record(row) for row in db.execute(_SQL["list_roots"], bindings).fetchall()]
+    return [rows.record(row) for row in db.execute(_SQL["list_roots"], rows.roots_bindings(filter_)).fetchall()]
 
 
 def children(db: Database, bindings: dict[str, Any]) -> list[RunRecord]:
-    return [_record(row) for row in db.execute(_SQL["list_children"], bindings).fetchall()]
+    return [rows.record(row) for row in db.execute(_SQL["list_children"], bindings).fetchall()]
 
 
 def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskCount]:
-    rows = db.execute(_SQL[statement], bindings).fetchall()
-    return [
-        TaskCount(task, RunState(state), count, first, last or None, *took)
-        for task, state, count, first, last, *took in rows
-    ]
+    return rows.counts(db.execute(_SQL[statement], bindings).fetchall())
 
 
 def slowest(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-    rows = db.execute(_SQL["tree_slowest"], {"id": run_id, "task": task, "limit": limit}).fetchall()
-    return [TreeRun(id_, name, input_, took, None) for id_, name, input_, took in rows]
+    bindings = {"id": run_id, "task": task, "limit": limit}
+    return rows.slowest(db.execute(_SQL["tree_slowest"], bindings).fetchall())
 
 
 def failures(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-    rows = db.execute(_SQL["tree_failures"], {"id": run_id, "task": task, "limit": limit}).fetchall()
-    return [TreeRun(id_, name, input_, None, error) for id_, name, input_, error in rows]
+    bindings = {"id": run_id, "task": task, "limit": limit}
+    return rows.failures(db.execute(_SQL["tree_failures"], bindings).fetchall())
 
 
 def logs(db: Database, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
-    rows = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit}).fetchall()
-    return [LogRecord(*row) for row in rows]
+    found = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit}).fetchall()
+    return [LogRecord(*row) for row in found]
 
 
 def workers(db: Database) -> list[WorkerRecord]:
@@ -98,18 +62,6 @@ def workers(db: Database) -> list[WorkerRecord]:
 
 def tasks(db: Database) -> list[TaskInfo]:
     return [TaskInfo(*row) for row in db.execute(_SQL["known_tasks"]).fetchall()]
-
-
-def task_bindings(task: TaskInfo) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "kind": task.kind,
-        "description": task.description,
-        "priority": task.priority,
-        "schedule_timeout": task.schedule_timeout,
-        "metadata": task.metadata,
-        "schema": task.schema,
-    }
 
 
 def report(db: Database, path: Path, url: str, now: int) -> StoreReport:

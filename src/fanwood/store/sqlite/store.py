@@ -14,14 +14,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import Batch, Committed, Failure, TaskInfo, WorkerInfo
-from fanwood.model.records import Peer, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun, WorkerRecord
+from fanwood.model.records import (
+    Peer,
+    PruneCount,
+    PruneCursor,
+    Pruned,
+    RunFilter,
+    RunRecord,
+    StoreReport,
+    TaskCount,
+    TreeRun,
+    WorkerRecord,
+)
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.failures import encode_failure, expired, poisoned
-from fanwood.store.sqlite import reading
-from fanwood.store.sqlite.connection import connect, file_identity, migrate, translated
+from fanwood.store.rows import task_bindings
+from fanwood.store.sqlite import reading, upkeep
+from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.statements import load
-from fanwood.store.store import Store
+from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -57,11 +69,7 @@ class SqliteStore(Store):
     # --- its life --------------------------------------------------------------------------------------------------
 
     async def open(self, on_hint: Callable[[], None]) -> None:
-        if self._create:
-            self._make_folder()
-        elif not self.path.exists():
-            raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
-        self._connection = connect(self.path)
+        self._connection = self._connect()
         try:
             migrate(self._connection, self.path)
             self._hot = HotPath(self._connection)
@@ -73,6 +81,22 @@ class SqliteStore(Store):
         self._watcher = asyncio.get_running_loop().create_task(
             self._watch(on_hint, self._connection.pragma("data_version"))
         )
+
+    def _connect(self) -> Database:
+        if self._create:
+            self._make_folder()
+        elif not self.path.exists():
+            raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
+        return connect(self.path)
+
+    async def migrate(self, *, dry_run: bool = False) -> list[str]:
+        if dry_run:
+            return pending(self.path)
+        connection = self._connect()
+        try:
+            return migrate(connection, self.path)
+        finally:
+            connection.close()
 
     def _make_folder(self) -> None:
         try:
@@ -171,19 +195,21 @@ class SqliteStore(Store):
         for name in serves:
             db.execute(_SQL["register_worker_task"], {"task": name, "worker_id": worker_id})
         for task in tasks:
-            db.execute(_SQL["publish_task"], {**reading.task_bindings(task), "now": now})
+            db.execute(_SQL["publish_task"], {**task_bindings(task), "now": now})
 
     async def renew(self, worker_id: int) -> bool:
         with self._transaction() as db:
             return db.execute(_SQL["renew_lease"], {"id": worker_id, "now": self._instant()}).get is not None
 
-    async def peers(self, worker_id: int) -> list[Peer]:
+    async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
         with translated(self.path):
-            return [Peer(*row) for row in self._rows("peers", me=worker_id)]
+            return [Peer(*row) for row in self._rows("peers", me=worker_id, host=host, now=self._instant())]
 
-    async def bury(self, worker_id: int, deaths_limit: int) -> int:
+    async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         with self._transaction() as db:
             now = self._instant()
+            if if_lapsed and not self._one("has_lapsed", worker=worker_id, now=now):
+                return 0
             fatal = self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit)
             db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})  # while it shows who waited for whom
             released = db.changes()
@@ -313,6 +339,29 @@ class SqliteStore(Store):
 
     async def report(self) -> StoreReport:
         return await self._read(lambda db: reading.report(db, self.path, self.url, self._instant()))
+
+    # --- looking after it ------------------------------------------------------------------------------------------
+
+    async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
+        ids, further = await self._read(lambda db: upkeep.find(db, before, limit, cursor, namespace))
+        if not ids:
+            return Pruned(0, further)
+        with self._transaction() as db:
+            deleted = upkeep.delete(db, ids)
+        return Pruned(deleted, further if deleted else None)
+
+    async def prunable(self, before: int, namespace: str = "") -> PruneCount:
+        return await self._read(lambda db: upkeep.prunable(db, before, namespace))
+
+    async def copy_out(self, table: str, after: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
+        return await self._read(lambda db: upkeep.copy_out(db, table, after, limit))
+
+    async def copy_in(self, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        with self._transaction() as db:
+            return upkeep.copy_in(db, table, rows)
+
+    async def count(self, table: str) -> int:
+        return await self._read(lambda db: upkeep.count(db, table))
 
     # --- within ----------------------------------------------------------------------------------------------------
 

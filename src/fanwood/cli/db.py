@@ -1,0 +1,196 @@
+"""`fanwood db`: migrate, prune and copy databases."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Common, Group, Sentence, common, duration
+from fanwood.cli.engines import judged
+from fanwood.cli.meter import Meter
+from fanwood.clock import MICROSECONDS, SystemClock
+from fanwood.model.records import PruneCount
+from fanwood.settings import Settings
+from fanwood.store.copying import copy
+from fanwood.store.opening import store_for
+from fanwood.store.store import START
+
+if TYPE_CHECKING:
+    from fanwood.store.store import Store
+
+DAY = 86_400  # seconds
+
+
+@click.group(cls=Group, name="db", epilog="Example:\n  fanwood db prune --older-than 30d --dry-run")
+def command() -> None:
+    """Migrate a database, delete old runs, copy it to another."""
+
+
+# --- migrate ---------------------------------------------------------------------------------------------------------
+
+
+@command.command(
+    name="migrate",
+    epilog="Example:\n  fanwood db migrate --dry-run\n\nJSON: {url, dry_run, steps: [name]}",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@common
+def migrate(dry_run: bool, common: Common) -> None:
+    """Bring the database's schema up to date. Several programs may do it at once.
+
+    A SQLite file is also brought up to date by whatever opens it first.
+    """
+    store = store_for(common.settings(), SystemClock())
+    steps = asyncio.run(store.migrate(dry_run=dry_run))
+    if common.as_json:
+        output.print_json({"url": store.url, "dry_run": dry_run, "steps": steps})
+        return
+    for step in steps:
+        click.echo(step)
+    if not steps:
+        output.note(f"{store.url} is up to date.")
+    elif dry_run:
+        output.note(f"{text.many(len(steps), 'step')} to take in {store.url}; nothing was changed.")
+    else:
+        output.note(f"{store.url} is up to date now.")
+
+
+# --- prune -----------------------------------------------------------------------------------------------------------
+
+
+@command.command(
+    name="prune",
+    epilog="Example:\n  fanwood db prune --older-than 30d\n\n"
+    "JSON: {before, runs, trees, dry_run}; trees is null without --dry-run",
+)
+@click.option(
+    "--older-than",
+    metavar="TIME",
+    callback=duration,
+    help="How long ago a tree must have ended: 30d, 12h. Default: the setting retention_days.",
+)
+@click.option("--batch", metavar="N", type=click.IntRange(1), default=500, show_default=True, help="Runs at a time.")
+@click.option("--dry-run", is_flag=True, help="Count what would be deleted, and delete nothing.")
+@common
+def prune(older_than: float | None, batch: int, dry_run: bool, common: Common) -> None:
+    """Delete trees that have ended: every run of them, with what they logged. Of this namespace only.
+
+    Workers may go on meanwhile. A tree in which anything is queued or running stays, however old it is.
+    """
+    settings = common.settings()
+    seconds = older_than if older_than is not None else settings.retention_days * DAY
+    if not seconds:
+        raise Sentence("How old is old? Say --older-than 30d, or set FANWOOD_RETENTION_DAYS.")
+    age, namespace = round(seconds * MICROSECONDS), settings.namespace
+
+    async def ask(store: Store) -> tuple[int, PruneCount]:
+        before = store.now() - age
+        return before, await store.prunable(before, namespace)
+
+    async def delete(store: Store) -> tuple[int, int]:
+        before = store.now() - age
+        with Meter(quiet=common.as_json) as meter:
+            return before, await _prune(store, before, batch, namespace, meter)
+
+    if dry_run:
+        before, found = looking.look(common, ask)
+        runs, trees = found.runs, found.trees
+        said = f"{text.many(runs, 'run')} of {text.many(trees, 'tree')} would be deleted."
+    else:
+        before, runs = looking.look(common, delete)
+        trees = None
+        said = f"{text.many(runs, 'run')} deleted."
+    if common.as_json:
+        output.print_json({"before": text.instant(before), "runs": runs, "trees": trees, "dry_run": dry_run})
+    else:
+        click.echo(said)
+
+
+async def _prune(store: Store, before: int, batch: int, namespace: str, meter: Meter) -> int:
+    """All there is; resting as long as working, since others may need the database."""
+    deleted, cursor = 0, START
+    while True:
+        began = store.now()
+        pruned = await store.prune(before, batch, cursor, namespace)
+        deleted += pruned.runs
+        if pruned.cursor is None:
+            return deleted
+        cursor = pruned.cursor
+        meter.show(f"{deleted:,} runs deleted")
+        await asyncio.sleep((store.now() - began) / MICROSECONDS)
+
+
+# --- copy ------------------------------------------------------------------------------------------------------------
+
+
+@command.command(
+    name="copy",
+    epilog="Example:\n  fanwood db copy sqlite:///.fanwood/fanwood.db sqlite:////srv/app/fanwood.db\n\n"
+    "JSON: {from, to, copied: {task: N, run: N, log: N}}",
+)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def copy_(source: str, target: str, as_json: bool) -> None:
+    """Copy everything from one database, FROM, into another, TO: finished runs and queued ones, logs, keys.
+
+    Both are URLs. Nobody may work on either of them: stop all workers and clients. TO must hold no runs, or be a copy
+    that was interrupted. FROM stays as it is, but what lost workers had is queued again.
+    """
+    copied = asyncio.run(_copy(Settings.load(database_url=source), Settings.load(database_url=target), as_json))
+    if as_json:
+        output.print_json(copied)
+        return
+    counts = ", ".join(f"{count:,} {table}{'s' if count != 1 else ''}" for table, count in copied["copied"].items())
+    click.echo(f"Copied {counts} from {copied['from']} to {copied['to']}.")
+
+
+async def _copy(source: Settings, target: Settings, quiet: bool) -> dict[str, Any]:
+    clock = SystemClock()
+    ours, theirs = store_for(source, clock, create=False), store_for(target, clock)
+    if ours.url == theirs.url:
+        raise Sentence(f"FROM and TO are the same database: {ours.url}")
+    await ours.open(_no_hint)
+    try:
+        await theirs.migrate()
+        await theirs.open(_no_hint)
+        try:
+            return {"from": ours.url, "to": theirs.url, "copied": await _copy_opened(ours, theirs, source, quiet)}
+        finally:
+            await theirs.close()
+    finally:
+        await ours.close()
+
+
+async def _copy_opened(ours: Store, theirs: Store, settings: Settings, quiet: bool) -> dict[str, int]:
+    async def guard() -> None:
+        for store in (ours, theirs):
+            await _refuse_live(store)
+
+    await guard()
+    for store in (ours, theirs):
+        for worker in await store.workers():
+            await store.bury(worker.id, settings.deaths_limit)
+    with Meter(quiet=quiet) as meter:
+
+        def show(table: str, done: int, total: int) -> None:
+            meter.show(f"{table}: {done:,} of {total:,} rows")
+
+        return await copy(ours, theirs, guard, show)
+
+
+async def _refuse_live(store: Store) -> None:
+    live = [engine for engine in (judged(worker, store.now()) for worker in await store.workers()) if engine.live]
+    if live:
+        named = ", ".join(f"{engine.kind} {text.clean(engine.record.name)} ({engine.verdict})" for engine in live[:5])
+        raise Sentence(
+            f"{text.many(len(live), 'program')} at work on {store.url}: {named}. What it does now would not be copied. "
+            f"Stop it (a lost one counts until its lease has lapsed), and copy again."
+        )
+
+
+def _no_hint() -> None:
+    pass

@@ -1,0 +1,62 @@
+"""Deleting old trees, a little at a time, beside everything else an engine does.
+
+Every worker looks now and then, and as long as it finds something it goes on, resting for a few times as long as the
+last step took. So it takes a fixed small share of the time, whatever the machine; and a worker that finds another one
+at the same work leaves it to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreError
+from fanwood.store.store import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.model.records import PruneCursor
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+DAY = 86_400_000_000  # microseconds
+LOOK_EVERY = 60.0
+"""Seconds between two looks; less where runs are kept for less than ten minutes."""
+AT_ONCE = 500
+"""Runs per step."""
+REST = 4
+"""How many times as long as a step took to rest after it ..."""
+LONG_REST = 20
+"""... and after one that looked at much and found nothing."""
+
+
+class Retention:
+    """The pruning of one engine, on its loop; nothing if runs are kept for ever."""
+
+    def __init__(
+        self, store: Store, settings: Settings, works: Callable[[], bool], on_error: Callable[[StoreError], None]
+    ) -> None:
+        self._store = store
+        self._namespace = settings.namespace
+        self._kept = round(settings.retention_days * DAY)
+        self._works = works  # whether this engine is a worker's
+        self._on_error = on_error
+
+    async def run(self) -> None:
+        """For ever."""
+        while self._kept:
+            await asyncio.sleep(min(LOOK_EVERY, self._kept / 1e7))
+            try:
+                await self._prune()
+            except StoreError as error:
+                self._on_error(error)
+
+    async def _prune(self) -> None:
+        store = self._store
+        cursor: PruneCursor | None = START
+        while cursor is not None and self._works():
+            began = store.now()
+            pruned = await store.prune(began - self._kept, AT_ONCE, cursor, self._namespace)
+            cursor = pruned.cursor
+            await asyncio.sleep((REST if pruned.runs else LONG_REST) * (store.now() - began) / 1e6)

@@ -1,0 +1,34 @@
+"""Who a run is, by what it is asked to do: content addresses, and keys that callers give."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import blake2b
+
+
+@cache
+def _hasher(task: str) -> blake2b:
+    """Fed with the task's name already; to be copied."""
+    return blake2b(task.encode() + b"\0", digest_size=16)
+
+
+def content_digest(task: str, input_: bytes) -> bytes:
+    """Equal for the same task with the same canonical input."""
+    hasher = _hasher(task).copy()
+    hasher.update(input_)
+    return hasher.digest()
+
+
+def numbered(content: bytes, ordinal: int) -> bytes:
+    """The identity of one of several equal children of an attempt, from the second on."""
+    return blake2b(content, digest_size=16, salt=ordinal.to_bytes(8, "big")).digest()
+
+
+def child_identity(key: str) -> bytes:
+    """The identity of a child with a key, below its parent."""
+    return blake2b(key.encode(), digest_size=16, person=b"key").digest()
+
+
+def root_identity(namespace: str, key: str) -> bytes:
+    """The identity of a root with an idempotency key, in the whole database. (No key holds a NUL.)"""
+    return blake2b(f"{namespace}\0{key}".encode(), digest_size=16, person=b"root").digest()

@@ -1,0 +1,11 @@
+-- Where the common SQL is not safe against commits that are under way at the same moment.
+
+-- name: lock_worker
+-- Whoever commits under this worker is through, or waits and then finds it gone.
+select id from worker where id = :worker and lease_expires_at <= :now for update;
+
+-- name: cancel
+select told, cancelled from cancel_run(:id, :now, :error, :error_below);
+
+-- name: server_time
+select micros();

@@ -1,0 +1,170 @@
+"""Connections that come back: three of them to a process, each for one purpose.
+
+`hot` carries commits and nothing else, so that nothing makes them wait. `side` does the small chores of an engine
+(leases, timers) and listens. `reader` does what may take long: looking, cancelling a large tree, pruning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fanwood.errors import FanwoodError, StoreError
+from fanwood.store.postgres.driver import driver
+from fanwood.store.postgres.statements import numbered
+from fanwood.store.postgres.troubles import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from fanwood.store.postgres.driver import Connection
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 20.0
+"""How long a chore or commit may take before its connection counts as cut. (It may have been done: see 0005_commit.sql.)"""
+HELD_SECONDS = 5
+"""How long a process that froze within a transaction may hold its locks before the server ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the database is, and how to speak to it."""
+
+    url: str  # with its password
+    shown: str  # without
+    schema: str
+    process: str = ""  # who we are, for pg_stat_activity
+    pooled: bool = False  # through pgbouncer in transaction mode: each transaction may meet another connection
+
+    async def connect(self, role: str) -> Connection:
+        """A new connection.
+
+        Raises:
+            StoreError: none could be made; a `StoreUnavailableError` if that may pass.
+        """
+        with translated(self.shown):
+            return await driver().connect(
+                self.url,
+                timeout=CONNECT_SECONDS,
+                statement_cache_size=0 if self.pooled else 100,
+                max_cached_statement_lifetime=0,
+                server_settings={"application_name": f"fanwood:{self.process}:{role}"[:63]},
+            )
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection, made when it is needed, and made again after it was lost. One user at a time."""
+
+    address: Address
+    role: str
+    patience: float | None = ANSWER_SECONDS  # seconds; None: for as long as it takes
+    on_connect: Callable[[Connection], Awaitable[None]] | None = None
+    connection: Connection | None = None
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def pid(self) -> int:
+        """The server's process at the other end; 0 without one."""
+        return self.connection.get_server_pid() if self.alive and self.connection is not None else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is connected, as far as we know."""
+        return self.connection is not None and not self.connection.is_closed()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[Connection, None]:
+        """The connection, for us alone; thrown away after anything but an error that the server itself reported.
+
+        Raises:
+            StoreError: what went wrong.
+        """
+        async with self._lock:
+            try:
+                with translated(self.address.shown):
+                    async with asyncio.timeout(self.patience):
+                        yield await self._connected()
+            except BaseException as error:
+                if not _was_answered(error.__cause__ or error):
+                    self.lose()
+                raise
+
+    async def _connected(self) -> Connection:
+        connection = self.connection
+        if connection is None or connection.is_closed():
+            self.connection = None
+            connection = await self.address.connect(self.role)
+            try:
+                if self.on_connect is not None:
+                    await self.on_connect(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self.connection = connection
+        return connection
+
+    def lose(self) -> None:
+        """Close it at once."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Say good-bye."""
+        async with self._lock:
+            connection, self.connection = self.connection, None
+            if connection is not None and not connection.is_closed():
+                try:
+                    await connection.close(timeout=1.0)
+                except Exception:  # noqa: BLE001  (it is gone either way)
+                    connection.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Transaction, None]:
+        """A transaction in our schema; rolled back if the body raises.
+
+        Raises:
+            StoreError: what went wrong.
+        """
+        async with self.use() as connection:
+            try:
+                await connection.execute(
+                    f'begin; set local search_path to "{self.address.schema}"; set local jit to off; '
+                    f"set local idle_in_transaction_session_timeout to '{HELD_SECONDS}s'"
+                )
+                yield Transaction(connection)
+                await connection.execute("commit")
+            except BaseException as error:
+                if _was_answered(error) and not connection.is_closed():
+                    await connection.execute("rollback")
+                raise
+
+
+def _was_answered(error: BaseException) -> bool:
+    """Whether the connection is as good as before: the server said no, or the trouble was ours."""
+    return isinstance(error, (driver().PostgresError, driver().DataError)) or (
+        isinstance(error, FanwoodError) and not isinstance(error, StoreError)
+    )
+
+
+class Transaction:
+    """Statements inside a transaction, by their names."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, name: str, sql: str, /, **bindings: Any) -> list[Any]:
+        """All rows of a named statement of the common SQL."""
+        statement = numbered(name, sql)
+        return await self._connection.fetch(statement.text, *statement.values(bindings))
+
+    async def many(self, name: str, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """A named `insert`, once for each row; a row's values are in the order of its placeholders."""
+        await self._connection.executemany(numbered(name, sql).text, rows)
+
+    async def value(self, sql: str, *values: Any) -> Any:
+        """The first row's first column of a statement of ours; None without rows."""
+        return await self._connection.fetchval(sql, *values)

@@ -1,0 +1,58 @@
+"""What is used of the PostgreSQL driver, with types; and the driver itself, loaded where it is used.
+
+Its own stubs are generic over record classes that nothing here cares about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fanwood.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+
+class Connection(Protocol):
+    """One connection."""
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Any]: ...
+
+    async def fetchval(self, query: str, /, *args: Any) -> Any: ...
+
+    async def execute(self, query: str, /, *args: Any) -> str:
+        """Without arguments it may be several statements; the tag of the last, such as "UPDATE 3"."""
+        ...
+
+    async def executemany(self, command: str, args: Sequence[tuple[Any, ...]], /) -> None: ...
+
+    async def add_listener(self, channel: str, callback: Callable[[Any, int, str, Any], None], /) -> None: ...
+
+    def add_termination_listener(self, callback: Callable[[Any], None], /) -> None: ...
+
+    def get_server_pid(self) -> int: ...
+
+    def is_closed(self) -> bool: ...
+
+    def terminate(self) -> None:
+        """Close it at once, whatever it is doing."""
+        ...
+
+    async def close(self, *, timeout: float | None = None) -> None: ...
+
+
+def driver() -> ModuleType:
+    """The module `asyncpg`.
+
+    Raises:
+        SettingsError: it isn't installed.
+    """
+    try:
+        import asyncpg  # noqa: PLC0415  (the extra [postgres]; only where it is used)
+    except ImportError as error:
+        raise SettingsError(
+            f"A PostgreSQL URL needs the driver asyncpg, which can't be imported ({error}). "
+            f"Install it: pip install 'fanwood[postgres]'"
+        ) from None
+    return asyncpg

@@ -1,0 +1,219 @@
+"""The hot verb on PostgreSQL: one `Batch` becomes one call of `commit_batch` (0005_commit.sql), and its answer a
+`Committed`.
+
+A batch travels as columns, not as rows: the driver writes an array of a thousand values in one go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.model.commands import Attached, Batch, ClaimedRun, Committed, Finished, Notice, Outcome, SpawnKind
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Columns = tuple[list[Any], ...]
+_NONE: list[Any] = []
+
+PARAMETERS = 54
+_KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str]
+_FOUND = tuple[str, int, str | None, str | None, bool, str, str]
+_ENDED = tuple[str, int, str | None, str | None, str]
+_LETTER = tuple[int, str | None, int | None, int | None, int, str | None, str | None, str | None, int | None]
+
+_json = msgspec.json.Encoder()
+_tasks = msgspec.json.Decoder(list[str])
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """What `commit_batch` says. Numbers count from 1, in the order in which things were sent."""
+
+    used: bool | None  # whether the commit's number was used; None: it had been taken
+    registered: bool | int = True  # of a number that was taken: the last one
+    fenced: list[int] = []
+    attached: list[_FOUND] = []
+    taken: list[_KEYED_ANSWER] = []
+    refused: list[int] = []
+    not_queued: list[int] = []
+    claimed: list[ClaimedRun] = []
+    watched: list[_ENDED] = []
+    letters: list[_LETTER] = []
+    now: int = 0
+
+
+decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+class Call:
+    """One batch as the arguments of `commit_batch`, and what its answer means."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._owners: dict[tuple[bytes, int], int] = {}
+        self._kinds: dict[int, int] = {}
+        self._kind_rows: list[SpawnKind] = []
+        self._ended = [o for o in batch.outcomes if o.state is not RunState.QUEUED]
+        self._requeued = [o for o in batch.outcomes if o.state is RunState.QUEUED]
+        # In this order: the parts number owners and kinds as they meet them.
+        spawns, attaches, deadlines = self._spawns(), self._attaches(), self._deadlines()
+        kinds = self._kind_columns()
+        self._columns = (
+            *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, *deadlines, *self._ends(),
+            *self._requeues(), batch.watch, *self._claim(),
+        )  # fmt: skip
+
+    def arguments(
+        self, me: int, seq: int, now: int | None, *, again: bool, notify: bool, read: Iterable[int]
+    ) -> tuple[Any, ...]:
+        """All parameters in order. `read`: letters that were read before; `again`: it was sent before, perhaps done."""
+        batch = self._batch
+        return (me, seq, now, again, notify, batch.only_looks, *self._columns, batch.mail, list(read))
+
+    # --- there -----------------------------------------------------------------------------------------------------
+
+    def _owner(self, run_id: bytes | None, attempt: int) -> int:
+        if run_id is None:
+            return 0
+        return self._owners.setdefault((run_id, attempt), len(self._owners) + 1)
+
+    def _kind(self, kind: SpawnKind) -> int:
+        number = self._kinds.get(id(kind))
+        if number is None:
+            self._kind_rows.append(kind)
+            number = self._kinds[id(kind)] = len(self._kind_rows)
+        return number
+
+    def _logs(self) -> Columns:
+        return _columns(
+            [(line.run_id, line.attempt, line.at, line.level, clean(line.message)) for line in self._batch.logs], 5
+        )
+
+    def _owner_columns(self) -> Columns:
+        return _columns(list(self._owners), 2)
+
+    def _kind_columns(self) -> Columns:
+        rows = [
+            (
+                self._owner(k.parent_id, k.parent_attempt), k.root_id, k.depth, k.task, k.priority, k.metadata,
+                k.schedule_timeout, k.deadline, k.deadline_by, int(k.on_parent_end),
+            )
+            for k in self._kind_rows
+        ]  # fmt: skip
+        return _columns(rows, 10)
+
+    def _spawns(self) -> Columns:
+        spawns, kind = self._batch.spawns, self._kind
+        if not spawns:
+            return (_NONE,) * 8
+        return (
+            [kind(s.kind) for s in spawns],
+            [s.id for s in spawns],
+            [s.identity for s in spawns],
+            [s.index for s in spawns],
+            [s.child_key if s.child_key is None else clean(s.child_key) for s in spawns],
+            [s.input_digest for s in spawns],
+            [s.input for s in spawns],
+            [s.claimed for s in spawns],
+        )
+
+    def _attaches(self) -> Columns:
+        return _columns([(self._kind(a.kind), a.id, a.input_digest) for a in self._batch.attaches], 3)
+
+    def _deadlines(self) -> Columns:
+        return _columns([(self._owner(run, attempt), when) for run, attempt, when in self._batch.deadlines], 2)
+
+    def _ends(self) -> Columns:
+        ended = self._ended
+        if not ended:
+            return (_NONE,) * 7
+        return (
+            [o.run_id for o in ended],
+            [o.attempt for o in ended],
+            [o.state for o in ended],
+            [o.output for o in ended],
+            [o.error for o in ended],
+            [o.local for o in ended],
+            [_parent_ended(o) if o.settles else None for o in ended],
+        )
+
+    def _requeues(self) -> Columns:
+        return _columns([(o.run_id, o.attempt, o.delay, o.retry, o.error) for o in self._requeued], 5)
+
+    def _claim(self) -> tuple[Any, ...]:
+        claim = self._batch.claim
+        return ([], 0, 0) if claim is None else (_tasks.decode(claim.tasks), claim.limit, claim.fair)
+
+    # --- and back --------------------------------------------------------------------------------------------------
+
+    def committed(self, me: int, answer: Answer) -> Committed:
+        """What the answer means to the engine."""
+        batch, done = self._batch, Committed()
+        if answer.fenced:
+            owners = list(self._owners)
+            done.fenced_parents = {owners[number - 1] for number in answer.fenced}
+        if not answer.registered:
+            for spawn in batch.spawns:  # our lease was lost: born claimed, they would be nobody's
+                spawn.claimed = False
+        done.attached = [_attached(found) for found in answer.attached]
+        done.taken = {bytes.fromhex(asked): _attached(found) for asked, *found in answer.taken}
+        self._note_refused(answer, done)
+        done.claimed = answer.claimed
+        self._note_watched(answer, done)
+        for letter in answer.letters:
+            _read(letter, me, done)
+        return done
+
+    def _note_refused(self, answer: Answer, done: Committed) -> None:
+        if answer.refused or answer.not_queued:
+            refused = set(answer.refused)
+            done.fenced_outcomes = {self._ended[number - 1].run_id for number in refused}
+            done.fenced_outcomes |= {self._requeued[number - 1].run_id for number in answer.not_queued}
+            # What ended just before it was handed back was not refused.
+            done.fenced_outcomes -= {o.run_id for n, o in enumerate(self._ended, 1) if n not in refused}
+
+    def _note_watched(self, answer: Answer, done: Committed) -> None:
+        found: set[bytes] = set()
+        for text, state, output, error, task in answer.watched:
+            id_ = bytes.fromhex(text)
+            found.add(id_)
+            if state >= RunState.COMPLETED:
+                done.finished[id_] = Finished(RunState(state), output, error, task)
+        done.unknown = [id_ for id_ in self._batch.watch if id_ not in found]
+
+
+def _read(letter: tuple[Any, ...], me: int, done: Committed) -> None:
+    _, text, state, attempt, worker_id, output, error, task, deadline = letter
+    if text is None:  # pruned meanwhile
+        return
+    id_ = bytes.fromhex(text)
+    if state >= RunState.COMPLETED:
+        done.finished[id_] = Finished(RunState(state), output, error, task)
+    if worker_id == me:
+        done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
+
+
+def _attached(found: Iterable[Any]) -> Attached:
+    id_, state, output, error, matches, task, input_ = found
+    return Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+
+
+def _columns(rows: list[Any], count: int) -> Columns:
+    return tuple(list(column) for column in zip(*rows, strict=True)) if rows else (_NONE,) * count
+
+
+def _parent_ended(outcome: Outcome) -> str:
+    how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+    failure = {"kind": "cancelled", "message": f"its ancestor {id_text(outcome.run_id)} {how[outcome.state]}"}
+    return _json.encode(failure).decode()
+
+
+def clean(text: str) -> str:
+    """Text as PostgreSQL can hold it: without NUL characters, and without halves of surrogate pairs."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,173 @@
+-- `commit_batch`: everything that one engine wants, in one transaction and one round trip.
+--
+-- Exactly once. Before anything else a commit locks its worker's row, where the number of the worker's last commit
+-- stands beside what was refused in it. A commit whose answer was lost is sent again under its own number (`p_again`):
+-- if the first is still under way, the second waits for it; if it came through, the second does nothing and gives the
+-- same answer; if it never did, the second is done, and the first, should it arrive at last, is not: its number is
+-- taken. The lock also keeps whoever would bury this worker waiting until the commit is through (he locks the worker's
+-- row first and its runs then, as this does).
+--
+-- Every two transactions lock in one order: worker, parents that spawn (by id), then what they change. Where two can
+-- still meet crosswise (a cancellation of a tree, and a commit in it), the server finds out, one is rolled back whole,
+-- and its client sends it again.
+
+-- At most one notification of each kind: "there is mail for these", "runs of these tasks are ready". A hint, no more.
+-- It is let go of where a list is too long to be sent: then it is for everybody.
+create function announce(p_told bigint[], p_tasks text[]) returns void language plpgsql
+as $$
+declare
+    whom text;
+begin
+    if cardinality(p_told) > 0 then
+        whom := array_to_string(array(select distinct t from unnest(p_told) t), ',');
+        perform pg_notify(current_schema() || '_mail', case when length(whom) < 7000 then whom else '*' end);
+    end if;
+    if cardinality(p_tasks) > 0 then
+        whom := array_to_string(array(select distinct t from unnest(p_tasks) t), chr(10));
+        perform pg_notify(current_schema() || '_ready', case when octet_length(whom) < 7000 then whom else '*' end);
+    end if;
+end $$;
+
+-- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
+-- attaches, taken keys, numbers of refused ends, numbers of refused requeues, claimed runs, watched runs, letters, the
+-- server's time]. A batch that only looks, and finds nothing, writes nothing and gets [false]. A number that was
+-- taken by something else gets [null, the last number], and nothing is done.
+create function commit_batch(
+    p_me bigint, p_seq bigint, p_now bigint, p_again boolean, p_notify boolean, p_looks boolean,
+    l_run bytea[], l_attempt integer[], l_at bigint[], l_level text[], l_message text[],
+    o_id bytea[], o_attempt integer[],
+    k_owner integer[], k_root bytea[], k_depth integer[], k_task text[], k_priority integer[], k_metadata text[],
+    k_schedule_timeout bigint[], k_deadline bigint[], k_deadline_by bytea[], k_on_parent_end smallint[],
+    s_kind integer[], s_id bytea[], s_identity bytea[], s_index integer[], s_key text[], s_digest bytea[],
+    s_input text[], s_claimed boolean[],
+    a_kind integer[], a_id bytea[], a_digest bytea[],
+    d_owner integer[], d_deadline bigint[],
+    e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_local boolean[],
+    e_settles text[],
+    q_id bytea[], q_attempt integer[], q_delay bigint[], q_retry boolean[], q_error text[],
+    w_id bytea[],
+    c_tasks text[], c_limit integer, c_fair integer,
+    m_look boolean, m_read bigint[]
+) returns text language plpgsql
+set search_path from current set jit = off
+as $$
+<<batch>>
+declare
+    o owners := row(o_id, o_attempt);
+    k kinds := row(k_owner, k_root, k_depth, k_task, k_priority, k_metadata, k_schedule_timeout, k_deadline,
+                   k_deadline_by, k_on_parent_end);
+    s spawns := row(s_kind, s_id, s_identity, s_index, s_key, s_digest, s_input, s_claimed);
+    a attaches := row(a_kind, a_id, a_digest);
+    before record;
+    at bigint;
+    registered boolean;
+    keyed boolean := false;
+    fenced integer[] := '{}';
+    refused integer[] := '{}';
+    not_queued integer[] := '{}';
+    claimed bytea[] := '{}';
+    told bigint[] := '{}';
+    ready text[] := '{}';
+    found_ text := '[]';
+    taken text := '[]';
+    watched text := '[]';
+    letters text := '[]';
+    told_now bigint[];
+begin
+    if p_looks and not (m_look and has_mail(p_me, m_read)) and not (c_limit > 0 and has_ready(c_tasks)) then
+        return '[false]';
+    end if;
+    p_now := coalesce(p_now, micros());
+    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued into before
+    from worker w where w.id = p_me for no key update;
+    registered := found;
+    at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
+    if cardinality(s_id) > 0 then
+        keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
+                         where x.identity is not null and k_owner[x.kind] = 0);
+    end if;
+    if before.seq > p_seq or (before.seq = p_seq and not p_again) then
+        return concat('[null,', before.seq, ']');
+    end if;
+    if before.seq = p_seq then  -- its answer was lost
+        if cardinality(a_id) > 0 then
+            select x.found_ into found_ from attach(p_now, before.fenced, o, k, a) x;
+        end if;
+        if keyed then
+            taken := spawn_keyed(p_now, k, s);
+        end if;
+        if before.has_claimed then
+            claimed := array(
+                select r.id from run r
+                where r.worker_id = p_me and r.state = 1 and r.started_at = before.claimed_at and r.id <> all (s_id)
+                order by r.id
+            );
+        end if;
+        if cardinality(w_id) > 0 then
+            watched := watch_runs(p_me, w_id);
+        end if;
+        return concat_ws(',', '[true,true', to_json(before.fenced), found_, taken, to_json(before.refused),
+                         to_json(before.not_queued), claimed_runs(claimed), watched, read_mail(p_me, m_read),
+                         micros() || ']');
+    end if;
+
+    if cardinality(l_run) > 0 then
+        perform write_log(row(l_run, l_attempt, l_at, l_level, l_message));
+    end if;
+    if cardinality(o_id) > 0 then
+        fenced := fence(o);
+    end if;
+    if cardinality(s_id) > 0 then
+        if not registered then
+            s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
+            s.claimed := s_claimed;
+        end if;
+        perform spawn(p_me, p_now, at, p_again, fenced, o, k, s);
+        if keyed then
+            taken := spawn_keyed(p_now, k, s);
+        end if;
+        if false = any (s_claimed) then
+            ready := k_task;
+        end if;
+    end if;
+    if cardinality(a_id) > 0 then
+        select x.told, x.found_ into told_now, found_ from attach(p_now, fenced, o, k, a) x;
+        told := told || told_now;
+        ready := ready || k_task;
+    end if;
+    for i in 1 .. cardinality(d_owner) loop
+        if d_owner[i] <> all (fenced) then
+            told := told || move_deadline(o_id[d_owner[i]], d_deadline[i]);
+        end if;
+    end loop;
+    if cardinality(e_id) + cardinality(q_id) > 0 then
+        select r.refused, r.not_queued, r.told, batch.ready || r.ready into refused, not_queued, told_now, ready
+        from report(p_me, p_now, row(e_id, e_attempt, e_state, e_output, e_error, e_local, e_settles),
+                    row(q_id, q_attempt, q_delay, q_retry, q_error)) r;
+        told := told || told_now;
+    end if;
+    if cardinality(w_id) > 0 then
+        watched := watch_runs(p_me, w_id);
+    end if;
+    if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
+        claimed := claim(p_me, at, c_tasks, c_limit, c_fair);
+    end if;
+    if cardinality(m_read) > 0 then
+        perform take_away(p_me, m_read);
+    end if;
+    if m_look or p_me = any (told) then
+        letters := read_mail(p_me, m_read);
+    end if;
+    if registered then
+        update worker w
+        set seq = p_seq, has_claimed = cardinality(claimed) > 0,
+            claimed_at = case when cardinality(claimed) > 0 or true = any (s_claimed) then at else w.claimed_at end,
+            fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
+        where w.id = p_me;
+    end if;
+    if p_notify then
+        perform announce(array_remove(told, p_me), ready);
+    end if;
+    return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
+                     to_json(not_queued), claimed_runs(claimed), watched, letters, micros() || ']');
+end $$;

@@ -1,0 +1,58 @@
+"""The common SQL on PostgreSQL: named placeholders become numbered ones, each with its type.
+
+A statement such as `:task is null or task = :task` says nothing about the type of `:task` where it stands first, and
+PostgreSQL would refuse it. So every placeholder has one type for all statements; the few exceptions stand below.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+
+_PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
+
+_TYPES = {
+    "bytea": "id parent root after low high owner run_id parent_id root_id identity input_digest deadline_by",
+    "text": "task prefix prefix_end name host kind description metadata schema error error_below level message input "
+    "output child_key",
+    "bigint": "now me worker worker_id limit lease since before created_at schedule_timeout run_at deadline expires_at "
+    "started_at finished_at updated_at at tops rows",
+    "integer": "state pid slots priority attempt all depth child_index on_parent_end trial_start retry_count deaths "
+    "asked seq",
+}
+_TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
+_EXCEPTIONS = {("logs", "after"): "integer", ("renew_lease", "id"): "bigint"}
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """SQL with numbered placeholders, and the names of those in order."""
+
+    text: str
+    names: tuple[str, ...]
+
+    def values(self, bindings: dict[str, Any]) -> list[Any]:
+        """The bindings in the placeholders' order."""
+        return [bindings[name] for name in self.names]
+
+
+@cache
+def numbered(name: str, sql: str) -> Statement:
+    """Statement `name` with `$1::type` for `:task`.
+
+    Raises:
+        KeyError: a placeholder has no type yet: enter it above.
+    """
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        placeholder = match[1]
+        if placeholder not in names:
+            names.append(placeholder)
+        type_ = _EXCEPTIONS.get((name, placeholder)) or _TYPE_OF[placeholder]
+        return f"${names.index(placeholder) + 1}::{type_}"
+
+    text = _PLACEHOLDER.sub(number, sql)
+    return Statement(text, tuple(names))

@@ -1,0 +1,106 @@
+"""PostgreSQL's errors in our words: which pass by themselves, and what to do about the others.
+
+What passes (the server restarts, a connection is cut, two transactions met crosswise, the disk is full) leaves nothing
+half done, and the engine tries again. Everything else says what is to be done by a person.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fanwood.errors import (
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreSchemaError,
+    StoreUnavailableError,
+)
+from fanwood.store.postgres.driver import driver
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_AWAY = ("08", "57P")  # classes: the connection; the server stops, starts, or was told to end us
+_STANDBY, _TOO_MANY = "25006", "53300"
+_MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
+    (
+        (_STANDBY,),
+        StoreUnavailableError,
+        " can only be read ({}): it is a standby, or has become one. Work goes on when a primary answers.",
+    ),
+    (
+        (_TOO_MANY,),
+        StoreUnavailableError,
+        " takes no more connections ({}). A process of Fanwood's needs three: raise max_connections, or put pgbouncer "
+        "between.",
+    ),
+    (
+        ("40001", "40P01", "55P03", "57014"),  # serialization, deadlock, lock timeout, statement timeout
+        StoreBusyError,
+        ": two transactions met crosswise ({}).",
+    ),
+    (
+        ("53100", "53200", "53400"),
+        StoreFullError,
+        ": no space left to write ({}). What was acknowledged is safe; work goes on when there is room again.",
+    ),
+    (
+        ("28000", "28P01", "3D000"),
+        StoreError,
+        " refuses us: {}. Check user, password and database in the URL.",
+    ),
+    (
+        ("3F000", "42P01", "42883", "42703", "42704"),  # schema, table, function, column, type
+        StoreSchemaError,
+        ": the schema is not what this version of Fanwood expects ({}). Run: fanwood db migrate",
+    ),
+    (
+        ("42501",),
+        StoreReadOnlyError,
+        ": {}. The role needs the grants that docs/howto/production.md lists; `fanwood db migrate` needs an owner's.",
+    ),
+)
+"""From the server's codes to what they mean for us."""
+
+
+@contextmanager
+def translated(url: str) -> Generator[None, None, None]:
+    """The driver's errors, in our words and with the URL (which has no password in it)."""
+    try:
+        yield
+    except (OSError, TimeoutError) as error:
+        raise _away(url, error) from error
+    except StoreError:
+        raise
+    except Exception as error:
+        translation = _translation(url, error)
+        if translation is None:
+            raise
+        raise translation from error
+
+
+def _translation(url: str, error: Exception) -> StoreError | None:
+    asyncpg = driver()
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_the_server(url, str(getattr(error, "sqlstate", "") or ""), error)
+    if isinstance(error, asyncpg.DataError):  # in the client, before anything was sent
+        return StoreError(f"{url}: a value that PostgreSQL can't hold: {error}")
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return _away(url, error)  # closed under us, in one of many ways
+    return None
+
+
+def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
+    if code not in {_STANDBY, _TOO_MANY} and code.startswith(_AWAY):
+        return _away(url, error)
+    for codes, kind, text in _MEANINGS:
+        if code in codes:
+            return kind(f"{url}{text.format(error)}")
+    return StoreError(f"{url}: {type(error).__name__} ({code or 'no code'}): {error}")
+
+
+def _away(url: str, error: BaseException) -> StoreUnavailableError:
+    said = str(error) or type(error).__name__
+    return StoreUnavailableError(f"{url} does not answer: {said}")

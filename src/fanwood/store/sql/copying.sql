@@ -1,0 +1,48 @@
+-- Whole tables, from one database to another, in the order of their keys. Common subset of SQLite and PostgreSQL. What
+-- is RUNNING under a worker of one database is QUEUED in the other; which worker had a run before means nothing there.
+
+-- name: copy_out_task
+select name, kind, description, priority, schedule_timeout, metadata, schema, updated_at
+from task where name > :name order by name limit :limit;
+
+-- name: copy_in_task
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :updated_at)
+on conflict do nothing;
+
+-- name: copy_out_run
+select id, parent_id, root_id, depth, task, identity, child_index, child_key, input_digest, input, metadata, priority,
+       on_parent_end, case when state = 1 then 0 else state end as state, run_at, attempt, trial_start, retry_count,
+       deaths, asked, null as worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at,
+       finished_at, output, error
+from run where id > :id order by id limit :limit;
+
+-- name: copy_in_run
+insert into run (
+    id, parent_id, root_id, depth, task, identity, child_index, child_key, input_digest, input, metadata, priority,
+    on_parent_end, state, run_at, attempt, trial_start, retry_count, deaths, asked, worker_id, deadline, deadline_by,
+    schedule_timeout, expires_at, created_at, started_at, finished_at, output, error
+) values (
+    :id, :parent_id, :root_id, :depth, :task, :identity, :child_index, :child_key, :input_digest, :input, :metadata,
+    :priority, :on_parent_end, :state, :run_at, :attempt, :trial_start, :retry_count, :deaths, :asked, :worker_id,
+    :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at, :finished_at, :output, :error
+)
+on conflict do nothing;
+
+-- name: copy_out_log
+select run_id, seq, attempt, at, level, message
+from log where (run_id, seq) > (:run_id, :seq) order by run_id, seq limit :limit;
+
+-- name: copy_in_log
+insert into log (run_id, seq, attempt, at, level, message)
+values (:run_id, :seq, :attempt, :at, :level, :message)
+on conflict do nothing;
+
+-- name: count_task
+select count(*) from task;
+
+-- name: count_run
+select count(*) from run;
+
+-- name: count_log
+select count(*) from log;
