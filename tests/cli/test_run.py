@@ -104,3 +104,13 @@ def test_bad_options(invoke):
         "error: 'mysql://me:***@host/db' is not a database URL that this version knows. "
         "Use sqlite:///relative/path.db or sqlite:////absolute/path.db\n"
     )
+
+
+def test_idempotency_key(program, invoke):
+    first = program("run", "square", "--input", '{"n": 4}', "--app", "shop:fanwood", "--idempotency-key", "k")
+    assert (first.returncode, first.stdout) == (0, "16\n")
+    again = invoke("run", "square", "--input", '{"n": 4, "name": ""}', "--idempotency-key", "k", "--no-wait")
+    assert again.stdout.strip() in first.stderr
+    other = invoke("run", "square", "--input", '{"n": 5, "name": ""}', "--idempotency-key", "k")
+    assert other.exit_code == 2
+    assert "error: The idempotency key 'k' is taken: it belongs to square" in other.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from fanwood import RunNotFoundError, RunState
 from fanwood.model.commands import ClaimedRun, LogLine, Spawn, SpawnKind
-from fanwood.model.records import PruneCount, RunFilter
+from fanwood.model.records import PruneCount, PruneCursor, RunFilter
 from fanwood.model.states import OnParentEnd
 from fanwood.store.store import START
 from tests.conformance.stage import SECOND, Stage, completed, digest
@@ -256,7 +256,8 @@ async def test_two_that_prune_at_once(stage: Stage) -> None:
         await tree(stage, 2)
     stage.clock.advance(OLD)
     other = await stage.another_store()
-    cursors, gone = [START, START], 0
+    cursors: list[PruneCursor | None] = [START, START]
+    gone = 0
     while any(cursor is not None for cursor in cursors):
         for number, store in enumerate((stage.store, other)):
             cursor = cursors[number]

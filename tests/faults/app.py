@@ -3,6 +3,8 @@
     python app.py worker [task ...]      prints "started" when it takes runs
     python app.py open                   prints "ready", waits for a line, opens the database, prints "opened"
     python app.py run TASK JSON          prints the result
+    python app.py keys COUNT SEED        prints "ready", waits for a line, starts a child for each of so many
+                                         idempotency keys, in an order of its own, and prints their ids in the keys'
 
 What tasks do they write into a journal: one line per event, appended, so that lines of several processes don't mix.
 """
@@ -11,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import sys
 import threading
 import time
@@ -124,6 +127,17 @@ def open_database() -> None:
     fanwood.close()
 
 
+def start_keyed(count: int, seed: int) -> None:
+    fanwood.local_worker = False
+    fanwood.engine()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    order = random.Random(seed).sample(range(count), count)
+    items = [child.create_bulk_run_item({"n": n}, idempotency_key=f"key {n}") for n in order]
+    ids = {n: ref.id for n, ref in zip(order, child.run_many_no_wait(items), strict=True)}
+    print(json.dumps([ids[n] for n in range(count)]), flush=True)
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     command, *rest = sys.argv[1:]
@@ -131,6 +145,8 @@ if __name__ == "__main__":
         work(rest)
     elif command == "open":
         open_database()
+    elif command == "keys":
+        start_keyed(int(rest[0]), int(rest[1]))
     else:
         print("running", flush=True)
         print(json.dumps(fanwood.find(rest[0]).run(json.loads(rest[1]))), flush=True)

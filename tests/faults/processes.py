@@ -85,6 +85,11 @@ class AppProcess:
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
+    def freeze(self) -> None:
+        """SIGSTOP; returns when it stands still, which on a busy machine it doesn't at once."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
     def kill(self, *, reap: bool = True) -> None:
         """`kill -9`; unless reaped, it is a zombie from then on."""
         self.signal(signal.SIGKILL)
@@ -190,7 +195,7 @@ class Site:
     def freeze(self, process: AppProcess) -> None:
         """Stop a process, but not in the middle of a commit: then it holds the file's lock, and nobody can go on."""
         while True:
-            process.signal(signal.SIGSTOP)
+            process.freeze()
             try:
                 self._take_the_lock()
             except apsw.BusyError:

@@ -12,6 +12,10 @@ from fanwood.engine.waits import Collector
 from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
 
 
+BATCH_BYTES = 16 * 1024 * 1024
+"""Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as it is allowed to be.)"""
+
+
 class SpawnRequest(msgspec.Struct):
     """Some runs to be born, or found again, for one caller, below one parent (or none)."""
 
@@ -72,13 +76,22 @@ class Inbox:
         """All commands as part of `batch`, and the requests that want an answer."""
         while self.logs:
             batch.logs.append(self.logs.popleft())
-        # Before the spawns: so that what a run spawned before it ended is never left behind for a later batch.
-        while self.outcomes:
-            batch.outcomes += self.outcomes.popleft()
-        requests = [self.spawns.popleft() for _ in range(len(self.spawns))]
-        for request in requests:
+        # Before the spawns: so that what a run spawned before it ended is never left behind for a later batch. (But for
+        # large inputs; and who spawns those waits for the answer, or for their ends.)
+        size = 0
+        while self.outcomes and size < BATCH_BYTES:
+            outcomes = self.outcomes.popleft()
+            batch.outcomes += outcomes
+            size += sum([len(outcome.output) for outcome in outcomes if outcome.output is not None])
+        requests: list[SpawnRequest] = []
+        for _ in range(len(self.spawns)):
+            if size >= BATCH_BYTES:
+                break
+            request = self.spawns.popleft()
+            requests.append(request)
             batch.spawns += request.spawns
             batch.attaches += request.attaches
+            size += sum([len(spawn.input) for spawn in request.spawns])
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
         return requests

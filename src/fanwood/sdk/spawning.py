@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from fanwood.codec import codec_for
-from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.errors import PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
@@ -116,18 +116,24 @@ class Spawner:
 
     def _plan(self, items: list[BulkRunItem], index: int) -> Iterator[SpawnRequest]:
         """Children and detached roots go in requests of their own: a fenced parent must not take roots with it."""
-        children, roots = SpawnRequest(), SpawnRequest()
+        children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
         for number, item in enumerate(items, index):
             attempt = None if item.options.detached else self._attempt
-            self._plan_one(item, attempt, children if attempt is not None else roots, number)
-        for request in (children, roots):
+            size += self._plan_one(item, attempt, children if attempt is not None else roots, number)
+            if size > BATCH_BYTES:
+                yield from self._whole(children, roots)
+                children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
+        yield from self._whole(children, roots)
+
+    def _whole(self, *requests: SpawnRequest) -> Iterator[SpawnRequest]:
+        for request in requests:
             if request.spawns or request.attaches:
                 request.collector = self.collector
                 request.kinds = [kind for _, kind in self._kinds.values()]
-                request.watch = self._wait and request is roots
                 yield request
 
-    def _plan_one(self, item: BulkRunItem, attempt: Attempt | None, request: SpawnRequest, number: int) -> None:
+    def _plan_one(self, item: BulkRunItem, attempt: Attempt | None, request: SpawnRequest, number: int) -> int:
+        """One run becomes part of a request; the bytes of its input."""
         spec, options = item.spec, item.options
         data = spec.input.encode(item.input, f"the input of {spec.name}")
         if len(data) > self._host.settings.max_payload_bytes:
@@ -135,7 +141,7 @@ class Spawner:
         kind = self._kind(spec, options, attempt)
         if attempt is None:
             self._add(request, self._root(spec, options, kind, data), number, spec)
-            return
+            return len(data)
         key = options.effective_key
         index = attempt.children
         attempt.children += 1
@@ -153,6 +159,7 @@ class Spawner:
             request.attaches.append(Attach(kind, existing, digest, data.decode() if digest is not None else ""))
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
+        return len(data)
 
     def _root(self, spec: TaskSpec, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes) -> Spawn:
         id_, key = self._host.ids.new_id(), options.idempotency_key

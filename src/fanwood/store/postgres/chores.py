@@ -56,6 +56,7 @@ class Chores:
         """Take out a worker that holds no runs."""
         for name in ("remove_worker_tasks", "remove_worker_mail", "remove_worker_watches", "remove_worker"):
             await self.db.rows(name, _SQL[name], worker=worker)
+        await self.db.rows("remove_stray_mail", _SQL["remove_stray_mail"])
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

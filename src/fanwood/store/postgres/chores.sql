@@ -9,3 +9,7 @@ select told, cancelled from cancel_run(:id, :now, :error, :error_below);
 
 -- name: server_time
 select micros();
+
+-- name: remove_stray_mail
+-- Written to a worker by a commit that was under way when that worker was taken out.
+delete from mail m where not exists (select from worker w where w.id = m.worker_id);

@@ -49,7 +49,6 @@ class Address:
                 self.url,
                 timeout=CONNECT_SECONDS,
                 statement_cache_size=0 if self.pooled else 100,
-                max_cached_statement_lifetime=0,
                 server_settings={"application_name": f"fanwood:{self.process}:{role}"[:63]},
             )
 
@@ -133,6 +132,7 @@ class Link:
             try:
                 await connection.execute(
                     f'begin; set local search_path to "{self.address.schema}"; set local jit to off; '
+                    f"set local enable_seqscan to off; "
                     f"set local idle_in_transaction_session_timeout to '{HELD_SECONDS}s'"
                 )
                 yield Transaction(connection)

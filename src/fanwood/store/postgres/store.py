@@ -20,7 +20,7 @@ from fanwood.store import rows
 from fanwood.store.postgres import reading, schema, upkeep
 from fanwood.store.postgres.chores import Chores
 from fanwood.store.postgres.connection import Address, Link
-from fanwood.store.postgres.hot import PARAMETERS, Answer, Call, decode_answer
+from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.troubles import translated
 from fanwood.store.postgres.wakeups import Wakeups
 from fanwood.store.statements import load
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Transaction
 
 _SQL = load("sql/lifecycle.sql", "sql/workers.sql", "sql/reading.sql", "postgres/chores.sql")
+LETTERS_AT_A_TIME, LARGE_ANSWER = 20, 8_000_000  # see `read_mail`
 _ARGUMENTS = ", ".join(f"${number}" for number in range(1, PARAMETERS + 1))
-LETTERS_AT_A_TIME = 20  # see `read_mail`
 OPENING_SECONDS = 10.0
 """How long to wait for a server that is just starting, when a process begins."""
 OPENING_PAUSE = 0.25
@@ -148,10 +148,11 @@ class PostgresStore(Store):
         again, self._unanswered = self._unanswered is batch, batch
         while True:
             seq = self._seqs.get(worker_id, 0) + 1
-            answer = await self._ask(call.arguments(
+            text = await self._ask(call.arguments(
                 worker_id, seq, None if self._servers_clock else self._clock.now(),
                 again=again, notify=self._notify, read=self._read,
             ))  # fmt: skip
+            answer = decode_answer(text)
             if answer.used is not None:
                 break
             self._seqs[worker_id] = int(answer.registered)  # another instance has committed under this worker
@@ -161,19 +162,17 @@ class PostgresStore(Store):
             return call.committed(worker_id, answer)
         self._seqs[worker_id] = seq
         self._read = list({letter[0] for letter in answer.letters})
-        if len(self._read) == LETTERS_AT_A_TIME:
-            self._on_hint()  # there are more
+        if len(self._read) >= LETTERS_AT_A_TIME or len(text) > LARGE_ANSWER:
+            self._on_hint()  # there may be more
         self._wakeups.note_activity()
         return call.committed(worker_id, answer)
 
-    async def _ask(self, arguments: tuple[Any, ...]) -> Answer:
+    async def _ask(self, arguments: tuple[Any, ...]) -> str:
         if self._address.pooled:  # prepare and execute must meet one and the same connection
             async with self._hot.transaction() as db:
-                text = await db.value(self._commit_sql, *arguments)
-        else:
-            async with self._hot.use() as connection:
-                text = await connection.fetchval(self._commit_sql, *arguments)
-        return decode_answer(text)
+                return await db.value(self._commit_sql, *arguments)
+        async with self._hot.use() as connection:
+            return await connection.fetchval(self._commit_sql, *arguments)
 
     # --- engines and leases ----------------------------------------------------------------------------------------
 
@@ -205,9 +204,10 @@ class PostgresStore(Store):
         async with self._side.transaction() as db:
             await self._synchronise(db)
             now = await self._instant(db)
-            if self._read:  # and nothing has been committed since
+            renewed = bool(await db.rows("renew_lease", _SQL["renew_lease"], id=worker_id, now=now))
+            if self._read:  # and nothing has been committed since; after the worker's row, as commits do it
                 await db.value("select take_away($1, $2)", worker_id, self._read)
-            return bool(await db.rows("renew_lease", _SQL["renew_lease"], id=worker_id, now=now))
+            return renewed
 
     async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
         async with self._side.transaction() as db:

@@ -108,6 +108,7 @@ create table mail (
     id        bigint  not null generated always as identity,
     worker_id bigint  not null,
     run_ids   bytea[] not null,
+    size      bigint  not null,                       -- of their outputs, in bytes
     primary key (worker_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 

@@ -181,8 +181,8 @@ begin
         select r.id from below b join run r on r.id = b.id where r.state in (0, 1) order by r.id for update of r
     );
     with mailed as (
-        insert into mail (worker_id, run_ids)
-        select r.worker_id, array_agg(r.id)
+        insert into mail (worker_id, run_ids, size)
+        select r.worker_id, array_agg(r.id), 0
         from unnest(moved) b (id) join run r on r.id = b.id join worker w on w.id = r.worker_id
         where r.state = running
         group by r.worker_id

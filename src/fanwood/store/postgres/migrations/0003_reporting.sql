@@ -77,14 +77,15 @@ declare
     told bigint[];
 begin
     with mailed as (
-        insert into mail (worker_id, run_ids)
-        select w.id, array_agg(x.run_id)
+        insert into mail (worker_id, run_ids, size)
+        select w.id, array_agg(x.run_id), sum(x.size)
         from (
-            select p.worker_id, r.id as run_id
+            select p.worker_id, r.id as run_id, coalesce(octet_length(r.output), 0) as size
             from unnest(p_ids) v (id) join run r on r.id = v.id join run p on p.id = r.parent_id
             where p.state = running
             union
-            select t.worker_id, t.run_id from unnest(p_ids) v (id) join watch t on t.run_id = v.id
+            select t.worker_id, t.run_id, coalesce(octet_length(r.output), 0)
+            from unnest(p_ids) v (id) join watch t on t.run_id = v.id join run r on r.id = v.id
         ) x
         join worker w on w.id = x.worker_id
         where x.worker_id <> p_me
@@ -146,8 +147,8 @@ begin
         );
         exit when cardinality(doomed) = 0;
         with mailed as (
-            insert into mail (worker_id, run_ids)
-            select w.id, array_agg(x.run_id)
+            insert into mail (worker_id, run_ids, size)
+            select w.id, array_agg(x.run_id), 0
             from (
                 select r.worker_id, r.id as run_id from unnest(doomed) v (id) join run r on r.id = v.id
                 where r.state = running

@@ -108,7 +108,8 @@ begin
 end $$;
 
 -- These ready runs, which the transaction has locked, in the order in which they should begin: the oldest, then the
--- best; and nothing behind a suspect (a run on which two workers in a row have died), which must execute alone.
+-- best; and nothing behind a suspect (a run on which two workers in a row have died), which must execute alone. Large
+-- inputs come a few at a time, so that an answer has a bounded size.
 create function in_order(p_oldest bytea[], p_best bytea[]) returns bytea[] language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -116,11 +117,11 @@ begin
     return array(
         select x.id
         from (
-            select q.id, q.place, coalesce(sum((q.deaths >= 2)::integer) over (
-                       order by q.place rows between unbounded preceding and 1 preceding
-                   ), 0) as suspects_before
+            select q.id, q.place,
+                   coalesce(sum((q.deaths >= 2)::integer) over before, 0) as suspects_before,
+                   coalesce(sum(q.size) over before, 0) as size_before
             from (
-                select r.id, r.deaths, row_number() over (
+                select r.id, r.deaths, octet_length(r.input) as size, row_number() over (
                     order by p.is_best, case when p.is_best then r.priority end desc,
                              case when p.is_best then r.depth end desc, r.id
                 ) as place
@@ -131,8 +132,9 @@ begin
                 ) p
                 join run r on r.id = p.id
             ) q
+            window before as (order by q.place rows between unbounded preceding and 1 preceding)
         ) x
-        where x.suspects_before = 0
+        where x.suspects_before = 0 and x.size_before < 16000000
         order by x.place
     );
 end $$;
@@ -206,7 +208,7 @@ begin
     return exists (select from mail where worker_id = p_me and id <> all (p_read));
 end $$;
 
--- The letters beside those that were read before, some at a time.
+-- The letters beside those that were read before, some at a time, so that an answer has a bounded size.
 -- As JSON: [[letter, run, state, attempt, worker, output, error, task, deadline], ...].
 create function read_mail(p_me bigint, p_read bigint[]) returns text language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -220,8 +222,13 @@ begin
         from (
             select l.id, unnest(l.run_ids) as run_id
             from (
-                select id, run_ids from mail where worker_id = p_me and id <> all (p_read) order by id limit 20
+                select id, run_ids, sum(size) over (order by id) - size as size_before
+                from (
+                    select id, run_ids, size from mail where worker_id = p_me and id <> all (p_read)
+                    order by id limit 20
+                ) first
             ) l
+            where l.size_before < 16000000
         ) m
         left join run r on r.id = m.run_id
     );
