@@ -121,6 +121,22 @@ def test_copy(invoke, family, urls):
     assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "log": 0}}
 
 
+def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
+    there, back = postgres_url, urls[1]
+    assert invoke("db", "migrate", "--url", there).exit_code == 0
+    for source, target in ((urls[0], there), (there, back)):
+        copied = json.loads(invoke("db", "copy", source, target, "--json").stdout)["copied"]
+        assert copied == {"task": 3, "run": 29, "log": 25}
+    for run in (family.id, *family.leaves):
+        shown = [
+            json.loads(invoke("runs", "get", run, "--json", "--url", url).stdout) for url in (urls[0], there, back)
+        ]
+        for each in shown:
+            each.pop("worker_id")  # means nothing elsewhere
+        assert shown[0] == shown[1] == shown[2]
+    assert invoke("db", "prune", "--older-than", "1us", "--url", there).stdout == "29 runs deleted.\n"
+
+
 def test_copy_of_nothing(invoke, here: Path, urls):
     result = invoke("db", "copy", *urls)
     assert result.exit_code == 2

@@ -155,7 +155,7 @@ def _print_facts(record: RunRecord, now: int) -> None:
         ("state", output.state_cell(record.state)),
         ("parent", id_text(record.parent_id) if record.parent_id else ""),
         ("root", id_text(record.root_id) if record.parent_id else ""),
-        ("child key", text.clean(record.child_key or "")),
+        ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
         ("attempt", f"{record.attempt}"),
         ("retries", f"{record.retry_count}" if record.retry_count else ""),
         ("deaths", f"{record.deaths} worker(s) died while executing it" if record.deaths else ""),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 DAY = 86_400_000_000  # microseconds
+FIRST_LOOK = 1.0
+"""Seconds from a worker's start to its first look: scripts come and go."""
 LOOK_EVERY = 60.0
 """Seconds between two looks; less where runs are kept for less than ten minutes."""
 AT_ONCE = 500
@@ -45,18 +47,22 @@ class Retention:
 
     async def run(self) -> None:
         """For ever."""
+        pause = FIRST_LOOK
         while self._kept:
-            await asyncio.sleep(min(LOOK_EVERY, self._kept / 1e7))
-            try:
-                await self._prune()
-            except StoreError as error:
-                self._on_error(error)
+            await asyncio.sleep(min(pause, self._kept / 1e7))
+            if self._works():
+                pause = LOOK_EVERY
+                try:
+                    await self._prune()
+                except StoreError as error:
+                    self._on_error(error)
 
     async def _prune(self) -> None:
         store = self._store
+        before = store.now() - self._kept  # fixed, so that it comes to an end while more and more is old enough
         cursor: PruneCursor | None = START
         while cursor is not None and self._works():
             began = store.now()
-            pruned = await store.prune(began - self._kept, AT_ONCE, cursor, self._namespace)
+            pruned = await store.prune(before, AT_ONCE, cursor, self._namespace)
             cursor = pruned.cursor
             await asyncio.sleep((REST if pruned.runs else LONG_REST) * (store.now() - began) / 1e6)

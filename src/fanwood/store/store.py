@@ -218,7 +218,7 @@ class Store(ABC):
 
         One call looks at about `limit` roots and deletes about `limit` runs: whole trees, as long as they fit. A tree
         larger than that is taken apart in several calls, from its leaves upward, its root last. `cursor` is what the
-        call before gave; to begin with, and once a call gave none, leave it out.
+        call before gave, for the same `before`; to begin with, and once a call gave none, leave it out.
         """
 
     @abstractmethod

@@ -1,0 +1,89 @@
+"""When a worker prunes, and how long it rests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fanwood import ManualClock, Settings
+from fanwood.engine import retention
+from fanwood.engine.retention import DAY, Retention
+from fanwood.errors import StoreBusyError, StoreError
+from fanwood.model.records import PruneCursor, Pruned
+from fanwood.store.store import START
+
+FURTHER = PruneCursor(1, b"x")
+
+
+class Paces:
+    """A store that answers as told, on a clock that moves a second with each step; and what was slept."""
+
+    def __init__(self, answers: list[Pruned | StoreError], monkeypatch: pytest.MonkeyPatch, days: float = 3) -> None:
+        self.clock = ManualClock()
+        self.answers = answers
+        self.asked: list[tuple[Any, ...]] = []
+        self.slept: list[float] = []
+        self.errors: list[StoreError] = []
+        self.working = True
+        monkeypatch.setattr(retention.asyncio, "sleep", self._sleep)
+        settings = Settings(retention_days=days, namespace="n")
+        self.retention = Retention(self, settings, lambda: self.working, self.errors.append)  # pyright: ignore[reportArgumentType]  # as much of a store as it needs
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    async def prune(self, *asked: Any) -> Pruned:
+        self.asked.append(asked)
+        self.clock.advance(1)
+        answer = self.answers.pop(0)
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if not self.answers or len(self.slept) > 20:
+            raise asyncio.CancelledError
+
+    async def run(self) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await self.retention.run()
+
+
+async def test_that_it_rests_in_proportion_and_keeps_to_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([Pruned(500, FURTHER), Pruned(0, FURTHER), Pruned(7, None), Pruned(0, None)], monkeypatch)
+    before = paces.now() - 3 * DAY
+    await paces.run()
+    assert paces.asked[:3] == [(before, 500, cursor, "n") for cursor in (START, FURTHER, FURTHER)]
+    assert paces.asked[3] == (before + 3_000_000, 500, START, "n")
+    assert paces.slept == [1, 4, 20, 4, 60, 20]
+
+
+async def test_that_trouble_is_told_and_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble = StoreBusyError("busy")
+    paces = Paces([trouble, Pruned(0, None)], monkeypatch)
+    await paces.run()
+    assert paces.errors == [trouble]
+    assert paces.slept == [1, 60, 20]
+
+
+async def test_that_only_workers_prune(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([Pruned(0, None)], monkeypatch)
+    paces.working = False
+    await paces.run()
+    assert paces.asked == []
+    assert set(paces.slept) == {1}
+
+
+async def test_that_short_times_are_looked_at_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([Pruned(0, None), Pruned(0, None)], monkeypatch, days=1 / 86_400)
+    await paces.run()
+    assert paces.slept == pytest.approx([0.1, 20, 0.1, 20])
+
+
+async def test_that_nothing_is_deleted_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([], monkeypatch, days=0)
+    await paces.retention.run()
+    assert paces.slept == []
