@@ -102,5 +102,5 @@ def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
 
 
 def _away(url: str, error: BaseException) -> StoreUnavailableError:
-    said = str(error) or type(error).__name__
-    return StoreUnavailableError(f"{url} does not answer: {said}")
+    said = (str(error) or type(error).__name__).rstrip(".")
+    return StoreUnavailableError(f"{url} does not answer: {said}.")

@@ -11,38 +11,34 @@ begin
 end $$;
 
 -- The oldest of all ready runs, so that nothing starves: groups of equal priority and depth are walked from the
--- bottom, where the starving are, and the walk is bounded. What others are claiming at this moment is passed by.
-create function pick_oldest(p_tasks text[], p_limit integer) returns bytea[] language plpgsql
+-- bottom, where the starving are, and the walk is bounded.
+create function oldest_ready(p_tasks text[], p_limit integer) returns bytea[] language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
-declare
-    queued constant smallint := 0;
-    oldest bytea[];
 begin
-    with recursive
-    bottom (task, priority, depth, number) as (
-        select q.task, q.priority, q.depth, 1
-        from unnest(p_tasks) t (task)
-        cross join lateral (
-            select r.task, r.priority, r.depth from run r
-            where r.task = t.task and r.state = 0 and r.run_at is null
-            order by r.task desc, r.priority, r.depth, r.id desc limit 1
-        ) q
-        union all
-        select q.task, q.priority, q.depth, b.number + 1
-        from bottom b
-        cross join lateral (
-            select r.task, r.priority, r.depth from run r
-            where r.task = b.task and r.state = 0 and r.run_at is null
-              and (r.priority, r.depth) > (b.priority, b.depth)
-            order by r.task desc, r.priority, r.depth, r.id desc limit 1
-        ) q
-        where b.number < 32
-    ),
-    groups as materialized (select task, priority, depth from bottom limit 32)
-    select array_agg(o.id) into oldest
-    from (
+    return array(
+        with recursive
+        bottom (task, priority, depth, number) as (
+            select q.task, q.priority, q.depth, 1
+            from unnest(p_tasks) t (task)
+            cross join lateral (
+                select r.task, r.priority, r.depth from run r
+                where r.task = t.task and r.state = 0 and r.run_at is null
+                order by r.task desc, r.priority, r.depth, r.id desc limit 1
+            ) q
+            union all
+            select q.task, q.priority, q.depth, b.number + 1
+            from bottom b
+            cross join lateral (
+                select r.task, r.priority, r.depth from run r
+                where r.task = b.task and r.state = 0 and r.run_at is null
+                  and (r.priority, r.depth) > (b.priority, b.depth)
+                order by r.task desc, r.priority, r.depth, r.id desc limit 1
+            ) q
+            where b.number < 32
+        ),
+        groups as materialized (select task, priority, depth from bottom limit 32)
         select q.id
         from groups g
         cross join lateral (
@@ -51,120 +47,110 @@ begin
             order by r.task, r.priority desc, r.depth desc, r.id limit p_limit
         ) q
         order by q.id limit p_limit
-    ) o;
-    return array(
-        select r.id from unnest(oldest) o (id) join run r on r.id = o.id
-        where r.state = queued and r.run_at is null
-        order by r.id
-        for update of r skip locked
     );
 end $$;
 
--- By priority, then deeper runs first, then age: the best of each task, then the best of all. First it is looked how
--- many of each task are among the best, and then so many are locked: no more, or others would find them locked.
-create function pick_best(p_tasks text[], p_limit integer, p_without bytea[]) returns bytea[] language plpgsql
+-- How many of each task are among the best p_limit: so many are to be locked, and no more, or others would find them
+-- locked.
+create function shares(p_tasks text[], p_limit integer, p_without bytea[], out tasks text[], out rows integer[])
+language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
-declare
-    tasks text[];
-    picked bytea[] := '{}';
-    share record;
 begin
     tasks := array(
         select t.task from unnest(p_tasks) t (task)
         where exists (select from run r where r.task = t.task and r.state = 0 and r.run_at is null)
     );
-    if cardinality(tasks) < 2 then
-        return array(
-            select r.id from run r
-            where r.task = tasks[1] and r.state = 0 and r.run_at is null and r.id <> all (p_without)
-            order by r.task, r.priority desc, r.depth desc, r.id limit p_limit
-            for update skip locked
-        );
-    end if;
-    for share in
-        select best.task, count(*) as rows
+    rows := array[p_limit];
+    if cardinality(tasks) > 1 then
+        select array_agg(share.task), array_agg(share.rows) into tasks, rows
         from (
-            select q.task
-            from unnest(tasks) t (task)
-            cross join lateral (
-                select r.task, r.priority, r.depth, r.id from run r
-                where r.task = t.task and r.state = 0 and r.run_at is null and r.id <> all (p_without)
-                order by r.task, r.priority desc, r.depth desc, r.id limit p_limit
-            ) q
-            order by q.priority desc, q.depth desc, q.id limit p_limit
-        ) best
-        group by best.task
-    loop
-        picked := picked || array(
-            select r.id from run r
-            where r.task = share.task and r.state = 0 and r.run_at is null and r.id <> all (p_without)
-            order by r.task, r.priority desc, r.depth desc, r.id limit share.rows
-            for update skip locked
-        );
-    end loop;
-    return picked;
-end $$;
-
--- These ready runs, which the transaction has locked, in the order in which they should begin: the oldest, then the
--- best; and nothing behind a suspect (a run on which two workers in a row have died), which must execute alone. Large
--- inputs come a few at a time, so that an answer has a bounded size.
-create function in_order(p_oldest bytea[], p_best bytea[]) returns bytea[] language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
-as $$
-begin
-    return array(
-        select x.id
-        from (
-            select q.id, q.place,
-                   coalesce(sum((q.deaths >= 2)::integer) over before, 0) as suspects_before,
-                   coalesce(sum(q.size) over before, 0) as size_before
+            select best.task, count(*)::integer as rows
             from (
-                select r.id, r.deaths, octet_length(r.input) as size, row_number() over (
-                    order by p.is_best, case when p.is_best then r.priority end desc,
-                             case when p.is_best then r.depth end desc, r.id
-                ) as place
-                from (
-                    select o.id, false as is_best from unnest(p_oldest) o (id)
-                    union all
-                    select b.id, true from unnest(p_best) b (id)
-                ) p
-                join run r on r.id = p.id
-            ) q
-            window before as (order by q.place rows between unbounded preceding and 1 preceding)
-        ) x
-        where x.suspects_before = 0 and x.size_before < 16000000
-        order by x.place
-    );
+                select q.task
+                from unnest(tasks) t (task)
+                cross join lateral (
+                    select r.task, r.priority, r.depth, r.id from run r
+                    where r.task = t.task and r.state = 0 and r.run_at is null and r.id <> all (p_without)
+                    order by r.task, r.priority desc, r.depth desc, r.id limit p_limit
+                ) q
+                order by q.priority desc, q.depth desc, q.id limit p_limit
+            ) best
+            group by best.task
+        ) share;
+    end if;
 end $$;
 
--- Take up to p_limit ready runs, p_fair of them the oldest.
-create function claim(p_me bigint, p_at bigint, p_tasks text[], p_limit integer, p_fair integer) returns bytea[]
+-- Take up to p_limit ready runs: p_fair of them the oldest, then by priority, then deeper runs first, then age. What
+-- others are claiming at this moment is passed by. Nothing behind a suspect (a run on which two workers in a row have
+-- died), which must execute alone. Large inputs come a few at a time, so that an answer has a bounded size.
+-- As JSON: the runs as their worker needs them.
+create function claim(p_me bigint, p_at bigint, p_tasks text[], p_limit integer, p_fair integer) returns text
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
+    queued constant smallint := 0;
     oldest bytea[] := '{}';
-    picked bytea[];
+    tasks text[];
+    rows integer[];
+    claimed text;
 begin
     if p_fair > 0 then
-        oldest := pick_oldest(p_tasks, p_fair);
+        oldest := oldest_ready(p_tasks, p_fair);
     end if;
-    picked := pick_best(p_tasks, p_limit - cardinality(oldest), oldest);
-    if cardinality(oldest) + cardinality(picked) = 0 then
-        return '{}';
-    end if;
-    picked := in_order(oldest, picked);
-    update run r
-    set state = 1, attempt = r.attempt + 1, worker_id = p_me, started_at = p_at, expires_at = null
-    from unnest(picked) p (id)
-    where r.id = p.id;
-    return picked;
+    select s.tasks, s.rows into tasks, rows from shares(p_tasks, p_limit - cardinality(oldest), oldest) s;
+    with old as materialized (
+        select r.ctid as place, r.id, r.priority, r.depth, r.deaths, octet_length(r.input) as size
+        from unnest(oldest) o (id) join run r on r.id = o.id
+        where r.state = queued and r.run_at is null
+        for update of r skip locked
+    ),
+    best as materialized (
+        select q.*
+        from unnest(tasks, rows) t (task, rows)
+        cross join lateral (
+            select r.ctid as place, r.id, r.priority, r.depth, r.deaths, octet_length(r.input) as size
+            from run r
+            where r.task = t.task and r.state = 0 and r.run_at is null and r.id <> all (oldest)
+            order by r.task, r.priority desc, r.depth desc, r.id limit t.rows
+            for update skip locked
+        ) q
+    ),
+    picked as (
+        select 0 as turn, 0 as priority, 0 as depth, o.id, o.place, o.deaths, o.size from old o
+        union all
+        select 1, b.priority, b.depth, b.id, b.place, b.deaths, b.size from best b
+    ),
+    in_order as (
+        select p.place, row_number() over whole as n,
+               coalesce(sum((p.deaths >= 2)::integer) over before, 0) as suspects_before,
+               coalesce(sum(p.size) over before, 0) as size_before
+        from picked p
+        window whole as (order by p.turn, p.priority desc, p.depth desc, p.id),
+               before as (whole rows between unbounded preceding and 1 preceding)
+    ),
+    taken as (
+        update run r
+        set state = 1, attempt = r.attempt + 1, worker_id = p_me, started_at = p_at, expires_at = null
+        from in_order p
+        where r.ctid = p.place and p.suspects_before = 0 and p.size_before < 16000000
+        returning p.n, r.*
+    )
+    select coalesce(json_agg(json_build_array(
+        upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
+        upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata, r.priority,
+        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start
+    ) order by r.n)::text, '[]')
+    into claimed
+    from taken r;
+    return claimed;
 end $$;
 
--- Runs as their worker needs them, in this order.
-create function claimed_runs(p_ids bytea[]) returns text language plpgsql
+-- What a commit claimed whose answer was lost, as `claim` would have said it.
+create function claimed_before(p_me bigint, p_at bigint, p_born bytea[]) returns text language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -174,8 +160,9 @@ begin
             upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
             r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
             r.trial_start
-        ) order by p.n)::text, '[]')
-        from unnest(p_ids) with ordinality p (id, n) join run r on r.id = p.id
+        ) order by r.id)::text, '[]')
+        from run r
+        where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)
     );
 end $$;
 

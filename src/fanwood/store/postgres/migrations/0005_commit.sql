@@ -30,8 +30,9 @@ end $$;
 
 -- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
 -- attaches, taken keys, numbers of refused ends, numbers of refused requeues, claimed runs, watched runs, letters, the
--- server's time]. A batch that only looks, and finds nothing, writes nothing and gets [false]. A number that was
--- taken by something else gets [null, the last number], and nothing is done.
+-- server's time]. A batch that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before,
+-- its number is taken all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement
+-- that is still under way. A number that was taken by something else gets [null, the last number], and nothing is done.
 create function commit_batch(
     p_me bigint, p_seq bigint, p_now bigint, p_again boolean, p_notify boolean, p_looks boolean,
     l_run bytea[], l_attempt integer[], l_at bigint[], l_level text[], l_message text[],
@@ -65,7 +66,7 @@ declare
     fenced integer[] := '{}';
     refused integer[] := '{}';
     not_queued integer[] := '{}';
-    claimed bytea[] := '{}';
+    claimed text := '[]';
     told bigint[] := '{}';
     ready text[] := '{}';
     found_ text := '[]';
@@ -74,7 +75,8 @@ declare
     letters text := '[]';
     told_now bigint[];
 begin
-    if p_looks and not (m_look and has_mail(p_me, m_read)) and not (c_limit > 0 and has_ready(c_tasks)) then
+    if p_looks and not p_again and not (m_look and has_mail(p_me, m_read)) and not (c_limit > 0 and has_ready(c_tasks))
+    then
         return '[false]';
     end if;
     p_now := coalesce(p_now, micros());
@@ -97,17 +99,13 @@ begin
             taken := spawn_keyed(p_now, k, s);
         end if;
         if before.has_claimed then
-            claimed := array(
-                select r.id from run r
-                where r.worker_id = p_me and r.state = 1 and r.started_at = before.claimed_at and r.id <> all (s_id)
-                order by r.id
-            );
+            claimed := claimed_before(p_me, before.claimed_at, s_id);
         end if;
         if cardinality(w_id) > 0 then
             watched := watch_runs(p_me, w_id);
         end if;
         return concat_ws(',', '[true,true', to_json(before.fenced), found_, taken, to_json(before.refused),
-                         to_json(before.not_queued), claimed_runs(claimed), watched, read_mail(p_me, m_read),
+                         to_json(before.not_queued), claimed, watched, read_mail(p_me, m_read),
                          micros() || ']');
     end if;
 
@@ -160,8 +158,8 @@ begin
     end if;
     if registered then
         update worker w
-        set seq = p_seq, has_claimed = cardinality(claimed) > 0,
-            claimed_at = case when cardinality(claimed) > 0 or true = any (s_claimed) then at else w.claimed_at end,
+        set seq = p_seq, has_claimed = claimed <> '[]',
+            claimed_at = case when claimed <> '[]' or true = any (s_claimed) then at else w.claimed_at end,
             fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
         where w.id = p_me;
     end if;
@@ -169,5 +167,5 @@ begin
         perform announce(array_remove(told, p_me), ready);
     end if;
     return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
-                     to_json(not_queued), claimed_runs(claimed), watched, letters, micros() || ']');
+                     to_json(not_queued), claimed, watched, letters, micros() || ']');
 end $$;
