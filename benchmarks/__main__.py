@@ -3,27 +3,28 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 from benchmarks import catalogue, report, runner
+from benchmarks.databases import STORES
 from benchmarks.machine import examine
+from benchmarks.places import here, places, stores_for
 from fanwood import Settings
 
 OUTPUT = runner.CHECKOUT / ".bench"
 """Git ignores it. Databases go here as well: the checkout is on a disk, and /tmp often is not."""
-SQLITE = "sqlite:///"
 
 EPILOG = """\
 examples:
-  python -m benchmarks                        everything, in under three minutes
+  python -m benchmarks                        everything, in some ten minutes
   python -m benchmarks --quick                small sizes: does it work, and roughly how fast
+  python -m benchmarks --store postgres       on a server that is started for it, with the settings of a new one
   python -m benchmarks --only fanout,cold     what begins with these names
-  python -m benchmarks --url sqlite:////mnt/other/bench.db    on another disk
+  python -m benchmarks --url sqlite:////mnt/other/bench.db            on another disk
+  python -m benchmarks --url postgresql://me@127.0.0.1/bench          on a server that runs
 
 exit code: 0; 1 if a benchmark failed; with --check also if a figure misses its target
 """
@@ -32,16 +33,18 @@ exit code: 0; 1 if a benchmark failed; with --check also if a figure misses its 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
-    try:
-        benchmarks = catalogue.chosen(options.only)
-        folder = _folder(options.url)
-    except ValueError as error:
-        parser.error(str(error))
-    benchmarks = [catalogue.sized(b, quick=options.quick, size=options.size) for b in benchmarks]
-    with _progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as temporary:
-        machine = examine(Path(temporary))
-        plan = runner.Plan(benchmarks, options.repeat, options.slots, Path(temporary))
-        results = runner.run(plan, progress)
+    with _progress() as progress, ExitStack() as stack:
+        try:
+            stores, left_out = stores_for(options.store, options.url)
+            benchmarks = catalogue.chosen(options.only, stores)
+            found = stack.enter_context(places({b.store for b in benchmarks}, options.url, OUTPUT))
+            machine = examine(*here(found))
+        except ValueError as error:
+            parser.error(str(error))
+        if left_out:
+            print(left_out, file=sys.stderr)
+        benchmarks = [catalogue.sized(b, quick=options.quick, size=options.size) for b in benchmarks]
+        results = runner.run(runner.Plan(benchmarks, options.repeat, options.slots, found), progress)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     made = report.Report(machine, results, options.repeat, options.quick, when)
     print(report.table(made))
@@ -58,11 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="small sizes")
+    add("--store", type=_names, default=[], metavar="NAMES", help=f"of: {', '.join(STORES)} (default: what is there)")
     add("--only", type=_names, default=[], metavar="NAMES", help=f"of: {', '.join(catalogue.names())}")
     add("--repeat", type=_positive, default=3, metavar="N", help="how often; medians are shown (default: 3)")
     add("--size", type=_positive, metavar="N", help="no benchmark larger than that")
     add("--slots", type=_positive, default=Settings().slots, metavar="N", help="where a benchmark has none of its own")
-    add("--url", metavar="URL", help="new databases beside this one, e.g. on another disk; it is not touched itself")
+    add("--url", metavar="URL", help="this store only: new files beside that one, or new schemas in that database")
     add("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE", help="default: .bench/latest.json")
     add("--check", action="store_true", help="exit with 1 if a figure misses its target")
     return parser
@@ -77,23 +81,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, and is {number}")
     return number
-
-
-def _folder(url: str | None) -> Path:
-    """Where the databases go.
-
-    Raises:
-        ValueError: the URL is no SQLite database's, or its folder isn't there.
-    """
-    if url is None:
-        OUTPUT.mkdir(exist_ok=True)
-        return OUTPUT
-    if not url.startswith(SQLITE) or len(url) == len(SQLITE):
-        raise ValueError(f"--url must be sqlite:///relative/path.db or sqlite:////absolute/path.db, and is {url!r}")
-    folder = Path(unquote(url.removeprefix(SQLITE))).expanduser().absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"--url: there is no folder {folder}")
-    return folder
 
 
 @contextmanager

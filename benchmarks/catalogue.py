@@ -1,9 +1,11 @@
 """What there is to measure, how large, and what figure is hoped for."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-DIGITS = {"/s": 0, "ms": 2, "s": 2, "MB": 0, "x": 2}  # digits shown after the point, by unit
+from benchmarks.databases import POSTGRES, SQLITE, STORES
+
+DIGITS = {"/s": 0, "ms": 2, "s": 2, "MB": 0, "x": 2, "%": 0}  # digits shown after the point, by unit
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ def at_least(bound: float) -> Target:
     return Target(bound, at_most=False)
 
 
+def on_both(target: Target) -> Mapping[str, Target]:
+    return dict.fromkeys(STORES, target)
+
+
 @dataclass(frozen=True)
 class Figure:
     """One number that a benchmark yields."""
@@ -35,7 +41,8 @@ class Figure:
     key: str
     label: str
     unit: str
-    target: Target | None = None
+    targets: Mapping[str, Target] = field(default_factory=dict[str, Target])  # by store
+    stores: tuple[str, ...] = STORES
 
 
 @dataclass(frozen=True)
@@ -50,23 +57,27 @@ class Benchmark:
     quick: int
     slots: int | None = None  # None: as the command line says
     beside_floor: bool = False
+    stores: tuple[str, ...] = STORES
+    store: str = SQLITE  # the one that is measured
 
 
 def _fan_out(name: str, size: int, quick: int, *, targets: bool = False) -> Benchmark:
+    rate = {SQLITE: at_least(20_000), POSTGRES: at_least(15_000)}
+    ratio = {SQLITE: at_most(3.5), POSTGRES: at_most(2.5)}
     figures = (
-        Figure("rate", "children", "/s", at_least(20_000) if targets else None),
-        Figure("ratio", "time, in floors (1)", "x", at_most(3.5) if targets else None),
+        Figure("rate", "children", "/s", rate if targets else {}),
+        Figure("ratio", "time, in floors (1)", "x", ratio if targets else {}),
         Figure("bare_ratio", "time, in bare floors (2)", "x"),
         Figure("floor_rate", "floor (1), the same minute", "/s"),
         Figure("bare_rate", "bare floor (2), the same minute", "/s"),
-        Figure("memory", "peak memory of the process", "MB", at_most(300) if targets else None),
+        Figure("memory", "peak memory of the process", "MB", on_both(at_most(300)) if targets else {}),
     )
     title = "fan-out: {size} async children, all results collected"
     return Benchmark(name, title, "fan_out", figures, size, quick, beside_floor=True)
 
 
 def _recursion(name: str, how: str, workload: str, slots: int, target: float | None) -> Benchmark:
-    figure = Figure("seconds", "the whole tree", "s", None if target is None else at_most(target))
+    figure = Figure("seconds", "the whole tree", "s", {} if target is None else {SQLITE: at_most(target)})
     title = f"recursion: a binary tree of {{size}} {how} runs, slots={slots}"
     return Benchmark(name, title, workload, (figure,), 2047, 255, slots=slots)
 
@@ -79,7 +90,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "sync",
         "fan-out: {size} sync children, in threads",
         "fan_out_sync",
-        (Figure("rate", "children", "/s", at_least(8_000)), Figure("memory", "peak memory of the process", "MB")),
+        (
+            Figure("rate", "children", "/s", {SQLITE: at_least(8_000)}),
+            Figure("memory", "peak memory of the process", "MB"),
+        ),
         20_000,
         1_000,
     ),
@@ -88,9 +102,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "one after another: {size} children, each awaited",
         "sequence",
         (
-            Figure("p50", "one child (two commits), median", "ms", at_most(1)),
+            Figure("p50", "one child (two commits), median", "ms", {SQLITE: at_most(1), POSTGRES: at_most(1.5)}),
             Figure("p99", "one child, 99th percentile", "ms"),
-            Figure("fsync", "4 KiB + fsync, the same minute", "ms"),
+            Figure("fsync", "4 KiB + fsync, the same minute", "ms", stores=(SQLITE,)),
+            Figure("commit", "bare insert, the same minute", "ms", stores=(POSTGRES,)),
         ),
         500,
         100,
@@ -103,7 +118,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "bulk",
         "bulk spawn: {size} runs from a client, none executed",
         "bulk",
-        (Figure("rate", "runs stored", "/s"), Figure("memory", "peak memory of the process", "MB")),
+        (
+            Figure("rate", "runs stored", "/s", {POSTGRES: at_least(50_000)}),
+            Figure("memory", "peak memory of the process", "MB"),
+        ),
         100_000,
         5_000,
     ),
@@ -125,39 +143,91 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         500,
     ),
     Benchmark(
+        "workers",
+        "workers: {size} async children of one parent, over 4 worker processes, slots={slots}",
+        "workers",
+        (
+            Figure("rate", "children, in sum", "/s", {POSTGRES: at_least(12_000)}),
+            Figure("share_1", "share of the busiest worker", "%"),
+            Figure("share_2", "share of the second", "%"),
+            Figure("share_3", "share of the third", "%"),
+            Figure("share_4", "share of the fourth", "%"),
+        ),
+        100_000,
+        2_000,
+    ),
+    Benchmark(
+        "claim",
+        "claim: 100 of {size} queued runs, and 100 of 1,000, by turns (store alone)",
+        "claim",
+        (
+            Figure("few", "a claim, 1,000 queued, median", "ms"),
+            Figure("many", "a claim, all queued, median", "ms"),
+            Figure("ratio", "the second, in firsts", "x", {POSTGRES: at_most(1.5)}),
+        ),
+        1_000_000,
+        20_000,
+    ),
+    Benchmark(
+        "wakeup",
+        "wake-up: {size} children that end on another worker than their parent's; as many roots",
+        "wakeup",
+        (
+            Figure("p50", "child's end to parent, median", "ms", {POSTGRES: at_most(10)}),
+            Figure("p99", "child's end to parent, 99th p.", "ms", {POSTGRES: at_most(50)}),
+            Figure("root_p50", "root to idle worker, median", "ms", {POSTGRES: at_most(10)}),
+            Figure("root_p99", "root to idle worker, 99th p.", "ms"),
+        ),
+        300,
+        30,
+    ),
+    Benchmark(
         "cold",
         "cold start: python examples/fanout.py, {size} children, new database",
         "cold",
-        (Figure("seconds", "wall time of the process", "s", at_most(0.6)),),
+        (Figure("seconds", "wall time of the process", "s", {SQLITE: at_most(0.6)}),),
         100,
         100,
+        stores=(SQLITE,),
     ),
     Benchmark(
         "import",
         "import fanwood",
         "import",
-        (Figure("ms", "beyond what a bare python takes", "ms", at_most(150)),),
+        (Figure("ms", "beyond what a bare python takes", "ms", {SQLITE: at_most(150)}),),
         1,
         1,
+        stores=(SQLITE,),
     ),
 )
 
 
-def names() -> list[str]:
-    return [benchmark.name for benchmark in BENCHMARKS]
+def names(stores: Iterable[str] = STORES) -> list[str]:
+    return [b.name for b in BENCHMARKS if any(store in b.stores for store in stores)]
 
 
-def chosen(only: Iterable[str]) -> list[Benchmark]:
-    """Those whose names begin with one of `only`; all, if it names none.
+def chosen(only: Iterable[str], stores: Iterable[str]) -> list[Benchmark]:
+    """Those whose names begin with one of `only` (all, if it names none), for each of the stores in turn.
 
     Raises:
         ValueError: nothing begins so.
     """
-    wanted = list(only)
+    wanted, stores = list(only), list(stores)
+    there = names(stores)
     for start in wanted:
-        if not any(name.startswith(start) for name in names()):
-            raise ValueError(f"no benchmark's name begins with {start!r}; there are: {', '.join(names())}")
-    return [b for b in BENCHMARKS if not wanted or any(b.name.startswith(start) for start in wanted)]
+        if not any(name.startswith(start) for name in there):
+            raise ValueError(f"no benchmark's name begins with {start!r}; there are: {', '.join(there)}")
+    return [
+        _for_store(b, store)
+        for store in stores
+        for b in BENCHMARKS
+        if store in b.stores and (not wanted or any(b.name.startswith(start) for start in wanted))
+    ]
+
+
+def _for_store(benchmark: Benchmark, store: str) -> Benchmark:
+    figures = tuple(figure for figure in benchmark.figures if store in figure.stores)
+    return replace(benchmark, figures=figures, store=store)
 
 
 def sized(benchmark: Benchmark, *, quick: bool, size: int | None) -> Benchmark:

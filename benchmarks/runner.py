@@ -5,18 +5,19 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import fanwood
 from benchmarks import startup
 from benchmarks.catalogue import Benchmark
-from benchmarks.workloads import Figures, Job
+from benchmarks.databases import Database, Place
+from benchmarks.job import Job
+from benchmarks.workloads import Figures
 
 CHECKOUT = Path(__file__).parents[1]
-TIMEOUT = 120
+TIMEOUT = 300
 
 
 class MeasurementError(Exception):
@@ -30,7 +31,7 @@ class Plan:
     benchmarks: Sequence[Benchmark]
     repeat: int
     slots: int
-    folder: Path  # on a disk, or the figures flatter
+    places: Mapping[str, Place]  # by store; on a disk, or the figures flatter
 
 
 @dataclass
@@ -56,29 +57,34 @@ def run(plan: Plan, progress: Callable[[str], None]) -> list[Result]:
     for repeat in range(1, plan.repeat + 1):
         for result in results:
             if result.error is None:
-                progress(f"{repeat}/{plan.repeat} {result.benchmark.name}")
+                benchmark = result.benchmark
+                progress(f"{repeat}/{plan.repeat} {benchmark.store} {benchmark.name}")
                 try:
-                    result.samples.append(_measure(result.benchmark, result.slots, plan.folder))
+                    result.samples.append(_measure(benchmark, result.slots, plan.places[benchmark.store]))
                 except MeasurementError as error:
                     result.error = str(error)
     return results
 
 
-def _measure(benchmark: Benchmark, slots: int, folder: Path) -> Figures:
+def _measure(benchmark: Benchmark, slots: int, place: Place) -> Figures:
     if benchmark.workload == "cold":
-        return _from_outside(lambda new: {"seconds": startup.cold_seconds(benchmark.size, new, environment())}, folder)
+        return _from_outside(lambda new: _cold(benchmark.size, new), place)
     if benchmark.workload == "import":
-        return _from_outside(lambda _: {"ms": startup.import_ms(environment())}, folder)
+        return _from_outside(lambda _: {"ms": startup.import_ms(environment())}, place)
     if benchmark.beside_floor:
-        return _measure_beside_floor(benchmark, slots, folder)
-    return _in_process(benchmark.workload, benchmark.size, slots, folder)
+        return _measure_beside_floor(benchmark, slots, place)
+    return _in_process(benchmark.workload, benchmark.size, slots, place)
 
 
-def _measure_beside_floor(benchmark: Benchmark, slots: int, folder: Path) -> Figures:
+def _cold(children: int, new: Database) -> Figures:
+    return {"seconds": startup.cold_seconds(children, Path(new.folder), environment())}
+
+
+def _measure_beside_floor(benchmark: Benchmark, slots: int, place: Place) -> Figures:
     """The floor before and the floor after, so that the machine's drift cancels out."""
-    before = _in_process("raw_floor", benchmark.size, slots, folder)
-    figures = _in_process(benchmark.workload, benchmark.size, slots, folder)
-    after = _in_process("raw_floor", benchmark.size, slots, folder)
+    before = _in_process("raw_floor", benchmark.size, slots, place)
+    figures = _in_process(benchmark.workload, benchmark.size, slots, place)
+    after = _in_process("raw_floor", benchmark.size, slots, place)
     floor, bare = (statistics.mean((before[key], after[key])) for key in ("floor", "bare"))
     return {
         **figures,
@@ -89,26 +95,31 @@ def _measure_beside_floor(benchmark: Benchmark, slots: int, folder: Path) -> Fig
     }
 
 
-def _from_outside(measure: Callable[[Path], Figures], folder: Path) -> Figures:
-    with tempfile.TemporaryDirectory(dir=folder) as new:
+def _from_outside(measure: Callable[[Database], Figures], place: Place) -> Figures:
+    with place.new() as new:
         try:
-            return measure(Path(new))
+            return measure(new)
         except subprocess.CalledProcessError as error:
             raise MeasurementError(_last_line(error.stderr) or f"exit code {error.returncode}") from None
         except (subprocess.TimeoutExpired, AssertionError) as error:
             raise MeasurementError(str(error)) from None
 
 
-def _in_process(workload: str, size: int, slots: int, folder: Path) -> Figures:
-    def measure(new: Path) -> Figures:
-        job = Job(workload, size, slots, str(new))
-        command = [sys.executable, "-m", "benchmarks.workloads", job.text()]
+def _in_process(workload: str, size: int, slots: int, place: Place) -> Figures:
+    def measure(new: Database) -> Figures:
         done = subprocess.run(
-            command, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True
+            [sys.executable, "-m", "benchmarks.workloads"],
+            input=Job(workload, size, slots, new).text() + "\n",
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=True,
         )
         return json.loads(_last_line(done.stdout))
 
-    return _from_outside(measure, folder)
+    return _from_outside(measure, place)
 
 
 def environment() -> dict[str, str]:

@@ -1,159 +1,28 @@
-"""What is measured: the tasks, and one function per measurement.
+"""What is measured: one function per measurement.
 
-Each measurement runs in a process of its own, with a database of its own: `python -m benchmarks.workloads JOB`, where
-JOB is a `Job` as JSON. It prints its figures as JSON, on the last line.
+Each measurement runs in a process of its own, on a database of its own: `python -m benchmarks.workloads` reads a `Job`
+as JSON, one line of its stdin, and prints its figures as JSON, on the last line.
 """
 
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from benchmarks import floor
+from benchmarks import claiming, floor_postgres, floor_sqlite, tasks
+from benchmarks.databases import POSTGRES
+from benchmarks.job import Job
 from benchmarks.machine import fsync_ms
-from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException
+from benchmarks.tasks import WARM_UP, Branch, FanOut, Number, declare
+from benchmarks.workers import Workers
 
-WARM_UP = 10  # children that run before the clock does: the worker is up, late imports are done
-
-
-@dataclass(frozen=True)
-class Job:
-    """One measurement: which, how large, with how many slots, and in which folder its databases go."""
-
-    workload: str
-    size: int
-    slots: int
-    folder: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Job":
-        return cls(**json.loads(text))
-
-    def text(self) -> str:
-        return json.dumps(asdict(self))
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{Path(self.folder) / 'bench.db'}"
-
-
-class Number(BaseModel):
-    n: int
-
-
-# --- the tasks -------------------------------------------------------------------------------------------------------
-
-executed = 0  # children, in this process
-
-
-def declare(job: Job, *, local_worker: bool | None = None) -> Fanwood:
-    """An application with all of the benchmark's tasks; they are found by name."""
-    app = Fanwood(job.url, slots=job.slots, local_worker=local_worker)
-    declare_children(app)
-    declare_parents(app)
-    declare_trees(app)
-    return app
-
-
-def declare_children(app: Fanwood) -> None:
-    @app.task(input_validator=Number)
-    async def child(input: Number, ctx: Context) -> int:
-        global executed  # noqa: PLW0603  (what is counted is this process)
-        executed += 1
-        return input.n + 1
-
-    @app.task(input_validator=Number)
-    def sync_child(input: Number, ctx: Context) -> int:
-        return input.n + 1
-
-
-class FanOut(BaseModel):
-    n: int
-    child: str = "child"
-
-
-async def run_all(app: Fanwood, input: FanOut) -> list[int]:
-    child = app.find(input.child)
-    return await child.aio_run_many([child.create_bulk_run_item(Number(n=n)) for n in range(input.n)])
-
-
-def declare_parents(app: Fanwood) -> None:
-    first_try: list[float] = []
-
-    @app.task(input_validator=FanOut)
-    async def fan_out(input: FanOut, ctx: Context) -> float:
-        """Seconds from the making of the first item to the list of all results."""
-        start = time.perf_counter()
-        results = await run_all(app, input)
-        seconds = time.perf_counter() - start
-        assert results == list(range(1, input.n + 1))
-        return seconds
-
-    @app.task(input_validator=Number)
-    async def sequence(input: Number, ctx: Context) -> list[float]:
-        """Seconds of each of so many children, one awaited after another."""
-        child, taken = app.find("child"), list[float]()
-        for n in range(input.n):
-            start = time.perf_counter()
-            await child.aio_run(Number(n=n))
-            taken.append(time.perf_counter() - start)
-        return taken
-
-    @app.task(input_validator=Number)
-    async def trio(input: Number, ctx: Context) -> int:
-        """A parent that waits for three children."""
-        return sum(await run_all(app, FanOut(n=3)))
-
-    @app.task(input_validator=FanOut, retries=1)
-    async def retried(input: FanOut, ctx: Context) -> list[float]:
-        """Fails once all children are done; its second try finds them. How long each try's fan-out took."""
-        start = time.perf_counter()
-        await run_all(app, input)
-        seconds = time.perf_counter() - start
-        if ctx.retry_count == 0:
-            first_try.append(seconds)
-            raise RuntimeError("once, on purpose")
-        if executed != input.n + WARM_UP:
-            raise NonRetryableException(f"{executed - WARM_UP} children ran, and should have been {input.n}")
-        return [*first_try, seconds]
-
-
-class Branch(BaseModel):
-    depth: int
-    mixed: bool = False  # sync and async generations take turns
-
-
-def declare_trees(app: Fanwood) -> None:
-    def below(input: Branch, own: str, other: str) -> tuple[Any, list[BulkRunItem]]:
-        task = app.find(other if input.mixed else own)
-        branch = Branch(depth=input.depth - 1, mixed=input.mixed)
-        return task, [task.create_bulk_run_item(branch) for _ in range(2)]
-
-    @app.task(input_validator=Branch)
-    async def tree(input: Branch, ctx: Context) -> int:
-        """A binary tree; how many runs it has."""
-        if input.depth == 0:
-            return 1
-        task, branches = below(input, "tree", "sync_tree")
-        return 1 + sum(await task.aio_run_many(branches))
-
-    @app.task(input_validator=Branch)
-    def sync_tree(input: Branch, ctx: Context) -> int:
-        if input.depth == 0:
-            return 1
-        task, branches = below(input, "sync_tree", "tree")
-        return 1 + sum(task.run_many(branches))
-
-
-# --- the measurements ------------------------------------------------------------------------------------------------
-
+PROCESSES = 4
 Figures = dict[str, float]
+
+
+# --- in one process --------------------------------------------------------------------------------------------------
 
 
 def fan_out(job: Job, child: str = "child") -> Figures:
@@ -172,9 +41,11 @@ def sequence(job: Job) -> Figures:
     with declare(job) as app:
         parent = app.find("sequence")
         parent.run(Number(n=WARM_UP))
-        taken = sorted(parent.run(Number(n=job.size)))
-    p50, p99 = statistics.median(taken), taken[int(len(taken) * 0.99)]
-    return {"p50": p50 * 1e3, "p99": p99 * 1e3, "fsync": fsync_ms(Path(job.folder))}
+        taken = parent.run(Number(n=job.size))
+    beside = {"fsync": fsync_ms(Path(job.database.folder))}
+    if job.database.store == POSTGRES:
+        beside = {"commit": floor_postgres.commit_ms(job.database.url, job.database.name("commit"))}
+    return {**percentiles(taken), **beside}
 
 
 def tree(job: Job, task: str = "tree", *, mixed: bool = False) -> Figures:
@@ -229,12 +100,64 @@ def resume(job: Job) -> Figures:
     return {"first": first, "seconds": second}
 
 
+# --- across processes ------------------------------------------------------------------------------------------------
+
+
+def workers(job: Job) -> Figures:
+    """A parent on one of several workers; all of them execute its children, and this process waits."""
+    with Workers(job, count=PROCESSES), declare(job, local_worker=False) as app:
+        parent = app.find("spread")
+        parent.run(Number(n=min(job.size, PROCESSES * job.slots)))  # enough for each of them
+        start = time.perf_counter()
+        executed = parent.run(Number(n=job.size))
+        seconds = time.perf_counter() - start
+    executed += [0] * (PROCESSES - len(executed))
+    shares = {f"share_{place}": 100 * count / job.size for place, count in enumerate(executed, 1)}
+    return {"rate": job.size / seconds, **shares}
+
+
+def wakeup(job: Job) -> Figures:
+    """Parents on one worker, children on another; then roots for an idle worker, one after another."""
+    with Workers(job, "when"), Workers(job, "chain"), declare(job, local_worker=False) as app:
+        parent, root = app.find("chain"), app.find("when")
+        parent.run(Number(n=WARM_UP))
+        resumed = parent.run(Number(n=job.size))
+        picked_up: list[float] = []
+        for n in range(WARM_UP + job.size):
+            time.sleep(tasks.pause())
+            asked = time.time()
+            picked_up.append(root.run(Number(n=n)) - asked)
+    root_figures = percentiles(picked_up[WARM_UP:])
+    return {**percentiles(resumed), **{f"root_{key}": value for key, value in root_figures.items()}}
+
+
+# --- below the engine ------------------------------------------------------------------------------------------------
+
+
+def claim(job: Job) -> Figures:
+    return claiming.measure(job)
+
+
 def raw_floor(job: Job) -> Figures:
-    folder = Path(job.folder)
+    database = job.database
+    if database.store == POSTGRES:
+        return {
+            name: floor_postgres.seconds_for(shape, database.url, database.name(name), job.size)
+            for name, shape in (("floor", floor_postgres.DURABLE), ("bare", floor_postgres.BARE))
+        }
     return {
-        "floor": floor.seconds_for(floor.DURABLE, folder / "floor.db", job.size),
-        "bare": floor.seconds_for(floor.BARE, folder / "bare.db", job.size),
+        name: floor_sqlite.seconds_for(shape, database.path(name), job.size)
+        for name, shape in (("floor", floor_sqlite.DURABLE), ("bare", floor_sqlite.BARE))
     }
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def percentiles(seconds: Sequence[float]) -> Figures:
+    """In milliseconds."""
+    ordered = sorted(seconds)
+    return {"p50": statistics.median(ordered) * 1e3, "p99": ordered[int(len(ordered) * 0.99)] * 1e3}
 
 
 def peak_memory() -> float:
@@ -259,9 +182,12 @@ MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "bulk": bulk,
     "waiting": waiting,
     "resume": resume,
+    "workers": workers,
+    "wakeup": wakeup,
+    "claim": claim,
     "raw_floor": raw_floor,
 }
 
 if __name__ == "__main__":
-    this = Job.parse(sys.argv[1])
+    this = Job.parse(sys.stdin.readline())
     print(json.dumps(MEASUREMENTS[this.workload](this)))

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import catalogue, floor, report, startup
+from benchmarks import __main__, catalogue, floor_postgres, floor_sqlite, places, report, startup
 from benchmarks.__main__ import main
-from benchmarks.catalogue import at_least, at_most
-from benchmarks.machine import Machine
+from benchmarks.catalogue import Figure, at_least, at_most
+from benchmarks.databases import POSTGRES, SQLITE
+from benchmarks.machine import Machine, Server
 from benchmarks.runner import Result
+from tests.postgres.binaries import MissingBinariesError
+from tests.postgres.cluster import Cluster
 
 FIGURE = {"key", "label", "unit", "value", "samples", "target", "met"}
 
@@ -19,9 +22,10 @@ def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "STARTS", 1)
 
 
-def bench(folder: Path, *arguments: str) -> tuple[int, dict]:
+def bench(folder: Path, *arguments: str, url: str = "") -> tuple[int, dict]:
     output = folder / "figures" / "latest.json"
-    code = main(["--url", f"sqlite:///{folder / 'bench.db'}", "--json", str(output), "--repeat", "1", *arguments])
+    url = url or f"sqlite:///{folder / 'bench.db'}"
+    code = main(["--url", url, "--json", str(output), "--repeat", "1", *arguments])
     return code, json.loads(output.read_text(encoding="utf-8"))
 
 
@@ -36,6 +40,8 @@ def test_every_benchmark_yields_its_figures(tmp_path: Path, capsys: pytest.Captu
     assert found["version"] == report.VERSION
     assert found["repeat"] == 1
     assert found["machine"].keys() == Machine.__annotations__.keys()
+    assert found["machine"]["postgres"] is None
+    assert {b["store"] for b in found["benchmarks"]} == {SQLITE}
     assert [b["name"] for b in found["benchmarks"]] == catalogue.names()
     for benchmark in found["benchmarks"]:
         assert benchmark["error"] is None, benchmark
@@ -53,8 +59,51 @@ def test_every_benchmark_yields_its_figures(tmp_path: Path, capsys: pytest.Captu
     assert [path.name for path in tmp_path.iterdir()] == ["figures"], "databases were left behind"
 
 
+def test_postgres_is_measured_in_schemas_that_are_gone_afterwards(
+    tmp_path: Path,
+    postgres_url: str,
+    postgres_cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(__main__, "OUTPUT", tmp_path / "output")
+    code, found = bench(tmp_path, "--size", "40", "--only", "fanout-1k,wakeup", url=postgres_url)
+
+    assert code == 0, found["benchmarks"]
+    assert [(b["store"], b["name"]) for b in found["benchmarks"]] == [(POSTGRES, "fanout-1k"), (POSTGRES, "wakeup")]
+    assert found["machine"]["postgres"]["settings"]["fsync"] == "on"
+    shown = capsys.readouterr().out
+    assert "shared_buffers=" in shown
+    assert "PostgreSQL\n==========\n\nfan-out: 40 async children" in shown
+    schemas = "select nspname from pg_namespace where starts_with(nspname, 'bench')"
+    assert postgres_cluster.fetch(schemas, database=postgres_url.rpartition("/")[2]) == []
+    assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_each_store_has_its_benchmarks_figures_and_targets() -> None:
+    found = catalogue.chosen(["sequential", "cold"], [SQLITE, POSTGRES])
+
+    assert [(b.store, b.name) for b in found] == [(SQLITE, "sequential"), (SQLITE, "cold"), (POSTGRES, "sequential")]
+    keys = {b.store: {figure.key for figure in b.figures} for b in found if b.name == "sequential"}
+    assert keys == {SQLITE: {"p50", "p99", "fsync"}, POSTGRES: {"p50", "p99", "commit"}}
+    met = {b.store: report.met(Result(b, 1, [{"p50": 1.2}]), b.figures[0]) for b in found if b.name == "sequential"}
+    assert met == {SQLITE: False, POSTGRES: True}
+
+
+def test_both_stores_are_measured_where_there_is_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert places.stores_for([], None) == ([SQLITE, POSTGRES], "")
+
+    def find() -> None:
+        raise MissingBinariesError("There is none.")
+
+    monkeypatch.setattr(places, "find", find)
+    assert places.stores_for([], None) == ([SQLITE], "PostgreSQL is left out. There is none.")
+    assert places.stores_for(["postgres", "sqlite"], None) == ([SQLITE, POSTGRES], "")
+    assert places.stores_for([], "postgres://me@127.0.0.1/bench") == ([POSTGRES], "")
+
+
 def test_only_takes_the_beginnings_of_names() -> None:
-    found = catalogue.chosen(["recursion", "cold"])
+    found = catalogue.chosen(["recursion", "cold"], [SQLITE])
 
     assert [b.name for b in found] == ["recursion", "recursion-wide", "recursion-sync", "recursion-mixed", "cold"]
 
@@ -66,12 +115,26 @@ def test_only_takes_the_beginnings_of_names() -> None:
     ("arguments", "message"),
     [
         (["--only", "fanuot"], "no benchmark's name begins with 'fanuot'; there are: fanout-1k, "),
-        (["--url", "mysql://x/y"], "--url must be sqlite:///relative/path.db or sqlite:////absolute/path.db"),
+        (["--store", "postgres", "--only", "cold"], "no benchmark's name begins with 'cold'; there are: fanout-1k, "),
+        (["--store", "mysql"], "--store must be of sqlite, postgres, and is 'mysql'"),
+        (["--store", "postgres", "--url", "sqlite:///x.db"], "--store postgres does not go with a --url of sqlite"),
+        (
+            ["--url", "mysql://x/y"],
+            "--url must be sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql:",
+        ),
+        (["--url", "postgresql://me:secret@127.0.0.1:1/x"], "postgresql://me:***@127.0.0.1:1/x can't be measured: "),
         (["--url", "sqlite:////nowhere/at/all.db"], "--url: there is no folder /nowhere/at"),
         (["--repeat", "0"], "must be at least 1, and is 0"),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(__main__, "OUTPUT", tmp_path / "output")
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
 
@@ -100,7 +163,7 @@ def test_check_makes_a_missed_target_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: float, code: int
 ) -> None:
     import_ = next(b for b in catalogue.BENCHMARKS if b.name == "import")
-    figure = catalogue.Figure("ms", "import", "ms", at_most(bound))
+    figure = Figure("ms", "import", "ms", {SQLITE: at_most(bound)})
     changed = catalogue.Benchmark("import", "import", "import", (figure,), import_.size, import_.quick)
     monkeypatch.setattr(catalogue, "BENCHMARKS", (changed,))
 
@@ -122,10 +185,33 @@ def test_the_median_of_the_repeats_is_the_figure() -> None:
     assert result.value("rate") == 20.0
 
 
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "durable"), [({}, True), ({"fsync": "off"}, False), ({"synchronous_commit": "off"}, False)]
+)
+def test_a_server_that_may_lose_what_it_confirmed_is_named(changed: dict[str, str], durable: bool) -> None:
+    server = Server("15", {"fsync": "on", "synchronous_commit": "on", **changed}, 0.05)
+    machine = Machine(2, "x", "x", "x", "x", "x", 0.0, 0.2, server)
+
+    assert server.durable is durable
+    shown = report.table(report.Report(machine, [], 1, quick=False, when=""))
+    assert ("WARNING: this server may lose what it has confirmed" in shown) is not durable
+
+
 # --- the floor -------------------------------------------------------------------------------------------------------
 
+ROWS = [1, 1000, 1001]
 
-@pytest.mark.parametrize("shape", [floor.DURABLE, floor.BARE], ids=lambda shape: shape.name)
-@pytest.mark.parametrize("rows", [1, 1000, 1001])
-def test_the_floor_completes_every_row(tmp_path: Path, shape: floor.Shape, rows: int) -> None:
-    assert floor.seconds_for(shape, tmp_path / "floor.db", rows) > 0
+
+@pytest.mark.parametrize("shape", [floor_sqlite.DURABLE, floor_sqlite.BARE], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_floor_completes_every_row(tmp_path: Path, shape: floor_sqlite.Shape, rows: int) -> None:
+    assert floor_sqlite.seconds_for(shape, tmp_path / "floor.db", rows) > 0
+
+
+def test_the_floor_of_postgres_completes_every_row(postgres_url: str) -> None:
+    for shape in (floor_postgres.DURABLE, floor_postgres.BARE):
+        for rows in ROWS:
+            assert floor_postgres.seconds_for(shape, postgres_url, f"{shape.name} {rows}", rows) > 0
