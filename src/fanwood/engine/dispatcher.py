@@ -25,6 +25,10 @@ class Dispatcher(Protocol):
         """How many more runs it could take now."""
         ...
 
+    def streams(self) -> bool:
+        """Whether runs come and end at such a pace that they are claimed ahead of the slots."""
+        ...
+
     def offer(self, runs: list[ClaimedRun]) -> None:
         """Execute these, which are claimed for it."""
         ...
@@ -55,6 +59,9 @@ class NoDispatcher:
 
     def demand(self) -> int:
         return 0
+
+    def streams(self) -> bool:
+        return False
 
     def offer(self, runs: list[ClaimedRun]) -> None:  # noqa: ARG002
         raise AssertionError("a client claims nothing")

@@ -26,6 +26,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from fanwood.engine.admission import Admission, Room
 from fanwood.engine.claims import Claims
 from fanwood.engine.commits import Commits
 from fanwood.engine.delivery import Delivery
@@ -70,7 +71,9 @@ class Engine:
         self.worker_id = 0
         self.dispatcher: Dispatcher = NoDispatcher()
         self.failure: BaseException | None = None
+        self.rivals: frozenset[str] = frozenset()  # those of our tasks that other workers serve as well
         self._inbox = Inbox()
+        self._admission = Admission()
         self._claims = Claims()
         self._delivery = Delivery(store.url)
         self._limits = Timers()
@@ -148,13 +151,26 @@ class Engine:
         while True:
             if not self._has_work():
                 await self._sleep()
-            if self._stopping and not self._inbox:
+            if self._stopping and not self._inbox and not self._admission:
                 return
             await self._tick()
 
     def _has_work(self) -> bool:
         waiting = self._inbox or self._mail or self._stopping or self._delivery.has_work
-        return bool(waiting) or self._claims.wanted(self.dispatcher)
+        return bool(waiting) or self._claims.wanted(self.dispatcher) or self._may_go_on()
+
+    def _room_for_spawns(self) -> int | None:
+        """For how many runs whose parents wait for them there is room; None: for any number."""
+        alone = self._claims.active and not self.rivals and not self._stopping
+        if not alone or not self.dispatcher.streams() or self._admission.has_waited_long(self._time()):
+            return None
+        if self._claims.ready:  # first what is queued
+            return 0
+        return self.dispatcher.demand()
+
+    def _may_go_on(self) -> bool:
+        """Whether there is room for spawns that were held back."""
+        return bool(self._admission) and self._room_for_spawns() != 0
 
     # --- waking ----------------------------------------------------------------------------------------------------
 
@@ -174,7 +190,7 @@ class Engine:
         assert self._loop is not None
         self._wakeup = self._loop.create_future()
         self._asleep = True
-        if self._inbox or self._stopping:  # it came between the look and the flag
+        if self._inbox or self._stopping or self._may_go_on():  # it came between the look and the flag
             self._asleep = False
             return
         timer = self._timer()
@@ -188,9 +204,15 @@ class Engine:
     def _timer(self) -> asyncio.TimerHandle | None:
         assert self._loop is not None
         due = self._limits.next()
-        if due is None:
-            return None
-        return self._loop.call_later(max(0.0, (due - self.store.now()) / 1e6), self._rouse)
+        pause = (due - self.store.now()) / 1e6 if due is not None else None
+        if self._admission:
+            held = self._admission.until() - self._time()
+            pause = held if pause is None else min(pause, held)
+        return None if pause is None else self._loop.call_later(max(0.0, pause), self._rouse)
+
+    def _time(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
 
     def _check_limits(self) -> None:
         if self._limits.next() is not None:
@@ -212,7 +234,7 @@ class Engine:
 
     def room(self) -> None:
         """The executors can take more runs."""
-        if self._claims.ready and self._claims.active:
+        if (self._claims.ready and self._claims.active) or self._admission:
             self._wake()
 
     def look(self) -> None:
@@ -304,6 +326,7 @@ class Engine:
             tasks = dispatcher.tasks()
             info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
             await self._register(store, info, tasks)
+            self.rivals = await store.rivals(self.worker_id)
             self.dispatcher = dispatcher
             self._claims.begin(info.tasks)
 
@@ -335,6 +358,7 @@ class Engine:
     def pause(self) -> None:
         """Claim no more."""
         self._claims.active = False
+        self._wake()
 
     def retire(self) -> Future[None]:
         """Be a client again; what the executors reported before is committed first."""
@@ -385,7 +409,13 @@ class Engine:
                 self._limits.drop(limit.run, limit.attempt)
             else:
                 self._limits.set(limit.run, limit.attempt, limit.when)
-        requests = inbox.empty_into(batch)
+        left = inbox.empty_into(batch)
+        requests = self._admission.admit(
+            inbox.spawns, self.dispatcher.serves, Room(self._room_for_spawns(), left, self._time())
+        )
+        for request in requests:
+            batch.spawns += request.spawns
+            batch.attaches += request.attaches
         while inbox.watches:
             self._delivery.watch(*inbox.watches.popleft(), batch)
         self._delivery.prepare(batch, requests)

@@ -36,6 +36,7 @@ class Housed(Protocol):
     store: Store
     worker_id: int
     dispatcher: Dispatcher
+    rivals: frozenset[str]
 
     def look(self) -> None: ...
     def nudge(self) -> None: ...
@@ -91,6 +92,7 @@ class Housekeeping:
             if now >= sweep:
                 sweep = now + round(settings.sweep * 1e6)
                 await self._guarded(self._bury_dead())
+                await self._guarded(self._look_for_rivals())
                 if store.embedded:  # others hint, or poll, by themselves
                     self._engine.nudge()
                 await self._guarded(self._fire_timers())
@@ -136,6 +138,11 @@ class Housekeeping:
                     "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
                 )
                 engine.look()
+
+    async def _look_for_rivals(self) -> None:
+        engine = self._engine
+        if engine.dispatcher.slots:
+            engine.rivals = await engine.store.rivals(engine.worker_id)
 
     def _may_judge(self, now: int) -> bool:
         """Whether a lapsed lease means something. When a server comes back after an outage, all have lapsed: let those

@@ -11,9 +11,8 @@ import msgspec
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
 
-
 BATCH_BYTES = 16 * 1024 * 1024
-"""Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as it is allowed to be.)"""
+"""Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as may be.)"""
 
 
 class SpawnRequest(msgspec.Struct):
@@ -72,26 +71,18 @@ class Inbox:
             if request.parent[0] is None:
                 request.answer(error, {})
 
-    def empty_into(self, batch: Batch) -> list[SpawnRequest]:
-        """All commands as part of `batch`, and the requests that want an answer."""
+    def empty_into(self, batch: Batch) -> int:
+        """All commands but the spawns become part of `batch`; the bytes that are left for those."""
         while self.logs:
             batch.logs.append(self.logs.popleft())
-        # Before the spawns: so that what a run spawned before it ended is never left behind for a later batch. (But for
-        # large inputs; and who spawns those waits for the answer, or for their ends.)
+        # Before the spawns are looked at: so that what a run spawned before it ended is never left behind for a later
+        # batch. (But for large inputs and what is held back; and who spawns those waits for the answer, or for their
+        # ends.)
         size = 0
         while self.outcomes and size < BATCH_BYTES:
             outcomes = self.outcomes.popleft()
             batch.outcomes += outcomes
             size += sum([len(outcome.output) for outcome in outcomes if outcome.output is not None])
-        requests: list[SpawnRequest] = []
-        for _ in range(len(self.spawns)):
-            if size >= BATCH_BYTES:
-                break
-            request = self.spawns.popleft()
-            requests.append(request)
-            batch.spawns += request.spawns
-            batch.attaches += request.attaches
-            size += sum([len(spawn.input) for spawn in request.spawns])
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
-        return requests
+        return BATCH_BYTES - size

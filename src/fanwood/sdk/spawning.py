@@ -215,12 +215,15 @@ class Spawner:
 
     async def _next_answer(self) -> None:
         """Wait for the oldest request's acknowledgement."""
-        answer = self._unanswered.popleft()
+        answer, attempt = self._unanswered.popleft(), self._attempt
         if not answer.signal.fired:
-            with interruptible(self._attempt, answer.signal):
-                await answer.signal.wait()
-            if self._attempt is not None and not answer.signal_is_answer:
-                self._attempt.check()
+            if attempt is not None and self.collector is not None:
+                await _parked(attempt, answer.signal)
+            else:
+                with interruptible(attempt, answer.signal):
+                    await answer.signal.wait()
+            if attempt is not None and not answer.signal_is_answer:
+                attempt.check()
         if answer.error is not None:
             raise answer.error
         for asked_for, holder in answer.taken.items():
@@ -335,6 +338,22 @@ def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
     return WaitTimeoutError(
         f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
     )
+
+
+async def _parked(attempt: Attempt, signal: Signal) -> None:
+    """Wait for the signal, or for the attempt's end, without holding a slot: what was spawned before, and will be
+    waited for, may need it to make room for more (`engine/admission.py`)."""
+    go_on = Signal()
+    attempt.share.park(attempt)
+    try:
+        with interruptible(attempt, signal):
+            await signal.wait()
+    except BaseException:
+        attempt.share.unpark(attempt)
+        raise
+    attempt.share.resume(attempt, go_on.fire)
+    with interruptible(attempt, go_on):
+        await go_on.wait()
 
 
 class interruptible:  # noqa: N801  (reads as the statement that it is)

@@ -114,6 +114,10 @@ class Store(ABC):
         lease has lapsed: there is nothing else to see of them."""
 
     @abstractmethod
+    async def rivals(self, worker_id: int) -> frozenset[str]:
+        """Those tasks of a worker that another one, whose lease has not lapsed, serves as well."""
+
+    @abstractmethod
     async def workers(self) -> list[WorkerRecord]:
         """All engines."""
 

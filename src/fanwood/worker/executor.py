@@ -86,6 +86,9 @@ class Executor:
     def demand(self) -> int:
         return self._slots.demand()
 
+    def streams(self) -> bool:
+        return self._slots.streams
+
     def offer(self, runs: list[ClaimedRun]) -> None:
         self._slots.offer(runs)
         self._pump()

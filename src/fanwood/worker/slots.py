@@ -171,6 +171,11 @@ class Slots:
         return self._parked_threads
 
     @property
+    def streams(self) -> bool:
+        """Whether runs are claimed ahead of the slots."""
+        return self._ahead > 0
+
+    @property
     def busy(self) -> int:
         """Slots in use."""
         return self.count - self._free

@@ -3,7 +3,9 @@
 -- name: all_over
 -- They are locked, so that nobody replays one of them meanwhile.
 with found as (
-    select r.state from unnest($1::bytea[]) v (id) join run r on r.id = v.id order by r.id for update of r
+    select r.state
+    from (select v.id from unnest($1::bytea[]) v (id) order by v.id) v
+    cross join lateral (select r.state from run r where r.id = v.id for update) r
 )
 select not exists (select 1 from found where state < 2);
 

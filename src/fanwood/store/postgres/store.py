@@ -214,6 +214,11 @@ class PostgresStore(Store):
             now = await self._instant(db)
             return [Peer(*row) for row in await db.rows("peers", _SQL["peers"], me=worker_id, host=host, now=now)]
 
+    async def rivals(self, worker_id: int) -> frozenset[str]:
+        async with self._side.transaction() as db:
+            found = await db.rows("rivals", _SQL["rivals"], me=worker_id, now=await self._instant(db))
+        return frozenset(row[0] for row in found)
+
     async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         async with self._chores(self._side) as chores:
             return await chores.bury(worker_id, deaths_limit, if_lapsed=if_lapsed)

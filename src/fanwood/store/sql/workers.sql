@@ -34,6 +34,13 @@ select exists (
     where t.task = :task and w.lease_expires_at > :now and w.id <> :me
 );
 
+-- name: rivals
+select distinct mine.task
+from worker_task mine
+join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
+join worker w on w.id = theirs.worker_id
+where mine.worker_id = :me and w.lease_expires_at > :now and w.slots > 0;
+
 -- name: peers
 -- Those that can be judged from a host: its own, whose processes can be looked at, and those whose lease has lapsed.
 select id, name, host, pid, lease_expires_at

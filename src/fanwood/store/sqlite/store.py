@@ -205,6 +205,10 @@ class SqliteStore(Store):
         with translated(self.path):
             return [Peer(*row) for row in self._rows("peers", me=worker_id, host=host, now=self._instant())]
 
+    async def rivals(self, worker_id: int) -> frozenset[str]:
+        with translated(self.path):
+            return frozenset(row[0] for row in self._rows("rivals", me=worker_id, now=self._instant()))
+
     async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         with self._transaction() as db:
             now = self._instant()

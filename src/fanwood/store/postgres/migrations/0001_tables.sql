@@ -50,8 +50,9 @@ create index run_ready on run (task, priority desc, depth desc, id) where state 
 -- Roots, newest first, for listings.
 create index run_root on run (created_at, id) where parent_id is null;
 
--- At most one root for each idempotency key.
-create unique index run_key on run (identity) where parent_id is null and identity is not null;
+-- At most one root for each idempotency key. (A root by its depth: who looks for a key says it as well, and from a missing
+-- parent the planner would prove that the run is in the index above, and might walk through all of that.)
+create unique index run_key on run (identity) where depth = 0 and identity is not null;
 
 -- Small, because few runs are in these states at a time.
 create index run_delayed on run (run_at) where state = 0 and run_at is not null;

@@ -7,9 +7,11 @@
 -- somebody begins to wait for (`watch_runs`), a worker that commits (`commit_batch`). Each comment says against whom.
 --
 -- Plans are the same on an empty table and on a hundred million rows, because statistics are always late in a queue,
--- and each plan is made once in a session: the planner is kept from reading whole tables (`enable_seqscan = off`). And
--- where a row is found by its id, its state is compared with a variable (`running`, `queued`): from a constant the
--- planner would prove that the row is in a partial index, and might walk through all of that.
+-- and each plan is made once in a session: the planner is kept from reading whole tables (`enable_seqscan = off`). It
+-- must not walk through a whole index either, which it might where the rows are proved to be in a partial one, or where
+-- that saves a sorting. So where a row is found by its id, its state is compared with a variable (`running`, `queued`)
+-- and not with a constant; and where rows are locked in order, or children are looked for, it is row by row: a `lateral`
+-- that can't be turned into a join, because it locks, or has a limit or an offset. tests/postgres/test_plans.py looks.
 
 create function micros() returns bigint language sql stable
 return (extract(epoch from statement_timestamp()) * 1000000)::bigint;
@@ -38,11 +40,10 @@ declare
 begin
     live := array(
         select r.id
-        from unnest(o.id, o.attempt) p (id, attempt)
-        join run r on r.id = p.id and r.attempt = p.attempt
-        where r.state = running
-        order by r.id
-        for share of r
+        from (select p.id, p.attempt from unnest(o.id, o.attempt) p (id, attempt) order by p.id) p
+        cross join lateral (
+            select r.id from run r where r.id = p.id and r.attempt = p.attempt and r.state = running for share
+        ) r
     );
     if cardinality(live) = cardinality(o.id) then
         return '{}';
@@ -56,7 +57,7 @@ end $$;
 create function spawn(
     p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o owners, k kinds, s spawns
 ) returns void language plpgsql
-set enable_nestloop = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
     insert into run (
@@ -80,7 +81,8 @@ begin
     left join unnest(o.id, o.attempt) with ordinality as p (id, attempt, n) on p.n = t.owner
     where t.owner <> all (p_fenced)
       and not (t.owner = 0 and c.identity is not null)  -- those are `spawn_keyed`'s
-      and not (p_again and exists (select from run r where r.id = c.id));
+      -- (Not `exists`: for that the planner might read the whole table into a hash.)
+      and not (p_again and (select r.id from run r where r.id = c.id) is not null);
 end $$;
 
 -- Roots with an idempotency key: born if nobody holds the key; else who holds it. In the order of the keys, so that
@@ -106,23 +108,23 @@ begin
             r.task = k.task[c.kind] and r.input_digest is not distinct from c.digest, r.task, r.input
         ))::text, '[]')
         from unnest(s.kind, s.id, s.identity, s.digest) as c (kind, id, identity, digest)
-        join run r on r.identity = c.identity and r.parent_id is null and r.identity is not null
+        cross join lateral (
+            select h.* from run h where h.identity = c.identity and h.depth = 0 and h.identity is not null limit 1
+        ) r
         where k.owner[c.kind] = 0 and c.identity is not null and r.id <> c.id
     );
 end $$;
 
 -- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others
--- get the present deadlines; and all are read. To whom it was written of a deadline; and, as JSON:
--- [[id, state, output, error, matches, task, input], ...].
-create function attach(
-    p_now bigint, p_fenced integer[], o owners, k kinds, a attaches, out told bigint[], out found_ text
-) language plpgsql
+-- get the present deadlines. To whom it was written of a deadline.
+create function attach(p_now bigint, p_fenced integer[], o owners, k kinds, a attaches) returns bigint[]
+language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
     moved record;
+    told bigint[] := '{}';
 begin
-    told := '{}';
     update run r
     set state = 0, run_at = null, retry_count = 0, deaths = 0, trial_start = r.attempt + 1, output = null,
         error = null, finished_at = null, expires_at = least(k.deadline[v.kind], p_now + r.schedule_timeout)
@@ -152,15 +154,24 @@ begin
     loop
         told := told || move_deadline(moved.owner, moved.deadline);
     end loop;
-    select coalesce(json_agg(json_build_array(
-        upper(encode(r.id, 'hex')), r.state, r.output, r.error,
-        r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest),
-        r.task, r.input
-    ))::text, '[]')
-    into found_
-    from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
-    join run r on r.id = v.id
-    where k.owner[v.kind] <> all (p_fenced);
+    return told;
+end $$;
+
+-- What is asked for again, as it stands. As JSON: [[id, state, output, error, matches, task, input], ...].
+create function attached(p_fenced integer[], k kinds, a attaches) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return (
+        select coalesce(json_agg(json_build_array(
+            upper(encode(r.id, 'hex')), r.state, r.output, r.error,
+            r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest),
+            r.task, r.input
+        ))::text, '[]')
+        from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+        join run r on r.id = v.id
+        where k.owner[v.kind] <> all (p_fenced)
+    );
 end $$;
 
 -- A run's limit moved: with it move the deadlines that its subtree has from it. To whom it was written.
@@ -176,9 +187,14 @@ begin
         with recursive below (id) as (
             select c.id from run c where c.parent_id = p_owner and c.deadline_by = p_owner
             union all
-            select c.id from run c join below b on c.parent_id = b.id where c.deadline_by = p_owner
+            select c.id from below b
+            cross join lateral (
+                select c.id from run c where c.parent_id = b.id and c.deadline_by = p_owner offset 0
+            ) c
         )
-        select r.id from below b join run r on r.id = b.id where r.state in (0, 1) order by r.id for update of r
+        select r.id
+        from (select b.id from below b order by b.id) b
+        cross join lateral (select r.id from run r where r.id = b.id and r.state in (0, 1) for update) r
     );
     with mailed as (
         insert into mail (worker_id, run_ids, size)

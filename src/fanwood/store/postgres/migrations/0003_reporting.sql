@@ -141,9 +141,14 @@ begin
             with recursive below (id) as (
                 select t.id from unnest(p_tops) t (id)
                 union all
-                select c.id from run c join below b on c.parent_id = b.id where c.on_parent_end <> 2
+                select c.id from below b
+                cross join lateral (
+                    select c.id from run c where c.parent_id = b.id and c.on_parent_end <> 2 offset 0
+                ) c
             )
-            select r.id from below b join run r on r.id = b.id where r.state in (0, 1) order by r.id for update of r
+            select r.id
+            from (select b.id from below b order by b.id) b
+            cross join lateral (select r.id from run r where r.id = b.id and r.state in (0, 1) for update) r
         );
         exit when cardinality(doomed) = 0;
         with mailed as (

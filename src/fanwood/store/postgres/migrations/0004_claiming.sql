@@ -149,7 +149,7 @@ begin
     return claimed;
 end $$;
 
--- What a commit claimed whose answer was lost, as `claim` would have said it.
+-- What a commit claimed whose answer was lost, as `claim` would have said it: a suspect last.
 create function claimed_before(p_me bigint, p_at bigint, p_born bytea[]) returns text language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -160,7 +160,7 @@ begin
             upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
             r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
             r.trial_start
-        ) order by r.id)::text, '[]')
+        ) order by r.deaths >= 2, r.priority desc, r.depth desc, r.id)::text, '[]')
         from run r
         where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)
     );
@@ -173,10 +173,12 @@ create function watch_runs(p_me bigint, p_ids bytea[]) returns text language plp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
-    perform from unnest(p_ids) v (id) join run r on r.id = v.id
-    where r.state < 2 and not exists (select from watch t where t.run_id = r.id and t.worker_id = p_me)
-    order by r.id
-    for share of r;
+    perform from (
+        select v.id from unnest(p_ids) v (id)
+        where not exists (select from watch t where t.run_id = v.id and t.worker_id = p_me)
+        order by v.id
+    ) v
+    cross join lateral (select from run r where r.id = v.id and r.state < 2 for share) r;
     insert into watch (run_id, worker_id)
     select r.id, p_me from unnest(p_ids) v (id) join run r on r.id = v.id where r.state < 2
     on conflict do nothing;

@@ -93,13 +93,15 @@ begin
     end if;
     if before.seq = p_seq then  -- its answer was lost
         if cardinality(a_id) > 0 then
-            select x.found_ into found_ from attach(p_now, before.fenced, o, k, a) x;
+            found_ := attached(before.fenced, k, a);
         end if;
         if keyed then
             taken := spawn_keyed(p_now, k, s);
         end if;
-        if before.has_claimed then
-            claimed := claimed_before(p_me, before.claimed_at, s_id);
+        if before.has_claimed then  -- who was born claimed knows it, unless it is asked for no longer
+            claimed := claimed_before(p_me, before.claimed_at, array(
+                select x.id from unnest(s_id, s_claimed) x (id, born_claimed) where x.born_claimed
+            ));
         end if;
         if cardinality(w_id) > 0 then
             watched := watch_runs(p_me, w_id);
@@ -129,8 +131,8 @@ begin
         end if;
     end if;
     if cardinality(a_id) > 0 then
-        select x.told, x.found_ into told_now, found_ from attach(p_now, fenced, o, k, a) x;
-        told := told || told_now;
+        told := told || attach(p_now, fenced, o, k, a);
+        found_ := attached(fenced, k, a);
         ready := ready || k_task;
     end if;
     for i in 1 .. cardinality(d_owner) loop
@@ -158,7 +160,7 @@ begin
     end if;
     if registered then
         update worker w
-        set seq = p_seq, has_claimed = claimed <> '[]',
+        set seq = p_seq, has_claimed = claimed <> '[]' or true = any (s_claimed),
             claimed_at = case when claimed <> '[]' or true = any (s_claimed) then at else w.claimed_at end,
             fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
         where w.id = p_me;
