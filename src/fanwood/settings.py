@@ -21,7 +21,7 @@ class Settings:
     """
 
     database_url: str = DEFAULT_URL
-    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/database`."""
+    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/name`."""
     namespace: str = ""
     """Separates applications that share a database: a prefix of all task names."""
     slots: int = 100
@@ -43,11 +43,12 @@ class Settings:
     notify: bool = True
     """PostgreSQL: whether to tell others of changes at once (NOTIFY), and listen; without it everybody polls."""
     pgbouncer: bool = False
-    """PostgreSQL: the URL leads to a pooler in transaction mode, where a connection is ours for one transaction only."""
+    """PostgreSQL: the URL leads to a pooler in transaction mode, where a connection is ours for one transaction."""
     listen_url: str = ""
     """PostgreSQL behind a pooler: the server itself, to listen there. Without it everybody polls."""
     outage_patience: float = 60.0
-    """How long who starts a run, or asks for something, waits for a server that is away. (What runs already waits on.)"""
+    """PostgreSQL: how long who starts a run, or asks for something, waits for a server that is away. (What runs already
+    waits on.)"""
     grace: float = 10.0
     """How long a stopping worker lets its runs finish before it hands them back."""
     retention_days: float = 0.0

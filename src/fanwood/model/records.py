@@ -105,8 +105,8 @@ class Peer(msgspec.Struct, frozen=True):
 class PruneCursor(msgspec.Struct, frozen=True):
     """How far pruning has come: past the root that was created at `created_at` and has this id.
 
-    `large` is the next root, in the same terms, if its tree is too large for one call, and all of it has ended. `width`:
-    how many trees seem to fit into a call; 0: nothing is known of that.
+    `large` is the next root, in the same terms, if its tree is too large for one call, and all of it has ended.
+    `width`: how many trees seem to fit into a call; 0: nothing is known of that.
     """
 
     created_at: int = -1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
-"""How long a chore or commit may take before its connection counts as cut. (It may have been done: see 0005_commit.sql.)"""
+"""How long a chore or commit may take before its connection counts as cut. (It may have been done: 0005_commit.sql.)"""
 HELD_SECONDS = 5
 """How long a process that froze within a transaction may hold its locks before the server ends it."""
 

@@ -28,7 +28,7 @@ async def report(db: Transaction, address: Address, now: int) -> StoreReport:
         schema=int(schema),
         durability=f"fsync={fsync}, synchronous_commit={commits}, full_page_writes={pages}"
         + ("" if problems else ": a commit is on the disk when it is acknowledged"),
-        durable=fsync == "on" and commits not in {"off"},
+        durable=fsync == "on" and commits != "off",
         size=int(size),
         now=now,
         counts={RunState(state): count for state, count in counts},
@@ -42,8 +42,8 @@ def _problems(number: int, fsync: str, commits: str, pages: str, *, standby: boo
         yield "fsync is off: a crash of the machine can destroy the database. Set fsync = on and restart the server"
     if commits == "off":
         yield (
-            "synchronous_commit is off: what was acknowledged in the last second can be lost in a crash. Set it on, for "
-            "the server, the database or the role"
+            "synchronous_commit is off: what was acknowledged in the last second can be lost in a crash. Set it on, "
+            "for the server, the database or the role"
         )
     if pages != "on":
         yield "full_page_writes is off: a crash of the machine can tear pages. Set it on"

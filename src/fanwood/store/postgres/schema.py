@@ -89,8 +89,8 @@ async def pending(connection: Connection, address: Address) -> list[Step]:
     newest = known[-1].number
     if applied and max(applied) > newest:
         raise StoreSchemaError(
-            f"{address.shown}: schema {address.schema!r} has version {max(applied)}, and this Fanwood knows versions up "
-            f"to {newest}. It was made by a newer Fanwood: upgrade this one, or name another schema or database."
+            f"{address.shown}: schema {address.schema!r} has version {max(applied)}, and this Fanwood knows versions "
+            f"up to {newest}. It was made by a newer Fanwood: upgrade this one, or name another schema or database."
         )
     for step in known:
         if step.number in applied and applied[step.number] != step.checksum:
@@ -157,8 +157,8 @@ async def _make_schema(connection: Connection, address: Address) -> None:
         await connection.execute(f'create schema "{address.schema}"')
     except driver().InsufficientPrivilegeError as error:
         raise StoreSchemaError(
-            f"{address.shown} has no schema {address.schema!r}, and this role may not make it ({error}). Have its owner "
-            f"run `fanwood db migrate`, or grant it: grant create on database ... to ..."
+            f"{address.shown} has no schema {address.schema!r}, and this role may not make it ({error}). Have its "
+            f"owner run `fanwood db migrate`, or grant it: grant create on database ... to ..."
         ) from error
 
 

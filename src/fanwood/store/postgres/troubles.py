@@ -33,8 +33,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
         (_TOO_MANY,),
         StoreUnavailableError,
-        " takes no more connections ({}). A process of Fanwood's needs three: raise max_connections, or put pgbouncer "
-        "between.",
+        " takes no more connections ({}). A process needs three: raise max_connections, or put pgbouncer between.",
     ),
     (
         ("40001", "40P01", "55P03", "57014"),  # serialization, deadlock, lock timeout, statement timeout

@@ -6,7 +6,7 @@ as $$
 begin
     return exists (
         select from unnest(p_tasks) t (task)
-        where exists (select from run r where r.task = t.task and r.state = 0 and r.run_at is null)
+        where (select true from run r where r.task = t.task and r.state = 0 and r.run_at is null limit 1)
     );
 end $$;
 
@@ -60,7 +60,7 @@ as $$
 begin
     tasks := array(
         select t.task from unnest(p_tasks) t (task)
-        where exists (select from run r where r.task = t.task and r.state = 0 and r.run_at is null)
+        where (select true from run r where r.task = t.task and r.state = 0 and r.run_at is null limit 1)
     );
     rows := array[p_limit];
     if cardinality(tasks) > 1 then
