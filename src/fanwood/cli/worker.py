@@ -17,7 +17,7 @@ from fanwood.app import Fanwood
 from fanwood.cli import output, text
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
 from fanwood.cli.loading import app_of, load
-from fanwood.errors import EngineClosedError
+from fanwood.errors import EngineClosedError, StoreUnavailableError
 from fanwood.sdk.current import current_run_id
 from fanwood.store.opening import without_password
 from fanwood.worker.worker import Worker
@@ -65,7 +65,7 @@ def command(
         output.note(_greeting(worker, app))
     try:
         worker.start()
-    except EngineClosedError as error:
+    except (EngineClosedError, StoreUnavailableError) as error:
         output.note(f"error: {error}")
         raise SystemExit(Exit.FAILED) from None  # not USAGE: a supervisor may try again
     finally:

@@ -42,7 +42,6 @@ from fanwood.errors import (
 )
 from fanwood.model.commands import Batch, Committed, LogLine, Outcome, TaskInfo, WorkerInfo
 from fanwood.model.states import RunState
-from fanwood.store.expiry import expiry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -425,7 +424,7 @@ class Engine:
 
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
         self._housekeeping.note_health()
-        self._expect(batch, requests)
+        self._housekeeping.expect_of(batch, requests)
         self._delivery.deliver(batch, requests, committed)
         for notice in committed.mine:
             self.dispatcher.notice(notice)
@@ -435,17 +434,6 @@ class Engine:
         for outcome in batch.outcomes:
             if outcome.state is RunState.QUEUED and not outcome.delay:
                 self._claims.ready = True
-
-    def _expect(self, batch: Batch, requests: Sequence[SpawnRequest]) -> None:
-        """When the store's timers will have something to do because of this batch."""
-        for request in requests:
-            for kind in request.kinds:
-                when = expiry(self.store.now(), kind.schedule_timeout, kind.deadline)
-                if when is not None:
-                    self._housekeeping.expect(when)
-        for outcome in batch.outcomes:
-            if outcome.delay:
-                self._housekeeping.expect(self.store.now() + outcome.delay)
 
     def recheck(self) -> None:
         """On the engine's thread: look again at some of the runs that are waited for."""

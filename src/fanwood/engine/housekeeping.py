@@ -15,11 +15,14 @@ from fanwood.engine.peers import host_identity, is_dead
 from fanwood.engine.retention import Retention
 from fanwood.errors import StoreError
 from fanwood.model.commands import Failure, WorkerInfo
+from fanwood.store.expiry import expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from fanwood.engine.dispatcher import Dispatcher
+    from fanwood.engine.inbox import SpawnRequest
+    from fanwood.model.commands import Batch
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -67,6 +70,18 @@ class Housekeeping:
             self._due = when
             if self._bell is not None:
                 self._bell.set()
+
+    def expect_of(self, batch: Batch, requests: Sequence[SpawnRequest]) -> None:
+        """What the store's timers will have to do because of this batch."""
+        now = self._engine.store.now()
+        for request in requests:
+            for kind in request.kinds:
+                when = expiry(now, kind.schedule_timeout, kind.deadline)
+                if when is not None:
+                    self.expect(when)
+        for outcome in batch.outcomes:
+            if outcome.delay:
+                self.expect(now + outcome.delay)
 
     async def run(self) -> None:
         """All chores, for ever."""

@@ -25,3 +25,6 @@ select min(due) from (
         select expires_at as due from run where state = 0 and expires_at is not null order by expires_at limit 1
     ) expiring
 ) timers;
+
+-- name: last_commit
+select seq from worker where id = :worker;

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from fanwood.errors import FanwoodError, StoreError
+from fanwood.errors import FanwoodError, StoreError, StoreUnavailableError
 from fanwood.store.postgres.driver import driver
 from fanwood.store.postgres.statements import numbered
 from fanwood.store.postgres.troubles import translated
@@ -26,6 +27,26 @@ ANSWER_SECONDS = 20.0
 """How long a chore or commit may take before its connection counts as cut. (It may have been done: 0005_commit.sql.)"""
 HELD_SECONDS = 5
 """How long a process that froze within a transaction may hold its locks before the server ends it."""
+_BY_INDEX = "; ".join(f"set local enable_{way} to off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"))
+"""Row by row and in order, as everything here is meant to be found: statistics are always late in a queue."""
+
+
+OURS = {"default_transaction_isolation": "read committed", "statement_timeout": "0", "lock_timeout": "0"}
+"""Whatever the role's own settings are: the functions need that isolation, and what takes long is waited for."""
+NOTICE_SECONDS = 5
+
+
+def one_by_one(url: str) -> list[str]:
+    """A URL for each host of `url`: the driver's patience is for all of them, and the first could use it up."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
+
+
+async def _have_it_notice(connection: Connection) -> None:
+    """Have the server notice, also while it executes or waits for a lock, that we are gone. (Not all platforms can.)"""
+    with suppress(driver().PostgresError):
+        await connection.execute(f"set client_connection_check_interval to '{NOTICE_SECONDS}s'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +65,26 @@ class Address:
         Raises:
             StoreError: none could be made; a `StoreUnavailableError` if that may pass.
         """
-        with translated(self.shown):
-            return await driver().connect(
-                self.url,
-                timeout=CONNECT_SECONDS,
-                statement_cache_size=0 if self.pooled else 100,
-                server_settings={"application_name": f"fanwood:{self.process}:{role}"[:63]},
-            )
+        settings = {"application_name": f"fanwood:{self.process}:{role}"[:63]}
+        if not self.pooled:
+            settings.update(OURS)
+        trouble: StoreError | None = None
+        for url in one_by_one(self.url):
+            try:
+                with translated(self.shown):
+                    connection = await driver().connect(
+                        url,
+                        timeout=CONNECT_SECONDS,
+                        statement_cache_size=0 if self.pooled else 100,
+                        server_settings=settings,
+                    )
+                    if not self.pooled:
+                        await _have_it_notice(connection)
+                    return connection
+            except StoreUnavailableError as error:
+                trouble = error
+        assert trouble is not None
+        raise trouble
 
 
 @dataclass(slots=True)
@@ -131,8 +165,10 @@ class Link:
         async with self.use() as connection:
             try:
                 await connection.execute(
-                    f'begin; set local search_path to "{self.address.schema}"; set local jit to off; '
-                    f"set local enable_seqscan to off; "
+                    f"begin isolation level read committed; "
+                    f'set local search_path to "{self.address.schema}"; set local jit to off; '
+                    f"set local statement_timeout to 0; set local lock_timeout to 0; "
+                    f"{_BY_INDEX}; "
                     f"set local idle_in_transaction_session_timeout to '{HELD_SECONDS}s'"
                 )
                 yield Transaction(connection)

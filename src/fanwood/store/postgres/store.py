@@ -48,6 +48,8 @@ LETTERS_AT_A_TIME, LARGE_ANSWER = 20, 8_000_000  # see `read_mail`
 _ARGUMENTS = ", ".join(f"${number}" for number in range(1, PARAMETERS + 1))
 OPENING_SECONDS = 10.0
 """How long to wait for a server that is just starting, when a process begins."""
+REFUSED_SECONDS = 2.0
+"""... and for one whose port nobody listens at: a restart takes about as long."""
 OPENING_PAUSE = 0.25
 
 
@@ -89,16 +91,16 @@ class PostgresStore(Store):
 
     async def open(self, on_hint: Callable[[], None]) -> None:
         self._on_hint = on_hint
-        async with asyncio.timeout(OPENING_SECONDS) as patience:
-            while True:
-                try:
-                    async with self._side.use() as connection:
-                        await schema.check(connection, self._address, create=self._create)
-                    break
-                except StoreUnavailableError as error:
-                    if not _is_starting(error) or patience.expired():
-                        raise
-                await asyncio.sleep(OPENING_PAUSE)
+        begin = asyncio.get_running_loop().time()
+        while True:
+            try:
+                async with self._side.use() as connection:
+                    await schema.check(connection, self._address, create=self._create)
+                break
+            except StoreUnavailableError as error:
+                if not _is_worth_waiting_for(error, asyncio.get_running_loop().time() - begin):
+                    raise
+            await asyncio.sleep(OPENING_PAUSE)
         async with self._side.transaction() as db:
             await self._synchronise(db)
         self._wakeups.start(on_hint, self._side)
@@ -201,13 +203,24 @@ class PostgresStore(Store):
             await db.rows("publish_task", _SQL["publish_task"], **rows.task_bindings(task), now=now)
 
     async def renew(self, worker_id: int) -> bool:
+        try:
+            return await self._renew(worker_id)
+        except StoreUnavailableError:
+            self._reader.lose()  # it may be waiting for an answer that never comes
+            raise
+
+    async def _renew(self, worker_id: int) -> bool:
         async with self._side.transaction() as db:
             await self._synchronise(db)
             now = await self._instant(db)
-            renewed = bool(await db.rows("renew_lease", _SQL["renew_lease"], id=worker_id, now=now))
+            if not await db.rows("renew_lease", _SQL["renew_lease"], id=worker_id, now=now):
+                return False
             if self._read:  # and nothing has been committed since; after the worker's row, as commits do it
                 await db.value("select take_away($1, $2)", worker_id, self._read)
-            return renewed
+            # A server that forgot commits (an earlier state was restored, a standby that lagged was promoted) may have
+            # runs under this worker that it has long ended, and never looks at again.
+            ((seq,),) = await db.rows("last_commit", _SQL["last_commit"], worker=worker_id)
+            return seq >= self._seqs.get(worker_id, 0)
 
     async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
         async with self._side.transaction() as db:
@@ -353,6 +366,9 @@ def _nothing() -> None:
     pass
 
 
-def _is_starting(error: StoreUnavailableError) -> bool:
-    """Whether it's worth while to wait: somebody is there, but isn't ready."""
-    return getattr(error.__cause__, "sqlstate", "") in {"57P03", "57P01", "57P02", "53300"}
+def _is_worth_waiting_for(error: StoreUnavailableError, waited: float) -> bool:
+    """Somebody is there, but isn't ready; or nobody is, but he may be back in a moment."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", "") in {"57P03", "57P01", "57P02", "53300"}:
+        return waited < OPENING_SECONDS
+    return isinstance(cause, ConnectionError) and waited < REFUSED_SECONDS

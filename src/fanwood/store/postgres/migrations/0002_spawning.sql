@@ -57,7 +57,8 @@ end $$;
 create function spawn(
     p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o owners, k kinds, s spawns
 ) returns void language plpgsql
-set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     insert into run (
