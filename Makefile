@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench lock clean
+.PHONY: help demo setup test lint format bench soak lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ format: $(READY) ## format, and repair what can be repaired
 
 bench: $(READY) ## measure: BENCH_ARGS="--help"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+soak: $(READY) ## grow for SOAK_MINUTES=20 and look whether anything does: SOAK_ARGS="--help"
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(SOAK_MINUTES),20) $(SOAK_ARGS)
 
 lock: ## write the lock files anew from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock

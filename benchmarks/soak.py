@@ -7,9 +7,10 @@ deleted, the first vacuums come. What is judged is the steady time after that.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +23,18 @@ from benchmarks.places import here, places, stores_for
 from benchmarks.runner import CHECKOUT
 from benchmarks.soak_feeder import Feeder
 from benchmarks.soak_looking import Figures, Watcher, percentiles
-from benchmarks.soak_pace import Pace
+from benchmarks.soak_pace import SEARCH, SETTLE, STEADY, Pace
 from benchmarks.soak_postgres import PostgresWatcher
 from benchmarks.soak_processes import CpuMeter, WorkerDiedError, Workers, memory
-from benchmarks.soak_report import SEARCH, SETTLE, STEADY, Report, Sample
+from benchmarks.soak_report import Report, Sample
 from benchmarks.soak_sqlite import SqliteWatcher
 from benchmarks.soak_tasks import declare
 from fanwood import Fanwood, Settings
 
 OUTPUT = CHECKOUT / ".bench"
 DAY = 86_400
+LOOK = 0.2
+"""Seconds between two looks whether the workers live, until they execute."""
 STEP = 1.0
 """Seconds between two looks at the number of unfinished trees."""
 LINE_EVERY = 60.0
@@ -76,22 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = min(options.keep, total / 6)
     with ExitStack() as stack:
         try:
-            wanted = [] if options.url else [options.store]
-            (store,), _ = stores_for(wanted, options.url)
+            (store,), _ = stores_for([] if options.url else [options.store], options.url)
             found = stack.enter_context(places([store], options.url, OUTPUT))
             machine = examine(*here(found))
         except ValueError as error:
             parser.error(str(error))
-        report = Report(machine, {**vars(options), "url": None, "json": None, "store": store, "kept": kept})
+        told = {"store": store, "seconds": total, "kept": kept, "rate": options.rate, "children": options.children}
+        report = Report(machine, {**told, "workers": options.workers, "slots": options.slots})
         database = stack.enter_context(found[store].new())
         settings = replace(database.settings("soak"), retention_days=kept / DAY, slots=options.slots)
         soak = Soak(settings, Times.within(total, kept), Pace(options.rate), options.children, report)
         with Workers(settings, options.workers, Path(database.folder)) as workers:
             try:
-                with suppress(KeyboardInterrupt):  # what was seen until then is shown
-                    asyncio.run(soak.run(workers))
+                asyncio.run(soak.run(workers))
             except WorkerDiedError as error:
                 report.failures.append(str(error))
+            except KeyboardInterrupt:  # what was seen until then is shown
+                report.failures.append("interrupted")
         report.complaints += workers.complaints()
     verdicts = report.verdicts()
     print(soak_report.table(report, verdicts))
@@ -111,17 +115,21 @@ class Soak:
         self._children = children
         self._report = report
         self._meter = CpuMeter()
-        self._begin = 0.0
 
     async def run(self, workers: Workers) -> None:
         settings = self._settings
-        watcher: Watcher = SqliteWatcher(settings) if is_file(settings) else PostgresWatcher(settings)
+        watcher: Watcher = (
+            SqliteWatcher(settings) if settings.database_url.startswith("sqlite:") else PostgresWatcher(settings)
+        )
         app = Fanwood(settings.database_url, postgres_schema=settings.postgres_schema, local_worker=False)
         async with declare(app):
             feeder = Feeder(app, self._pace, self._children)
-            await feeder.warm_up()
-            await watcher.open()
             try:
+                async with _beside(feeder.warm_up()) as warming:
+                    while not warming.done():
+                        workers.check()
+                        await asyncio.wait((warming,), timeout=LOOK)
+                await watcher.open()
                 async with _beside(feeder.run()):
                     await self._watch(feeder, watcher, workers)
                 await feeder.finish()
@@ -133,29 +141,29 @@ class Soak:
         times, pace = self._times, self._pace
         await watcher.look()  # from which the next one counts
         print(soak_report.HEAD)
-        self._begin = step = sampled = shown = time.monotonic()
-        started, unfinished = feeder.started, await watcher.unfinished()
-        last = (feeder.started, unfinished)
-        while (at := time.monotonic() - self._begin) < times.end:
+        begin = step = sampled = shown = time.monotonic()
+        unfinished, started, left_out = await watcher.unfinished(), feeder.started, feeder.left_out
+        at_last = (started, unfinished)
+        while (at := time.monotonic() - begin) < times.end:
             await asyncio.sleep(max(0.0, step + min(STEP, times.sample) - time.monotonic()))
             workers.check()
-            now = time.monotonic()
-            before, unfinished = unfinished, await watcher.unfinished()
+            now, before, unfinished = time.monotonic(), unfinished, await watcher.unfinished()
             pace.note(now - step, feeder.started - started, before, unfinished)
             step, started = now, feeder.started
-            if not pace.steady and at >= times.search_ends:
-                self._report.limit = pace.limit
-                pace.settle()
+            if times.phase(at) != pace.phase:
+                pace.enter(times.phase(at))
+                self._report.limit, left_out = pace.limit, feeder.left_out
             if now - sampled < times.sample:
                 continue
-            done = started - unfinished - (last[0] - last[1])
+            done = started - unfinished - (at_last[0] - at_last[1])
             figures = await self._look(feeder, watcher, workers, done, now - sampled)
-            sample = Sample(round(at, 1), times.phase(at), {**figures, "unfinished": unfinished})
-            sampled, last = now, (started, unfinished)
+            sample = Sample(round(at, 1), pace.phase, {**figures, "unfinished": unfinished})
+            sampled, at_last = now, (started, unfinished)
             self._report.samples.append(sample)
             if now - shown >= times.line - times.sample / 2:
                 shown = now
                 print(soak_report.line(sample), flush=True)
+        self._report.note_left_out(feeder.left_out - left_out, pace.rate)
 
     async def _look(self, feeder: Feeder, watcher: Watcher, workers: Workers, trees: int, seconds: float) -> Figures:
         runs = trees * (self._children + 1)
@@ -166,31 +174,22 @@ class Soak:
             **percentiles("tree", [taken * 1e3 for taken in feeder.taken()]),
             **await watcher.look(),
             "worker_cpu": self._meter.spent(workers.pids),
+            "load": os.getloadavg()[0],
         }
-        for key in ("worker_cpu", "backend_cpu"):
-            if key in figures:
-                figures[key] *= 1e6 / max(1, runs)
+        for key in {"worker_cpu", "backend_cpu"} & figures.keys():
+            figures[key] *= 1e6 / max(1, runs)
         held = [size for pid in workers.pids if (size := memory(pid)) is not None]
         if held:
-            figures |= {"worker_memory": max(held), "client_memory": own_memory()}
+            figures |= {"worker_memory": max(held), "client_memory": memory(os.getpid()) or 0.0}
         return figures
 
 
-def is_file(settings: Settings) -> bool:
-    return settings.database_url.startswith("sqlite:")
-
-
-def own_memory() -> float:
-    import os
-
-    return memory(os.getpid()) or 0.0
-
-
 @asynccontextmanager
-async def _beside(work: Any):
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """It goes on until the end of the `with`; if it fails, that is raised there."""
     task = asyncio.create_task(work)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -38,16 +38,16 @@ class Feeder:
         due, last = 0.0, time.perf_counter()
         while True:
             now = time.perf_counter()
-            due += 0.0 if self._pace.held else self._pace.rate * (now - last)
-            self.left_out += max(0.0, due - self._pace.rate * LATE_SECONDS)
-            due, last = min(due, self._pace.rate * LATE_SECONDS), now
+            due += self._pace.rate * (now - last)
+            most = 0.0 if self._pace.held else self._pace.rate * LATE_SECONDS
+            self.left_out += max(0.0, due - most)
+            due, last = min(due, most), now
             inputs = [self._next() for _ in range(int(due))]
             due -= len(inputs)
-            for input in inputs[::]:
-                if input.n % AWAITED == 0:
-                    inputs.remove(input)
+            for input in inputs:
+                if _is_awaited(input):
                     self._watch(input)
-            await self._start(inputs)
+            await self._start([input for input in inputs if not _is_awaited(input)])
             await asyncio.sleep(max(0.0, now + TICK - time.perf_counter()))
 
     async def finish(self) -> None:
@@ -91,3 +91,7 @@ class Feeder:
     def _fail(self, what: str) -> None:
         if len(self.failures) < SHOWN:
             self.failures.append(what)
+
+
+def _is_awaited(input: Tree) -> bool:
+    return input.n % AWAITED == 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FLAT, GROWS, FALLS = "FLAT", "GROWS", "FALLS"
-SURE = 3.0
+SURE = 2.0
 """How many times its own standard error a slope must be, to be one."""
 
 

@@ -19,7 +19,8 @@ ROOTS = """
 CHILDREN = "select id, created_at, started_at, finished_at from run where parent_id = any ($1::bytea[])"
 OLDEST = "select created_at from run where parent_id is null order by created_at, id limit 1"
 SIZES = """
-    select c.relname, c.relkind = 'i', case when c.relkind = 'i' then pg_relation_size(c.oid) else pg_table_size(c.oid) end
+    select c.relname, c.relkind = 'i',
+           case when c.relkind = 'i' then pg_relation_size(c.oid) else pg_table_size(c.oid) end
     from pg_class c where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'i')
 """
 ACTIVITY = """
@@ -97,9 +98,7 @@ class PostgresWatcher:
         pages: list[float] = []
         milliseconds: list[float] = []
         for _ in range(WALKS):
-            plans = [
-                json.loads(await self._connection.fetchval(WALK.format(task=task)))[0] for task in (LEAF, TREE)
-            ]
+            plans = [json.loads(await self._connection.fetchval(WALK.format(task=task)))[0] for task in (LEAF, TREE)]
             pages.append(sum(_pages(plan["Plan"]) for plan in plans))
             milliseconds.append(sum(plan["Execution Time"] for plan in plans))
         return {"walk_pages": percentile(pages, 0.5), "walk_ms": percentile(milliseconds, 0.5)}
@@ -132,7 +131,10 @@ class PostgresWatcher:
 
     async def _sessions(self) -> Figures:
         sessions = await self._connection.fetch(SESSIONS)
-        figures: Figures = {"connections": len(sessions), "transaction": max((age for _, age, _ in sessions), default=0)}
+        figures: Figures = {
+            "connections": len(sessions),
+            "transaction": max((age for _, age, _ in sessions), default=0),
+        }
         ours = [pid for pid, _, is_ours in sessions if is_ours and is_postgres(pid)]
         held = [size for pid in ours if (size := memory(pid, "RssAnon")) is not None]
         if held:

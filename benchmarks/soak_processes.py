@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,12 +12,11 @@ from benchmarks.runner import CHECKOUT, environment
 from fanwood import Settings
 
 STOP_SECONDS = 20
-START_SECONDS = 30
 TAIL = 10  # lines of a log
 
 
 class WorkerDiedError(Exception):
-    """A worker process ended by itself."""
+    """A worker process ended by itself, or never began."""
 
 
 class Workers:
@@ -40,10 +38,6 @@ class Workers:
         with ExitStack() as started:
             for log in self.logs:
                 self._processes.append(self._start(started, log))
-            deadline = time.monotonic() + START_SECONDS
-            while not all(log.stat().st_size for log in self.logs) and time.monotonic() < deadline:
-                self.check()
-                time.sleep(0.02)
             self._ends = started.pop_all()
         return self
 

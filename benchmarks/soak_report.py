@@ -8,13 +8,14 @@ from typing import Any
 from benchmarks.machine import Machine
 from benchmarks.soak_figures import Verdict, figure_of, in_order, judge
 from benchmarks.soak_looking import Figures
+from benchmarks.soak_pace import STEADY
 
 VERSION = 1
 """Of the JSON's shape."""
+LEFT_OUT = 0.01
+"""Of the steady time's trees, so many may not be started."""
 NEEDED = 6
 """Samples; with fewer nothing is judged."""
-
-SEARCH, SETTLE, STEADY = "search", "settle", "steady"
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,18 @@ class Report:
     def steady(self) -> list[Sample]:
         return [sample for sample in self.samples if sample.phase == STEADY]
 
+    def note_left_out(self, trees: float, rate: float) -> None:
+        """So many were not started in the steady time, since the database or the workers were too far behind."""
+        if trees > LEFT_OUT * rate * (self.steady[-1].at - self.steady[0].at if self.steady else 0):
+            self.failures.append(f"{trees:,.0f} trees were left out: {rate:,.0f} trees/s could not be kept")
+
     def verdicts(self) -> list[Verdict]:
         """Of the steady time; nothing if it was too short."""
         if len(self.steady) < NEEDED:
             return []
-        return [verdict for key in in_order({key for s in self.steady for key in s.figures}) for verdict in self._of(key)]
+        return [
+            verdict for key in in_order({key for s in self.steady for key in s.figures}) for verdict in self._of(key)
+        ]
 
     def _of(self, key: str) -> list[Verdict]:
         seen = [(sample.at, sample.figures[key]) for sample in self.steady if key in sample.figures]
