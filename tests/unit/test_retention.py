@@ -9,12 +9,12 @@ import pytest
 
 from fanwood import ManualClock, Settings
 from fanwood.engine import retention
-from fanwood.engine.retention import DAY, Retention
+from fanwood.engine.retention import AT_ONCE, DAY, LEAST_REST, Retention
 from fanwood.errors import StoreBusyError, StoreError
 from fanwood.model.records import PruneCursor, Pruned
 from fanwood.store.store import START
 
-FURTHER = PruneCursor(1, b"x")
+FURTHER, MUCH_FURTHER = PruneCursor(1, b"x"), PruneCursor(3_600_000_000, b"y")
 
 
 class Paces:
@@ -53,12 +53,20 @@ class Paces:
 
 
 async def test_that_it_rests_in_proportion_and_keeps_to_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    paces = Paces([Pruned(500, FURTHER), Pruned(0, FURTHER), Pruned(7, None), Pruned(0, None)], monkeypatch)
+    paces = Paces([Pruned(500, FURTHER), Pruned(0, MUCH_FURTHER), Pruned(7, None), Pruned(0, None)], monkeypatch)
     before = paces.now() - 3 * DAY
     await paces.run()
-    assert paces.asked[:3] == [(before, 500, cursor, "n") for cursor in (START, FURTHER, FURTHER)]
-    assert paces.asked[3] == (before + 3_000_000, 500, START, "n")
+    assert paces.asked[:3] == [(before, AT_ONCE, cursor, "n") for cursor in (START, FURTHER, MUCH_FURTHER)]
+    assert paces.asked[3] == (before + 3_000_000, AT_ONCE, START, "n")
     assert paces.slept == [1, 4, 20, 4, 60, 20]
+
+
+async def test_that_it_rests_less_when_it_would_never_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes a second, and brings it a second further: with four seconds of rest it falls behind."""
+    steps = [Pruned(1000, PruneCursor(n * 1_000_000, b"x")) for n in range(1, 7)]
+    paces = Paces(steps, monkeypatch)
+    await paces.run()
+    assert paces.slept == [1, 4, 2, 1, LEAST_REST, LEAST_REST, LEAST_REST]
 
 
 async def test_that_trouble_is_told_and_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

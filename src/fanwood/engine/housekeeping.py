@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fanwood.engine.peers import host_identity, is_dead
 from fanwood.engine.retention import Retention
+from fanwood.engine.tidying import Tidying
 from fanwood.errors import StoreError
 from fanwood.model.commands import Failure, WorkerInfo
 from fanwood.store.expiry import expiry
@@ -87,12 +88,14 @@ class Housekeeping:
         """All chores, for ever."""
         engine = self._engine
         retention = Retention(engine.store, engine.settings, lambda: engine.dispatcher.slots > 0, self.note_trouble)
-        pruning = asyncio.create_task(retention.run())
+        tidying = Tidying(engine.store, lambda: engine.dispatcher.slots > 0, self.note_trouble)
+        beside = [asyncio.create_task(retention.run()), asyncio.create_task(tidying.run())]
         try:
             await self._look_after()
         finally:
-            pruning.cancel()
-            await asyncio.wait((pruning,))
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
     async def _look_after(self) -> None:
         settings, store = self._engine.settings, self._engine.store

@@ -25,10 +25,11 @@ FIRST_LOOK = 1.0
 """Seconds from a worker's start to its first look: scripts come and go."""
 LOOK_EVERY = 60.0
 """Seconds between two looks; less where runs are kept for less than ten minutes."""
-AT_ONCE = 500
+AT_ONCE = 1000
 """Runs per step."""
-REST = 4
-"""How many times as long as a step took to rest after it ..."""
+REST = 4.0
+"""How many times as long as a step took to rest after it; less if it would never arrive otherwise ..."""
+LEAST_REST = 0.5
 LONG_REST = 20
 """... and after one that looked at much and found nothing."""
 
@@ -42,6 +43,7 @@ class Retention:
         self._store = store
         self._namespace = settings.namespace
         self._kept = round(settings.retention_days * DAY)
+        self._rest = REST
         self._works = works  # whether this engine is a worker's
         self._on_error = on_error
 
@@ -62,7 +64,15 @@ class Retention:
         before = store.now() - self._kept  # fixed, so that it comes to an end while more and more is old enough
         cursor: PruneCursor | None = START
         while cursor is not None and self._works():
-            began = store.now()
+            began, place = store.now(), cursor
             pruned = await store.prune(before, AT_ONCE, cursor, self._namespace)
-            cursor = pruned.cursor
-            await asyncio.sleep((REST if pruned.runs else LONG_REST) * (store.now() - began) / 1e6)
+            cursor, took = pruned.cursor, store.now() - began
+            self._pace(place, cursor, took)
+            await asyncio.sleep((self._rest if pruned.runs else LONG_REST) * took / 1e6)
+
+    def _pace(self, place: PruneCursor, cursor: PruneCursor | None, took: int) -> None:
+        """Rest less if the past is gone through less than twice as quickly as time itself goes by."""
+        if place is START or cursor is None or cursor.large is not None:
+            return
+        gain = (cursor.created_at - place.created_at) / ((1 + self._rest) * max(took, 1))
+        self._rest = max(LEAST_REST, self._rest / 2) if gain < 2 else min(REST, self._rest * 1.1)

@@ -226,6 +226,11 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def tidy(self) -> None:
+        """Clear away what updates have left behind, if there is so much of it that it slows down claims. May take a
+        while, during which others go on."""
+
+    @abstractmethod
     async def prunable(self, before: int, namespace: str = "") -> PruneCount:
         """How much `prune` would delete by and by. Takes as long as there are runs."""
 

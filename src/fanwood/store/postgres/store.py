@@ -7,11 +7,11 @@ short transactions. The server's clock is the store's.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fanwood.clock import SystemClock
-from fanwood.errors import RunNotFoundError, StoreUnavailableError
+from fanwood.errors import RunNotFoundError, StoreBusyError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import LogRecord, Peer, WorkerRecord
@@ -51,6 +51,8 @@ OPENING_SECONDS = 10.0
 REFUSED_SECONDS = 2.0
 """... and for one whose port nobody listens at: a restart takes about as long."""
 OPENING_PAUSE = 0.25
+CROSSWISE = 5
+"""How often to try a cancellation that meets others crosswise."""
 
 
 class PostgresStore(Store):
@@ -264,6 +266,12 @@ class PostgresStore(Store):
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: bytes, reason: str) -> int:
+        for _ in range(CROSSWISE - 1):  # a large tree, in which others commit
+            with suppress(StoreBusyError):
+                return await self._cancel(run_id, reason)
+        return await self._cancel(run_id, reason)
+
+    async def _cancel(self, run_id: bytes, reason: str) -> int:
         async with self._chores(self._reader) as chores:
             await self._state(chores.db, run_id)
             return await chores.cancel(run_id, reason)
@@ -330,6 +338,10 @@ class PostgresStore(Store):
     async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
         async with self._reader.transaction() as db:
             return await upkeep.prune(db, before, limit, cursor, namespace)
+
+    async def tidy(self) -> None:
+        async with self._reader.use() as connection:
+            await upkeep.tidy(connection, self._address.schema)
 
     async def prunable(self, before: int, namespace: str = "") -> PruneCount:
         async with self._reader.transaction() as db:

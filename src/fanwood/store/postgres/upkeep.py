@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fanwood.store.postgres.connection import Transaction
+    from fanwood.store.postgres.driver import Connection
 
 _SQL = load("sql/retention.sql", "sql/copying.sql", "postgres/retention.sql")
 
@@ -46,6 +47,12 @@ async def _delete(db: Transaction, ids: list[bytes]) -> int:
     for name in ("delete_logs", "delete_watches", "delete_runs"):
         await db.value(_SQL[name], ids)
     return len(ids)
+
+
+async def tidy(connection: Connection, schema: str) -> None:
+    """Vacuum the tables of the hot path, if it is time; nothing for a role that may not."""
+    if await connection.fetchval(_SQL["vacuum_is_due"], schema):
+        await connection.execute(f'vacuum (skip_locked) "{schema}".run, "{schema}".mail, "{schema}".watch')
 
 
 async def prunable(db: Transaction, before: int, namespace: str) -> PruneCount:

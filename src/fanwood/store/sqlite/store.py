@@ -354,6 +354,9 @@ class SqliteStore(Store):
             deleted = upkeep.delete(db, ids)
         return Pruned(deleted, further if deleted else None)
 
+    async def tidy(self) -> None:
+        """There is nothing: an update takes the place of what it replaces."""
+
     async def prunable(self, before: int, namespace: str = "") -> PruneCount:
         return await self._read(lambda db: upkeep.prunable(db, before, namespace))
 
