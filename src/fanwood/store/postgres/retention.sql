@@ -27,5 +27,7 @@ select exists (
     where t.schemaname = $1 and t.relname = 'run' and t.n_dead_tup > greatest(50000, t.n_live_tup / 100)
       and coalesce(greatest(t.last_vacuum, t.last_autovacuum), '-infinity') < now() - interval '8 s'
       and (pg_has_role((select c.relowner from pg_class c where c.oid = t.relid), 'usage')
-           or (select r.rolsuper from pg_roles r where r.rolname = current_user))
+           or (select r.rolsuper from pg_roles r where r.rolname = current_user)
+           or case when current_setting('server_version_num')::integer >= 170000
+                   then has_table_privilege(t.relid, 'MAINTAIN') end)
 );
