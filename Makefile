@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench soak lock clean
+.PHONY: help demo setup test chaos lint format bench soak lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,10 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 test: lint ## lint, then all tests
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m pytest -q
+
+chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
+	@$(BIN)/python -m tests.postgres.installation
+	@FANWOOD_CHAOS=full $(BIN)/python -m pytest tests/chaos -q -s $(CHAOS_ARGS)
 
 lint: $(READY) ## format, rules and types; changes nothing
 	@$(BIN)/ruff format --check . || { echo "make format puts these right" >&2; exit 1; }

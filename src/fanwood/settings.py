@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fanwood.errors import SettingsError
@@ -20,7 +20,7 @@ class Settings:
     capitals; `database_url` is the one most used.
     """
 
-    database_url: str = DEFAULT_URL
+    database_url: str = field(default=DEFAULT_URL, repr=False)  # it may hold a password
     """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/name`."""
     namespace: str = ""
     """Separates applications that share a database: a prefix of all task names."""
@@ -44,7 +44,7 @@ class Settings:
     """PostgreSQL: whether to tell others of changes at once (NOTIFY), and listen; without it everybody polls."""
     pgbouncer: bool = False
     """PostgreSQL: the URL leads to a pooler in transaction mode, where a connection is ours for one transaction."""
-    listen_url: str = ""
+    listen_url: str = field(default="", repr=False)  # as above
     """PostgreSQL behind a pooler: the server itself, to listen there. Without it everybody polls."""
     outage_patience: float = 60.0
     """PostgreSQL: how long who starts a run, or asks for something, waits for a server that is away. (What runs already
@@ -66,12 +66,12 @@ class Settings:
                 f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "
                 f"{self.postgres_schema!r}"
             )
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in [each.name for each in fields(self)]:
+            value = getattr(self, name)
             if isinstance(value, (int, float)) and value < 0:
-                raise SettingsError(f"{field.name} must not be negative, and is {value!r}")
+                raise SettingsError(f"{name} must not be negative, and is {value!r}")
             if isinstance(value, float) and not math.isfinite(value):
-                raise SettingsError(f"{field.name} must be a finite number, and is {value!r}")
+                raise SettingsError(f"{name} must be a finite number, and is {value!r}")
         if self.heartbeat * 2 > self.lease:
             raise SettingsError(
                 f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), "
@@ -85,7 +85,7 @@ class Settings:
         Raises:
             SettingsError: an unknown name, or a value of the wrong kind.
         """
-        known: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
+        known: dict[str, type] = {each.name: type(each.default) for each in fields(cls)}
         for name in given:
             if name not in known:
                 raise SettingsError(f"Unknown setting {name!r}. There are: {', '.join(sorted(known))}")

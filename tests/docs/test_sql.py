@@ -18,4 +18,6 @@ def test_sql(path: Path, postgres_cluster: Cluster, postgres_url: str):
     with Fanwood(postgres_url, local_worker=False) as app:
         app.engine()  # opens it, and so makes the schema
     script = "\n".join(block.text for block in blocks(path) if block.info == "sql")
-    postgres_cluster.execute(f"begin;\n{script}\nrollback;", database=postgres_url.rpartition("/")[2])
+    name = postgres_url.rpartition("/")[2]
+    script = script.replace(" database shop ", f" database {name} ")
+    postgres_cluster.execute(f"begin;\n{script}\nrollback;", database=name)

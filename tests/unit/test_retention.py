@@ -63,7 +63,7 @@ async def test_that_it_rests_in_proportion_and_keeps_to_one_moment(monkeypatch: 
 
 async def test_that_it_rests_less_when_it_would_never_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step takes a second, and brings it a second further: with four seconds of rest it falls behind."""
-    steps = [Pruned(1000, PruneCursor(n * 1_000_000, b"x")) for n in range(1, 7)]
+    steps: list[Pruned | StoreError] = [Pruned(1000, PruneCursor(n * 1_000_000, b"x")) for n in range(1, 7)]
     paces = Paces(steps, monkeypatch)
     await paces.run()
     assert paces.slept == [1, 4, 2, 1, LEAST_REST, LEAST_REST, LEAST_REST]

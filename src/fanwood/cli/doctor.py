@@ -16,7 +16,7 @@ from fanwood.errors import StoreError
 from fanwood.ids import id_text
 from fanwood.model.records import StoreReport, WorkerRecord
 from fanwood.model.states import UNFINISHED, RunState
-from fanwood.store.opening import without_password
+from fanwood.store.urls import without_password
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store

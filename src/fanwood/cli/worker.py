@@ -19,7 +19,7 @@ from fanwood.cli.base import Command, Common, Exit, Sentence, common
 from fanwood.cli.loading import app_of, load
 from fanwood.errors import EngineClosedError, StoreUnavailableError
 from fanwood.sdk.current import current_run_id
-from fanwood.store.opening import without_password
+from fanwood.store.urls import without_password
 from fanwood.worker.worker import Worker
 
 

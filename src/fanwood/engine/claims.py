@@ -26,6 +26,7 @@ class Claims:
         self.ready = True  # the queue may hold something for us
         self._tasks = "[]"
         self._fairness = 0.0
+        self._asked = False  # a claim is on its way
 
     def begin(self, tasks: Sequence[str]) -> None:
         """Claim runs of `tasks` from now on."""
@@ -56,13 +57,17 @@ class Claims:
             fair = int(self._fairness)
             self._fairness -= fair
             batch.claim = ClaimRequest(self._tasks, room, fair)
+            self._asked = True
+            self.ready = False  # what is hinted at from now on this claim may not see
 
     def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""
         runs = committed.claimed
+        asked, self._asked = self._asked, False
         if batch.claim is not None:
-            self.ready = len(runs) >= batch.claim.limit or (bool(runs) and runs[-1].is_suspect)
-        elif any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
+            # Fewer than asked for does not mean that there are no more: others were claiming as well.
+            self.ready = self.ready or bool(runs)
+        elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents
         born = [

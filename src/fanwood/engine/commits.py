@@ -31,6 +31,8 @@ logger = logging.getLogger("fanwood.engine")
 
 PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
 """Seconds to wait before a commit that failed is tried again; the last one for as long as it takes."""
+AWAY_PAUSE = 0.2
+"""The longest pause if a server is away: it may be back for a moment only."""
 ROOTS_FAIL_AFTER = 4
 """Tries after which new roots are refused; about a second."""
 PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
@@ -61,7 +63,7 @@ class Commits:
                     _refuse(requests, error)
                     return None
                 batch.claim = None
-                await asyncio.sleep(PAUSES[min(trial, len(PAUSES) - 1)])
+                await asyncio.sleep(self._pause(trial))
                 trial += 1
             except StoreError as error:
                 logger.exception("the store refused a commit; it is done again in parts")
@@ -72,7 +74,7 @@ class Commits:
         """After a commit that can't be done as it is: each outcome by itself, so that one that the store won't have
         fails its own run, and no other."""
         whole = Committed()
-        batch.spawns, batch.attaches = [], []
+        batch.spawns, batch.attaches, batch.claim = [], [], None
         for outcome in batch.outcomes:
             try:
                 part = await self._commit_one(worker_id, outcome)
@@ -96,6 +98,10 @@ class Commits:
             return trial >= ROOTS_FAIL_AFTER
         return asyncio.get_running_loop().time() - begin > self._settings.outage_patience
 
+    def _pause(self, trial: int) -> float:
+        pause = PAUSES[min(trial, len(PAUSES) - 1)]
+        return pause if self._store.embedded else min(pause, AWAY_PAUSE)
+
     async def patiently(self, verb: Callable[[], Awaitable[T]], patience: float | None) -> T:
         """Do something that may be done again, once the server answers; for at most so many seconds (None: any).
 
@@ -111,7 +117,7 @@ class Commits:
                 if self._store.embedded or self.hurried or over:
                     raise
                 self._housekeeping.note_trouble(error)
-                await asyncio.sleep(PAUSES[min(trial, len(PAUSES) - 1)])
+                await asyncio.sleep(self._pause(trial))
                 trial += 1
 
 

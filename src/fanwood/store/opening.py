@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fanwood.errors import SettingsError
+from fanwood.store.urls import check_server_url, without_password
 
 if TYPE_CHECKING:
     from fanwood.clock import Clock
@@ -24,7 +24,7 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
     """The store that `settings.database_url` names, not yet opened. `create=False`: it must exist already.
 
     Raises:
-        SettingsError: the URL is of no kind that we know.
+        SettingsError: the URL is of no kind that we know, or can't be read.
     """
     url = settings.database_url
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
@@ -47,6 +47,8 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
 
     driver()  # if it isn't there, that is said now
     url, direct = settings.database_url, settings.listen_url
+    for given in filter(None, (url, direct)):
+        check_server_url(given)
     address = Address(url, without_password(url), settings.postgres_schema, str(os.getpid()), pooled=settings.pgbouncer)
     return PostgresStore(
         address,
@@ -55,9 +57,3 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
         listen_at=replace(address, url=direct, shown=without_password(direct), pooled=False) if direct else None,
         create=create,
     )
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", shown)

@@ -28,3 +28,7 @@ select min(due) from (
 
 -- name: last_commit
 select seq from worker where id = :worker;
+
+-- name: made
+-- Who made the schema, and when: another answer is another database's.
+select applied_at, checksum from schema_migration order by number;

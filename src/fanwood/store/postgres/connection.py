@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fanwood.errors import FanwoodError, StoreError, StoreUnavailableError
+from fanwood.errors import FanwoodError, StoreError, StoreSchemaError, StoreUnavailableError
 from fanwood.store.postgres.driver import driver
 from fanwood.store.postgres.statements import numbered
 from fanwood.store.postgres.troubles import translated
@@ -53,7 +53,7 @@ async def _have_it_notice(connection: Connection) -> None:
 class Address:
     """Where the database is, and how to speak to it."""
 
-    url: str  # with its password
+    url: str = field(repr=False)  # with its password
     shown: str  # without
     schema: str
     process: str = ""  # who we are, for pg_stat_activity
@@ -83,6 +83,8 @@ class Address:
                     return connection
             except StoreUnavailableError as error:
                 trouble = error
+            except StoreSchemaError as error:  # not of a schema: we haven't asked for anything yet
+                raise StoreError(f"{self.shown}: the server refuses a part of the URL: {error.__cause__}.") from error
         assert trouble is not None
         raise trouble
 

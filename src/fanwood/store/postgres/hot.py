@@ -57,8 +57,9 @@ class Call:
         self._owners: dict[tuple[bytes, int], int] = {}
         self._kinds: dict[int, int] = {}
         self._kind_rows: list[SpawnKind] = []
-        self._ended = [o for o in batch.outcomes if o.state is not RunState.QUEUED]
-        self._requeued = [o for o in batch.outcomes if o.state is RunState.QUEUED]
+        outcomes = sorted(batch.outcomes, key=_by_id)  # a cancellation locks in this order as well
+        self._ended = [o for o in outcomes if o.state is not RunState.QUEUED]
+        self._requeued = [o for o in outcomes if o.state is RunState.QUEUED]
         # In this order: the parts number owners and kinds as they meet them.
         spawns, attaches, deadlines = self._spawns(), self._attaches(), self._deadlines()
         kinds = self._kind_columns()
@@ -200,6 +201,10 @@ def _read(letter: tuple[Any, ...], me: int, done: Committed) -> None:
 def _attached(found: Iterable[Any]) -> Attached:
     id_, state, output, error, matches, task, input_ = found
     return Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+
+
+def _by_id(outcome: Outcome) -> bytes:
+    return outcome.run_id
 
 
 def _columns(rows: list[Any], count: int) -> Columns:

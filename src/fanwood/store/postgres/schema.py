@@ -7,6 +7,7 @@ are missing are one transaction, under an advisory lock: any number of processes
 from __future__ import annotations
 
 import hashlib
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from fanwood.errors import StoreForeignError, StoreSchemaError, StoreUnavailable
 from fanwood.store.postgres.driver import driver
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from fanwood.store.postgres.connection import Address
     from fanwood.store.postgres.driver import Connection
 
@@ -84,6 +87,11 @@ async def pending(connection: Connection, address: Address) -> list[Step]:
         StoreSchemaError: the schema is newer, or was changed.
         StoreForeignError: it is somebody else's.
     """
+    async with _transaction(connection):
+        return await _pending(connection, address)
+
+
+async def _pending(connection: Connection, address: Address) -> list[Step]:
     applied = await _applied(connection, address)
     known = steps()
     newest = known[-1].number
@@ -123,11 +131,10 @@ async def _applied(connection: Connection, address: Address) -> dict[int, str]:
 
 async def migrate(connection: Connection, address: Address) -> list[Step]:
     """Apply what is missing, all of it or nothing; what that was."""
-    await _check_server(connection, address)
-    await connection.execute("begin")
-    try:
+    async with _transaction(connection):
+        await _check_server(connection, address)
         await connection.execute(f"select pg_advisory_xact_lock({_LOCK}, hashtext('{address.schema}'))")
-        missing = await pending(connection, address)
+        missing = await _pending(connection, address)
         if missing:
             await _make_schema(connection, address)
             await connection.execute(f'set local search_path to "{address.schema}"')
@@ -140,12 +147,20 @@ async def migrate(connection: Connection, address: Address) -> list[Step]:
                 step.name,
                 step.checksum,
             )
+    return missing
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncGenerator[None, None]:
+    """Everything is asked inside of one: behind a pooler two statements may meet two servers' sessions otherwise."""
+    await connection.execute("begin isolation level read committed")
+    try:
+        yield
         await connection.execute("commit")
     except BaseException:
         if not connection.is_closed():
             await connection.execute("rollback")
         raise
-    return missing
 
 
 async def _make_schema(connection: Connection, address: Address) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fanwood.clock import SystemClock
-from fanwood.errors import RunNotFoundError, StoreBusyError, StoreUnavailableError
+from fanwood.errors import RunNotFoundError, SettingsError, StoreBusyError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import LogRecord, Peer, WorkerRecord
@@ -93,6 +93,14 @@ class PostgresStore(Store):
 
     async def open(self, on_hint: Callable[[], None]) -> None:
         self._on_hint = on_hint
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+        self._wakeups.start(on_hint, self._side)
+
+    async def _open(self) -> None:
         begin = asyncio.get_running_loop().time()
         while True:
             try:
@@ -105,7 +113,14 @@ class PostgresStore(Store):
             await asyncio.sleep(OPENING_PAUSE)
         async with self._side.transaction() as db:
             await self._synchronise(db)
-        self._wakeups.start(on_hint, self._side)
+            made = await db.rows("made", _SQL["made"])
+        if self._side.address is not self._address:
+            async with self._hot.transaction() as db:
+                if await db.rows("made", _SQL["made"]) != made:
+                    raise SettingsError(
+                        f"The listen_url {self._side.address.shown} leads to another database than {self.url}. It must "
+                        f"be the same one, without the pooler between."
+                    )
 
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
         connection = await self._address.connect("migrate")

@@ -84,6 +84,8 @@ def _translation(url: str, error: Exception) -> StoreError | None:
     asyncpg = driver()
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(url, str(getattr(error, "sqlstate", "") or ""), error)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreError(f"{url} can't be used as it is: {error}.")
     if isinstance(error, asyncpg.DataError):  # in the client, before anything was sent
         return StoreError(f"{url}: a value that PostgreSQL can't hold: {error}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
@@ -96,10 +98,15 @@ def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
         return _away(url, error)
     for codes, kind, text in _MEANINGS:
         if code in codes:
-            return kind(f"{url}{text.format(error)}")
-    return StoreError(f"{url}: {type(error).__name__} ({code or 'no code'}): {error}")
+            return kind(f"{url}{text.format(_first_line(error))}")
+    return StoreError(f"{url}: {type(error).__name__} ({code or 'no code'}): {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    """Without the server's details and hints: they are about statements that nobody but us knows."""
+    return str(error).partition("\n")[0]
 
 
 def _away(url: str, error: BaseException) -> StoreUnavailableError:
-    said = (str(error) or type(error).__name__).rstrip(".")
+    said = (_first_line(error) or type(error).__name__).rstrip(".")
     return StoreUnavailableError(f"{url} does not answer: {said}.")

@@ -169,9 +169,12 @@ end $$;
 -- Who begins to wait finds an end that is there, or will be written to. Runs that aren't watched yet are locked
 -- against whoever ends them at this moment: either he is waited for, or he finds the watch.
 -- As JSON: [[id, state, output, error, task], ...] of all that exist; what has not ended without its contents.
-create function watch_runs(p_me bigint, p_ids bytea[]) returns text language plpgsql
+-- While they are locked, claims pass by those that are queued: their tasks are to be announced once more.
+create function watch_runs(p_me bigint, p_ids bytea[], out watched text, out queued text[]) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
+declare
+    queued_state constant smallint := 0;
 begin
     perform from (
         select v.id from unnest(p_ids) v (id)
@@ -182,12 +185,16 @@ begin
     insert into watch (run_id, worker_id)
     select r.id, p_me from unnest(p_ids) v (id) join run r on r.id = v.id where r.state < 2
     on conflict do nothing;
-    return (
-        select coalesce(json_agg(
-            json_build_array(upper(encode(r.id, 'hex')), r.state, r.output, r.error, r.task)
-        )::text, '[]')
-        from unnest(p_ids) v (id) join run r on r.id = v.id
-    );
+    -- Of a run that ended meanwhile the watch may have been there already: then its end was told, the insertion waited
+    -- for the watch to be taken down, and entered it once more.
+    delete from watch t using unnest(p_ids) v (id) join run r on r.id = v.id
+    where t.run_id = v.id and t.worker_id = p_me and r.state >= 2;
+    select coalesce(json_agg(
+               json_build_array(upper(encode(r.id, 'hex')), r.state, r.output, r.error, r.task)
+           )::text, '[]'),
+           coalesce(array_agg(distinct r.task) filter (where r.state = queued_state), '{}')
+    into watched, queued
+    from unnest(p_ids) v (id) join run r on r.id = v.id;
 end $$;
 
 create function has_mail(p_me bigint, p_read bigint[]) returns boolean language plpgsql

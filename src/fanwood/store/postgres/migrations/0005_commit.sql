@@ -104,7 +104,7 @@ begin
             ));
         end if;
         if cardinality(w_id) > 0 then
-            watched := watch_runs(p_me, w_id);
+            select r.watched into watched from watch_runs(p_me, w_id) r;
         end if;
         return concat_ws(',', '[true,true', to_json(before.fenced), found_, taken, to_json(before.refused),
                          to_json(before.not_queued), claimed, watched, read_mail(p_me, m_read),
@@ -147,7 +147,7 @@ begin
         told := told || told_now;
     end if;
     if cardinality(w_id) > 0 then
-        watched := watch_runs(p_me, w_id);
+        select r.watched, batch.ready || r.queued into watched, ready from watch_runs(p_me, w_id) r;
     end if;
     if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
         claimed := claim(p_me, at, c_tasks, c_limit, c_fair);

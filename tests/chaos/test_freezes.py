@@ -1,0 +1,57 @@
+"""Workers that freeze for three lease times (SIGSTOP), and wake up without knowing it: what they write is refused."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.chaos.backends import Backend
+from tests.chaos.conftest import MakeFleet, Report
+from tests.chaos.fleet import Fleet
+from tests.chaos.scale import scaled
+from tests.faults.processes import AppProcess, until
+
+LEASE, HEARTBEAT, SWEEP = 0.5, 0.12, 0.1
+WORKERS = 5
+ROUNDS, AT_A_TIME = scaled((25, 2), (1, 3))
+
+
+@pytest.mark.timeout(scaled(240, 60))
+def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
+    fleet = make_fleet(backend, slots=20, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
+    workers = fleet.workers(WORKERS)
+    clients = fleet.clients(1, trees=3, children=100, seconds=0.05)
+    recorded: dict[bytes, Any] = {}
+    for _ in range(ROUNDS):
+        time.sleep(dice.uniform(0.1, 0.3))
+        for frozen in (victims := dice.sample(workers, AT_A_TIME)):
+            fleet.freeze(frozen)
+        time.sleep(3 * LEASE)
+        recorded |= completed(fleet)
+        for frozen in victims:
+            wake(frozen)
+    report(fleet.stop_clients(clients))
+    fleet.come_to_rest()
+
+    now = completed(fleet)
+    changed = [id_.hex() for id_, was in recorded.items() if now[id_] != was]
+    assert changed == []
+    refused = fleet.logs().count("came too late and were refused")
+    report(f"{ROUNDS * AT_A_TIME} freezes of {3 * LEASE:g} s; {refused} times late results were refused")
+    assert refused
+
+
+def completed(fleet: Fleet) -> dict[bytes, Any]:
+    rows = fleet.backend.rows("select id, attempt, output, finished_at from run where state = 2")
+    return {bytes(id_): rest for id_, *rest in rows}
+
+
+def wake(frozen: AppProcess) -> None:
+    """Returns when it has noticed."""
+    before = frozen.log.count("it starts anew")
+    frozen.signal(signal.SIGCONT)
+    until(lambda: frozen.log.count("it starts anew") > before, "it has noticed that its lease had lapsed")

@@ -1,0 +1,435 @@
+"""Exactly once: whatever becomes of a commit on its way, what it leaves behind, and what it says, is that of one
+which nothing happened to.
+
+One story is told on two schemas: undisturbed on the one, and on the other with every commit coming to harm, in one way
+per test. After each commit both hold the same rows, and both have given the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from fanwood import Fanwood, ManualClock, StoreUnavailableError
+from fanwood.engine import commits
+from fanwood.model.commands import SUSPECT_DEATHS, Batch, ClaimedRun, ClaimRequest, Committed, LogLine, Spawn
+from fanwood.model.states import OnParentEnd
+from fanwood.store.postgres.connection import Address
+from fanwood.store.postgres.store import PostgresStore
+from tests.conformance.stage import SECOND, Stage, completed, digest, failed, handed_back, retried
+from tests.postgres.stores import address_of, connected, until_blocked, until_committed
+
+Ask = Callable[[tuple[Any, ...]], Awaitable[str]]
+Harm = Callable[["HarmedStore", tuple[Any, ...], Ask], Awaitable[str]]
+NOTHING_TO_DO = "[false]"
+ME, SEQ, AGAIN = 0, 1, 3  # among the arguments of commit_batch
+TABLES = {
+    "run": "id",
+    "worker": "id",
+    "worker_task": "task, worker_id",
+    "watch": "run_id, worker_id",
+    "log": "run_id, seq",
+    "mail": "worker_id, run_ids",
+}
+OWN = {
+    "worker": {"seq", "claimed_at", "has_claimed", "fenced", "refused", "not_queued"},
+    "mail": {"id"},  # a number is spent by a transaction that is rolled back as well
+}
+"""Columns that may be others."""
+
+
+class HarmedStore(PostgresStore):
+    """Its next commit comes to harm."""
+
+    harm: Harm | None = None
+    raw: asyncpg.Connection  # a connection that isn't the store's
+    sent: tuple[Any, ...] = ()  # what was to be asked when the harm was done
+    later: asyncio.Task[None] | None = None
+
+    async def _ask(self, arguments: tuple[Any, ...]) -> str:
+        harm, self.harm = self.harm, None
+        if harm is None:
+            return await super()._ask(arguments)
+        if not arguments[AGAIN]:
+            self.sent = arguments
+        return await harm(self, arguments, super()._ask)
+
+    async def ghost(self, arguments: tuple[Any, ...]) -> str:
+        """A statement that arrives by a connection that was given up."""
+        return await self.raw.fetchval(self._commit_sql, *arguments)
+
+    def hot_pid(self) -> int:
+        return self._hot.pid
+
+    @property
+    def address(self) -> Address:
+        return self._address
+
+
+async def the_request_is_lost(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    raise StoreUnavailableError("for a test")
+
+
+async def the_answer_is_lost(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    await ask(arguments)
+    raise StoreUnavailableError("for a test")
+
+
+async def the_answer_is_lost_twice(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    store.harm = the_answer_is_lost
+    return await the_answer_is_lost(store, arguments, ask)
+
+
+async def the_server_process_is_killed(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    """In the middle of it: it waits for its worker's row."""
+    async with connected(store.address.url) as killer, store.raw.transaction():
+        await store.raw.execute("select from worker where id = $1 for update", arguments[ME])
+        asking = asyncio.ensure_future(ask(arguments))
+        blocked = asyncio.ensure_future(until_blocked(killer, store.hot_pid()))
+        await asyncio.wait((asking, blocked), return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():  # what finds nothing to do locks nothing
+            await killer.execute("select pg_terminate_backend($1)", store.hot_pid())
+        blocked.cancel()
+        return await asking
+
+
+async def it_is_still_under_way(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    return await _under_way(store, arguments, "commit")
+
+
+async def it_is_under_way_and_fails(store: HarmedStore, arguments: tuple[Any, ...], ask: Ask) -> str:
+    return await _under_way(store, arguments, "rollback")
+
+
+async def _under_way(store: HarmedStore, arguments: tuple[Any, ...], end: str) -> str:
+    await store.raw.execute("begin")
+    if await store.ghost(arguments) == NOTHING_TO_DO:  # and locks nothing
+        await store.raw.execute("commit")
+        raise StoreUnavailableError("for a test")
+
+    async def end_it() -> None:
+        async with connected(store.address.url) as watching:
+            await until_blocked(watching, store.hot_pid())
+        await store.raw.execute(end)
+
+    store.later = asyncio.ensure_future(end_it())
+    raise StoreUnavailableError("for a test")
+
+
+HARMS: list[Harm] = [
+    the_request_is_lost,
+    the_answer_is_lost,
+    the_answer_is_lost_twice,
+    the_server_process_is_killed,
+    it_is_still_under_way,
+    it_is_under_way_and_fails,
+]
+
+
+class Teller:
+    """Tells a story on one schema, and keeps what was answered and what was there after each of its commits."""
+
+    def __init__(self, url: str, schema: str, harm: Harm | None, raw: asyncpg.Connection) -> None:
+        self.raw = raw
+        self.harm = harm
+        self.told: list[tuple[str, Any, dict[str, list[Any]]]] = []
+        self.stage = Stage(self._make(url, schema))
+
+    def _make(self, url: str, schema: str) -> Callable[[ManualClock], PostgresStore]:
+        def make(clock: ManualClock) -> PostgresStore:
+            store = HarmedStore(address_of(url, schema), clock)
+            store.raw = self.raw
+            return store
+
+        return make
+
+    async def commit(self, name: str, worker: int | None = None, **parts: Any) -> Committed:
+        """A commit that comes to harm."""
+        store = self.stage.store
+        assert isinstance(store, HarmedStore)
+        me = self.stage.worker if worker is None else worker
+        await store.commit(me, Batch())  # so that it is connected
+        store.harm = self.harm
+        answer = await until_committed(store, me, Batch(**parts), claims_again=True)
+        if store.later is not None:
+            await store.later
+            store.later = None
+        self.told.append((name, msgspec.to_builtins(answer), await self.contents()))
+        if self.harm is not None:
+            assert store.harm is None
+            await self._expect_no_ghost(store)
+        return answer
+
+    async def _expect_no_ghost(self, store: HarmedStore) -> None:
+        """The statement as it was sent first arrives now, and does nothing."""
+        before = await self.contents()
+        assert store.sent[AGAIN] is False
+        assert await store.ghost(store.sent) in (NOTHING_TO_DO, f"[null,{store.sent[SEQ]}]")
+        assert await self.contents() == before
+
+    async def contents(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for table, key in TABLES.items():
+            rows = await self.raw.fetch(f"select * from {table} order by {key}")
+            found[table] = [{name: row[name] for name in set(row.keys()) - OWN.get(table, set())} for row in rows]
+        return found
+
+
+@asynccontextmanager
+async def teller(url: str, schema: str, harm: Harm | None) -> AsyncIterator[Teller]:
+    async with AsyncExitStack() as stack:
+        raw = await stack.enter_async_context(connected(url, schema))
+        told = Teller(url, schema, harm, raw)
+        await told.stage.open()
+        stack.push_async_callback(told.stage.close)
+        yield told
+
+
+Story = Callable[[Teller], Awaitable[None]]
+
+
+async def births(t: Teller) -> None:
+    stage = t.stage
+    parent = await stage.running()
+    over = await stage.running("b")
+    await stage.complete(over)
+    spawns = [
+        stage.spawn("a", parent, schedule_timeout=5 * SECOND),
+        stage.spawn("b", parent, child_key="k", input_digest=digest("k")),
+        stage.spawn("c"),
+        stage.spawn("a", parent, claimed=True),
+        stage.spawn("b", claimed=True),
+        stage.spawn("a", over),  # fenced
+    ]
+    await t.commit("births", spawns=spawns, watch=[spawns[2].id])
+    await t.commit("the born are claimed", claim=ClaimRequest('["a","b","c"]', 10))
+
+
+async def keyed_roots(t: Teller) -> None:
+    stage = t.stage
+    held = root_with_key(stage, "held")
+    await stage.commit(spawns=[held])
+    (run,) = await stage.claim()
+    await stage.complete(run)
+    spawns = [
+        root_with_key(stage, "new"),
+        root_with_key(stage, "held"),
+        root_with_key(stage, "new"),  # twice in one batch
+        root_with_key(stage, "held", input="other"),
+        stage.spawn("a"),
+    ]
+    done = await t.commit("roots with keys", spawns=spawns, watch=[spawns[0].id])
+    assert set(done.taken) == {spawn.id for spawn in spawns[1:4]}
+
+
+def root_with_key(stage: Stage, key: str, input: str = "{}") -> Spawn:
+    spawn = stage.spawn("a", input=input, child_key=key, input_digest=digest(input))
+    spawn.identity = digest(key)
+    return spawn
+
+
+async def asked_again(t: Teller) -> None:
+    stage = t.stage
+    parent = await stage.running()
+    children = [await stage.running("b", parent) for _ in range(4)]
+    await stage.complete(children[0])
+    await stage.fail(children[1])
+    await stage.fail(children[2])
+    again = await stage.retry(parent)
+    assert again is not None
+    limit = stage.clock.now() + 9 * SECOND
+    attaches = [
+        stage.attachment(again, children[0].key, "b"),
+        stage.attachment(again, children[1].key, "b", deadline=limit, deadline_by=again.key),
+        stage.attachment(again, children[2].key, "c"),  # of another task: doesn't match
+        stage.attachment(again, children[3].key, "b", deadline=limit, deadline_by=again.key),
+        stage.attachment(parent, children[0].key, "b"),  # fenced
+    ]
+    await t.commit("children are asked for again", attaches=attaches)
+    await t.commit("a deadline moves", deadlines=[(again.key, again.attempt, limit + SECOND)])
+
+
+async def ends(t: Teller) -> None:
+    stage = t.stage
+    other = await stage.register()
+    far = await stage.running("a", worker=other)
+    for_far = await stage.running("b", far)
+    parent = await stage.running()
+    below = await stage.running("b", parent)
+    goes_on = await stage.born("b", parent, on_parent_end=OnParentEnd.CONTINUE)
+    watched = await stage.running()
+    await stage.commit(other, watch=[watched.key])
+    runs = [await stage.running("c") for _ in range(4)]
+    await stage.store.cancel(runs[3].key, "for a test")
+    outcomes = [
+        completed(for_far, local=False),
+        failed(parent, settles=True),
+        completed(watched, local=False),
+        completed(below),  # after its parent, which has cancelled it: refused, or not: as undisturbed
+        retried(runs[0], 0),
+        retried(runs[1], 7),
+        handed_back(runs[2]),
+        completed(runs[3]),  # refused
+    ]
+    await t.commit("ends of all kinds", outcomes=outcomes, mail=True)
+    await t.commit("the other is told", other, mail=True)
+    await t.commit("its letters are taken away", other, mail=True, watch=[goes_on])
+
+
+async def claims(t: Teller) -> None:
+    stage = t.stage
+    await stage.born("b", priority=1)
+    for _ in range(SUSPECT_DEATHS):
+        victim = await stage.register()
+        (suspect,) = await stage.claim(worker=victim)
+        await stage.store.bury(victim, 9)
+    for number in range(12):
+        await stage.born("abc"[number % 3], priority=number % 2)
+    done = await t.commit("a claim", claim=ClaimRequest('["a","b"]', 4))
+    assert [run.id for run in done.claimed] == [suspect.id]
+    await stage.complete(suspect)
+    await t.commit("a claim of all", claim=ClaimRequest('["a","b","c"]', 100))
+    await t.commit("a claim that finds nothing", claim=ClaimRequest('["c"]', 100))
+
+
+async def watches(t: Teller) -> None:
+    stage = t.stage
+    done = await stage.running("a")
+    await stage.complete(done)
+    running = await stage.running("b")
+    queued = await stage.born("c")
+    await t.commit("watches", watch=[done.key, running.key, queued, bytes(16)])
+    await t.commit("watches again", watch=[done.key, running.key, queued])
+    await t.commit("the watched ends", outcomes=[completed(running, local=False)])
+
+
+async def letters(t: Teller) -> None:
+    stage = t.stage
+    other = await stage.register()
+    parent = await stage.running()
+    children = [await stage.running("b", parent, worker=other) for _ in range(3)]
+    for child in children[:2]:
+        await stage.report(completed(child, local=False), worker=other)
+    await t.commit("mail is read", mail=True)
+    await stage.report(completed(children[2], local=False), worker=other)
+    await t.commit("more mail, and the first is taken away", mail=True)
+    await t.commit("no mail", mail=True, watch=[children[0].key])
+
+
+async def all_at_once(t: Teller) -> None:
+    stage = t.stage
+    parent, ending, retrying = await stage.running(), await stage.running("b"), await stage.running("c")
+    children = [await stage.running("b", parent) for _ in range(2)]
+    await stage.complete(children[0])
+    again = await stage.retry(parent)
+    assert again is not None
+    limit = stage.clock.now() + 60 * SECOND
+
+    def line(run: ClaimedRun, text: str) -> LogLine:
+        return LogLine(run.key, run.attempt, stage.clock.now(), "info", text)
+
+    await t.commit(
+        "all at once",
+        logs=[line(again, "one"), line(ending, "two"), line(again, "three"), line(parent, "fenced")],
+        spawns=[stage.spawn("a", again), stage.spawn("c"), root_with_key(stage, "key")],
+        attaches=[stage.attachment(again, child.key, "b") for child in children],
+        outcomes=[completed(ending), retried(retrying)],
+        deadlines=[(again.key, again.attempt, limit)],
+        watch=[children[1].key],
+        claim=ClaimRequest('["a","b","c"]', 2),
+        mail=True,
+    )
+
+
+STORIES: list[Story] = [births, keyed_roots, asked_again, ends, claims, watches, letters, all_at_once]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+async def test_nothing_is_lost_and_nothing_twice(story: Story, postgres_url: str):
+    async with teller(postgres_url, "undisturbed", None) as calm:
+        await story(calm)
+    for harm in HARMS:
+        async with teller(postgres_url, harm.__name__, harm) as harmed:
+            await story(harmed)
+        for (name, answer, rows), (_, found_answer, found_rows) in zip(calm.told, harmed.told, strict=True):
+            assert found_answer == answer, (harm.__name__, name)
+            assert found_rows == rows, (harm.__name__, name)
+
+
+# --- as the engine does it -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+async def test_a_worker_knows_all_that_it_has(harm: Harm, postgres_url: str):
+    """It claims no more when it tries again, and forgets roots that it refused meanwhile."""
+    async with teller(postgres_url, "fanwood", None) as t:
+        stage, store = t.stage, t.stage.store
+        assert isinstance(store, HarmedStore)
+        known: set[bytes] = set()
+        for number in range(6):
+            root, born = stage.spawn("a"), stage.spawn("b", claimed=True)
+            batch = Batch(claim=ClaimRequest('["a","b","c"]', 10))
+            if number % 3:
+                batch.spawns = [root, born]
+            await store.commit(stage.worker, Batch())
+            store.harm = harm
+            try:
+                done = await store.commit(stage.worker, batch)
+            except StoreUnavailableError:
+                batch.claim = None
+                if number % 3 == 2:
+                    batch.spawns = []
+                done = await until_committed(store, stage.worker, batch)
+            if store.later is not None:
+                await store.later
+                store.later = None
+            await t._expect_no_ghost(store)
+            known |= {run.key for run in done.claimed} | {spawn.id for spawn in batch.spawns if spawn.claimed}
+            await stage.born("c")
+        running = await t.raw.fetch("select id from run where state = 1 and worker_id = $1", stage.worker)
+        assert {row["id"] for row in running} == known
+
+
+def test_a_tree_through_a_network_that_loses_every_fifth_commit(
+    postgres_url: str, make_app: Callable[..., Fanwood], monkeypatch: pytest.MonkeyPatch
+):
+    dice = random.Random(5)
+    executed: Counter[int] = Counter()
+    ask = PostgresStore._ask
+
+    async def lossy(store: PostgresStore, arguments: tuple[Any, ...]) -> str:
+        fate = dice.random()
+        if fate < 0.1:
+            raise StoreUnavailableError("the request is lost, for a test")
+        answer = await ask(store, arguments)
+        if fate < 0.2:
+            raise StoreUnavailableError("the answer is lost, for a test")
+        return answer
+
+    monkeypatch.setattr(PostgresStore, "_ask", lossy)
+    monkeypatch.setattr(commits, "PAUSES", (0.0,))
+    app = make_app(url=postgres_url, slots=7)
+
+    @app.task
+    async def leaf(n: int) -> int:
+        executed[n] += 1
+        return n
+
+    @app.task
+    async def branch(n: int) -> int:
+        return sum(await leaf.aio_run_many([leaf.create_bulk_run_item(n * 10 + i) for i in range(10)]))
+
+    @app.task
+    async def root(n: int) -> int:
+        return sum(await branch.aio_run_many([branch.create_bulk_run_item(i) for i in range(n)]))
+
+    assert root.run(30) == sum(range(300))
+    assert executed == Counter(range(300))

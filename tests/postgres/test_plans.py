@@ -1,0 +1,365 @@
+"""The work of every hot verb is bounded by its batch, on a hundred thousand runs as on none.
+
+Each verb is done on a table full of runs; what its statements read, those inside of functions as well, is told by the
+server, plan by plan. A statement that reads the table from end to end fails, and one that walks through the queue, or
+through all that is running, as well. Plans are made once in a session, with the statistics of that moment: so it is
+done by a session whose plans were made when there was nothing, by a new one on tables that were never analyzed, and by
+one on tables that were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import asyncpg
+import pytest
+
+from fanwood.clock import SystemClock
+from fanwood.ids import SystemIds
+from fanwood.model.commands import Attach, Batch, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.records import RunFilter
+from fanwood.model.states import RunState
+from fanwood.store.postgres.connection import Link
+from fanwood.store.postgres.store import PostgresStore
+from tests.conformance.stage import digest
+from tests.postgres.cluster import Cluster
+from tests.postgres.databases import Databases
+from tests.postgres.plans import Executed, watch_plans
+from tests.postgres.stores import address_of, connected, opened, registered
+
+ROWS_EACH, BLOCKS_EACH = 2, 40
+"""For each run that a verb is about, one node of a plan may read so many rows, and one statement touch so many blocks ..."""
+ROWS_BESIDE, BLOCKS_BESIDE = 100, 500
+"""... and so many beside."""
+
+TASKS = ("a", "b", "c", "d")
+LATER = 1 << 60
+WORKERS = 3
+
+# Parents that run on the first worker, with children that are over, and others that run on all workers; and queues of
+# several tasks, priorities and depths, some of them with limits.
+FILL = """
+    create or replace function pg_temp.id(kind integer, n bigint) returns bytea language sql immutable as
+        $$ select decode(lpad(to_hex(kind), 4, '0') || lpad(to_hex(n), 28, '0'), 'hex') $$;
+    insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, worker_id, created_at,
+                     started_at)
+    select pg_temp.id(1, n), pg_temp.id(1, n), 0, 'a', '{{}}', 1, 0, 1, 1, 0, {worker} + n % {workers}, n, n
+    from generate_series({first}, {first} + {parents} - 1) n;
+    insert into run (id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked,
+                     worker_id, created_at, started_at, finished_at, output)
+    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 2, 1, 1, {worker}, n, n, n, '1'
+    from generate_series({first}, {first} + {over} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
+    insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, run_at,
+                     created_at)
+    select pg_temp.id(3, n), pg_temp.id(3, n), n % 6, chr(97 + (n % 4)::integer), '{{}}', n % 3, 0, 0, 0, 0,
+           case when n % 5 = 0 then {later} end, case when n % 7 = 0 then {later} end, n
+    from generate_series({first}, {first} + {queued} - 1) n;
+    insert into run (id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked,
+                     worker_id, created_at, started_at)
+    select pg_temp.id(4, n), p.id, p.id, 1, chr(97 + (n % 4)::integer), decode(md5('r' || n), 'hex'), '{{}}', 1, 0, 1, 1, 1,
+           {worker} + n % {workers}, n, n
+    from generate_series({first}, {first} + {running} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
+"""
+NO_HELP = "alter table run set (autovacuum_enabled = off); alter table worker set (autovacuum_enabled = off);"
+_RUNNING = """
+    select id from run r where worker_id = $1 and state = 1 and attempt = 1 and parent_id is not null
+    and not exists (select from run c where c.parent_id = r.id) limit $2
+"""
+
+
+@dataclass
+class Session:
+    """One session of an engine: its statements, as they are executed, and the runs that it may deal with."""
+
+    store: PostgresStore
+    worker: int
+    other: int
+    raw: asyncpg.Connection
+    executed: list[Executed] = field(default_factory=list)
+    ids: SystemIds = field(default_factory=SystemIds)
+
+    async def commit(self, **batch: object) -> None:
+        await self.store.commit(self.worker, Batch(**batch))  # pyright: ignore[reportArgumentType]
+
+    async def parents(self, count: int) -> list[bytes]:
+        found = await self.raw.fetch(
+            "select id from run where worker_id = $1 and state = 1 and attempt = 1 and parent_id is null "
+            "and exists (select from run c where c.parent_id = run.id) limit $2",
+            self.worker, count,
+        )  # fmt: skip
+        return [row["id"] for row in found]
+
+    async def running(self, count: int, worker: int | None = None) -> list[bytes]:
+        return [row["id"] for row in await self.raw.fetch(_RUNNING, worker or self.worker, count)]
+
+    async def kinds(self, count: int) -> list[SpawnKind]:
+        return [
+            SpawnKind(task, parent_id=parent, parent_attempt=1, root_id=parent, depth=1)
+            for parent in await self.parents(count)
+            for task in TASKS
+        ]
+
+    def spawn(self, kind: SpawnKind, n: int, **about: object) -> Spawn:
+        identity = digest(f"{n} {self.worker}") if kind.parent_id else None
+        return Spawn(kind, self.ids.new_id(), identity, "{}", n, **about)  # pyright: ignore[reportArgumentType]
+
+
+# --- the verbs, about so many runs ------------------------------------------------------------------------------------
+
+
+async def spawns(s: Session, n: int) -> None:
+    kinds = await s.kinds(3)
+    children = [s.spawn(kinds[i % len(kinds)], i, claimed=i % 2 == 0) for i in range(n - n // 10)]
+    await s.commit(spawns=[*children, *(s.spawn(SpawnKind("c"), i) for i in range(n // 10))])
+
+
+async def spawns_sent_again(s: Session, n: int) -> None:
+    (kind, *_) = await s.kinds(1)
+    batch = Batch(spawns=[s.spawn(kind, i) for i in range(n)])
+    s.store._unanswered = batch
+    await s.store.commit(s.worker, batch)
+
+
+async def spawns_with_keys(s: Session, n: int) -> None:
+    kind = SpawnKind("a")
+    held = [Spawn(kind, s.ids.new_id(), digest(f"{s.worker} key {i}"), "{}", child_key="k") for i in range(n // 2)]
+    await s.commit(spawns=held)
+    await s.commit(spawns=[Spawn(kind, s.ids.new_id(), digest(f"{s.worker} key {i}"), "{}") for i in range(n)])
+
+
+async def attaches(s: Session, n: int) -> None:
+    (parent,) = await s.parents(1)
+    children = await s.raw.fetch("select id, task from run where parent_id = $1 order by id limit $2", parent, n)
+    about = {"parent_id": parent, "parent_attempt": 1, "deadline": LATER, "deadline_by": parent}
+    kinds = {task: SpawnKind(task, **about) for task in TASKS}  # pyright: ignore[reportArgumentType]
+    await s.commit(attaches=[Attach(kinds[row["task"]], row["id"]) for row in children])
+    await s.commit(deadlines=[(parent, 1, LATER + 1)])
+
+
+async def ends(s: Session, n: int) -> None:
+    outcomes = [Outcome(id_, 1, RunState.COMPLETED, "1") for id_ in await s.running(n)]
+    await s.commit(outcomes=outcomes)
+
+
+async def ends_that_others_hear_of(s: Session, n: int) -> None:
+    running = await s.running(n)
+    await s.raw.executemany("insert into watch values ($1, $2)", [(id_, s.other) for id_ in running])
+    await s.commit(outcomes=[Outcome(id_, 1, RunState.COMPLETED, "1", settles=i < 5) for i, id_ in enumerate(running)])
+
+
+async def ends_on_another_worker(s: Session, n: int) -> None:
+    running = await s.running(n, s.other)
+    outcomes = [Outcome(id_, 1, RunState.FAILED, None, "{}", local=False) for id_ in running]
+    await s.store.commit(s.other, Batch(outcomes=outcomes))
+    await s.commit(mail=True)
+    await s.commit(mail=True)
+
+
+async def requeues(s: Session, n: int) -> None:
+    outcomes = [Outcome(id_, 1, RunState.QUEUED, delay=i % 2, retry=True) for i, id_ in enumerate(await s.running(n))]
+    await s.commit(outcomes=outcomes)
+
+
+async def claims(s: Session, n: int) -> None:
+    await s.commit(claim=ClaimRequest('["b"]', n))
+
+
+async def claims_of_several_tasks(s: Session, n: int) -> None:
+    await s.commit(claim=ClaimRequest('["a","b","c","d","e"]', n, n // 8))
+
+
+async def claims_of_nothing(s: Session, n: int) -> None:
+    await s.commit(claim=ClaimRequest('["e","f"]', n), mail=True)
+
+
+async def watches(s: Session, n: int) -> None:
+    running, over = await s.running(n // 2, s.other), await s.raw.fetch("select id from run where state = 2 limit $1", n)
+    ids = [*running, *(row["id"] for row in over[: n // 2])]
+    await s.commit(watch=ids)
+    await s.commit(watch=ids)
+
+
+async def logs(s: Session, n: int) -> None:
+    running = await s.running(10)
+    await s.commit(logs=[LogLine(running[i % 10], 1, i, "info", "text") for i in range(n)])
+
+
+Verb = Callable[[Session, int], Awaitable[None]]
+VERBS: list[Verb] = [
+    spawns, spawns_sent_again, spawns_with_keys, attaches, ends, ends_that_others_hear_of, ends_on_another_worker,
+    requeues, claims, claims_of_several_tasks, claims_of_nothing, watches, logs,
+]  # fmt: skip
+
+
+async def chores(s: Session, n: int) -> None:
+    """What every engine does now and then, whatever there is."""
+    await s.store.renew(s.worker)
+    await s.store.tick()
+    await s.store.peers(s.worker, "host")
+    await s.store.served(s.worker, "a")
+
+
+async def cancels(s: Session, n: int) -> None:
+    (parent,) = await s.parents(1)
+    await s.store.cancel(parent, "for a test")
+
+
+async def burials(s: Session, n: int) -> None:
+    victim = await registered(s.store)
+    ids = await s.running(n)
+    await s.raw.execute("update run set worker_id = $1, deaths = 1 where id = any($2)", victim, ids)
+    await s.store.bury(victim, 3)
+
+
+async def timers(s: Session, n: int) -> None:
+    ids = [row["id"] for row in await s.raw.fetch("select id from run where run_at is not null limit $1", n)]
+    await s.raw.execute("update run set run_at = 1 where id = any($1)", ids[: n // 2])
+    await s.raw.execute("update run set run_at = null, expires_at = 1 where id = any($1)", ids[n // 2 :])
+    await s.store.tick()
+
+
+async def looks(s: Session, n: int) -> None:
+    (parent,) = await s.parents(1)
+    await s.store.get(parent)
+    await s.store.find(parent.hex())
+    await s.store.children(parent, limit=n)
+    await s.store.identities(parent)
+
+
+async def prunes(s: Session, n: int) -> None:
+    """Of trees that are over, and some that are not."""
+    await s.raw.execute(
+        "update run set state = 2, finished_at = 1 where id in "
+        "(select id from run where state = 0 and parent_id is null and created_at > 0 order by created_at limit $1)",
+        2 * n,
+    )
+    pruned = await s.store.prune(LATER, n)
+    assert pruned.cursor is not None
+    await s.store.prune(LATER, n, pruned.cursor)
+
+
+CHORES: list[Verb] = [chores, cancels, burials, timers, looks, prunes]
+
+
+async def lists(s: Session, n: int) -> None:
+    await s.store.roots(RunFilter(limit=n))
+    await s.store.roots(RunFilter(limit=n, task="a"))
+
+
+# --- and what they read ----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def session(url: str, worker: int, other: int) -> AsyncIterator[Session]:
+    async with connected(url) as raw:
+        store = PostgresStore(address_of(url), SystemClock(), notify=False)
+        found = Session(store, worker, other, raw)
+
+        def hear(executed: Executed) -> None:
+            found.executed.append(executed)
+
+        for link in (store._hot, store._side, store._reader):
+            link.on_connect = partial(watch_plans, tell=hear)
+        await store.open(lambda: None)
+        try:
+            yield found
+        finally:
+            await store.close()
+
+
+LITTLE = {"parents": 6, "over": 60, "queued": 40, "running": 300}
+NOTHING = dict.fromkeys(LITTLE, 0)
+MUCH = {"parents": 100, "over": 50_000, "queued": 30_000, "running": 20_000}
+
+
+async def test_what_every_verb_reads_is_bounded_by_its_batch(postgres_url: str):
+    async with ground(postgres_url, MUCH) as (raw, workers):
+        async with session(postgres_url, workers[1], workers[2]) as s:
+            await through(s, 200, "without statistics")
+        await raw.execute("analyze")
+        async with session(postgres_url, workers[2], workers[0]) as s:
+            await through(s, 200, "with statistics")
+            await through(s, 200, "with statistics", verbs=[lists])
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
+async def test_also_by_plans_that_were_made_when_there_was_little(analyzed: bool, postgres_url: str):
+    async with ground(postgres_url, LITTLE) as (raw, workers):
+        if analyzed:
+            await raw.execute("analyze")
+        async with session(postgres_url, workers[0], workers[1]) as s:
+            for verb in (*VERBS, *CHORES):
+                await verb(s, 2)
+            await raw.execute(filled(1000, workers[0], MUCH))
+            await through(s, 200, "by plans made when there was little")
+
+
+async def test_also_by_plans_that_were_made_when_there_was_nothing(postgres_url: str):
+    async with ground(postgres_url, NOTHING) as (raw, workers):
+        async with session(postgres_url, workers[0], workers[1]) as s:
+            await everything(s)
+            await raw.execute(filled(1000, workers[0], MUCH))
+            await through(s, 200, "by plans made when there was nothing")
+
+
+async def everything(s: Session) -> None:
+    """All at once, about runs that don't exist."""
+    nobody = s.ids.new_id()
+    kind = SpawnKind("b", parent_id=nobody, parent_attempt=1, deadline=LATER, deadline_by=nobody)
+    await s.commit(
+        spawns=[s.spawn(kind, 0), Spawn(SpawnKind("b"), s.ids.new_id(), digest("key"), "{}")],
+        attaches=[Attach(kind, nobody)],
+        deadlines=[(nobody, 1, LATER)],
+        outcomes=[
+            Outcome(nobody, 1, RunState.FAILED, None, "{}", settles=True, local=False),
+            Outcome(nobody, 1, RunState.QUEUED),
+        ],
+        watch=[nobody],
+        logs=[LogLine(nobody, 1, 1, "info", "text")],
+        claim=ClaimRequest('["a","c"]', 10, 2),
+        mail=True,
+    )
+    await chores(s, 0)
+    await s.store.prune(LATER, 1)
+    await s.store.children(nobody)
+
+
+@asynccontextmanager
+async def ground(url: str, counts: dict[str, int]) -> AsyncIterator[tuple[asyncpg.Connection, list[int]]]:
+    """A schema with so many runs, and some workers who have them. Nobody gathers statistics unasked."""
+    async with opened(url) as (store,), connected(url) as raw:
+        await raw.execute(NO_HELP)
+        workers = [await registered(store, TASKS) for _ in range(WORKERS)]
+        await raw.execute(filled(1, workers[0], counts))
+        yield raw, workers
+
+
+def filled(first: int, worker: int, counts: dict[str, int]) -> str:
+    return FILL.format(first=first, worker=worker, workers=WORKERS, later=LATER, **counts)
+
+
+ABOUT = {attaches: 800, cancels: 1000, prunes: 1000, looks: 800, claims_of_several_tasks: 200 * len(TASKS)}
+"""Those that are about more runs: a parent has so many children; and the best of each task are looked at."""
+
+
+async def through(s: Session, n: int, when: str, *, verbs: Sequence[Verb] = (*VERBS, *CHORES)) -> None:
+    for verb in verbs:
+        s.executed.clear()
+        await verb(s, n)
+        assert s.executed
+        for executed in s.executed:
+            complaint = _excess(executed, ABOUT.get(verb, n))
+            assert not complaint, f"{verb.__name__} of {n}, {when}: {complaint}: {executed}"
+
+
+def _excess(executed: Executed, n: int) -> str:
+    if any(node.kind == "Seq Scan" and node.relation in ("run", "log", "watch") for node in executed.nodes):
+        return "reads a table from end to end"
+    if executed.rows > ROWS_EACH * n + ROWS_BESIDE:
+        return f"reads {executed.rows} rows"
+    if executed.blocks > BLOCKS_EACH * n + BLOCKS_BESIDE:
+        return f"touches {executed.blocks} blocks"
+    return ""
