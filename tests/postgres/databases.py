@@ -43,9 +43,10 @@ _INVENTORY = """
 class Databases:
     """Those of one cluster; as many are there at a time as are in use."""
 
+    _numbers = itertools.count(1)  # for all of us: two may have the same cluster
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._numbers = itertools.count(1)
         self._free: list[str] = []
         self._as_new: list[tuple[object, ...]] = []
 

@@ -1,4 +1,4 @@
-"""The plans by which a connection's statements are executed, those inside of functions as well, and what they touched."""
+"""The plans by which a connection's statements are executed, also inside of functions, and what they touched."""
 
 from __future__ import annotations
 

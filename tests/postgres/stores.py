@@ -65,9 +65,7 @@ async def until_blocked(connection: asyncpg.Connection, pid: int) -> None:
             await asyncio.sleep(0.002)
 
 
-async def until_committed(
-    store: PostgresStore, worker: int, batch: Batch, *, claims_again: bool = False
-) -> Committed:
+async def until_committed(store: PostgresStore, worker: int, batch: Batch, *, claims_again: bool = False) -> Committed:
     """As the engine does it: what passes is tried again, with the same batch, which claims no more."""
     async with asyncio.timeout(PATIENCE):
         while True:

@@ -42,7 +42,8 @@ def test_all_is_well(postgres_cluster: Cluster, postgres_url: str):
     assert lines[0] == f"store        {postgres_url}"
     assert lines[1].startswith(f"kind         PostgreSQL {postgres_cluster.version}")
     assert lines[2] == (
-        "durability   fsync=on, synchronous_commit=on, full_page_writes=on: a commit is on the disk when it is acknowledged"
+        "durability   fsync=on, synchronous_commit=on, full_page_writes=on: "
+        "a commit is on the disk when it is acknowledged"
     )
     assert lines[3:] == ["runs         none", "orphans      none", "workers      none", "All is well."]
     found = report(postgres_url)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
@@ -22,16 +22,13 @@ from fanwood.ids import SystemIds
 from fanwood.model.commands import Attach, Batch, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
-from fanwood.store.postgres.connection import Link
 from fanwood.store.postgres.store import PostgresStore
 from tests.conformance.stage import digest
-from tests.postgres.cluster import Cluster
-from tests.postgres.databases import Databases
 from tests.postgres.plans import Executed, watch_plans
 from tests.postgres.stores import address_of, connected, opened, registered
 
 ROWS_EACH, BLOCKS_EACH = 2, 40
-"""For each run that a verb is about, one node of a plan may read so many rows, and one statement touch so many blocks ..."""
+"""For each run of a batch, a node of a plan may read so many rows, and a statement touch so many blocks ..."""
 ROWS_BESIDE, BLOCKS_BESIDE = 100, 500
 """... and so many beside."""
 
@@ -44,24 +41,33 @@ WORKERS = 3
 FILL = """
     create or replace function pg_temp.id(kind integer, n bigint) returns bytea language sql immutable as
         $$ select decode(lpad(to_hex(kind), 4, '0') || lpad(to_hex(n), 28, '0'), 'hex') $$;
-    insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, worker_id, created_at,
-                     started_at)
+    insert into run (
+        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, worker_id, created_at,
+        started_at
+    )
     select pg_temp.id(1, n), pg_temp.id(1, n), 0, 'a', '{{}}', 1, 0, 1, 1, 0, {worker} + n % {workers}, n, n
     from generate_series({first}, {first} + {parents} - 1) n;
-    insert into run (id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked,
-                     worker_id, created_at, started_at, finished_at, output)
-    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 2, 1, 1, {worker}, n, n, n, '1'
+    insert into run (
+        id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
+        created_at, started_at, finished_at, output
+    )
+    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 2, 1, 1, {worker},
+           n, n, n, '1'
     from generate_series({first}, {first} + {over} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
-    insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, run_at,
-                     created_at)
+    insert into run (
+        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, run_at, created_at
+    )
     select pg_temp.id(3, n), pg_temp.id(3, n), n % 6, chr(97 + (n % 4)::integer), '{{}}', n % 3, 0, 0, 0, 0,
            case when n % 5 = 0 then {later} end, case when n % 7 = 0 then {later} end, n
     from generate_series({first}, {first} + {queued} - 1) n;
-    insert into run (id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked,
-                     worker_id, created_at, started_at)
-    select pg_temp.id(4, n), p.id, p.id, 1, chr(97 + (n % 4)::integer), decode(md5('r' || n), 'hex'), '{{}}', 1, 0, 1, 1, 1,
-           {worker} + n % {workers}, n, n
-    from generate_series({first}, {first} + {running} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
+    insert into run (
+        id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
+        created_at, started_at
+    )
+    select pg_temp.id(4, n), p.id, p.id, 1, chr(97 + (n % 4)::integer), decode(md5('r' || n), 'hex'), '{{}}', 1, 0, 1,
+           1, 1, {worker} + n % {workers}, n, n
+    from generate_series({first}, {first} + {running} - 1) n,
+         pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
 """
 NO_HELP = "alter table run set (autovacuum_enabled = off); alter table worker set (autovacuum_enabled = off);"
 _RUNNING = """
@@ -133,8 +139,9 @@ async def spawns_with_keys(s: Session, n: int) -> None:
 async def attaches(s: Session, n: int) -> None:
     (parent,) = await s.parents(1)
     children = await s.raw.fetch("select id, task from run where parent_id = $1 order by id limit $2", parent, n)
-    about = {"parent_id": parent, "parent_attempt": 1, "deadline": LATER, "deadline_by": parent}
-    kinds = {task: SpawnKind(task, **about) for task in TASKS}  # pyright: ignore[reportArgumentType]
+    kinds = {
+        task: SpawnKind(task, parent_id=parent, parent_attempt=1, deadline=LATER, deadline_by=parent) for task in TASKS
+    }
     await s.commit(attaches=[Attach(kinds[row["task"]], row["id"]) for row in children])
     await s.commit(deadlines=[(parent, 1, LATER + 1)])
 
@@ -176,8 +183,8 @@ async def claims_of_nothing(s: Session, n: int) -> None:
 
 
 async def watches(s: Session, n: int) -> None:
-    running, over = await s.running(n // 2, s.other), await s.raw.fetch("select id from run where state = 2 limit $1", n)
-    ids = [*running, *(row["id"] for row in over[: n // 2])]
+    over = await s.raw.fetch("select id from run where state = 2 limit $1", n // 2)
+    ids = [*await s.running(n // 2, s.other), *(row["id"] for row in over)]
     await s.commit(watch=ids)
     await s.commit(watch=ids)
 
@@ -261,8 +268,11 @@ async def session(url: str, worker: int, other: int) -> AsyncIterator[Session]:
         def hear(executed: Executed) -> None:
             found.executed.append(executed)
 
+        async def watch(connection: Any) -> None:
+            await watch_plans(connection, hear)
+
         for link in (store._hot, store._side, store._reader):
-            link.on_connect = partial(watch_plans, tell=hear)
+            link.on_connect = watch
         await store.open(lambda: None)
         try:
             yield found
@@ -298,11 +308,10 @@ async def test_also_by_plans_that_were_made_when_there_was_little(analyzed: bool
 
 
 async def test_also_by_plans_that_were_made_when_there_was_nothing(postgres_url: str):
-    async with ground(postgres_url, NOTHING) as (raw, workers):
-        async with session(postgres_url, workers[0], workers[1]) as s:
-            await everything(s)
-            await raw.execute(filled(1000, workers[0], MUCH))
-            await through(s, 200, "by plans made when there was nothing")
+    async with ground(postgres_url, NOTHING) as (raw, workers), session(postgres_url, workers[0], workers[1]) as s:
+        await everything(s)
+        await raw.execute(filled(1000, workers[0], MUCH))
+        await through(s, 200, "by plans made when there was nothing")
 
 
 async def everything(s: Session) -> None:
@@ -341,7 +350,13 @@ def filled(first: int, worker: int, counts: dict[str, int]) -> str:
     return FILL.format(first=first, worker=worker, workers=WORKERS, later=LATER, **counts)
 
 
-ABOUT = {attaches: 800, cancels: 1000, prunes: 1000, looks: 800, claims_of_several_tasks: 200 * len(TASKS)}
+ABOUT: dict[Verb, int] = {
+    attaches: 800,
+    cancels: 1000,
+    prunes: 1000,
+    looks: 800,
+    claims_of_several_tasks: 200 * len(TASKS),
+}
 """Those that are about more runs: a parent has so many children; and the best of each task are looked at."""
 
 

@@ -15,6 +15,7 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.pgbouncer import Pgbouncer
 from tests.postgres.roles import database_of
 
+
 @pytest.fixture
 def pgbouncer(postgres_cluster: Cluster, pgbouncer_program: str) -> Iterator[Pgbouncer]:
     with Pgbouncer(postgres_cluster, {"default_pool_size": 2}) as pgbouncer:

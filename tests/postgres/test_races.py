@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
 
 import asyncpg
@@ -16,7 +16,17 @@ import pytest
 from fanwood import RunState
 from fanwood.errors import StoreBusyError
 from fanwood.ids import SystemIds
-from fanwood.model.commands import Attach, Batch, ClaimedRun, ClaimRequest, Committed, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import (
+    Attach,
+    Batch,
+    ClaimedRun,
+    ClaimRequest,
+    Committed,
+    LogLine,
+    Outcome,
+    Spawn,
+    SpawnKind,
+)
 from fanwood.store.postgres.store import PostgresStore
 from tests.conformance.stage import digest
 from tests.postgres.stores import claimed, connected, opened, registered, until_committed
@@ -102,7 +112,8 @@ def done(run: ClaimedRun, state: RunState = RunState.COMPLETED) -> Outcome:
 async def test_claims_at_once_never_take_too_many_and_never_one_twice(crowd: Crowd):
     for number in range(30):
         spawns = [
-            Spawn(SpawnKind("abc"[n % 3], priority=n % 4, depth=n % 2), crowd.ids.new_id(), None, "{}") for n in range(60)
+            Spawn(SpawnKind("abc"[n % 3], priority=n % 4, depth=n % 2), crowd.ids.new_id(), None, "{}")
+            for n in range(60)
         ]
         await crowd.commit(0, spawns=spawns)
         taken: Counter[str] = Counter()
@@ -133,7 +144,7 @@ async def test_a_claim_and_what_else_befalls_a_queued_run(crowd: Crowd):
         claims = [claimed(crowd.stores[who], crowd.workers[who], 4) for who in (1, 2)]
         count, attached, *took = await crowd.at_once(
             crowd.stores[3].cancel(cancelling.id, "for a test"), attaching, *claims
-        )  # pyright: ignore[reportAssignmentType]
+        )
         assert isinstance(attached, Committed)
         assert len(attached.attached) == len(children)
         assert count == 1
@@ -175,7 +186,7 @@ async def test_what_ends_while_it_is_cancelled_ends_in_one_way(crowd: Crowd):
         crowd.dice.shuffle(below)
         ended, _ = await crowd.at_once(
             crowd.commit(1, outcomes=[done(run) for run in below]), until_cancelled(crowd.stores[3], root.key)
-        )  # pyright: ignore[reportAssignmentType]
+        )
         assert isinstance(ended, Committed)
         for id_, state in (await crowd.states([run.key for run in below])).items():
             expected = RunState.CANCELLED if id_ in ended.fenced_outcomes else RunState.COMPLETED
@@ -229,7 +240,9 @@ async def test_who_asks_for_children_again_hears_of_every_end(crowd: Crowd):
         await crowd.commit(0, outcomes=[Outcome(parent.key, 1, RunState.QUEUED)])
         kind = SpawnKind("b", parent_id=parent.key, parent_attempt=2, deadline=1 << 60, deadline_by=parent.key)
 
-        async def go_on(parent: ClaimedRun = parent, kind: SpawnKind = kind, ids: list[bytes] = [c.key for c in children]) -> Committed:
+        async def go_on(
+            parent: ClaimedRun = parent, kind: SpawnKind = kind, ids: Sequence[bytes] = tuple(c.key for c in children)
+        ) -> Committed:
             (again,) = await claimed(crowd.stores[2], crowd.workers[2], 1)
             assert (again.id, again.attempt) == (parent.id, 2)
             return await crowd.commit(2, attaches=[Attach(kind, id_) for id_ in ids])
@@ -257,9 +270,7 @@ async def test_a_worker_is_buried_while_it_commits(crowd: Crowd):
             "claim": ClaimRequest('["c"]', 10),
             "mail": True,
         }
-        committed, _ = await crowd.at_once(
-            crowd.commit(0, **batch), crowd.stores[1].bury(buried, deaths_limit)
-        )  # pyright: ignore[reportAssignmentType]
+        committed, _ = await crowd.at_once(crowd.commit(0, **batch), crowd.stores[1].bury(buried, deaths_limit))
         assert isinstance(committed, Committed)
         states = await crowd.states([ending.key, spawning.key, logging.key, child.id, root.id])
         assert states[spawning.key] is states[logging.key] is states[root.id] is RunState.QUEUED, f"round {number}"

@@ -114,7 +114,7 @@ def test_they_may_do_no_more(made: Place):
         "update fanwood.schema_migration set checksum = 'x'",
         "truncate fanwood.run",
     ):
-        with pytest.raises(Exception, match="permission denied|must be owner"):
+        with pytest.raises(Exception, match=r"permission denied|must be owner"):
             made.say(script, by="shop")
 
 

@@ -124,9 +124,7 @@ async def test_a_newer_one(made: str):
 async def test_an_older_one(made: str):
     await execute(made, "delete from schema_migration where number = (select max(number) from schema_migration)")
     said = await refusal(made)
-    assert said == (
-        f": schema 'fanwood' is older than this Fanwood: it lacks {STEPS[-1]}. Run: fanwood db migrate"
-    )
+    assert said == (f": schema 'fanwood' is older than this Fanwood: it lacks {STEPS[-1]}. Run: fanwood db migrate")
     assert await store(made).migrate(dry_run=True) == STEPS[-1:]
     await execute(made, "drop function announce, commit_batch")  # what the step makes
     assert await store(made).migrate() == STEPS[-1:]
@@ -159,9 +157,13 @@ async def test_one_that_lost_a_function(made: str):
     found = store(made)
     await found.open(lambda: None)
     root = bytes(16)
-    await execute(made, "insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked,"
-                  r" created_at) values ('\x00000000000000000000000000000000', '', 0, 'a', '', 0, 0, 0, 0, 0, 0)")  # fmt: skip
-    with pytest.raises(StoreSchemaError, match=r"is not what this version of Fanwood expects .* Run: fanwood db migrate"):
+    await execute(made, """
+        insert into run (id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, created_at)
+        values (decode(repeat('00', 16), 'hex'), '', 0, 'a', '', 0, 0, 0, 0, 0, 0)
+    """)  # fmt: skip
+    with pytest.raises(
+        StoreSchemaError, match=r"is not what this version of Fanwood expects .* Run: fanwood db migrate"
+    ):
         await found.cancel(root, "for a test")
     await found.close()
 
