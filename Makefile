@@ -26,7 +26,7 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
 test: lint ## lint, then all tests
 	@$(BIN)/python -m tests.postgres.installation
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

@@ -63,6 +63,8 @@ class Pgbouncer:
         self._server = None
 
     def close(self) -> None:
+        if self._server is not None and self._server.poll() is None:
+            self.stop()  # what the shelter would send makes some versions wait for their clients
         self._shelter.close()
         self._server = None
 

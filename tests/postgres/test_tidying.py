@@ -28,10 +28,10 @@ async def test_many_dead_rows_are_cleared_away_and_few_are_left(postgres_url: st
             await connection.execute("alter table fanwood.run set (autovacuum_enabled = false)")
             await connection.execute(_FILL)
             await connection.execute("update fanwood.run set attempt = 1")
-        while await _vacuums(postgres_url) == 0:  # the server counts what is dead a moment later
+        while await _vacuums(postgres_url) == 0:  # the server counts a moment later, both what is dead and the vacuum
             await store.tidy()
-        await store.tidy()
-        assert await _vacuums(postgres_url) == 1
+        async with connected(postgres_url) as connection:
+            assert await connection.fetchval(_DEAD) < 60_000
 
 
 async def test_a_role_that_may_not_vacuum_leaves_it(postgres_cluster: Cluster, postgres_url: str) -> None:
