@@ -24,7 +24,7 @@ ROUNDS, AT_A_TIME = scaled((25, 2), (1, 3))
 def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend, slots=20, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
     workers = fleet.workers(WORKERS)
-    clients = fleet.clients(1, trees=3, children=100, seconds=0.05)
+    clients = fleet.clients(1, trees=3, children=300, seconds=0.2)  # so that every worker is at work when it freezes
     recorded: dict[bytes, Any] = {}
     for _ in range(ROUNDS):
         time.sleep(dice.uniform(0.1, 0.3))
