@@ -21,7 +21,8 @@ FAIR_SHARE = 8
 class Claims:
     """What this engine believes of the queue. `ready` may be wrong: hints and the sweep set it right."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_at_a_time: bool) -> None:
+        self._one_at_a_time = one_at_a_time  # the store's claims see all that there is
         self.active = False
         self.ready = True  # the queue may hold something for us
         self._tasks = "[]"
@@ -65,8 +66,11 @@ class Claims:
         runs = committed.claimed
         asked, self._asked = self._asked, False
         if batch.claim is not None:
-            # Fewer than asked for does not mean that there are no more: others were claiming as well.
-            self.ready = self.ready or bool(runs)
+            if self._one_at_a_time:
+                found_more = len(runs) >= batch.claim.limit or (bool(runs) and runs[-1].is_suspect)
+            else:  # fewer than asked for does not mean that there are no more: others were claiming as well
+                found_more = bool(runs)
+            self.ready = self.ready or found_more
         elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents

@@ -73,7 +73,7 @@ class Engine:
         self.rivals: frozenset[str] = frozenset()  # those of our tasks that other workers serve as well
         self._inbox = Inbox()
         self._admission = Admission()
-        self._claims = Claims()
+        self._claims = Claims(one_at_a_time=store.embedded)
         self._delivery = Delivery(store.url)
         self._limits = Timers()
         self._mail = False  # the mailbox may hold something for us
