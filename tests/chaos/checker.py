@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fanwood import RunState
 from tests.chaos.backends import Backend
 
 SHOWN = 10
@@ -69,7 +70,7 @@ def _some(rule: str, found: list[str]) -> list[str]:
 def _ended_well(rows: list[Row]) -> Iterable[str]:
     """All are terminal, and no task or client has seen an error."""
     for (task, state, retries), count in sorted(Counter((r.task, r.state, r.retry_count) for r in rows).items()):
-        if state != 2 or retries:
+        if state != RunState.COMPLETED or retries:
             yield f"{count} run(s) of {task} are in state {state}, with {retries} failure(s) charged"
 
 
@@ -140,7 +141,9 @@ def _left_over(backend: Backend, alive: set[int]) -> Iterable[str]:
         yield f"{count} run(s) of {task} hold a slot of worker {worker}"
     for (count,) in backend.rows("select count(*) from watch having count(*) > 0"):
         yield f"{count} watch(es)"
-    for table in ("mail", "worker_task"):
+    for (count,) in backend.rows("select count(*) from gate having count(*) > 0"):
+        yield f"{count} gate(s): what is below them was never swept"
+    for table in ("mail", "worker_task", "unheard", "lease"):
         query = f"select count(*) from {table} where worker_id not in (select id from worker) having count(*) > 0"
         for (count,) in backend.rows(query):
             yield f"{count} row(s) of {table} for workers that are gone"

@@ -147,7 +147,7 @@ class Fleet:
     def print_logs(self, lines: int = 12) -> None:
         """What a failure can be understood by: the ends of the logs, and what has not ended, and why."""
         begun = {(begin.run, begin.attempt) for begin in self.begins()}
-        rows = self.backend.rows("select id, attempt, task, state, worker_id from run where state < 2 order by id")
+        rows = self.backend.rows("select id, attempt, task, state, worker_id from run where state < 8 order by id")
         known = {id_ for (id_,) in self.backend.rows("select id from worker")}
         for id_, attempt, task, state, worker in rows[:40]:
             run = bytes(id_).hex()
@@ -163,7 +163,7 @@ class Fleet:
 
     def completions(self, task: str = "child") -> list[float]:
         """When each run completed, in order, by the store's clock."""
-        rows = self.backend.rows("select finished_at from run where task = $1 and state = 2 order by 1, id", task)
+        rows = self.backend.rows("select finished_at from run where task = $1 and state = 8 order by 1, id", task)
         return [finished_at / 1e6 for (finished_at,) in rows]
 
     def count(self, query: str, *bindings: object) -> int:
@@ -182,7 +182,7 @@ class Fleet:
 
     def come_to_rest(self, timeout: float = 30) -> list[Row]:
         """Everything ends, the workers stop in good order, and the checker finds nothing; all runs' rows."""
-        until(lambda: self.count("select count(*) from run where state < 2") == 0, "every run has ended", timeout)
+        until(lambda: self.count("select count(*) from run where state < 8") == 0, "every run has ended", timeout)
         running = [process for process in self.processes if process.alive]
         for process in running:
             process.signal(signal.SIGTERM)

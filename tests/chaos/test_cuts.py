@@ -32,7 +32,7 @@ def test_commits_are_cut(
         report(fleet.stop_clients(clients))
         fleet.come_to_rest()
         moments = Counter({how: sum(n for what, n in proxy.cuts.items() if what.startswith(how)) for how in HOW})
-        commits = sum(count for statement, count in proxy.passed.items() if "commit_batch" in statement)
+        commits = sum(count for statement, count in proxy.passed.items() if "fw1_commit" in statement)
         report(f"{commits:,} commits were answered; cut when {', '.join(f'{how}: {n}' for how, n in moments.items())}")
 
 
@@ -41,6 +41,6 @@ HOW: tuple[Moment, ...] = ("answered", "sent")
 
 def choice(application: str, statement: str, dice: random.Random) -> Moment | None:
     """Every commit is as likely as any other; nothing else is cut."""
-    if application.endswith(":hot") and "commit_batch" in statement:
+    if application.endswith(":hot") and "fw1_commit" in statement:
         return dice.choice(HOW)
     return None

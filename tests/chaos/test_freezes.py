@@ -41,12 +41,13 @@ def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: rando
     changed = [id_.hex() for id_, was in recorded.items() if now[id_] != was]
     assert changed == []
     refused = fleet.logs().count("came too late and were refused")
+    noticed = fleet.logs().count("it starts anew")
     report(f"{ROUNDS * AT_A_TIME} freezes of {3 * LEASE:g} s; {refused} times late results were refused")
-    assert refused
+    assert noticed >= ROUNDS * AT_A_TIME  # before it sent late results, mostly: its heartbeat waits for nothing
 
 
 def completed(fleet: Fleet) -> dict[bytes, Any]:
-    rows = fleet.backend.rows("select id, attempt, output, finished_at from run where state = 2")
+    rows = fleet.backend.rows("select id, attempt, output, finished_at from run where state = 8")
     return {bytes(id_): rest for id_, *rest in rows}
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fanwood import Fanwood
+from fanwood import Fanwood, Settings, SystemClock, SystemIds
+from fanwood.cli import output
 from fanwood.cli.main import cli
+from fanwood.ids import id_text
+from fanwood.model.commands import Batch, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
+from fanwood.model.states import RunKind, RunState
+from fanwood.store.opening import store_for
 
 Invoke = Callable[..., Result]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -129,3 +136,85 @@ def family(here: Path, app: Fanwood) -> Family:
     found = Family(ref.id, [child.id for child in children if child.task_name == "leaf"])
     app.close()
     return found
+
+
+# --- a store without an engine ---------------------------------------------------------------------------------------
+
+HOUR = 3_600_000_000
+NO_STOCK = '{"kind":"failed","type":"ValueError","message":"no stock \\u001b[31m of what was asked for"}'
+METADATA = '{"customer":7,"name":"7","none":null,"tags":{"a":[1,2],"b":"x"}}'
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Who is in it: a root RUNNING, and below it one of each ten children FAILED, WAITING, QUEUED and RUNNING; then
+    roots that are QUEUED. The ids are text, in the order of their making."""
+
+    root: str
+    children: list[str]
+    queued: list[str]
+
+
+Stocked = Callable[..., Stock]
+
+
+@pytest.fixture
+def stocked(here: Path, url: str) -> Stocked:
+    """Makes a store's contents, by a worker that is on another host, and has vanished, or goes on living."""
+
+    def make(children: int = 10, queued: int = 0, *, namespace: str = "", live: bool = False, to: str = "") -> Stock:
+        prefix, lease = f"{namespace}/" if namespace else "", HOUR if live else 1
+        with ThreadPoolExecutor(1) as thread:  # a test may have a loop of its own
+            return thread.submit(asyncio.run, _stock(to or url, children, queued, prefix, lease)).result()
+
+    return make
+
+
+async def _stock(url: str, children: int, queued: int, prefix: str, lease: int) -> Stock:
+    store, ids = store_for(Settings.load(database_url=url), SystemClock()), SystemIds()
+    await store.open(lambda: None)
+    try:
+        tasks = [TaskInfo(f"{prefix}{name}", "task") for name in ("shop", "leaf", "order")]
+        worker = await store.register(WorkerInfo("far", "elsewhere/1", 1, 9, lease=lease), tasks)
+        root = ids.new_id()
+        shop = SpawnKind(f"{prefix}shop", metadata=METADATA, run_kind=RunKind.WORKFLOW)
+        await store.commit(worker, Batch(spawns=[Spawn(shop, root, None, "{}", claimed=True)]))
+        leaf = SpawnKind(f"{prefix}leaf", parent_id=root, parent_attempt=1, root_id=root, depth=1)
+        born = [
+            Spawn(leaf, ids.new_id(), n.to_bytes(16, "big"), f"{n}", index=n, child_key=f"leaf {n}", claimed=True)
+            for n in range(children)
+        ]
+        await store.commit(worker, Batch(spawns=born))
+        outcomes = [outcome for n, spawn in enumerate(born) if (outcome := _outcome(n, spawn.id)) is not None]
+        await store.commit(worker, Batch(outcomes=outcomes))
+        order = SpawnKind(f"{prefix}order", metadata='{"customer":8}')
+        waiting = [Spawn(order, ids.new_id(), None, f"{n}") for n in range(queued)]
+        await store.commit(worker, Batch(spawns=waiting))
+    finally:
+        await store.close()
+    return Stock(id_text(root), [id_text(spawn.id) for spawn in born], [id_text(spawn.id) for spawn in waiting])
+
+
+def _outcome(n: int, run_id: bytes) -> Outcome | None:
+    match n % 10:
+        case 3:
+            return Outcome(run_id, 1, RunState.FAILED, None, NO_STOCK, busy=1000)
+        case 4:
+            return Outcome(run_id, 1, RunState.QUEUED, None, NO_STOCK, retry=True, delay=HOUR, busy=1_500_000)
+        case 5:
+            return Outcome(run_id, 1, RunState.QUEUED)
+        case 6:
+            return None
+        case _:
+            return Outcome(run_id, 1, RunState.COMPLETED, "1", busy=5000)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have a person look on, at so many columns."""
+
+    def look(columns: int) -> None:
+        monkeypatch.setattr(output, "on_terminal", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return look

@@ -8,7 +8,8 @@ import apsw
 import pytest
 
 from fanwood import Fanwood
-from fanwood.store.sqlite.connection import migrations
+from fanwood.store.sqlite import connection
+from fanwood.store.sqlite.connection import APPLICATION_ID, migrations
 
 STEPS = [name for _, name, _ in migrations()]
 
@@ -29,16 +30,60 @@ def test_migrate_makes_a_new_database(invoke, here: Path):
     assert again.stderr == f"sqlite:///{here}/fanwood.db is up to date.\n"
 
 
-def test_migrate_takes_an_older_schema_further(invoke, family, here: Path):
-    db = apsw.Connection(str(here / "fanwood.db"))
-    db.execute("drop index run_key")
-    db.pragma("user_version", 1)
-    db.close()
-    url = f"sqlite:///{here}/fanwood.db"
-    dry = json.loads(invoke("db", "migrate", "--dry-run", "--json").stdout)
-    assert dry == {"url": url, "dry_run": True, "steps": STEPS[1:]}
-    assert json.loads(invoke("db", "migrate", "--json").stdout) == {"url": url, "dry_run": False, "steps": STEPS[1:]}
+@pytest.fixture
+def upgrade(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From now on this is a version with one step more."""
+
+    def to_the_next() -> None:
+        steps = [*migrations(), (1000, "1000_more", "create table more (x);")]
+        monkeypatch.setattr(connection, "migrations", lambda: steps)
+
+    return to_the_next
+
+
+def test_migrate_takes_an_older_schema_further(invoke, family, here: Path, upgrade):
+    upgrade()
+    about = {"url": f"sqlite:///{here}/fanwood.db", "steps": ["1000_more"], "workers": []}
+    for _ in range(2):
+        assert json.loads(invoke("db", "migrate", "--dry-run", "--json").stdout) == {**about, "dry_run": True}
+    assert json.loads(invoke("db", "migrate", "--json").stdout) == {**about, "dry_run": False}
+    assert json.loads(invoke("db", "migrate", "--json").stdout)["steps"] == []
     assert json.loads(invoke("runs", "get", family.id, "--json").stdout)["output"] == 28
+
+
+def test_migrate_says_who_is_at_work(invoke, stocked, upgrade):
+    stocked(live=True)
+    upgrade()
+    who = {"name": "far", "host": "elsewhere", "pid": 1, "kind": "worker"}
+    assert json.loads(invoke("db", "migrate", "--dry-run", "--json").stdout)["workers"] == [who]
+    for options in (("--dry-run",), ()):
+        result = invoke("db", "migrate", *options)
+        assert (result.exit_code, result.stdout) == (0, "1000_more\n")
+        assert result.stderr.startswith("warning: 1 program at work on sqlite:")
+        assert ": worker far on elsewhere. A program of an older version can't go on in a newer file: " in result.stderr
+    again = invoke("db", "migrate")
+    assert again.stderr.endswith("/fanwood.db is up to date.\n")
+    assert "far" not in again.stderr
+
+
+def test_migrate_does_not_name_the_dead(invoke, stocked, upgrade):
+    stocked()
+    upgrade()
+    result = invoke("db", "migrate")
+    assert (result.exit_code, result.stdout, "far" in result.stderr) == (0, "1000_more\n", False)
+
+
+def test_migrate_of_what_can_not_be_read(invoke, here: Path):
+    """A file of ours with other tables: nothing can be said of workers, and the migration says what it makes of it."""
+    db = apsw.Connection(str(here / "fanwood.db"))
+    db.execute("create table worker (id integer)")
+    db.pragma("application_id", APPLICATION_ID)
+    db.pragma("user_version", int(STEPS[-1].partition("_")[0]))
+    db.close()
+    assert json.loads(invoke("db", "migrate", "--dry-run", "--json").stdout)["workers"] == []
+    (here / "fanwood.db").write_bytes(b"no database at all" * 1000)
+    result = invoke("db", "migrate")
+    assert (result.exit_code, "is not a SQLite database" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
@@ -118,7 +163,7 @@ def test_copy(invoke, family, urls):
             shown.pop("now", None)
         assert here == there
     again = json.loads(invoke("db", "copy", *urls, "--json").stdout)
-    assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "log": 0}}
+    assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "key": 0, "log": 0}}
 
 
 def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
@@ -126,7 +171,7 @@ def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
     assert invoke("db", "migrate", "--url", there).exit_code == 0
     for source, target in ((urls[0], there), (there, back)):
         copied = json.loads(invoke("db", "copy", source, target, "--json").stdout)["copied"]
-        assert copied == {"task": 3, "run": 29, "log": 25}
+        assert copied == {"task": 3, "run": 29, "key": 0, "log": 25}
     for run in (family.id, *family.leaves):
         shown = [
             json.loads(invoke("runs", "get", run, "--json", "--url", url).stdout) for url in (urls[0], there, back)

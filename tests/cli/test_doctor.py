@@ -7,6 +7,9 @@ from pathlib import Path
 import apsw
 
 from fanwood import Fanwood
+from fanwood.store import cancelling
+
+NOT_COUNTED = "runs that have ended are not counted; --full counts them and checks the whole file\n"
 
 
 def test_all_is_well(invoke, family):
@@ -14,15 +17,51 @@ def test_all_is_well(invoke, family):
     assert result.exit_code == 0
     assert "kind         SQLite 3." in result.stdout
     assert "synchronous=full" in result.stdout
-    assert "runs         27 completed, 2 failed\n" in result.stdout
+    assert f"runs         none unfinished\n             {NOT_COUNTED}" in result.stdout
     assert result.stdout.endswith("All is well.\n")
+
+
+def test_in_full(invoke, family):
+    result = invoke("doctor", "--full")
+    assert (result.exit_code, NOT_COUNTED in result.stdout) == (0, False)
+    assert "runs         27 completed, 2 failed\n" in result.stdout
 
 
 def test_json(invoke, family):
     report = json.loads(invoke("doctor", "--json").stdout)
-    assert set(report) == {"url", "store", "runs", "orphans", "engines", "problems"}
+    assert set(report) == {"url", "store", "counted", "runs", "closing", "orphans", "engines", "problems"}
     assert set(report["store"]) == {"kind", "version", "schema", "durability", "durable", "bytes"}
-    assert report["runs"] == {"QUEUED": 0, "RUNNING": 0, "COMPLETED": 27, "FAILED": 2, "CANCELLED": 0}
+    none = {"QUEUED": 0, "RUNNING": 0, "WAITING": 0}
+    assert (report["counted"], report["closing"]) == (False, False)
+    assert report["runs"] == {**none, "COMPLETED": None, "FAILED": None, "CANCELLED": None}
+    full = json.loads(invoke("doctor", "--json", "--full").stdout)
+    assert full["counted"]
+    assert full["runs"] == {**none, "COMPLETED": 27, "FAILED": 2, "CANCELLED": 0}
+
+
+def test_what_is_unfinished_and_what_is_being_closed(invoke, stocked, monkeypatch):
+    stock = stocked(children=2_000)
+    shown = invoke("doctor").stdout
+    assert "runs         200 queued, 201 running, 200 waiting\n" in shown
+    assert "closing" not in shown
+    monkeypatch.setattr(cancelling, "SWEEP_SECONDS", 0.0)
+    invoke("runs", "cancel", stock.root)
+    assert (
+        "closing      what is below runs that have ended or were cancelled is being ended\n" in invoke("doctor").stdout
+    )
+    assert json.loads(invoke("doctor", "--json").stdout)["closing"]
+
+
+def test_a_damaged_file(invoke, stocked, here: Path):
+    stocked(children=500)
+    db = here / "fanwood.db"
+    size = db.stat().st_size
+    with db.open("r+b") as file:
+        file.seek(size - size // 3 // 4096 * 4096)
+        file.write(b"\xff" * 8192)
+    result = invoke("doctor", "--full")
+    assert result.exit_code == 1
+    assert "problem" in result.stdout
 
 
 def test_no_database_is_a_problem_and_stays_none(invoke, here: Path):

@@ -1,47 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 
-import pytest
-
-RUN_KEYS = {
-    "id", "task", "status", "parent_id", "root_id", "depth", "child_key", "priority", "metadata", "attempt",
-    "retry_count", "created_at", "started_at", "finished_at", "seconds", "error",
-}  # fmt: skip
-
-
-def test_ls(invoke, family):
-    lines = invoke("runs", "ls").stdout.splitlines()
-    assert lines[0] == "ID\tTASK\tSTATE\tCREATED\tTOOK"
-    [line] = lines[1:]
-    assert line.startswith(f"{family.id}\tbush\tCOMPLETED\t")
-
-
-def test_ls_json(invoke, family):
-    [run] = json.loads(invoke("runs", "ls", "--json").stdout)["runs"]
-    assert set(run) == RUN_KEYS
-    assert (run["id"], run["status"], run["error"]) == (family.id, "COMPLETED", None)
-
-
-@pytest.mark.parametrize(
-    ("options", "count"),
-    [
-        (("--status", "completed"), 1),
-        (("--status", "FAILED"), 0),
-        (("--task", "bush"), 1),
-        (("--task", "leaf"), 0),
-        (("--since", "1h"), 1),
-        (("--since", "2999-01-01"), 0),
-    ],
-)
-def test_ls_filters(invoke, family, options, count):
-    assert len(json.loads(invoke("runs", "ls", "--json", *options).stdout)["runs"]) == count
-
-
-def test_ls_bad_since(invoke, family):
-    result = invoke("runs", "ls", "--since", "yesterday")
-    assert result.exit_code == 2
-    assert result.stderr == "error: --since 'yesterday' is neither a duration (90s, 1h, 2d) nor an ISO time\n"
+from fanwood.store import cancelling
+from tests.cli.test_listing import RUN_KEYS
 
 
 def test_no_database(invoke, here):
@@ -71,7 +34,7 @@ def test_get_shows_children(invoke, family):
 
 def test_get_json(invoke, family):
     run = json.loads(invoke("runs", "get", family.leaves[0], "--json").stdout)
-    more = {"input", "output", "deaths", "worker_id", "run_at", "deadline", "children", "logs"}
+    more = {"input", "output", "deaths", "worker_id", "deadline", "children", "logs"}
     assert set(run) == RUN_KEYS | more
     assert run["input"] == {"n": 0}
     assert set(run["error"]) == {"kind", "type", "message", "traceback", "limit", "owner"}
@@ -105,8 +68,47 @@ def test_retry_and_cancel(invoke, family):
     )
     assert invoke("runs", "cancel", leaf).stdout == f"Cancelled 1 run: leaf {leaf}\n"
     assert json.loads(invoke("runs", "cancel", leaf, "--json").stdout) == {
-        "id": leaf, "status": "CANCELLED", "cancelled": 0,
+        "id": leaf, "status": "CANCELLED", "cancelled": 0, "more": False,
     }  # fmt: skip
+
+
+def test_get_what_waits(invoke, stocked):
+    stock = stocked()
+    shown = invoke("runs", "get", stock.children[4]).stdout
+    assert "state        WAITING\n" in shown
+    assert "busy         1.5 s\n" in shown
+    assert "\ndue          20" in shown
+    assert "error of the last attempt:\n  ValueError: no stock" in shown
+    assert "took " not in shown
+    root = invoke("runs", "get", stock.root).stdout
+    assert "kind         workflow\n" in root
+    assert "\ndue " not in root
+    assert "leaf: 1 queued, 1 running, 1 waiting, 6 completed, 1 failed" in root
+
+
+def test_cancel_a_tree(invoke, stocked):
+    stock = stocked(children=20)
+    assert invoke("runs", "cancel", stock.root).stdout == f"Cancelled 7 runs: shop {stock.root}\n"
+    assert invoke("runs", "cancel", stock.root).stdout == f"shop {stock.root} is CANCELLED: nothing to cancel\n"
+
+
+def test_cancel_a_large_tree(invoke, stocked, monkeypatch):
+    """The call ends some of it, and says that there is more. Again, it goes on."""
+    stock = stocked(children=2_000)
+    monkeypatch.setattr(cancelling, "SWEEP_SECONDS", 0.0)
+    said = re.fullmatch(
+        rf"Cancelled shop {stock.root}: ([\d,]+) runs have ended so far, "
+        r"the rest follows once a worker or client is there\n",
+        invoke("runs", "cancel", stock.root).stdout,
+    )
+    assert said is not None
+    ended, more = int(said[1]), True
+    assert 1 < ended < 601
+    while more:
+        done = json.loads(invoke("runs", "cancel", stock.root, "--json").stdout)
+        assert (done["id"], done["status"]) == (stock.root, "CANCELLED")
+        ended, more = ended + done["cancelled"], done["more"]
+    assert ended == 601
 
 
 def test_retry_what_completed(invoke, family):
@@ -115,3 +117,9 @@ def test_retry_what_completed(invoke, family):
     assert "has completed and has its result. --force runs it again all the same." in refused.stderr
     forced = json.loads(invoke("runs", "retry", family.id, "--force", "--json").stdout)
     assert forced == {"id": family.id, "task": "bush", "status": "QUEUED", "served": False}
+
+
+def test_cancel_below_what_has_ended(invoke, family):
+    """Nothing of a tree that has ended is left to cancel, whichever run is named."""
+    for run in (family.id, *family.leaves[:3]):
+        assert "nothing to cancel" in invoke("runs", "cancel", run).stdout

@@ -8,7 +8,7 @@ from fanwood import Fanwood
 def test_big_families_are_one_line(invoke, family):
     result = invoke("tree", family.id)
     rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert rows[0] == ["RUN", "STATE", "TOOK", "CHILDREN", "ID", "ERROR"]
+    assert rows[0] == ["RUN", "STATE", "TOOK", "CHILDREN", "ID", "ERROR", "DUE"]
     assert rows[1][:2] == ["bush", "COMPLETED"]
     assert [row[0] for row in rows[2:5]] == ["  twig twig 0", "  twig twig 1", "  twig twig 2"]
     assert rows[5][:2] == ["  x 25 leaf", "23 done, 2 failed"]
@@ -69,3 +69,47 @@ def test_a_terminal_gets_guides_and_colour(invoke, family, monkeypatch):
     assert lines[1].startswith("├─ ✓ twig twig 0")
     assert lines[4].startswith("└─ x 25 leaf  23 done, 2 failed")
     assert lines[6].startswith("   └─ ✗ leaf")
+
+
+def test_what_waits(invoke, stocked, terminal):
+    stock = stocked()
+    tree = json.loads(invoke("tree", stock.root, "--json").stdout)
+    assert tree["counts"]["leaf"] == {"QUEUED": 1, "RUNNING": 1, "WAITING": 1, "COMPLETED": 6, "FAILED": 1}
+    [waiting] = [run for run in tree["runs"] if run["status"] == "WAITING"]
+    assert waiting["due_at"] is not None
+    plain = invoke("tree", stock.root)
+    [row] = [line.split("\t") for line in plain.stdout.splitlines() if "\tWAITING\t" in line]
+    assert (row[0], row[2], row[5], row[6][:2]) == ("  leaf leaf 4", "-", "-", "20")
+    assert plain.stderr == "11 runs: 6 done, 1 failed, 2 running, 1 waiting, 1 queued\n"
+    terminal(140)
+    [line] = [line for line in invoke("tree", stock.root).stdout.splitlines() if "◷" in line]
+    assert line.startswith("├─ ◷ leaf leaf 4  waiting until ")
+    assert line.endswith(stock.children[4])
+
+
+def test_a_large_tree(invoke, stocked, terminal):
+    stock = stocked(children=3_000)
+    for columns in (80, 140):
+        terminal(columns)
+        lines = invoke("tree", stock.root).stdout.splitlines()
+        assert len(lines) == 1 + 1 + 3
+        assert max(map(len, lines)) <= columns
+    assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 3_001
+
+
+def test_all_of_a_deep_tree(invoke, app: Fanwood):
+    @app.task
+    async def grow(input: int) -> int:
+        if input == 0:
+            return 1
+        return sum(await grow.aio_run_many([grow.create_bulk_run_item(input - 1) for _ in range(2)]))
+
+    ref = grow.run_no_wait(5)
+    assert ref.result() == 32
+    app.close()
+    tree = json.loads(invoke("tree", ref.id, "--all", "--json").stdout)
+    assert len(tree["runs"]) == 63
+    assert all(run["expanded"] for run in tree["runs"])
+    assert [run["id"] for run in tree["runs"] if not run["children"]] == [
+        run["id"] for run in tree["runs"] if run["depth"] == 5
+    ]

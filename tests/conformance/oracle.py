@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fanwood import RunState
 from fanwood.model.states import OnParentEnd
 
-QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED = RunState
+QUEUED, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED = RunState
 DEATHS_LIMIT = 3
 
 
@@ -16,6 +16,7 @@ class Run:
     id: bytes
     number: int
     parent: bytes | None
+    root: bytes
     depth: int
     priority: int
     policy: OnParentEnd
@@ -48,17 +49,17 @@ class Oracle:
         if parent is not None and not self.is_current(parent, asked):
             return False
         depth = 0 if parent is None else self.runs[parent].depth + 1
-        self.runs[id_] = Run(id_, len(self.runs), parent, depth, priority, policy, asked)
+        root = id_ if parent is None else self.runs[parent].root
+        self.runs[id_] = Run(id_, len(self.runs), parent, root, depth, priority, policy, asked)
         return True
 
-    def claim(self, worker: int, limit: int) -> list[bytes]:
+    def claim(self, worker: int, limit: int, *, idle: bool) -> list[bytes]:
         queued = [run for run in self.runs.values() if run.state is QUEUED]
-        queued.sort(key=lambda run: (-run.priority, -run.depth, run.number))
-        taken: list[Run] = []
-        for run in queued[:limit]:
-            taken.append(run)
-            if run.deaths >= DEATHS_LIMIT - 1:
-                break  # a suspect executes alone: nothing is claimed behind it
+        queued.sort(key=lambda run: (-run.priority, run.root, -run.depth, run.number))
+        if idle and queued and queued[0].deaths >= DEATHS_LIMIT - 1:
+            taken = queued[:1]  # a suspect executes alone, on a worker that does nothing else
+        else:
+            taken = [run for run in queued if run.deaths < DEATHS_LIMIT - 1][:limit]
         for run in taken:
             run.state, run.attempt, run.worker = RUNNING, run.attempt + 1, worker
         return [run.id for run in taken]

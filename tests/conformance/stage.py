@@ -43,6 +43,7 @@ class Stage:
         self.store = make_store(self.clock)
         self.hints = 0
         self.worker = 0
+        self.sweeps = True  # what was closed is ended before anything else happens
         self._others: list[Store] = []
 
     async def open(self) -> None:
@@ -90,7 +91,10 @@ class Stage:
         return Spawn(SpawnKind(task, **about), id_, identity, input_, **own)
 
     async def commit(self, worker: int | None = None, store: Store | None = None, **batch: Any) -> Committed:
-        return await (store or self.store).commit(self.worker if worker is None else worker, Batch(**batch))
+        done = await (store or self.store).commit(self.worker if worker is None else worker, Batch(**batch))
+        if done.has_closed and self.sweeps:
+            await self.sweep()
+        return done
 
     async def born(self, task: str = "a", parent: ClaimedRun | None = None, **about: Any) -> bytes:
         """A new run's id."""
@@ -122,9 +126,15 @@ class Stage:
     # --- executing -------------------------------------------------------------------------------------------------
 
     async def claim(
-        self, limit: int = 1, *, tasks: Sequence[str] = TASKS, fair: int = 0, worker: int | None = None
+        self,
+        limit: int = 1,
+        *,
+        tasks: Sequence[str] = TASKS,
+        fair: int = 0,
+        idle: bool = False,
+        worker: int | None = None,
     ) -> list[ClaimedRun]:
-        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair))
+        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair, idle))
         return done.claimed
 
     async def report(self, *outcomes: Outcome, worker: int | None = None) -> Committed:
@@ -152,6 +162,21 @@ class Stage:
         """The next attempt of a run, if it can be claimed. (With it any others of its task.)"""
         return next((claimed for claimed in await self.claim(100, tasks=[run.task]) if claimed.id == run.id), None)
 
+    async def cancel(self, run: ClaimedRun | bytes, reason: str = "for a test") -> int:
+        """A run is cancelled, and all below it has ended; how many runs that were."""
+        cancelled = await self.store.cancel(run if isinstance(run, bytes) else run.key, reason)
+        return int(cancelled) + await self.sweep()
+
+    async def sweep(self) -> int:
+        """All that is below something that is closed ends; how many runs that were."""
+        ended = 0
+        for _ in range(1000):
+            swept = await self.store.sweep()
+            ended += swept.ended
+            if not swept.more:
+                return ended
+        raise AssertionError("it never came to an end")
+
     # --- looking ---------------------------------------------------------------------------------------------------
 
     async def get(self, run: ClaimedRun | bytes) -> RunRecord:
@@ -171,7 +196,9 @@ class Stage:
             case RunState.FAILED:
                 await self.fail(run)
             case RunState.CANCELLED:
-                await self.store.cancel(run.key, "for a test")
+                await self.cancel(run.key)
+            case RunState.WAITING:
+                await self.report(retried(run, 5), worker=worker)
             case RunState.RUNNING:
                 pass
         assert await self.state(run) is state

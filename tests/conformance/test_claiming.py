@@ -84,7 +84,7 @@ async def test_a_fair_claim_of_little_is_not_double(stage: Stage) -> None:
 async def test_a_delayed_run_is_not_claimed_before_its_time(stage: Stage) -> None:
     run = await stage.running()
     assert await stage.retry(run, delay=5) is None
-    assert (await stage.get(run)).run_at is not None
+    assert (await stage.get(run)).due_at is not None
     due = await stage.store.tick()
     assert due is not None
     stage.clock.advance(4.9)

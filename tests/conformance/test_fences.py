@@ -14,7 +14,7 @@ Change = Callable[[Stage, ClaimedRun], Awaitable[object]]
 
 
 async def _cancel(stage: Stage, run: ClaimedRun) -> None:
-    await stage.store.cancel(run.key, "")
+    await stage.cancel(run.key, "")
 
 
 async def _complete(stage: Stage, run: ClaimedRun) -> None:
@@ -67,7 +67,7 @@ async def test_a_late_spawn_is_refused(stage: Stage, change: str) -> None:
 
 async def test_a_fenced_parent_takes_nobody_with_it(stage: Stage) -> None:
     late, well = await stage.running(), await stage.running()
-    await stage.store.cancel(late.key, "")
+    await stage.cancel(late.key, "")
     spawns = [stage.spawn("b", late), stage.spawn("b", well), stage.spawn("b")]
     done = await stage.commit(spawns=spawns, outcomes=[completed(late)])
     assert done.fenced_parents == {(late.key, late.attempt)}
@@ -113,7 +113,7 @@ async def test_a_report_sent_twice_counts_once(stage: Stage) -> None:
 
 async def test_two_reports_in_one_batch(stage: Stage) -> None:
     runs = [await stage.running() for _ in range(3)]
-    await stage.store.cancel(runs[1].key, "")
+    await stage.cancel(runs[1].key, "")
     done = await stage.report(completed(runs[0]), completed(runs[1]), failed(runs[2]))
     assert done.fenced_outcomes == {runs[1].key}
     states = [await stage.state(run) for run in runs]

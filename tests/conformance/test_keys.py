@@ -17,7 +17,7 @@ def keyed(stage: Stage, key: str, task: str = "a", input_: str = "{}", **about: 
 
 
 async def roots(stage: Stage) -> list[bytes]:
-    return [run.id for run in await stage.store.roots(RunFilter(limit=10_000))]
+    return [run.id for run in (await stage.store.listing(RunFilter(limit=10_000))).runs]
 
 
 def holders(done: Committed) -> dict[bytes, bytes]:
@@ -55,7 +55,7 @@ async def test_that_others_in_the_batch_are_born(stage: Stage) -> None:
 
 async def test_that_a_fenced_parent_takes_no_root_with_it(stage: Stage) -> None:
     parent = await stage.running("b")
-    await stage.store.cancel(parent.key, "")
+    await stage.cancel(parent.key, "")
     root = keyed(stage, "k")
     done = await stage.commit(spawns=[stage.spawn("c", parent), root])
     assert done.fenced_parents == {(parent.key, 1)}
@@ -99,7 +99,7 @@ async def test_that_the_key_is_kept_through_replays_and_cancellation(stage: Stag
     first = keyed(stage, "k")
     await stage.commit(spawns=[first])
     for _ in range(2):
-        await stage.store.cancel(first.id, "")
+        await stage.cancel(first.id, "")
         second = keyed(stage, "k")
         found = (await stage.commit(spawns=[second])).taken[second.id]
         assert (found.id, found.state) == (first.id, RunState.CANCELLED)

@@ -82,7 +82,9 @@ async def test_what_asking_again_finds(stage: Stage, trial: str, state: RunState
             (child,) = await stage.claim(tasks=["b"])
             await stage.fail(child)
         case RunState.CANCELLED:
-            await stage.store.cancel(child.key, "")
+            await stage.cancel(child.key, "")
+        case RunState.WAITING:
+            await stage.report(retried(child, 5))
         case RunState.RUNNING:
             pass
     again = await (stage.hand_back(parent) if trial == "same" else stage.retry(parent))
@@ -215,7 +217,7 @@ async def test_what_becomes_of_children(stage: Stage, end: RunState, policy: OnP
         assert again is not None
         parent = again
     if end is RunState.CANCELLED:
-        await stage.store.cancel(parent.key, "")
+        await stage.cancel(parent.key, "")
     else:
         await stage.report(ENDS[end](parent, settles=True))
     assert await stage.state(parent) is end
@@ -256,7 +258,8 @@ async def test_a_child_that_is_asked_for_with_another_policy_takes_it(stage: Sta
 async def test_a_settled_child_can_spawn_no_more(stage: Stage) -> None:
     parent = await stage.running()
     child = await stage.running("b", parent)
-    done = await stage.fail(parent, settles=True)
+    await stage.fail(parent, settles=True)
+    done = await stage.commit(mail=True)
     assert [(notice.run_id, notice.state) for notice in done.mine] == [(child.key, RunState.CANCELLED)]
     late = await stage.commit(spawns=[stage.spawn("c", child)], outcomes=[completed(child)])
     assert late.fenced_parents == {(child.key, 1)}

@@ -202,22 +202,32 @@ async def test_that_a_large_tree_that_goes_on_somewhere_is_not_touched(stage: St
     assert sum(await prune(stage, limit=7)) == 33
 
 
-async def test_that_a_run_that_is_replayed_meanwhile_keeps_the_way_to_its_root(stage: Stage) -> None:
+async def test_that_nothing_of_a_large_tree_can_be_replayed_once_it_is_being_deleted(stage: Stage) -> None:
+    """A replay that came before keeps the tree whole; one that comes later is refused, and loses nothing."""
     ids = await shape(stage, [0] * 20 + list(range(20, 30)))
     stage.clock.advance(OLD)
-    first = await stage.store.prune(before(stage), 7)
-    assert first.cursor is not None
-    second = await stage.store.prune(before(stage), 7, first.cursor)
-    assert first.runs + second.runs > 0
-    there = await left(stage, ids)
-    way = [ids[0], *(id_ for id_ in ids[20:] if id_ in there)]
-    assert len(way) > 2
-    assert await stage.store.replay(way[-1], [RunState.COMPLETED])
-    cursor = second.cursor
+    cursor, gone = START, 0
     while cursor is not None:
-        cursor = (await stage.store.prune(before(stage), 7, cursor)).cursor
-    assert await left(stage, way) == way
+        pruned = await stage.store.prune(before(stage), 7, cursor)
+        cursor, gone = pruned.cursor, gone + pruned.runs
+        for id_ in (ids[0], ids[-1]):
+            if id_ in await left(stage, ids):
+                with pytest.raises(RunNotFoundError, match="is being deleted"):
+                    await stage.store.replay(id_, [RunState.COMPLETED])
+    assert gone == len(ids)
+
+
+@pytest.mark.parametrize("which", [0, 7, -1])
+async def test_that_a_replay_before_a_tree_is_marked_keeps_it_whole(stage: Stage, which: int) -> None:
+    ids = await shape(stage, [0] * 20 + list(range(20, 30)))
+    stage.clock.advance(OLD)
+    assert await stage.store.replay(ids[which], [RunState.COMPLETED])
     assert sum(await prune(stage, limit=7)) == 0
+    assert await left(stage, ids) == ids
+    (run,) = [run for run in await stage.claim(10) if run.key == ids[which]]
+    await stage.complete(run)
+    stage.clock.advance(OLD)
+    assert sum(await prune(stage, limit=7)) == len(ids)
 
 
 async def test_that_other_namespaces_are_left_alone(stage: Stage) -> None:
@@ -248,7 +258,7 @@ async def test_that_a_key_is_free_again(stage: Stage) -> None:
     assert sum(await prune(stage)) == 1
     again = keyed()
     assert (await stage.commit(spawns=[again])).taken == {}
-    assert [root.id for root in await stage.store.roots(RunFilter())] == [again.id]
+    assert [root.id for root in (await stage.store.listing(RunFilter())).runs] == [again.id]
 
 
 async def test_two_that_prune_at_once(stage: Stage) -> None:

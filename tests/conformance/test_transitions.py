@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[Cause, Verb]] = {
     "hand back": (Cause.HAND_BACK, lambda stage, run: stage.report(handed_back(run))),
     "bury": (Cause.LEASE_LOST, lambda stage, run: stage.store.bury(stage.worker, 3)),
     "bury as poison": (Cause.LEASE_LOST, lambda stage, run: stage.store.bury(stage.worker, 1)),
-    "cancel": (Cause.CANCEL, lambda stage, run: stage.store.cancel(run.key, "")),
+    "cancel": (Cause.CANCEL, lambda stage, run: stage.cancel(run.key, "")),
     "expire": (Cause.EXPIRE, _expire),
     "replay": (Cause.REPLAY, lambda stage, run: stage.store.replay(run.key, TERMINAL)),
 }
@@ -47,7 +47,9 @@ async def test_verbs_change_states_as_the_table_says(stage: Stage, state: RunSta
         case RunState.FAILED:
             await stage.fail(run)
         case RunState.CANCELLED:
-            await stage.store.cancel(run.key, "")
+            await stage.cancel(run.key, "")
+        case RunState.WAITING:
+            await stage.report(retried(run, 5))
         case RunState.RUNNING:
             pass
     await act(stage, run)

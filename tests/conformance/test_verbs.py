@@ -23,7 +23,7 @@ async def test_cancelling_takes_the_whole_subtree_and_nothing_else(stage: Stage)
     done = await stage.running("a", child)
     below_done = await stage.born("c", done)
     await stage.complete(done)
-    assert await stage.store.cancel(child.key, "no more") == 3
+    assert await stage.cancel(child.key, "no more") == 3
     for run in (child.key, leaf, below_done):
         assert await stage.state(run) is RunState.CANCELLED
     assert await stage.state(done) is RunState.COMPLETED
@@ -39,16 +39,16 @@ async def test_cancelling_takes_the_whole_subtree_and_nothing_else(stage: Stage)
 async def test_cancelling_again_changes_nothing(stage: Stage) -> None:
     run = await stage.running()
     await stage.born("b", run)
-    assert await stage.store.cancel(run.key, "first") == 2
+    assert await stage.cancel(run.key, "first") == 2
     before = await stage.get(run)
-    assert await stage.store.cancel(run.key, "second") == 0
+    assert await stage.cancel(run.key, "second") == 0
     assert await stage.get(run) == before
 
 
 async def test_cancelling_closes_the_subtree_to_spawns(stage: Stage) -> None:
     root = await stage.running()
     child = await stage.running("b", root)
-    await stage.store.cancel(root.key, "")
+    await stage.cancel(root.key, "")
     done = await stage.commit(spawns=[stage.spawn("c", root), stage.spawn("c", child)])
     assert done.fenced_parents == {(root.key, 1), (child.key, 1)}
     assert await stage.claim(10) == []
@@ -58,17 +58,17 @@ async def test_cancelling_spares_those_that_were_spawned_to_go_on_and_all_below_
     root = await stage.running()
     free = await stage.running("b", root, on_parent_end=OnParentEnd.CONTINUE)
     below = await stage.born("c", free)
-    assert await stage.store.cancel(root.key, "") == 1
+    assert await stage.cancel(root.key, "") == 1
     assert await stage.state(free) is RunState.RUNNING
     assert await stage.state(below) is RunState.QUEUED
     assert not (await stage.commit(spawns=[stage.spawn("c", free)])).fenced_parents
-    assert await stage.store.cancel(free.key, "") == 3
+    assert await stage.cancel(free.key, "") == 3
 
 
 async def test_cancelling_what_is_delayed(stage: Stage) -> None:
     run = await stage.running()
     await stage.retry(run, delay=5)
-    assert await stage.store.cancel(run.key, "") == 1
+    assert await stage.cancel(run.key, "") == 1
     stage.clock.advance(10)
     await stage.store.tick()
     assert await stage.claim() == []
@@ -76,14 +76,14 @@ async def test_cancelling_what_is_delayed(stage: Stage) -> None:
 
 async def test_cancelling_nobody_is_an_error(stage: Stage) -> None:
     with pytest.raises(RunNotFoundError):
-        await stage.store.cancel(NOBODY, "")
+        await stage.cancel(NOBODY, "")
 
 
 async def test_a_cancelled_run_is_told_to_its_worker_and_to_that_of_its_parent(stage: Stage) -> None:
     other = await stage.register()
     parent = await stage.running()
     child = await stage.running("b", parent, worker=other)
-    await stage.store.cancel(child.key, "stop")
+    await stage.cancel(child.key, "stop")
     theirs = await stage.commit(other, mail=True)
     assert [(n.run_id, n.attempt, n.state) for n in theirs.mine] == [(child.key, 1, RunState.CANCELLED)]
     ours = await stage.commit(mail=True)
@@ -146,7 +146,7 @@ async def test_roots_newest_first_filtered(stage: Stage) -> None:
     await stage.born("c", second)
 
     async def ids(**about: object) -> list[bytes]:
-        return [record.id for record in await stage.store.roots(RunFilter(**about))]  # pyright: ignore[reportArgumentType]
+        return [record.id for record in (await stage.store.listing(RunFilter(**about))).runs]  # pyright: ignore[reportArgumentType]
 
     assert await ids() == [third, second.key, first]
     assert await ids(limit=2) == [third, second.key]
@@ -166,7 +166,7 @@ async def test_children_oldest_first_in_pages(stage: Stage) -> None:
         seen += [record.id for record in page]
     assert seen == ids
     assert [r.id for r in await stage.store.children(parent.key, task="b")] == ids[1::2]
-    await stage.store.cancel(ids[0], "")
+    await stage.cancel(ids[0], "")
     assert [r.id for r in await stage.store.children(parent.key, state=RunState.CANCELLED)] == [ids[0]]
     assert await stage.store.children(ids[0]) == []
 

@@ -219,7 +219,7 @@ class Site:
 
     def completed(self) -> dict[str, int]:
         """From id to the attempt with which it was completed."""
-        return {id_.hex(): n for id_, n in self.rows("select id, attempt from run where state = 2")}
+        return {id_.hex(): n for id_, n in self.rows("select id, attempt from run where state = 8")}
 
     def worker_of(self, task: str) -> int:
         """The pid of the worker that holds the one run of `task`."""
@@ -231,7 +231,7 @@ class Site:
 
     def check_tidy(self) -> None:
         """Everything has ended, and nothing is left behind."""
-        assert self.rows("select task, state, count(*) from run where state < 2 group by 1, 2") == []
+        assert self.rows("select task, state, count(*) from run where state < 8 group by 1, 2") == []
         assert self.rows("select * from watch") == []
         assert self.rows("select * from mail where worker_id not in (select id from worker)") == []
         twins = "select parent_id, identity from run where parent_id is not null group by 1, 2 having count(*) > 1"

@@ -14,13 +14,13 @@ def freeze_until_taken_over(site: Site, first: AppProcess, count: int) -> AppPro
     second = site.worker(**LEASE)
     site.freeze(first)
     until(lambda: len([line for line in site.journal("begin") if line.pid == second.pid]) == count, "taken over")
-    until(lambda: site.count("select count(*) from run where state = 2") == count, "completed by the other")
+    until(lambda: site.count("select count(*) from run where state = 8") == count, "completed by the other")
     return second
 
 
 def test_late_results_are_refused(site: Site) -> None:
     first = site.worker(**LEASE)
-    refs = [site.spawn("sync_child", n=n, seconds=0.7) for n in range(5)]
+    refs = [site.spawn("sync_child", n=n, seconds=2.5) for n in range(5)]  # longer than another worker takes to start
     second = freeze_until_taken_over(site, first, 5)
     before = site.rows("select id, state, attempt, output, finished_at from run order by id")
 

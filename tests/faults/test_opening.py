@@ -104,6 +104,18 @@ def test_a_newer_schema(site: Site) -> None:
     )
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_schema_from_before_the_first_release(site: Site, version: int) -> None:
+    with Fanwood(site.url) as app:
+        app.engine()
+    db = apsw.Connection(str(site.database))
+    db.pragma("user_version", version)
+    db.close()
+    said = refusal(site.url, StoreSchemaError)
+    assert f"{site.database} has schema version {version}, of a Fanwood before its first release" in said
+    assert "Nothing in it was touched" in said
+
+
 def test_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "folder.db"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A process has at most three connections, however busy it is."""
+"""A process has at most four connections, however busy it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.postgres.roles import database_of
 _OURS = "select application_name from pg_stat_activity where datname = $1 and application_name like 'fanwood:%'"
 
 
-def test_a_busy_process_has_three_connections(
+def test_a_busy_process_has_four_connections(
     postgres_cluster: Cluster, postgres_url: str, make_app: Callable[..., Fanwood]
 ):
     app = make_app(url=postgres_url, heartbeat=0.05, sweep=0.05)
@@ -55,4 +55,4 @@ def test_a_busy_process_has_three_connections(
         for done in (watching, *looking):
             done.result()
     most = max(seen, key=len)
-    assert most == [f"fanwood:{os.getpid()}:{role}" for role in ("hot", "reader", "side")]
+    assert most == [f"fanwood:{os.getpid()}:{role}" for role in ("beat", "hot", "reader", "side")]

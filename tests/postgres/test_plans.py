@@ -16,12 +16,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from fanwood.clock import SystemClock
 from fanwood.ids import SystemIds
 from fanwood.model.commands import Attach, Batch, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.records import RunFilter
-from fanwood.model.states import RunState
+from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.postgres.store import PostgresStore
 from tests.conformance.stage import digest
 from tests.postgres.plans import Executed, watch_plans
@@ -51,14 +52,16 @@ FILL = """
         id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
         created_at, started_at, finished_at, output
     )
-    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 2, 1, 1, {worker},
+    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 8, 1, 1, {worker},
            n, n, n, '1'
     from generate_series({first}, {first} + {over} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
     insert into run (
-        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, run_at, created_at
+        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, waits, due_at,
+        created_at
     )
-    select pg_temp.id(3, n), pg_temp.id(3, n), n % 6, chr(97 + (n % 4)::integer), '{{}}', n % 3, 0, 0, 0, 0,
-           case when n % 5 = 0 then {later} end, case when n % 7 = 0 then {later} end, n
+    select pg_temp.id(3, n), pg_temp.id(3, n), n % 6, chr(97 + (n % 4)::integer), '{{}}', n % 3, 0,
+           case when n % 7 = 0 then 2 else 0 end, 0, 0, case when n % 5 = 0 then {later} end,
+           case when n % 7 = 0 then 2 end, case when n % 7 = 0 then {later} end, n
     from generate_series({first}, {first} + {queued} - 1) n;
     insert into run (
         id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
@@ -72,7 +75,7 @@ FILL = """
 NO_HELP = "alter table run set (autovacuum_enabled = off); alter table worker set (autovacuum_enabled = off);"
 _RUNNING = """
     select id from run r where worker_id = $1 and state = 1 and attempt = 1 and parent_id is not null
-    and not exists (select from run c where c.parent_id = r.id) limit $2
+    and not exists (select from run c where c.root_id = r.root_id and c.parent_id = r.id) limit $2
 """
 
 
@@ -93,7 +96,7 @@ class Session:
     async def parents(self, count: int) -> list[bytes]:
         found = await self.raw.fetch(
             "select id from run where worker_id = $1 and state = 1 and attempt = 1 and parent_id is null "
-            "and exists (select from run c where c.parent_id = run.id) limit $2",
+            "and exists (select from run c where c.root_id = run.id and c.parent_id = run.id) limit $2",
             self.worker, count,
         )  # fmt: skip
         return [row["id"] for row in found]
@@ -131,14 +134,16 @@ async def spawns_sent_again(s: Session, n: int) -> None:
 
 async def spawns_with_keys(s: Session, n: int) -> None:
     kind = SpawnKind("a")
-    held = [Spawn(kind, s.ids.new_id(), digest(f"{s.worker} key {i}"), "{}", child_key="k") for i in range(n // 2)]
-    await s.commit(spawns=held)
-    await s.commit(spawns=[Spawn(kind, s.ids.new_id(), digest(f"{s.worker} key {i}"), "{}") for i in range(n)])
+    for count in (n // 2, n):
+        roots = [(s.ids.new_id(), digest(f"{s.worker} key {i}"), f"{i}") for i in range(count)]
+        await s.commit(spawns=[Spawn(kind, id_, identity, "{}", child_key=key) for id_, identity, key in roots])
 
 
 async def attaches(s: Session, n: int) -> None:
     (parent,) = await s.parents(1)
-    children = await s.raw.fetch("select id, task from run where parent_id = $1 order by id limit $2", parent, n)
+    children = await s.raw.fetch(
+        "select id, task from run where root_id = $1 and parent_id = $1 order by id limit $2", parent, n
+    )
     kinds = {
         task: SpawnKind(task, parent_id=parent, parent_attempt=1, deadline=LATER, deadline_by=parent) for task in TASKS
     }
@@ -183,7 +188,7 @@ async def claims_of_nothing(s: Session, n: int) -> None:
 
 
 async def watches(s: Session, n: int) -> None:
-    over = await s.raw.fetch("select id from run where state = 2 limit $1", n // 2)
+    over = await s.raw.fetch("select id from run where state = 8 limit $1", n // 2)
     ids = [*await s.running(n // 2, s.other), *(row["id"] for row in over)]
     await s.commit(watch=ids)
     await s.commit(watch=ids)
@@ -205,13 +210,25 @@ async def chores(s: Session, n: int) -> None:
     """What every engine does now and then, whatever there is."""
     await s.store.renew(s.worker)
     await s.store.tick()
-    await s.store.peers(s.worker, "host")
+    await s.store.look_around(s.worker, "host")
+    await s.store.rivals(s.worker)
+    await s.store.sweep()
     await s.store.served(s.worker, "a")
 
 
 async def cancels(s: Session, n: int) -> None:
+    """And all else, while there is a gate; and what is below it is swept."""
     (parent,) = await s.parents(1)
-    await s.store.cancel(parent, "for a test")
+    assert await s.store.cancel(parent, "for a test")
+    await s.commit(claim=ClaimRequest('["a","b"]', n, n // 8, idle=True), mail=True)
+    await ends(s, n)
+    await requeues(s, n)
+    while (await s.store.sweep()).more:
+        pass
+    await s.commit(mail=True, heard=[parent])
+    assert not await s.store.is_heard(parent)  # by the others
+    await s.raw.execute("delete from unheard")
+    assert await s.store.replay(parent, TERMINAL)
 
 
 async def burials(s: Session, n: int) -> None:
@@ -222,9 +239,9 @@ async def burials(s: Session, n: int) -> None:
 
 
 async def timers(s: Session, n: int) -> None:
-    ids = [row["id"] for row in await s.raw.fetch("select id from run where run_at is not null limit $1", n)]
-    await s.raw.execute("update run set run_at = 1 where id = any($1)", ids[: n // 2])
-    await s.raw.execute("update run set run_at = null, expires_at = 1 where id = any($1)", ids[n // 2 :])
+    ids = [row["id"] for row in await s.raw.fetch("select id from run where state = 2 limit $1", n)]
+    await s.raw.execute("update run set due_at = 1 where id = any($1)", ids[: n // 2])
+    await s.raw.execute("update run set expires_at = 1 where id = any($1)", ids[n // 2 :])
     await s.store.tick()
 
 
@@ -234,12 +251,14 @@ async def looks(s: Session, n: int) -> None:
     await s.store.find(parent.hex())
     await s.store.children(parent, limit=n)
     await s.store.identities(parent)
+    await s.store.child_counts(parent)
+    await s.store.tree_counts(parent)
 
 
 async def prunes(s: Session, n: int) -> None:
     """Of trees that are over, and some that are not."""
     await s.raw.execute(
-        "update run set state = 2, finished_at = 1 where id in "
+        "update run set state = 8, finished_at = 1 where id in "
         "(select id from run where state = 0 and parent_id is null and created_at > 0 order by created_at limit $1)",
         2 * n,
     )
@@ -252,8 +271,17 @@ CHORES: list[Verb] = [chores, cancels, burials, timers, looks, prunes]
 
 
 async def lists(s: Session, n: int) -> None:
-    await s.store.roots(RunFilter(limit=n))
-    await s.store.roots(RunFilter(limit=n, task="a"))
+    for about in (
+        RunFilter(limit=n),
+        RunFilter(limit=n, task="a"),
+        RunFilter(limit=n, state=RunState.RUNNING),
+        RunFilter(limit=n, every=True),
+        RunFilter(limit=n, every=True, state=RunState.FAILED),
+        RunFilter(limit=n, metadata=(("customer", '"one"'),)),
+    ):
+        page = await s.store.listing(about)
+        if page.after is not None:
+            await s.store.listing(replace(about, after=page.after))
 
 
 # --- and what they read ----------------------------------------------------------------------------------------------
@@ -271,7 +299,7 @@ async def session(url: str, worker: int, other: int) -> AsyncIterator[Session]:
         async def watch(connection: Any) -> None:
             await watch_plans(connection, hear)
 
-        for link in (store._hot, store._side, store._reader):
+        for link in (store._hot, store._beat, store.side, store._reader):
             link.on_connect = watch
         await store.open(lambda: None)
         try:
@@ -352,7 +380,7 @@ def filled(first: int, worker: int, counts: dict[str, int]) -> str:
 
 ABOUT: dict[Verb, int] = {
     attaches: 800,
-    cancels: 1000,
+    cancels: 2500,  # a page of all that run
     prunes: 1000,
     looks: 800,
     claims_of_several_tasks: 200 * len(TASKS),

@@ -78,7 +78,7 @@ def test_a_client_and_two_workers(make: Callable[..., Fanwood], postgres_cluster
     store = client.engine().store
     assert isinstance(store, PostgresStore)
     pids = [row[0] for row in postgres_cluster.fetch("select pid from pg_stat_activity")]
-    assert (store._side.pid in pids) == bool(client.settings.listen_url)  # the pooler's are its own numbers
+    assert (store._beat.pid in pids) == bool(client.settings.listen_url)  # the pooler's are its own numbers
     assert store._hot.pid not in pids
 
 

@@ -23,14 +23,17 @@ from fanwood import (
 from fanwood.cli.main import cli
 from fanwood.clock import SystemClock
 from fanwood.store.opening import store_for
-from fanwood.store.postgres.schema import steps
+from fanwood.store.postgres.release import present
 from fanwood.store.store import Store
 from tests.postgres.cluster import Cluster
 from tests.postgres.roles import as_role, database_of, role
 from tests.postgres.stores import connected
 
-STEPS = [step.name for step in steps()]
-TABLES = {"run", "worker", "worker_task", "task", "watch", "mail", "log", "schema_migration"}
+STEPS = [*[step.name for step in present().steps], present().layer_name]
+TABLES = {
+    "run", "worker", "lease", "worker_task", "task", "gate", "unheard", "idem", "watch", "mail", "log", "setting",
+    "schema_migration", "schema_layer",
+}  # fmt: skip
 
 
 def store(url: str, *, create: bool = True, **settings: object) -> Store:
@@ -88,7 +91,7 @@ async def test_eight_who_open_it_and_four_who_migrate_it_at_once(postgres_url: s
     done = await asyncio.gather(*opening, *migrating)
     assert sorted(map(len, filter(None, done))) in ([], [len(STEPS)])
     async with connected(postgres_url) as connection:
-        assert await connection.fetchval("select count(*) from schema_migration") == len(STEPS)
+        assert await connection.fetchval("select count(*) from schema_migration") == len(present().steps)
 
 
 async def test_who_only_looks_makes_nothing(postgres_url: str):
@@ -115,28 +118,61 @@ async def made(postgres_url: str) -> str:
 async def test_a_newer_one(made: str):
     await execute(made, "insert into schema_migration values (99, '0099_future', 'x')")
     said = await refusal(made)
-    assert said.startswith(f": schema 'fanwood' has version 99, and this Fanwood knows versions up to {len(STEPS)}.")
+    assert said.startswith(": schema 'fanwood' has version 99 (functions 1), and this Fanwood knows versions up to 1 ")
     assert said.endswith("It was made by a newer Fanwood: upgrade this one, or name another schema or database.")
     with pytest.raises(StoreSchemaError, match="knows versions up to"):
         await store(made).migrate()
 
 
-async def test_an_older_one(made: str):
-    await execute(made, "delete from schema_migration where number = (select max(number) from schema_migration)")
+async def test_a_newer_one_that_says_that_it_will_do(made: str):
+    await execute(made, """
+        insert into schema_migration values (99, '0099_future', 'x');
+        insert into setting values ('oldest_program', '1');
+    """)  # fmt: skip
+    await opened(made)
+    assert await store(made).migrate() == []
+    await execute(made, "update setting set value = '2' where name = 'oldest_program'")
+    assert "knows versions up to 1" in await refusal(made)
+
+
+async def test_a_newer_one_without_our_functions(made: str):
+    await execute(made, """
+        insert into setting values ('oldest_program', '1');
+        update schema_layer set number = 3;
+    """)  # fmt: skip
+    assert "has version 1 (functions 3), and this Fanwood" in await refusal(made)
+
+
+async def test_one_without_its_functions(made: str):
+    await execute(made, "delete from schema_layer")
     said = await refusal(made)
-    assert said == (f": schema 'fanwood' is older than this Fanwood: it lacks {STEPS[-1]}. Run: fanwood db migrate")
+    assert said == ": schema 'fanwood' is older than this Fanwood: it lacks functions 1. Run: fanwood db migrate"
     assert await store(made).migrate(dry_run=True) == STEPS[-1:]
-    await execute(made, "drop function announce, commit_batch")  # what the step makes
+    assert await store(made).migrate() == STEPS[-1:]  # over those that are there
+    await opened(made)
+
+
+async def test_functions_of_another_text_are_made_anew(made: str):
+    await execute(made, "update schema_layer set checksum = 'x'; drop function fw1_micros")
+    assert "it lacks functions 1" in await refusal(made)
     assert await store(made).migrate() == STEPS[-1:]
     await opened(made)
 
 
 async def test_one_that_was_made_by_another_text(made: str):
-    await execute(made, "update schema_migration set checksum = 'x' where number = 2")
+    await execute(made, "update schema_migration set checksum = 'x' where number = 1")
     said = await refusal(made)
-    assert said.startswith(f": migration {STEPS[1]} was applied to schema 'fanwood' with another text (checksum x, ")
+    assert said.startswith(f": migration {STEPS[0]} was applied to schema 'fanwood' with another text (checksum x, ")
     assert said.endswith("Copy the runs into a new schema (`fanwood db copy`), or name another one.")
     with pytest.raises(StoreSchemaError, match="with another text"):
+        await store(made).migrate()
+
+
+async def test_one_from_before_the_first_release(made: str):
+    await execute(made, "drop table schema_layer")
+    said = await refusal(made)
+    assert said.startswith(": the schema 'fanwood' was made by a Fanwood from before its first release, and can't be ")
+    with pytest.raises(StoreSchemaError, match="before its first release"):
         await store(made).migrate()
 
 
@@ -153,7 +189,7 @@ async def test_somebody_elses(postgres_url: str):
 
 
 async def test_one_that_lost_a_function(made: str):
-    await execute(made, "drop function cancel_run")
+    await execute(made, "drop function fw1_cancel")
     found = store(made)
     await found.open(lambda: None)
     root = bytes(16)
@@ -233,7 +269,7 @@ def test_the_command(invoke: Invoke, postgres_url: str):
         assert (done.exit_code, done.stdout, done.stderr) == (0, lines, said)
     done = invoke()
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", f"{postgres_url} is up to date.\n")
-    assert json.loads(invoke("--json").stdout) == {"url": postgres_url, "dry_run": False, "steps": []}
+    assert json.loads(invoke("--json").stdout) == {"url": postgres_url, "dry_run": False, "steps": [], "workers": []}
 
 
 async def test_the_command_on_a_newer_one(made: str):

@@ -18,6 +18,7 @@ from fanwood import (
     TaskRunCancelled,
     TaskRunError,
 )
+from tests.semantics.closing import swept
 
 
 def tree(app: Fanwood, run_id: str) -> list[Any]:
@@ -277,6 +278,7 @@ class Family:
             ref.result(timeout=10)
         except TaskRunError:
             assert how != "completes"
+        swept(self.app)
         runs = self.app.runs
         return {runs.get(child.id).input: runs.get(child.id).status for child in runs.children(ref.id)}
 

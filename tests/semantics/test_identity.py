@@ -17,6 +17,7 @@ from fanwood import (
     RunState,
     TaskRunError,
 )
+from tests.semantics.closing import swept
 
 
 class Executions:
@@ -353,6 +354,7 @@ def test_children_that_the_last_attempt_never_asked_for_are_cancelled_when_the_p
         return ctx.task_run_id
 
     parent_id = parent.run()
+    swept(app)
     states = {app.runs.get(c.id).input: c.status for c in app.runs.children(parent_id)}
     assert states["old"] is RunState.CANCELLED
     assert not any(states[name].is_terminal for name in ("kept", "both", "new"))

@@ -13,6 +13,8 @@ from fanwood.store.sqlite.connection import connect, migrate
 from fanwood.store.statements import RowsStatement, load
 
 SQL = load("sql/copying.sql")
+BEGINS_ANEW = {"gate": ["pass", "phase", "place"]}
+"""How far a sweep has come in one database means nothing in another."""
 
 
 @pytest.fixture
@@ -24,7 +26,8 @@ def db(tmp_path: Path) -> apsw.Connection:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_that_every_column_is_copied(db: apsw.Connection, table: str) -> None:
-    columns = [name for _, name, *_ in db.execute(f"pragma table_info({table})")]
+    anew = BEGINS_ANEW.get(table, [])
+    columns = [name for _, name, *_ in db.execute(f"pragma table_info({table})") if name not in anew]
     out = re.sub(r"case .* end as ", "", SQL[f"copy_out_{table}"].partition("from")[0].replace("null as ", ""))
     assert re.findall(r"\w+", out)[1:] == columns
     statement = RowsStatement.of(SQL[f"copy_in_{table}"])

@@ -31,6 +31,12 @@ class FakeAttempt:
     def go_on(self) -> None:
         self.went_on += 1
 
+    def hold(self) -> None:
+        self.holding = True
+
+    def let_go(self) -> None:
+        self.holding = False
+
 
 def claimed(name: str = "00", deaths: int = 0) -> ClaimedRun:
     row = dict.fromkeys(ClaimedRun.__struct_fields__)
@@ -208,7 +214,7 @@ def test_nothing_goes_on_beside_a_suspect() -> None:
 def test_withdrawing() -> None:
     stand = Stand(1)
     stand.slots.offer([claimed("01"), claimed("02"), claimed("03")])
-    assert [run.id for run in stand.slots.withdraw("02")] == ["02"]
+    assert [run.id for run in stand.slots.withdraw(run="02")] == ["02"]
     assert stand.slots.waiting_to_begin("02") is None
     assert stand.slots.waiting_to_begin("03").id == "03"
     assert [run.id for run in stand.slots.withdraw()] == ["01", "03"]

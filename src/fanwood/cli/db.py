@@ -9,11 +9,12 @@ import click
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Common, Group, Sentence, common, duration
-from fanwood.cli.engines import judged
+from fanwood.cli.engines import Engine, judged
 from fanwood.cli.meter import Meter
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.model.records import PruneCount
 from fanwood.settings import Settings
+from fanwood.store.attending import attendance
 from fanwood.store.copying import copy
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 DAY = 86_400  # seconds
+SHOWN = 10  # programs that are named
+ROWS = {"task": "task", "run": "run", "key": "idempotency key", "log": "log"}
+"""What is said to be copied. (What is being closed is copied as well, and is nobody's business.)"""
 
 
 @click.group(cls=Group, name="db", epilog="Example:\n  fanwood db prune --older-than 30d --dry-run")
@@ -34,19 +38,22 @@ def command() -> None:
 
 @command.command(
     name="migrate",
-    epilog="Example:\n  fanwood db migrate --dry-run\n\nJSON: {url, dry_run, steps: [name]}",
+    epilog="Example:\n  fanwood db migrate --dry-run\n\n"
+    "JSON: {url, dry_run, steps: [name], workers: [{name, host, pid, kind}]}; workers and clients that were at it",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @common
 def migrate(dry_run: bool, common: Common) -> None:
     """Bring the database's schema up to date. Several programs may do it at once.
 
-    A SQLite file is also brought up to date by whatever opens it first.
+    Says first who is at work on it. Workers of a PostgreSQL database go on meanwhile, and are replaced afterwards.
+    Programs that use a SQLite file should be stopped before; it is also brought up to date by whatever opens it first.
     """
     store = store_for(common.settings(), SystemClock())
-    steps = asyncio.run(store.migrate(dry_run=dry_run))
+    steps, live = asyncio.run(_migrate(store, common, dry_run=dry_run))
     if common.as_json:
-        output.print_json({"url": store.url, "dry_run": dry_run, "steps": steps})
+        workers = [_engine_json(engine) for engine in live]
+        output.print_json({"url": store.url, "dry_run": dry_run, "steps": steps, "workers": workers})
         return
     for step in steps:
         click.echo(step)
@@ -56,6 +63,33 @@ def migrate(dry_run: bool, common: Common) -> None:
         output.note(f"{text.many(len(steps), 'step')} to take in {store.url}; nothing was changed.")
     else:
         output.note(f"{store.url} is up to date now.")
+
+
+async def _migrate(store: Store, common: Common, *, dry_run: bool) -> tuple[list[str], list[Engine]]:
+    """The steps, and who was live before them."""
+    workers, now = await attendance(store, common.settings())
+    live = [engine for engine in (judged(worker, now) for worker in workers) if engine.live]
+    if live and not common.as_json and await store.migrate(dry_run=True):
+        _say_who(live, store)
+    return await store.migrate(dry_run=dry_run), live
+
+
+def _say_who(live: list[Engine], store: Store) -> None:
+    named = ", ".join(
+        f"{engine.kind} {text.clean(engine.record.name)} on {text.clean(engine.record.host.partition('/')[0])}"
+        for engine in live[:SHOWN]
+    )
+    more = f" and {len(live) - SHOWN:,} more" if len(live) > SHOWN else ""
+    who = f"{text.many(len(live), 'program')} at work on {store.url}: {named}{more}."
+    if store.embedded:
+        output.warn(f"{who} A program of an older version can't go on in a newer file: stop them for the upgrade.")
+    else:
+        output.note(f"{who} They go on with the functions of their version; replace them afterwards.")
+
+
+def _engine_json(engine: Engine) -> dict[str, Any]:
+    worker = engine.record
+    return {"name": worker.name, "host": worker.host.partition("/")[0], "pid": worker.pid, "kind": engine.kind}
 
 
 # --- prune -----------------------------------------------------------------------------------------------------------
@@ -129,7 +163,7 @@ async def _prune(store: Store, before: int, batch: int, namespace: str, meter: M
 @command.command(
     name="copy",
     epilog="Example:\n  fanwood db copy sqlite:///.fanwood/fanwood.db sqlite:////srv/app/fanwood.db\n\n"
-    "JSON: {from, to, copied: {task: N, run: N, log: N}}",
+    "JSON: {from, to, copied: {task: N, run: N, key: N, log: N}}",
 )
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
@@ -144,7 +178,9 @@ def copy_(source: str, target: str, as_json: bool) -> None:
     if as_json:
         output.print_json(copied)
         return
-    counts = ", ".join(f"{count:,} {table}{'s' if count != 1 else ''}" for table, count in copied["copied"].items())
+    counts = ", ".join(
+        text.many(count, ROWS[name]) for name, count in copied["copied"].items() if count or name != "key"
+    )
     click.echo(f"Copied {counts} from {copied['from']} to {copied['to']}.")
 
 
@@ -179,7 +215,8 @@ async def _copy_opened(ours: Store, theirs: Store, settings: Settings, quiet: bo
         def show(table: str, done: int, total: int) -> None:
             meter.show(f"{table}: {done:,} of {total:,} rows")
 
-        return await copy(ours, theirs, guard, show)
+        copied = await copy(ours, theirs, guard, show)
+    return {name: copied["idem" if name == "key" else name] for name in ROWS}
 
 
 async def _refuse_live(store: Store) -> None:

@@ -21,6 +21,13 @@ from fanwood.store.urls import without_password
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
+NOBODY = 0
+"""No worker has this number."""
+NOT_COUNTED = {
+    "SQLite": "runs that have ended are not counted; --full counts them and checks the whole file",
+    "PostgreSQL": "runs that have ended are not counted; --full counts them",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -29,6 +36,7 @@ class Findings:
     url: str
     report: StoreReport | None = None
     engines: list[Engine] = field(default_factory=list[Engine])
+    closing: bool = False  # what is below something that ended is being ended
     problems: list[str] = field(default_factory=list[str])
 
 
@@ -37,14 +45,16 @@ class Findings:
     cls=Command,
     epilog="Example:\n  fanwood doctor && echo all is well\n\n"
     "Exit code: 0 all is well, 1 there are problems (no database is one).\n\n"
-    "JSON: {url, store: {kind, version, schema, durability, durable, bytes} | null, runs: {state: count},\n"
-    "  orphans: [id], engines: [{id, name, host, pid, kind, live, verdict, slots, running, started_at,\n"
-    "  lease_seconds_left}], problems: [text]}",
+    "JSON: {url, store: {kind, version, schema, durability, durable, bytes} | null, counted,\n"
+    "  runs: {state: count; null if not counted}, closing, orphans: [id],\n"
+    "  engines: [{id, name, host, pid, kind, live, verdict, slots, running, started_at, lease_seconds_left}],\n"
+    "  problems: [text]}",
 )
+@click.option("--full", is_flag=True, help="Count all runs, and check a SQLite file's every page. Takes its time.")
 @common
-def command(common: Common) -> None:
+def command(full: bool, common: Common) -> None:
     """Check the database: version, durability, runs that nobody looks after, live workers. Changes nothing."""
-    findings = _examine(common)
+    findings = _examine(common, full=full)
     if common.as_json:
         output.print_json(_json(findings))
     else:
@@ -52,17 +62,17 @@ def command(common: Common) -> None:
     raise SystemExit(Exit.FAILED if findings.problems else Exit.DONE)
 
 
-def _examine(common: Common) -> Findings:
-    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord]]:
-        return await store.report(), await store.workers()
+def _examine(common: Common, *, full: bool) -> Findings:
+    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord], bool]:
+        return await store.report(full=full), await store.workers(), (await store.look_around(NOBODY, "")).closed
 
     url = without_password(common.settings().database_url)
     try:
-        report, workers = looking.look(common, ask)
+        report, workers, closing = looking.look(common, ask)
     except StoreError as error:
         return Findings(url, problems=[str(error)])
     engines = [judged(worker, report.now) for worker in workers]
-    return Findings(report.url, report, engines, [*report.problems, *_problems(report, engines)])
+    return Findings(report.url, report, engines, closing, [*report.problems, *_problems(report, engines)])
 
 
 def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
@@ -88,9 +98,13 @@ def _print(findings: Findings) -> None:
         _fact("kind", f"{report.kind} {report.version}, schema version {report.schema}, {text.size(report.size)}")
         _fact("durability", report.durability)
         counts = ", ".join(
-            f"{report.counts[state]:,} {state.name.lower()}" for state in RunState if state in report.counts
+            f"{report.counts[state]:,} {state.name.lower()}" for state in RunState if report.counts.get(state)
         )
-        _fact("runs", counts or "none")
+        _fact("runs", counts or ("none" if report.counted else "none unfinished"))
+        if not report.counted:
+            output.print_line((f"{'':<13}{NOT_COUNTED[report.kind]}", "dim"))
+        if findings.closing:
+            _fact("closing", "what is below runs that have ended or were cancelled is being ended")
         _fact("orphans", f"{len(report.orphans)}" if report.orphans else "none")
         _print_engines(findings.engines)
     for problem in findings.problems:
@@ -129,11 +143,18 @@ def _json(findings: Findings) -> dict[str, Any]:
     return {
         "url": findings.url,
         "store": None if report is None else _store_json(report),
-        "runs": {} if report is None else {state.name: report.counts.get(state, 0) for state in RunState},
+        "counted": report is not None and report.counted,
+        "runs": {} if report is None else _counts_json(report),
+        "closing": findings.closing,
         "orphans": [] if report is None else [id_text(orphan) for orphan in report.orphans],
         "engines": [] if report is None else [_engine_json(engine, report.now) for engine in findings.engines],
         "problems": findings.problems,
     }
+
+
+def _counts_json(report: StoreReport) -> dict[str, int | None]:
+    known = RunState if report.counted else UNFINISHED
+    return {state.name: report.counts.get(state, 0) if state in known else None for state in RunState}
 
 
 def _store_json(report: StoreReport) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fanwood.cli import text
 from fanwood.cli.base import Common
-from fanwood.cli.text import instant
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
@@ -46,10 +46,21 @@ async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def ended_at(run: RunRecord, now: int) -> int | None:
-    """How long a run has taken, or takes; None if it has not begun."""
-    if run.started_at is None or run.state is RunState.QUEUED:
+    """How long a run has taken, or takes; None if nobody is at it."""
+    if run.started_at is None or run.state in (RunState.QUEUED, RunState.WAITING):
         return None
     return (run.finished_at if run.finished_at is not None else now) - run.started_at
+
+
+def reason(error: str | None) -> str:
+    """Why a run has no output, in one line."""
+    failure = decode_failure(error)
+    return text.clean(": ".join(part for part in (failure.type, failure.message) if part) or failure.kind, 160)
+
+
+def waits(run: RunRecord, now: int) -> str:
+    """What a WAITING run waits for."""
+    return "waiting" if run.due_at is None else f"waiting until {text.clock_time(run.due_at, now)}"
 
 
 def run_json(run: RunRecord, now: int) -> dict[str, Any]:
@@ -58,6 +69,7 @@ def run_json(run: RunRecord, now: int) -> dict[str, Any]:
     return {
         "id": id_text(run.id),
         "task": run.task,
+        "kind": run.kind.name.lower(),
         "status": run.state.name,
         "parent_id": id_text(run.parent_id) if run.parent_id else None,
         "root_id": id_text(run.root_id),
@@ -67,10 +79,12 @@ def run_json(run: RunRecord, now: int) -> dict[str, Any]:
         "metadata": _json(run.metadata) or {},
         "attempt": run.attempt,
         "retry_count": run.retry_count,
-        "created_at": instant(run.created_at),
-        "started_at": instant(run.started_at),
-        "finished_at": instant(run.finished_at),
+        "created_at": text.instant(run.created_at),
+        "started_at": text.instant(run.started_at),
+        "finished_at": text.instant(run.finished_at),
+        "due_at": text.instant(run.due_at),
         "seconds": None if elapsed is None else elapsed / MICROSECONDS,
+        "busy_seconds": run.busy / MICROSECONDS,
         "error": error_json(run.error),
     }
 
@@ -102,5 +116,5 @@ def counts_json(counts: Sequence[TaskCount]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _json(text: str | None) -> Any:
-    return None if text is None else msgspec.Raw(text.encode())
+def _json(data: str | None) -> Any:
+    return None if data is None else msgspec.Raw(data.encode())

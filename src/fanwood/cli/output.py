@@ -30,6 +30,7 @@ Cell = str | tuple[str, str]
 STYLES = {
     RunState.QUEUED: "yellow",
     RunState.RUNNING: "cyan",
+    RunState.WAITING: "blue",
     RunState.COMPLETED: "green",
     RunState.FAILED: "bold red",
     RunState.CANCELLED: "magenta",
@@ -54,6 +55,11 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+
+def width() -> int:
+    """How many columns the terminal has."""
+    return console().width
 
 
 def state_cell(state: RunState) -> Cell:

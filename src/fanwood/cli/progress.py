@@ -40,6 +40,7 @@ class TaskLine:
     in_flight: int
     failed: int
     rate: float
+    waiting: int = 0  # for a time that is to come
 
 
 def task_lines(counts: Sequence[TaskCount], before: dict[str, int], seconds: float) -> list[TaskLine]:
@@ -55,7 +56,8 @@ def task_lines(counts: Sequence[TaskCount], before: dict[str, int], seconds: flo
         done = states.get(RunState.COMPLETED, 0)
         failed = states.get(RunState.FAILED, 0) + states.get(RunState.CANCELLED, 0)
         rate = max(0, done + failed - before.get(task, 0)) / seconds if seconds > 0 else 0.0
-        lines.append(TaskLine(task, done, sum(states.values()) - done - failed, failed, rate))
+        waiting = states.get(RunState.WAITING, 0)
+        lines.append(TaskLine(task, done, sum(states.values()) - done - failed - waiting, failed, rate, waiting))
     return lines
 
 
@@ -67,6 +69,7 @@ class Progress:
         self._name = name
         self._live: Live | None = None
         self._last_line = 0.0
+        self._has_waited = False  # something has: its column stays
 
     def __enter__(self) -> Self:
         if output.on_terminal() and not self._quiet:
@@ -85,30 +88,39 @@ class Progress:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.update(self._table(lines, elapsed), refresh=True)
+            self._live.update(self.table(lines, elapsed), refresh=True)
         elif not last and elapsed - self._last_line >= PIPE_EVERY:
             self._last_line = elapsed
             output.note(f"{elapsed:.0f} s: {'; '.join(self._words(line) for line in lines)}")
 
     def _words(self, line: TaskLine) -> str:
         name = text.clean(self._name(line.task))
-        return f"{name} {line.done:,} done, {line.in_flight:,} in flight, {line.failed:,} failed, {line.rate:,.0f}/s"
+        waiting = f"{line.waiting:,} waiting, " if line.waiting else ""
+        return (
+            f"{name} {line.done:,} done, {line.in_flight:,} in flight, {waiting}{line.failed:,} failed, "
+            f"{line.rate:,.0f}/s"
+        )
 
-    def _table(self, lines: Sequence[TaskLine], elapsed: float) -> Table:
+    def table(self, lines: Sequence[TaskLine], elapsed: float) -> Table:
+        """What a terminal gets."""
         from rich.table import Table
 
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column(f"{elapsed:.1f} s", min_width=10)
-        for name in ("done", "in flight", "failed", "rate"):
+        self._has_waited = self._has_waited or any(line.waiting for line in lines)
+        names = ("done", "in flight", *(("waiting",) if self._has_waited else ()), "failed", "rate")
+        for name in names:
             table.add_column(name, justify="right", min_width=9)
         for line in lines:
-            table.add_row(
-                output.rich_text((text.clean(self._name(line.task), 40), "bold")),
-                output.rich_text((f"{line.done:,}", "green")),
-                output.rich_text((f"{line.in_flight:,}", "cyan" if line.in_flight else "dim")),
-                output.rich_text((f"{line.failed:,}", "bold red" if line.failed else "dim")),
-                f"{line.rate:,.0f}/s",
-            )
+            cells = {
+                "done": (f"{line.done:,}", "green"),
+                "in flight": (f"{line.in_flight:,}", "cyan" if line.in_flight else "dim"),
+                "waiting": (f"{line.waiting:,}", output.STYLES[RunState.WAITING] if line.waiting else "dim"),
+                "failed": (f"{line.failed:,}", "bold red" if line.failed else "dim"),
+                "rate": f"{line.rate:,.0f}/s",
+            }
+            task = output.rich_text((text.clean(self._name(line.task), 40), "bold"))
+            table.add_row(task, *(output.rich_text(cells[name]) for name in names))
         return table
 
 

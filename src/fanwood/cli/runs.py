@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
-from fanwood.cli import looking, output, text
+from fanwood.cli import listing, looking, output, text
 from fanwood.cli.base import Common, Group, Sentence, common
-from fanwood.cli.output import Column
-from fanwood.clock import MICROSECONDS
-from fanwood.durations import microseconds
-from fanwood.errors import FanwoodError
+from fanwood.cli.engines import judged
 from fanwood.ids import id_text
-from fanwood.model.records import LogRecord, RunFilter, RunRecord, TaskCount
-from fanwood.model.states import TERMINAL, RunState
+from fanwood.model.records import LogRecord, RunRecord, TaskCount
+from fanwood.model.states import TERMINAL, RunKind, RunState
+from fanwood.store import cancelling
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 LOG_LINES = 1000
-_STATES = [state.name.lower() for state in RunState]
 
 
 @click.group(cls=Group, name="runs", epilog="Example:\n  fanwood runs ls --status failed --since 1h")
@@ -31,72 +27,7 @@ def command() -> None:
     """List, show, cancel and retry runs. RUN is a run's id, or as much of its beginning as is unique."""
 
 
-# --- ls --------------------------------------------------------------------------------------------------------------
-
-
-@command.command(
-    name="ls",
-    epilog="Example:\n  fanwood runs ls --status failed --since 1h\n\n"
-    "JSON: {runs: [{id, task, status, parent_id, root_id, depth, child_key, priority, metadata, attempt,\n"
-    "  retry_count, created_at, started_at, finished_at, seconds, error: {kind, type, message, traceback, limit,\n"
-    "  owner} | null}]}",
-)
-@click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only those in this state.")
-@click.option("--task", help="Only runs of this task.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
-@click.option("--since", metavar="WHEN", help="Only newer ones: 90s, 1h, 2d, or an ISO time.")
-@common
-def ls(status: str | None, task: str | None, limit: int, since: str | None, common: Common) -> None:
-    """List runs that were not spawned by another run (roots), newest first."""
-    namespace = common.settings().namespace
-    prefix = f"{namespace}/" if namespace else None
-
-    async def ask(store: Store) -> tuple[list[RunRecord], int]:
-        filter_ = RunFilter(
-            task=f"{prefix}{task}" if prefix and task and "/" not in task else task,
-            prefix=prefix,
-            state=RunState[status.upper()] if status else None,
-            since=_moment(since, store.now()) if since else 0,
-            limit=limit,
-        )
-        return await store.roots(filter_), store.now()
-
-    runs, now = looking.look(common, ask)
-    if common.as_json:
-        output.print_json({"runs": [looking.run_json(run, now) for run in runs]})
-        return
-    if not runs:
-        output.note("No runs." if not (status or task or since) else "No such runs.")
-        return
-    columns = [
-        Column("id", fixed=True),
-        Column("task"),
-        Column("state", fixed=True),
-        Column("created", fixed=True),
-        Column("took", right=True, fixed=True),
-    ]
-    output.print_table(columns, [_row(run, now) for run in runs])
-
-
-def _row(run: RunRecord, now: int) -> list[output.Cell]:
-    return [
-        id_text(run.id),
-        text.clean(run.task, 60),
-        output.state_cell(run.state),
-        text.local_time(run.created_at),
-        text.took(looking.ended_at(run, now)),
-    ]
-
-
-def _moment(since: str, now: int) -> int:
-    try:
-        return now - (microseconds(since, "--since") or 0)
-    except FanwoodError:
-        pass
-    try:
-        return round(datetime.fromisoformat(since).astimezone().timestamp() * MICROSECONDS)
-    except ValueError:
-        raise Sentence(f"--since {since!r} is neither a duration (90s, 1h, 2d) nor an ISO time") from None
+command.add_command(listing.command)
 
 
 # --- get -------------------------------------------------------------------------------------------------------------
@@ -105,7 +36,7 @@ def _moment(since: str, now: int) -> int:
 @command.command(
     name="get",
     epilog="Example:\n  fanwood runs get 0192f3a1-7c\n\n"
-    "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, run_at, deadline,\n"
+    "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}]",
 )
 @click.argument("run")
@@ -138,7 +69,6 @@ def _whole_json(record: RunRecord, children: list[TaskCount], logs: list[LogReco
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
         "worker_id": record.worker_id,
-        "run_at": text.instant(record.run_at),
         "deadline": text.instant(record.deadline),
         "children": looking.counts_json(children),
         "logs": [
@@ -152,6 +82,7 @@ def _print_facts(record: RunRecord, now: int) -> None:
     facts: list[tuple[str, output.Cell]] = [
         ("id", id_text(record.id)),
         ("task", text.clean(record.task)),
+        ("kind", "" if record.kind is RunKind.TASK else record.kind.name.lower()),
         ("state", output.state_cell(record.state)),
         ("parent", id_text(record.parent_id) if record.parent_id else ""),
         ("root", id_text(record.root_id) if record.parent_id else ""),
@@ -165,7 +96,8 @@ def _print_facts(record: RunRecord, now: int) -> None:
         ("started", text.local_time(record.started_at)),
         ("finished", text.local_time(record.finished_at)),
         ("took", text.took(looking.ended_at(record, now))),
-        ("queued until", text.local_time(record.run_at)),
+        ("busy", text.took(record.busy) if record.busy else ""),
+        ("due", text.local_time(record.due_at)),
         ("deadline", text.local_time(record.deadline)),
     ]
     for name, value in facts:
@@ -205,24 +137,51 @@ def _log_line(line: LogRecord) -> str:
 # --- cancel, retry ---------------------------------------------------------------------------------------------------
 
 
-@command.command(name="cancel", epilog="Example:\n  fanwood runs cancel 0192f3a1-7c\n\nJSON: {id, status, cancelled}")
+@command.command(
+    name="cancel",
+    epilog="Example:\n  fanwood runs cancel 0192f3a1-7c\n\n"
+    "JSON: {id, status, cancelled, more}; `cancelled` counts what has ended so far, `more`: there is more to end",
+)
 @click.argument("run")
 @common
 def cancel(run: str, common: Common) -> None:
-    """Cancel a run and everything below it. Once this returns, nothing of it starts any more."""
+    """Cancel a run and everything below it. Once this returns, nothing of it starts any more.
 
-    async def ask(store: Store) -> tuple[RunRecord, int]:
+    Of a large tree a part has ended then; whichever worker or client there is ends the rest.
+    """
+
+    async def ask(store: Store) -> Cancelled:
         id_ = await store.find(run)
-        count = await store.cancel(id_, "by request")
-        return await store.get(id_), count
+        count = await cancelling.cancel(store, id_, "by request")
+        swept = await store.sweep(id_)  # tells whether there is more, and does some of it
+        served = not swept.more or any(judged(worker, store.now()).live for worker in await store.workers())
+        return Cancelled(await store.get(id_), count + swept.ended, swept.more, served)
 
-    record, count = looking.look(common, ask)
+    done = looking.look(common, ask)
     if common.as_json:
-        output.print_json({"id": id_text(record.id), "status": record.state.name, "cancelled": count})
-    elif count:
-        output.print_line(f"Cancelled {text.many(count, 'run')}: {text.clean(record.task)} {id_text(record.id)}")
+        about = {"id": id_text(done.run.id), "status": done.run.state.name, "cancelled": done.ended, "more": done.more}
+        output.print_json(about)
     else:
-        output.print_line(f"{text.clean(record.task)} {id_text(record.id)} is {record.state.name}: nothing to cancel")
+        output.print_line(_said(done))
+
+
+class Cancelled(NamedTuple):
+    """What a cancellation has done so far."""
+
+    run: RunRecord
+    ended: int
+    more: bool
+    served: bool  # somebody is there who does the rest
+
+
+def _said(done: Cancelled) -> str:
+    who = f"{text.clean(done.run.task)} {id_text(done.run.id)}"
+    if done.more:
+        rest = "the rest follows" if done.served else "the rest follows once a worker or client is there"
+        return f"Cancelled {who}: {text.many(done.ended, 'run has', 'runs have')} ended so far, {rest}"
+    if done.ended:
+        return f"Cancelled {text.many(done.ended, 'run')}: {who}"
+    return f"{who} is {done.run.state.name}: nothing to cancel"
 
 
 @command.command(name="retry", epilog="Example:\n  fanwood runs retry 0192f3a1-7c\n\nJSON: {id, task, status, served}")

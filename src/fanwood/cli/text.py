@@ -73,3 +73,9 @@ def local_time(microseconds: int | None) -> str:
     if microseconds is None:
         return ""
     return datetime.fromtimestamp(microseconds / MICROSECONDS, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock_time(microseconds: int, now: int) -> str:
+    """As `local_time`, without the date if that is today's."""
+    whole, today = local_time(microseconds), local_time(now)[:10]
+    return whole.removeprefix(f"{today} ")

@@ -13,8 +13,7 @@ from fanwood.cli.treeing import Group, Node, Picture, draw
 from fanwood.clock import MICROSECONDS
 from fanwood.ids import id_text
 from fanwood.model.records import TaskCount
-from fanwood.model.states import RunState
-from fanwood.store.failures import decode_failure
+from fanwood.model.states import TERMINAL, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 SYMBOLS = {
     RunState.QUEUED: "·",
     RunState.RUNNING: "▶",
+    RunState.WAITING: "◷",
     RunState.COMPLETED: "✓",
     RunState.FAILED: "✗",
     RunState.CANCELLED: "⊘",
@@ -62,7 +62,7 @@ def totals(counts: Sequence[TaskCount]) -> str:
     by_state: dict[RunState, int] = {}
     for count in counts:
         by_state[count.state] = by_state.get(count.state, 0) + count.count
-    order = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.RUNNING, RunState.QUEUED)
+    order = (*TERMINAL, RunState.RUNNING, RunState.WAITING, RunState.QUEUED)
     return ", ".join(f"{by_state[s]:,} {WORDS.get(s, s.name.lower())}" for s in order if s in by_state)
 
 
@@ -105,6 +105,8 @@ def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
     duration = text.took(looking.ended_at(run, now))
     if duration:
         cells.append((f"  {duration}", "dim"))
+    if run.state is RunState.WAITING:
+        cells.append((f"  {looking.waits(run, now)}", style))
     if run.attempt > 1:
         cells.append((f"  attempt {run.attempt}", "yellow"))
     if node.counts and not node.members:
@@ -112,7 +114,7 @@ def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
     if ids or run.state is not RunState.COMPLETED or run.parent_id is None:
         cells.append((f"  {id_text(run.id)}", "dim"))
     if run.state in (RunState.FAILED, RunState.CANCELLED):
-        cells.append((f"  {reason(run.error)}", style))
+        cells.append((f"  {looking.reason(run.error)}", style))
     return cells
 
 
@@ -133,11 +135,6 @@ def spread(group: Group) -> str:
     return f"{text.took(group.fastest)}..{text.took(group.slowest)}"
 
 
-def reason(error: str | None) -> str:
-    failure = decode_failure(error)
-    return text.clean(": ".join(part for part in (failure.type, failure.message) if part) or failure.kind, 160)
-
-
 def _print_end(picture: Picture) -> None:
     count = total(picture.counts)
     if count > 1:
@@ -152,21 +149,20 @@ def _print_end(picture: Picture) -> None:
 
 
 def _print_plain(picture: Picture) -> None:
-    click.echo("RUN\tSTATE\tTOOK\tCHILDREN\tID\tERROR")
+    click.echo("RUN\tSTATE\tTOOK\tCHILDREN\tID\tERROR\tDUE")
     for way, item in walk(picture.root):
         indent = "  " * len(way)
         if isinstance(item, Group):
             fields = (f"{indent}x {total(item.counts):,} {text.clean(item.task)}", totals(item.counts), spread(item))
-            click.echo("\t".join(field or "-" for field in (*fields, "", "", "")))
+            click.echo("\t".join(field or "-" for field in (*fields, "", "", "", "")))
             continue
         run = item.run
-        error = reason(run.error) if run.state in (RunState.FAILED, RunState.CANCELLED) else ""
+        error = looking.reason(run.error) if run.state in (RunState.FAILED, RunState.CANCELLED) else ""
         name = f"{indent}{text.clean(run.task)}{' ' + text.clean(run.child_key) if run.child_key else ''}"
         duration = text.took(looking.ended_at(run, picture.now))
-        children = totals(item.counts)
-        click.echo(
-            "\t".join(field or "-" for field in (name, run.state.name, duration, children, id_text(run.id), error))
-        )
+        due = text.local_time(run.due_at)
+        shown = (name, run.state.name, duration, totals(item.counts), id_text(run.id), error, due)
+        click.echo("\t".join(field or "-" for field in shown))
     _print_end(picture)
 
 

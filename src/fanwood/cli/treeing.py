@@ -66,6 +66,8 @@ async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -
         RunNotFoundError: there is no such run.
     """
     id_ = await store.find(run)
+    counts = await store.tree_counts(id_)
+    size = sum(count.count for count in counts)
     root = Node(await store.get(id_), await store.child_counts(id_))
     level: list[Node] = [root]
     lines, level_number, cut, grouped = 1, 0, False, False
@@ -83,8 +85,16 @@ async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -
             node.members = members
             level += [member for member in members if isinstance(member, Node)]
             level += [example for member in members if isinstance(member, Group) for example in member.members]
+        if lines < size:  # else all runs have been seen, and there is nothing below these
+            for node in level:
+                await _count_children(store, node)
         level_number += 1
-    return Picture(root, await store.tree_counts(id_), store.now(), cut, grouped)
+    return Picture(root, counts, store.now(), cut, grouped)
+
+
+async def _count_children(store: Store, node: Node) -> None:
+    if node.run.attempt:  # without one it has spawned nothing
+        node.counts = await store.child_counts(node.run.id)
 
 
 async def _members(store: Store, node: Node, *, everything: bool) -> list[Node | Group]:
@@ -107,12 +117,11 @@ async def _children(store: Store, parent_id: bytes, task: str) -> list[Node]:
     found: list[Node] = []
     after = b""
     while page := await store.children(parent_id, task=task, after=after):
-        found += [Node(run, await store.child_counts(run.id)) for run in page]
+        found += [Node(run, []) for run in page]
         after = page[-1].id
     return found
 
 
 async def _group(store: Store, parent_id: bytes, task: str, counts: list[TaskCount]) -> Group:
     failed = await store.children(parent_id, task=task, state=RunState.FAILED, limit=EXAMPLES)
-    examples = [Node(run, await store.child_counts(run.id)) for run in failed]
-    return Group(parent_id, task, counts, examples)
+    return Group(parent_id, task, counts, [Node(run, []) for run in failed])

@@ -57,7 +57,7 @@ class Claims:
             self._fairness += room / FAIR_SHARE
             fair = int(self._fairness)
             self._fairness -= fair
-            batch.claim = ClaimRequest(self._tasks, room, fair)
+            batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle())
             self._asked = True
             self.ready = False  # what is hinted at from now on this claim may not see
 
@@ -66,11 +66,8 @@ class Claims:
         runs = committed.claimed
         asked, self._asked = self._asked, False
         if batch.claim is not None:
-            if self._one_at_a_time:
-                found_more = len(runs) >= batch.claim.limit or (bool(runs) and runs[-1].is_suspect)
-            else:  # fewer than asked for does not mean that there are no more: others were claiming as well
-                found_more = bool(runs)
-            self.ready = self.ready or found_more
+            # With others claiming at the same time, fewer than asked for does not mean that there are no more.
+            self.ready = self.ready or committed.has_more or (not self._one_at_a_time and bool(runs))
         elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents

@@ -32,6 +32,7 @@ class Delivery:
         self._waits = Waits()
         self._watched: set[bytes] = set()
         self._again: list[bytes] = []  # to be looked at once more
+        self._later: set[bytes] = set()  # ended, but their contents didn't fit into the answer
 
     @property
     def has_work(self) -> bool:
@@ -46,7 +47,7 @@ class Delivery:
 
     def look_again(self, count: int | None = None) -> None:
         """Look once more at the runs that have been waited for longest: a lost hint must not be a lost result."""
-        self._again = self._waits.some(len(self._waits) if count is None else count)
+        self._again += self._waits.some(len(self._waits) if count is None else count)
 
     def watch_all_again(self) -> None:
         """Our watches went with the worker that we were."""
@@ -68,6 +69,7 @@ class Delivery:
 
     def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> None:
         """Tell everybody what `committed` means to him."""
+        self._later = committed.later
         found = {attached.id: attached for attached in committed.attached}
         found.update(committed.taken)
         for request in requests:
@@ -95,7 +97,7 @@ class Delivery:
         """A run that was there: its end is there as well, or is waited for (True)."""
         if not run.matches:
             return False  # an error, for who asked
-        if run.state.is_terminal:
+        if run.state.is_terminal and run.id not in self._later:
             collector.put(index, Finished(run.state, run.output, run.error, run.task))
             return False
         self._waits.add(run.id, collector, index)
@@ -108,6 +110,7 @@ class Delivery:
                 deliver(outcome.run_id, outcome)
         for run_id, finished in committed.finished.items():
             deliver(run_id, finished)
+        self._again += committed.later
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
         if self._watched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from fanwood.model.commands import ClaimedRun, Failure, Notice, TaskInfo
+    from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 
 
 class Dispatcher(Protocol):
@@ -25,6 +25,10 @@ class Dispatcher(Protocol):
         """How many more runs it could take now."""
         ...
 
+    def idle(self) -> bool:
+        """Whether it executes nothing, and nothing waits to begin or to go on."""
+        ...
+
     def streams(self) -> bool:
         """Whether runs come and end at such a pace that they are claimed ahead of the slots."""
         ...
@@ -39,6 +43,14 @@ class Dispatcher(Protocol):
 
     def limit_reached(self, run: str, attempt: int) -> None:
         """The limit of a run has come."""
+        ...
+
+    def hand_back(self, root: str | None = None) -> list[Outcome]:
+        """Give back what has not begun: the runs of one tree (its root's id), or all. What is to be reported of it."""
+        ...
+
+    def go_on(self) -> None:
+        """There is a lease again: what waits may begin."""
         ...
 
     def abandon(self, failure: Failure) -> None:
@@ -60,6 +72,9 @@ class NoDispatcher:
     def demand(self) -> int:
         return 0
 
+    def idle(self) -> bool:
+        return False
+
     def streams(self) -> bool:
         return False
 
@@ -70,6 +85,12 @@ class NoDispatcher:
         pass
 
     def limit_reached(self, run: str, attempt: int) -> None:
+        pass
+
+    def hand_back(self, root: str | None = None) -> list[Outcome]:  # noqa: ARG002
+        return []
+
+    def go_on(self) -> None:
         pass
 
     def abandon(self, failure: Failure) -> None:

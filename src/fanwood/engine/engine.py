@@ -27,6 +27,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from fanwood.engine.admission import Admission, Room
+from fanwood.engine.calls import Calls
 from fanwood.engine.claims import Claims
 from fanwood.engine.commits import Commits
 from fanwood.engine.delivery import Delivery
@@ -40,11 +41,11 @@ from fanwood.errors import (
     StoreError,
     UsageError,
 )
-from fanwood.model.commands import Batch, Committed, LogLine, Outcome, TaskInfo, WorkerInfo
+from fanwood.model.commands import Batch, Closing, Committed, Failure, LogLine, Outcome
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from fanwood.engine.waits import Collector
     from fanwood.settings import Settings
@@ -79,14 +80,15 @@ class Engine:
         self._mail = False  # the mailbox may hold something for us
         self._asleep = False
         self._committing = False
+        self._leased_until = 0.0  # by the loop's clock, which only we can stop
         self._turn = asyncio.Lock()  # a commit is under one worker id, from its making to its delivery
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeup: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
-        self._calls: set[asyncio.Task[None]] = set()
         self._housekeeping = Housekeeping(self)
         self._commits = Commits(store, settings, self._inbox, self._housekeeping)
+        self._cold = Calls(store, self._commits, self.look)
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -131,16 +133,15 @@ class Engine:
 
     async def _run(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
-        await self.store.open(self._hint)
+        await self.store.open(self.look)
         try:
+            self.leased(self._time() + self.settings.lease)
             self.worker_id = await self.store.register(self._housekeeping.info(()), ())
             started.set_result(None)
-            chores = self._loop.create_task(self._housekeeping.run())
+            self._housekeeping.start()
             await self._tick_until_stopped()
-            await asyncio.gather(*self._calls)
-            chores.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await chores
+            await self._cold.finish()
+            await self._housekeeping.stop()
             with contextlib.suppress(StoreError):
                 await self.store.unregister(self.worker_id)
         finally:
@@ -153,6 +154,7 @@ class Engine:
             if self._stopping and not self._inbox and not self._admission:
                 return
             await self._tick()
+            await asyncio.sleep(0)  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
 
     def _has_work(self) -> bool:
         waiting = self._inbox or self._mail or self._stopping or self._delivery.has_work
@@ -218,12 +220,26 @@ class Engine:
             for run, attempt in self._limits.due(self.store.now()):
                 self.dispatcher.limit_reached(run, attempt)
 
-    def _hint(self) -> None:
-        """Somebody else changed the store."""
+    def look(self) -> None:
+        """On the engine's thread: the store was changed, by others or by a cold verb; look at mail and queue."""
         self._mail = True
-        self._claims.ready = True
-        self._asleep = False
-        self._rouse()
+        self.nudge()
+
+    # --- the lease -------------------------------------------------------------------------------------------------
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether nobody can have taken us for dead. Without that nothing begins: what we had claimed may have been
+        closed, and whoever closed it has not waited for us to hear of it."""
+        return self._loop is not None and self._loop.time() < self._leased_until
+
+    def leased(self, until: float) -> None:
+        """The lease lasts until then, by the loop's clock. If it had lapsed, what has not begun goes back first."""
+        lapsed = not self.holds_lease
+        self._leased_until = max(self._leased_until, until)
+        if lapsed:
+            self.report(self.dispatcher.hand_back())
+            self.dispatcher.go_on()
 
     def nudge(self) -> None:
         """On the engine's thread: the queue may have changed."""
@@ -236,10 +252,6 @@ class Engine:
         if (self._claims.ready and self._claims.active) or self._admission:
             self._wake()
 
-    def look(self) -> None:
-        """On the engine's thread: something was changed by a cold verb; look at mail and queue."""
-        self._hint()
-
     # --- what callers ask for --------------------------------------------------------------------------------------
 
     def spawn(self, request: SpawnRequest) -> None:
@@ -250,8 +262,9 @@ class Engine:
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts have ended."""
-        self._inbox.outcomes.append(outcomes)
-        self._wake()
+        if outcomes:
+            self._inbox.outcomes.append(outcomes)
+            self._wake()
 
     def log(self, line: LogLine) -> None:
         """A task has logged a line."""
@@ -282,32 +295,9 @@ class Engine:
         A server that is away is waited for: for a while, or (`steadfast`: a run needs it) as long as it takes.
         """
         self._must_live()
-        result: Future[T] = Future()
         assert self._loop is not None
         patience = None if steadfast else self.settings.outage_patience
-        self._loop.call_soon_threadsafe(self._begin_call, verb, result, changes, patience)
-        return result
-
-    def _begin_call(
-        self,
-        verb: Callable[[Store], Awaitable[T]],
-        result: Future[T],
-        changes: bool,  # noqa: FBT001  (a callback)
-        patience: float | None,
-    ) -> None:
-        async def run() -> None:
-            try:
-                answer = await self._commits.patiently(lambda: verb(self.store), patience)
-            except BaseException as error:  # noqa: BLE001  (the caller gets it, whatever it is)
-                result.set_exception(error)
-            else:
-                result.set_result(answer)
-            if changes:
-                self._hint()
-
-        assert self._loop is not None
-        self._calls.add(task := self._loop.create_task(run()))
-        task.add_done_callback(self._calls.discard)
+        return self._cold.begin(self._loop, verb, changes=changes, patience=patience)
 
     def _must_live(self) -> None:
         if not self.alive:
@@ -322,12 +312,10 @@ class Engine:
         async def begin(store: Store) -> None:
             if self.dispatcher.slots:
                 raise UsageError("This process is a worker already: one Fanwood object is one worker at a time")
-            tasks = dispatcher.tasks()
-            info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
-            await self._register(store, info, tasks)
+            await self._register(store, dispatcher)
             self.rivals = await store.rivals(self.worker_id)
             self.dispatcher = dispatcher
-            self._claims.begin(info.tasks)
+            self._claims.begin([task.name for task in dispatcher.tasks()])
 
         return self.call(begin, changes=True)
 
@@ -341,18 +329,26 @@ class Engine:
 
         return self.call(publish, changes=True)
 
-    async def enter_again(self) -> None:
-        """On the engine's thread: the lease was lost; be a new worker, with the same tasks."""
-        tasks = self.dispatcher.tasks()
-        info = self._housekeeping.info(tuple(task.name for task in tasks), self.dispatcher.slots)
-        await self._register(self.store, info, tasks)
+    async def enter_again(self, lost: int, failure: Failure) -> bool:
+        """On the engine's thread: the lease of `lost` was lost; be a new worker, with the same tasks. Not if we are
+        another one already."""
+        return await self._register(self.store, self.dispatcher, (lost, failure))
 
-    async def _register(self, store: Store, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> None:
+    async def _register(self, store: Store, dispatcher: Dispatcher, lost: tuple[int, Failure] | None = None) -> bool:
         """Be a new worker from now on; what the old one had (born claimed meanwhile, say) goes back to the queue."""
         async with self._turn:
+            if lost is not None:
+                if self.worker_id != lost[0]:
+                    return False
+                self.dispatcher.abandon(lost[1])
+            tasks = dispatcher.tasks()
+            info = self._housekeeping.info(tuple(task.name for task in tasks), dispatcher.slots)
+            until = self._time() + self.settings.lease
             old, self.worker_id = self.worker_id, await store.register(info, tasks)
+            self._leased_until = until
         await store.bury(old, self.settings.deaths_limit)
         self._watch_all_again()
+        return True
 
     def pause(self) -> None:
         """Claim no more."""
@@ -371,7 +367,7 @@ class Engine:
             self._claims.begin(())
             try:
                 async with asyncio.timeout(RETIRE_SECONDS):
-                    await self._register(store, self._housekeeping.info(()), ())
+                    await self._register(store, self.dispatcher)
             except (StoreError, TimeoutError) as error:
                 logger.warning("%s What this worker had goes on elsewhere once its lease has lapsed.", error)
                 self._watch_all_again()
@@ -381,7 +377,7 @@ class Engine:
     def _watch_all_again(self) -> None:
         """Watches went with the worker that we were."""
         self._delivery.watch_all_again()
-        self._hint()
+        self.look()
 
     # --- the tick --------------------------------------------------------------------------------------------------
 
@@ -425,9 +421,15 @@ class Engine:
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
         self._housekeeping.note_health()
         self._housekeeping.expect_of(batch, requests)
+        if committed.has_closed:
+            self._housekeeping.closing.note()
+        if committed.has_more:
+            self._mail = True
         self._delivery.deliver(batch, requests, committed)
         for notice in committed.mine:
             self.dispatcher.notice(notice)
+        for closing in committed.closings:
+            self._hear(closing)
         runs = self._claims.learn(batch, committed)
         if runs:
             self.dispatcher.offer(runs)
@@ -435,8 +437,14 @@ class Engine:
             if outcome.state is RunState.QUEUED and not outcome.delay:
                 self._claims.ready = True
 
+    def _hear(self, closing: Closing) -> None:
+        """Something was closed by a call, which waits until we have given back what we had not begun of that tree."""
+        self.report(self.dispatcher.hand_back(closing.root_id))
+        self._inbox.heard.append(bytes.fromhex(closing.run_id))
+        self._wake()
+
     def recheck(self) -> None:
         """On the engine's thread: look again at some of the runs that are waited for."""
         self._delivery.look_again(RECHECKED)
         if self._delivery.has_work:
-            self._hint()
+            self.look()

@@ -1,7 +1,8 @@
 """What an engine does beside its ticks: renew its lease, look for dead peers, let timers fire, look twice.
 
 Everything here is a guarded verb of the store, so any number of engines may do it at the same time; there is no
-leader. And all of it could stop without a wrong result: only recovery would be late.
+leader. And all of it could stop without a wrong result: only recovery would be late. Each thing is a service of its own
+(services.py), so that none waits for another: above all not the lease.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import logging
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from fanwood.engine.closing import Closing
 from fanwood.engine.peers import host_identity, is_dead
 from fanwood.engine.retention import Retention
+from fanwood.engine.services import Services
 from fanwood.engine.tidying import Tidying
 from fanwood.errors import StoreError
 from fanwood.model.commands import Failure, WorkerInfo
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fanwood.engine")
 
 RECHECK_EVERY = 5.0  # seconds
+TROUBLED_PAUSE = 0.2
+LONGEST_PAUSE = 3600.0  # seconds
+TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.1
+"""How many times as long as a step of the timers took to rest after it, while more is due. (A server takes it beside
+our commits, and not between them.)"""
 
 
 class Housed(Protocol):
@@ -42,10 +50,11 @@ class Housed(Protocol):
     dispatcher: Dispatcher
     rivals: frozenset[str]
 
+    def leased(self, until: float) -> None: ...
     def look(self) -> None: ...
     def nudge(self) -> None: ...
     def recheck(self) -> None: ...
-    async def enter_again(self) -> None: ...
+    async def enter_again(self, lost: int, failure: Failure) -> bool: ...
 
 
 class Housekeeping:
@@ -58,6 +67,10 @@ class Housekeeping:
         self._bell: asyncio.Event | None = None
         self._trouble: str | None = None
         self._unsettled_at = 0  # when the store was last found to be away, or first found to be there
+        self._fleet: int | None = None  # as `rivals` saw it
+        self._progress = ""  # of what is being closed, as it was seen last
+        self._services = Services()
+        self.closing = Closing(lambda: engine.store, engine.look, self.note_trouble)
 
     def info(self, tasks: tuple[str, ...], slots: int = 0) -> WorkerInfo:
         """How this engine enters itself."""
@@ -84,83 +97,103 @@ class Housekeeping:
             if outcome.delay:
                 self.expect(now + outcome.delay)
 
-    async def run(self) -> None:
-        """All chores, for ever."""
-        engine = self._engine
-        retention = Retention(engine.store, engine.settings, lambda: engine.dispatcher.slots > 0, self.note_trouble)
-        tidying = Tidying(engine.store, lambda: engine.dispatcher.slots > 0, self.note_trouble)
-        beside = [asyncio.create_task(retention.run()), asyncio.create_task(tidying.run())]
-        try:
-            await self._look_after()
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
+    def start(self) -> None:
+        """All services, until `stop`."""
+        engine, start = self._engine, self._services.start
+
+        def works() -> bool:
+            return engine.dispatcher.slots > 0
+
+        self._bell = asyncio.Event()
+        self._unsettled_at = engine.store.now()
+        start("the lease", self._keep_lease)
+        start("looking around", self._look_after)
+        start("timers", self._keep_time)
+        start("closing", self.closing.run)
+        start("retention", Retention(engine.store, engine.settings, works, self.note_trouble).run)
+        start("tidying", Tidying(engine.store, works, self.note_trouble).run)
+
+    async def stop(self) -> None:
+        """End them; returns when they have."""
+        await self._services.stop()
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await self._guarded(self._renew())
+            await asyncio.sleep(self._engine.settings.heartbeat)
 
     async def _look_after(self) -> None:
-        settings, store = self._engine.settings, self._engine.store
-        self._bell = asyncio.Event()
-        self._unsettled_at = store.now()
-        beat = sweep = recheck = store.now()
+        engine, recheck = self._engine, 0.0
         while True:
-            now = store.now()
-            if now >= beat:
-                beat = now + round(settings.heartbeat * 1e6)
-                await self._guarded(self._renew())
-            if now >= sweep:
-                sweep = now + round(settings.sweep * 1e6)
-                await self._guarded(self._bury_dead())
-                await self._guarded(self._look_for_rivals())
-                if store.embedded:  # others hint, or poll, by themselves
-                    self._engine.nudge()
-                await self._guarded(self._fire_timers())
-            if now >= recheck:
-                recheck = now + round(RECHECK_EVERY * 1e6)
-                self._engine.recheck()
-            if self._due is not None and now >= self._due:
-                await self._guarded(self._fire_timers())
-            await self._pause(min(beat, sweep, self._due or sweep))
+            await self._guarded(self._look_around())
+            if engine.store.embedded:  # others hint, or poll, by themselves
+                engine.nudge()
+            recheck += engine.settings.sweep
+            if recheck >= RECHECK_EVERY:
+                recheck = 0.0
+                engine.recheck()
+            await asyncio.sleep(engine.settings.sweep)
 
-    async def _pause(self, until: int) -> None:
+    async def _keep_time(self) -> None:
+        loop, rest = asyncio.get_running_loop(), TIMER_REST if self._engine.store.embedded else TIMER_REST_OF_SERVERS
+        while True:
+            if self._due is None or self._due > self._engine.store.now():
+                await self._pause(self._due)
+                continue
+            began = loop.time()
+            fired = await self._guarded(self._fire_timers())
+            await asyncio.sleep(max(0.001, rest * (loop.time() - began)) if fired else TROUBLED_PAUSE)
+
+    async def _pause(self, until: int | None) -> None:
+        """Until then, or until something is due sooner."""
         assert self._bell is not None
         self._bell.clear()
+        pause = None if until is None else min(LONGEST_PAUSE, max(0.001, (until - self._engine.store.now()) / 1e6))
         try:
-            async with asyncio.timeout(max(0.001, (until - self._engine.store.now()) / 1e6)):
+            async with asyncio.timeout(pause):
                 await self._bell.wait()
         except TimeoutError:
             pass
 
-    async def _guarded(self, chore: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, chore: Coroutine[None, None, None]) -> bool:
+        """Whether the store let us."""
         try:
             await chore
         except StoreError as error:
             self.note_trouble(error)
+            return False
+        return True
 
     async def _renew(self) -> None:
-        engine = self._engine
-        if await engine.store.renew(engine.worker_id):
-            return
-        logger.warning("this worker's lease lapsed and its runs were taken over; it starts anew")
-        engine.dispatcher.abandon(Failure("cancelled", message="the worker lost its lease"))
-        await engine.enter_again()
+        engine, loop = self._engine, asyncio.get_running_loop()
+        asked, me = loop.time(), engine.worker_id
+        if await engine.store.renew(me):
+            engine.leased(asked + engine.settings.lease)
+        elif await engine.enter_again(me, Failure("cancelled", message="the worker lost its lease")):
+            logger.warning("this worker's lease lapsed and its runs were taken over; it starts anew")
 
-    async def _bury_dead(self) -> None:
+    async def _look_around(self) -> None:
         engine, store = self._engine, self._engine.store
+        around = await store.look_around(engine.worker_id, self._host)
+        if around.closed and (not around.progress or around.progress == self._progress):
+            self.closing.note()  # nobody is at it; or anybody may be
+        self._progress = around.progress
+        if around.due is not None:
+            self.expect(around.due)
+        if around.fleet != self._fleet and engine.dispatcher.slots:
+            engine.rivals = await store.rivals(engine.worker_id)
+            self._fleet = around.fleet
         now = store.now()
-        for peer in await store.peers(engine.worker_id, self._host):
+        for peer in around.peers:
             dead = peer.host == self._host and is_dead(peer.pid)
             if dead or (peer.lease_expires_at <= now and self._may_judge(now)):
                 count = await store.bury(peer.id, engine.settings.deaths_limit, if_lapsed=not dead)
-                why = "its process is gone" if dead else "its lease lapsed"
-                logger.warning(
-                    "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
-                )
+                if count or peer.lease_expires_at:  # else it was being buried, by itself or by another one
+                    why = "its process is gone" if dead else "its lease lapsed"
+                    logger.warning(
+                        "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
+                    )
                 engine.look()
-
-    async def _look_for_rivals(self) -> None:
-        engine = self._engine
-        if engine.dispatcher.slots:
-            engine.rivals = await engine.store.rivals(engine.worker_id)
 
     def _may_judge(self, now: int) -> bool:
         """Whether a lapsed lease means something. When a server comes back after an outage, all have lapsed: let those

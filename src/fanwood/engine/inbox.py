@@ -59,9 +59,12 @@ class Inbox:
     watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
+    heard: deque[bytes] = field(default_factory=deque[bytes])
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits)
+        return bool(
+            self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits or self.heard
+        )
 
     def refuse_roots(self, error: BaseException) -> None:
         """Nothing can be committed for now: who starts something new is told, and all else waits."""
@@ -81,8 +84,23 @@ class Inbox:
         size = 0
         while self.outcomes and size < BATCH_BYTES:
             outcomes = self.outcomes.popleft()
+            bytes_ = sum([len(outcome.output) for outcome in outcomes if outcome.output is not None])
+            if bytes_ > BATCH_BYTES:  # what ended in one turn of a loop may be more than fits
+                outcomes, bytes_ = self._part(outcomes)
             batch.outcomes += outcomes
-            size += sum([len(outcome.output) for outcome in outcomes if outcome.output is not None])
+            size += bytes_
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
+        while self.heard and not self.outcomes:  # what it made us give back is in this batch or before it
+            batch.heard.append(self.heard.popleft())
         return BATCH_BYTES - size
+
+    def _part(self, outcomes: list[Outcome]) -> tuple[list[Outcome], int]:
+        """As many of the first as fit (one at least), and their size; the others are put back."""
+        size = 0
+        for number, outcome in enumerate(outcomes, 1):
+            size += len(outcome.output or "")
+            if size >= BATCH_BYTES and number < len(outcomes):
+                self.outcomes.appendleft(outcomes[number:])
+                return outcomes[:number], size
+        return outcomes, size

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from fanwood.model.states import OnParentEnd, RunState
+from fanwood.model.states import OnParentEnd, RunKind, RunState
 
 
 class SpawnKind(msgspec.Struct, frozen=True):
@@ -27,6 +27,8 @@ class SpawnKind(msgspec.Struct, frozen=True):
     deadline: int | None = None
     deadline_by: bytes | None = None  # the run that set the deadline
     on_parent_end: OnParentEnd = OnParentEnd.DEFAULT
+    run_kind: RunKind = RunKind.TASK
+    namespace: str = ""  # of roots with an idempotency key, which is unique in it
 
 
 class Spawn(msgspec.Struct, gc=False):
@@ -35,7 +37,8 @@ class Spawn(msgspec.Struct, gc=False):
     `claimed` means: born RUNNING, on this engine's worker; the store takes it back if that worker was buried meanwhile.
 
     A root with an `identity` has an idempotency key (`child_key` is its text, `input_digest` that of task and input):
-    it is born only if no root has that identity, and never claimed. Of two in one batch the first is born.
+    it is born only if nobody holds that key in its kind's namespace, and never claimed. Of two in one batch the first
+    is born.
     """
 
     kind: SpawnKind
@@ -64,7 +67,7 @@ class Attach(msgspec.Struct, gc=False):
 
 class Attached(msgspec.Struct, gc=False):
     """What an `Attach`, or a root's idempotency key, found: an existing run. `matches` is False when the key belongs
-    to another task or input."""
+    to another task or input. Whether it has contents at all: see `Committed.later`."""
 
     id: bytes
     state: RunState
@@ -76,7 +79,7 @@ class Attached(msgspec.Struct, gc=False):
 
 
 class Outcome(msgspec.Struct, gc=False):
-    """How an attempt ended. `state` QUEUED means: not for good.
+    """How an attempt ended. `state` QUEUED means: not for good; with a `delay` the run is WAITING first.
 
     A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing.
     """
@@ -87,8 +90,9 @@ class Outcome(msgspec.Struct, gc=False):
     output: str | None = None
     error: str | None = None
     retry: bool = False
-    delay: int = 0  # microseconds until it is QUEUED for real
-    settles: bool = False  # it may have children to be looked after
+    delay: int = 0  # microseconds until it is QUEUED
+    settles: bool = False  # it may have children that end with it: what is below it is closed
+    busy: int = 0  # microseconds with a slot
     local: bool = True  # its parent runs on this engine: no mail is needed
     task: str = ""
 
@@ -117,11 +121,16 @@ class LogLine(msgspec.Struct, gc=False):
 
 
 class ClaimRequest(msgspec.Struct, frozen=True):
-    """Up to `limit` runs of `tasks`; `fair` of them the oldest, whatever their priority and depth."""
+    """Up to `limit` runs of `tasks`; `fair` of them among the oldest, whatever their priority, root and depth.
+
+    Suspects are passed by; but for an `idle` worker, which takes one suspect, and nothing beside it, if that is the
+    best there is.
+    """
 
     tasks: str  # JSON array of names
     limit: int
     fair: int = 0
+    idle: bool = False
 
 
 SUSPECT_DEATHS = 2
@@ -159,12 +168,9 @@ class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
         return self.deaths >= SUSPECT_DEATHS
 
 
-def up_to_suspect(runs: list[ClaimedRun]) -> list[ClaimedRun]:
-    """Of what could be claimed, what should be: nothing behind a suspect, or it would be held while that executes."""
-    for number, run in enumerate(runs, 1):
-        if run.is_suspect:
-            return runs[:number]
-    return runs
+ANSWER_BYTES = 16_000_000
+"""About how many bytes of inputs or outputs an answer brings of each kind (claims, mail, watches, attaches): what is
+over that comes later. (One item may be as large as may be.)"""
 
 
 class Finished(msgspec.Struct, gc=False):
@@ -199,6 +205,7 @@ class Batch(msgspec.Struct):
     watch: list[bytes] = []
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
+    heard: list[bytes] = []  # closings (`Committed.closings`) that this engine has acted upon
 
     @property
     def is_empty(self) -> bool:
@@ -208,7 +215,9 @@ class Batch(msgspec.Struct):
     @property
     def only_looks(self) -> bool:
         """Whether there is nothing to do but (perhaps) to look for mail, and for runs to claim."""
-        return not (self.outcomes or self.spawns or self.attaches or self.watch or self.logs or self.deadlines)
+        return not (
+            self.outcomes or self.spawns or self.attaches or self.watch or self.logs or self.deadlines or self.heard
+        )
 
 
 class Notice(msgspec.Struct, gc=False):
@@ -221,8 +230,20 @@ class Notice(msgspec.Struct, gc=False):
     deadline: int | None
 
 
+class Closing(msgspec.Struct, array_like=True, frozen=True):
+    """A call has closed what is below a run. Whoever has claimed runs of its tree, and not begun them, hands them back,
+    and says in his next batch that he has heard. Ids are hex, as they come from the store."""
+
+    run_id: str
+    root_id: str
+
+
 class Committed(msgspec.Struct):
-    """The answer to a `Batch`. What isn't mentioned went as asked."""
+    """The answer to a `Batch`. What isn't mentioned went as asked.
+
+    Attempts below something that was closed are over: parents among them are `fenced_parents`, and their outcomes are
+    `fenced_outcomes`, with the end that was recorded instead in `finished`.
+    """
 
     fenced_parents: set[tuple[bytes, int]] = set()
     attached: list[Attached] = []
@@ -230,8 +251,12 @@ class Committed(msgspec.Struct):
     fenced_outcomes: set[bytes] = set()
     claimed: list[ClaimedRun] = []
     finished: dict[bytes, Finished] = {}
+    later: set[bytes] = set()  # ended (watched, attached, told of), but too large for this answer: watch them again
     unknown: list[bytes] = []  # watched ids that don't exist
     mine: list[Notice] = []
+    closings: list[Closing] = []
+    has_more: bool = False  # there is more to claim, or more mail, than was brought
+    has_closed: bool = False  # something was closed by this batch (or met, perhaps): `sweep`
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -31,19 +31,32 @@ class RunRecord(msgspec.Struct, frozen=True):
     created_at: int
     started_at: int | None
     finished_at: int | None
-    run_at: int | None
+    due_at: int | None
     output: str | None
     error: str | None
+    kind: RunKind = RunKind.TASK
+    busy: int = 0  # microseconds with a slot, over all attempts that reported
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which roots a listing shows, newest first."""
+    """Which runs a listing shows, newest first."""
 
     task: str | None = None
     prefix: str | None = None  # of the task's name: the namespace
     state: RunState | None = None
     since: int = 0
     limit: int = 50
+    every: bool = False  # children as well, and not roots only
+    metadata: tuple[tuple[str, str], ...] = ()  # names, and their values as JSON; all must be there
+    after: tuple[int, bytes] | None = None  # (created_at, id): from the one after (older than) this
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of a listing. `after` is where it goes on (`RunFilter.after`), None at its end. A page may be short, even
+    empty, and not the last: a look at the next so many runs found few that the filter lets through."""
+
+    runs: list[RunRecord]
+    after: tuple[int, bytes] | None = None
 
 
 class TaskCount(msgspec.Struct, frozen=True):
@@ -102,17 +115,36 @@ class Peer(msgspec.Struct, frozen=True):
     lease_expires_at: int
 
 
+class Around(msgspec.Struct, frozen=True):
+    """What an engine sees when it looks around, in one round trip."""
+
+    peers: list[Peer]  # other engines on its own host, and all that have no valid lease
+    due: int | None = None  # when the next timer is due
+    closed: bool = False  # something is being closed: `sweep`, but for a sign that somebody else does
+    progress: str = ""  # such a sign: how far he has come, if the store can tell
+    fleet: int = 0  # another number than before: workers, or what they serve, have changed
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What one call of `sweep` did."""
+
+    ended: int
+    more: bool  # there may be more to do now
+
+
 class PruneCursor(msgspec.Struct, frozen=True):
     """How far pruning has come: past the root that was created at `created_at` and has this id.
 
-    `large` is the next root, in the same terms, if its tree is too large for one call, and all of it has ended.
-    `width`: how many trees seem to fit into a call; 0: nothing is known of that.
+    `large` is the next root, in the same terms, if its tree is too large for one call; it is marked then. `place`: how
+    far that tree has been looked through; None: to its end, and it is being taken apart. `width`: how many trees seem
+    to fit into a call; 0: nothing is known of that.
     """
 
     created_at: int = -1
     id: bytes = b""
     width: int = 0
     large: tuple[int, bytes] | None = None
+    place: tuple[bytes, bytes] | None = None
 
 
 class Pruned(msgspec.Struct, frozen=True):
@@ -141,6 +173,7 @@ class StoreReport(msgspec.Struct, frozen=True):
     durable: bool
     size: int  # bytes
     now: int
-    counts: dict[RunState, int]
+    counts: dict[RunState, int]  # of all states if `counted`, else of those of unfinished runs
+    counted: bool
     orphans: list[bytes]
     problems: list[str]

@@ -1,23 +1,27 @@
 """The life of a run, as one table.
 
 A run is born QUEUED (or, when the worker that spawns it has a free slot, RUNNING at once: the claim and the birth
-are then one write). A worker *claims* it: RUNNING, and its attempt number rises by one. That number is the *fence*:
-whatever an attempt writes names it, and is refused when it is no longer the current one. So a worker that froze and
-wakes up, or that lost its lease without noticing, can't change anything.
+are then one write). QUEUED means that it may be claimed now. A worker *claims* it: RUNNING, and its attempt number
+rises by one. That number is the *fence*: whatever an attempt writes names it, and is refused when it is no longer the
+current one. So a worker that froze and wakes up, or that lost its lease without noticing, can't change anything.
 
 RUNNING does not mean that code is executing. A run that waits for its children stays RUNNING, under the lease of its
 worker, and holds no slot.
 
-From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED: because it failed and has retries
-left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what they
-charge. A failure uses up a retry and begins a new *trial*; a lost worker is charged as a death, if the run was
+WAITING means: not in the queue, under no worker, and something in the store moves it on. What that is stands in the row
+(`Waits`). For now it is time: a retry that is not due yet.
+
+From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED or WAITING: because it failed and has
+retries left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what
+they charge. A failure uses up a retry and begins a new *trial*; a lost worker is charged as a death, if the run was
 executing; handing back charges nothing.
 
 The end is the end, but for an explicit retry or replay, and for one more thing: a parent that *tries again* (a new
 trial) and asks for a child that had failed or been cancelled has it run again. A parent that merely *resumes* (after
 a lost worker or a hand-back) finds what was recorded, failures too.
 
-`TRANSITIONS` below is that, and nothing else: the store's guards, its CHECK constraint and the tests derive from it.
+`TRANSITIONS` below is that, and nothing else. It is law: the numbers in the stores' SQL, their CHECK constraints and
+their guards are held against it by tests.
 """
 
 from __future__ import annotations
@@ -26,13 +30,14 @@ from enum import IntEnum
 
 
 class RunState(IntEnum):
-    """Where a run is in its life."""
+    """Where a run is in its life. Numbers from `FIRST_TERMINAL` on are ends; there is room below it."""
 
     QUEUED = 0
     RUNNING = 1
-    COMPLETED = 2
-    FAILED = 3
-    CANCELLED = 4
+    WAITING = 2
+    COMPLETED = 8
+    FAILED = 9
+    CANCELLED = 10
 
     def __str__(self) -> str:
         return self.name
@@ -40,11 +45,16 @@ class RunState(IntEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the run has ended."""
-        return self >= RunState.COMPLETED
+        return self >= FIRST_TERMINAL
+
+
+FIRST_TERMINAL = 8
+"""The one comparison that tells what has ended: `state >= FIRST_TERMINAL`. (SQL says 8; a test knows all such
+places.)"""
 
 
 class Cause(IntEnum):
-    """Why a run changes its state."""
+    """Why a run changes its state. Where a store's statement must know, it is told the number."""
 
     CLAIM = 1  # a worker takes it
     OUTCOME = 2  # its attempt ended, for good
@@ -54,28 +64,71 @@ class Cause(IntEnum):
     CANCEL = 6  # a call, or a parent that ended
     EXPIRE = 7  # its schedule timeout or deadline ran out
     REPLAY = 8  # somebody asked for it again, or its parent's new trial did
+    DUE = 9  # what it was waiting for has come
 
 
-_Q, _R, _C, _F, _X = RunState
+_Q, _R, _W, _C, _F, _X = RunState
 
 TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_Q, Cause.CLAIM): frozenset({_R}),
     (_Q, Cause.CANCEL): frozenset({_X}),
     (_Q, Cause.EXPIRE): frozenset({_F}),
     (_R, Cause.OUTCOME): frozenset({_C, _F, _X}),
-    (_R, Cause.RETRY): frozenset({_Q}),
+    (_R, Cause.RETRY): frozenset({_Q, _W}),
     (_R, Cause.HAND_BACK): frozenset({_Q}),
     (_R, Cause.LEASE_LOST): frozenset({_Q, _F}),
     (_R, Cause.CANCEL): frozenset({_X}),
-    (_R, Cause.EXPIRE): frozenset({_F, _Q}),
+    (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),
+    (_W, Cause.DUE): frozenset({_Q}),
+    (_W, Cause.CANCEL): frozenset({_X}),
+    (_W, Cause.EXPIRE): frozenset({_F}),
     (_C, Cause.REPLAY): frozenset({_Q}),
     (_F, Cause.REPLAY): frozenset({_Q}),
     (_X, Cause.REPLAY): frozenset({_Q}),
 }
-"""From a state, for a cause, to which states. What isn't here can't happen."""
+"""From a state, for a cause, to which states. What isn't here can't happen. What would be queued below something that
+is closed is CANCELLED instead (`Cause.CANCEL`)."""
 
 UNFINISHED = tuple(state for state in RunState if not state.is_terminal)
 TERMINAL = tuple(state for state in RunState if state.is_terminal)
+
+
+class RunKind(IntEnum):
+    """What a run is. Never renumbered. From `FIRST_WAIT` on there is no code to be claimed."""
+
+    TASK = 0
+    WORKFLOW = 1
+    STEP = 2  # of a workflow
+    BATCH = 3
+
+
+FIRST_WAIT = 10
+"""Kinds from here on (recorded steps, sleeps, events, promises, messages, shares) have no code, and are never
+claimed."""
+
+
+class Waits(IntEnum):
+    """What a WAITING run waits for. Never renumbered."""
+
+    CHILDREN = 1
+    TIME = 2
+
+
+class EndedBy(IntEnum):
+    """By whom or what a run ended; stored beside it, so that lists can tell without reading its error."""
+
+    OUTCOME = 1  # its own code: returned, raised, ran out of its time
+    CALL = 2  # somebody cancelled it
+    ANCESTOR = 3  # something above it ended or was cancelled
+    EXPIRY = 4  # it was not begun in time
+    POISON = 5  # its workers died
+
+
+class GateKind(IntEnum):
+    """What a gate does to what is below its run."""
+
+    CLOSED = 1  # nothing below starts, all of it ends
+    PRUNED = 3  # the tree is being deleted: nothing of it can be asked for again
 
 
 class OnParentEnd(IntEnum):

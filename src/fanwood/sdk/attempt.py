@@ -51,6 +51,8 @@ class Attempt:
     """See the module's essay."""
 
     __slots__ = (
+        "_busy",
+        "_since",
         "cancel_children",
         "children",
         "coroutine_task",
@@ -87,6 +89,8 @@ class Attempt:
         self.in_function = False  # the user's code, not ours before and after it
         self.finished = False
         self.holding = True  # it has a slot ...
+        self._since = host.clock.monotonic()
+        self._busy = 0.0  # seconds with a slot, before that
         self.waits = 0  # ... unless it waits for something
         self.spawned = False
         self.cancel_children = False
@@ -138,6 +142,23 @@ class Attempt:
         if not waited or policy is OnParentEnd.CONTINUE:
             return None, None
         return self.deadline
+
+    # --- its slot --------------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """It has a slot from now on."""
+        self.holding, self._since = True, self.host.clock.monotonic()
+
+    def let_go(self) -> None:
+        """It has none any more."""
+        self.holding = False
+        self._busy += self.host.clock.monotonic() - self._since
+
+    @property
+    def busy(self) -> int:
+        """Microseconds with a slot, so far."""
+        now = self.host.clock.monotonic() - self._since if self.holding else 0.0
+        return round((self._busy + now) * 1e6)
 
     # --- its end ---------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import LogLine
 from fanwood.sdk.refs import TaskRunRef
 from fanwood.sdk.spawning import called
+from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
@@ -155,7 +156,7 @@ class Context:
 
     async def _cancel(self) -> None:
         attempt = self._attempt
-        verb = attempt.host.engine().call(lambda store: store.cancel(attempt.id, "by itself"), changes=True)
+        verb = attempt.host.engine().call(lambda store: cancel(store, attempt.id, "by itself"), changes=True)
         await called(verb)
 
     def refresh_timeout(self, extend_by: Duration) -> None:

@@ -10,6 +10,7 @@ from fanwood.engine.waits import Collector
 from fanwood.ids import id_text
 from fanwood.sdk.outcomes import result_of
 from fanwood.sdk.spawning import called, wait_for
+from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -78,7 +79,8 @@ class TaskRunRef(Generic[T]):
         return await self._status()
 
     def cancel(self) -> None:
-        """Cancel the run and its whole subtree. Once this returns, nothing below it starts."""
+        """Cancel the run and its whole subtree. Once this returns, nothing below it starts; of a large subtree the
+        rest is ended afterwards."""
         block(self._cancel(), "cancel")
 
     async def aio_cancel(self) -> None:
@@ -99,7 +101,7 @@ class TaskRunRef(Generic[T]):
         return (await called(self._host.engine().call(lambda store: store.get(self._id)))).state
 
     async def _cancel(self) -> None:
-        verb = self._host.engine().call(lambda store: store.cancel(self._id, "by request"), changes=True)
+        verb = self._host.engine().call(lambda store: cancel(store, self._id, "by request"), changes=True)
         await called(verb)
 
 

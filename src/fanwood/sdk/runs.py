@@ -8,25 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.clock import MICROSECONDS
 from fanwood.engine.signals import block
-from fanwood.errors import UsageError
+from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.commands import Finished
-from fanwood.model.records import RunFilter
 from fanwood.model.states import TERMINAL, RunState
+from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.refs import untyped_ref
 from fanwood.sdk.spawning import called
+from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
-    from fanwood.model.records import RunRecord
+    from fanwood.model.records import Page, RunFilter, RunRecord
     from fanwood.sdk.host import Host
     from fanwood.sdk.refs import TaskRunRef
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run, as it stands. In listings `input` and `output` are left out (None)."""
+    """A run, as it stands. In listings `input` and `output` are left out (None).
+
+    `busy_seconds`: how long it held a slot, over all attempts that have ended. `due_at`: until when it waits, if it
+    is WAITING.
+    """
 
     id: str
     task_name: str
@@ -45,6 +51,8 @@ class RunInfo:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    due_at: datetime | None
+    busy_seconds: float
 
 
 class Runs:
@@ -92,16 +100,25 @@ class Runs:
         status: RunState | str | None = None,
         since: datetime | None = None,
         limit: int = 50,
+        all_runs: bool = False,
+        metadata: dict[str, Any] | None = None,
+        after: str | None = None,
     ) -> list[RunInfo]:
-        """Roots, newest first.
+        """Runs, newest first: roots, or all.
 
         Args:
             task_name: of this task only.
             status: a RunState, or its name.
             since: created at this time or later.
             limit: at most so many.
+            all_runs: children as well. With `status` FAILED they come in the order of their ends, the last one first.
+            metadata: only those whose metadata has all of this.
+            after: go on after this run: the id of the last one that the call before gave.
+
+        Raises:
+            UsageError: something that can't be asked for.
         """
-        return block(self._list(task_name, status, since, limit), "runs.list")
+        return block(self._list(task_name, status, since, limit, all_runs, metadata, after), "runs.list")
 
     async def aio_list(
         self,
@@ -110,9 +127,12 @@ class Runs:
         status: RunState | str | None = None,
         since: datetime | None = None,
         limit: int = 50,
+        all_runs: bool = False,
+        metadata: dict[str, Any] | None = None,
+        after: str | None = None,
     ) -> list[RunInfo]:
         """As `list`."""
-        return await self._list(task_name, status, since, limit)
+        return await self._list(task_name, status, since, limit, all_runs, metadata, after)
 
     def children(self, run_id: str, *, limit: int = 1000) -> list[RunInfo]:
         """A run's children, oldest first."""
@@ -123,7 +143,8 @@ class Runs:
         return await self._children(run_id, limit)
 
     def cancel(self, run_id: str) -> int:
-        """Cancel a run and its subtree; how many runs it were. Once this returns, nothing below it starts."""
+        """Cancel a run and its subtree; how many runs have ended by that so far. Once this returns, nothing below it
+        starts. Of a large subtree the rest is ended afterwards, while everything else goes on."""
         return block(self._cancel(run_id), "runs.cancel")
 
     async def aio_cancel(self, run_id: str) -> int:
@@ -149,27 +170,58 @@ class Runs:
         return _info(await called(self._host.engine().call(lambda store: store.get(id_))))
 
     async def _list(
-        self, task_name: str | None, status: RunState | str | None, since: datetime | None, limit: int
+        self,
+        task_name: str | None,
+        status: RunState | str | None,
+        since: datetime | None,
+        limit: int,
+        all_runs: bool,  # noqa: FBT001  (named where it is given)
+        metadata: dict[str, Any] | None,
+        after: str | None,
     ) -> list[RunInfo]:
         namespace = self._host.settings.namespace
-        prefix = f"{namespace}/" if namespace else None
-        filter_ = RunFilter(
-            task=f"{prefix or ''}{task_name}" if task_name else None,
-            prefix=prefix,
-            state=state_named(status),
-            since=0 if since is None else round(since.timestamp() * 1e6),
+        filter_ = filter_of(
+            namespace,
+            task=_whole_name(namespace, task_name),
+            status=status,
+            since=microseconds_of(since),
             limit=limit,
+            every=all_runs,
+            metadata=metadata,
         )
-        return [_info(r) for r in await called(self._host.engine().call(lambda store: store.roots(filter_)))]
+        if after is not None:
+            filter_ = msgspec.structs.replace(filter_, after=place(filter_, await self._run_before(after)))
+
+        async def ask(of: RunFilter) -> Page:
+            return await called(self._host.engine().call(lambda store: store.listing(of)))
+
+        return [_info(record) for record in (await collect(ask, filter_)).runs]
+
+    async def _run_before(self, after: str) -> RunRecord:
+        try:
+            id_ = id_bytes(after)
+            return await called(self._host.engine().call(lambda store: store.get(id_)))
+        except RunNotFoundError as error:
+            raise UsageError(f"after must be the id of a run: {error}") from None
 
     async def _children(self, run_id: str, limit: int) -> list[RunInfo]:
-        id_ = id_bytes(run_id)
-        records = await called(self._host.engine().call(lambda store: store.children(id_, limit=limit)))
-        return [_info(record) for record in records]
+        id_, after = id_bytes(run_id), b""
+        found: list[RunRecord] = []
+        if type(limit) is not int or limit < 0:
+            raise UsageError(f"limit must be a whole number, and is {limit!r}")
+        while size := min(PAGE, limit - len(found)):
+            page = await called(
+                self._host.engine().call(lambda store: store.children(id_, after=after, limit=size))  # noqa: B023
+            )
+            found += page
+            if len(page) < size:
+                break
+            after = page[-1].id
+        return [_info(record) for record in found]
 
     async def _cancel(self, run_id: str) -> int:
         id_ = id_bytes(run_id)
-        return await called(self._host.engine().call(lambda store: store.cancel(id_, "by request"), changes=True))
+        return await called(self._host.engine().call(lambda store: cancel(store, id_, "by request"), changes=True))
 
     async def _replay(self, run_id: str) -> bool:
         id_ = id_bytes(run_id)
@@ -178,19 +230,12 @@ class Runs:
         return await called(self._host.engine().call(lambda store: store.replay(id_, TERMINAL), changes=True))
 
 
-def state_named(status: RunState | str | None) -> RunState | None:
-    """A state by its name, in any case.
-
-    Raises:
-        UsageError: there is no such state.
-    """
-    if status is None or isinstance(status, RunState):
-        return status
-    try:
-        return RunState[status.upper()]
-    except KeyError:
-        names = ", ".join(state.name for state in RunState)
-        raise UsageError(f"There is no state {status!r}; there are {names}") from None
+def _whole_name(namespace: str, task_name: str | None) -> str | None:
+    if task_name is None:
+        return None
+    if not isinstance(task_name, str) or not task_name:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers need not be typed
+        raise UsageError(f"task_name must be a task's name, and is {task_name!r}")
+    return f"{namespace}/{task_name}" if namespace else task_name
 
 
 def _info(record: RunRecord) -> RunInfo:
@@ -213,6 +258,8 @@ def _info(record: RunRecord) -> RunInfo:
         created_at=_time(record.created_at),
         started_at=None if record.started_at is None else _time(record.started_at),
         finished_at=None if record.finished_at is None else _time(record.finished_at),
+        due_at=None if record.due_at is None else _time(record.due_at),
+        busy_seconds=record.busy / MICROSECONDS,
     )
 
 

@@ -19,7 +19,7 @@ from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.errors import PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
@@ -41,6 +41,7 @@ logger = logging.getLogger("fanwood")
 
 CHUNK = 500
 """Runs per request to the engine: small enough that children start while their siblings are still being spawned."""
+RUN_KINDS = {"task": RunKind.TASK, "workflow": RunKind.WORKFLOW, "step": RunKind.STEP}
 WINDOW = 4
 """Requests that may be on their way at a time; past that, the spawner waits (back-pressure)."""
 
@@ -186,7 +187,14 @@ class Spawner:
         priority = options.priority if options.priority is not None else policy.default_priority
         metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
         if attempt is None or run is None:
-            kind = SpawnKind(spec.name, priority=priority, metadata=metadata, schedule_timeout=policy.schedule_limit)
+            kind = SpawnKind(
+                spec.name,
+                priority=priority,
+                metadata=metadata,
+                schedule_timeout=policy.schedule_limit,
+                run_kind=RUN_KINDS[spec.kind],
+                namespace=self._host.settings.namespace,
+            )
         else:
             if options.idempotency_key is not None:
                 raise UsageError(
@@ -209,6 +217,7 @@ class Spawner:
                 deadline=deadline,
                 deadline_by=owner,
                 on_parent_end=options.parent_end,
+                run_kind=RUN_KINDS[spec.kind],
             )
         self._kinds[spec.name, id(options)] = (options, kind)  # with `options`, so that its id() stays its own
         return kind

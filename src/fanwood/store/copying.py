@@ -1,4 +1,5 @@
-"""Copying everything that lasts from one database to another: tasks, runs, logs. Not who works on it, nor their mail.
+"""Copying everything that lasts from one database to another: tasks, runs, logs, keys, and what is being closed. Not
+who works on it, nor their mail.
 
 Tables are read and written in the order of their keys, a page at a time. Nothing of that needs to be remembered: a copy
 that was interrupted is begun again, and what is there already stays as it is. So that this never mixes two histories,
@@ -17,9 +18,21 @@ if TYPE_CHECKING:
 
     from fanwood.store.store import Store
 
-TABLES: dict[str, tuple[str, ...]] = {"task": ("name",), "run": ("id",), "log": ("run_id", "seq")}
+TABLES: dict[str, tuple[str, ...]] = {
+    "task": ("name",),
+    "gate": ("run_id",),
+    "run": ("id",),
+    "idem": ("namespace", "key"),
+    "log": ("run_id", "seq"),
+}
 """What is copied, in this order, and the columns of each key, which are a row's first."""
-_FIRST: dict[str, tuple[object, ...]] = {"task": ("",), "run": (b"",), "log": (b"", -1)}
+_FIRST: dict[str, tuple[object, ...]] = {
+    "task": ("",),
+    "gate": (b"",),
+    "run": (b"",),
+    "idem": ("", ""),
+    "log": (b"", -1),
+}
 """Before the first key of each."""
 
 PAGE = 2_000

@@ -59,3 +59,8 @@ def deadline_passed(task: str, owner: bytes) -> Failure:
         limit="deadline",
         owner=id_text(owner),
     )
+
+
+def ancestor_ended(run_id: bytes, how: str) -> str:
+    """What is said, as it is stored, of runs that end because something above them did."""
+    return encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))

@@ -56,4 +56,5 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
         notify=settings.notify,
         listen_at=replace(address, url=direct, shown=without_password(direct), pooled=False) if direct else None,
         create=create,
+        lease=settings.lease,
     )

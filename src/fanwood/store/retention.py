@@ -1,44 +1,82 @@
 """Which runs are to be deleted next, so that no call takes long.
 
 Trees go whole, as long as they fit into one call. How many fit is found by trying: a walk from so many roots that
-comes back full is made again from fewer. A tree that doesn't fit even by itself is first looked at as a whole, and then
-taken apart in call after call: somewhere below its root is a run whose first children, with all below them, do fit.
-So its root goes last, and whoever looks meanwhile sees a smaller tree, and never one without its top.
+comes back full is made again from fewer. A tree that doesn't fit even by itself is taken apart in call after call:
 
-All this is only reading, and may be done without a transaction. What was found is looked at once more by the
-transaction that deletes it: a run may have been replayed meanwhile.
+1. its root is *marked*, if it is old and over: from then on nothing of the tree can be replayed;
+2. the tree is looked through, and if anything in it has not ended, the mark is taken away and the tree stays;
+3. it is deleted from its lower end, and its root goes last, with the mark. Whoever looks meanwhile sees a smaller tree,
+   and never one without its top.
+
+Here it is only said what to do, by reading, and reading may be done without a transaction. Whoever does it looks at the
+root once more, locked, in the transaction in which he deletes: a run may have been replayed meanwhile.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fanwood.model.records import PruneCursor
+from fanwood.model.states import FIRST_TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FEWER = 4
 """By how many times fewer trees to try after a walk that came back full."""
+LOOK_ROWS = 20_000
+"""Of a large tree, so many runs are looked at in one call."""
 
 
 class Walked(NamedTuple):
-    """One run of a walk; `top` is the root (or child) from which it was reached."""
+    """One run of a walk; `top` is its root."""
 
     top: bytes
     created_at: int  # of the root
     due: int  # whether the root ended long enough ago
-    parent: bytes
     id: bytes
     state: int
+
+
+class Deed(IntEnum):
+    """What is to be done, in one transaction."""
+
+    NOTHING = 0
+    DELETE = 1  # `ids`: whole trees. Look again whether they are over, and nothing else is below their roots
+    MARK = 2  # `root`, if it is still old and over; else go on after it
+    UNMARK = 3  # `root`
+    TAKE = 4  # `ids`: runs at the lower end of the marked tree of `root`
+    FINISH = 5  # `root`, of which nothing else is left
+
+
+class Plan(NamedTuple):
+    """What one call of `prune` does, and where the next one goes on."""
+
+    deed: Deed
+    cursor: PruneCursor | None
+    ids: Sequence[bytes] = ()
+    root: bytes = b""
 
 
 class Ground(Protocol):
     """A backend's runs, to be looked at."""
 
-    async def walk(self, name: str, **bindings: Any) -> list[Walked]:
-        """The rows of a walk of `sql/retention.sql`."""
+    async def walk_roots(
+        self, before: int, prefix: str, after: tuple[int, bytes], tops: int, rows: int
+    ) -> list[Walked]:
+        """The next so many roots that were created before, and all below those of the namespace that are over."""
         ...
 
-    async def goes_on(self, root: bytes) -> bool:
-        """Whether any run of a tree has not ended."""
+    async def look_through(
+        self, root: bytes, after: tuple[bytes, bytes], rows: int
+    ) -> tuple[bool, tuple[bytes, bytes] | None]:
+        """The next so many runs below a root, by (parent, id): whether any has not ended, and the last; None: no
+        more."""
+        ...
+
+    async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
+        """The last so many runs below a root by (parent, id): none of them has children that are not among them."""
         ...
 
 
@@ -47,23 +85,16 @@ def prefix_of(namespace: str) -> str:
     return f"{namespace}/" if namespace else ""
 
 
-async def find_old(
-    ground: Ground, before: int, limit: int, cursor: PruneCursor, namespace: str
-) -> tuple[list[bytes], PruneCursor | None]:
-    """The runs that one call of `prune` deletes, and where the next one goes on."""
+async def plan(ground: Ground, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Plan:
+    """What one call of `prune` does."""
     if cursor.large is not None:
-        found = await _lower_end(ground, cursor.large[1], limit)
-        if found is None:
-            return [], PruneCursor(*cursor.large)
-        if found:
-            return found, cursor
+        return await _large(ground, limit, cursor, cursor.large)
     ids: list[bytes] = []
     prefix, looked_at, width = prefix_of(namespace), 0, min(limit, cursor.width or limit)
     while len(ids) * 2 < limit and looked_at < limit:
-        place = {"prefix": prefix, "created_at": cursor.created_at, "after": cursor.id}
-        rows = await ground.walk("walk_roots", before=before, tops=width, rows=limit + 1, **place)
+        rows = await ground.walk_roots(before, prefix, (cursor.created_at, cursor.id), width, limit + 1)
         if not rows:
-            return ids, None
+            return Plan(Deed.DELETE, None, ids)
         if len(rows) > limit and width > 1:
             width = max(1, width // FEWER)
             continue
@@ -71,29 +102,35 @@ async def find_old(
         if len(rows) > limit:
             if ids:
                 break
-            too_early = await ground.goes_on(last[1])
-            return [], PruneCursor(*last) if too_early else PruneCursor(cursor.created_at, cursor.id, large=last)
+            begin = PruneCursor(cursor.created_at, cursor.id, large=last, place=(b"", b""))
+            return Plan(Deed.MARK, begin, root=last[1])
         ids += _over(rows)
         looked_at += len({row.top for row in rows})
         cursor = PruneCursor(*last, width)
         width = min(limit, width * 2) if len(rows) * 2 <= limit else width
-    return ids, cursor
+    return Plan(Deed.DELETE, cursor, ids)
+
+
+async def _large(ground: Ground, limit: int, cursor: PruneCursor, large: tuple[int, bytes]) -> Plan:
+    """A tree that is marked: it is looked through, and then taken apart."""
+    root, beyond = large[1], PruneCursor(*large)
+    if cursor.place is not None:
+        lives, place = await ground.look_through(root, cursor.place, LOOK_ROWS)
+        if lives:
+            return Plan(Deed.UNMARK, beyond, root=root)
+        return Plan(Deed.NOTHING, PruneCursor(cursor.created_at, cursor.id, large=large, place=place), root=root)
+    ids = await ground.lower_end(root, limit)
+    return Plan(Deed.TAKE, cursor, ids, root) if ids else Plan(Deed.FINISH, beyond, [root], root)
+
+
+def after_failure(planned: Plan) -> PruneCursor | None:
+    """Where to go on if what was planned could not be done: somebody else was quicker, or something came to life."""
+    if planned.cursor is not None and planned.cursor.large is not None:
+        return PruneCursor(*planned.cursor.large)
+    return None
 
 
 def _over(rows: list[Walked]) -> list[bytes]:
     """Of whole trees those in which all has ended."""
-    going_on = {row.top for row in rows if row.state < 2 or not row.due}
+    going_on = {row.top for row in rows if row.state < FIRST_TERMINAL or not row.due}
     return [row.id for row in rows if row.top not in going_on]
-
-
-async def _lower_end(ground: Ground, node: bytes, limit: int) -> list[bytes] | None:
-    """Some runs at the lower end of a large tree; none if only its root is left; None if something goes on again."""
-    width = limit
-    while True:
-        rows = await ground.walk("walk_children", parent=node, tops=width, rows=limit + 1)
-        if len(rows) <= limit:
-            return None if any(row.state < 2 for row in rows) else [row.id for row in rows]
-        if width > 1:
-            width = max(1, width // FEWER)
-        else:
-            node, width = rows[-1].parent, limit  # as far down as was seen

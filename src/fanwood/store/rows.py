@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fanwood.errors import RunNotFoundError
-from fanwood.model.records import RunFilter, RunRecord, TaskCount, TreeRun
-from fanwood.model.states import RunState
+from fanwood.model.records import RunRecord, TaskCount, TreeRun
+from fanwood.model.states import RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
 
 _ID_HEX_DIGITS = 32
-_STATE = 9  # the column of the state in a run's row
+_STATE, _KIND = 9, 21  # columns of a run's row
 
 
 def record(row: Iterable[Any]) -> RunRecord:
     """A row of `get_run` or of a listing."""
     values = list(row)
     values[_STATE] = RunState(values[_STATE])
+    values[_KIND] = RunKind(values[_KIND])
     return RunRecord(*values)
 
 
@@ -65,18 +66,6 @@ def the_one(rows: list[Any], prefix: str, url: str) -> bytes:
         return rows[0][0]
     what = "more than one run's id begins" if rows else "no run's id begins"
     raise RunNotFoundError(f"In {url} {what} with {prefix!r}")
-
-
-def roots_bindings(filter_: RunFilter) -> dict[str, Any]:
-    """Those of `list_roots`."""
-    return {
-        "task": filter_.task,
-        "prefix": filter_.prefix,
-        "prefix_end": None if filter_.prefix is None else filter_.prefix + "\U0010ffff",
-        "state": filter_.state,
-        "since": filter_.since,
-        "limit": filter_.limit,
-    }
 
 
 def task_bindings(task: TaskInfo) -> dict[str, Any]:

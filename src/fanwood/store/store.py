@@ -1,8 +1,9 @@
 """The narrow waist: what an engine asks of a database.
 
-One *hot* verb, `commit`, carries everything that runs do, in batches; the rest is *cold*. Each verb is one
-transaction. Verbs raise `StoreError`s; the ones that a retry may heal (`StoreBusyError`, `StoreFullError`,
-`StoreUnavailableError`) leave nothing half done, and a `Batch` may be sent again as it is.
+One *hot* verb, `commit`, carries everything that runs do, in batches; the rest is *cold*. Each verb is one transaction,
+or (where it says so) several, none of which grows with a tree or with history. Verbs raise `StoreError`s; the ones that
+a retry may heal (`StoreBusyError`, `StoreFullError`, `StoreUnavailableError`) leave nothing half done, and a `Batch`
+may be sent again as it is.
 
 A backend is whatever passes `tests/conformance`. The verbs are coroutines because a server is reached over a
 network; a backend whose database is a library may do its work in place, since the only caller is the engine's own
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
     from fanwood.model.records import (
+        Around,
         LogRecord,
-        Peer,
+        Page,
         PruneCount,
         Pruned,
         RunFilter,
         RunRecord,
         StoreReport,
+        Swept,
         TaskCount,
         TreeRun,
         WorkerRecord,
@@ -94,14 +97,17 @@ class Store(ABC):
 
     @abstractmethod
     async def renew(self, worker_id: int) -> bool:
-        """Renew the lease; False if it had lapsed and somebody has taken its runs."""
+        """Renew the lease, by the store's clock; False if it had lapsed and somebody has taken its runs. Never waits
+        for anything else that this engine does."""
 
     @abstractmethod
     async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         """Take a dead engine's runs back to the queue, charging those that were executing; how many there were.
 
         A run charged for the `deaths_limit`-th time in a row fails as poison instead. `if_lapsed`: only if its lease
-        has not been renewed meanwhile.
+        has not been renewed meanwhile. First its lease is taken away: from then on it claims nothing, and its renewal
+        says so. Then its runs go back in bounded transactions; one that was interrupted is gone on with by whoever
+        buries it next.
         """
 
     @abstractmethod
@@ -109,9 +115,9 @@ class Store(ABC):
         """Take out an engine that stopped in good order, and holds no runs."""
 
     @abstractmethod
-    async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
-        """The other engines, and how long their leases last; of those on other hosts than `host` only those whose
-        lease has lapsed: there is nothing else to see of them."""
+    async def look_around(self, worker_id: int, host: str) -> Around:
+        """Everything that an engine looks for now and then, in one round trip: which others might be dead, when the
+        next timer is due, whether something is being closed."""
 
     @abstractmethod
     async def rivals(self, worker_id: int) -> frozenset[str]:
@@ -133,24 +139,40 @@ class Store(ABC):
 
     @abstractmethod
     async def tick(self) -> int | None:
-        """Let delayed runs into the queue and fail those that were queued too long; when the next is due, if any."""
+        """Let WAITING runs whose time has come into the queue, and fail those that waited or were queued too long, a
+        bounded number of each; when the next is due, if any. That is now, if there are more; somewhat later, if
+        another engine is at it."""
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def cancel(self, run_id: bytes, reason: str) -> int:
-        """Cancel a run and its subtree, and close the subtree to new spawns; how many it were.
+    async def cancel(self, run_id: bytes, reason: str) -> bool:
+        """Cancel a run, and close all below it; whether the run had not ended.
+
+        Takes no longer for a large tree than for a small one: what is below a closed run can't be born, claimed or
+        queued any more, and is ended by `sweep`. Workers are told (`Committed.closings`); once all have heard
+        (`is_heard`), nothing below starts. Also below a run that has ended. `store/cancelling.py` does all of it.
 
         Raises:
             RunNotFoundError: there is no such run.
         """
 
     @abstractmethod
+    async def is_heard(self, run_id: bytes) -> bool:
+        """Whether every worker with a valid lease has acted upon the closing of what is below `run_id`."""
+
+    @abstractmethod
+    async def sweep(self, run_id: bytes | None = None) -> Swept:
+        """End some of what is below closed runs: one bounded transaction. Any engine may, at any time; two don't do the
+        same twice. `run_id`: of the tree of that run only."""
+
+    @abstractmethod
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
-        """Queue an ended run again, with fresh retries; False if its state isn't among `allow`.
+        """Queue an ended run again, with fresh retries; False if its state isn't among `allow`. Below something that is
+        closed it waits (in several transactions) until that is swept.
 
         Raises:
-            RunNotFoundError: there is no such run.
+            RunNotFoundError: there is no such run, or its tree is being deleted.
         """
 
     @abstractmethod
@@ -170,8 +192,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def roots(self, filter_: RunFilter) -> list[RunRecord]:
-        """Roots, newest first."""
+    async def listing(self, filter_: RunFilter) -> Page:
+        """Runs, newest first. One call looks at a bounded number of them."""
 
     @abstractmethod
     async def children(
@@ -210,8 +232,8 @@ class Store(ABC):
         """What a run logged, from the line after `after`."""
 
     @abstractmethod
-    async def report(self) -> StoreReport:
-        """A check of the store's health."""
+    async def report(self, *, full: bool = False) -> StoreReport:
+        """A check of the store's health; `full`: also what takes as long as there are runs."""
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
@@ -221,8 +243,10 @@ class Store(ABC):
         Only trees of the namespace; of no other one, if it is empty.
 
         One call looks at about `limit` roots and deletes about `limit` runs: whole trees, as long as they fit. A tree
-        larger than that is taken apart in several calls, from its leaves upward, its root last. `cursor` is what the
-        call before gave, for the same `before`; to begin with, and once a call gave none, leave it out.
+        larger than that is marked first (nothing of it can be replayed from then on), looked through, and taken apart
+        in several calls, from its leaves upward, its root last. In the transaction that deletes, the root is locked and
+        looked at again. `cursor` is what the call before gave, for the same `before`; to begin with, and once a call
+        gave none, leave it out.
         """
 
     @abstractmethod

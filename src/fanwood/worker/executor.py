@@ -54,7 +54,8 @@ class Executor:
         self._flushing = False
         self._on_lost: Callable[[], None] | None = None
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
-        self._closing = False
+        self._stopping = False  # nothing begins any more
+        self._closing = False  # and what has begun is handed back
 
     def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
         """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
@@ -86,10 +87,22 @@ class Executor:
     def demand(self) -> int:
         return self._slots.demand()
 
+    def idle(self) -> bool:
+        return self._slots.idle and not self._finished
+
     def streams(self) -> bool:
         return self._slots.streams
 
+    def hand_back(self, root: str | None = None) -> list[Outcome]:
+        return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
+
+    def go_on(self) -> None:
+        self._pump()
+
     def offer(self, runs: list[ClaimedRun]) -> None:
+        if self._stopping:  # a claim that was on its way
+            self._engine.report([verdicts.handed_back(run) for run in runs])
+            return
         self._slots.offer(runs)
         self._pump()
 
@@ -102,7 +115,7 @@ class Executor:
         if attempt is not None and attempt.run.attempt <= notice.attempt:
             self._cut(attempt, decode_failure(notice.error))
         else:
-            self._slots.withdraw(run)
+            self._slots.withdraw(run=run)
 
     def _move_deadline(self, attempt: Attempt | None, notice: Notice) -> None:
         if attempt is None:
@@ -118,6 +131,7 @@ class Executor:
         if running is None or running.run.attempt != attempt or running.ended is not None:
             return
         outcome = verdicts.timed_out(running)
+        outcome.busy = running.busy
         self._cut(running, decode_failure(outcome.error))
         self._engine.report([outcome])
 
@@ -136,7 +150,7 @@ class Executor:
     def _pump(self) -> None:
         while (go_on := self._slots.next_resuming()) is not None:
             go_on()
-        runs = self._slots.take()
+        runs = self._slots.take() if self._engine.holds_lease else []
         if not runs:
             return
         for_loop: list[Attempt] = []
@@ -237,8 +251,10 @@ class Executor:
         The two can't be told apart for sure, so one run is handed back for this a few times only.
         """
         task = attempt.coroutine_task
-        if self._closing or (self._on_lost is None and not self._moved) or task is None or not task.cancelling():
+        if task is None or not task.cancelling() or (self._on_lost is None and not self._moved and not self._closing):
             return False
+        if self._closing:
+            return True
         count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
         if count > 3:
             return False
@@ -255,7 +271,7 @@ class Executor:
         if attempt.limit is not None or run.deadline is not None:
             self._engine.set_limit(run.id, run.attempt, None)
         if outcome is not None and attempt.ended is None:
-            outcome.task = run.task
+            outcome.task, outcome.busy = run.task, attempt.busy
             outcome.local = not run.parent_id or run.parent_id in self._running
         else:
             outcome = None
@@ -311,8 +327,9 @@ class Executor:
         return self._loop
 
     def begin_stop(self) -> None:
-        """Hand back what has not begun."""
-        self._engine.report([verdicts.handed_back(run) for run in self._slots.withdraw()])
+        """Hand back what has not begun, and what may still be claimed."""
+        self._stopping = True
+        self._engine.report(self.hand_back())
 
     def hand_back_all(self) -> None:
         """Hand back what has begun, and stop its code."""
@@ -324,7 +341,9 @@ class Executor:
 
     def _hand_back(self, attempt: Attempt) -> None:
         self._cut(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))
-        self._engine.report([verdicts.handed_back(attempt.run)])
+        outcome = verdicts.handed_back(attempt.run)
+        outcome.busy = attempt.busy
+        self._engine.report([outcome])
 
 
 class _Job:

@@ -82,12 +82,15 @@ class Slots:
                 taken.append(starting.popleft())
             return taken
 
-    def withdraw(self, run_id: str | None = None) -> list[ClaimedRun]:
-        """Take back what has not begun: one run, or all."""
+    def withdraw(self, *, run: str | None = None, root: str | None = None) -> list[ClaimedRun]:
+        """Take back what has not begun: one run, those of one tree, or all."""
         with self._lock:
-            taken = [run for run in self._starting if run_id in (None, run.id)]
-            if taken:
-                self._starting = deque(run for run in self._starting if run not in taken) if run_id else deque()
+            taken: list[ClaimedRun] = []
+            kept: deque[ClaimedRun] = deque()
+            for claimed in self._starting:
+                ours = run in (None, claimed.id) and root in (None, claimed.root_id)
+                (taken if ours else kept).append(claimed)
+            self._starting = kept
             return taken
 
     def waiting_to_begin(self, run_id: str) -> ClaimedRun | None:
@@ -171,6 +174,12 @@ class Slots:
         return self._parked_threads
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing executes, and nothing waits to begin or to go on."""
+        with self._lock:
+            return self._free == self.count and not self._starting and not self._resuming
+
+    @property
     def streams(self) -> bool:
         """Whether runs are claimed ahead of the slots."""
         return self._ahead > 0
@@ -188,14 +197,14 @@ class Slots:
         return not self._alone
 
     def _hand_to(self, attempt: Attempt) -> None:
-        attempt.holding = True
+        attempt.hold()
         self._free -= 1
         if attempt.run.is_suspect:
             self._alone = True
 
     def _give_back(self, attempt: Attempt) -> None:
         if attempt.holding:
-            attempt.holding = False
+            attempt.let_go()
             self._free += 1
             if attempt.run.is_suspect:
                 self._alone = False

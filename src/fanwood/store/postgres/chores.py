@@ -1,106 +1,215 @@
-"""What runs suffer outside the hot path: lost workers, timers, cancellation. Each function is part of one transaction.
-
-They are the common SQL, but for what must be safe against commits that are under way at the same moment: that is done
-by the functions of `migrations/`, which lock what they change.
+"""What runs suffer outside the hot path: lost workers, timers. Bounded transactions, each of some hundred runs; what
+must be safe against commits that are under way at the same moment is done by the functions of `functions/`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fanwood.ids import id_text
-from fanwood.model.commands import Failure
-from fanwood.store.failures import encode_failure, expired, poisoned
+import msgspec
+
+from fanwood.model.states import EndedBy
+from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from fanwood.store.postgres.connection import Transaction
+    from collections.abc import AsyncGenerator
 
-_SQL = load("sql/lifecycle.sql", "sql/workers.sql", "postgres/chores.sql")
+    from fanwood.store.postgres.connection import Link, Transaction
+
+SQL = load("postgres/chores.sql")
+PAGE = 1_000
+"""How many runs one transaction changes."""
+LOOK = 5_000
+"""How many children of one run are looked at, at a time."""
+TIMERS_LOCK = 0x46414E59
+SOMEBODY_ELSE = 1_000_000
+"""When to look at the timers again, if another engine is at them; microseconds."""
+BEGINNING = (-1, b"")
+FROM_THE_BEGINNING = 1.0
+"""Seconds after which timers are looked at from the beginning of their indexes."""
+
+_decode_tick = msgspec.json.Decoder(tuple[int | None, int, str, bool]).decode
 
 
-class Chores:
-    """One transaction's chores, and whom they concern. `notify` them at its end."""
+class Host(Protocol):
+    """The store, as its chores know it."""
+
+    url: str
+    lease: float
+    places: Places
+
+    @property
+    def side(self) -> Link: ...
+    @property
+    def notifies(self) -> bool: ...
+    @property
+    def given_now(self) -> int | None: ...
+    async def instant(self, db: Transaction) -> int: ...
+
+
+class Work:
+    """One transaction's chores, and whom they concern."""
 
     def __init__(self, db: Transaction, now: int) -> None:
         self.db = db
-        self._now = now
-        self._told: list[int] = []
-        self._ready: list[str] = []
+        self.now = now
+        self.told: list[int] = []
+        self.ready: list[str] = []
 
-    async def notify(self) -> None:
-        """Tell those who listen, when the transaction is committed."""
-        if self._told or self._ready:
-            await self.db.value("select announce($1, $2)", self._told, self._ready)
+    async def end(self, runs: list[tuple[bytes, str, int | None, str | None]], by: EndedBy) -> None:
+        """These runs fail: id, error, and of those that may have children the gate, and the error of what is below."""
+        columns: list[list[Any]] = [list(column) for column in zip(*runs, strict=True)]
+        ids, errors, which, closing = columns
+        self.told += await self.db.value(_first(SQL["leave"]), self.now, ids, errors, int(by), which, closing)
 
-    # --- lost workers ----------------------------------------------------------------------------------------------
 
-    async def bury(self, worker: int, deaths_limit: int, *, if_lapsed: bool) -> int:
-        """See `Store.bury`. The worker's row is locked first: a commit of its own waits, or is waited for."""
-        db, now = self.db, self._now
-        if not await db.rows("lock_worker", _SQL["lock_worker"], worker=worker, now=now if if_lapsed else 1 << 62):
-            return 0
-        fatal = await db.rows("poisoned_runs", _SQL["poisoned_runs"], worker=worker, limit=deaths_limit)
-        # While it shows who waited for whom.
-        released = await db.rows("release_runs", _SQL["release_runs"] + " returning task", worker=worker, now=now)
-        self._ready += {row[0] for row in released}
-        for run_id, task, deaths in fatal:
-            error = encode_failure(poisoned(task, deaths + 1))
-            await db.rows("poison_run", _SQL["poison_run"], id=run_id, worker=worker, now=now, error=error)
-            await self._tell(run_id)
-            await self._settle(run_id, "failed")
-        await self.remove_worker(worker)
-        return len(released) - len(fatal)
+def _first(sql: str) -> str:
+    """A statement whose first placeholder has a name, and whose others have numbers."""
+    return sql.replace(":now", "$1::bigint")
 
-    async def remove_worker(self, worker: int) -> None:
-        """Take out a worker that holds no runs."""
-        for name in ("remove_worker_tasks", "remove_worker_mail", "remove_worker_watches", "remove_worker"):
-            await self.db.rows(name, _SQL[name], worker=worker)
-        await self.db.rows("remove_stray_mail", _SQL["remove_stray_mail"])
 
-    # --- timers ----------------------------------------------------------------------------------------------------
+@asynccontextmanager
+async def chores(host: Host) -> AsyncGenerator[Work, None]:
+    """A transaction; those whom it concerns are told at its end."""
+    async with host.side.transaction() as db:
+        work = Work(db, await host.instant(db))
+        yield work
+        if host.notifies and (work.told or work.ready):
+            await db.call("fw_announce", work.told, work.ready)
 
-    async def fire(self) -> int | None:
-        """See `Store.tick`."""
-        db, now = self.db, self._now
-        promoted = await db.rows("promote_due", _SQL["promote_due"] + " returning task", now=now)
-        self._ready += {row[0] for row in promoted}
-        for row in await db.rows("expired_runs", _SQL["expired_runs"], now=now):
-            run_id, task, deadline, deadline_by, schedule_timeout, expires_at, _parent = row
-            by_deadline = deadline is not None and deadline <= expires_at
-            error = encode_failure(expired(task, run_id, deadline_by if by_deadline else None, schedule_timeout))
-            if await db.rows("expire_run", _SQL["expire_run"] + " returning id", id=run_id, now=now, error=error):
-                await self._tell(run_id)
-                await self._settle(run_id, "timed out")
-        return await self.next_due()
 
-    async def next_due(self) -> int | None:
-        """When the next timer is due."""
-        ((due,),) = await self.db.rows("next_due", _SQL["next_due"])
-        return due
+# --- timers ----------------------------------------------------------------------------------------------------------
 
-    # --- what people ask for ---------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: bytes, reason: str) -> int:
-        """Cancel a run and its subtree; how many it were."""
-        error = encode_failure(Failure("cancelled", message=reason))
-        below = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} was cancelled: {reason}"))
-        rows = await self.db.rows("cancel", _SQL["cancel"], id=run_id, now=self._now, error=error, error_below=below)
-        ((told, cancelled),) = rows
-        self._told += told
-        return cancelled
+class Places:
+    """How far the timers have been worked through: what is before these places in their indexes is dead, most likely.
+    Only for a moment, as something may have come in before them, or have been passed by."""
 
-    async def replay(self, run_id: bytes) -> bool:
-        """Queue an ended run again; False if somebody was quicker."""
-        rows = await self.db.rows("replay_run", _SQL["replay_run"] + " returning task", id=run_id, now=self._now)
-        self._ready += [row[0] for row in rows]
-        return bool(rows)
+    def __init__(self) -> None:
+        self.due: tuple[int, bytes] = BEGINNING
+        self.late: tuple[int, bytes] = BEGINNING
+        self._since = 0.0
 
-    # --- within ----------------------------------------------------------------------------------------------------
+    def refresh(self) -> None:
+        """Begin at the beginning, now and then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._since > FROM_THE_BEGINNING:
+            self.due, self.late, self._since = BEGINNING, BEGINNING, now
 
-    async def _tell(self, run_id: bytes) -> None:
-        self._told += await self.db.value("select tell(0, array[$1::bytea])", run_id)
 
-    async def _settle(self, run_id: bytes, how: str) -> None:
-        error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))
-        self._told += await self.db.value("select settle($1, true, 0, $2, $3)", run_id, self._now, error)
+async def tick(host: Host) -> int | None:
+    """See `Store.tick`. One round trip, unless something was not begun in time."""
+    places = host.places
+    places.refresh()
+    answer = await host.side.call("tick", host.given_now, PAGE, *places.due, *places.late, SOMEBODY_ELSE, host.notifies)
+    due, at, id_, late = _decode_tick(answer)
+    places.due = (at, bytes.fromhex(id_))
+    return await _expire(host, places) if late else due
+
+
+async def _expire(host: Host, places: Places) -> int | None:
+    """Some that were not begun in time fail; when something is due next."""
+    async with chores(host) as work:
+        db, now = work.db, work.now
+        if not await db.value(f"select pg_try_advisory_xact_lock({TIMERS_LOCK}, hashtext(current_schema()))"):
+            return now + SOMEBODY_ELSE
+        await db.call("fw_enter_gates")
+        late = await db.call("fw_expired", now, PAGE, *places.late)
+        if not late and places.late != BEGINNING:
+            places.late = BEGINNING
+            late = await db.call("fw_expired", now, PAGE, *places.late)
+        if late:
+            await work.end([_expired(*row) for row in late], EndedBy.EXPIRY)
+            places.late = (late[-1][6], late[-1][0])
+        next_ = await db.value("select fw_next_due($1, $2, $3, $4)", *places.due, *places.late)
+        if next_ is None or next_ > now:
+            next_ = await db.value("select fw_next_due($1, $2, $3, $4)", *BEGINNING, *BEGINNING)
+        return next_
+
+
+def _expired(
+    run_id: bytes, task: str, attempt: int, deadline: int | None, by: bytes | None, timeout: int | None, until: int
+) -> tuple[bytes, str, int | None, str | None]:
+    by_deadline = deadline is not None and deadline <= until
+    error = encode_failure(expired(task, run_id, by if by_deadline else None, timeout))
+    return run_id, error, *_gate(run_id, attempt, "timed out")
+
+
+def _gate(run_id: bytes, attempt: int, how: str) -> tuple[int | None, str | None]:
+    return (0, ancestor_ended(run_id, how)) if attempt > 0 else (None, None)
+
+
+# --- lost workers ----------------------------------------------------------------------------------------------------
+
+
+async def bury(host: Host, worker: int, deaths_limit: int, *, if_lapsed: bool) -> int:
+    """See `Store.bury`."""
+    async with host.side.transaction() as db:
+        taken = await db.value("select fw_take_lease($1, $2, $3)", worker, await host.instant(db), if_lapsed)
+        if taken:
+            await db.call("fw_count_fleet")
+    if not taken:
+        return 0
+    released = 0
+    known: dict[bytes, bool] = {}
+    after = b""  # those before it have been released: their entries are dead, and are not to be walked each time
+    while True:
+        done, last, doubtful = await _release_some(host, worker, deaths_limit, known, after)
+        released += done
+        more = last is not None or after != b""
+        after = b"" if doubtful or last is None else last
+        for run_id in doubtful:
+            known[run_id] = not await _waits(host, run_id)
+        if not more and not doubtful:
+            return released
+        await asyncio.sleep(0)
+
+
+async def _release_some(
+    host: Host, worker: int, deaths_limit: int, known: dict[bytes, bool], after: bytes
+) -> tuple[int, bytes | None, list[bytes]]:
+    """A page of a dead worker's runs goes back, or fails as poison: how many went back, the last of the page, and those
+    of which is not known yet whether they were executing. If there is none from the first on, the worker goes."""
+    done = 0
+    async with chores(host) as work:
+        db = work.db
+        rows = await db.call("fw_of_dead", worker, after, PAGE, list(known), list(known.values()))
+        await db.call("fw_enter_gates")  # before anything is changed, and after the worker's row
+        doubtful = [row[0] for row in rows if row[3] is None]
+        sure = [row for row in rows if row[3] is not None]
+        fatal = [(run_id, task, deaths + 1) for run_id, task, deaths, hit in sure if hit and deaths + 1 >= deaths_limit]
+        if fatal:
+            await work.end(
+                [
+                    (id_, encode_failure(poisoned(task, deaths)), *_gate(id_, 1, "failed"))
+                    for id_, task, deaths in fatal
+                ],
+                EndedBy.POISON,
+            )
+        poison = {run_id for run_id, _, _ in fatal}
+        back = [(row[0], row[3]) for row in sure if row[0] not in poison]
+        if back:
+            ids, charged = zip(*back, strict=True)
+            sql = db.named(_first(SQL["release"]))
+            ((told, ready, done),) = await db.connection.fetch(sql, work.now, list(ids), list(charged))
+            work.told += told
+            work.ready += ready
+        if not rows and not after:
+            await db.call("fw_remove_worker", worker)
+            await db.call("fw_count_fleet")
+    return done, rows[-1][0] if rows else None, doubtful
+
+
+async def _waits(host: Host, run_id: bytes) -> bool:
+    """Whether a run with very many children has one that is unfinished; looked for from the oldest on."""
+    after = b""
+    while True:
+        async with host.side.transaction() as db:
+            ((last, unfinished),) = await db.call("fw_some_children", run_id, after, LOOK)
+        if unfinished or last is None:
+            return bool(unfinished)
+        after = last
+        await asyncio.sleep(0)

@@ -1,34 +1,69 @@
--- Where the common SQL is not safe against commits that are under way at the same moment, or may be slow.
-
--- name: lock_worker
--- Whoever commits under this worker is through, or waits and then finds it gone.
-select id from worker where id = :worker and lease_expires_at <= :now for update;
-
--- name: cancel
-select told, cancelled from cancel_run(:id, :now, :error, :error_below);
-
--- name: server_time
-select micros();
-
--- name: remove_stray_mail
--- Written to a worker by a commit that was under way when that worker was taken out.
-delete from mail m where not exists (select from worker w where w.id = m.worker_id);
-
--- name: next_due
--- (For `min` the planner may walk through a whole index.)
-select min(due) from (
-    select due from (
-        select run_at as due from run where state = 0 and run_at is not null order by run_at limit 1
-    ) delayed
-    union all
-    select due from (
-        select expires_at as due from run where state = 0 and expires_at is not null order by expires_at limit 1
-    ) expiring
-) timers;
-
--- name: last_commit
-select seq from worker where id = :worker;
+-- What engines and calls ask for beside commits. The transaction has the schema first in its search_path; functions are
+-- those of functions/, with the number of their layer.
 
 -- name: made
 -- Who made the schema, and when: another answer is another database's.
 select applied_at, checksum from schema_migration order by number;
+
+-- name: register_worker
+insert into worker (name, host, pid, slots, started_at, lease) values (:name, :host, :pid, :slots, :now, :lease)
+returning id;
+
+-- name: register_lease
+insert into lease (worker_id, expires_at) values (:worker, :now + :lease);
+
+-- name: register_worker_task
+insert into worker_task (task, worker_id) values (:task, :worker_id) on conflict do nothing;
+
+-- name: publish_task
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :now)
+on conflict (name) do update set
+    kind = excluded.kind, description = excluded.description, priority = excluded.priority,
+    schedule_timeout = excluded.schedule_timeout, metadata = excluded.metadata, schema = excluded.schema,
+    updated_at = excluded.updated_at;
+
+-- name: serving
+-- Whether a live worker serves this task.
+select exists (
+    select 1 from worker_task t join lease l on l.worker_id = t.worker_id
+    where t.task = :task and l.expires_at > :now and t.worker_id <> :me
+);
+
+-- name: rivals
+select distinct mine.task
+from worker_task mine
+join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
+join lease l on l.worker_id = theirs.worker_id and l.expires_at > :now
+join worker w on w.id = theirs.worker_id and w.slots > 0
+where mine.worker_id = :me;
+
+-- name: leave
+-- Runs end that are not under anybody, or that their dead worker had: each with an error of its own.
+select told from fw_leave(0, :now, true, row(
+    $2::bytea[], array_fill(null::integer, array[cardinality($2::bytea[])]),
+    array_fill(9::smallint, array[cardinality($2::bytea[])]), array_fill(null::text, array[cardinality($2::bytea[])]),
+    $3::text[], array_fill($4::smallint, array[cardinality($2::bytea[])]),
+    array_fill(0::bigint, array[cardinality($2::bytea[])]), array_fill(false, array[cardinality($2::bytea[])]),
+    $5::smallint[], $6::text[]
+)::fw_ends);
+
+-- name: release
+-- Runs of a dead worker go back to the queue.
+select told, ready, cardinality($2::bytea[]) - cardinality(refused) - cardinality(cut) from fw_enter(0, :now, 4, row(
+    $2::bytea[], array_fill(null::integer, array[cardinality($2::bytea[])]),
+    array_fill(0::bigint, array[cardinality($2::bytea[])]), array_fill(null::text, array[cardinality($2::bytea[])]),
+    array_fill(0::bigint, array[cardinality($2::bytea[])]), $3::boolean[]
+)::fw_entries);
+
+-- name: root_of
+select root_id from run where id = :id;
+
+-- name: under_way
+-- Transactions that look at gates, and may not have seen one that was made just now.
+select l.pid, l.virtualtransaction
+from pg_locks l
+where l.locktype = 'advisory' and l.objsubid = 2 and l.classid = 1178687812
+  and l.objid = (hashtext(current_schema())::bigint & 4294967295)::oid
+  and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.granted;
+

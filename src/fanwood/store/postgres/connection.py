@@ -1,7 +1,8 @@
-"""Connections that come back: three of them to a process, each for one purpose.
+"""Connections that come back: up to four of them to a process, each for one purpose, made when it is needed.
 
-`hot` carries commits and nothing else, so that nothing makes them wait. `side` does the small chores of an engine
-(leases, timers) and listens. `reader` does what may take long: looking, cancelling a large tree, pruning.
+`hot` carries commits and nothing else, so that nothing makes them wait. `beat` renews the lease and listens, and
+nothing else either, so that no chore makes a worker look dead. `side` does the chores of an engine: looking around,
+timers, lost workers, cancelling, sweeping. `reader` does what may take long: looking, pruning, copying.
 """
 
 from __future__ import annotations
@@ -14,25 +15,52 @@ from urllib.parse import urlsplit
 
 from fanwood.errors import FanwoodError, StoreError, StoreSchemaError, StoreUnavailableError
 from fanwood.store.postgres.driver import driver
+from fanwood.store.postgres.release import Release, in_layer, present
 from fanwood.store.postgres.statements import numbered
 from fanwood.store.postgres.troubles import translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from fanwood.store.postgres.driver import Connection
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
-"""How long a chore or commit may take before its connection counts as cut. (It may have been done: 0005_commit.sql.)"""
+"""How long a chore may take before its connection counts as cut. (It may have been done.)"""
 HELD_SECONDS = 5
 """How long a process that froze within a transaction may hold its locks before the server ends it."""
 _BY_INDEX = "; ".join(f"set local enable_{way} to off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"))
 """Row by row and in order, as everything here is meant to be found: statistics are always late in a queue."""
 
 
-OURS = {"default_transaction_isolation": "read committed", "statement_timeout": "0", "lock_timeout": "0"}
-"""Whatever the role's own settings are: the functions need that isolation, and what takes long is waited for."""
+OURS = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "search_path": "pg_catalog, pg_temp",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "enable_indexscan": "on",
+    "enable_indexonlyscan": "on",
+    "enable_nestloop": "on",
+    "enable_sort": "on",
+    "enable_material": "on",
+    "enable_tidscan": "on",
+    "jit": "off",
+}
+"""Whatever the settings of the role and the database are: these are those that the functions are written for, and what
+takes long is waited for."""
+_OURS_IN_TRANSACTION = "; ".join(
+    f"set local {name} to {value!r}"
+    for name, value in OURS.items()
+    if not name.startswith(("default_transaction", "search_path", "idle"))
+)
+"""Behind a pooler: the session isn't ours."""
 NOTICE_SECONDS = 5
 
 
@@ -45,8 +73,12 @@ def one_by_one(url: str) -> list[str]:
 
 async def _have_it_notice(connection: Connection) -> None:
     """Have the server notice, also while it executes or waits for a lock, that we are gone. (Not all platforms can.)"""
-    with suppress(driver().PostgresError):
-        await connection.execute(f"set client_connection_check_interval to '{NOTICE_SECONDS}s'")
+    try:
+        with suppress(driver().PostgresError):
+            await connection.execute(f"set client_connection_check_interval to '{NOTICE_SECONDS}s'")
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +90,26 @@ class Address:
     schema: str
     process: str = ""  # who we are, for pg_stat_activity
     pooled: bool = False  # through pgbouncer in transaction mode: each transaction may meet another connection
+    release: Release = field(default_factory=present, repr=False)
 
-    async def connect(self, role: str) -> Connection:
-        """A new connection.
+    def named(self, text: str) -> str:
+        """SQL of ours, with the names that our functions have in the schema."""
+        return in_layer(text, self.release.layer)
+
+    def function(self, name: str, parameters: int) -> str:
+        """The statement that calls a function of ours."""
+        places = ", ".join(f"${number}" for number in range(1, parameters + 1))
+        return self.named(f'select "{self.schema}".fw_{name}({places})')
+
+    async def connect(self, role: str, timeout: float = 0.0) -> Connection:
+        """A new connection. `timeout`: seconds after which the server gives up a statement; 0: never.
 
         Raises:
             StoreError: none could be made; a `StoreUnavailableError` if that may pass.
         """
         settings = {"application_name": f"fanwood:{self.process}:{role}"[:63]}
         if not self.pooled:
-            settings.update(OURS)
+            settings.update(OURS, statement_timeout=str(round(timeout * 1000)))
         trouble: StoreError | None = None
         for url in one_by_one(self.url):
             try:
@@ -96,6 +138,7 @@ class Link:
     address: Address
     role: str
     patience: float | None = ANSWER_SECONDS  # seconds; None: for as long as it takes
+    timeout: float = 0.0  # seconds after which the server gives up a statement; 0: never
     on_connect: Callable[[Connection], Awaitable[None]] | None = None
     connection: Connection | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -131,7 +174,7 @@ class Link:
         connection = self.connection
         if connection is None or connection.is_closed():
             self.connection = None
-            connection = await self.address.connect(self.role)
+            connection = await self.address.connect(self.role, self.timeout)
             try:
                 if self.on_connect is not None:
                     await self.on_connect(connection)
@@ -166,19 +209,35 @@ class Link:
         """
         async with self.use() as connection:
             try:
-                await connection.execute(
-                    f"begin isolation level read committed; "
-                    f'set local search_path to "{self.address.schema}"; set local jit to off; '
-                    f"set local statement_timeout to 0; set local lock_timeout to 0; "
-                    f"{_BY_INDEX}; "
-                    f"set local idle_in_transaction_session_timeout to '{HELD_SECONDS}s'"
-                )
-                yield Transaction(connection)
+                await connection.execute(self._begin())
+                yield Transaction(connection, self.address)
                 await connection.execute("commit")
             except BaseException as error:
                 if _was_answered(error) and not connection.is_closed():
                     await connection.execute("rollback")
                 raise
+
+    def _begin(self) -> str:
+        begin = "begin isolation level read committed"
+        if self.address.pooled:
+            begin += f" read write; {_OURS_IN_TRANSACTION}"
+        return (
+            f'{begin}; set local search_path to "{self.address.schema}", pg_temp; '
+            f"set local statement_timeout to {round(self.timeout * 1000)}; {_BY_INDEX}; "
+            f"set local idle_in_transaction_session_timeout to '{HELD_SECONDS}s'"
+        )
+
+    async def ask(self, sql: str, *values: Any) -> Any:
+        """What one statement says, which is a transaction of its own."""
+        if self.address.pooled:  # prepare and execute must meet one and the same connection
+            async with self.transaction() as db:
+                return await db.connection.fetchval(sql, *values)
+        async with self.use() as connection:
+            return await connection.fetchval(sql, *values)
+
+    async def call(self, function: str, *values: Any) -> Any:
+        """What a function of ours says that sets its own search_path: one round trip."""
+        return await self.ask(self.address.function(function, len(values)), *values)
 
 
 def _was_answered(error: BaseException) -> bool:
@@ -191,18 +250,24 @@ def _was_answered(error: BaseException) -> bool:
 class Transaction:
     """Statements inside a transaction, by their names."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, address: Address) -> None:
+        self.connection = connection
+        self._address = address
+
+    def named(self, text: str) -> str:
+        """See `Address.named`."""
+        return self._address.named(text)
 
     async def rows(self, name: str, sql: str, /, **bindings: Any) -> list[Any]:
-        """All rows of a named statement of the common SQL."""
-        statement = numbered(name, sql)
-        return await self._connection.fetch(statement.text, *statement.values(bindings))
+        """All rows of a named statement."""
+        statement = numbered(name, self._address.named(sql))
+        return await self.connection.fetch(statement.text, *statement.values(bindings))
 
-    async def many(self, name: str, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """A named `insert`, once for each row; a row's values are in the order of its placeholders."""
-        await self._connection.executemany(numbered(name, sql).text, rows)
+    async def call(self, function: str, *values: Any) -> list[Any]:
+        """The rows of a function of ours."""
+        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        return await self.connection.fetch(self._address.named(f"select * from {function}({places})"), *values)
 
     async def value(self, sql: str, *values: Any) -> Any:
         """The first row's first column of a statement of ours; None without rows."""
-        return await self._connection.fetchval(sql, *values)
+        return await self.connection.fetchval(self._address.named(sql), *values)

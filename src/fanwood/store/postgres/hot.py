@@ -1,4 +1,4 @@
-"""The hot verb on PostgreSQL: one `Batch` becomes one call of `commit_batch` (0005_commit.sql), and its answer a
+"""The hot verb on PostgreSQL: one `Batch` becomes one call of `fw_commit` (functions/09_commit.sql), and its answer a
 `Committed`.
 
 A batch travels as columns, not as rows: the driver writes an array of a thousand values in one go.
@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.ids import id_text
-from fanwood.model.commands import Attached, Batch, ClaimedRun, Committed, Finished, Notice, Outcome, SpawnKind
-from fanwood.model.states import RunState
+from fanwood.model.commands import (
+    Attached,
+    Batch,
+    ClaimedRun,
+    Closing,
+    Committed,
+    Finished,
+    Notice,
+    Outcome,
+    SpawnKind,
+)
+from fanwood.model.states import EndedBy, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,18 +30,18 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 54
-_KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str]
-_FOUND = tuple[str, int, str | None, str | None, bool, str, str]
-_ENDED = tuple[str, int, str | None, str | None, str]
-_LETTER = tuple[int, str | None, int | None, int | None, int, str | None, str | None, str | None, int | None]
+PARAMETERS = 62
+_KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
+_FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool]
+_ENDED = tuple[str, int, str | None, str | None, str, bool]
+_LETTER = tuple[int, str | None, int | None, int | None, int, str | None, str | None, str | None, int | None, bool]
 
 _json = msgspec.json.Encoder()
 _tasks = msgspec.json.Decoder(list[str])
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """What `commit_batch` says. Numbers count from 1, in the order in which things were sent."""
+    """What `fw_commit` says. Numbers count from 1, in the order in which things were sent."""
 
     used: bool | None  # whether the commit's number was used; None: it had been taken
     registered: bool | int = True  # of a number that was taken: the last one
@@ -40,9 +50,13 @@ class Answer(msgspec.Struct, array_like=True):
     taken: list[_KEYED_ANSWER] = []
     refused: list[int] = []
     not_queued: list[int] = []
+    overruled: list[tuple[str, str | None, str]] = []
     claimed: list[ClaimedRun] = []
     watched: list[_ENDED] = []
     letters: list[_LETTER] = []
+    closings: list[Closing] = []
+    has_more: bool = False
+    has_closed: bool = False
     now: int = 0
 
 
@@ -50,7 +64,7 @@ decode_answer = msgspec.json.Decoder(Answer).decode
 
 
 class Call:
-    """One batch as the arguments of `commit_batch`, and what its answer means."""
+    """One batch as the arguments of `fw_commit`, and what its answer means."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -73,7 +87,7 @@ class Call:
     ) -> tuple[Any, ...]:
         """All parameters in order. `read`: letters that were read before; `again`: it was sent before, perhaps done."""
         batch = self._batch
-        return (me, seq, now, again, notify, batch.only_looks, *self._columns, batch.mail, list(read))
+        return (me, seq, now, again, notify, batch.only_looks, *self._columns, batch.mail, list(read), batch.heard)
 
     # --- there -----------------------------------------------------------------------------------------------------
 
@@ -101,11 +115,11 @@ class Call:
         rows = [
             (
                 self._owner(k.parent_id, k.parent_attempt), k.root_id, k.depth, k.task, k.priority, k.metadata,
-                k.schedule_timeout, k.deadline, k.deadline_by, int(k.on_parent_end),
+                k.schedule_timeout, k.deadline, k.deadline_by, int(k.on_parent_end), int(k.run_kind), k.namespace,
             )
             for k in self._kind_rows
         ]  # fmt: skip
-        return _columns(rows, 10)
+        return _columns(rows, 12)
 
     def _spawns(self) -> Columns:
         spawns, kind = self._batch.spawns, self._kind
@@ -131,23 +145,26 @@ class Call:
     def _ends(self) -> Columns:
         ended = self._ended
         if not ended:
-            return (_NONE,) * 7
+            return (_NONE,) * 10
         return (
             [o.run_id for o in ended],
             [o.attempt for o in ended],
             [o.state for o in ended],
             [o.output for o in ended],
             [o.error for o in ended],
+            [EndedBy.OUTCOME] * len(ended),
+            [o.busy for o in ended],
             [o.local for o in ended],
+            [(1 if o.state is RunState.COMPLETED else 0) if o.settles else None for o in ended],
             [_parent_ended(o) if o.settles else None for o in ended],
         )
 
     def _requeues(self) -> Columns:
-        return _columns([(o.run_id, o.attempt, o.delay, o.retry, o.error) for o in self._requeued], 5)
+        return _columns([(o.run_id, o.attempt, o.delay, o.error, o.busy, o.retry) for o in self._requeued], 6)
 
     def _claim(self) -> tuple[Any, ...]:
         claim = self._batch.claim
-        return ([], 0, 0) if claim is None else (_tasks.decode(claim.tasks), claim.limit, claim.fair)
+        return ([], 0, 0, False) if claim is None else (_tasks.decode(claim.tasks), claim.limit, claim.fair, claim.idle)
 
     # --- and back --------------------------------------------------------------------------------------------------
 
@@ -160,13 +177,15 @@ class Call:
         if not answer.registered:
             for spawn in batch.spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
-        done.attached = [_attached(found) for found in answer.attached]
-        done.taken = {bytes.fromhex(asked): _attached(found) for asked, *found in answer.taken}
+        done.attached = [_attached(found, done) for found in answer.attached]
+        done.taken = {bytes.fromhex(asked): _attached(found, done) for asked, *found in answer.taken}
         self._note_refused(answer, done)
         done.claimed = answer.claimed
         self._note_watched(answer, done)
         for letter in answer.letters:
             _read(letter, me, done)
+        done.closings = answer.closings
+        done.has_more, done.has_closed = answer.has_more, answer.has_closed
         return done
 
     def _note_refused(self, answer: Answer, done: Committed) -> None:
@@ -176,31 +195,42 @@ class Call:
             done.fenced_outcomes |= {self._requeued[number - 1].run_id for number in answer.not_queued}
             # What ended just before it was handed back was not refused.
             done.fenced_outcomes -= {o.run_id for n, o in enumerate(self._ended, 1) if n not in refused}
+            for text, error, task in answer.overruled:
+                done.finished[bytes.fromhex(text)] = Finished(RunState.CANCELLED, None, error, task)
 
     def _note_watched(self, answer: Answer, done: Committed) -> None:
         found: set[bytes] = set()
-        for text, state, output, error, task in answer.watched:
+        for text, state, output, error, task, later in answer.watched:
             id_ = bytes.fromhex(text)
             found.add(id_)
-            if state >= RunState.COMPLETED:
-                done.finished[id_] = Finished(RunState(state), output, error, task)
+            _note_end(done, id_, Finished(RunState(state), output, error, task), later=later)
         done.unknown = [id_ for id_ in self._batch.watch if id_ not in found]
 
 
+def _note_end(done: Committed, id_: bytes, end: Finished, *, later: bool) -> None:
+    if end.state.is_terminal:
+        if later:
+            done.later.add(id_)
+        else:
+            done.finished[id_] = end
+
+
 def _read(letter: tuple[Any, ...], me: int, done: Committed) -> None:
-    _, text, state, attempt, worker_id, output, error, task, deadline = letter
+    _, text, state, attempt, worker_id, output, error, task, deadline, later = letter
     if text is None:  # pruned meanwhile
         return
     id_ = bytes.fromhex(text)
-    if state >= RunState.COMPLETED:
-        done.finished[id_] = Finished(RunState(state), output, error, task)
+    _note_end(done, id_, Finished(RunState(state), output, error, task), later=later)
     if worker_id == me:
         done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
 
 
-def _attached(found: Iterable[Any]) -> Attached:
-    id_, state, output, error, matches, task, input_ = found
-    return Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+def _attached(found: Iterable[Any], done: Committed) -> Attached:
+    text, state, output, error, matches, task, input_, later = found
+    id_ = bytes.fromhex(text)
+    if later:
+        done.later.add(id_)
+    return Attached(id_, RunState(state), output, error, bool(matches), task, input_)
 
 
 def _by_id(outcome: Outcome) -> bytes:

@@ -1,25 +1,89 @@
-"""What people and `fanwood doctor` look at, beside the common SQL: the server, and its settings."""
+"""What people and `fanwood doctor` look at."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.records import StoreReport
+from fanwood.model.records import Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
 from fanwood.model.states import RunState
+from fanwood.store import listing as listings
+from fanwood.store import rows
 from fanwood.store.postgres.schema import OLDEST_SERVER
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Address, Transaction
 
-_SQL = load("sql/reading.sql", "postgres/looking.sql")
+SQL = load("sql/reading.sql", "postgres/looking.sql", "postgres/listing.sql")
+IDENTITIES = 10_000
+"""Children at a time."""
+FEW = 2_000
+"""So many roots with the same metadata are sorted; if there are more, walking finds enough of them soon."""
+_NO_JSONB = re.compile(r"\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}")
+"""What the index `run_metadata` leaves out, as jsonb can't hold it: nothing that is looked for is like that."""
 
 
-async def report(db: Transaction, address: Address, now: int) -> StoreReport:
+async def get(db: Transaction, run_id: bytes) -> RunRecord | None:
+    found = await db.rows("get_run", SQL["get_run"], id=run_id)
+    return rows.record(found[0]) if found else None
+
+
+async def listing(db: Transaction, filter_: RunFilter) -> Page:
+    """See `Store.listing`."""
+    name, bindings = listings.statement(filter_), listings.bindings(filter_)
+    if _NO_JSONB.search(bindings["metadata"]):
+        return Page([])
+    if filter_.metadata and name == "list_roots":
+        few = "few_with_metadata"
+        await db.value("set local enable_bitmapscan to on")
+        found = await db.rows(few, SQL[few], metadata=bindings["metadata"], limit=FEW + 1)
+        if len(found) <= FEW:
+            name = "list_with_metadata"
+        else:
+            await db.value("set local enable_bitmapscan to off")
+    return listings.page(filter_, await db.rows(name, SQL[name], **bindings))
+
+
+async def identities(db: Transaction, parent_id: bytes) -> dict[bytes, bytes]:
+    """All children, a page at a time: from identity to id."""
+    found: dict[bytes, bytes] = {}
+    after, name = b"", "child_identities"
+    while page := await db.rows(name, SQL[name], parent=parent_id, after=after, limit=IDENTITIES):
+        found.update((row[0], row[1]) for row in page)
+        after = page[-1][1]
+    return found
+
+
+async def tree_counts(db: Transaction, run_id: bytes) -> list[TaskCount]:
+    root = await _root(db, run_id)
+    name = "tree_counts" if root == run_id else "subtree_counts"
+    return rows.counts(await db.rows(name, SQL[name], id=run_id, root=root))
+
+
+async def slowest(db: Transaction, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+    about = {"id": run_id, "root": await _root(db, run_id), "task": task, "limit": limit}
+    name = "tree_slowest" if about["root"] == run_id else "subtree_slowest"
+    return rows.slowest(await db.rows(name, SQL[name], **about))
+
+
+async def failures(db: Transaction, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
+    about = {"id": run_id, "root": await _root(db, run_id), "task": task, "limit": limit}
+    name = "tree_failures" if about["root"] == run_id else "subtree_failures"
+    return rows.failures(await db.rows(name, SQL[name], **about))
+
+
+async def _root(db: Transaction, run_id: bytes) -> bytes | None:
+    found = await db.rows("get_root", SQL["get_root"], id=run_id)
+    return found[0][0] if found else None
+
+
+async def report(db: Transaction, address: Address, now: int, *, full: bool) -> StoreReport:
     """What can be told of the server and our schema without changing them."""
-    ((version, number, fsync, commits, pages, standby, size, schema),) = await db.rows("server", _SQL["server"])
-    counts = await db.rows("counts", _SQL["counts"])
-    orphans = await db.rows("orphans", _SQL["orphans"])
+    ((version, number, fsync, commits, pages, standby, size, schema),) = await db.rows("server", SQL["server"])
+    name = "counts" if full else "unfinished_counts"
+    counts = await db.rows(name, SQL[name])
+    orphans = await db.rows("orphans", SQL["orphans"])
     problems = list(_problems(int(number), fsync, commits, pages, standby=standby))
     return StoreReport(
         url=address.shown,
@@ -32,6 +96,7 @@ async def report(db: Transaction, address: Address, now: int) -> StoreReport:
         size=int(size),
         now=now,
         counts={RunState(state): count for state, count in counts},
+        counted=full,
         orphans=[row[0] for row in orphans],
         problems=problems,
     )

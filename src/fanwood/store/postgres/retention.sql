@@ -1,14 +1,79 @@
--- Deleting runs with all that hangs on them: a whole batch by one statement for each table. ($1: their ids.)
+-- Deleting what is old and over (store/retention.py). A tree is one range of `run_tree`.
+
+-- name: walk_roots
+-- The next so many roots that are old enough to be looked at, and all below those of the namespace that are over (`due`).
+with tops (id, created_at, state, due) as materialized (
+    select id, created_at, state, case
+        when state < 8 or finished_at >= :before then 0
+        when :prefix = '' then case when task like '%/%' then 0 else 1 end
+        when substr(task, 1, length(:prefix)) = :prefix then 1
+        else 0
+    end
+    from run
+    where parent_id is null and (created_at, id) > (:created_at, :after) and created_at < :before
+    order by created_at, id
+    limit :tops
+)
+select top, created_at, due, id, state from (
+    select id as top, created_at, due, id, state from tops
+    union all
+    select t.id, t.created_at, t.due, c.id, c.state
+    from tops t
+    cross join lateral (
+        select c.id, c.state from run c where c.root_id = t.id and c.parent_id is not null offset 0
+    ) c
+    where t.due = 1
+) walked limit :rows;
+
+-- name: look_through
+select parent_id, id, state from run
+where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
+order by root_id, parent_id, id limit :rows;
+
+-- name: lower_end
+select id from run where root_id = :root and parent_id is not null
+order by root_id desc, parent_id desc, id desc limit :rows;
+
+-- name: lock_roots
+-- Of these runs the roots, locked, so that nobody replays anything in their trees. (He locks the root as well.)
+select r.id
+from (select v.id from unnest($1::bytea[]) v (id) order by v.id) v
+cross join lateral (select x.id, x.parent_id from run x where x.id = v.id offset 0) x
+cross join lateral (select r.id from run r where r.id = x.id and x.parent_id is null for update) r;
 
 -- name: all_over
--- They are locked, so that nobody replays one of them meanwhile.
-with found as (
-    select r.state
-    from (select v.id from unnest($1::bytea[]) v (id) order by v.id) v
-    cross join lateral (select r.state from run r where r.id = v.id for update) r
-)
--- (Another worker may have deleted them already.)
-select count(*) = cardinality($1::bytea[]) and min(state) >= 2 from found;
+-- Whether these have ended, each of them, and nothing else is in the trees of those that are roots ($2), nor is there
+-- anything still to be ended.
+select cardinality($1::bytea[]) = (
+           select count(*) from unnest($1::bytea[]) v (id)
+           cross join lateral (select x.state from run x where x.id = v.id offset 0) r where r.state >= 8
+       )
+       and cardinality($1::bytea[]) = cardinality($2::bytea[]) + (
+           select count(*) from unnest($2::bytea[]) v (id)
+           cross join lateral (
+               select true from run c where c.root_id = v.id and c.parent_id is not null offset 0
+           ) c
+       )
+       and not exists (select from unnest($2::bytea[]) v (id) join gate g on g.root_id = v.id and g.what = 1);
+
+-- name: mark
+-- The tree of this root is being deleted, if it is still old and over, and nothing in it is being closed.
+insert into gate (run_id, root_id, what, which, attempt, error, made_at)
+select r.id, r.id, 3, 0, r.attempt, '', :now
+from (select * from run where id = :root for update) r
+where r.parent_id is null and r.state >= 8 and r.finished_at < :before
+  and not exists (select from gate g where g.root_id = r.id and g.what = 1)
+on conflict (run_id) do update set made_at = excluded.made_at where gate.what = 3
+returning run_id;
+
+-- name: is_marked
+select exists (
+    select from (select * from run where id = :root for update) r
+    join gate g on g.run_id = r.id and g.what = 3 where r.state >= 8
+);
+
+-- name: unmark
+delete from gate where run_id = :root and what = 3;
 
 -- name: delete_logs
 delete from log t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
@@ -16,8 +81,27 @@ delete from log t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
 -- name: delete_watches
 delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
 
+-- name: delete_gates
+delete from gate t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+
+-- name: delete_unheard
+delete from unheard t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+
+-- name: delete_keys
+delete from idem t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+
 -- name: delete_runs
 delete from run t using unnest($1::bytea[]) v (id) where t.id = v.id;
+
+-- name: prunable
+-- Trees of a namespace that are over, and their runs. Walks all that are old enough.
+select count(*), coalesce(sum(runs), 0)::bigint from (
+    select 1 + (select count(*) from run c where c.root_id = r.id and c.parent_id is not null) as runs
+    from run r
+    where r.parent_id is null and r.created_at < :before and r.state >= 8 and r.finished_at < :before
+      and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
+      and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
+) over_;
 
 -- name: vacuum_is_due
 -- Autovacuum looks once a minute by default. By then the queue's index has hundreds of thousands of dead entries at the

@@ -1,113 +1,212 @@
 """Bringing the schema into being, and up to date.
 
-Each step is a numbered file; what has been applied stands in a table of the schema, with a checksum. All steps that
-are missing are one transaction, under an advisory lock: any number of processes may start at once on an empty database.
+What has been applied stands in tables of the schema, with checksums: each step once, and the layers of functions.
+Steps that are missing are one transaction (but for those that must be outside of one), under an advisory lock: any
+number of processes may start at once on an empty database. Workers of the version before go on meanwhile: no statement
+waits for a lock for long, as everybody else would queue up behind it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from fanwood.errors import StoreForeignError, StoreSchemaError, StoreUnavailableError
+from fanwood.store.postgres import ddl
 from fanwood.store.postgres.driver import driver
+from fanwood.store.postgres.release import in_layer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from fanwood.store.postgres.connection import Address
     from fanwood.store.postgres.driver import Connection
+    from fanwood.store.postgres.release import Release, Step
 
 OLDEST_SERVER = 140000
-_LOCK = 0x46414E57  # "FANW": one application's advisory locks share one number space with everybody else's
-_TABLE = """
+_TABLES = """
 create table if not exists schema_migration (
     number     integer not null primary key,
     name       text    not null,
     checksum   text    not null,
     applied_at timestamptz not null default now()
-)
+);
+create table if not exists schema_layer (
+    number     integer not null primary key,
+    checksum   text    not null,
+    applied_at timestamptz not null default now()
+);
+"""
+_DROP_LAYER = """
+do $$
+declare
+    name text;
+begin
+    for name in
+        select p.oid::regprocedure::text from pg_proc p
+        where p.pronamespace = current_schema()::regnamespace and p.proname ~ '^fw{layer}_'
+    loop
+        execute 'drop function if exists ' || name || ' cascade';
+    end loop;
+    for name in
+        select t.oid::regtype::text from pg_type t
+        where t.typnamespace = current_schema()::regnamespace and t.typname ~ '^fw{layer}_' and t.typtype = 'c'
+    loop
+        execute 'drop type if exists ' || name || ' cascade';
+    end loop;
+end $$
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One migration."""
-
-    number: int
-    name: str
-    text: str
-
-    @property
-    def checksum(self) -> str:
-        """Equal only for the same text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
-
-
-def steps() -> list[Step]:
-    """All that this version knows, in order."""
-    folder = files("fanwood.store").joinpath("postgres/migrations")
-    found = [
-        Step(int(f.name.split("_")[0]), f.name.removesuffix(".sql"), f.read_text(encoding="utf-8"))
-        for f in folder.iterdir()
-        if f.name[0].isdigit()
-    ]
-    return sorted(found, key=lambda step: step.number)
-
-
 async def check(connection: Connection, address: Address, *, create: bool) -> None:
-    """The schema is there, whole, and of this version; made if there is none and `create`.
+    """The schema is there, whole, and one that this version can work with; made if there is none and `create`.
 
     Raises:
-        StoreSchemaError: it is older, newer, or was changed.
+        StoreSchemaError: it is older, or newer, or was changed.
         StoreForeignError: a schema of that name is somebody else's.
         StoreUnavailableError: there is none, and it was not to be made.
     """
-    missing = await pending(connection, address)
+    async with ddl.transaction(connection, address.schema):
+        await _check_server(connection, address)
+        missing, fresh = await _missing(connection, address)
     if not missing:
         return
-    if missing == steps():
+    if fresh:
         if not create:
             raise StoreUnavailableError(f"{address.shown} has no schema {address.schema!r}: nothing has run there yet.")
         await migrate(connection, address)
         return
     raise StoreSchemaError(
-        f"{address.shown}: schema {address.schema!r} is older than this Fanwood: it lacks "
-        f"{', '.join(step.name for step in missing)}. Run: fanwood db migrate"
+        f"{address.shown}: schema {address.schema!r} is older than this Fanwood: it lacks {', '.join(missing)}. "
+        f"Run: fanwood db migrate"
     )
 
 
-async def pending(connection: Connection, address: Address) -> list[Step]:
-    """The steps that have not been applied.
+async def pending(connection: Connection, address: Address) -> list[str]:
+    """The names of what has not been applied.
 
     Raises:
         StoreSchemaError: the schema is newer, or was changed.
         StoreForeignError: it is somebody else's.
     """
-    async with _transaction(connection):
-        return await _pending(connection, address)
+    async with ddl.transaction(connection, address.schema):
+        await _check_server(connection, address)
+        return (await _missing(connection, address))[0]
 
 
-async def _pending(connection: Connection, address: Address) -> list[Step]:
+async def migrate(connection: Connection, address: Address) -> list[str]:
+    """Apply what is missing; what that was.
+
+    Raises:
+        StoreSchemaError: the schema is newer, or was changed.
+        StoreBusyError: others held what was to be changed, all the time.
+    """
+    taken: list[str] = []
+    while True:
+        outside = await ddl.patiently(connection, address, lambda: _apply(connection, address, taken))
+        if outside is None:
+            return taken
+        await _apply_outside(connection, address, outside)
+        taken.append(outside.name)
+
+
+async def _apply(connection: Connection, address: Address, taken: list[str]) -> Step | None:
+    """All that can be in one transaction: up to the next step that must be outside of one, which is given back."""
+    release, schema = address.release, address.schema
+    names: list[str] = []
+    outside: Step | None = None
+    async with ddl.alone(connection, schema):
+        await _check_server(connection, address)
+        missing, _ = await _missing(connection, address)
+        if missing:
+            await _make_schema(connection, address)
+            await connection.execute(f'set local search_path to "{schema}", pg_temp')
+            await connection.execute(_TABLES)
+        for step in release.steps:
+            if step.name in missing:
+                if step.outside:
+                    outside = step
+                    break
+                await connection.execute(step.text)
+                await _record(connection, step)
+                names.append(step.name)
+        if outside is None and release.layer_name in missing:
+            await _apply_layer(connection, release)
+            names.append(release.layer_name)
+    taken += names
+    return outside
+
+
+async def _apply_outside(connection: Connection, address: Address, step: Step) -> None:
+    for statement in step.statements:
+        await ddl.patiently(connection, address, lambda text=statement: ddl.outside(connection, address.schema, text))
+    async with ddl.transaction(connection, address.schema):
+        await _record(connection, step)
+
+
+async def _record(connection: Connection, step: Step) -> None:
+    await connection.execute(
+        "insert into schema_migration (number, name, checksum) values ($1, $2, $3) on conflict do nothing",
+        step.number,
+        step.name,
+        step.checksum,
+    )
+
+
+async def _apply_layer(connection: Connection, release: Release) -> None:
+    """The functions, beside those of the layer before; older ones go."""
+    rows = await connection.fetch("select number from schema_layer")
+    for number in {row[0] for row in rows} | {release.layer}:
+        if number == release.layer or number < release.layer - 1:
+            await connection.execute(_DROP_LAYER.format(layer=int(number)))
+            await connection.execute("delete from schema_layer where number = $1", number)
+    await connection.execute(in_layer(release.functions, release.layer))
+    await connection.execute(
+        "insert into schema_layer (number, checksum) values ($1, $2)", release.layer, release.layer_checksum
+    )
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+async def _missing(connection: Connection, address: Address) -> tuple[list[str], bool]:
+    """The names of what is missing, and whether that is everything."""
+    release = address.release
     applied = await _applied(connection, address)
-    known = steps()
-    newest = known[-1].number
-    if applied and max(applied) > newest:
-        raise StoreSchemaError(
-            f"{address.shown}: schema {address.schema!r} has version {max(applied)}, and this Fanwood knows versions "
-            f"up to {newest}. It was made by a newer Fanwood: upgrade this one, or name another schema or database."
-        )
-    for step in known:
+    if not applied:
+        return [*[step.name for step in release.steps], release.layer_name], True
+    layers = dict(
+        [tuple(row) for row in await connection.fetch(f'select number, checksum from "{address.schema}".schema_layer')]
+    )
+    if max(applied) > release.number or max(layers, default=0) > release.layer:
+        await _check_newer(connection, address, max(applied), layers)
+        return [], False
+    _check_texts(address, applied)
+    missing = [step.name for step in release.steps if step.number not in applied]
+    if layers.get(release.layer) != release.layer_checksum:
+        missing.append(release.layer_name)
+    return missing, False
+
+
+def _check_texts(address: Address, applied: dict[int, str]) -> None:
+    for step in address.release.steps:
         if step.number in applied and applied[step.number] != step.checksum:
             raise StoreSchemaError(
                 f"{address.shown}: migration {step.name} was applied to schema {address.schema!r} with another text "
                 f"(checksum {applied[step.number]}, expected {step.checksum}): it comes from a build between releases, "
                 f"or was changed. Copy the runs into a new schema (`fanwood db copy`), or name another one."
             )
-    return [step for step in known if step.number not in applied]
+
+
+async def _check_newer(connection: Connection, address: Address, number: int, layers: dict[int, str]) -> None:
+    """Whether this version can work with a schema that is newer than itself: if that says so, and has our functions."""
+    release = address.release
+    rows = await connection.fetch(f"select value from \"{address.schema}\".setting where name = 'oldest_program'")
+    oldest = int(rows[0][0]) if rows else number
+    if oldest <= release.number and release.layer in layers:
+        return
+    raise StoreSchemaError(
+        f"{address.shown}: schema {address.schema!r} has version {number} (functions {max(layers, default=0)}), and "
+        f"this Fanwood knows versions up to {release.number} (functions {release.layer}). It was made by a newer "
+        f"Fanwood: upgrade this one, or name another schema or database."
+    )
 
 
 async def _applied(connection: Connection, address: Address) -> dict[int, str]:
@@ -126,41 +225,13 @@ async def _applied(connection: Connection, address: Address) -> dict[int, str]:
             f"touched. Name another one: FANWOOD_POSTGRES_SCHEMA"
         )
     rows = await connection.fetch(f'select number, checksum from "{address.schema}".schema_migration')
+    if "schema_layer" not in tables:
+        raise StoreSchemaError(
+            f"{address.shown}: the schema {address.schema!r} was made by a Fanwood from before its first release, and "
+            f"can't be brought up to date. Name another schema (FANWOOD_POSTGRES_SCHEMA) or database; with the old "
+            f"version, `fanwood db copy` can take the runs to a file."
+        )
     return {row[0]: row[1] for row in rows}
-
-
-async def migrate(connection: Connection, address: Address) -> list[Step]:
-    """Apply what is missing, all of it or nothing; what that was."""
-    async with _transaction(connection):
-        await _check_server(connection, address)
-        await connection.execute(f"select pg_advisory_xact_lock({_LOCK}, hashtext('{address.schema}'))")
-        missing = await _pending(connection, address)
-        if missing:
-            await _make_schema(connection, address)
-            await connection.execute(f'set local search_path to "{address.schema}"')
-            await connection.execute(_TABLE)
-        for step in missing:
-            await connection.execute(step.text)
-            await connection.execute(
-                "insert into schema_migration (number, name, checksum) values ($1, $2, $3)",
-                step.number,
-                step.name,
-                step.checksum,
-            )
-    return missing
-
-
-@asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncGenerator[None, None]:
-    """Everything is asked inside of one: behind a pooler two statements may meet two servers' sessions otherwise."""
-    await connection.execute("begin isolation level read committed")
-    try:
-        yield
-        await connection.execute("commit")
-    except BaseException:
-        if not connection.is_closed():
-            await connection.execute("rollback")
-        raise
 
 
 async def _make_schema(connection: Connection, address: Address) -> None:
@@ -178,6 +249,13 @@ async def _make_schema(connection: Connection, address: Address) -> None:
 
 
 async def _check_server(connection: Connection, address: Address) -> None:
-    version = int(await connection.fetchval("select current_setting('server_version_num')::integer"))
+    ((version, encoding),) = await connection.fetch(
+        "select current_setting('server_version_num')::integer, current_setting('server_encoding')"
+    )
     if version < OLDEST_SERVER:
         raise StoreSchemaError(f"{address.shown} is PostgreSQL {version // 10000}; Fanwood needs 14 or later.")
+    if encoding != "UTF8":
+        raise StoreSchemaError(
+            f"{address.shown}: the database's encoding is {encoding}, in which most text can't be stored; Fanwood "
+            f"needs UTF8. Make another one: create database ... encoding 'UTF8' template template0"
+        )

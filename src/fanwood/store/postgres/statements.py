@@ -15,16 +15,13 @@ import msgspec
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 
 _TYPES = {
-    "bytea": "id parent root after low high owner run_id parent_id root_id identity input_digest deadline_by",
-    "text": "task prefix prefix_end name host kind description metadata schema error error_below level message input "
-    "output child_key",
-    "bigint": "now me worker worker_id limit lease since before created_at schedule_timeout run_at deadline expires_at "
-    "started_at finished_at updated_at at tops rows",
-    "integer": "state pid slots priority attempt all depth child_index on_parent_end trial_start retry_count deaths "
-    "asked seq",
+    "bytea": "id parent root after low high run_id parent_id root_id since_id",
+    "text": "task prefix prefix_end name host kind description metadata schema namespace key",
+    "bigint": "now me worker worker_id limit lease since before created_at schedule_timeout at tops rows walk",
+    "integer": "state pid slots priority seq",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
-_EXCEPTIONS = {("logs", "after"): "integer", ("renew_lease", "id"): "bigint"}
+_EXCEPTIONS = {("logs", "after"): "integer"}
 
 
 class Statement(msgspec.Struct, frozen=True):

@@ -1,62 +1,66 @@
 """Fanwood's store in a PostgreSQL database, for any number of processes on any number of machines.
 
-Commits are one call of one function each (`hot.py`, `migrations/0005_commit.sql`); what is cold is the common SQL in
-short transactions. The server's clock is the store's.
+Commits are one call of one function each (`hot.py`, `functions/09_commit.sql`), and so are the renewal of a lease and a
+look around; what else there is are short transactions. The server's clock is the store's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fanwood.clock import SystemClock
-from fanwood.errors import RunNotFoundError, SettingsError, StoreBusyError, StoreUnavailableError
+from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import LogRecord, Peer, WorkerRecord
-from fanwood.model.states import TERMINAL, RunState
+from fanwood.model.records import Around, LogRecord, Peer, WorkerRecord
 from fanwood.store import rows
-from fanwood.store.postgres import reading, schema, upkeep
-from fanwood.store.postgres.chores import Chores
+from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.troubles import translated
 from fanwood.store.postgres.wakeups import Wakeups
-from fanwood.store.statements import load
 from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.clock import Clock
     from fanwood.model.commands import Batch, Committed, WorkerInfo
     from fanwood.model.records import (
+        Page,
         PruneCount,
         PruneCursor,
         Pruned,
         RunFilter,
         RunRecord,
         StoreReport,
+        Swept,
         TaskCount,
         TreeRun,
     )
+    from fanwood.model.states import RunState
     from fanwood.store.postgres.connection import Transaction
 
-_SQL = load("sql/lifecycle.sql", "sql/workers.sql", "sql/reading.sql", "postgres/chores.sql")
-LETTERS_AT_A_TIME, LARGE_ANSWER = 20, 8_000_000  # see `read_mail`
-_ARGUMENTS = ", ".join(f"${number}" for number in range(1, PARAMETERS + 1))
 OPENING_SECONDS = 10.0
 """How long to wait for a server that is just starting, when a process begins."""
 REFUSED_SECONDS = 2.0
 """... and for one whose port nobody listens at: a restart takes about as long."""
 OPENING_PAUSE = 0.25
-CROSSWISE = 5
-"""How often to try a cancellation that meets others crosswise."""
+OF_A_LEASE = 0.8
+"""A commit, and a renewal, may take so much of a lease and no more."""
+TIDY_SECONDS = 5.0
+"""How often to look whether it is time to vacuum, at most."""
+
+_decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
+_decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
 class PostgresStore(Store):
-    """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them."""
+    """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
+    of the engine whose store it is, in seconds."""
 
     embedded = False
 
@@ -68,57 +72,66 @@ class PostgresStore(Store):
         notify: bool = True,
         listen_at: Address | None = None,
         create: bool = True,
+        lease: float = 10.0,
     ) -> None:
         self.url = address.shown
+        self.lease = lease
+        self.places = chores.Places()
         self._address = address
         self._clock = clock
         self._servers_clock = isinstance(clock, SystemClock)  # a clock that somebody moves by hand is the store's own
-        self._notify = notify
+        self.notifies = notify
         self._create = create
         listens = notify and (listen_at is not None or not address.pooled)
         self._wakeups = Wakeups(address.schema, listens=listens)
-        self._hot = Link(address, "hot")
-        self._side = Link(listen_at or address, "side", on_connect=self._wakeups.listen)
+        patience = lease * OF_A_LEASE
+        self._hot = Link(address, "hot", patience=patience, timeout=patience)
+        self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
+        self.side = Link(address, "side")
         self._reader = Link(address, "reader", patience=None)
         self._wakeups.own_pid = lambda: self._hot.pid
-        self._commit_sql = f'select "{address.schema}".commit_batch({_ARGUMENTS})'
+        self._commit_sql = address.function("commit", PARAMETERS)
+        self._renew_sql = address.function("renew", 2)
+        self._around_sql = address.function("look_around", 3)
         self._seqs: dict[int, int] = {}  # from worker to the number of its last commit
         self._unanswered: Batch | None = None  # it was sent, and may have been done
         self._read: list[int] = []  # letters that were read, and are to be taken away
-        self._on_hint: Callable[[], None] = _nothing
         self._offset = 0.0  # of the server's clock, in seconds, from our monotonic one
         self._synchronised = False
+        self._tidied = float("-inf")
 
     # --- its life --------------------------------------------------------------------------------------------------
 
     async def open(self, on_hint: Callable[[], None]) -> None:
-        self._on_hint = on_hint
         try:
             await self._open()
         except BaseException:
             await self.close()
             raise
-        self._wakeups.start(on_hint, self._side)
+        self._wakeups.start(on_hint, self._beat)
 
     async def _open(self) -> None:
         begin = asyncio.get_running_loop().time()
         while True:
             try:
-                async with self._side.use() as connection:
+                async with self.side.use() as connection:
                     await schema.check(connection, self._address, create=self._create)
                 break
             except StoreUnavailableError as error:
                 if not _is_worth_waiting_for(error, asyncio.get_running_loop().time() - begin):
                     raise
             await asyncio.sleep(OPENING_PAUSE)
-        async with self._side.transaction() as db:
-            await self._synchronise(db)
-            made = await db.rows("made", _SQL["made"])
-        if self._side.address is not self._address:
-            async with self._hot.transaction() as db:
-                if await db.rows("made", _SQL["made"]) != made:
+        async with self.side.transaction() as db:
+            before = self._clock.monotonic()
+            self._synchronise(before, await db.value("select fw_micros()"))
+            made = await db.rows("made", chores.SQL["made"])
+        if self._beat.address is not self._address:
+            async with self._beat.transaction() as db:
+                if await db.value("select to_regclass('schema_migration')::text") is None or made != (
+                    await db.rows("made", chores.SQL["made"])
+                ):
                     raise SettingsError(
-                        f"The listen_url {self._side.address.shown} leads to another database than {self.url}. It must "
+                        f"The listen_url {self._beat.address.shown} leads to another database than {self.url}. It must "
                         f"be the same one, without the pooler between."
                     )
 
@@ -127,16 +140,14 @@ class PostgresStore(Store):
         try:
             with translated(self.url):
                 if dry_run:
-                    taken = await schema.pending(connection, self._address)
-                else:
-                    taken = await schema.migrate(connection, self._address)
+                    return await schema.pending(connection, self._address)
+                return await schema.migrate(connection, self._address)
         finally:
             await connection.close(timeout=1.0)
-        return [step.name for step in taken]
 
     async def close(self) -> None:
         self._wakeups.stop()
-        for link in (self._hot, self._side, self._reader):
+        for link in (self._hot, self._beat, self.side, self._reader):
             await link.close()
 
     # --- time ------------------------------------------------------------------------------------------------------
@@ -146,18 +157,19 @@ class PostgresStore(Store):
             return self._clock.now()
         return round((self._clock.monotonic() + self._offset) * 1e6)
 
-    async def _synchronise(self, db: Transaction) -> None:
+    def _synchronise(self, before: float, there: int) -> None:
         """Learn the server's time: it is that of the middle of the question."""
-        before = self._clock.monotonic()
-        ((there,),) = await db.rows("server_time", _SQL["server_time"])
         self._offset = there / 1e6 - (before + self._clock.monotonic()) / 2
         self._synchronised = True
 
-    async def _instant(self, db: Transaction) -> int:
-        if not self._servers_clock:
-            return self._clock.now()
-        ((now,),) = await db.rows("server_time", _SQL["server_time"])
-        return now
+    async def instant(self, db: Transaction) -> int:
+        """The present, for a transaction."""
+        return await db.value("select fw_micros()") if self._servers_clock else self._clock.now()
+
+    @property
+    def given_now(self) -> int | None:
+        """The present, where the server's clock is not the store's."""
+        return None if self._servers_clock else self._clock.now()
 
     # --- the hot verb ----------------------------------------------------------------------------------------------
 
@@ -167,11 +179,10 @@ class PostgresStore(Store):
         again, self._unanswered = self._unanswered is batch, batch
         while True:
             seq = self._seqs.get(worker_id, 0) + 1
-            text = await self._ask(call.arguments(
-                worker_id, seq, None if self._servers_clock else self._clock.now(),
-                again=again, notify=self._notify, read=self._read,
-            ))  # fmt: skip
-            answer = decode_answer(text)
+            arguments = call.arguments(
+                worker_id, seq, self.given_now, again=again, notify=self.notifies, read=self._read
+            )
+            answer = decode_answer(await self._ask(arguments))
             if answer.used is not None:
                 break
             self._seqs[worker_id] = int(answer.registered)  # another instance has committed under this worker
@@ -181,81 +192,77 @@ class PostgresStore(Store):
             return call.committed(worker_id, answer)
         self._seqs[worker_id] = seq
         self._read = list({letter[0] for letter in answer.letters})
-        if len(self._read) >= LETTERS_AT_A_TIME or len(text) > LARGE_ANSWER:
-            self._on_hint()  # there may be more
         self._wakeups.note_activity()
         return call.committed(worker_id, answer)
 
     async def _ask(self, arguments: tuple[Any, ...]) -> str:
-        if self._address.pooled:  # prepare and execute must meet one and the same connection
-            async with self._hot.transaction() as db:
-                return await db.value(self._commit_sql, *arguments)
-        async with self._hot.use() as connection:
-            return await connection.fetchval(self._commit_sql, *arguments)
+        return await self._value(self._hot, self._commit_sql, *arguments)
+
+    async def _value(self, link: Link, sql: str, *arguments: Any) -> str:
+        """What one statement says, which is a transaction of its own."""
+        return await link.ask(sql, *arguments)
 
     # --- engines and leases ----------------------------------------------------------------------------------------
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
         about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
-        async with self._side.transaction() as db:
-            now = await self._instant(db)
-            ((worker_id,),) = await db.rows("register_worker", _SQL["register_worker"], **about, now=now)
+        async with self.side.transaction() as db:
+            now = await self.instant(db)
+            ((worker_id,),) = await db.rows("register_worker", chores.SQL["register_worker"], **about, now=now)
             await self._publish(db, worker_id, info.tasks, tasks, now)
+            await db.rows("register_lease", chores.SQL["register_lease"], worker=worker_id, now=now, lease=info.lease)
+            await db.call("fw_count_fleet")
         self._wakeups.worker_id = worker_id
         self._wakeups.tasks = frozenset(info.tasks if info.slots else ())
         return worker_id
 
     async def publish(self, worker_id: int, tasks: Sequence[TaskInfo]) -> None:
         names = [task.name for task in tasks]
-        async with self._side.transaction() as db:
-            await self._publish(db, worker_id, names, tasks, await self._instant(db))
+        async with self.side.transaction() as db:
+            await self._publish(db, worker_id, names, tasks, await self.instant(db))
+            await db.call("fw_count_fleet")
         self._wakeups.tasks = (self._wakeups.tasks or frozenset()) | frozenset(names)
 
     async def _publish(
         self, db: Transaction, worker_id: int, serves: Sequence[str], tasks: Sequence[TaskInfo], now: int
     ) -> None:
+        sql = chores.SQL
         for name in sorted(serves):  # in order, as others may be publishing the same
-            await db.rows("register_worker_task", _SQL["register_worker_task"], task=name, worker_id=worker_id)
+            await db.rows("register_worker_task", sql["register_worker_task"], task=name, worker_id=worker_id)
         for task in sorted(tasks, key=lambda task: task.name):
-            await db.rows("publish_task", _SQL["publish_task"], **rows.task_bindings(task), now=now)
+            await db.rows("publish_task", sql["publish_task"], **rows.task_bindings(task), now=now)
 
     async def renew(self, worker_id: int) -> bool:
+        before, committed = self._clock.monotonic(), self._seqs.get(worker_id, 0)  # (commits go on meanwhile)
         try:
-            return await self._renew(worker_id)
+            answer = await self._value(self._beat, self._renew_sql, worker_id, self.given_now)
         except StoreUnavailableError:
             self._reader.lose()  # it may be waiting for an answer that never comes
             raise
+        now, there, seq = _decode_renewed(answer)
+        self._synchronise(before, now)
+        # A server that forgot commits (an earlier state was restored, a standby that lagged was promoted) may have
+        # runs under this worker that it has long ended, and never looks at again.
+        return there and seq >= committed
 
-    async def _renew(self, worker_id: int) -> bool:
-        async with self._side.transaction() as db:
-            await self._synchronise(db)
-            now = await self._instant(db)
-            if not await db.rows("renew_lease", _SQL["renew_lease"], id=worker_id, now=now):
-                return False
-            if self._read:  # and nothing has been committed since; after the worker's row, as commits do it
-                await db.value("select take_away($1, $2)", worker_id, self._read)
-            # A server that forgot commits (an earlier state was restored, a standby that lagged was promoted) may have
-            # runs under this worker that it has long ended, and never looks at again.
-            ((seq,),) = await db.rows("last_commit", _SQL["last_commit"], worker=worker_id)
-            return seq >= self._seqs.get(worker_id, 0)
-
-    async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
-        async with self._side.transaction() as db:
-            now = await self._instant(db)
-            return [Peer(*row) for row in await db.rows("peers", _SQL["peers"], me=worker_id, host=host, now=now)]
+    async def look_around(self, worker_id: int, host: str) -> Around:
+        answer = await self._value(self.side, self._around_sql, worker_id, host, self.given_now)
+        peers, due, closed, fleet = _decode_around(answer)
+        return Around([Peer(*peer) for peer in peers], due, closed, fleet=fleet)
 
     async def rivals(self, worker_id: int) -> frozenset[str]:
-        async with self._side.transaction() as db:
-            found = await db.rows("rivals", _SQL["rivals"], me=worker_id, now=await self._instant(db))
+        async with self.side.transaction() as db:
+            now = await self.instant(db)
+            found = await db.rows("rivals", chores.SQL["rivals"], me=worker_id, now=now)
         return frozenset(row[0] for row in found)
 
     async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
-        async with self._chores(self._side) as chores:
-            return await chores.bury(worker_id, deaths_limit, if_lapsed=if_lapsed)
+        return await chores.bury(self, worker_id, deaths_limit, if_lapsed=if_lapsed)
 
     async def unregister(self, worker_id: int) -> None:
-        async with self._chores(self._side) as chores:
-            await chores.remove_worker(worker_id)
+        async with self.side.transaction() as db:
+            await db.call("fw_remove_worker", worker_id)
+            await db.call("fw_count_fleet")
 
     async def workers(self) -> list[WorkerRecord]:
         return [WorkerRecord(*row) for row in await self._rows("workers")]
@@ -264,55 +271,44 @@ class PostgresStore(Store):
         return [TaskInfo(*row) for row in await self._rows("known_tasks")]
 
     async def served(self, worker_id: int, task: str) -> bool:
-        async with self._side.transaction() as db:
-            now = await self._instant(db)
-            ((served,),) = await db.rows("serving", _SQL["serving"], task=task, me=worker_id, now=now)
+        async with self.side.transaction() as db:
+            now = await self.instant(db)
+            ((served,),) = await db.rows("serving", chores.SQL["serving"], task=task, me=worker_id, now=now)
         return bool(served)
 
     # --- timers ----------------------------------------------------------------------------------------------------
 
     async def tick(self) -> int | None:
-        async with self._chores(self._side) as chores:
-            due = await chores.next_due()
-            if due is None or due > self.now():
-                return due
-            return await chores.fire()
+        return await chores.tick(self)
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: bytes, reason: str) -> int:
-        for _ in range(CROSSWISE - 1):  # a large tree, in which others commit
-            with suppress(StoreBusyError):
-                return await self._cancel(run_id, reason)
-        return await self._cancel(run_id, reason)
+    async def cancel(self, run_id: bytes, reason: str) -> bool:
+        return await gates.cancel(self, run_id, reason)
 
-    async def _cancel(self, run_id: bytes, reason: str) -> int:
-        async with self._chores(self._reader) as chores:
-            await self._state(chores.db, run_id)
-            return await chores.cancel(run_id, reason)
+    async def is_heard(self, run_id: bytes) -> bool:
+        async with self.side.transaction() as db:
+            return await db.value("select fw_is_heard($1, $2)", run_id, await self.instant(db))
+
+    async def sweep(self, run_id: bytes | None = None) -> Swept:
+        return await gates.sweep(self, run_id)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
-        async with self._chores(self._reader) as chores:
-            state = await self._state(chores.db, run_id)
-            return state in allow and state in TERMINAL and await chores.replay(run_id)
-
-    async def _state(self, db: Transaction, run_id: bytes) -> RunState:
-        found = await db.rows("get_state", _SQL["get_state"], id=run_id)
-        if not found:
-            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
-        return RunState(found[0][0])
+        return await gates.replay(self, run_id, allow)
 
     async def get(self, run_id: bytes) -> RunRecord:
-        found = await self._rows("get_run", id=run_id)
-        if not found:
+        async with self._reader.transaction() as db:
+            found = await reading.get(db, run_id)
+        if found is None:
             raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
-        return rows.record(found[0])
+        return found
 
     async def find(self, prefix: str) -> bytes:
         return rows.the_one(await self._rows("runs_from", **rows.id_range(prefix)), prefix, self.url)
 
-    async def roots(self, filter_: RunFilter) -> list[RunRecord]:
-        return [rows.record(row) for row in await self._rows("list_roots", **rows.roots_bindings(filter_))]
+    async def listing(self, filter_: RunFilter) -> Page:
+        async with self._reader.transaction() as db:
+            return await reading.listing(db, filter_)
 
     async def children(
         self,
@@ -327,36 +323,43 @@ class PostgresStore(Store):
         return [rows.record(row) for row in await self._rows("list_children", **about)]
 
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
-        return {row[0]: row[1] for row in await self._rows("child_identities", parent=parent_id)}
+        async with self._reader.transaction() as db:
+            return await reading.identities(db, parent_id)
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return rows.counts(await self._rows("child_counts", parent=parent_id))
 
     async def tree_counts(self, run_id: bytes) -> list[TaskCount]:
-        return rows.counts(await self._rows("tree_counts", id=run_id))
+        async with self._reader.transaction() as db:
+            return await reading.tree_counts(db, run_id)
 
     async def tree_slowest(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-        return rows.slowest(await self._rows("tree_slowest", id=run_id, task=task, limit=limit))
+        async with self._reader.transaction() as db:
+            return await reading.slowest(db, run_id, task, limit)
 
     async def tree_failures(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-        return rows.failures(await self._rows("tree_failures", id=run_id, task=task, limit=limit))
+        async with self._reader.transaction() as db:
+            return await reading.failures(db, run_id, task, limit)
 
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return [LogRecord(*row) for row in await self._rows("logs", id=run_id, after=after, limit=limit)]
 
-    async def report(self) -> StoreReport:
+    async def report(self, *, full: bool = False) -> StoreReport:
         async with self._reader.transaction() as db:
-            return await reading.report(db, self._address, await self._instant(db))
+            return await reading.report(db, self._address, await self.instant(db), full=full)
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
     async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
         async with self._reader.transaction() as db:
-            return await upkeep.prune(db, before, limit, cursor, namespace)
+            return await upkeep.prune(db, await self.instant(db), before, limit, cursor, namespace)
 
     async def tidy(self) -> None:
+        if self._clock.monotonic() - self._tidied < TIDY_SECONDS:
+            return
+        self._tidied = self._clock.monotonic()
         async with self._reader.use() as connection:
-            await upkeep.tidy(connection, self._address.schema)
+            await upkeep.vacuum(connection, self._address.schema)
 
     async def prunable(self, before: int, namespace: str = "") -> PruneCount:
         async with self._reader.transaction() as db:
@@ -378,19 +381,7 @@ class PostgresStore(Store):
 
     async def _rows(self, name: str, /, **bindings: Any) -> list[Any]:
         async with self._reader.transaction() as db:
-            return await db.rows(name, _SQL[name], **bindings)
-
-    @asynccontextmanager
-    async def _chores(self, link: Link) -> AsyncGenerator[Chores, None]:
-        async with link.transaction() as db:
-            chores = Chores(db, await self._instant(db))
-            yield chores
-            if self._notify:
-                await chores.notify()
-
-
-def _nothing() -> None:
-    pass
+            return await db.rows(name, reading.SQL[name], **bindings)
 
 
 def _is_worth_waiting_for(error: StoreUnavailableError, waited: float) -> bool:

@@ -33,12 +33,17 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
         (_TOO_MANY,),
         StoreUnavailableError,
-        " takes no more connections ({}). A process needs three: raise max_connections, or put pgbouncer between.",
+        " takes no more connections ({}). A process needs up to four: raise max_connections, or put pgbouncer between.",
     ),
     (
-        ("40001", "40P01", "55P03", "57014"),  # serialization, deadlock, lock timeout, statement timeout
+        ("40001", "40P01", "55P03"),  # serialization, deadlock, lock timeout
         StoreBusyError,
         ": two transactions met crosswise ({}).",
+    ),
+    (
+        ("57014",),  # statement timeout
+        StoreBusyError,
+        ": a statement took too long ({}), and left nothing half done.",
     ),
     (
         ("53100", "53200", "53400"),
@@ -94,6 +99,8 @@ def _translation(url: str, error: Exception) -> StoreError | None:
 
 
 def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
+    if code == "0A000" and "during recovery" in str(error):
+        code = _STANDBY
     if code not in {_STANDBY, _TOO_MANY} and code.startswith(_AWAY):
         return _away(url, error)
     for codes, kind, text in _MEANINGS:

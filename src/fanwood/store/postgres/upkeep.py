@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from fanwood.model.records import PruneCount, PruneCursor, Pruned
+from fanwood.model.states import FIRST_TERMINAL
 from fanwood.store.copying import TABLES
-from fanwood.store.retention import Walked, find_old, prefix_of
+from fanwood.store.retention import Deed, Plan, Walked, after_failure, plan, prefix_of
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -16,40 +18,82 @@ if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Transaction
     from fanwood.store.postgres.driver import Connection
 
-_SQL = load("sql/retention.sql", "sql/copying.sql", "postgres/retention.sql")
+_SQL = load("sql/copying.sql", "postgres/retention.sql")
+_PRUNE_LOCK = 0x46414E5A
+_COLUMNS = {
+    table: tuple(re.findall(r"\w+", re.findall(r"\(([^)]*)\)", _SQL[f"copy_in_{table}"])[0])) for table in TABLES
+}
+"""Those of a row of `copy_out`, in order."""
 
 
-class Ground:
-    """A schema, as `find_old` looks at it."""
+class _Ground:
+    """A schema, as `plan` looks at it."""
 
     def __init__(self, db: Transaction) -> None:
         self._db = db
 
-    async def walk(self, name: str, **bindings: Any) -> list[Walked]:
-        return list(starmap(Walked, await self._db.rows(name, _SQL[name], **bindings)))
+    async def walk_roots(
+        self, before: int, prefix: str, after: tuple[int, bytes], tops: int, rows: int
+    ) -> list[Walked]:
+        found = await self._db.rows(
+            "walk_roots", _SQL["walk_roots"],
+            before=before, prefix=prefix, created_at=after[0], after=after[1], tops=tops, rows=rows,
+        )  # fmt: skip
+        return list(starmap(Walked, found))
 
-    async def goes_on(self, root: bytes) -> bool:
-        ((going_on,),) = await self._db.rows("goes_on", _SQL["goes_on"], id=root)
-        return going_on
+    async def look_through(
+        self, root: bytes, after: tuple[bytes, bytes], rows: int
+    ) -> tuple[bool, tuple[bytes, bytes] | None]:
+        name = "look_through"
+        found = await self._db.rows(name, _SQL[name], root=root, parent=after[0], id=after[1], rows=rows)
+        lives = any(state < FIRST_TERMINAL for _, _, state in found)
+        return lives, (found[-1][0], found[-1][1]) if len(found) == rows else None
+
+    async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
+        return [row[0] for row in await self._db.rows("lower_end", _SQL["lower_end"], root=root, rows=rows)]
 
 
-async def prune(db: Transaction, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Pruned:
-    """See `Store.prune`."""
-    ids, further = await find_old(Ground(db), before, limit, cursor, namespace)
-    deleted = await _delete(db, ids)
-    return Pruned(deleted, further if deleted or not ids else None)
+async def prune(db: Transaction, now: int, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Pruned:
+    """See `Store.prune`. One at a time in each namespace."""
+    alone = "select pg_try_advisory_xact_lock($1::integer, hashtext(current_schema() || ' ' || $2::text))"
+    if not await db.value(alone, _PRUNE_LOCK, namespace):
+        return Pruned(0, None)
+    planned = await plan(_Ground(db), before, limit, cursor, namespace)
+    deleted = await _carry_out(db, planned, before, now)
+    if deleted is None:
+        return Pruned(0, after_failure(planned))
+    return Pruned(deleted, planned.cursor)
 
 
-async def _delete(db: Transaction, ids: list[bytes]) -> int:
-    """Delete these runs with all that hangs on them; none if any has come to life again. How many it were."""
-    if not ids or not await db.value(_SQL["all_over"], ids):
+async def _carry_out(db: Transaction, planned: Plan, before: int, now: int) -> int | None:
+    """Do it; how many runs were deleted, None if it can't be done any more."""
+    root, ids = planned.root, planned.ids
+    match planned.deed:
+        case Deed.NOTHING:
+            return 0
+        case Deed.MARK:
+            return 0 if await db.rows("mark", _SQL["mark"], root=root, before=before, now=now) else None
+        case Deed.UNMARK:
+            await db.rows("unmark", _SQL["unmark"], root=root)
+            return 0
+        case Deed.DELETE:
+            roots = [row[0] for row in await db.connection.fetch(_SQL["lock_roots"], ids)]
+            over = not ids or await db.connection.fetchval(_SQL["all_over"], ids, roots)
+        case _:
+            ((over,),) = await db.rows("is_marked", _SQL["is_marked"], root=root)
+    return await _delete(db, ids) if over else None
+
+
+async def _delete(db: Transaction, ids: Sequence[bytes]) -> int:
+    """Delete these runs with all that hangs on them; how many there were."""
+    if not ids:
         return 0
-    for name in ("delete_logs", "delete_watches", "delete_runs"):
-        await db.value(_SQL[name], ids)
+    for name in ("logs", "watches", "gates", "unheard", "keys", "runs"):
+        await db.value(_SQL[f"delete_{name}"], ids)
     return len(ids)
 
 
-async def tidy(connection: Connection, schema: str) -> None:
+async def vacuum(connection: Connection, schema: str) -> None:
     """Vacuum the tables of the hot path, if it is time; nothing for a role that may not."""
     if await connection.fetchval(_SQL["vacuum_is_due"], schema):
         await connection.execute(f'vacuum (skip_locked) "{schema}".run, "{schema}".mail, "{schema}".watch')
@@ -67,10 +111,19 @@ async def copy_out(db: Transaction, table: str, after: tuple[Any, ...], limit: i
 
 
 async def copy_in(db: Transaction, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
-    name = f"copy_in_{table}"
-    before = await count(db, table)
-    await db.many(name, _SQL[name], rows)
-    return await count(db, table) - before
+    """By COPY into a table beside, and from there what is new. (The name is such that it hides no table of ours.)"""
+    if not rows:
+        return 0
+    columns = ", ".join(_COLUMNS[table])
+    staging = f"fw_copy_{table}"
+    await db.connection.execute(
+        f'create temp table {staging} on commit drop as select {columns} from "{table}" with no data'
+    )
+    await db.connection.copy_records_to_table(staging, records=rows, columns=_COLUMNS[table], schema_name="pg_temp")
+    tag = await db.connection.execute(
+        f'insert into "{table}" ({columns}) select {columns} from pg_temp.{staging} on conflict do nothing'
+    )
+    return int(tag.rpartition(" ")[2])
 
 
 async def count(db: Transaction, table: str) -> int:

@@ -29,7 +29,7 @@ EVERYBODY = "*"
 
 
 class Wakeups:
-    """The hints of one store, on its loop. `side` is the connection that listens."""
+    """The hints of one store, on its loop. `beat` is the connection that listens."""
 
     def __init__(self, schema: str, *, listens: bool) -> None:
         self.worker_id = 0  # whose mail we wait for
@@ -43,10 +43,10 @@ class Wakeups:
         self._on_hint: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, on_hint: Callable[[], None], side: Link) -> None:
+    def start(self, on_hint: Callable[[], None], beat: Link) -> None:
         """Begin to hint."""
         self._on_hint = on_hint
-        self._task = asyncio.get_running_loop().create_task(self._run(side))
+        self._task = asyncio.get_running_loop().create_task(self._run(beat))
 
     def stop(self) -> None:
         """Hint no more."""
@@ -55,7 +55,7 @@ class Wakeups:
             self._task = None
 
     async def listen(self, connection: Connection) -> None:
-        """A new `side` connection: have it listen."""
+        """A new `beat` connection: have it listen."""
         if not self._listens:
             return
         for channel in self._channels:
@@ -90,7 +90,7 @@ class Wakeups:
         self._listening = False
         self._bell.set()
 
-    async def _run(self, side: Link) -> None:
+    async def _run(self, beat: Link) -> None:
         while True:
             self._bell.clear()
             try:
@@ -99,12 +99,12 @@ class Wakeups:
             except TimeoutError:
                 self._pause = min(self._pause * POLL_GROWS, POLL_LAST)
                 self._hint()
-            if self._listens and not side.alive:
-                await self._reconnect(side)
+            if self._listens and not beat.alive:
+                await self._reconnect(beat)
 
-    async def _reconnect(self, side: Link) -> None:
+    async def _reconnect(self, beat: Link) -> None:
         try:
-            async with side.use():
+            async with beat.use():
                 pass
         except StoreError:
             await asyncio.sleep(RECONNECT_SECONDS)

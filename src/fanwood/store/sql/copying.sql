@@ -11,22 +11,40 @@ values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :sc
 on conflict do nothing;
 
 -- name: copy_out_run
-select id, parent_id, root_id, depth, task, identity, child_index, child_key, input_digest, input, metadata, priority,
-       on_parent_end, case when state = 1 then 0 else state end as state, run_at, attempt, trial_start, retry_count,
-       deaths, asked, null as worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at,
-       finished_at, output, error
+select id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
+       priority, on_parent_end, case when state = 1 then 0 else state end as state, waits, due_at, attempt,
+       trial_start, retry_count, deaths, asked, null as worker_id, deadline, deadline_by, schedule_timeout,
+       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error
 from run where id > :id order by id limit :limit;
 
 -- name: copy_in_run
 insert into run (
-    id, parent_id, root_id, depth, task, identity, child_index, child_key, input_digest, input, metadata, priority,
-    on_parent_end, state, run_at, attempt, trial_start, retry_count, deaths, asked, worker_id, deadline, deadline_by,
-    schedule_timeout, expires_at, created_at, started_at, finished_at, output, error
+    id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
+    priority, on_parent_end, state, waits, due_at, attempt, trial_start, retry_count, deaths, asked, worker_id,
+    deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at, busy, ended_by, output,
+    error
 ) values (
-    :id, :parent_id, :root_id, :depth, :task, :identity, :child_index, :child_key, :input_digest, :input, :metadata,
-    :priority, :on_parent_end, :state, :run_at, :attempt, :trial_start, :retry_count, :deaths, :asked, :worker_id,
-    :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at, :finished_at, :output, :error
+    :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input,
+    :metadata, :priority, :on_parent_end, :state, :waits, :due_at, :attempt, :trial_start, :retry_count, :deaths,
+    :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at,
+    :finished_at, :busy, :ended_by, :output, :error
 )
+on conflict do nothing;
+
+-- name: copy_out_idem
+select namespace, key, run_id, digest, expires_at
+from idem where (namespace, key) > (:namespace, :key) order by namespace, key limit :limit;
+
+-- name: copy_in_idem
+insert into idem (namespace, key, run_id, digest, expires_at) values (:namespace, :key, :run_id, :digest, :expires_at)
+on conflict do nothing;
+
+-- name: copy_out_gate
+select run_id, root_id, what, which, attempt, error, made_at from gate where run_id > :run_id order by run_id limit :limit;
+
+-- name: copy_in_gate
+insert into gate (run_id, root_id, what, which, attempt, error, made_at)
+values (:run_id, :root_id, :what, :which, :attempt, :error, :made_at)
 on conflict do nothing;
 
 -- name: copy_out_log
@@ -46,3 +64,9 @@ select count(*) from run;
 
 -- name: count_log
 select count(*) from log;
+
+-- name: count_idem
+select count(*) from idem;
+
+-- name: count_gate
+select count(*) from gate;

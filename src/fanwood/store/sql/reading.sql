@@ -2,30 +2,18 @@
 
 -- name: get_run
 select id, parent_id, root_id, depth, task, child_key, input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, run_at, output, error
+       worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy
 from run where id = :id;
 
 -- name: runs_from
 -- Runs whose id begins with a given prefix: at most two, to see whether it is unique.
 select id from run where id >= :low and id <= :high order by id limit 2;
 
--- name: list_roots
-select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, run_at, null as output, error
-from run
-where parent_id is null
-  and (:task is null or task = :task)
-  and (:prefix is null or (task >= :prefix and task < :prefix_end))
-  and (:state is null or state = :state)
-  and created_at >= :since
-order by created_at desc, id desc
-limit :limit;
-
 -- name: list_children
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, run_at, null as output, error
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy
 from run
-where parent_id = :parent and id > :after
+where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
   and (:task is null or task = :task)
   and (:state is null or state = :state)
 order by id
@@ -34,43 +22,87 @@ limit :limit;
 -- name: child_counts
 select task, state, count(*), min(started_at), max(coalesce(finished_at, 0)), min(finished_at - started_at),
        max(finished_at - started_at)
-from run where parent_id = :parent group by task, state order by task, state;
+from run
+where root_id = (select root_id from run where id = :parent) and parent_id = :parent
+group by task, state order by task, state;
 
 -- name: child_identities
-select identity, id from run where parent_id = :parent and identity is not null;
+select identity, id from run
+where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after and identity is not null
+order by id
+limit :limit;
 
 -- name: tree_counts
+-- Of a root: its tree is one range.
+select task, state, count(*), min(created_at), max(coalesce(finished_at, 0))
+from (
+    select task, state, created_at, finished_at from run where id = :id
+    union all
+    select task, state, created_at, finished_at from run where root_id = :id and parent_id is not null
+) tree
+group by task, state
+order by task, state;
+
+-- name: subtree_counts
+-- Of a run that is no root: from the top down. (`cross join`: in this order, whatever a planner thinks of it.)
 with recursive below (id) as (
     select id from run where id = :id
     union all
-    select c.id from run c join below b on c.parent_id = b.id
+    select c.id from below b cross join run c where c.root_id = :root and c.parent_id = b.id
 )
 select r.task, r.state, count(*), min(r.created_at), max(coalesce(r.finished_at, 0))
-from below b join run r on r.id = b.id
+from below b cross join run r
+where r.id = b.id
 group by r.task, r.state
 order by r.task, r.state;
 
 -- name: tree_slowest
+-- Of a root.
+select id, task, input, finished_at - started_at as took
+from (
+    select id, task, input, finished_at, started_at from run
+    where id = :id and state = 8 and (:task is null or task = :task)
+    union all
+    select id, task, input, finished_at, started_at from run
+    where root_id = :id and parent_id is not null and state = 8 and (:task is null or task = :task)
+) tree
+order by took desc, id
+limit :limit;
+
+-- name: subtree_slowest
 with recursive below (id) as (
     select id from run where id = :id
     union all
-    select c.id from run c join below b on c.parent_id = b.id
+    select c.id from below b cross join run c where c.root_id = :root and c.parent_id = b.id
 )
 select r.id, r.task, r.input, r.finished_at - r.started_at as took
-from below b join run r on r.id = b.id
-where r.state = 2 and (:task is null or r.task = :task)
+from below b cross join run r
+where r.id = b.id and r.state = 8 and (:task is null or r.task = :task)
 order by took desc, r.id
 limit :limit;
 
 -- name: tree_failures
+-- Of a root.
+select id, task, input, error
+from (
+    select id, task, input, error from run
+    where id = :id and state in (9, 10) and (:task is null or task = :task)
+    union all
+    select id, task, input, error from run
+    where root_id = :id and parent_id is not null and state in (9, 10) and (:task is null or task = :task)
+) tree
+order by id
+limit :limit;
+
+-- name: subtree_failures
 with recursive below (id) as (
     select id from run where id = :id
     union all
-    select c.id from run c join below b on c.parent_id = b.id
+    select c.id from below b cross join run c where c.root_id = :root and c.parent_id = b.id
 )
 select r.id, r.task, r.input, r.error
-from below b join run r on r.id = b.id
-where r.state in (3, 4) and (:task is null or r.task = :task)
+from below b cross join run r
+where r.id = b.id and r.state in (9, 10) and (:task is null or r.task = :task)
 order by r.id
 limit :limit;
 
@@ -80,10 +112,29 @@ select seq, attempt, at, level, message from log where run_id = :id and seq > :a
 -- name: counts
 select state, count(*) from run group by state order by state;
 
+-- name: unfinished_counts
+-- By the small indexes of what has not ended.
+select state, count(*) from run where state = 0 group by state
+union all
+select state, count(*) from run where state = 1 group by state
+union all
+select state, count(*) from run where state = 2 group by state;
+
 -- name: orphans
 -- RUNNING under no worker: must be none, for nobody would ever look at them again.
 select r.id from run r where r.state = 1 and not exists (select 1 from worker w where w.id = r.worker_id)
-order by r.id limit 100;
+order by r.worker_id, r.id limit 100;
+
+-- name: get_root
+select root_id from run where id = :id;
 
 -- name: get_state
 select state from run where id = :id;
+
+-- name: workers
+select w.id, w.name, w.host, w.pid, w.slots, w.started_at, w.lease, coalesce(l.expires_at, 0) as lease_expires_at,
+       (select count(*) from run r where r.worker_id = w.id and r.state = 1) as running
+from worker w left join lease l on l.worker_id = w.id order by w.id;
+
+-- name: known_tasks
+select name, kind, description, priority, schedule_timeout, metadata, schema from task order by name;

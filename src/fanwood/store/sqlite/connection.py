@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
 APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
+OLDEST = 3
+"""The first schema that was meant to last. Files of those before it can't be brought up to date."""
 BUSY_MS = 5_000
 PAUSE_MS = 20
 CHECKPOINT_PAGES = 1_000
@@ -49,6 +51,8 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
         if not read_only:
             _use_wal(connection)
             connection.pragma("synchronous", "full")
+            connection.pragma("fullfsync", 1)  # macOS: through the drive's own cache as well; elsewhere it does nothing
+            connection.pragma("checkpoint_fullfsync", 1)
             connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             connection.pragma("journal_size_limit", JOURNAL_LIMIT)
         connection.pragma("cache_size", -32 * 1024)
@@ -148,8 +152,15 @@ def pending(path: Path) -> list[str]:
 
 
 def schema_version(connection: Database, path: Path, newest: int) -> int:
-    """The file's schema version; an error if it is newer than ours."""
+    """The file's schema version; an error if it is newer than ours, or older than any that can be brought up to
+    date."""
     present = int(connection.pragma("user_version"))
+    if 0 < present < OLDEST:
+        raise StoreSchemaError(
+            f"{path} has schema version {present}, of a Fanwood before its first release, and can't be brought up to "
+            f"date. Nothing in it was touched. Finish what is in it with the Fanwood that made it, and name another "
+            f"file, e.g. sqlite:///{path.with_name('fanwood-new.db')}"
+        )
     if present > newest:
         raise StoreSchemaError(
             f"{path} has schema version {present}, and this Fanwood knows versions up to {newest}. It was written by a "

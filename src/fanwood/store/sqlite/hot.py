@@ -1,6 +1,6 @@
 """The hot verb on SQLite: one `Batch`, one transaction, one step per statement.
 
-Why one step per statement: see the head of `hot.sql`.
+Why one step per statement: see the head of `spawning.sql`.
 """
 
 from __future__ import annotations
@@ -10,40 +10,44 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood.ids import id_text
 from fanwood.model.commands import (
+    ANSWER_BYTES,
     Attach,
     Attached,
     Batch,
-    ClaimedRun,
-    ClaimRequest,
+    Closing,
     Committed,
     Finished,
     Notice,
     Outcome,
     Spawn,
-    up_to_suspect,
 )
-from fanwood.model.states import RunState
+from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
+from fanwood.store.failures import ancestor_ended
+from fanwood.store.sqlite.claiming import Claiming
+from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
-_SQL = load("sql/lifecycle.sql", "sqlite/hot.sql")
+_SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql", "sqlite/deadlines.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
-_UNLESS_TAKEN = " on conflict do nothing"
-_ROWS_PER_INSERT = 1000  # 22 columns each: below SQLite's limit of 32,766 placeholders
+_ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 placeholders
 
 _ALIKE_FROM = 8  # siblings, for which their own statement pays
 
-_json = msgspec.json.Encoder()
-_claimed = msgspec.json.Decoder(list[ClaimedRun])
-_ended = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, str]])
-_children = msgspec.json.Decoder(list[tuple[str, int, str | None, str | None, int, str, str]])
-_keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, str | None, str | None, int, str, str]]])
-_mail = msgspec.json.Decoder(list[tuple[str, int, int, int, str | None, str | None, str, int | None]])
+LETTERS = 2000
+"""So many at a time."""
+
+_children = msgspec.json.Decoder(list[tuple[str, int, int, str, str]])
+_keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, str, str]]])
+_revivable = msgspec.json.Decoder(list[tuple[tuple[str, int, int], int]])
+_runs = msgspec.json.Decoder(list[tuple[str, int, str]])
+_contents = msgspec.json.Decoder(list[tuple[str, str | None, str | None]])
+_mail = msgspec.json.Decoder(list[tuple[str, int | None, int | None, int, str | None, str | None, int | None]])
+_closings = msgspec.json.Decoder(list[Closing])
 _indexes = msgspec.json.Decoder(list[int])
 
 
@@ -52,12 +56,15 @@ class HotPath:
 
     def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
-        self._changes = connection.changes
+        self.leaving = Leaving(connection)
+        self._claiming = Claiming(connection, self.leaving)
         self._own_mail = False  # there may be mail from ourselves
+        self._gated = False  # something is closed, as this transaction sees it
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`, inside a transaction that the caller began."""
         done = Committed()
+        self._gated = self.leaving.gated
         if batch.logs:
             self._log(batch)
         if batch.spawns or batch.attaches:
@@ -68,14 +75,16 @@ class HotPath:
             if batch.attaches:
                 self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
         for owner, attempt, deadline in batch.deadlines:
-            if self._one("current_attempts", pairs=_json.encode([(owner.hex(), attempt)]).decode()) != "[]":
+            if self._one("current_attempts", pairs=encoded([(owner.hex(), attempt)])) != "[]":
                 self._move_deadline(owner, deadline)
         if batch.outcomes:
             self._report(me, now, batch.outcomes, done)
         if batch.watch:
             self._watch(me, batch.watch, done)
         if batch.claim:
-            self._claim(me, now, batch.claim, done)
+            done.claimed, done.has_more = self._claiming.claim(me, now, batch.claim, gated=self._gated)
+        if batch.heard:
+            self._execute(_SQL["hear"], {"me": me, "ids": _hexes(batch.heard)})
         if batch.mail or self._own_mail:
             self._own_mail = False
             self._read_mail(me, done)
@@ -85,23 +94,26 @@ class HotPath:
         """Whether mail or a claim would bring anything; needs no transaction."""
         if batch.mail and self._one("has_mail", me=me):
             return True
-        return batch.claim is not None and bool(self._one("has_ready", tasks=batch.claim.tasks))
+        return batch.claim is not None and self._claiming.finds(batch.claim)
 
-    def _one(self, name: str, **bindings: Any) -> Any:
+    def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
     def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
-        """The parents among those of `batch` that may no longer spawn."""
+        """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
         asked = {_parent(s) for s in batch.spawns} | {_parent(a) for a in batch.attaches}
         pairs = [pair for pair in asked if pair[0]]
         if pairs:
-            rows = _json.encode([(parent.hex(), attempt) for parent, attempt in pairs]).decode()
+            rows = encoded([(parent.hex(), attempt) for parent, attempt in pairs])
             current = _indexes.decode(self._one("current_attempts", pairs=rows))
             if len(current) != len(pairs):
                 kept = set(current)
                 done.fenced_parents = {pair for i, pair in enumerate(pairs) if i not in kept}
+            if self._gated:
+                closed = self.leaving.closed([parent.hex() for parent, _ in pairs])
+                done.fenced_parents |= {pair for pair in pairs if pair[0].hex().upper() in closed}
         return done.fenced_parents
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
@@ -115,43 +127,53 @@ class HotPath:
             if len(alike) < _ALIKE_FROM or alike[0].identity is None or alike[0].child_key is not None:
                 rest += alike
             else:
-                rows = _json.encode(
-                    [f"{s.id.hex()}{(s.identity or b'').hex()}{s.index:010d}{s.input}" for s in alike]
-                ).decode()
+                rows = encoded([f"{s.id.hex()}{(s.identity or b'').hex()}{s.index:010d}{s.input}" for s in alike])
                 columns = dict(zip(_INSERT.columns, _row(alike[0], me, now), strict=True))
                 for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
                     del columns[own]
                 self._execute(_SQL["insert_alike"], {**columns, "rows": rows})
         keyed = [spawn for spawn in rest if spawn.is_keyed_root]
         if keyed:
+            self._spawn_keyed(me, now, keyed, done)
             rest = [spawn for spawn in rest if not spawn.is_keyed_root]
-            self._insert(me, now, keyed, _UNLESS_TAKEN)
-            self._read_keyed(keyed, done)
         self._insert(me, now, rest)
 
-    def _insert(self, me: int, now: int, spawns: list[Spawn], unless: str = "") -> None:
+    def _insert(self, me: int, now: int, spawns: list[Spawn]) -> None:
         for start in range(0, len(spawns), _ROWS_PER_INSERT):
             rows = [_row(spawn, me, now) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
-            self._execute(_INSERT.text(len(rows)) + unless, tuple(chain.from_iterable(rows)))
+            self._execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
 
-    def _read_keyed(self, keyed: list[Spawn], done: Committed) -> None:
-        """Who holds the keys of those that weren't born."""
-        asked = [
-            (s.id.hex(), (s.identity or b"").hex(), s.kind.task, (s.input_digest or b"").hex().upper()) for s in keyed
-        ]
-        holders = _keyed.decode(self._one("read_keyed", rows=_json.encode(asked).decode()))
-        done.taken = {bytes.fromhex(asked_for): _attached(*holder) for asked_for, holder in holders}
+    def _spawn_keyed(self, me: int, now: int, keyed: list[Spawn], done: Committed) -> None:
+        """Those are born that get their keys; who holds the others' is in `done.taken`."""
+        rows = encoded([_key_row(spawn) for spawn in keyed])
+        self._execute(_SQL["take_keys"], {"rows": rows})
+        won = _indexes.decode(self._one("keys_won", rows=rows))
+        self._insert(me, now, [keyed[i] for i in won])
+        if len(won) < len(keyed):
+            holders = _keyed.decode(self._one("read_keyed", rows=rows))
+            found = self._attached([holder for _, holder in holders], done)
+            done.taken = {bytes.fromhex(asked): found[i] for i, (asked, _) in enumerate(holders)}
 
     def _attach(self, now: int, attaches: list[Attach], done: Committed) -> None:
-        rows = _json.encode([_attach_row(a) for a in attaches]).decode()
-        self._execute(_SQL["revive_children"], {"rows": rows, "now": now})
+        rows = encoded([_attach_row(a) for a in attaches])
+        revivable = _revivable.decode(self._one("revivable", rows=rows))
         self._execute(_SQL["attach_children"], {"rows": rows})
+        if revivable:
+            self.leaving.queue(now, [_revival(attaches[number], *run) for run, number in revivable])
         moved = {a.kind.parent_id: a.kind.deadline for a in attaches if a.kind.deadline_by == a.kind.parent_id}
         for owner, deadline in moved.items():
             if owner is not None and deadline is not None:
                 self._move_deadline(owner, deadline)
-        found = _children.decode(self._one("read_children", rows=rows))
-        done.attached = [_attached(*row) for row in found]
+        done.attached = self._attached(_children.decode(self._one("read_children", rows=rows)), done)
+
+    def _attached(self, found: list[tuple[str, int, int, str, str]], done: Committed) -> list[Attached]:
+        contents = self._read_contents([run[0] for run in found if run[1] >= RunState.COMPLETED], done)
+        attached: list[Attached] = []
+        for id_, state, matches, task, input_ in found:
+            output, error = contents.get(id_, (None, None))
+            run = Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+            attached.append(run)
+        return attached
 
     def _move_deadline(self, owner: bytes, deadline: int) -> None:
         self._own_mail = True
@@ -162,103 +184,102 @@ class HotPath:
 
     def _log(self, batch: Batch) -> None:
         lines = [(line.run_id.hex(), line.attempt, line.at, line.level, line.message) for line in batch.logs]
-        self._execute(_SQL["insert_log"], {"lines": _json.encode(lines).decode()})
+        self._execute(_SQL["insert_log"], {"lines": encoded(lines)})
 
     def _report(self, me: int, now: int, outcomes: list[Outcome], done: Committed) -> None:
+        if self._gated:
+            outcomes = self._without_closed(me, now, outcomes, done)
         ended = [o for o in outcomes if o.state is not RunState.QUEUED]
         requeued = [o for o in outcomes if o.state is RunState.QUEUED] if len(ended) != len(outcomes) else []
-        if ended:
-            rows = _json.encode([(o.run_id.hex(), o.attempt, o.state, o.output, o.error) for o in ended]).decode()
-            self._execute(_SQL["end_runs"], {"rows": rows, "now": now})
-            self._note_fenced("ended_now", ended, rows, now, done)
-        told = [o for o in ended if o.run_id not in done.fenced_outcomes] if done.fenced_outcomes else ended
+        kept = self._end(me, now, ended, done) if ended else []
         if requeued:
-            rows = _json.encode(
-                [(o.run_id.hex(), o.attempt, o.delay, int(o.retry), o.error) for o in requeued]
-            ).decode()
-            self._execute(_SQL["requeue_runs"], {"rows": rows, "now": now})
-            self._note_fenced("requeued_now", requeued, rows, None, done)
-            done.fenced_outcomes -= {o.run_id for o in told}  # it ended just before it was handed back
-        self._tell(me, told)
-        for outcome in told:
-            if outcome.settles:
-                self._settle(now, outcome)
+            rows = [
+                Queueing(
+                    o.run_id.hex().upper(), o.attempt, RunState.RUNNING,
+                    Cause.RETRY if o.retry else Cause.HAND_BACK, o.delay, 0, o.error, o.busy,
+                )
+                for o in requeued
+            ]  # fmt: skip
+            refused, _ = self.leaving.queue(now, rows)
+            done.fenced_outcomes |= {requeued[i].run_id for i in refused}
+            done.fenced_outcomes -= {o.run_id for o in kept}  # it ended just before it was handed back
+        gates = [_gate(o) for o in kept if o.settles]
+        if gates and self.leaving.close(now, gates):
+            self._gated = done.has_closed = True
 
-    def _note_fenced(self, check: str, outcomes: list[Outcome], rows: str, now: int | None, done: Committed) -> None:
-        if self._changes() == len(outcomes):
-            return
-        bindings: dict[str, Any] = {"rows": rows} if now is None else {"rows": rows, "now": now}
-        kept = set(_indexes.decode(self._one(check, **bindings)))
-        done.fenced_outcomes |= {o.run_id for i, o in enumerate(outcomes) if i not in kept}
-
-    def _tell(self, me: int, ended: list[Outcome]) -> None:
-        """Mail for those who wait elsewhere. Who waits here is told by the engine."""
-        watched = bool(self._one("has_watchers", me=me))
-        ids = [o.run_id.hex() for o in ended if watched or not o.local]
-        if ids:
-            rows = _json.encode(ids).decode()
-            self._execute(_SQL["mail_ended"], {"ids": rows, "me": me})
-            self._execute(_SQL["forget_watches"], {"ids": rows})
-
-    def _settle(self, now: int, outcome: Outcome) -> None:
-        """Cancel the children that must not outlive this parent, and all below them."""
-        which = {
-            "parent": outcome.run_id,
-            "all": int(outcome.state is not RunState.COMPLETED),
-            "attempt": outcome.attempt,
-        }
-        if not self._one("settle_needed", **which):
-            return
-        self._own_mail = True
-        self._execute(_SQL["settle_mail"], which)
-        self._execute(_SQL["settle_runs"], {**which, "now": now, "error": _parent_ended(outcome)})
-
-    # --- claiming --------------------------------------------------------------------------------------------------
-
-    def _claim(self, me: int, now: int, claim: ClaimRequest, done: Committed) -> None:
-        bindings: dict[str, Any] = {"tasks": claim.tasks, "limit": claim.limit}
-        if claim.fair:
-            picked = self._one("pick_fair", **bindings, fair=claim.fair)
+    def _end(self, me: int, now: int, ended: list[Outcome], done: Committed) -> list[Outcome]:
+        """Those of them that counted."""
+        watched = self.leaving.has_watchers(me)
+        told = None if watched else [o.run_id.hex() for o in ended if not o.local]
+        if all(o.state is RunState.COMPLETED and o.output is not None for o in ended):
+            refused = self.leaving.complete(me, now, ended, told)
         else:
-            picked = self._one("pick_best", **bindings)
-        done.claimed = up_to_suspect(_claimed.decode(picked))
-        if done.claimed:
-            ids = '["' + '","'.join([run.id for run in done.claimed]) + '"]'
-            self._execute(_SQL["take_runs"], {"ids": ids, "me": me, "now": now})
-            if not self._changes():
-                done.claimed = []
+            refused = self.leaving.end(me, now, [_ending(o) for o in ended], told)
+        if not refused:
+            return ended
+        late = set(refused)
+        done.fenced_outcomes |= {ended[i].run_id for i in late}
+        return [o for i, o in enumerate(ended) if i not in late]
+
+    def _without_closed(self, me: int, now: int, outcomes: list[Outcome], done: Committed) -> list[Outcome]:
+        """Attempts below something that is closed end as cancelled, whatever they say. The other outcomes."""
+        closed = self.leaving.closed([o.run_id.hex() for o in outcomes])
+        if not closed:
+            return outcomes
+        over = [o for o in outcomes if o.run_id.hex().upper() in closed]
+        errors = [closed[o.run_id.hex().upper()] for o in over]
+        self.leaving.end(me, now, [_ending(o, error) for o, error in zip(over, errors, strict=True)])
+        for outcome, error in zip(over, errors, strict=True):
+            done.fenced_outcomes.add(outcome.run_id)
+            done.finished[outcome.run_id] = Finished(RunState.CANCELLED, None, error, outcome.task)
+        return [o for o in outcomes if o.run_id not in done.finished]
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
     def _watch(self, me: int, ids: list[bytes], done: Committed) -> None:
-        rows = _json.encode([id_.hex() for id_ in ids]).decode()
-        found: set[bytes] = set()
-        for text, state, output, error, task in _ended.decode(self._one("read_runs", ids=rows)):
-            id_ = bytes.fromhex(text)
-            found.add(id_)
-            if state >= RunState.COMPLETED:
-                done.finished[id_] = Finished(RunState(state), output, error, task)
-        done.unknown = [id_ for id_ in ids if id_ not in found]
-        if len(done.finished) + len(done.unknown) < len(ids):
+        rows = _hexes(ids)
+        found = _runs.decode(self._one("read_runs", ids=rows))
+        ended = {id_: (state, task) for id_, state, task in found if state >= RunState.COMPLETED}
+        self._finished(ended, done)
+        there = {bytes.fromhex(id_) for id_, _, _ in found}
+        done.unknown = [id_ for id_ in ids if id_ not in there]
+        if len(ended) < len(found):
             self._execute(_SQL["add_watches"], {"ids": rows, "me": me})
 
+    def _finished(self, ended: dict[str, tuple[int, str]], done: Committed) -> None:
+        for id_, (output, error) in self._read_contents(list(ended), done).items():
+            state, task = ended[id_]
+            done.finished[bytes.fromhex(id_)] = Finished(RunState(state), output, error, task)
+
+    def _read_contents(self, ids: list[str], done: Committed) -> dict[str, tuple[str | None, str | None]]:
+        """Outputs and errors, as far as they fit; the others are for later."""
+        if not ids:
+            return {}
+        rows = _contents.decode(self._one("read_contents", ids=encoded(ids), bytes=ANSWER_BYTES))
+        found = {id_: (output, error) for id_, output, error in rows}
+        done.later |= {bytes.fromhex(id_) for id_ in ids if id_ not in found}
+        return found
+
     def _read_mail(self, me: int, done: Committed) -> None:
-        letters = _mail.decode(self._one("read_mail", me=me))
+        done.closings = _closings.decode(self._one("read_unheard", me=me))
+        letters = _mail.decode(self._one("read_mail", me=me, limit=LETTERS))
         if not letters:
             return
-        for text, state, attempt, worker_id, output, error, task, deadline in letters:
-            id_ = bytes.fromhex(text)
-            if state >= RunState.COMPLETED:
-                done.finished[id_] = Finished(RunState(state), output, error, task)
-            if worker_id == me:
-                done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
-        self._execute(_SQL["clear_mail"], {"me": me})
+        ended = {
+            text: (state, task or "")
+            for text, state, _, _, _, task, _ in letters
+            if state is not None and state >= RunState.COMPLETED
+        }
+        self._finished(ended, done)
+        for text, state, attempt, worker_id, error, _, deadline in letters:
+            if state is not None and attempt is not None and worker_id == me:
+                done.mine.append(Notice(bytes.fromhex(text), attempt, RunState(state), error, deadline))
+        self._execute(_SQL["take_away"], {"me": me, "ids": encoded([letter[0] for letter in letters])})
+        done.has_more = done.has_more or len(letters) == LETTERS
 
 
-def _attached(
-    id_: str, state: int, output: str | None, error: str | None, matches: int, task: str, input_: str
-) -> Attached:
-    return Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+def _hexes(ids: list[bytes]) -> str:
+    return encoded([id_.hex() for id_ in ids])
 
 
 def _parent(command: Spawn | Attach) -> tuple[bytes, int]:
@@ -281,8 +302,9 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         kind.parent_id,
         kind.root_id or spawn.id,
         kind.depth,
+        int(kind.run_kind),
         kind.task,
-        spawn.identity,
+        spawn.identity if kind.parent_id else None,
         spawn.index if kind.parent_id else None,
         spawn.child_key,
         spawn.input_digest,
@@ -303,6 +325,16 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
     )
 
 
+def _key_row(spawn: Spawn) -> tuple[str, str, str | None, str, str]:
+    return (
+        spawn.id.hex(),
+        spawn.kind.namespace,
+        spawn.child_key,
+        (spawn.input_digest or b"").hex().upper(),
+        spawn.kind.task,
+    )
+
+
 def _attach_row(attach: Attach) -> tuple[Any, ...]:
     kind = attach.kind
     return (
@@ -316,7 +348,22 @@ def _attach_row(attach: Attach) -> tuple[Any, ...]:
     )
 
 
-def _parent_ended(outcome: Outcome) -> str:
+def _revival(attach: Attach, id_: str, attempt: int, state: int) -> Queueing:
+    kind = attach.kind
+    return Queueing(
+        id_, attempt, state, Cause.REPLAY, deadline=kind.deadline, deadline_by=(kind.deadline_by or b"").hex()
+    )
+
+
+def _ending(outcome: Outcome, closed: str | None = None) -> Ending:
+    """An outcome as it is recorded; or, if it comes from below something that is closed, what is instead."""
+    id_, number, busy = outcome.run_id.hex(), outcome.attempt, outcome.busy
+    if closed is not None:
+        return Ending(id_, number, RunState.RUNNING, RunState.CANCELLED, None, closed, busy, EndedBy.ANCESTOR)
+    return Ending(id_, number, RunState.RUNNING, outcome.state, outcome.output, outcome.error, busy, EndedBy.OUTCOME)
+
+
+def _gate(outcome: Outcome) -> Gate:
     how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
-    failure = {"kind": "cancelled", "message": f"its ancestor {id_text(outcome.run_id)} {how[outcome.state]}"}
-    return _json.encode(failure).decode()
+    which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
+    return Gate(outcome.run_id.hex(), which, outcome.attempt, ancestor_ended(outcome.run_id, how[outcome.state]))

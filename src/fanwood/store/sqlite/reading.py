@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import LogRecord, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun, WorkerRecord
+from fanwood.model.records import (
+    LogRecord,
+    Page,
+    RunFilter,
+    RunRecord,
+    StoreReport,
+    TaskCount,
+    TreeRun,
+    WorkerRecord,
+)
 from fanwood.model.states import RunState
+from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.statements import load
 
@@ -16,7 +26,8 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
 
-_SQL = load("sql/reading.sql", "sql/workers.sql")
+_SQL = load("sql/reading.sql", "sqlite/listing.sql")
+IDENTITIES = 10_000  # at a time
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 
 
@@ -29,8 +40,12 @@ def find(db: Database, prefix: str, url: str) -> bytes:
     return rows.the_one(db.execute(_SQL["runs_from"], rows.id_range(prefix)).fetchall(), prefix, url)
 
 
-def roots(db: Database, filter_: RunFilter) -> list[RunRecord]:
-    return [rows.record(row) for row in db.execute(_SQL["list_roots"], rows.roots_bindings(filter_)).fetchall()]
+def listing(db: Database, filter_: RunFilter) -> Page:
+    found = db.execute(_SQL[listings.statement(filter_)], listings.bindings(filter_))
+    try:
+        return listings.page(filter_, found)
+    finally:
+        found.close()  # it may not have come to its end, and would hold up the log's being begun anew
 
 
 def children(db: Database, bindings: dict[str, Any]) -> list[RunRecord]:
@@ -41,14 +56,37 @@ def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskC
     return rows.counts(db.execute(_SQL[statement], bindings).fetchall())
 
 
+def identities(db: Database, parent_id: bytes) -> dict[bytes, bytes]:
+    """All children, a page at a time: from identity to id."""
+    found: dict[bytes, bytes] = {}
+    after = b""
+    while page := db.execute(
+        _SQL["child_identities"], {"parent": parent_id, "after": after, "limit": IDENTITIES}
+    ).fetchall():
+        found.update(page)
+        after = page[-1][1]
+    return found
+
+
+def tree_counts(db: Database, run_id: bytes) -> list[TaskCount]:
+    root = _root(db, run_id)
+    return counts(db, "tree_counts" if root == run_id else "subtree_counts", {"id": run_id, "root": root})
+
+
+def _root(db: Database, run_id: bytes) -> bytes | None:
+    return db.execute(_SQL["get_root"], {"id": run_id}).get
+
+
 def slowest(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-    bindings = {"id": run_id, "task": task, "limit": limit}
-    return rows.slowest(db.execute(_SQL["tree_slowest"], bindings).fetchall())
+    bindings = {"id": run_id, "root": _root(db, run_id), "task": task, "limit": limit}
+    name = "tree_slowest" if bindings["root"] == run_id else "subtree_slowest"
+    return rows.slowest(db.execute(_SQL[name], bindings).fetchall())
 
 
 def failures(db: Database, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
-    bindings = {"id": run_id, "task": task, "limit": limit}
-    return rows.failures(db.execute(_SQL["tree_failures"], bindings).fetchall())
+    bindings = {"id": run_id, "root": _root(db, run_id), "task": task, "limit": limit}
+    name = "tree_failures" if bindings["root"] == run_id else "subtree_failures"
+    return rows.failures(db.execute(_SQL[name], bindings).fetchall())
 
 
 def logs(db: Database, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
@@ -64,8 +102,8 @@ def tasks(db: Database) -> list[TaskInfo]:
     return [TaskInfo(*row) for row in db.execute(_SQL["known_tasks"]).fetchall()]
 
 
-def report(db: Database, path: Path, url: str, now: int) -> StoreReport:
-    """What can be told of the file without changing it."""
+def report(db: Database, path: Path, url: str, now: int, *, full: bool) -> StoreReport:
+    """What can be told of the file without changing it; `full`: also what takes a look at every page of it."""
     version = str(db.execute("select sqlite_version()").get)
     problems: list[str] = []
     if tuple(int(part) for part in version.split(".")) < SAFE_SQLITE:
@@ -73,9 +111,9 @@ def report(db: Database, path: Path, url: str, now: int) -> StoreReport:
     journal = str(db.pragma("journal_mode"))
     if journal != "wal":
         problems.append(f"journal mode is {journal}, expected wal")
-    check = str(db.execute("pragma quick_check(1)").get)
-    if check != "ok":
+    if full and (check := str(db.execute("pragma quick_check(1)").get)) != "ok":
         problems.append(f"the file is damaged: {check}")
+    counted = _SQL["counts" if full else "unfinished_counts"]
     return StoreReport(
         url=url,
         kind="SQLite",
@@ -85,7 +123,8 @@ def report(db: Database, path: Path, url: str, now: int) -> StoreReport:
         durable=journal == "wal",
         size=sum(f.stat().st_size for f in (path, path.with_name(path.name + "-wal")) if f.exists()),
         now=now,
-        counts={RunState(state): count for state, count in db.execute(_SQL["counts"]).fetchall()},
+        counts={RunState(state): count for state, count in db.execute(counted).fetchall()},
+        counted=full,
         orphans=[row[0] for row in db.execute(_SQL["orphans"]).fetchall()],
         problems=problems,
     )

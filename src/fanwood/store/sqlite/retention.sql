@@ -1,12 +1,10 @@
--- The walks of `sql/retention.sql`, which SQLite would not end where they should: it puts all children of a run into its
--- queue before it counts one of them. And deleting, a whole batch by one statement for each table.
+-- Deleting what is old and over (store/retention.py). A tree is one range of `run_tree`.
 
 -- name: walk_roots
 -- The next so many roots that are old enough to be looked at, and all below those of the namespace that are over (`due`).
-with recursive
-tops (id, created_at, state, due) as (
+with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
-        when state < 2 or finished_at >= :before then 0
+        when state < 8 or finished_at >= :before then 0
         when :prefix = '' then case when task like '%/%' then 0 else 1 end
         when substr(task, 1, length(:prefix)) = :prefix then 1
         else 0
@@ -15,42 +13,52 @@ tops (id, created_at, state, due) as (
     where parent_id is null and (created_at, id) > (:created_at, :after) and created_at < :before
     order by created_at, id
     limit :tops
-),
-tree (top, created_at, due, parent, id, state) as (
-    select id, created_at, due, id, id, state from tops
-    union all
-    select t.top, t.created_at, t.due, t.id, c.id, c.state
-    from tree t
-    join run c on c.id in (select n.id from run n where n.parent_id = t.id and t.due = 1 order by n.id limit :rows)
-    limit :rows
 )
-select top, created_at, due, parent, id, state from tree;
+select top, created_at, due, id, state from (
+    select id as top, created_at, due, id, state from tops
+    union all
+    select t.id, t.created_at, t.due, c.id, c.state
+    from tops t cross join run c indexed by run_tree on c.root_id = t.id and c.parent_id is not null
+    where t.due = 1
+) limit :rows;
 
--- name: walk_children
--- A run's first so many children, and all below them.
-with recursive
-tops (id, state) as (
-    select id, state from run where parent_id = :parent order by id limit :tops
-),
-tree (top, parent, id, state) as (
-    select id, id, id, state from tops
-    union all
-    select t.top, t.id, c.id, c.state
-    from tree t
-    join run c on c.id in (select n.id from run n where n.parent_id = t.id order by n.id limit :rows)
-    limit :rows
-)
-select top, 0 as created_at, 1 as due, parent, id, state from tree;
+-- name: look_through
+select parent_id, id, state from run indexed by run_tree
+where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
+order by parent_id, id limit :rows;
+
+-- name: lower_end
+select id from run indexed by run_tree where root_id = :root and parent_id is not null
+order by parent_id desc, id desc limit :rows;
 
 -- name: all_over
--- Whether these have ended, each of them, and no other run hangs below one.
+-- Whether these have ended, each of them, and nothing else is in their trees.
 select json_array_length(:ids) = (
-           select count(*) from json_each(:ids) e cross join run r on r.id = unhex(e.value) where r.state >= 2
+           select count(*) from json_each(:ids) e cross join run r on r.id = unhex(e.value) where r.state >= 8
        )
-       and not exists (
-           select 1 from json_each(:ids) e cross join run c on c.parent_id = unhex(e.value)
-           where c.id not in (select unhex(value) from json_each(:ids))
+       and json_array_length(:ids) = (
+           select count(*) from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+           where r.parent_id is null
+       ) + (
+           select count(*) from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+           cross join run c indexed by run_tree on c.root_id = r.id and c.parent_id is not null
+           where r.parent_id is null
        );
+
+-- name: mark
+-- The tree of this root is being deleted, if it is still old and over, and nothing below it is being closed.
+insert into gate (run_id, root_id, what, which, attempt, error, made_at)
+select id, id, 3, 0, attempt, '', :now from run
+where id = :root and parent_id is null and state >= 8 and finished_at < :before
+on conflict (run_id) do update set made_at = excluded.made_at where what = 3;
+
+-- name: is_marked
+select exists (
+    select 1 from gate g cross join run r on r.id = g.run_id where g.run_id = :root and g.what = 3 and r.state >= 8
+);
+
+-- name: unmark
+delete from gate where run_id = :root and what = 3;
 
 -- name: delete_logs
 delete from log where run_id in (select unhex(value) from json_each(:ids));
@@ -58,5 +66,24 @@ delete from log where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_gates
+delete from gate where run_id in (select unhex(value) from json_each(:ids));
+
+-- name: delete_unheard
+delete from unheard where run_id in (select unhex(value) from json_each(:ids));
+
+-- name: delete_keys
+delete from idem where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_runs
 delete from run where id in (select unhex(value) from json_each(:ids));
+
+-- name: prunable
+-- Trees of a namespace that are over, and their runs. Walks all that are old enough.
+select count(*), coalesce(sum(runs), 0) from (
+    select 1 + (select count(*) from run c where c.root_id = r.id and c.parent_id is not null) as runs
+    from run r
+    where r.parent_id is null and r.created_at < :before and r.state >= 8 and r.finished_at < :before
+      and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
+      and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
+);

@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
 from fanwood.ids import id_text
-from fanwood.model.commands import Batch, Committed, Failure, TaskInfo, WorkerInfo
+from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
 from fanwood.model.records import (
-    Peer,
+    Around,
+    Page,
     PruneCount,
     PruneCursor,
     Pruned,
     RunFilter,
     RunRecord,
     StoreReport,
+    Swept,
     TaskCount,
     TreeRun,
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store.failures import encode_failure, expired, poisoned
-from fanwood.store.rows import task_bindings
+from fanwood.store.retention import Deed, after_failure
 from fanwood.store.sqlite import reading, upkeep
+from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
 from fanwood.store.sqlite.hot import HotPath
-from fanwood.store.statements import load
+from fanwood.store.sqlite.leaving import Leaving
+from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
@@ -44,8 +47,6 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
 T = TypeVar("T")
-
-_SQL = load("sql/lifecycle.sql", "sql/workers.sql", "sql/reading.sql")
 
 
 class SqliteStore(Store):
@@ -69,10 +70,14 @@ class SqliteStore(Store):
     # --- its life --------------------------------------------------------------------------------------------------
 
     async def open(self, on_hint: Callable[[], None]) -> None:
+        self._on_hint = on_hint
         self._connection = self._connect()
         try:
             migrate(self._connection, self.path)
             self._hot = HotPath(self._connection)
+            self._leaving = self._hot.leaving
+            self._sweeping = Sweeping(self._connection, self._leaving)
+            self._chores = Chores(self._connection, self._leaving)
             self._check_writable()
         except BaseException:
             self._connection.close()
@@ -158,6 +163,18 @@ class SqliteStore(Store):
             return self._hot.run(worker_id, self._instant(), batch)
 
     @contextmanager
+    def _unsynced(self) -> Generator[None, None, None]:
+        """A transaction that may be lost in a crash of the machine (and none that came before it), since what it does
+        would be done again: for sweeps, whose gates are there still, and for what is due."""
+        assert self._connection is not None
+        self._connection.pragma("synchronous", "normal")
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._connection.pragma("synchronous", "full")
+
+    @contextmanager
     def _transaction(self) -> Generator[Database, None, None]:
         assert self._connection is not None
         connection = self._connection
@@ -179,63 +196,49 @@ class SqliteStore(Store):
     # --- engines and leases ----------------------------------------------------------------------------------------
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
-        with self._transaction() as db:
-            now = self._instant()
-            about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
-            worker_id = int(db.execute(_SQL["register_worker"], {**about, "now": now}).get)
-            self._publish(db, worker_id, info.tasks, tasks)
-        return worker_id
+        with self._transaction():
+            return self._chores.register(info, tasks, self._instant())
 
     async def publish(self, worker_id: int, tasks: Sequence[TaskInfo]) -> None:
-        with self._transaction() as db:
-            self._publish(db, worker_id, [task.name for task in tasks], tasks)
-
-    def _publish(self, db: Database, worker_id: int, serves: Sequence[str], tasks: Sequence[TaskInfo]) -> None:
-        now = self._instant()
-        for name in serves:
-            db.execute(_SQL["register_worker_task"], {"task": name, "worker_id": worker_id})
-        for task in tasks:
-            db.execute(_SQL["publish_task"], {**task_bindings(task), "now": now})
+        with self._transaction():
+            self._chores.publish(worker_id, [task.name for task in tasks], tasks, self._instant())
 
     async def renew(self, worker_id: int) -> bool:
-        with self._transaction() as db:
-            return db.execute(_SQL["renew_lease"], {"id": worker_id, "now": self._instant()}).get is not None
+        with self._transaction():
+            return self._chores.renew(worker_id, self._instant())
 
-    async def peers(self, worker_id: int, host: str | None = None) -> list[Peer]:
+    async def look_around(self, worker_id: int, host: str) -> Around:
         with translated(self.path):
-            return [Peer(*row) for row in self._rows("peers", me=worker_id, host=host, now=self._instant())]
+            return self._chores.look_around(worker_id, host, self._instant())
 
     async def rivals(self, worker_id: int) -> frozenset[str]:
         with translated(self.path):
-            return frozenset(row[0] for row in self._rows("rivals", me=worker_id, now=self._instant()))
+            return self._chores.rivals(worker_id, self._instant())
 
     async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
-        with self._transaction() as db:
-            now = self._instant()
-            if if_lapsed and not self._one("has_lapsed", worker=worker_id, now=now):
+        with self._transaction():
+            if not self._chores.take_lease(worker_id, self._instant(), if_lapsed=if_lapsed):
                 return 0
-            fatal = self._rows("poisoned_runs", worker=worker_id, limit=deaths_limit)
-            db.execute(_SQL["release_runs"], {"worker": worker_id, "now": now})  # while it shows who waited for whom
-            released = db.changes()
-            for run_id, task, deaths in fatal:
-                error = encode_failure(poisoned(task, deaths + 1))
-                db.execute(_SQL["poison_run"], {"id": run_id, "worker": worker_id, "now": now, "error": error})
-                self._tell(db, run_id)
-                self._settle(db, run_id, now, "failed")
-            self._remove_worker(db, worker_id)
-        return released - len(fatal)
+        released = 0
+        while held := self._chores.held(worker_id):
+            for run in held:
+                if run.unsure:
+                    run.waited = await self._has_living(run)
+            began = self._clock.monotonic()
+            with self._transaction():
+                released += self._chores.release(held, self._instant(), deaths_limit)
+            await asyncio.sleep(self._clock.monotonic() - began)  # commits and heartbeats have their turn
+        with self._transaction():
+            self._chores.remove_worker(worker_id)
+        return released
+
+    async def _has_living(self, run: Held) -> bool:
+        """A long look through its children, beside everything else."""
+        return await self._read(lambda db: Chores(db, Leaving(db)).has_living(run.id, run.root_id))
 
     async def unregister(self, worker_id: int) -> None:
-        with self._transaction() as db:
-            self._remove_worker(db, worker_id)
-
-    def _remove_worker(self, db: Database, worker_id: int) -> None:
-        for name in ("remove_worker_tasks", "remove_worker_mail", "remove_worker_watches", "remove_worker"):
-            db.execute(_SQL[name], {"worker": worker_id})
-
-    def _tell(self, db: Database, run_id: bytes) -> None:
-        db.execute(_SQL["mail_ended_run"], {"id": run_id})
-        db.execute(_SQL["forget_watch"], {"id": run_id})
+        with self._transaction():
+            self._chores.remove_worker(worker_id)
 
     async def workers(self) -> list[WorkerRecord]:
         return await self._read(reading.workers)
@@ -245,71 +248,80 @@ class SqliteStore(Store):
 
     async def served(self, worker_id: int, task: str) -> bool:
         with translated(self.path):
-            return bool(self._one("serving", task=task, me=worker_id, now=self._instant()))
+            return self._chores.served(worker_id, task, self._instant())
 
     # --- timers ----------------------------------------------------------------------------------------------------
 
     async def tick(self) -> int | None:
         with translated(self.path):
-            due = self._one("next_due")
+            due = self._chores.next_due()
         if due is None or due > self._instant():
             return due
-        with self._transaction() as db:
-            now = self._instant()
-            db.execute(_SQL["promote_due"], {"now": now})
-            for row in self._rows("expired_runs", now=now):
-                run_id, task, deadline, deadline_by, schedule_timeout, expires_at, _parent = row
-                by_deadline = deadline is not None and deadline <= expires_at
-                failure = expired(task, run_id, deadline_by if by_deadline else None, schedule_timeout)
-                db.execute(_SQL["expire_run"], {"id": run_id, "now": now, "error": encode_failure(failure)})
-                self._tell(db, run_id)
-                self._settle(db, run_id, now, "timed out")
-            return self._one("next_due")
-
-    def _settle(self, db: Database, run_id: bytes, now: int, how: str) -> None:
-        which = {"parent": run_id, "all": 1, "attempt": 0}
-        db.execute(_SQL["settle_mail"], which)
-        error = encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))
-        db.execute(_SQL["settle_runs"], {**which, "now": now, "error": error})
+        with self._unsynced():  # should it be lost, it is done again
+            self._chores.promote(self._instant())
+        if self._chores.has_expired(self._instant()):
+            with self._transaction():
+                self._chores.expire(self._instant())
+        with translated(self.path):
+            return self._chores.next_due()
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: bytes, reason: str) -> int:
-        below = f"its ancestor {id_text(run_id)} was cancelled: {reason}"
-        with self._transaction() as db:
-            self._must_exist(run_id)
-            db.execute(_SQL["cancel_mail"], {"id": run_id})
-            db.execute(_SQL["cancel_watches"], {"id": run_id})
-            error = encode_failure(Failure("cancelled", message=reason))
-            error_below = encode_failure(Failure("cancelled", message=below))
-            bindings = {"id": run_id, "now": self._instant(), "error": error, "error_below": error_below}
-            db.execute(_SQL["cancel_runs"], bindings)
-            return db.changes()
+    async def cancel(self, run_id: bytes, reason: str) -> bool:
+        with self._transaction():
+            state, attempt, _, _ = self._about(run_id)
+            cancelled = self._chores.cancel(run_id, state, attempt, reason, self._instant())
+        self._on_hint()  # our own worker is told as well
+        return cancelled
+
+    async def is_heard(self, run_id: bytes) -> bool:
+        with translated(self.path):
+            return self._chores.is_heard(run_id, self._instant())
+
+    async def sweep(self, run_id: bytes | None = None) -> Swept:
+        if not self._leaving.gated:
+            return Swept(0, more=False)
+        began = self._clock.monotonic()
+        with self._unsynced():
+            root = None if run_id is None else self._about(run_id)[2]
+            swept = self._sweeping.sweep(self._instant(), root)
+        self._sweeping.note(self._clock.monotonic() - began)
+        if swept.ended:
+            self._on_hint()
+        return swept
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
-        with self._transaction() as db:
-            self._must_exist(run_id)
-            state = RunState(self._one_in(db, "get_state", id=run_id))
-            if state not in allow or state not in TERMINAL:
-                return False
-            db.execute(_SQL["replay_run"], {"id": run_id, "now": self._instant()})
-            return True
+        while True:
+            with self._transaction():
+                state, attempt, root, _ = self._about(run_id)
+                if state not in allow or state not in TERMINAL:
+                    return False
+                if self._chores.is_pruned(root):
+                    raise RunNotFoundError(
+                        f"Run {id_text(run_id)} is being deleted: its tree is older than runs are kept in {self.url}"
+                    )
+                if self._chores.replay(run_id, state, attempt, self._instant()):
+                    return True
+            await self.sweep(run_id)
+            await asyncio.sleep(0)
 
-    def _must_exist(self, run_id: bytes) -> None:
-        if self._one("get_state", id=run_id) is None:
-            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
+    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes]:
+        found = self._chores.about(run_id)
+        if found is None:
+            raise RunNotFoundError(missing(run_id, self.url))
+        return found
 
     async def get(self, run_id: bytes) -> RunRecord:
         record = await self._read(lambda db: reading.run(db, run_id))
         if record is None:
-            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
+            raise RunNotFoundError(missing(run_id, self.url))
         return record
 
     async def find(self, prefix: str) -> bytes:
         return await self._read(lambda db: reading.find(db, prefix, self.url))
 
-    async def roots(self, filter_: RunFilter) -> list[RunRecord]:
-        return await self._read(lambda db: reading.roots(db, filter_))
+    async def listing(self, filter_: RunFilter) -> Page:
+        return await self._read(lambda db: reading.listing(db, filter_))
 
     async def children(
         self,
@@ -324,13 +336,13 @@ class SqliteStore(Store):
         return await self._read(lambda db: reading.children(db, about))
 
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
-        return await self._read(lambda db: dict(db.execute(_SQL["child_identities"], {"parent": parent_id}).fetchall()))
+        return await self._read(lambda db: reading.identities(db, parent_id))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return await self._read(lambda db: reading.counts(db, "child_counts", {"parent": parent_id}))
 
     async def tree_counts(self, run_id: bytes) -> list[TaskCount]:
-        return await self._read(lambda db: reading.counts(db, "tree_counts", {"id": run_id}))
+        return await self._read(lambda db: reading.tree_counts(db, run_id))
 
     async def tree_slowest(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
         return await self._read(lambda db: reading.slowest(db, run_id, task, limit))
@@ -341,18 +353,18 @@ class SqliteStore(Store):
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return await self._read(lambda db: reading.logs(db, run_id, after, limit))
 
-    async def report(self) -> StoreReport:
-        return await self._read(lambda db: reading.report(db, self.path, self.url, self._instant()))
+    async def report(self, *, full: bool = False) -> StoreReport:
+        return await self._read(lambda db: reading.report(db, self.path, self.url, self._instant(), full=full))
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
     async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
-        ids, further = await self._read(lambda db: upkeep.find(db, before, limit, cursor, namespace))
-        if not ids:
-            return Pruned(0, further)
+        planned = await self._read(lambda db: upkeep.planned(db, before, limit, cursor, namespace))
+        if planned.deed is Deed.NOTHING or (planned.deed is Deed.DELETE and not planned.ids):
+            return Pruned(0, planned.cursor)
         with self._transaction() as db:
-            deleted = upkeep.delete(db, ids)
-        return Pruned(deleted, further if deleted else None)
+            deleted = upkeep.carry_out(db, planned, before, self._instant())
+        return Pruned(deleted or 0, after_failure(planned) if deleted is None else planned.cursor)
 
     async def tidy(self) -> None:
         """There is nothing: an update takes the place of what it replaces."""
@@ -371,18 +383,6 @@ class SqliteStore(Store):
         return await self._read(lambda db: upkeep.count(db, table))
 
     # --- within ----------------------------------------------------------------------------------------------------
-
-    def _rows(self, name: str, **bindings: Any) -> list[Any]:
-        assert self._connection is not None
-        return self._connection.execute(_SQL[name], bindings).fetchall()
-
-    def _one(self, name: str, **bindings: Any) -> Any:
-        assert self._connection is not None
-        return self._one_in(self._connection, name, **bindings)
-
-    @staticmethod
-    def _one_in(db: Database, name: str, **bindings: Any) -> Any:
-        return db.execute(_SQL[name], bindings).get
 
     async def _read(self, query: Callable[[Database], T]) -> T:
         def read() -> T:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.model.records import PruneCount, PruneCursor
+from fanwood.model.states import FIRST_TERMINAL
 from fanwood.store.copying import TABLES
-from fanwood.store.retention import Walked, find_old, prefix_of
+from fanwood.store.retention import Deed, Plan, Walked, plan, prefix_of
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -17,42 +18,75 @@ if TYPE_CHECKING:
 
     from fanwood.store.sqlite.driver import Database
 
-_SQL = load("sql/retention.sql", "sql/copying.sql", "sqlite/retention.sql")
+_SQL = load("sql/copying.sql", "sqlite/retention.sql")
 
 
 class _Ground:
-    """A file, as `find_old` looks at it: without ever waiting."""
+    """A file, as `plan` looks at it: without ever waiting."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def walk(self, name: str, **bindings: Any) -> list[Walked]:
-        return list(starmap(Walked, self._db.execute(_SQL[name], bindings).fetchall()))
+    async def walk_roots(
+        self, before: int, prefix: str, after: tuple[int, bytes], tops: int, rows: int
+    ) -> list[Walked]:
+        bindings = {
+            "before": before, "prefix": prefix, "created_at": after[0], "after": after[1], "tops": tops, "rows": rows,
+        }  # fmt: skip
+        return list(starmap(Walked, self._db.execute(_SQL["walk_roots"], bindings).fetchall()))
 
-    async def goes_on(self, root: bytes) -> bool:
-        return bool(self._db.execute(_SQL["goes_on"], {"id": root}).get)
+    async def look_through(
+        self, root: bytes, after: tuple[bytes, bytes], rows: int
+    ) -> tuple[bool, tuple[bytes, bytes] | None]:
+        bindings = {"root": root, "parent": after[0], "id": after[1], "rows": rows}
+        found = self._db.execute(_SQL["look_through"], bindings).fetchall()
+        lives = any(state < FIRST_TERMINAL for _, _, state in found)
+        return lives, (found[-1][0], found[-1][1]) if len(found) == rows else None
+
+    async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
+        return [row[0] for row in self._db.execute(_SQL["lower_end"], {"root": root, "rows": rows}).fetchall()]
 
 
-def find(
-    db: Database, before: int, limit: int, cursor: PruneCursor, namespace: str
-) -> tuple[list[bytes], PruneCursor | None]:
-    """What `prune` would delete next."""
-    finding = find_old(_Ground(db), before, limit, cursor, namespace)
+def planned(db: Database, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Plan:
+    """What `prune` would do next."""
+    planning = plan(_Ground(db), before, limit, cursor, namespace)
     try:
-        finding.send(None)
+        planning.send(None)
     except StopIteration as stop:
         return stop.value
     raise AssertionError("it waited for something")
 
 
-def delete(db: Database, ids: list[bytes]) -> int:
-    """Delete these runs with all that hangs on them; none if any has come to life again. How many it were."""
-    text = msgspec.json.encode([id_.hex() for id_ in ids]).decode()
-    if not ids or not db.execute(_SQL["all_over"], {"ids": text}).get:
+def carry_out(db: Database, planned: Plan, before: int, now: int) -> int | None:
+    """Do it; how many runs were deleted, None if it can't be done any more."""
+    match planned.deed:
+        case Deed.NOTHING:
+            return 0
+        case Deed.MARK:
+            db.execute(_SQL["mark"], {"root": planned.root, "before": before, "now": now})
+            return 0 if db.changes() else None
+        case Deed.UNMARK:
+            db.execute(_SQL["unmark"], {"root": planned.root})
+            return 0
+        case Deed.DELETE:
+            over = not planned.ids or db.execute(_SQL["all_over"], {"ids": _text(planned.ids)}).get
+        case _:
+            over = db.execute(_SQL["is_marked"], {"root": planned.root}).get
+    return _delete(db, planned.ids) if over else None
+
+
+def _delete(db: Database, ids: Sequence[bytes]) -> int:
+    """Delete these runs with all that hangs on them; how many there were."""
+    if not ids:
         return 0
-    for name in ("delete_logs", "delete_watches", "delete_runs"):
-        db.execute(_SQL[name], {"ids": text})
-    return len(ids)
+    text = _text(ids)
+    for name in ("logs", "watches", "gates", "unheard", "keys", "runs"):
+        db.execute(_SQL[f"delete_{name}"], {"ids": text})
+    return db.changes()
+
+
+def _text(ids: Sequence[bytes]) -> str:
+    return msgspec.json.encode([id_.hex() for id_ in ids]).decode()
 
 
 def prunable(db: Database, before: int, namespace: str) -> PruneCount:

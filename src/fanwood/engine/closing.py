@@ -1,0 +1,73 @@
+"""Ending what is below runs that have ended, a page at a time, beside everything else.
+
+A parent's end, or a call, only records that what is below is closed; from then on nothing of it can be born or begin.
+This ends it. It takes a bounded share of the time: after each page it rests for as long as that took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.store.store import Store
+
+REST, REST_OF_SERVERS = 1.2, 0.1
+"""How many times as long as a page took to rest after it. (A server does it beside our commits, and not between
+them.)"""
+LEAST_REST = 0.0005
+LATER = 0.05
+"""Seconds until a look again where another engine is at it, or there is trouble."""
+
+
+class Closing:
+    """The sweeping of one engine, on its loop. `note` it when something was closed."""
+
+    def __init__(
+        self, store: Callable[[], Store], on_ended: Callable[[], None], on_error: Callable[[StoreError], None]
+    ) -> None:
+        self._store = store
+        self._on_ended = on_ended
+        self._on_error = on_error
+        self._bell: asyncio.Event | None = None
+        self._noted = False
+
+    def _rest(self) -> float:
+        return REST if self._store().embedded else REST_OF_SERVERS
+
+    def note(self) -> None:
+        """There is something to be ended."""
+        self._noted = True
+        if self._bell is not None:
+            self._bell.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        self._bell = asyncio.Event()
+        while True:
+            if not self._noted:
+                self._bell.clear()
+                await self._bell.wait()
+            self._noted = False
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        loop, more = asyncio.get_running_loop(), True
+        while more:
+            began = loop.time()
+            try:
+                swept = await self._store().sweep()
+            except StoreError as error:
+                self._on_error(error)
+                self._noted = True
+                await asyncio.sleep(LATER)
+                return
+            more = swept.more
+            if swept.ended:
+                self._on_ended()
+            elsewhere = more and not swept.ended  # another engine may be at it
+            await asyncio.sleep(LATER / 10 if elsewhere else max(LEAST_REST, self._rest() * (loop.time() - began)))

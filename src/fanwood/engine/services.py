@@ -1,0 +1,48 @@
+"""What an engine does in the background, each thing in a task of its own, under one supervision.
+
+A service is a coroutine that goes on for ever. Trouble with the store is its own affair; whatever else it raises is a
+fault of ours: that is logged, and the service begins anew after a pause. None ends in silence, and none takes another
+with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+logger = logging.getLogger("fanwood.engine")
+
+RESTART_SECONDS = 1.0
+
+
+class Services:
+    """The services of one engine, on its loop. One that returns has nothing to do."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, service: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Have it run until `stop`."""
+        self._tasks[name] = asyncio.get_running_loop().create_task(_supervised(name, service), name=f"fanwood-{name}")
+
+    async def stop(self) -> None:
+        """End them all; returns when they have."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def _supervised(name: str, service: Callable[[], Coroutine[None, None, None]]) -> None:
+    while True:
+        try:
+            return await service()
+        except Exception:
+            logger.exception("%s of this engine failed; it begins anew in %g s", name, RESTART_SECONDS)
+        await asyncio.sleep(RESTART_SECONDS)

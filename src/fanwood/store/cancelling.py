@@ -1,0 +1,49 @@
+"""Cancelling, as those who call it want it: once it returns, nothing below the run starts, and of a small tree all has
+ended. The store's verb records it in no time; here it is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreBusyError
+
+if TYPE_CHECKING:
+    from fanwood.store.store import Store
+
+SWEEP_SECONDS = 0.2
+"""How long a call itself ends what is below; what is left is ended beside everything else, by whichever engine comes to
+it."""
+FIRST_PAUSE, LAST_PAUSE = 0.002, 0.05
+CROSSWISE = 5
+
+
+async def cancel(store: Store, run_id: bytes, reason: str) -> int:
+    """Cancel a run and close all below it; how many runs have ended so far.
+
+    Waits until every worker that lives has handed back what it had claimed of the tree and not begun. A frozen one is
+    waited for until its lease lapses: after that it begins nothing before it has looked.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    loop = asyncio.get_running_loop()
+    ended, pause = int(await _recorded(store, run_id, reason)), FIRST_PAUSE
+    while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
+        await asyncio.sleep(pause)
+        pause = min(LAST_PAUSE, pause * 1.5)
+    until, swept = loop.time() + SWEEP_SECONDS, None
+    while (swept is None or swept.more) and loop.time() < until:
+        swept = await store.sweep(run_id)
+        ended += swept.ended
+        await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
+    return ended
+
+
+async def _recorded(store: Store, run_id: bytes, reason: str) -> bool:
+    for _ in range(CROSSWISE - 1):  # others may be committing in the tree
+        try:
+            return await store.cancel(run_id, reason)
+        except StoreBusyError:
+            await asyncio.sleep(FIRST_PAUSE)
+    return await store.cancel(run_id, reason)

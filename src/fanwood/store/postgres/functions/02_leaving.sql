@@ -1,0 +1,347 @@
+-- The one way out, and the one way in. Every run that ends does so by `fw_leave`, whatever the cause; every run that
+-- goes (back) to the queue by `fw_enter`. Both ask, or were asked before, the same question: is it closed?
+
+-- Whether a gate covers a child that was asked for by the attempt `asked` of its parent. If that completed: of the children
+-- that end with it, and of those that it never asked for again, only what lived then. (`ended`: when the child did.)
+create function fw_covers(g gate, asked integer, policy smallint, ended bigint) returns boolean
+language sql immutable
+as $$
+    select case
+        when g.which = 0 then asked <= g.attempt
+        else (asked < g.attempt or (policy = 1 and asked = g.attempt)) and (ended is null or ended > g.made_at)
+    end
+$$;
+
+-- Which of these runs are closed, and why: below a run that has a gate, directly or not; `numbers` are theirs, from 1. Only
+-- in trees in which there is a gate: in the common case there is none, and one look. Of all ancestors each is looked at
+-- once, upward; whether it is shut itself is found from the top down; and each run has its parent's answer. (Whatever is
+-- read of a table is `lateral`; all else is hashed, however few the planner expects.) p_places: where they stand, if the
+-- caller has locked them.
+create function fw_closed(
+    p_ids bytea[], p_places tid[] default null, out ids bytea[], out reasons text[], out numbers integer[]
+) language plpgsql
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    ids := '{}'; reasons := '{}'; numbers := '{}';
+    if cardinality(p_ids) = 0 or not exists (select from gate g where g.what = 1) then
+        return;
+    end if;
+    with recursive
+    asked_for as materialized (
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        from unnest(case when p_places is null then p_ids end) with ordinality v (id, n)
+        cross join lateral (
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            from run c where c.id = v.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
+        ) r
+        union all
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        from unnest(p_places) with ordinality v (place, n)
+        cross join lateral (
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            from run c where c.ctid = v.place and c.parent_id is not null and c.on_parent_end <> 2 offset 0
+        ) r
+    ),
+    mine as materialized (
+        select a.*
+        from (select distinct d.root_id from asked_for d) t
+        cross join lateral (select true from gate g where g.root_id = t.root_id and g.what = 1 limit 1) g
+        join asked_for a on a.root_id = t.root_id
+    ),
+    parents as materialized (select distinct m.parent_id as id from mine m),
+    above (id, parent_id, reason) as (
+        select x.id, x.parent_id, x.reason
+        from parents d
+        cross join lateral (
+            select c.id, c.parent_id, (
+                       select g.error from gate g
+                       where g.run_id = c.parent_id and g.what = 1
+                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at)
+                   ) as reason
+            from run c where c.id = d.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
+        ) x
+        union
+        select x.id, x.parent_id, x.reason
+        from above a
+        cross join lateral (
+            select c.id, c.parent_id, (
+                       select g.error from gate g
+                       where g.run_id = c.parent_id and g.what = 1
+                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at)
+                   ) as reason
+            from run c where c.id = a.parent_id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
+        ) x
+        where a.reason is null
+    ),
+    shut (id, reason) as (
+        select a.id, a.reason from above a where a.reason is not null
+        union all
+        select a.id, s.reason from shut s join above a on a.parent_id = s.id where a.reason is null
+    ),
+    gates as materialized (
+        select g.id, g.itself
+        from parents d
+        cross join lateral (
+            select x.run_id as id, x as itself from gate x where x.run_id = d.id and x.what = 1 offset 0
+        ) g
+    )
+    select coalesce(array_agg(c.id), '{}'), coalesce(array_agg(c.reason), '{}'), coalesce(array_agg(c.n), '{}')
+    into ids, reasons, numbers
+    from (
+        select m.id, m.n::integer, coalesce((g.itself).error, s.reason) as reason
+        from mine m
+        left join gates g on g.id = m.parent_id and fw_covers(g.itself, m.asked, m.on_parent_end, m.finished_at)
+        left join shut s on s.id = m.parent_id
+    ) c
+    where c.reason is not null;
+end $$;
+
+-- Write to all who wait for these ended runs, but for p_me: the worker of the parent (of p_parents, if these are known),
+-- and whoever watches; and, of runs that ended under their worker (p_under), to that. To whom it was.
+create function fw_tell(p_me bigint, p_ids bytea[], p_under bytea[], p_parents bytea[]) returns bigint[]
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    told bigint[];
+begin
+    with watched as (
+        delete from watch t using unnest(p_ids) v (id) where t.run_id = v.id returning t.worker_id, t.run_id
+    ),
+    concerned as (
+        select p.worker_id, r.id as run_id
+        from unnest(p_ids) v (id) join run r on r.id = v.id join run p on p.id = r.parent_id
+        where p.state = running and (p_parents is null or cardinality(p_parents) > 0)
+        union
+        select t.worker_id, t.run_id from watched t
+        union
+        select r.worker_id, r.id from unnest(p_under) v (id) join run r on r.id = v.id
+    ),
+    mailed as (
+        insert into mail (worker_id, run_ids, size)
+        select l.worker_id, array_agg(c.run_id),
+               sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
+        from concerned c join lease l on l.worker_id = c.worker_id join run r on r.id = c.run_id
+        where c.worker_id <> p_me
+        group by l.worker_id
+        returning worker_id
+    )
+    select array_agg(m.worker_id) into told from mailed m;
+    return coalesce(told, '{}');
+end $$;
+
+-- Close what is below these runs: of those that have children, by one row each.
+create function fw_close(p_now bigint, p_ids bytea[], p_which smallint[], p_closing text[]) returns boolean
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    insert into gate (run_id, root_id, what, which, attempt, error, made_at)
+    select r.id, r.root_id, 1, v.which, r.attempt, v.closing, p_now
+    from unnest(p_ids, p_which, p_closing) v (id, which, closing)
+    cross join lateral (select x.id, x.root_id, x.attempt from run x where x.id = v.id offset 0) r
+    where v.which is not null
+      and (select true from run c where c.root_id = r.root_id and c.parent_id = r.id limit 1)
+    order by r.id
+    on conflict (run_id) do update
+    set which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,
+        pass = null, phase = 0, place = null
+    where gate.what = 1;
+    return found;
+end $$;
+
+-- Runs end. p_places: where they stand, of runs that the caller has locked, and that are closed. p_foreign: not by their own attempts, so that whoever executes them is told as well; these the caller has
+-- locked. The numbers (from 1) of those that were refused (they had ended, or their attempt is over), to whom it was written, and whether something
+-- below them was closed.
+create function fw_leave(
+    p_me bigint, p_now bigint, p_foreign boolean, e fw_ends, p_places tid[] default null,
+    out refused integer[], out told bigint[], out closes boolean
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    terminal constant smallint := 8;
+    ended integer[];
+    under bytea[];
+    parents bytea[];
+    to_tell bytea[];
+    watched boolean;
+begin
+    told := '{}'; refused := '{}'; closes := false;
+    if p_places is null then
+        with done as (
+            update run r
+            set state = v.state, output = v.output, error = v.error, finished_at = p_now, ended_by = v.ended_by,
+                busy = r.busy + v.busy, deaths = case when v.ended_by = 5 then r.deaths + 1 else r.deaths end,
+                expires_at = null, waits = null, due_at = null
+            from unnest(e.id, e.attempt, e.state, e.output, e.error, e.ended_by, e.busy, e.local) with ordinality
+                 v (id, attempt, state, output, error, ended_by, busy, local, n)
+            where r.id = v.id and r.state < terminal
+              and (v.attempt is null or (r.attempt = v.attempt and r.state = running))
+            returning v.n::integer, case when p_foreign and not v.local then r.parent_id end as parent_id,
+                      case when p_foreign and r.worker_id is not null then r.id end as under
+        )
+        select coalesce(array_agg(d.n), '{}'), array_agg(d.under) filter (where d.under is not null),
+               array_agg(distinct d.parent_id) filter (where d.parent_id is not null)
+        into ended, under, parents
+        from done d;
+    else
+        with done as (
+            update run r
+            set state = v.state, output = null, error = v.error, finished_at = p_now, ended_by = v.ended_by,
+                expires_at = null, waits = null, due_at = null
+            from unnest(p_places, e.state, e.error, e.ended_by) with ordinality v (place, state, error, ended_by, n)
+            where r.ctid = v.place
+            returning v.n::integer, case when r.worker_id is not null then r.id end as under
+        )
+        select coalesce(array_agg(d.n), '{}'), array_agg(d.under) filter (where d.under is not null), null
+        into ended, under, parents
+        from done d;
+    end if;
+    under := coalesce(under, '{}');
+    if cardinality(ended) < cardinality(e.id) then
+        refused := array(select generate_series(1, cardinality(e.id)) except select v.n from unnest(ended) v (n));
+    end if;
+    watched := exists (select from watch t where t.worker_id < p_me)
+        or exists (select from watch t where t.worker_id > p_me);
+    if watched or false = any (e.local) or cardinality(under) > 0 then
+        to_tell := array(
+            select v.id from unnest(e.id, e.local) with ordinality v (id, local, n)
+            where (watched or not v.local) and v.n <> all (refused)
+        );
+        if p_foreign then
+            parents := array(
+                select p.id from unnest(parents) v (id) join run p on p.id = v.id where p.state = running
+            );  -- ('{}' without any)
+        end if;
+        if cardinality(under) > 0
+           or (cardinality(to_tell) > 0 and (watched or parents is null or cardinality(parents) > 0))
+        then
+            told := fw_tell(p_me, to_tell, under, parents);
+        end if;
+    end if;
+    if cardinality(array_remove(e.which, null)) > 0 then
+        if cardinality(refused) > 0 then
+            e.which := array(
+                select case when v.n <> all (refused) then v.which end
+                from unnest(e.which) with ordinality v (which, n) order by v.n
+            );
+        end if;
+        closes := fw_close(p_now, e.id, e.which, e.closing);
+    end if;
+end $$;
+
+-- Of these runs, which the caller has locked where they stand, those that are closed end. Which they are, and to whom it was written: not
+-- to the workers of their parents, as these have ended, or are closed, or don't wait for them any more.
+create function fw_cut(p_now bigint, p_ids bytea[], p_places tid[], out cut bytea[], out told bigint[]) language plpgsql
+as $$
+#variable_conflict error
+declare
+    reasons text[];
+    numbers integer[];
+    n integer;
+begin
+    told := '{}';
+    select c.ids, c.reasons, c.numbers into cut, reasons, numbers from fw_closed(p_ids, p_places) c;
+    n := cardinality(cut);
+    if n > 0 then
+        select l.told into told from fw_leave(0, p_now, true, row(
+            cut, array_fill(null::integer, array[n]), array_fill(10::smallint, array[n]),
+            array_fill(null::text, array[n]), reasons, array_fill(3::smallint, array[n]),
+            array_fill(0::bigint, array[n]), array_fill(true, array[n]), array_fill(null::smallint, array[n]),
+            array_fill(null::text, array[n])
+        )::fw_ends, array(select p_places[c.n] from unnest(numbers) c (n))) l;
+    end if;
+end $$;
+
+-- Runs go to the queue, or wait until they are due. p_cause (model/states.py): 3 a retry, 4 their worker was lost, 5 they
+-- are handed back, 8 a replay, 9 they are due. What is closed ends instead (but for a replay: that ended before, and is
+-- refused). The numbers of those refused, and of those that ended instead; whom it was written to; whose tasks have a
+-- run that is ready. p_places: where they stand, of runs that are due, and that the caller has locked.
+create function fw_enter(
+    p_me bigint, p_now bigint, p_cause integer, q fw_entries, p_places tid[] default null,
+    out refused integer[], out cut integer[], out told bigint[], out ready text[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    waiting constant smallint := 2;
+    terminal constant smallint := 8;
+    closed bytea[];
+    numbers integer[];
+    reasons text[];
+    entered integer[];
+begin
+    refused := '{}'; cut := '{}'; told := '{}';
+    select c.ids, c.reasons, c.numbers into closed, reasons, numbers from fw_closed(q.id) c;
+    if cardinality(closed) > 0 and p_cause <> 8 then
+        select l.refused, l.told into refused, told from fw_leave(p_me, p_now, p_cause not in (3, 5), (
+            select row(
+                array_agg(c.id), array_agg(q.attempt[c.n]), array_agg(10::smallint), array_agg(null::text),
+                array_agg(c.reason), array_agg(3::smallint), array_agg(q.busy[c.n]), array_agg(true),
+                array_agg(null::smallint), array_agg(null::text)
+            )::fw_ends
+            from unnest(closed, numbers, reasons) c (id, n, reason)
+        )) l;
+        cut := numbers;
+    end if;
+    if p_places is null or cardinality(cut) > 0 then
+        with done as (
+            update run r
+            set state = case when v.delay > 0 then waiting else 0 end,
+                waits = case when v.delay > 0 then 2 end,
+                due_at = case when v.delay > 0 then p_now + v.delay end,
+                worker_id = null,
+                retry_count = case p_cause when 8 then 0 else r.retry_count + (p_cause = 3)::integer end,
+                trial_start = case when p_cause in (3, 8) then r.attempt + 1 else r.trial_start end,
+                deaths = case p_cause when 4 then r.deaths + v.charged::integer when 9 then r.deaths else 0 end,
+                output = null,
+                error = case p_cause when 8 then null else coalesce(v.error, r.error) end,
+                busy = r.busy + v.busy,
+                finished_at = null,
+                ended_by = null,
+                deadline = case p_cause when 8 then null else r.deadline end,
+                deadline_by = case p_cause when 8 then null else r.deadline_by end,
+                expires_at = case p_cause
+                    when 9 then r.expires_at
+                    when 8 then p_now + r.schedule_timeout
+                    else least(r.deadline, p_now + v.delay + r.schedule_timeout)
+                end
+            from unnest(q.id, q.attempt, q.delay, q.error, q.busy, q.charged) with ordinality
+                 v (id, attempt, delay, error, busy, charged, n)
+            where r.id = v.id and (p_cause <> 8 or v.id <> all (closed))  -- (all others have ended)
+              and case p_cause
+                      when 8 then r.state >= terminal
+                      when 9 then r.state = waiting
+                      else r.state = running and (v.attempt is null or r.attempt = v.attempt)
+                  end
+            returning v.n::integer, r.task, v.delay
+        )
+        select coalesce(array_agg(d.n), '{}'), array_agg(distinct d.task) filter (where d.delay = 0) into entered, ready
+        from done d;
+    else
+        with done as (
+            update run r set state = 0, waits = null, due_at = null
+            from unnest(p_places) with ordinality v (place, n)
+            where r.ctid = v.place
+            returning v.n::integer, r.task
+        )
+        select coalesce(array_agg(d.n), '{}'), array_agg(distinct d.task) into entered, ready from done d;
+    end if;
+    ready := coalesce(ready, '{}');
+    if cardinality(entered) + cardinality(cut) < cardinality(q.id) then
+        refused := array(
+            select generate_series(1, cardinality(q.id)) except select v.n from unnest(entered || cut) v (n)
+        );
+    end if;
+end $$;

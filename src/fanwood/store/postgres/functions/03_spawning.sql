@@ -1,0 +1,268 @@
+-- How runs are born, and how a parent's new attempt finds its children again.
+
+-- Which of these attempts may write nothing any more: their numbers, from 1. The others are locked against whoever
+-- would end or take them (those wait, and then find the children), not against each other. What is below something that
+-- is closed (p_gated: there may be such) is over as well.
+create function fw_fence(o fw_owners, p_gated boolean) returns integer[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    live integer[];
+    closed integer[] := '{}';
+begin
+    live := array(
+        select p.n::integer
+        from (select x.* from unnest(o.id, o.attempt) with ordinality x (id, attempt, n) order by x.id) p
+        cross join lateral (
+            select r.id from run r where r.id = p.id and r.attempt = p.attempt and r.state = running for share
+        ) r
+    );
+    if p_gated then
+        closed := (select c.numbers from fw_closed(o.id) c);
+    end if;
+    if cardinality(live) = cardinality(o.id) and cardinality(closed) = 0 then
+        return '{}';
+    end if;
+    return array(
+        select p.n::integer from unnest(o.id) with ordinality p (id, n)
+        where p.n <> all (live) or p.n = any (closed) order by p.n
+    );
+end $$;
+
+-- Runs are born, RUNNING if `claimed`. p_again: it may be the second time for this very batch, with nothing to tell.
+create function fw_spawn(
+    p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o fw_owners, k fw_kinds, s fw_spawns
+) returns void language plpgsql
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    insert into run (
+        id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
+        priority, on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at,
+        created_at, started_at
+    )
+    select c.id, p.id, coalesce(t.root, c.id), t.depth, t.run_kind, t.task, c.identity,
+           case when t.owner > 0 then c.index end,
+           c.key, c.digest, c.input, t.metadata, t.priority, t.on_parent_end, c.claimed::integer, c.claimed::integer,
+           coalesce(p.attempt, 0), case when c.claimed then p_me end, t.deadline, t.deadline_by, t.schedule_timeout,
+           case when not c.claimed then least(p_now + t.schedule_timeout, t.deadline) end,
+           p_now, case when c.claimed then p_at end
+    from unnest(s.kind, s.id, s.identity, s.index, s.key, s.digest, s.input, s.claimed)
+         as c (kind, id, identity, index, key, digest, input, claimed)
+    join unnest(
+             k.owner, k.root, k.depth, k.task, k.priority, k.metadata, k.schedule_timeout, k.deadline, k.deadline_by,
+             k.on_parent_end, k.kind
+         ) with ordinality
+         as t (owner, root, depth, task, priority, metadata, schedule_timeout, deadline, deadline_by, on_parent_end,
+               run_kind, n)
+         on t.n = c.kind
+    left join unnest(o.id, o.attempt) with ordinality as p (id, attempt, n) on p.n = t.owner
+    where t.owner <> all (p_fenced)
+      and not (t.owner = 0 and c.identity is not null)  -- those are `fw_spawn_keyed`'s
+      -- (Not `exists`: for that the planner might read the whole table into a hash.)
+      and not (p_again and (select r.id from run r where r.id = c.id) is not null);
+end $$;
+
+-- Roots with an idempotency key: born if nobody holds the key; else who holds it. In the order of the keys, so that
+-- two that race for the same keys wait for each other, and not both. Who held one may be deleted at this moment: then
+-- it is tried again.
+-- As JSON: [[id, holder's id, state, output, error, matches, task, input, later], ...] of those that weren't born.
+create function fw_spawn_keyed(p_now bigint, k fw_kinds, s fw_spawns) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    missing boolean;
+begin
+    loop
+        insert into idem (namespace, key, run_id, digest)
+        select k.namespace[c.kind], coalesce(c.key, encode(c.identity, 'hex')), c.id, coalesce(c.digest, c.identity)
+        from unnest(s.kind, s.id, s.identity, s.key, s.digest) with ordinality
+             as c (kind, id, identity, key, digest, n)
+        where k.owner[c.kind] = 0 and c.identity is not null
+        order by 1, 2, c.n
+        on conflict do nothing;
+        missing := exists (
+            select from unnest(s.kind, s.identity, s.key) as c (kind, identity, key)
+            where k.owner[c.kind] = 0 and c.identity is not null and (
+                select i.run_id from idem i
+                where i.namespace = k.namespace[c.kind] and i.key = coalesce(c.key, encode(c.identity, 'hex'))
+            ) is null
+        );
+        exit when not missing;
+    end loop;
+    insert into run (
+        id, root_id, depth, kind, task, child_key, input_digest, input, metadata, priority, on_parent_end, state,
+        attempt, asked, schedule_timeout, expires_at, created_at
+    )
+    select c.id, c.id, 0, k.kind[c.kind], k.task[c.kind], c.key, c.digest, c.input, k.metadata[c.kind],
+           k.priority[c.kind], 0, 0, 0, 0, k.schedule_timeout[c.kind], p_now + k.schedule_timeout[c.kind], p_now
+    from unnest(s.kind, s.id, s.identity, s.key, s.digest, s.input) as c (kind, id, identity, key, digest, input)
+    where k.owner[c.kind] = 0 and c.identity is not null
+      and (select i.run_id from idem i where i.run_id = c.id) is not null
+    order by c.id
+    on conflict do nothing;
+    return (
+        select coalesce(json_agg(json_build_array(
+            upper(encode(f.asked_for, 'hex')), upper(encode(f.id, 'hex')), f.state,
+            case when f.before < 16000000 then f.output end, case when f.before < 16000000 then f.error end,
+            f.matches, f.task, case when f.before < 16000000 then f.input else '' end, f.before >= 16000000
+        ) order by f.n)::text, '[]')
+        from (
+            select c.id as asked_for, r.id, r.state, r.output, r.error, r.task, r.input, c.n,
+                   r.task = k.task[c.kind] and i.digest = coalesce(c.digest, c.identity) as matches,
+                   coalesce(sum(r.size) over (order by c.n rows between unbounded preceding and 1 preceding), 0)
+                       as before
+            from unnest(s.kind, s.id, s.identity, s.key, s.digest) with ordinality
+                 as c (kind, id, identity, key, digest, n)
+            cross join lateral (
+                select h.run_id, h.digest from idem h
+                where h.namespace = k.namespace[c.kind] and h.key = coalesce(c.key, encode(c.identity, 'hex')) offset 0
+            ) i
+            cross join lateral (
+                select h.id, h.state, h.output, h.error, h.task, h.input,
+                       coalesce(octet_length(h.output), 0) + coalesce(octet_length(h.error), 0)
+                       + octet_length(h.input) as size
+                from run h where h.id = i.run_id offset 0
+            ) r
+            where k.owner[c.kind] = 0 and c.identity is not null and i.run_id <> c.id
+        ) f
+    );
+end $$;
+
+-- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others
+-- get the present deadlines. To whom it was written of a deadline.
+create function fw_attach(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, a fw_attaches) returns bigint[]
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+    completed constant smallint := 8;
+    moved record;
+    told bigint[] := '{}';
+    again bytea[];
+    n integer;
+begin
+    again := array(
+        select r.id
+        from (
+            select v.id, v.kind, v.digest from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+            where k.owner[v.kind] <> all (p_fenced) order by v.id
+        ) v
+        cross join lateral (select x.* from run x where x.id = v.id for update) r
+        where r.state > completed and r.asked < (select p.trial_start from run p where p.id = r.parent_id)
+          and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
+    );
+    update run r  -- before anything is queued: what is asked for now is not closed any more
+    set asked = o.attempt[k.owner[v.kind]], on_parent_end = k.on_parent_end[v.kind]
+    from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id
+      and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
+    n := cardinality(again);
+    if n > 0 then
+        perform fw_enter(0, p_now, 8, row(
+            again, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),
+            array_fill(null::text, array[n]), array_fill(0::bigint, array[n]), array_fill(false, array[n])
+        )::fw_entries);
+    end if;
+    update run r
+    set deadline = k.deadline[v.kind],
+        deadline_by = k.deadline_by[v.kind],
+        expires_at = case
+            when r.state = 1 then r.expires_at
+            when r.expires_at is null or r.expires_at = r.deadline then k.deadline[v.kind]
+            else least(r.expires_at, k.deadline[v.kind])
+        end
+    from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
+    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id and r.state < terminal
+      and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
+    for moved in
+        select k.deadline_by[v.kind] as owner, max(k.deadline[v.kind]) as deadline
+        from (select distinct x.kind from unnest(a.kind) x (kind)) v
+        where k.owner[v.kind] <> all (p_fenced) and k.deadline_by[v.kind] = o.id[k.owner[v.kind]]
+          and k.deadline[v.kind] is not null
+        group by 1
+    loop
+        told := told || fw_move_deadline(moved.owner, moved.deadline);
+    end loop;
+    return told;
+end $$;
+
+-- What is asked for again, as it stands; contents as far as they fit into an answer. As JSON: [[id, state, output,
+-- error, matches, task, input, later], ...].
+create function fw_attached(p_fenced integer[], k fw_kinds, a fw_attaches) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return (
+        select coalesce(json_agg(json_build_array(
+            upper(encode(f.id, 'hex')), f.state, case when f.before < 16000000 then f.output end,
+            case when f.before < 16000000 then f.error end, f.matches, f.task,
+            case when f.before < 16000000 then f.input else '' end, f.before >= 16000000
+        ) order by f.n)::text, '[]')
+        from (
+            select r.id, r.state, r.output, r.error, r.task, r.input, v.n,
+                   r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
+                       as matches,
+                   coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0)
+                                + octet_length(r.input))
+                            over (order by v.n rows between unbounded preceding and 1 preceding), 0) as before
+            from unnest(a.kind, a.id, a.digest) with ordinality v (kind, id, digest, n)
+            join run r on r.id = v.id
+            where k.owner[v.kind] <> all (p_fenced)
+        ) f
+    );
+end $$;
+
+-- A run's limit moved: with it move the deadlines that its subtree has from it. To whom it was written.
+create function fw_move_deadline(p_owner bytea, p_deadline bigint) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    terminal constant smallint := 8;
+    root constant bytea := (select r.root_id from run r where r.id = p_owner);
+    told bigint[];
+    moved bytea[];
+begin
+    moved := array(
+        with recursive below (id) as (
+            select c.id from run c where c.root_id = root and c.parent_id = p_owner and c.deadline_by = p_owner
+            union all
+            select c.id from below b
+            cross join lateral (
+                select c.id from run c
+                where c.root_id = root and c.parent_id = b.id and c.deadline_by = p_owner offset 0
+            ) c
+        )
+        select r.id
+        from (select b.id from below b order by b.id) b
+        cross join lateral (select r.id from run r where r.id = b.id and r.state < terminal for update) r
+    );
+    with mailed as (
+        insert into mail (worker_id, run_ids, size)
+        select r.worker_id, array_agg(r.id), 0
+        from unnest(moved) b (id) join run r on r.id = b.id join worker w on w.id = r.worker_id
+        where r.state = running
+        group by r.worker_id
+        returning worker_id
+    )
+    select array_agg(m.worker_id) into told from mailed m;
+    update run r
+    set deadline = p_deadline,
+        expires_at = case
+            when r.state = running or (r.expires_at < r.deadline and r.expires_at < p_deadline) then r.expires_at
+            else p_deadline
+        end
+    from unnest(moved) b (id)
+    where r.id = b.id;
+    return coalesce(told, '{}');
+end $$;

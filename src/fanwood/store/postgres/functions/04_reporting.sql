@@ -1,0 +1,105 @@
+-- How attempts end, and what they logged.
+
+create function fw_write_log(l fw_logs) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+begin
+    insert into log (run_id, seq, attempt, at, level, message)
+    select r.id, v.n - 1 + coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id), 0), r.attempt, v.at,
+           v.level, v.message
+    from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
+    join run r on r.id = v.run and r.state = running and r.attempt = v.attempt;
+end $$;
+
+-- Ends, as they are if those of these numbers end with what closed them.
+create function fw_overrule(e fw_ends, p_numbers integer[], p_reasons text[]) returns fw_ends language plpgsql
+set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+as $$
+#variable_conflict error
+begin
+    select array_agg(case when c.n is null then v.state else 10 end::smallint order by v.n),
+           array_agg(case when c.n is null then v.output end order by v.n),
+           array_agg(case when c.n is null then v.error else c.reason end order by v.n),
+           array_agg(case when c.n is null then v.ended_by else 3 end::smallint order by v.n),
+           array_agg(case when c.n is null then v.which end order by v.n)
+    into e.state, e.output, e.error, e.ended_by, e.which
+    from unnest(e.state, e.output, e.error, e.ended_by, e.which) with ordinality
+         v (state, output, error, ended_by, which, n)
+    left join unnest(p_numbers, p_reasons) c (n, reason) on c.n = v.n;
+    return e;
+end $$;
+
+-- All outcomes of a batch: ends, and attempts that ended but not for good. An attempt that is closed ends with what
+-- closed it, whatever it says. The numbers of ends and of requeues that didn't come as they were reported, to whom it was
+-- written, which tasks have a run that is ready again, and whether something was closed, or had been.
+create function fw_report(
+    p_me bigint, p_now bigint, p_gated boolean, e fw_ends, q fw_entries,
+    out refused integer[], out not_queued integer[], out told bigint[], out ready text[], out closes boolean
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    closed integer[] := '{}';
+    reasons text[];
+    handed fw_entries;
+    part record;
+    cause integer;
+begin
+    refused := '{}'; not_queued := '{}'; told := '{}'; ready := '{}'; closes := false;
+    if cardinality(e.id) > 0 then
+        if p_gated then
+            select c.numbers, c.reasons into closed, reasons from fw_closed(e.id) c;
+            if cardinality(closed) > 0 then
+                e := fw_overrule(e, closed, reasons);
+            end if;
+        end if;
+        select l.refused, l.told, l.closes into part from fw_leave(p_me, p_now, false, e) l;
+        refused := array(select distinct r from unnest(closed || part.refused) r);
+        told := part.told;
+        closes := part.closes or cardinality(closed) > 0;
+    end if;
+    if cardinality(q.id) > 0 then
+        foreach cause in array array[3, 5] loop
+            select array_agg(v.id), array_agg(v.attempt), array_agg(v.delay), array_agg(v.error), array_agg(v.busy),
+                   array_agg(v.charged)
+            into handed
+            from unnest(q.id, q.attempt, q.delay, q.error, q.busy, q.charged)
+                 v (id, attempt, delay, error, busy, charged)
+            where v.charged = (cause = 3);
+            if cardinality(handed.id) > 0 then
+                select n.refused, n.cut, n.told, n.ready into part from fw_enter(p_me, p_now, cause, handed) n;
+                not_queued := not_queued || array(
+                    select v.n::integer from unnest(q.id, q.attempt, q.charged) with ordinality
+                                             v (id, attempt, charged, n)
+                    join unnest(handed.id, handed.attempt) with ordinality h (id, attempt, n)
+                         on h.id = v.id and h.attempt = v.attempt
+                    where v.charged = (cause = 3) and h.n = any (part.refused || part.cut)
+                );
+                told := told || part.told;
+                ready := ready || part.ready;
+                closes := closes or cardinality(part.cut) > 0;
+            end if;
+        end loop;
+    end if;
+end $$;
+
+-- Of outcomes that didn't come as they were reported: those that ended instead, as what is above them was closed.
+-- As JSON: [[id, error, task], ...].
+create function fw_overruled(p_ids bytea[], p_attempts integer[]) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    cancelled constant smallint := 10;
+begin
+    return (
+        select coalesce(json_agg(json_build_array(upper(encode(r.id, 'hex')), r.error, r.task))::text, '[]')
+        from unnest(p_ids, p_attempts) v (id, attempt)
+        join run r on r.id = v.id and r.attempt = v.attempt
+        where r.state = cancelled and r.ended_by = 3
+    );
+end $$;

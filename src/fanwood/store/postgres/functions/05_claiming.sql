@@ -1,0 +1,276 @@
+-- Which runs a worker takes. The order is that of the index `run_ready`: priority, root, depth (deeper first), age.
+
+create function fw_has_ready(p_tasks text[]) returns boolean language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return exists (
+        select from unnest(p_tasks) t (task)
+        where (select true from run r where r.task = t.task and r.state = 0 limit 1)
+    );
+end $$;
+
+create function fw_ready_tasks(p_tasks text[]) returns text[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return array(
+        select t.task from unnest(p_tasks) t (task)
+        where (select true from run r where r.task = t.task and r.state = 0 limit 1)
+    );
+end $$;
+
+-- Some of the oldest of one task's ready runs, so that nothing starves: of each priority, from the bottom up, where the
+-- starving are, and of each root there, the oldest first, the oldest run of its lowest depth. A root that was made after
+-- the best run so far holds nothing older. Bounded: no more than so many steps.
+create function fw_oldest_of(p_task text) returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    found_ bytea[] := '{}';
+    best bytea;
+    prio integer;
+    root bytea;
+    low integer;
+    id_ bytea;
+    steps integer := 0;
+begin
+    select r.priority into prio from run r where r.task = p_task and r.state = 0
+    order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+    while prio is not null and steps < 32 loop
+        root := '\x'; best := null;
+        loop
+            select r.root_id into root from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id > root
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            exit when root is null or root > best or steps >= 32;
+            steps := steps + 1;
+            select r.depth into low from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id = root
+            order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+            select r.id into id_ from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id = root and r.depth between low and low
+              and r.deaths < 2
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            if id_ is not null then
+                found_ := found_ || id_;
+                best := least(best, id_);
+            end if;
+        end loop;
+        select r.priority into prio from run r where r.task = p_task and r.state = 0 and r.priority > prio
+        order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+    end loop;
+    return found_;
+end $$;
+
+-- How many of each task are among the best p_limit: so many are to be locked, and no more, or others would find them
+-- locked. A few of each task are looked at, and more only of those whose few are all among the best.
+create function fw_shares(p_tasks text[], p_limit integer, p_without bytea[], out tasks text[], out rows integer[])
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    heads integer[];
+    counts integer[];
+    more boolean := true;
+begin
+    tasks := p_tasks;
+    rows := array[p_limit];
+    if cardinality(tasks) < 2 then
+        return;
+    end if;
+    heads := array_fill(least(p_limit, 2 + p_limit / cardinality(tasks)), array[cardinality(tasks)]);
+    while more loop
+        select array_agg(coalesce(b.n, 0) order by t.n) into counts
+        from unnest(tasks) with ordinality t (task, n)
+        left join (
+            select q.task, count(*)::integer as n
+            from (
+                select q.task
+                from unnest(tasks, heads) t (task, heads)
+                cross join lateral (
+                    select r.task, r.priority, r.root_id, r.depth, r.id from run r
+                    where r.task = t.task and r.state = 0 and r.deaths < 2 and r.id <> all (p_without)
+                    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit t.heads
+                ) q
+                order by q.priority desc, q.root_id, q.depth desc, q.id limit p_limit
+            ) q
+            group by q.task
+        ) b on b.task = t.task;
+        select bool_or(v.taken = v.heads and v.heads < p_limit),
+               array_agg(case when v.taken = v.heads then least(p_limit, v.heads * 4) else v.heads end order by v.n)
+        into more, heads
+        from unnest(heads, counts) with ordinality v (heads, taken, n);
+    end loop;
+    select array_agg(v.task), array_agg(v.taken) into tasks, rows
+    from unnest(tasks, counts) v (task, taken) where v.taken > 0;
+    tasks := coalesce(tasks, '{}'); rows := coalesce(rows, '{}');
+end $$;
+
+-- The best ready run of all, if it is a suspect: a run on which two workers in a row have died, which executes alone.
+create function fw_best_suspect(p_tasks text[]) returns bytea language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return (
+        select case when b.deaths >= 2 then b.id end
+        from (
+            select q.id, q.deaths
+            from unnest(p_tasks) t (task)
+            cross join lateral (
+                select r.priority, r.root_id, r.depth, r.id, r.deaths from run r
+                where r.task = t.task and r.state = 0
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            ) q
+            order by q.priority desc, q.root_id, q.depth desc, q.id limit 1
+        ) b
+    );
+end $$;
+
+-- Lock up to p_limit ready runs: first p_oldest, then the best. What others are claiming at this moment is passed by.
+-- Where they stand, in order, as far as their inputs fit into an answer.
+create function fw_pick(p_tasks text[], p_limit integer, p_oldest bytea[], out places tid[], out ids bytea[],
+                        out has_more boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    tasks text[];
+    rows integer[];
+begin
+    select s.tasks, s.rows into tasks, rows from fw_shares(p_tasks, p_limit - cardinality(p_oldest), p_oldest) s;
+    with old as materialized (
+        select r.ctid as place, r.id, octet_length(r.input) as size
+        from unnest(p_oldest) o (id) join run r on r.id = o.id
+        where r.state = queued
+        for update of r skip locked
+    ),
+    best as materialized (
+        select q.*
+        from unnest(tasks, rows) t (task, rows)
+        cross join lateral (
+            select r.ctid as place, r.id, r.priority, r.root_id, r.depth, octet_length(r.input) as size
+            from run r
+            where r.task = t.task and r.state = 0 and r.deaths < 2 and r.id <> all (p_oldest)
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit t.rows
+            for update skip locked
+        ) q
+    ),
+    picked as (
+        select 0 as turn, 0 as priority, '\x'::bytea as root_id, 0 as depth, o.id, o.place, o.size from old o
+        union all
+        select 1, b.priority, b.root_id, b.depth, b.id, b.place, b.size from best b
+    ),
+    in_order as (
+        select p.place, p.id, row_number() over whole as n, coalesce(sum(p.size) over before, 0) as size_before
+        from picked p
+        window whole as (order by p.turn, p.priority desc, p.root_id, p.depth desc, p.id),
+               before as (whole rows between unbounded preceding and 1 preceding)
+    )
+    select coalesce(array_agg(p.place order by p.n) filter (where p.size_before < 16000000), '{}'),
+           coalesce(array_agg(p.id order by p.n) filter (where p.size_before < 16000000), '{}'),
+           coalesce(bool_or(p.size_before >= 16000000), false)
+    into places, ids, has_more
+    from in_order p;
+end $$;
+
+-- Take up to p_limit ready runs, p_fair of them among the oldest. Suspects are passed by; but for a worker that is idle,
+-- which takes one, and nothing beside it, if that is the best there is. What is closed ends, and is not taken.
+-- As JSON: the runs as their worker needs them.
+create function fw_claim(
+    p_me bigint, p_now bigint, p_at bigint, p_gated boolean, p_tasks text[], p_limit integer, p_fair integer,
+    p_idle boolean,
+    out claimed text, out has_more boolean, out told bigint[], out cut boolean
+) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    tasks text[] := case when cardinality(p_tasks) > 1 then fw_ready_tasks(p_tasks) else p_tasks end;
+    oldest bytea[] := '{}';
+    places tid[] := '{}';
+    ids bytea[];
+    ended bytea[];
+    suspect bytea;
+begin
+    if p_gated then  -- what is met and must be ended makes a commit longer
+        p_limit := least(p_limit, 200);
+    end if;
+    claimed := '[]'; has_more := false; told := '{}'; cut := false;
+    if p_idle then
+        suspect := fw_best_suspect(tasks);
+        select array_agg(r.ctid), array_agg(r.id) into places, ids
+        from (
+            select x.ctid, x.id from run x where x.id = suspect and x.state = queued
+            for update skip locked
+        ) r;
+    end if;
+    if coalesce(cardinality(places), 0) = 0 then
+        if p_fair > 0 then
+            oldest := array(
+                select o.id from unnest(tasks) t (task) cross join lateral unnest(fw_oldest_of(t.task)) o (id)
+                order by o.id limit least(p_fair, p_limit)
+            );
+        end if;
+        select p.places, p.ids, p.has_more into places, ids, has_more from fw_pick(tasks, p_limit, oldest) p;
+    end if;
+    if cardinality(places) = 0 then
+        return;
+    end if;
+    if p_gated then
+        select c.cut, c.told into ended, told from fw_cut(p_now, ids, places) c;
+    end if;
+    if cardinality(ended) > 0 then
+        cut := true;
+        has_more := true;
+        places := array(
+            select v.place from unnest(places, ids) with ordinality v (place, id, n)
+            where v.id <> all (ended) order by v.n
+        );
+    end if;
+    with taken as (
+        update run r
+        set state = 1, attempt = r.attempt + 1, worker_id = p_me, started_at = p_at, expires_at = null
+        from unnest(places) with ordinality p (place, n)
+        where r.ctid = p.place
+        returning p.n, r.*
+    )
+    select coalesce(json_agg(json_build_array(
+        upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
+        upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata, r.priority,
+        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start
+    ) order by r.n)::text, '[]')
+    into claimed
+    from taken r;
+end $$;
+
+-- What a commit claimed whose answer was lost, as `fw_claim` would have said it.
+create function fw_claimed_before(p_me bigint, p_at bigint, p_born bytea[]) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return (
+        select coalesce(json_agg(json_build_array(
+            upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
+            upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
+            r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
+            r.trial_start
+        ) order by r.priority desc, r.root_id, r.depth desc, r.id)::text, '[]')
+        from run r
+        where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)
+    );
+end $$;

@@ -1,0 +1,337 @@
+-- What engines do beside their commits: leases, a look around, timers, lost workers, calls that cancel.
+
+-- Renew a lease. One statement, so one round trip; it waits for no commit, as it locks nothing but the lease's own row.
+-- As JSON: [the server's time, whether there is a lease, the number of the worker's last commit].
+create function fw_renew(p_worker bigint, p_now bigint) returns text language plpgsql
+set search_path from current set enable_seqscan = off
+as $$
+#variable_conflict error
+declare
+    now_ constant bigint := coalesce(p_now, fw_micros());
+    seq_ bigint;
+begin
+    update lease l set expires_at = now_ + w.lease from worker w
+    where w.id = p_worker and l.worker_id = p_worker
+    returning w.seq into seq_;
+    return json_build_array(fw_micros(), found, coalesce(seq_, 0))::text;
+end $$;
+
+-- When the next is due, of those after these places: before them are the entries of all that were promoted or failed,
+-- until they are vacuumed.
+create function fw_next_due(p_due bigint, p_due_id bytea, p_late bigint, p_late_id bytea) returns bigint language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return (
+        -- (For `min` the planner may walk through a whole index.)
+        select min(t.due) from (
+            (select r.due_at as due from run r
+             where r.state = 2 and r.due_at is not null and (r.due_at, r.id) > (p_due, p_due_id)
+             order by r.due_at, r.id limit 1)
+            union all
+            (select r.expires_at from run r
+             where r.state in (0, 2) and r.expires_at is not null and (r.expires_at, r.id) > (p_late, p_late_id)
+             order by r.expires_at, r.id limit 1)
+        ) t
+    );
+end $$;
+
+-- As JSON: [[[id, name, host, pid, end of its lease], ...], next due, whether something is being closed, changes of the
+-- fleet]. Others on this host, and those without a valid lease.
+create function fw_look_around(p_me bigint, p_host text, p_now bigint) returns text language plpgsql
+set search_path from current set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    now_ constant bigint := coalesce(p_now, fw_micros());
+begin
+    return json_build_array(
+        (select coalesce(json_agg(json_build_array(p.id, p.name, p.host, p.pid, p.expires_at) order by p.id), '[]')
+         from (
+             select w.id, w.name, w.host, w.pid, coalesce(l.expires_at, 0) as expires_at
+             from worker w left join lease l on l.worker_id = w.id
+         ) p
+         where p.id <> p_me and (p.host = p_host or p.expires_at <= now_)),
+        fw_next_due(-1, '\x', -1, '\x'),
+        exists (select from gate g where g.what = 1),
+        (select s.value::bigint from setting s where s.name = 'fleet')
+    )::text;
+end $$;
+
+-- Workers, or what they serve, have changed. (The last statement of a transaction: this row is everybody's.)
+create function fw_count_fleet() returns void language sql
+as $$ update setting set value = (value::bigint + 1)::text where name = 'fleet' $$;
+
+-- --- timers -----------------------------------------------------------------------------------------------------------
+
+-- Those whose time has come, after this place, go to the queue. What others hold at this moment is passed by, and comes
+-- when it is looked for from the beginning. And the place of the last.
+create function fw_promote(
+    p_now bigint, p_limit integer, p_due bigint, p_due_id bytea,
+    out told bigint[], out ready text[], out due_ bigint, out due_id bytea
+) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    places tid[];
+    ids bytea[];
+    n integer;
+begin
+    told := '{}'; ready := '{}'; due_ := p_due; due_id := p_due_id;
+    select array_agg(d.place), array_agg(d.id), max(d.due_at) into places, ids, due_
+    from (
+        select r.ctid as place, r.id, r.due_at from run r
+        where r.state = 2 and r.due_at is not null and r.due_at <= p_now and (r.due_at, r.id) > (p_due, p_due_id)
+        order by r.due_at, r.id limit p_limit for update skip locked
+    ) d;
+    n := cardinality(places);
+    if n > 0 then
+        due_id := ids[n];
+        select e.told, e.ready into told, ready from fw_enter(0, p_now, 9, row(
+            ids, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),
+            array_fill(null::text, array[n]), array_fill(0::bigint, array[n]), array_fill(false, array[n])
+        )::fw_entries, places) e;
+    else
+        due_ := p_due;
+    end if;
+end $$;
+
+-- Timers, in one round trip, from these places on. As JSON: [when to come again, due, id, late]: the place of the last that
+-- was promoted; and whether some were not begun in time (`fw_expired`). One engine at a time: another one comes again after
+-- p_later microseconds.
+create function fw_tick(
+    p_now bigint, p_limit integer, p_due bigint, p_due_id bytea, p_late bigint, p_late_id bytea, p_later bigint,
+    p_notify boolean
+) returns text language plpgsql
+set search_path from current set jit = off set enable_seqscan = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    now_ constant bigint := coalesce(p_now, fw_micros());
+    next_ bigint;
+    part record;
+begin
+    if not pg_try_advisory_xact_lock(1178685017, hashtext(current_schema())) then
+        next_ := fw_next_due(p_due, p_due_id, p_late, p_late_id);
+        next_ := case when next_ <= now_ then now_ + p_later else next_ end;
+        return json_build_array(next_, p_due, encode(p_due_id, 'hex'), false)::text;
+    end if;
+    perform fw_enter_gates();
+    select p.* into part from fw_promote(now_, p_limit, p_due, p_due_id) p;
+    if part.due_id = p_due_id and p_due >= 0 then  -- nothing more: what was passed by, or came later
+        p_due := -1; p_due_id := '\x';
+        select p.* into part from fw_promote(now_, p_limit, p_due, p_due_id) p;
+    end if;
+    if p_notify then
+        perform fw_announce(part.told, part.ready);
+    end if;
+    next_ := fw_next_due(part.due_, part.due_id, p_late, p_late_id);
+    if next_ is null or next_ > now_ then
+        part.due_ := -1; part.due_id := '\x'; p_late := -1; p_late_id := '\x';
+        next_ := fw_next_due(-1, '\x', -1, '\x');
+    end if;
+    return json_build_array(next_, part.due_, encode(part.due_id, 'hex'), exists (
+        select from run r
+        where r.state in (0, 2) and r.expires_at is not null and r.expires_at <= now_
+          and (r.expires_at, r.id) > (p_late, p_late_id)
+    ))::text;
+end $$;
+
+-- Those that were not begun in time, from this place on, locked, with what their error says.
+create function fw_expired(p_now bigint, p_limit integer, p_late bigint, p_late_id bytea)
+returns table (run_id bytea, task_ text, attempt_ integer, deadline_ bigint, by_ bytea, timeout_ bigint, until_ bigint)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return query
+    select r.id, r.task, r.attempt, r.deadline, r.deadline_by, r.schedule_timeout, r.expires_at
+    from run r
+    where r.state in (0, 2) and r.expires_at is not null and r.expires_at <= p_now
+      and (r.expires_at, r.id) > (p_late, p_late_id)
+    order by r.expires_at, r.id limit p_limit for update skip locked;
+end $$;
+
+-- --- lost workers -----------------------------------------------------------------------------------------------------
+
+-- From now on this worker is dead: its lease is taken away. A commit of its own is waited for, or waits and then finds no
+-- lease. Whether there is such a worker (p_lapsed: without a valid lease).
+create function fw_take_lease(p_worker bigint, p_now bigint, p_lapsed boolean) returns boolean language plpgsql
+set enable_seqscan = off
+as $$
+#variable_conflict error
+begin
+    perform from worker w where w.id = p_worker for update;
+    if not found then
+        return false;
+    end if;
+    perform from lease l where l.worker_id = p_worker and (not p_lapsed or l.expires_at <= p_now) for update;
+    if not found then
+        return not exists (select from lease l where l.worker_id = p_worker);
+    end if;
+    delete from lease l where l.worker_id = p_worker;
+    return true;
+end $$;
+
+-- Up to p_limit runs of a dead worker, from the one after p_after, locked, and whether each was executing: then its death is charged. A run that has
+-- an unfinished child was waiting. Of those with many children the newest are looked at here (true, false; null: none
+-- of these is unfinished, and there are more); of p_known the answer is known.
+create function fw_of_dead(p_worker bigint, p_after bytea, p_limit integer, p_known bytea[], p_executing boolean[])
+returns table (run_id bytea, task_ text, deaths_ integer, executing boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+begin
+    perform from worker w where w.id = p_worker for update;
+    return query
+    select r.id, r.task, r.deaths,
+           case
+               when r.id = any (p_known) then p_executing[array_position(p_known, r.id)]
+               else (
+                   select case when coalesce(bool_or(c.state < terminal), false) then false
+                               when count(*) < 200 then true end
+                   from (
+                       select x.state from run x where x.root_id = r.root_id and x.parent_id between r.id and r.id
+                       order by x.root_id desc, x.parent_id desc, x.id desc limit 200
+                   ) c
+               )
+           end
+    from (
+        select x.id, x.task, x.deaths, x.root_id from run x where x.worker_id between p_worker and p_worker and x.state = 1
+          and x.id > p_after
+        order by x.worker_id, x.id limit p_limit for update
+    ) r;
+end $$;
+
+-- Some children of a run, from the one after p_after: the last of them, and whether one is unfinished.
+create function fw_some_children(p_parent bytea, p_after bytea, p_limit integer, out last bytea, out unfinished boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+begin
+    select (array_agg(c.id order by c.id desc))[1], coalesce(bool_or(c.state < terminal), false) into last, unfinished
+    from (
+        select x.id, x.state from run x
+        where x.root_id = (select p.root_id from run p where p.id = p_parent)
+          and x.parent_id between p_parent and p_parent
+          and x.id > p_after
+        order by x.root_id, x.parent_id, x.id limit p_limit
+    ) c;
+end $$;
+
+-- A worker without runs goes, and what was written to it.
+create function fw_remove_worker(p_worker bigint) returns void language plpgsql
+set enable_seqscan = off
+as $$
+#variable_conflict error
+begin
+    delete from lease l where l.worker_id = p_worker;
+    delete from worker_task t where t.worker_id = p_worker;
+    delete from mail m where m.worker_id = p_worker;
+    delete from watch t where t.worker_id = p_worker;
+    delete from unheard u where u.worker_id = p_worker;
+    delete from worker w where w.id = p_worker;
+    -- Written to a worker by a commit that was under way when that worker was taken out.
+    delete from mail m where not exists (select from worker w where w.id = m.worker_id);
+end $$;
+
+-- --- calls ------------------------------------------------------------------------------------------------------------
+
+-- A call cancels a run, and closes all below it. Whoever has claimed something is to hear of it. `ended`: it had not
+-- ended; null: there is no such run.
+create function fw_cancel(
+    p_id bytea, p_now bigint, p_error text, p_closing text,
+    out ended boolean, out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    before record;
+    refused integer[];
+    which smallint;
+begin
+    told := '{}'; closes := false;
+    select r.state, r.attempt into before from run r where r.id = p_id for update;
+    if not found then
+        return;
+    end if;
+    which := case when before.attempt > 0 then 0 end;
+    ended := before.state < 8;
+    if ended then
+        select l.refused, l.told, l.closes into refused, told, closes from fw_leave(0, p_now, true, row(
+            array[p_id], array[null::integer], array[10::smallint], array[null::text], array[p_error],
+            array[2::smallint], array[0::bigint], array[false], array[which], array[p_closing]
+        )::fw_ends) l;
+    else
+        closes := fw_close(p_now, array[p_id], array[which], array[p_closing]);
+    end if;
+    if closes or before.state = 1 then  -- it may be claimed itself, and not begun
+        with hearing as (
+            insert into unheard (worker_id, run_id)
+            select w.id, p_id from worker w join lease l on l.worker_id = w.id
+            where w.slots > 0 and l.expires_at > p_now
+            order by w.id
+            on conflict do nothing
+            returning worker_id
+        )
+        select told || coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+    end if;
+end $$;
+
+create function fw_is_heard(p_id bytea, p_now bigint) returns boolean language plpgsql
+set enable_seqscan = off
+as $$
+#variable_conflict error
+begin
+    return not exists (
+        select from unheard u join lease l on l.worker_id = u.worker_id
+        where u.run_id = p_id and l.expires_at > p_now
+    );
+end $$;
+
+-- A run that has ended is queued again. 0: it is not in one of these states any more; 1: it is; 2: something above it is
+-- closed, and not swept yet; 3: its tree is being deleted. null: there is no such run.
+create function fw_replay(p_id bytea, p_now bigint, p_allow smallint[], out answer integer, out ready text[])
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    root bytea;
+    state_ smallint;
+begin
+    ready := '{}';
+    select r.root_id into root from run r where r.id = p_id;
+    perform from run r where r.id = root for share;  -- against whoever deletes the tree
+    select r.state into state_ from run r where r.id = p_id for update;
+    if not found then
+        return;
+    end if;
+    answer := case
+        when state_ <> all (p_allow) then 0
+        when exists (select from gate g where g.run_id = root and g.what = 3) then 3
+        when (select cardinality(c.ids) from fw_closed(array[p_id]) c) > 0 then 2
+        else 1
+    end;
+    if answer = 1 then
+        select e.ready into ready from fw_enter(0, p_now, 8, row(
+            array[p_id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
+        )::fw_entries) e;
+    end if;
+end $$;

@@ -1,0 +1,188 @@
+-- `fw_commit`: everything that one engine wants, in one transaction and one round trip.
+--
+-- Exactly once. Before anything else a commit locks its worker's row, where the number of the worker's last commit
+-- stands beside what was refused in it. A commit whose answer was lost is sent again under its own number (`p_again`):
+-- if the first is still under way, the second waits for it; if it came through, the second does nothing and gives the
+-- same answer; if it never did, the second is done, and the first, should it arrive at last, is not: its number is
+-- taken. The lock also keeps whoever would bury this worker waiting until the commit is through (he locks the worker's
+-- row first and its lease then). The lease itself is not locked: it is renewed while a commit is under way.
+--
+-- Every two transactions lock in one order: worker, parents that spawn (by id), then what they change (by id), then
+-- gates, and keys. Where two can still meet crosswise, the server finds out, one is rolled back whole, and its client
+-- sends it again.
+
+-- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
+-- attaches, taken keys, numbers of refused ends, numbers of refused requeues, those of them that were closed, claimed
+-- runs, watched runs, letters, closings, whether there is more, whether something is closed, the server's time]. A batch
+-- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
+-- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
+-- way. A number that was taken by something else gets [null, the last number], and nothing is done.
+create function fw_commit(
+    p_me bigint, p_seq bigint, p_now bigint, p_again boolean, p_notify boolean, p_looks boolean,
+    l_run bytea[], l_attempt integer[], l_at bigint[], l_level text[], l_message text[],
+    o_id bytea[], o_attempt integer[],
+    k_owner integer[], k_root bytea[], k_depth integer[], k_task text[], k_priority integer[], k_metadata text[],
+    k_schedule_timeout bigint[], k_deadline bigint[], k_deadline_by bytea[], k_on_parent_end smallint[],
+    k_kind smallint[], k_namespace text[],
+    s_kind integer[], s_id bytea[], s_identity bytea[], s_index integer[], s_key text[], s_digest bytea[],
+    s_input text[], s_claimed boolean[],
+    a_kind integer[], a_id bytea[], a_digest bytea[],
+    d_owner integer[], d_deadline bigint[],
+    e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_ended_by smallint[],
+    e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
+    q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
+    w_id bytea[],
+    c_tasks text[], c_limit integer, c_fair integer, c_idle boolean,
+    m_look boolean, m_read bigint[], m_heard bytea[]
+) returns text language plpgsql
+set search_path from current set jit = off
+as $$
+#variable_conflict error
+<<batch>>
+declare
+    o fw_owners := row(o_id, o_attempt);
+    k fw_kinds := row(k_owner, k_root, k_depth, k_task, k_priority, k_metadata, k_schedule_timeout, k_deadline,
+                      k_deadline_by, k_on_parent_end, k_kind, k_namespace);
+    s fw_spawns := row(s_kind, s_id, s_identity, s_index, s_key, s_digest, s_input, s_claimed);
+    a fw_attaches := row(a_kind, a_id, a_digest);
+    before record;
+    part record;
+    at bigint;
+    entered boolean;
+    registered boolean;
+    gated boolean;
+    keyed boolean := false;
+    more boolean := false;
+    closes boolean := false;
+    fenced integer[] := '{}';
+    refused integer[] := '{}';
+    not_queued integer[] := '{}';
+    overruled text := '[]';
+    claimed text := '[]';
+    told bigint[] := '{}';
+    ready text[] := '{}';
+    found_ text := '[]';
+    taken text := '[]';
+    watched text := '[]';
+    letters text := '[]';
+    closings text := '[]';
+begin
+    if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
+       and not (c_limit > 0 and fw_has_ready(c_tasks))
+    then
+        return '[false]';
+    end if;
+    p_now := coalesce(p_now, fw_micros());
+    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued into before
+    from worker w where w.id = p_me for no key update;
+    entered := found;
+    registered := entered and exists (select from lease l where l.worker_id = p_me);
+    perform fw_enter_gates();
+    gated := exists (select from gate g where g.what = 1);
+    at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
+    if cardinality(s_id) > 0 then
+        keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
+                         where x.identity is not null and k_owner[x.kind] = 0);
+    end if;
+    if before.seq > p_seq or (before.seq = p_seq and not p_again) then
+        return concat('[null,', before.seq, ']');
+    end if;
+    if m_look and exists (select from unheard u where u.worker_id = p_me) then
+        closings := fw_closings(p_me);
+    end if;
+    if before.seq = p_seq then  -- its answer was lost
+        if cardinality(a_id) > 0 then
+            found_ := fw_attached(before.fenced, k, a);
+        end if;
+        if keyed then
+            taken := fw_spawn_keyed(p_now, k, s);
+        end if;
+        if before.has_claimed then  -- who was born claimed knows it, unless it is asked for no longer
+            claimed := fw_claimed_before(p_me, before.claimed_at, array(
+                select x.id from unnest(s_id, s_claimed) x (id, born_claimed) where x.born_claimed
+            ));
+        end if;
+        if cardinality(w_id) > 0 then
+            select r.watched into watched from fw_watch(p_me, w_id) r;
+        end if;
+        if cardinality(before.refused) + cardinality(before.not_queued) > 0 then
+            overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
+        end if;
+        select m.letters, m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
+        return concat_ws(',', '[true,true', to_json(before.fenced), found_, taken, to_json(before.refused),
+                         to_json(before.not_queued), overruled, claimed, watched, letters, closings, to_json(more or c_limit > 0),
+                         to_json(gated), fw_micros() || ']');
+    end if;
+
+    if cardinality(l_run) > 0 then
+        perform fw_write_log(row(l_run, l_attempt, l_at, l_level, l_message));
+    end if;
+    if cardinality(o_id) > 0 then
+        fenced := fw_fence(o, gated);
+        closes := gated and cardinality(fenced) > 0;
+    end if;
+    if cardinality(s_id) > 0 then
+        if not registered then
+            s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
+            s.claimed := s_claimed;
+        end if;
+        perform fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s);
+        if false = any (s_claimed) then
+            ready := k_task;
+        end if;
+    end if;
+    if cardinality(a_id) > 0 then
+        told := told || fw_attach(p_now, fenced, o, k, a);
+        found_ := fw_attached(fenced, k, a);
+        ready := ready || k_task;
+    end if;
+    for i in 1 .. cardinality(d_owner) loop
+        if d_owner[i] <> all (fenced) then
+            told := told || fw_move_deadline(o_id[d_owner[i]], d_deadline[i]);
+        end if;
+    end loop;
+    if cardinality(e_id) + cardinality(q_id) > 0 then
+        select r.* into part
+        from fw_report(p_me, p_now, gated, row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local,
+                                        e_which, e_closing),
+                       row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)) r;
+        refused := part.refused; not_queued := part.not_queued; closes := closes or part.closes;
+        told := told || part.told; ready := ready || part.ready;
+        if cardinality(refused) + cardinality(not_queued) > 0 then
+            overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
+        end if;
+    end if;
+    if keyed then
+        taken := fw_spawn_keyed(p_now, k, s);
+    end if;
+    if cardinality(w_id) > 0 then
+        select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
+    end if;
+    if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
+        select c.* into part from fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle) c;
+        claimed := part.claimed; more := part.has_more; closes := closes or part.cut; told := told || part.told;
+    end if;
+    if cardinality(m_read) > 0 then
+        perform fw_take_away(p_me, m_read);
+    end if;
+    if cardinality(m_heard) > 0 then
+        delete from unheard u where u.worker_id = p_me and u.run_id = any (m_heard);
+        closings := case when m_look then fw_closings(p_me) else '[]' end;
+    end if;
+    if m_look or p_me = any (told) then
+        select m.letters, batch.more or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
+    end if;
+    if entered then
+        update worker w
+        set seq = p_seq, has_claimed = claimed <> '[]' or true = any (s_claimed),
+            claimed_at = case when claimed <> '[]' or true = any (s_claimed) then at else w.claimed_at end,
+            fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
+        where w.id = p_me;
+    end if;
+    if p_notify then
+        perform fw_announce(array_remove(told, p_me), ready);
+    end if;
+    return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
+                     to_json(not_queued), overruled, claimed, watched, letters, closings, to_json(more),
+                     to_json(closes), fw_micros() || ']');
+end $$;

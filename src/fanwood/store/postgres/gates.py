@@ -1,0 +1,109 @@
+"""Closing what is below a run, and ending it: a gate is one row, and the rest is swept away in pages.
+
+A transaction that looks at gates may have begun before one was made. So it holds a shared advisory lock
+(`fw_enter_gates`), and whoever must be sure that everybody sees his gate waits until those that were under way when he
+committed are through. Nobody waits for him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanwood.errors import RunNotFoundError, StoreBusyError
+from fanwood.ids import id_text
+from fanwood.model.commands import Failure
+from fanwood.model.records import Swept
+from fanwood.store.failures import ancestor_ended, encode_failure
+from fanwood.store.postgres.chores import SQL, chores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fanwood.model.states import RunState
+    from fanwood.store.postgres.chores import Host
+
+PAGE = 1_000
+"""How many runs one call of `sweep` ends, at most."""
+BUDGET = 10_000
+"""... and after so many microseconds it begins no further page: each holds its runs until the end of the call."""
+UNDER_WAY_PAUSE = 0.003
+PASSES = 3
+SWEEP_PAUSE = 0.02
+
+_decode_swept = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
+
+
+async def wait_for_others(host: Host) -> bool:
+    """Wait for all transactions that may not have seen what was committed just now; False: one takes longer than a
+    lease."""
+    loop = asyncio.get_running_loop()
+    begin, pause, before = loop.time(), UNDER_WAY_PAUSE, None
+    while True:
+        async with host.side.transaction() as db:
+            found = {tuple(row) for row in await db.rows("under_way", SQL["under_way"])}
+        before = found if before is None else before & found
+        if not before:
+            return True
+        if loop.time() - begin > host.lease:
+            return False
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+async def cancel(host: Host, run_id: bytes, reason: str) -> bool:
+    """See `Store.cancel`."""
+    error = encode_failure(Failure("cancelled", message=reason))
+    closing = ancestor_ended(run_id, f"was cancelled: {reason}")
+    async with chores(host) as work:
+        ((ended, closes, told),) = await work.db.call("fw_cancel", run_id, work.now, error, closing)
+        work.told += told
+    if ended is None:
+        raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
+    if closes:
+        await wait_for_others(host)
+    return ended
+
+
+async def sweep(host: Host, run_id: bytes | None) -> Swept:
+    """See `Store.sweep`. One round trip, but for a new pass while others are at work."""
+    root, seen = None, None
+    if run_id is not None:
+        async with host.side.transaction() as db:
+            found = await db.rows("root_of", SQL["root_of"], id=run_id)
+        if not found:
+            return Swept(0, more=False)
+        root = found[0][0]
+    for _ in range(PASSES):
+        answer = await host.side.call("sweep", root, seen, host.given_now, PAGE, BUDGET, host.notifies)
+        ended, more, token = _decode_swept(answer)
+        if token is None:
+            return Swept(ended, more)
+        # A new pass: what was under way when its gates were made, and did not see them, comes first.
+        seen = token if await wait_for_others(host) else None
+    return Swept(0, more=True)
+
+
+async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
+    """See `Store.replay`."""
+    allowed = [int(state) for state in allow if state.is_terminal]
+    begin = asyncio.get_running_loop().time()
+    while True:
+        async with chores(host) as work:
+            await work.db.call("fw_enter_gates")
+            ((answer, ready),) = await work.db.call("fw_replay", run_id, work.now, allowed)
+            work.ready += ready or []
+        if answer is None:
+            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
+        if answer == 3:
+            raise RunNotFoundError(
+                f"The tree of run {id_text(run_id)} is being deleted: it is older than runs are kept"
+            )
+        if answer in {0, 1}:
+            return answer == 1
+        if asyncio.get_running_loop().time() - begin > host.lease * 6:
+            raise StoreBusyError(f"What is above run {id_text(run_id)} is closed, and not all below it has ended yet.")
+        if not (await sweep(host, run_id)).ended:
+            await asyncio.sleep(SWEEP_PAUSE)

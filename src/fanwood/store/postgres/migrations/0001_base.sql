@@ -1,0 +1,190 @@
+-- The whole state of the system: the tables of the SQLite store, with PostgreSQL's types, and columns of a fixed width
+-- first. Times are integer microseconds since the epoch; JSON is text that SQL looks into only where metadata is
+-- searched. Names compare by their bytes (collation "C"), so that order doesn't depend on the server's locale. The
+-- numbers of states, kinds and causes are those of model/states.py; a test compares them.
+
+create table run (
+    created_at       bigint   not null,
+    started_at       bigint,
+    finished_at      bigint,
+    expires_at       bigint,                          -- not begun, but not after
+    due_at           bigint,                          -- WAITING: until when, at most
+    deadline         bigint,
+    schedule_timeout bigint,
+    busy             bigint   not null default 0,     -- microseconds with a slot, of the attempts that reported
+    worker_id        bigint,
+    depth            integer  not null,
+    child_index      integer,                         -- how many children its parent's attempt had spawned before it
+    priority         integer  not null,
+    attempt          integer  not null,               -- counts claims; the fence
+    trial_start      integer  not null default 0,     -- the attempt with which the present trial began
+    retry_count      integer  not null default 0,     -- counts failures charged in this trial's life
+    deaths           integer  not null default 0,     -- workers in a row that died while executing it
+    asked            integer  not null,               -- the parent's attempt that asked for it last
+    state            smallint not null check (state between 0 and 2 or state between 8 and 10),
+    waits            smallint,                        -- WAITING: for what
+    kind             smallint not null default 0,
+    on_parent_end    smallint not null,
+    ended_by         smallint,
+    id               bytea    not null primary key,   -- uuid7
+    parent_id        bytea,
+    root_id          bytea    not null,
+    task             text collate "C" not null,
+    identity         bytea,                           -- who this child is, below its parent: a hash of key or content
+    child_key        text,                            -- the key that the caller gave, if any
+    input_digest     bytea,                           -- beside child_key: task and input, to tell a key's misuse
+    deadline_by      bytea,
+    input            text     not null,
+    metadata         text,
+    output           text,
+    error            text,
+    check ((state >= 8) = (finished_at is not null)),
+    check ((state = 2) = (waits is not null)),
+    check (state = 2 or due_at is null)
+) with (
+    -- Rows are written two or three times in their short life: look after them before there are millions of dead ones.
+    -- And quickly: a vacuum that is slowed down takes half a minute, while more is dying.
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.1
+);
+
+-- A tree is one range, and so are the children of a run. A child's identity needs no index: only one attempt of a
+-- parent can spawn at a time (the fence), and it knows the identities of its children.
+create index run_tree on run (root_id, parent_id, id) where parent_id is not null;
+
+-- The queue. One descent per task finds the next run. The root stands before the depth: trees take turns or go one after
+-- another, and within one the deeper runs go first.
+create index run_ready on run (task, priority desc, root_id, depth desc, id) where state = 0;
+
+-- What else has not ended: under a worker, and in nobody's hands. No index of all runs contains the state.
+create index run_running on run (worker_id, id) where state = 1;
+create index run_waiting on run (root_id, id) where state = 2;
+create index run_due on run (due_at, id) where state = 2 and due_at is not null;
+create index run_expiring on run (expires_at, id) where state in (0, 2) and expires_at is not null;
+
+-- Listings: roots, newest first; roots by task; roots in any state but COMPLETED; roots by their metadata, as far as jsonb
+-- can hold it (no NUL, no half of a surrogate pair, no number without measure). What it can't is kept all the same.
+create index run_root on run (created_at, id) where parent_id is null;
+create index run_root_task on run (task, created_at, id) where parent_id is null;
+create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 8;
+create index run_metadata on run using gin ((metadata::jsonb) jsonb_path_ops)
+    where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}';
+
+-- Failures, of a tree and of a day. (Not what was cancelled: that may be a million at once.)
+create index run_failed on run (root_id, id) where state = 9;
+create index run_failed_at on run (finished_at, id) where state = 9;
+
+create table worker (
+    id               bigint    not null generated by default as identity primary key,
+    started_at       bigint    not null,
+    lease            bigint    not null,              -- microseconds
+    -- Its last commit, so that one whose answer was lost is not done twice (functions/commit.sql).
+    seq              bigint    not null default 0,
+    claimed_at       bigint    not null default 0,    -- started_at of what it took last
+    pid              integer   not null,
+    slots            integer   not null,
+    has_claimed      boolean   not null default false,
+    name             text      not null,
+    host             text      not null,
+    fenced           integer[] not null default '{}',
+    refused          integer[] not null default '{}',
+    not_queued       integer[] not null default '{}'
+) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
+create table lease (
+    worker_id  bigint not null primary key,
+    expires_at bigint not null
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create table worker_task (
+    task      text collate "C" not null,
+    worker_id bigint not null,
+    primary key (task, worker_id)
+);
+create index worker_task_worker on worker_task (worker_id);
+
+create table task (
+    name             text collate "C" not null primary key,
+    kind             text    not null,
+    description      text    not null,
+    priority         integer not null,
+    schedule_timeout bigint,
+    metadata         text,
+    schema           text,
+    updated_at       bigint  not null
+);
+
+-- "What is below this run is closed (what = 1), because ...": a run that ended leaves one row, however many are below
+-- it. Looked at by spawns, claims and requeues of its tree; the row goes when all of that has ended ("sweep"). Empty in
+-- the common case. what = 3: the tree of this root is being deleted.
+create table gate (
+    made_at bigint   not null,
+    attempt integer  not null,
+    what    smallint not null check (what in (1, 3)),
+    which   smallint not null,                        -- children asked for by `attempt` or before: 0 all; 1 those that
+                                                      -- end with their parent, or were asked for before `attempt` only
+    phase   smallint not null default 0,              -- of the sweep that this gate leads: how far it is
+    run_id  bytea    not null primary key,
+    root_id bytea    not null,
+    pass    bytea,                                    -- the gate whose sweep covers this one
+    error   text     not null,                        -- of those that end
+    place   text
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index gate_root on gate (root_id);
+create index gate_made on gate (made_at, run_id) where what = 1;
+
+-- Workers that have not heard yet of what a call has closed.
+create table unheard (
+    worker_id bigint not null,
+    run_id    bytea  not null,
+    primary key (worker_id, run_id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index unheard_run on unheard (run_id);
+
+-- Who holds an idempotency key. Only roots have them.
+create table idem (
+    namespace  text collate "C" not null,
+    key        text collate "C" not null,
+    run_id     bytea not null,
+    digest     bytea not null,                        -- task and input, to tell a key's misuse
+    expires_at bigint,                                -- held so long; null: for as long as the run is there
+    primary key (namespace, key)
+);
+create unique index idem_run on idem (run_id);
+
+-- Who wants to hear of a run's end, beside the worker of its parent.
+create table watch (
+    run_id    bytea  not null,
+    worker_id bigint not null,
+    primary key (run_id, worker_id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index watch_worker on watch (worker_id, run_id);
+
+-- "Something happened to these runs; look." One letter for each commit and each who must hear of it, written in the
+-- transaction in which it happened, taken away by a commit after the one that read it: an answer that was lost takes
+-- no letter with it.
+create table mail (
+    id        bigint  not null generated always as identity,
+    worker_id bigint  not null,
+    run_ids   bytea[] not null,
+    size      bigint  not null,                       -- of their outputs, in bytes
+    primary key (worker_id, id)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create table log (
+    run_id  bytea    not null,
+    seq     integer  not null,                        -- counts within the run
+    attempt integer  not null,
+    at      bigint   not null,
+    level   text     not null,
+    message text     not null,
+    primary key (run_id, seq)
+);
+
+-- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
+create table setting (
+    name  text collate "C" not null primary key,
+    value text not null
+);
+insert into setting (name, value) values ('fleet', '0');

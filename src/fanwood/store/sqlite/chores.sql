@@ -1,0 +1,148 @@
+-- What engines do beside their commits: looking around, burying the dead, timers, cancelling. Each statement reads or
+-- writes a bounded number of rows.
+
+-- --- engines ---------------------------------------------------------------------------------------------------------
+
+-- name: enter_worker
+insert into worker (name, host, pid, slots, started_at, lease) values (:name, :host, :pid, :slots, :now, :lease)
+returning id;
+
+-- name: enter_lease
+insert into lease (worker_id, expires_at) values (:worker, :until);
+
+-- name: enter_worker_task
+insert into worker_task (task, worker_id) values (:task, :worker) on conflict do nothing;
+
+-- name: publish_task
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :now)
+on conflict (name) do update set
+    kind = excluded.kind, description = excluded.description, priority = excluded.priority,
+    schedule_timeout = excluded.schedule_timeout, metadata = excluded.metadata, schema = excluded.schema,
+    updated_at = excluded.updated_at;
+
+-- name: renew_lease
+update lease set expires_at = :now + (select lease from worker where id = :worker) where worker_id = :worker
+returning expires_at;
+
+-- name: count_fleet
+update setting set value = cast(value as integer) + 1 where name = 'fleet';
+
+-- name: fleet
+select cast(value as integer) from setting where name = 'fleet';
+
+-- name: peers
+-- Those that can be judged: by their processes on this host, and by their leases, if these have lapsed or were taken away.
+select w.id, w.name, w.host, w.pid, coalesce(l.expires_at, 0)
+from worker w left join lease l on l.worker_id = w.id
+where w.id <> :me and (w.host = :host or l.expires_at is null or l.expires_at <= :now)
+order by w.id;
+
+-- name: progress
+-- How far the sweeps have come that end what is below something closed; none if there is nothing.
+select hex(g.run_id) || coalesce(l.phase, 0) || coalesce(l.place, '')
+from (select run_id, pass from gate where what = 1 order by made_at, run_id limit 1) g
+left join gate l on l.run_id = g.pass;
+
+-- name: rivals
+select distinct mine.task
+from worker_task mine
+join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
+join worker w on w.id = theirs.worker_id
+join lease l on l.worker_id = w.id
+where mine.worker_id = :me and l.expires_at > :now and w.slots > 0;
+
+-- name: serving
+select exists (
+    select 1 from worker_task t join lease l on l.worker_id = t.worker_id
+    where t.task = :task and l.expires_at > :now and t.worker_id <> :me
+);
+
+-- --- the dead --------------------------------------------------------------------------------------------------------
+
+-- name: take_lease
+delete from lease where worker_id = :worker and expires_at <= :before;
+
+-- name: has_lease
+select exists (select 1 from lease where worker_id = :worker);
+
+-- name: held_page
+-- Some runs of a worker; whether a child of theirs lives, as far as a few of the newest tell; and how many those are.
+select json_group_array(json_array(
+    hex(r.id), r.attempt, hex(r.root_id), r.task, r.deaths,
+    exists (
+        select 1 from (
+            select c.state from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit :probe
+        ) where state < 8
+    ),
+    (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit :probe))
+))
+from (select * from run indexed by run_running where state = 1 and worker_id = :worker order by id limit :limit) r;
+
+-- name: children_page
+-- Further back: whether any of these lives, and the first of them.
+select json_array(coalesce(max(state < 8), 0), hex(min(id)), count(*)) from (
+    select c.id, c.state from run c where c.root_id = :root and c.parent_id = :parent and c.id < :before
+    order by c.id desc limit :limit
+);
+
+-- name: remove_worker_tasks
+delete from worker_task where worker_id = :worker;
+
+-- name: remove_worker_mail
+delete from mail where worker_id = :worker;
+
+-- name: remove_worker_watches
+delete from watch where worker_id = :worker;
+
+-- name: remove_worker_unheard
+delete from unheard where worker_id = :worker;
+
+-- name: remove_worker_lease
+delete from lease where worker_id = :worker;
+
+-- name: remove_worker
+delete from worker where id = :worker;
+
+-- --- timers ----------------------------------------------------------------------------------------------------------
+
+-- name: next_due
+select min(due) from (
+    select min(due_at) as due from run where state = 2 and due_at is not null
+    union all
+    select min(expires_at) from run where state in (0, 2) and expires_at is not null
+);
+
+-- name: due_page
+select json_group_array(json_array(hex(id), attempt, state)) from (
+    select id, attempt, state from run indexed by run_due
+    where state = 2 and due_at is not null and due_at <= :now and waits = 2
+    order by due_at, id limit :limit
+);
+
+-- name: has_expired
+select exists (select 1 from run where state in (0, 2) and expires_at is not null and expires_at <= :now);
+
+-- name: expired_page
+select id, attempt, state, task, deadline, deadline_by, schedule_timeout, expires_at
+from run indexed by run_expiring
+where state in (0, 2) and expires_at is not null and expires_at <= :now
+order by expires_at, id limit :limit;
+
+-- --- cancelling ------------------------------------------------------------------------------------------------------
+
+-- name: about_run
+select json_array(state, attempt, hex(root_id), hex(parent_id)) from run where id = :id;
+
+-- name: tell_workers
+-- All that may have claimed something and not begun it.
+insert or ignore into unheard (worker_id, run_id)
+select w.id, :id from worker w join lease l on l.worker_id = w.id where w.slots > 0 and l.expires_at > :now;
+
+-- name: is_unheard
+select exists (
+    select 1 from unheard u join lease l on l.worker_id = u.worker_id where u.run_id = :id and l.expires_at > :now
+);
+
+-- name: is_pruned
+select exists (select 1 from gate where run_id = :root and what = 3);

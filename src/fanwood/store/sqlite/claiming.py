@@ -1,0 +1,124 @@
+"""Claims on SQLite: which runs a worker takes."""
+
+from __future__ import annotations
+
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest
+from fanwood.model.states import RunState
+from fanwood.store.sqlite.leaving import Leaving, encoded
+from fanwood.store.statements import load
+
+if TYPE_CHECKING:
+    from fanwood.store.sqlite.driver import Database
+
+_SQL = load("sqlite/claiming.sql")
+
+_FEW = 8
+"""So many of each task are looked at first, if there are several with something in the queue; then of those that may
+have more."""
+
+FEWER = 100
+"""So many are claimed at most while something is closed."""
+
+Head = tuple[str, int, str, int, str]
+"""A run's task, and what the best is told by: priority and depth (negated), root, id."""
+
+_claimed = msgspec.json.Decoder(list[ClaimedRun])
+_heads = msgspec.json.Decoder(list[Head])
+_texts = msgspec.json.Decoder(list[str])
+
+
+class Claiming:
+    """Claims, on one connection."""
+
+    def __init__(self, connection: Database, leaving: Leaving) -> None:
+        self._execute = connection.execute
+        self._changes = connection.changes
+        self._leaving = leaving
+
+    def _one(self, name: str, /, **bindings: Any) -> Any:
+        return self._execute(_SQL[name], bindings).get
+
+    def finds(self, claim: ClaimRequest) -> bool:
+        """Whether the queue holds anything for it."""
+        return bool(self._one("has_ready", tasks=claim.tasks))
+
+    def claim(self, me: int, now: int, claim: ClaimRequest, *, gated: bool) -> tuple[list[ClaimedRun], bool]:
+        """What is taken, and whether there may be more. `gated`: something is closed, anywhere."""
+        if gated:  # what is met and must be ended makes a commit longer
+            claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
+        runs, more = self._pick(claim)
+        if gated:
+            closed = self._leaving.end_closed(now, [(run.id, run.attempt - 1, RunState.QUEUED) for run in runs])
+            runs, more = [run for run in runs if run.id not in closed], more or bool(closed)
+        if runs:
+            self._execute(_SQL["take_runs"], {"ids": encoded([run.id for run in runs]), "me": me, "now": now})
+            if not self._changes():
+                return [], False
+        return runs, more
+
+    def _pick(self, claim: ClaimRequest) -> tuple[list[ClaimedRun], bool]:
+        tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))
+        if not tasks:
+            return [], False
+        if len(tasks) == 1 and not claim.fair:
+            best = self._one("best_of_one", task=tasks[0], limit=claim.limit, bytes=ANSWER_BYTES)
+            runs = _claimed.decode(best)
+            letters = sum([len(run.input) for run in runs])  # of four bytes at most
+            more = len(runs) >= claim.limit or letters * 4 >= ANSWER_BYTES
+        else:
+            ids = self._ids(tasks, claim, "")
+            runs = self._read(ids)
+            more = len(ids) >= claim.limit or len(runs) < len(ids)
+        if any(run.is_suspect for run in runs):  # seldom, so that nobody else pays for looking
+            if claim.idle and (best := self._read(self._best(tasks, 1, ""))) and best[0].is_suspect:
+                return best, True
+            suspects = {run.id for run in runs if run.is_suspect}
+            ids = [id_ for id_ in self._ids(tasks, claim, "_unsuspected") if id_ not in suspects]
+            runs = [run for run in self._read(ids) if not run.is_suspect]
+            more = len(ids) >= claim.limit or len(runs) < len(ids)
+        return runs, more
+
+    def _ids(self, tasks: list[str], claim: ClaimRequest, which: str) -> list[str]:
+        oldest: list[str] = []
+        if claim.fair:
+            oldest = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
+        best = self._best(tasks, claim.limit, which)
+        if not oldest:
+            return best
+        return (oldest + [id_ for id_ in best if id_ not in set(oldest)])[: claim.limit]
+
+    def _best(self, tasks: list[str], limit: int, which: str) -> list[str]:
+        if len(tasks) == 1:
+            return _texts.decode(self._one(f"heads_of_one{which}", task=tasks[0], limit=limit))
+        return self._merged(tasks, limit, which)
+
+    def _merged(self, tasks: list[str], limit: int, which: str) -> list[str]:
+        """The best of several tasks: a few of each, and more only of a task of which all these are among the best."""
+        heads: dict[str, list[Head]] = {}
+        grow, rows = tasks, max(_FEW, 2 * limit // len(tasks))
+        while True:
+            for task in grow:
+                heads[task] = []
+            for head in _heads.decode(self._one(f"heads{which}", tasks=encoded(grow), limit=rows)):
+                heads[head[0]].append(head)
+            best = list(islice(merge(*map(sorted, heads.values()), key=_rank), limit))
+            taken = dict.fromkeys(heads, 0)
+            for head in best:
+                taken[head[0]] += 1
+            grow = [task for task in grow if taken[task] == len(heads[task]) == rows < limit]
+            if not grow:
+                return [head[4] for head in best]
+            rows = min(limit, rows * 4)
+
+    def _read(self, ids: list[str]) -> list[ClaimedRun]:
+        return _claimed.decode(self._one("read_claimed", ids=encoded(ids), bytes=ANSWER_BYTES)) if ids else []
+
+
+def _rank(head: Head) -> tuple[int, str, int, str]:
+    return head[1:]

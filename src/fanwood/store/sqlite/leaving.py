@@ -1,0 +1,207 @@
+"""The one way in which runs of a SQLite file end, and the one in which they are queued.
+
+Whatever the cause (an outcome, a retry, a hand-back, a lost lease, a call, a time that came, a sweep), runs leave their
+state through `Leaving.end` or `Leaving.queue`, inside a transaction that the caller began. Here, and nowhere else,
+stands what goes with it: the fence, mail, watches, the gate of what is below, and that nothing is queued below a closed
+run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from fanwood.model.states import Cause, EndedBy, RunState
+from fanwood.store.statements import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fanwood.model.commands import Outcome
+    from fanwood.store.sqlite.driver import Database
+
+_SQL = load("sqlite/leaving.sql")
+
+_json = msgspec.json.Encoder()
+_indexes = msgspec.json.Decoder(list[int])
+_closed = msgspec.json.Decoder(list[tuple[str, list[str]]])
+
+ALL, THOSE_THAT_END = 0, 1
+"""`gate.which`: all children, but for those that were spawned to go on; or only those that end with their parent."""
+
+
+class Ending(NamedTuple):
+    """A run that ends. The order is that of `end_runs`."""
+
+    id: str  # hex
+    attempt: int
+    before: int  # the state that it leaves
+    state: int
+    output: str | None
+    error: str | None
+    busy: int
+    by: EndedBy
+
+
+class Queueing(NamedTuple):
+    """A run that is to be queued, or to wait for `delay` microseconds first. The order is that of `queue_runs`."""
+
+    id: str  # hex
+    attempt: int
+    before: int
+    cause: Cause
+    delay: int = 0
+    charge: int = 0  # LEASE_LOST: whether it was executing
+    error: str | None = None
+    busy: int = 0
+    deadline: int | None = None  # REPLAY: its new one ...
+    deadline_by: str = ""  # ... and whose that is
+
+
+class Gate(NamedTuple):
+    """What is below a run that has ended is closed. The order is that of `make_gates`."""
+
+    run_id: str  # hex
+    which: int
+    attempt: int
+    error: str
+
+
+class Leaving:
+    """The ways out and in, on one connection."""
+
+    def __init__(self, connection: Database) -> None:
+        self._execute = connection.execute
+        self._changes = connection.changes
+
+    def _one(self, name: str, /, **bindings: Any) -> Any:
+        return self._execute(_SQL[name], bindings).get
+
+    # --- out -------------------------------------------------------------------------------------------------------
+
+    def end(self, me: int, now: int, endings: Sequence[Ending], told: Iterable[str] | None = None) -> list[int]:
+        """Runs end; the numbers of those that had left their state before.
+
+        `told`: only these are told to who waits for them (their workers' parents and watchers, but for `me`); the
+        others are known to be told by the engine itself.
+        """
+        rows = encoded(endings)
+        self._execute(_SQL["end_runs"], {"rows": rows, "now": now})
+        refused = self._refused("ended_now", rows, len(endings), now=now)
+        self._tell(me, [e.id for e in endings], refused, told)
+        held = [e.id for e in endings if e.before == RunState.RUNNING and e.by is not EndedBy.OUTCOME]
+        if held:
+            self._execute(_SQL["mail_holders"], {"ids": encoded(held)})
+        return refused
+
+    def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: Iterable[str] | None = None) -> list[int]:
+        """As `end`, for attempts that have completed: most ends are such."""
+        ids = [o.run_id.hex() for o in outcomes]
+        rows = encoded([f"{id_}{o.attempt:010d}{o.busy:016d}{o.output}" for id_, o in zip(ids, outcomes, strict=True)])
+        self._execute(_SQL["complete_runs"], {"rows": rows, "now": now})
+        refused = self._refused("completed_now", rows, len(outcomes), now=now)
+        self._tell(me, ids, refused, told)
+        return refused
+
+    def _tell(self, me: int, ids: list[str], refused: list[int], told: Iterable[str] | None) -> None:
+        if told is not None:
+            wanted = set(told)
+            if not wanted:
+                return
+        else:
+            wanted = set(ids)
+        wanted.difference_update([ids[number] for number in refused])
+        if wanted:
+            text = encoded([id_ for id_ in ids if id_ in wanted])
+            self._execute(_SQL["mail_ended"], {"ids": text, "me": me})
+            self._execute(_SQL["forget_watches"], {"ids": text})
+
+    def has_watchers(self, me: int) -> bool:
+        """Whether any engine but `me` watches any run."""
+        return bool(self._one("has_watchers", me=me))
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def queue(self, now: int, queueings: Sequence[Queueing]) -> tuple[list[int], dict[str, str]]:
+        """Runs are queued; the numbers of those that had left their state before, and which were cancelled instead, as
+        something above them is closed, and with what error."""
+        closed = self.closed([q.id for q in queueings])
+        refused: list[int] = []
+        if closed:
+            endings = [_cancelled(q.id, q.attempt, q.before, q.busy, closed[q.id]) for q in queueings if q.id in closed]
+            numbers = [i for i, q in enumerate(queueings) if q.id in closed]
+            refused = [numbers[i] for i in self.end(0, now, endings)]
+        rows = encoded([q for q in queueings if q.id not in closed] if closed else queueings)
+        self._execute(_SQL["queue_runs"], {"rows": rows, "now": now})
+        numbers = [i for i, q in enumerate(queueings) if q.id not in closed]
+        refused += [numbers[i] for i in self._refused("queued_now", rows, len(numbers))]
+        return refused, closed
+
+    def promote(self, now: int, due: Sequence[tuple[str, int, int]]) -> None:
+        """As `queue`, for runs (id, attempt, state) whose time has come."""
+        closed = self.end_closed(now, due)
+        ids = [run[0] for run in due if run[0] not in closed]
+        self._execute(_SQL["promote_runs"], {"ids": encoded(ids)})
+
+    def _refused(self, check: str, rows: str, count: int, **bindings: Any) -> list[int]:
+        if self._changes() == count:
+            return []
+        kept = set(_indexes.decode(self._one(check, rows=rows, **bindings)))
+        return [i for i in range(count) if i not in kept]
+
+    # --- gates -----------------------------------------------------------------------------------------------------
+
+    def close(self, now: int, gates: Sequence[Gate]) -> bool:
+        """What is below these is closed; whether there is anything."""
+        self._execute(_SQL["make_gates"], {"rows": encoded(gates), "now": now})
+        return self._changes() > 0
+
+    @property
+    def gated(self) -> bool:
+        """Whether anything is closed, anywhere."""
+        return bool(self._one("is_gated"))
+
+    def closed(self, ids: Sequence[str]) -> dict[str, str]:
+        """Which of these runs are below something that is closed, and what is said of them then. Ids in upper case."""
+        if not ids or not self.gated:
+            return {}
+        found = _closed.decode(self._one("closed", ids=encoded(ids)))
+        return {id_: error for error, over in found for id_ in over}
+
+    def end_closed(self, now: int, runs: Sequence[tuple[str, int, int]]) -> dict[str, str]:
+        """Of these (id, attempt, state) end those that are below something that is closed; which, and with what error.
+
+        Their parents are closed as well, or have ended: nobody but those who watch, and those who hold them, is told.
+        """
+        closed = self.closed([run[0] for run in runs])
+        for error in set(closed.values()):
+            over = [run for run in runs if closed.get(run[0]) == error]
+            rows = encoded([f"{id_}{attempt:010d}{state}" for id_, attempt, state in over])
+            self._execute(_SQL["close_runs"], {"rows": rows, "error": error, "now": now})
+        if closed:
+            held = [id_ for id_, _, state in runs if state == RunState.RUNNING and id_ in closed]
+            if held:
+                self._execute(_SQL["mail_holders"], {"ids": encoded(held)})
+            if self.has_watchers(0):
+                text = encoded(list(closed))
+                self._execute(_SQL["mail_watchers"], {"ids": text})
+                self._execute(_SQL["forget_watches"], {"ids": text})
+        return closed
+
+    def end_children(self, now: int, place: dict[str, Any], limit: int) -> int:
+        """End some of what is queued at a place (root, task, priority, depth) right below something that is closed, in
+        one step; how many. None if anybody watches anything: then each has to be looked at."""
+        if self.has_watchers(0):
+            return 0
+        self._execute(_SQL["close_children"], {**place, "now": now, "limit": limit})
+        return self._changes()
+
+
+def _cancelled(id_: str, attempt: int, before: int, busy: int, error: str) -> Ending:
+    return Ending(id_, attempt, before, RunState.CANCELLED, None, error, busy, EndedBy.ANCESTOR)
+
+
+def encoded(rows: Any) -> str:
+    """Rows as the statements read them."""
+    return _json.encode(rows).decode()

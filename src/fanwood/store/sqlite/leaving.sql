@@ -1,0 +1,196 @@
+-- How runs leave their states: to an end, by `end_runs`, `complete_runs`, `close_runs` and `close_children`, and by nothing
+-- else; into the queue, or to wait for a time, by `queue_runs` and `promote_runs`, and by nothing else. Every row says
+-- from which state and attempt, and is passed by if that is over. What goes with it (mail, watches, gates) is put together
+-- in leaving.py.
+
+-- name: end_runs
+-- Rows: id, attempt, from state, to state, output, error, busy, by whom.
+update run
+set state = v.value ->> 3, output = v.value ->> 4, error = v.value ->> 5, busy = run.busy + (v.value ->> 6),
+    ended_by = v.value ->> 7, deaths = run.deaths + (v.value ->> 7 = 5), finished_at = :now, expires_at = null,
+    waits = null, due_at = null
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attempt = v.value ->> 1;
+
+-- name: complete_runs
+-- The same for attempts that all have completed, in a form that takes the least time to read. A row is its fields, strung
+-- together: 32 hex digits of the id, ten decimal ones of the attempt, 16 of busy, then the output.
+update run
+set state = 8, output = substr(v.value, 59), error = null, busy = run.busy + cast(substr(v.value, 43, 16) as integer),
+    ended_by = 1, finished_at = :now, expires_at = null
+from json_each(:rows) v
+where run.id = unhex(substr(v.value, 1, 32)) and run.state = 1 and run.attempt = cast(substr(v.value, 33, 10) as integer);
+
+-- name: close_runs
+-- The same for runs that are cancelled as something above them is closed, all with one error. A row: 32 hex digits of the
+-- id, ten decimal ones of the attempt, one of the state that it leaves.
+update run
+set state = 10, output = null, error = :error, ended_by = 3, finished_at = :now, expires_at = null, waits = null,
+    due_at = null
+from json_each(:rows) v
+where run.id = unhex(substr(v.value, 1, 32)) and run.state = cast(substr(v.value, 43, 1) as integer)
+  and run.attempt = cast(substr(v.value, 33, 10) as integer);
+
+-- name: close_children
+-- The same for what is queued right below something that is closed: some of one root, task, priority and depth. Nobody
+-- holds these, so nothing has to be said of each.
+update run
+set state = 10, output = null, error = (select g.error from gate g where g.run_id = run.parent_id), ended_by = 3,
+    finished_at = :now, expires_at = null
+where id in (
+    select q.id from run q indexed by run_ready
+    where q.state = 0 and q.task = :task and q.priority = :priority and q.root_id = :root and q.depth = :depth
+    order by q.id limit :limit
+)
+and on_parent_end <> 2
+and exists (
+    select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and g.which = 0 and run.asked <= g.attempt
+);
+
+-- name: mail_watchers
+insert or ignore into mail (worker_id, run_id)
+select w.id, t.run_id
+from json_each(:ids) e cross join watch t on t.run_id = unhex(e.value) cross join worker w on w.id = t.worker_id;
+
+-- name: completed_now
+select json_group_array(v.key)
+from json_each(:rows) v
+cross join run r on r.id = unhex(substr(v.value, 1, 32))
+where r.attempt = cast(substr(v.value, 33, 10) as integer) and r.state = 8 and r.finished_at = :now;
+
+-- name: ended_now
+-- After a miscount: which of these did `end_runs` end. Nothing else bears this instant.
+select json_group_array(v.key)
+from json_each(:rows) v
+cross join run r on r.id = unhex(v.value ->> 0)
+where r.attempt = v.value ->> 1 and r.state = v.value ->> 3 and r.finished_at = :now;
+
+-- name: queue_runs
+-- Rows: id, attempt, from state, cause, delay, charge (a failure or a death), error, busy, deadline, its owner. Causes:
+-- 3 retry, 4 lease lost, 5 hand-back, 8 replay, 9 due. A new trial begins with a retry and with a replay.
+update run
+set state = case when v.value ->> 4 > 0 then 2 else 0 end,
+    waits = case when v.value ->> 4 > 0 then 2 end,
+    due_at = case when v.value ->> 4 > 0 then :now + (v.value ->> 4) end,
+    retry_count = case v.value ->> 3 when 3 then run.retry_count + 1 when 8 then 0 else run.retry_count end,
+    trial_start = case when v.value ->> 3 in (3, 8) then run.attempt + 1 else run.trial_start end,
+    deaths = case v.value ->> 3 when 4 then run.deaths + (v.value ->> 5) when 9 then run.deaths else 0 end,
+    output = null,
+    error = case v.value ->> 3 when 8 then null else coalesce(v.value ->> 6, run.error) end,
+    busy = run.busy + (v.value ->> 7),
+    ended_by = null,
+    finished_at = null,
+    deadline = case v.value ->> 3 when 8 then v.value ->> 8 else run.deadline end,
+    deadline_by = case v.value ->> 3 when 8 then nullif(unhex(v.value ->> 9), x'') else run.deadline_by end,
+    expires_at = case v.value ->> 3
+        when 9 then run.expires_at
+        else nullif(min(
+            coalesce(case v.value ->> 3 when 8 then v.value ->> 8 else run.deadline end, 9e18),
+            coalesce(:now + (v.value ->> 4) + run.schedule_timeout, 9e18)
+        ), 9e18)
+    end
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attempt = v.value ->> 1;
+
+-- name: promote_runs
+-- The same for runs whose time has come, and nothing else is to be said of.
+update run set state = 0, waits = null, due_at = null
+where id in (select unhex(value) from json_each(:ids)) and state = 2;
+
+-- name: queued_now
+-- After a miscount: which of these did `queue_runs` take.
+select json_group_array(v.key)
+from json_each(:rows) v
+cross join run r on r.id = unhex(v.value ->> 0)
+where r.state in (0, 2) and r.attempt = v.value ->> 1;
+
+-- name: has_watchers
+select exists (select 1 from watch where worker_id < :me) or exists (select 1 from watch where worker_id > :me);
+
+-- name: mail_ended
+-- Tell of these ended runs: the worker of the parent, and whoever watches.
+insert or ignore into mail (worker_id, run_id)
+select w.id, told.run_id
+from (
+    select p.worker_id, r.id as run_id
+    from json_each(:ids) e cross join run r on r.id = unhex(e.value) cross join run p on p.id = r.parent_id
+    where p.state = 1
+    union all
+    select t.worker_id, t.run_id from json_each(:ids) e cross join watch t on t.run_id = unhex(e.value)
+) told
+cross join worker w on w.id = told.worker_id
+where told.worker_id <> :me;
+
+-- name: mail_holders
+-- These were RUNNING, and somebody else ended them: tell their workers.
+insert or ignore into mail (worker_id, run_id)
+select w.id, r.id
+from json_each(:ids) e cross join run r on r.id = unhex(e.value) cross join worker w on w.id = r.worker_id;
+
+-- name: forget_watches
+delete from watch where run_id in (select unhex(value) from json_each(:ids));
+
+-- --- gates -----------------------------------------------------------------------------------------------------------
+
+-- name: is_gated
+select exists (select 1 from gate where what = 1);
+
+-- name: make_gates
+-- What is below these is closed; nothing for those that have no children. Rows: id, which, attempt, error.
+insert into gate (run_id, root_id, what, which, attempt, error, made_at)
+select r.id, r.root_id, 1, v.value ->> 1, v.value ->> 2, v.value ->> 3, :now
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
+where exists (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id)
+on conflict (run_id) do update set
+    which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,
+    pass = null, phase = 0, place = null
+    where what = 1;
+
+-- name: closed
+-- Which of these runs are below something that is closed, and what is said of them then. Of their ancestors each is looked
+-- at once, and whether it is closed itself is found from the top down.
+with recursive
+asked_for (id) as materialized (
+    select r.id from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+    where r.root_id in (select root_id from gate where what = 1)
+),
+above (id, parent_id, asked, on_parent_end, state, finished_at) as (
+    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at
+    from (select distinct r.parent_id as id from asked_for a cross join run r on r.id = a.id) d
+    cross join run p on p.id = d.id
+    union
+    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at
+    from above a cross join run p on p.id = a.parent_id
+),
+shut (id, error) as (
+    select a.id, g.error
+    from above a cross join gate g on g.run_id = a.parent_id
+    where g.what = 1 and a.on_parent_end <> 2
+      and case g.which
+          when 0 then a.asked <= g.attempt
+          else (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
+               and (a.state < 8 or a.finished_at > g.made_at)
+      end
+    union
+    select a.id, s.error from shut s join above a on a.parent_id = s.id where a.on_parent_end <> 2
+)
+select json_group_array(json_array(error, json(ids))) from (
+    select error, json_group_array(hex(id)) as ids from (
+    select r.id, coalesce(
+        (
+            select g.error from gate g
+            where g.run_id = r.parent_id and g.what = 1
+              and case g.which
+                  when 0 then r.asked <= g.attempt
+                  else (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
+                       and (r.state < 8 or r.finished_at > g.made_at)
+              end
+        ),
+        (select s.error from shut s where s.id = r.parent_id)
+    ) as error
+    from asked_for a cross join run r on r.id = a.id
+    where r.on_parent_end <> 2
+    )
+    where error is not null
+    group by error
+);

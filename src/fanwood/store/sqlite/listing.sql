@@ -1,0 +1,77 @@
+-- Listings: pages of runs, newest first. Each statement walks one index, :walk rows at most from the one after (:at, :after),
+-- and says of each row whether the filter lets it through (its last column).
+
+-- name: list_roots
+-- Roots.
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
+       (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
+       and (:state is null or state = :state) and not exists (
+           select 1 from json_each(:metadata) w where not exists (
+               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+           )
+       ) as passes
+from run r indexed by run_root
+where parent_id is null and (created_at, id) < (:at, :after) and created_at >= :since
+order by created_at desc, id desc
+limit :walk;
+
+-- name: list_roots_of_task
+-- Roots of one task.
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
+       (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
+       and (:state is null or state = :state) and not exists (
+           select 1 from json_each(:metadata) w where not exists (
+               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+           )
+       ) as passes
+from run r indexed by run_root_task
+where parent_id is null and task = :task and (created_at, id) < (:at, :after) and created_at >= :since
+order by created_at desc, id desc
+limit :walk;
+
+-- name: list_roots_in_state
+-- Roots in one state, which is not COMPLETED.
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
+       (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
+       and (:state is null or state = :state) and not exists (
+           select 1 from json_each(:metadata) w where not exists (
+               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+           )
+       ) as passes
+from run r indexed by run_root_state
+where parent_id is null and state <> 8 and state = :state and (created_at, id) < (:at, :after) and created_at >= :since
+order by created_at desc, id desc
+limit :walk;
+
+-- name: list_runs
+-- All runs. (Ids begin with the time of their making.)
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
+       (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
+       and (:state is null or state = :state) and not exists (
+           select 1 from json_each(:metadata) w where not exists (
+               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+           )
+       ) as passes
+from run r
+where id < :after and id >= :since_id
+order by id desc
+limit :walk;
+
+-- name: list_failed
+-- All that failed, in the order of their ends.
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
+       (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
+       and (:state is null or state = :state) and not exists (
+           select 1 from json_each(:metadata) w where not exists (
+               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+           )
+       ) as passes
+from run r indexed by run_failed_at
+where state = 9 and (finished_at, id) < (:at, :after) and finished_at >= :since
+order by finished_at desc, id desc
+limit :walk;

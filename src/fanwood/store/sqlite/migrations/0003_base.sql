@@ -1,0 +1,168 @@
+-- The whole state of the system. Times are integer microseconds since the epoch; JSON is text that SQL looks into only
+-- where metadata is searched. The numbers of states, kinds and causes are those of model/states.py; a test compares them.
+
+create table run (
+    id               blob    not null primary key,  -- uuid7
+    parent_id        blob,
+    root_id          blob    not null,
+    depth            integer not null,
+    kind             integer not null default 0,
+    task             text    not null,
+    identity         blob,                          -- who this child is, below its parent: a hash of key or content
+    child_index      integer,                       -- how many children its parent's attempt had spawned before it
+    child_key        text,                          -- the key that the caller gave, if any
+    input_digest     blob,                          -- beside child_key: task and input, to tell a key's misuse
+    input            text    not null,
+    metadata         text,
+    priority         integer not null,
+    on_parent_end    integer not null,
+    state            integer not null check (state between 0 and 2 or state between 8 and 10),  -- (a list costs each write)
+    waits            integer,                       -- WAITING: for what
+    due_at           integer,                       -- WAITING: until when, at most
+    attempt          integer not null,              -- counts claims; the fence
+    trial_start      integer not null default 0,    -- the attempt with which the present trial began
+    retry_count      integer not null default 0,    -- counts failures charged in this trial's life
+    deaths           integer not null default 0,    -- workers in a row that died while executing it
+    asked            integer not null,              -- the parent's attempt that asked for it last
+    worker_id        integer,
+    deadline         integer,
+    deadline_by      blob,
+    schedule_timeout integer,
+    expires_at       integer,                       -- not begun, but not after
+    created_at       integer not null,
+    started_at       integer,
+    finished_at      integer,
+    busy             integer not null default 0,    -- microseconds with a slot, of the attempts that reported
+    ended_by         integer,
+    output           text,
+    error            text,
+    check ((state >= 8) = (finished_at is not null)),
+    check ((state = 2) = (waits is not null)),
+    check (state = 2 or due_at is null)
+) without rowid;
+
+-- A tree is one range, and so are the children of a run. A child's identity needs no index: only one attempt of a
+-- parent can spawn at a time (the fence), and it knows the identities of its children.
+create index run_tree on run (root_id, parent_id, id) where parent_id is not null;
+
+-- The queue. One descent per task finds the next run. The root stands before the depth: trees take turns or go one after
+-- another, and within one the deeper runs go first.
+create index run_ready on run (task, priority desc, root_id, depth desc, id) where state = 0;
+
+-- What else has not ended: under a worker, and in nobody's hands. No index of all runs contains the state.
+create index run_running on run (worker_id, id) where state = 1;
+create index run_waiting on run (root_id, id) where state = 2;
+create index run_due on run (due_at, id) where state = 2 and due_at is not null;
+create index run_expiring on run (expires_at, id) where state in (0, 2) and expires_at is not null;
+
+-- Listings: roots, newest first; roots by task; roots in any state but COMPLETED.
+create index run_root on run (created_at, id) where parent_id is null;
+create index run_root_task on run (task, created_at, id) where parent_id is null;
+create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 8;
+
+-- Failures, of a tree and of a day. (Not what was cancelled: that may be a million at once.)
+create index run_failed on run (root_id, id) where state = 9;
+create index run_failed_at on run (finished_at, id) where state = 9;
+
+create table worker (
+    id         integer primary key autoincrement,
+    name       text    not null,
+    host       text    not null,
+    pid        integer not null,
+    slots      integer not null,
+    started_at integer not null,
+    lease      integer not null                     -- microseconds
+);
+
+-- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
+create table lease (
+    worker_id  integer not null primary key,
+    expires_at integer not null
+);
+
+create table worker_task (
+    task      text    not null,
+    worker_id integer not null,
+    primary key (task, worker_id)
+) without rowid;
+
+create table task (
+    name             text not null primary key,
+    kind             text not null,
+    description      text not null,
+    priority         integer not null,
+    schedule_timeout integer,
+    metadata         text,
+    schema           text,
+    updated_at       integer not null
+) without rowid;
+
+-- "What is below this run is closed (what = 1), because ...": a run that ended leaves one row, however many are below
+-- it. Looked at by spawns, claims and requeues of its tree; the row goes when all of that has ended ("sweep"). Empty in
+-- the common case. what = 3: the tree of this root is being deleted.
+create table gate (
+    run_id  blob    not null primary key,
+    root_id blob    not null,
+    what    integer not null check (what in (1, 3)),
+    which   integer not null,                       -- children asked for by `attempt` or before: 0 all; 1 those that end
+                                                    -- with their parent, or were asked for before `attempt` only
+    attempt integer not null,
+    error   text    not null,                       -- of those that end
+    made_at integer not null,
+    pass    blob,                                   -- the gate whose sweep covers this one
+    phase   integer not null default 0,             -- of the sweep that this gate leads: how far it is
+    place   text
+) without rowid;
+create index gate_root on gate (root_id);
+create index gate_made on gate (made_at, run_id) where what = 1;
+
+-- Workers that have not heard yet of what a call has closed.
+create table unheard (
+    worker_id integer not null,
+    run_id    blob    not null,
+    primary key (worker_id, run_id)
+) without rowid;
+create index unheard_run on unheard (run_id);
+
+-- Who holds an idempotency key. Only roots have them.
+create table idem (
+    namespace  text not null,
+    key        text not null,
+    run_id     blob not null,
+    digest     blob not null,                       -- task and input, to tell a key's misuse
+    expires_at integer,                             -- held so long; null: for as long as the run is there
+    primary key (namespace, key)
+) without rowid;
+create unique index idem_run on idem (run_id);
+
+-- Who wants to hear of a run's end, beside the worker of its parent.
+create table watch (
+    run_id    blob    not null,
+    worker_id integer not null,
+    primary key (run_id, worker_id)
+) without rowid;
+create index watch_worker on watch (worker_id, run_id);
+
+-- "Something happened to this run; look." Written in the transaction in which it happened.
+create table mail (
+    worker_id integer not null,
+    run_id    blob    not null,
+    primary key (worker_id, run_id)
+) without rowid;
+
+create table log (
+    run_id  blob    not null,
+    seq     integer not null,                       -- counts within the run
+    attempt integer not null,
+    at      integer not null,
+    level   text    not null,
+    message text    not null,
+    primary key (run_id, seq)
+) without rowid;
+
+-- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
+create table setting (
+    name  text not null primary key,
+    value text not null
+) without rowid;
+insert into setting (name, value) values ('fleet', '0');

@@ -1,0 +1,98 @@
+-- Births, and children that are asked for again. Each statement does its whole batch in one step, and those that answer
+-- do it with one row of JSON: for every step Python gives up its global lock and has to win it back from the threads
+-- that run the tasks, so a step is what costs, not a row.
+
+-- name: current_attempts
+-- Which of these (run, attempt) pairs are what they say.
+select json_group_array(p.key)
+from json_each(:pairs) p
+cross join run r on r.id = unhex(p.value ->> 0)
+where r.state = 1 and r.attempt = p.value ->> 1;
+
+-- name: is_registered
+select exists (select 1 from lease where worker_id = :me);
+
+-- name: insert_run
+-- Repeated for as many rows as there are.
+insert into run (
+    id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata, priority,
+    on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+) values (
+    :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input, :metadata, :priority,
+    :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at,
+    :created_at, :started_at
+);
+
+-- name: insert_alike
+-- Siblings that have all but id, identity, index and input in common. A row is the four, strung together: two times 32
+-- hex digits, ten decimal ones, then the input.
+insert into run (
+    id, parent_id, root_id, depth, kind, task, identity, child_index, input, metadata, priority, on_parent_end,
+    state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+)
+select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :kind, :task, unhex(substr(value, 33, 32)),
+       cast(substr(value, 65, 10) as integer), substr(value, 75), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
+       :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at
+from json_each(:rows);
+
+-- name: take_keys
+-- Idempotency keys of roots to be born, if nobody holds them: of two in one batch the first gets it.
+insert or ignore into idem (namespace, key, run_id, digest)
+select value ->> 1, value ->> 2, unhex(value ->> 0), unhex(value ->> 3) from json_each(:rows);
+
+-- name: keys_won
+select json_group_array(v.key)
+from json_each(:rows) v cross join idem i on i.namespace = v.value ->> 1 and i.key = v.value ->> 2
+where i.run_id = unhex(v.value ->> 0);
+
+-- name: read_keyed
+-- Who holds the keys that these roots didn't get. (Which root asked, then the holder.)
+select json_group_array(json_array(
+    v.value ->> 0,
+    json_array(hex(r.id), r.state, r.task = v.value ->> 4 and hex(i.digest) = v.value ->> 3, r.task, substr(r.input, 1, 1000))
+))
+from json_each(:rows) v
+cross join idem i on i.namespace = v.value ->> 1 and i.key = v.value ->> 2
+cross join run r on r.id = i.run_id
+where i.run_id <> unhex(v.value ->> 0);
+
+-- name: insert_log
+insert into log (run_id, seq, attempt, at, level, message)
+select r.id, l.key + coalesce((select max(seq) + 1 from log where run_id = r.id), 0),
+       r.attempt, l.value ->> 2, l.value ->> 3, l.value ->> 4
+from json_each(:lines) l
+cross join run r on r.id = unhex(l.value ->> 0)
+where r.state = 1 and r.attempt = l.value ->> 1;
+
+-- name: revivable
+-- Of the children asked for again: those that had failed or been cancelled, and are run again as this is a new trial.
+select json_group_array(json_array(json_array(hex(r.id), r.attempt, r.state), v.key))
+from json_each(:rows) v
+cross join run r on r.id = unhex(v.value ->> 0)
+where r.state in (9, 10)
+  and r.asked < (select p.trial_start from run p where p.id = r.parent_id)
+  and r.task = v.value ->> 4
+  and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5);
+
+-- name: attach_children
+update run
+set asked = v.value ->> 1,
+    deadline = case when run.state < 8 then v.value ->> 2 else run.deadline end,
+    deadline_by = case when run.state < 8 then nullif(unhex(v.value ->> 3), x'') else run.deadline_by end,
+    expires_at = case
+        when run.state not in (0, 2) then run.expires_at
+        when run.expires_at is null or run.expires_at = run.deadline then v.value ->> 2
+        else min(run.expires_at, coalesce(v.value ->> 2, run.expires_at))
+    end,
+    on_parent_end = v.value ->> 6
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0)
+  and run.task = v.value ->> 4
+  and (run.input_digest is null or hex(run.input_digest) = v.value ->> 5);
+
+-- name: read_children
+select json_group_array(json_array(
+    hex(r.id), r.state, r.task = v.value ->> 4 and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5), r.task,
+    case when r.input_digest is null then '' else substr(r.input, 1, 1000) end
+))
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0);

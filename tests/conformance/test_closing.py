@@ -1,0 +1,277 @@
+"""What is below a run that ended: closed at once, however much it is; ended by and by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanwood import RunNotFoundError, RunState
+from fanwood.model.commands import ClaimRequest, Closing, LogLine, Outcome
+from fanwood.model.states import TERMINAL, OnParentEnd
+from fanwood.store.cancelling import cancel
+from fanwood.store.failures import decode_failure
+from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back, retried
+
+CANCELLED = RunState.CANCELLED
+
+
+@pytest.fixture
+async def lazy(stage: Stage) -> Stage:
+    """A stage on which nothing is swept unless that is asked for."""
+    stage.sweeps = False
+    return stage
+
+
+async def end(stage: Stage, run: Any, how: str) -> None:
+    """A run ends, and what is below it is closed."""
+    match how:
+        case "fails":
+            await stage.fail(run, settles=True)
+        case "is cancelled":
+            assert await stage.store.cancel(run.key, "no more")
+        case "expires":
+            await stage.report(handed_back(run))
+            stage.clock.advance(100)
+            await stage.store.tick()
+        case _:
+            await stage.store.bury(stage.worker, 1)
+            stage.worker = await stage.register()
+    assert (await stage.state(run)).is_terminal
+
+
+ENDS = ["fails", "is cancelled", "expires"]
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_nothing_below_can_be_claimed(lazy: Stage, how: str) -> None:
+    """A claim that meets such a run ends it, and does not pass it by."""
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    child = await lazy.running("b", root)
+    queued = [await lazy.born("c", child) for _ in range(5)]
+    free = await lazy.born("c", child, on_parent_end=OnParentEnd.CONTINUE)
+    await end(lazy, root, how)
+    done = await lazy.commit(claim=ClaimRequest('["a","b","c"]', 100))
+    assert [run.key for run in done.claimed] == [free]
+    assert done.has_more
+    assert {await lazy.state(run) for run in queued} == {CANCELLED}
+    assert await lazy.claim(100) == []
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_nothing_below_can_be_born_or_asked_for(lazy: Stage, how: str) -> None:
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    child = await lazy.running("b", root)
+    grandchild = await lazy.running("c", child)
+    known = await lazy.born("a", grandchild)
+    await end(lazy, root, how)
+    for parent in (child, grandchild):
+        spawn = lazy.spawn("a", parent, claimed=True)
+        done = await lazy.commit(spawns=[spawn])
+        assert done.fenced_parents == {(parent.key, parent.attempt)}
+        with pytest.raises(RunNotFoundError):
+            await lazy.get(spawn.id)
+    done = await lazy.commit(attaches=[lazy.attachment(grandchild, known, "a")])
+    assert done.fenced_parents == {(grandchild.key, grandchild.attempt)}
+    assert done.attached == []
+
+
+@pytest.mark.parametrize("report", [completed, failed, retried, handed_back, lambda run: retried(run, 60)])
+async def test_whatever_an_attempt_below_reports_it_was_cancelled(lazy: Stage, report: Any) -> None:
+    root = await lazy.running()
+    child = await lazy.running("b", root)
+    await lazy.store.cancel(root.key, "no more")
+    done = await lazy.report(report(child))
+    record = await lazy.get(child)
+    assert record.state is CANCELLED
+    assert decode_failure(record.error).kind == "cancelled"
+    assert record.output is None
+    if report in (completed, failed):
+        assert done.fenced_outcomes == {child.key}
+        assert done.finished[child.key].state is CANCELLED
+
+
+async def test_a_retry_that_becomes_due_below_does_not_come_to_the_queue(lazy: Stage) -> None:
+    root = await lazy.running()
+    child = await lazy.running("b", root)
+    await lazy.report(retried(child, 5))
+    await lazy.store.cancel(root.key, "no more")
+    lazy.clock.advance(6)
+    await lazy.store.tick()
+    assert await lazy.state(child) is CANCELLED
+
+
+async def test_what_a_lost_worker_had_below_does_not_go_back_to_the_queue(lazy: Stage) -> None:
+    root = await lazy.running()
+    other = await lazy.register()
+    child = await lazy.running("b", root, worker=other)
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.store.bury(other, 3)
+    assert await lazy.state(child) is CANCELLED
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_sweep_ends_all_that_lives_and_forgets(lazy: Stage, how: str) -> None:
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    child = await lazy.running("b", root)
+    finished = await lazy.running("c", root)
+    await lazy.complete(finished)
+    waiting = await lazy.running("c", child)
+    await lazy.report(retried(waiting, 1000))
+    queued = [await lazy.born("c", child, priority=number % 3) for number in range(20)]
+    beside = await lazy.running()
+    theirs = await lazy.born("c", beside)
+    await end(lazy, root, how)
+    assert (await lazy.store.look_around(lazy.worker, "host")).closed
+    await lazy.sweep()
+    assert {await lazy.state(run) for run in (child.key, waiting.key, *queued)} == {CANCELLED}
+    assert await lazy.state(finished) is RunState.COMPLETED
+    assert [await lazy.state(run) for run in (beside.key, theirs)] == [RunState.RUNNING, RunState.QUEUED]
+    assert not (await lazy.store.look_around(lazy.worker, "host")).closed
+    assert (await lazy.store.sweep()).ended == 0
+
+
+async def test_many_at_all_depths_are_swept_in_bounded_steps(lazy: Stage) -> None:
+    """Whatever stands between them in the indexes, and lives on."""
+    root = await lazy.running()
+    kept = [await lazy.running("b", root, on_parent_end=OnParentEnd.CONTINUE)]
+    doomed = [await lazy.running("b", root)]
+    for level in range(3):
+        for family in (kept, doomed):
+            spawns = [lazy.spawn(task, family[-1], priority=priority) for task in "abc" for priority in range(4)]
+            await lazy.commit(spawns=spawns)
+            claimed = [run for run in await lazy.claim(40) if run.depth == level + 2]
+            family.append(claimed[0])
+    spawns = [lazy.spawn("c", doomed[-1]) for _ in range(900)]
+    await lazy.commit(spawns=spawns)
+    assert await lazy.store.cancel(doomed[0].key, "no more")
+    steps = 0
+    while (swept := await lazy.store.sweep()).more:
+        steps += 1
+        assert swept.ended <= 1000
+    assert steps >= 1
+    assert {await lazy.state(spawn.id) for spawn in spawns} == {CANCELLED}
+    counts = {(count.state) for count in await lazy.store.tree_counts(doomed[0].key)}
+    assert counts == {CANCELLED}
+    assert CANCELLED not in {count.state for count in await lazy.store.tree_counts(kept[0].key)}
+
+
+async def test_a_replayed_run_does_not_wait_for_what_it_left(lazy: Stage) -> None:
+    """Its new attempt may spawn, and what it asks for again goes on; what it doesn't ask for is ended."""
+    root = await lazy.running()
+    asked, left = await lazy.born("b", root), await lazy.born("b", root)
+    await lazy.fail(root, settles=True)
+    assert await lazy.store.replay(root.key, TERMINAL)
+    (again,) = await lazy.claim(1, tasks=["a"])
+    assert (await lazy.attach(again, asked, "b")).state is RunState.QUEUED
+    new = await lazy.born("b", again)
+    await lazy.sweep()
+    assert [await lazy.state(run) for run in (asked, left, new)] == [RunState.QUEUED, CANCELLED, RunState.QUEUED]
+
+
+async def test_a_child_that_is_replayed_below_something_closed_waits_until_that_is_swept(lazy: Stage) -> None:
+    root = await lazy.running()
+    child = await lazy.running("b", root)
+    await lazy.fail(child)
+    await lazy.store.cancel(root.key, "no more")
+    assert await lazy.store.replay(child.key, TERMINAL)
+    assert await lazy.state(child) is RunState.QUEUED
+    assert await lazy.sweep() == 0
+    assert [run.key for run in await lazy.claim(5)] == [child.key]
+
+
+async def test_a_parent_that_completes_closes_only_what_ends_with_it(lazy: Stage) -> None:
+    parent = await lazy.running()
+    with_it = [await lazy.born("b", parent, on_parent_end=OnParentEnd.CANCEL) for _ in range(3)]
+    on = [await lazy.born("b", parent), await lazy.born("b", parent, on_parent_end=OnParentEnd.CONTINUE)]
+    ended = await lazy.running("c", parent, on_parent_end=OnParentEnd.CANCEL)
+    below = await lazy.born("c", ended)
+    await lazy.complete(ended)
+    await lazy.complete(parent, settles=True)
+    assert {run.key for run in await lazy.claim(10)} == {*on, below}
+    await lazy.sweep()
+    assert {await lazy.state(run) for run in with_it} == {CANCELLED}
+
+
+async def test_a_run_without_children_closes_nothing(lazy: Stage) -> None:
+    for report in (completed, failed):
+        run = await lazy.running()
+        done = await lazy.report(report(run, settles=True))
+        assert not done.has_closed
+    assert await lazy.store.cancel((await lazy.running()).key, "no more")
+    assert not (await lazy.store.look_around(lazy.worker, "host")).closed
+
+
+# --- what workers had claimed ahead ----------------------------------------------------------------------------------
+
+
+async def test_workers_are_told_of_what_a_call_closed_until_they_have_heard(lazy: Stage) -> None:
+    root = await lazy.running()
+    await lazy.running("b", root)
+    other = await lazy.register()
+    client = await lazy.register(slots=0)
+    await lazy.store.cancel(root.key, "no more")
+    told = Closing(root.id, root.root_id)
+    assert not await lazy.store.is_heard(root.key)
+    for worker in (lazy.worker, other):
+        assert (await lazy.commit(worker, mail=True)).closings == [told]
+        assert (await lazy.commit(worker, mail=True)).closings == [told]
+        assert not await lazy.store.is_heard(root.key)
+        await lazy.commit(worker, heard=[root.key])
+        assert (await lazy.commit(worker, mail=True)).closings == []
+    assert await lazy.store.is_heard(root.key)
+    assert (await lazy.commit(client, mail=True)).closings == []
+
+
+@pytest.mark.parametrize("how", ["lapsed", "buried", "stopped"])
+async def test_nobody_waits_for_a_worker_that_is_gone(lazy: Stage, how: str) -> None:
+    root = await lazy.running()
+    await lazy.running("b", root)
+    other = await lazy.register(lease=5)
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.commit(heard=[root.key])
+    assert not await lazy.store.is_heard(root.key)
+    match how:
+        case "lapsed":
+            lazy.clock.advance(6)
+        case "buried":
+            await lazy.store.bury(other, 3)
+        case _:
+            await lazy.store.unregister(other)
+    assert await lazy.store.is_heard(root.key)
+
+
+async def test_a_call_ends_a_small_tree_before_it_returns(lazy: Stage) -> None:
+    client = await lazy.register(slots=0)
+    root = await lazy.running(worker=client)
+    ids = [await lazy.born("b", root) for _ in range(10)]
+    await lazy.store.bury(lazy.worker, 3)
+    assert await cancel(lazy.store, root.key, "no more") == 11
+    assert {await lazy.state(id_) for id_ in ids} == {CANCELLED}
+    assert await cancel(lazy.store, root.key, "once more") == 0
+
+
+async def test_late_words_of_what_was_closed_change_nothing(lazy: Stage) -> None:
+    root = await lazy.running()
+    child = await lazy.running("b", root)
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.sweep()
+    line = LogLine(child.key, child.attempt, 5, "info", "too late")
+    late = Outcome(child.key, child.attempt, RunState.COMPLETED, "1")
+    done = await lazy.commit(logs=[line], outcomes=[late])
+    assert done.fenced_outcomes == {child.key}
+    assert await lazy.store.logs(child.key) == []
+    assert await lazy.state(child) is CANCELLED
+
+
+@pytest.mark.parametrize("living", ["the newest", "the oldest", "none"])
+async def test_a_lost_run_with_many_children_waited_if_any_of_them_lives(lazy: Stage, living: str) -> None:
+    other = await lazy.register()
+    parent = await lazy.running(worker=other)
+    spawns = [lazy.spawn("b", parent, claimed=True) for _ in range(450)]
+    await lazy.commit(spawns=spawns)
+    kept = {"the newest": spawns[-1], "the oldest": spawns[0], "none": None}[living]
+    await lazy.report(*[Outcome(spawn.id, 1, RunState.COMPLETED, "1") for spawn in spawns if spawn is not kept])
+    await lazy.store.bury(other, 3)
+    record = await lazy.get(parent)
+    assert (record.state, record.deaths) == (RunState.QUEUED, 1 if kept is None else 0)

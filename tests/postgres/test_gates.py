@@ -1,0 +1,230 @@
+"""Closing what is below a run while others commit: once a call has returned nothing below starts, whoever was under
+way, and all of it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from fanwood import RunState
+from fanwood.errors import StoreBusyError
+from fanwood.ids import SystemIds
+from fanwood.model.commands import Batch, ClaimedRun, Closing, Outcome, Spawn, SpawnKind
+from fanwood.model.records import Swept
+from fanwood.store.postgres import gates
+from fanwood.store.postgres.store import PostgresStore
+from tests.conformance.stage import digest
+from tests.postgres.stores import claimed, connected, opened, registered, until_blocked, until_committed
+
+_TREE = "select count(*), sum(attempt) from run where root_id = $1"
+_LIVING = "select count(*) from run where root_id = $1 and state < 8"
+
+
+class Forest:
+    """Trees, workers in processes of their own, so to speak, and one who looks."""
+
+    def __init__(self, stores: list[PostgresStore], workers: list[int], raw: asyncpg.Connection) -> None:
+        self.stores = stores
+        self.workers = workers
+        self.raw = raw
+        self.ids = SystemIds()
+        self.dice = random.Random(5)
+
+    def below(self, parent: ClaimedRun, n: int, task: str = "a") -> Spawn:
+        kind = SpawnKind(
+            task, parent_id=parent.key, parent_attempt=parent.attempt, root_id=bytes.fromhex(parent.root_id),
+            depth=parent.depth + 1,
+        )  # fmt: skip
+        return Spawn(kind, self.ids.new_id(), digest(f"{parent.id} {n}"), "{}", n)
+
+    async def commit(self, who: int, **batch: object) -> object:
+        return await until_committed(self.stores[who], self.workers[who], Batch(**batch))  # pyright: ignore[reportArgumentType]
+
+    async def root(self, who: int = 0) -> ClaimedRun:
+        await self.commit(who, spawns=[Spawn(SpawnKind("r"), self.ids.new_id(), None, "{}")])
+        (run,) = await claimed(self.stores[who], self.workers[who], 1, ["r"])
+        return run
+
+    async def grow(self, root: ClaimedRun, over: asyncio.Event, who: int) -> None:
+        """A busy worker: claims of the tree, spawns below what it claimed, ends, hands back, tries again."""
+        n = 0
+        while not over.is_set():
+            runs = await claimed(self.stores[who], self.workers[who], 5, ["a"])
+            for run in runs:
+                n += 1
+                spawns = [self.below(run, i) for i in range(self.dice.randint(0, 3))] if run.depth < 6 else []
+                state = self.dice.choice([RunState.COMPLETED, RunState.FAILED, RunState.QUEUED])
+                end = Outcome(run.key, run.attempt, state, error="{}", settles=True, local=False, retry=n % 2 == 0,
+                              delay=1_000_000 if n % 3 == 0 else 0)  # fmt: skip
+                await self.commit(who, spawns=spawns)
+                await asyncio.sleep(self.dice.random() * 0.002)
+                await self.commit(who, outcomes=[end])
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def forest(postgres_url: str) -> AsyncIterator[Forest]:
+    async with opened(postgres_url, count=4, notify=False) as stores, connected(postgres_url) as raw:
+        await raw.execute("do $$ begin execute format('alter database %I set deadlock_timeout = %L', "
+                          "current_database(), '20ms'); end $$")  # fmt: skip
+        yield Forest(stores, [await registered(store, ["a", "r"]) for store in stores], raw)
+
+
+async def swept(store: PostgresStore, run_id: bytes | None = None) -> int:
+    ended = 0
+    while True:
+        page = Swept(0, more=True)
+        with suppress(StoreBusyError):
+            page = await store.sweep(run_id)
+        ended += page.ended
+        if not page.more:
+            return ended
+        if not page.ended:
+            await asyncio.sleep(0.002)
+
+
+async def cancelled(store: PostgresStore, run_id: bytes) -> bool:
+    while True:
+        with suppress(StoreBusyError):
+            return await store.cancel(run_id, "for a test")
+
+
+async def test_nothing_starts_once_a_call_has_returned(forest: Forest):
+    for number in range(15):
+        root = await forest.root()
+        await forest.commit(0, spawns=[forest.below(root, n) for n in range(20)])
+        over = asyncio.Event()
+        busy = [asyncio.ensure_future(forest.grow(root, over, who)) for who in (1, 2)]
+        await asyncio.sleep(0.02 + forest.dice.random() * 0.06)
+        await cancelled(forest.stores[3], root.key)
+        then = await forest.raw.fetch(_TREE, root.key)
+        await asyncio.sleep(0.02)
+        await asyncio.gather(swept(forest.stores[3]), swept(forest.stores[0]))
+        assert await forest.raw.fetchval(_LIVING, root.key) == 0, f"round {number}"
+        over.set()
+        await asyncio.gather(*busy)
+        assert await forest.raw.fetch(_TREE, root.key) == then, f"round {number}"
+        assert await forest.raw.fetch("select from gate") == []
+
+
+async def test_all_below_a_parent_that_failed_ends_whatever_goes_on_there(forest: Forest):
+    for number in range(15):
+        root = await forest.root()
+        await forest.commit(0, spawns=[forest.below(root, n) for n in range(20)])
+        over = asyncio.Event()
+        busy = [asyncio.ensure_future(forest.grow(root, over, who)) for who in (1, 2)]
+        await asyncio.sleep(0.02 + forest.dice.random() * 0.06)
+        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", settles=True)])
+        await asyncio.gather(swept(forest.stores[3]), swept(forest.stores[0]))
+        assert await forest.raw.fetchval(_LIVING, root.key) == 0, f"round {number}"
+        over.set()
+        await asyncio.gather(*busy)
+        assert await forest.raw.fetchval(_LIVING, root.key) == 0, f"round {number}"
+        await swept(forest.stores[3])
+        assert await forest.raw.fetch("select from gate") == []
+
+
+async def test_a_call_waits_for_a_commit_that_may_not_have_seen_it(forest: Forest):
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, n) for n in range(3)])
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        # A commit under way: it has looked at the gates, and is about to claim.
+        await other.execute("select fw1_enter_gates(); select from gate")
+        cancelling = asyncio.ensure_future(forest.stores[3].cancel(root.key, "for a test"))
+        while not await forest.raw.fetchval("select exists (select from gate)"):
+            await asyncio.sleep(0.002)
+        late = await claimed(forest.stores[1], forest.workers[1], 2, ["a"])
+        assert late == []  # who begins now sees it, and is not held up
+        await asyncio.sleep(0.05)
+        assert not cancelling.done()
+    assert await cancelling is True
+
+
+async def test_a_sweep_waits_for_a_commit_that_may_not_have_seen_its_gates(forest: Forest):
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, n) for n in range(3)])
+    (child,) = await claimed(forest.stores[1], forest.workers[1], 1, ["a"])
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        await other.execute("select fw1_enter_gates(); select from gate")
+        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", settles=True)])
+        sweeping = asyncio.ensure_future(swept(forest.stores[3]))
+        await asyncio.sleep(0.1)
+        assert not sweeping.done()
+        # It hands back what it has: to the queue, of which a sweep that had begun might have seen the end.
+        await other.execute("update run set state = 0, worker_id = null where id = $1", child.key)
+    assert await sweeping == 3
+    assert await forest.raw.fetchval(_LIVING, root.key) == 0
+
+
+async def test_a_call_does_not_wait_longer_than_a_lease(forest: Forest, monkeypatch: pytest.MonkeyPatch):
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, 1)])
+    monkeypatch.setattr(forest.stores[3], "lease", 0.1)
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        await other.execute("select fw1_enter_gates()")
+        assert await forest.stores[3].cancel(root.key, "for a test") is True
+        assert not await gates.wait_for_others(forest.stores[3])
+
+
+async def test_what_another_holds_is_swept_as_soon_as_he_lets_go(forest: Forest):
+    root = await forest.root()
+    children = [forest.below(root, n) for n in range(3)]
+    await forest.commit(0, spawns=children)
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        await other.execute("select from run where id = $1 for share", children[1].id)  # who begins to watch it
+        await forest.stores[3].cancel(root.key, "for a test")
+        first = await forest.stores[3].sweep()
+        assert first == Swept(2, more=True)
+        second = asyncio.ensure_future(forest.stores[3].sweep())
+        await until_blocked(forest.raw, forest.stores[3].side.pid)
+    assert (await second).ended == 1
+    assert await swept(forest.stores[3]) == 0
+
+
+async def test_a_gate_that_is_made_during_a_pass_has_a_pass_of_its_own(forest: Forest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gates, "BUDGET", 0)  # one page at a time
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, n) for n in range(4)])
+    first, second = await claimed(forest.stores[1], forest.workers[1], 2, ["a"])
+    spawns = [forest.below(run, n) for run in (first, second) for n in range(3)]
+    await forest.commit(1, spawns=spawns)
+    await forest.stores[3].cancel(first.key, "for a test")
+    while (await forest.raw.fetchval("select phase from gate")) < 2:
+        await forest.stores[3].sweep()
+    await forest.stores[3].cancel(second.key, "for a test")  # behind the place at which the pass is
+    await swept(forest.stores[3])
+    states = await forest.raw.fetch("select state from run where id = any($1)", [spawn.id for spawn in spawns])
+    assert [row["state"] for row in states] == [RunState.CANCELLED] * 6
+    assert await forest.raw.fetchval(_LIVING, root.key) == 3
+    assert await forest.raw.fetch("select from gate") == []
+
+
+async def test_two_that_sweep_do_not_do_the_same_twice(forest: Forest):
+    roots = [await forest.root() for _ in range(4)]
+    for root in roots:
+        await forest.commit(0, spawns=[forest.below(root, n) for n in range(50)])
+        await forest.stores[3].cancel(root.key, "for a test")
+    counts = await asyncio.gather(*(swept(store) for store in forest.stores))
+    assert sum(counts) == 200
+
+
+async def test_workers_hear_of_it_until_they_say_so(forest: Forest):
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, 1)])
+    await forest.stores[3].cancel(root.key, "for a test")
+    expected = [Closing(root.id, root.id)]
+    for who in (1, 2):
+        for _ in range(2):
+            looked = await forest.stores[who].commit(forest.workers[who], Batch(mail=True))
+            assert looked.closings == expected
+        assert not await forest.stores[3].is_heard(root.key)
+        heard = await forest.stores[who].commit(forest.workers[who], Batch(mail=True, heard=[root.key]))
+        assert heard.closings == []
+    for who in (0, 3):
+        await forest.stores[who].commit(forest.workers[who], Batch(heard=[root.key]))
+    assert await forest.stores[3].is_heard(root.key)
