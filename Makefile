@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test chaos lint format bench soak lock clean
+.PHONY: help demo setup test chaos lint format bench soak growth closing lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,12 @@ bench: $(READY) ## measure: BENCH_ARGS="--help"
 
 soak: $(READY) ## grow for SOAK_MINUTES=20 and look whether anything does: SOAK_ARGS="--help"
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(SOAK_MINUTES),20) $(SOAK_ARGS)
+
+growth: $(READY) ## does any verb take longer with 5,000,000 runs of history: GROWTH_ARGS="--help"
+	@$(BIN)/python -m benchmarks.growth $(GROWTH_ARGS)
+
+closing: $(READY) ## end something very large; is anybody disturbed: CLOSING_ARGS="--help"
+	@$(BIN)/python -m benchmarks.closing $(CLOSING_ARGS)
 
 lock: ## write the lock files anew from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock

@@ -11,7 +11,7 @@ SAMPLED_TREES = 100
 
 UNFINISHED = """
     select (select count(*) from run where state = 1 and worker_id > 0 and depth = 0)
-         + (select count(*) from run where task = {tree} and state = 0 and run_at is null)
+         + (select count(*) from run where task = {tree} and state = 0)
 """
 
 

@@ -11,12 +11,16 @@ from benchmarks.soak_tasks import LEAF, TREE
 from fanwood import Settings
 
 READER = "soak reader"
+NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 
 ROOTS = """
     select id, created_at, started_at, finished_at from run
     where parent_id is null and created_at > $1 and created_at <= $2 order by created_at, id
 """
-CHILDREN = "select id, created_at, started_at, finished_at from run where parent_id = any ($1::bytea[])"
+CHILDREN = """
+    select c.id, c.created_at, c.started_at, c.finished_at
+    from unnest($1::bytea[]) r (id) join run c on c.root_id = r.id and c.parent_id = r.id
+"""
 OLDEST = "select created_at from run where parent_id is null order by created_at, id limit 1"
 SIZES = """
     select c.relname, c.relkind = 'i',
@@ -42,8 +46,8 @@ SESSIONS = f"""
 # What a claim begins with: how many pages it walks through, until it knows of the next run or that there is none.
 WALK = """
     explain (analyze, buffers, format json)
-    select r.id from run r where r.task = '{task}' and r.state = 0 and r.run_at is null
-    order by r.task, r.priority desc, r.depth desc, r.id limit 1
+    select r.id from run r where r.task = '{task}' and r.state = 0
+    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
 """
 WALKS = 5  # a queue that is empty at this moment, or not: the median
 
@@ -66,7 +70,7 @@ class PostgresWatcher:
         self._connection = await asyncpg.connect(
             self._settings.database_url, server_settings={**server, "enable_bitmapscan": "off", "jit": "off"}
         )
-        self._until = self._at = await self._connection.fetchval("select micros()")
+        self._until = self._at = await self._connection.fetchval(NOW)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -76,7 +80,7 @@ class PostgresWatcher:
         return await self._connection.fetchval(UNFINISHED.format(tree=f"'{TREE}'"))
 
     async def look(self) -> Figures:
-        now = await self._connection.fetchval("select micros()")
+        now = await self._connection.fetchval(NOW)
         seconds, self._at = (now - self._at) / 1e6, now
         return {
             **await self._trees(now),

@@ -1,9 +1,9 @@
-"""The worker processes of a soak, and what a process of this machine takes."""
+"""`fanwood worker` processes, for a soak and the like, and what a process of this machine takes."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -11,6 +11,7 @@ from typing import Self
 from benchmarks.runner import CHECKOUT, environment
 from fanwood import Settings
 
+SOAK = "benchmarks.soak_tasks:fanwood"
 STOP_SECONDS = 20
 TAIL = 10  # lines of a log
 
@@ -22,7 +23,16 @@ class WorkerDiedError(Exception):
 class Workers:
     """So many `fanwood worker`s, as anybody starts them, from `with` to its end. Also if this process is killed."""
 
-    def __init__(self, settings: Settings, count: int, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        count: int,
+        folder: Path,
+        *,
+        app: str = SOAK,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._app = app
         self.logs = [folder / f"worker-{number}.log" for number in range(1, count + 1)]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ends = ExitStack()
@@ -32,6 +42,7 @@ class Workers:
             "FANWOOD_POSTGRES_SCHEMA": settings.postgres_schema,
             "FANWOOD_RETENTION_DAYS": str(settings.retention_days),
             "FANWOOD_SLOTS": str(settings.slots),
+            **(variables or {}),
         }
 
     def __enter__(self) -> Self:
@@ -64,7 +75,7 @@ class Workers:
         return [line for line in lines if " WARNING " in line or " ERROR " in line][-TAIL:]
 
     def _start(self, started: ExitStack, log: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "fanwood", "worker", "benchmarks.soak_tasks:fanwood", "--supervised"]
+        command = [sys.executable, "-m", "fanwood", "worker", self._app, "--supervised"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

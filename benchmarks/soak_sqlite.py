@@ -18,7 +18,7 @@ ROOTS = """
     select id, created_at, started_at, finished_at from run
     where parent_id is null and created_at > ? and created_at <= ? order by created_at, id
 """
-CHILDREN = "select id, created_at, started_at, finished_at from run where parent_id = ?"
+CHILDREN = "select id, created_at, started_at, finished_at from run where root_id = ?1 and parent_id = ?1"
 OLDEST = "select created_at from run where parent_id is null order by created_at, id limit 1"
 ROWS = "select (select count(*) from mail), (select count(*) from watch)"
 
