@@ -128,9 +128,6 @@ order by r.worker_id, r.id limit 100;
 -- name: get_root
 select root_id from run where id = :id;
 
--- name: get_state
-select state from run where id = :id;
-
 -- name: workers
 select w.id, w.name, w.host, w.pid, w.slots, w.started_at, w.lease, coalesce(l.expires_at, 0) as lease_expires_at,
        (select count(*) from run r where r.worker_id = w.id and r.state = 1) as running
