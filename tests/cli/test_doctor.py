@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
+import pytest
 
 from fanwood import Fanwood
 from fanwood.store import cancelling
+from fanwood.store.sqlite.connection import connect
+from tests.serving import serving
 
 NOT_COUNTED = "runs that have ended are not counted; --full counts them and checks the whole file\n"
 
@@ -25,6 +30,21 @@ def test_in_full(invoke, family):
     result = invoke("doctor", "--full")
     assert (result.exit_code, NOT_COUNTED in result.stdout) == (0, False)
     assert "runs         27 completed, 2 failed\n" in result.stdout
+
+
+@pytest.mark.parametrize("setting", ["off", "normal"])
+def test_a_setting_that_may_lose_what_was_acknowledged(invoke, family, monkeypatch, setting: str):
+    def careless(path: Path, *, read_only: bool = False) -> Any:
+        connection = connect(path, read_only=read_only)
+        connection.pragma("synchronous", setting)
+        return connection
+
+    monkeypatch.setattr("fanwood.store.sqlite.store.connect", careless)
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert f"durability   journal_mode=wal, synchronous={setting}\n" in result.stdout
+    assert f"problem      synchronous is {setting}, expected full" in result.stdout
+    assert json.loads(invoke("doctor", "--json").stdout)["store"]["durable"] is False
 
 
 def test_json(invoke, family):
@@ -100,3 +120,27 @@ def test_work_that_nobody_does(invoke, here: Path, make_app: Callable[..., Fanwo
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "1 unfinished run and no live worker: they wait until one starts" in result.stdout
+
+
+def test_work_that_no_living_worker_serves(invoke, here: Path, make_app: Callable[..., Fanwood]):
+    app = make_app(local_worker=False)
+
+    @app.task
+    async def build_report(input: int) -> int:
+        return input
+
+    @app.task
+    async def served() -> int:
+        return 1
+
+    build_report.run_no_wait(1)
+    worker = app.worker("half", workflows=[served])
+    with serving(worker):
+        result = invoke("doctor")
+        build_report.run_no_wait(2)
+        both = json.loads(invoke("doctor", "--json").stdout)
+    assert result.exit_code == 1
+    assert re.search(r"1 queued run of build_report \(oldest .+\): no live worker serves it", result.stdout)
+    assert "All is well" not in result.stdout
+    [problem] = both["problems"]
+    assert problem.startswith("2 queued runs of build_report (oldest ")

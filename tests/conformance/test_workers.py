@@ -48,6 +48,22 @@ async def test_who_is_served(stage: Stage) -> None:
     assert await stage.store.served(stage.worker, "a") is False
 
 
+async def test_what_is_queued_and_served_by_nobody(stage: Stage) -> None:
+    assert await stage.store.unserved() == []
+    first = await stage.born("x")
+    stage.clock.advance(1)
+    for task in ("x", "a", "y"):
+        await stage.born(task)
+    await stage.running("z")  # born claimed: it is not queued
+    oldest = (await stage.get(first)).created_at
+    x, y = await stage.store.unserved()
+    assert (x.task, x.count, x.oldest, y.task, y.count) == ("x", 2, oldest, "y", 1)
+    await stage.register(["x"], lease=20)
+    assert [each.task for each in await stage.store.unserved()] == ["y"]
+    stage.clock.advance(11)  # the first worker's lease has lapsed
+    assert [each.task for each in await stage.store.unserved()] == ["a", "y"]
+
+
 async def test_ids_of_workers_are_not_used_again(stage: Stage) -> None:
     first = await stage.register()
     await stage.store.unregister(first)

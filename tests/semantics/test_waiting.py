@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
 import pytest
 
 from fanwood import TaskRunError, WaitTimeoutError
+from tests.serving import serving
 
 
 def binary(app: Any, colour: str) -> Any:
@@ -172,3 +174,47 @@ def test_release_slot_lets_others_in(make_app: Any) -> None:
     ref = outside.run_no_wait({})
     assert inside.run(1, timeout=10) == "in 1"
     assert ref.result(timeout=10) == "in 2"
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_a_parent_whose_child_nobody_serves_says_so(
+    make_app: Any, caplog: pytest.LogCaptureFixture, colour: str, in_bulk: bool
+) -> None:
+    app = make_app(local_worker=False, no_worker_warning=0.1)
+
+    @app.task
+    async def served(input: int) -> int:
+        return input
+
+    @app.task
+    async def build_report(input: int) -> int:
+        return input
+
+    items = [served.create_bulk_run_item(1)] * in_bulk + [build_report.create_bulk_run_item(1)]
+
+    @app.task
+    async def async_parent() -> int:
+        return len(await served.aio_run_many(items))
+
+    @app.task
+    def sync_parent() -> int:
+        return len(served.run_many(items))
+
+    parent = async_parent if colour == "async" else sync_parent
+    said = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "No live worker serves build_report" in record.getMessage():
+                said.set()
+
+    listener = Listener()
+    logging.getLogger("fanwood").addHandler(listener)
+    worker = app.worker("half", workflows=[served, async_parent, sync_parent])
+    with serving(worker):
+        ref = parent.run_no_wait()
+        assert said.wait(20)
+        ref.cancel()
+    logging.getLogger("fanwood").removeHandler(listener)
+    assert "serves served" not in caplog.text

@@ -6,8 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -23,23 +22,8 @@ from fanwood import (
     RunState,
     SettingsError,
     TaskRunError,
-    Worker,
 )
-
-
-@contextmanager
-def serving(worker: Worker) -> Iterator[threading.Thread]:
-    """`worker` on a thread of its own, from its start to its end."""
-    thread = threading.Thread(target=worker.start)
-    thread.start()
-    assert worker.wait_started(10)
-    try:
-        yield thread
-    finally:
-        worker.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-
+from tests.serving import serving
 
 # --- loops ---------------------------------------------------------------------------------------------------------
 

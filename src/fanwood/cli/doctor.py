@@ -14,7 +14,7 @@ from fanwood.cli.output import Column
 from fanwood.clock import MICROSECONDS
 from fanwood.errors import StoreError
 from fanwood.ids import id_text
-from fanwood.model.records import StoreReport, WorkerRecord
+from fanwood.model.records import StoreReport, Unserved, WorkerRecord
 from fanwood.model.states import UNFINISHED, RunState
 from fanwood.store.urls import without_password
 
@@ -63,19 +63,21 @@ def command(full: bool, common: Common) -> None:
 
 
 def _examine(common: Common, *, full: bool) -> Findings:
-    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord], bool]:
-        return await store.report(full=full), await store.workers(), (await store.look_around(NOBODY, "")).closed
+    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord], list[Unserved], bool]:
+        closing = (await store.look_around(NOBODY, "")).closed
+        return await store.report(full=full), await store.workers(), await store.unserved(), closing
 
     url = without_password(common.settings().database_url)
     try:
-        report, workers, closing = looking.look(common, ask)
+        report, workers, unserved, closing = looking.look(common, ask)
     except StoreError as error:
         return Findings(url, problems=[str(error)])
     engines = [judged(worker, report.now) for worker in workers]
-    return Findings(report.url, report, engines, closing, [*report.problems, *_problems(report, engines)])
+    problems = [*report.problems, *_problems(report, engines, unserved)]
+    return Findings(report.url, report, engines, closing, problems)
 
 
-def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
+def _problems(report: StoreReport, engines: list[Engine], unserved: list[Unserved]) -> list[str]:
     found: list[str] = []
     if report.orphans:
         shown = ", ".join(id_text(orphan) for orphan in report.orphans[:5])
@@ -88,6 +90,11 @@ def _problems(report: StoreReport, engines: list[Engine]) -> list[str]:
     unfinished = sum(report.counts.get(state, 0) for state in UNFINISHED)
     if unfinished > lost and not any(engine.live and engine.record.slots for engine in engines):
         found.append(f"{text.many(unfinished, 'unfinished run')} and no live worker: they wait until one starts")
+        return found
+    for each in unserved:
+        runs, age = text.many(each.count, "queued run"), text.took(report.now - each.oldest)
+        it = "it" if each.count == 1 else "them"
+        found.append(f"{runs} of {text.clean(each.task)} (oldest {age}): no live worker serves {it}")
     return found
 
 

@@ -105,6 +105,14 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     running: int
 
 
+class Unserved(msgspec.Struct, frozen=True):
+    """A task whose queued runs nobody takes: how many, and when the oldest was created."""
+
+    task: str
+    count: int
+    oldest: int
+
+
 class Peer(msgspec.Struct, frozen=True):
     """Another engine, as far as its life is concerned."""
 

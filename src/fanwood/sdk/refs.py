@@ -92,7 +92,7 @@ class TaskRunRef(Generic[T]):
         collector.grow(1)
         collector.close()
         self._host.engine().watch(self._id, collector, 0)
-        await wait_for(collector, self._host, timeout, f"run {self.id}", "")
+        await wait_for(collector, self._host, timeout, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return result_of(finished, self._id, self._task or finished.task, self._output)

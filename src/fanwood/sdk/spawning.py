@@ -5,6 +5,7 @@ Everything here is written once, as coroutines that wait on `Signal`s; a blockin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -17,7 +18,7 @@ from fanwood.codec import codec_for
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.errors import FanwoodError, PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
@@ -27,7 +28,7 @@ from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from concurrent.futures import Future
 
     from fanwood.sdk.attempt import Attempt
@@ -249,7 +250,8 @@ class Spawner:
         """
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
-        await wait_for(self.collector, self._host, timeout, f"{len(self.planned)} run(s) of {first}", first)
+        what, tasks = f"{len(self.planned)} run(s) of {first}", {name for name, _ in self._kinds}
+        await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
         """The outputs in order, typed; errors raised, or kept in their places.
@@ -273,8 +275,11 @@ class Spawner:
         return results
 
 
-async def wait_for(collector: Collector, host: Host, timeout: float | None, what: str, task: str) -> None:
-    """Wait until `collector` is ready; inside a task, without holding a slot.
+async def wait_for(
+    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str] = ()
+) -> None:
+    """Wait until `collector` is ready; inside a task, without holding a slot. If nobody serves one of `tasks`, that is
+    said after a while.
 
     Raises:
         WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
@@ -282,34 +287,41 @@ async def wait_for(collector: Collector, host: Host, timeout: float | None, what
     attempt = current_attempt.get()
     if not collector.ready:
         if attempt is None:
-            await _wait_outside(collector, host, timeout, what, task)
+            await _wait_outside(collector, host, timeout, what, tasks)
         else:
-            await _wait_inside(collector, attempt, timeout, what)
+            await _wait_inside(collector, attempt, timeout, what, tasks)
     if attempt is not None:
         attempt.check()
     if collector.error is not None:
         raise collector.error
 
 
-async def _wait_outside(collector: Collector, host: Host, timeout: float | None, what: str, task: str) -> None:
+async def _wait_outside(
+    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str]
+) -> None:
     signal = Signal()
     collector.when_ready(signal.fire)
-    patience = host.settings.no_worker_warning
-    if timeout is None or timeout > patience:
-        if await signal.wait(patience):
-            return
-        await _warn_unserved(host, task)
-    else:
-        patience = 0.0
-    if not await signal.wait(None if timeout is None else timeout - patience):
+    if not await _fired(signal, host, timeout, tasks):
         raise _timed_out(timeout, what)
 
 
-async def _warn_unserved(host: Host, task: str) -> None:
+async def _fired(signal: Signal, host: Host, timeout: float | None, tasks: Collection[str]) -> bool:
+    """Wait for a signal, at most `timeout` seconds; whether it was fired."""
+    patience, serves = host.settings.no_worker_warning, host.engine().dispatcher.serves
+    foreign = [task for task in tasks if not serves(task)]
+    if not foreign or (timeout is not None and timeout <= patience):
+        return await signal.wait(timeout)
+    if await signal.wait(patience):
+        return True
+    with contextlib.suppress(FanwoodError):  # then there is worse to be told, and others do
+        await _warn_unserved(host, foreign)
+    return await signal.wait(None if timeout is None else timeout - patience)
+
+
+async def _warn_unserved(host: Host, tasks: list[str]) -> None:
     engine = host.engine()
-    if task and not engine.dispatcher.serves(task):
-        served = await called(engine.call(lambda store: store.served(engine.worker_id, task)))
-        if not served:
+    for task in tasks:
+        if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
             logger.warning(
                 "No live worker serves %s: its run stays queued until one does. Start one with "
                 "`fanwood worker module:app`, or check that it imports this task.",
@@ -317,7 +329,9 @@ async def _warn_unserved(host: Host, task: str) -> None:
             )
 
 
-async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | None, what: str) -> None:
+async def _wait_inside(
+    collector: Collector, attempt: Attempt, timeout: float | None, what: str, tasks: Collection[str]
+) -> None:
     attempt.check()
     signal = Signal()
     once = threading.Lock()  # the slot is asked for once, by the engine's thread or by this one
@@ -330,7 +344,7 @@ async def _wait_inside(collector: Collector, attempt: Attempt, timeout: float | 
     attempt.listen(signal)
     try:
         collector.when_ready(resume)
-        if not await signal.wait(timeout) and attempt.ended is None:
+        if not await _fired(signal, attempt.host, timeout, tasks) and attempt.ended is None:
             if once.acquire(blocking=False):
                 attempt.share.unpark(attempt)  # at once: what it gives up on may be what holds the slots
             else:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Swept,
         TaskCount,
         TreeRun,
+        Unserved,
         WorkerRecord,
     )
     from fanwood.model.states import RunState
@@ -134,6 +135,10 @@ class Store(ABC):
     @abstractmethod
     async def served(self, worker_id: int, task: str) -> bool:
         """Whether a live engine other than `worker_id` serves `task`."""
+
+    @abstractmethod
+    async def unserved(self) -> list[Unserved]:
+        """Tasks that have queued runs and no live worker. Takes as long as there are such runs."""
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

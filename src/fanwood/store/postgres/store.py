@@ -15,7 +15,7 @@ from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import Around, LogRecord, Peer, WorkerRecord
+from fanwood.model.records import Around, LogRecord, Peer, Unserved, WorkerRecord
 from fanwood.store import rows
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.connection import Address, Link
@@ -275,6 +275,11 @@ class PostgresStore(Store):
             now = await self.instant(db)
             ((served,),) = await db.rows("serving", chores.SQL["serving"], task=task, me=worker_id, now=now)
         return bool(served)
+
+    async def unserved(self) -> list[Unserved]:
+        async with self._reader.transaction() as db:
+            found = await db.rows("unserved", reading.SQL["unserved"], now=await self.instant(db))
+        return [Unserved(*row) for row in found]
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,21 @@ select state, count(*) from run where state = 2 group by state;
 select r.id from run r where r.state = 1 and not exists (select 1 from worker w where w.id = r.worker_id)
 order by r.worker_id, r.id limit 100;
 
+-- name: unserved
+-- Tasks with queued runs that no live worker serves. (The queue's index is walked from one task to the next.)
+with recursive queued (task) as (
+    select min(task) from run where state = 0
+    union all
+    select (select min(r.task) from run r where r.state = 0 and r.task > q.task) from queued q where q.task is not null
+)
+select q.task, count(*), min(r.created_at)
+from queued q cross join run r
+where r.state = 0 and r.task = q.task and not exists (
+    select 1 from worker_task t join lease l on l.worker_id = t.worker_id where t.task = q.task and l.expires_at > :now
+)
+group by q.task
+order by q.task;
+
 -- name: get_root
 select root_id from run where id = :id;
 

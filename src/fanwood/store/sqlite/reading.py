@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import (
@@ -13,6 +13,7 @@ from fanwood.model.records import (
     StoreReport,
     TaskCount,
     TreeRun,
+    Unserved,
     WorkerRecord,
 )
 from fanwood.model.states import RunState
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _SQL = load("sql/reading.sql", "sqlite/listing.sql")
 IDENTITIES = 10_000  # at a time
+SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 
 
@@ -102,27 +104,47 @@ def tasks(db: Database) -> list[TaskInfo]:
     return [TaskInfo(*row) for row in db.execute(_SQL["known_tasks"]).fetchall()]
 
 
-def report(db: Database, path: Path, url: str, now: int, *, full: bool) -> StoreReport:
+def unserved(db: Database, now: int) -> list[Unserved]:
+    return [Unserved(*row) for row in db.execute(_SQL["unserved"], {"now": now}).fetchall()]
+
+
+class Seen(NamedTuple):
+    """What a report says of the store beside its contents."""
+
+    path: Path
+    url: str
+    now: int
+    synchronous: int  # of the connection that commits: other connections have a setting of their own
+
+
+def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
     """What can be told of the file without changing it; `full`: also what takes a look at every page of it."""
     version = str(db.execute("select sqlite_version()").get)
     problems: list[str] = []
     if tuple(int(part) for part in version.split(".")) < SAFE_SQLITE:
         problems.append(f"SQLite {version} can corrupt a database that several processes write to; use 3.51.3 or later")
-    journal = str(db.pragma("journal_mode"))
+    journal, synchronous = str(db.pragma("journal_mode")), SYNCHRONOUS[seen.synchronous]
     if journal != "wal":
         problems.append(f"journal mode is {journal}, expected wal")
+    if seen.synchronous < FULL:
+        problems.append(
+            f"synchronous is {synchronous}, expected full: what was acknowledged last can be lost in a crash"
+        )
+    durable = journal == "wal" and seen.synchronous >= FULL
     if full and (check := str(db.execute("pragma quick_check(1)").get)) != "ok":
         problems.append(f"the file is damaged: {check}")
     counted = _SQL["counts" if full else "unfinished_counts"]
+    files = (seen.path, seen.path.with_name(seen.path.name + "-wal"))
     return StoreReport(
-        url=url,
+        url=seen.url,
         kind="SQLite",
         version=version,
         schema=int(db.pragma("user_version")),
-        durability=f"journal_mode={journal}, synchronous=full: a commit is on the disk when it is acknowledged",
-        durable=journal == "wal",
-        size=sum(f.stat().st_size for f in (path, path.with_name(path.name + "-wal")) if f.exists()),
-        now=now,
+        durability=f"journal_mode={journal}, synchronous={synchronous}"
+        + (": a commit is on the disk when it is acknowledged" if durable else ""),
+        durable=durable,
+        size=sum(file.stat().st_size for file in files if file.exists()),
+        now=seen.now,
         counts={RunState(state): count for state, count in db.execute(counted).fetchall()},
         counted=full,
         orphans=[row[0] for row in db.execute(_SQL["orphans"]).fetchall()],

@@ -26,6 +26,7 @@ from fanwood.model.records import (
     Swept,
     TaskCount,
     TreeRun,
+    Unserved,
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
@@ -250,6 +251,10 @@ class SqliteStore(Store):
         with translated(self.path):
             return self._chores.served(worker_id, task, self._instant())
 
+    async def unserved(self) -> list[Unserved]:
+        now = self._instant()
+        return await self._read(lambda db: reading.unserved(db, now))
+
     # --- timers ----------------------------------------------------------------------------------------------------
 
     async def tick(self) -> int | None:
@@ -354,7 +359,10 @@ class SqliteStore(Store):
         return await self._read(lambda db: reading.logs(db, run_id, after, limit))
 
     async def report(self, *, full: bool = False) -> StoreReport:
-        return await self._read(lambda db: reading.report(db, self.path, self.url, self._instant(), full=full))
+        assert self._connection is not None
+        synchronous = int(self._connection.pragma("synchronous"))  # that of the connection that commits
+        seen = reading.Seen(self.path, self.url, self._instant(), synchronous)
+        return await self._read(lambda db: reading.report(db, seen, full=full))
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
