@@ -19,13 +19,13 @@ import time
 from typing import Any
 
 from fanwood import Context, Fanwood
-from fanwood.engine import housekeeping
+from fanwood.engine import membership
 
 HOST, NAME = os.environ.get("CHAOS_HOST"), os.environ.get("CHAOS_NAME")
 WHO = f"{NAME}/{os.getpid()}" if NAME else str(os.getpid())
 
 if HOST:  # a process of this machine that passes for one of another: nobody may judge it by its pid
-    housekeeping.host_identity = lambda: HOST
+    membership.host_identity = lambda: HOST
 
 fanwood = Fanwood(local_worker=False)
 _journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

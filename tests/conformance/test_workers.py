@@ -350,9 +350,11 @@ async def test_a_child_that_ends_elsewhere_is_told_to_the_worker_of_its_parent(s
 
 async def test_another_instance_is_hinted_at_a_change(stage: Stage) -> None:
     hinted = asyncio.Event()
-    await stage.another_store(hinted.set)
+    another = await stage.another_store(hinted.set)
+    watching = asyncio.create_task(another.watch())
     await stage.born()
     await asyncio.wait_for(hinted.wait(), 10)
+    watching.cancel()
 
 
 async def test_two_instances_see_one_queue(stage: Stage) -> None:

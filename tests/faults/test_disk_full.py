@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fanwood import Fanwood
-from fanwood.engine import engine as engine_module
+from fanwood.engine import membership
 from fanwood.errors import StoreFullError
 from tests.faults.processes import Site, until
 
@@ -91,7 +91,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_worker_stops_though_the_disk_is_full(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "RETIRE_SECONDS", 0.1)
+    monkeypatch.setattr(membership, "RETIRE_SECONDS", 0.1)
     with Fanwood(f"sqlite:///{small_disk}/fanwood.db", local_worker=True) as app:
 
         @app.task

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from fanwood import Fanwood
-from fanwood.engine import engine as engine_module
+from fanwood.engine import membership
 from fanwood.errors import (
     StoreBusyError,
     StoreError,
@@ -175,7 +175,7 @@ def test_locked_while_work_goes_on(
 def test_closing_while_it_is_locked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that can't hand back its runs stops all the same; its lease will lapse."""
     monkeypatch.setattr(sqlite_connection, "BUSY_MS", 10)
-    monkeypatch.setattr(engine_module, "RETIRE_SECONDS", 0.5)
+    monkeypatch.setattr(membership, "RETIRE_SECONDS", 0.5)
     begun = threading.Event()
     with Fanwood(site.url, local_worker=True) as app:
 
@@ -198,7 +198,7 @@ def test_closing_while_it_is_locked(site: Site, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_file_is_removed_while_it_is_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "RETIRE_SECONDS", 0.1)
+    monkeypatch.setattr(membership, "RETIRE_SECONDS", 0.1)
     with Fanwood(site.url, local_worker=True) as app:
 
         @app.task

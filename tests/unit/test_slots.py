@@ -25,7 +25,7 @@ class FakeAttempt:
         self.spec = FakeSpec(is_async)
         self.holding = True
         self.waits = 0
-        self.finished = False
+        self.code_ended = False
         self.went_on = 0
 
     def go_on(self) -> None:

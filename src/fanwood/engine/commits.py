@@ -19,7 +19,7 @@ from fanwood.store.failures import encode_failure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fanwood.engine.housekeeping import Housekeeping
+    from fanwood.engine.health import Health
     from fanwood.engine.inbox import Inbox, SpawnRequest
     from fanwood.model.commands import Outcome
     from fanwood.settings import Settings
@@ -41,12 +41,12 @@ PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
 class Commits:
     """The way of an engine's batches into its store."""
 
-    def __init__(self, store: Store, settings: Settings, inbox: Inbox, housekeeping: Housekeeping) -> None:
+    def __init__(self, store: Store, settings: Settings, inbox: Inbox, health: Health) -> None:
         self.hurried = False  # the engine stops: don't wait for better times
         self._store = store
         self._settings = settings
         self._inbox = inbox  # what waits for its turn meanwhile
-        self._housekeeping = housekeeping
+        self._health = health
 
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest]) -> Committed | None:
         """Commit `batch`; None if it can't be done at all, and then those who asked know."""
@@ -55,7 +55,7 @@ class Commits:
             try:
                 return await self._store.commit(worker_id, batch)
             except PASSING as error:
-                self._housekeeping.note_trouble(error)
+                self._health.note_trouble(error)
                 if self._is_too_long(error, trial, begin):
                     _refuse_roots(batch, requests, error)
                     self._inbox.refuse_roots(error)
@@ -116,7 +116,7 @@ class Commits:
                 over = patience is not None and asyncio.get_running_loop().time() - begin > patience
                 if self._store.embedded or self.hurried or over:
                     raise
-                self._housekeeping.note_trouble(error)
+                self._health.note_trouble(error)
                 await asyncio.sleep(self._pause(trial))
                 trial += 1
 

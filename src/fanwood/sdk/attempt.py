@@ -55,13 +55,13 @@ class Attempt:
         "_since",
         "cancel_children",
         "children",
+        "code_ended",
         "coroutine_task",
-        "ended",
-        "finished",
         "holding",
         "host",
         "id",
         "in_function",
+        "interruption",
         "known",
         "lifespan",
         "limit",
@@ -85,9 +85,9 @@ class Attempt:
         self.lifespan: object = None
         self.coroutine_task: asyncio.Task[None] | None = None
         self.limit: int | None = None  # when this attempt's execution timeout comes
-        self.ended: Failure | None = None  # why it may do nothing any more
+        self.interruption: Failure | None = None  # why it may do nothing any more
         self.in_function = False  # the user's code, not ours before and after it
-        self.finished = False
+        self.code_ended = False
         self.holding = True  # it has a slot ...
         self._since = host.clock.monotonic()
         self._busy = 0.0  # seconds with a slot, before that
@@ -162,9 +162,9 @@ class Attempt:
 
     # --- its end ---------------------------------------------------------------------------------------------------
 
-    def cut(self, failure: Failure) -> None:
+    def interrupt(self, failure: Failure) -> None:
         """It is over, whatever its code still does. A sync task sees it at its next Fanwood call."""
-        self.ended = failure
+        self.interruption = failure
         for signal in list(self.signals or ()):
             signal.fire()
 
@@ -173,7 +173,7 @@ class Attempt:
         if self.signals is None:
             self.signals = set()
         self.signals.add(signal)
-        if self.ended is not None:
+        if self.interruption is not None:
             signal.fire()
 
     def unlisten(self, signal: Signal) -> None:
@@ -187,5 +187,7 @@ class Attempt:
         Raises:
             RunInterrupted: it was cancelled, timed out, or its worker lost its lease.
         """
-        if self.ended is not None:
-            raise RunInterrupted(f"run {id_text(self.id)} is over: {self.ended.message or self.ended.kind}")
+        if self.interruption is not None:
+            raise RunInterrupted(
+                f"run {id_text(self.id)} is over: {self.interruption.message or self.interruption.kind}"
+            )

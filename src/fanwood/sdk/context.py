@@ -124,7 +124,7 @@ class Context:
     @property
     def is_cancelled(self) -> bool:
         """Whether this attempt is over: cancelled, timed out, or taken away from a worker that seemed lost."""
-        return self._attempt.ended is not None
+        return self._attempt.interruption is not None
 
     @property
     def lifespan(self) -> Any:

@@ -344,7 +344,7 @@ async def _wait_inside(
     attempt.listen(signal)
     try:
         collector.when_ready(resume)
-        if not await _fired(signal, attempt.host, timeout, tasks) and attempt.ended is None:
+        if not await _fired(signal, attempt.host, timeout, tasks) and attempt.interruption is None:
             if once.acquire(blocking=False):
                 attempt.share.unpark(attempt)  # at once: what it gives up on may be what holds the slots
             else:
@@ -353,7 +353,7 @@ async def _wait_inside(
         attempt.unlisten(signal)
         if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking
             attempt.share.unpark(attempt)
-    if not collector.ready and attempt.ended is None:
+    if not collector.ready and attempt.interruption is None:
         raise _timed_out(timeout, what)
 
 

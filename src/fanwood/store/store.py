@@ -58,9 +58,13 @@ class Store(ABC):
     async def open(self, on_hint: Callable[[], None]) -> None:
         """Connect, and bring the schema into being if there is none.
 
-        From now on `on_hint` is called, on the running loop, soon after somebody else has changed something. Hints
-        may be lost or spurious.
+        While `watch` runs, `on_hint` is called, on the running loop, soon after somebody else has changed something.
+        Hints may be lost or spurious.
         """
+
+    @abstractmethod
+    async def watch(self) -> None:
+        """For ever: look whether others have changed something. May be begun anew after an error."""
 
     @abstractmethod
     async def migrate(self, *, dry_run: bool = False) -> list[str]:

@@ -113,7 +113,7 @@ class Executor:
             self._move_deadline(attempt, notice)
             return
         if attempt is not None and attempt.run.attempt <= notice.attempt:
-            self._cut(attempt, decode_failure(notice.error))
+            self._interrupt(attempt, decode_failure(notice.error))
         else:
             self._slots.withdraw(run=run)
 
@@ -128,17 +128,17 @@ class Executor:
 
     def limit_reached(self, run: str, attempt: int) -> None:
         running = self._running.get(run)
-        if running is None or running.run.attempt != attempt or running.ended is not None:
+        if running is None or running.run.attempt != attempt or running.interruption is not None:
             return
         outcome = verdicts.timed_out(running)
         outcome.busy = running.busy
-        self._cut(running, decode_failure(outcome.error))
+        self._interrupt(running, decode_failure(outcome.error))
         self._engine.report([outcome])
 
     def abandon(self, failure: Failure) -> None:
         self._slots.withdraw()
         for attempt in list(self._running.values()):
-            self._cut(attempt, failure)
+            self._interrupt(attempt, failure)
 
     # --- starting --------------------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Executor:
         self._loop_thread = threading.get_ident()
         create_task, base = self._loop.create_task, self._base
         for attempt in attempts:
-            if attempt.ended is not None:
+            if attempt.interruption is not None:
                 self._finish(attempt, None)
             elif attempt.coroutine_task is None:
                 attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
@@ -214,7 +214,7 @@ class Executor:
         """On a thread of the pool."""
         outcome: Outcome | None = None
         try:
-            if attempt.ended is None:
+            if attempt.interruption is None:
                 context = self._base.copy()
                 outcome = context.run(self._call, attempt)
         except BaseException as error:  # noqa: BLE001  (as above)
@@ -239,7 +239,7 @@ class Executor:
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
-        if attempt.ended is not None:
+        if attempt.interruption is not None:
             return None
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
@@ -270,7 +270,7 @@ class Executor:
             del self._running[run.id]
         if attempt.limit is not None or run.deadline is not None:
             self._engine.set_limit(run.id, run.attempt, None)
-        if outcome is not None and attempt.ended is None:
+        if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
             outcome.local = not run.parent_id or run.parent_id in self._running
         else:
@@ -298,15 +298,15 @@ class Executor:
         self._pump()
         self._engine.room()
 
-    def _cut(self, attempt: Attempt, failure: Failure) -> None:
+    def _interrupt(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
-        attempt.cut(failure)
+        attempt.interrupt(failure)
         if attempt.spec.is_async and self._port is not None:
             self._port.post(lambda: self._cancel(attempt))
 
     @staticmethod
     def _cancel(attempt: Attempt) -> None:
-        if attempt.coroutine_task is not None and not attempt.finished:
+        if attempt.coroutine_task is not None and not attempt.code_ended:
             attempt.coroutine_task.cancel()
 
     # --- stopping --------------------------------------------------------------------------------------------------
@@ -336,11 +336,13 @@ class Executor:
         self._closing = True
         self._flush()
         for attempt in list(self._running.values()):
-            if attempt.ended is None and self._running.get(attempt.run.id) is attempt:  # it may end at this moment
+            if (
+                attempt.interruption is None and self._running.get(attempt.run.id) is attempt
+            ):  # it may end at this moment
                 self._hand_back(attempt)
 
     def _hand_back(self, attempt: Attempt) -> None:
-        self._cut(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))
+        self._interrupt(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))
         outcome = verdicts.handed_back(attempt.run)
         outcome.busy = attempt.busy
         self._engine.report([outcome])

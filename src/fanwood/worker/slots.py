@@ -124,7 +124,7 @@ class Slots:
         """A wait is over."""
         with self._lock:
             self._unwait(attempt)
-            if attempt.waits == 0 and not attempt.holding and not attempt.finished:
+            if attempt.waits == 0 and not attempt.holding and not attempt.code_ended:
                 if self._resuming or self._free <= 0 or not self._may_join(attempt):
                     self._resuming.append((attempt, go_on))
                     return
@@ -135,7 +135,7 @@ class Slots:
         """A wait was given up: the attempt goes on, if need be with a slot too many."""
         with self._lock:
             self._unwait(attempt)
-            if attempt.waits == 0 and not attempt.holding and not attempt.finished:
+            if attempt.waits == 0 and not attempt.holding and not attempt.code_ended:
                 self._hand_to(attempt)
 
     def free(self, attempt: Attempt) -> None:
@@ -150,7 +150,7 @@ class Slots:
         with self._lock:
             self._finished_lately += len(attempts)
             for attempt in attempts:
-                attempt.finished = True
+                attempt.code_ended = True
                 self._give_back(attempt)
 
     def next_resuming(self) -> Callable[[], None] | None:
@@ -158,7 +158,7 @@ class Slots:
         with self._lock:
             while self._resuming:
                 attempt, go_on = self._resuming[0]
-                if attempt.finished:
+                if attempt.code_ended:
                     self._resuming.popleft()
                     continue
                 if not attempt.holding and attempt.waits == 0:  # else another of its waits got it one, or began

@@ -108,7 +108,10 @@ class PostgresStore(Store):
         except BaseException:
             await self.close()
             raise
-        self._wakeups.start(on_hint, self._beat)
+        self._wakeups.on_hint = on_hint
+
+    async def watch(self) -> None:
+        await self._wakeups.run(self._beat)
 
     async def _open(self) -> None:
         begin = asyncio.get_running_loop().time()
@@ -146,7 +149,7 @@ class PostgresStore(Store):
             await connection.close(timeout=1.0)
 
     async def close(self) -> None:
-        self._wakeups.stop()
+        self._wakeups.on_hint = None
         for link in (self._hot, self._beat, self.side, self._reader):
             await link.close()
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fanwood.errors import StoreError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,12 +22,11 @@ if TYPE_CHECKING:
 
 LISTENING_POLL = 1.0
 POLL_FIRST, POLL_LAST, POLL_GROWS = 0.02, 0.5, 1.5
-RECONNECT_SECONDS = 0.3
 EVERYBODY = "*"
 
 
 class Wakeups:
-    """The hints of one store, on its loop. `beat` is the connection that listens."""
+    """The hints of one store, on its loop."""
 
     def __init__(self, schema: str, *, listens: bool) -> None:
         self.worker_id = 0  # whose mail we wait for
@@ -40,19 +37,7 @@ class Wakeups:
         self._listening = False
         self._pause = POLL_FIRST
         self._bell = asyncio.Event()
-        self._on_hint: Callable[[], None] | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, on_hint: Callable[[], None], beat: Link) -> None:
-        """Begin to hint."""
-        self._on_hint = on_hint
-        self._task = asyncio.get_running_loop().create_task(self._run(beat))
-
-    def stop(self) -> None:
-        """Hint no more."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self.on_hint: Callable[[], None] | None = None
 
     async def listen(self, connection: Connection) -> None:
         """A new `beat` connection: have it listen."""
@@ -83,14 +68,15 @@ class Wakeups:
         return self.tasks is None or not self.tasks.isdisjoint(payload.split("\n"))
 
     def _hint(self) -> None:
-        if self._on_hint is not None:
-            self._on_hint()
+        if self.on_hint is not None:
+            self.on_hint()
 
     def _lost(self, _connection: Any) -> None:
         self._listening = False
         self._bell.set()
 
-    async def _run(self, beat: Link) -> None:
+    async def run(self, beat: Link) -> None:
+        """For ever: poll, and see to it that `beat` listens."""
         while True:
             self._bell.clear()
             try:
@@ -100,11 +86,5 @@ class Wakeups:
                 self._pause = min(self._pause * POLL_GROWS, POLL_LAST)
                 self._hint()
             if self._listens and not beat.alive:
-                await self._reconnect(beat)
-
-    async def _reconnect(self, beat: Link) -> None:
-        try:
-            async with beat.use():
-                pass
-        except StoreError:
-            await asyncio.sleep(RECONNECT_SECONDS)
+                async with beat.use():
+                    pass

@@ -64,7 +64,7 @@ class SqliteStore(Store):
         self._connection: Database | None = None
         self._reader: Database | None = None
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
-        self._watcher: asyncio.Task[None] | None = None
+        self._seen: Any = None  # the version of the file's data that we have hinted at
         self._last_now = 0
         self._identity: tuple[int, int] | None = None  # of the file that we opened
 
@@ -84,9 +84,7 @@ class SqliteStore(Store):
             self._connection.close()
             raise
         self._identity = file_identity(self.path)
-        self._watcher = asyncio.get_running_loop().create_task(
-            self._watch(on_hint, self._connection.pragma("data_version"))
-        )
+        self._seen = self._connection.pragma("data_version")
 
     def _connect(self) -> Database:
         if self._create:
@@ -126,24 +124,22 @@ class SqliteStore(Store):
             )
 
     async def close(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
         self._reader_thread.shutdown(wait=True)
         for connection in (self._reader, self._connection):
             if connection is not None:
                 connection.close()
         self._reader = self._connection = None
 
-    async def _watch(self, on_hint: Callable[[], None], seen: Any) -> None:
+    async def watch(self) -> None:
         """`data_version` moves when another connection has committed; reading it costs a microsecond."""
         assert self._connection is not None
         while True:
             await asyncio.sleep(self._poll)
-            version = self._connection.pragma("data_version")
-            if version != seen:
-                seen = version
-                on_hint()
+            with translated(self.path):
+                version = self._connection.pragma("data_version")
+            if version != self._seen:
+                self._seen = version
+                self._on_hint()
 
     def now(self) -> int:
         return max(self._clock.now(), self._last_now)

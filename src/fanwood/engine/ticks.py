@@ -1,0 +1,181 @@
+"""The tick: one batch of what everybody asked for, committed, and what came of it handed out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fanwood.engine.admission import Admission, Room
+from fanwood.engine.timers import Timers
+from fanwood.model.commands import Batch, Closing, Committed
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from fanwood.engine.claims import Claims
+    from fanwood.engine.commits import Commits
+    from fanwood.engine.delivery import Delivery
+    from fanwood.engine.housekeeping import Housekeeping
+    from fanwood.engine.inbox import Inbox, SpawnRequest
+    from fanwood.engine.membership import Membership
+    from fanwood.engine.waking import Waker
+    from fanwood.store.store import Store
+
+
+class Ticks:
+    """Of one engine, on its loop; `look`, `wake_for_room` and `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        inbox: Inbox,
+        membership: Membership,
+        claims: Claims,
+        commits: Commits,
+        delivery: Delivery,
+        housekeeping: Housekeeping,
+        waker: Waker,
+    ) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._membership = membership
+        self._claims = claims
+        self._commits = commits
+        self._delivery = delivery
+        self._housekeeping = housekeeping
+        self._waker = waker
+        self._admission = Admission()
+        self._limits = Timers()
+        self._mail = False  # the mailbox may hold something for us
+        self._committing = False
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Until `stop`, and until all is committed that was asked for."""
+        while True:
+            if not self._has_work():
+                await self._waker.sleep(self._has_work, self._pause)
+            if self._stopping and not self._inbox and not self._admission:
+                return
+            await self._tick()
+            await asyncio.sleep(0)  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
+
+    def stop(self) -> None:
+        """Commit what there is, and end."""
+        self._stopping = True
+        self._waker.wake()
+
+    def look(self, *, mail: bool = True) -> None:
+        """The store was changed, by others or by a cold verb: the queue may hold something, and the mailbox."""
+        self._mail = self._mail or mail
+        self._claims.ready = True
+        self._waker.wake()
+
+    def wake_for_room(self) -> None:
+        """The executors can take more runs: wake up if there may be any."""
+        if (self._claims.ready and self._claims.active) or self._admission:
+            self._waker.wake()
+
+    async def committed(self) -> None:
+        """Returns when what attempts have reported is committed."""
+        while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
+            await asyncio.sleep(0.001)
+
+    # --- when ------------------------------------------------------------------------------------------------------
+
+    def _has_work(self) -> bool:
+        waiting = self._inbox or self._mail or self._stopping or self._delivery.has_work
+        return bool(waiting) or self._claims.wanted(self._membership.dispatcher) or self._may_go_on()
+
+    def _room_for_spawns(self) -> int | None:
+        """For how many runs whose parents wait for them there is room; None: for any number."""
+        dispatcher = self._membership.dispatcher
+        alone = self._claims.active and not self._membership.contended and not self._stopping
+        if not alone or not dispatcher.streams() or self._admission.has_waited_long(_time()):
+            return None
+        if self._claims.ready:  # first what is queued
+            return 0
+        return dispatcher.demand()
+
+    def _may_go_on(self) -> bool:
+        """Whether there is room for spawns that were held back."""
+        return bool(self._admission) and self._room_for_spawns() != 0
+
+    def _pause(self) -> float | None:
+        """Seconds until there is work whatever anybody says."""
+        due = self._limits.next()
+        pause = (due - self._store.now()) / 1e6 if due is not None else None
+        if self._admission:
+            held = self._admission.until() - _time()
+            pause = held if pause is None else min(pause, held)
+        return pause
+
+    def _check_limits(self) -> None:
+        if self._limits.next() is not None:
+            for run, attempt in self._limits.due(self._store.now()):
+                self._membership.dispatcher.limit_reached(run, attempt)
+
+    # --- what ------------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        self._check_limits()
+        async with self._membership.turn:
+            self._committing = True
+            try:
+                batch = Batch()
+                requests = self._fill(batch)
+                if batch.is_empty:
+                    return
+                committed = await self._commits.commit(self._membership.worker_id, batch, requests)
+                if committed is not None:
+                    self._deliver(batch, requests, committed)
+            finally:
+                self._committing = False
+
+    def _fill(self, batch: Batch) -> list[SpawnRequest]:
+        inbox, dispatcher = self._inbox, self._membership.dispatcher
+        while inbox.limits:
+            limit = inbox.limits.popleft()
+            if limit.when is None:
+                self._limits.drop(limit.run, limit.attempt)
+            else:
+                self._limits.set(limit.run, limit.attempt, limit.when)
+        left = inbox.empty_into(batch)
+        requests = self._admission.admit(inbox.spawns, dispatcher.serves, Room(self._room_for_spawns(), left, _time()))
+        for request in requests:
+            batch.spawns += request.spawns
+            batch.attaches += request.attaches
+        while inbox.watches:
+            self._delivery.watch(*inbox.watches.popleft(), batch)
+        self._delivery.prepare(batch, requests)
+        batch.mail, self._mail = self._mail, False
+        self._claims.plan(batch, dispatcher)
+        return requests
+
+    def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
+        dispatcher = self._membership.dispatcher
+        self._housekeeping.note_commit(batch, requests, committed)
+        if committed.has_more:
+            self._mail = True
+        self._delivery.deliver(batch, requests, committed)
+        for notice in committed.mine:
+            dispatcher.notice(notice)
+        for closing in committed.closings:
+            self._hear(closing)
+        runs = self._claims.learn(batch, committed)
+        if runs:
+            dispatcher.offer(runs)
+        for outcome in batch.outcomes:
+            if outcome.state is RunState.QUEUED and not outcome.delay:
+                self._claims.ready = True
+
+    def _hear(self, closing: Closing) -> None:
+        """Something was closed by a call, which waits until we have given back what we had not begun of that tree."""
+        if outcomes := self._membership.dispatcher.hand_back(closing.root_id):
+            self._inbox.outcomes.append(outcomes)
+        self._inbox.heard.append(bytes.fromhex(closing.run_id))
+        self._waker.wake()
+
+
+def _time() -> float:
+    """Seconds, by the loop."""
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,54 @@
+"""The engine's loop sleeps until there is work, and is woken from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Waker:
+    """One sleeper, on its loop. Whoever has made work says `wake`; before it looks again once is enough for all."""
+
+    def __init__(self) -> None:
+        self._asleep = False
+        self._bell: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+
+    def wake(self) -> None:
+        """From any thread: there may be work."""
+        loop = self._loop
+        if not self._asleep or loop is None:
+            return
+        self._asleep = False
+        if threading.get_ident() == self._thread:
+            self._ring()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(self._ring)
+
+    async def sleep(self, has_work: Callable[[], bool], pause: Callable[[], float | None]) -> None:
+        """Until somebody wakes us, or so many seconds have gone by; not at all if there is work."""
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._bell = self._loop.create_future()
+        self._asleep = True
+        if has_work():  # looked at after the flag was set: whoever makes work from now on finds us asleep
+            self._asleep = False
+            return
+        seconds = pause()
+        timer = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._ring)
+        try:
+            await self._bell
+        finally:
+            self._asleep = False
+            if timer is not None:
+                timer.cancel()
+
+    def _ring(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)

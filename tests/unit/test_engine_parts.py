@@ -1,0 +1,69 @@
+"""The engine's parts by themselves: its sleep, and its services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from fanwood.engine import services
+from fanwood.engine.services import Services
+from fanwood.engine.waking import Waker
+from fanwood.errors import StoreBusyError, StoreError
+
+
+def no_timer() -> None:
+    return None
+
+
+async def test_work_that_comes_before_the_flag_is_seen() -> None:
+    """Whoever makes work just before the engine falls asleep finds it awake, and wakes nobody: it has to look again."""
+    await asyncio.wait_for(Waker().sleep(lambda: True, no_timer), 5)
+
+
+async def test_work_that_comes_after_the_last_look_wakes() -> None:
+    waker = Waker()
+
+    def look_and_find_nothing() -> bool:
+        threading.Thread(target=waker.wake).start()  # it comes now, while nothing was found
+        return False
+
+    await asyncio.wait_for(waker.sleep(look_and_find_nothing, no_timer), 5)
+
+
+async def test_a_sleeper_is_woken_by_its_own_thread_and_by_its_timer() -> None:
+    waker = Waker()
+
+    def find_nothing() -> bool:
+        asyncio.get_running_loop().call_soon(waker.wake)
+        return False
+
+    await asyncio.wait_for(waker.sleep(find_nothing, no_timer), 5)
+    await asyncio.wait_for(waker.sleep(lambda: False, lambda: -1.0), 5)
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), KeyError("x"), StoreBusyError("locked")])
+async def test_a_service_that_fails_begins_anew(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(services, "RESTART_SECONDS", 0.0)
+    monkeypatch.setattr(services, "TROUBLED_SECONDS", 0.0)
+    begun, again, troubles = 0, asyncio.Event(), list[StoreError]()
+
+    async def service() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            raise error
+        again.set()
+        await asyncio.Event().wait()
+
+    supervised = Services(troubles.append)
+    with caplog.at_level(logging.ERROR):
+        supervised.start("the lease", service)
+        await asyncio.wait_for(again.wait(), 5)
+        await supervised.stop()
+    told = [record.message for record in caplog.records if "the lease of this engine failed" in record.message]
+    assert (troubles, len(told)) == (([error], 0) if isinstance(error, StoreError) else ([], 1))
