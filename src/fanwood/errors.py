@@ -27,6 +27,7 @@
     │   ├── StoreSchemaError           of another schema version
     │   ├── StoreFullError             no space left; work goes on when there is
     │   ├── StoreBusyError             locked by somebody else for too long
+    │   ├── StoreValueError            a value that the database can't hold
     │   └── StoreUnavailableError      can't be opened or reached
     └── TaskRunError                 a run that ended without a result
         ├── TaskRunCancelled           it was cancelled
@@ -196,6 +197,10 @@ class StoreFullError(StoreError):
 
 class StoreBusyError(StoreError):
     """Another process held the database's lock for too long."""
+
+
+class StoreValueError(StoreError):
+    """A value that the database can't hold: out of a column's range, too large, or of no type that it has."""
 
 
 class StoreUnavailableError(StoreError):

@@ -88,7 +88,7 @@ class Lives(RuleBasedStateMachine):
             state = RunState.COMPLETED if completed else RunState.FAILED
             output, error = ("1", None) if completed else (None, FAILURE)
             done = self.wait(self.stage.report(Outcome(id_, attempt, state, output, error, settles=True)))
-            assert self.oracle.end(id_, attempt, state) == (id_ not in done.fenced_outcomes)
+            assert self.oracle.end(id_, attempt, state) == (not done.fenced_outcomes)
 
     @rule(pick=PICK, stale=st.booleans(), retry=st.booleans())
     def requeue(self, pick: int, stale: bool, retry: bool) -> None:

@@ -52,7 +52,7 @@ async def test_a_late_outcome_is_refused(stage: Stage, change: str, late: Callab
     assert await stage.get(run) == before
     # (A run that is queued as it would have been by this very report may count as either.)
     if not (before.state is RunState.QUEUED and late is retried):
-        assert done.fenced_outcomes == {run.key}
+        assert done.fenced_outcomes == {0}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -71,7 +71,7 @@ async def test_a_fenced_parent_takes_nobody_with_it(stage: Stage) -> None:
     spawns = [stage.spawn("b", late), stage.spawn("b", well), stage.spawn("b")]
     done = await stage.commit(spawns=spawns, outcomes=[completed(late)])
     assert done.fenced_parents == {(late.key, late.attempt)}
-    assert done.fenced_outcomes == {late.key}
+    assert done.fenced_outcomes == {0}
     assert {run.key for run in await stage.claim(10)} == {spawns[1].id, spawns[2].id}
 
 
@@ -107,7 +107,7 @@ async def test_a_report_sent_twice_counts_once(stage: Stage) -> None:
     first = await stage.complete(run, "1")
     second = await stage.complete(run, "2")
     assert first.fenced_outcomes == set()
-    assert second.fenced_outcomes == {run.key}
+    assert second.fenced_outcomes == {0}
     assert (await stage.get(run)).output == "1"
 
 
@@ -115,7 +115,7 @@ async def test_two_reports_in_one_batch(stage: Stage) -> None:
     runs = [await stage.running() for _ in range(3)]
     await stage.cancel(runs[1].key, "")
     done = await stage.report(completed(runs[0]), completed(runs[1]), failed(runs[2]))
-    assert done.fenced_outcomes == {runs[1].key}
+    assert done.fenced_outcomes == {1}
     states = [await stage.state(run) for run in runs]
     assert states == [RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED]
 
@@ -123,8 +123,44 @@ async def test_two_reports_in_one_batch(stage: Stage) -> None:
 async def test_an_end_and_a_hand_back_of_one_run_in_one_batch(stage: Stage) -> None:
     """Its code ended just as its worker stopped."""
     run = await stage.running()
-    await stage.report(completed(run), Outcome(run.key, run.attempt, RunState.QUEUED))
-    assert await stage.state(run) is RunState.COMPLETED
+    back = Outcome(run.key, run.attempt, RunState.QUEUED)
+    done = await stage.report(completed(run), back)
+    assert (await stage.state(run), done.fenced_outcomes) == (RunState.COMPLETED, {1})
+    again = await stage.running()
+    done = await stage.report(Outcome(again.key, again.attempt, RunState.QUEUED), completed(again))
+    assert (await stage.state(again), done.fenced_outcomes) == (RunState.COMPLETED, {0})
+
+
+async def test_two_ends_of_one_attempt_in_one_batch(stage: Stage) -> None:
+    """Its function returned while its limit was being judged. The first counts, with all that goes with it, and only
+    the second is refused."""
+    other = await stage.register()
+    for ends in ([failed, completed], [completed, failed], [retried, completed], [failed, retried]):
+        run = await stage.running()
+        child = await stage.born("b", run)
+        await stage.commit(other, watch=[run.key])
+        first, second = (make(run) for make in ends)
+        first.settles = first.state is not RunState.QUEUED
+        first.local = second.local = False
+        done = await stage.report(first, second)
+        assert done.fenced_outcomes == {1}
+        assert await stage.state(run) is (first.state if first.state.is_terminal else RunState.QUEUED)
+        if first.state.is_terminal:
+            assert (await stage.commit(other, mail=True)).finished[run.key].state is first.state
+        if first.state is RunState.FAILED:
+            assert await stage.state(child) is RunState.CANCELLED
+        await stage.cancel(run.key, "")
+
+
+async def test_ends_of_two_attempts_in_one_batch(stage: Stage) -> None:
+    """A late one of an attempt before, and the present one: only that counts."""
+    for turned in (False, True):
+        run = await stage.running()
+        again = await stage.hand_back(run)
+        ends = [completed(run, "1"), completed(again, "2")]
+        done = await stage.report(*(reversed(ends) if turned else ends))
+        assert done.fenced_outcomes == {1 if turned else 0}
+        assert (await stage.get(run)).output == "2"
 
 
 async def test_a_spawn_and_the_end_of_its_parent_in_one_batch(stage: Stage) -> None:

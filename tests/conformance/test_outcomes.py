@@ -263,4 +263,4 @@ async def test_a_settled_child_can_spawn_no_more(stage: Stage) -> None:
     assert [(notice.run_id, notice.state) for notice in done.mine] == [(child.key, RunState.CANCELLED)]
     late = await stage.commit(spawns=[stage.spawn("c", child)], outcomes=[completed(child)])
     assert late.fenced_parents == {(child.key, 1)}
-    assert late.fenced_outcomes == {child.key}
+    assert late.fenced_outcomes == {0}

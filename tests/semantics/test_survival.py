@@ -1,14 +1,18 @@
-"""The engine survives what goes wrong in it: faults of ours in its services, one at a time."""
+"""The engine survives what goes wrong in it; and if it does not, everybody is told."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from fanwood.engine import services
+from fanwood.engine.delivery import Delivery
+from fanwood.errors import EngineClosedError
 from fanwood.store.store import Store
 from tests.conftest import MakeApp
 
@@ -70,3 +74,66 @@ async def until_claimed_again(app: Any, run_id: str) -> None:
 async def until_set(event: asyncio.Event) -> None:
     while not event.is_set():
         await asyncio.sleep(0.01)
+
+
+def test_when_the_engine_dies_all_who_wait_are_told_why(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app()
+    begun = threading.Event()
+    stopped = threading.Event()
+
+    @app.task
+    async def endless(input: dict) -> int:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stopped.set()
+        return 1
+
+    @app.task
+    async def child(input: dict) -> int:
+        return 1
+
+    ref = endless.run_no_wait({})
+    told: dict[str, BaseException] = {}
+
+    def ask(name: str, call: Any) -> threading.Thread:
+        def asks() -> None:
+            try:
+                call()
+            except BaseException as error:
+                told[name] = error
+
+        thread = threading.Thread(target=asks, daemon=True)
+        thread.start()
+        return thread
+
+    engine = app.engine()
+    held: Future[int] = Future()
+
+    async def stays(_: Store) -> int:
+        return await asyncio.wrap_future(held)
+
+    assert begun.wait(20)
+    threads = [ask("waits", ref.result), ask("calls", lambda: engine.call(stays).result())]
+    child.run({})
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "deliver", broken)
+        threads += [
+            ask("spawns", lambda: child.run({})),
+            ask("many", lambda: child.run_many([child.create_bulk_run_item({"n": 1})])),
+        ]
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), told
+    assert not engine.alive
+    for name in ("waits", "calls", "spawns", "many"):
+        assert isinstance(told[name], EngineClosedError), name
+        assert "a bug" in str(told[name])
+    assert stopped.wait(20), "its code was told as well"
+    with pytest.raises(EngineClosedError, match="a bug"):
+        child.run({})

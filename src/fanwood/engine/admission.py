@@ -83,6 +83,13 @@ class Admission:
             self._moved_at = room.now
         return admitted
 
+    def give_up(self) -> list[SpawnRequest]:
+        """All that is held, which is held no more."""
+        held = list(self._held)
+        self._held.clear()
+        self._parents.clear()
+        return held
+
     def _hold(self, request: SpawnRequest, now: float) -> None:
         if not self._held:
             self._moved_at = now

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+import contextlib
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fanwood.engine.health import is_meant
+from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +27,7 @@ class Calls:
         self._commits = commits
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unanswered: dict[Future[Any], None] = {}  # in their order; each is put in by its caller's thread
 
     def begin(
         self,
@@ -34,13 +39,16 @@ class Calls:
     ) -> Future[T]:
         """From any thread: call `verb`; `changes`: others may have to look then."""
         result: Future[T] = Future()
+        self._unanswered[result] = None
+        result.add_done_callback(lambda done: self._unanswered.pop(done, None))
 
         def start() -> None:
             task = loop.create_task(self._run(verb, result, changes=changes, patience=patience))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        loop.call_soon_threadsafe(start)
+        with contextlib.suppress(RuntimeError):  # the loop was closed at this moment: `fail_all` has run, or will
+            loop.call_soon_threadsafe(start)
         return result
 
     async def _run(
@@ -53,13 +61,26 @@ class Calls:
     ) -> None:
         try:
             answer = await self._commits.patiently(lambda: verb(self._store), patience)
-        except BaseException as error:  # noqa: BLE001  (the caller gets it, whatever it is)
-            result.set_exception(error)
+        except BaseException as error:
+            if is_meant(error):  # the engine ends; `fail_all` says why
+                raise
+            # The caller gets it, whatever it is; but for what would mean something else where he is.
+            told = error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
+            with contextlib.suppress(InvalidStateError):  # the engine was over sooner, and said so
+                result.set_exception(told)
         else:
-            result.set_result(answer)
+            with contextlib.suppress(InvalidStateError):
+                result.set_result(answer)
         if changes:
             self._on_change()
 
     async def finish(self) -> None:
         """Returns when all have ended."""
-        await asyncio.gather(*self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def fail_all(self, error: BaseException) -> None:
+        """From any thread: the engine is over, and what has no answer gets none but this."""
+        for result in list(self._unanswered):
+            with contextlib.suppress(InvalidStateError):
+                result.set_exception(error)

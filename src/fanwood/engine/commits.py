@@ -1,8 +1,15 @@
-"""Committing a batch for as long as it takes: what a full disk, a locked file or a lost server means to the runs.
+"""Committing a batch, whatever the store says to it.
 
-Trouble that passes is waited out; those who already run see a delay. Only who wants to start something new is told
-in the end, because nothing of it has been promised yet: soon if a file can't be written to, after `outage_patience` if
-a server is away.
+There are three kinds of trouble:
+
+- what passes by itself (a full disk, a locked file, a server that is away) is waited out, with the same batch;
+- *this value*: something in the batch can't be stored. The batch is split until the request that it came with stands
+  alone. That one fails, and nothing else suffers;
+- whatever else it may be (a server's glitch, missing grants, a fault of ours) is waited out as well, and said loudly.
+  Now and then the batch is split. If most of it goes through, what does not is kept apart and tried again by itself.
+
+Those who already run see a delay. Only who wants to start something new is told in the end, because nothing of it has
+been promised yet: soon if a file can't be written to, after `outage_patience` if a server is away.
 """
 
 from __future__ import annotations
@@ -11,8 +18,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
-from fanwood.model.commands import Batch, Committed, Failure
+import msgspec
+
+from fanwood.engine.health import is_meant
+from fanwood.engine.parts import REQUEST, Item, assembled, items_of
+from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError, StoreValueError
+from fanwood.model.commands import Failure
 from fanwood.model.states import RunState
 from fanwood.store.failures import encode_failure
 
@@ -21,9 +32,11 @@ if TYPE_CHECKING:
 
     from fanwood.engine.health import Health
     from fanwood.engine.inbox import Inbox, SpawnRequest
-    from fanwood.model.commands import Outcome
+    from fanwood.model.commands import Batch, Committed, Outcome
     from fanwood.settings import Settings
     from fanwood.store.store import Store
+
+    Deliver = Callable[[Batch, list[SpawnRequest], Committed], None]
 
 T = TypeVar("T")
 
@@ -35,7 +48,21 @@ AWAY_PAUSE = 0.2
 """The longest pause if a server is away: it may be back for a moment only."""
 ROOTS_FAIL_AFTER = 4
 """Tries after which new roots are refused; about a second."""
+SPLIT_AFTER = 3
+"""Tries, with trouble of an unknown kind, after which it may be due to a part of the batch."""
+MISSES = 16
+"""Parts that fail in a row, with trouble of an unknown kind, before it is taken for the store's."""
+APART_SECONDS = 5.0
+"""How often what does not go through is tried again by itself."""
 PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
+
+
+class _Apart(msgspec.Struct):
+    """What did not go through, though other things did."""
+
+    item: Item
+    since: float
+    due: float
 
 
 class Commits:
@@ -47,81 +74,161 @@ class Commits:
         self._settings = settings
         self._inbox = inbox  # what waits for its turn meanwhile
         self._health = health
+        self._apart: list[_Apart] = []
 
-    async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest]) -> Committed | None:
-        """Commit `batch`; None if it can't be done at all, and then those who asked know."""
-        trial, begin = 0, asyncio.get_running_loop().time()
+    async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
+        """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
+        as it was; else its claim and its look at the mail were not done."""
+        trial, begin = 0, _time()
         while True:
-            try:
-                return await self._store.commit(worker_id, batch)
-            except PASSING as error:
+            error = await self._try(worker_id, batch, requests, deliver)
+            if error is None:
+                return not trial
+            if isinstance(error, StoreValueError):
+                left = await self._commit_parts(worker_id, items_of(batch, requests), error, deliver)
+                self._keep(left)
+                return False
+            self._health.note_trouble(error)
+            if self._is_too_long(error, trial, begin):
+                _refuse_roots(batch, requests, error)
+                self._inbox.refuse_roots(error)
+            if self.hurried and trial > len(PAUSES):
+                refuse(requests, error)
+                return False
+            batch.claim = None
+            await asyncio.sleep(self._pause(trial))
+            trial += 1
+            if trial % SPLIT_AFTER == 0 and not isinstance(error, PASSING):
+                items = items_of(batch, requests)
+                left = await self._commit_parts(worker_id, items, error, deliver)
+                if len(left) < len(items) or not items:
+                    self._keep(left)
+                    return False
+                batch, rest = assembled(left)
+                requests[:] = rest
+
+    async def _try(
+        self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver
+    ) -> Exception | None:
+        try:
+            committed = await self._store.commit(worker_id, batch)
+        except BaseException as error:
+            if is_meant(error):
+                raise
+            return error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
+        deliver(batch, requests, committed)
+        return None
+
+    # --- in parts --------------------------------------------------------------------------------------------------
+
+    async def _commit_parts(self, worker_id: int, items: list[Item], error: Exception, deliver: Deliver) -> list[Item]:
+        """Commit what can be, by halves; `error` is what all of it together met. What is left: nobody knows why."""
+        left: list[Item] = []
+        failed_of_itself: set[int] = set()
+        parts, misses = [items], 0
+        while parts:
+            part = parts.pop()
+            trouble = error if part is items else await self._commit_part(worker_id, part, deliver)
+            if trouble is None:
+                misses = 0
+                continue
+            if not isinstance(trouble, StoreValueError):
+                misses += 1
+                if misses > MISSES:
+                    return [*left, *part, *[item for other in reversed(parts) for item in other]]
+            if len(part) > 1:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+            elif isinstance(trouble, StoreValueError) and id(part[0].what) not in failed_of_itself:
+                failed_of_itself.add(id(part[0].what))
+                parts += [[item] for item in _blame(part[0], trouble)]
+            else:
+                left += part
+        return left
+
+    async def _commit_part(self, worker_id: int, items: list[Item], deliver: Deliver) -> Exception | None:
+        """With the same batch while its trouble passes, and once more after any that is unknown: it may have been done,
+        and only the same one is not done twice."""
+        batch, requests = assembled(items)
+        trial = 0
+        while True:
+            error = await self._try(worker_id, batch, requests, deliver)
+            passes = isinstance(error, PASSING) and not (self.hurried and trial > len(PAUSES))
+            unknown = error is not None and not isinstance(error, StoreError) and trial < 1
+            if error is None or not (passes or unknown):
+                return error
+            self._health.note_trouble(error)
+            await asyncio.sleep(self._pause(trial))
+            trial += 1
+
+    def _keep(self, items: list[Item]) -> None:
+        now = _time()
+        self._apart += [_Apart(item, now, now + APART_SECONDS) for item in items]
+        if items:
+            logger.error("%d item(s) of a commit don't go through; they are tried again by themselves", len(items))
+
+    @property
+    def due_again(self) -> float | None:
+        """When something that did not go through is to be tried again, by the loop."""
+        return min([apart.due for apart in self._apart], default=None)
+
+    async def commit_again(self, worker_id: int, deliver: Deliver) -> None:
+        """Try what did not go through, as far as it is due, each by itself."""
+        now = _time()
+        due = [apart for apart in self._apart if apart.due <= now]
+        for apart in due:
+            batch, requests = assembled([apart.item])
+            error = await self._try(worker_id, batch, requests, deliver)
+            apart.due = _time() + APART_SECONDS
+            if error is not None:
                 self._health.note_trouble(error)
-                if self._is_too_long(error, trial, begin):
-                    _refuse_roots(batch, requests, error)
-                    self._inbox.refuse_roots(error)
-                if self.hurried and trial > len(PAUSES):
-                    _refuse(requests, error)
-                    return None
-                batch.claim = None
-                await asyncio.sleep(self._pause(trial))
-                trial += 1
-            except StoreError as error:
-                logger.exception("the store refused a commit; it is done again in parts")
-                _refuse(requests, error)
-                return await self._commit_apart(worker_id, batch)
+                if apart.item.field != REQUEST or apart.due - apart.since < self._settings.outage_patience:
+                    continue
+                apart.item.what.answer(error, {})
+            self._apart.remove(apart)
 
-    async def _commit_apart(self, worker_id: int, batch: Batch) -> Committed:
-        """After a commit that can't be done as it is: each outcome by itself, so that one that the store won't have
-        fails its own run, and no other."""
-        whole = Committed()
-        batch.spawns, batch.attaches, batch.claim = [], [], None
-        for outcome in batch.outcomes:
-            try:
-                part = await self._commit_one(worker_id, outcome)
-            except StoreError as error:
-                if isinstance(error, PASSING):
-                    raise  # it has been waited for, and now we stop
-                outcome.state, outcome.output = RunState.FAILED, None
-                outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
-                part = await self._commit_one(worker_id, outcome)
-            whole.fenced_outcomes |= part.fenced_outcomes
-            whole.finished.update(part.finished)
-        return whole
+    def fail_all(self, error: BaseException) -> None:
+        """Nothing more will be committed."""
+        refuse([apart.item.what for apart in self._apart if apart.item.field == REQUEST], error)
+        self._apart.clear()
 
-    async def _commit_one(self, worker_id: int, outcome: Outcome) -> Committed:
-        batch = Batch(outcomes=[outcome])
-        return await self.patiently(lambda: self._store.commit(worker_id, batch), None)
+    # --- patience --------------------------------------------------------------------------------------------------
 
-    def _is_too_long(self, error: StoreError, trial: int, begin: float) -> bool:
+    def _is_too_long(self, error: Exception, trial: int, begin: float) -> bool:
         """Whether who starts something new should wait no longer."""
         if self._store.embedded or isinstance(error, StoreFullError):
             return trial >= ROOTS_FAIL_AFTER
-        return asyncio.get_running_loop().time() - begin > self._settings.outage_patience
+        return _time() - begin > self._settings.outage_patience
 
     def _pause(self, trial: int) -> float:
         pause = PAUSES[min(trial, len(PAUSES) - 1)]
         return pause if self._store.embedded else min(pause, AWAY_PAUSE)
 
     async def patiently(self, verb: Callable[[], Awaitable[T]], patience: float | None) -> T:
-        """Do something that may be done again, once the server answers; for at most so many seconds (None: any).
+        """Do something that may be done again, once the store answers; for at most so many seconds (None: a run needs
+        it, for as long as it takes, whatever the trouble).
 
         Raises:
             StoreError: it can't be done, or not in time. (Trouble of an embedded store is told at once.)
         """
-        trial, begin = 0, asyncio.get_running_loop().time()
+        trial, begin = 0, _time()
         while True:
             try:
                 return await verb()
-            except PASSING as error:
-                over = patience is not None and asyncio.get_running_loop().time() - begin > patience
-                if self._store.embedded or self.hurried or over:
+            except StoreError as error:
+                if patience is None:
+                    waits = not isinstance(error, StoreValueError)
+                else:
+                    over = self._store.embedded or _time() - begin > patience
+                    waits = isinstance(error, PASSING) and not over
+                if not waits or self.hurried:
                     raise
                 self._health.note_trouble(error)
                 await asyncio.sleep(self._pause(trial))
                 trial += 1
 
 
-def _refuse(requests: list[SpawnRequest], error: BaseException) -> None:
+def refuse(requests: list[SpawnRequest], error: BaseException) -> None:
     """Tell them all, and have nothing delivered to them later."""
     for request in requests:
         request.answer(error, {})
@@ -136,3 +243,24 @@ def _refuse_roots(batch: Batch, requests: list[SpawnRequest], error: BaseExcepti
         batch.spawns = [spawn for spawn in batch.spawns if spawn.id not in refused]
         batch.watch = [id_ for id_ in batch.watch if id_ not in refused]
         request.answer(error, {})
+
+
+def _blame(item: Item, error: StoreValueError) -> list[Item]:
+    """It holds a value that the store can't. Who asked is told; what is to be committed instead."""
+    if item.field == REQUEST:
+        item.what.answer(error, {})
+    elif item.field == "outcomes":
+        outcome: Outcome = item.what
+        logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)
+        outcome.state, outcome.output, outcome.retry, outcome.delay = RunState.FAILED, None, False, 0
+        outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
+        outcome.settles = True
+        return [item]
+    else:
+        logger.error("a line of a log, or the like, can't be stored and is left out: %s", error)
+    return []
+
+
+def _time() -> float:
+    """Seconds, by the loop."""
+    return asyncio.get_running_loop().time()

@@ -105,18 +105,22 @@ class Delivery:
 
     def _deliver_ends(self, batch: Batch, committed: Committed) -> None:
         deliver, fenced = self._waits.deliver, committed.fenced_outcomes
-        for outcome in batch.outcomes:
-            if outcome.state is not RunState.QUEUED and outcome.run_id not in fenced:
-                deliver(outcome.run_id, outcome)
+        ended = [
+            outcome
+            for position, outcome in enumerate(batch.outcomes)
+            if outcome.state is not RunState.QUEUED and position not in fenced
+        ]
+        for outcome in ended:
+            deliver(outcome.run_id, outcome)
         for run_id, finished in committed.finished.items():
             deliver(run_id, finished)
         self._again += committed.later
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
         if self._watched:
-            self._watched.difference_update(o.run_id for o in batch.outcomes if o.state is not RunState.QUEUED)
+            self._watched.difference_update(outcome.run_id for outcome in ended)
             self._watched.difference_update(committed.finished, committed.unknown)
-        if fenced and (late := sum(o.run_id in fenced and not _is_hand_back(o) for o in batch.outcomes)):
+        if late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced):
             logger.warning("%d result(s) came too late and were refused: their attempts were over", late)
 
     def fail_all(self, error: BaseException) -> None:

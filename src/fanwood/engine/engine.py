@@ -39,6 +39,7 @@ from fanwood.engine.signals import new_loop
 from fanwood.engine.ticks import Ticks
 from fanwood.engine.waking import Waker
 from fanwood.errors import EngineClosedError, StoreError
+from fanwood.model.commands import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,6 +66,7 @@ class Engine:
         self.settings = settings
         self.failure: BaseException | None = None
         self._stopping = False
+        self._over = False  # nothing is taken from the inbox any more
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._inbox = Inbox()
@@ -124,9 +126,8 @@ class Engine:
             else:
                 logger.exception("the engine has stopped; runs of this process will go on elsewhere")
         finally:
-            self._stopping = True
-            why = f"the engine failed: {self.failure!r}" if self.failure else "this Fanwood object was closed"
-            self._delivery.fail_all(EngineClosedError(f"Nobody waits for this run any more: {why}"))
+            self._stopping = self._over = True
+            self._answer_all()
 
     async def _run(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -135,13 +136,26 @@ class Engine:
             await self._membership.enter()
             started.set_result(None)
             self._housekeeping.start()
-            await self._ticks.run()
-            await self._calls.finish()
-            await self._housekeeping.stop()
+            try:
+                await self._ticks.run()
+                await self._calls.finish()
+            finally:
+                await self._housekeeping.stop()
             with contextlib.suppress(StoreError):
                 await self._membership.leave()
         finally:
             await self.store.close()
+
+    def _answer_all(self) -> None:
+        """The engine is over, well or not: whoever waits for it is told, and what executes for it is stopped. Also for
+        those who came in the last moment, on their own threads."""
+        why = f"the engine failed: {self.failure!r}" if self.failure else "this Fanwood object was closed"
+        error = EngineClosedError(f"Nobody waits for this run any more: {why}")
+        self._ticks.fail_all(error)
+        self._delivery.fail_all(error)
+        self._calls.fail_all(error)
+        if self.failure is not None:
+            self.dispatcher.abandon(Failure("cancelled", message=f"{why}; the run goes on elsewhere"))
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
@@ -167,6 +181,7 @@ class Engine:
         self._must_live()
         self._inbox.spawns.append(request)
         self._waker.wake()
+        self._answer_if_over()
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts have ended."""
@@ -184,6 +199,7 @@ class Engine:
         self._must_live()
         self._inbox.watches.append((run_id, collector, index))
         self._waker.wake()
+        self._answer_if_over()
 
     def set_limit(self, run: str, attempt: int, when: int | None) -> None:
         """A run that executes here must end by `when` (None: it has ended)."""
@@ -205,7 +221,14 @@ class Engine:
         self._must_live()
         assert self._loop is not None
         patience = None if steadfast else self.settings.outage_patience
-        return self._calls.begin(self._loop, verb, changes=changes, patience=patience)
+        result = self._calls.begin(self._loop, verb, changes=changes, patience=patience)
+        self._answer_if_over()
+        return result
+
+    def _answer_if_over(self) -> None:
+        """What was asked for after the last look gets its answer from who asked."""
+        if self._over:
+            self._answer_all()
 
     def _must_live(self) -> None:
         if not self.alive:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fanwood.errors import StoreError
-
 logger = logging.getLogger("fanwood.engine")
+
+TOLD_EVERY = 60_000_000
+"""Microseconds."""
 
 
 class Health:
@@ -19,6 +23,7 @@ class Health:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._trouble: str | None = None
+        self._told_at = 0
         self.unsettled_at = 0
         """When the store was last found to be away, or first found to be there."""
 
@@ -26,15 +31,28 @@ class Health:
         """It is there."""
         self.unsettled_at = self._now()
 
-    def note_trouble(self, error: StoreError) -> None:
-        """It could not be written to; said once per kind of trouble."""
-        self.unsettled_at = self._now()
-        if self._trouble != type(error).__name__:
-            self._trouble = type(error).__name__
+    def note_trouble(self, error: Exception) -> None:
+        """It could not be written to; said once per kind of trouble, and again now and then while it lasts."""
+        now = self.unsettled_at = self._now()
+        if self._trouble == type(error).__name__ and now - self._told_at < TOLD_EVERY:
+            return
+        self._trouble, self._told_at = type(error).__name__, now
+        if isinstance(error, StoreError):
             logger.error("%s Nothing is lost; trying again until it works.", error)
+        else:
+            logger.error("The store failed in a way that it should not. Trying again until it works.", exc_info=error)
 
     def note_success(self) -> None:
         """It was written to."""
         if self._trouble is not None:
             self._trouble = None
             logger.warning("the store can be written to again: work goes on")
+
+
+def is_meant(error: BaseException) -> bool:
+    """Whether this ends us, and is not trouble: we are being cancelled, or the interpreter ends. (A library may let a
+    `CancelledError` out that is about a task of its own.)"""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -73,6 +74,15 @@ class Inbox:
         for request in requests:
             if request.parent[0] is None:
                 request.answer(error, {})
+
+    def fail_all(self, error: BaseException) -> None:
+        """From any thread: nobody will look in here any more."""
+        with suppress(IndexError):  # another thread may be at it as well
+            while self.spawns:
+                self.spawns.popleft().answer(error, {})
+        with suppress(IndexError):
+            while self.watches:
+                self.watches.popleft()[1].fail(error)
 
     def empty_into(self, batch: Batch) -> int:
         """All commands but the spawns become part of `batch`; the bytes that are left for those."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from fanwood.engine.health import is_meant
 from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class Services:
             except StoreError as error:
                 self._on_trouble(error)
                 pause = TROUBLED_SECONDS
-            except Exception:
+            except BaseException as error:
+                if is_meant(error):
+                    raise
                 logger.exception("%s of this engine failed; it begins anew in %g s", name, RESTART_SECONDS)
                 pause = RESTART_SECONDS
             await asyncio.sleep(pause)

@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood.engine.admission import Admission, Room
+from fanwood.engine.commits import refuse
 from fanwood.engine.timers import Timers
-from fanwood.model.commands import Batch, Closing, Committed
+from fanwood.model.commands import Batch, Closing, Committed, Outcome
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Ticks:
         self._mail = False  # the mailbox may hold something for us
         self._committing = False
         self._stopping = False
+        self._in_hand: list[SpawnRequest] = []  # what the present tick commits
 
     async def run(self) -> None:
         """Until `stop`, and until all is committed that was asked for."""
@@ -75,6 +77,13 @@ class Ticks:
         if (self._claims.ready and self._claims.active) or self._admission:
             self._waker.wake()
 
+    def fail_all(self, error: BaseException) -> None:
+        """The engine is over: who still waits for an answer gets this one."""
+        refuse(self._in_hand, error)
+        refuse(self._admission.give_up(), error)
+        self._commits.fail_all(error)
+        self._inbox.fail_all(error)
+
     async def committed(self) -> None:
         """Returns when what attempts have reported is committed."""
         while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
@@ -84,7 +93,13 @@ class Ticks:
 
     def _has_work(self) -> bool:
         waiting = self._inbox or self._mail or self._stopping or self._delivery.has_work
-        return bool(waiting) or self._claims.wanted(self._membership.dispatcher) or self._may_go_on()
+        again = self._commits.due_again
+        return (
+            bool(waiting)
+            or (again is not None and again <= _time())
+            or self._claims.wanted(self._membership.dispatcher)
+            or self._may_go_on()
+        )
 
     def _room_for_spawns(self) -> int | None:
         """For how many runs whose parents wait for them there is room; None: for any number."""
@@ -104,10 +119,9 @@ class Ticks:
         """Seconds until there is work whatever anybody says."""
         due = self._limits.next()
         pause = (due - self._store.now()) / 1e6 if due is not None else None
-        if self._admission:
-            held = self._admission.until() - _time()
-            pause = held if pause is None else min(pause, held)
-        return pause
+        held = self._admission.until() if self._admission else None
+        pauses = [pause, *[when - _time() for when in (held, self._commits.due_again) if when is not None]]
+        return min([pause for pause in pauses if pause is not None], default=None)
 
     def _check_limits(self) -> None:
         if self._limits.next() is not None:
@@ -121,15 +135,24 @@ class Ticks:
         async with self._membership.turn:
             self._committing = True
             try:
-                batch = Batch()
-                requests = self._fill(batch)
-                if batch.is_empty:
-                    return
-                committed = await self._commits.commit(self._membership.worker_id, batch, requests)
-                if committed is not None:
-                    self._deliver(batch, requests, committed)
+                if self._commits.due_again is not None:
+                    await self._commits.commit_again(self._membership.worker_id, self._deliver)
+                await self._commit()
+                if (
+                    self._inbox.outcomes and not self._membership.is_worker
+                ):  # a worker stops: what it still got goes back
+                    await self._commit()  # before it is another one
             finally:
                 self._committing = False
+
+    async def _commit(self) -> None:
+        batch = Batch()
+        self._in_hand = requests = self._fill(batch)
+        if batch.is_empty:
+            return
+        if not await self._commits.commit(self._membership.worker_id, batch, requests, self._deliver):
+            self.look()
+        self._in_hand = []
 
     def _fill(self, batch: Batch) -> list[SpawnRequest]:
         inbox, dispatcher = self._inbox, self._membership.dispatcher
@@ -156,14 +179,16 @@ class Ticks:
         self._housekeeping.note_commit(batch, requests, committed)
         if committed.has_more:
             self._mail = True
+        for notice in committed.mine:  # before any ends: a parent must not go on with those of children that were
+            dispatcher.notice(notice)  # cancelled with it
         self._delivery.deliver(batch, requests, committed)
-        for notice in committed.mine:
-            dispatcher.notice(notice)
         for closing in committed.closings:
             self._hear(closing)
         runs = self._claims.learn(batch, committed)
-        if runs:
+        if runs and self._membership.is_worker:
             dispatcher.offer(runs)
+        elif runs:
+            self._inbox.outcomes.append([Outcome(run.key, run.attempt, RunState.QUEUED) for run in runs])
         for outcome in batch.outcomes:
             if outcome.state is RunState.QUEUED and not outcome.delay:
                 self._claims.ready = True

@@ -248,7 +248,7 @@ class Committed(msgspec.Struct):
     fenced_parents: set[tuple[bytes, int]] = set()
     attached: list[Attached] = []
     taken: dict[bytes, Attached] = {}  # roots not born, as their key was held: from the id asked for to who holds it
-    fenced_outcomes: set[bytes] = set()
+    fenced_outcomes: set[int] = set()  # by their positions in the batch
     claimed: list[ClaimedRun] = []
     finished: dict[bytes, Finished] = {}
     later: set[bytes] = set()  # ended (watched, attached, told of), but too large for this answer: watch them again

@@ -23,6 +23,7 @@ from fanwood.model.commands import (
     SpawnKind,
 )
 from fanwood.model.states import EndedBy, RunState
+from fanwood.store.reports import one_of_each, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +72,7 @@ class Call:
         self._owners: dict[tuple[bytes, int], int] = {}
         self._kinds: dict[int, int] = {}
         self._kind_rows: list[SpawnKind] = []
-        outcomes = sorted(batch.outcomes, key=_by_id)  # a cancellation locks in this order as well
+        outcomes = sorted(one_of_each(batch.outcomes), key=_by_id)  # a cancellation locks in this order as well
         self._ended = [o for o in outcomes if o.state is not RunState.QUEUED]
         self._requeued = [o for o in outcomes if o.state is RunState.QUEUED]
         # In this order: the parts number owners and kinds as they meet them.
@@ -189,12 +190,12 @@ class Call:
         return done
 
     def _note_refused(self, answer: Answer, done: Committed) -> None:
-        if answer.refused or answer.not_queued:
-            refused = set(answer.refused)
-            done.fenced_outcomes = {self._ended[number - 1].run_id for number in refused}
-            done.fenced_outcomes |= {self._requeued[number - 1].run_id for number in answer.not_queued}
-            # What ended just before it was handed back was not refused.
-            done.fenced_outcomes -= {o.run_id for n, o in enumerate(self._ended, 1) if n not in refused}
+        sent = len(self._ended) + len(self._requeued)
+        if answer.refused or answer.not_queued or sent < len(self._batch.outcomes):
+            refused, not_queued = set(answer.refused), set(answer.not_queued)
+            kept = [o for number, o in enumerate(self._ended, 1) if number not in refused]
+            kept += [o for number, o in enumerate(self._requeued, 1) if number not in not_queued]
+            done.fenced_outcomes = set(range(len(self._batch.outcomes))) - positions(self._batch.outcomes, kept)
             for text, error, task in answer.overruled:
                 done.finished[bytes.fromhex(text)] = Finished(RunState.CANCELLED, None, error, task)
 

@@ -16,6 +16,7 @@ from fanwood.errors import (
     StoreReadOnlyError,
     StoreSchemaError,
     StoreUnavailableError,
+    StoreValueError,
 )
 from fanwood.store.postgres.driver import driver
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _AWAY = ("08", "57P")  # classes: the connection; the server stops, starts, or was told to end us
+_VALUES = ("22", "23", "54000")
+"""Classes: data, constraints, limits. These say: this value."""
 _STANDBY, _TOO_MANY = "25006", "53300"
 _MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
@@ -78,6 +81,8 @@ def translated(url: str) -> Generator[None, None, None]:
         raise _away(url, error) from error
     except StoreError:
         raise
+    except (OverflowError, UnicodeError) as error:  # before anything was sent
+        raise StoreValueError(f"{url}: a value that PostgreSQL can't hold: {error}") from error
     except Exception as error:
         translation = _translation(url, error)
         if translation is None:
@@ -92,7 +97,7 @@ def _translation(url: str, error: Exception) -> StoreError | None:
     if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreError(f"{url} can't be used as it is: {error}.")
     if isinstance(error, asyncpg.DataError):  # in the client, before anything was sent
-        return StoreError(f"{url}: a value that PostgreSQL can't hold: {error}")
+        return StoreValueError(f"{url}: a value that PostgreSQL can't hold: {error}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return _away(url, error)  # closed under us, in one of many ways
     return None
@@ -106,7 +111,8 @@ def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
     for codes, kind, text in _MEANINGS:
         if code in codes:
             return kind(f"{url}{text.format(_first_line(error))}")
-    return StoreError(f"{url}: {type(error).__name__} ({code or 'no code'}): {_first_line(error)}")
+    kind = StoreValueError if code.startswith(_VALUES) else StoreError
+    return kind(f"{url}: {type(error).__name__} ({code or 'no code'}): {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:

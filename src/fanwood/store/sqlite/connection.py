@@ -18,6 +18,7 @@ from fanwood.errors import (
     StoreReadOnlyError,
     StoreSchemaError,
     StoreUnavailableError,
+    StoreValueError,
 )
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ def translated(path: Path) -> Generator[None, None, None]:
         yield
     except apsw.Error as error:
         raise _translate(error, path) from error
+    except (OverflowError, UnicodeError) as error:  # before it was SQLite's turn
+        raise StoreValueError(f"{path}: a value that SQLite can't hold: {error}") from error
 
 
 def _translate(error: apsw.Error, path: Path) -> StoreError:
@@ -194,6 +197,8 @@ def _translate(error: apsw.Error, path: Path) -> StoreError:
         )
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return StoreBusyError(f"{path} was locked by another program for over {BUSY_MS // 1000} s ({said}).")
+    if isinstance(error, (apsw.TooBigError, apsw.ConstraintError, apsw.MismatchError, apsw.RangeError)):
+        return StoreValueError(f"{path}: a value that does not fit ({said}).")
     if isinstance(error, apsw.CantOpenError):
         return StoreUnavailableError(f"{path} can't be opened ({said}). {_why_not(path)}")
     return StoreError(f"{path}: {type(error).__name__}: {said}")

@@ -25,11 +25,14 @@ from fanwood.model.commands import (
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import ancestor_ended
+from fanwood.store.reports import one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql", "sqlite/deadlines.sql")
@@ -186,12 +189,14 @@ class HotPath:
         lines = [(line.run_id.hex(), line.attempt, line.at, line.level, line.message) for line in batch.logs]
         self._execute(_SQL["insert_log"], {"lines": encoded(lines)})
 
-    def _report(self, me: int, now: int, outcomes: list[Outcome], done: Committed) -> None:
+    def _report(self, me: int, now: int, reported: list[Outcome], done: Committed) -> None:
+        outcomes = one_of_each(reported)
+        late = [] if outcomes is reported else [o for o in reported if all(o is not one for one in outcomes)]
         if self._gated:
-            outcomes = self._without_closed(me, now, outcomes, done)
+            outcomes = self._without_closed(me, now, outcomes, done, late)
         ended = [o for o in outcomes if o.state is not RunState.QUEUED]
         requeued = [o for o in outcomes if o.state is RunState.QUEUED] if len(ended) != len(outcomes) else []
-        kept = self._end(me, now, ended, done) if ended else []
+        kept = self._end(me, now, ended, late) if ended else []
         if requeued:
             rows = [
                 Queueing(
@@ -201,14 +206,15 @@ class HotPath:
                 for o in requeued
             ]  # fmt: skip
             refused, _ = self.leaving.queue(now, rows)
-            done.fenced_outcomes |= {requeued[i].run_id for i in refused}
-            done.fenced_outcomes -= {o.run_id for o in kept}  # it ended just before it was handed back
+            late += [requeued[i] for i in refused]
+        if late:
+            done.fenced_outcomes = positions(reported, late)
         gates = [_gate(o) for o in kept if o.settles]
         if gates and self.leaving.close(now, gates):
             self._gated = done.has_closed = True
 
-    def _end(self, me: int, now: int, ended: list[Outcome], done: Committed) -> list[Outcome]:
-        """Those of them that counted."""
+    def _end(self, me: int, now: int, ended: list[Outcome], late: list[Outcome]) -> list[Outcome]:
+        """Those of them that counted; `late` gets the others."""
         watched = self.leaving.has_watchers(me)
         told = None if watched else [o.run_id.hex() for o in ended if not o.local]
         if all(o.state is RunState.COMPLETED and o.output is not None for o in ended):
@@ -217,11 +223,13 @@ class HotPath:
             refused = self.leaving.end(me, now, [_ending(o) for o in ended], told)
         if not refused:
             return ended
-        late = set(refused)
-        done.fenced_outcomes |= {ended[i].run_id for i in late}
-        return [o for i, o in enumerate(ended) if i not in late]
+        numbers = set(refused)
+        late += [ended[i] for i in refused]
+        return [o for i, o in enumerate(ended) if i not in numbers]
 
-    def _without_closed(self, me: int, now: int, outcomes: list[Outcome], done: Committed) -> list[Outcome]:
+    def _without_closed(
+        self, me: int, now: int, outcomes: Sequence[Outcome], done: Committed, late: list[Outcome]
+    ) -> Sequence[Outcome]:
         """Attempts below something that is closed end as cancelled, whatever they say. The other outcomes."""
         closed = self.leaving.closed([o.run_id.hex() for o in outcomes])
         if not closed:
@@ -230,9 +238,9 @@ class HotPath:
         errors = [closed[o.run_id.hex().upper()] for o in over]
         self.leaving.end(me, now, [_ending(o, error) for o, error in zip(over, errors, strict=True)])
         for outcome, error in zip(over, errors, strict=True):
-            done.fenced_outcomes.add(outcome.run_id)
+            late.append(outcome)
             done.finished[outcome.run_id] = Finished(RunState.CANCELLED, None, error, outcome.task)
-        return [o for o in outcomes if o.run_id not in done.finished]
+        return [o for o in outcomes if o.run_id.hex().upper() not in closed]
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,155 @@
+"""What becomes of a batch that the store refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanwood import Settings
+from fanwood.engine import commits as module
+from fanwood.engine.commits import Commits
+from fanwood.engine.health import Health
+from fanwood.engine.inbox import Inbox, SpawnRequest
+from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreValueError
+from fanwood.model.commands import Batch, Committed, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.states import RunState
+
+Judge = Callable[[Batch], Exception | None]
+
+
+class Harness:
+    """Commits of a store that refuses what `judge` says; what went through, and what was answered."""
+
+    def __init__(self, judge: Judge, *, embedded: bool = True) -> None:
+        self.embedded, self.url = embedded, "store:"
+        self.judge = judge
+        self.tries = 0
+        self.stored: list[Any] = []
+        self.answers: dict[bytes, BaseException | None] = {}
+        self.commits = Commits(self, Settings(outage_patience=3600), Inbox(), Health(lambda: 0))  # pyright: ignore[reportArgumentType]  # as much of a store as it needs
+
+    async def commit(self, _worker: int, batch: Batch) -> Committed:
+        self.tries += 1
+        error = self.judge(batch)
+        if error is not None:
+            raise error
+        self.stored += [*batch.spawns, *batch.outcomes, *batch.logs, *batch.watch]
+        return Committed()
+
+    def request(self, name: bytes, *, parent: bytes | None = b"parent") -> SpawnRequest:
+        spawn = Spawn(SpawnKind("t", parent_id=parent), name, None, "{}")
+
+        def answered(error: BaseException | None, _found: Any) -> None:
+            self.answers[name] = error
+
+        return SpawnRequest([spawn], kinds=[spawn.kind], on_done=answered)
+
+    def deliver(self, _batch: Batch, requests: list[SpawnRequest], _committed: Committed) -> None:
+        for request in requests:
+            request.answer(None, {})
+
+    async def __call__(self, requests: list[SpawnRequest], **about: Any) -> bool:
+        batch = Batch(spawns=[spawn for request in requests for spawn in request.spawns], **about)
+        return await asyncio.wait_for(self.commits.commit(1, batch, requests, self.deliver), 20)
+
+    @property
+    def refused(self) -> set[bytes]:
+        return {name for name, error in self.answers.items() if error is not None}
+
+
+def holding(name: bytes, error: Exception) -> Judge:
+    return lambda batch: error if any(spawn.id == name for spawn in batch.spawns) else None
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.0,) * 5)
+
+
+def outcome(number: int) -> Outcome:
+    return Outcome(b"%d" % number, 1, RunState.COMPLETED, f"{number}")
+
+
+@pytest.mark.parametrize("at_fault", [0, 37, 99])
+async def test_one_request_with_a_value_that_does_not_fit_fails_alone(at_fault: int) -> None:
+    harness = Harness(holding(b"%d" % at_fault, StoreValueError("too large")))
+    requests = [harness.request(b"%d" % n) for n in range(100)]
+    whole = await harness(requests, outcomes=[outcome(1)], logs=[LogLine(b"r", 1, 1, "info", "m")], watch=[b"w"])
+    assert not whole
+    assert harness.refused == {b"%d" % at_fault}
+    assert len(harness.answers) == 100
+    assert len(harness.stored) == 99 + 3
+    assert harness.tries < 30
+
+
+async def test_an_outcome_that_does_not_fit_fails_its_run_and_no_other() -> None:
+    harness = Harness(
+        lambda batch: StoreValueError("too large") if any(o.output == "7" for o in batch.outcomes) else None
+    )
+    await harness([harness.request(b"a")], outcomes=[outcome(n) for n in range(20)])
+    states = {o.run_id: o.state for o in harness.stored if isinstance(o, Outcome)}
+    assert [id_ for id_, state in states.items() if state is RunState.FAILED] == [b"7"]
+    assert (len(states), harness.refused) == (20, set())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("XX000"),
+        StoreReadOnlyError("42501"),
+        StoreBusyError("busy"),
+        KeyError("x"),
+        MemoryError(),
+        OSError(5),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("times", [1, 5, 40])
+async def test_a_bad_minute_of_the_store_fails_nothing_that_runs(error: Exception, times: int) -> None:
+    counter = itertools.count(1)
+    harness = Harness(lambda _: error if next(counter) <= times else None)
+    requests = [harness.request(b"%d" % n) for n in range(9)]
+    await harness(requests, outcomes=[outcome(n) for n in range(9)])
+    assert harness.refused == set()
+    assert [o.state for o in harness.stored if isinstance(o, Outcome)] == [RunState.COMPLETED] * 9
+    assert len(harness.stored) == 18
+
+
+async def test_new_roots_are_told_of_trouble_that_lasts() -> None:
+    counter = itertools.count(1)
+    harness = Harness(lambda _: StoreError("XX000") if next(counter) <= 40 else None)
+    await harness([harness.request(b"root", parent=None), harness.request(b"child")])
+    assert harness.refused == {b"root"}
+    assert [spawn.id for spawn in harness.stored] == [b"child"]
+
+
+async def test_what_nobody_understands_is_kept_apart_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its own fault for sure nor the store's: it doesn't fail, and nobody waits for it."""
+    monkeypatch.setattr(module, "APART_SECONDS", 0.0)
+    harness = Harness(lambda batch: KeyError("?") if any(o.output == "7" for o in batch.outcomes) else None)
+    await harness([], outcomes=[outcome(n) for n in range(20)])
+    assert len(harness.stored) == 19
+    assert harness.commits.due_again is not None
+    await harness.commits.commit_again(1, harness.deliver)
+    assert len(harness.stored) == 19
+    harness.judge = lambda _: None
+    await harness.commits.commit_again(1, harness.deliver)
+    assert {o.state for o in harness.stored} == {RunState.COMPLETED}
+    assert (len(harness.stored), harness.commits.due_again) == (20, None)
+
+
+async def test_a_cancelled_error_that_is_not_about_us_is_trouble() -> None:
+    counter = itertools.count(1)
+
+    def judge(_: Batch) -> Exception | None:
+        if next(counter) <= 2:
+            raise asyncio.CancelledError
+        return None
+
+    harness = Harness(judge)
+    await harness([harness.request(b"child")])
+    assert harness.answers == {b"child": None}

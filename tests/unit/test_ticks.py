@@ -1,0 +1,53 @@
+"""The order in which a tick tells what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fanwood.engine.claims import Claims
+from fanwood.engine.inbox import Inbox
+from fanwood.engine.ticks import Ticks
+from fanwood.engine.waking import Waker
+from fanwood.model.commands import Batch, ClaimedRun, Committed, Notice
+from fanwood.model.states import RunState
+
+
+class Told:
+    """All that a tick speaks to, in one; and what it heard, in order."""
+
+    worker_id, slots, is_worker, embedded, url = 1, 1, False, True, "store:"
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.dispatcher = self
+
+    def notice(self, _: Notice) -> None:
+        self.heard.append("notice")
+
+    def deliver(self, *_: Any) -> None:
+        self.heard.append("ends")
+
+    def note_commit(self, *_: Any) -> None:
+        pass
+
+
+def ticks_with(told: Told, inbox: Inbox) -> Ticks:
+    claims = Claims(one_at_a_time=True)
+    return Ticks(told, inbox, told, claims, told, told, told, Waker())  # pyright: ignore[reportArgumentType]  # as much of each as it needs
+
+
+def test_that_a_run_hears_of_its_own_end_before_those_of_its_children() -> None:
+    """A parent that is cancelled together with a child must not go on with that."""
+    told = Told()
+    notice = Notice(b"p" * 16, 1, RunState.CANCELLED, None, None)
+    ticks_with(told, Inbox())._deliver(Batch(), [], Committed(mine=[notice]))
+    assert told.heard == ["notice", "ends"]
+
+
+def test_what_comes_to_an_engine_that_executes_nothing_any_more_goes_back() -> None:
+    """A worker has stopped while a commit was on its way."""
+    told, inbox = Told(), Inbox()
+    run = ClaimedRun("AB" * 16, 3, "", "AB" * 16, 0, "t", None, None, "{}", None, 1, 0, 0, None, "")
+    ticks_with(told, inbox)._deliver(Batch(), [], Committed(claimed=[run]))
+    [[outcome]] = inbox.outcomes
+    assert (outcome.run_id, outcome.attempt, outcome.state, outcome.retry) == (run.key, 3, RunState.QUEUED, False)
