@@ -6,13 +6,16 @@ import asyncio
 import atexit
 import contextlib
 import difflib
+import inspect
 import os
 import socket
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
+from fanwood import checks
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
 from fanwood.engine.engine import Engine
@@ -20,23 +23,21 @@ from fanwood.errors import DuplicateTaskError, EngineClosedError, NotInTaskError
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
-from fanwood.sdk.options import EmptyModel, TaskPolicy
+from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
 from fanwood.sdk.step import RawCodec
 from fanwood.sdk.task import Runnable, Standalone
 from fanwood.sdk.workflow import Workflow
-from fanwood.settings import Settings
+from fanwood.settings import MAX_SLOTS, Settings
 from fanwood.store.opening import store_for
 from fanwood.worker.local import LocalWorker
 from fanwood.worker.worker import Lifespan, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from fanwood.durations import Duration
     from fanwood.sdk.decorators import AsyncFunction, InferringDecorator, SyncFunction, TaskDecorator
-    from fanwood.sdk.options import Metadata
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -67,6 +68,8 @@ class Fanwood:
         **settings: Any,
     ) -> None:
         self.settings = Settings.load(database_url=url, namespace=namespace, **settings)
+        if local_worker is not None:
+            checks.flag(local_worker, "local_worker", error=SettingsError)
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
@@ -97,16 +100,8 @@ class Fanwood:
         /,
         *,
         name: str | None = ...,
-        description: str | None = ...,
         input_validator: type[In],
-        retries: int = ...,
-        backoff_factor: float | None = ...,
-        backoff_max_seconds: float | None = ...,
-        schedule_timeout: Duration | None = ...,
-        execution_timeout: Duration | None = ...,
-        default_priority: int = ...,
-        default_additional_metadata: Metadata | None = ...,
-        version: str | None = ...,
+        **options: Unpack[TaskOptions],
     ) -> TaskDecorator[In]: ...
 
     @overload
@@ -115,15 +110,7 @@ class Fanwood:
         /,
         *,
         name: str | None = ...,
-        description: str | None = ...,
-        retries: int = ...,
-        backoff_factor: float | None = ...,
-        backoff_max_seconds: float | None = ...,
-        schedule_timeout: Duration | None = ...,
-        execution_timeout: Duration | None = ...,
-        default_priority: int = ...,
-        default_additional_metadata: Metadata | None = ...,
-        version: str | None = ...,
+        **options: Unpack[TaskOptions],
     ) -> InferringDecorator: ...
 
     def task(
@@ -132,16 +119,8 @@ class Fanwood:
         /,
         *,
         name: str | None = None,
-        description: str | None = None,
         input_validator: Any = None,
-        retries: int = 0,
-        backoff_factor: float | None = None,
-        backoff_max_seconds: float | None = None,
-        schedule_timeout: Duration | None = None,
-        execution_timeout: Duration | None = None,
-        default_priority: int = 1,
-        default_additional_metadata: Metadata | None = None,
-        version: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Any:
         """Declare a task; with or without arguments.
 
@@ -150,34 +129,18 @@ class Fanwood:
         Args:
             function: the function, where the decorator is used without arguments.
             name: default: the function's.
-            description: default: the first line of its docstring.
             input_validator: the input's type; default: the annotation's.
-            retries: how often a failed run is tried again.
-            backoff_factor: pause before retry n: factor ** n seconds. Default: none.
-            backoff_max_seconds: the longest pause.
-            schedule_timeout: how long a run may be queued. Default: for ever.
-            execution_timeout: how long one attempt may take. Default: for ever.
-            default_priority: higher goes first.
-            default_additional_metadata: JSON that every run carries.
-            version: yours; stored with the task.
+            options: see `TaskOptions`.
 
         Raises:
             DuplicateTaskError: there is one of that name.
             DeclarationError: the function takes something else, or its input's type can't travel.
+            SettingsError: a value of an option that can't be.
         """
-        policy = TaskPolicy(
-            retries=retries,
-            backoff_factor=backoff_factor,
-            backoff_max_seconds=backoff_max_seconds,
-            schedule_timeout=schedule_timeout,
-            execution_timeout=execution_timeout,
-            default_priority=default_priority,
-            default_additional_metadata=default_additional_metadata or {},
-            version=version,
-        )
+        policy = TaskPolicy.of(options, TaskOptions.__annotations__, "task()")
 
         def declare(function: Callable[..., Any]) -> Standalone[Any, Any]:
-            return self._declare(function, name, input_validator, description, policy)
+            return self._declare(function, name, input_validator, policy, options.get("description"))
 
         return declare if function is None else declare(function)
 
@@ -186,8 +149,8 @@ class Fanwood:
         function: Callable[..., Any],
         name: str | None,
         input_validator: Any,
-        description: str | None,
         policy: TaskPolicy,
+        description: str | None,
     ) -> Standalone[Any, Any]:
         signature = read_signature(function, input_validator)
         spec = TaskSpec(
@@ -197,7 +160,7 @@ class Fanwood:
             arity=signature.arity,
             input=codec_for(signature.input_type),
             output=output_codec(signature.output_type),
-            policy=_described(policy, description if description is not None else _first_line(function)),
+            policy=policy if description is not None else replace(policy, description=_first_line(function)),
             where=signature.where,
         )
         return self._register(Standalone(self, spec), signature.where)
@@ -207,27 +170,18 @@ class Fanwood:
         *,
         name: str,
         input_validator: type[In] = NO_INPUT,
-        description: str = "",
-        default_priority: int = 1,
-        default_additional_metadata: Metadata | None = None,
-        schedule_timeout: Duration | None = None,
-        execution_timeout: Duration | None = None,
-        version: str | None = None,
         task_defaults: TaskPolicy | None = None,
+        **options: Unpack[WorkflowOptions],
     ) -> Workflow[In]:
         """Declare a workflow; its steps are declared with `@workflow.task(...)`.
 
         Raises:
             DuplicateTaskError: there is a task or workflow of that name.
+            SettingsError: a value of an option that can't be.
         """
-        policy = TaskPolicy(
-            description=description,
-            default_priority=default_priority,
-            default_additional_metadata=default_additional_metadata or {},
-            schedule_timeout=schedule_timeout,
-            execution_timeout=execution_timeout,
-            version=version,
-        )
+        policy = TaskPolicy.of(options, WorkflowOptions.__annotations__, "workflow()")
+        if task_defaults is not None and not isinstance(task_defaults, TaskPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise checks.refused("task_defaults", "must be a TaskPolicy", task_defaults, SettingsError)
         spec = TaskSpec(
             name=self._full_name(name),
             function=location,  # replaced by the workflow with its coordinator
@@ -241,8 +195,7 @@ class Fanwood:
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")
 
     def _full_name(self, name: str) -> str:
-        if not name or ":" in name or "/" in name:
-            raise SettingsError(f"A task's name must not be empty, nor hold ':' or '/', and is {name!r}")
+        checks.task_name(name, "name", error=SettingsError)
         return f"{self.settings.namespace}/{name}" if self.settings.namespace else name
 
     def _register(self, runnable: Any, where: str) -> Any:
@@ -261,7 +214,7 @@ class Fanwood:
         self,
         name: str | None = None,
         slots: int | None = None,
-        workflows: Sequence[Runnable[Any, Any]] | None = None,
+        workflows: Iterable[Runnable[Any, Any]] | None = None,
         lifespan: Lifespan | None = None,
         labels: dict[str, str | int] | None = None,  # noqa: ARG002  (accepted for ported code; labels come later)
     ) -> Worker:
@@ -270,10 +223,19 @@ class Fanwood:
         `lifespan` is an async generator function: what it yields is `ctx.lifespan`, what follows runs at the end.
         """
         slots = self.settings.slots if slots is None else slots
-        if slots < 1:
-            raise SettingsError(f"slots must be at least 1, and is {slots}")
-        specs = self._specs(None if workflows is None else {runnable.name for runnable in workflows})
-        return Worker(self, specs, name=name or self._default_name(), slots=slots, lifespan=lifespan)
+        slots = checks.whole(slots, "slots", 1, MAX_SLOTS, error=SettingsError)
+        name = self._default_name() if name is None else checks.name(name, "name", error=SettingsError)
+        if lifespan is not None and not inspect.isasyncgenfunction(inspect.unwrap(lifespan)):
+            raise checks.refused("lifespan", "must be an async generator function", lifespan, SettingsError)
+        specs = self._specs(None if workflows is None else self._names(workflows))
+        return Worker(self, specs, name=name, slots=slots, lifespan=lifespan)
+
+    def _names(self, workflows: Any) -> set[str]:
+        asked = list(cast("Iterable[Any]", workflows)) if isinstance(workflows, Iterable) else [workflows]
+        mine = list(self._runnables.values())
+        if not all(any(each is runnable for runnable in mine) for each in asked):
+            raise checks.refused("workflows", "must be tasks and workflows of this object", workflows, SettingsError)
+        return {runnable.name for runnable in asked}
 
     def _specs(self, names: set[str] | None = None) -> dict[str, TaskSpec]:
         """What a worker must know to execute these runnables: steps as well."""
@@ -303,6 +265,7 @@ class Fanwood:
         Raises:
             UnknownTaskError: there is none; the message names similar ones.
         """
+        checks.storable(name, "name", checks.MAX_TEXT_LENGTH)
         runnable = self._runnables.get(name) or self._runnables.get(f"{self.settings.namespace}/{name}")
         if runnable is None:
             raise UnknownTaskError(unknown_task(name, self._runnables))
@@ -407,12 +370,9 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     return f"There is no task named {name!r}.{hint} Known tasks: {listed}{' ...' if len(names) > 20 else ''}"
 
 
-def _described(policy: TaskPolicy, description: str) -> TaskPolicy:
-    return replace(policy, description=description)
-
-
 def _first_line(function: Callable[..., Any]) -> str:
-    return (function.__doc__ or "").strip().partition("\n")[0]
+    line = (function.__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
+    return line.encode("utf-8", "backslashreplace").decode()[: checks.MAX_TEXT_LENGTH]
 
 
 _open: weakref.WeakSet[Fanwood] = weakref.WeakSet()

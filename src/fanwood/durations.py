@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
+from typing import Any
 
 from fanwood.clock import MICROSECONDS
-from fanwood.errors import SettingsError
 
 Duration = timedelta | int | float | str
+
+LONGEST = 36_500 * 86_400.0
+"""A hundred years, in seconds: what is added to any time of ours is still a time that a store and a clock can hold."""
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 
 
-def seconds(value: Duration, subject: str) -> float:
+def parse(value: Any, longest: float = LONGEST) -> float:
     """`value` in seconds.
 
     Raises:
-        SettingsError: it isn't a duration, or not above zero; `subject` says of what.
+        ValueError: it is no duration, or one that can't be; says what one must be.
     """
-    if isinstance(value, timedelta):
+    if isinstance(value, str):
+        result = _read(value)
+    elif isinstance(value, timedelta):
         result = value.total_seconds()
-    elif isinstance(value, str):
-        result = _parse(value, subject)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        result = _finite(value)
     else:
-        result = float(value)
-    if not result > 0 or result == float("inf"):
-        raise SettingsError(f"{subject} must be above zero and finite, and is {value!r}")
+        result = None
+    if result is None:
+        raise ValueError('must be a duration: seconds, a timedelta, or text such as "90s", "1h30m"')
+    if result < 0:
+        raise ValueError("must not be negative")
+    if result > longest:
+        raise ValueError("must be at most a hundred years (36,500 days)")
+    if math.isnan(result):
+        raise ValueError("must be a finite number of seconds")
     return result
 
 
-def microseconds(value: Duration | None, subject: str) -> int | None:
-    """`value` in the store's unit; None stays None."""
-    return None if value is None else max(1, round(seconds(value, subject) * MICROSECONDS))
+def in_microseconds(seconds: float) -> int:
+    """Seconds in the store's unit; not 0, which means at once."""
+    return max(1, round(seconds * MICROSECONDS))
 
 
-def _parse(text: str, subject: str) -> float:
+def _finite(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond the range of a float
+        return math.inf if value > 0 else -math.inf
+
+
+def _read(text: str) -> float | None:
     compact = text.strip().replace(" ", "")
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise SettingsError(
-            f'{subject}: {text!r} is not a duration; write seconds, a timedelta, or e.g. "90s", "1h30m"'
-        )
+        return None
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -41,14 +41,28 @@ raised *into* sync tasks: `RunInterrupted`, a `BaseException`, so that `except E
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fanwood.durations import Duration, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def _again(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """A copy, without its class's own __init__, which may take something else than `args`."""
+    return cls.__new__(cls, *args)
+
+
+def _reduce(self: BaseException) -> tuple[Any, ...]:
+    """For pickle and copy: exceptions go through process pools."""
+    return _again, (type(self), self.args), self.__dict__
+
+
 class FanwoodError(Exception):
     """Base of everything that Fanwood raises on purpose."""
+
+    __reduce__ = _reduce
 
 
 # --- in the program text -------------------------------------------------------------------------------------------
@@ -66,14 +80,14 @@ class WorkflowDeclarationError(DeclarationError):
     """The steps of a workflow don't form a DAG: a cycle, an unknown parent, or a double name."""
 
 
-class SettingsError(DeclarationError):
-    """A setting is unknown, malformed or impossible."""
+class SettingsError(DeclarationError, ValueError):
+    """A setting, or an option of a declaration, is unknown, malformed or impossible."""
 
 
 # --- at a call -----------------------------------------------------------------------------------------------------
 
 
-class UsageError(FanwoodError):
+class UsageError(FanwoodError, ValueError):
     """A call that can't be right where it stands."""
 
 
@@ -100,7 +114,7 @@ class TooManyWaitingThreadsError(UsageError):
 # --- values --------------------------------------------------------------------------------------------------------
 
 
-class PayloadError(FanwoodError):
+class PayloadError(FanwoodError, ValueError):
     """A value that can't travel between runs."""
 
 
@@ -279,11 +293,21 @@ class NonRetryableException(Exception):  # noqa: N818  (the name that users of t
 
 
 class RetryAfterException(Exception):  # noqa: N818  (as above)
-    """Raise it in a task to be tried again after `after` (a timedelta, or seconds); it uses up one retry."""
+    """Raise it in a task to be tried again `after` a while (a timedelta, seconds, or text such as "5m"; 0: at once); it
+    uses up one retry.
 
-    def __init__(self, message: str = "", *, after: timedelta | float) -> None:
+    Raises:
+        UsageError: that is no duration.
+    """
+
+    __reduce__ = _reduce
+
+    def __init__(self, message: str = "", *, after: Duration) -> None:
         super().__init__(message)
-        self.after = after if isinstance(after, timedelta) else timedelta(seconds=after)
+        try:
+            self.after = timedelta(seconds=parse(after))
+        except ValueError as problem:
+            raise UsageError(f"after {problem}") from None
 
 
 class RunInterrupted(BaseException):

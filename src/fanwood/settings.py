@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, cast
 
+from fanwood import checks
+from fanwood.durations import LONGEST
 from fanwood.errors import SettingsError
 
 DEFAULT_URL = "sqlite:///.fanwood/fanwood.db"
 _PREFIX = "FANWOOD_"
+
+MAX_SLOTS = 1_000_000
+_ABOVE_ZERO = {"lease", "heartbeat", "sweep", "poll"}
+_RANGES = {
+    "slots": (1, MAX_SLOTS),
+    "waiting_threads": (0, MAX_SLOTS),
+    "max_payload_bytes": (1, 500_000_000),  # a row of PostgreSQL holds a gigabyte, and so does a row of SQLite
+    "deaths_limit": (0, checks.INT32),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +71,15 @@ class Settings:
     """After how long a waiting client warns that no worker serves the task."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), type(cast("object", each.default)))
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.postgres_schema):
             raise SettingsError(
                 f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "
-                f"{self.postgres_schema!r}"
+                f"{checks.shown(self.postgres_schema)}"
             )
-        for name in [each.name for each in fields(self)]:
-            value = getattr(self, name)
-            if isinstance(value, (int, float)) and value < 0:
-                raise SettingsError(f"{name} must not be negative, and is {value!r}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise SettingsError(f"{name} must be a finite number, and is {value!r}")
+        if self.namespace:
+            checks.task_name(self.namespace, "namespace", error=SettingsError, longest=checks.MAX_NAMESPACE_LENGTH)
         if self.heartbeat * 2 > self.lease:
             raise SettingsError(
                 f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), "
@@ -89,13 +97,32 @@ class Settings:
         for name in given:
             if name not in known:
                 raise SettingsError(f"Unknown setting {name!r}. There are: {', '.join(sorted(known))}")
-        found = {name: _from_environment(name, kind) for name, kind in known.items()}
-        values = {name: value for name, value in {**found, **_present(given)}.items() if value is not None}
-        return replace(cls(), **values)
+        present = {name: value for name, value in given.items() if value is not None}
+        found = {name: _from_environment(name, kind) for name, kind in known.items() if name not in present}
+        return replace(cls(), **{name: value for name, value in found.items() if value is not None}, **present)
 
 
-def _present(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+def _check(name: str, value: Any, kind: type) -> None:
+    """One value by itself.
+
+    Raises:
+        SettingsError: it can't be.
+    """
+    if kind is bool:
+        checks.flag(value, name, error=SettingsError)
+    elif kind is int:
+        low, high = _RANGES[name]
+        checks.whole(value, name, low, high, error=SettingsError)
+    elif kind is float:
+        if checks.real(value, name, LONGEST, error=SettingsError) == 0 and name in _ABOVE_ZERO:
+            raise checks.refused(name, "must be above zero", value, SettingsError)
+    elif name.endswith("url"):  # never shown: it may hold a password
+        if not isinstance(value, str) or len(value) > checks.MAX_TEXT_LENGTH or not value.isprintable():
+            raise SettingsError(
+                f"{name} must be a URL: printable text of at most {checks.MAX_TEXT_LENGTH:,} characters"
+            )
+    else:
+        checks.storable(value, name, checks.MAX_TEXT_LENGTH, error=SettingsError)
 
 
 def _from_environment(name: str, kind: type) -> Any:

@@ -22,6 +22,7 @@ FLOORS = {
     "ids": 0,
     "settings": 0,
     "durations": 0,
+    "checks": 0,
     "codec": 0,
     "model": 0,
     # 1: the only place that knows SQL

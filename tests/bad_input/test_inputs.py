@@ -133,7 +133,7 @@ def test_metadata_that_is_not_json(app: Fanwood, metadata: Any) -> None:
     @app.task
     def take(input: dict) -> None: ...
 
-    with pytest.raises(UsageError, match=r"^additional_metadata must be JSON"):
+    with pytest.raises(UsageError, match=r"^additional_metadata must be (JSON|a dict)"):
         take.run({}, additional_metadata=metadata)
     assert app.runs.list() == []
 

@@ -97,7 +97,7 @@ def test_bad_json(invoke, text, message):
 
 
 def test_bad_options(invoke):
-    assert invoke("run", "square", "--timeout", "soon").stderr.startswith("error: --timeout: 'soon' is not a duration")
+    assert invoke("run", "square", "--timeout", "soon").stderr.startswith("error: --timeout must be a duration")
     bad = invoke("run", "square", "--metadata", "[1]")
     assert bad.stderr == "error: --metadata must be a JSON object such as '{\"who\": \"me\"}', and is '[1]'\n"
     assert invoke("run", "square", "--url", "mysql://me:secret@host/db").stderr == (

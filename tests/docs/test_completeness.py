@@ -12,6 +12,7 @@ import pytest
 import fanwood
 from fanwood import Context, Fanwood, RunInfo, Settings, Standalone, Step, TaskRunRef, Worker, Workflow
 from fanwood.model.states import TRANSITIONS, Cause, RunState
+from fanwood.sdk import options
 from fanwood.sdk.runs import Runs
 from tests.docs.pages import page, section
 
@@ -88,9 +89,17 @@ def test_that_every_method_of_runs_is_in_its_section():
 )
 def test_that_every_argument_is_in_its_section(function: Any, heading: str):
     text = section(page("docs/reference/api.md"), heading)
-    parameters = inspect.signature(function).parameters
-    missing = [name for name in parameters if name not in ("self", "function") and not mentions(text, name)]
+    missing = [name for name in _arguments(function) if name not in ("self", "function") and not mentions(text, name)]
     assert missing == []
+
+
+def _arguments(function: Any) -> list[str]:
+    """With those that are passed on as a whole: `**options: Unpack[SomeOptions]`."""
+    names: list[str] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        found = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
+        names += getattr(options, found[1]).__annotations__ if found else [name]
+    return names
 
 
 def test_that_every_setting_is_described():

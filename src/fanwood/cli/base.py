@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from fanwood.checks import seconds
 from fanwood.cli.text import clean_block
-from fanwood.durations import seconds
 from fanwood.errors import FanwoodError
 from fanwood.settings import Settings
 

@@ -12,8 +12,8 @@ from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.output import Column
 from fanwood.clock import MICROSECONDS, SystemClock
-from fanwood.durations import microseconds
-from fanwood.errors import FanwoodError, RunNotFoundError, UsageError
+from fanwood.durations import in_microseconds, parse
+from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.listing import Listed, collect, filter_of, place
@@ -121,8 +121,8 @@ async def _place(store: Store, filter_: RunFilter, after: str) -> tuple[int, byt
 
 def _moment(since: str, now: int) -> int:
     try:
-        return now - (microseconds(since, "--since") or 0)
-    except FanwoodError:
+        return now - in_microseconds(parse(since, 1e30))  # however long ago
+    except ValueError:
         pass
     try:
         return round(datetime.fromisoformat(since).astimezone().timestamp() * MICROSECONDS)

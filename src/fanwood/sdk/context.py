@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fanwood import checks
 from fanwood.codec import codec_for
-from fanwood.durations import Duration, seconds
+from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
 from fanwood.errors import NotInTaskError, UsageError
 from fanwood.ids import id_text
@@ -18,6 +19,7 @@ from fanwood.sdk.spawning import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
+    from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.step import Step, StepInputs
 
@@ -139,8 +141,8 @@ class Context:
         Raises:
             UsageError: no such level.
         """
-        if level.lower() not in _LEVELS:
-            raise UsageError(f"level must be one of {', '.join(sorted(_LEVELS))}, and is {level!r}")
+        if not isinstance(level, str) or level.lower() not in _LEVELS:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise checks.refused("level", f"must be one of {', '.join(sorted(_LEVELS))}", level)
         attempt = self._attempt
         text = str(message).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
         line = LogLine(attempt.id, attempt.run.attempt, attempt.host.clock.now(), level.lower(), text)
@@ -164,13 +166,14 @@ class Context:
         inherited it. An ancestor's deadline stays.
 
         Raises:
-            UsageError: the task has no execution timeout.
+            UsageError: the task has no execution timeout, or that is no duration.
         """
         attempt = self._attempt
+        extension = in_microseconds(checks.seconds(extend_by, "extend_by"))
         if attempt.limit is None:
             raise UsageError(f"{attempt.spec.name} has no execution_timeout that could be moved")
         engine = attempt.host.engine()
-        attempt.limit = engine.store.now() + round(seconds(extend_by, "refresh_timeout") * 1e6)
+        attempt.limit = engine.store.now() + extension
         when, _ = attempt.deadline  # an ancestor's, if that comes sooner
         engine.set_limit(attempt.run.id, attempt.run.attempt, when)
         engine.move_deadline(attempt.id, attempt.run.attempt, when or attempt.limit)

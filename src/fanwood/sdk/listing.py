@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from fanwood import checks
 from fanwood.clock import MICROSECONDS
 from fanwood.codec import codec_for
+from fanwood.durations import in_microseconds
 from fanwood.errors import PayloadError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.records import RunFilter
@@ -16,8 +19,8 @@ from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
+    from fanwood.durations import Duration
     from fanwood.model.records import Page, RunRecord
 
 PAGE = 1000
@@ -137,15 +140,17 @@ def metadata_pairs(metadata: dict[str, Any] | None) -> tuple[tuple[str, str], ..
     return tuple((name, bytes(value).decode()) for name, value in _pairs(encoded).items())
 
 
-def microseconds_of(since: datetime | None) -> int:
-    """A time as the store has it.
+def microseconds_of(since: datetime | Duration | None, now: int) -> int:
+    """A time as the store has it; a duration is so long before `now`.
 
     Raises:
         UsageError: it is none, or none that a clock can show.
     """
     if since is None:
         return 0
+    if not isinstance(since, datetime):
+        return now - in_microseconds(checks.seconds(since, "since", zero=True))
     try:
         return round(since.timestamp() * MICROSECONDS)
-    except (AttributeError, TypeError, ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):
         raise UsageError(f"since must be a datetime of our times, and is {since!r}") from None

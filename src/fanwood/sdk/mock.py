@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from fanwood import checks
 from fanwood.model.commands import ClaimedRun
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel, metadata_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +36,8 @@ def mock_call(
 ) -> Any:
     """Call the function as a worker would; a coroutine if it is async."""
     id_ = host.ids.new_id().hex().upper()
-    text = msgspec.json.encode(metadata).decode() if metadata else None
+    text = metadata_json(metadata, "additional_metadata") if metadata is not None else None
+    checks.whole(retry_count, "retry_count", 0)
     run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
     attempt = Attempt(run, spec, host, _NoSlots())
     attempt.lifespan = lifespan

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from fanwood import checks
 from fanwood.codec import codec_for
-from fanwood.durations import Duration, microseconds, seconds
+from fanwood.durations import LONGEST, Duration, in_microseconds
 from fanwood.errors import PayloadError, SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
 
 OnParentEndOption = Literal["cancel", "continue"]
 Metadata = Mapping[str, Any]
+
+MAX_METADATA_BYTES = 64 * 1024
+"""As JSON, with what is inherited: every run carries it."""
 
 _ON_PARENT_END = {None: OnParentEnd.DEFAULT, "cancel": OnParentEnd.CANCEL, "continue": OnParentEnd.CONTINUE}
 
@@ -32,6 +37,68 @@ class EmptyModel:
     """The input of a task that takes none."""
 
 
+class RunOptions(TypedDict, total=False):
+    """The keywords of `run` and its siblings.
+
+    child_key: this child's key, unique below its parent. Default: by content.
+    idempotency_key: this root's key, unique in the namespace: whoever gives it again gets the run that has it.
+    additional_metadata: JSON that the run and its descendants carry.
+    priority: higher goes first. Default: the task's.
+    detached: inside a task, make a root all the same.
+    on_parent_end: "cancel" or "continue", whatever the parent's end.
+    """
+
+    child_key: str | None
+    idempotency_key: str | None
+    additional_metadata: Metadata | None
+    priority: int | None
+    detached: bool
+    on_parent_end: OnParentEndOption | None
+
+
+class AttemptOptions(TypedDict, total=False):
+    """What can be said of a step, and of a task as well: how it is tried.
+
+    retries: how often a failed run is tried again.
+    backoff_factor: pause before retry n: factor ** n seconds. Default: none.
+    backoff_max_seconds: the longest pause.
+    schedule_timeout: how long a run may be queued. Default: for ever.
+    execution_timeout: how long one attempt may take. Default: for ever.
+    description: default: the first line of the function's docstring.
+    """
+
+    retries: int | None
+    backoff_factor: float | None
+    backoff_max_seconds: float | None
+    schedule_timeout: Duration | None
+    execution_timeout: Duration | None
+    description: str | None
+
+
+class TaskOptions(AttemptOptions, total=False):
+    """The keywords of `Fanwood.task`, beside `name` and `input_validator`.
+
+    default_priority: higher goes first.
+    default_additional_metadata: JSON that every run carries.
+    version: yours.
+    """
+
+    default_priority: int
+    default_additional_metadata: Metadata | None
+    version: str | None
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """The keywords of `Fanwood.workflow` that are those of a task, for the workflow's own run."""
+
+    schedule_timeout: Duration | None
+    execution_timeout: Duration | None
+    description: str | None
+    default_priority: int
+    default_additional_metadata: Metadata | None
+    version: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerWorkflowOptions:
     """What may be said of a run when it is asked for, beside its input. The input may be given here as well."""
@@ -46,19 +113,25 @@ class TriggerWorkflowOptions:
     on_parent_end: OnParentEndOption | None = None
 
     def __post_init__(self) -> None:
+        for name in ("child_key", "key"):
+            if getattr(self, name) is not None:
+                checks.key(getattr(self, name), name, "for a child that is known by its content")
         if self.child_key is not None and self.key is not None and self.child_key != self.key:
             raise UsageError(f"child_key {self.child_key!r} and key {self.key!r} are two names of one thing: give one")
         if self.idempotency_key is not None:
-            _check_idempotency_key(self.idempotency_key)
+            checks.key(self.idempotency_key, "idempotency_key", "for a run that is to begin in any case")
             if self.effective_key is not None:
                 raise UsageError(
                     f"child_key {self.effective_key!r} and idempotency_key {self.idempotency_key!r} were both given: "
                     f"the first is for a child, inside a task, the second for a root. Give the one that is meant"
                 )
-        if self.on_parent_end not in _ON_PARENT_END:
-            raise UsageError(f'on_parent_end must be "cancel" or "continue", and is {self.on_parent_end!r}')
-        if not isinstance(self.priority, int | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
-            raise UsageError(f"priority must be a whole number (higher goes first), and is {self.priority!r}")
+        if self.additional_metadata is not None:
+            metadata_json(self.additional_metadata, "additional_metadata")
+        if self.priority is not None:
+            object.__setattr__(self, "priority", checks.whole(self.priority, "priority"))  # frozen, but not yet
+        checks.flag(self.detached, "detached")
+        if self.on_parent_end not in (None, "cancel", "continue"):
+            raise checks.refused("on_parent_end", 'must be "cancel" or "continue"', self.on_parent_end)
 
     @property
     def effective_key(self) -> str | None:
@@ -74,57 +147,64 @@ class TriggerWorkflowOptions:
 DEFAULT_OPTIONS = TriggerWorkflowOptions()
 
 
-MAX_KEY_LENGTH = 500
+def metadata_json(value: Any, subject: str, error: checks.Error = UsageError) -> str:
+    """Metadata as it is stored.
 
-
-def _check_idempotency_key(key: Any) -> None:
-    if not isinstance(key, str):
-        raise UsageError(f"idempotency_key must be text, and is {key!r}, a {type(key).__name__}")
-    if not key:
-        raise UsageError("idempotency_key must not be empty: leave it out for a run that is to begin in any case")
-    if len(key) > MAX_KEY_LENGTH:
-        raise UsageError(
-            f"idempotency_key must have at most {MAX_KEY_LENGTH} characters, and has {len(key):,}: {key[:40]!r}... "
-            f"Give a hash of it, such as hashlib.sha256(key.encode()).hexdigest()"
+    Raises:
+        UsageError: it is none, or too much; or another `error`.
+    """
+    if not isinstance(value, Mapping):
+        raise checks.refused(subject, 'must be a dict such as {"customer": 7}', value, error)
+    try:
+        encoded = codec_for(Any).encode(dict(value), subject, subject)  # pyright: ignore[reportUnknownArgumentType]  # anybody's
+    except (TypeError, ValueError, PayloadError) as problem:
+        raise error(f"{subject} must be JSON: {problem}") from None
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise error(
+            f"{subject} (with what is inherited) must have at most {MAX_METADATA_BYTES:,} bytes as JSON, and has "
+            f"{len(encoded):,}: every run below carries it. Store it elsewhere, and give a reference"
         )
-    if "\0" in key or any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise UsageError(f"idempotency_key must be text that can be stored: no NUL, no lone surrogate; and is {key!r}")
+    return encoded.decode()
 
 
-def given_options(
-    child_key: str | None,
-    idempotency_key: str | None,
-    additional_metadata: Metadata | None,
-    priority: int | None,
-    detached: bool,  # noqa: FBT001  (six arguments of one call, passed on)
-    on_parent_end: OnParentEndOption | None,
-) -> dict[str, Any]:
-    """What was given beside `options`; what was not is None, or False."""
-    return {
-        "child_key": child_key,
-        "idempotency_key": idempotency_key,
-        "additional_metadata": additional_metadata,
-        "priority": priority,
-        "detached": detached,
-        "on_parent_end": on_parent_end,
-    }
+def known_only(given: Mapping[str, Any], known: Iterable[str], subject: str) -> None:
+    """Keywords are passed on as a whole; this is what Python would say of one that there isn't.
+
+    Raises:
+        UsageError: there is no such option.
+    """
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise UsageError(f"{subject} has no option {name!r}.{hint} There are: {', '.join(known)}")
 
 
-def merged(options: TriggerWorkflowOptions | None, given: dict[str, Any], input_: Any) -> TriggerWorkflowOptions:
+def merged(
+    options: TriggerWorkflowOptions | None, given: Mapping[str, Any], input_: Any, subject: str
+) -> TriggerWorkflowOptions:
     """`options` with what was given beside them, which wins.
 
     Raises:
-        UsageError: the input was given twice.
+        UsageError: an option that can't be, or the input was given twice.
     """
-    if options is not None and options.input is not NOT_GIVEN and input_ is not NOT_GIVEN and input_ is not None:
-        raise UsageError("The input was given twice: as an argument, and in options=TriggerWorkflowOptions(input=...)")
-    present = {name: value for name, value in given.items() if value is not None and (value or name != "detached")}
     if options is None:
-        return TriggerWorkflowOptions(**present) if present else DEFAULT_OPTIONS
+        if not given:
+            return DEFAULT_OPTIONS
+    elif not isinstance(options, TriggerWorkflowOptions):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise checks.refused("options", "must be a TriggerWorkflowOptions", options)
+    elif options.input is not NOT_GIVEN and input_ is not NOT_GIVEN and input_ is not None:
+        raise UsageError("The input was given twice: as an argument, and in options=TriggerWorkflowOptions(input=...)")
+    known_only(given, RunOptions.__annotations__, subject)
+    present = {name: value for name, value in given.items() if value is not None}
+    if present.get("detached") is False:  # as the default is: it says nothing against `options`
+        del present["detached"]
     if not present:
-        return options
-    if "child_key" in present or "key" in present:
-        options = replace(options, child_key=None, key=None)
+        return options or DEFAULT_OPTIONS
+    if options is None:
+        return TriggerWorkflowOptions(**present)
+    if "child_key" in present:
+        options = replace(options, key=None)
     return replace(options, **present)
 
 
@@ -143,30 +223,48 @@ class TaskPolicy:
     version: str | None = None
 
     def __post_init__(self) -> None:
-        if self.retries < 0:
-            raise SettingsError(f"retries must not be negative, and is {self.retries!r}")
-        if self.backoff_factor is not None and self.backoff_factor <= 0:
-            raise SettingsError(f"backoff_factor must be above zero, and is {self.backoff_factor!r}")
-        if self.backoff_max_seconds is not None and self.backoff_max_seconds < 0:
-            raise SettingsError(f"backoff_max_seconds must not be negative, and is {self.backoff_max_seconds!r}")
+        def normal(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)  # frozen, but not yet
+
+        error = SettingsError
+        normal("retries", checks.whole(self.retries, "retries", 0, error=error))
+        normal("default_priority", checks.whole(self.default_priority, "default_priority", error=error))
+        if self.backoff_factor is not None:
+            if checks.real(self.backoff_factor, "backoff_factor", error=error) == 0:
+                raise checks.refused("backoff_factor", "must be above zero", self.backoff_factor, error)
+            normal("backoff_factor", float(self.backoff_factor))  # powers of a large int take for ever
+        if self.backoff_max_seconds is not None:
+            checks.real(self.backoff_max_seconds, "backoff_max_seconds", LONGEST, error=error)
         for name in ("schedule_timeout", "execution_timeout"):
-            value = getattr(self, name)
-            if value is not None:
-                seconds(value, name)
-        try:
-            codec_for(Any).encode(self.default_additional_metadata, "default_additional_metadata", "metadata")
-        except PayloadError as error:
-            raise SettingsError(str(error)) from None
+            if getattr(self, name) is not None:
+                checks.seconds(getattr(self, name), name, error=error)
+        metadata_json(self.default_additional_metadata, "default_additional_metadata", error)
+        checks.storable(self.description, "description", checks.MAX_TEXT_LENGTH, error=error)
+        if self.version is not None:
+            checks.storable(self.version, "version", checks.MAX_NAME_LENGTH, error=error)
+
+    @classmethod
+    def of(
+        cls, given: Mapping[str, Any], known: Iterable[str], subject: str, base: TaskPolicy | None = None
+    ) -> TaskPolicy:
+        """`base` with what was given; None means not given.
+
+        Raises:
+            UsageError: there is no such option.
+            SettingsError: a value that can't be.
+        """
+        known_only(given, known, subject)
+        return replace(base or cls(), **{name: value for name, value in given.items() if value is not None})
 
     @property
     def execution_limit(self) -> int | None:
         """The execution timeout in microseconds."""
-        return microseconds(self.execution_timeout, "execution_timeout")
+        return _microseconds(self.execution_timeout)
 
     @property
     def schedule_limit(self) -> int | None:
         """The schedule timeout in microseconds."""
-        return microseconds(self.schedule_timeout, "schedule_timeout")
+        return _microseconds(self.schedule_timeout)
 
     def backoff(self, retry_count: int, jitter: float) -> float:
         """Seconds before retry number `retry_count` + 1: factor to that power, capped, up to a tenth of it spread.
@@ -178,6 +276,10 @@ class TaskPolicy:
         try:
             pause = self.backoff_factor ** (retry_count + 1)
         except OverflowError:
-            pause = float("inf")
+            pause = LONGEST
         cap = 86_400.0 if self.backoff_max_seconds is None else self.backoff_max_seconds
         return min(cap, pause) * (1 - jitter / 10)
+
+
+def _microseconds(value: Duration | None) -> int | None:
+    return None if value is None else in_microseconds(checks.seconds(value, "the timeout"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from fanwood import checks
 from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Collector
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from fanwood.codec import Codec
+    from fanwood.durations import Duration
     from fanwood.model.states import RunState
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
@@ -56,8 +58,8 @@ class TaskRunRef(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         return self.aio_result().__await__()
 
-    def result(self, timeout: float | None = None) -> T:
-        """The output, waited for at most `timeout` seconds.
+    def result(self, timeout: Duration | None = None) -> T:
+        """The output, waited for at most `timeout`.
 
         Raises:
             TaskRunError: the run ended without one; its subclasses say why.
@@ -66,7 +68,7 @@ class TaskRunRef(Generic[T]):
         """
         return block(self._result(timeout), "result")
 
-    async def aio_result(self, timeout: float | None = None) -> T:
+    async def aio_result(self, timeout: Duration | None = None) -> T:
         """As `result`."""
         return await self._result(timeout)
 
@@ -87,12 +89,13 @@ class TaskRunRef(Generic[T]):
         """As `cancel`."""
         await self._cancel()
 
-    async def _result(self, timeout: float | None) -> T:
+    async def _result(self, timeout: Duration | None) -> T:
+        patience = checks.waiting(timeout)
         collector = Collector(fail_fast=False)
         collector.grow(1)
         collector.close()
         self._host.engine().watch(self._id, collector, 0)
-        await wait_for(collector, self._host, timeout, f"run {self.id}")
+        await wait_for(collector, self._host, patience, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return result_of(finished, self._id, self._task or finished.task, self._output)

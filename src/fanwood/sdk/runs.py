@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood import checks
 from fanwood.clock import MICROSECONDS
 from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
@@ -21,6 +23,7 @@ from fanwood.sdk.spawning import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
+    from fanwood.durations import Duration
     from fanwood.model.records import Page, RunFilter, RunRecord
     from fanwood.sdk.host import Host
     from fanwood.sdk.refs import TaskRunRef
@@ -81,7 +84,7 @@ class Runs:
         """As `get_status`."""
         return (await self._get(run_id)).status
 
-    def get_result(self, run_id: str, timeout: float | None = None) -> Any:
+    def get_result(self, run_id: str, timeout: Duration | None = None) -> Any:
         """Wait for a run's output.
 
         Raises:
@@ -89,7 +92,7 @@ class Runs:
         """
         return block(self.get_run_ref(run_id).aio_result(timeout), "runs.get_result")
 
-    async def aio_get_result(self, run_id: str, timeout: float | None = None) -> Any:
+    async def aio_get_result(self, run_id: str, timeout: Duration | None = None) -> Any:
         """As `get_result`."""
         return await self.get_run_ref(run_id).aio_result(timeout)
 
@@ -98,7 +101,7 @@ class Runs:
         *,
         task_name: str | None = None,
         status: RunState | str | None = None,
-        since: datetime | None = None,
+        since: datetime | Duration | None = None,
         limit: int = 50,
         all_runs: bool = False,
         metadata: dict[str, Any] | None = None,
@@ -109,7 +112,7 @@ class Runs:
         Args:
             task_name: of this task only.
             status: a RunState, or its name.
-            since: created at this time or later.
+            since: created at this time or later; or so long ago at most (timedelta, seconds, text such as "1h").
             limit: at most so many.
             all_runs: children as well. With `status` FAILED they come in the order of their ends, the last one first.
             metadata: only those whose metadata has all of this.
@@ -125,7 +128,7 @@ class Runs:
         *,
         task_name: str | None = None,
         status: RunState | str | None = None,
-        since: datetime | None = None,
+        since: datetime | Duration | None = None,
         limit: int = 50,
         all_runs: bool = False,
         metadata: dict[str, Any] | None = None,
@@ -173,7 +176,7 @@ class Runs:
         self,
         task_name: str | None,
         status: RunState | str | None,
-        since: datetime | None,
+        since: datetime | Duration | None,
         limit: int,
         all_runs: bool,  # noqa: FBT001  (named where it is given)
         metadata: dict[str, Any] | None,
@@ -184,9 +187,9 @@ class Runs:
             namespace,
             task=_whole_name(namespace, task_name),
             status=status,
-            since=microseconds_of(since),
+            since=microseconds_of(since, self._host.clock.now()),
             limit=limit,
-            every=all_runs,
+            every=checks.flag(all_runs, "all_runs"),
             metadata=metadata,
         )
         if after is not None:
@@ -207,8 +210,7 @@ class Runs:
     async def _children(self, run_id: str, limit: int) -> list[RunInfo]:
         id_, after = id_bytes(run_id), b""
         found: list[RunRecord] = []
-        if type(limit) is not int or limit < 0:
-            raise UsageError(f"limit must be a whole number, and is {limit!r}")
+        checks.whole(limit, "limit", 0, math.inf)
         while size := min(PAGE, limit - len(found)):
             page = await called(
                 self._host.engine().call(lambda store: store.children(id_, after=after, limit=size))  # noqa: B023
@@ -234,7 +236,8 @@ def _whole_name(namespace: str, task_name: str | None) -> str | None:
     if task_name is None:
         return None
     if not isinstance(task_name, str) or not task_name:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers need not be typed
-        raise UsageError(f"task_name must be a task's name, and is {task_name!r}")
+        raise checks.refused("task_name", "must be a task's name", task_name)
+    checks.storable(task_name, "task_name", checks.MAX_TEXT_LENGTH)
     return f"{namespace}/{task_name}" if namespace else task_name
 
 

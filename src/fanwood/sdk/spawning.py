@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from fanwood.codec import codec_for
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import FanwoodError, PayloadError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.errors import FanwoodError, PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
+from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
 
@@ -409,9 +409,6 @@ def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptio
     """A parent's metadata is its children's, theirs winning."""
     given = options.additional_metadata
     if not given and not default:
-        return inherited
+        return inherited  # it was checked when it was given
     base = msgspec.json.decode(inherited, type=dict[str, Any]) if inherited else {}
-    try:
-        return codec_for(Any).encode({**default, **base, **(given or {})}, "it", "additional_metadata").decode()
-    except (TypeError, PayloadError) as error:
-        raise UsageError(f"additional_metadata must be JSON: {error}") from None
+    return metadata_json({**default, **base, **(given or {})}, "additional_metadata")

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
+from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel, TriggerWorkflowOptions, given_options, merged
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel, RunOptions, TriggerWorkflowOptions, merged
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from fanwood.durations import Duration
     from fanwood.sdk.host import Host
-    from fanwood.sdk.options import Metadata, OnParentEndOption
+    from fanwood.sdk.options import Metadata
     from fanwood.sdk.spec import TaskSpec
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+def _patience(timeout: Duration | None, wait: bool) -> float | None:  # noqa: FBT001  (of one call, passed on)
+    """How long to wait, in seconds; asked before anything is spawned."""
+    checks.flag(wait, "wait_for_result")
+    return checks.waiting(timeout)
 
 
 class Runnable(Generic[In, Out]):
@@ -51,13 +60,8 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
-        child_key: str | None = ...,
-        idempotency_key: str | None = ...,
-        additional_metadata: Metadata | None = ...,
-        priority: int | None = ...,
-        detached: bool = ...,
-        on_parent_end: OnParentEndOption | None = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
+        **given: Unpack[RunOptions],
     ) -> Out: ...
 
     @overload
@@ -67,13 +71,8 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
-        child_key: str | None = ...,
-        idempotency_key: str | None = ...,
-        additional_metadata: Metadata | None = ...,
-        priority: int | None = ...,
-        detached: bool = ...,
-        on_parent_end: OnParentEndOption | None = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
+        **given: Unpack[RunOptions],
     ) -> TaskRunRef[Out]: ...
 
     def run(
@@ -82,13 +81,8 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = None,
         *,
         wait_for_result: bool = True,
-        child_key: str | None = None,
-        idempotency_key: str | None = None,
-        additional_metadata: Metadata | None = None,
-        priority: int | None = None,
-        detached: bool = False,
-        on_parent_end: OnParentEndOption | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
+        **given: Unpack[RunOptions],
     ) -> Out | TaskRunRef[Out]:
         """Run it and return its output; with `wait_for_result=False`, a reference as soon as the run is stored.
 
@@ -96,13 +90,8 @@ class Runnable(Generic[In, Out]):
             input: of the declared type, or a dict that fits it.
             options: the same as the keywords, as one object; keywords win.
             wait_for_result: whether to wait.
-            child_key: this child's key, unique below its parent. Default: by content.
-            idempotency_key: this root's key, unique in the namespace: whoever gives it again gets the run that has it.
-            additional_metadata: JSON that the run and its descendants carry.
-            priority: higher goes first. Default: the task's.
-            detached: inside a task, make a root all the same.
-            on_parent_end: "cancel" or "continue", whatever the parent's end.
-            timeout: seconds to wait; the run itself goes on.
+            timeout: how long to wait; the run itself goes on.
+            given: see `RunOptions`.
 
         Raises:
             TaskRunError: it ended without an output; the subclasses say why.
@@ -110,7 +99,6 @@ class Runnable(Generic[In, Out]):
             WaitTimeoutError: `timeout` ran out.
             BlockingCallError: an event loop runs on this thread; use `aio_run`.
         """
-        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return block(self._run(input, options, given, wait=wait_for_result, timeout=timeout), f"{self.name}.run")
 
     @overload
@@ -120,13 +108,8 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
-        child_key: str | None = ...,
-        idempotency_key: str | None = ...,
-        additional_metadata: Metadata | None = ...,
-        priority: int | None = ...,
-        detached: bool = ...,
-        on_parent_end: OnParentEndOption | None = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
+        **given: Unpack[RunOptions],
     ) -> Out: ...
 
     @overload
@@ -136,13 +119,8 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
-        child_key: str | None = ...,
-        idempotency_key: str | None = ...,
-        additional_metadata: Metadata | None = ...,
-        priority: int | None = ...,
-        detached: bool = ...,
-        on_parent_end: OnParentEndOption | None = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
+        **given: Unpack[RunOptions],
     ) -> TaskRunRef[Out]: ...
 
     async def aio_run(
@@ -151,65 +129,46 @@ class Runnable(Generic[In, Out]):
         options: TriggerWorkflowOptions | None = None,
         *,
         wait_for_result: bool = True,
-        child_key: str | None = None,
-        idempotency_key: str | None = None,
-        additional_metadata: Metadata | None = None,
-        priority: int | None = None,
-        detached: bool = False,
-        on_parent_end: OnParentEndOption | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
+        **given: Unpack[RunOptions],
     ) -> Out | TaskRunRef[Out]:
         """As `run`, awaited."""
-        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return await self._run(input, options, given, wait=wait_for_result, timeout=timeout)
 
     def run_no_wait(
         self,
         input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
-        *,
-        child_key: str | None = None,
-        idempotency_key: str | None = None,
-        additional_metadata: Metadata | None = None,
-        priority: int | None = None,
-        detached: bool = False,
-        on_parent_end: OnParentEndOption | None = None,
+        **given: Unpack[RunOptions],
     ) -> TaskRunRef[Out]:
         """Start it and return a reference, as soon as the run is stored."""
-        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return block(self._run(input, options, given, wait=False), f"{self.name}.run_no_wait")
 
     async def aio_run_no_wait(
         self,
         input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
-        *,
-        child_key: str | None = None,
-        idempotency_key: str | None = None,
-        additional_metadata: Metadata | None = None,
-        priority: int | None = None,
-        detached: bool = False,
-        on_parent_end: OnParentEndOption | None = None,
+        **given: Unpack[RunOptions],
     ) -> TaskRunRef[Out]:
         """As `run_no_wait`, awaited."""
-        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
         return await self._run(input, options, given, wait=False)
 
     async def _run(
         self,
         input_: Any,
         options: TriggerWorkflowOptions | None,
-        given: dict[str, Any],
+        given: RunOptions,
         *,
         wait: bool,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> Any:
-        item = self._item(input_, merged(options, given, input_))
+        patience = _patience(timeout, wait)
+        item = self._item(input_, merged(options, given, input_, self.name))
         spawner = Spawner(self._host, wait=wait)
         planned = await spawner.spawn_all((item,))
         if not wait:
             return self._ref(planned[0].id)
-        await spawner.wait(timeout)
+        await spawner.wait(patience)
         return spawner.results()[0]
 
     # --- many ------------------------------------------------------------------------------------------------------
@@ -221,7 +180,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: Literal[False] = ...,
         wait_for_result: Literal[True] = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[Out]: ...
 
     @overload
@@ -231,7 +190,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: Literal[True],
         wait_for_result: Literal[True] = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[Out | BaseException]: ...
 
     @overload
@@ -241,7 +200,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: bool = ...,
         wait_for_result: Literal[False],
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[TaskRunRef[Out]]: ...
 
     def run_many(
@@ -250,7 +209,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: bool = False,
         wait_for_result: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> Any:
         """Run a bulk of any size; the outputs in the items' order.
 
@@ -260,7 +219,7 @@ class Runnable(Generic[In, Out]):
             return_exceptions: put errors in their places in the list. Without it the first failure raises, and the
                 others go on.
             wait_for_result: False returns references instead.
-            timeout: seconds to wait; the runs themselves go on.
+            timeout: how long to wait; the runs themselves go on.
 
         Raises:
             TaskRunError: one of them ended without an output, and `return_exceptions` is False.
@@ -278,7 +237,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: Literal[False] = ...,
         wait_for_result: Literal[True] = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[Out]: ...
 
     @overload
@@ -288,7 +247,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: Literal[True],
         wait_for_result: Literal[True] = ...,
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[Out | BaseException]: ...
 
     @overload
@@ -298,7 +257,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: bool = ...,
         wait_for_result: Literal[False],
-        timeout: float | None = ...,
+        timeout: Duration | None = ...,
     ) -> list[TaskRunRef[Out]]: ...
 
     async def aio_run_many(
@@ -307,7 +266,7 @@ class Runnable(Generic[In, Out]):
         *,
         return_exceptions: bool = False,
         wait_for_result: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> Any:
         """As `run_many`, awaited."""
         return await self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout)
@@ -326,13 +285,15 @@ class Runnable(Generic[In, Out]):
         *,
         wait: bool,
         keep_errors: bool = False,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> Any:
+        patience = _patience(timeout, wait)
+        checks.flag(keep_errors, "return_exceptions")
         spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
         planned = await spawner.spawn_all(items)
         if not wait:
             return [ref_for(self._host, p.id, p.spec) for p in planned]
-        await spawner.wait(timeout)
+        await spawner.wait(patience)
         return spawner.results(keep_errors=keep_errors)
 
     def create_bulk_run_item(
@@ -340,26 +301,19 @@ class Runnable(Generic[In, Out]):
         input: In | Mapping[str, Any] = NOT_GIVEN,
         key: str | None = None,
         options: TriggerWorkflowOptions | None = None,
-        *,
-        child_key: str | None = None,
-        idempotency_key: str | None = None,
-        additional_metadata: Metadata | None = None,
-        priority: int | None = None,
-        detached: bool = False,
-        on_parent_end: OnParentEndOption | None = None,
+        **given: Unpack[RunOptions],
     ) -> BulkRunItem:
         """One run of a bulk, for `run_many`. `key` and `child_key` are the same thing.
 
         Raises:
             UsageError: the input is given twice, or `key` and `child_key` differ.
         """
-        plain = options is None and key is None and child_key is None and idempotency_key is None
-        if plain and additional_metadata is None and priority is None and not detached and on_parent_end is None:
+        if options is None and key is None and not given:
             return BulkRunItem(self.spec, EmptyModel() if input is NOT_GIVEN else input)
-        given = given_options(child_key, idempotency_key, additional_metadata, priority, detached, on_parent_end)
+        merged_options = merged(options, given, input, self.name)
         if key is not None:
-            given["key"] = key
-        return self._item(input, merged(options, given, input))
+            merged_options = replace(merged_options, key=key)
+        return self._item(input, merged_options)
 
     def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem:
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):

@@ -8,19 +8,21 @@ nobody knows of DAGs: a workflow that is resumed or retried finds its finished s
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
 
+from fanwood import checks
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
+    SettingsError,
     TaskRunError,
     WorkflowDeclarationError,
 )
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.items import BulkRunItem
-from fanwood.sdk.options import DEFAULT_OPTIONS, TaskPolicy
+from fanwood.sdk.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.spawning import Spawner
 from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
@@ -30,7 +32,6 @@ from fanwood.sdk.task import Runnable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from fanwood.durations import Duration
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.decorators import StepDecorator
@@ -74,12 +75,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         name: str | None = ...,
         *,
         parents: Sequence[Step[Any, Any] | str] = ...,
-        retries: int | None = ...,
-        backoff_factor: float | None = ...,
-        backoff_max_seconds: float | None = ...,
-        schedule_timeout: Duration | None = ...,
-        execution_timeout: Duration | None = ...,
-        description: str | None = ...,
+        **options: Unpack[AttemptOptions],
     ) -> StepDecorator[In]: ...
 
     def task(
@@ -87,24 +83,19 @@ class Workflow(Runnable[In, dict[str, Any]]):
         name: str | Callable[..., Any] | None = None,
         *,
         parents: Sequence[Step[Any, Any] | str] = (),
-        retries: int | None = None,
-        backoff_factor: float | None = None,
-        backoff_max_seconds: float | None = None,
-        schedule_timeout: Duration | None = None,
-        execution_timeout: Duration | None = None,
-        description: str | None = None,
+        **options: Unpack[AttemptOptions],
     ) -> Any:
         """Declare a step, to run when its `parents` (steps, or names of steps) are done; with or without arguments.
 
         Raises:
             WorkflowDeclarationError: a double name, a parent of another workflow, or a cycle.
         """
-        given = _present(locals())
+        policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "task()", self._defaults)
         if callable(name):
             return self.task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
-            step = self._step(name or function.__name__, function, given, self._parent_names(parents, function))
+            step = self._step(name or function.__name__, function, policy, self._parent_names(parents, function))
             if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
                 raise WorkflowDeclarationError(
                     f"{location(function)}: workflow {self.name} has a step named {step.name} already"
@@ -118,18 +109,16 @@ class Workflow(Runnable[In, dict[str, Any]]):
     def on_failure_task(
         self,
         name: str | Callable[..., Any] | None = None,
-        *,
-        retries: int | None = None,
-        execution_timeout: Duration | None = None,
+        **options: Unpack[AttemptOptions],
     ) -> Any:
         """Declare what runs when a step has failed for good; it sees `ctx.task_run_errors`."""
-        given = _present(locals())
+        policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "on_failure_task()", self._defaults)
         if callable(name):
             return self.on_failure_task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_failure, function)
-            self.on_failure = self._step(name or ON_FAILURE, function, given, ())
+            self.on_failure = self._step(name or ON_FAILURE, function, policy, ())
             return self.on_failure
 
         return declare
@@ -137,25 +126,24 @@ class Workflow(Runnable[In, dict[str, Any]]):
     def on_success_task(
         self,
         name: str | Callable[..., Any] | None = None,
-        *,
-        retries: int | None = None,
-        execution_timeout: Duration | None = None,
+        **options: Unpack[AttemptOptions],
     ) -> Any:
         """Declare what runs when all steps are done; it sees all their outputs."""
-        given = _present(locals())
+        policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "on_success_task()", self._defaults)
         if callable(name):
             return self.on_success_task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_success, function)
-            self.on_success = self._step(name or ON_SUCCESS, function, given, ())
+            self.on_success = self._step(name or ON_SUCCESS, function, policy, ())
             return self.on_success
 
         return declare
 
     def _step(
-        self, name: str, function: Callable[..., Any], given: dict[str, Any], parents: tuple[str, ...]
+        self, name: str, function: Callable[..., Any], policy: TaskPolicy, parents: tuple[str, ...]
     ) -> Step[In, Any]:
+        checks.task_name(name, "name", error=SettingsError)
         signature = read_signature(function, None)
         spec = TaskSpec(
             name=f"{self.name}:{name}",
@@ -164,7 +152,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
             arity=signature.arity,
             input=StepCodec(self.spec.input, self.name),
             output=output_codec(signature.output_type),
-            policy=replace(self._defaults, **given),
+            policy=policy,
             kind="step",
             where=signature.where,
         )
@@ -172,7 +160,11 @@ class Workflow(Runnable[In, dict[str, Any]]):
 
     def _parent_names(self, parents: Sequence[Step[Any, Any] | str], function: Callable[..., Any]) -> tuple[str, ...]:
         names: list[str] = []
-        for parent in parents:
+        for parent in (parents,) if isinstance(parents, (Step, str)) else parents:
+            if not isinstance(parent, (Step, str)):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+                raise WorkflowDeclarationError(
+                    f"{location(function)}: parents must be steps, or names of steps, and hold {checks.shown(parent)}"
+                )
             if isinstance(parent, Step) and self.steps.get(parent.name) is not parent:
                 raise WorkflowDeclarationError(
                     f"{location(function)}: {parent.spec.name} is no step of workflow {self.name}, "
@@ -304,9 +296,3 @@ def _flat(errors: Any) -> list[TaskRunError]:
         else:
             flat.append(error)
     return flat
-
-
-def _present(names: dict[str, Any]) -> dict[str, Any]:
-    """Of a declaration's arguments those that were given and belong to the policy."""
-    known = {field.name for field in fields(TaskPolicy)}
-    return {name: value for name, value in names.items() if value is not None and name in known}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fanwood.durations import LONGEST
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
     InputValidationError,
@@ -95,7 +96,7 @@ def failed(attempt: Attempt, failure: Failure) -> Outcome:
 
 
 def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
-    error, delay = encode_failure(failure), round(pause * 1e6)
+    error, delay = encode_failure(failure), round(min(pause, LONGEST) * 1e6)
     return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
 
 

@@ -1,0 +1,273 @@
+"""Whatever is given as an option: an error of ours that names it, at the call; or the run runs to its end. And nobody
+else is any the worse for it."""
+
+from __future__ import annotations
+
+import enum
+import math
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fanwood import (
+    Context,
+    Fanwood,
+    FanwoodError,
+    RetryAfterException,
+    Settings,
+    SettingsError,
+    TaskPolicy,
+    TaskRunError,
+    TriggerWorkflowOptions,
+    UsageError,
+    WaitTimeoutError,
+)
+from fanwood.durations import LONGEST
+from fanwood.sdk.options import AttemptOptions, RunOptions, TaskOptions, WorkflowOptions
+
+
+class Level(enum.IntEnum):
+    HIGH = 7
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+SPECIAL: list[Any] = [
+    *(2**31, -(2**31) - 1, 2**63, -(2**63), 2**64, 10**400, 10**5000, True, False, 0, -1, 1, 1.5, 1e300, 5e-324),
+    *(math.nan, math.inf, -math.inf, Level.HIGH, Decimal(1), Decimal("NaN")),
+    *(timedelta.max, timedelta.min, timedelta(0), timedelta(microseconds=1), timedelta(days=36_500), datetime.max),
+    *("", " ", "5s", "9" * 400 + "d", "soon", "a\0b", "\ud800", "x" * 501, "x" * 20_000, "cancel", "continue", "info"),
+    *({}, {"a": 1}, {"\ud800": 1}, {"a": "\0"}, {1: 2}, {"a": math.nan}, {"a": "x" * 70_000}, {"a": {1, 2}}),
+    *([], ["a"], [1], (), set(), b"x", object(), Odd(), int, print, Ellipsis, NotImplemented),
+]
+VALUES = st.one_of(
+    st.sampled_from(SPECIAL),
+    st.integers(),
+    st.floats(),
+    st.timedeltas(),
+    st.text(st.characters(exclude_categories=[]), max_size=8),
+    st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.floats(), st.text(max_size=3)), max_size=3),
+)
+EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def raised(call: Any) -> FanwoodError | None:
+    """The error of ours; None if there was none, or it is how a run ended."""
+    try:
+        call()
+    except (TaskRunError, WaitTimeoutError):
+        return None
+    except FanwoodError as error:
+        return error
+    return None
+
+
+def refused(call: Any, *names: str) -> bool:
+    """Whether the call was refused; in words that name one of these."""
+    error = raised(call)
+    assert error is None or isinstance(error, (ValueError, TypeError)), repr(error)
+    assert error is None or any(name in str(error).split(",")[0] for name in names), str(error)
+    return error is not None
+
+
+@pytest.fixture
+def task(app: Fanwood) -> Any:
+    @app.task
+    async def task(input: int = 0) -> int:
+        return input
+
+    return task
+
+
+@pytest.fixture
+def parent(app: Fanwood, task: Any) -> Any:
+    """Spawns a child with the options that stand in `asked`."""
+
+    @app.task
+    async def parent(input: int) -> None:
+        await task.aio_run(input, **cast("Any", parent).asked)
+
+    return parent
+
+
+def still_at_work(app: Fanwood, task: Any) -> None:
+    assert app.engine().alive
+    assert task.run(7, timeout=30) == 7
+
+
+@EXAMPLES
+@given(name=st.sampled_from(sorted(RunOptions.__annotations__)), value=VALUES)
+def test_of_a_run(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    ways = (
+        lambda: task.run(1, **{name: value}, timeout=30),
+        lambda: task.run(1, TriggerWorkflowOptions(**{name: value}), timeout=30),
+        lambda: task.run_many([task.create_bulk_run_item(1, **{name: value})], timeout=30),
+    )
+    verdicts = [refused(way, name) for way in ways]
+    assert len(set(verdicts)) == 1 or value is None
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(name=st.sampled_from(sorted(RunOptions.__annotations__)), value=VALUES)
+def test_of_a_child(app: Fanwood, task: Any, parent: Any, name: str, value: Any) -> None:
+    parent.asked = {name: value}
+    ref = parent.run_no_wait(1)
+    raised(lambda: ref.result(30))
+    said = app.runs.get(ref.id).error
+    assert said is None or f"UsageError: {name}" in said
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(value=VALUES)
+def test_of_a_wait(app: Fanwood, task: Any, value: Any) -> None:
+    ref = task.run_no_wait(1)
+    for wait in (
+        lambda: task.run(1, timeout=value),
+        lambda: task.run_many([task.create_bulk_run_item(1)], timeout=value),
+        lambda: ref.result(value),
+        lambda: app.runs.get_result(ref.id, value),
+    ):
+        refused(wait, "timeout")
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["wait_for_result", "return_exceptions"]), value=VALUES)
+def test_of_a_call(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    refused(lambda: task.run_many([task.create_bulk_run_item(1)], **{name: value}), name)
+    still_at_work(app, task)
+
+
+COUNT = iter(range(10**9))
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["name", *sorted(TaskOptions.__annotations__)]), value=VALUES)
+def test_of_a_task(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    async def declared(input: int) -> int:
+        return input
+
+    declared.__name__ = f"declared{next(COUNT)}"
+    made: list[Any] = []
+    if not refused(lambda: made.append(app.task(**{name: value})(declared)), name):
+        refused(lambda: made[0].run(1, timeout=30), "-")
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["name", *sorted(AttemptOptions.__annotations__)]), value=VALUES)
+def test_of_a_step(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    flow: Any = app.workflow(name=f"flow{next(COUNT)}")
+
+    @flow.task
+    async def first(input: Any) -> int:
+        return 1
+
+    async def step(input: Any) -> int:
+        return 1
+
+    if not callable(value) and not refused(lambda: flow.task(**{name: value})(step), name):
+        refused(lambda: flow.run(timeout=30), "-")
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["name", *sorted(WorkflowOptions.__annotations__)]), value=VALUES)
+def test_of_a_workflow(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    made: list[Any] = []
+    options: dict[str, Any] = {"name": f"flow{next(COUNT)}", name: value}
+    if not refused(lambda: made.append(app.workflow(**options)), name):
+
+        @made[0].task
+        async def step(input: Any) -> int:
+            return 1
+
+        refused(lambda: made[0].run(timeout=30), "-")
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(value=VALUES)
+def test_of_the_context(app: Fanwood, task: Any, value: Any) -> None:
+    """In a task, the calls of its context."""
+    asked.append(value)
+    probe = (
+        app.find("probe") if "probe" in {each.name for each in app.tasks} else app.task(execution_timeout=60)(_probe)
+    )
+    assert probe.run(timeout=30) is None
+    still_at_work(app, task)
+
+
+asked: list[Any] = []
+
+
+def _probe(input: Any, ctx: Context) -> None:
+    refused(lambda: ctx.log("x", asked[-1]), "level")
+    refused(lambda: ctx.refresh_timeout(asked[-1]), "extend_by")
+    ctx.refresh_timeout(60)
+
+
+_probe.__name__ = "probe"
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["task_name", "status", "since", "limit", "all_runs", "metadata", "after"]), value=VALUES)
+def test_of_a_listing(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    refused(lambda: app.runs.list(**{name: value}), name, "state")
+    still_at_work(app, task)
+
+
+@EXAMPLES
+@given(name=st.sampled_from(["name", "slots", "workflows", "lifespan"]), value=VALUES)
+def test_of_a_worker(app: Fanwood, name: str, value: Any) -> None:
+    refused(lambda: app.worker(**{name: value}), name)
+
+
+# --- without a store -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=500, deadline=None)
+@given(name=st.sampled_from(sorted(Settings.__dataclass_fields__)), value=VALUES)
+def test_of_settings(name: str, value: Any) -> None:
+    made: list[Fanwood] = []
+    error = raised(lambda: made.append(Fanwood(**{"url" if name == "database_url" else name: value})))
+    if error is not None:
+        assert isinstance(error, SettingsError)
+        assert name in str(error)
+        assert "x" * 100 not in str(error)
+    else:
+        assert type(getattr(made[0].settings, name)) in (str, bool, int, float, Level)
+
+
+@pytest.mark.parametrize("name", ["slots", "lease", "poll", "retention_days", "namespace", "deaths_limit"])
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e400", "9" * 400, "9" * 5000, "a/b", "soon"])
+def test_of_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(f"FANWOOD_{name.upper()}", text)
+    error = raised(Fanwood)
+    assert error is None or name in str(error).lower()
+
+
+@settings(max_examples=500, deadline=None)
+@given(factor=VALUES, longest=VALUES, count=st.integers(0, 2**31), jitter=st.floats(0, 1), after=VALUES)
+def test_pauses_have_an_end(factor: Any, longest: Any, count: int, jitter: float, after: Any) -> None:
+    made: list[Any] = []
+    if not refused(lambda: made.append(TaskPolicy(backoff_factor=factor, backoff_max_seconds=longest)), "backoff_"):
+        assert 0 <= made[0].backoff(count, jitter) <= LONGEST
+    if not refused(lambda: made.append(RetryAfterException(after=after)), "after"):
+        assert 0 <= made[-1].after.total_seconds() <= LONGEST
+
+
+@pytest.mark.parametrize("name", ["prioritiy", "timeouts", "input_"])
+def test_keywords_that_there_are_not(task: Any, name: str) -> None:
+    for call in (task.run, task.run_no_wait, task.create_bulk_run_item):
+        with pytest.raises(UsageError, match=f"task has no option '{name}'"):
+            call(1, **{name: 1})
