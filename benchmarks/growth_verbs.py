@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from benchmarks.growth_ground import FOREIGN, HOST, OURS, Ground, ended, info, request, timed
 from benchmarks.history import NAMESPACE, TASKS, TEAM, failed_single
 from fanwood import RunState
@@ -128,6 +130,25 @@ async def bury(ground: Ground) -> dict[str, float]:
 BURY = f"bury a worker with {HELD} runs"
 
 
+async def deadlines(ground: Ground) -> dict[str, float]:
+    """A parent's limit moves; its children are told, and asked about."""
+    kind = await ground.parent()
+    assert kind.parent_id is not None
+    later = ground.store.now() + 3_600_000_000
+    spawns = ground.spawns(BATCH, replace(kind, deadline=later, deadline_by=kind.parent_id))
+    await ground.commit(Batch(spawns=spawns))
+    moved, _ = await timed(ground.commit(Batch(deadlines=[(kind.parent_id, 1, later + 1)])))
+    told, _ = await timed(_swept(ground))
+    looked, found = await timed(ground.store.deadlines([spawn.id for spawn in spawns]))
+    assert set(found.values()) == {later + 1}
+    await ground.end([(run.key, run.attempt) for run in await ground.claim(BATCH)])
+    await ground.end([(kind.parent_id, 1)])
+    return dict(zip(DEADLINES, (moved, told, looked), strict=True))
+
+
+DEADLINES = ("move a deadline", f"tell {BATCH} of it", f"look at {BATCH} deadlines")
+
+
 # --- what people ask for ---------------------------------------------------------------------------------------------
 
 
@@ -240,6 +261,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(LOOKS, many_looks),
     Verb((TIMERS,), timers),
     Verb((BURY,), bury),
+    Verb(DEADLINES, deadlines),
     read("get", lambda g: g.store.get(recent(g))),
     read("find", lambda g: g.store.find(recent(g).hex()[:20])),
     listing("listing: roots", RunFilter()),

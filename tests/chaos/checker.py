@@ -143,6 +143,8 @@ def _left_over(backend: Backend, alive: set[int]) -> Iterable[str]:
         yield f"{count} watch(es)"
     for (count,) in backend.rows("select count(*) from gate having count(*) > 0"):
         yield f"{count} gate(s): what is below them was never swept"
+    for (count,) in backend.rows("select count(*) from moved_deadline having count(*) > 0"):
+        yield f"{count} tree(s) in which a deadline moved, and not all were told"
     for table in ("mail", "worker_task", "unheard", "lease"):
         query = f"select count(*) from {table} where worker_id not in (select id from worker) having count(*) > 0"
         for (count,) in backend.rows(query):

@@ -36,6 +36,7 @@ TABLES = {
     "worker": "id",
     "lease": "worker_id",
     "gate": "run_id",
+    "moved_deadline": "root_id",
     "unheard": "worker_id, run_id",
     "idem": "namespace, key",
     "worker_task": "task, worker_id",

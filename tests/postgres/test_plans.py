@@ -9,7 +9,8 @@ one on tables that were.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,6 +90,7 @@ class Session:
     raw: asyncpg.Connection
     executed: list[Executed] = field(default_factory=list)
     ids: SystemIds = field(default_factory=SystemIds)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def commit(self, **batch: object) -> None:
         await self.store.commit(self.worker, Batch(**batch))  # pyright: ignore[reportArgumentType]
@@ -110,6 +112,10 @@ class Session:
             for parent in await self.parents(count)
             for task in TASKS
         ]
+
+    def number(self) -> int:
+        """Another number each time."""
+        return next(self.numbers)
 
     def spawn(self, kind: SpawnKind, n: int, **about: object) -> Spawn:
         identity = digest(f"{n} {self.worker}") if kind.parent_id else None
@@ -148,7 +154,26 @@ async def attaches(s: Session, n: int) -> None:
         task: SpawnKind(task, parent_id=parent, parent_attempt=1, deadline=LATER, deadline_by=parent) for task in TASKS
     }
     await s.commit(attaches=[Attach(kinds[row["task"]], row["id"]) for row in children])
-    await s.commit(deadlines=[(parent, 1, LATER + 1)])
+
+
+async def moves(s: Session, n: int) -> None:
+    (parent,) = await s.parents(1)
+    await s.commit(deadlines=[(parent, 1, LATER + 1 + s.number())])
+
+
+async def tells(s: Session, n: int) -> None:
+    """Those below that a deadline moved; before that, some who would be failed by it."""
+    (parent,) = await s.parents(1)
+    await s.raw.execute(
+        "update run set deadline = 1, deadline_by = $1, expires_at = case when state = 0 then 1 end "
+        "where root_id = $1 and parent_id = $1 and state < 8", parent,
+    )  # fmt: skip
+    await s.commit(deadlines=[(parent, 1, LATER + 1 + s.number())])
+    s.executed.clear()
+    await s.store.tick()
+    while (await s.store.sweep()).more:
+        pass
+    await s.commit(mail=True)
 
 
 async def ends(s: Session, n: int) -> None:
@@ -202,7 +227,7 @@ async def logs(s: Session, n: int) -> None:
 Verb = Callable[[Session, int], Awaitable[None]]
 VERBS: list[Verb] = [
     spawns, spawns_sent_again, spawns_with_keys, attaches, ends, ends_that_others_hear_of, ends_on_another_worker,
-    requeues, claims, claims_of_several_tasks, claims_of_nothing, watches, logs,
+    requeues, claims, claims_of_several_tasks, claims_of_nothing, watches, logs, moves, tells,
 ]  # fmt: skip
 
 
@@ -369,7 +394,7 @@ async def ground(url: str, counts: dict[str, int]) -> AsyncIterator[tuple[asyncp
     """A schema with so many runs, and some workers who have them. Nobody gathers statistics unasked."""
     async with opened(url) as (store,), connected(url) as raw:
         await raw.execute(NO_HELP)
-        workers = [await registered(store, TASKS) for _ in range(WORKERS)]
+        workers = [await registered(store, TASKS, lease=3_600_000_000) for _ in range(WORKERS)]
         await raw.execute(filled(1, workers[0], counts))
         yield raw, workers
 
@@ -380,6 +405,8 @@ def filled(first: int, worker: int, counts: dict[str, int]) -> str:
 
 ABOUT: dict[Verb, int] = {
     attaches: 800,
+    moves: 1,
+    tells: 2500,
     cancels: 2500,  # a page of all that run
     prunes: 1000,
     looks: 800,

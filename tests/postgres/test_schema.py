@@ -31,8 +31,8 @@ from tests.postgres.stores import connected
 
 STEPS = [*[step.name for step in present().steps], present().layer_name]
 TABLES = {
-    "run", "worker", "lease", "worker_task", "task", "gate", "unheard", "idem", "watch", "mail", "log", "setting",
-    "schema_migration", "schema_layer",
+    "run", "worker", "lease", "worker_task", "task", "gate", "moved_deadline", "unheard", "idem", "watch", "mail",
+    "log", "setting", "schema_migration", "schema_layer",
 }  # fmt: skip
 
 

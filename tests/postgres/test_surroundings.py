@@ -108,7 +108,10 @@ async def test_encodings(encoding: str, postgres_cluster: Cluster):
 
 # --- temporary tables of others --------------------------------------------------------------------------------------
 
-TABLES = ("run", "worker", "lease", "gate", "idem", "mail", "watch", "unheard", "setting", "worker_task", "task", "log")
+TABLES = (
+    "run", "worker", "lease", "gate", "moved_deadline", "idem", "mail", "watch", "unheard", "setting", "worker_task",
+    "task", "log",
+)  # fmt: skip
 
 
 async def test_a_temporary_table_of_ours_name_hides_none_of_ours(postgres_url: str):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from fanwood import Context, EmptyModel, Fanwood, RunState, TaskRunError, TaskRunTimedOut, UsageError
+from fanwood.model.records import Swept
 
 
 def test_execution_timeout_of_an_async_task(app: Fanwood) -> None:
@@ -302,6 +303,44 @@ def test_refresh_timeout_does_not_move_children_past_an_ancestors_deadline(app: 
 
     leafs, tops = top.run()
     assert leafs <= tops
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["not told yet", "told"])
+def test_who_executes_below_a_moved_deadline_is_not_interrupted_by_the_old_one(make_app: Any, told: bool) -> None:
+    """Nor are those that begin or are born meanwhile, also on other workers. (`told`: they hear of it in time.)"""
+    app = make_app(slots=2)
+    started, limits = asyncio.Event(), list[datetime]()
+
+    @app.task
+    async def leaf(input: int) -> int:
+        return input
+
+    @app.task
+    async def child(input: int, ctx: Context) -> list[int]:
+        assert ctx.deadline is not None
+        limits.append(ctx.deadline)
+        started.set()
+        while datetime.now(UTC) <= limits[0]:  # until the old one is over: that is what is tested
+            await asyncio.sleep(0.02)
+        return [await leaf.aio_run(input), input]
+
+    @app.task(execution_timeout=0.8)
+    async def parent(input: EmptyModel, ctx: Context) -> list[list[int]]:
+        children = asyncio.ensure_future(child.aio_run_many([child.create_bulk_run_item(n) for n in range(3)]))
+        await started.wait()
+        ctx.refresh_timeout(60)
+        return await children
+
+    if not told:
+        _tells_nobody(app)
+    assert parent.run() == [[0, 0], [1, 1], [2, 2]]
+
+
+def _tells_nobody(app: Fanwood) -> None:
+    async def sweep(run_id: bytes | None = None) -> Swept:
+        return Swept(0, more=False)
+
+    app.engine().store.sweep = sweep
 
 
 def test_refresh_timeout_without_a_limit_is_an_error(app: Fanwood) -> None:

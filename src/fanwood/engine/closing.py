@@ -67,7 +67,7 @@ class Closing:
                 await asyncio.sleep(LATER)
                 return
             more = swept.more
-            if swept.ended:
+            if swept.ended or swept.looked:
                 self._on_ended()
-            elsewhere = more and not swept.ended  # another engine may be at it
+            elsewhere = more and not swept.ended and not swept.looked  # another engine may be at it
             await asyncio.sleep(LATER / 10 if elsewhere else max(LEAST_REST, self._rest() * (loop.time() - began)))

@@ -41,8 +41,8 @@ class Dispatcher(Protocol):
         """A run that it executes was changed from outside: ended, or its deadline moved."""
         ...
 
-    def limit_reached(self, run: str, attempt: int) -> None:
-        """The limit of a run has come."""
+    def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
+        """The limits of these runs have come, as far as is known here."""
         ...
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
@@ -84,7 +84,7 @@ class NoDispatcher:
     def notice(self, notice: Notice) -> None:
         pass
 
-    def limit_reached(self, run: str, attempt: int) -> None:
+    def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
         pass
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:  # noqa: ARG002

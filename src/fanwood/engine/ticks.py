@@ -125,8 +125,9 @@ class Ticks:
 
     def _check_limits(self) -> None:
         if self._limits.next() is not None:
-            for run, attempt in self._limits.due(self._store.now()):
-                self._membership.dispatcher.limit_reached(run, attempt)
+            due = self._limits.due(self._store.now())
+            if due:
+                self._membership.dispatcher.limits_reached(due)
 
     # --- what ------------------------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ class Batch(msgspec.Struct):
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
     outcomes: list[Outcome] = []
-    deadlines: list[tuple[bytes, int, int]] = []
+    deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when
     watch: list[bytes] = []
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
@@ -256,7 +256,7 @@ class Committed(msgspec.Struct):
     mine: list[Notice] = []
     closings: list[Closing] = []
     has_more: bool = False  # there is more to claim, or more mail, than was brought
-    has_closed: bool = False  # something was closed by this batch (or met, perhaps): `sweep`
+    has_closed: bool = False  # something was closed by this batch (or met, perhaps), or a deadline moved: `sweep`
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -128,7 +128,7 @@ class Around(msgspec.Struct, frozen=True):
 
     peers: list[Peer]  # other engines on its own host, and all that have no valid lease
     due: int | None = None  # when the next timer is due
-    closed: bool = False  # something is being closed: `sweep`, but for a sign that somebody else does
+    closed: bool = False  # something is closed, or a deadline moved: `sweep`, but for a sign that somebody else does
     progress: str = ""  # such a sign: how far he has come, if the store can tell
     fleet: int = 0  # another number than before: workers, or what they serve, have changed
 
@@ -138,6 +138,7 @@ class Swept(msgspec.Struct, frozen=True):
 
     ended: int
     more: bool  # there may be more to do now
+    looked: int = 0  # at so many runs, whether their deadlines have moved
 
 
 class PruneCursor(msgspec.Struct, frozen=True):

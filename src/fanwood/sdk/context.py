@@ -176,7 +176,7 @@ class Context:
         attempt.limit = engine.store.now() + extension
         when, _ = attempt.deadline  # an ancestor's, if that comes sooner
         engine.set_limit(attempt.run.id, attempt.run.attempt, when)
-        engine.move_deadline(attempt.id, attempt.run.attempt, when or attempt.limit)
+        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
 
     def release_slot(self) -> None:
         """Give up this run's slot for good, though it goes on: for tasks that only wait for the outside world."""

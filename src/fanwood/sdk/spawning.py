@@ -86,6 +86,8 @@ class Spawner:
                 known = await self._call_identities(attempt)
                 if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
                     attempt.known = known
+                    if attempt.limit is not None:  # what is below has its deadline from the attempt before
+                        self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
         while chunk := list(islice(source, CHUNK)):
             while len(self._unanswered) >= WINDOW:
                 await self._next_answer()

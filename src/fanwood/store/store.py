@@ -152,6 +152,11 @@ class Store(ABC):
         bounded number of each; when the next is due, if any. That is now, if there are more; somewhat later, if
         another engine is at it."""
 
+    @abstractmethod
+    async def deadlines(self, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+        """The deadlines of these runs, as far as they have any. What a run was claimed with is only a reason to look
+        here: deadlines move, and those who have them are told by and by (`sweep`)."""
+
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -172,8 +177,9 @@ class Store(ABC):
 
     @abstractmethod
     async def sweep(self, run_id: bytes | None = None) -> Swept:
-        """End some of what is below closed runs: one bounded transaction. Any engine may, at any time; two don't do the
-        same twice. `run_id`: of the tree of that run only."""
+        """End some of what is below closed runs, and tell some runs of deadlines that moved: a bounded transaction for
+        each. Any engine may, at any time; two don't do the same twice. `run_id`: only what is closed, in the tree of
+        that run."""
 
     @abstractmethod
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:

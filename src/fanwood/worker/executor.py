@@ -7,12 +7,14 @@ The executor knows which code belongs to a run, runs it on a loop or a thread, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import LoopPort, port_of
+from fanwood.errors import EngineClosedError
 from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 from fanwood.model.states import RunState
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from fanwood.sdk.spec import TaskSpec
 
 logger = logging.getLogger("fanwood.worker")
+
+LOOKED_AT = 500
+"""Deadlines that are looked at in one call, at most."""
 
 
 class Executor:
@@ -126,13 +131,43 @@ class Executor:
             attempt.run.deadline = notice.deadline
             self._engine.set_limit(attempt.run.id, notice.attempt, attempt.deadline[0])  # its own may come sooner
 
-    def limit_reached(self, run: str, attempt: int) -> None:
-        running = self._running.get(run)
-        if running is None or running.run.attempt != attempt or running.interruption is not None:
-            return
-        outcome = verdicts.timed_out(running)
-        outcome.busy = running.busy
-        self._interrupt(running, decode_failure(outcome.error))
+    def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
+        due = [a for run, number in attempts if (a := self._running.get(run)) is not None and a.run.attempt == number]
+        over = {attempt.id: attempt for attempt in due if attempt.deadline[1] == attempt.id}
+        doubtful: list[Attempt] = []
+        for attempt in [*over.values(), *(a for a in due if a.id not in over)]:
+            if attempt.interruption is None and (attempt.id in over or attempt.deadline[1] in over):
+                self._time_out(attempt)
+            elif attempt.interruption is None:
+                doubtful.append(attempt)
+        for start in range(0, len(doubtful), LOOKED_AT):
+            self._look_at_deadlines(doubtful[start : start + LOOKED_AT])
+
+    def _look_at_deadlines(self, attempts: list[Attempt]) -> None:
+        """Their deadlines are an ancestor's, which may have moved, and we were not told yet."""
+        ids = [attempt.id for attempt in attempts]
+        with contextlib.suppress(EngineClosedError):
+            looked = self._engine.call(lambda store: store.deadlines(ids), steadfast=True)
+            looked.add_done_callback(lambda done: self._judge(attempts, None if done.exception() else done.result()))
+
+    def _judge(self, attempts: list[Attempt], deadlines: dict[bytes, int] | None) -> None:
+        """These are their deadlines; None: nobody can say."""
+        now = self._engine.store.now()
+        for attempt in attempts:
+            if attempt.interruption is not None or self._running.get(attempt.run.id) is not attempt:
+                continue
+            if deadlines is not None:
+                attempt.run.deadline = deadlines.get(attempt.id)
+            when, _ = attempt.deadline
+            if when is not None and when <= now:
+                self._time_out(attempt)
+            elif when is not None:
+                self._engine.set_limit(attempt.run.id, attempt.run.attempt, when)
+
+    def _time_out(self, attempt: Attempt) -> None:
+        outcome = verdicts.timed_out(attempt)
+        outcome.busy = attempt.busy
+        self._interrupt(attempt, decode_failure(outcome.error))
         self._engine.report([outcome])
 
     def abandon(self, failure: Failure) -> None:

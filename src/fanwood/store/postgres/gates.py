@@ -1,4 +1,5 @@
-"""Closing what is below a run, and ending it: a gate is one row, and the rest is swept away in pages.
+"""Closing what is below a run, and ending it: a gate is one row, and the rest is swept away in pages. Deadlines that
+moved are told in the same way.
 
 A transaction that looks at gates may have begun before one was made. So it holds a shared advisory lock
 (`fw_enter_gates`), and whoever must be sure that everybody sees his gate waits until those that were under way when he
@@ -33,6 +34,10 @@ UNDER_WAY_PAUSE = 0.003
 PASSES = 3
 SWEEP_PAUSE = 0.02
 
+TOLD = 250
+"""How many runs one call tells of moved deadlines, at most."""
+
+_decode_told = msgspec.json.Decoder(tuple[int, bool]).decode
 _decode_swept = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
 
 
@@ -68,7 +73,17 @@ async def cancel(host: Host, run_id: bytes, reason: str) -> bool:
 
 
 async def sweep(host: Host, run_id: bytes | None) -> Swept:
-    """See `Store.sweep`. One round trip, but for a new pass while others are at work."""
+    """See `Store.sweep`."""
+    ended = await _end(host, run_id)
+    if run_id is not None:
+        return ended
+    answer = await host.side.call("tell_deadlines", host.given_now, TOLD, host.notifies)
+    looked, more = _decode_told(answer)
+    return Swept(ended.ended, ended.more or more, looked)
+
+
+async def _end(host: Host, run_id: bytes | None) -> Swept:
+    """One round trip, but for a new pass while others are at work."""
     root, seen = None, None
     if run_id is not None:
         async with host.side.transaction() as db:

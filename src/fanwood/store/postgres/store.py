@@ -289,6 +289,10 @@ class PostgresStore(Store):
     async def tick(self) -> int | None:
         return await chores.tick(self)
 
+    async def deadlines(self, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+        async with self.side.transaction() as db:
+            return {id_: deadline for id_, _, deadline in await db.call("fw_deadlines", list(run_ids))}
+
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: bytes, reason: str) -> bool:

@@ -13,6 +13,7 @@ from fanwood.model.records import Around, Peer
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing
+from fanwood.store.sqlite.moving import Moving
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Chores:
         self._execute = connection.execute
         self._changes = connection.changes
         self._leaving = leaving
+        self._moving = Moving(connection, leaving)
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -87,7 +89,7 @@ class Chores:
         """See `Store.look_around`."""
         peers = [Peer(*row) for row in self._execute(_SQL["peers"], {"me": me, "host": host, "now": now}).fetchall()]
         progress = self._one("progress")
-        return Around(peers, self.next_due(), progress is not None, progress or "", self._one("fleet"))
+        return Around(peers, self.next_due(), bool(progress), progress, self._one("fleet"))
 
     def rivals(self, me: int, now: int) -> frozenset[str]:
         """See `Store.rivals`."""
@@ -172,6 +174,8 @@ class Chores:
     def expire(self, now: int) -> None:
         """Some of what was not begun in time fails."""
         rows = self._execute(_SQL["expired_page"], {"now": now, "limit": EXPIRED}).fetchall()
+        late = self._moving.correct([row[0].hex().upper() for row in rows])
+        rows = [row for row in rows if row[0].hex().upper() not in late]  # they come again, if it is time
         endings: list[Ending] = []
         gates: list[Gate] = []
         for run_id, attempt, state, task, deadline, deadline_by, schedule_timeout, expires_at in rows:

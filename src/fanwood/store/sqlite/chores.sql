@@ -39,10 +39,17 @@ where w.id <> :me and (w.host = :host or l.expires_at is null or l.expires_at <=
 order by w.id;
 
 -- name: progress
--- How far the sweeps have come that end what is below something closed; none if there is nothing.
-select hex(g.run_id) || coalesce(l.phase, 0) || coalesce(l.place, '')
-from (select run_id, pass from gate where what = 1 order by made_at, run_id limit 1) g
-left join gate l on l.run_id = g.pass;
+-- How far the sweeps have come that end what is below something closed, and those that tell of moved deadlines; nothing
+-- if there are none.
+select coalesce(
+    (
+        select hex(g.run_id) || coalesce(l.phase, 0) || coalesce(l.place, '')
+        from (select run_id, pass from gate where what = 1 order by made_at, run_id limit 1) g
+        left join gate l on l.run_id = g.pass
+    ), ''
+) || coalesce(
+    (select hex(root_id) || phase || coalesce(place, '') from moved_deadline order by made_at, root_id limit 1), ''
+);
 
 -- name: rivals
 select distinct mine.task

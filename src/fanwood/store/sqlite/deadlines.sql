@@ -1,30 +1,65 @@
--- A run's limit moved: with it move the deadlines that its subtree has from it.
+-- Deadlines that move. What is below a run and has its deadline from it is not touched in the commit: the run itself says
+-- what its limit is now (`limit_at`), and that is looked at before anything is failed by a deadline. Everything that lives
+-- of the tree is told a page at a time (moving.py).
 
--- name: move_deadline
-with recursive below (id) as (
-    select c.id from run p cross join run c on c.root_id = p.root_id and c.parent_id = p.id
-    where p.id = :owner and c.deadline_by = :owner
+-- name: move_limits
+-- Rows: run, attempt, limit.
+update run set limit_at = v.value ->> 2
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state = 1 and run.attempt = v.value ->> 1
+  and run.limit_at is not v.value ->> 2;
+
+-- name: note_moved
+-- Their trees, if there is anything below them.
+insert into moved_deadline (root_id, made_at)
+select distinct r.root_id, :now
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
+where r.state = 1 and r.attempt = v.value ->> 1
+  and exists (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id)
+on conflict (root_id) do update set again = 1;
+
+-- name: has_moved
+select exists (select 1 from moved_deadline);
+
+-- name: oldest_moved
+select json_array(hex(root_id), phase, place, again) from moved_deadline order by made_at, root_id limit 1;
+
+-- name: note_told
+update moved_deadline set phase = :phase, place = :place where root_id = :root;
+
+-- name: begin_anew
+update moved_deadline set phase = 1, place = null, again = 0, made_at = :now where root_id = :root;
+
+-- name: end_told
+delete from moved_deadline where root_id = :root;
+
+-- name: deadlines
+-- Of these runs, as far as they have deadlines: what is written in their rows, and what it is. A deadline is the least of
+-- what those say that it comes from: its owner, the owner of that one's deadline, and so on.
+with recursive
+above (id, owner, deadline) as (
+    select r.id, r.deadline_by, r.deadline
+    from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+    where r.deadline is not null
     union all
-    select c.id from below b cross join run p on p.id = b.id cross join run c on c.root_id = p.root_id and c.parent_id = p.id
-    where c.deadline_by = :owner
+    select a.id, o.deadline_by, o.deadline
+    from above a cross join run o on o.id = a.owner
+    where o.deadline is not null
 )
+select json_group_array(json_array(hex(r.id), r.state, r.deadline, d.deadline))
+from (
+    select a.id, min(coalesce((select o.limit_at from run o where o.id = a.owner), a.deadline)) as deadline
+    from above a group by a.id
+) d
+cross join run r on r.id = d.id;
+
+-- name: move_deadlines
+-- Rows: run, deadline.
 update run
-set deadline = :deadline,
+set deadline = v.value ->> 1,
     expires_at = case
-        when state not in (0, 2) or (expires_at < deadline and expires_at < :deadline) then expires_at  -- its schedule timeout
-        else :deadline
+        when state not in (0, 2) or (expires_at < deadline and expires_at < v.value ->> 1) then expires_at  -- its schedule timeout
+        else v.value ->> 1
     end
-where state < 8 and id in (select id from below);
-
--- name: move_mail
-with recursive below (id) as (
-    select c.id from run p cross join run c on c.root_id = p.root_id and c.parent_id = p.id
-    where p.id = :owner and c.deadline_by = :owner
-    union all
-    select c.id from below b cross join run p on p.id = b.id cross join run c on c.root_id = p.root_id and c.parent_id = p.id
-    where c.deadline_by = :owner
-)
-insert into mail (worker_id, run_id)
-select r.worker_id, r.id from below b join run r on r.id = b.id join worker w on w.id = r.worker_id
-where r.state = 1
-on conflict do nothing;
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state < 8;

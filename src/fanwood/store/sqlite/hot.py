@@ -28,6 +28,7 @@ from fanwood.store.failures import ancestor_ended
 from fanwood.store.reports import one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
+from fanwood.store.sqlite.moving import Moving
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from fanwood.store.sqlite.driver import Database
 
-_SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql", "sqlite/deadlines.sql")
+_SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
 _ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 placeholders
 
@@ -60,8 +61,8 @@ class HotPath:
     def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
         self.leaving = Leaving(connection)
+        self.moving = Moving(connection, self.leaving)
         self._claiming = Claiming(connection, self.leaving)
-        self._own_mail = False  # there may be mail from ourselves
         self._gated = False  # something is closed, as this transaction sees it
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -77,9 +78,8 @@ class HotPath:
                 self._spawn(me, now, spawns, done)
             if batch.attaches:
                 self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
-        for owner, attempt, deadline in batch.deadlines:
-            if self._one("current_attempts", pairs=encoded([(owner.hex(), attempt)])) != "[]":
-                self._move_deadline(owner, deadline)
+        if batch.deadlines and self.moving.note(now, batch.deadlines):
+            done.has_closed = True
         if batch.outcomes:
             self._report(me, now, batch.outcomes, done)
         if batch.watch:
@@ -88,8 +88,7 @@ class HotPath:
             done.claimed, done.has_more = self._claiming.claim(me, now, batch.claim, gated=self._gated)
         if batch.heard:
             self._execute(_SQL["hear"], {"me": me, "ids": _hexes(batch.heard)})
-        if batch.mail or self._own_mail:
-            self._own_mail = False
+        if batch.mail:
             self._read_mail(me, done)
         return done
 
@@ -163,10 +162,6 @@ class HotPath:
         self._execute(_SQL["attach_children"], {"rows": rows})
         if revivable:
             self.leaving.queue(now, [_revival(attaches[number], *run) for run, number in revivable])
-        moved = {a.kind.parent_id: a.kind.deadline for a in attaches if a.kind.deadline_by == a.kind.parent_id}
-        for owner, deadline in moved.items():
-            if owner is not None and deadline is not None:
-                self._move_deadline(owner, deadline)
         done.attached = self._attached(_children.decode(self._one("read_children", rows=rows)), done)
 
     def _attached(self, found: list[tuple[str, int, int, str, str]], done: Committed) -> list[Attached]:
@@ -177,11 +172,6 @@ class HotPath:
             run = Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
             attached.append(run)
         return attached
-
-    def _move_deadline(self, owner: bytes, deadline: int) -> None:
-        self._own_mail = True
-        self._execute(_SQL["move_mail"], {"owner": owner})
-        self._execute(_SQL["move_deadline"], {"owner": owner, "deadline": deadline})
 
     # --- reporting -------------------------------------------------------------------------------------------------
 

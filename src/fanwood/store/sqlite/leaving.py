@@ -91,8 +91,7 @@ class Leaving:
         refused = self._refused("ended_now", rows, len(endings), now=now)
         self._tell(me, [e.id for e in endings], refused, told)
         held = [e.id for e in endings if e.before == RunState.RUNNING and e.by is not EndedBy.OUTCOME]
-        if held:
-            self._execute(_SQL["mail_holders"], {"ids": encoded(held)})
+        self.tell_holders(held)
         return refused
 
     def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: Iterable[str] | None = None) -> list[int]:
@@ -116,6 +115,11 @@ class Leaving:
             text = encoded([id_ for id_ in ids if id_ in wanted])
             self._execute(_SQL["mail_ended"], {"ids": text, "me": me})
             self._execute(_SQL["forget_watches"], {"ids": text})
+
+    def tell_holders(self, ids: Sequence[str]) -> None:
+        """Something has happened to these runs, which somebody executes: tell him."""
+        if ids:
+            self._execute(_SQL["mail_holders"], {"ids": encoded(ids)})
 
     def has_watchers(self, me: int) -> bool:
         """Whether any engine but `me` watches any run."""
@@ -180,9 +184,7 @@ class Leaving:
             rows = encoded([f"{id_}{attempt:010d}{state}" for id_, attempt, state in over])
             self._execute(_SQL["close_runs"], {"rows": rows, "error": error, "now": now})
         if closed:
-            held = [id_ for id_, _, state in runs if state == RunState.RUNNING and id_ in closed]
-            if held:
-                self._execute(_SQL["mail_holders"], {"ids": encoded(held)})
+            self.tell_holders([id_ for id_, _, state in runs if state == RunState.RUNNING and id_ in closed])
             if self.has_watchers(0):
                 text = encoded(list(closed))
                 self._execute(_SQL["mail_watchers"], {"ids": text})

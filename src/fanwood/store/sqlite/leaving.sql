@@ -122,7 +122,7 @@ cross join worker w on w.id = told.worker_id
 where told.worker_id <> :me;
 
 -- name: mail_holders
--- These were RUNNING, and somebody else ended them: tell their workers.
+-- These are RUNNING, or were until somebody else ended them: tell their workers.
 insert or ignore into mail (worker_id, run_id)
 select w.id, r.id
 from json_each(:ids) e cross join run r on r.id = unhex(e.value) cross join worker w on w.id = r.worker_id;

@@ -76,7 +76,7 @@ class SqliteStore(Store):
         try:
             migrate(self._connection, self.path)
             self._hot = HotPath(self._connection)
-            self._leaving = self._hot.leaving
+            self._leaving, self._moving = self._hot.leaving, self._hot.moving
             self._sweeping = Sweeping(self._connection, self._leaving)
             self._chores = Chores(self._connection, self._leaving)
             self._check_writable()
@@ -266,6 +266,10 @@ class SqliteStore(Store):
         with translated(self.path):
             return self._chores.next_due()
 
+    async def deadlines(self, run_ids: Sequence[bytes]) -> dict[bytes, int]:
+        with translated(self.path):
+            return self._moving.true_deadlines(run_ids)
+
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     async def cancel(self, run_id: bytes, reason: str) -> bool:
@@ -280,16 +284,19 @@ class SqliteStore(Store):
             return self._chores.is_heard(run_id, self._instant())
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:
-        if not self._leaving.gated:
-            return Swept(0, more=False)
-        began = self._clock.monotonic()
-        with self._unsynced():
-            root = None if run_id is None else self._about(run_id)[2]
-            swept = self._sweeping.sweep(self._instant(), root)
-        self._sweeping.note(self._clock.monotonic() - began)
-        if swept.ended:
+        ended, told = Swept(0, more=False), Swept(0, more=False)
+        if self._leaving.gated:
+            began = self._clock.monotonic()
+            with self._unsynced():
+                root = None if run_id is None else self._about(run_id)[2]
+                ended = self._sweeping.sweep(self._instant(), root)
+            self._sweeping.note(self._clock.monotonic() - began)
+        if run_id is None and self._moving.pending:
+            with self._unsynced():
+                told = self._moving.tell(self._instant())
+        if ended.ended or told.looked:
             self._on_hint()
-        return swept
+        return Swept(ended.ended, ended.more or told.more, told.looked)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:

@@ -135,8 +135,8 @@ begin
 end $$;
 
 -- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others
--- get the present deadlines. To whom it was written of a deadline.
-create function fw_attach(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, a fw_attaches) returns bigint[]
+-- get the present deadlines.
+create function fw_attach(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, a fw_attaches) returns void
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -144,8 +144,6 @@ as $$
 declare
     terminal constant smallint := 8;
     completed constant smallint := 8;
-    moved record;
-    told bigint[] := '{}';
     again bytea[];
     n integer;
 begin
@@ -182,16 +180,6 @@ begin
     from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
     where k.owner[v.kind] <> all (p_fenced) and r.id = v.id and r.state < terminal
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
-    for moved in
-        select k.deadline_by[v.kind] as owner, max(k.deadline[v.kind]) as deadline
-        from (select distinct x.kind from unnest(a.kind) x (kind)) v
-        where k.owner[v.kind] <> all (p_fenced) and k.deadline_by[v.kind] = o.id[k.owner[v.kind]]
-          and k.deadline[v.kind] is not null
-        group by 1
-    loop
-        told := told || fw_move_deadline(moved.owner, moved.deadline);
-    end loop;
-    return told;
 end $$;
 
 -- What is asked for again, as it stands; contents as far as they fit into an answer. As JSON: [[id, state, output,
@@ -219,50 +207,4 @@ begin
             where k.owner[v.kind] <> all (p_fenced)
         ) f
     );
-end $$;
-
--- A run's limit moved: with it move the deadlines that its subtree has from it. To whom it was written.
-create function fw_move_deadline(p_owner bytea, p_deadline bigint) returns bigint[] language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
-as $$
-#variable_conflict error
-declare
-    running constant smallint := 1;
-    terminal constant smallint := 8;
-    root constant bytea := (select r.root_id from run r where r.id = p_owner);
-    told bigint[];
-    moved bytea[];
-begin
-    moved := array(
-        with recursive below (id) as (
-            select c.id from run c where c.root_id = root and c.parent_id = p_owner and c.deadline_by = p_owner
-            union all
-            select c.id from below b
-            cross join lateral (
-                select c.id from run c
-                where c.root_id = root and c.parent_id = b.id and c.deadline_by = p_owner offset 0
-            ) c
-        )
-        select r.id
-        from (select b.id from below b order by b.id) b
-        cross join lateral (select r.id from run r where r.id = b.id and r.state < terminal for update) r
-    );
-    with mailed as (
-        insert into mail (worker_id, run_ids, size)
-        select r.worker_id, array_agg(r.id), 0
-        from unnest(moved) b (id) join run r on r.id = b.id join worker w on w.id = r.worker_id
-        where r.state = running
-        group by r.worker_id
-        returning worker_id
-    )
-    select array_agg(m.worker_id) into told from mailed m;
-    update run r
-    set deadline = p_deadline,
-        expires_at = case
-            when r.state = running or (r.expires_at < r.deadline and r.expires_at < p_deadline) then r.expires_at
-            else p_deadline
-        end
-    from unnest(moved) b (id)
-    where r.id = b.id;
-    return coalesce(told, '{}');
 end $$;

@@ -37,7 +37,7 @@ begin
     );
 end $$;
 
--- As JSON: [[[id, name, host, pid, end of its lease], ...], next due, whether something is being closed, changes of the
+-- As JSON: [[[id, name, host, pid, end of its lease], ...], next due, whether there is something to sweep, changes of the
 -- fleet]. Others on this host, and those without a valid lease.
 create function fw_look_around(p_me bigint, p_host text, p_now bigint) returns text language plpgsql
 set search_path from current set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
@@ -55,7 +55,7 @@ begin
          ) p
          where p.id <> p_me and (p.host = p_host or p.expires_at <= now_)),
         fw_next_due(-1, '\x', -1, '\x'),
-        exists (select from gate g where g.what = 1),
+        exists (select from gate g where g.what = 1) or exists (select from moved_deadline),
         (select s.value::bigint from setting s where s.name = 'fleet')
     )::text;
 end $$;
@@ -142,7 +142,8 @@ begin
     ))::text;
 end $$;
 
--- Those that were not begun in time, from this place on, locked, with what their error says.
+-- Those that were not begun in time, from this place on, locked, with what their error says. Not those whose deadlines
+-- have moved: they have the new ones now, and come again, if it is time.
 create function fw_expired(p_now bigint, p_limit integer, p_late bigint, p_late_id bytea)
 returns table (run_id bytea, task_ text, attempt_ integer, deadline_ bigint, by_ bytea, timeout_ bigint, until_ bigint)
 language plpgsql
@@ -150,13 +151,23 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off s
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
+declare
+    late bytea[];
+    moved bytea[];
 begin
+    late := array(
+        select r.id from run r
+        where r.state in (0, 2) and r.expires_at is not null and r.expires_at <= p_now
+          and (r.expires_at, r.id) > (p_late, p_late_id)
+        order by r.expires_at, r.id limit p_limit for update skip locked
+    );
+    moved := (select c.corrected from fw_correct_deadlines(late) c);
     return query
     select r.id, r.task, r.attempt, r.deadline, r.deadline_by, r.schedule_timeout, r.expires_at
-    from run r
-    where r.state in (0, 2) and r.expires_at is not null and r.expires_at <= p_now
-      and (r.expires_at, r.id) > (p_late, p_late_id)
-    order by r.expires_at, r.id limit p_limit for update skip locked;
+    from unnest(late) with ordinality v (id, n)
+    cross join lateral (select x.* from run x where x.id = v.id offset 0) r
+    where v.id <> all (moved)
+    order by v.n;
 end $$;
 
 -- --- lost workers -----------------------------------------------------------------------------------------------------

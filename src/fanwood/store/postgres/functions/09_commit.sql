@@ -13,7 +13,7 @@
 
 -- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
 -- attaches, taken keys, numbers of refused ends, numbers of refused requeues, those of them that were closed, claimed
--- runs, watched runs, letters, closings, whether there is more, whether something is closed, the server's time]. A batch
+-- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time]. A batch
 -- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
 -- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
 -- way. A number that was taken by something else gets [null, the last number], and nothing is done.
@@ -54,6 +54,7 @@ declare
     keyed boolean := false;
     more boolean := false;
     closes boolean := false;
+    moves boolean := false;
     fenced integer[] := '{}';
     refused integer[] := '{}';
     not_queued integer[] := '{}';
@@ -132,15 +133,10 @@ begin
         end if;
     end if;
     if cardinality(a_id) > 0 then
-        told := told || fw_attach(p_now, fenced, o, k, a);
+        perform fw_attach(p_now, fenced, o, k, a);
         found_ := fw_attached(fenced, k, a);
         ready := ready || k_task;
     end if;
-    for i in 1 .. cardinality(d_owner) loop
-        if d_owner[i] <> all (fenced) then
-            told := told || fw_move_deadline(o_id[d_owner[i]], d_deadline[i]);
-        end if;
-    end loop;
     if cardinality(e_id) + cardinality(q_id) > 0 then
         select r.* into part
         from fw_report(p_me, p_now, gated, row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local,
@@ -154,6 +150,9 @@ begin
     end if;
     if keyed then
         taken := fw_spawn_keyed(p_now, k, s);
+    end if;
+    if cardinality(d_owner) > 0 then
+        moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
     end if;
     if cardinality(w_id) > 0 then
         select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
@@ -184,5 +183,5 @@ begin
     end if;
     return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
                      to_json(not_queued), overruled, claimed, watched, letters, closings, to_json(more),
-                     to_json(closes), fw_micros() || ']');
+                     to_json(closes or moves), fw_micros() || ']');
 end $$;

@@ -11,6 +11,8 @@ create table run (
     due_at           bigint,                          -- WAITING: until when, at most
     deadline         bigint,
     schedule_timeout bigint,
+    limit_at         bigint,                          -- the deadline of those below that have theirs from this run, if
+                                                      -- it moved since they were spawned
     busy             bigint   not null default 0,     -- microseconds with a slot, of the attempts that reported
     worker_id        bigint,
     depth            integer  not null,
@@ -133,6 +135,16 @@ create table gate (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index gate_root on gate (root_id);
 create index gate_made on gate (made_at, run_id) where what = 1;
+
+-- Trees in which a deadline moved (run.limit_at), and those below have to be told. Empty in the common case.
+create table moved_deadline (
+    made_at bigint   not null,
+    phase   smallint not null default 1,
+    again   boolean  not null default false,          -- it moved once more, since the pass began
+    root_id bytea    not null primary key,
+    place   text
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index moved_deadline_made on moved_deadline (made_at, root_id);
 
 -- Workers that have not heard yet of what a call has closed.
 create table unheard (

@@ -36,6 +36,8 @@ create table run (
     ended_by         integer,
     output           text,
     error            text,
+    limit_at         integer,                       -- the deadline of those below that have theirs from this run, if it
+                                                    -- moved since they were spawned
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
     check (state = 2 or due_at is null)
@@ -115,6 +117,16 @@ create table gate (
 ) without rowid;
 create index gate_root on gate (root_id);
 create index gate_made on gate (made_at, run_id) where what = 1;
+
+-- Trees in which a deadline moved (run.limit_at), and those below have to be told. Empty in the common case.
+create table moved_deadline (
+    root_id blob    not null primary key,
+    made_at integer not null,
+    again   integer not null default 0,             -- it moved once more, since the pass began
+    phase   integer not null default 1,
+    place   text
+) without rowid;
+create index moved_deadline_made on moved_deadline (made_at, root_id);
 
 -- Workers that have not heard yet of what a call has closed.
 create table unheard (
