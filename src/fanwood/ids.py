@@ -57,6 +57,15 @@ def id_text(run_id: bytes) -> str:
     return str(uuid.UUID(bytes=run_id))
 
 
+SHORT = 8
+"""Digits of an id's short form: its end, which is random. (Its beginning is the clock, and that of its neighbours.)"""
+
+
+def short_text(run_id: bytes) -> str:
+    """The short form of a run id, for lists."""
+    return run_id.hex()[-SHORT:]
+
+
 def hex_text(digits: str) -> str:
     """As `id_text`, from hex digits."""
     h = digits.lower()

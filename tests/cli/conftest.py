@@ -209,6 +209,11 @@ def _outcome(n: int, run_id: bytes) -> Outcome | None:
             return Outcome(run_id, 1, RunState.COMPLETED, "1", busy=5000)
 
 
+def short(run_id: str) -> str:
+    """What a terminal shows of it."""
+    return run_id[-8:]
+
+
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have a person look on, at so many columns."""

@@ -9,6 +9,7 @@ import pytest
 
 from fanwood.cli import listing
 from fanwood.store import listing as pages
+from tests.cli.conftest import short
 
 RUN_KEYS = {
     "id", "task", "kind", "status", "parent_id", "root_id", "depth", "child_key", "priority", "metadata", "attempt",
@@ -123,8 +124,9 @@ def test_metadata(invoke, stocked, meta, found):
         (("--since", ""), "--since '' is neither a duration (90s, 1h, 2d) nor an ISO time"),
         (("--since", "0001-01-01T00:00:00+14:00"), "--since '0001-01-01T00:00:00+14:00' is neither"),
         (("--after", "ffff"), "--after: In sqlite:"),
-        (("--after", ""), "--after: '' is not a run id, nor the beginning of one"),
-        (("--after", "0"), "--after: In sqlite:"),
+        (("--after", ""), "--after: '' is not a run id, nor the beginning or the end of one"),
+        (("--after", "0"), "--after: '0' fits several runs; give more of the id:"),
+        (("--failed", "--status", "queued"), "--failed and --status queued exclude each other"),
     ],
     ids=lambda value: str(value)[:40].encode("ascii", "backslashreplace").decode(),
 )
@@ -243,13 +245,24 @@ def test_a_terminal_gets_one_line_for_a_run(invoke, stocked, terminal: Callable[
     assert len(lines) == 1 + 11
     assert max(map(len, lines)) <= columns
     for run, line in zip([*stock.children[::-1], stock.root], lines[1:], strict=True):
-        assert line.startswith(run)
+        assert line.startswith(short(run))
     assert "\x1b" not in result.stdout
     waiting, failed = lines[1 + 5], lines[1 + 6]
     assert "WAITING" in waiting
-    if columns >= listing.WIDE:
-        assert "until " in waiting
-        assert "ValueError" in failed
+    assert "until " in waiting
+    assert "ValueError" in failed
+    assert ("age" in lines[0]) == (columns < listing.WIDE)
+
+
+def test_failures_below_completed_roots_are_said(invoke, family, terminal):
+    said = "2 failed runs below completed roots: fanwood runs ls --all --failed\n"
+    assert invoke("runs", "ls").stderr == said
+    assert _ids(invoke, "--all", "--failed") == family.leaves[1::-1]
+    terminal(80)
+    shown = invoke("runs", "ls")
+    assert "2 failed below" in shown.stdout
+    assert shown.stderr == said
+    assert invoke("runs", "ls", "--all", "--failed").stderr == ""
 
 
 def test_nothing_there(invoke, stocked):

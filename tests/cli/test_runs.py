@@ -3,6 +3,10 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
+from fanwood import Fanwood
+from fanwood.cli import runs
 from fanwood.store import cancelling
 from tests.cli.test_listing import RUN_KEYS
 
@@ -34,20 +38,60 @@ def test_get_shows_children(invoke, family):
 
 def test_get_json(invoke, family):
     run = json.loads(invoke("runs", "get", family.leaves[0], "--json").stdout)
-    more = {"input", "output", "deaths", "worker_id", "deadline", "children", "logs"}
+    more = {"input", "output", "deaths", "worker_id", "deadline", "children", "logs", "logs_left_out"}
     assert set(run) == RUN_KEYS | more
     assert run["input"] == {"n": 0}
     assert set(run["error"]) == {"kind", "type", "message", "traceback", "limit", "owner"}
     assert [line["message"] for line in run["logs"]] == ["leaf \x1b[31m0\x1b[0m"]
 
 
-def test_ids_by_their_beginning(invoke, family):
-    assert f"id           {family.id}\n" in invoke("runs", "get", family.id[:-3]).stdout
+def test_ids_by_their_beginning_and_by_their_end(invoke, family):
+    for given in (family.id[:-3], family.id[-8:], family.id[-12:], family.id[-7:].upper()):
+        assert f"id           {family.id}\n" in invoke("runs", "get", given).stdout
     unknown = invoke("runs", "get", "ffff")
     assert unknown.exit_code == 2
-    assert "no run's id begins with 'ffff'" in unknown.stderr
-    assert "more than one run's id begins with '0'" in invoke("runs", "get", "0").stderr
-    assert "'xyz' is not a run id, nor the beginning of one" in invoke("tree", "xyz").stderr
+    assert "no run's id begins or ends with 'ffff'" in unknown.stderr
+    assert "'xyz' is not a run id, nor the beginning or the end of one" in invoke("tree", "xyz").stderr
+
+
+def test_an_id_that_fits_several_runs_lists_them(invoke, stocked):
+    stock = stocked(queued=7)
+    result = invoke("runs", "get", stock.root[:2])
+    assert (result.exit_code, result.stdout) == (2, "")
+    first, *lines = result.stderr.splitlines()
+    assert first == f"error: '{stock.root[:2]}' fits several runs; give more of the id:"
+    assert len(lines) == 6
+    assert lines[0].startswith(f"  {stock.root}  shop RUNNING, ")
+    assert lines[-1] == "  ..."
+
+
+@pytest.mark.parametrize("given", [(), ("@last",)])
+def test_the_newest_root(invoke, stocked, given):
+    stock = stocked(queued=2)
+    assert f"id           {stock.queued[-1]}\n" in invoke("runs", "get", *given).stdout
+    assert json.loads(invoke("tree", *given, "--json").stdout)["root"] == stock.queued[-1]
+    assert invoke("logs", *given).exit_code == 0
+
+
+def test_no_runs_at_all(invoke, stocked, here, monkeypatch):
+    stocked(namespace="theirs")
+    monkeypatch.setenv("FANWOOD_NAMESPACE", "mine")
+    assert invoke("tree").stderr == f"error: There are no runs in sqlite:///{here}/fanwood.db of namespace mine\n"
+
+
+def test_what_is_very_long_is_cut_on_a_terminal(invoke, app: Fanwood, terminal):
+    @app.task
+    async def wide(input: int) -> list[str]:
+        return ["x" * 50] * input
+
+    wide.run(1000)
+    app.close()
+    whole = invoke("runs", "get")
+    assert whole.stdout.count("x" * 50) == 1000
+    terminal(80)
+    shown = invoke("runs", "get").stdout
+    assert shown.count("x" * 50) == runs.MOST_LINES - 1
+    assert re.search(r"\.\.\. 53\.0 kB in all; whole: fanwood runs get [0-9a-f]{8} --json \| less\n", shown)
 
 
 def test_cancel_what_has_ended(invoke, family):
@@ -59,7 +103,7 @@ def test_retry_and_cancel(invoke, family):
     leaf = family.leaves[0]
     result = invoke("runs", "retry", leaf)
     assert (result.exit_code, result.stdout) == (0, f"Queued again: leaf {leaf}\n")
-    assert result.stderr == "warning: no live worker serves leaf: the run stays queued until one does\n"
+    assert result.stderr == "warning: no live worker serves leaf: its runs stay queued until one does\n"
 
     again = invoke("runs", "retry", leaf)
     assert again.exit_code == 2

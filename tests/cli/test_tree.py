@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 from fanwood import Fanwood
+from fanwood.cli import output
+from tests.cli.conftest import short
 
 
 def test_big_families_are_one_line(invoke, family):
@@ -60,15 +62,38 @@ def test_deep_and_wide_trees_are_cut(invoke, app: Fanwood):
 
 
 def test_a_terminal_gets_guides_and_colour(invoke, family, monkeypatch):
-    from fanwood.cli import output
-
     monkeypatch.setattr(output, "on_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     lines = invoke("tree", family.id).stdout.splitlines()
     assert lines[0].startswith("✓ bush")
     assert lines[1].startswith("├─ ✓ twig twig 0")
     assert lines[4].startswith("└─ x 25 leaf  23 done, 2 failed")
-    assert lines[6].startswith("   └─ ✗ leaf")
+    assert lines[5].startswith("   ├─ ✗ leaf")
+    assert lines[5].endswith(f'{short(family.leaves[0])}  {{"n":0}}')
+    assert lines[6] == "   │  ╰ ValueError: withered away"
+    assert lines[7].startswith("   └─ ✗ leaf")
+    assert lines[8] == "      ╰ ValueError: withered away"
+
+
+def test_marks_where_the_terminal_has_no_others(invoke, family, terminal, monkeypatch):
+    terminal(80)
+    monkeypatch.setattr(output, "marks", lambda: output.marks_for("ascii"))
+    shown = invoke("tree", family.id).stdout
+    assert shown.isascii()
+    assert shown.splitlines()[0].startswith("+ bush")
+    assert "|- + twig twig 0" in shown
+    assert "   |- x leaf" in shown
+    assert "   |  ` ValueError: withered away" in shown
+
+
+def test_a_failed_run_with_children(invoke, stocked, terminal):
+    stock = stocked()
+    invoke("runs", "cancel", stock.root)
+    terminal(80)
+    lines = invoke("tree").stdout.splitlines()
+    assert lines[0].startswith("⊘ shop")
+    assert lines[1] == "│ by request"
+    assert lines[2].startswith("├─ ✓ leaf leaf 0")
 
 
 def test_what_waits(invoke, stocked, terminal):
@@ -84,7 +109,7 @@ def test_what_waits(invoke, stocked, terminal):
     terminal(140)
     [line] = [line for line in invoke("tree", stock.root).stdout.splitlines() if "◷" in line]
     assert line.startswith("├─ ◷ leaf leaf 4  waiting until ")
-    assert line.endswith(stock.children[4])
+    assert line.endswith(f"{short(stock.children[4])}  4")
 
 
 def test_a_large_tree(invoke, stocked, terminal):
@@ -92,9 +117,9 @@ def test_a_large_tree(invoke, stocked, terminal):
     for columns in (80, 140):
         terminal(columns)
         lines = invoke("tree", stock.root).stdout.splitlines()
-        assert len(lines) == 1 + 1 + 3
+        assert len(lines) == 1 + 1 + 2 * 3  # with a line for each error
         assert max(map(len, lines)) <= columns
-    assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 3_001
+    assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 3_001 + 300
 
 
 def test_all_of_a_deep_tree(invoke, app: Fanwood):

@@ -11,6 +11,7 @@ from fanwood import RunNotFoundError, RunState
 from fanwood.model.commands import ClaimedRun, LogLine, Spawn, SpawnKind
 from fanwood.model.records import PruneCount, PruneCursor, RunFilter
 from fanwood.model.states import OnParentEnd
+from fanwood.store.retention import delete_tree
 from fanwood.store.store import START
 from tests.conformance.stage import SECOND, Stage, completed, digest
 
@@ -275,3 +276,28 @@ async def test_two_that_prune_at_once(stage: Stage) -> None:
                 pruned = await store.prune(before(stage), 9, cursor)
                 gone, cursors[number] = gone + pruned.runs, pruned.cursor
     assert gone == 60
+
+
+async def test_one_tree_is_deleted(stage: Stage) -> None:
+    root, other = await stage.running(), await stage.running()
+    children = [await stage.running("b", root) for _ in range(7)]
+    for child in children:
+        await stage.commit(outcomes=[completed(child)])
+    record = await stage.get(root)
+    assert await stage.store.begin_deleting(root.key) is None  # it lives
+    assert await delete_tree(stage.store, record) == 0
+    await stage.commit(outcomes=[completed(root), completed(other)])
+    assert await delete_tree(stage.store, record) == 8
+    for gone in (root, *children):
+        with pytest.raises(RunNotFoundError):
+            await stage.get(gone)
+    assert (await stage.get(other)).state is RunState.COMPLETED
+
+
+async def test_a_tree_with_something_alive_in_it_stays(stage: Stage) -> None:
+    root = await stage.running()
+    child = await stage.born("b", root, on_parent_end=OnParentEnd.CONTINUE)
+    await stage.commit(outcomes=[completed(root)])
+    assert await delete_tree(stage.store, await stage.get(root)) == 0
+    assert await stage.state(child) is RunState.QUEUED
+    assert await stage.store.replay(root.key, [RunState.COMPLETED]) is True  # the mark is gone

@@ -205,17 +205,50 @@ async def test_the_slowest_and_the_failed_of_a_tree(stage: Stage) -> None:
     assert await stage.store.tree_failures(root.key, "b", 10) == []
 
 
-async def test_find_by_prefix(stage: Stage) -> None:
-    one, two = await stage.born(), await stage.born()
+async def test_find_by_the_beginning_or_the_end(stage: Stage) -> None:
+    root = await stage.running()
+    one, two, child = root.key, await stage.born(), await stage.born("b", root)
     text = one.hex()
-    assert await stage.store.find(text) == one
-    assert await stage.store.find(text[:20].upper()) == one
-    assert await stage.store.find(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:24]}") == one
-    for wrong in ("", "xyz", "ffff", text[:4], two.hex() + "0"):
+    for digits in (
+        text,
+        text[:20].upper(),
+        f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:24]}",
+        text[-8:],
+        text[-7:],
+    ):
+        assert await stage.store.find(digits) == [one]
+    assert await stage.store.find(child.hex()[-9:].upper()) == [child]
+    assert await stage.store.find("0000") == sorted([one, two])
+    assert await stage.store.find("0000", limit=9) == sorted([one, two, child])
+    wrong_half = text[-8:].replace(text[-8], "0" if text[-8] != "0" else "1", 1)
+    for missing in ("ffff", "fff", wrong_half, text[-7:-1] + "0" * 26):
+        assert await stage.store.find(missing) == []
+    for wrong in ("", "xyz", "-", two.hex() + "0"):
         with pytest.raises(RunNotFoundError):
             await stage.store.find(wrong)
-    with pytest.raises(RunNotFoundError, match="more than one"):
-        await stage.store.find("0000")
+
+
+async def test_find_an_old_run(stage: Stage) -> None:
+    old = await stage.born()
+    stage.clock.advance(3 * 86_400)
+    new = await stage.born()
+    assert await stage.store.find(old.hex()[-8:]) == [old]
+    assert await stage.store.find(new.hex()[-8:]) == [new]
+
+
+async def test_how_inputs_begin(stage: Stage) -> None:
+    one, two = await stage.born(input='{"a": "x\u00e9y"}'), await stage.born(input="2")
+    assert await stage.store.previews([two, NOBODY, one], 9) == ["2", "", '{"a": "x\u00e9']
+    assert await stage.store.previews([], 9) == []
+
+
+async def test_the_end_of_a_log(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.store.log_end(run.key) == -1
+    now = stage.store.now()
+    await stage.commit(logs=[LogLine(run.key, run.attempt, now, "info", f"{n}") for n in range(3)])
+    assert await stage.store.log_end(run.key) == 2
+    assert [line.message for line in await stage.store.logs(run.key, 1)] == ["2"]
 
 
 async def test_get_nobody_is_an_error(stage: Stage) -> None:

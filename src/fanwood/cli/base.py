@@ -37,8 +37,29 @@ class Sentence(click.ClickException):
         click.echo(f"error: {clean_block(self.format_message())}", file=file, err=file is None)
 
 
+ALSO_KNOWN = {
+    "list": "ls", "ps": "ls", "show": "get", "describe": "get", "delete": "rm", "remove": "rm", "abort": "cancel",
+    "kill": "cancel", "replay": "retry", "start": "worker", "serve": "worker", "dev": "worker", "submit": "run",
+    "trigger": "run", "status": "doctor", "check": "doctor", "log": "logs", "watch": "top",
+    "--concurrency": "--slots", "--parallel": "--slots", "--workers": "--processes", "--jobs": "--processes",
+    "--tail": "--follow", "--state": "--status", "--database": "--url", "--db": "--url", "--name": "--task",
+    "--force": "--yes", "--data": "--input", "--payload": "--input", "--metadata": "--meta",
+    "--detach": "--no-wait", "--module": "--app",
+}  # fmt: skip
+"""What other tools call what we have."""
+
+
 class Command(click.Command):
-    """A command whose epilog, the example, is shown as it is written."""
+    """A command whose epilog, the example, is shown as it is written; knows what others call its options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            ours = ALSO_KNOWN.get(error.option_name)
+            if ours is None or ours not in {name for parameter in self.params for name in parameter.opts}:
+                raise
+            raise click.NoSuchOption(error.option_name, possibilities=[ours], ctx=ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         _as_written(self.epilog, formatter)
@@ -63,11 +84,22 @@ class Group(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            close = self._elsewhere(ctx, name) or difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             names = ", ".join(self.list_commands(ctx))
             raise Sentence(f"There is no command {name!r}.{hint} There are: {names}")
         return super().resolve_command(ctx, args)
+
+    def _elsewhere(self, ctx: click.Context, name: str) -> list[str]:
+        """The command that others call so, or that is called so below another one."""
+        name = ALSO_KNOWN.get(name, name)
+        if self.get_command(ctx, name.partition(" ")[0]) is not None:
+            return [name]
+        for group in self.list_commands(ctx):
+            below = self.get_command(ctx, group)
+            if isinstance(below, click.Group) and name in below.list_commands(ctx):
+                return [f"{group} {name}"]
+        return []
 
 
 def _as_written(text: str | None, formatter: click.HelpFormatter) -> None:

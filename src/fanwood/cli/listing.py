@@ -2,157 +2,115 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Sentence, common
+from fanwood.cli.finding import find
 from fanwood.cli.output import Column
-from fanwood.clock import MICROSECONDS, SystemClock
-from fanwood.durations import in_microseconds, parse
+from fanwood.cli.selecting import Wanted, filters
+from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, UsageError
-from fanwood.ids import id_text
+from fanwood.ids import SHORT, id_text, short_text
+from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
-from fanwood.sdk.listing import Listed, collect, filter_of, place
+from fanwood.sdk.listing import Listed, collect, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fanwood.model.records import RunFilter, RunRecord
+    from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
 PATIENCE = 3.0
 """Seconds after which a search that finds little is given up: it says how far it came."""
 WIDE = 120
-"""Terminals of fewer columns show ages instead of times, and no remarks."""
+"""Terminals of fewer columns show ages instead of times."""
 GAP = 2
 """Columns between two columns of a table."""
-_STATES = [state.name.lower() for state in RunState]
+COUNTED = 1000
+"""So many failures below roots are counted, at most."""
 
 
-class Wanted(NamedTuple):
-    """The options of `runs ls`, as they were given."""
+class Shown(NamedTuple):
+    """What was found. `below`: how many failed runs there are below completed roots, by root; of so many as were
+    counted."""
 
-    status: str | None
-    every: bool
-    task: str | None
-    since: str | None
-    meta: tuple[str, ...]
-    limit: int
-    after: str | None
-
-    @property
-    def is_narrowed(self) -> bool:
-        """Whether not all runs are looked for."""
-        return bool(self.status or self.task or self.since or self.meta or self.after)
+    listed: Listed
+    now: int
+    below: Counter[bytes]
+    every_failure_counted: bool
 
 
 @click.command(
     name="ls",
     cls=Command,
-    epilog="Examples:\n  fanwood runs ls --status failed --since 1h\n"
+    epilog="Examples:\n  fanwood runs ls --failed --since 1h\n"
     "  fanwood runs ls --all --status waiting\n  fanwood runs ls --meta customer=7 --meta 'plan=\"7\"'\n\n"
+    "What failed, of all runs (--all --failed), comes in the order of its end.\n\n"
     "JSON: {runs: [{id, task, kind, status, parent_id, root_id, depth, child_key, priority, metadata, attempt,\n"
     "  retry_count, created_at, started_at, finished_at, due_at, seconds, busy_seconds, error: {kind, type,\n"
     "  message, traceback, limit, owner} | null}], after: id | null}; `after` is what --after goes on with",
 )
-@click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only those in this state.")
-@click.option("--all", "every", is_flag=True, help="Children as well. What failed comes in the order of its end.")
-@click.option("--task", metavar="NAME", help="Only runs of this task.")
-@click.option("--since", metavar="WHEN", help="Only newer ones: 90s, 1h, 2d, or an ISO time.")
-@click.option(
-    "--meta",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Only those with this in their metadata. VALUE is JSON, or else a text. May be repeated.",
-)
+@filters
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--after", metavar="RUN", help="Go on after this run.")
 @common
-def command(common: Common, **options: Any) -> None:
+def command(common: Common, wanted: Wanted, limit: int, after: str | None) -> None:
     """List runs, newest first: those that were not spawned by another run (roots), or all."""
-    wanted = Wanted(**options)
-    listed, now = _listed(common, wanted)
+    shown = _look(common, wanted, limit, after)
+    listed, now = shown.listed, shown.now
     if common.as_json:
-        after = None if listed.after is None else id_text(listed.after[1])
-        output.print_json({"runs": [looking.run_json(run, now) for run in listed.runs], "after": after})
-    elif listed.runs:
-        _print(listed.runs, now)
-    elif not listed.cut:
-        output.note("No such runs." if wanted.is_narrowed else "No runs.")
+        next_ = None if listed.after is None else id_text(listed.after[1])
+        output.print_json({"runs": [looking.run_json(run, now) for run in listed.runs], "after": next_})
+    elif not listed.runs:
+        if not listed.cut:
+            output.note("No such runs." if wanted.is_narrowed or after else "No runs.")
+    elif output.on_terminal():
+        _print(shown, output.width())
+    else:
+        columns = [Column("id"), Column("task"), Column("state"), Column("created"), Column("took")]
+        output.print_table(columns, [_plain_row(run, now) for run in listed.runs])
     _say_more(listed)
+    if not common.as_json:
+        _say_below(shown)
 
 
-def _listed(common: Common, wanted: Wanted) -> tuple[Listed, int]:
+def _look(common: Common, wanted: Wanted, limit: int, after: str | None) -> Shown:
     namespace = common.settings().namespace
-    if wanted.task == "":
-        raise Sentence("--task is empty: name a task")
-    task = f"{namespace}/{wanted.task}" if namespace and wanted.task and "/" not in wanted.task else wanted.task
-    metadata = _metadata(wanted.meta)
 
-    async def ask(store: Store) -> tuple[Listed, int]:
-        filter_ = filter_of(
-            namespace,
-            task=task,
-            status=wanted.status,
-            since=0 if wanted.since is None else _moment(wanted.since, store.now()),
-            limit=wanted.limit,
-            every=wanted.every,
-            metadata=metadata,
-        )
-        if wanted.after is not None:
-            filter_ = msgspec.structs.replace(filter_, after=await _place(store, filter_, wanted.after))
+    async def ask(store: Store) -> Shown:
+        filter_ = wanted.filter(namespace, store.now(), limit)
+        if after is not None:
+            filter_ = msgspec.structs.replace(filter_, after=await _place(store, filter_, after))
         clock = SystemClock()
         until = clock.monotonic() + PATIENCE
-        return await collect(store.listing, filter_, lambda: clock.monotonic() > until), store.now()
+        listed = await collect(store.listing, filter_, lambda: clock.monotonic() > until)
+        below, whole = await _below(store, listed.runs)
+        return Shown(listed, store.now(), below, whole)
 
     return looking.look(common, ask)
 
 
+async def _below(store: Store, runs: list[RunRecord]) -> tuple[Counter[bytes], bool]:
+    """How many failed runs are below the completed roots among these."""
+    roots = {run.id: run.created_at for run in runs if run.parent_id is None and run.state is RunState.COMPLETED}
+    if not roots:
+        return Counter(), True
+    filter_ = RunFilter(state=RunState.FAILED, every=True, since=min(roots.values()), limit=COUNTED)
+    failed = await collect(store.listing, filter_)
+    return Counter(run.root_id for run in failed.runs if run.root_id in roots), failed.after is None
+
+
 async def _place(store: Store, filter_: RunFilter, after: str) -> tuple[int, bytes]:
     try:
-        return place(filter_, await store.get(await store.find(after)))
-    except (RunNotFoundError, UsageError) as error:
+        return place(filter_, await store.get(await find(store, after)))
+    except (Sentence, RunNotFoundError, UsageError) as error:
         raise Sentence(f"--after: {error}") from None
-
-
-def _moment(since: str, now: int) -> int:
-    try:
-        return now - in_microseconds(parse(since, 1e30))  # however long ago
-    except ValueError:
-        pass
-    try:
-        return round(datetime.fromisoformat(since).astimezone().timestamp() * MICROSECONDS)
-    except (ValueError, OverflowError):
-        raise Sentence(f"--since {since!r} is neither a duration (90s, 1h, 2d) nor an ISO time") from None
-
-
-def _metadata(given: tuple[str, ...]) -> dict[str, Any]:
-    """From names to values."""
-    found: dict[str, Any] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise Sentence(f"--meta {pair!r} is not KEY=VALUE, such as --meta customer=7")
-        if name in found:
-            raise Sentence(f"--meta {name}=... is given twice: a run has one value of a name")
-        found[name] = _value(pair, value)
-    return found
-
-
-def _value(pair: str, value: str) -> Any:
-    try:
-        value.encode()
-        return msgspec.json.decode(value)
-    except UnicodeEncodeError:
-        raise Sentence(f"--meta {pair!r} is not UTF-8 text") from None
-    except RecursionError:
-        raise Sentence(f"--meta {pair.partition('=')[0]}=... is nested too deeply") from None
-    except msgspec.MsgspecError:
-        return value  # no JSON: a text without its quotes
 
 
 def _say_more(listed: Listed) -> None:
@@ -163,23 +121,24 @@ def _say_more(listed: Listed) -> None:
         found = text.many(len(listed.runs), "run") if listed.runs else "nothing"
         output.note(
             f"Looked back to {text.local_time(at)} in {PATIENCE:g} s, and found {found} so far. "
-            f"To go on from there: --after {id_text(id_)}"
+            f"To go on from there: --after {_id(id_)}"
         )
     else:
-        output.note(f"There may be more: --after {id_text(id_)}")
+        output.note(f"There may be more: --after {_id(id_)}")
 
 
-# --- for people ------------------------------------------------------------------------------------------------------
+def _say_below(shown: Shown) -> None:
+    count = shown.below.total()
+    if count:
+        plus = "" if shown.every_failure_counted else "+"
+        output.note(
+            f"{count:,}{plus} failed {'run' if count == 1 else 'runs'} below completed roots: "
+            f"fanwood runs ls --all --failed"
+        )
 
 
-def _print(runs: list[RunRecord], now: int) -> None:
-    if not output.on_terminal():
-        columns = [Column("id"), Column("task"), Column("state"), Column("created"), Column("took")]
-        output.print_table(columns, [_plain_row(run, now) for run in runs])
-    elif (width := output.width()) < WIDE:
-        _print_narrow(runs, now, width)
-    else:
-        _print_wide(runs, now, width)
+def _id(id_: bytes) -> str:
+    return short_text(id_) if output.on_terminal() else id_text(id_)
 
 
 def _plain_row(run: RunRecord, now: int) -> list[output.Cell]:
@@ -192,55 +151,39 @@ def _plain_row(run: RunRecord, now: int) -> list[output.Cell]:
     ]
 
 
-def _print_narrow(runs: list[RunRecord], now: int, width: int) -> None:
+# --- for people ------------------------------------------------------------------------------------------------------
+
+
+def _print(shown: Shown, width: int) -> None:
+    """One line for each run: what is left of a line is shared by its name and a remark."""
+    runs, now = shown.listed.runs, shown.now
+    wide = width >= WIDE
     columns = [
         Column("id", fixed=True),
         Column("task", fixed=True),
         Column("state", fixed=True),
-        Column("age", right=True, fixed=True),
-        Column("took", right=True, fixed=True),
-    ]
-    ages = [text.took(now - run.created_at) for run in runs]
-    spans = [text.took(looking.ended_at(run, now)) for run in runs]
-    room = max(8, width - 36 - _widest(run.state.name for run in runs) - _widest(ages) - _widest(spans) - 4 * GAP)
-    rows: list[list[output.Cell]] = [
-        [id_text(run.id), text.clean(name, room), output.state_cell(run.state), age, span]
-        for run, name, age, span in zip(runs, _names(runs), ages, spans, strict=True)
-    ]
-    output.print_table(columns, rows)
-
-
-def _print_wide(runs: list[RunRecord], now: int, width: int) -> None:
-    columns = [
-        Column("id", fixed=True),
-        Column("task", fixed=True),
-        Column("state", fixed=True),
-        Column("created", fixed=True),
+        Column("created" if wide else "age", right=not wide, fixed=True),
         Column("took", right=True, fixed=True),
         Column("", fixed=True),
     ]
+    times = [text.local_time(run.created_at) if wide else text.age(now - run.created_at) for run in runs]
     spans = [text.took(looking.ended_at(run, now)) for run in runs]
-    names = _names(runs)
-    remarks = [_remark(run, now) for run in runs]
-    left = width - 36 - _widest(run.state.name for run in runs) - 19 - _widest(spans) - 5 * GAP
+    names = [text.clean(f"{run.task} {run.child_key or ''}", 60) for run in runs]
+    remarks = [_remark(run, shown.below[run.id], now) for run in runs]
+    left = width - SHORT - _widest(run.state.name for run in runs) - _widest(times) - _widest(spans) - 5 * GAP
     room = min(_widest(names), max(left - _widest(remarks), left * 2 // 5))
     rows: list[list[output.Cell]] = [
         [
-            id_text(run.id),
+            short_text(run.id),
             text.clean(name, room),
             output.state_cell(run.state),
-            text.local_time(run.created_at),
+            (time, "dim"),
             span,
-            (text.clean(remark, max(4, left - room)), "dim"),
+            (text.clean(remark, max(4, left - room)), "red" if run.id in shown.below else "dim"),
         ]
-        for run, name, span, remark in zip(runs, names, spans, remarks, strict=True)
+        for run, name, time, span, remark in zip(runs, names, times, spans, remarks, strict=True)
     ]
     output.print_table(columns, rows)
-
-
-def _names(runs: list[RunRecord]) -> list[str]:
-    """Their tasks and keys."""
-    return [text.clean(f"{run.task} {run.child_key or ''}", 60) for run in runs]
 
 
 def _widest(cells: Iterable[str]) -> int:
@@ -248,9 +191,11 @@ def _widest(cells: Iterable[str]) -> int:
     return max(5, *map(len, cells))
 
 
-def _remark(run: RunRecord, now: int) -> str:
+def _remark(run: RunRecord, failed_below: int, now: int) -> str:
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         return looking.reason(run.error)
     if run.state is RunState.WAITING:
         return looking.waits(run, now).removeprefix("waiting ")
+    if failed_below:
+        return f"{failed_below:,} failed below"
     return f"attempt {run.attempt}" if run.attempt > 1 else ""

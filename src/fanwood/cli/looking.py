@@ -20,25 +20,25 @@ from fanwood.store.failures import decode_failure
 from fanwood.store.opening import store_for
 
 if TYPE_CHECKING:
-    from fanwood.model.records import RunRecord, TaskCount
+    from fanwood.model.records import LogRecord, RunRecord, TaskCount
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
 T = TypeVar("T")
 
 
-def look(common: Common, verb: Callable[[Store], Awaitable[T]]) -> T:
-    """Open the store, ask, close it.
+def look(common: Common, verb: Callable[[Store], Awaitable[T]], on_hint: Callable[[], None] = lambda: None) -> T:
+    """Open the store, ask, close it. `on_hint`: see `Store.open`.
 
     Raises:
         StoreError: it can't be opened; above all: there is none.
     """
-    return asyncio.run(_look(common.settings(), verb))
+    return asyncio.run(_look(common.settings(), verb, on_hint))
 
 
-async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]]) -> T:
+async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]], on_hint: Callable[[], None]) -> T:
     store = store_for(settings, SystemClock(), create=False)
-    await store.open(lambda: None)
+    await store.open(on_hint)
     try:
         return await verb(store)
     finally:
@@ -106,6 +106,10 @@ def error_json(error: str | None) -> dict[str, str] | None:
         "limit": failure.limit,
         "owner": failure.owner,
     }
+
+
+def log_json(line: LogRecord) -> dict[str, Any]:
+    return {"at": text.instant(line.at), "level": line.level, "attempt": line.attempt, "message": line.message}
 
 
 def counts_json(counts: Sequence[TaskCount]) -> dict[str, dict[str, int]]:

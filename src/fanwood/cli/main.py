@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from fanwood.cli.base import Group
+from fanwood.cli.base import Exit, Group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,13 +20,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("fanwood.cli.demo", "Count a folder's lines, words and bytes as a tree of tasks."),
     "worker": ("fanwood.cli.worker", "Execute runs: fanwood worker module:object."),
     "run": ("fanwood.cli.run", "Run a task and print its output."),
-    "runs": ("fanwood.cli.runs", "List, show, cancel and retry runs."),
+    "runs": ("fanwood.cli.runs", "List, show, cancel, retry and delete runs."),
     "tree": ("fanwood.cli.tree", "Show a run and everything below it."),
+    "logs": ("fanwood.cli.logs", "Show what a run logged, and follow it."),
     "db": ("fanwood.cli.db", "Migrate a database, delete old runs, copy it to another."),
     "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
     "bench": ("fanwood.cli.bench", "Measure this machine (in a checkout)."),
 }
 """By name: the module whose `command` it is, and one line about it."""
+
+
+_OF_OUTPUT = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG}
 
 
 class _Commands(Group):
@@ -50,13 +57,28 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 @click.group(
     cls=_Commands,
-    epilog="Examples:\n  fanwood demo .\n  fanwood worker app:fanwood\n  fanwood tree 0192f3a1",
+    epilog="Examples:\n  fanwood demo .\n  fanwood worker app:fanwood\n  fanwood tree 6c466a1c",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+@click.option(
+    "--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which."
+)
 def cli() -> None:
     """Durable task trees: run them, watch them, look after them."""
 
 
 def main() -> None:
-    cli(prog_name="fanwood")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to fail
+    try:
+        try:
+            cli(prog_name="fanwood")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it would fail at the exit
+        click.echo(f"error: the output can't be written: {error.strerror}", err=True)
+        sys.exit(Exit.USAGE)

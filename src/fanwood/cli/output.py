@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -37,6 +37,36 @@ STYLES = {
 }
 
 
+class Marks(NamedTuple):
+    """Signs that are no letters, as the terminal can show them."""
+
+    states: dict[RunState, str]
+    branch: str
+    last_branch: str
+    line: str
+    error: str
+    full: str
+    empty: str
+
+
+_FINE = Marks(dict(zip(RunState, "·▶◷✓✗⊘", strict=True)), "├─ ", "└─ ", "│  ", "╰ ", "━", "─")
+_ASCII = Marks(dict(zip(RunState, ".>~+x-", strict=True)), "|- ", "`- ", "|  ", "` ", "#", "-")
+
+
+def marks() -> Marks:
+    """Those that stdout can show."""
+    return marks_for(sys.stdout.encoding or "ascii")
+
+
+def marks_for(encoding: str) -> Marks:
+    """In ASCII where an encoding has no others."""
+    try:
+        "".join((*_FINE.states.values(), *_FINE[1:])).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return _ASCII
+    return _FINE
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table."""
@@ -49,6 +79,11 @@ class Column:
 def on_terminal() -> bool:
     """Whether a person reads stdout."""
     return sys.stdout.isatty()
+
+
+def can_ask() -> bool:
+    """Whether a person is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -119,6 +154,11 @@ def print_line(*cells: Cell) -> None:
 def print_json(value: Any) -> None:
     """JSON for programs: one line in a pipe, indented on a terminal."""
     click.echo(json_text(value))
+
+
+def print_json_line(value: Any) -> None:
+    """One of many values, each in a line."""
+    click.echo(msgspec.json.encode(value))
 
 
 def json_text(value: Any) -> str:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from fanwood.cli import listing, looking, output, text
-from fanwood.cli.base import Common, Group, Sentence, common
-from fanwood.cli.engines import judged
-from fanwood.ids import id_text
+from fanwood.cli import acting, listing, looking, output, text
+from fanwood.cli.base import Common, Group, common
+from fanwood.cli.finding import ABOUT, find, one_run
+from fanwood.ids import id_text, short_text
 from fanwood.model.records import LogRecord, RunRecord, TaskCount
-from fanwood.model.states import TERMINAL, RunKind, RunState
-from fanwood.store import cancelling
+from fanwood.model.states import RunKind
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 LOG_LINES = 1000
+"""So many lines of a log are shown, the last ones."""
+MOST_LINES, MOST_SHOWN = 100, 8_000
+"""Lines and characters of an input or output on a terminal."""
 
 
-@click.group(cls=Group, name="runs", epilog="Example:\n  fanwood runs ls --status failed --since 1h")
+@click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
 def command() -> None:
-    """List, show, cancel and retry runs. RUN is a run's id, or as much of its beginning as is unique."""
+    """List, show, cancel, retry and delete runs."""
 
 
-command.add_command(listing.command)
+for _command in (listing.command, acting.cancel, acting.retry, acting.rm):
+    command.add_command(_command)
 
 
 # --- get -------------------------------------------------------------------------------------------------------------
@@ -35,33 +38,39 @@ command.add_command(listing.command)
 
 @command.command(
     name="get",
-    epilog="Example:\n  fanwood runs get 0192f3a1-7c\n\n"
+    epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline,\n"
-    "  children: {task: {state: count}}, logs: [{at, level, attempt, message}]",
+    "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
-@click.argument("run")
+@one_run
 @common
-def get(run: str, common: Common) -> None:
-    """Show all of a run: input, output, error, children, and what it logged."""
+def get(run: str | None, common: Common) -> None:
+    """Show all of a run: input, output, error, children, and what it logged.
+
+    Without RUN it is the newest root. On a terminal, what is very long is cut.
+    """
 
     async def ask(store: Store) -> tuple[RunRecord, list[TaskCount], list[LogRecord], int]:
-        id_ = await store.find(run)
-        return await store.get(id_), await store.child_counts(id_), await store.logs(id_, limit=LOG_LINES), store.now()
+        id_ = await find(store, run, common.settings().namespace)
+        logs = await store.logs(id_, max(-1, await store.log_end(id_) - LOG_LINES), LOG_LINES)
+        return await store.get(id_), await store.child_counts(id_), logs, store.now()
 
     record, children, logs, now = looking.look(common, ask)
+    left_out = logs[0].seq if logs else 0
     if common.as_json:
-        output.print_json(_whole_json(record, children, logs, now))
+        output.print_json({**_whole_json(record, children, logs, now), "logs_left_out": left_out})
         return
     _print_facts(record, now)
-    _print_block("input", _pretty(record.input))
+    _print_payload("input", record, record.input)
     if record.output is not None:
-        _print_block("output", _pretty(record.output))
+        _print_payload("output", record, record.output)
     _print_error(record)
     if children:
         lines = [f"{text.clean(task)}: {_counts(states)}" for task, states in looking.counts_json(children).items()]
         _print_block("children", "\n".join(lines))
     if logs:
-        _print_block("logs", "\n".join(_log_line(line) for line in logs))
+        more = f"{left_out:,} earlier lines: fanwood logs {short_text(record.id)} --all\n" if left_out else ""
+        _print_block("logs", more + "\n".join(log_line(line) for line in logs))
 
 
 def _whole_json(record: RunRecord, children: list[TaskCount], logs: list[LogRecord], now: int) -> dict[str, Any]:
@@ -71,10 +80,7 @@ def _whole_json(record: RunRecord, children: list[TaskCount], logs: list[LogReco
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
         "children": looking.counts_json(children),
-        "logs": [
-            {"at": text.instant(line.at), "level": line.level, "attempt": line.attempt, "message": line.message}
-            for line in logs
-        ],
+        "logs": [looking.log_json(line) for line in logs],
     }
 
 
@@ -122,6 +128,19 @@ def _print_block(heading: str, block: str) -> None:
         output.print_line(f"  {line}")
 
 
+def _print_payload(heading: str, record: RunRecord, data: str | None) -> None:
+    """What went in or came out; of what is very long a terminal gets the beginning."""
+    block = _pretty(data)
+    lines = block.split("\n")
+    if output.on_terminal() and (len(block) > MOST_SHOWN or len(lines) > MOST_LINES):
+        shown = "\n".join(lines[:MOST_LINES])[:MOST_SHOWN]
+        block = (
+            f"{shown}\n... {text.size(len((data or '').encode()))} in all; whole: "
+            f"fanwood runs get {short_text(record.id)} --json | less"
+        )
+    _print_block(heading, block)
+
+
 def _pretty(data: str | None) -> str:
     return msgspec.json.format((data or "null").encode(), indent=2).decode()
 
@@ -130,88 +149,6 @@ def _counts(states: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {state.lower()}" for state, count in states.items())
 
 
-def _log_line(line: LogRecord) -> str:
+def log_line(line: LogRecord) -> str:
+    """A line of a log, for people."""
     return f"{text.local_time(line.at)}  {line.level:<8} {line.message}"
-
-
-# --- cancel, retry ---------------------------------------------------------------------------------------------------
-
-
-@command.command(
-    name="cancel",
-    epilog="Example:\n  fanwood runs cancel 0192f3a1-7c\n\n"
-    "JSON: {id, status, cancelled, more}; `cancelled` counts what has ended so far, `more`: there is more to end",
-)
-@click.argument("run")
-@common
-def cancel(run: str, common: Common) -> None:
-    """Cancel a run and everything below it. Once this returns, nothing of it starts any more.
-
-    Of a large tree a part has ended then; whichever worker or client there is ends the rest.
-    """
-
-    async def ask(store: Store) -> Cancelled:
-        id_ = await store.find(run)
-        count = await cancelling.cancel(store, id_, "by request")
-        swept = await store.sweep(id_)  # tells whether there is more, and does some of it
-        served = not swept.more or any(judged(worker, store.now()).live for worker in await store.workers())
-        return Cancelled(await store.get(id_), count + swept.ended, swept.more, served)
-
-    done = looking.look(common, ask)
-    if common.as_json:
-        about = {"id": id_text(done.run.id), "status": done.run.state.name, "cancelled": done.ended, "more": done.more}
-        output.print_json(about)
-    else:
-        output.print_line(_said(done))
-
-
-class Cancelled(NamedTuple):
-    """What a cancellation has done so far."""
-
-    run: RunRecord
-    ended: int
-    more: bool
-    served: bool  # somebody is there who does the rest
-
-
-def _said(done: Cancelled) -> str:
-    who = f"{text.clean(done.run.task)} {id_text(done.run.id)}"
-    if done.more:
-        rest = "the rest follows" if done.served else "the rest follows once a worker or client is there"
-        return f"Cancelled {who}: {text.many(done.ended, 'run has', 'runs have')} ended so far, {rest}"
-    if done.ended:
-        return f"Cancelled {text.many(done.ended, 'run')}: {who}"
-    return f"{who} is {done.run.state.name}: nothing to cancel"
-
-
-@command.command(name="retry", epilog="Example:\n  fanwood runs retry 0192f3a1-7c\n\nJSON: {id, task, status, served}")
-@click.argument("run")
-@click.option("--force", is_flag=True, help="Also what completed: it runs again, and its result is replaced.")
-@common
-def retry(run: str, force: bool, common: Common) -> None:
-    """Run again what failed or was cancelled. What completed below it is not redone."""
-    allow = TERMINAL if force else (RunState.FAILED, RunState.CANCELLED)
-
-    async def ask(store: Store) -> tuple[RunRecord, bool, bool]:
-        id_ = await store.find(run)
-        queued = await store.replay(id_, allow)
-        record = await store.get(id_)
-        return record, queued, await store.served(0, record.task)
-
-    record, queued, served = looking.look(common, ask)
-    if not queued:
-        raise Sentence(_not_retried(record))
-    if common.as_json:
-        about = {"id": id_text(record.id), "task": record.task, "status": record.state.name, "served": served}
-        output.print_json(about)
-    else:
-        output.print_line(f"Queued again: {text.clean(record.task)} {id_text(record.id)}")
-    if not served:
-        output.warn(f"no live worker serves {text.clean(record.task)}: the run stays queued until one does")
-
-
-def _not_retried(record: RunRecord) -> str:
-    who = f"{record.task} {id_text(record.id)}"
-    if record.state is RunState.COMPLETED:
-        return f"{who} has completed and has its result. --force runs it again all the same."
-    return f"{who} is {record.state.name}: only what has ended can be retried. `fanwood runs cancel` ends it."

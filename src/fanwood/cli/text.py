@@ -46,6 +46,15 @@ def took(microseconds: int | None) -> str:
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
+def age(microseconds: int) -> str:
+    """As `took`, in one unit: `12s`, `4m`, `2h`, `3d`."""
+    whole = max(0, microseconds) // MICROSECONDS
+    for limit, unit, seconds in ((100, "s", 1), (6000, "m", 60), (172_800, "h", 3600)):
+        if whole < limit:
+            return f"{whole // seconds}{unit}"
+    return f"{whole // 86400:,}d"
+
+
 def size(count: int) -> str:
     """Bytes: `812 B`, `1.4 MB`."""
     value = float(count)

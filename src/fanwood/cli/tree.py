@@ -8,24 +8,21 @@ import click
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, common
+from fanwood.cli.finding import find, one_run
 from fanwood.cli.output import Cell
-from fanwood.cli.treeing import Group, Node, Picture, draw
+from fanwood.cli.treeing import Group, Node, Picture, draw, walk
 from fanwood.clock import MICROSECONDS
-from fanwood.ids import id_text
+from fanwood.ids import id_text, short_text
 from fanwood.model.records import TaskCount
 from fanwood.model.states import TERMINAL, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-SYMBOLS = {
-    RunState.QUEUED: "·",
-    RunState.RUNNING: "▶",
-    RunState.WAITING: "◷",
-    RunState.COMPLETED: "✓",
-    RunState.FAILED: "✗",
-    RunState.CANCELLED: "⊘",
-}
+    from fanwood.store.store import Store
+
+SHORTEST_PREVIEW, LONGEST_PREVIEW = 12, 60
+"""Columns of an input."""
 WORDS = {RunState.COMPLETED: "done"}
 """How states are called in counts, where it is not their name."""
 
@@ -33,22 +30,28 @@ WORDS = {RunState.COMPLETED: "done"}
 @click.command(
     name="tree",
     cls=Command,
-    epilog="Example:\n  fanwood tree 0192f3a1-7c --depth 3\n\n"
+    epilog="Examples:\n  fanwood tree\n  fanwood tree 6c466a1c --depth 3\n\n"
     "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and children: {task:\n"
     "  {state: count}}, expanded], groups: [{parent_id, task, total, counts: {state: count},\n"
     "  fastest_seconds, slowest_seconds}]}. Parents come before their children.",
 )
-@click.argument("run")
+@one_run
 @click.option("--depth", type=click.IntRange(0), help="How many levels. Default: as many as are easily read.")
 @click.option("--all", "everything", is_flag=True, help="All runs: no groups, no limit.")
 @click.option("--ids", is_flag=True, help="Show every run's id on a terminal as well.")
 @common
-def command(run: str, depth: int | None, everything: bool, ids: bool, common: Common) -> None:
-    """Show a run and everything below it: state, time, counts.
+def command(run: str | None, depth: int | None, everything: bool, ids: bool, common: Common) -> None:
+    """Show a run and everything below it: state, time, input, counts.
 
-    RUN is a run's id, or as much of its beginning as is unique. More than 20 siblings of one name become one line.
+    RUN is a run's id, or as much of its beginning or of its end as is unique; without it the newest root is taken.
+    More than 20 siblings of one name become one line.
     """
-    picture = looking.look(common, lambda store: draw(store, run, depth=depth, everything=everything))
+
+    async def ask(store: Store) -> Picture:
+        id_ = await find(store, run, common.settings().namespace)
+        return await draw(store, id_, depth=depth, everything=everything)
+
+    picture = looking.look(common, ask)
     if common.as_json:
         output.print_json(_json(picture))
     elif output.on_terminal():
@@ -70,36 +73,31 @@ def total(counts: Sequence[TaskCount]) -> int:
     return sum(count.count for count in counts)
 
 
-def walk(root: Node) -> Iterator[tuple[list[bool], Node | Group]]:
-    """Every line, in order, with its way from the root: for each step, whether it was the last of its siblings."""
-    stack: list[tuple[list[bool], Node | Group]] = [([], root)]
-    while stack:
-        way, item = stack.pop()
-        yield way, item
-        below = [([*way, False], member) for member in item.members]
-        if below:
-            below[-1] = ([*way, True], item.members[-1])
-        stack += reversed(below)
-
-
 # --- for people ------------------------------------------------------------------------------------------------------
 
 
 def _print(picture: Picture, *, ids: bool) -> None:
-    console = output.console()
+    console, marks, width = output.console(), output.marks(), output.width()
     for way, item in walk(picture.root):
-        guides = "".join("   " if last else "│  " for last in way[:-1])
+        guides = "".join("   " if last else marks.line for last in way[:-1])
+        below = guides + ("" if not way else "   " if way[-1] else marks.line)
         if way:
-            guides += "└─ " if way[-1] else "├─ "
+            guides += marks.last_branch if way[-1] else marks.branch
         cells = _node_cells(item, picture.now, ids) if isinstance(item, Node) else _group_cells(item)
+        if isinstance(item, Node):
+            cells += _preview(item, width - len(guides) - sum(len(output.plain(cell)) for cell in cells))
         console.print(output.rich_text((guides, "dim"), *cells), no_wrap=True, overflow="ellipsis", crop=True)
+        if isinstance(item, Node) and item.run.state in (RunState.FAILED, RunState.CANCELLED):
+            deeper = below + (f"{marks.line.strip()} " if item.members else marks.error)
+            why = (looking.reason(item.run.error), output.STYLES[item.run.state])
+            console.print(output.rich_text((deeper, "dim"), why), no_wrap=True, overflow="ellipsis", crop=True)
     _print_end(picture)
 
 
 def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
     run = node.run
     style = output.STYLES[run.state]
-    cells: list[Cell] = [(f"{SYMBOLS[run.state]} ", style), (text.clean(run.task, 60), "bold")]
+    cells: list[Cell] = [(f"{output.marks().states[run.state]} ", style), (text.clean(run.task, 60), "bold")]
     if run.child_key:
         cells.append(f" {text.clean(run.child_key, 60)}")
     duration = text.took(looking.ended_at(run, now))
@@ -112,10 +110,15 @@ def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
     if node.counts and not node.members:
         cells.append((f"  + {text.many(total(node.counts), 'child', 'children')}: {totals(node.counts)}", "dim"))
     if ids or run.state is not RunState.COMPLETED or run.parent_id is None:
-        cells.append((f"  {id_text(run.id)}", "dim"))
-    if run.state in (RunState.FAILED, RunState.CANCELLED):
-        cells.append((f"  {looking.reason(run.error)}", style))
+        cells.append((f"  {short_text(run.id)}", "dim"))
     return cells
+
+
+def _preview(node: Node, room: int) -> list[Cell]:
+    """How the input begins, in what is left of a line; nothing of an empty one."""
+    if node.preview in ("", "{}", "null") or room < SHORTEST_PREVIEW:
+        return []
+    return [(f"  {text.clean(node.preview, min(room - 2, LONGEST_PREVIEW))}", "dim italic")]
 
 
 def _group_cells(group: Group) -> list[Cell]:

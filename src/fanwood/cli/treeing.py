@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fanwood.model.records import RunRecord, TaskCount
     from fanwood.store.store import Store
 
@@ -15,6 +17,9 @@ FAMILY = 20
 """More siblings of one name than this are one line."""
 EXAMPLES = 3
 """So many of a group's failed runs are shown."""
+PREVIEW = 200
+"""Characters of an input that are looked at."""
+PAGE = 500
 LINES = 200
 """Without --depth or --all, no further level is opened that would make more lines than this."""
 
@@ -26,6 +31,7 @@ class Node:
     run: RunRecord
     counts: list[TaskCount]
     members: list[Node | Group] = field(default_factory=list["Node | Group"])
+    preview: str = ""  # how its input begins
 
 
 @dataclass(slots=True)
@@ -59,13 +65,12 @@ class Picture:
     grouped: bool
 
 
-async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -> Picture:
-    """Look at the tree below `run` (an id, or the beginning of one).
+async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool) -> Picture:
+    """Look at the tree below a run.
 
     Raises:
         RunNotFoundError: there is no such run.
     """
-    id_ = await store.find(run)
     counts = await store.tree_counts(id_)
     size = sum(count.count for count in counts)
     root = Node(await store.get(id_), await store.child_counts(id_))
@@ -89,7 +94,29 @@ async def draw(store: Store, run: str, *, depth: int | None, everything: bool) -
             for node in level:
                 await _count_children(store, node)
         level_number += 1
+    await _preview(store, root)
     return Picture(root, counts, store.now(), cut, grouped)
+
+
+async def _preview(store: Store, root: Node) -> None:
+    """The beginning of each input: of all that have a line, a page at a time."""
+    nodes = [item for _, item in walk(root) if isinstance(item, Node)]
+    for start in range(0, len(nodes), PAGE):
+        page = nodes[start : start + PAGE]
+        for node, preview in zip(page, await store.previews([node.run.id for node in page], PREVIEW), strict=True):
+            node.preview = preview
+
+
+def walk(root: Node) -> Iterator[tuple[list[bool], Node | Group]]:
+    """Every line, in order, with its way from the root: for each step, whether it was the last of its siblings."""
+    stack: list[tuple[list[bool], Node | Group]] = [([], root)]
+    while stack:
+        way, item = stack.pop()
+        yield way, item
+        below = [([*way, False], member) for member in item.members]
+        if below:
+            below[-1] = ([*way, True], item.members[-1])
+        stack += reversed(below)
 
 
 async def _count_children(store: Store, node: Node) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from fanwood.errors import StoreBusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.store.store import Store
 
 SWEEP_SECONDS = 0.2
@@ -27,16 +29,25 @@ async def cancel(store: Store, run_id: bytes, reason: str) -> int:
     Raises:
         RunNotFoundError: there is no such run.
     """
-    loop = asyncio.get_running_loop()
-    ended, pause = int(await _recorded(store, run_id, reason)), FIRST_PAUSE
-    while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
-        await asyncio.sleep(pause)
-        pause = min(LAST_PAUSE, pause * 1.5)
-    until, swept = loop.time() + SWEEP_SECONDS, None
-    while (swept is None or swept.more) and loop.time() < until:
-        swept = await store.sweep(run_id)
-        ended += swept.ended
-        await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
+    return await cancel_all(store, [run_id], reason)
+
+
+async def cancel_all(store: Store, ids: Sequence[bytes], reason: str) -> int:
+    """As `cancel`, for any number of runs, in little more time."""
+    loop, pause, ended = asyncio.get_running_loop(), FIRST_PAUSE, 0
+    for run_id in ids:
+        ended += int(await _recorded(store, run_id, reason))
+    for run_id in ids:
+        while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
+            await asyncio.sleep(pause)
+            pause = min(LAST_PAUSE, pause * 1.5)
+    until = loop.time() + SWEEP_SECONDS
+    for run_id in ids:
+        swept = None
+        while (swept is None or swept.more) and loop.time() < until:
+            swept = await store.sweep(run_id)
+            ended += swept.ended
+            await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
     return ended
 
 

@@ -14,6 +14,7 @@ root once more, locked, in the transaction in which he deletes: a run may have b
 
 from __future__ import annotations
 
+import asyncio
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -23,8 +24,14 @@ from fanwood.model.states import FIRST_TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
 FEWER = 4
 """By how many times fewer trees to try after a walk that came back full."""
+DELETED = 500
+"""Runs that `delete_tree` deletes in one transaction."""
+BUSY_TRIES, BUSY_PAUSE = 100, 0.05
 LOOK_ROWS = 20_000
 """Of a large tree, so many runs are looked at in one call."""
 
@@ -121,6 +128,28 @@ async def _large(ground: Ground, limit: int, cursor: PruneCursor, large: tuple[i
         return Plan(Deed.NOTHING, PruneCursor(cursor.created_at, cursor.id, large=large, place=place), root=root)
     ids = await ground.lower_end(root, limit)
     return Plan(Deed.TAKE, cursor, ids, root) if ids else Plan(Deed.FINISH, beyond, [root], root)
+
+
+async def delete_tree(store: Store, root: RunRecord) -> int:
+    """Delete one tree in which all has ended; how many runs it had. It stays if something in it lives, or if somebody
+    else goes on deleting it."""
+    deleted, cursor = 0, await store.begin_deleting(root.id)
+    for _ in range(BUSY_TRIES):
+        while cursor is not None and cursor.large is not None:
+            pruned = await store.prune(store.now(), DELETED, cursor, root.task.rpartition("/")[0])
+            deleted += pruned.runs
+            if pruned.cursor is None:
+                break  # somebody else is pruning
+            cursor = pruned.cursor
+        else:
+            break
+        await asyncio.sleep(BUSY_PAUSE)
+    return deleted
+
+
+def taking_apart(created_at: int, root_id: bytes) -> PruneCursor:
+    """Where `prune` begins with a tree that was marked for itself."""
+    return PruneCursor(large=(created_at, root_id), place=(b"", b""))
 
 
 def after_failure(planned: Plan) -> PruneCursor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
 from fanwood.model.records import RunRecord, TaskCount, TreeRun
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
 
 _ID_HEX_DIGITS = 32
+_SHORTEST_TAIL = 4
+_DAY = 86_400_000_000
+_SIFTED = 200  # of so many ids with the same last bytes the half byte before them is looked at
 _STATE, _KIND = 9, 21  # columns of a run's row
 
 
@@ -43,29 +46,45 @@ def failures(rows: Iterable[Any]) -> list[TreeRun]:
     return [TreeRun(id_, name, input_, None, error) for id_, name, input_, error in rows]
 
 
-def id_range(prefix: str) -> dict[str, bytes]:
-    """The ids that begin with `prefix`, as the bindings of `runs_from`.
+class IdSearch(NamedTuple):
+    """What `find` looks for, as the bindings of `runs_from`, and of `roots_ending_in` and `children_ending_in`: a day
+    back, and all the way back. `half`: the digit before the tail, which is whole bytes."""
+
+    start: dict[str, Any]
+    ends: list[dict[str, Any]]
+    half: str
+
+    def ending(self, rows: Iterable[Any]) -> list[bytes]:
+        """The ids among these, the newest first."""
+        at = -2 * len(self.ends[0]["tail"]) - 1
+        return sorted((row[0] for row in rows if not self.half or row[0].hex()[at] == self.half), reverse=True)
+
+
+def id_search(digits: str, limit: int, now: int) -> IdSearch:
+    """Look for ids that begin with, or end in, these digits.
 
     Raises:
-        RunNotFoundError: no id begins so.
+        RunNotFoundError: these are no digits of an id.
     """
-    digits = prefix.replace("-", "").lower()
-    if not digits or len(digits) > _ID_HEX_DIGITS or not set(digits) <= set("0123456789abcdef"):
-        raise RunNotFoundError(f"{prefix!r} is not a run id, nor the beginning of one")
-    low, high = digits.ljust(_ID_HEX_DIGITS, "0"), digits.ljust(_ID_HEX_DIGITS, "f")
-    return {"low": bytes.fromhex(low), "high": bytes.fromhex(high)}
-
-
-def the_one(rows: list[Any], prefix: str, url: str) -> bytes:
-    """The id that `runs_from` found.
-
-    Raises:
-        RunNotFoundError: it found none, or more than one.
-    """
-    if len(rows) == 1:
-        return rows[0][0]
-    what = "more than one run's id begins" if rows else "no run's id begins"
-    raise RunNotFoundError(f"In {url} {what} with {prefix!r}")
+    digits_ = digits.replace("-", "").lower()
+    if not digits_ or len(digits_) > _ID_HEX_DIGITS or not set(digits_) <= set("0123456789abcdef"):
+        raise RunNotFoundError(f"{digits!r} is not a run id, nor the beginning or the end of one")
+    low, high = digits_.ljust(_ID_HEX_DIGITS, "0"), digits_.ljust(_ID_HEX_DIGITS, "f")
+    start = {"low": bytes.fromhex(low), "high": bytes.fromhex(high), "limit": limit}
+    odd = len(digits_) % 2
+    tail = bytes.fromhex(digits_[odd:])
+    ends = [
+        {
+            "since": since,
+            "since_id": (since // 1000).to_bytes(6, "big") + bytes(10),
+            "start": _ID_HEX_DIGITS // 2 - len(tail) + 1,
+            "tail": tail,
+            "limit": limit if not odd else _SIFTED,
+        }
+        for since in (max(0, now - _DAY), 0)
+        if len(digits_) >= _SHORTEST_TAIL
+    ]
+    return IdSearch(start, ends, digits_[:odd])
 
 
 def task_bindings(task: TaskInfo) -> dict[str, Any]:

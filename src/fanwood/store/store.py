@@ -199,12 +199,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def find(self, prefix: str) -> bytes:
-        """The run whose id begins with `prefix` (hex digits, dashes ignored).
+    async def find(self, digits: str, limit: int = 2) -> list[bytes]:
+        """At most `limit` runs whose ids begin with these hex digits (dashes are ignored), or else end in them.
+
+        An id begins with the time of its making, so its end is what tells it from its neighbours. No index has it:
+        runs of the last day are looked through first, and all if none of those is meant. At least four digits.
 
         Raises:
-            RunNotFoundError: there is none, or more than one.
+            RunNotFoundError: these are no digits of an id.
         """
+
+    @abstractmethod
+    async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
+        """The beginning of each run's input, as it stands; empty for a run that is gone."""
 
     @abstractmethod
     async def listing(self, filter_: RunFilter) -> Page:
@@ -247,6 +254,10 @@ class Store(ABC):
         """What a run logged, from the line after `after`."""
 
     @abstractmethod
+    async def log_end(self, run_id: bytes) -> int:
+        """The number of the last line that a run logged; -1 if it has logged nothing."""
+
+    @abstractmethod
     async def report(self, *, full: bool = False) -> StoreReport:
         """A check of the store's health; `full`: also what takes as long as there are runs."""
 
@@ -263,6 +274,11 @@ class Store(ABC):
         looked at again. `cursor` is what the call before gave, for the same `before`; to begin with, and once a call
         gave none, leave it out.
         """
+
+    @abstractmethod
+    async def begin_deleting(self, root_id: bytes) -> PruneCursor | None:
+        """Mark the tree of a root that has ended: nothing of it can be replayed from then on. `prune` with the cursor
+        takes it apart, whatever its size, or lets it be if something in it has not ended. None: it can't be deleted."""
 
     @abstractmethod
     async def tidy(self) -> None:

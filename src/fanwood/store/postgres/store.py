@@ -315,8 +315,13 @@ class PostgresStore(Store):
             raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
         return found
 
-    async def find(self, prefix: str) -> bytes:
-        return rows.the_one(await self._rows("runs_from", **rows.id_range(prefix)), prefix, self.url)
+    async def find(self, digits: str, limit: int = 2) -> list[bytes]:
+        async with self._reader.transaction() as db:
+            return await reading.find(db, rows.id_search(digits, limit, await self.instant(db)))
+
+    async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
+        found = dict(await self._rows("previews", ids=list(ids), length=length))
+        return [found.get(id_, "") for id_ in ids]
 
     async def listing(self, filter_: RunFilter) -> Page:
         async with self._reader.transaction() as db:
@@ -356,6 +361,10 @@ class PostgresStore(Store):
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return [LogRecord(*row) for row in await self._rows("logs", id=run_id, after=after, limit=limit)]
 
+    async def log_end(self, run_id: bytes) -> int:
+        ((last,),) = await self._rows("log_end", id=run_id)
+        return -1 if last is None else last
+
     async def report(self, *, full: bool = False) -> StoreReport:
         async with self._reader.transaction() as db:
             return await reading.report(db, self._address, await self.instant(db), full=full)
@@ -365,6 +374,10 @@ class PostgresStore(Store):
     async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
         async with self._reader.transaction() as db:
             return await upkeep.prune(db, await self.instant(db), before, limit, cursor, namespace)
+
+    async def begin_deleting(self, root_id: bytes) -> PruneCursor | None:
+        async with self._reader.transaction() as db:
+            return await upkeep.begin_deleting(db, await self.instant(db), root_id)
 
     async def tidy(self) -> None:
         if self._clock.monotonic() - self._tidied < TIDY_SECONDS:

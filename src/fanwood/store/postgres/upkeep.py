@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fanwood.model.records import PruneCount, PruneCursor, Pruned
 from fanwood.model.states import FIRST_TERMINAL
 from fanwood.store.copying import TABLES
-from fanwood.store.retention import Deed, Plan, Walked, after_failure, plan, prefix_of
+from fanwood.store.retention import Deed, Plan, Walked, after_failure, plan, prefix_of, taking_apart
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ async def prune(db: Transaction, now: int, before: int, limit: int, cursor: Prun
     if deleted is None:
         return Pruned(0, after_failure(planned))
     return Pruned(deleted, planned.cursor)
+
+
+async def begin_deleting(db: Transaction, now: int, root_id: bytes) -> PruneCursor | None:
+    """See `Store.begin_deleting`."""
+    if await _carry_out(db, Plan(Deed.MARK, None, root=root_id), now + 1, now) is None:
+        return None
+    return taking_apart(await db.value("select created_at from run where id = $1", root_id), root_id)
 
 
 async def _carry_out(db: Transaction, planned: Plan, before: int, now: int) -> int | None:

@@ -6,8 +6,24 @@ select id, parent_id, root_id, depth, task, child_key, input, metadata, priority
 from run where id = :id;
 
 -- name: runs_from
--- Runs whose id begins with a given prefix: at most two, to see whether it is unique.
-select id from run where id >= :low and id <= :high order by id limit 2;
+-- Runs whose id begins with given digits.
+select id from run where id >= :low and id <= :high order by id limit :limit;
+
+-- name: roots_ending_in
+-- ... or ends in given bytes: a walk of all roots from :since on.
+select id from run where parent_id is null and created_at >= :since and substr(id, :start) = :tail
+order by created_at desc, id desc limit :limit;
+
+-- name: children_ending_in
+-- As that, of the trees whose roots came from :since_id on.
+select id from run where parent_id is not null and root_id >= :since_id and substr(id, :start) = :tail
+order by root_id desc, parent_id desc, id desc limit :limit;
+
+-- name: preview
+select substr(input, 1, :length) from run where id = :id;
+
+-- name: log_end
+select max(seq) from log where run_id = :id;
 
 -- name: list_children
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,

@@ -22,6 +22,7 @@ from fanwood.store import rows
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fanwood.store.sqlite.driver import Database
@@ -38,8 +39,23 @@ def run(db: Database, run_id: bytes) -> RunRecord | None:
     return None if row is None else rows.record(row)
 
 
-def find(db: Database, prefix: str, url: str) -> bytes:
-    return rows.the_one(db.execute(_SQL["runs_from"], rows.id_range(prefix)).fetchall(), prefix, url)
+def find(db: Database, search: rows.IdSearch) -> list[bytes]:
+    found = [row[0] for row in db.execute(_SQL["runs_from"], search.start).fetchall()]
+    for about in search.ends:
+        if found:
+            break
+        roots = db.execute(_SQL["roots_ending_in"], about).fetchall()
+        found = search.ending([*roots, *db.execute(_SQL["children_ending_in"], about).fetchall()])
+    return found[: search.start["limit"]]
+
+
+def previews(db: Database, ids: Sequence[bytes], length: int) -> list[str]:
+    return [db.execute(_SQL["preview"], {"id": id_, "length": length}).get or "" for id_ in ids]
+
+
+def log_end(db: Database, run_id: bytes) -> int:
+    last = db.execute(_SQL["log_end"], {"id": run_id}).get
+    return -1 if last is None else last
 
 
 def listing(db: Database, filter_: RunFilter) -> Page:

@@ -30,7 +30,8 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store.retention import Deed, after_failure
+from fanwood.store import rows
+from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
@@ -325,8 +326,12 @@ class SqliteStore(Store):
             raise RunNotFoundError(missing(run_id, self.url))
         return record
 
-    async def find(self, prefix: str) -> bytes:
-        return await self._read(lambda db: reading.find(db, prefix, self.url))
+    async def find(self, digits: str, limit: int = 2) -> list[bytes]:
+        search = rows.id_search(digits, limit, self.now())
+        return await self._read(lambda db: reading.find(db, search))
+
+    async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
+        return await self._read(lambda db: reading.previews(db, ids, length))
 
     async def listing(self, filter_: RunFilter) -> Page:
         return await self._read(lambda db: reading.listing(db, filter_))
@@ -361,6 +366,9 @@ class SqliteStore(Store):
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return await self._read(lambda db: reading.logs(db, run_id, after, limit))
 
+    async def log_end(self, run_id: bytes) -> int:
+        return await self._read(lambda db: reading.log_end(db, run_id))
+
     async def report(self, *, full: bool = False) -> StoreReport:
         assert self._connection is not None
         synchronous = int(self._connection.pragma("synchronous"))  # that of the connection that commits
@@ -376,6 +384,12 @@ class SqliteStore(Store):
         with self._transaction() as db:
             deleted = upkeep.carry_out(db, planned, before, self._instant())
         return Pruned(deleted or 0, after_failure(planned) if deleted is None else planned.cursor)
+
+    async def begin_deleting(self, root_id: bytes) -> PruneCursor | None:
+        with self._transaction() as db:
+            now = self._instant()
+            marked = upkeep.carry_out(db, Plan(Deed.MARK, None, root=root_id), now + 1, now) is not None
+        return taking_apart((await self.get(root_id)).created_at, root_id) if marked else None
 
     async def tidy(self) -> None:
         """There is nothing: an update takes the place of what it replaces."""

@@ -1,0 +1,250 @@
+"""`fanwood runs cancel`, `retry` and `rm`: on runs that are named, or on all that the filters let through."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import msgspec
+
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.engines import judged
+from fanwood.cli.finding import find, run_ids
+from fanwood.cli.selecting import Wanted, filters
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_text, short_text
+from fanwood.model.states import TERMINAL, UNFINISHED, RunState
+from fanwood.sdk.listing import collect
+from fanwood.store import cancelling
+from fanwood.store.retention import delete_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
+MOST = 100_000
+"""Runs that one command takes on."""
+NAMED = 4
+"""Tasks that a question names."""
+_ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
+
+
+class Deed(NamedTuple):
+    """What is to be done: to `cancel`, to be `cancelled`; and to runs in which states."""
+
+    verb: str
+    past: str
+    states: Collection[RunState]
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_YES: Decorator = click.option("--yes", is_flag=True, help="Don't ask, whatever the filters let through.")
+_FORCE: Decorator = click.option("--force", is_flag=True, help="Also what completed: its result is replaced.")
+
+
+def acts(name: str, about: str, *options: Decorator) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a function that does something to many runs."""
+    epilog = (
+        f"Examples:\n  fanwood runs {name} 6c466a1c\n  fanwood runs {name} @last\n"
+        f"  fanwood runs {name} --task build_report --since 1h\n\n{about}"
+    )
+    runs: Decorator = click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=run_ids)
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        function = common(function)
+        for option in (*options, _YES, filters, runs):
+            function = option(function)
+        return click.command(name=name, cls=Command, epilog=epilog)(function)
+
+    return decorate
+
+
+async def _meant(store: Store, runs: tuple[str, ...], wanted: Wanted, deed: Deed, namespace: str) -> list[RunRecord]:
+    """Those that were named, in whatever state; or those that the filters let through, in a state that fits."""
+    if runs and wanted.is_narrowed:
+        raise Sentence(f"Name runs to {deed.verb}, or filter by --status, --task, --since, --meta: not both")
+    if runs:
+        return [await store.get(await find(store, run, namespace)) for run in runs]
+    if not wanted.is_narrowed:
+        raise Sentence(
+            f"Name a run to {deed.verb} (@last is the newest root), or filter by --status, --task, --since, --meta"
+        )
+    filter_ = wanted.filter(namespace, store.now(), MOST)
+    found: list[RunRecord] = []
+    for state in deed.states if filter_.state is None else {filter_.state} & set(deed.states):
+        found += (await collect(store.listing, msgspec.structs.replace(filter_, state=state))).runs
+    return found
+
+
+def _ask(common: Common, runs: tuple[str, ...], wanted: Wanted, deed: Deed, *, yes: bool) -> list[RunRecord]:
+    """The runs, once somebody has agreed to what was not said run by run."""
+    namespace = common.settings().namespace
+    found = looking.look(common, lambda store: _meant(store, runs, wanted, deed, namespace))
+    if runs or not found:
+        return found
+    tasks = Counter(run.task for run in found).most_common()
+    named = ", ".join(f"{count:,} {text.clean(task, 40)}" for task, count in tasks[:NAMED])
+    more = f", {len(tasks) - NAMED} more tasks" if len(tasks) > NAMED else ""
+    what = f"{text.many(len(found), 'run')} ({named}{more})"
+    if yes:
+        return found
+    if not output.can_ask():
+        raise Sentence(f"{what} would be {deed.past}. Nobody is there to ask: say --yes")
+    if not click.confirm(f"{deed.verb.capitalize()} {what}?", err=True):
+        raise SystemExit(Exit.USAGE)
+    return found
+
+
+# --- cancel ----------------------------------------------------------------------------------------------------------
+
+
+class Cancelled(NamedTuple):
+    """What a cancellation has done so far."""
+
+    runs: list[RunRecord]
+    ended: int
+    more: bool
+    served: bool  # somebody is there who does the rest
+
+
+@acts(
+    "cancel",
+    "JSON: {id, status, cancelled, more}; `cancelled` counts what has ended so far, `more`: there is more to end. Of\n"
+    "  several runs: {runs: [{id, status}], cancelled, more}",
+)
+def cancel(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None:
+    """Cancel runs and everything below them. Once this returns, nothing of them starts any more.
+
+    Of a large tree a part has ended then; whichever worker or client there is ends the rest.
+    """
+    found = _ask(common, runs, wanted, Deed("cancel", "cancelled", UNFINISHED), yes=yes)
+
+    async def act(store: Store) -> Cancelled:
+        count = await cancelling.cancel_all(store, [run.id for run in found], "by request")
+        more = False
+        for run in found:
+            swept = await store.sweep(run.id)  # tells whether there is more, and does some of it
+            count, more = count + swept.ended, more or swept.more
+        served = not more or any(judged(worker, store.now()).live for worker in await store.workers())
+        return Cancelled([await store.get(run.id) for run in found], count, more, served)
+
+    done = looking.look(common, act) if found else Cancelled([], 0, more=False, served=True)
+    if common.as_json:
+        output.print_json(_cancelled_json(done, one=len(runs) == 1))
+    else:
+        output.print_line(_said(done))
+
+
+def _cancelled_json(done: Cancelled, *, one: bool) -> dict[str, Any]:
+    about = [{"id": id_text(run.id), "status": run.state.name} for run in done.runs]
+    return {**(about[0] if one else {"runs": about}), "cancelled": done.ended, "more": done.more}
+
+
+def _said(done: Cancelled) -> str:
+    who = _who(done.runs)
+    if done.more:
+        rest = "the rest follows" if done.served else "the rest follows once a worker or client is there"
+        return f"Cancelled {who}: {text.many(done.ended, 'run has', 'runs have')} ended so far, {rest}"
+    if done.ended:
+        return f"Cancelled {text.many(done.ended, 'run')}: {who}"
+    if len(done.runs) == 1:
+        return f"{who} is {done.runs[0].state.name}: nothing to cancel"
+    return "Nothing to cancel"
+
+
+def _who(runs: list[RunRecord]) -> str:
+    first = f"{text.clean(runs[0].task)} {_id(runs[0].id)}" if runs else ""
+    return first if len(runs) < 2 else f"{first} and {len(runs) - 1:,} more"
+
+
+def _id(id_: bytes) -> str:
+    return short_text(id_) if output.on_terminal() else id_text(id_)
+
+
+# --- retry -----------------------------------------------------------------------------------------------------------
+
+
+class Retried(NamedTuple):
+    """The runs as they are now; those that were queued; and tasks that nobody serves."""
+
+    runs: list[RunRecord]
+    queued: set[bytes]
+    unserved: list[str]
+
+
+@acts("retry", "JSON: {id, task, status, served}; of several runs: {runs: [{id, task, status}], served}", _FORCE)
+def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, force: bool) -> None:
+    """Run again what failed or was cancelled. What completed below it is not redone."""
+    allow = TERMINAL if force else _ENDED_BADLY
+    found = _ask(common, runs, wanted, Deed("retry", "retried", allow), yes=yes)
+
+    async def act(store: Store) -> Retried:
+        queued = {run.id for run in found if await store.replay(run.id, allow)}
+        tasks = sorted({run.task for run in found if run.id in queued})
+        unserved = [task for task in tasks if not await store.served(0, task)]
+        return Retried([await store.get(run.id) for run in found], queued, unserved)
+
+    done = looking.look(common, act) if found else Retried([], set(), [])
+    if len(runs) == 1 and not done.queued:
+        raise Sentence(_not_retried(done.runs[0]))
+    if common.as_json:
+        about = [{"id": id_text(run.id), "task": run.task, "status": run.state.name} for run in done.runs]
+        output.print_json({**(about[0] if len(runs) == 1 else {"runs": about}), "served": not done.unserved})
+    else:
+        queued = [run for run in done.runs if run.id in done.queued]
+        output.print_line(f"Queued again: {_who(queued)}" if queued else "Nothing to retry")
+    for task in done.unserved:
+        output.warn(f"no live worker serves {text.clean(task)}: its runs stay queued until one does")
+
+
+def _not_retried(record: RunRecord) -> str:
+    who = f"{record.task} {_id(record.id)}"
+    if record.state is RunState.COMPLETED:
+        return f"{who} has completed and has its result. --force runs it again all the same."
+    return f"{who} is {record.state.name}: only what has ended can be retried. `fanwood runs cancel` ends it."
+
+
+# --- rm --------------------------------------------------------------------------------------------------------------
+
+
+@acts("rm", "JSON: {trees, runs, left: [id]}; `left`: trees in which something has not ended, or that were changed")
+def rm(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None:
+    """Delete trees that have ended: roots, everything below them, and what they logged. They are gone then.
+
+    A tree in which anything has not ended stays. `fanwood db prune` deletes by age.
+    """
+    if wanted.every:
+        raise Sentence("Whole trees are deleted: --all, which is children as well, has no meaning here")
+    found = _ask(common, runs, wanted, Deed("delete", "deleted", TERMINAL), yes=yes)
+    for run in found:
+        if run.parent_id is not None:
+            raise Sentence(
+                f"{run.task} {_id(run.id)} is a child: whole trees are deleted. Its root: {_id(run.root_id)}"
+            )
+
+    async def act(store: Store) -> tuple[int, list[bytes]]:
+        deleted, left = 0, list[bytes]()
+        for run in found:
+            deleted += await delete_tree(store, run)
+            try:
+                await store.get(run.id)
+                left.append(run.id)
+            except RunNotFoundError:
+                pass
+        return deleted, left
+
+    deleted, left = looking.look(common, act) if found else (0, [])
+    trees = len(found) - len(left)
+    if common.as_json:
+        output.print_json({"trees": trees, "runs": deleted, "left": [id_text(id_) for id_ in left]})
+    else:
+        output.print_line(f"Deleted {text.many(trees, 'tree')}, {text.many(deleted, 'run')}")
+        for id_ in left:
+            output.warn(f"{_id(id_)} stays: something in its tree has not ended")
+    if left:
+        raise SystemExit(Exit.FAILED)

@@ -1,0 +1,74 @@
+"""`fanwood logs`: what a run logged, and what it logs from now on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Command, Common, common
+from fanwood.cli.finding import find, one_run
+from fanwood.cli.runs import LOG_LINES
+from fanwood.ids import short_text
+
+if TYPE_CHECKING:
+    from fanwood.model.records import LogRecord
+    from fanwood.store.store import Store
+
+PAGE = 1000
+LOOK_EVERY = 1.0
+"""Seconds after which to look again, if the store gives no hint before."""
+_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red", "debug": "dim"}
+
+
+@click.command(
+    name="logs",
+    cls=Command,
+    epilog="Examples:\n  fanwood logs\n  fanwood logs 6c466a1c --follow\n\n"
+    "JSON: a line {at, level, attempt, message} for each line.",
+)
+@one_run
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is logged from now on, until the run has ended.")
+@click.option("--all", "everything", is_flag=True, help=f"Every line, and not only the last {LOG_LINES:,}.")
+@common
+def command(run: str | None, follow: bool, everything: bool, common: Common) -> None:
+    """Show what a run logged with ctx.log. Without RUN it is the newest root."""
+    changed = asyncio.Event()
+
+    async def ask(store: Store) -> None:
+        id_ = await find(store, run, common.settings().namespace)
+        last = -1 if everything else max(-1, await store.log_end(id_) - LOG_LINES)
+        if last >= 0 and not common.as_json:
+            output.note(f"{last + 1:,} earlier lines: fanwood logs {short_text(id_)} --all")
+        while True:
+            changed.clear()
+            over = not follow or (await store.get(id_)).state.is_terminal  # before the last look at what it logged
+            while page := await store.logs(id_, last, PAGE):
+                for line in page:
+                    _print(line, common)
+                last = page[-1].seq
+            if over:
+                return
+            await _a_change(changed)
+
+    looking.look(common, ask, changed.set)
+
+
+async def _a_change(changed: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(LOOK_EVERY):
+            await changed.wait()
+    except TimeoutError:
+        pass
+
+
+def _print(line: LogRecord, common: Common) -> None:
+    if common.as_json:
+        output.print_json_line(looking.log_json(line))
+    else:
+        style = _STYLES.get(line.level.lower(), "")
+        output.print_line(
+            (f"{text.local_time(line.at)}  ", "dim"), (f"{line.level:<8} ", style), text.clean_block(line.message)
+        )

@@ -1,0 +1,101 @@
+"""`fanwood runs cancel`, `retry` and `rm` on runs that have something in common."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fanwood.cli import output
+
+
+def ids(invoke, *options: str) -> list[str]:
+    return [run["id"] for run in json.loads(invoke("runs", "ls", "--json", *options).stdout)["runs"]]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A person is there to answer."""
+    monkeypatch.setattr(output, "can_ask", lambda: True)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "rm"])
+def test_runs_or_filters(invoke, stocked, verb):
+    stock = stocked(queued=2)
+    for arguments, said in (
+        ((), "error: Name a run to "),
+        ((stock.root, "--task", "order"), "error: Name runs to "),
+        (("--all",), "error: "),
+        (("--task", "order", "--status", "failed", "--failed"), ""),
+    ):
+        result = invoke("runs", verb, *arguments)
+        assert result.stderr.startswith(said)
+        assert (result.exit_code == 0) == (not said)
+    assert ids(invoke, "--status", "queued") == stock.queued[::-1]
+
+
+def test_nobody_is_there_to_ask(invoke, stocked):
+    stock = stocked(queued=3)
+    result = invoke("runs", "cancel", "--task", "order")
+    assert result.exit_code == 2
+    assert result.stderr == "error: 3 runs (3 order) would be cancelled. Nobody is there to ask: say --yes\n"
+    assert ids(invoke, "--status", "queued") == stock.queued[::-1]
+
+
+def test_the_answer_counts(invoke, stocked, asked):
+    stock = stocked(queued=3)
+    no = invoke("runs", "cancel", "--task", "order", stdin="n\n")
+    assert (no.exit_code, no.stdout) == (2, "")
+    assert "Cancel 3 runs (3 order)? [y/N]" in no.stderr
+    assert ids(invoke, "--status", "queued") == stock.queued[::-1]
+    yes = invoke("runs", "cancel", "--task", "order", stdin="y\n")
+    assert (yes.exit_code, yes.stdout) == (0, f"Cancelled 3 runs: order {stock.queued[-1]} and 2 more\n")
+    assert ids(invoke, "--status", "queued") == []
+
+
+def test_only_what_the_filters_let_through(invoke, stocked):
+    stock = stocked(queued=2)
+    done = json.loads(invoke("runs", "cancel", "--meta", "customer=8", "--yes", "--json").stdout)
+    assert done == {
+        "runs": [{"id": id_, "status": "CANCELLED"} for id_ in stock.queued[::-1]], "cancelled": 2, "more": False,
+    }  # fmt: skip
+    assert ids(invoke, "--status", "running") == [stock.root]
+    assert invoke("runs", "cancel", "--meta", "customer=8", "--yes").stdout == "Nothing to cancel\n"
+
+
+def test_children_too(invoke, stocked):
+    stock = stocked(children=20)
+    narrow = ("--all", "--task", "leaf", "--status", "waiting")
+    done = json.loads(invoke("runs", "cancel", *narrow, "--yes", "--json").stdout)
+    assert [run["id"] for run in done["runs"]] == [stock.children[14], stock.children[4]]
+
+
+def test_several_by_their_ids(invoke, stocked):
+    stock = stocked(queued=3)
+    assert invoke("runs", "cancel", stock.queued[0], stock.queued[2][-8:]).exit_code == 0
+    assert ids(invoke, "--status", "queued") == [stock.queued[1]]
+
+
+def test_retry(invoke, stocked):
+    stock = stocked(queued=3)
+    invoke("runs", "cancel", "--task", "order", "--yes")
+    result = invoke("runs", "retry", "--status", "cancelled", "--yes")
+    assert result.stdout == f"Queued again: order {stock.queued[-1]} and 2 more\n"
+    assert result.stderr == "warning: no live worker serves order: its runs stay queued until one does\n"
+    assert ids(invoke, "--status", "queued") == stock.queued[::-1]
+    assert invoke("runs", "retry", "--task", "order", "--yes").stdout == "Nothing to retry\n"
+
+
+def test_rm(invoke, family, stocked):
+    stock = stocked(queued=1)
+    child = invoke("runs", "rm", family.leaves[0])
+    assert child.exit_code == 2
+    assert "is a child: whole trees are deleted. Its root: " in child.stderr
+    lives = invoke("runs", "rm", stock.queued[0])
+    assert lives.exit_code == 1
+    assert lives.stderr == f"warning: {stock.queued[0]} stays: something in its tree has not ended\n"
+    assert json.loads(invoke("runs", "rm", "--task", "bush", "--yes", "--json").stdout) == {
+        "trees": 1, "runs": 29, "left": [],
+    }  # fmt: skip
+    assert ids(invoke) == [*stock.queued, stock.root]
+    assert invoke("runs", "get", family.leaves[0]).exit_code == 2
