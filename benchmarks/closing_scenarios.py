@@ -21,6 +21,8 @@ ALL_CLOSED = 10.0
 DEPTH = 6
 UNDER_LOAD = 0.5
 AHEAD = SETTLED + CALM + 5.0
+AFTER = 1.0
+"""So long it is looked at what was disturbed at last."""
 WRITTEN = 15_000
 """Timers are due so many seconds after it was begun to write them, and a second more for so many."""
 
@@ -60,11 +62,11 @@ def parent_that(how: str) -> Scenario:
             ended = await _end(on, root, how)
             recorded = await on.eye.until(lambda state: state >= 8, STATE, root, every=0.001)
             closed = await on.eye.until(lambda count: count == 0, OPEN)
-            await asyncio.sleep(1.0)  # what was disturbed at last
+            await asyncio.sleep(AFTER)  # what was disturbed at last
             figures = [
                 Figure("until its end is recorded", recorded - ended, "s", RECORDED[database.store]),
                 Figure("until all is closed", closed - ended, "s", ALL_CLOSED),
-                *on.undisturbed(calm, ended, max(closed, ended + 1.0)),
+                *on.undisturbed(calm, ended, max(closed, ended + AFTER)),
                 Figure("living below it then", await on.eye.value(LIVING, root), "", 0),
                 Figure("completed children that are no more", await _lost(on, root, sizes), "", 0),
             ]
@@ -103,12 +105,12 @@ async def cancelled_parent(database: Database, sizes: Sizes) -> list[Figure]:
         await call
         returned = time.time()
         closed = await on.eye.until(lambda count: count == 0, OPEN)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(AFTER)
         figures = [
             Figure("until its end is recorded", recorded - called, "s", RECORDED[database.store]),
             Figure("the call", returned - called, "s", 0.5),
             Figure("until all is closed", closed - called, "s", ALL_CLOSED),
-            *on.undisturbed(calm, called, max(closed, called + 1.0)),
+            *on.undisturbed(calm, called, max(closed, called + AFTER)),
             Figure("living below it then", await on.eye.value(LIVING, root), "", 0),
             Figure("completed children that are no more", await _lost(on, root, sizes), "", 0),
         ]
@@ -134,7 +136,7 @@ async def _deep_cancel(database: Database, sizes: Sizes) -> list[Figure]:
         await on.app.runs.aio_cancel(id_text(root))
         returned = time.time()
         closed = await on.eye.until(lambda count: count == 0, OPEN)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(AFTER / 2)
         late = "select count(*) from run where root_id = ? and parent_id is not null and started_at > ?"
         began = await on.eye.value(COMPLETED, root)
         return [
@@ -178,11 +180,11 @@ async def _by_the_clock(
         assert calm[1] < at, "it took too long to write them: some were due before all were there"
         await asyncio.sleep(at - calm[1])
         over = await on.eye.until(lambda count: count == 0, left)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(AFTER)
         return [
             Figure("until all are", over - at, "s"),
             Figure("that is", runs / (over - at), "/s", least, least=True),
-            *on.undisturbed(calm, at, max(over, at + 1.0)),
+            *on.undisturbed(calm, at, max(over, at + AFTER)),
             *on.taken_for_lost(),
         ]
 
@@ -193,12 +195,12 @@ async def dead_worker(database: Database, sizes: Sizes) -> list[Figure]:
         calm = await on.calm()
         await on.eye.rows("update lease set expires_at = ? where worker_id = ?", round(calm[1] * 1e6), worker)
         over = await on.eye.until(lambda count: count == 0, "select count(*) from worker where id = ?", worker)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(AFTER)
         charged = "select count(*) from run where deaths > 0"
         return [
             Figure("until all are queued again", over - calm[1], "s"),
             Figure("that is", sizes.parents / (over - calm[1]), "/s"),
-            *on.undisturbed(calm, calm[1], max(over, calm[1] + 1.0)),
+            *on.undisturbed(calm, calm[1], max(over, calm[1] + AFTER)),
             Figure("charged, though they waited", await on.eye.value(charged), "", 0),
             *on.taken_for_lost(),
         ]

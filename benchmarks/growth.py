@@ -104,7 +104,7 @@ async def measure(database: Database, verbs: Sequence[Verb], sizes: tuple[int, i
     figures: list[Grown] = []
     try:
         for verb in verbs:
-            figures += await _measure(database.store, verb, small, large, verb.rounds or rounds)
+            figures += await _measure(database.store, verb, small, large, min(rounds, verb.rounds or rounds))
     finally:
         for made in (small, large):
             await made.store.close()

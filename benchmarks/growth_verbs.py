@@ -37,7 +37,7 @@ class Verb:
 
     names: tuple[str, ...]
     measure: Measure
-    rounds: int | None = None  # None: as the command line says
+    rounds: int | None = None  # no more than these, whatever the command line says
 
 
 # --- a worker --------------------------------------------------------------------------------------------------------
@@ -214,11 +214,12 @@ def read(name: str, query: Callable[[Ground], Awaitable[object]]) -> Verb:
     return Verb((name,), measure)
 
 
-def listing(name: str, filter_: RunFilter, least: int = PAGE) -> Verb:
+def listing(name: str, filter_: RunFilter, few: int | None = None) -> Verb:
     """One call: a page that is short, as a filter lets few through, goes on with the next call."""
 
     async def measure(ground: Ground) -> dict[str, float]:
         seconds, page = await timed(ground.store.listing(filter_))
+        least = few or PAGE
         assert len(page.runs) >= least, f"{len(page.runs)} runs, and not {least}: {name}"
         return {name: seconds}
 
@@ -231,7 +232,7 @@ async def far_back(ground: Ground) -> dict[str, float]:
     per_step = 1 + 111
     step = history.steps - 1 - min(FAR, history.steps * per_step // 2) // per_step
     key = (history.step_at(step), history.root(step))
-    seconds, page = await timed(ground.store.listing(RunFilter(after=key)))
+    seconds, page = await timed(ground.store.listing(RunFilter(after=key, limit=PAGE)))
     assert len(page.runs) == PAGE
     return {FAR_BACK: seconds}
 

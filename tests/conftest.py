@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 
 from fanwood import Fanwood
+from tests.places import in_memory
 from tests.postgres.cluster import Cluster
 from tests.postgres.databases import Databases
 from tests.postgres.pgbouncer import found as find_pgbouncer
 
 MakeApp = Callable[..., Fanwood]
+
+if folder := in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))  # where pytest makes every tmp_path
 
 
 @pytest.fixture
@@ -47,19 +52,23 @@ def app(make_app: MakeApp) -> Fanwood:
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
     """One server for all tests, started when the first asks for it. A test that stops a server starts its own."""
-    with Cluster({"max_connections": 200}) as cluster:
+    with Cluster({"max_connections": 200}, below=in_memory()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def postgres_databases(postgres_cluster: Cluster) -> Databases:
-    return Databases(postgres_cluster)
+def postgres_databases(postgres_cluster: Cluster) -> Iterator[Databases]:
+    with Databases(postgres_cluster) as databases:
+        yield databases
 
 
 @pytest.fixture
-def postgres_url(postgres_cluster: Cluster, postgres_databases: Databases) -> Iterator[str]:
-    """An empty database, which is gone afterwards, also for those who are still connected to it."""
-    name = postgres_databases.take()
+def postgres_url(
+    request: pytest.FixtureRequest, postgres_cluster: Cluster, postgres_databases: Databases
+) -> Iterator[str]:
+    """A database with Fanwood's schema and nothing else in it, or without that too (`pytest.mark.empty_database`). It
+    is gone afterwards, also for those who are still connected to it."""
+    name = postgres_databases.take(schema=request.node.get_closest_marker("empty_database") is None)
     yield postgres_cluster.url(name)
     postgres_databases.give_back(name)
 

@@ -5,10 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__, catalogue, floor_postgres, floor_sqlite, places, report, startup
+from benchmarks import (
+    __main__,
+    catalogue,
+    claiming,
+    floor_postgres,
+    floor_sqlite,
+    places,
+    report,
+    runner,
+    startup,
+    tasks,
+    workloads,
+)
 from benchmarks.__main__ import main
 from benchmarks.catalogue import Figure, at_least, at_most
-from benchmarks.databases import POSTGRES, SQLITE
+from benchmarks.databases import POSTGRES, SQLITE, Place
+from benchmarks.job import Job
 from benchmarks.machine import Machine, Server
 from benchmarks.runner import Result
 from tests.postgres.binaries import MissingBinariesError
@@ -32,9 +45,24 @@ def bench(folder: Path, *arguments: str, url: str = "") -> tuple[int, dict]:
 # --- a whole run, very small -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
-def test_every_benchmark_yields_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, found = bench(tmp_path, "--size", "50", "--slots", "10")
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not each measurement in a process of its own; and few rounds."""
+
+    def measure(workload: str, size: int, slots: int, place: Place) -> workloads.Figures:
+        monkeypatch.setattr(tasks, "executed", 0)
+        with place.new() as new:
+            return workloads.MEASUREMENTS[workload](Job(workload, size, slots, new))
+
+    monkeypatch.setattr(runner, "_in_process", measure)
+    monkeypatch.setattr(claiming, "WARM_UP", 1)
+    monkeypatch.setattr(claiming, "ROUNDS", 2)
+
+
+def test_every_benchmark_yields_its_figures(
+    tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = bench(tmp_path, "--size", "30", "--slots", "10")
 
     assert code == 0
     assert found["version"] == report.VERSION
@@ -53,8 +81,8 @@ def test_every_benchmark_yields_its_figures(tmp_path: Path, capsys: pytest.Captu
     slots = {b["name"]: b["slots"] for b in found["benchmarks"]}
     assert (slots["fanout-1k"], slots["recursion"], slots["waiting"]) == (10, 1, 8)
     shown = capsys.readouterr().out
-    assert "fan-out: 50 async children" in shown
-    assert "a binary tree of 31 async runs" in shown
+    assert "fan-out: 30 async children" in shown
+    assert "a binary tree of 15 async runs" in shown
     assert "(1) The floor" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["figures"], "databases were left behind"
 
@@ -67,14 +95,14 @@ def test_postgres_is_measured_in_schemas_that_are_gone_afterwards(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(__main__, "OUTPUT", tmp_path / "output")
-    code, found = bench(tmp_path, "--size", "40", "--only", "fanout-1k,wakeup", url=postgres_url)
+    code, found = bench(tmp_path, "--size", "10", "--only", "fanout-1k,wakeup", url=postgres_url)
 
     assert code == 0, found["benchmarks"]
     assert [(b["store"], b["name"]) for b in found["benchmarks"]] == [(POSTGRES, "fanout-1k"), (POSTGRES, "wakeup")]
     assert found["machine"]["postgres"]["settings"]["fsync"] == "on"
     shown = capsys.readouterr().out
     assert "shared_buffers=" in shown
-    assert "PostgreSQL\n==========\n\nfan-out: 40 async children" in shown
+    assert "PostgreSQL\n==========\n\nfan-out: 10 async children" in shown
     schemas = "select nspname from pg_namespace where starts_with(nspname, 'bench')"
     assert postgres_cluster.fetch(schemas, database=postgres_url.rpartition("/")[2]) == []
     assert list((tmp_path / "output").iterdir()) == []
@@ -166,6 +194,7 @@ def test_check_makes_a_missed_target_an_error(
     figure = Figure("ms", "import", "ms", {SQLITE: at_most(bound)})
     changed = catalogue.Benchmark("import", "import", "import", (figure,), import_.size, import_.quick)
     monkeypatch.setattr(catalogue, "BENCHMARKS", (changed,))
+    monkeypatch.setattr(startup, "import_ms", lambda _: 100.0)
 
     assert bench(tmp_path, "--check")[0] == code
     assert bench(tmp_path)[0] == 0

@@ -5,21 +5,29 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth
-from benchmarks.growth import LEAST, Grown, table
+from benchmarks import growth, growth_verbs
+from benchmarks.growth import Grown, table
 from benchmarks.growth_verbs import VERBS
 from benchmarks.history import STEP, TREE, History, failed_single
 from fanwood.model.states import RunState
 
+LITTLE = 10 * STEP
 
-@pytest.mark.timeout(120)
+
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_every_verb_yields_its_figures(
-    store: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    store: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(growth_verbs, "FAR", 500)
+    monkeypatch.setattr(growth_verbs, "PAGE", 10)
+    monkeypatch.setattr(growth, "LEAST", LITTLE)
     url = request.getfixturevalue("postgres_url") if store == "postgres" else f"sqlite:///{tmp_path / 'x.db'}"
     output = tmp_path / "figures" / "growth.json"
-    sizes = ["--small", str(LEAST), "--large", str(LEAST + STEP)]
+    sizes = ["--small", str(LITTLE), "--large", str(LITTLE + STEP)]
 
     code = growth.main(["--url", url, *sizes, "--rounds", "1", "--json", str(output)])
 

@@ -13,7 +13,7 @@ import apsw
 from fanwood import Fanwood
 
 READER = "chaos reader"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Backend(Protocol):

@@ -19,7 +19,7 @@ PROBABILITY = 0.1
 WORKERS = 3
 
 
-@pytest.mark.timeout(scaled(240, 60))
+@pytest.mark.timeout(240)
 def test_commits_are_cut(
     postgres: Backend, make_fleet: MakeFleet, seed: int, dice: random.Random, report: Report
 ) -> None:

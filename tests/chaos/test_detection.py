@@ -20,7 +20,6 @@ LEASE = scaled({"lease": 10.0, "heartbeat": 2.0}, {"lease": 1.0, "heartbeat": 0.
 MARGIN = 2.0  # seconds, beyond the lease
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_a_process_is_gone(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend)
     workers = fleet.workers(3)
@@ -40,7 +39,6 @@ def test_a_process_is_gone(backend: Backend, make_fleet: MakeFleet, dice: random
     assert max(took) <= 2.0
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_only_the_lease_can_tell(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     if FULL and backend.name == "sqlite":
         pytest.skip("workers of one SQLite file are on one host; the short form is enough")

@@ -20,7 +20,7 @@ WORKERS = 5
 ROUNDS, AT_A_TIME = scaled((25, 2), (1, 3))
 
 
-@pytest.mark.timeout(scaled(240, 60))
+@pytest.mark.timeout(240)
 def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend, slots=20, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
     workers = fleet.workers(WORKERS)

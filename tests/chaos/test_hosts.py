@@ -45,7 +45,6 @@ def network() -> Iterator[Network]:
             yield Network(stack.enter_context(Reachable(hosts)), hosts)
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_several_hosts(network: Network, make_fleet: MakeFleet, report: Report) -> None:
     if network.why_not:
         report(f"separate processes stand in for hosts: {network.why_not}")

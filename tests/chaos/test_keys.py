@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 
-import pytest
-
 from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import scaled
@@ -14,7 +12,6 @@ from tests.chaos.scale import scaled
 PROCESSES, KEYS = scaled((16, 1000), (5, 100))
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_racing_for_root_keys(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend)
     fleet.client  # noqa: B018  (the database is there)

@@ -19,7 +19,7 @@ WORKERS = 4
 SLOTS = 6  # few, so that the children outlast the kills: at most 1,600 a second
 
 
-@pytest.mark.timeout(scaled(240, 60))
+@pytest.mark.timeout(240)
 def test_workers_are_killed(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend, slots=SLOTS)
     workers = fleet.workers(WORKERS)

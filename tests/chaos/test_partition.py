@@ -6,8 +6,6 @@ from __future__ import annotations
 import random
 import time
 
-import pytest
-
 from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.fleet import Fleet
@@ -21,7 +19,6 @@ PATIENT = 8
 SLOTS = 10
 
 
-@pytest.mark.timeout(scaled(150, 60))
 def test_a_partition(postgres: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     """One worker's bytes are held back until it heals, another's are lost; two more go on."""
     with Proxy(postgres.url) as holding, Proxy(postgres.url) as losing:

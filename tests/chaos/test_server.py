@@ -35,7 +35,6 @@ def crashing(fragile: Cluster) -> Backend:
     return migrated(fragile.create_database())
 
 
-@pytest.mark.timeout(scaled(150, 60))
 def test_connections_are_terminated(
     postgres: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:
@@ -57,7 +56,6 @@ def test_connections_are_terminated(
     fleet.come_to_rest()
 
 
-@pytest.mark.timeout(scaled(150, 60))
 def test_the_server_crashes(
     crashing: Backend, fragile: Cluster, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:
@@ -79,7 +77,6 @@ def test_the_server_crashes(
     fleet.come_to_rest()
 
 
-@pytest.mark.timeout(scaled(150, 60))
 def test_the_server_is_away_for_long(
     crashing: Backend, fragile: Cluster, make_fleet: MakeFleet, report: Report
 ) -> None:

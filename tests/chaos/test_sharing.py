@@ -23,7 +23,6 @@ TRIED = scaled(ALL, {("sqlite", "supervised"), ("postgres", "separate")})
 LARGEST = {"sqlite": 8, "postgres": scaled(2, 5)}
 
 
-@pytest.mark.timeout(scaled(120, 60))
 @pytest.mark.parametrize("how", ["supervised", "separate"])
 def test_sharing(backend: Backend, make_fleet: MakeFleet, report: Report, how: str) -> None:
     if (backend.name, how) not in TRIED:

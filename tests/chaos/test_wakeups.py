@@ -6,8 +6,6 @@ import json
 import random
 import time
 
-import pytest
-
 from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import FULL, scaled
@@ -16,7 +14,6 @@ TIMES = scaled(500, 20)
 CHILDREN = scaled(5_000, 300)
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_a_child_resumes_its_parent_elsewhere(
     backend: Backend, make_fleet: MakeFleet, seed: int, dice: random.Random, report: Report
 ) -> None:
@@ -32,7 +29,6 @@ def test_a_child_resumes_its_parent_elsewhere(
         assert p99 <= 50
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_an_idle_worker_takes_a_new_root(
     backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:
@@ -51,7 +47,6 @@ def test_an_idle_worker_takes_a_new_root(
         assert p50 <= 10
 
 
-@pytest.mark.timeout(scaled(120, 60))
 def test_without_notifications(postgres: Backend, make_fleet: MakeFleet, seed: int, report: Report) -> None:
     fleet = make_fleet(postgres, notify=False, slots=10)
     fleet.workers(1, "parent", "chain")

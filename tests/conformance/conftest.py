@@ -13,6 +13,7 @@ from fanwood.store.opening import store_for
 from fanwood.store.store import Store
 from tests.conformance.stage import MakeStore, Stage
 from tests.postgres.cluster import Cluster
+from tests.postgres.databases import Databases
 from tests.postgres.pgbouncer import Pgbouncer
 
 Database = Callable[[pytest.FixtureRequest, int], Settings]
@@ -23,14 +24,13 @@ def _sqlite(request: pytest.FixtureRequest, number: int) -> Settings:
 
 
 def _postgres(request: pytest.FixtureRequest, number: int) -> Settings:
-    return Settings.load(database_url=request.getfixturevalue("postgres_url"), postgres_schema=f"conformance_{number}")
+    return Settings.load(database_url=request.getfixturevalue("postgres_urls")(number))
 
 
 def _pgbouncer(request: pytest.FixtureRequest, number: int) -> Settings:
     """The same through a pooler, where each transaction may meet another session."""
-    database = request.getfixturevalue("postgres_url").rpartition("/")[2]
-    url = request.getfixturevalue("pgbouncer").url(database)
-    return Settings.load(database_url=url, postgres_schema=f"conformance_{number}", pgbouncer=True)
+    database = request.getfixturevalue("postgres_urls")(number).rpartition("/")[2]
+    return Settings.load(database_url=request.getfixturevalue("pgbouncer").url(database), pgbouncer=True)
 
 
 BACKENDS: dict[str, Database] = {"sqlite": _sqlite, "postgres": _postgres, "pgbouncer": _pgbouncer}
@@ -65,6 +65,22 @@ def pgbouncer(postgres_cluster: Cluster, pgbouncer_program: str) -> Iterator[Pgb
         yield pgbouncer
 
 
+@pytest.fixture
+def postgres_urls(
+    postgres_url: str, postgres_cluster: Cluster, postgres_databases: Databases
+) -> Iterator[Callable[[int], str]]:
+    others: dict[int, str] = {}
+
+    def url(number: int) -> str:
+        if number and number not in others:
+            others[number] = postgres_databases.take(schema=True)
+        return postgres_cluster.url(others[number]) if number else postgres_url
+
+    yield url
+    for name in others.values():
+        postgres_databases.give_back(name)
+
+
 @pytest.fixture(params=list(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -81,6 +97,21 @@ def store_factories(backend: str, request: pytest.FixtureRequest) -> Callable[[]
     """As `store_factory`, on a new database for each call."""
     numbers = count()
     return lambda: _makes_stores(BACKENDS[backend](request, next(numbers)))
+
+
+@pytest.fixture
+def store_factory_anew(backend: str, request: pytest.FixtureRequest) -> Callable[[], MakeStore]:
+    """As `store_factories`, but each call may have the database of the one before: nobody is at it any more."""
+    if backend == "sqlite":
+        return request.getfixturevalue("store_factories")
+    name = request.getfixturevalue("postgres_url").rpartition("/")[2]
+    databases = request.getfixturevalue("postgres_databases")
+
+    def factory() -> MakeStore:
+        databases.empty(name)
+        return _makes_stores(BACKENDS[backend](request, 0))
+
+    return factory
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fanwood.model.commands import (
     TaskInfo,
     WorkerInfo,
 )
-from fanwood.model.records import RunRecord
+from fanwood.model.records import RunFilter, RunRecord
 from fanwood.store.store import Store
 
 MakeStore = Callable[[ManualClock], Store]
@@ -181,6 +181,12 @@ class Stage:
 
     async def get(self, run: ClaimedRun | bytes) -> RunRecord:
         return await self.store.get(run if isinstance(run, bytes) else run.key)
+
+    async def records(self) -> dict[bytes, RunRecord]:
+        """All runs, without their inputs and outputs, in one round trip."""
+        page = await self.store.listing(RunFilter(limit=10_000, every=True))
+        assert page.after is None
+        return {record.id: record for record in page.runs}
 
     async def state(self, run: ClaimedRun | bytes) -> RunState:
         return (await self.get(run)).state

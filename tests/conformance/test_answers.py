@@ -10,7 +10,7 @@ from tests.conformance.stage import Stage, completed
 
 BIG = '"' + "x" * (ANSWER_BYTES // 4) + '"'
 """Five of these are more than an answer brings."""
-COUNT = 9
+COUNT = 6
 
 
 async def big_children(stage: Stage, parent_worker: int | None = None) -> tuple[list[bytes], object]:

@@ -41,14 +41,8 @@ async def shape(stage: Stage, parents: list[int]) -> list[bytes]:
 
 
 async def left(stage: Stage, ids: list[bytes]) -> list[bytes]:
-    found: list[bytes] = []
-    for id_ in ids:
-        try:
-            await stage.get(id_)
-        except RunNotFoundError:
-            continue
-        found.append(id_)
-    return found
+    there = await stage.records()
+    return [id_ for id_ in ids if id_ in there]
 
 
 def before(stage: Stage, seconds: float = OLD / 2) -> int:

@@ -26,7 +26,7 @@ from fanwood.model.states import RunState
 
 PROGRAM = (sys.executable, "-u", str(Path(__file__).with_name("app.py")))
 SOURCE = Path(__file__).parents[2] / "src"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class AppProcess:

@@ -1,20 +1,41 @@
 """
-An empty database for each test, quickly: a server takes a tenth of a second and more to create one and to drop it, but
-little to empty one. A new name comes with each use, so that what is left of one test can't reach into the next.
+A database for each test, quickly: as it is when it is new, or with Fanwood's schema in it and nothing else.
+
+A server takes a tenth of a second and more to create a database and to drop it, and the schema takes longer still; but
+little is enough to empty both. A new name comes with each use, so that what is left of one test can't reach into the
+next. What a test has changed so that it can't be undone makes the database go.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
 
+from fanwood import Settings
+from fanwood.clock import SystemClock
+from fanwood.store.opening import store_for
 from tests.postgres.cluster import Cluster
 
+# Nobody else is connected any more, then: what they were about to commit is there, or never will be.
 _DISCONNECT = """
-    select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid()
+    do $$
+    declare others integer;
+    begin
+        loop
+            perform pg_stat_clear_snapshot();
+            select count(pg_terminate_backend(pid)) into others from pg_stat_activity
+            where datname = current_database() and pid <> pg_backend_pid();
+            exit when others = 0;
+            perform pg_sleep(0.002);
+        end loop;
+    end $$
 """
 
-_EMPTY = """
+_DROP_SCHEMAS = """
     do $$
     declare name text;
     begin
@@ -26,18 +47,42 @@ _EMPTY = """
     end $$
 """
 
-# What a test may leave in a database besides schemas. Whatever it is, it makes a number here another than at first.
-_INVENTORY = """
-    select
-        (select count(*) from pg_class where relnamespace = 'public'::regnamespace),
-        (select count(*) from pg_proc), (select count(*) from pg_type where typnamespace = 'public'::regnamespace),
-        (select count(*) from pg_extension), (select count(*) from pg_largeobject_metadata),
-        (select count(*) from pg_publication), (select count(*) from pg_event_trigger),
-        (select count(*) from pg_default_acl), (select count(*) from pg_db_role_setting),
-        (select nspacl::text from pg_namespace where nspname = 'public'),
-        (select datacl::text from pg_database where datname = current_database()),
-        (select datconnlimit from pg_database where datname = current_database())
-"""
+_TABLES = "select tablename from pg_tables where schemaname = 'fanwood' order by 1"
+_SEQUENCES = "select sequencename from pg_sequences where schemaname = 'fanwood' order by 1"
+
+# What a test may change in a database besides rows: then something is missing, or is of a later transaction than $1.
+_CATALOGS = {
+    **dict.fromkeys(
+        ("class", "attribute", "attrdef", "index", "constraint", "trigger", "policy", "rewrite", "sequence", "proc",
+         "type", "extension", "statistic_ext", "default_acl", "publication", "event_trigger", "largeobject_metadata"),
+        "true",
+    ),
+    "namespace": r"nspname !~ '^pg_(toast_)?temp_'",
+    "statistic": "starelid >= 16384",
+    "db_role_setting": "setdatabase = (select oid from pg_database where datname = current_database())",
+}  # fmt: skip
+_LATER = "count(*), count(*) filter (where age(xmin) < age($1::text::xid))"
+_INVENTORY = (
+    "select datacl::text, datconnlimit::text"
+    + "".join(f", (select ({_LATER})::text from pg_{name} where {which})" for name, which in _CATALOGS.items())
+    + " from pg_database where datname = current_database()"
+)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What there is in a new database: all of it was made by a transaction of the past."""
+
+    made_by: str
+    inventory: tuple[object, ...]
+
+    @classmethod
+    async def of(cls, connection: Any) -> Self:
+        made_by = await connection.fetchval("select pg_current_xact_id()::xid::text")
+        return cls(made_by, tuple(await connection.fetchrow(_INVENTORY, made_by)))
+
+    async def is_all_of(self, connection: Any) -> bool:
+        return tuple(await connection.fetchrow(_INVENTORY, self.made_by)) == self.inventory
 
 
 class Databases:
@@ -47,23 +92,116 @@ class Databases:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._free: list[str] = []
-        self._as_new: list[tuple[object, ...]] = []
+        self._free: dict[bool, list[str]] = {False: [], True: []}
+        self._as_new: dict[str, _Kept] = {}
+        self._with_schema: set[str] = set()
+        self._empty_schema = ""
+        self._asking = ThreadPoolExecutor(1)  # with a loop of its own, since the caller's may be running
+        self._runner = asyncio.Runner()
+        self._main: Any = None  # a connection that stays
 
-    def take(self) -> str:
-        """The name of an empty database."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main is not None:
+            self._run(self._main.close)
+        self._asking.submit(self._runner.close).result()
+        self._asking.shutdown()
+
+    def take(self, *, schema: bool = False) -> str:
+        """The name of a database that is empty; or that has Fanwood's schema, as it is when it was just made."""
         name = f"test_{next(self._numbers)}"
-        if self._free:
-            self._cluster.execute(f"alter database {self._free.pop()} rename to {name}")
+        if self._free[schema]:
+            self._rename(self._free[schema].pop(), name)
+        elif schema:
+            self._rename(self.take(), name)
+            self._run(lambda: self._make_schema(name))
         else:
-            self._cluster.create_database(name)
-            self._as_new = self._cluster.fetch(_INVENTORY, database=name)
+            self._administer(f"create database {name}")
+            self._as_new[name] = self._on(name, _Kept.of)
         return name
 
     def give_back(self, name: str) -> None:
         """Nobody is connected to it any more, then."""
-        self._cluster.execute(f"{_DISCONNECT}; {_EMPTY}", database=name)
-        if self._cluster.fetch(_INVENTORY, database=name) == self._as_new:
-            self._free.append(name)
+        schema = name in self._with_schema
+        if self._on(name, self._without_rows if schema else self._cleared):
+            self._free[schema].append(name)
         else:
-            self._cluster.drop_database(name)
+            self._administer(f"drop database {name} with (force)")
+
+    def empty(self, name: str) -> None:
+        """Of one with a schema: its rows are as they were when it was taken, and its name is the same."""
+        self._on(name, self._without_rows)
+
+    # --- behind the scenes -------------------------------------------------------------------------------------------
+
+    def _rename(self, old: str, new: str) -> None:
+        self._administer(f"alter database {old} rename to {new}")
+        self._as_new[new] = self._as_new.pop(old)
+        if old in self._with_schema:
+            self._with_schema.remove(old)
+            self._with_schema.add(new)
+
+    async def _make_schema(self, name: str) -> None:
+        await store_for(Settings.load(database_url=self._cluster.url(name)), SystemClock()).migrate()
+        connection = await self._connect(name)
+        try:
+            self._empty_schema = await _emptying(connection)
+            self._as_new[name] = await _Kept.of(connection)
+            self._with_schema.add(name)
+        finally:
+            await connection.close()
+
+    async def _without_rows(self, connection: Any) -> bool:
+        """Whether nothing else was changed."""
+        await connection.execute(_DISCONNECT)
+        await connection.execute(self._empty_schema)
+        return await self._is_as_new(connection)
+
+    async def _cleared(self, connection: Any) -> bool:
+        await connection.execute(_DISCONNECT)
+        await connection.execute(_DROP_SCHEMAS)
+        return await self._is_as_new(connection)
+
+    async def _is_as_new(self, connection: Any) -> bool:
+        return await self._as_new[await connection.fetchval("select current_database()")].is_all_of(connection)
+
+    def _administer(self, command: str) -> None:
+        async def execute() -> None:
+            if self._main is None:
+                self._main = await self._connect("postgres")
+            await self._main.execute(command)
+
+        self._run(execute)
+
+    def _on(self, name: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        async def ask() -> Any:
+            connection = await self._connect(name)
+            try:
+                return await question(connection)
+            finally:
+                await connection.close()
+
+        return self._run(ask)
+
+    async def _connect(self, name: str) -> Any:
+        import asyncpg
+
+        return await asyncpg.connect(self._cluster.url(name), statement_cache_size=0)
+
+    def _run(self, what: Callable[[], Any]) -> Any:
+        return self._asking.submit(lambda: self._runner.run(what())).result()
+
+
+async def _emptying(connection: Any) -> str:
+    """A script that leaves the rows that are there now, and no others."""
+    script: list[str] = []
+    for (table,) in await connection.fetch(_TABLES):
+        script.append(f"delete from fanwood.{table}")
+        rows = await connection.fetchval(f"select quote_literal(json_agg(t)) from fanwood.{table} t")
+        if rows is not None:
+            found = f"json_populate_recordset(null::fanwood.{table}, {rows})"
+            script.append(f"insert into fanwood.{table} select * from {found}")
+    script += [f"select setval('fanwood.{name}', 1, false)" for (name,) in await connection.fetch(_SEQUENCES)]
+    return ";\n".join(script)

@@ -18,7 +18,9 @@ from fanwood.store.postgres.store import PostgresStore
 
 SCHEMA = "fanwood"
 TASKS = ("a", "b", "c")
-PATIENCE = 20.0
+PATIENCE = 60.0
+HOUR = 3_600_000_000
+"""A lease that doesn't lapse, however busy the machine is."""
 _BLOCKED = "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')"
 
 
@@ -51,9 +53,7 @@ async def connected(url: str, schema: str = SCHEMA, **about: Any) -> AsyncIterat
         connection.terminate()
 
 
-async def registered(
-    store: PostgresStore, tasks: Sequence[str] = TASKS, *, slots: int = 10, lease: int = 10_000_000
-) -> int:
+async def registered(store: PostgresStore, tasks: Sequence[str] = TASKS, *, slots: int = 10, lease: int = HOUR) -> int:
     about = WorkerInfo("w", "host", 1, slots, tuple(tasks), lease)
     return await store.register(about, [TaskInfo(task, "task") for task in tasks])
 

@@ -135,8 +135,13 @@ def test_a_program_that_the_servers_user_may_not_reach_is_named(tmp_path: Path):
 # --- databases -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_database_comes_back_empty_and_under_another_name(postgres_cluster: Cluster):
-    databases = Databases(postgres_cluster)
+@pytest.fixture
+def databases(postgres_cluster: Cluster) -> Iterator[Databases]:
+    with Databases(postgres_cluster) as databases:
+        yield databases
+
+
+async def test_a_database_comes_back_empty_and_under_another_name(postgres_cluster: Cluster, databases: Databases):
     first = databases.take()
     left_behind = await asyncpg.connect(postgres_cluster.url(first))
     await left_behind.execute("create schema of_mine create table t (i int)")
@@ -164,15 +169,66 @@ async def test_a_database_comes_back_empty_and_under_another_name(postgres_clust
         "revoke connect on database {name} from public",
     ],
 )
-def test_a_database_that_cannot_be_made_as_new_is_dropped(postgres_cluster: Cluster, change: str):
-    databases = Databases(postgres_cluster)
-    name = databases.take()
+@pytest.mark.parametrize("schema", [False, True], ids=["empty", "with a schema"])
+def test_a_database_that_cannot_be_made_as_new_is_dropped(
+    postgres_cluster: Cluster, databases: Databases, change: str, schema: bool
+):
+    name = databases.take(schema=schema)
     oid = _oid(postgres_cluster, name)
     postgres_cluster.execute(change.format(name=name), database=name)
     databases.give_back(name)
     assert postgres_cluster.fetch("select 1 from pg_database where oid = $1", oid) == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "create schema more",
+        "create table fanwood.more (i int)",
+        "drop index fanwood.run_ready",
+        "alter table fanwood.run set (fillfactor = 50)",
+        "alter function fanwood.fw1_micros() cost 7",
+        "create or replace function fanwood.fw1_micros() returns bigint language sql as 'select 1'",
+    ],
+)
+def test_nor_is_one_kept_whose_schema_was_changed(postgres_cluster: Cluster, databases: Databases, change: str):
+    name = databases.take(schema=True)
+    oid = _oid(postgres_cluster, name)
+    postgres_cluster.execute(change, database=name)
+    databases.give_back(name)
+    assert postgres_cluster.fetch("select 1 from pg_database where oid = $1", oid) == []
+
+
+def test_a_database_comes_back_with_a_schema_as_it_was_made(postgres_cluster: Cluster, databases: Databases):
+    def rows(name: str) -> dict[str, int]:
+        return {
+            table: postgres_cluster.fetch(f"select count(*) from fanwood.{table}", database=name)[0][0]
+            for (table,) in postgres_cluster.fetch(
+                "select tablename from pg_tables where schemaname = 'fanwood'", database=name
+            )
+        }
+
+    first = databases.take(schema=True)
+    oid, new = _oid(postgres_cluster, first), rows(first)
+    assert sum(new.values()) > 0
+    for _ in range(2):
+        postgres_cluster.execute(USED, database=first)
+        assert postgres_cluster.fetch("select id, name from fanwood.worker", database=first) == [(1, "w")]
+        databases.give_back(first)
+        first = databases.take(schema=True)
+        assert (_oid(postgres_cluster, first), rows(first)) == (oid, new)
+        assert postgres_cluster.fetch("select value from fanwood.setting", database=first) == [("0",)]
+    databases.give_back(first)
+
+
+USED = """
+    insert into fanwood.worker (started_at, lease, pid, slots, name, host) values (1, 1, 1, 1, 'w', 'h');
+    update fanwood.setting set value = '5';
+    create temporary table mine (i int)
+"""
+
+
+@pytest.mark.empty_database
 def test_each_test_has_a_database(postgres_url: str):
     async def tables() -> int:
         connection = await asyncpg.connect(postgres_url)

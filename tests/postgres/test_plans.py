@@ -29,6 +29,8 @@ from tests.conformance.stage import digest
 from tests.postgres.plans import Executed, watch_plans
 from tests.postgres.stores import address_of, connected, opened, registered
 
+pytestmark = pytest.mark.empty_database
+
 ROWS_EACH, BLOCKS_EACH = 2, 40
 """For each run of a batch, a node of a plan may read so many rows, and a statement touch so many blocks ..."""
 ROWS_BESIDE, BLOCKS_BESIDE = 100, 500

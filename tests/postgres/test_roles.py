@@ -16,6 +16,8 @@ from tests.docs.pages import page, section
 from tests.postgres.cluster import Cluster
 from tests.postgres.roles import as_role, database_of, role
 
+pytestmark = pytest.mark.empty_database
+
 OUTSET, GRANTS, STRICTER, FUNCTIONS, READING = re.findall(
     r"^```sql\n(.*?)^```", section(page("docs/howto/production.md"), "## Roles and grants"), re.DOTALL | re.MULTILINE
 )

@@ -29,6 +29,8 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.roles import as_role, database_of, role
 from tests.postgres.stores import connected
 
+pytestmark = pytest.mark.empty_database
+
 STEPS = [*[step.name for step in present().steps], present().layer_name]
 TABLES = {
     "run", "worker", "lease", "worker_task", "task", "gate", "moved_deadline", "unheard", "idem", "watch", "mail",

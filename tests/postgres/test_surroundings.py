@@ -19,6 +19,8 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.roles import database_of
 from tests.postgres.stores import address_of, claimed, connected, opened, registered, until_blocked
 
+pytestmark = pytest.mark.empty_database
+
 IDS = SystemIds()
 HOSTILE = [
     "default_transaction_isolation = 'serializable'",

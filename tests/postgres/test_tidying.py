@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.postgres.cluster import Cluster
 from tests.postgres.stores import connected, opened, registered
+
+pytestmark = pytest.mark.empty_database
 
 _VACUUMS = "select vacuum_count from pg_stat_user_tables where schemaname = 'fanwood' and relname = 'run'"
 _DEAD = "select n_dead_tup from pg_stat_user_tables where schemaname = 'fanwood' and relname = 'run'"

@@ -19,6 +19,8 @@ from fanwood.store.postgres.release import Release, Step, in_layer, present
 from fanwood.store.postgres.store import PostgresStore
 from tests.postgres.stores import address_of, claimed, connected, registered
 
+pytestmark = pytest.mark.empty_database
+
 COLUMN = Step(2, "0002_column", "alter table run add column flavour text")
 INDEX = Step(3, "0003_index", "-- no transaction\ncreate index concurrently if not exists run_flavour\n"
                               "    on fanwood.run (flavour) where flavour is not null;\n")  # fmt: skip

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 LOOK = 0.02
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fanwood import Fanwood, RunState
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object], what: str) -> None:

@@ -11,7 +11,7 @@ from fanwood import Fanwood, RunNotFoundError, SettingsError
 from tests.conftest import MakeApp
 
 A_MOMENT = 0.2 / 86_400  # days
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until_gone(app: Fanwood, run_id: str) -> None:
