@@ -69,11 +69,10 @@ def test_the_constraints_are_those_of_the_table(backend: str) -> None:
     living, ended = [int(state) for state in UNFINISHED], [int(state) for state in TERMINAL]
     assert living == list(range(living[-1] + 1))
     assert ended == list(range(FIRST_TERMINAL, ended[-1] + 1))
-    ranges = f"state between 0 and {living[-1]} or state between {FIRST_TERMINAL} and {ended[-1]}"
-    listed = f"state in ({', '.join(map(str, living + ended))})"
-    assert ranges in text or listed in text
-    assert f"check ((state >= {FIRST_TERMINAL}) = (finished_at is not null))" in text
-    assert f"check ((state = {int(RunState.WAITING)}) = (waits is not null))" in text
+    if backend == "sqlite":  # (there it costs nothing)
+        assert f"state between 0 and {living[-1]} or state between {FIRST_TERMINAL} and {ended[-1]}" in text
+    assert f"(state >= {FIRST_TERMINAL}) = (finished_at is not null)" in text
+    assert f"(state = {int(RunState.WAITING)}) = (waits is not null)" in text
 
 
 def test_there_is_room_before_the_ends() -> None:

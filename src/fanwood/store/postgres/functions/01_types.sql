@@ -73,8 +73,5 @@ end $$;
 
 -- Whoever looks at gates, and then changes what is below them, says so first, until his transaction ends: who has made a
 -- gate waits for those who may not have seen it (`gates.py`). Nobody ever takes this lock for himself alone.
-create function fw_enter_gates() returns void language plpgsql
-as $$
-begin
-    perform pg_advisory_xact_lock_shared(1178687812, hashtext(current_schema()));
-end $$;
+create function fw_enter_gates() returns void language sql
+as $$ select pg_advisory_xact_lock_shared(1178687812, hashtext(current_schema())) $$;

@@ -182,17 +182,13 @@ begin
             set state = v.state, output = v.output, error = v.error, finished_at = p_now, ended_by = v.ended_by,
                 busy = r.busy + v.busy, deaths = case when v.ended_by = 5 then r.deaths + 1 else r.deaths end,
                 expires_at = null, waits = null, due_at = null
-            from unnest(e.id, e.attempt, e.state, e.output, e.error, e.ended_by, e.busy, e.local) with ordinality
-                 v (id, attempt, state, output, error, ended_by, busy, local, n)
+            from unnest(e.id, e.attempt, e.state, e.output, e.error, e.ended_by, e.busy) with ordinality
+                 v (id, attempt, state, output, error, ended_by, busy, n)
             where r.id = v.id and r.state < terminal
               and (v.attempt is null or (r.attempt = v.attempt and r.state = running))
-            returning v.n::integer, case when p_foreign and not v.local then r.parent_id end as parent_id,
-                      case when p_foreign and r.worker_id is not null then r.id end as under
+            returning v.n::integer
         )
-        select coalesce(array_agg(d.n), '{}'), array_agg(d.under) filter (where d.under is not null),
-               array_agg(distinct d.parent_id) filter (where d.parent_id is not null)
-        into ended, under, parents
-        from done d;
+        select array_agg(d.n) into ended from done d;
     else
         with done as (
             update run r
@@ -202,14 +198,21 @@ begin
             where r.ctid = v.place
             returning v.n::integer, case when r.worker_id is not null then r.id end as under
         )
-        select coalesce(array_agg(d.n), '{}'), array_agg(d.under) filter (where d.under is not null), null
-        into ended, under, parents
-        from done d;
+        select array_agg(d.n), array_agg(d.under) filter (where d.under is not null) into ended, under from done d;
+    end if;
+    if coalesce(cardinality(ended), 0) < cardinality(e.id) then
+        refused := array(
+            select generate_series(1, cardinality(e.id)) except select v.n from unnest(ended) v (n)
+        );
+    end if;
+    if p_foreign and p_places is null then
+        select array_agg(r.id) filter (where r.worker_id is not null),
+               array_agg(distinct r.parent_id) filter (where not v.local)
+        into under, parents
+        from unnest(e.id, e.local) with ordinality v (id, local, n) join run r on r.id = v.id
+        where v.n <> all (refused);
     end if;
     under := coalesce(under, '{}');
-    if cardinality(ended) < cardinality(e.id) then
-        refused := array(select generate_series(1, cardinality(e.id)) except select v.n from unnest(ended) v (n));
-    end if;
     watched := exists (select from watch t where t.worker_id < p_me)
         or exists (select from watch t where t.worker_id > p_me);
     if watched or false = any (e.local) or cardinality(under) > 0 then

@@ -58,7 +58,10 @@ begin
             end if;
         end if;
         select l.refused, l.told, l.closes into part from fw_leave(p_me, p_now, false, e) l;
-        refused := array(select distinct r from unnest(closed || part.refused) r);
+        refused := part.refused;
+        if cardinality(closed) > 0 then
+            refused := array(select distinct r from unnest(closed || refused) r);
+        end if;
         told := part.told;
         closes := part.closes or cardinality(closed) > 0;
     end if;

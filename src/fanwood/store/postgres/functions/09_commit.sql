@@ -51,6 +51,7 @@ declare
     entered boolean;
     registered boolean;
     gated boolean;
+    unheard boolean;
     keyed boolean := false;
     more boolean := false;
     closes boolean := false;
@@ -74,12 +75,16 @@ begin
         return '[false]';
     end if;
     p_now := coalesce(p_now, fw_micros());
-    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued into before
+    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, fw_enter_gates() into before
     from worker w where w.id = p_me for no key update;
     entered := found;
-    registered := entered and exists (select from lease l where l.worker_id = p_me);
-    perform fw_enter_gates();
-    gated := exists (select from gate g where g.what = 1);
+    if not entered then
+        perform fw_enter_gates();
+    end if;
+    select entered and exists (select from lease l where l.worker_id = p_me),
+           exists (select from gate g where g.what = 1),
+           m_look and exists (select from unheard u where u.worker_id = p_me)
+    into registered, gated, unheard;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
     if cardinality(s_id) > 0 then
         keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
@@ -88,7 +93,7 @@ begin
     if before.seq > p_seq or (before.seq = p_seq and not p_again) then
         return concat('[null,', before.seq, ']');
     end if;
-    if m_look and exists (select from unheard u where u.worker_id = p_me) then
+    if unheard then
         closings := fw_closings(p_me);
     end if;
     if before.seq = p_seq then  -- its answer was lost
