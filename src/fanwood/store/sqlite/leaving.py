@@ -193,9 +193,7 @@ class Leaving:
 
     def end_children(self, now: int, place: dict[str, Any], limit: int) -> int:
         """End some of what is queued at a place (root, task, priority, depth) right below something that is closed, in
-        one step; how many. None if anybody watches anything: then each has to be looked at."""
-        if self.has_watchers(0):
-            return 0
+        one step; how many."""
         self._execute(_SQL["close_children"], {**place, "now": now, "limit": limit})
         return self._changes()
 

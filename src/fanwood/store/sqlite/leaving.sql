@@ -33,7 +33,7 @@ where run.id = unhex(substr(v.value, 1, 32)) and run.state = cast(substr(v.value
 
 -- name: close_children
 -- The same for what is queued right below something that is closed: some of one root, task, priority and depth. Nobody
--- holds these, so nothing has to be said of each.
+-- holds these, and what somebody watches is left out, so nothing has to be said of each.
 update run
 set state = 10, output = null, error = (select g.error from gate g where g.run_id = run.parent_id), ended_by = 3,
     finished_at = :now, expires_at = null
@@ -43,6 +43,7 @@ where id in (
     order by q.id limit :limit
 )
 and on_parent_end <> 2
+and not exists (select 1 from watch t where t.run_id = run.id)
 and exists (
     select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and g.which = 0 and run.asked <= g.attempt
 );

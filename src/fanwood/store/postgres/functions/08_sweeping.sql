@@ -160,6 +160,50 @@ begin
     end if;
 end $$;
 
+-- The next page of those QUEUED, if each of it is right below something that is closed and nobody watches it: then all end in
+-- one statement, as nothing is to be said of any. Else null, and nobody may have ended. Who is claiming one of them at this
+-- moment is waited for; it runs then.
+create function fw_end_children(
+    p_root bytea, p_place text, p_now bigint, p_limit integer, out ended integer, out place text
+)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    t constant text := p_place::json ->> 0;
+    p constant integer := (p_place::json ->> 1)::integer;
+    d constant integer := (p_place::json ->> 2)::integer;
+    i constant bytea := decode(p_place::json ->> 3, 'hex');
+    places tid[];
+    errors text[];
+begin
+    select array_agg(c.place order by c.id), array_agg(c.error order by c.id), max(encode(c.id, 'hex'))
+    into places, errors, place
+    from (
+        select r.ctid as place, r.id, (
+            select g.error from gate g
+            where g.run_id = r.parent_id and g.what = 1 and g.which = 0 and r.asked <= g.attempt and r.on_parent_end <> 2
+              and (select true from watch w where w.run_id = r.id limit 1) is null
+        ) as error
+        from run r
+        where r.task = t and r.priority = p and r.root_id = p_root and r.depth between d and d and r.id > i and r.state = 0
+        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
+    ) c;
+    if place is null or array_position(errors, null) is not null then
+        place := null;
+        return;
+    end if;
+    update run r
+    set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
+    from unnest(places, errors) v (place, error)
+    where r.ctid = v.place and r.state = queued;
+    get diagnostics ended = row_count;
+    place := json_build_array(t, p, d, place)::text;
+end $$;
+
 -- One page of a pass. What others hold at this moment is passed by, unless nothing else is left of the page: then it is
 -- waited for, one run at a time, as whoever holds it may change nothing of it (not p_first: not now, as some have ended in
 -- this transaction). How many ended, whom it was written to, and whether to go on in this transaction.
@@ -185,6 +229,15 @@ begin
     select x.root_id, x.phase, x.place into g from gate x where x.run_id = p_lead and x.pass = p_lead for update;
     if not found then  -- it was made anew meanwhile
         return;
+    end if;
+    if g.phase <= 1 and g.place is not null then
+        select c.ended, c.place into ended, next_ from fw_end_children(g.root_id, g.place, p_now, p_limit) c;
+        if next_ is not null then
+            update gate x set place = next_ where x.run_id = p_lead;
+            goes_on := true;
+            return;
+        end if;
+        ended := 0;
     end if;
     if g.phase <= 1 then
         select p.ids, p.place into page, next_ from fw_page_queued(g.root_id, g.place, p_limit) p;
