@@ -67,7 +67,9 @@ class Claims:
         asked, self._asked = self._asked, False
         if batch.claim is not None:
             # With others claiming at the same time, fewer than asked for does not mean that there are no more.
-            self.ready = self.ready or committed.has_more or (not self._one_at_a_time and bool(runs))
+            # And where it met nothing but what is closed, the sweep of that says when to look again: it is quicker.
+            more = committed.has_more and (bool(runs) or not committed.has_closed)
+            self.ready = self.ready or more or (not self._one_at_a_time and bool(runs))
         elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents

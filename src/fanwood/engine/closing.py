@@ -1,7 +1,7 @@
 """Ending what is below runs that have ended, a page at a time, beside everything else.
 
 A parent's end, or a call, only records that what is below is closed; from then on nothing of it can be born or begin.
-This ends it. It takes a bounded share of the time: after each page it rests for as long as that took.
+This ends it. It takes a bounded share of the time: after each page it rests for as long as that held up others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
     from fanwood.store.store import Store
 
-REST, REST_OF_SERVERS = 1.2, 0.1
-"""How many times as long as a page took to rest after it. (A server does it beside our commits, and not between
-them.)"""
+REST = 1.2
+"""How many times as long as a page held up others to rest after it. (A server does it beside our commits, and not
+between them.)"""
 LEAST_REST = 0.0005
 LATER = 0.05
-"""Seconds until a look again where another engine is at it, or there is trouble."""
+"""Seconds until a look again after trouble."""
+LOOK_EVERY = 0.1
+"""Seconds between two looks at the queue while what stands in front is being ended: each claim that meets it ends some
+of it, more slowly than a sweep does."""
+ELSEWHERE = 0.02
+"""Seconds until the next try where another engine may be at it."""
 
 
 class Closing:
@@ -35,9 +40,6 @@ class Closing:
         self._on_error = on_error
         self._bell: asyncio.Event | None = None
         self._noted = False
-
-    def _rest(self) -> float:
-        return REST if self._store().embedded else REST_OF_SERVERS
 
     def note(self) -> None:
         """There is something to be ended."""
@@ -56,9 +58,8 @@ class Closing:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        loop, more = asyncio.get_running_loop(), True
+        loop, more, looked = asyncio.get_running_loop(), True, 0.0
         while more:
-            began = loop.time()
             try:
                 swept = await self._store().sweep()
             except StoreError as error:
@@ -67,7 +68,8 @@ class Closing:
                 await asyncio.sleep(LATER)
                 return
             more = swept.more
-            if swept.ended or swept.looked:
+            if not more or loop.time() - looked > LOOK_EVERY:  # also if another engine is at it: claims wait for this
+                looked = loop.time()
                 self._on_ended()
-            elsewhere = more and not swept.ended and not swept.looked  # another engine may be at it
-            await asyncio.sleep(LATER / 10 if elsewhere else max(LEAST_REST, self._rest() * (loop.time() - began)))
+            at_it = swept.ended or swept.looked
+            await asyncio.sleep(max(LEAST_REST, REST * swept.held) if at_it else ELSEWHERE)

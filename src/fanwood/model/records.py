@@ -139,6 +139,7 @@ class Swept(msgspec.Struct, frozen=True):
     ended: int
     more: bool  # there may be more to do now
     looked: int = 0  # at so many runs, whether their deadlines have moved
+    held: float = 0.0  # seconds for which nobody else could commit meanwhile
 
 
 class PruneCursor(msgspec.Struct, frozen=True):

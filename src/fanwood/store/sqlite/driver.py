@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 class Cursor(Protocol):
@@ -41,6 +41,6 @@ class Database(Protocol):
 
     def readonly(self, name: str, /) -> bool: ...
 
-    def set_busy_timeout(self, milliseconds: int, /) -> None: ...
+    def set_busy_handler(self, handler: Callable[[int], bool], /) -> None: ...
 
     def close(self) -> None: ...

@@ -285,19 +285,22 @@ class SqliteStore(Store):
             return self._chores.is_heard(run_id, self._instant())
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:
-        ended, told = Swept(0, more=False), Swept(0, more=False)
+        ended, told, held = Swept(0, more=False), Swept(0, more=False), 0.0
         if self._leaving.gated:
-            began = self._clock.monotonic()
             with self._unsynced():
+                began = self._clock.monotonic()  # not before: a wait for others is no page that took long
                 root = None if run_id is None else self._about(run_id)[2]
                 ended = self._sweeping.sweep(self._instant(), root)
-            self._sweeping.note(self._clock.monotonic() - began)
+            held = self._clock.monotonic() - began
+            self._sweeping.note(held)
         if run_id is None and self._moving.pending:
             with self._unsynced():
+                began = self._clock.monotonic()
                 told = self._moving.tell(self._instant())
+            held += self._clock.monotonic() - began
         if ended.ended or told.looked:
             self._on_hint()
-        return Swept(ended.ended, ended.more or told.more, told.looked)
+        return Swept(ended.ended, ended.more or told.more, told.looked, held)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:

@@ -243,8 +243,12 @@ begin
 end $$;
 
 -- Of these runs, which the caller has locked where they stand, those that are closed end. Which they are, and to whom it was written: not
--- to the workers of their parents, as these have ended, or are closed, or don't wait for them any more.
-create function fw_cut(p_now bigint, p_ids bytea[], p_places tid[], out cut bytea[], out told bigint[]) language plpgsql
+-- to the workers of their parents, as these have ended, or are closed, or don't wait for them any more. (p_most: so many end,
+-- and the others are only named as closed.)
+create function fw_cut(
+    p_now bigint, p_ids bytea[], p_places tid[], p_most integer default null,
+    out closed bytea[], out cut bytea[], out told bigint[]
+) language plpgsql
 as $$
 #variable_conflict error
 declare
@@ -253,15 +257,16 @@ declare
     n integer;
 begin
     told := '{}';
-    select c.ids, c.reasons, c.numbers into cut, reasons, numbers from fw_closed(p_ids, p_places) c;
-    n := cardinality(cut);
+    select c.ids, c.reasons, c.numbers into closed, reasons, numbers from fw_closed(p_ids, p_places) c;
+    n := least(cardinality(closed), p_most);
+    cut := closed[1:n];
     if n > 0 then
         select l.told into told from fw_leave(0, p_now, true, row(
             cut, array_fill(null::integer, array[n]), array_fill(10::smallint, array[n]),
-            array_fill(null::text, array[n]), reasons, array_fill(3::smallint, array[n]),
+            array_fill(null::text, array[n]), reasons[1:n], array_fill(3::smallint, array[n]),
             array_fill(0::bigint, array[n]), array_fill(true, array[n]), array_fill(null::smallint, array[n]),
             array_fill(null::text, array[n])
-        )::fw_ends, array(select p_places[c.n] from unnest(numbers) c (n))) l;
+        )::fw_ends, array(select p_places[c.n] from unnest(numbers[1:n]) c (n))) l;
     end if;
 end $$;
 

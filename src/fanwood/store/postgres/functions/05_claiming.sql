@@ -203,12 +203,9 @@ declare
     oldest bytea[] := '{}';
     places tid[] := '{}';
     ids bytea[];
-    ended bytea[];
+    closed bytea[];
     suspect bytea;
 begin
-    if p_gated then  -- what is met and must be ended makes a commit longer
-        p_limit := least(p_limit, 200);
-    end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
     if p_idle then
         suspect := fw_best_suspect(tasks);
@@ -231,14 +228,15 @@ begin
         return;
     end if;
     if p_gated then
-        select c.cut, c.told into ended, told from fw_cut(p_now, ids, places) c;
+        -- Some of what is met ends here; that all of it does would make a commit long.
+        select c.closed, c.told into closed, told from fw_cut(p_now, ids, places, 50) c;
     end if;
-    if cardinality(ended) > 0 then
+    if cardinality(closed) > 0 then
         cut := true;
         has_more := true;
         places := array(
             select v.place from unnest(places, ids) with ordinality v (place, id, n)
-            where v.id <> all (ended) order by v.n
+            where v.id <> all (closed) order by v.n
         );
     end if;
     with taken as (

@@ -160,14 +160,14 @@ begin
     end if;
 end $$;
 
--- The next page of those QUEUED, if each of it is right below something that is closed and nobody watches it: then all end in
--- one statement, as nothing is to be said of any. Else null, and nobody may have ended. Who is claiming one of them at this
--- moment is waited for; it runs then.
+-- The next page of those QUEUED, if each of it is below something that is closed and nobody watches it: then all end in
+-- one statement, as nothing is to be said of any. Else null, and nobody may have ended. It is asked of the parents, which are
+-- fewer. What others hold (a claim, which ends it itself) is passed by, and the page comes once more.
 create function fw_end_children(
     p_root bytea, p_place text, p_now bigint, p_limit integer, out ended integer, out place text
 )
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = on set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -178,30 +178,59 @@ declare
     d constant integer := (p_place::json ->> 2)::integer;
     i constant bytea := decode(p_place::json ->> 3, 'hex');
     places tid[];
+    above bytea[];
+    asked integer[];
+    parents bytea[];
+    closed bytea[];
+    reasons text[];
     errors text[];
 begin
-    select array_agg(c.place order by c.id), array_agg(c.error order by c.id), max(encode(c.id, 'hex'))
-    into places, errors, place
+    select array_agg(c.place order by c.id), array_agg(c.parent_id order by c.id), array_agg(c.asked order by c.id),
+           case when bool_and(c.ends) then max(encode(c.id, 'hex')) end
+    into places, above, asked, place
     from (
-        select r.ctid as place, r.id, (
-            select g.error from gate g
-            where g.run_id = r.parent_id and g.what = 1 and g.which = 0 and r.asked <= g.attempt and r.on_parent_end <> 2
-              and (select true from watch w where w.run_id = r.id limit 1) is null
-        ) as error
+        select r.ctid as place, r.id, r.parent_id, r.asked,
+               r.on_parent_end <> 2 and (select true from watch w where w.run_id = r.id limit 1) is null as ends
         from run r
         where r.task = t and r.priority = p and r.root_id = p_root and r.depth between d and d and r.id > i and r.state = 0
         order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
     ) c;
-    if place is null or array_position(errors, null) is not null then
+    if place is null then
+        return;
+    end if;
+    parents := array(select distinct v.id from unnest(above) v (id));
+    select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
+    errors := array(
+        select coalesce(
+                   case when v.asked <= g.attempt then g.error end,
+                   s.reason
+               )
+        from unnest(above, asked) with ordinality v (id, asked, n)
+        left join (
+            select x.id, (y.g).attempt, (y.g).error from unnest(parents) x (id)
+            cross join lateral (select g from gate g where g.run_id = x.id and g.what = 1 and g.which = 0 offset 0) y
+        ) g on g.id = v.id
+        left join unnest(closed, reasons) s (id, reason) on s.id = v.id
+        order by v.n
+    );
+    if array_position(errors, null) is not null then
         place := null;
         return;
     end if;
     update run r
     set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
-    from unnest(places, errors) v (place, error)
-    where r.ctid = v.place and r.state = queued;
+    from (
+        select v.place, v.error from unnest(places, errors) v (place, error)
+        cross join lateral (
+            select from run x where x.ctid = v.place and x.state = queued for update skip locked
+        ) l
+    ) v
+    where r.ctid = v.place;
     get diagnostics ended = row_count;
-    place := json_build_array(t, p, d, place)::text;
+    place := case
+        when ended = cardinality(places) then json_build_array(t, p, d, place)::text
+        when ended > 0 then p_place
+    end;
 end $$;
 
 -- One page of a pass. What others hold at this moment is passed by, unless nothing else is left of the page: then it is
