@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from contextlib import contextmanager
 from importlib.resources import files
@@ -23,7 +22,7 @@ from fanwood.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
     from fanwood.store.sqlite.driver import Database
@@ -33,9 +32,9 @@ OLDEST = 3
 """The first schema that was meant to last. Files of those before it can't be brought up to date."""
 BUSY_MS = 5_000
 PAUSE_MS = 20
-RETRY = 0.0005, 0.0015
-"""Seconds between two tries for a lock that another has, from and to. SQLite's own way sleeps longer each time, up to a
-tenth of a second: beside two busy processes a third came through once in seconds."""
+RETRY_MS = 1
+"""Between two tries for a lock that another has. SQLite's own way sleeps longer each time, up to a tenth of a second:
+beside two busy processes a third came through once in seconds."""
 CHECKPOINT_PAGES = 1_000
 """After how many pages the log is begun anew: writing over an old log is twice as quick to sync as growing it."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
@@ -51,7 +50,7 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with translated(path):
         connection = cast("Database", apsw.Connection(str(path), flags=flags, statementcachesize=256))
-        connection.set_busy_handler(_waiter())
+        connection.set_busy_handler(_wait)
         _check_ours(connection, path)
         if not read_only:
             _use_wal(connection)
@@ -65,20 +64,10 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     return connection
 
 
-def _waiter() -> Callable[[int], bool]:
+def _wait(tries: int) -> bool:
     """Called by SQLite when another has a lock: wait a little, and say whether to try again."""
-    give_up = 0.0
-
-    def wait(tries: int) -> bool:
-        nonlocal give_up
-        if tries == 0:
-            give_up = time.monotonic() + BUSY_MS / 1000
-        elif time.monotonic() > give_up:
-            return False
-        time.sleep(random.uniform(*RETRY))
-        return True
-
-    return wait
+    time.sleep(RETRY_MS / 1000)
+    return tries * RETRY_MS < BUSY_MS
 
 
 def _use_wal(connection: Database) -> None:
