@@ -47,6 +47,7 @@ from fanwood.model.states import RunState
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_run_id
 from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.log_context import RunContextFilter
 from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
 from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
 from fanwood.sdk.runs import RunInfo
@@ -82,6 +83,7 @@ __all__ = [
     "PayloadError",
     "PayloadTooLargeError",
     "RetryAfterException",
+    "RunContextFilter",
     "RunInfo",
     "RunInterrupted",
     "RunNotFoundError",

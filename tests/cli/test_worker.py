@@ -76,7 +76,6 @@ def _square(client: Fanwood):
 def test_works_until_a_signal(here: Path, client: Fanwood, number):
     with Program(here, "worker", "shop:fanwood", "--slots", "3", "--threads", "9") as worker:
         assert "square" in worker.says(r"serves (.*), 3 at a time, from sqlite:///").group(1)
-        worker.says("serves 5 task")
         assert _square(client).run({"n": 4}, timeout=20) == 16
         assert worker.stop(number) == 0
 
@@ -84,7 +83,7 @@ def test_works_until_a_signal(here: Path, client: Fanwood, number):
 def test_json_log(here: Path, invoke):
     with Program(here, "worker", "shop", "--json") as worker:
         line = json.loads(worker.says(r"^\{.*serves.*\}$").group(0))
-        assert set(line) == {"at", "level", "logger", "message", "run_id"}
+        assert set(line) == {"at", "level", "logger", "message", "run_id", "root_id", "attempt", "task"}
         assert worker.stop() == 0
 
 

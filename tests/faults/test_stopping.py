@@ -44,7 +44,7 @@ def test_the_second_signal_hurries(site: Site) -> None:
     site.spawn("patient", seconds=60)
     until(lambda: site.journal("begin"), "it has begun")
     worker.signal(signal.SIGTERM)
-    until(lambda: "SIGTERM: stopping" in worker.log, "the first one was noticed")
+    until(lambda: "stopping" in worker.log, "the first one was noticed")
     worker.signal(signal.SIGTERM)
     assert worker.wait(10) == 0
     assert charged(site) == [(RunState.QUEUED, 0, 0)]

@@ -207,7 +207,7 @@ def test_a_worker_that_cannot_begin(strict: Cluster, invoke: Invoke, tmp_path: P
     )
     greeting, error = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
-    assert greeting.endswith(f"serves square, 100 at a time, from {without_password(url)}. Ctrl-C stops it.")
+    assert greeting.endswith(f"serves 1 task(s): square, 100 at a time, from {without_password(url)}. Ctrl-C stops it.")
     assert error.startswith(f"error: {without_password(url)} ")
     assert SECRET not in done.stderr
 

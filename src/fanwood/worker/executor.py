@@ -24,6 +24,7 @@ from fanwood.sdk.current import current_attempt, current_run_id
 from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
 from fanwood.worker.slots import Slots
+from fanwood.worker.telling import tell
 from fanwood.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class Executor:
     def _time_out(self, attempt: Attempt) -> None:
         outcome = verdicts.timed_out(attempt)
         outcome.busy = attempt.busy
+        tell(attempt, outcome)
         self._interrupt(attempt, decode_failure(outcome.error))
         self._engine.report([outcome])
 
@@ -308,6 +310,7 @@ class Executor:
         if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
             outcome.local = not run.parent_id or run.parent_id in self._running
+            tell(attempt, outcome)
         else:
             outcome = None
         if threading.get_ident() == self._loop_thread and attempt.spec.is_async and self._loop is not None:
@@ -366,15 +369,18 @@ class Executor:
         self._stopping = True
         self._engine.report(self.hand_back())
 
-    def hand_back_all(self) -> None:
-        """Hand back what has begun, and stop its code."""
+    def hand_back_all(self) -> list[str]:
+        """Hand back what has begun, and stop its code; the tasks of those runs."""
         self._closing = True
         self._flush()
+        handed_back: list[str] = []
         for attempt in list(self._running.values()):
             if (
                 attempt.interruption is None and self._running.get(attempt.run.id) is attempt
             ):  # it may end at this moment
                 self._hand_back(attempt)
+                handed_back.append(attempt.run.task)
+        return handed_back
 
     def _hand_back(self, attempt: Attempt) -> None:
         self._interrupt(attempt, Failure("cancelled", message="its worker stopped; the run goes on elsewhere"))

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("fanwood.worker")
 Lifespan = Callable[[], AsyncGenerator[Any, None]]
 LOOK_SECONDS = 1.0
 """How often to look whether the engine is still there."""
+NAMED = 8
+"""Tasks that a line of the log names."""
 HAND_BACK_SECONDS = 2.0
 """How long handed-back code may take to notice that it is over."""
 
@@ -88,7 +91,7 @@ class Worker:
         async with self._within_lifespan(executor):
             with _switch_interval(self.host.settings.switch_interval):
                 await called(engine.employ(executor))
-                logger.info("worker %s serves %d task(s) with %d slots", self.name, len(self._specs), self.slots)
+                logger.info(self._greeting(engine.store.url))
                 self._started.set()
                 try:
                     await self._until_stopped(engine, self._stop)
@@ -117,6 +120,14 @@ class Worker:
 
     # --- within ----------------------------------------------------------------------------------------------------
 
+    def _greeting(self, url: str) -> str:
+        names = [ascii(name)[1:-1] for name in self.tasks[:NAMED]]
+        more = f" and {len(self.tasks) - NAMED} more" if len(self.tasks) > NAMED else ""
+        return (
+            f"worker {self.name} serves {len(self.tasks)} task(s): {', '.join(names)}{more}, {self.slots} at a time, "
+            f"from {url}. Ctrl-C stops it."
+        )
+
     async def _until_stopped(self, engine: Engine, stop: asyncio.Event) -> None:
         """Until `stop` is called; or the engine has failed, and a worker that stayed would be one in name only."""
         while engine.alive and not stop.is_set():
@@ -135,10 +146,19 @@ class Worker:
         """Let what executes finish within the grace period; hand the rest back."""
         engine.pause()
         executor.begin_stop()
-        deadline = self.host.clock.monotonic() + self.host.settings.grace
+        grace = self.host.settings.grace
+        if executor.executing and not self._hurry:
+            have = "run has" if executor.executing == 1 else "runs have"
+            logger.info("stopping: %d %s %g s to finish, Ctrl-C again hands them back", executor.executing, have, grace)
+        else:
+            logger.info("stopping")
+        deadline = self.host.clock.monotonic() + grace
         while engine.alive and executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        executor.hand_back_all()
+        handed_back = Counter(executor.hand_back_all())
+        if handed_back:
+            tasks = ", ".join(f"{count} {task}" for task, count in handed_back.most_common(NAMED))
+            logger.info("handed back %s to the queue: %s", _runs(handed_back.total()), tasks)
         deadline = self.host.clock.monotonic() + HAND_BACK_SECONDS
         while executor.running and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
             await asyncio.sleep(0.01)
@@ -162,8 +182,7 @@ class Worker:
             return
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def on_signal(number: int, _frame: object) -> None:
-            logger.info("%s: stopping", signal.Signals(number).name)
+        def on_signal(_number: int, _frame: object) -> None:
             loop.call_soon_threadsafe(self.stop)
 
         for number in previous:
@@ -173,6 +192,10 @@ class Worker:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 _intervals: list[float] = []

@@ -1,0 +1,46 @@
+"""How a worker's log looks, unless the user's module has set up logging."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+
+from fanwood.cli import text
+from fanwood.sdk.log_context import RunContextFilter
+
+LEVELS = ["debug", "info", "warning", "error"]
+COMPLETIONS = "fanwood.runs.completed"
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": text.instant(round(record.created * 1e6)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "run_id": getattr(record, "run", None),
+            "root_id": getattr(record, "root", None),
+            "attempt": getattr(record, "attempt", None),
+            "task": getattr(record, "task", None),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure(level: str | None, *, as_json: bool) -> None:
+    """Log to stderr. Whoever names the level, and it lets INFO through, gets completed runs as well."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(RunContextFilter())
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s%(in_run)s: %(message)s")
+    handler.setFormatter(_JsonLines() if as_json else plain)
+    root.addHandler(handler)
+    root.setLevel(level.upper() if level else logging.INFO)
+    if level in ("debug", "info"):
+        logging.getLogger(COMPLETIONS).setLevel(logging.INFO)

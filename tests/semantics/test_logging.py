@@ -1,0 +1,140 @@
+"""What a worker's log says of runs, and whose records know which run they are about."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EmptyModel, RunContextFilter, TaskRunError
+from tests.serving import serving
+
+
+class Records(logging.Handler):
+    """Keeps what the package, and a task, log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[Any] = []
+        self.on: dict[str, Callable[[], None]] = {}
+        self.addFilter(RunContextFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.all.append(record)
+        for beginning, call in self.on.items():
+            if record.getMessage().startswith(beginning):
+                call()
+
+    def of(self, logger: str, level: int) -> list[Any]:
+        return [record for record in self.all if record.name == logger and record.levelno == level]
+
+
+@pytest.fixture
+def records(request: pytest.FixtureRequest) -> Any:
+    found, logger = Records(), logging.getLogger()
+    level = logger.level
+    logger.addHandler(found)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(found)
+    logger.setLevel(level)
+    logging.getLogger("fanwood.runs.completed").setLevel(logging.WARNING)
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_every_retry_and_every_failure_is_said(app: Any, records: Records, colour: str) -> None:
+    def fails(input: dict[str, str]) -> int:
+        raise ValueError("no stock")
+
+    async def aio_fails(input: dict[str, str]) -> int:
+        return fails(input)
+
+    task = app.task(name="build_report", retries=2)(fails if colour == "sync" else aio_fails)
+    ref = task.run_no_wait({"which": "x" * 500})
+    with pytest.raises(TaskRunError):
+        ref.result(timeout=30)
+    retries, failures = (records.of("fanwood.runs", level) for level in (logging.WARNING, logging.ERROR))
+    assert [record.getMessage() for record in retries] == [
+        f"build_report failed and is tried again at once (attempt {n}, retry {n} of 2): ValueError: no stock"
+        for n in (1, 2)
+    ]
+    (failure,) = failures
+    assert (failure.run, failure.root, failure.attempt, failure.task) == (ref.id, ref.id, 3, "build_report")
+    first, traceback, frame, *_ = failure.getMessage().splitlines()
+    assert first.startswith(f'build_report failed (run {ref.id}, attempt 3, input {{"which":"xxx')
+    assert first.endswith("xxx...): ValueError: no stock")
+    assert len(first) < 400
+    assert traceback == "Traceback (most recent call last):"
+    assert __file__ in frame  # and not one of ours
+
+
+def test_a_time_out_is_said(app: Any, records: Records) -> None:
+    @app.task(execution_timeout=0.05)
+    async def slow() -> None:
+        await never.wait()
+
+    import asyncio
+
+    never = asyncio.Event()
+    with pytest.raises(TaskRunError):
+        slow.run(timeout=30)
+    (failure,) = records.of("fanwood.runs", logging.ERROR)
+    assert "execution_timeout of 0.05 s of slow ran out" in failure.getMessage()
+
+
+def test_completions_are_said_on_request(app: Any, records: Records) -> None:
+    @app.task
+    async def quick(input: int) -> int:
+        return input
+
+    quick.run(1)
+    assert records.of("fanwood.runs.completed", logging.INFO) == []
+    logging.getLogger("fanwood.runs.completed").setLevel(logging.INFO)
+    quick.run(2)
+    (record,) = records.of("fanwood.runs.completed", logging.INFO)
+    assert record.getMessage().startswith("quick completed in ")
+    assert (record.task, record.in_run) == ("quick", f" [quick {record.run}]")
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_tasks_own_records_know_their_run(app: Any, records: Records, colour: str) -> None:
+    def writes(input: EmptyModel, ctx: Context) -> str:
+        logging.getLogger("shop").info("hello")
+        return ctx.workflow_run_id
+
+    async def aio_writes(input: EmptyModel, ctx: Context) -> str:
+        return writes(input, ctx)
+
+    task = app.task(name="writes")(writes if colour == "sync" else aio_writes)
+    root = task.run()
+    logging.getLogger("shop").info("outside")
+    within, outside = records.of("shop", logging.INFO)
+    assert (within.run, within.root, within.attempt, within.task) == (root, root, 1, "writes")
+    assert (outside.run, outside.task, outside.in_run) == (None, None, "")
+
+
+def test_stopping_says_how_long_runs_have_and_what_was_handed_back(make_app: Any, records: Records) -> None:
+    app = make_app(local_worker=False, grace=0.2)
+    begun, over = threading.Event(), threading.Event()
+
+    @app.task
+    def endless() -> None:
+        begun.set()
+        over.wait(30)
+
+    with serving(app.worker("w", slots=3)):
+        endless.run_no_wait()
+        assert begun.wait(20)
+        records.on["handed back"] = over.set
+    said = [record.getMessage() for record in records.of("fanwood.worker", logging.INFO)]
+    assert (
+        said[0] == f"worker w serves 1 task(s): endless, 3 at a time, from {app.engine().store.url}. Ctrl-C stops it."
+    )
+    assert said[1:] == [
+        "stopping: 1 run has 0.2 s to finish, Ctrl-C again hands them back",
+        "handed back 1 run to the queue: 1 endless",
+        "worker w has stopped",
+    ]
