@@ -1,11 +1,14 @@
-"""Typed values to canonical JSON text and back.
+"""Typed values to JSON text and back: what goes in comes out equal, or is refused.
 
-A child run is identified by a hash of its input's text, so equal values must give equal bytes in every process,
-whatever the insertion order of a dict or the iteration order of a set. And a value that JSON can't hold must be
-refused, with the place where it sits: a NaN that turns into `null` would otherwise surface days later, elsewhere.
+A child run is identified by a hash of its input's canonical text, so equal values must have equal ones in every
+process, whatever the insertion order of a dict or the iteration order of a set. (Stored is the order that was given.)
+And a value that JSON can't hold, or that would come back as something else, must be refused, with the place where it
+sits: a NaN that turns into `null`, a field that only a subclass has, would otherwise surface days later, elsewhere. So
+what is written is read again at once, unless it is made of JSON's own types.
 
-msgspec does the work, and pydantic that of its own types. Pydantic is never imported here: its classes carry their
-validator and serializer, and whoever declares one has imported it.
+msgspec does the work, and pydantic that of its own types; their classes carry their validator and serializer. It is
+imported, if it is installed, for what msgspec doesn't know: unions of dataclasses, flags, paths, constraints such as
+`PositiveInt`. A type that neither can read is refused when it is declared.
 
 Where no type is declared, tuples come back as lists, models and dataclasses as dicts, and datetime, UUID, Decimal,
 Enum and the like as the text (or number) that msgspec writes for them. Bytes, sets, and keys that aren't text are
@@ -19,6 +22,8 @@ the value, sorts its sets, and knows the path to whatever is wrong. From the bot
     shapes     annotations: their alternatives, fields and parts
     faults     a walk through a value, for what would be lost or changed
     plain      values as JSON's own types, with sets in order
+    comparing  whether what was read is what was written
+    knowing    which of the two knows a type
     problems   what is wrong with a value, in words
     codecs     the codecs of undeclared, declared and pydantic types
 """

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 from types import NoneType
-from typing import Any, Generic, TypeVar, cast, is_typeddict
+from typing import Any, Generic, Never, NoReturn, TypeVar, cast, is_typeddict
 
 import msgspec
 
+from fanwood.codec.comparing import compare, is_same
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
+from fanwood.codec.knowing import enums, is_foreign, refuse_unknown, refuse_unreadable
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
-from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed
+from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
 from fanwood.codec.problems import all_problems, invalid, path, problems
 from fanwood.codec.shapes import SCALARS, class_of, is_closed, members, remember
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
@@ -30,8 +32,8 @@ def _from_json(hint: Any, value: Any) -> Any:
     raise TypeError(f"`{hint}` can't be made from JSON")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_to_raw, order="deterministic").encode
-_encode_as_is = msgspec.json.Encoder(enc_hook=_to_raw).encode  # outputs have no identity: their keys stay in order
+_encode = msgspec.json.Encoder(enc_hook=_to_raw).encode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -51,10 +53,14 @@ class Codec(Generic[T]):
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
         try:
             if type(value) in SCALARS or is_plain(value):
-                return _encode(value) if root != "output" else _encode_as_is(value)
+                return _encode(value)
         except Exception:  # noqa: BLE001, S110  (told below, with its place)
             pass
         return self._encode_carefully(value, subject, root)
+
+    def canonical(self, data: bytes) -> bytes:
+        """What `encode` gave, with sorted keys: equal values have equal bytes. (Stored is the order that was given.)"""
+        return data if self.orderly or b"{" not in data else _encode_sorted(_decode(data))
 
     def decode(self, data: bytes | str, subject: str = "value") -> T:
         if len(data) > 2 * MAX_DEPTH and is_too_deep(data):
@@ -92,14 +98,19 @@ class Codec(Generic[T]):
         trail = Trail()
         try:
             check(value, self.declared, trail)
-            return self._write_sorted(value) if trail.unordered else self._write(value)
-        except InputValidationError:
+            data = self._write_sorted(value) if trail.unordered else self._write(value)
+            self._confirm(value, data, subject, root)
+            return data
+        except PayloadError:
             raise
         except FaultError as fault:
             raise PayloadEncodingError(subject, path(fault.steps, root), fault.reason) from None
         except Exception as exc:
             place = path(locate(value, self.declared), root)
             raise PayloadEncodingError(subject, place, problems(exc)[0][1]) from exc
+
+    def _confirm(self, value: Any, data: bytes, subject: str, root: str) -> None:
+        """Read what was written: what doesn't come back as it is, is refused while its caller is there to be told."""
 
     def _write(self, value: Any) -> bytes:
         try:
@@ -119,20 +130,23 @@ class _TypedCodec(Codec[T]):
         self._has_fields = members(declared) is not None
         is_class = isinstance(declared, type) and not is_typeddict(declared)
         self._trusted: type | None = declared if self._has_fields and is_class else None
+        self._scalar = next((cls for cls in SCALARS if cls is declared), None)
         self.orderly = is_closed(declared)
         self._parse = msgspec.json.Decoder(declared, dec_hook=_from_json).decode
 
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        if type(value) is self._scalar and (not isinstance(value, str) or value.isascii()):
+            return _encode(value)
         fits = self._trusted is not None and isinstance(value, self._trusted)
         if not fits and root != "output":
             value, fits = self.validate(value, subject), True
         try:
             if fits and self.orderly:
                 data = _encode(value)
-                if b"null" not in data:  # which None is, and NaN would be
+                if is_same(self._parse(data), value):
                     return data
             elif type(value) in SCALARS or is_plain(value):
-                return _encode(value) if root != "output" else _encode_as_is(value)
+                return _encode(value)
         except Exception:  # noqa: BLE001, S110  (told below, with its place)
             pass
         return self._encode_carefully(value, subject, root)
@@ -140,12 +154,31 @@ class _TypedCodec(Codec[T]):
     def validate(self, value: object, subject: str) -> T:
         given: Any = {} if value is None and self._has_fields else value
         try:
-            return msgspec.convert(given, self.declared, dec_hook=from_python)
+            return self._convert(given)
         except RecursionError as exc:
             self._encode_carefully(value, subject, "input")
             raise invalid(subject, exc) from exc
         except Exception as exc:
             raise InputValidationError(subject, all_problems(given, self.declared) or problems(exc)) from exc
+
+    def _convert(self, given: Any) -> T:
+        try:
+            return msgspec.convert(given, self.declared, dec_hook=from_python)
+        except msgspec.ValidationError:
+            plain = without_enums(given)  # msgspec takes their values only
+            if plain is given:
+                raise
+            return msgspec.convert(plain, self.declared, dec_hook=from_python)
+
+    def _confirm(self, value: Any, data: bytes, subject: str, root: str) -> None:
+        fits = root != "output" or (self._trusted is not None and isinstance(value, self._trusted))
+        try:
+            back: Any = self._parse(data)
+        except Exception as exc:
+            if fits:
+                raise self._undecodable(data, subject, exc) from exc
+            return  # it is read as plain JSON
+        compare(value, back, self.declared, strict=fits)
 
     def _schema(self) -> dict[str, object] | None:
         shared: dict[str, Any] = {}
@@ -183,16 +216,32 @@ class _ModelCodec(Codec[T]):
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
         if self._cls is None or not isinstance(value, self._cls):
             if root == "output":
-                return _UNTYPED.encode(value, subject, root)
+                return self._encode_output(value, subject)
             value = self.validate(value, subject)
         if self.orderly:
             try:
-                data = self._to_json(value, round_trip=True, by_alias=False)
-                if not self._has_floats or not (b"null" in data or b"NaN" in data or b"Infinity" in data):
+                data = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
+                null = self._has_floats and (b"null" in data or b"NaN" in data or b"Infinity" in data)
+                if not null and is_same(self._parse(data), value):
                     return data
             except Exception:  # noqa: BLE001, S110  (told below, with its place)
                 pass
         return self._encode_carefully(value, subject, root)
+
+    def _encode_output(self, value: object, subject: str) -> bytes:
+        """An output of another type than declared; what the declared type can't write is written as it is."""
+        try:
+            fits = self._adapter is not None and self._to_json(value, round_trip=True, warnings="error") != b""
+        except Exception:  # noqa: BLE001  (it is something else)
+            fits = False
+        return self._encode_carefully(value, subject, "output") if fits else _UNTYPED.encode(value, subject, "output")
+
+    def _confirm(self, value: Any, data: bytes, subject: str, root: str) -> None:  # noqa: ARG002  (it fits: asked before)
+        try:
+            back = self._parse(data)
+        except Exception as exc:
+            raise self._undecodable(data, subject, exc) from exc
+        compare(value, back, self.declared, strict=True)
 
     def validate(self, value: object, subject: str) -> T:
         if self._cls is not None and isinstance(value, self._cls):
@@ -227,18 +276,41 @@ _UNTYPED: Codec[Any] = Codec()
 
 @remember
 def codec_for(declared: Any) -> Codec[Any]:
-    """The codec of an annotation; Any, None or no annotation at all mean any JSON value."""
-    if declared in (Any, None, NoneType, inspect.Parameter.empty, object):
+    """The codec of an annotation; Any, None or no annotation at all mean any JSON value.
+
+    Raises:
+        DeclarationError: values of that type can't travel.
+    """
+    if declared in (Any, None, NoneType, inspect.Parameter.empty, object, Never, NoReturn):
         return _UNTYPED
     try:
         if is_pydantic(declared):
             return _ModelCodec(declared, machinery_of(declared))
-        try:
-            return _TypedCodec(declared)
-        except TypeError:  # msgspec has no unions of models
-            if "pydantic" not in sys.modules:
-                raise
-            adapter: Any = sys.modules["pydantic"].TypeAdapter(declared)
-            return _ModelCodec(declared, assemble(adapter.validator, adapter.serializer, adapter.core_schema), adapter)
+        if not is_foreign(declared):
+            try:
+                codec = _TypedCodec[Any](declared)
+                refuse_unknown(declared)
+            except TypeError:  # msgspec has no unions of models, nor paths, nor ...
+                pass
+            else:
+                return codec
+        return _adapted(declared)
     except Exception as exc:
         raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {problems(exc)[0][1]}") from exc
+
+
+def _adapted(declared: Any) -> Codec[Any]:
+    """By pydantic, if it is there: it knows more types than msgspec, and its own constraints, wherever they stand."""
+    try:
+        import pydantic  # noqa: PLC0415  (not required, and not imported unless it must be)
+    except ImportError:
+        raise TypeError("msgspec does not know it, or its constraints; pydantic might, and is not installed") from None
+    adapter: Any = pydantic.TypeAdapter(declared)
+    machinery = assemble(adapter.validator, adapter.serializer, adapter.core_schema)
+    refuse_unreadable(machinery)
+    codec = _ModelCodec[Any](declared, machinery, adapter)
+    for enum in enums(declared):
+        for member in enum:
+            codec_of_enum = codec if enum is declared else codec_for(enum)
+            codec_of_enum.encode(member, f"{enum.__name__}.{member.name}")
+    return codec

@@ -80,7 +80,7 @@ def check(value: Any, hint: Any, trail: Trail) -> None:
         if not value.isascii():
             _check_text(value)
     elif isinstance(value, (float, Decimal)):
-        if not math.isfinite(value):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):  # it may be beyond a float
             raise FaultError(f"{value} has no JSON form; use None or text")
     elif value is None or isinstance(value, _LEAVES):
         return

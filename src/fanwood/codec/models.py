@@ -31,6 +31,8 @@ class Machinery:
     orderly: bool
     """Whether every value is written in one way by one call of `to_json`."""
     has_floats: bool
+    kinds: frozenset[str]
+    """What its core schema is made of."""
 
 
 def is_pydantic(hint: object) -> bool:
@@ -57,6 +59,7 @@ def assemble(validator: Any, serializer: Any, core: Any) -> Machinery:
         to_python=functools.partial(serializer.to_python, mode="json", round_trip=True, by_alias=False, warnings=False),
         orderly=kinds <= _ORDERLY,
         has_floats="float" in kinds,
+        kinds=frozenset(kinds),
     )
 
 

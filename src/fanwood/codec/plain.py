@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, cast, get_origin
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import msgspec
 
 from fanwood.codec.faults import FaultError, Trail, extras, no_form, walk
 from fanwood.codec.models import is_pydantic, machinery_of
 from fanwood.codec.shapes import class_name, class_of, is_sparse, members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def unsubclassed(value: Any) -> Any:
@@ -37,6 +41,23 @@ def from_python(hint: Any, value: Any) -> Any:
     if is_pydantic(hint):
         return machinery_of(hint).from_python(value)
     raise TypeError(f"Expected `{hint}`, got `{class_name(class_of(value))}`")
+
+
+def without_enums(value: Any) -> Any:
+    """Containers of JSON's with the values of enums in their places; the same object if there are none."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        pairs = [(without_enums(key), without_enums(item)) for key, item in items]
+        same = all(key is a and item is b for (key, item), (a, b) in zip(items, pairs, strict=True))
+        return cast("Any", value) if same else dict(pairs)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        given = list(cast("Iterable[Any]", value))
+        parts = [without_enums(item) for item in given]
+        same = all(item is part for item, part in zip(given, parts, strict=True))
+        return cast("Any", value) if same else parts
+    return value
 
 
 def dump(value: object) -> Any:

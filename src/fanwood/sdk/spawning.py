@@ -149,7 +149,7 @@ class Spawner:
         key = options.effective_key
         index = attempt.children
         attempt.children += 1
-        identity, digest = attempt.identify(spec.name, key, data)
+        identity, digest = attempt.identify(spec.name, key, spec.input.canonical(data))
         known = attempt.known
         existing = known.get(identity) if known is not None else None
         if existing is None:
@@ -171,7 +171,7 @@ class Spawner:
             return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
         self._keyed[id_] = len(self.planned)
         identity = root_identity(self._host.settings.namespace, key)
-        return Spawn(kind, id_, identity, data.decode(), 0, key, content_digest(spec.name, data))
+        return Spawn(kind, id_, identity, data.decode(), 0, key, content_digest(spec.name, spec.input.canonical(data)))
 
     def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
         request.spawns.append(spawn)

@@ -50,6 +50,9 @@ class RawCodec(Codec[Any]):
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
         return self.typed.encode(value, subject, root)
 
+    def canonical(self, data: bytes) -> bytes:
+        return self.typed.canonical(data)
+
     def decode(self, data: bytes | str, subject: str = "value") -> msgspec.Raw:
         self.typed.decode(data, subject)
         return msgspec.Raw(data.encode() if isinstance(data, str) else data)
@@ -59,7 +62,9 @@ class RawCodec(Codec[Any]):
 
 
 class StepCodec(Codec[Any]):
-    """A step's input: the workflow's, beside what the steps before it returned."""
+    """A step's input: the workflow's, beside what the steps before it returned. Written by us, and always alike."""
+
+    orderly = True
 
     def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
         self._input = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input

@@ -266,10 +266,11 @@ class _Coordination:
     async def _spawn(self, step: Step[Any, Any], key: str) -> None:
         """Spawn a step and keep how it ended. A step whose parents failed is never spawned."""
         wanted = step.parents if step.name in self._workflow.steps else tuple(self._outputs)
+        failed = step is self._workflow.on_failure  # others are asked for again in a retry, with the same input
         inputs = StepInputs(
             self._input,
             {name: self._outputs[name] for name in wanted},
-            errors={name: str(error) for name, error in self._errors.items()},
+            errors={name: str(error) for name, error in self._errors.items()} if failed else {},
             workflow=self._workflow.name,
         )
         spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)

@@ -1,0 +1,75 @@
+"""Whether what was read back is what was written."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from fanwood.codec.faults import FaultError, Trail, walk
+from fanwood.codec.shapes import arms, class_name, class_of, members
+
+_JSON = (dict, list, str, int, float, bool, type(None))
+_MISSING = object()
+
+
+def is_same(back: object, value: object) -> bool:
+    """The common case, quickly: both say so. (Classes with fields compare their types as well.)"""
+    return type(back) is type(value) and (back == value) is True
+
+
+def compare(value: Any, back: Any, hint: Any, *, strict: bool) -> None:
+    """Raise a `FaultError` for the first part that comes back as something else than it was.
+
+    Where no type is declared a value comes back in JSON's own types. Unless `strict`, that holds the other way round as
+    well: plain JSON may come back as what its declaration makes of it.
+    """
+    if is_same(back, value) or _equal(value, back) or (type(back) in _JSON and _is_undeclared(hint)):
+        return
+    if type(value) is not type(back):
+        if not strict and type(value) in _JSON:
+            return
+        raise FaultError(_changed(value, back))
+    if not isinstance(value, (dict, list, tuple)) and members(class_of(value)) is None:
+        raise FaultError(f"it would come back as {back!r:.80}")
+    for step, item, item_hint in walk(value, hint, Trail()):
+        try:
+            compare(item, _part(back, step), item_hint, strict=strict)
+        except FaultError as fault:
+            fault.steps.insert(0, step)
+            raise
+
+
+def _is_undeclared(hint: Any) -> bool:
+    """(A type variable stands for something that was declared.)"""
+    return not isinstance(hint, TypeVar) and any(arm in (Any, object) for arm in arms(hint))
+
+
+def _equal(value: Any, back: Any) -> bool:
+    """Equal, and no model that lost its class: 1 and 1.0, an IntEnum and its number, an instant in another zone."""
+    if members(class_of(value)) is not None or isinstance(value, (dict, list, tuple)):
+        return False
+    if not isinstance(value, class_of(back)) and not (type(value) is int and type(back) is float):
+        return False
+    try:
+        return (value == back) is True
+    except Exception:  # noqa: BLE001  (comparing is the user's code)
+        return False
+
+
+def _part(back: Any, step: object) -> Any:
+    if isinstance(back, dict):
+        return cast("dict[object, Any]", back).get(step, _MISSING)
+    if isinstance(back, (list, tuple)):
+        items = cast("list[Any]", back)
+        return items[step] if isinstance(step, int) and step < len(items) else _MISSING
+    return getattr(back, cast("str", step), _MISSING)
+
+
+def _changed(value: object, back: object) -> str:
+    if back is _MISSING:
+        return "it would not come back"
+    mine, theirs = members(class_of(value)), members(class_of(back))
+    said = f"a {class_name(class_of(value))} would come back as a {class_name(class_of(back))}"
+    if mine is None or theirs is None:
+        return said
+    lost = [member.name for member in mine if member.name not in {other.name for other in theirs}]
+    return f"{said}{', without ' + ', '.join(lost) if lost else ''}; declare its own type, or a union with it"
