@@ -1,4 +1,7 @@
-"""Workers that freeze for three lease times (SIGSTOP), and wake up without knowing it: what they write is refused."""
+"""Workers that freeze for three lease times (SIGSTOP), and wake up without knowing it: what they write is refused.
+
+Whether one of them writes before it notices is as it happens. tests/semantics/test_crossings.py has one that does.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,6 @@ def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: rando
     assert changed == []
     refused = fleet.logs().count("came too late and were refused")
     report(f"{ROUNDS * AT_A_TIME} freezes of {3 * LEASE:g} s; {refused} times late results were refused")
-    assert refused
 
 
 def completed(fleet: Fleet) -> dict[bytes, Any]:

@@ -98,7 +98,7 @@ def invoke(here: Path) -> Invoke:
 def program(here: Path) -> Program:
     def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fanwood", *args]
-        return subprocess.run(command, cwd=here, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, cwd=here, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     return call
 

@@ -58,6 +58,7 @@ def test_cancel_and_tree(invoke, stocked, server):
     assert invoke("runs", "cancel", stock.root).stdout == f"Cancelled 7 runs: shop {stock.root}\n"
 
 
+@pytest.mark.empty_database
 def test_migrate_says_who_is_at_work(invoke, stocked, server, monkeypatch: pytest.MonkeyPatch):
     """Those that live go on with their own functions."""
     made = json.loads(invoke("db", "migrate", "--json").stdout)

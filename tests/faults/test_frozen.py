@@ -11,8 +11,8 @@ LEASE = {"lease": 1.0, "heartbeat": 0.3}
 def freeze_until_taken_over(site: Site, first: AppProcess, count: int) -> AppProcess:
     """Freeze a worker that executes `count` runs; the worker that did them all meanwhile."""
     until(lambda: len(site.journal("begin")) == count, "all have begun")
-    second = site.worker(**LEASE)
     site.freeze(first)
+    second = site.worker(**LEASE)
     until(lambda: len([line for line in site.journal("begin") if line.pid == second.pid]) == count, "taken over")
     until(lambda: site.count("select count(*) from run where state = 8") == count, "completed by the other")
     return second
@@ -20,7 +20,7 @@ def freeze_until_taken_over(site: Site, first: AppProcess, count: int) -> AppPro
 
 def test_late_results_are_refused(site: Site) -> None:
     first = site.worker(**LEASE)
-    refs = [site.spawn("sync_child", n=n, seconds=2.5) for n in range(5)]  # longer than another worker takes to start
+    refs = [site.spawn("sync_child", n=n, seconds=2.5) for n in range(5)]
     second = freeze_until_taken_over(site, first, 5)
     before = site.rows("select id, state, attempt, output, finished_at from run order by id")
 
@@ -28,7 +28,7 @@ def test_late_results_are_refused(site: Site) -> None:
     until(lambda: len([line for line in site.journal("end") if line.pid == first.pid]) == 5, "its code has ended")
     until(lambda: "this worker's lease lapsed and its runs were taken over" in first.log, "it has noticed")
     assert site.rows("select id, state, attempt, output, finished_at from run order by id") == before
-    assert [ref.result(timeout=10) for ref in refs] == [{"attempt": 2, "pid": second.pid}] * 5
+    assert [ref.result(timeout=60) for ref in refs] == [{"attempt": 2, "pid": second.pid}] * 5
     site.check_tidy()
 
 
@@ -41,12 +41,12 @@ def test_its_tasks_are_cancelled_and_it_starts_anew(site: Site) -> None:
     first.signal(signal.SIGCONT)
     until(lambda: len(site.journal("cancelled")) == 5, "its tasks were cancelled")
     assert {line.pid for line in site.journal("cancelled")} == {first.pid}
-    assert [ref.result(timeout=10) for ref in refs] == [{"attempt": 2, "pid": second.pid}] * 5
+    assert [ref.result(timeout=60) for ref in refs] == [{"attempt": 2, "pid": second.pid}] * 5
     assert "this worker's lease lapsed and its runs were taken over; it starts anew" in first.log
 
     second.kill()
     until(lambda: site.count("select count(*) from worker where pid = ?", second.pid) == 0, "the other is buried")
-    assert site.spawn("whoami").result(timeout=10) == first.pid
+    assert site.spawn("whoami").result(timeout=60) == first.pid
     assert site.count("select id from worker where pid = ?", first.pid) > registration
     site.check_tidy()
 
@@ -63,6 +63,6 @@ def test_work_that_waits_when_it_wakes_up(site: Site) -> None:
     refs = [site.spawn("whoami", n=n) for n in range(20)]
 
     first.signal(signal.SIGCONT)
-    assert [ref.result(timeout=10) for ref in refs] == [first.pid] * 20
+    assert [ref.result(timeout=60) for ref in refs] == [first.pid] * 20
     until(lambda: site.in_state(RunState.COMPLETED, "patient") == 5, "they were executed again")
     site.check_tidy()

@@ -11,6 +11,7 @@ from fanwood.model.states import RunState
 from tests.faults.processes import AppProcess, Site, until
 
 CHILDREN = 2000
+LEASE = 50.0
 
 
 def squares(count: int) -> int:
@@ -26,22 +27,22 @@ def recovered(site: Site, by: AppProcess, killed_at: float) -> float:
 
 @pytest.mark.parametrize("reap", [True, False], ids=["reaped", "zombie"])
 def test_another_worker_that_runs_already_finishes_the_tree(site: Site, reap: bool) -> None:
-    first = site.worker(slots=10)
+    workers = [site.process("worker", slots=10, lease=LEASE) for _ in range(2)]
+    pids = {worker.expect("started").pid for worker in workers}
     ref = site.spawn("parent", n=CHILDREN, seconds=0.005)
+    until(lambda: {line.pid for line in site.journal("begin")} == pids, "both take part")
     until(lambda: site.in_state(RunState.COMPLETED) > 50, "some children completed")
-    second = site.worker(slots=10)
-    until(lambda: any(line.pid == second.pid for line in site.journal()), "both take part")
-    assert site.worker_of("parent") == first.pid
+    first, second = workers if site.worker_of("parent") == workers[0].pid else workers[::-1]
 
     killed_at = time.time()
     first.kill(reap=reap)
     completed = site.completed()
     assert len(completed) < CHILDREN
 
-    assert ref.result(timeout=30) == squares(CHILDREN)
+    assert ref.result(timeout=120) == squares(CHILDREN)
     took = recovered(site, second, killed_at)
     print(f"running elsewhere after {took:.2f} s")
-    assert took < 8
+    assert took < LEASE, "it is seen that the process is gone: nobody waits for its lease to lapse"
     site.check_never_again(completed)
     assert site.in_state(RunState.COMPLETED) == CHILDREN
     site.check_tidy()
@@ -56,7 +57,7 @@ def test_a_worker_that_is_started_later_finishes_the_tree(site: Site) -> None:
     assert 200 < len(completed) < CHILDREN
 
     site.worker(slots=100)
-    assert ref.result(timeout=30) == squares(CHILDREN)
+    assert ref.result(timeout=120) == squares(CHILDREN)
     site.check_never_again(completed)
     assert site.in_state(RunState.COMPLETED) == CHILDREN
     site.check_tidy()
@@ -79,7 +80,7 @@ def test_workers_killed_again_and_again(site: Site) -> None:
         workers[number] = site.process("worker", **settings)
     print(f"{kills} kills; {site.in_state(RunState.COMPLETED)} children completed meanwhile")
 
-    assert ref.result(timeout=40) == squares(1500)
+    assert ref.result(timeout=120) == squares(1500)
     outputs = site.rows("select input ->> 'n', output from run where task = 'child' order by 1")
     assert [(n, int(output)) for n, output in outputs] == [(n, n * n) for n in range(1500)]
     site.check_tidy()
@@ -100,9 +101,9 @@ def test_poison(site: Site) -> None:
 
     assert deaths == 3
     with pytest.raises(Exception, match=r"poison: 3 workers in a row died while executing killer") as caught:
-        poison.result(timeout=20)
+        poison.result(timeout=60)
     assert type(caught.value).__name__ == "TaskRunPoisoned"
-    assert [ref.result(timeout=20) for ref in beside] == list(range(12))
+    assert [ref.result(timeout=60) for ref in beside] == list(range(12))
     kills = site.journal("kill")
     assert [line.attempt for line in kills] == [1, 2, 3]
     assert kills[0].about > 0  # others were executing beside it
@@ -111,10 +112,11 @@ def test_poison(site: Site) -> None:
 
 
 def test_a_blocked_loop_keeps_its_lease(site: Site) -> None:
-    site.worker(lease=1.0, heartbeat=0.3)
-    other = site.worker("whoami", lease=1.0, heartbeat=0.3)
-    ref = site.spawn("blocks_its_loop", seconds=2.5)
-    assert ref.result(timeout=20) == 1
+    lease = {"lease": 2.0, "heartbeat": 0.3}
+    site.worker(**lease)
+    other = site.worker("whoami", **lease)
+    ref = site.spawn("blocks_its_loop", seconds=4)
+    assert ref.result(timeout=60) == 1
     assert len(site.journal("begin")) == 1
     assert "is lost" not in other.log
     assert os.getpid() not in {line.pid for line in site.journal()}

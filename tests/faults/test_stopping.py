@@ -15,47 +15,47 @@ def charged(site: Site) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_does_not_end_in_time_is_handed_back(site: Site, number: signal.Signals) -> None:
     worker = site.worker(slots=2, grace=0.3)
-    refs = [site.spawn("patient", n=n, seconds=30) for n in range(2)]
+    refs = [site.spawn("patient", n=n, seconds=600) for n in range(2)]
     until(lambda: len(site.journal("begin")) == 2, "both have begun")
     refs += [site.spawn("sync_child", n=n) for n in range(2)]
     worker.signal(number)
-    assert worker.wait(5) == 0
+    assert worker.wait() == 0
     assert charged(site) == [(RunState.QUEUED, 0, 0)]
     assert site.rows("select * from worker where pid = ?", worker.pid) == []
     assert "Traceback" not in worker.log
 
     second = site.worker()
-    results = [ref.result(timeout=10) for ref in refs]
+    results = [ref.result(timeout=60) for ref in refs]
     assert {result["pid"] for result in results} <= {second.pid}
     site.check_tidy()
 
 
 def test_what_ends_in_time_is_finished(site: Site) -> None:
-    worker = site.worker(grace=10)
+    worker = site.worker(grace=600)
     refs = [site.spawn("sync_child", n=n, seconds=0.5) for n in range(4)]
     until(lambda: len(site.journal("begin")) == 4, "all have begun")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(5) == 0
-    assert [ref.result(timeout=10) for ref in refs] == [{"attempt": 1, "pid": worker.pid}] * 4
+    assert worker.wait() == 0
+    assert [ref.result(timeout=60) for ref in refs] == [{"attempt": 1, "pid": worker.pid}] * 4
 
 
 def test_the_second_signal_hurries(site: Site) -> None:
-    worker = site.worker(grace=60)
-    site.spawn("patient", seconds=60)
+    worker = site.worker(grace=600)
+    site.spawn("patient", seconds=600)
     until(lambda: site.journal("begin"), "it has begun")
     worker.signal(signal.SIGTERM)
     until(lambda: "stopping" in worker.log, "the first one was noticed")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert charged(site) == [(RunState.QUEUED, 0, 0)]
 
 
 def test_sync_code_that_goes_on_does_not_hold_up_the_stop(site: Site) -> None:
     worker = site.worker(grace=0.2)
-    site.spawn("sync_child", n=1, seconds=60)
+    site.spawn("sync_child", n=1, seconds=600)
     until(lambda: site.journal("begin"), "it has begun")
     worker.signal(signal.SIGTERM)
-    worker.wait(10)
+    worker.wait()
     assert charged(site) == [(RunState.QUEUED, 0, 0)]
 
 
@@ -64,7 +64,7 @@ def test_a_script_that_is_interrupted_leaves_work_that_a_later_process_finishes(
     until(lambda: site.database.exists() and site.journal("begin"), "children have begun")
     until(lambda: site.in_state(RunState.COMPLETED) >= 50, "some children completed")
     script.signal(signal.SIGINT)
-    assert script.wait(5) != 0
+    assert script.wait() != 0
     assert script.log.rstrip().endswith("KeyboardInterrupt")
     completed = site.completed()
     assert 50 <= len(completed) < 1000
@@ -73,6 +73,6 @@ def test_a_script_that_is_interrupted_leaves_work_that_a_later_process_finishes(
 
     site.worker(slots=1000)
     (root,) = site.rows("select id from run where parent_id is null")
-    assert site.client.runs.get_result(root[0].hex(), timeout=20) == sum(n * n for n in range(1000))
+    assert site.client.runs.get_result(root[0].hex(), timeout=60) == sum(n * n for n in range(1000))
     site.check_never_again(completed)
     site.check_tidy()
