@@ -25,12 +25,14 @@ from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.runs import Runs
-from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.signatures import code_of, location, read_signature
+from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import RawCodec
 from fanwood.sdk.task import Runnable, Standalone
 from fanwood.sdk.workflow import Workflow
 from fanwood.settings import MAX_SLOTS, Settings
 from fanwood.store.opening import store_for
+from fanwood.store.urls import without_password
 from fanwood.worker.local import LocalWorker
 from fanwood.worker.worker import Lifespan, Worker
 
@@ -79,6 +81,9 @@ class Fanwood:
         self._engine: Engine | None = None
         self._local: LocalWorker | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Fanwood {without_password(self.settings.database_url)} with {len(self._runnables)} task(s)>"
 
     # --- declaring -------------------------------------------------------------------------------------------------
 
@@ -154,16 +159,17 @@ class Fanwood:
     ) -> Standalone[Any, Any]:
         signature = read_signature(function, input_validator)
         spec = TaskSpec(
-            name=self._full_name(name or function.__name__),
-            function=function,
+            name=self._full_name(signature.name if name is None else name),
+            function=signature.function,
             is_async=signature.is_async,
             arity=signature.arity,
-            input=codec_for(signature.input_type),
-            output=output_codec(signature.output_type),
+            input=signature.input_codec(),
+            output=signature.output_codec(),
             policy=policy if description is not None else replace(policy, description=_first_line(function)),
             where=signature.where,
+            default=signature.default,
         )
-        return self._register(Standalone(self, spec), signature.where)
+        return self._register(Standalone(self, spec, function), signature.where)
 
     def workflow(
         self,
@@ -371,7 +377,7 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
 
 
 def _first_line(function: Callable[..., Any]) -> str:
-    line = (function.__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
+    line = (code_of(function).__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
     return line.encode("utf-8", "backslashreplace").decode()[: checks.MAX_TEXT_LENGTH]
 
 

@@ -279,7 +279,10 @@ class TaskRunPoisoned(TaskRunError):
 
 
 class FailedTaskRunExceptionGroup(ExceptionGroup[TaskRunError]):
-    """What a workflow raises whose tasks failed: one `TaskRunError` for each failed task."""
+    """What a workflow raises whose tasks failed: one `TaskRunError` for each failed task. `str()` says why each did."""
+
+    def __str__(self) -> str:
+        return self.message
 
     def derive(self, excs: Sequence[TaskRunError]) -> FailedTaskRunExceptionGroup:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower on purpose: the group holds nothing else
         return FailedTaskRunExceptionGroup(self.message, excs)

@@ -106,7 +106,8 @@ def test_an_uncaught_failure_of_a_child_names_the_whole_way(app: Fanwood, broken
 
     with pytest.raises(TaskRunError) as caught:
         parent.run()
-    assert str(caught.value).startswith("parent failed: TaskRunError: broken failed: KeyError: ")
+    assert str(caught.value).startswith("parent failed: KeyError: ")
+    assert "[in broken, run " in str(caught.value)
 
 
 def test_without_return_exceptions_the_others_go_on(app: Fanwood, broken: Any) -> None:

@@ -16,6 +16,7 @@ from fanwood import (
     Fanwood,
     InputValidationError,
     RunState,
+    TaskRunCancelled,
     TaskRunError,
     TaskRunTimedOut,
     UsageError,
@@ -352,3 +353,101 @@ def test_task_output_of_a_step_that_is_no_parent_is_an_error(app: Fanwood) -> No
         return ""
 
     assert "no output of a" in flow.run()["b"]
+
+
+# --- what a failed workflow says, and what is done again -------------------------------------------------------------
+
+
+def test_a_failed_workflow_says_why(app: Fanwood) -> None:
+    flow = app.workflow(name="flow")
+
+    @flow.task
+    async def first(input: Any) -> int:
+        raise ValueError("boom")
+
+    @app.task
+    async def parent(input: int) -> None:
+        await flow.aio_run()
+
+    with pytest.raises(FailedTaskRunExceptionGroup) as caught:
+        flow.run()
+    assert str(caught.value).startswith(
+        "1 of 1 steps of workflow flow failed: flow:first failed: ValueError: boom (run "
+    )
+    assert caught.value.message == str(caught.value)
+    with pytest.raises(
+        TaskRunError, match=r"1 of 1 steps of workflow flow failed: flow:first failed: ValueError: boom"
+    ):
+        parent.run(1)
+
+
+def test_a_retry_finds_the_steps_that_began_after_one_had_failed(app: Fanwood) -> None:
+    flow = app.workflow(name="flow")
+    calls: Counter[str] = Counter()
+
+    @flow.task
+    async def broken(input: Any) -> int:
+        calls["broken"] += 1
+        if calls["broken"] == 1:
+            raise ValueError("boom")
+        return 1
+
+    @flow.task
+    async def slow(input: Any, ctx: Context) -> int:
+        calls["slow"] += 1
+        steps = await app.runs.aio_children(ctx.workflow_run_id)
+        [first] = [step.id for step in steps if step.task_name == "flow:broken"]
+        with pytest.raises(TaskRunError):
+            await app.runs.aio_get_result(first)
+        return 2
+
+    @flow.task(parents=[slow])
+    async def after(input: Any) -> int:
+        calls["after"] += 1
+        return 3
+
+    ref = flow.run_no_wait()
+    with pytest.raises(FailedTaskRunExceptionGroup):
+        ref.result(30)
+    app.runs.replay(ref.id)
+    assert ref.result(30) == {"broken": 1, "slow": 2, "after": 3}
+    assert calls == {"broken": 2, "slow": 1, "after": 1}
+
+
+def test_a_step_that_cancels_itself_cancels_its_workflow(app: Fanwood) -> None:
+    flow = app.workflow(name="flow")
+
+    @flow.task
+    async def first(input: Any, ctx: Context) -> int:
+        await ctx.aio_cancel()
+        return 1
+
+    @flow.task(parents=[first])
+    async def second(input: Any) -> int:
+        raise AssertionError("it is not to begin")
+
+    ref = flow.run_no_wait()
+    with pytest.raises(TaskRunCancelled, match="its step flow:first was cancelled: by itself"):
+        ref.result(30)
+    assert ref.status() is RunState.CANCELLED
+
+
+def test_a_childs_error_is_told_by_its_root_cause(app: Fanwood) -> None:
+    @app.task
+    async def leaf(n: int) -> int:
+        raise ValueError("boom")
+
+    @app.task
+    async def middle(n: int) -> int:
+        return await leaf.aio_run(n)
+
+    @app.task
+    async def top(n: int) -> int:
+        return await middle.aio_run(n)
+
+    with pytest.raises(TaskRunError) as caught:
+        top.run(1)
+    said = str(caught.value)
+    assert said.startswith("top failed: ValueError: boom [in leaf, run ")
+    assert said.count("boom") == 1
+    assert said.index("in leaf") < said.index("in middle")

@@ -8,7 +8,7 @@ from fanwood import checks
 from fanwood.model.commands import ClaimedRun
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel, metadata_json
+from fanwood.sdk.options import NOT_GIVEN, metadata_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,6 @@ def mock_call(
     run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
     attempt = Attempt(run, spec, host, _NoSlots())
     attempt.lifespan = lifespan
-    given = EmptyModel() if input_ is NOT_GIVEN else input_
+    given = spec.nothing() if input_ is NOT_GIVEN else input_
     value = spec.input.decode(spec.input.encode(given, f"the input of {spec.name}"))
     return spec.function(*(value, Context(attempt))[: spec.arity])

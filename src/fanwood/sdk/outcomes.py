@@ -88,7 +88,13 @@ def single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """An exception as data. Survives exceptions whose own code raises."""
+    """An exception as data. Survives exceptions whose own code raises.
+
+    That of a child is told by its root cause, and then the way that it came.
+    """
+    if type(error) is TaskRunError:
+        message = f"{error.message} [in {error.task_name}, run {error.run_id}]"
+        return Failure("failed", _clean(error.exc_type), _clean(message), _traceback(error))
     return Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
 
 

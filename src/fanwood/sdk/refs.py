@@ -49,6 +49,9 @@ class TaskRunRef(Generic[T]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r}, task={self._task!r})"
 
+    def __str__(self) -> str:
+        return self.id
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TaskRunRef) and self._id == other._id
 

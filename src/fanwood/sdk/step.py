@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -10,6 +11,8 @@ from fanwood.codec import Codec
 from fanwood.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fanwood.sdk.spec import TaskSpec
 
 In = TypeVar("In")
@@ -19,7 +22,10 @@ Out = TypeVar("Out")
 class Step(Generic[In, Out]):
     """A task of a workflow; made by `@workflow.task`."""
 
-    def __init__(self, name: str, spec: TaskSpec, parents: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, spec: TaskSpec, parents: tuple[str, ...], function: Callable[..., Any] | None = None
+    ) -> None:
+        functools.update_wrapper(self, function or spec.function, updated=())
         self.name = name
         self.spec = spec
         self.parents = parents

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
 from fanwood import checks
 from fanwood.engine.signals import block
@@ -11,12 +13,12 @@ from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel, RunOptions, TriggerWorkflowOptions, merged
+from fanwood.sdk.options import NOT_GIVEN, RunOptions, TriggerWorkflowOptions, merged
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from fanwood.durations import Duration
     from fanwood.sdk.host import Host
@@ -31,6 +33,22 @@ def _patience(timeout: Duration | None, wait: bool) -> float | None:  # noqa: FB
     """How long to wait, in seconds; asked before anything is spawned."""
     checks.flag(wait, "wait_for_result")
     return checks.waiting(timeout)
+
+
+def _checked(items: Any, name: str) -> Iterator[BulkRunItem]:
+    """The items of a bulk, one by one.
+
+    Raises:
+        UsageError: there is something else among them.
+    """
+    make = f"make them with {name}.create_bulk_run_item(...)"
+    if isinstance(items, BulkRunItem) or not isinstance(items, Iterable):
+        how = "of an async generator make a list first; " if isinstance(items, AsyncIterable) else ""
+        raise checks.refused("items", f"must be a list, or something to iterate over, of items ({how}{make})", items)
+    for number, item in enumerate(cast("Iterable[Any]", items)):
+        if not isinstance(item, BulkRunItem):
+            raise checks.refused(f"items[{number}]", f"must be an item ({make})", item)
+        yield item
 
 
 class Runnable(Generic[In, Out]):
@@ -290,7 +308,7 @@ class Runnable(Generic[In, Out]):
         patience = _patience(timeout, wait)
         checks.flag(keep_errors, "return_exceptions")
         spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
-        planned = await spawner.spawn_all(items)
+        planned = await spawner.spawn_all(_checked(items, self.name))
         if not wait:
             return [ref_for(self._host, p.id, p.spec) for p in planned]
         await spawner.wait(patience)
@@ -309,7 +327,7 @@ class Runnable(Generic[In, Out]):
             UsageError: the input is given twice, or `key` and `child_key` differ.
         """
         if options is None and key is None and not given:
-            return BulkRunItem(self.spec, EmptyModel() if input is NOT_GIVEN else input)
+            return BulkRunItem(self.spec, self.spec.nothing() if input is NOT_GIVEN else input)
         merged_options = merged(options, given, input, self.name)
         if key is not None:
             merged_options = replace(merged_options, key=key)
@@ -318,7 +336,7 @@ class Runnable(Generic[In, Out]):
     def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem:
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
             input_ = options.input
-        return BulkRunItem(self.spec, EmptyModel() if input_ is NOT_GIVEN else input_, options)
+        return BulkRunItem(self.spec, self.spec.nothing() if input_ is NOT_GIVEN else input_, options)
 
     # --- references ------------------------------------------------------------------------------------------------
 
@@ -337,9 +355,10 @@ class Runnable(Generic[In, Out]):
 class Standalone(Runnable[In, Out]):
     """A task that stands by itself; made by `@fanwood.task`."""
 
-    def __init__(self, host: Host, spec: TaskSpec) -> None:
+    def __init__(self, host: Host, spec: TaskSpec, function: Callable[..., Any] | None = None) -> None:
         self._host = host
         self.spec = spec
+        functools.update_wrapper(self, function or spec.function, updated=())  # its name, its text, its signature
 
     @property
     def is_async_function(self) -> bool:

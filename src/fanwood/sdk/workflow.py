@@ -17,6 +17,7 @@ from fanwood import checks
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
     SettingsError,
+    TaskRunCancelled,
     TaskRunError,
     WorkflowDeclarationError,
 )
@@ -24,10 +25,12 @@ from fanwood.sdk.current import current_attempt
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
 from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.spawning import Spawner
-from fanwood.sdk.spec import TaskSpec, location, output_codec, read_signature
+from fanwood.sdk.signatures import location, name_of, read_signature
+from fanwood.sdk.spawning import Spawner, called
+from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import Step, StepCodec, StepInputs
 from fanwood.sdk.task import Runnable
+from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -42,6 +45,8 @@ Out = TypeVar("Out")
 
 ON_FAILURE = "on_failure"
 ON_SUCCESS = "on_success"
+MOST_CAUSES = 5
+"""Of how many failed steps a workflow's own error says why."""
 
 
 class Workflow(Runnable[In, dict[str, Any]]):
@@ -95,7 +100,9 @@ class Workflow(Runnable[In, dict[str, Any]]):
             return self.task()(name)
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
-            step = self._step(name or function.__name__, function, policy, self._parent_names(parents, function))
+            step = self._step(
+                name_of(function) if name is None else name, function, policy, self._parent_names(parents, function)
+            )
             if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
                 raise WorkflowDeclarationError(
                     f"{location(function)}: workflow {self.name} has a step named {step.name} already"
@@ -118,7 +125,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_failure, function)
-            self.on_failure = self._step(name or ON_FAILURE, function, policy, ())
+            self.on_failure = self._step(ON_FAILURE if name is None else name, function, policy, ())
             return self.on_failure
 
         return declare
@@ -135,7 +142,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
 
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_success, function)
-            self.on_success = self._step(name or ON_SUCCESS, function, policy, ())
+            self.on_success = self._step(ON_SUCCESS if name is None else name, function, policy, ())
             return self.on_success
 
         return declare
@@ -147,16 +154,16 @@ class Workflow(Runnable[In, dict[str, Any]]):
         signature = read_signature(function, None)
         spec = TaskSpec(
             name=f"{self.name}:{name}",
-            function=function,
+            function=signature.function,
             is_async=signature.is_async,
             arity=signature.arity,
             input=StepCodec(self.spec.input, self.name),
-            output=output_codec(signature.output_type),
+            output=signature.output_codec(),
             policy=policy,
             kind="step",
             where=signature.where,
         )
-        return Step(name, spec, parents)
+        return Step(name, spec, parents, function)
 
     def _parent_names(self, parents: Sequence[Step[Any, Any] | str], function: Callable[..., Any]) -> tuple[str, ...]:
         names: list[str] = []
@@ -244,15 +251,29 @@ class _Coordination:
         if workflow.on_success is not None and not self._errors:
             await self._spawn(workflow.on_success, workflow.on_success.name)
         if self._errors:
+            await self._cancelled()
             if workflow.on_failure is not None:
                 trial = self._attempt.run.trial_start  # it runs once for each trial of the workflow that fails
                 await self._spawn(workflow.on_failure, f"{workflow.on_failure.name}#{trial}")
             raise FailedTaskRunExceptionGroup(
-                f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed",
+                f"{len(self._errors)} of {len(workflow.steps)} steps of workflow {workflow.name} failed: {self._why()}",
                 _flat(self._errors.values()),
             )
         order = [step.name for step in workflow.tasks]  # as declared, not as they ended
         return {name: self._values[name] for name in order if name in self._values}
+
+    def _why(self) -> str:
+        causes = [" ".join(str(error).split()) for error in _flat(self._errors.values())]
+        more = f"; and {len(causes) - MOST_CAUSES} more" if len(causes) > MOST_CAUSES else ""
+        return "; ".join(causes[:MOST_CAUSES]) + more
+
+    async def _cancelled(self) -> None:
+        """A workflow whose steps were cancelled, and none of which failed, is cancelled as well."""
+        errors = _flat(self._errors.values())
+        if all(isinstance(error, TaskRunCancelled) for error in errors):
+            attempt, reason = self._attempt, f"its step {errors[0].task_name} was cancelled: {errors[0].message}"
+            await called(attempt.host.engine().call(lambda store: cancel(store, attempt.id, reason), changes=True))
+            attempt.check()
 
     async def _run_step(self, step: Step[Any, Any]) -> None:
         try:

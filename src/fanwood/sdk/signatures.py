@@ -1,0 +1,173 @@
+"""What a function's signature says, read once, at its declaration: its colour, its arguments, their types.
+
+Whatever can be called with one input (and a Context) is a task: functions, static methods, partial functions, decorated
+ones, objects with a `__call__`. What can't mean what it says is refused here, and not when it first runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from fanwood.codec import Codec, codec_for
+from fanwood.errors import DeclarationError
+from fanwood.sdk.annotations import Resolver
+from fanwood.sdk.options import NOT_GIVEN, EmptyModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """`function` is what is called, with the first `arity` of (input, ctx). `default`: the input, if none is given."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    arity: int
+    input_type: Any
+    output_type: Any
+    default: Any
+    where: str
+
+    def input_codec(self) -> Codec[Any]:
+        """Raises DeclarationError: such values can't travel."""
+        return _codec(self.input_type, f"{self.where}: the input of {self.name}")
+
+    def output_codec(self) -> Codec[Any]:
+        """Raises DeclarationError: such values can't travel."""
+        return _codec(self.output_type, f"{self.where}: what {self.name} returns")
+
+
+def _codec(declared: Any, subject: str) -> Codec[Any]:
+    try:
+        return codec_for(declared)
+    except DeclarationError as error:
+        raise DeclarationError(f"{subject}: {error}") from error
+
+
+def read_signature(function: Callable[..., Any], input_validator: Any) -> Signature:
+    """Read a task function.
+
+    Raises:
+        DeclarationError: it takes something else than (input, ctx), (input) or (), or names a type that can't be found.
+    """
+    where, name, code = location(function), name_of(function), code_of(function)
+    if not callable(function) or isinstance(function, (type, classmethod)):
+        raise DeclarationError(f"{where}: {name} must be a function, or something that can be called like one")
+    if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+        raise DeclarationError(
+            f"{where}: {name} is a generator, and a task returns one value: return a list, or spawn a child for "
+            f"each item"
+        )
+    parameters = _parameters(function, code, where, name)
+    resolver = Resolver(code, where, name)
+    context = resolver.resolve(parameters[1].name) if len(parameters) > 1 else None
+    if context is not None and not _is_context(context):
+        raise DeclarationError(
+            f"{where}: the second parameter of {name}, {parameters[1].name}, is the Context, and is declared as "
+            f"{context!r}. A task has one input: put what belongs together into a dataclass or model"
+        )
+    input_type: Any = EmptyModel if not parameters else Any
+    if input_validator is not None:
+        input_type = input_validator
+    elif parameters:
+        found = resolver.resolve(parameters[0].name)
+        if _is_context(found):
+            raise DeclarationError(
+                f"{where}: the first argument of {name} is its input, and the context comes second: "
+                f"write (input: EmptyModel, ctx: Context) for a task without input"
+            )
+        input_type = Any if found is None else found
+    output_type = resolver.resolve("return")
+    default = parameters[0].default if parameters else inspect.Parameter.empty
+    return Signature(
+        name=name,
+        function=_callable(function, code),
+        is_async=_is_async(code) or _is_async(function),
+        arity=len(parameters),
+        input_type=input_type,
+        output_type=Any if output_type is None else output_type,
+        default=NOT_GIVEN if default is inspect.Parameter.empty else default,
+        where=where,
+    )
+
+
+def _parameters(
+    function: Callable[..., Any], code: Callable[..., Any], where: str, name: str
+) -> list[inspect.Parameter]:
+    """Those that an input and a context are given to."""
+    signature = inspect.signature(function)
+    kinds = {p.kind for p in signature.parameters.values()}
+    needed = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    found = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if found and found[0].name in ("self", "cls") and _is_in_class(code):
+        raise DeclarationError(
+            f"{where}: {name} is a method, and its first parameter would be the input. Declare a function, or a static "
+            f"method, and give it what it needs of {found[0].name}"
+        )
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        raise DeclarationError(
+            f"{where}: {name} must take (input, ctx), (input) or (), and takes {signature}. If it is decorated, the "
+            f"decorator should use functools.wraps"
+        )
+    if len(found) > 2 or needed:
+        raise DeclarationError(f"{where}: {name} must take (input, ctx), (input) or (), and takes {signature}")
+    return found
+
+
+def _is_in_class(code: Callable[..., Any]) -> bool:
+    owner = getattr(code, "__qualname__", "").rpartition(".")[0]
+    return bool(owner) and not owner.endswith("<locals>")
+
+
+def _is_context(hint: Any) -> bool:
+    return any(getattr(arm, "__name__", "") == "Context" for arm in (hint, *get_args(hint)))
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _callable(function: Callable[..., Any], code: Callable[..., Any]) -> Callable[..., Any]:
+    if not _is_async(code) or _is_async(function):
+        return function
+
+    @functools.wraps(function)
+    async def call(*arguments: Any) -> Any:
+        """A plain function around an async one mostly returns what is to be awaited."""
+        result = function(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
+
+
+def code_of(function: Any) -> Any:
+    """The function itself, inside what was put around it."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = cast("Any", function).func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif hasattr(function, "__func__"):  # of a method
+            function = function.__func__
+        elif hasattr(function, "__code__") or isinstance(function, type) or not callable(function):
+            return cast("Any", function)
+        else:
+            return getattr(type(function).__call__, "__func__", type(function).__call__)
+
+
+def name_of(function: Any) -> str:
+    """The name of a function, or of what stands for one."""
+    while isinstance(function, functools.partial):
+        function = cast("Any", function).func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def location(function: Any) -> str:
+    """Where a function is written: file and line."""
+    code = getattr(code_of(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

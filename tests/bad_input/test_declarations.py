@@ -1,0 +1,282 @@
+"""Functions as people write them: taken as they are meant, or refused where they are declared, with a sentence."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+
+from fanwood import Context, DeclarationError, EmptyModel, Fanwood, FanwoodError, UsageError
+
+if TYPE_CHECKING:
+    import fractions
+    from decimal import Decimal as Number
+
+    from nowhere import Nothing  # pyright: ignore[reportMissingImports]
+
+
+@dataclass
+class Page:
+    n: int = 1
+
+
+class Model(BaseModel):
+    n: int = 1
+
+
+class Packed(msgspec.Struct):
+    n: int = 1
+
+
+class Loose(TypedDict, total=False):
+    n: int
+
+
+# --- annotations -----------------------------------------------------------------------------------------------------
+
+
+def test_names_of_a_local_scope(app: Fanwood) -> None:
+    @dataclass
+    class Inner:
+        n: int
+
+    @app.task
+    async def task(inner: Inner, ctx: Context) -> list[Inner]:
+        return [inner]
+
+    assert task.run(Inner(3)) == [Inner(3)]
+
+
+def test_names_that_only_type_checkers_import(app: Fanwood) -> None:
+    @app.task
+    async def task(n: Number) -> Number:
+        return n
+
+    assert str(cast("Any", task).run("1.50")) == "1.50"
+
+    @app.task
+    async def module(n: fractions.Fraction) -> str:
+        return str(n)
+
+    assert cast("Any", module).run("1/3") == "1/3"
+
+
+def test_an_annotation_that_cannot_be_resolved_is_named(app: Fanwood) -> None:
+    with pytest.raises(
+        DeclarationError, match=r"annotation of page of child, 'Nothing', can't be resolved: name 'Nothing'"
+    ):
+
+        @app.task
+        async def child(page: Nothing) -> int:
+            return 1
+
+    with pytest.raises(DeclarationError, match=r"the return annotation of other, 'list\[Missing\]', can't be resolved"):
+
+        @app.task
+        async def other(page: int) -> list[Missing]:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+            return []
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def bad(app: Fanwood) -> list[tuple[Any, str]]:
+    class Shop:
+        def method(self, n: int) -> int:
+            return n
+
+        @classmethod
+        def of_class(cls, n: int) -> int:
+            return n
+
+    def two(a: int, b: int) -> int:
+        return a + b
+
+    def two_with_default(a: int, b: int = 1) -> int:
+        return a + b
+
+    def three(a: Any, b: Any, c: Any) -> None: ...
+
+    def many(*a: int) -> None: ...
+
+    def keyword(a: int, *, b: int) -> None: ...
+
+    def generator(n: int) -> Any:
+        yield n
+
+    async def async_generator(n: int) -> Any:
+        yield n
+
+    def context_first(ctx: Context) -> None: ...
+
+    return [
+        (Shop.method, "is a method"),
+        (Shop.__dict__["of_class"], "must be a function"),
+        (two, "is the Context, and is declared as <class 'int'>"),
+        (two_with_default, "is the Context"),
+        (three, "must take"),
+        (many, "functools.wraps"),
+        (keyword, "must take"),
+        (generator, "is a generator"),
+        (async_generator, "is a generator"),
+        (functools.partial(generator), "is a generator"),
+        (context_first, "the context comes second"),
+        (Shop, "must be a function"),
+        (7, "must be a function"),
+    ]
+
+
+def test_what_is_refused(app: Fanwood) -> None:
+    for function, said in bad(app):
+        with pytest.raises(DeclarationError, match=said):
+            app.task(function)
+        with pytest.raises(DeclarationError, match=said):
+            app.workflow(name=f"flow{id(function)}").task(name="step")(function)
+
+
+# --- what is taken ---------------------------------------------------------------------------------------------------
+
+
+class Adder:
+    """Adds."""
+
+    async def __call__(self, n: int, ctx: Context) -> int:
+        return n + 1
+
+
+def decorated(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def scaled(scale: int, n: int) -> int:
+    return scale * n
+
+
+class Tools:
+    @staticmethod
+    async def double(n: int) -> int:
+        return 2 * n
+
+
+@decorated
+async def negated(n: int) -> int:
+    return -n
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "expected"),
+    [
+        (Adder(), "Adder", 6),
+        (functools.partial(scaled, 3), "scaled", 15),
+        (functools.partial(Adder()), "Adder", 6),
+        (Tools.double, "double", 10),
+        (Tools.__dict__["double"], "double", 10),
+        (negated, "negated", -5),
+        (lambda n: n, "<lambda>", 5),
+    ],
+    ids=lambda each: str(each)[:20],
+)
+def test_what_can_be_called_is_a_task(app: Fanwood, function: Any, name: str, expected: int) -> None:
+    task: Any = app.task(function)
+    assert task.name == name
+    assert task.run(5) == expected
+
+
+def test_defaults_of_parameters(app: Fanwood) -> None:
+    @app.task
+    async def task(n: int = 3) -> int:
+        return n
+
+    @app.task
+    async def maybe(page: Page | None = None) -> bool:
+        return page is None
+
+    assert (task.run(), task.run(4)) == (3, 4)
+    assert task.run_many([task.create_bulk_run_item(), task.create_bulk_run_item(5)]) == [3, 5]
+    assert maybe.run() is True
+
+
+@pytest.mark.parametrize("declared", [Page, Model, Packed, Loose, dict, dict[str, int], EmptyModel, Any])
+def test_no_input_where_one_can_be_made_of_nothing(app: Fanwood, declared: Any) -> None:
+    async def task(value: Any) -> str:
+        return type(value).__name__
+
+    made: Any = app.task(input_validator=declared)(task)
+    expected = "dict" if declared in (Loose, Any) else getattr(declared, "__name__", "dict")
+    assert made.run() == expected
+
+
+def test_no_input_where_one_is_needed(app: Fanwood) -> None:
+    @app.task
+    async def task(n: int) -> int:
+        return n
+
+    with pytest.raises(FanwoodError, match="the input of task"):
+        task.run()
+
+
+def test_a_task_keeps_what_its_function_says_of_itself(app: Fanwood) -> None:
+    @app.task(name="other")
+    async def task(n: int) -> int:
+        """Text."""
+        return n
+
+    flow = app.workflow(name="flow")
+
+    @flow.task
+    async def step(input: Any) -> int:
+        """Of the step."""
+        return 1
+
+    for each, name, text in ((task, "task", "Text."), (step, "step", "Of the step.")):
+        plain: Any = each
+        assert (plain.__name__, plain.__doc__, plain.__module__) == (name, text, __name__)
+        assert plain.__wrapped__.__name__ == name
+        assert list(inspect.signature(plain).parameters) == ["n" if name == "task" else "input"]
+    assert (task.name, repr(task), step.name) == ("other", "<Standalone 'other'>", "step")
+    assert repr(app).startswith("<Fanwood sqlite:///")
+    ref = task.run_no_wait(1)
+    assert str(ref) == ref.id
+
+
+# --- bulks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["plain", "one", "none", "references", "async"])
+def test_what_is_no_bulk(app: Fanwood, what: str) -> None:
+    @app.task
+    async def child(n: int) -> int:
+        return n
+
+    async def items() -> Any:
+        yield child.create_bulk_run_item(1)
+
+    item: Any = child.create_bulk_run_item(1)
+    given: Any = {
+        "plain": [item, 2],
+        "one": item,
+        "none": None,
+        "references": [child.run_no_wait(1)],
+        "async": items(),
+    }[what]
+    with pytest.raises(UsageError, match="create_bulk_run_item") as caught:
+        child.run_many(given)
+    place = {"plain": "items[1] must", "references": "items[0] must"}.get(what, "items must")
+    assert str(caught.value).startswith(place)
+
+
+def test_a_generator_is_a_bulk(app: Fanwood) -> None:
+    @app.task
+    async def child(n: int) -> int:
+        return n
+
+    assert child.run_many(child.create_bulk_run_item(n) for n in range(3)) == [0, 1, 2]
