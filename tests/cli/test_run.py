@@ -114,3 +114,10 @@ def test_idempotency_key(program, invoke):
     other = invoke("run", "square", "--input", '{"n": 5, "name": ""}', "--idempotency-key", "k")
     assert other.exit_code == 2
     assert "error: The idempotency key 'k' is taken: it belongs to square" in other.stderr
+
+
+def test_what_failed_is_told_once(program):
+    result = program("run", "broken", "--app", "shop:fanwood", "--input", '{"n": 1}')
+    assert result.returncode == 1
+    assert result.stderr.count("ValueError: no stock left") == 2  # the sentence, and the end of the traceback
+    assert "broken failed (run" not in result.stderr

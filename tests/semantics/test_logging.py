@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +141,20 @@ def test_stopping_says_how_long_runs_have_and_what_was_handed_back(make_app: Any
         "handed back 1 run to the queue: 1 endless",
         "worker w has stopped",
     ]
+
+
+def test_a_script_without_logging_prints_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from fanwood import Fanwood\n"
+        "app = Fanwood()\n"
+        "@app.task\n"
+        "async def fails(input: int) -> int:\n"
+        "    raise ValueError(input)\n"
+        "items = [fails.create_bulk_run_item(n) for n in range(3)]\n"
+        "print(len(fails.run_many(items, return_exceptions=True)))\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("3\n", "")

@@ -166,9 +166,20 @@ def json_text(value: Any) -> str:
     return clean_block(msgspec.json.format(data, indent=2).decode()) if on_terminal() else data.decode()
 
 
+_above: list[Console] = []  # a live picture, which must not be written into
+
+
+def notes_go_to(live: Console | None) -> None:
+    """While there is a live picture, notes go above it."""
+    _above[:] = [] if live is None else [live]
+
+
 def note(text: str) -> None:
     """Something about what is going on, on stderr."""
-    click.echo(clean_block(text), err=True)
+    if _above:
+        _above[0].print(clean_block(text), soft_wrap=True, markup=False, highlight=False)
+    else:
+        click.echo(clean_block(text), err=True)
 
 
 def warn(text: str) -> None:
@@ -176,7 +187,8 @@ def warn(text: str) -> None:
 
 
 def logged_warnings() -> None:
-    """Show what the package logs as sentences, unless the user's module has set up logging."""
+    """Show what the package logs as sentences, unless the user's module has set up logging. What becomes of runs is
+    shown otherwise."""
     logger = logging.getLogger("fanwood")
     if not logger.handlers and not logging.getLogger().handlers:
         logger.addHandler(_Sentences(logging.WARNING))
@@ -184,7 +196,8 @@ def logged_warnings() -> None:
 
 class _Sentences(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"{record.levelname.lower()}: {record.getMessage()}")
+        if not record.name.startswith("fanwood.runs"):
+            note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def this_command() -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
 
 logger = logging.getLogger("fanwood.runs")
+logger.addHandler(logging.NullHandler())  # a script without logging has the exceptions, and needs no second telling
 completions = logging.getLogger("fanwood.runs.completed")
 completions.setLevel(logging.WARNING)  # there may be thousands a second: INFO is for who sets it
 
