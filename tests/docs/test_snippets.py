@@ -61,7 +61,7 @@ def test_that_shown_files_are_the_files():
 
 
 def test_that_every_block_says_what_it_is():
-    known = {"python", "text", "console", "sql", "mermaid", "json", "toml", "ini"}
+    known = {"python", "text", "console", "sql", "mermaid", "json", "toml", "ini", "sh"}
     for path in PAGES:
         for block in blocks(path):
             assert block.info in known, f"{named(path)}:{block.line}: a block of {block.info!r}"

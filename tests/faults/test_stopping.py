@@ -60,19 +60,19 @@ def test_sync_code_that_goes_on_does_not_hold_up_the_stop(site: Site) -> None:
 
 
 def test_a_script_that_is_interrupted_leaves_work_that_a_later_process_finishes(site: Site) -> None:
-    script = site.process("run", "parent", '{"n": 1000, "seconds": 0.1}', slots=20).expect("running")
+    script = site.process("run", "parent", '{"n": 4000, "seconds": 0.1}', slots=20).expect("running")
     until(lambda: site.database.exists() and site.journal("begin"), "children have begun")
     until(lambda: site.in_state(RunState.COMPLETED) >= 50, "some children completed")
     script.signal(signal.SIGINT)
     assert script.wait() != 0
     assert script.log.rstrip().endswith("KeyboardInterrupt")
     completed = site.completed()
-    assert 50 <= len(completed) < 1000
+    assert 50 <= len(completed) < 4000
     assert site.rows("select distinct state from run where state <> 8") == [(0,)]
     assert site.count("select sum(deaths) + sum(retry_count) from run") == 0
 
     site.worker(slots=1000)
     (root,) = site.rows("select id from run where parent_id is null")
-    assert site.client.runs.get_result(root[0].hex(), timeout=60) == sum(n * n for n in range(1000))
+    assert site.client.runs.get_result(root[0].hex(), timeout=60) == sum(n * n for n in range(4000))
     site.check_never_again(completed)
     site.check_tidy()
