@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 COMMANDS = [
@@ -11,6 +16,8 @@ COMMANDS = [
     ("runs", "get"),
     ("runs", "cancel"),
     ("runs", "retry"),
+    ("runs", "rm"),
+    ("logs",),
     ("tree",),
     ("db",),
     ("db", "migrate"),
@@ -79,3 +86,60 @@ def test_bench_without_benchmarks(invoke, monkeypatch):
     result = invoke("bench")
     assert result.exit_code == 2
     assert "they come with the source, not with the installed package" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("ls",), "Did you mean runs ls?"),
+        (("list",), "Did you mean runs ls?"),
+        (("show",), "Did you mean runs get?"),
+        (("prune",), "Did you mean db prune?"),
+        (("serve",), "Did you mean worker?"),
+        (("wroker",), "Did you mean worker?"),
+        (("runs", "delete"), "Did you mean rm?"),
+        (("worker", "shop", "--concurrency", "3"), "Did you mean '--slots'?"),
+        (("logs", "--tail"), "Did you mean '--follow'?"),
+        (("runs", "ls", "--state", "failed"), "Did you mean '--status'?"),
+        (("runs", "ls", "--stauts", "failed"), "'--status'"),
+    ],
+)
+def test_names_from_elsewhere(invoke, arguments, meant):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert meant in result.stderr
+
+
+def test_versions_short_option(invoke):
+    assert invoke("-V").stdout == invoke("--version").stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [("--help",), ("runs", "ls"), ("runs", "ls", "--json"), ("doctor",)])
+def test_an_output_that_is_full(here, stocked, arguments):
+    stocked()
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fanwood", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: the output can't be written: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_completion_knows_ids_and_tasks(here, stocked):
+    stock = stocked(queued=2)
+
+    def offered(words: str, at: int) -> str:
+        env = {**os.environ, "_FANWOOD_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        command = [sys.executable, "-c", "from fanwood.cli.main import main; main()"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=True)
+        return done.stdout
+
+    assert offered("fanwood tree ", 2).split() == [f"plain,{id_[-8:]}" for id_ in (*stock.queued[::-1], stock.root)] + [
+        "plain,@last"
+    ]
+    assert offered(f"fanwood runs cancel {stock.root[-8:-5]}", 3).split() == [f"plain,{stock.root[-8:]}"]
+    assert offered("fanwood runs ls --task ord", 4).split() == ["plain,order"]

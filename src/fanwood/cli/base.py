@@ -59,7 +59,8 @@ class Command(click.Command):
             ours = ALSO_KNOWN.get(error.option_name)
             if ours is None or ours not in {name for parameter in self.params for name in parameter.opts}:
                 raise
-            raise click.NoSuchOption(error.option_name, possibilities=[ours], ctx=ctx) from None
+            said = f"No such option {error.option_name!r}. Did you mean {ours!r}?"
+            raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         _as_written(self.epilog, formatter)
