@@ -26,6 +26,7 @@ from fanwood.sdk.current import current_attempt
 from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature
+from fanwood.sdk.spawning import called
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import RawCodec
 from fanwood.sdk.task import Runnable, Standalone
@@ -334,7 +335,7 @@ class Fanwood:
                 _close_at_exit(self)
             return self._engine
 
-    def prepare(self, tasks: Iterable[str]) -> None:
+    async def prepare(self, tasks: Iterable[str]) -> None:
         """Before roots are spawned: be their worker, if nobody else is and that is our business."""
         if current_attempt.get() is not None or self.local_worker is False:
             return
@@ -342,8 +343,8 @@ class Fanwood:
         local = self._local
         if local is None or (engine.dispatcher.slots and not local.is_working):
             return  # a worker of this process serves already
-        if local.is_working or self.local_worker or (engine.store.embedded and self._unserved(engine, tasks)):
-            local.ensure()
+        if local.is_working or self.local_worker or (engine.store.embedded and await _unserved(engine, tasks)):
+            await local.ensure()
 
     def retire_local(self) -> None:
         """A worker begins in this process: what was executed without one is handed over to it."""
@@ -351,11 +352,12 @@ class Fanwood:
         if self._local is not None:
             self._local.close()
 
-    @staticmethod
-    def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
-        return not all(
-            engine.call(lambda store, task=task: store.served(engine.worker_id, task)).result() for task in tasks
-        )
+    def _forget_engine(self) -> None:
+        """In a process that was forked: the engine is the parent's, and another one is made when it is needed. What was
+        copied of it is kept as it is, since letting go of it would touch the parent's database."""
+        self._lock = threading.Lock()
+        self._of_parent = (self._engine, self._local)
+        self._engine = self._local = None
 
     def spec(self, name: str) -> TaskSpec | None:
         """The task of that full name, if it was declared here."""
@@ -365,6 +367,13 @@ class Fanwood:
     @staticmethod
     def _default_name() -> str:
         return f"{socket.gethostname()}-{os.getpid()}"
+
+
+async def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
+    for task in tasks:
+        if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
+            return True
+    return False
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:
@@ -388,6 +397,16 @@ def _close_at_exit(app: Fanwood) -> None:
     if not _open:
         atexit.register(_close_all)
     _open.add(app)
+
+
+def _after_fork() -> None:
+    current_attempt.set(None)  # who executes is the parent
+    for app in list(_open):
+        app._forget_engine()  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  (a part of it)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _close_all() -> None:

@@ -109,7 +109,7 @@ class Lives(RuleBasedStateMachine):
         attach = Attach(SpawnKind("a", child.parent, attempt, on_parent_end=child.policy), child.id)
         done = self.wait(self.stage.commit(attaches=[attach]))
         state = self.oracle.attach(child.parent, attempt, child.id)
-        assert [found.state for found in done.attached] == ([] if state is None else [state])
+        assert [found.state for found in done.attached.values()] == ([] if state is None else [state])
 
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:

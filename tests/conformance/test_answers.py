@@ -66,10 +66,10 @@ async def test_what_is_asked_for_again_comes_in_pages(stage: Stage) -> None:
     again = await stage.hand_back(parent)  # pyright: ignore[reportArgumentType]
     attaches = [stage.attachment(again, id_, "b") for id_ in ids]
     done = await stage.commit(attaches=attaches)
-    assert {found.id for found in done.attached} == set(ids)
-    assert {found.state for found in done.attached} == {RunState.COMPLETED}
-    assert sum(len(found.output or "") for found in done.attached) <= ANSWER_BYTES + len(BIG)
-    assert done.later == {found.id for found in done.attached if found.output is None}
+    assert {found.id for found in done.attached.values()} == set(ids)
+    assert {found.state for found in done.attached.values()} == {RunState.COMPLETED}
+    assert sum(len(found.output or "") for found in done.attached.values()) <= ANSWER_BYTES + len(BIG)
+    assert done.later == {found.id for found in done.attached.values() if found.output is None}
     assert done.later
     await all_of(stage, list(done.later))
 

@@ -73,7 +73,7 @@ async def test_nothing_below_can_be_born_or_asked_for(lazy: Stage, how: str) -> 
             await lazy.get(spawn.id)
     done = await lazy.commit(attaches=[lazy.attachment(grandchild, known, "a")])
     assert done.fenced_parents == {(grandchild.key, grandchild.attempt)}
-    assert done.attached == []
+    assert done.attached == {}
 
 
 @pytest.mark.parametrize("report", [completed, failed, retried, handed_back, lambda run: retried(run, 60)])

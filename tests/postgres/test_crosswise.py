@@ -82,7 +82,7 @@ async def test_a_commit_and_one_that_asks_for_the_same_runs_again(tree: Tree, vi
         assert not done.fenced_parents
     else:
         done = await tree.theirs.commit(tree.they, asking)
-        assert [found.state for found in done.attached] == [RunState.COMPLETED, RunState.RUNNING]
+        assert [found.state for found in done.attached.values()] == [RunState.COMPLETED, RunState.RUNNING]
     runs = [await tree.theirs.get(run.key) for run in (tree.root, tree.first, tree.second)]
     assert [run.state for run in runs] == [RunState.RUNNING, RunState.COMPLETED, RunState.RUNNING]
 

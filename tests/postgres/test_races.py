@@ -87,7 +87,7 @@ class Crowd:
     async def ends(self, who: int, first: Committed, ids: set[bytes]) -> dict[bytes, RunState]:
         """What `who` has been told of those by the answer and by all his mail."""
         told = {id_: end.state for id_, end in first.finished.items()}
-        told |= {run.id: run.state for run in first.attached if run.state.is_terminal}
+        told |= {run.id: run.state for run in first.attached.values() if run.state.is_terminal}
         while not told.keys() >= ids:
             more = await self.commit(who, mail=True)
             if not more.finished:

@@ -73,7 +73,12 @@ def test_nothing_is_held_for_long() -> None:
     assert not admission.has_waited_long(7.0 + HELD_SECONDS * 0.9)
     assert admission.has_waited_long(admission.until())
     assert admission.until() == 7.0 + HELD_SECONDS
-    assert admit(admission, runs=None, now=8.0) == [5, 5]
+    assert admit(admission, request(1, None), runs=0, now=7.0 + HELD_SECONDS * 0.9) == [1]
+    assert admit(admission, request(1, None), runs=0, now=7.0 + HELD_SECONDS) == [5, 1], (
+        "whatever else went on meanwhile"
+    )
+    assert admission.until() == 7.0 + HELD_SECONDS / 2 + HELD_SECONDS
+    assert admit(admission, runs=0, now=8.0) == [5]
     assert not admission.has_waited_long(9.0)
 
 

@@ -43,14 +43,14 @@ class Harness:
     def request(self, name: bytes, *, parent: bytes | None = b"parent") -> SpawnRequest:
         spawn = Spawn(SpawnKind("t", parent_id=parent), name, None, "{}")
 
-        def answered(error: BaseException | None, _found: Any) -> None:
+        def answered(error: BaseException | None, *_: Any) -> None:
             self.answers[name] = error
 
         return SpawnRequest([spawn], kinds=[spawn.kind], on_done=answered)
 
     def deliver(self, _batch: Batch, requests: list[SpawnRequest], _committed: Committed) -> None:
         for request in requests:
-            request.answer(None, {})
+            request.answer(None)
 
     async def __call__(self, requests: list[SpawnRequest], **about: Any) -> bool:
         batch = Batch(spawns=[spawn for request in requests for spawn in request.spawns], **about)

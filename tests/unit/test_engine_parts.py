@@ -8,10 +8,13 @@ import threading
 
 import pytest
 
+from fanwood.engine import inbox as inbox_module
 from fanwood.engine import services
+from fanwood.engine.inbox import Inbox
 from fanwood.engine.services import Services
 from fanwood.engine.waking import Waker
-from fanwood.errors import StoreBusyError, StoreError
+from fanwood.errors import EngineClosedError, StoreBusyError, StoreError
+from fanwood.model.commands import Batch, LogLine
 
 
 def no_timer() -> None:
@@ -67,3 +70,33 @@ async def test_a_service_that_fails_begins_anew(
         await supervised.stop()
     told = [record.message for record in caplog.records if "the lease of this engine failed" in record.message]
     assert (troubles, len(told)) == (([error], 0) if isinstance(error, StoreError) else ([], 1))
+
+
+def line(text: str) -> LogLine:
+    return LogLine(b"r", 1, 1, "info", text)
+
+
+def test_who_logs_more_than_is_stored_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "LOG_BYTES", 1000)
+    inbox = Inbox()
+    assert inbox.add_log(line("x" * 2000), 0.0), "one line always has room"
+    assert not inbox.add_log(line("y"), 0.0), "who can't wait is told"
+    waits = threading.Thread(target=lambda: inbox.add_log(line("z"), None))
+    waits.start()
+    batch = Batch()
+    inbox.empty_into(batch)
+    waits.join(10)
+    assert not waits.is_alive()
+    inbox.empty_into(batch)
+    assert [logged.message[0] for logged in batch.logs] == ["x", "z"]
+
+
+def test_nobody_waits_to_log_for_an_engine_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "LOG_BYTES", 1)
+    inbox = Inbox()
+    inbox.add_log(line("x"), None)
+    waits = threading.Thread(target=lambda: inbox.add_log(line("y"), None))
+    waits.start()
+    inbox.fail_all(EngineClosedError("over"))
+    waits.join(10)
+    assert not waits.is_alive()

@@ -219,3 +219,15 @@ def test_withdrawing() -> None:
     assert stand.slots.waiting_to_begin("03").id == "03"
     assert [run.id for run in stand.slots.withdraw()] == ["01", "03"]
     assert stand.slots.take() == []
+
+
+def test_what_waits_behind_slow_runs_is_given_to_others_who_serve_it() -> None:
+    stand = Stand(1)
+    ours, theirs = frozenset({"task"}), frozenset({"another"})
+    stand.begin(claimed("01"), claimed("02"), claimed("03"))
+    assert stand.slots.give_up(ours) == [], "something has begun since the last look"
+    assert stand.slots.give_up(ours) == [], "for the first time"
+    assert stand.slots.give_up(theirs) == [], "nobody else could begin it"
+    assert stand.slots.give_up(frozenset()) == []
+    assert [run.id for run in stand.slots.give_up(ours)] == ["02", "03"]
+    assert stand.slots.demand() == 0

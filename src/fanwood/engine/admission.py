@@ -47,26 +47,25 @@ class Admission:
     """Belongs to the engine's thread."""
 
     def __init__(self) -> None:
-        self._moved_at = 0.0  # when anything was admitted, or began to be held
-        self._held: deque[SpawnRequest] = deque()
+        self._held: deque[tuple[float, SpawnRequest]] = deque()  # since when, and what
         self._parents: Counter[tuple[bytes | None, int]] = Counter()  # those whose spawns must keep their order
 
     def __bool__(self) -> bool:
         return bool(self._held)
 
     def until(self) -> float:
-        """Until when things may be held."""
-        return self._moved_at + HELD_SECONDS
+        """Until when the oldest may be held."""
+        return self._held[0][0] + HELD_SECONDS if self._held else float("inf")
 
     def has_waited_long(self, now: float) -> bool:
-        """Whether nothing may be held any more."""
-        return bool(self._held) and now >= self.until()
+        """Whether the oldest may be held no more."""
+        return now >= self.until()
 
     def admit(self, arrived: deque[SpawnRequest], serves: Callable[[str], bool], room: Room) -> list[SpawnRequest]:
         """Of what was held and what has arrived, the requests for this batch. What has arrived and is too much for it
         is held, if it may be; else it stays where it is."""
         admitted: list[SpawnRequest] = []
-        while self._held and room.size > 0 and room.fits(self._held[0], first=not admitted):
+        while self._held and room.size > 0 and self._may_go(room, first=not admitted):
             admitted.append(request := self._release())
             room.take(request)
         for _ in range(len(arrived)):
@@ -79,25 +78,25 @@ class Admission:
                 room.take(request)
             else:
                 self._hold(request, room.now)
-        if admitted:
-            self._moved_at = room.now
         return admitted
+
+    def _may_go(self, room: Room, *, first: bool) -> bool:
+        """Whether what is held longest goes on: there is room, or it was held long enough."""
+        return self.has_waited_long(room.now) or room.fits(self._held[0][1], first=first)
 
     def give_up(self) -> list[SpawnRequest]:
         """All that is held, which is held no more."""
-        held = list(self._held)
+        held = [request for _, request in self._held]
         self._held.clear()
         self._parents.clear()
         return held
 
     def _hold(self, request: SpawnRequest, now: float) -> None:
-        if not self._held:
-            self._moved_at = now
-        self._held.append(request)
+        self._held.append((now, request))
         self._parents[request.parent] += 1
 
     def _release(self) -> SpawnRequest:
-        request = self._held.popleft()
+        _, request = self._held.popleft()
         self._parents[request.parent] -= 1
         if not self._parents[request.parent]:
             del self._parents[request.parent]

@@ -22,7 +22,14 @@ import msgspec
 
 from fanwood.engine.health import is_meant
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
-from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError, StoreValueError
+from fanwood.errors import (
+    FanwoodError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+    StoreValueError,
+)
 from fanwood.model.commands import Failure
 from fanwood.model.states import RunState
 from fanwood.store.failures import encode_failure
@@ -184,7 +191,7 @@ class Commits:
                 self._health.note_trouble(error)
                 if apart.item.field != REQUEST or apart.due - apart.since < self._settings.outage_patience:
                     continue
-                apart.item.what.answer(error, {})
+                apart.item.what.answer(error)
             self._apart.remove(apart)
 
     def fail_all(self, error: BaseException) -> None:
@@ -215,13 +222,14 @@ class Commits:
         while True:
             try:
                 return await verb()
-            except StoreError as error:
+            except BaseException as error:
                 if patience is None:
-                    waits = not isinstance(error, StoreValueError)
+                    over = isinstance(error, FanwoodError) and (
+                        isinstance(error, StoreValueError) or not isinstance(error, StoreError)
+                    )
                 else:
-                    over = self._store.embedded or _time() - begin > patience
-                    waits = isinstance(error, PASSING) and not over
-                if not waits or self.hurried:
+                    over = not isinstance(error, PASSING) or self._store.embedded or _time() - begin > patience
+                if over or self.hurried or is_meant(error):
                     raise
                 self._health.note_trouble(error)
                 await asyncio.sleep(self._pause(trial))
@@ -231,7 +239,7 @@ class Commits:
 def refuse(requests: list[SpawnRequest], error: BaseException) -> None:
     """Tell them all, and have nothing delivered to them later."""
     for request in requests:
-        request.answer(error, {})
+        request.answer(error)
     requests.clear()
 
 
@@ -242,13 +250,13 @@ def _refuse_roots(batch: Batch, requests: list[SpawnRequest], error: BaseExcepti
         refused = {spawn.id for spawn in request.spawns}
         batch.spawns = [spawn for spawn in batch.spawns if spawn.id not in refused]
         batch.watch = [id_ for id_ in batch.watch if id_ not in refused]
-        request.answer(error, {})
+        request.answer(error)
 
 
 def _blame(item: Item, error: StoreValueError) -> list[Item]:
     """It holds a value that the store can't. Who asked is told; what is to be committed instead."""
     if item.field == REQUEST:
-        item.what.answer(error, {})
+        item.what.answer(error)
     elif item.field == "outcomes":
         outcome: Outcome = item.what
         logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)

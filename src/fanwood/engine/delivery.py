@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector, Waits
 from fanwood.errors import AttemptFencedError, RunNotFoundError
 from fanwood.ids import id_text
@@ -14,7 +15,6 @@ from fanwood.model.states import RunState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.engine.inbox import SpawnRequest
     from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logging.getLogger("fanwood.engine")
@@ -67,31 +67,47 @@ class Delivery:
                 if outcome.run_id in self._watched:
                     outcome.local = False  # so that the watch is taken down
 
-    def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> None:
-        """Tell everybody what `committed` means to him."""
+    def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> Sequence[SpawnRequest]:
+        """Tell everybody what `committed` means to him. Requests for what was to be found and is gone: it is to be born
+        instead."""
         self._later = committed.later
-        found = {attached.id: attached for attached in committed.attached}
-        found.update(committed.taken)
+        instead: list[SpawnRequest] = []
+        start = 0
         for request in requests:
+            found: Sequence[Attached | None] = ()
+            if request.attaches:
+                found = [committed.attached.get(start + number) for number in range(len(request.attaches))]
+                start += len(found)
             if request.parent in committed.fenced_parents:
                 who = id_text(request.parent[0] or b"")
-                request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"), {})
+                request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"))
+                continue
+            if request.collector is not None:
+                self._collect(request, request.collector, committed.taken, found)
+            if None in found:
+                instead.append(_born_instead(request, committed.taken, found))
             else:
-                if request.collector is not None:
-                    self._collect(request, request.collector, found)
-                request.answer(None, found)
+                request.answer(None, committed.taken, found)
         self._deliver_ends(batch, committed)
+        return instead
 
-    def _collect(self, request: SpawnRequest, collector: Collector, found: dict[bytes, Attached]) -> None:
+    def _collect(
+        self,
+        request: SpawnRequest,
+        collector: Collector,
+        taken: dict[bytes, Attached],
+        found: Sequence[Attached | None],
+    ) -> None:
         add = self._waits.add
         for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True):
-            holder = found.get(spawn.id) if found else None
+            holder = taken.get(spawn.id) if taken else None
             if holder is None:
                 add(spawn.id, collector, index)
             elif self._await_found(holder, collector, index):
                 self._again.append(holder.id)  # another one than was asked for: to be watched from the next batch on
-        for attach, index in zip(request.attaches, request.attach_indexes, strict=True):
-            self._await_found(found[attach.id], collector, index)
+        for run, index in zip(found, request.attach_indexes, strict=True):
+            if run is not None:
+                self._await_found(run, collector, index)
 
     def _await_found(self, run: Attached, collector: Collector, index: int) -> bool:
         """A run that was there: its end is there as well, or is waited for (True)."""
@@ -130,3 +146,17 @@ class Delivery:
 
 def _is_hand_back(outcome: Outcome) -> bool:
     return outcome.state is RunState.QUEUED and not outcome.retry
+
+
+def _born_instead(
+    request: SpawnRequest, taken: dict[bytes, Attached], found: Sequence[Attached | None]
+) -> SpawnRequest:
+    """For what a request did not find: pruned, or refused to who asked first. It is answered for both."""
+    missing = [number for number, run in enumerate(found) if run is None]
+    return SpawnRequest(
+        spawns=[spawn for number in missing if (spawn := request.attaches[number].instead) is not None],
+        kinds=request.kinds,
+        collector=request.collector,
+        spawn_indexes=[request.attach_indexes[number] for number in missing],
+        on_done=lambda error, _taken, _found: request.answer(error, taken, found),
+    )

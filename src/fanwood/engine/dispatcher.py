@@ -49,6 +49,11 @@ class Dispatcher(Protocol):
         """Give back what has not begun: the runs of one tree (its root's id), or all. What is to be reported of it."""
         ...
 
+    def look_after(self, contended: frozenset[str]) -> list[Outcome]:
+        """Now and then: see to code that should have stopped, and give back what can't begin soon and others, who serve
+        the tasks `contended`, could. What is to be reported of it."""
+        ...
+
     def go_on(self) -> None:
         """There is a lease again: what waits may begin."""
         ...
@@ -88,6 +93,9 @@ class NoDispatcher:
         pass
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:  # noqa: ARG002
+        return []
+
+    def look_after(self, contended: frozenset[str]) -> list[Outcome]:  # noqa: ARG002
         return []
 
     def go_on(self) -> None:

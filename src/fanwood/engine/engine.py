@@ -35,10 +35,10 @@ from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Limit, SpawnRequest
 from fanwood.engine.membership import Membership
-from fanwood.engine.signals import new_loop
+from fanwood.engine.signals import new_loop, running_loop
 from fanwood.engine.ticks import Ticks
 from fanwood.engine.waking import Waker
-from fanwood.errors import EngineClosedError, StoreError
+from fanwood.errors import EngineClosedError
 from fanwood.model.commands import Failure
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("fanwood.engine")
 
+LOG_PATIENCE = 1.0
+"""Seconds that a line of a log may hold up an event loop."""
 RECHECKED = 200
 """How many of the runs that are waited for are looked at again at a time."""
 
@@ -141,7 +143,7 @@ class Engine:
                 await self._calls.finish()
             finally:
                 await self._housekeeping.stop()
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(Exception):
                 await self._membership.leave()
         finally:
             await self.store.close()
@@ -190,9 +192,12 @@ class Engine:
             self._waker.wake()
 
     def log(self, line: LogLine) -> None:
-        """A task has logged a line."""
-        self._inbox.logs.append(line)
-        self._waker.wake()
+        """A task has logged a line. Waits if more is logged than the store takes; not for long on an event loop, which
+        would stand still: the line is left out then."""
+        if self._inbox.add_log(line, None if running_loop() is None else LOG_PATIENCE):
+            self._waker.wake()
+        elif not self._over:
+            logger.warning("run %s logs more than the store takes: a line was left out", line.run_id.hex())
 
     def watch(self, run_id: bytes, collector: Collector, index: int) -> None:
         """Tell `collector` when any run, of any process, ends."""

@@ -31,7 +31,7 @@ class Health:
         """It is there."""
         self.unsettled_at = self._now()
 
-    def note_trouble(self, error: Exception) -> None:
+    def note_trouble(self, error: BaseException) -> None:
         """It could not be written to; said once per kind of trouble, and again now and then while it lasts."""
         now = self.unsettled_at = self._now()
         if self._trouble == type(error).__name__ and now - self._told_at < TOLD_EVERY:

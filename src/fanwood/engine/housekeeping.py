@@ -113,6 +113,7 @@ class Housekeeping:
         sweep, recheck = self._settings.sweep, 0.0
         while True:
             await self._look_around()
+            self._membership.look_after_runs()
             if self._store.embedded:  # others hint, or poll, by themselves
                 self._look(mail=False)
             recheck += sweep

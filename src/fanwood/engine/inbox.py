@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Condition
 
 import msgspec
 
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
+
+LOG_BYTES = 4 * 1024 * 1024
+"""Of lines that tasks have logged and that wait for their batch; who logs more waits."""
+LINE_BYTES = 200
+"""What a line takes beside its text."""
+
+OnDone = Callable[[BaseException | None, dict[bytes, Attached], Sequence[Attached | None]], None]
 
 BATCH_BYTES = 16 * 1024 * 1024
 """Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as may be.)"""
@@ -26,7 +34,7 @@ class SpawnRequest(msgspec.Struct):
     spawn_indexes: list[int] = []  # ... under which numbers
     attach_indexes: list[int] = []
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
-    on_done: Callable[[BaseException | None, dict[bytes, Attached]], None] | None = None
+    on_done: OnDone | None = None
 
     @property
     def parent(self) -> tuple[bytes | None, int]:
@@ -34,10 +42,16 @@ class SpawnRequest(msgspec.Struct):
         kind = (self.spawns or self.attaches)[0].kind
         return kind.parent_id, kind.parent_attempt
 
-    def answer(self, error: BaseException | None, attached: dict[bytes, Attached]) -> None:
-        """Tell the caller that it is committed, or why it can't be."""
+    def answer(
+        self,
+        error: BaseException | None,
+        taken: dict[bytes, Attached] | None = None,
+        attached: Sequence[Attached | None] = (),
+    ) -> None:
+        """Tell the caller that it is committed, or why it can't be; with the holders of keys that were `taken`, and
+        what was found for each attach."""
         if self.on_done is not None:
-            self.on_done(error, attached)
+            self.on_done(error, taken or {}, attached)
         elif error is not None and self.collector is not None:
             self.collector.fail(error)
 
@@ -61,11 +75,32 @@ class Inbox:
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
     heard: deque[bytes] = field(default_factory=deque[bytes])
+    _log_bytes: int = 0
+    _log_room: Condition = field(default_factory=Condition)
+    _closed: bool = False
 
     def __bool__(self) -> bool:
         return bool(
             self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits or self.heard
         )
+
+    def add_log(self, line: LogLine, patience: float | None) -> bool:
+        """A line that a task logged; whether there was room for it, after so many seconds at most (None: any)."""
+        with self._log_room:
+            if self._log_bytes >= LOG_BYTES and not self._closed:
+                self._log_room.wait_for(lambda: self._log_bytes < LOG_BYTES or self._closed, patience)
+            if self._log_bytes >= LOG_BYTES or self._closed:
+                return False
+            self._log_bytes += LINE_BYTES + len(line.message)
+            self.logs.append(line)
+            return True
+
+    def _take_logs(self, batch: Batch) -> None:
+        with self._log_room:
+            batch.logs += self.logs
+            self.logs.clear()
+            self._log_bytes = 0
+            self._log_room.notify_all()
 
     def refuse_roots(self, error: BaseException) -> None:
         """Nothing can be committed for now: who starts something new is told, and all else waits."""
@@ -73,21 +108,24 @@ class Inbox:
         self.spawns.extendleft(request for request in reversed(requests) if request.parent[0] is not None)
         for request in requests:
             if request.parent[0] is None:
-                request.answer(error, {})
+                request.answer(error)
 
     def fail_all(self, error: BaseException) -> None:
         """From any thread: nobody will look in here any more."""
+        with self._log_room:
+            self._closed = True
+            self._log_room.notify_all()
         with suppress(IndexError):  # another thread may be at it as well
             while self.spawns:
-                self.spawns.popleft().answer(error, {})
+                self.spawns.popleft().answer(error)
         with suppress(IndexError):
             while self.watches:
                 self.watches.popleft()[1].fail(error)
 
     def empty_into(self, batch: Batch) -> int:
         """All commands but the spawns become part of `batch`; the bytes that are left for those."""
-        while self.logs:
-            batch.logs.append(self.logs.popleft())
+        if self.logs:
+            self._take_logs(batch)
         # Before the spawns are looked at: so that what a run spawned before it ended is never left behind for a later
         # batch. (But for large inputs and what is held back; and who spawns those waits for the answer, or for their
         # ends.)

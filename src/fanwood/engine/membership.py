@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
 from fanwood.engine.peers import host_identity
-from fanwood.errors import StoreError, UsageError
+from fanwood.errors import UsageError
 from fanwood.model.commands import Failure, WorkerInfo
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class Membership:
         await self._store.publish(self.worker_id, tasks)
         self._claims.begin([task.name for task in tasks])
 
+    def look_after_runs(self) -> None:
+        """Now and then: nothing should wait here that others could begin."""
+        self._report(self.dispatcher.look_after(self.contended))
+
     async def look_for_others(self) -> None:
         """Which of our tasks do other workers serve as well?"""
         self.contended = await self._store.rivals(self.worker_id)
@@ -135,9 +139,8 @@ class Membership:
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await self._register(self.dispatcher)
-        except (StoreError, TimeoutError) as error:
-            logger.warning("%s What this worker had goes on elsewhere once its lease has lapsed.", error)
-            self._on_entered()
+        except Exception as error:  # noqa: BLE001  (a worker stops, whatever the store says)
+            logger.warning("%r: what this worker had goes on elsewhere once its lease has lapsed.", error)
 
     async def leave(self) -> None:
         """For good."""
@@ -156,6 +159,8 @@ class Membership:
             until = self._loop.time() + self._settings.lease
             old, self.worker_id = self.worker_id, await self._store.register(info, tasks)
             self._leased_until = until
-        await self._store.bury(old, self._settings.deaths_limit)
-        self._on_entered()
+        try:
+            await self._store.bury(old, self._settings.deaths_limit)
+        finally:
+            self._on_entered()
         return True

@@ -105,7 +105,7 @@ class Ticks:
         """For how many runs whose parents wait for them there is room; None: for any number."""
         dispatcher = self._membership.dispatcher
         alone = self._claims.active and not self._membership.contended and not self._stopping
-        if not alone or not dispatcher.streams() or self._admission.has_waited_long(_time()):
+        if not alone or not dispatcher.streams():
             return None
         if self._claims.ready:  # first what is queued
             return 0
@@ -113,7 +113,7 @@ class Ticks:
 
     def _may_go_on(self) -> bool:
         """Whether there is room for spawns that were held back."""
-        return bool(self._admission) and self._room_for_spawns() != 0
+        return bool(self._admission) and (self._admission.has_waited_long(_time()) or self._room_for_spawns() != 0)
 
     def _pause(self) -> float | None:
         """Seconds until there is work whatever anybody says."""
@@ -182,7 +182,7 @@ class Ticks:
             self._mail = True
         for notice in committed.mine:  # before any ends: a parent must not go on with those of children that were
             dispatcher.notice(notice)  # cancelled with it
-        self._delivery.deliver(batch, requests, committed)
+        self._inbox.spawns.extendleft(self._delivery.deliver(batch, requests, committed))
         for closing in committed.closings:
             self._hear(closing)
         runs = self._claims.learn(batch, committed)

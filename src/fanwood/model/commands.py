@@ -57,12 +57,12 @@ class Spawn(msgspec.Struct, gc=False):
 
 
 class Attach(msgspec.Struct, gc=False):
-    """An earlier attempt's child that the present attempt asks for again."""
+    """A child that there is already, and that the present attempt asks for (again)."""
 
     kind: SpawnKind
     id: bytes
     input_digest: bytes | None = None
-    input: str = ""  # only beside a child_key; shown when the key turns out to be taken
+    instead: Spawn | None = None  # what is born (under that id) should there be no such run any more
 
 
 class Attached(msgspec.Struct, gc=False):
@@ -246,7 +246,7 @@ class Committed(msgspec.Struct):
     """
 
     fenced_parents: set[tuple[bytes, int]] = set()
-    attached: list[Attached] = []
+    attached: dict[int, Attached] = {}  # by positions in the batch; without those that don't exist
     taken: dict[bytes, Attached] = {}  # roots not born, as their key was held: from the id asked for to who holds it
     fenced_outcomes: set[int] = set()  # by their positions in the batch
     claimed: list[ClaimedRun] = []

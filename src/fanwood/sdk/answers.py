@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from fanwood.engine.signals import Signal
 from fanwood.errors import ChildKeyConflictError, IdempotencyConflictError, UsageError
 from fanwood.ids import id_text
+from fanwood.sdk.attempt import registering
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.engine.inbox import SpawnRequest
     from fanwood.engine.waits import Collector
     from fanwood.model.commands import Attached
@@ -31,28 +34,33 @@ class Answer:
         self._attempt = attempt
         request.on_done = self._done
 
-    def _done(self, error: BaseException | None, found: dict[bytes, Attached]) -> None:
-        """On the engine's thread. `found`: by the ids that were asked for."""
-        self.error = error or self._conflict(found)
+    def _done(
+        self, error: BaseException | None, taken: dict[bytes, Attached], found: Sequence[Attached | None]
+    ) -> None:
+        """On the engine's thread. `taken`: by the ids that were asked for; `found`: for each attach."""
+        if error is not None and self._attempt is not None:
+            with registering:
+                self._attempt.forget(self._request.spawns)
+        self.error = error or self._conflict(found) or self._taken(taken)
         self.signal_is_answer = True
         if self.error is not None and self._collector is not None:
             self._collector.fail(self.error)
         self.signal.fire()
 
-    def _conflict(self, found: dict[bytes, Attached]) -> BaseException | None:
-        for attach in self._request.attaches:
-            child = found.get(attach.id)
+    def _conflict(self, found: Sequence[Attached | None]) -> BaseException | None:
+        for attach, child in zip(self._request.attaches, found, strict=False):
             if child is not None and not child.matches:
                 return ChildKeyConflictError(
                     f"A child key of run {id_text(attach.kind.parent_id or b'')} is taken: it belongs to "
                     f"{_what(child.task, child.input)} (run {id_text(child.id)}), and was given now to "
-                    f"{_what(attach.kind.task, attach.input)}. Use a key of its own for each child."
+                    f"{_what(attach.kind.task, attach.instead.input if attach.instead else '')}. "
+                    f"Use a key of its own for each child."
                 )
-        if found and self._request.parent[0] is None:
-            return self._taken(found)
         return None
 
     def _taken(self, found: dict[bytes, Attached]) -> BaseException | None:
+        if not found or self._request.parent[0] is not None:
+            return None
         for spawn in self._request.spawns:
             holder = found.get(spawn.id)
             if holder is None:

@@ -6,6 +6,7 @@ of the worker's slots. It is the link between the code that runs and everything 
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,15 +17,21 @@ from fanwood.sdk.identity import child_identity, content_digest, numbered
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fanwood.engine.signals import Signal
-    from fanwood.model.commands import ClaimedRun, Failure
+    from fanwood.model.commands import ClaimedRun, Failure, Spawn
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
 
 
-_identity_lock = threading.Lock()
+registering = threading.Lock()
+"""Children are identified and sent under it, a request at a time: so that of two requests for one key, the one that
+makes the child is sent first."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=registering.acquire, after_in_parent=registering.release, after_in_child=registering.release
+    )
 
 
 class SlotShare(Protocol):
@@ -102,7 +109,8 @@ class Attempt:
     # --- who a child is --------------------------------------------------------------------------------------------
 
     def identify(self, task: str, child_key: str | None, input_: bytes) -> tuple[bytes, bytes | None]:
-        """A child's identity, and (beside a key) the digest by which a misuse of the key is noticed.
+        """A child's identity, and (beside a key) the digest by which a misuse of the key is noticed. Under
+        `registering`: a task may spawn from threads of its own.
 
         By content: equal children of one attempt are told apart by their number, so that a parent which spawns in
         another order still finds each one again.
@@ -110,12 +118,20 @@ class Attempt:
         content = content_digest(task, input_)
         if child_key is not None:
             return child_identity(child_key), content
-        with _identity_lock:  # a task may spawn from threads of its own
-            if self.ordinals is None:
-                self.ordinals = {}
-            ordinal = self.ordinals.get(content, 0)
-            self.ordinals[content] = ordinal + 1
+        if self.ordinals is None:
+            self.ordinals = {}
+        ordinal = self.ordinals.get(content, 0)
+        self.ordinals[content] = ordinal + 1
         return content if ordinal == 0 else numbered(content, ordinal), None
+
+    def forget(self, spawns: Iterable[Spawn]) -> None:
+        """These were refused: who asks for them again asks for the same. Under `registering`."""
+        for spawn in spawns:
+            if self.known is not None and spawn.identity is not None and self.known.get(spawn.identity) == spawn.id:
+                del self.known[spawn.identity]
+            content = content_digest(spawn.kind.task, spawn.input.encode())
+            if spawn.child_key is None and self.ordinals is not None and self.ordinals.get(content):
+                self.ordinals[content] -= 1
 
     @property
     def root(self) -> bytes:

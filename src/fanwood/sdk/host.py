@@ -25,7 +25,7 @@ class Host(Protocol):
         """The engine of this process; started when it is first asked for."""
         ...
 
-    def prepare(self, tasks: Iterable[str]) -> None:
+    async def prepare(self, tasks: Iterable[str]) -> None:
         """Before roots are spawned: see to it that somebody executes them, if that is our business."""
         ...
 

@@ -228,7 +228,7 @@ class Runs:
     async def _replay(self, run_id: str) -> bool:
         id_ = id_bytes(run_id)
         record = await called(self._host.engine().call(lambda store: store.get(id_)))
-        self._host.prepare((record.task,))
+        await self._host.prepare((record.task,))
         return await called(self._host.engine().call(lambda store: store.replay(id_, TERMINAL), changes=True))
 
 

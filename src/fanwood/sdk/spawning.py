@@ -17,10 +17,11 @@ import msgspec
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import FanwoodError, PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.errors import PayloadTooLargeError, UsageError, WaitTimeoutError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
+from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.options import metadata_json
@@ -55,6 +56,9 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     spec: TaskSpec
 
 
+_Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, "Attempt | None", SpawnKind]
+
+
 class Spawner:
     """The spawning of one call: one run, or a bulk of any size."""
 
@@ -64,7 +68,9 @@ class Spawner:
         self._engine = host.engine()
         self._attempt = attempt
         self._wait = wait
-        self._kinds: dict[tuple[str, int], tuple[TriggerWorkflowOptions, SpawnKind]] = {}
+        self._kinds: dict[tuple[Any, ...], SpawnKind] = {}
+        self._last: tuple[TriggerWorkflowOptions, TaskSpec, SpawnKind] | None = None
+        self._kept: list[Any] = []
         self._unanswered: deque[Answer] = deque()
         self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
         self.collector = Collector(fail_fast=fail_fast) if wait else None
@@ -91,6 +97,8 @@ class Spawner:
         while chunk := list(islice(source, CHUNK)):
             while len(self._unanswered) >= WINDOW:
                 await self._next_answer()
+            if attempt is None:
+                await self._host.prepare({item.spec.name for item in chunk})
             self._send(chunk)
         if self._engine_must_answer():
             while self._unanswered:
@@ -108,22 +116,42 @@ class Spawner:
         return await called(self._engine.call(lambda store: store.identities(attempt.id), steadfast=True))
 
     def _send(self, items: list[BulkRunItem]) -> None:
-        """One request with up to CHUNK runs."""
-        if self._attempt is None:
-            self._host.prepare({item.spec.name for item in items})
-        collector = self.collector
-        index = collector.grow(len(items)) if collector is not None else 0
-        for request in self._plan(items, index):
-            answer = Answer(request, collector, self._attempt)
-            self._unanswered.append(answer)
-            self._engine.spawn(request)
+        """One request with up to CHUNK runs; a few, if they are large. Nothing is registered before all are encoded."""
+        encoded = [self._encode(item) for item in items]
+        index = self.collector.grow(len(items)) if self.collector is not None else 0
+        with registering:
+            for request in self._register(encoded, index):
+                answer = Answer(request, self.collector, self._attempt)
+                self._unanswered.append(answer)
+                self._engine.spawn(request)
 
-    def _plan(self, items: list[BulkRunItem], index: int) -> Iterator[SpawnRequest]:
-        """Children and detached roots go in requests of their own: a fenced parent must not take roots with it."""
+    def _encode(self, item: BulkRunItem) -> _Encoded:
+        """What can be said of a run before anybody knows of it.
+
+        Raises:
+            PayloadError: its input can't travel.
+            UsageError: it can't be what it is asked to be.
+        """
+        spec, options = item.spec, item.options
+        data = spec.input.encode(item.input, f"the input of {spec.name}")
+        if len(data) > self._host.settings.max_payload_bytes:
+            raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
+        attempt = None if options.detached else self._attempt
+        return spec, options, data, attempt, self._kind(spec, options, attempt)
+
+    def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:
+        """Under `registering`. Children and detached roots go in requests of their own: a fenced parent must not take
+        roots with it."""
         children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
-        for number, item in enumerate(items, index):
-            attempt = None if item.options.detached else self._attempt
-            size += self._plan_one(item, attempt, children if attempt is not None else roots, number)
+        for number, (spec, options, data, attempt, kind) in enumerate(encoded, index):
+            request = roots if attempt is None else children
+            if not request.kinds or request.kinds[-1] is not kind:
+                request.kinds.append(kind)
+            if attempt is None:
+                self._add(request, self._root(spec, options, kind, data), number, spec)
+            else:
+                self._child(request, spec, options.effective_key, data, attempt, kind, number)
+            size += len(data)
             if size > BATCH_BYTES:
                 yield from self._whole(children, roots)
                 children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
@@ -133,37 +161,35 @@ class Spawner:
         for request in requests:
             if request.spawns or request.attaches:
                 request.collector = self.collector
-                request.kinds = [kind for _, kind in self._kinds.values()]
                 yield request
 
-    def _plan_one(self, item: BulkRunItem, attempt: Attempt | None, request: SpawnRequest, number: int) -> int:
-        """One run becomes part of a request; the bytes of its input."""
-        spec, options = item.spec, item.options
-        data = spec.input.encode(item.input, f"the input of {spec.name}")
-        if len(data) > self._host.settings.max_payload_bytes:
-            raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
-        kind = self._kind(spec, options, attempt)
-        if attempt is None:
-            self._add(request, self._root(spec, options, kind, data), number, spec)
-            return len(data)
-        key = options.effective_key
+    def _child(
+        self,
+        request: SpawnRequest,
+        spec: TaskSpec,
+        key: str | None,
+        data: bytes,
+        attempt: Attempt,
+        kind: SpawnKind,
+        number: int,
+    ) -> None:
+        """A child becomes part of a request: it is there already, or it is to be born."""
         index = attempt.children
         attempt.children += 1
         identity, digest = attempt.identify(spec.name, key, spec.input.canonical(data))
         known = attempt.known
         existing = known.get(identity) if known is not None else None
+        spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)
         if existing is None:
-            spawn = Spawn(kind, self._host.ids.new_id(), identity, data.decode(), index, key, digest)
             if key is not None or known is not None:
                 if attempt.known is None:
                     attempt.known = {}
                 attempt.known[identity] = spawn.id
             self._add(request, spawn, number, spec)
         else:
-            request.attaches.append(Attach(kind, existing, digest, data.decode() if digest is not None else ""))
+            request.attaches.append(Attach(kind, existing, digest, spawn))
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
-        return len(data)
 
     def _root(self, spec: TaskSpec, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes) -> Spawn:
         id_, key = self._host.ids.new_id(), options.idempotency_key
@@ -180,9 +206,24 @@ class Spawner:
 
     def _kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
         """What this child has in common with its siblings; mostly the one of the child before it."""
-        cached = self._kinds.get((spec.name, id(options)))
-        if cached is not None:
-            return cached[1]
+        if self._last is not None and self._last[0] is options and self._last[1] is spec:
+            return self._last[2]
+        if options.idempotency_key is not None and attempt is not None:
+            raise UsageError(
+                f"idempotency_key {options.idempotency_key!r} was given for a child, {spec.name}: such a key makes "
+                f"one root in the whole namespace. A child's key is child_key, unique below its parent; a root is "
+                f"made inside a task by detached=True"
+            )
+        metadata = options.additional_metadata
+        alike = (spec.name, options.priority, options.on_parent_end, options.detached, id(metadata) if metadata else 0)
+        kind = self._kinds.get(alike)
+        if kind is None:
+            kind = self._kinds[alike] = self._new_kind(spec, options, attempt)
+            self._kept.append(metadata)  # so that its id() stays its own
+        self._last = (options, spec, kind)
+        return kind
+
+    def _new_kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
         if spec.ready is not None:
             spec.ready()
         policy = spec.policy
@@ -190,7 +231,7 @@ class Spawner:
         priority = options.priority if options.priority is not None else policy.default_priority
         metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
         if attempt is None or run is None:
-            kind = SpawnKind(
+            return SpawnKind(
                 spec.name,
                 priority=priority,
                 metadata=metadata,
@@ -198,32 +239,23 @@ class Spawner:
                 run_kind=RUN_KINDS[spec.kind],
                 namespace=self._host.settings.namespace,
             )
-        else:
-            if options.idempotency_key is not None:
-                raise UsageError(
-                    f"idempotency_key {options.idempotency_key!r} was given for a child, {spec.name}: such a key makes "
-                    f"one root in the whole namespace. A child's key is child_key, unique below its parent; a root is "
-                    f"made inside a task by detached=True"
-                )
-            attempt.spawned = True
-            attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"
-            deadline, owner = attempt.child_deadline(waited=self._wait, policy=options.parent_end)
-            kind = SpawnKind(
-                task=spec.name,
-                parent_id=attempt.id,
-                parent_attempt=run.attempt,
-                root_id=bytes.fromhex(run.root_id),
-                depth=run.depth + 1,
-                priority=priority,
-                metadata=metadata,
-                schedule_timeout=policy.schedule_limit,
-                deadline=deadline,
-                deadline_by=owner,
-                on_parent_end=options.parent_end,
-                run_kind=RUN_KINDS[spec.kind],
-            )
-        self._kinds[spec.name, id(options)] = (options, kind)  # with `options`, so that its id() stays its own
-        return kind
+        attempt.spawned = True
+        attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"
+        deadline, owner = attempt.child_deadline(waited=self._wait, policy=options.parent_end)
+        return SpawnKind(
+            task=spec.name,
+            parent_id=attempt.id,
+            parent_attempt=run.attempt,
+            root_id=bytes.fromhex(run.root_id),
+            depth=run.depth + 1,
+            priority=priority,
+            metadata=metadata,
+            schedule_timeout=policy.schedule_limit,
+            deadline=deadline,
+            deadline_by=owner,
+            on_parent_end=options.parent_end,
+            run_kind=RUN_KINDS[spec.kind],
+        )
 
     async def _next_answer(self) -> None:
         """Wait for the oldest request's acknowledgement."""
@@ -252,7 +284,7 @@ class Spawner:
         """
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
-        what, tasks = f"{len(self.planned)} run(s) of {first}", {name for name, _ in self._kinds}
+        what, tasks = f"{len(self.planned)} run(s) of {first}", {alike[0] for alike in self._kinds}
         await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
@@ -315,7 +347,7 @@ async def _fired(signal: Signal, host: Host, timeout: float | None, tasks: Colle
         return await signal.wait(timeout)
     if await signal.wait(patience):
         return True
-    with contextlib.suppress(FanwoodError):  # then there is worse to be told, and others do
+    with contextlib.suppress(Exception):  # then there is worse to be told, and others do
         await _warn_unserved(host, foreign)
     return await signal.wait(None if timeout is None else timeout - patience)
 

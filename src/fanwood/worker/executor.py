@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import LoopPort, port_of
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fanwood.worker")
 
+HUNG_SECONDS = 2.0
+"""How long a sync task's code may go on after its run is over before it is told of."""
 LOOKED_AT = 500
 """Deadlines that are looked at in one call, at most."""
 
@@ -58,6 +61,8 @@ class Executor:
         self._running: dict[str, Attempt] = {}
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
+        self._over: dict[Attempt, float] = {}  # of sync tasks: since when they should have stopped
+        self._hung: set[Attempt] = set()  # those that were told of
         self._on_lost: Callable[[], None] | None = None
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._stopping = False  # nothing begins any more
@@ -102,6 +107,10 @@ class Executor:
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
+    def look_after(self, contended: frozenset[str]) -> list[Outcome]:
+        self._look_for_hung()
+        return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
+
     def go_on(self) -> None:
         self._pump()
 
@@ -122,6 +131,25 @@ class Executor:
             self._interrupt(attempt, decode_failure(notice.error))
         else:
             self._slots.withdraw(run=run)
+
+    def _look_for_hung(self) -> None:
+        """Code of sync tasks that has not stopped though its run is over. It can't be made to; but it is said, and its
+        slot is given to others, as long as there are fewer such than slots."""
+        now = self._host.clock.monotonic()
+        for attempt, since in list(self._over.items()):
+            if attempt.code_ended:
+                del self._over[attempt]
+                self._hung.discard(attempt)
+            elif now - since >= HUNG_SECONDS and attempt not in self._hung:
+                spare = len(self._hung) < self.slots
+                what = "its slot is given to others" if spare else "and so many do that its slot stays taken"
+                logger.warning(
+                    "the code of %s (run %s) goes on though its run is over: %s. %d such thread(s) in this worker.",
+                    attempt.spec.name, hex_text(attempt.run.id), what, len(self._hung) + 1,
+                )  # fmt: skip
+                self._hung.add(attempt)
+                if spare:
+                    self._slots.free(attempt)
 
     def _move_deadline(self, attempt: Attempt | None, notice: Notice) -> None:
         if attempt is None:
@@ -226,7 +254,8 @@ class Executor:
             if attempt.interruption is not None:
                 self._finish(attempt, None)
             elif attempt.coroutine_task is None:
-                attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
+                task = attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
+                task.add_done_callback(partial(self._async_ended, attempt))
 
     def _set_limit(self, attempt: Attempt) -> None:
         timeout = attempt.spec.policy.execution_limit
@@ -246,6 +275,12 @@ class Executor:
             outcome = self._raised(attempt, error)
         finally:
             self._finish(attempt, outcome)
+
+    def _async_ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step has executed nothing at all, not even its end."""
+        if attempt.coroutine_task is task:
+            self._by_loop_end(attempt)
+            self._finish(attempt, verdicts.handed_back(attempt.run))
 
     def execute_sync(self, attempt: Attempt) -> None:
         """On a thread of the pool."""
@@ -339,6 +374,8 @@ class Executor:
     def _interrupt(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
         attempt.interrupt(failure)
+        if not attempt.spec.is_async and not attempt.code_ended:
+            self._over[attempt] = self._host.clock.monotonic()
         if attempt.spec.is_async and self._port is not None:
             self._port.post(lambda: self._cancel(attempt))
 

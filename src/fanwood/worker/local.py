@@ -9,12 +9,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from fanwood.engine.signals import running_loop
+from fanwood.sdk.spawning import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.loops import LoopThread
 from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from fanwood.engine.engine import Engine
     from fanwood.sdk.host import Host
@@ -29,6 +31,7 @@ class LocalWorker:
         self._engine = engine
         self._specs = specs
         self._executor: Executor | None = None
+        self._employed: Future[None] | None = None  # done when the executor's tasks are published
         self._thread: LoopThread | None = None
         self._lock = threading.Lock()
 
@@ -41,21 +44,36 @@ class LocalWorker:
         """Whether it executes runs of `task`."""
         return self._executor is not None and self._executor.serves(task)
 
-    def ensure(self) -> None:
-        """Work, from now on, and on the running loop if there is one."""
-        with self._lock:
-            if self._executor is None:
-                enter_switch_interval(self._host.settings.switch_interval)
-                specs = self._specs()
-                self._executor = Executor(self._host, self._engine, specs, self._host.settings.slots)
-                self._attach(self._executor)
-                self._engine.employ(self._executor).result()
-            else:
-                self._attach(self._executor)
-                specs = self._specs()
-                if specs.keys() != self._executor.specs.keys():  # declared since, as in an interactive session
-                    self._executor.specs = specs
-                    self._engine.serve_more().result()
+    async def ensure(self) -> None:
+        """Work, from now on, and on the running loop if there is one.
+
+        Raises:
+            StoreError: the store can't be told of it.
+        """
+        with self._lock:  # never while we wait: another caller may be on our own thread
+            employed = self._begin()
+        try:
+            await called(employed)
+        except Exception:
+            with self._lock:
+                if self._employed is employed and not self._engine.dispatcher.slots:
+                    self._executor = self._employed = None  # the next call tries again
+                    leave_switch_interval(self._host.settings.switch_interval)
+            raise
+
+    def _begin(self) -> Future[None]:
+        specs = self._specs()
+        if self._executor is None or self._employed is None:
+            enter_switch_interval(self._host.settings.switch_interval)
+            self._executor = Executor(self._host, self._engine, specs, self._host.settings.slots)
+            self._attach(self._executor)
+            self._employed = self._engine.employ(self._executor)
+            return self._employed
+        self._attach(self._executor)
+        if specs.keys() != self._executor.specs.keys():  # declared since, as in an interactive session
+            self._executor.specs = specs
+            self._employed = self._engine.serve_more()  # (calls are begun in their order)
+        return self._employed
 
     def _attach(self, executor: Executor) -> None:
         loop = running_loop()
@@ -75,6 +93,7 @@ class LocalWorker:
         """Hand back what has not ended, and stop."""
         with self._lock:
             executor, self._executor = self._executor, None
+            self._employed = None
             if executor is None:
                 return
             self._engine.pause()

@@ -40,6 +40,8 @@ class Slots:
         self._alone = False  # a suspect is executing
         self._ahead = 0
         self._finished_lately = 0
+        self._begun_lately = False
+        self._stalled = False  # nothing had begun when we last looked
 
     # --- the engine's side -----------------------------------------------------------------------------------------
 
@@ -80,7 +82,21 @@ class Slots:
                     self._alone = True
                 self._free -= 1
                 taken.append(starting.popleft())
+            self._begun_lately = self._begun_lately or bool(taken)
             return taken
+
+    def give_up(self, tasks: frozenset[str]) -> list[ClaimedRun]:
+        """Called now and then: what waits to begin, of these tasks, though nothing has begun for two times in a row."""
+        with self._lock:
+            stalled = bool(self._starting) and not self._begun_lately
+            before, self._stalled, self._begun_lately = self._stalled, stalled, False
+            if not (stalled and before and tasks):
+                return []
+            given = [run for run in self._starting if run.task in tasks]
+            if given:
+                self._ahead = 0
+                self._starting = deque(run for run in self._starting if run.task not in tasks)
+            return given
 
     def withdraw(self, *, run: str | None = None, root: str | None = None) -> list[ClaimedRun]:
         """Take back what has not begun: one run, those of one tree, or all."""

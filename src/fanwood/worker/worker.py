@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -182,7 +183,13 @@ class Worker:
             return
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def on_signal(_number: int, _frame: object) -> None:
+        me = os.getpid()
+
+        def on_signal(number: int, _frame: object) -> None:
+            if os.getpid() != me:  # a process that a task has forked: not its business
+                signal.signal(number, previous[signal.Signals(number)] or signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+                return
             loop.call_soon_threadsafe(self.stop)
 
         for number in previous:

@@ -33,7 +33,7 @@ _NONE: list[Any] = []
 
 PARAMETERS = 62
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
-_FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool]
+_FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
 _LETTER = tuple[int, str | None, int | None, int | None, int, str | None, str | None, str | None, int | None, bool]
 
@@ -178,7 +178,7 @@ class Call:
         if not answer.registered:
             for spawn in batch.spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
-        done.attached = [_attached(found, done) for found in answer.attached]
+        done.attached = {number - 1: _attached(found, done) for *found, number in answer.attached}
         done.taken = {bytes.fromhex(asked): _attached(found, done) for asked, *found in answer.taken}
         self._note_refused(answer, done)
         done.claimed = answer.claimed

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest
-from fanwood.model.states import RunState
-from fanwood.store.sqlite.leaving import Leaving, encoded
+from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest, Failure
+from fanwood.model.states import EndedBy, RunState
+from fanwood.store.failures import encode_failure
+from fanwood.store.sqlite.leaving import Ending, Leaving, encoded
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ have more."""
 FEWER = 100
 """So many are claimed at most while something is closed."""
 
+UNREADABLE = "its row in the database could not be read: a column held something that it should not"
+
 Head = tuple[str, int, str, int, str]
 """A run's task, and what the best is told by: priority and depth (negated), root, id."""
 
 _claimed = msgspec.json.Decoder(list[ClaimedRun])
 _heads = msgspec.json.Decoder(list[Head])
+_mended = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
 
@@ -52,7 +56,12 @@ class Claiming:
         """What is taken, and whether there may be more. `gated`: something is closed, anywhere."""
         if gated:  # what is met and must be ended makes a commit longer
             claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
-        runs, more = self._pick(claim)
+        try:
+            runs, more = self._pick(claim)
+        except Exception:
+            if not self._fail_unreadable(me, now):
+                raise
+            runs, more = self._pick(claim)
         if gated:
             closed = self._leaving.end_closed(now, [(run.id, run.attempt - 1, RunState.QUEUED) for run in runs])
             runs, more = [run for run in runs if run.id not in closed], more or bool(closed)
@@ -61,6 +70,21 @@ class Claiming:
             if not self._changes():
                 return [], False
         return runs, more
+
+    def _fail_unreadable(self, me: int, now: int) -> bool:
+        """What is queued and holds what its columns should not (SQLite lets anybody write anything anywhere) fails, so
+        that it stops nobody else's claims; whether there was any."""
+        ids = _texts.decode(self._one("unreadable"))
+        if ids:
+            error = encode_failure(Failure("failed", "StoreError", UNREADABLE))
+            self._execute(_SQL["mend"], {"ids": encoded(ids)})
+            mended = _mended.decode(self._one("mended", ids=encoded(ids)))
+            ended = [
+                Ending(id_, attempt, RunState.QUEUED, RunState.FAILED, None, error, 0, EndedBy.OUTCOME)
+                for id_, attempt in mended
+            ]
+            self._leaving.end(me, now, ended)
+        return bool(ids)
 
     def _pick(self, claim: ClaimRequest) -> tuple[list[ClaimedRun], bool]:
         tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))

@@ -45,7 +45,7 @@ _ALIKE_FROM = 8  # siblings, for which their own statement pays
 LETTERS = 2000
 """So many at a time."""
 
-_children = msgspec.json.Decoder(list[tuple[str, int, int, str, str]])
+_children = msgspec.json.Decoder(list[tuple[int, tuple[str, int, int, str, str]]])
 _keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, str, str]]])
 _revivable = msgspec.json.Decoder(list[tuple[tuple[str, int, int], int]])
 _runs = msgspec.json.Decoder(list[tuple[str, int, str]])
@@ -77,7 +77,7 @@ class HotPath:
                 spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
                 self._spawn(me, now, spawns, done)
             if batch.attaches:
-                self._attach(now, [a for a in batch.attaches if _parent(a) not in fenced], done)
+                self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
         if batch.deadlines and self.moving.note(now, batch.deadlines):
             done.has_closed = True
         if batch.outcomes:
@@ -156,13 +156,17 @@ class HotPath:
             found = self._attached([holder for _, holder in holders], done)
             done.taken = {bytes.fromhex(asked): found[i] for i, (asked, _) in enumerate(holders)}
 
-    def _attach(self, now: int, attaches: list[Attach], done: Committed) -> None:
+    def _attach(self, now: int, asked: dict[int, Attach], done: Committed) -> None:
+        attaches = list(asked.values())
         rows = encoded([_attach_row(a) for a in attaches])
         revivable = _revivable.decode(self._one("revivable", rows=rows))
         self._execute(_SQL["attach_children"], {"rows": rows})
         if revivable:
             self.leaving.queue(now, [_revival(attaches[number], *run) for run, number in revivable])
-        done.attached = self._attached(_children.decode(self._one("read_children", rows=rows)), done)
+        found = _children.decode(self._one("read_children", rows=rows))
+        runs = self._attached([run for _, run in found], done)
+        places = list(asked)
+        done.attached = {places[number]: run for (number, _), run in zip(found, runs, strict=True)}
 
     def _attached(self, found: list[tuple[str, int, int, str, str]], done: Committed) -> list[Attached]:
         contents = self._read_contents([run[0] for run in found if run[1] >= RunState.COMPLETED], done)

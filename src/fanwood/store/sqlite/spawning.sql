@@ -75,12 +75,20 @@ where r.state in (9, 10)
   and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5);
 
 -- name: attach_children
+-- An attempt that asks twice, and waits for one of the two only: the deadline of that stays.
 update run
 set asked = v.value ->> 1,
-    deadline = case when run.state < 8 then v.value ->> 2 else run.deadline end,
-    deadline_by = case when run.state < 8 then nullif(unhex(v.value ->> 3), x'') else run.deadline_by end,
+    deadline = case
+        when run.state < 8 and not (run.asked = v.value ->> 1 and v.value ->> 2 is null)
+        then v.value ->> 2 else run.deadline
+    end,
+    deadline_by = case
+        when run.state < 8 and not (run.asked = v.value ->> 1 and v.value ->> 2 is null)
+        then nullif(unhex(v.value ->> 3), x'') else run.deadline_by
+    end,
     expires_at = case
         when run.state not in (0, 2) then run.expires_at
+        when run.asked = v.value ->> 1 and v.value ->> 2 is null then run.expires_at
         when run.expires_at is null or run.expires_at = run.deadline then v.value ->> 2
         else min(run.expires_at, coalesce(v.value ->> 2, run.expires_at))
     end,
@@ -91,8 +99,8 @@ where run.id = unhex(v.value ->> 0)
   and (run.input_digest is null or hex(run.input_digest) = v.value ->> 5);
 
 -- name: read_children
-select json_group_array(json_array(
+select json_group_array(json_array(v.key, json_array(
     hex(r.id), r.state, r.task = v.value ->> 4 and (r.input_digest is null or hex(r.input_digest) = v.value ->> 5), r.task,
     case when r.input_digest is null then '' else substr(r.input, 1, 1000) end
-))
+)))
 from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0);

@@ -145,8 +145,15 @@ declare
     terminal constant smallint := 8;
     completed constant smallint := 8;
     again bytea[];
+    waited bytea[];
     n integer;
 begin
+    waited := array(  -- an attempt that asks twice, and waits for one of the two only: the deadline of that stays
+        select r.id
+        from unnest(a.kind, a.id) v (kind, id)
+        cross join lateral (select x.id, x.asked, x.deadline from run x where x.id = v.id offset 0) r
+        where r.asked = o.attempt[k.owner[v.kind]] and k.deadline[v.kind] is null and r.deadline is not null
+    );
     again := array(
         select r.id
         from (
@@ -178,12 +185,12 @@ begin
             else least(r.expires_at, k.deadline[v.kind])
         end
     from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
-    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id and r.state < terminal
+    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id and r.state < terminal and r.id <> all (waited)
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
 end $$;
 
 -- What is asked for again, as it stands; contents as far as they fit into an answer. As JSON: [[id, state, output,
--- error, matches, task, input, later], ...].
+-- error, matches, task, input, later, number among those asked for], ...].
 create function fw_attached(p_fenced integer[], k fw_kinds, a fw_attaches) returns text language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -193,7 +200,7 @@ begin
         select coalesce(json_agg(json_build_array(
             upper(encode(f.id, 'hex')), f.state, case when f.before < 16000000 then f.output end,
             case when f.before < 16000000 then f.error end, f.matches, f.task,
-            case when f.before < 16000000 then f.input else '' end, f.before >= 16000000
+            case when f.before < 16000000 then f.input else '' end, f.before >= 16000000, f.n
         ) order by f.n)::text, '[]')
         from (
             select r.id, r.state, r.output, r.error, r.task, r.input, v.n,

@@ -1,0 +1,127 @@
+"""What surrounds the engine: the caller's loop, forks, tasks that others cancel, code that does not stop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import os
+import threading
+from typing import Any
+
+import pytest
+
+from fanwood import Fanwood
+from fanwood.errors import TaskRunTimedOut
+from fanwood.worker import executor
+from tests.conftest import MakeApp
+
+
+def test_a_call_never_blocks_the_loop_that_awaits_it(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it asks who serves the task, and becomes its worker."""
+    app = make_app(local_worker=None)
+    answered = threading.Event()
+    kind = type(app.engine().store)
+    served, register = kind.served, kind.register
+
+    async def until_the_loop_has_turned() -> None:
+        while not answered.is_set():
+            await asyncio.sleep(0.005)
+
+    async def slow_served(self: Any, worker_id: int, task: str) -> bool:
+        await until_the_loop_has_turned()
+        return await served(self, worker_id, task)
+
+    async def slow_register(self: Any, info: Any, tasks: Any) -> int:
+        await until_the_loop_has_turned()
+        return await register(self, info, tasks)
+
+    monkeypatch.setattr(kind, "served", slow_served)
+    monkeypatch.setattr(kind, "register", slow_register)
+
+    @app.task
+    async def one(input: dict) -> int:
+        return 1
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.2, answered.set)  # which a blocked loop would never come to
+        await asyncio.gather(*[one.aio_run_no_wait({}) for _ in range(3)])
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_has_an_engine_of_its_own(app: Fanwood) -> None:
+    @app.task
+    def double(input: dict) -> int:
+        return 2 * input["n"]
+
+    assert double.run({"n": 1}) == 2
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            said: Any = double.run({"n": 2}, timeout=30)
+        except BaseException as error:
+            said = repr(error)
+        os.write(write, json.dumps(said).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert json.loads(pipe.read()) == 4
+    os.waitpid(child, 0)
+    assert double.run({"n": 3}) == 6
+
+
+def test_a_task_that_is_cancelled_before_its_first_step_is_not_lost(app: Fanwood) -> None:
+    """By a library, say, that cleans up by cancelling all there is."""
+
+    @app.task
+    async def one(input: dict) -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    async def main() -> int:
+        refs = await one.aio_run_many_no_wait([one.create_bulk_run_item({"n": n}) for n in range(50)])
+        cancelled = 0
+        while not cancelled:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                coroutine: Any = task.get_coro()
+                if coroutine.__name__ == "_execute_async" and inspect.getcoroutinestate(coroutine) == "CORO_CREATED":
+                    task.cancel()
+                    cancelled += 1
+            await asyncio.sleep(0)
+        assert [await ref for ref in refs] == [1] * 50
+        return cancelled
+
+    assert asyncio.run(asyncio.wait_for(main(), 40))
+
+
+def test_code_that_does_not_stop_is_said_and_does_not_hold_all_slots(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(executor, "HUNG_SECONDS", 0.1)
+    app = make_app(slots=2)
+    gate = threading.Event()
+
+    @app.task(execution_timeout=0.2)
+    def hangs(input: dict) -> int:
+        gate.wait(60)
+        return 1
+
+    @app.task
+    def quick(input: dict) -> int:
+        return 1
+
+    try:
+        with caplog.at_level(logging.WARNING):
+            for number in range(2):
+                with pytest.raises(TaskRunTimedOut):
+                    hangs.run({"n": number})
+            assert quick.run({}, timeout=30) == 1
+        told = [record.message for record in caplog.records if "goes on though its run is over" in record.message]
+        assert len(told) >= 1
+    finally:
+        gate.set()
