@@ -24,8 +24,9 @@ class Told:
     def notice(self, _: Notice) -> None:
         self.heard.append("notice")
 
-    def deliver(self, *_: Any) -> None:
+    def deliver(self, *_: Any) -> list[Any]:
         self.heard.append("ends")
+        return []
 
     def note_commit(self, *_: Any) -> None:
         pass

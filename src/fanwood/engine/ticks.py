@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from fanwood.engine.admission import Admission, Room
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from fanwood.engine.inbox import Inbox, SpawnRequest
     from fanwood.engine.membership import Membership
     from fanwood.engine.waking import Waker
+    from fanwood.model.commands import ClaimedRun
     from fanwood.store.store import Store
+
+logger = logging.getLogger("fanwood.engine")
 
 
 class Ticks:
@@ -186,13 +190,21 @@ class Ticks:
         for closing in committed.closings:
             self._hear(closing)
         runs = self._claims.learn(batch, committed)
-        if runs and self._membership.is_worker:
-            dispatcher.offer(runs)
-        elif runs:
-            self._inbox.outcomes.append([Outcome(run.key, run.attempt, RunState.QUEUED) for run in runs])
+        if runs:
+            self._offer(runs)
         for outcome in batch.outcomes:
             if outcome.state is RunState.QUEUED and not outcome.delay:
                 self._claims.ready = True
+
+    def _offer(self, runs: list[ClaimedRun]) -> None:
+        """Have them executed; if nobody does so (any more), they go back."""
+        try:
+            if self._membership.is_worker:
+                self._membership.dispatcher.offer(runs)
+                return
+        except Exception:
+            logger.exception("this worker could not begin %d run(s): they go back to the queue", len(runs))
+        self._inbox.outcomes.append([Outcome(run.key, run.attempt, RunState.QUEUED) for run in runs])
 
     def _hear(self, closing: Closing) -> None:
         """Something was closed by a call, which waits until we have given back what we had not begun of that tree."""

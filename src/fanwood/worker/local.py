@@ -84,10 +84,12 @@ class LocalWorker:
 
     def _fall_back(self) -> None:
         """To a loop of our own: there is no other (any more)."""
-        assert self._executor is not None
+        executor = self._executor
+        if executor is None:  # being closed: what has begun is handed back
+            return
         if self._thread is None:
             self._thread = LoopThread("fanwood-tasks")
-        self._executor.attach(self._thread.loop)
+        executor.attach(self._thread.loop)
 
     def close(self) -> None:
         """Hand back what has not ended, and stop."""
