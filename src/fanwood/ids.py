@@ -12,6 +12,7 @@ from typing import Protocol
 
 import uuid_utils
 
+from fanwood import checks
 from fanwood.errors import RunNotFoundError
 
 
@@ -81,4 +82,6 @@ def id_bytes(text: str) -> bytes:
     try:
         return uuid.UUID(text).bytes
     except (ValueError, AttributeError, TypeError):
-        raise RunNotFoundError(f"{text!r} is not a run id: expected something like {id_text(bytes(16))}") from None
+        raise RunNotFoundError(
+            f"{checks.shown(text)} is not a run id: expected something like {id_text(bytes(16))}"
+        ) from None

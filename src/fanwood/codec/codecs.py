@@ -221,8 +221,8 @@ class _ModelCodec(Codec[T]):
         if self.orderly:
             try:
                 data = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
-                null = self._has_floats and (b"null" in data or b"NaN" in data or b"Infinity" in data)
-                if not null and is_same(self._parse(data), value):
+                endless = self._has_floats and (b"NaN" in data or b"Infinity" in data)
+                if not endless and is_same(self._parse(data), value):
                     return data
             except Exception:  # noqa: BLE001, S110  (told below, with its place)
                 pass

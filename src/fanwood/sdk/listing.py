@@ -93,7 +93,7 @@ def filter_of(  # one for each thing that can be asked for
         UsageError: something that can't be asked for.
     """
     if type(limit) is not int or limit < 1:
-        raise UsageError(f"limit must be a whole number from 1 on, and is {limit!r}")
+        raise UsageError(f"limit must be a whole number from 1 on, and is {checks.shown(limit)}")
     prefix = f"{namespace}/" if namespace else None
     if prefix is not None and task is not None and task.startswith(prefix):
         prefix = None  # the name says it already
@@ -120,7 +120,7 @@ def state_named(status: RunState | str | None) -> RunState | None:
         return RunState[status.upper()]
     except (KeyError, AttributeError):
         names = ", ".join(state.name for state in RunState)
-        raise UsageError(f"There is no state {status!r}; there are {names}") from None
+        raise UsageError(f"There is no state {checks.shown(status)}; there are {names}") from None
 
 
 def metadata_pairs(metadata: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
@@ -132,9 +132,10 @@ def metadata_pairs(metadata: dict[str, Any] | None) -> tuple[tuple[str, str], ..
     if metadata is None:
         return ()
     if not isinstance(cast("Any", metadata), dict):
-        raise UsageError(f'metadata must be a dict such as {{"customer": 7}}, and is {metadata!r}')
+        raise UsageError(f'metadata must be a dict such as {{"customer": 7}}, and is {checks.shown(metadata)}')
     try:
-        encoded = codec_for(Any).encode(metadata, "it", "metadata")
+        codec = codec_for(Any)
+        encoded = codec.canonical(codec.encode(metadata, "it", "metadata"))
     except (TypeError, PayloadError) as error:
         raise UsageError(f"metadata must be JSON: {error}") from None
     return tuple((name, bytes(value).decode()) for name, value in _pairs(encoded).items())
@@ -153,4 +154,4 @@ def microseconds_of(since: datetime | Duration | None, now: int) -> int:
     try:
         return round(since.timestamp() * MICROSECONDS)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise UsageError(f"since must be a datetime of our times, and is {since!r}") from None
+        raise UsageError(f"since must be a datetime of our times, and is {checks.shown(since)}") from None

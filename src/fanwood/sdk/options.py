@@ -19,6 +19,7 @@ Metadata = Mapping[str, Any]
 MAX_METADATA_BYTES = 64 * 1024
 """As JSON, with what is inherited: every run carries it."""
 
+_JSON = codec_for(Any)
 _ON_PARENT_END = {None: OnParentEnd.DEFAULT, "cancel": OnParentEnd.CANCEL, "continue": OnParentEnd.CONTINUE}
 
 
@@ -156,7 +157,7 @@ def metadata_json(value: Any, subject: str, error: checks.Error = UsageError) ->
     if not isinstance(value, Mapping):
         raise checks.refused(subject, 'must be a dict such as {"customer": 7}', value, error)
     try:
-        encoded = codec_for(Any).encode(dict(value), subject, subject)  # pyright: ignore[reportUnknownArgumentType]  # anybody's
+        encoded = _JSON.encode(dict(value), subject, subject)  # pyright: ignore[reportUnknownArgumentType]  # anybody's
     except (TypeError, ValueError, PayloadError) as problem:
         raise error(f"{subject} must be JSON: {problem}") from None
     if len(encoded) > MAX_METADATA_BYTES:
@@ -164,7 +165,7 @@ def metadata_json(value: Any, subject: str, error: checks.Error = UsageError) ->
             f"{subject} (with what is inherited) must have at most {MAX_METADATA_BYTES:,} bytes as JSON, and has "
             f"{len(encoded):,}: every run below carries it. Store it elsewhere, and give a reference"
         )
-    return encoded.decode()
+    return _JSON.canonical(encoded).decode()  # listings compare it as text
 
 
 def known_only(given: Mapping[str, Any], known: Iterable[str], subject: str) -> None:
