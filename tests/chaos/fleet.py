@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from fanwood import Fanwood
+from fanwood import Context, Fanwood
 from tests.chaos.backends import Backend
 from tests.chaos.checker import Begin, Row, begins, check
 from tests.chaos.hosts import Host
@@ -199,5 +199,5 @@ def _spelt(value: object) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def _elsewhere(input: dict, ctx: object) -> Any:
+def _elsewhere(input: dict, ctx: Context) -> Any:
     raise AssertionError("it is to be executed by another process")

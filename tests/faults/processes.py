@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import apsw
 
-from fanwood import Fanwood
+from fanwood import Context, Fanwood
 from fanwood.model.states import RunState
 
 PROGRAM = (sys.executable, "-u", str(Path(__file__).with_name("app.py")))
@@ -244,7 +244,7 @@ class Site:
         assert again == []
 
 
-def _elsewhere(input: dict, ctx: object) -> Any:
+def _elsewhere(input: dict, ctx: Context) -> Any:
     raise AssertionError("it is to be executed by another process")
 
 
