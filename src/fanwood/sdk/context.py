@@ -145,8 +145,8 @@ class Context:
             raise checks.refused("level", f"must be one of {', '.join(sorted(_LEVELS))}", level)
         attempt = self._attempt
         text = str(message).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-        line = LogLine(attempt.id, attempt.run.attempt, attempt.host.clock.now(), level.lower(), text)
-        attempt.host.engine().log(line)
+        engine = attempt.host.engine()
+        engine.log(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), level.lower(), text))
 
     def cancel(self) -> None:
         """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call."""

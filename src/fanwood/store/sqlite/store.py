@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
@@ -38,6 +40,7 @@ from fanwood.store.sqlite.connection import connect, file_identity, migrate, pen
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.sweeping import Sweeping
+from fanwood.store.sqlite.time import FileClock
 from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ class SqliteStore(Store):
         self._reader: Database | None = None
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
         self._seen: Any = None  # the version of the file's data that we have hinted at
-        self._last_now = 0
+        self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
 
     # --- its life --------------------------------------------------------------------------------------------------
@@ -81,6 +84,8 @@ class SqliteStore(Store):
             self._sweeping = Sweeping(self._connection, self._leaving)
             self._chores = Chores(self._connection, self._leaving)
             self._check_writable()
+            with translated(self.path):
+                self._time.begin(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -143,12 +148,11 @@ class SqliteStore(Store):
                 self._on_hint()
 
     def now(self) -> int:
-        return max(self._clock.now(), self._last_now)
+        return self._time.now()
 
     def _instant(self) -> int:
-        """The time of a transaction: strictly rising, so that it marks just this one. On the engine's thread only."""
-        self._last_now = max(self._clock.now(), self._last_now + 1)
-        return self._last_now
+        """The time of a transaction. On the engine's thread only."""
+        return self._time.instant()
 
     # --- the hot verb ----------------------------------------------------------------------------------------------
 
@@ -194,7 +198,8 @@ class SqliteStore(Store):
     # --- engines and leases ----------------------------------------------------------------------------------------
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
-        with self._transaction():
+        with self._transaction() as db:
+            self._time.enter(db)
             return self._chores.register(info, tasks, self._instant())
 
     async def publish(self, worker_id: int, tasks: Sequence[TaskInfo]) -> None:
@@ -206,7 +211,9 @@ class SqliteStore(Store):
             return self._chores.renew(worker_id, self._instant())
 
     async def look_around(self, worker_id: int, host: str) -> Around:
+        assert self._connection is not None
         with translated(self.path):
+            self._time.follow(self._connection)
             return self._chores.look_around(worker_id, host, self._instant())
 
     async def rivals(self, worker_id: int) -> frozenset[str]:
@@ -376,7 +383,9 @@ class SqliteStore(Store):
         assert self._connection is not None
         synchronous = int(self._connection.pragma("synchronous"))  # that of the connection that commits
         seen = reading.Seen(self.path, self.url, self._instant(), synchronous)
-        return await self._read(lambda db: reading.report(db, seen, full=full))
+        report = await self._read(lambda db: reading.report(db, seen, full=full))
+        off = self._time.off_the_wall
+        return replace(report, problems=[*report.problems, off]) if off else report
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
