@@ -16,7 +16,7 @@ import apsw
 import asyncpg
 import pytest
 
-from fanwood import Fanwood, RunState
+from fanwood import Context, Fanwood, RunState
 from fanwood.engine import commits, services
 from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreSchemaError, StoreUnavailableError
 from fanwood.store.store import Store
@@ -63,7 +63,7 @@ class Trouble:
 
 def declare(app: Fanwood) -> Any:
     @app.task
-    async def leaf(input: dict, ctx: Any) -> int:
+    async def leaf(input: dict, ctx: Context) -> int:
         ctx.log(f"leaf {input['n']}")
         return input["n"]
 
@@ -72,7 +72,7 @@ def declare(app: Fanwood) -> Any:
         return input["n"]
 
     @app.task(retries=2)
-    async def again(input: dict, ctx: Any) -> int:
+    async def again(input: dict, ctx: Context) -> int:
         if ctx.retry_count == 0:
             raise ValueError("once more")
         return input["n"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import ChildKeyConflictError, Fanwood, PayloadError
+from fanwood import ChildKeyConflictError, Context, Fanwood, PayloadError
 from fanwood.engine.commits import Commits
 from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
@@ -25,7 +25,7 @@ def test_a_bulk_with_one_bad_item_registers_none(app: Fanwood) -> None:
         return input["n"]
 
     @app.task(retries=1)
-    async def parent(input: dict, ctx: Any) -> list[int]:
+    async def parent(input: dict, ctx: Context) -> list[int]:
         good = child.create_bulk_run_item({"n": 1}, key="a" if input["keyed"] else None)
         bad = child.create_bulk_run_item({"n": float("nan")}, key="b" if input["keyed"] else None)
         if ctx.attempt_number == 1:
@@ -48,7 +48,7 @@ def test_one_key_from_many_threads_is_one_child(app: Fanwood) -> None:
         return 1
 
     @app.task
-    def parent(input: dict, ctx: Any) -> int:
+    def parent(input: dict, ctx: Context) -> int:
         for number in range(20):
             barrier = threading.Barrier(4)
 
@@ -86,12 +86,12 @@ def test_a_child_that_is_asked_for_again_keeps_the_deadline_of_who_waits(app: Fa
     deadlines: list[Any] = []
 
     @app.task
-    async def child(input: dict, ctx: Any) -> int:
+    async def child(input: dict, ctx: Context) -> int:
         await asyncio.Event().wait()
         return 1
 
     @app.task(execution_timeout=3.0)
-    async def parent(input: dict, ctx: Any) -> None:
+    async def parent(input: dict, ctx: Context) -> None:
         waits = asyncio.create_task(child.aio_run({}, child_key="k"))
         while not await ctx.aio_children():
             await asyncio.sleep(0.01)
@@ -124,7 +124,7 @@ def test_what_was_refused_may_be_asked_for_again(app: Fanwood, monkeypatch: pyte
         return 7
 
     @app.task
-    async def parent(input: dict, ctx: Any) -> int:
+    async def parent(input: dict, ctx: Context) -> int:
         for _ in range(10):
             try:
                 result = await child.aio_run({}, child_key=input["key"])
@@ -148,10 +148,10 @@ def test_what_is_gone_is_born_again(app: Fanwood) -> None:
         return input["n"]
 
     @app.task
-    async def parent(input: dict, ctx: Any) -> list[int]:
+    async def parent(input: dict, ctx: Context) -> list[int]:
         items = [child.create_bulk_run_item({"n": n}, key=str(n)) for n in range(3)]
         await child.aio_run_many(items[:2])
-        attempt = ctx._attempt
+        attempt: Any = ctx._attempt
         known = dict(attempt.known)
         for identity in known:
             attempt.known[identity] = attempt.host.ids.new_id()  # as good as deleted

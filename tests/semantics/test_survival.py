@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fanwood import Context
 from fanwood.engine import services
 from fanwood.engine.delivery import Delivery
 from fanwood.errors import EngineClosedError
@@ -42,7 +43,7 @@ def test_a_service_that_fails_is_there_again(
     told = asyncio.Event()
 
     @app.task(retries=1, backoff_factor=1.0)
-    async def wait(input: dict, ctx: Any) -> str:
+    async def wait(input: dict, ctx: Context) -> str:
         if ctx.retry_count == 0:
             raise ValueError("once more, a second later")
         try:
