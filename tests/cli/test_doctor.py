@@ -105,7 +105,7 @@ def test_engines_and_who_lives(invoke, here: Path, app: Fanwood):
     app.engine()
     [engine] = json.loads(invoke("doctor", "--json").stdout)["engines"]
     assert (engine["kind"], engine["live"], engine["slots"]) == ("client", True, 0)
-    assert 0 < engine["lease_seconds_left"] <= 10
+    assert 0 < engine["lease_seconds_left"] < 10.5  # (two processes tell the time of a file to a millisecond or so)
 
 
 def test_work_that_nobody_does(invoke, here: Path, make_app: Callable[..., Fanwood]):

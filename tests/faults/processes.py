@@ -138,6 +138,7 @@ class Site:
         self.journal_path.touch()
         self._processes: list[AppProcess] = []
         self._client: Fanwood | None = None
+        self.client_settings: dict[str, Any] = {}  # beside those of a client; before it is first asked for
         self._reader: apsw.Connection | None = None
 
     # --- processes -------------------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ class Site:
     @property
     def client(self) -> Fanwood:
         if self._client is None:
-            self._client = Fanwood(self.url, local_worker=False)
+            self._client = Fanwood(self.url, local_worker=False, **self.client_settings)
             for name in ("parent", "child", "sync_child", "one_after_another", "patient", "whoami", "killer",
                          "bystander", "blocks_its_loop"):  # fmt: skip
                 self._client.task(name=name)(_elsewhere)

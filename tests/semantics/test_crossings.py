@@ -78,7 +78,7 @@ def test_a_result_that_comes_when_another_has_taken_the_run_is_refused(
     renewing = Held(frozen.engine(), "renew", monkeypatch)  # it doesn't notice, as if it stood still
     registration = frozen.engine().worker_id
     bury(frozen, other)
-    other.prepare(("task",))
+    asyncio.run(other.prepare(("task",)))
     until(lambda: other.runs.get(ref.id).status is RunState.COMPLETED, "the other one has done it")
     was = other.runs.get(ref.id)
     with caplog.at_level(logging.WARNING, "fanwood.engine"):

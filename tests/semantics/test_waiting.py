@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import TaskRunError, WaitTimeoutError
+from fanwood import Context, TaskRunError, WaitTimeoutError
 from tests.serving import serving
 
 
@@ -161,7 +161,7 @@ def test_release_slot_lets_others_in(make_app: Any) -> None:
     gate = threading.Event()
 
     @app.task
-    def outside(input: dict[str, Any], ctx: Any) -> str:
+    def outside(input: dict[str, Any], ctx: Context) -> str:
         ctx.release_slot()
         assert gate.wait(10)
         return inside.run(2)

@@ -15,7 +15,7 @@ from fanwood.engine.commits import Commits
 from fanwood.engine.health import Health
 from fanwood.engine.inbox import Inbox, SpawnRequest
 from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreValueError
-from fanwood.model.commands import Batch, Committed, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Batch, ClaimRequest, Committed, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
 
 Judge = Callable[[Batch], Exception | None]
@@ -84,6 +84,28 @@ async def test_one_request_with_a_value_that_does_not_fit_fails_alone(at_fault: 
     assert len(harness.answers) == 100
     assert len(harness.stored) == 99 + 3
     assert harness.tries < 30
+
+
+async def test_a_claim_that_brings_too_much_takes_less_the_next_time() -> None:
+    """Nothing is written: it is due to what is read."""
+    limits: list[int] = []
+
+    def judge(batch: Batch) -> Exception | None:
+        assert batch.claim is not None
+        limits.append(batch.claim.limit)
+        return StoreValueError("too big") if batch.claim.limit > 60 else None
+
+    harness = Harness(judge)
+    wholes = [await harness([], claim=ClaimRequest("[]", 300, 30)) for _ in range(6)]
+    assert limits == [300, 150, 75, 37, 74, 37]
+    assert wholes == [False, False, False, True, False, True]
+
+
+async def test_a_run_that_can_not_be_read_ends_no_engine() -> None:
+    harness = Harness(lambda batch: StoreValueError("too big") if batch.claim or batch.mail else None)
+    assert not await harness([], claim=ClaimRequest("[]", 1))
+    assert not await harness([], mail=True)
+    assert await harness([harness.request(b"a")])
 
 
 async def test_an_outcome_that_does_not_fit_fails_its_run_and_no_other() -> None:

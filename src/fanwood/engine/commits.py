@@ -19,6 +19,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from fanwood.engine.health import is_meant
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
@@ -55,6 +56,8 @@ AWAY_PAUSE = 0.2
 """The longest pause if a server is away: it may be back for a moment only."""
 ROOTS_FAIL_AFTER = 4
 """Tries after which new roots are refused; about a second."""
+UNLIMITED = 1 << 30
+"""Runs that one claim may take, as far as this module is concerned."""
 SPLIT_AFTER = 3
 """Tries, with trouble of an unknown kind, after which it may be due to a part of the batch."""
 MISSES = 16
@@ -82,18 +85,23 @@ class Commits:
         self._inbox = inbox  # what waits for its turn meanwhile
         self._health = health
         self._apart: list[_Apart] = []
+        self._claim_limit = UNLIMITED
 
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
         as it was; else its claim and its look at the mail were not done."""
         trial, begin = 0, _time()
+        self._narrow(batch)
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
             if error is None:
+                self._claim_limit = min(UNLIMITED, self._claim_limit * 2)
                 return not trial
             if isinstance(error, StoreValueError):
-                left = await self._commit_parts(worker_id, items_of(batch, requests), error, deliver)
-                self._keep(left)
+                items = items_of(batch, requests)
+                await self._read_less(batch, items, error)
+                if items:
+                    self._keep(await self._commit_parts(worker_id, items, error, deliver))
                 return False
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
@@ -125,6 +133,19 @@ class Commits:
             return error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
         deliver(batch, requests, committed)
         return None
+
+    def _narrow(self, batch: Batch) -> None:
+        if batch.claim is not None and batch.claim.limit > self._claim_limit:
+            batch.claim = structs.replace(batch.claim, limit=self._claim_limit, fair=0)
+
+    async def _read_less(self, batch: Batch, items: list[Item], error: StoreValueError) -> None:
+        """It may be due to what is read, and not to what is written: the next claims take less. If not even one run, or
+        the mail, can be read, that is said, and tried again after a while."""
+        if batch.claim is not None:
+            self._claim_limit = max(1, batch.claim.limit // 2)
+        if not items and (batch.claim is None or batch.claim.limit == 1):
+            self._health.note_trouble(error)
+            await asyncio.sleep(PAUSES[-1])
 
     # --- in parts --------------------------------------------------------------------------------------------------
 
