@@ -382,3 +382,16 @@ async def test_nothing_is_born_claimed_by_a_worker_that_was_buried(stage: Stage)
     assert [spawn.claimed for spawn in spawns] == [False, False]
     assert [await stage.state(spawn.id) for spawn in spawns] == [RunState.QUEUED] * 2
     assert (await stage.store.report()).orphans == []
+
+
+async def test_a_worker_that_leaves_with_runs_is_found_by_others(stage: Stage) -> None:
+    """It could not hand them back, say, as the store was away; they must not be nobody's."""
+    run = await stage.running()
+    other = await stage.register(["a"], name="other")
+    await stage.store.unregister(stage.worker)
+    assert (await stage.store.report()).orphans == []
+    around = await stage.store.look_around(other, "host")
+    assert stage.worker in {peer.id for peer in around.peers}
+    assert await stage.store.bury(stage.worker, 3, if_lapsed=True) == 1
+    assert (await stage.get(run)).state is RunState.QUEUED
+    assert stage.worker not in {worker.id for worker in await stage.store.workers()}

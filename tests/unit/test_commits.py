@@ -14,7 +14,13 @@ from fanwood.engine import commits as module
 from fanwood.engine.commits import Commits
 from fanwood.engine.health import Health
 from fanwood.engine.inbox import Inbox, SpawnRequest
-from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreValueError
+from fanwood.errors import (
+    StoreBusyError,
+    StoreError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    StoreValueError,
+)
 from fanwood.model.commands import Batch, ClaimRequest, Committed, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
 
@@ -175,3 +181,19 @@ async def test_a_cancelled_error_that_is_not_about_us_is_trouble() -> None:
     harness = Harness(judge)
     await harness([harness.request(b"child")])
     assert harness.answers == {b"child": None}
+
+
+async def test_a_batch_whose_answer_may_have_been_lost_is_not_split() -> None:
+    """Only the same one is not done twice: it may have been done, though what came then says nothing of it."""
+    sent: list[Batch] = []
+    troubles = iter([StoreUnavailableError("gone"), *[StoreError("28000")] * 9])
+
+    def judge(batch: Batch) -> Exception | None:
+        sent.append(batch)
+        return next(troubles, None)
+
+    harness = Harness(judge)
+    await harness([harness.request(b"a"), harness.request(b"b")], outcomes=[outcome(1)])
+    assert all(batch is sent[0] for batch in sent)
+    assert len(sent) == 11
+    assert harness.refused == set()

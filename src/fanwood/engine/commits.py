@@ -7,6 +7,7 @@ There are three kinds of trouble:
   alone. That one fails, and nothing else suffers;
 - whatever else it may be (a server's glitch, missing grants, a fault of ours) is waited out as well, and said loudly.
   Now and then the batch is split. If most of it goes through, what does not is kept apart and tried again by itself.
+  But a batch whose answer may have been lost stays as it is: only the same one is not done twice.
 
 Those who already run see a delay. Only who wants to start something new is told in the end, because nothing of it has
 been promised yet: soon if a file can't be written to, after `outage_patience` if a server is away.
@@ -90,7 +91,7 @@ class Commits:
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
         as it was; else its claim and its look at the mail were not done."""
-        trial, begin = 0, _time()
+        trial, begin, doubt = 0, _time(), False
         self._narrow(batch)
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
@@ -113,7 +114,8 @@ class Commits:
             batch.claim = None
             await asyncio.sleep(self._pause(trial))
             trial += 1
-            if trial % SPLIT_AFTER == 0 and not isinstance(error, PASSING):
+            doubt = doubt or isinstance(error, StoreUnavailableError)
+            if trial % SPLIT_AFTER == 0 and not isinstance(error, PASSING) and not doubt:
                 items = items_of(batch, requests)
                 left = await self._commit_parts(worker_id, items, error, deliver)
                 if len(left) < len(items) or not items:
@@ -176,16 +178,21 @@ class Commits:
 
     async def _commit_part(self, worker_id: int, items: list[Item], deliver: Deliver) -> Exception | None:
         """With the same batch while its trouble passes, and once more after any that is unknown: it may have been done,
-        and only the same one is not done twice."""
+        and only the same one is not done twice. After an answer was lost nothing but a value's fault says that it was
+        not."""
         batch, requests = assembled(items)
-        trial = 0
+        trial, begin, doubt = 0, _time(), False
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
-            passes = isinstance(error, PASSING) and not (self.hurried and trial > len(PAUSES))
+            doubt = doubt or isinstance(error, StoreUnavailableError)
+            lasts = isinstance(error, PASSING) or (doubt and not isinstance(error, StoreValueError))
+            passes = lasts and not (self.hurried and trial > len(PAUSES))
             unknown = error is not None and not isinstance(error, StoreError) and trial < 1
             if error is None or not (passes or unknown):
                 return error
             self._health.note_trouble(error)
+            if self._is_too_long(error, trial, begin):
+                self._inbox.refuse_roots(error)
             await asyncio.sleep(self._pause(trial))
             trial += 1
 

@@ -151,8 +151,12 @@ class Chores:
         self._leaving.close(now, [_gate(run.id, run.attempt, "failed") for run in ended])
 
     def remove_worker(self, worker: int) -> None:
-        """Take out a worker that holds no runs."""
-        for what in ("tasks", "mail", "watches", "unheard", "lease"):
+        """Take out a worker that holds no runs. One that could not hand them back loses its lease only: others take it
+        for dead, and find them."""
+        self._execute(_SQL["remove_worker_lease"], {"worker": worker})
+        if self._one("holds_runs", worker=worker):
+            return
+        for what in ("tasks", "mail", "watches", "unheard"):
             self._execute(_SQL[f"remove_worker_{what}"], {"worker": worker})
         self._execute(_SQL["remove_worker"], {"worker": worker})
         self._execute(_SQL["count_fleet"])

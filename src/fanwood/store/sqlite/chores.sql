@@ -93,6 +93,9 @@ select json_array(coalesce(max(state < 8), 0), hex(min(id)), count(*)) from (
     order by c.id desc limit :limit
 );
 
+-- name: holds_runs
+select exists (select 1 from run indexed by run_running where state = 1 and worker_id = :worker);
+
 -- name: remove_worker_tasks
 delete from worker_task where worker_id = :worker;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,14 @@ _mended = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
 
+class Claim(NamedTuple):
+    """What a claim brought."""
+
+    runs: list[ClaimedRun]
+    more: bool  # there may be more
+    met_closed: bool
+
+
 class Claiming:
     """Claims, on one connection."""
 
@@ -52,8 +60,8 @@ class Claiming:
         """Whether the queue holds anything for it."""
         return bool(self._one("has_ready", tasks=claim.tasks))
 
-    def claim(self, me: int, now: int, claim: ClaimRequest, *, gated: bool) -> tuple[list[ClaimedRun], bool]:
-        """What is taken, and whether there may be more. `gated`: something is closed, anywhere."""
+    def claim(self, me: int, now: int, claim: ClaimRequest, *, gated: bool) -> Claim:
+        """Take the best. `gated`: something is closed, anywhere."""
         if gated:  # what is met and must be ended makes a commit longer
             claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
         try:
@@ -62,14 +70,16 @@ class Claiming:
             if not self._fail_unreadable(me, now):
                 raise
             runs, more = self._pick(claim)
+        met_closed = False
         if gated:
             closed = self._leaving.end_closed(now, [(run.id, run.attempt - 1, RunState.QUEUED) for run in runs])
-            runs, more = [run for run in runs if run.id not in closed], more or bool(closed)
+            met_closed = bool(closed)
+            runs, more = [run for run in runs if run.id not in closed], more or met_closed
         if runs:
             self._execute(_SQL["take_runs"], {"ids": encoded([run.id for run in runs]), "me": me, "now": now})
             if not self._changes():
-                return [], False
-        return runs, more
+                return Claim([], more=False, met_closed=met_closed)
+        return Claim(runs, more, met_closed)
 
     def _fail_unreadable(self, me: int, now: int) -> bool:
         """What is queued and holds what its columns should not (SQLite lets anybody write anything anywhere) fails, so
@@ -115,7 +125,8 @@ class Claiming:
         best = self._best(tasks, claim.limit, which)
         if not oldest:
             return best
-        return (oldest + [id_ for id_ in best if id_ not in set(oldest)])[: claim.limit]
+        first = set(oldest)
+        return (oldest + [id_ for id_ in best if id_ not in first])[: claim.limit]
 
     def _best(self, tasks: list[str], limit: int, which: str) -> list[str]:
         if len(tasks) == 1:

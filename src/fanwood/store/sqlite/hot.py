@@ -85,7 +85,9 @@ class HotPath:
         if batch.watch:
             self._watch(me, batch.watch, done)
         if batch.claim:
-            done.claimed, done.has_more = self._claiming.claim(me, now, batch.claim, gated=self._gated)
+            claim = self._claiming.claim(me, now, batch.claim, gated=self._gated)
+            done.claimed, done.has_more = claim.runs, claim.more
+            done.has_closed = done.has_closed or claim.met_closed
         if batch.heard:
             self._execute(_SQL["hear"], {"me": me, "ids": _hexes(batch.heard)})
         if batch.mail:
@@ -185,7 +187,8 @@ class HotPath:
 
     def _report(self, me: int, now: int, reported: list[Outcome], done: Committed) -> None:
         outcomes = one_of_each(reported)
-        late = [] if outcomes is reported else [o for o in reported if all(o is not one for one in outcomes)]
+        kept_ids = {id(o) for o in outcomes} if outcomes is not reported else ()
+        late = [o for o in reported if id(o) not in kept_ids] if kept_ids else []
         if self._gated:
             outcomes = self._without_closed(me, now, outcomes, done, late)
         ended = [o for o in outcomes if o.state is not RunState.QUEUED]
@@ -230,10 +233,11 @@ class HotPath:
             return outcomes
         over = [o for o in outcomes if o.run_id.hex().upper() in closed]
         errors = [closed[o.run_id.hex().upper()] for o in over]
-        self.leaving.end(me, now, [_ending(o, error) for o, error in zip(over, errors, strict=True)])
-        for outcome, error in zip(over, errors, strict=True):
-            late.append(outcome)
-            done.finished[outcome.run_id] = Finished(RunState.CANCELLED, None, error, outcome.task)
+        refused = set(self.leaving.end(me, now, [_ending(o, error) for o, error in zip(over, errors, strict=True)]))
+        late += over
+        for number, (outcome, error) in enumerate(zip(over, errors, strict=True)):
+            if number not in refused:
+                done.finished[outcome.run_id] = Finished(RunState.CANCELLED, None, error, outcome.task)
         return [o for o in outcomes if o.run_id.hex().upper() not in closed]
 
     # --- waiting ---------------------------------------------------------------------------------------------------

@@ -301,7 +301,8 @@ begin
             )::fw_ends
             from unnest(closed, numbers, reasons) c (id, n, reason)
         )) l;
-        cut := numbers;
+        refused := array(select numbers[v.n] from unnest(refused) v (n));  -- theirs were among the closed
+        cut := array(select v.n from unnest(numbers) v (n) where v.n <> all (refused));
     end if;
     if p_places is null or cardinality(cut) > 0 then
         with done as (

@@ -251,7 +251,11 @@ set enable_seqscan = off
 as $$
 #variable_conflict error
 begin
+    perform from worker w where w.id = p_worker for update;  -- a commit of its own may be under way
     delete from lease l where l.worker_id = p_worker;
+    if (select true from run r where r.worker_id = p_worker and r.state = 1 limit 1) then
+        return;  -- it could not hand them back: others take it for dead, and find them
+    end if;
     delete from worker_task t where t.worker_id = p_worker;
     delete from mail m where m.worker_id = p_worker;
     delete from watch t where t.worker_id = p_worker;

@@ -220,9 +220,12 @@ begin
     update run r
     set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
     from (
-        select v.place, v.error from unnest(places, errors) v (place, error)
-        cross join lateral (
-            select from run x where x.ctid = v.place and x.state = queued for update skip locked
+        select v.place, v.error from unnest(places, errors, asked) v (place, error, asked)
+        cross join lateral (  -- (somebody may have begun to watch it meanwhile, or asked for it anew)
+            select from run x
+            where x.ctid = v.place and x.state = queued and x.asked = v.asked
+              and (select true from watch w where w.run_id = x.id limit 1) is null
+            for update skip locked
         ) l
     ) v
     where r.ctid = v.place;

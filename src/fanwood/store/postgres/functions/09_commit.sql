@@ -156,15 +156,15 @@ begin
     if keyed then
         taken := fw_spawn_keyed(p_now, k, s);
     end if;
-    if cardinality(d_owner) > 0 then
-        moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
-    end if;
     if cardinality(w_id) > 0 then
         select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
     end if;
     if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
         select c.* into part from fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle) c;
         claimed := part.claimed; more := part.has_more; closes := closes or part.cut; told := told || part.told;
+    end if;
+    if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
+        moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
     end if;
     if cardinality(m_read) > 0 then
         perform fw_take_away(p_me, m_read);
