@@ -127,10 +127,12 @@ def test_what_was_refused_may_be_asked_for_again(app: Fanwood, monkeypatch: pyte
     async def parent(input: dict, ctx: Context) -> int:
         for _ in range(10):
             try:
-                result = await child.aio_run({}, child_key=input["key"])
+                result = await child.aio_run({"b": 1, "a": 2}, child_key=input["key"])
             except StoreValueError:
                 continue
             assert len(await ctx.aio_children()) == 1
+            attempt: Any = ctx._attempt
+            assert input["key"] or list(attempt.ordinals.values()) == [1]  # of equal children it is the first
             return result
         return 0
 
@@ -138,6 +140,25 @@ def test_what_was_refused_may_be_asked_for_again(app: Fanwood, monkeypatch: pyte
     refused.clear()
     assert parent.run({"key": None}) == 7
     assert refused
+
+
+def test_a_refusal_at_once_is_told(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the thread that asks, while it registers: an engine that is over answers like that."""
+
+    @app.task
+    async def child(input: dict) -> int:
+        return 1
+
+    @app.task
+    async def parent(input: dict) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(app.engine(), "spawn", lambda request: request.answer(StoreValueError("no")))
+            for key in (None, "k"):
+                with pytest.raises(StoreValueError):
+                    await child.aio_run({"b": 1, "a": 2}, child_key=key)
+        return str(await child.aio_run({}))
+
+    assert parent.run({}, timeout=20) == "1"
 
 
 def test_what_is_gone_is_born_again(app: Fanwood) -> None:

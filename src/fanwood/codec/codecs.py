@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import logging
 import sys
 from types import NoneType
 from typing import Any, Generic, Never, NoReturn, TypeVar, cast, is_typeddict
@@ -20,6 +22,8 @@ from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodi
 
 T = TypeVar("T")
 
+logger = logging.getLogger("fanwood")
+
 
 def _to_raw(value: Any) -> Any:
     cls = class_of(value)
@@ -35,13 +39,15 @@ def _from_json(hint: Any, value: Any) -> Any:
 _encode = msgspec.json.Encoder(enc_hook=_to_raw).encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
+_MOST_DIGITS = 4300  # of a number that can be read
 
 
 class Codec(Generic[T]):
     """Values of one declared type, to canonical JSON text and back. This base is the one for undeclared types.
 
     `root` tells inputs from outputs: an input must fit the declared type, an output (`root="output"`) that is some
-    other JSON value or model is written as it is.
+    other JSON value or model is written as it is; and where an input is refused that would come back as something else,
+    an output is only warned of.
     """
 
     orderly = False
@@ -99,7 +105,10 @@ class Codec(Generic[T]):
         try:
             check(value, self.declared, trail)
             data = self._write_sorted(value) if trail.unordered else self._write(value)
-            self._confirm(value, data, subject, root)
+            if root == "output":
+                self._confirm_output(value, data, subject)
+            else:
+                self._confirm(value, data, subject, root)
             return data
         except PayloadError:
             raise
@@ -111,6 +120,16 @@ class Codec(Generic[T]):
 
     def _confirm(self, value: Any, data: bytes, subject: str, root: str) -> None:
         """Read what was written: what doesn't come back as it is, is refused while its caller is there to be told."""
+
+    def _confirm_output(self, value: Any, data: bytes, subject: str) -> None:
+        """The work is done, and isn't lost for it: it is only said."""
+        try:
+            self._confirm(value, data, subject, "output")
+        except Exception as exc:  # noqa: BLE001  (comparing is the user's code)
+            place = path(exc.steps, "output") if isinstance(exc, FaultError) else "output"
+            reason = exc.reason if isinstance(exc, FaultError) else exc
+            with contextlib.suppress(Exception):  # of the user's handlers
+                logger.warning("%s does not come back as it is, and is stored so: %s: %s", subject, place, reason)
 
     def _write(self, value: Any) -> bytes:
         try:
@@ -209,24 +228,45 @@ class _ModelCodec(Codec[T]):
         self._has_floats = machinery.has_floats
         self._from_python = machinery.from_python
         self._to_json = machinery.to_json
+        self._simple = machinery.simple if adapter is None else None
         self.dump = machinery.to_python
         self.orderly = machinery.orderly
         self._parse = machinery.from_json
 
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
+        if type(value) is self._cls and self._simple is not None:
+            data = self._encode_simple(value, self._simple)
+            if data is not None:
+                return data
         if self._cls is None or not isinstance(value, self._cls):
             if root == "output":
                 return self._encode_output(value, subject)
             value = self.validate(value, subject)
         if self.orderly:
             try:
-                data = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
+                data = self._to_json(value, round_trip=True, by_alias=False, warnings=False)
                 endless = self._has_floats and (b"NaN" in data or b"Infinity" in data)
-                if not endless and is_same(self._parse(data), value):
+                back = self._parse(data)
+                same = not endless and is_same(back, value)
+                if same and self._to_json(back, round_trip=True, by_alias=False, warnings=False) == data:
                     return data
             except Exception:  # noqa: BLE001, S110  (told below, with its place)
                 pass
         return self._encode_carefully(value, subject, root)
+
+    def _encode_simple(self, value: object, fields: tuple[tuple[str, frozenset[type]], ...]) -> bytes | None:
+        """The short way of most models: what has just the fields, of just their classes, needs no reading back."""
+        held = value.__dict__
+        if len(held) != len(fields):
+            return None
+        try:
+            for name, classes in fields:
+                if type(held[name]) not in classes:
+                    return None
+            data = self._to_json(value)
+            return data if len(data) <= _MOST_DIGITS else None
+        except Exception:  # noqa: BLE001  (told by the careful way, with its place)
+            return None
 
     def _encode_output(self, value: object, subject: str) -> bytes:
         """An output of another type than declared; what the declared type can't write is written as it is."""

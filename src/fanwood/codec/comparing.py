@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from fanwood.codec.faults import FaultError, Trail, walk
+from fanwood.codec.faults import FaultError, Trail, extras, walk
 from fanwood.codec.shapes import arms, class_name, class_of, members
 
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
 _JSON = (dict, list, str, int, float, bool, type(None))
+_SEQUENCES = (list, tuple, deque)
+_SETS = (set, frozenset)
 _MISSING = object()
 
 
@@ -24,12 +31,13 @@ def compare(value: Any, back: Any, hint: Any, *, strict: bool) -> None:
     """
     if is_same(back, value) or _equal(value, back) or (type(back) in _JSON and _is_undeclared(hint)):
         return
-    if type(value) is not type(back):
+    if type(value) is not type(back) and not _is_like(value, back, strict=strict):
         if not strict and type(value) in _JSON:
             return
         raise FaultError(_changed(value, back))
-    if not isinstance(value, (dict, list, tuple)) and members(class_of(value)) is None:
+    if not isinstance(value, (dict, *_SEQUENCES)) and members(class_of(value)) is None:
         raise FaultError(f"it would come back as {back!r:.80}")
+    _compare_sizes(value, back)
     for step, item, item_hint in walk(value, hint, Trail()):
         try:
             compare(item, _part(back, step), item_hint, strict=strict)
@@ -43,22 +51,51 @@ def _is_undeclared(hint: Any) -> bool:
     return not isinstance(hint, TypeVar) and any(arm in (Any, object) for arm in arms(hint))
 
 
+def _is_like(value: Any, back: Any, *, strict: bool) -> bool:
+    """The same container to whoever declared it: a Counter for a dict; and unless `strict`, a tuple for a list."""
+    if type(back) is dict:
+        return isinstance(value, dict)
+    return not strict and type(back) in _SEQUENCES and isinstance(value, _SEQUENCES)
+
+
+def _compare_sizes(value: Any, back: Any) -> None:
+    """What is only in what comes back: a `__post_init__` or a validator that adds to a list adds to it again."""
+    if members(class_of(value)) is not None:
+        value, back = extras(value), extras(back)
+    if len(value) != len(back):
+        raise FaultError(f"it would come back with {len(back)} items, and has {len(value)}")
+
+
 def _equal(value: Any, back: Any) -> bool:
     """Equal, and no model that lost its class: 1 and 1.0, an IntEnum and its number, an instant in another zone."""
     if members(class_of(value)) is not None or isinstance(value, (dict, list, tuple)):
         return False
+    if class_of(value) in _SETS and class_of(back) in _SETS:
+        return _instants(value) == _instants(back)
     if not isinstance(value, class_of(back)) and not (type(value) is int and type(back) is float):
         return False
     try:
-        return (value == back) is True
+        return (_instant(value) == _instant(back)) is True
     except Exception:  # noqa: BLE001  (comparing is the user's code)
         return False
 
 
+def _instant(value: Any) -> Any:
+    """In an hour that clocks go through twice, or skip, times of two zones never are equal, as PEP 495 has it."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo is not None else value
+
+
+def _instants(values: AbstractSet[object]) -> set[object]:
+    return {_instant(value) for value in values}
+
+
 def _part(back: Any, step: object) -> Any:
     if isinstance(back, dict):
-        return cast("dict[object, Any]", back).get(step, _MISSING)
-    if isinstance(back, (list, tuple)):
+        found = cast("dict[object, Any]", back)
+        if step not in found and isinstance(step, datetime):
+            return {_instant(key): item for key, item in found.items()}.get(_instant(step), _MISSING)
+        return found.get(step, _MISSING)
+    if isinstance(back, _SEQUENCES):
         items = cast("list[Any]", back)
         return items[step] if isinstance(step, int) and step < len(items) else _MISSING
     return getattr(back, cast("str", step), _MISSING)

@@ -17,6 +17,12 @@ _ORDERLY = frozenset(
         "multi-host-url function-before function-after definitions definition-ref alias"
     ).split()
 )
+_SIMPLE = {"int": int, "str": str, "bool": bool, "none": type(None)}
+_SIMPLE_MODEL = frozenset(
+    {"type", "cls", "schema", "custom_init", "root_model", "config", "ref", "metadata", "frozen", "generic_origin"}
+)
+_SIMPLE_FIELD = frozenset({"type", "schema", "metadata", "frozen"})
+_SIMPLE_DEFAULT = frozenset({"type", "schema", "default", "default_factory", "default_factory_takes_data"})
 _NOT_SCHEMA = frozenset({"metadata", "default", "cls", "members", "expected", "computed_fields", "definitions"})
 
 
@@ -30,6 +36,8 @@ class Machinery:
     to_python: Callable[..., Any]
     orderly: bool
     """Whether every value is written in one way by one call of `to_json`."""
+    simple: tuple[tuple[str, frozenset[type]], ...] | None
+    """The fields and their classes, of a model that has nothing else: what holds these comes back as it is."""
     has_floats: bool
     kinds: frozenset[str]
     """What its core schema is made of."""
@@ -58,9 +66,33 @@ def assemble(validator: Any, serializer: Any, core: Any) -> Machinery:
         to_json=serializer.to_json,
         to_python=functools.partial(serializer.to_python, mode="json", round_trip=True, by_alias=False, warnings=False),
         orderly=kinds <= _ORDERLY,
+        simple=_simple(core),
         has_floats="float" in kinds,
         kinds=frozenset(kinds),
     )
+
+
+def _simple(core: Any) -> tuple[tuple[str, frozenset[type]], ...] | None:
+    """Only what is known to change nothing on its way: no validators, aliases, constraints, private attributes."""
+    if core["type"] != "model" or not core.keys() <= _SIMPLE_MODEL or core["custom_init"] or core["root_model"]:
+        return None
+    fields = core["schema"]
+    plain = core["config"].keys() <= {"title"} and fields.keys() <= {"type", "fields", "model_name", "computed_fields"}
+    if not plain or fields["type"] != "model-fields" or fields.get("computed_fields"):
+        return None
+    found = tuple((name, _simple_classes(field)) for name, field in fields["fields"].items())
+    return found if all(classes for _, classes in found) else None
+
+
+def _simple_classes(field: Any) -> frozenset[type]:
+    """The classes that a field's values may have; none if it isn't as simple as that."""
+    schema, classes = field["schema"], set[type]()
+    if field.keys() <= _SIMPLE_FIELD and schema["type"] == "default" and schema.keys() <= _SIMPLE_DEFAULT:
+        schema = schema["schema"]
+    if schema["type"] == "nullable" and schema.keys() == {"type", "schema"}:
+        schema, classes = schema["schema"], {type(None)}
+    known = field.keys() <= _SIMPLE_FIELD and schema.keys() == {"type"} and schema["type"] in _SIMPLE
+    return frozenset({*classes, _SIMPLE[schema["type"]]}) if known else frozenset()
 
 
 class _Kinds:

@@ -33,6 +33,7 @@ class SpawnRequest(msgspec.Struct):
     collector: Collector | None = None  # who wants their ends ...
     spawn_indexes: list[int] = []  # ... under which numbers
     attach_indexes: list[int] = []
+    contents: list[bytes] = []  # digests of the children that have no key: the caller's, to take their numbers back
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: OnDone | None = None
 

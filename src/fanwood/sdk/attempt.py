@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
 from fanwood.model.states import OnParentEnd
-from fanwood.sdk.identity import child_identity, content_digest, numbered
+from fanwood.sdk.identity import child_identity, numbered
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from fanwood.sdk.spec import TaskSpec
 
 
-registering = threading.Lock()
+registering = threading.RLock()
 """Children are identified and sent under it, a request at a time: so that of two requests for one key, the one that
-makes the child is sent first."""
+makes the child is sent first. (Whoever holds it may be refused at once, and told on his own thread.)"""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=registering.acquire, after_in_parent=registering.release, after_in_child=registering.release
@@ -108,29 +108,29 @@ class Attempt:
 
     # --- who a child is --------------------------------------------------------------------------------------------
 
-    def identify(self, task: str, child_key: str | None, input_: bytes) -> tuple[bytes, bytes | None]:
-        """A child's identity, and (beside a key) the digest by which a misuse of the key is noticed. Under
-        `registering`: a task may spawn from threads of its own.
+    def identify(self, child_key: str | None, content: bytes) -> bytes:
+        """A child's identity. `content`: the digest of its task and input, by which a misuse of a key is noticed.
+        Under `registering`: a task may spawn from threads of its own.
 
         By content: equal children of one attempt are told apart by their number, so that a parent which spawns in
         another order still finds each one again.
         """
-        content = content_digest(task, input_)
         if child_key is not None:
-            return child_identity(child_key), content
+            return child_identity(child_key)
         if self.ordinals is None:
             self.ordinals = {}
         ordinal = self.ordinals.get(content, 0)
         self.ordinals[content] = ordinal + 1
-        return content if ordinal == 0 else numbered(content, ordinal), None
+        return content if ordinal == 0 else numbered(content, ordinal)
 
-    def forget(self, spawns: Iterable[Spawn]) -> None:
-        """These were refused: who asks for them again asks for the same. Under `registering`."""
+    def forget(self, spawns: Iterable[Spawn], contents: Iterable[bytes]) -> None:
+        """These were refused: who asks for them again asks for the same. `contents`: of those without a key, as they
+        were identified by. Under `registering`."""
         for spawn in spawns:
             if self.known is not None and spawn.identity is not None and self.known.get(spawn.identity) == spawn.id:
                 del self.known[spawn.identity]
-            content = content_digest(spawn.kind.task, spawn.input.encode())
-            if spawn.child_key is None and self.ordinals is not None and self.ordinals.get(content):
+        for content in contents:
+            if self.ordinals is not None and self.ordinals.get(content):
                 self.ordinals[content] -= 1
 
     @property

@@ -56,7 +56,7 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     spec: TaskSpec
 
 
-_Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, "Attempt | None", SpawnKind]
+_Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, bytes, "Attempt | None", SpawnKind]
 
 
 class Spawner:
@@ -137,20 +137,23 @@ class Spawner:
         if len(data) > self._host.settings.max_payload_bytes:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
         attempt = None if options.detached else self._attempt
-        return spec, options, data, attempt, self._kind(spec, options, attempt)
+        identified = attempt is not None or options.idempotency_key is not None
+        digest = content_digest(spec.name, spec.input.canonical(data)) if identified else b""
+        return spec, options, data, digest, attempt, self._kind(spec, options, attempt)
 
     def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:
         """Under `registering`. Children and detached roots go in requests of their own: a fenced parent must not take
         roots with it."""
         children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
-        for number, (spec, options, data, attempt, kind) in enumerate(encoded, index):
+        for number, one in enumerate(encoded, index):
+            spec, options, data, digest, attempt, kind = one
             request = roots if attempt is None else children
             if not request.kinds or request.kinds[-1] is not kind:
                 request.kinds.append(kind)
             if attempt is None:
-                self._add(request, self._root(spec, options, kind, data), number, spec)
+                self._add(request, self._root(options, kind, data, digest), number, spec)
             else:
-                self._child(request, spec, options.effective_key, data, attempt, kind, number)
+                self._child(request, attempt, one, number)
             size += len(data)
             if size > BATCH_BYTES:
                 yield from self._whole(children, roots)
@@ -163,20 +166,14 @@ class Spawner:
                 request.collector = self.collector
                 yield request
 
-    def _child(
-        self,
-        request: SpawnRequest,
-        spec: TaskSpec,
-        key: str | None,
-        data: bytes,
-        attempt: Attempt,
-        kind: SpawnKind,
-        number: int,
-    ) -> None:
+    def _child(self, request: SpawnRequest, attempt: Attempt, encoded: _Encoded, number: int) -> None:
         """A child becomes part of a request: it is there already, or it is to be born."""
-        index = attempt.children
+        spec, options, data, content, _, kind = encoded
+        index, key = attempt.children, options.effective_key
         attempt.children += 1
-        identity, digest = attempt.identify(spec.name, key, spec.input.canonical(data))
+        identity, digest = attempt.identify(key, content), content if key is not None else None
+        if key is None:
+            request.contents.append(content)
         known = attempt.known
         existing = known.get(identity) if known is not None else None
         spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)
@@ -191,13 +188,13 @@ class Spawner:
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
 
-    def _root(self, spec: TaskSpec, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes) -> Spawn:
+    def _root(self, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes, digest: bytes) -> Spawn:
         id_, key = self._host.ids.new_id(), options.idempotency_key
         if key is None:
             return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
         self._keyed[id_] = len(self.planned)
         identity = root_identity(self._host.settings.namespace, key)
-        return Spawn(kind, id_, identity, data.decode(), 0, key, content_digest(spec.name, spec.input.canonical(data)))
+        return Spawn(kind, id_, identity, data.decode(), 0, key, digest)
 
     def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
         request.spawns.append(spawn)
