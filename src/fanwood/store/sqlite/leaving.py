@@ -25,6 +25,7 @@ _SQL = load("sqlite/leaving.sql")
 
 _json = msgspec.json.Encoder()
 _indexes = msgspec.json.Decoder(list[int])
+_ids = msgspec.json.Decoder(list[str])
 _closed = msgspec.json.Decoder(list[tuple[str, list[str]]])
 
 ALL, THOSE_THAT_END = 0, 1
@@ -192,9 +193,15 @@ class Leaving:
         return closed
 
     def end_children(self, now: int, place: dict[str, Any], limit: int) -> int:
-        """End some of what is queued at a place (root, task, priority, depth) right below something that is closed, in
-        one step; how many."""
-        self._execute(_SQL["close_children"], {**place, "now": now, "limit": limit})
+        """End some of what is queued at a place (root, task, priority, depth), if all that is said of it is one thing;
+        how many. It is asked of the parents, which are fewer."""
+        page = {**place, "limit": limit}
+        closed = self.closed(_ids.decode(self._one("parents_of_level", **page)))
+        errors = set(closed.values())
+        if len(errors) > 1:
+            return 0
+        below = {"parents": encoded(list(closed)), "error": errors.pop() if errors else None}
+        self._execute(_SQL["close_children"], {**page, **below, "now": now})
         return self._changes()
 
 

@@ -31,12 +31,24 @@ from json_each(:rows) v
 where run.id = unhex(substr(v.value, 1, 32)) and run.state = cast(substr(v.value, 43, 1) as integer)
   and run.attempt = cast(substr(v.value, 33, 10) as integer);
 
+-- name: parents_of_level
+-- Of what `close_children` would look at: whose children they are.
+select json_group_array(distinct hex(parent_id)) from (
+    select q.parent_id from run q indexed by run_ready
+    where q.state = 0 and q.task = :task and q.priority = :priority and q.root_id = :root and q.depth = :depth
+    order by q.id limit :limit
+);
+
 -- name: close_children
--- The same for what is queued right below something that is closed: some of one root, task, priority and depth. Nobody
--- holds these, and what somebody watches is left out, so nothing has to be said of each.
+-- The same for what is queued below something that is closed: some of one root, task, priority and depth. They are children
+-- of `parents`, which are closed themselves (`error` says why), or a gate of their own parent covers them. Nobody holds
+-- these, and what somebody watches is left out, so nothing has to be said of each.
 update run
-set state = 10, output = null, error = (select g.error from gate g where g.run_id = run.parent_id), ended_by = 3,
-    finished_at = :now, expires_at = null
+set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = null,
+    error = coalesce((select g.error from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
+        when 0 then run.asked <= g.attempt
+        else run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt)
+    end), :error)
 where id in (
     select q.id from run q indexed by run_ready
     where q.state = 0 and q.task = :task and q.priority = :priority and q.root_id = :root and q.depth = :depth
@@ -44,8 +56,12 @@ where id in (
 )
 and on_parent_end <> 2
 and not exists (select 1 from watch t where t.run_id = run.id)
-and exists (
-    select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and g.which = 0 and run.asked <= g.attempt
+and (
+    parent_id in (select unhex(value) from json_each(:parents))
+    or exists (select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
+        when 0 then run.asked <= g.attempt
+        else run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt)
+    end)
 );
 
 -- name: mail_watchers

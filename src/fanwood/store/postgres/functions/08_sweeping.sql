@@ -180,16 +180,17 @@ declare
     places tid[];
     above bytea[];
     asked integer[];
+    policies smallint[];
     parents bytea[];
     closed bytea[];
     reasons text[];
     errors text[];
 begin
     select array_agg(c.place order by c.id), array_agg(c.parent_id order by c.id), array_agg(c.asked order by c.id),
-           case when bool_and(c.ends) then max(encode(c.id, 'hex')) end
-    into places, above, asked, place
+           array_agg(c.on_parent_end order by c.id), case when bool_and(c.ends) then max(encode(c.id, 'hex')) end
+    into places, above, asked, policies, place
     from (
-        select r.ctid as place, r.id, r.parent_id, r.asked,
+        select r.ctid as place, r.id, r.parent_id, r.asked, r.on_parent_end,
                r.on_parent_end <> 2 and (select true from watch w where w.run_id = r.id limit 1) is null as ends
         from run r
         where r.task = t and r.priority = p and r.root_id = p_root and r.depth between d and d and r.id > i and r.state = 0
@@ -201,14 +202,11 @@ begin
     parents := array(select distinct v.id from unnest(above) v (id));
     select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
     errors := array(
-        select coalesce(
-                   case when v.asked <= g.attempt then g.error end,
-                   s.reason
-               )
-        from unnest(above, asked) with ordinality v (id, asked, n)
+        select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null) then (g.itself).error end, s.reason)
+        from unnest(above, asked, policies) with ordinality v (id, asked, policy, n)
         left join (
-            select x.id, (y.g).attempt, (y.g).error from unnest(parents) x (id)
-            cross join lateral (select g from gate g where g.run_id = x.id and g.what = 1 and g.which = 0 offset 0) y
+            select x.id, y.itself from unnest(parents) x (id)
+            cross join lateral (select g as itself from gate g where g.run_id = x.id and g.what = 1 offset 0) y
         ) g on g.id = v.id
         left join unnest(closed, reasons) s (id, reason) on s.id = v.id
         order by v.n
