@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EmptyModel, RunContextFilter, TaskRunError
+from fanwood.cli.logging_setup import JsonLines
 from tests.serving import serving
 
 
@@ -23,16 +25,26 @@ class Records(logging.Handler):
         super().__init__()
         self.all: list[Any] = []
         self.on: dict[str, Callable[[], None]] = {}
+        self._came = threading.Condition()
         self.addFilter(RunContextFilter())
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.all.append(record)
+        with self._came:
+            self.all.append(record)
+            self._came.notify_all()
         for beginning, call in self.on.items():
             if record.getMessage().startswith(beginning):
                 call()
 
-    def of(self, logger: str, level: int) -> list[Any]:
-        return [record for record in self.all if record.name == logger and record.levelno == level]
+    def of(self, logger: str, level: int, count: int = 0) -> list[Any]:
+        """Those that are there, once it is so many: what becomes of a run is said after it is recorded."""
+
+        def found() -> list[Any]:
+            return [record for record in self.all if record.name == logger and record.levelno == level]
+
+        with self._came:
+            self._came.wait_for(lambda: len(found()) >= count, 20)
+            return found()
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def test_every_retry_and_every_failure_is_said(app: Any, records: Records, colou
     ref = task.run_no_wait({"which": "x" * 500})
     with pytest.raises(TaskRunError):
         ref.result(timeout=30)
-    retries, failures = (records.of("fanwood.runs", level) for level in (logging.WARNING, logging.ERROR))
+    failures, retries = records.of("fanwood.runs", logging.ERROR, 1), records.of("fanwood.runs", logging.WARNING, 2)
     assert [record.getMessage() for record in retries] == [
         f"build_report failed and is tried again at once (attempt {n}, retry {n} of 2): ValueError: no stock"
         for n in (1, 2)
@@ -79,12 +91,10 @@ def test_a_time_out_is_said(app: Any, records: Records) -> None:
     async def slow() -> None:
         await never.wait()
 
-    import asyncio
-
     never = asyncio.Event()
     with pytest.raises(TaskRunError):
         slow.run(timeout=30)
-    (failure,) = records.of("fanwood.runs", logging.ERROR)
+    (failure,) = records.of("fanwood.runs", logging.ERROR, 1)
     assert "execution_timeout of 0.05 s of slow ran out" in failure.getMessage()
 
 
@@ -97,7 +107,7 @@ def test_completions_are_said_on_request(app: Any, records: Records) -> None:
     assert records.of("fanwood.runs.completed", logging.INFO) == []
     logging.getLogger("fanwood.runs.completed").setLevel(logging.INFO)
     quick.run(2)
-    (record,) = records.of("fanwood.runs.completed", logging.INFO)
+    (record,) = records.of("fanwood.runs.completed", logging.INFO, 1)
     assert record.getMessage().startswith("quick completed in ")
     assert (record.task, record.in_run) == ("quick", f" [quick {record.run}]")
 
@@ -117,6 +127,59 @@ def test_a_tasks_own_records_know_their_run(app: Any, records: Records, colour: 
     within, outside = records.of("shop", logging.INFO)
     assert (within.run, within.root, within.attempt, within.task) == (root, root, 1, "writes")
     assert (outside.run, outside.task, outside.in_run) == (None, None, "")
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_handler_that_raises_costs_no_run(app: Any, colour: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("the disk is full")
+
+    def fails(input: int) -> int:
+        raise ValueError("no stock")
+
+    async def aio_fails(input: int) -> int:
+        return fails(input)
+
+    @app.task(execution_timeout=0.05)
+    async def slow(input: int) -> None:
+        await asyncio.Event().wait()
+
+    task = app.task(name="fails", retries=1)(fails if colour == "sync" else aio_fails)
+    handler, logger = Broken(), logging.getLogger("fanwood.runs")
+    logger.addHandler(handler)
+    try:
+        for each in (task, slow):
+            results = each.run_many(
+                [each.create_bulk_run_item(n) for n in range(50)], return_exceptions=True, timeout=30
+            )
+            assert all(isinstance(result, TaskRunError) for result in results)
+    finally:
+        logger.removeHandler(handler)
+
+
+class Unwritable:
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("name", ["run", "root", "attempt", "task", "in_run"])
+@pytest.mark.parametrize("value", [7, None, "", {1: object()}, "\ud800", 2**70, Unwritable()], ids=range(7))
+def test_records_with_names_of_the_users(app: Any, records: Records, name: str, value: Any) -> None:
+    @app.task(name="writes")
+    def writes() -> str:
+        logging.getLogger("shop").info("hello", extra={name: value})
+        return "done"
+
+    assert writes.run() == "done"
+    logging.getLogger("shop").info("outside", extra={name: value})
+    for record in records.of("shop", logging.INFO):
+        assert name == "in_run" or getattr(record, name) is value
+        assert {"run", "root", "attempt", "task", "in_run"} <= record.__dict__.keys()
+        assert isinstance(record.in_run, str)
+        assert JsonLines().format(record).startswith("{")
 
 
 def test_stopping_says_how_long_runs_have_and_what_was_handed_back(make_app: Any, records: Records) -> None:

@@ -14,21 +14,33 @@ LEVELS = ["debug", "info", "warning", "error"]
 COMPLETIONS = "fanwood.runs.completed"
 
 
-class _JsonLines(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON."""
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "at": text.instant(round(record.created * 1e6)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
-            "run_id": getattr(record, "run", None),
-            "root_id": getattr(record, "root", None),
-            "attempt": getattr(record, "attempt", None),
-            "task": getattr(record, "task", None),
+            "message": _plain(record.getMessage()),
+            "run_id": _plain(getattr(record, "run", None)),
+            "root_id": _plain(getattr(record, "root", None)),
+            "attempt": _plain(getattr(record, "attempt", None)),
+            "task": _plain(getattr(record, "task", None)),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _plain(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
+
+
+def _plain(value: object) -> int | str | None:
+    """What JSON can hold: the names of these attributes may be the user's, with values of any type."""
+    if value is None or type(value) is int:
+        return value
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001  (a value of the user's, which can't be written)
+        return None
 
 
 def configure(level: str | None, *, as_json: bool) -> None:
@@ -39,7 +51,7 @@ def configure(level: str | None, *, as_json: bool) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(RunContextFilter())
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s%(in_run)s: %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else plain)
+    handler.setFormatter(JsonLines() if as_json else plain)
     root.addHandler(handler)
     root.setLevel(level.upper() if level else logging.INFO)
     if level in ("debug", "info"):

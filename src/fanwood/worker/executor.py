@@ -196,9 +196,9 @@ class Executor:
     def _time_out(self, attempt: Attempt) -> None:
         outcome = verdicts.timed_out(attempt)
         outcome.busy = attempt.busy
-        tell(attempt, outcome)
         self._interrupt(attempt, decode_failure(outcome.error))
         self._engine.report([outcome])
+        tell(attempt, outcome)
 
     def abandon(self, failure: Failure) -> None:
         self._slots.withdraw()
@@ -345,7 +345,6 @@ class Executor:
         if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
             outcome.local = not run.parent_id or run.parent_id in self._running
-            tell(attempt, outcome)
         else:
             outcome = None
         if threading.get_ident() == self._loop_thread and attempt.spec.is_async and self._loop is not None:
@@ -370,6 +369,9 @@ class Executor:
         self._slots.finish([attempt for attempt, _ in finished])
         self._pump()
         self._engine.room()
+        for attempt, outcome in finished:
+            if outcome is not None:
+                tell(attempt, outcome)
 
     def _interrupt(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from fanwood.ids import hex_text
 from fanwood.model.states import RunState
+from fanwood.sdk.log_context import context_of
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
@@ -23,18 +26,26 @@ PREVIEW = 200
 
 
 def tell(attempt: Attempt, outcome: Outcome) -> None:
-    """Log how an attempt ended. The records have the attributes that `RunContextFilter` gives those of tasks."""
+    """Log how an attempt ended. The records have the attributes that `RunContextFilter` gives those of tasks. A handler
+    of the user's may raise; what has ended has ended."""
+    try:
+        _tell(attempt, outcome)
+    except Exception:  # noqa: BLE001
+        with contextlib.suppress(Exception):
+            record = logger.makeRecord(
+                logger.name, logging.ERROR, __file__, 0, "A logging handler failed", (), sys.exc_info()
+            )
+            (logging.lastResort or logging.NullHandler()).handle(record)
+
+
+def _tell(attempt: Attempt, outcome: Outcome) -> None:
     if outcome.state is RunState.COMPLETED:
         if completions.isEnabledFor(logging.INFO):
-            completions.info("%s completed in %.3g s", attempt.run.task, outcome.busy / 1e6, extra=context_of(attempt))
+            completions.info(
+                "%s completed in %.3g s", attempt.run.task, outcome.busy / 1e6, extra=context_of(attempt.run)
+            )
     elif outcome.error is not None:
         _tell_failure(attempt, outcome, outcome.error)
-
-
-def context_of(attempt: Attempt) -> dict[str, object]:
-    """Which run a record is about."""
-    run = attempt.run
-    return {"run": hex_text(run.id), "root": hex_text(run.root_id), "attempt": run.attempt, "task": run.task}
 
 
 def _tell_failure(attempt: Attempt, outcome: Outcome, error: str) -> None:
@@ -45,12 +56,12 @@ def _tell_failure(attempt: Attempt, outcome: Outcome, error: str) -> None:
         when = f"in {outcome.delay / 1e6:.3g} s" if outcome.delay else "at once"
         logger.warning(
             "%s failed and is tried again %s (attempt %d, retry %d of %d): %s",
-            run.task, when, run.attempt, run.retry_count + 1, retries, why, extra=context_of(attempt),
+            run.task, when, run.attempt, run.retry_count + 1, retries, why, extra=context_of(attempt.run),
         )  # fmt: skip
         return
     trace = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
     preview = run.input if len(run.input) <= PREVIEW else f"{run.input[:PREVIEW]}..."
     logger.error(
         "%s failed (run %s, attempt %d, input %s): %s%s",
-        run.task, hex_text(run.id), run.attempt, preview, why, trace, extra=context_of(attempt),
+        run.task, hex_text(run.id), run.attempt, preview, why, trace, extra=context_of(attempt.run),
     )  # fmt: skip
