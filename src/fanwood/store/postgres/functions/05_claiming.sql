@@ -206,6 +206,9 @@ declare
     closed bytea[];
     suspect bytea;
 begin
+    if p_gated then  -- what it meets, and locks, it may not get; and a sweep is at these as well
+        p_limit := least(p_limit, 100);
+    end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
     if p_idle then
         suspect := fw_best_suspect(tasks);

@@ -160,14 +160,39 @@ begin
     end if;
 end $$;
 
+-- What is said of children, in their order: whose they are, by which attempt they were asked for, and what becomes of them
+-- when their parent ends. Null: they are not below anything that is closed. It is asked of the parents, which are fewer.
+create function fw_reasons(p_above bytea[], p_asked integer[], p_policies smallint[]) returns text[] language plpgsql
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    parents constant bytea[] := array(select distinct v.id from unnest(p_above) v (id));
+    closed bytea[];
+    reasons text[];
+begin
+    select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
+    return array(
+        select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null) then (g.itself).error end, s.reason)
+        from unnest(p_above, p_asked, p_policies) with ordinality v (id, asked, policy, n)
+        left join (
+            select x.id, y.itself from unnest(parents) x (id)
+            cross join lateral (select g as itself from gate g where g.run_id = x.id and g.what = 1 offset 0) y
+        ) g on g.id = v.id
+        left join unnest(closed, reasons) s (id, reason) on s.id = v.id
+        order by v.n
+    );
+end $$;
+
 -- The next page of those QUEUED, if each of it is below something that is closed and nobody watches it: then all end in
--- one statement, as nothing is to be said of any. Else null, and nobody may have ended. It is asked of the parents, which are
--- fewer. What others hold (a claim, which ends it itself) is passed by, and the page comes once more.
+-- one statement, as nothing is to be said of any. Else null, and nobody may have ended. What others hold (a claim, which ends
+-- it itself) is passed by, and the page comes once more.
 create function fw_end_children(
     p_root bytea, p_place text, p_now bigint, p_limit integer, out ended integer, out place text
 )
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_nestloop = on set enable_mergejoin = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -181,9 +206,6 @@ declare
     above bytea[];
     asked integer[];
     policies smallint[];
-    parents bytea[];
-    closed bytea[];
-    reasons text[];
     errors text[];
 begin
     select array_agg(c.place order by c.id), array_agg(c.parent_id order by c.id), array_agg(c.asked order by c.id),
@@ -199,18 +221,7 @@ begin
     if place is null then
         return;
     end if;
-    parents := array(select distinct v.id from unnest(above) v (id));
-    select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
-    errors := array(
-        select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null) then (g.itself).error end, s.reason)
-        from unnest(above, asked, policies) with ordinality v (id, asked, policy, n)
-        left join (
-            select x.id, y.itself from unnest(parents) x (id)
-            cross join lateral (select g as itself from gate g where g.run_id = x.id and g.what = 1 offset 0) y
-        ) g on g.id = v.id
-        left join unnest(closed, reasons) s (id, reason) on s.id = v.id
-        order by v.n
-    );
+    errors := fw_reasons(above, asked, policies);
     if array_position(errors, null) is not null then
         place := null;
         return;
