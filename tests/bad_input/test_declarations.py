@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, TypeVar, cast
 
 import msgspec
 import pytest
@@ -14,6 +15,8 @@ from pydantic import BaseModel
 from fanwood import Context, DeclarationError, EmptyModel, Fanwood, FanwoodError, UsageError
 
 if TYPE_CHECKING:
+    import collections.abc
+    import concurrent.futures
     import fractions
     from decimal import Decimal as Number
 
@@ -65,6 +68,12 @@ def test_names_that_only_type_checkers_import(app: Fanwood) -> None:
 
     assert cast("Any", module).run("1/3") == "1/3"
 
+    @app.task
+    async def submodule(n: collections.abc.Sequence[int], ctx: concurrent.futures.Future[int] | Context) -> int:
+        return n[0]
+
+    assert cast("Any", submodule).run([1]) == 1
+
 
 def test_an_annotation_that_cannot_be_resolved_is_named(app: Fanwood) -> None:
     with pytest.raises(
@@ -114,7 +123,11 @@ def bad(app: Fanwood) -> list[tuple[Any, str]]:
 
     def context_first(ctx: Context) -> None: ...
 
+    def two_contexts(n: int, ctx: list[Context]) -> None: ...
+
     return [
+        (max, "must take"),
+        (two_contexts, "is the Context"),
         (Shop.method, "is a method"),
         (Shop.__dict__["of_class"], "must be a function"),
         (two, "is the Context, and is declared as <class 'int'>"),
@@ -166,6 +179,26 @@ class Tools:
     async def double(n: int) -> int:
         return 2 * n
 
+    @staticmethod
+    async def same(self: int) -> int:  # noqa: PLW0211  # pyright: ignore[reportSelfClsParameterName]
+        return self
+
+
+def blocking(function: Any) -> Any:
+    """As `asgiref.async_to_sync`, say."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(function(*args, **kwargs))
+
+    return wrapper
+
+
+@blocking
+async def waited_for(n: int) -> int:
+    await asyncio.sleep(0)
+    return -n
+
 
 @decorated
 async def negated(n: int) -> int:
@@ -180,7 +213,11 @@ async def negated(n: int) -> int:
         (functools.partial(Adder()), "Adder", 6),
         (Tools.double, "double", 10),
         (Tools.__dict__["double"], "double", 10),
+        (Tools.same, "same", 5),
+        (Tools.__dict__["same"], "same", 5),
         (negated, "negated", -5),
+        (waited_for, "waited_for", -5),
+        (functools.partial(waited_for), "waited_for", -5),
         (lambda n: n, "<lambda>", 5),
     ],
     ids=lambda each: str(each)[:20],
@@ -189,6 +226,67 @@ def test_what_can_be_called_is_a_task(app: Fanwood, function: Any, name: str, ex
     task: Any = app.task(function)
     assert task.name == name
     assert task.run(5) == expected
+
+
+@pytest.mark.parametrize("function", [negated, waited_for], ids=["awaitable", "blocking"])
+async def test_what_is_sync_outside_is_a_sync_task(app: Fanwood, function: Any) -> None:
+    task: Any = app.task(function)
+    assert not task.is_async_function
+    assert await task.aio_run(5) == -5
+    assert await asyncio.to_thread(task.mock_run, 5) == -5
+    if function is negated:  # the other can't be called where a loop runs
+        assert await task.aio_mock_run(5) == -5
+
+
+class Own(Context):
+    """A subclass."""
+
+
+class HasId(Protocol):
+    @property
+    def task_run_id(self) -> str: ...
+
+
+C = TypeVar("C")
+D = TypeVar("D", bound=Context)
+CONTEXTS = [
+    Any,
+    object,
+    Context,
+    Context | None,
+    Annotated[Context, "it"],
+    Own,
+    HasId,
+    HasId | None,
+    C,
+    D,
+    None,
+    "bare",
+]
+
+
+@pytest.mark.parametrize("declared", CONTEXTS, ids=str)
+def test_what_a_context_may_be_declared_as(app: Fanwood, declared: Any) -> None:
+    async def task(n: int, ctx: Any) -> str:
+        return ctx.task_run_id
+
+    task.__annotations__["ctx"] = declared
+    if declared == "bare":
+        del task.__annotations__["ctx"]
+    ref = cast("Any", app.task(task)).run_no_wait(1)
+    assert ref.result(timeout=20) == ref.id
+
+
+def test_a_model_of_the_users_may_be_called_context(app: Fanwood) -> None:
+    named: Any = dataclass(type("Context", (), {"__annotations__": {"n": int}}))
+    for declared, value in ((named, named(1)), (list[named], [named(1)]), (dict[str, named], {"a": named(1)})):
+
+        async def task(value: Any, ctx: Context) -> Any:
+            return value
+
+        task.__annotations__.update({"value": declared, "return": declared})
+        made: Any = app.task(name=f"of {declared}".replace("/", "").replace(":", "")[:50])(task)
+        assert made.run(value) == value
 
 
 def test_defaults_of_parameters(app: Fanwood) -> None:

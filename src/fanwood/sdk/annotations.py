@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_NAMES = 50
+_PACKAGE = "."
+"""`import a.b` gives the name `a` to the package."""
 
 
 class Resolver:
@@ -59,11 +61,12 @@ class Resolver:
         for module, attribute in _for_checkers(self._globals.get("__name__", ""), name):
             try:
                 found = importlib.import_module(module)
-                self._locals[name] = getattr(found, attribute) if attribute else found
+                if attribute == _PACKAGE:
+                    found = sys.modules[name]
+                self._locals[name] = getattr(found, attribute) if attribute not in ("", _PACKAGE) else found
             except (ImportError, AttributeError):
                 continue
-            return True
-        return False
+        return name in self._locals  # of `import a.b` and `import a.c`, both were done
 
 
 def _enclosing(function: Any, scope: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +106,10 @@ def _for_checkers(module: str, name: str) -> Iterator[tuple[str, str]]:
                     if (alias.asname or alias.name) == name
                 )
             elif isinstance(node, ast.Import):
-                yield from ((alias.name, "") for alias in node.names if (alias.asname or alias.name) == name)
+                named = [
+                    (alias.name, alias.asname or alias.name.partition(".")[0], alias.asname) for alias in node.names
+                ]
+                yield from ((full, "" if other else _PACKAGE) for full, given, other in named if given == name)
 
 
 def _absolute(module: str, node: ast.ImportFrom) -> str:

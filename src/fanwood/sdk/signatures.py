@@ -6,18 +6,25 @@ ones, objects with a `__call__`. What can't mean what it says is refused here, a
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import inspect
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 from fanwood.codec import Codec, codec_for
+from fanwood.codec.shapes import arms
+from fanwood.engine.signals import running_loop
 from fanwood.errors import DeclarationError
 from fanwood.sdk.annotations import Resolver
+from fanwood.sdk.context import Context
 from fanwood.sdk.options import NOT_GIVEN, EmptyModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ def read_signature(function: Callable[..., Any], input_validator: Any) -> Signat
     parameters = _parameters(function, code, where, name)
     resolver = Resolver(code, where, name)
     context = resolver.resolve(parameters[1].name) if len(parameters) > 1 else None
-    if context is not None and not _is_context(context):
+    if context is not None and not _takes_context(context):
         raise DeclarationError(
             f"{where}: the second parameter of {name}, {parameters[1].name}, is the Context, and is declared as "
             f"{context!r}. A task has one input: put what belongs together into a dataclass or model"
@@ -87,7 +94,7 @@ def read_signature(function: Callable[..., Any], input_validator: Any) -> Signat
     return Signature(
         name=name,
         function=_callable(function, code),
-        is_async=_is_async(code) or _is_async(function),
+        is_async=_is_async(_outermost(function)),
         arity=len(parameters),
         input_type=input_type,
         output_type=Any if output_type is None else output_type,
@@ -100,11 +107,14 @@ def _parameters(
     function: Callable[..., Any], code: Callable[..., Any], where: str, name: str
 ) -> list[inspect.Parameter]:
     """Those that an input and a context are given to."""
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError) as error:  # of some functions in C, nobody knows
+        raise DeclarationError(f"{where}: {name} must take (input, ctx), (input) or (), and {error}") from None
     kinds = {p.kind for p in signature.parameters.values()}
     needed = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     found = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if found and found[0].name in ("self", "cls") and _is_in_class(code):
+    if found and found[0].name in ("self", "cls") and _is_method(function, code):
         raise DeclarationError(
             f"{where}: {name} is a method, and its first parameter would be the input. Declare a function, or a static "
             f"method, and give it what it needs of {found[0].name}"
@@ -119,13 +129,32 @@ def _parameters(
     return found
 
 
-def _is_in_class(code: Callable[..., Any]) -> bool:
-    owner = getattr(code, "__qualname__", "").rpartition(".")[0]
-    return bool(owner) and not owner.endswith("<locals>")
+def _is_method(function: Callable[..., Any], code: Callable[..., Any]) -> bool:
+    """A function of a class that waits for an instance: neither static nor bound, as far as can be seen."""
+    owner, _, name = getattr(code, "__qualname__", "").rpartition(".")
+    if not owner or owner.endswith("<locals>") or isinstance(function, staticmethod):
+        return False
+    found: Any = sys.modules.get(getattr(code, "__module__", ""))
+    for part in owner.split("."):
+        found = getattr(found, part, None)
+    return not isinstance(inspect.getattr_static(found, name, None), staticmethod)
 
 
 def _is_context(hint: Any) -> bool:
-    return any(getattr(arm, "__name__", "") == "Context" for arm in (hint, *get_args(hint)))
+    """Also of one that may be None, or is annotated."""
+    return any(isinstance(arm, type) and issubclass(arm, Context) for arm in arms(hint))
+
+
+def _takes_context(hint: Any) -> bool:
+    """Whether a Context may be what is meant: Any, object and protocols say nothing against it."""
+    possible = (arm in (Any, object) or getattr(get_origin(arm) or arm, "_is_protocol", False) for arm in arms(hint))
+    return _is_context(hint) or any(possible)
+
+
+def _outermost(function: Any) -> Any:
+    while isinstance(function, (functools.partial, staticmethod)):
+        function = getattr(cast("Any", function), "func", None) or cast("Any", function).__func__
+    return function
 
 
 def _is_async(function: Any) -> bool:
@@ -133,16 +162,26 @@ def _is_async(function: Any) -> bool:
 
 
 def _callable(function: Callable[..., Any], code: Callable[..., Any]) -> Callable[..., Any]:
-    if not _is_async(code) or _is_async(function):
+    if not _is_async(code) or _is_async(_outermost(function)):
         return function
 
     @functools.wraps(function)
-    async def call(*arguments: Any) -> Any:
-        """A plain function around an async one mostly returns what is to be awaited."""
+    def call(*arguments: Any) -> Any:
+        """A plain function around an async one runs it, or returns what is to be awaited; on a thread, as it is."""
         result = function(*arguments)
-        return await result if inspect.isawaitable(result) else result
+        return _to_its_end(result) if inspect.isawaitable(result) else result
 
     return call
+
+
+def _to_its_end(awaitable: Awaitable[Any]) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    if running_loop() is None:
+        return asyncio.run(wait())
+    with ThreadPoolExecutor(1) as pool:  # of a mock run
+        return pool.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
 
 
 def code_of(function: Any) -> Any:
