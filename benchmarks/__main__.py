@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import catalogue, report, runner
+from benchmarks.arguments import names, positive
 from benchmarks.databases import STORES
 from benchmarks.machine import examine
 from benchmarks.places import here, places, stores_for
@@ -61,26 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="small sizes")
-    add("--store", type=_names, default=[], metavar="NAMES", help=f"of: {', '.join(STORES)} (default: what is there)")
-    add("--only", type=_names, default=[], metavar="NAMES", help=f"of: {', '.join(catalogue.names())}")
-    add("--repeat", type=_positive, default=3, metavar="N", help="how often; medians are shown (default: 3)")
-    add("--size", type=_positive, metavar="N", help="no benchmark larger than that")
-    add("--slots", type=_positive, default=Settings().slots, metavar="N", help="where a benchmark has none of its own")
+    add("--store", type=names, default=[], metavar="NAMES", help=f"of: {', '.join(STORES)} (default: what is there)")
+    add("--only", type=names, default=[], metavar="NAMES", help=f"of: {', '.join(catalogue.names())}")
+    add("--repeat", type=positive, default=3, metavar="N", help="how often; medians are shown (default: 3)")
+    add("--size", type=positive, metavar="N", help="no benchmark larger than that")
+    add("--slots", type=positive, default=Settings().slots, metavar="N", help="where a benchmark has none of its own")
     add("--url", metavar="URL", help="this store only: new files beside that one, or new schemas in that database")
     add("--json", type=Path, default=OUTPUT / "latest.json", metavar="FILE", help="default: .bench/latest.json")
     add("--check", action="store_true", help="exit with 1 if a figure misses its target")
     return parser
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, and is {number}")
-    return number
 
 
 @contextmanager

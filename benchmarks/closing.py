@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import names, positive
 from benchmarks.closing_scenarios import SCENARIOS, Scenario, Sizes
 from benchmarks.closing_stage import Figure
 from benchmarks.databases import Place
@@ -114,25 +115,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, sizes = parser.add_argument, Sizes()
-    add("--store", type=_names, default=[], metavar="NAMES", help="of: sqlite, postgres (default: what is there)")
+    add("--store", type=names, default=[], metavar="NAMES", help="of: sqlite, postgres (default: what is there)")
     add("--url", metavar="URL", help="this store only: new files beside that one, or new schemas in that database")
-    add("--only", type=_names, default=[], metavar="NAMES", help="scenarios that begin so")
+    add("--only", type=names, default=[], metavar="NAMES", help="scenarios that begin so")
     for name, default in asdict(sizes).items():
-        add(f"--{name}", type=_positive, default=default, metavar="N", help=f"default: {default:,}")
+        add(f"--{name}", type=positive, default=default, metavar="N", help=f"default: {default:,}")
     add("--json", type=Path, default=OUTPUT / "closing.json", metavar="FILE", help="default: .bench/closing.json")
     add("--check", action="store_true", help="exit with 1 if a figure misses its limit")
     return parser
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, and is {number}")
-    return number
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import names
 from benchmarks.databases import Database
 from benchmarks.growth_ground import Ground, ground
 from benchmarks.growth_verbs import VERBS, Verb
@@ -187,19 +188,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--store", type=_names, default=[], metavar="NAMES", help="of: sqlite, postgres (default: what is there)")
+    add("--store", type=names, default=[], metavar="NAMES", help="of: sqlite, postgres (default: what is there)")
     add("--url", metavar="URL", help="this store only: new files beside that one, or new schemas in that database")
     add("--small", type=_runs, default=100_000, metavar="N", help="runs of history (default: 100,000)")
     add("--large", type=_runs, default=5_000_000, metavar="N", help="the same (default: 5,000,000)")
     add("--rounds", type=int, default=40, metavar="N", help="how often (default: 40)")
-    add("--only", type=_names, default=[], metavar="NAMES", help="verbs that begin so")
+    add("--only", type=names, default=[], metavar="NAMES", help="verbs that begin so")
     add("--json", type=Path, default=OUTPUT / "growth.json", metavar="FILE", help="default: .bench/growth.json")
     add("--check", action="store_true", help="exit with 1 if a verb exceeds its limit")
     return parser
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _runs(text: str) -> int:

@@ -108,6 +108,25 @@ def test_engines_and_who_lives(invoke, here: Path, app: Fanwood):
     assert 0 < engine["lease_seconds_left"] < 10.5  # (two processes tell the time of a file to a millisecond or so)
 
 
+def test_a_run_under_no_worker(invoke, here: Path, make_app: Callable[..., Fanwood]):
+    """It can't come about, so it is planted."""
+    app = make_app(local_worker=False)
+
+    @app.task
+    async def nobodys() -> int:
+        return 1
+
+    ref = nobodys.run_no_wait()
+    app.close()
+    db = apsw.Connection(str(here / "fanwood.db"))
+    db.execute("update run set state = 1, attempt = 1, worker_id = 999, started_at = created_at")
+    db.close()
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "1 run RUNNING under no worker" in result.stdout
+    assert json.loads(invoke("doctor", "--json").stdout)["orphans"] == [str(ref.id)]
+
+
 def test_work_that_nobody_does(invoke, here: Path, make_app: Callable[..., Fanwood]):
     app = make_app(local_worker=False)
 
