@@ -52,10 +52,10 @@ async def with_children(stage: Stage, finished: int, living: int) -> tuple[Claim
         )
         for n in range(finished + living)
     ]
-    for start in range(0, len(spawns), 5000):
-        await stage.commit(spawns=spawns[start : start + 5000])
-    for start in range(0, finished, 5000):
-        over = spawns[start : min(finished, start + 5000)]
+    for start in range(0, len(spawns), 1000):
+        await stage.commit(spawns=spawns[start : start + 1000])
+    for start in range(0, finished, 1000):
+        over = spawns[start : min(finished, start + 1000)]
         await stage.report(*(completed(_claimed(spawn.id)) for spawn in over))
     return parent, [spawn.id for spawn in spawns[finished:]]
 
