@@ -289,6 +289,7 @@ VERBS: tuple[Verb, ...] = (
     read(f"tree_failures of {TREE:,}", lambda g: g.store.tree_failures(recent(g), None, PAGE)),
     read("identities of 909", lambda g: g.store.identities(recent(g))),
     read("logs: 50 lines", lambda g: g.store.logs(recent(g))),
+    read("attempts of one run", lambda g: g.store.attempts(recent(g))),
     read("workers", lambda g: g.store.workers()),
     read("tasks", lambda g: g.store.tasks()),
     read("served", lambda g: g.store.served(g.worker, FOREIGN)),

@@ -46,11 +46,11 @@ from fanwood.ids import IdSource, SeededIds, SystemIds
 from fanwood.model.states import RunState
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_run_id
+from fanwood.sdk.infos import AttemptInfo, RunInfo
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.log_context import RunContextFilter
 from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
 from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
-from fanwood.sdk.runs import RunInfo
 from fanwood.sdk.step import Step
 from fanwood.sdk.task import Standalone
 from fanwood.sdk.workflow import Workflow
@@ -61,6 +61,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttemptFencedError",
+    "AttemptInfo",
     "BlockingCallError",
     "BulkRunItem",
     "ChildKeyConflictError",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -152,6 +153,13 @@ def urls(here: Path) -> tuple[str, str]:
     return f"sqlite:///{here}/fanwood.db", f"sqlite:///{here}/elsewhere/copy.db"
 
 
+def without_worker(shown: dict[str, Any]) -> None:
+    """Which worker had a run means nothing elsewhere."""
+    for each in (shown, *shown.get("attempts", ())):
+        each.pop("worker_id", None)
+        each.pop("worker", None)
+
+
 def test_copy(invoke, family, urls):
     result = invoke("db", "copy", *urls)
     assert result.exit_code == 0, result.stderr
@@ -159,11 +167,11 @@ def test_copy(invoke, family, urls):
     for command in (("runs", "get", family.id), ("runs", "get", family.leaves[0]), ("tree", family.id)):
         here, there = (json.loads(invoke(*command, "--json", "--url", url).stdout) for url in urls)
         for shown in (here, there):
-            shown.pop("worker_id", None)  # means nothing elsewhere
+            without_worker(shown)
             shown.pop("now", None)
         assert here == there
     again = json.loads(invoke("db", "copy", *urls, "--json").stdout)
-    assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "key": 0, "log": 0}}
+    assert again == {"from": urls[0], "to": urls[1], "copied": {"task": 0, "run": 0, "key": 0, "log": 0, "attempt": 0}}
 
 
 def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
@@ -171,13 +179,13 @@ def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
     assert invoke("db", "migrate", "--url", there).exit_code == 0
     for source, target in ((urls[0], there), (there, back)):
         copied = json.loads(invoke("db", "copy", source, target, "--json").stdout)["copied"]
-        assert copied == {"task": 3, "run": 29, "key": 0, "log": 25}
+        assert copied == {"task": 3, "run": 29, "key": 0, "log": 25, "attempt": 0}
     for run in (family.id, *family.leaves):
         shown = [
             json.loads(invoke("runs", "get", run, "--json", "--url", url).stdout) for url in (urls[0], there, back)
         ]
         for each in shown:
-            each.pop("worker_id")  # means nothing elsewhere
+            without_worker(each)
         assert shown[0] == shown[1] == shown[2]
     assert invoke("db", "prune", "--older-than", "1us", "--url", there).stdout == "29 runs deleted.\n"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 
-from fanwood import Context, Fanwood
+from fanwood import Context, EmptyModel, Fanwood
 from fanwood.cli import runs
 from tests.serving import serving
 
@@ -34,6 +35,31 @@ def test_all_lines_or_the_last(invoke, app: Fanwood, monkeypatch):
     assert [(line["level"], line["attempt"], line["message"]) for line in lines] == [
         ("info", 1, "line 5"), ("info", 1, "line 6"), ("warning", 1, "line 7"),
     ]  # fmt: skip
+
+
+def test_failed_attempts_stand_among_the_lines(invoke, app: Fanwood):
+    @app.task(retries=2)
+    async def talks(input: EmptyModel, ctx: Context) -> None:
+        ctx.log(f"begin {ctx.attempt_number}")
+        if ctx.attempt_number < 3:
+            raise ValueError("no stock")
+
+    talks.run()
+    app.close()
+    lines = invoke("logs").stdout.splitlines()
+    assert [line.split("  ", 1)[1].strip() for line in lines] == [
+        "info     begin 1", "attempt 1 failed: ValueError: no stock",
+        "info     begin 2", "attempt 2 failed: ValueError: no stock",
+        "info     begin 3",
+    ]  # fmt: skip
+    assert len(invoke("logs", "--json").stdout.splitlines()) == 3
+    shown = invoke("runs", "get").stdout
+    assert re.search(
+        r"attempts:\n  1  \S+ \S+  failed in .* on \S+: ValueError: no stock\n  2 .*\n  3 .* completed", shown
+    )
+    first, _, last = json.loads(invoke("runs", "get", "--json").stdout)["attempts"]
+    assert (first["number"], first["status"], first["error"]["message"]) == (1, "FAILED", "no stock")
+    assert (last["number"], last["status"], last["error"]) == (3, "COMPLETED", None)
 
 
 def test_get_says_how_many_lines_came_before(invoke, app: Fanwood, monkeypatch):

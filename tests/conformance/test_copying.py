@@ -79,7 +79,7 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     counts = await copy(source.store, target.store, nobody, unseen)
     after = await everything(target.store)
     assert after == before
-    assert counts == {"task": 3, "gate": 0, "run": len(before["run"]), "idem": 1, "log": 9}
+    assert counts == {"task": 3, "gate": 0, "run": len(before["run"]), "idem": 1, "log": 9, "attempt": 2}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
 
@@ -150,7 +150,7 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     there = await target.store.count("run")
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
-    assert counts == {"task": 0, "gate": 0, "run": len(before["run"]) - there, "idem": 1, "log": 9}
+    assert counts == {"task": 0, "gate": 0, "run": len(before["run"]) - there, "idem": 1, "log": 9, "attempt": 2}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)
 

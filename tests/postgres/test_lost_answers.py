@@ -42,6 +42,7 @@ TABLES = {
     "worker_task": "task, worker_id",
     "watch": "run_id, worker_id",
     "log": "run_id, seq",
+    "attempt": "run_id, number",
     "mail": "worker_id, run_ids",
 }
 OWN = {

@@ -202,6 +202,12 @@ async def requeues(s: Session, n: int) -> None:
     await s.commit(outcomes=outcomes)
 
 
+async def requeues_for_the_hundredth_time(s: Session, n: int) -> None:
+    ids = await s.running(n)
+    await s.raw.execute("update run set attempt = 150 where id = any ($1)", ids)
+    await s.commit(outcomes=[Outcome(id_, 150, RunState.QUEUED, retry=True) for id_ in ids])
+
+
 async def claims(s: Session, n: int) -> None:
     await s.commit(claim=ClaimRequest('["b"]', n))
 
@@ -229,7 +235,8 @@ async def logs(s: Session, n: int) -> None:
 Verb = Callable[[Session, int], Awaitable[None]]
 VERBS: list[Verb] = [
     spawns, spawns_sent_again, spawns_with_keys, attaches, ends, ends_that_others_hear_of, ends_on_another_worker,
-    requeues, claims, claims_of_several_tasks, claims_of_nothing, watches, logs, moves, tells,
+    requeues, requeues_for_the_hundredth_time, claims, claims_of_several_tasks, claims_of_nothing, watches, logs,
+    moves, tells,
 ]  # fmt: skip
 
 
@@ -279,6 +286,7 @@ async def looks(s: Session, n: int) -> None:
     await s.store.children(parent, limit=n)
     await s.store.identities(parent)
     await s.store.child_counts(parent)
+    await s.store.attempts(parent)
     await s.store.tree_counts(parent)
 
 
@@ -428,7 +436,7 @@ async def through(s: Session, n: int, when: str, *, verbs: Sequence[Verb] = (*VE
 
 
 def _excess(executed: Executed, n: int) -> str:
-    if any(node.kind == "Seq Scan" and node.relation in ("run", "log", "watch") for node in executed.nodes):
+    if any(node.kind == "Seq Scan" and node.relation in ("run", "log", "watch", "attempt") for node in executed.nodes):
         return "reads a table from end to end"
     if executed.rows > ROWS_EACH * n + ROWS_BESIDE:
         return f"reads {executed.rows} rows"

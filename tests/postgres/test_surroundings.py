@@ -112,7 +112,7 @@ async def test_encodings(encoding: str, postgres_cluster: Cluster):
 
 TABLES = (
     "run", "worker", "lease", "gate", "moved_deadline", "idem", "mail", "watch", "unheard", "setting", "worker_task",
-    "task", "log",
+    "task", "log", "attempt",
 )  # fmt: skip
 
 

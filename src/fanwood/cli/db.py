@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400  # seconds
 SHOWN = 10  # programs that are named
-ROWS = {"task": "task", "run": "run", "key": "idempotency key", "log": "log"}
+ROWS = {"task": "task", "run": "run", "key": "idempotency key", "log": "log", "attempt": "failed attempt"}
 """What is said to be copied. (What is being closed is copied as well, and is nobody's business.)"""
 
 
@@ -179,7 +179,9 @@ def copy_(source: str, target: str, as_json: bool) -> None:
         output.print_json(copied)
         return
     counts = ", ".join(
-        text.many(count, ROWS[name]) for name, count in copied["copied"].items() if count or name != "key"
+        text.many(count, ROWS[name])
+        for name, count in copied["copied"].items()
+        if count or name not in ("key", "attempt")
     )
     click.echo(f"Copied {counts} from {copied['from']} to {copied['to']}.")
 

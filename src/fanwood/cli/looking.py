@@ -16,11 +16,12 @@ from fanwood.cli.base import Common
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
-from fanwood.store.failures import decode_failure
+from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.opening import store_for
 
 if TYPE_CHECKING:
-    from fanwood.model.records import LogRecord, RunRecord, TaskCount
+    from fanwood.model.commands import Failure
+    from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -54,8 +55,7 @@ def ended_at(run: RunRecord, now: int) -> int | None:
 
 def reason(error: str | None) -> str:
     """Why a run has no output, in one line."""
-    failure = decode_failure(error)
-    return text.clean(": ".join(part for part in (failure.type, failure.message) if part) or failure.kind, 160)
+    return text.clean(summary(decode_failure(error)), 160)
 
 
 def waits(run: RunRecord, now: int) -> str:
@@ -97,7 +97,10 @@ def whole_run_json(run: RunRecord, now: int) -> dict[str, Any]:
 def error_json(error: str | None) -> dict[str, str] | None:
     if error is None:
         return None
-    failure = decode_failure(error)
+    return failure_json(decode_failure(error))
+
+
+def failure_json(failure: Failure) -> dict[str, str]:
     return {
         "kind": failure.kind,
         "type": failure.type,
@@ -110,6 +113,20 @@ def error_json(error: str | None) -> dict[str, str] | None:
 
 def log_json(line: LogRecord) -> dict[str, Any]:
     return {"at": text.instant(line.at), "level": line.level, "attempt": line.attempt, "message": line.message}
+
+
+def attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
+    """One attempt of a run."""
+    failure = attempt_error(attempt)
+    return {
+        "number": attempt.number,
+        "status": attempt.state.name,
+        "worker": attempt.worker,
+        "worker_id": attempt.worker_id,
+        "started_at": text.instant(attempt.started_at),
+        "finished_at": text.instant(attempt.finished_at),
+        "error": None if failure is None else failure_json(failure),
+    }
 
 
 def counts_json(counts: Sequence[TaskCount]) -> dict[str, dict[str, int]]:

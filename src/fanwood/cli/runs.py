@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -11,9 +11,9 @@ from fanwood.cli import acting, listing, looking, output, text
 from fanwood.cli.base import Common, Group, common
 from fanwood.cli.finding import ABOUT, find, one_run
 from fanwood.ids import id_text, short_text
-from fanwood.model.records import LogRecord, RunRecord, TaskCount
+from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
 from fanwood.model.states import RunKind
-from fanwood.store.failures import decode_failure
+from fanwood.store.failures import attempt_error, decode_failure, summary
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
@@ -39,7 +39,7 @@ for _command in (listing.command, acting.cancel, acting.retry, acting.rm):
 @command.command(
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
-    "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline,\n"
+    "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -50,21 +50,24 @@ def get(run: str | None, common: Common) -> None:
     Without RUN it is the newest root. On a terminal, what is very long is cut.
     """
 
-    async def ask(store: Store) -> tuple[RunRecord, list[TaskCount], list[LogRecord], int]:
+    async def ask(store: Store) -> _Shown:
         id_ = await find(store, run, common.settings().namespace)
         logs = await store.logs(id_, max(-1, await store.log_end(id_) - LOG_LINES), LOG_LINES)
-        return await store.get(id_), await store.child_counts(id_), logs, store.now()
+        attempts, children = await store.attempts(id_), await store.child_counts(id_)
+        return _Shown(await store.get(id_), attempts, children, logs, store.now())
 
-    record, children, logs, now = looking.look(common, ask)
+    record, attempts, children, logs, now = shown = looking.look(common, ask)
     left_out = logs[0].seq if logs else 0
     if common.as_json:
-        output.print_json({**_whole_json(record, children, logs, now), "logs_left_out": left_out})
+        output.print_json({**_whole_json(shown), "logs_left_out": left_out})
         return
     _print_facts(record, now)
     _print_payload("input", record, record.input)
     if record.output is not None:
         _print_payload("output", record, record.output)
     _print_error(record)
+    if any(attempt.number < record.attempt for attempt in attempts):
+        _print_block("attempts", "\n".join(attempt_line(attempt) for attempt in attempts))
     if children:
         lines = [f"{text.clean(task)}: {_counts(states)}" for task, states in looking.counts_json(children).items()]
         _print_block("children", "\n".join(lines))
@@ -73,12 +76,22 @@ def get(run: str | None, common: Common) -> None:
         _print_block("logs", more + "\n".join(log_line(line) for line in logs))
 
 
-def _whole_json(record: RunRecord, children: list[TaskCount], logs: list[LogRecord], now: int) -> dict[str, Any]:
+class _Shown(NamedTuple):
+    record: RunRecord
+    attempts: list[AttemptRecord]
+    children: list[TaskCount]
+    logs: list[LogRecord]
+    now: int
+
+
+def _whole_json(shown: _Shown) -> dict[str, Any]:
+    record, attempts, children, logs, now = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
+        "attempts": [looking.attempt_json(attempt) for attempt in attempts],
         "children": looking.counts_json(children),
         "logs": [looking.log_json(line) for line in logs],
     }
@@ -116,8 +129,7 @@ def _print_error(record: RunRecord) -> None:
         return
     failure = decode_failure(record.error)
     heading = "error" if record.state.is_terminal else "error of the last attempt"
-    said = ": ".join(part for part in (failure.type, failure.message) if part) or failure.kind
-    _print_block(heading, said)
+    _print_block(heading, summary(failure))
     if failure.traceback:
         _print_block("traceback", failure.traceback.rstrip())
 
@@ -147,6 +159,22 @@ def _pretty(data: str | None) -> str:
 
 def _counts(states: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {state.lower()}" for state, count in states.items())
+
+
+def attempt_line(attempt: AttemptRecord) -> str:
+    """What became of an attempt, for people."""
+    parts = [f"{attempt.number}  {text.local_time(attempt.started_at)}  {attempt.state.name.lower()}"]
+    if attempt.started_at is not None and attempt.finished_at is not None:
+        parts.append(f"in {text.took(attempt.finished_at - attempt.started_at)}")
+    if attempt.worker:
+        parts.append(f"on {text.clean(attempt.worker)}")
+    return " ".join(parts) + why(attempt)
+
+
+def why(attempt: AttemptRecord) -> str:
+    """`: ValueError: no stock`; nothing for one that hasn't failed."""
+    failure = attempt_error(attempt)
+    return "" if failure is None else f": {text.clean(summary(failure), 300)}"
 
 
 def log_line(line: LogRecord) -> str:

@@ -91,6 +91,18 @@ class LogRecord(msgspec.Struct, frozen=True):
     message: str
 
 
+class AttemptRecord(msgspec.Struct, frozen=True):
+    """One attempt of a run. `error`: None also if its worker was lost (then it is FAILED all the same)."""
+
+    number: int
+    worker_id: int | None
+    worker: str | None
+    state: RunState
+    started_at: int | None
+    finished_at: int | None
+    error: str | None
+
+
 class WorkerRecord(msgspec.Struct, frozen=True):
     """An engine that holds (or held) a lease; a client has no slots."""
 

@@ -14,6 +14,7 @@ from fanwood.engine.signals import block
 from fanwood.errors import NotInTaskError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.commands import LogLine
+from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.refs import TaskRunRef
 from fanwood.sdk.spawning import called
 from fanwood.store.cancelling import cancel
@@ -21,6 +22,7 @@ from fanwood.store.cancelling import cancel
 if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.infos import AttemptInfo
     from fanwood.sdk.step import Step, StepInputs
 
 T = TypeVar("T")
@@ -203,6 +205,21 @@ class Context:
             if not page:
                 return refs
             after = page[-1].id
+
+    def attempts(self) -> list[AttemptInfo]:
+        """The attempts before this one: what became of each. (Those that were handed back are not among them.)"""
+        return block(self._attempts(), "attempts")
+
+    async def aio_attempts(self) -> list[AttemptInfo]:
+        """As `attempts`."""
+        return await self._attempts()
+
+    async def _attempts(self) -> list[AttemptInfo]:
+        attempt = self._attempt
+        if attempt.run.attempt == 1:
+            return []
+        found = await called(attempt.host.engine().call(lambda store: store.attempts(attempt.id)))
+        return [attempt_info(each) for each in found if each.number < attempt.run.attempt]
 
     # --- in a workflow's step --------------------------------------------------------------------------------------
 

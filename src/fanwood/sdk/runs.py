@@ -3,59 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from fanwood import checks
-from fanwood.clock import MICROSECONDS
 from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
-from fanwood.ids import id_bytes, id_text
-from fanwood.model.commands import Finished
+from fanwood.ids import id_bytes
 from fanwood.model.states import TERMINAL, RunState
+from fanwood.sdk.infos import AttemptInfo, attempt_info, run_info
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place
-from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.refs import untyped_ref
 from fanwood.sdk.spawning import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
     from fanwood.durations import Duration
     from fanwood.model.records import Page, RunFilter, RunRecord
     from fanwood.sdk.host import Host
+    from fanwood.sdk.infos import RunInfo
     from fanwood.sdk.refs import TaskRunRef
+    from fanwood.store.store import Store
 
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """A run, as it stands. In listings `input` and `output` are left out (None).
-
-    `busy_seconds`: how long it held a slot, over all attempts that have ended. `due_at`: until when it waits, if it
-    is WAITING.
-    """
-
-    id: str
-    task_name: str
-    status: RunState
-    parent_id: str | None
-    root_id: str
-    depth: int
-    child_key: str | None
-    priority: int
-    additional_metadata: dict[str, Any]
-    attempt: int
-    retry_count: int
-    input: Any
-    output: Any
-    error: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    due_at: datetime | None
-    busy_seconds: float
+T = TypeVar("T")
 
 
 class Runs:
@@ -145,6 +119,19 @@ class Runs:
         """As `children`."""
         return await self._children(run_id, limit)
 
+    def attempts(self, run_id: str) -> list[AttemptInfo]:
+        """A run's attempts, the first one first: those after which it was tried again, lost or replayed (the last 100
+        of them), and the one that runs or ended it.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._attempts(run_id), "runs.attempts")
+
+    async def aio_attempts(self, run_id: str) -> list[AttemptInfo]:
+        """As `attempts`."""
+        return await self._attempts(run_id)
+
     def cancel(self, run_id: str) -> int:
         """Cancel a run and its subtree; how many runs have ended by that so far. Once this returns, nothing below it
         starts. Of a large subtree the rest is ended afterwards, while everything else goes on."""
@@ -169,8 +156,14 @@ class Runs:
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _get(self, run_id: str) -> RunInfo:
+        return run_info(await self._record(run_id))
+
+    async def _record(self, run_id: str) -> RunRecord:
         id_ = id_bytes(run_id)
-        return _info(await called(self._host.engine().call(lambda store: store.get(id_))))
+        return await self._ask(lambda store: store.get(id_))
+
+    async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
+        return await called(self._host.engine().call(verb))
 
     async def _list(
         self,
@@ -196,14 +189,13 @@ class Runs:
             filter_ = msgspec.structs.replace(filter_, after=place(filter_, await self._run_before(after)))
 
         async def ask(of: RunFilter) -> Page:
-            return await called(self._host.engine().call(lambda store: store.listing(of)))
+            return await self._ask(lambda store: store.listing(of))
 
-        return [_info(record) for record in (await collect(ask, filter_)).runs]
+        return [run_info(record) for record in (await collect(ask, filter_)).runs]
 
     async def _run_before(self, after: str) -> RunRecord:
         try:
-            id_ = id_bytes(after)
-            return await called(self._host.engine().call(lambda store: store.get(id_)))
+            return await self._record(after)
         except RunNotFoundError as error:
             raise UsageError(f"after must be the id of a run: {error}") from None
 
@@ -212,24 +204,25 @@ class Runs:
         found: list[RunRecord] = []
         checks.whole(limit, "limit", 0, math.inf)
         while size := min(PAGE, limit - len(found)):
-            page = await called(
-                self._host.engine().call(lambda store: store.children(id_, after=after, limit=size))  # noqa: B023
-            )
+            page = await self._ask(lambda store: store.children(id_, after=after, limit=size))  # noqa: B023
             found += page
             if len(page) < size:
                 break
             after = page[-1].id
-        return [_info(record) for record in found]
+        return [run_info(record) for record in found]
+
+    async def _attempts(self, run_id: str) -> list[AttemptInfo]:
+        id_ = (await self._record(run_id)).id
+        return [attempt_info(each) for each in await self._ask(lambda store: store.attempts(id_))]
 
     async def _cancel(self, run_id: str) -> int:
         id_ = id_bytes(run_id)
         return await called(self._host.engine().call(lambda store: cancel(store, id_, "by request"), changes=True))
 
     async def _replay(self, run_id: str) -> bool:
-        id_ = id_bytes(run_id)
-        record = await called(self._host.engine().call(lambda store: store.get(id_)))
+        record = await self._record(run_id)
         await self._host.prepare((record.task,))
-        return await called(self._host.engine().call(lambda store: store.replay(id_, TERMINAL), changes=True))
+        return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
 
 
 def _whole_name(namespace: str, task_name: str | None) -> str | None:
@@ -239,37 +232,3 @@ def _whole_name(namespace: str, task_name: str | None) -> str | None:
         raise checks.refused("task_name", "must be a task's name", task_name)
     checks.storable(task_name, "task_name", checks.MAX_TEXT_LENGTH)
     return f"{namespace}/{task_name}" if namespace else task_name
-
-
-def _info(record: RunRecord) -> RunInfo:
-    error = str(error_of(record_end(record), record.id, record.task)) if record.error is not None else None
-    return RunInfo(
-        id=id_text(record.id),
-        task_name=record.task,
-        status=record.state,
-        parent_id=id_text(record.parent_id) if record.parent_id else None,
-        root_id=id_text(record.root_id),
-        depth=record.depth,
-        child_key=record.child_key,
-        priority=record.priority,
-        additional_metadata=msgspec.json.decode(record.metadata) if record.metadata else {},
-        attempt=record.attempt,
-        retry_count=record.retry_count,
-        input=msgspec.json.decode(record.input) if record.input is not None else None,
-        output=msgspec.json.decode(record.output) if record.output is not None else None,
-        error=error,
-        created_at=_time(record.created_at),
-        started_at=None if record.started_at is None else _time(record.started_at),
-        finished_at=None if record.finished_at is None else _time(record.finished_at),
-        due_at=None if record.due_at is None else _time(record.due_at),
-        busy_seconds=record.busy / MICROSECONDS,
-    )
-
-
-def record_end(record: RunRecord) -> Any:
-    """The part of a record that says how the run ended."""
-    return Finished(record.state, record.output, record.error, record.task)
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -1,5 +1,5 @@
-"""Copying everything that lasts from one database to another: tasks, runs, logs, keys, and what is being closed. Not
-who works on it, nor their mail.
+"""Copying everything that lasts from one database to another: tasks, runs, attempts, logs, keys, and what is being
+closed. Not who works on it, nor their mail.
 
 Tables are read and written in the order of their keys, a page at a time. Nothing of that needs to be remembered: a copy
 that was interrupted is begun again, and what is there already stays as it is. So that this never mixes two histories,
@@ -24,6 +24,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "run": ("id",),
     "idem": ("namespace", "key"),
     "log": ("run_id", "seq"),
+    "attempt": ("run_id", "number"),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -32,6 +33,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "run": (b"",),
     "idem": ("", ""),
     "log": (b"", -1),
+    "attempt": (b"", -1),
 }
 """Before the first key of each."""
 
@@ -112,7 +114,7 @@ async def _refuse_strangers(source: Store, target: Store) -> None:
 
 
 async def _compare(source: Store, target: Store) -> None:
-    for table in ("run", "log"):
+    for table in ("run", "log", "attempt"):
         here, there = await source.count(table), await target.count(table)
         if here != there:
             raise StoreError(

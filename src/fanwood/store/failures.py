@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from fanwood.model.records import AttemptRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Failure)
@@ -24,6 +30,18 @@ def decode_failure(text: str | None) -> Failure:
         return _decoder.decode(text)
     except msgspec.DecodeError:
         return Failure("failed", message=text)
+
+
+def summary(failure: Failure) -> str:
+    """Why, in few words."""
+    return ": ".join(part for part in (failure.type, failure.message) if part) or failure.kind
+
+
+def attempt_error(attempt: AttemptRecord) -> Failure | None:
+    """Why an attempt failed; None if it didn't, or hasn't ended."""
+    if attempt.state is RunState.FAILED and attempt.error is None:
+        return Failure("lost", message="its worker was lost")
+    return None if attempt.error is None else decode_failure(attempt.error)
 
 
 def poisoned(task: str, deaths: int) -> Failure:

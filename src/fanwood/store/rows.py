@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
-from fanwood.model.records import RunRecord, TaskCount, TreeRun
+from fanwood.model.records import AttemptRecord, RunRecord, TaskCount, TreeRun
 from fanwood.model.states import RunKind, RunState
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def record(row: Iterable[Any]) -> RunRecord:
     values[_STATE] = RunState(values[_STATE])
     values[_KIND] = RunKind(values[_KIND])
     return RunRecord(*values)
+
+
+def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
+    """Rows of `attempts`."""
+    return [AttemptRecord(number, id_, name, RunState(state), *rest) for number, id_, name, state, *rest in rows]
 
 
 def counts(rows: Iterable[Any]) -> list[TaskCount]:

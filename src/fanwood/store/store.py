@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
     from fanwood.model.records import (
         Around,
+        AttemptRecord,
         LogRecord,
         Page,
         PruneCount,
@@ -254,6 +255,11 @@ class Store(ABC):
         """What a run logged, from the line after `after`."""
 
     @abstractmethod
+    async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
+        """A run's attempts, in order: the last 100 of those after which it was retried, taken from a lost worker, or
+        replayed, and the one that runs or ended it. Those that were handed back are not among them."""
+
+    @abstractmethod
     async def log_end(self, run_id: bytes) -> int:
         """The number of the last line that a run logged; -1 if it has logged nothing."""
 
@@ -291,7 +297,7 @@ class Store(ABC):
 
     @abstractmethod
     async def copy_out(self, table: str, after: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
-        """The rows of a table (`task`, `run` or `log`) by their key, at most `limit`, from the one after `after`: the
+        """The rows of a table (`task`, `run`, `log` ...) by their key, at most `limit`, from the one after `after`: the
         key's columns, which are each row's first (`store/copying.py` has the tables). Columns come in one order,
         whatever the backend. A RUNNING run comes as QUEUED, and under no worker.
         """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fanwood.ids import hex_text
 from fanwood.model.states import RunState
 from fanwood.sdk.log_context import context_of
-from fanwood.store.failures import decode_failure
+from fanwood.store.failures import decode_failure, summary
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Outcome
@@ -50,7 +50,7 @@ def _tell(attempt: Attempt, outcome: Outcome) -> None:
 
 def _tell_failure(attempt: Attempt, outcome: Outcome, error: str) -> None:
     run, failure = attempt.run, decode_failure(error)
-    why = ": ".join(part for part in (failure.type, failure.message) if part) or failure.kind
+    why = summary(failure)
     retries = attempt.spec.policy.retries
     if outcome.retry:
         when = f"in {outcome.delay / 1e6:.3g} s" if outcome.delay else "at once"

@@ -26,6 +26,9 @@ from fanwood.store.failures import deadline_passed, encode_failure
 if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
 
+KEPT_MESSAGE, KEPT_TRACEBACK = 4_000, 12_000
+"""Characters that are kept of an attempt that is tried again, as many attempts are kept: the beginning, and the end."""
+
 
 def completed(attempt: Attempt, value: Any) -> Outcome:
     """Its function returned.
@@ -96,6 +99,7 @@ def failed(attempt: Attempt, failure: Failure) -> Outcome:
 
 
 def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
+    failure.message, failure.traceback = failure.message[:KEPT_MESSAGE], failure.traceback[-KEPT_TRACEBACK:]
     error, delay = encode_failure(failure), round(min(pause, LONGEST) * 1e6)
     return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
 

@@ -78,6 +78,9 @@ delete from gate where run_id = :root and what = 3;
 -- name: delete_logs
 delete from log t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
 
+-- name: delete_attempts
+delete from attempt t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+
 -- name: delete_watches
 delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
 

@@ -19,7 +19,7 @@ _TYPES = {
     "bytea[]": "ids",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key",
     "bigint": "now me worker worker_id limit lease since before created_at schedule_timeout at tops rows walk",
-    "integer": "state pid slots priority seq start length",
+    "integer": "state pid slots priority seq start length number",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
 _EXCEPTIONS = {("logs", "after"): "integer"}

@@ -15,7 +15,7 @@ from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import Around, LogRecord, Peer, Unserved, WorkerRecord
+from fanwood.model.records import Around, AttemptRecord, LogRecord, Peer, Unserved, WorkerRecord
 from fanwood.store import rows
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.connection import Address, Link
@@ -360,6 +360,9 @@ class PostgresStore(Store):
 
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return [LogRecord(*row) for row in await self._rows("logs", id=run_id, after=after, limit=limit)]
+
+    async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
+        return rows.attempts(await self._rows("attempts", id=run_id))
 
     async def log_end(self, run_id: bytes) -> int:
         ((last,),) = await self._rows("log_end", id=run_id)

@@ -56,6 +56,15 @@ insert into log (run_id, seq, attempt, at, level, message)
 values (:run_id, :seq, :attempt, :at, :level, :message)
 on conflict do nothing;
 
+-- name: copy_out_attempt
+select run_id, number, worker_id, worker, state, started_at, finished_at, error
+from attempt where (run_id, number) > (:run_id, :number) order by run_id, number limit :limit;
+
+-- name: copy_in_attempt
+insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
+values (:run_id, :number, :worker_id, :worker, :state, :started_at, :finished_at, :error)
+on conflict do nothing;
+
 -- name: count_task
 select count(*) from task;
 
@@ -64,6 +73,9 @@ select count(*) from run;
 
 -- name: count_log
 select count(*) from log;
+
+-- name: count_attempt
+select count(*) from attempt;
 
 -- name: count_idem
 select count(*) from idem;

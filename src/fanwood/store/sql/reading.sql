@@ -125,6 +125,21 @@ limit :limit;
 -- name: logs
 select seq, attempt, at, level, message from log where run_id = :id and seq > :after order by seq limit :limit;
 
+-- name: attempts
+-- Those that are kept, and the one that the run's own row tells of.
+select number, worker_id, worker, state, started_at, finished_at, error
+from (
+    select a.number, a.worker_id, a.worker, a.state, a.started_at, a.finished_at, a.error
+    from attempt a where a.run_id = :id
+    union all
+    select r.attempt, r.worker_id, (select w.name from worker w where w.id = r.worker_id), r.state, r.started_at,
+           r.finished_at, case when r.state >= 8 then r.error end
+    from run r
+    where r.id = :id and r.attempt > 0 and (r.state = 1 or r.state >= 8)
+      and not exists (select 1 from attempt a where a.run_id = r.id and a.number = r.attempt)
+) attempts
+order by number;
+
 -- name: counts
 select state, count(*) from run group by state order by state;
 

@@ -28,6 +28,9 @@ _indexes = msgspec.json.Decoder(list[int])
 _ids = msgspec.json.Decoder(list[str])
 _closed = msgspec.json.Decoder(list[tuple[str, list[str]]])
 
+KEPT_ATTEMPTS = 100
+"""So many of a run's attempts, the last ones, are remembered."""
+
 ALL, THOSE_THAT_END = 0, 1
 """`gate.which`: all children, but for those that were spawned to go on; or only those that end with their parent."""
 
@@ -138,10 +141,17 @@ class Leaving:
             numbers = [i for i, q in enumerate(queueings) if q.id in closed]
             refused = [numbers[i] for i in self.end(0, now, endings)]
         rows = encoded([q for q in queueings if q.id not in closed] if closed else queueings)
+        self._keep_attempts(now, queueings, rows)
         self._execute(_SQL["queue_runs"], {"rows": rows, "now": now})
         numbers = [i for i, q in enumerate(queueings) if q.id not in closed]
         refused += [numbers[i] for i in self._refused("queued_now", rows, len(numbers))]
         return refused, closed
+
+    def _keep_attempts(self, now: int, queueings: Sequence[Queueing], rows: str) -> None:
+        if any(q.cause is not Cause.HAND_BACK for q in queueings):
+            self._execute(_SQL["keep_attempts"], {"rows": rows, "now": now})
+        if any(q.attempt > KEPT_ATTEMPTS for q in queueings):
+            self._execute(_SQL["forget_attempts"], {"rows": rows, "kept": KEPT_ATTEMPTS})
 
     def promote(self, now: int, due: Sequence[tuple[str, int, int]]) -> None:
         """As `queue`, for runs (id, attempt, state) whose time has come."""

@@ -82,6 +82,23 @@ from json_each(:rows) v
 cross join run r on r.id = unhex(v.value ->> 0)
 where r.attempt = v.value ->> 1 and r.state = v.value ->> 3 and r.finished_at = :now;
 
+-- name: keep_attempts
+-- Before that: what is known of the attempts after which these are retried (3), taken from a lost worker (4), or replayed
+-- (8). Rows as those of `queue_runs`.
+insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
+select r.id, r.attempt, r.worker_id, (select w.name from worker w where w.id = r.worker_id),
+       case when r.state >= 8 then r.state else 9 end, r.started_at, coalesce(r.finished_at, :now),
+       case v.value ->> 3 when 3 then v.value ->> 6 when 8 then r.error end
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
+where v.value ->> 3 in (3, 4, 8) and r.state = v.value ->> 2 and r.attempt = v.value ->> 1 and r.attempt > 0
+on conflict do nothing;
+
+-- name: forget_attempts
+-- So many are kept of each.
+delete from attempt
+where run_id in (select unhex(v.value ->> 0) from json_each(:rows) v where v.value ->> 1 > :kept)
+  and number <= (select r.attempt from run r where r.id = attempt.run_id) - :kept;
+
 -- name: queue_runs
 -- Rows: id, attempt, from state, cause, delay, charge (a failure or a death), error, busy, deadline, its owner. Causes:
 -- 3 retry, 4 lease lost, 5 hand-back, 8 replay, 9 due. A new trial begins with a retry and with a replay.

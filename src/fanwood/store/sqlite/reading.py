@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import (
+    AttemptRecord,
     LogRecord,
     Page,
     RunFilter,
@@ -110,6 +111,10 @@ def failures(db: Database, run_id: bytes, task: str | None, limit: int) -> list[
 def logs(db: Database, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
     found = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit}).fetchall()
     return [LogRecord(*row) for row in found]
+
+
+def attempts(db: Database, run_id: bytes) -> list[AttemptRecord]:
+    return rows.attempts(db.execute(_SQL["attempts"], {"id": run_id}).fetchall())
 
 
 def workers(db: Database) -> list[WorkerRecord]:

@@ -63,6 +63,9 @@ delete from gate where run_id = :root and what = 3;
 -- name: delete_logs
 delete from log where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_attempts
+delete from attempt where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 

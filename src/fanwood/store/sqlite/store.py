@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import LogRecord
+    from fanwood.model.records import AttemptRecord, LogRecord
     from fanwood.store.sqlite.driver import Database
 
 T = TypeVar("T")
@@ -375,6 +375,9 @@ class SqliteStore(Store):
 
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
         return await self._read(lambda db: reading.logs(db, run_id, after, limit))
+
+    async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
+        return await self._read(lambda db: reading.attempts(db, run_id))
 
     async def log_end(self, run_id: bytes) -> int:
         return await self._read(lambda db: reading.log_end(db, run_id))

@@ -270,6 +270,42 @@ begin
     end if;
 end $$;
 
+-- What is known of the attempts after which these runs are retried, taken from a lost worker, or replayed (p_cause; none of
+-- those that are closed). Of each run the last 100 are kept.
+create function fw_keep_attempts(p_now bigint, p_cause integer, q fw_entries, p_closed bytea[]) returns void
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    terminal constant smallint := 8;
+    last integer;
+begin
+    with kept as (
+        insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
+        select r.id, r.attempt, r.worker_id, (select w.name from worker w where w.id = r.worker_id),
+               case when r.state >= terminal then r.state else 9 end, r.started_at, coalesce(r.finished_at, p_now),
+               case p_cause when 3 then v.error when 8 then r.error end
+        from unnest(q.id, q.attempt, q.error) v (id, attempt, error)
+        cross join lateral (
+            select x.* from run x
+            where x.id = v.id and x.attempt > 0 and (p_cause <> 8 or v.id <> all (p_closed))
+              and case when p_cause = 8 then x.state >= terminal
+                       else x.state = running and (v.attempt is null or x.attempt = v.attempt) end
+            for update
+        ) r
+        on conflict do nothing
+        returning number
+    )
+    select max(k.number) into last from kept k;
+    if last > 100 then
+        delete from attempt t
+        using unnest(q.id) v (id) cross join lateral (select x.attempt from run x where x.id = v.id offset 0) r
+        where t.run_id = v.id and t.number <= r.attempt - 100;
+    end if;
+end $$;
+
 -- Runs go to the queue, or wait until they are due. p_cause (model/states.py): 3 a retry, 4 their worker was lost, 5 they
 -- are handed back, 8 a replay, 9 they are due. What is closed ends instead (but for a replay: that ended before, and is
 -- refused). The numbers of those refused, and of those that ended instead; whom it was written to; whose tasks have a
@@ -303,6 +339,9 @@ begin
         )) l;
         refused := array(select numbers[v.n] from unnest(refused) v (n));  -- theirs were among the closed
         cut := array(select v.n from unnest(numbers) v (n) where v.n <> all (refused));
+    end if;
+    if p_cause in (3, 4, 8) then
+        perform fw_keep_attempts(p_now, p_cause, q, closed);
     end if;
     if p_places is null or cardinality(cut) > 0 then
         with done as (

@@ -195,6 +195,20 @@ create table log (
     primary key (run_id, seq)
 );
 
+-- Attempts that are over, and after which their runs went on: failed and retried, lost, or replayed. Nothing for runs that
+-- succeed at first. What the last attempt came to stands in the run's row.
+create table attempt (
+    started_at  bigint,
+    finished_at bigint   not null,
+    worker_id   bigint,
+    number      integer  not null,
+    state       smallint not null,                    -- as it ended
+    run_id      bytea    not null,
+    worker      text,                                 -- its name
+    error       text,                                 -- null: its worker was lost
+    primary key (run_id, number)
+);
+
 -- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
 create table setting (
     name  text collate "C" not null primary key,

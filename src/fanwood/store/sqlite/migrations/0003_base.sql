@@ -172,6 +172,20 @@ create table log (
     primary key (run_id, seq)
 ) without rowid;
 
+-- Attempts that are over, and after which their runs went on: failed and retried, lost, or replayed. Nothing for runs that
+-- succeed at first. What the last attempt came to stands in the run's row.
+create table attempt (
+    run_id      blob    not null,
+    number      integer not null,
+    worker_id   integer,
+    worker      text,                               -- its name
+    state       integer not null,                   -- as it ended
+    started_at  integer,
+    finished_at integer not null,
+    error       text,                               -- null: its worker was lost
+    primary key (run_id, number)
+) without rowid;
+
 -- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,

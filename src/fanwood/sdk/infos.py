@@ -1,0 +1,107 @@
+"""Runs and their attempts, as callers are shown them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.clock import MICROSECONDS
+from fanwood.ids import id_text
+from fanwood.model.commands import Finished
+from fanwood.sdk.outcomes import error_of
+from fanwood.store.failures import attempt_error, summary
+
+if TYPE_CHECKING:
+    from fanwood.model.records import AttemptRecord, RunRecord
+    from fanwood.model.states import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run, as it stands. In listings `input` and `output` are left out (None).
+
+    `busy_seconds`: how long it held a slot, over all attempts that have ended. `due_at`: until when it waits, if it
+    is WAITING.
+    """
+
+    id: str
+    task_name: str
+    status: RunState
+    parent_id: str | None
+    root_id: str
+    depth: int
+    child_key: str | None
+    priority: int
+    additional_metadata: dict[str, Any]
+    attempt: int
+    retry_count: int
+    input: Any
+    output: Any
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None
+    busy_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptInfo:
+    """One attempt of a run: the `number`-th time that a worker took it. `error`: why it failed, in few words;
+    `traceback` is that of the exception, if it was one. `finished_at` is None while it runs."""
+
+    number: int
+    status: RunState
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    traceback: str
+
+
+def run_info(record: RunRecord) -> RunInfo:
+    """A record for callers."""
+    end = Finished(record.state, record.output, record.error, record.task)
+    error = None if record.error is None else str(error_of(end, record.id, record.task))
+    return RunInfo(
+        id=id_text(record.id),
+        task_name=record.task,
+        status=record.state,
+        parent_id=id_text(record.parent_id) if record.parent_id else None,
+        root_id=id_text(record.root_id),
+        depth=record.depth,
+        child_key=record.child_key,
+        priority=record.priority,
+        additional_metadata=msgspec.json.decode(record.metadata) if record.metadata else {},
+        attempt=record.attempt,
+        retry_count=record.retry_count,
+        input=msgspec.json.decode(record.input) if record.input is not None else None,
+        output=msgspec.json.decode(record.output) if record.output is not None else None,
+        error=error,
+        created_at=_time(record.created_at),
+        started_at=None if record.started_at is None else _time(record.started_at),
+        finished_at=None if record.finished_at is None else _time(record.finished_at),
+        due_at=None if record.due_at is None else _time(record.due_at),
+        busy_seconds=record.busy / MICROSECONDS,
+    )
+
+
+def attempt_info(record: AttemptRecord) -> AttemptInfo:
+    """A record for callers."""
+    failure = attempt_error(record)
+    return AttemptInfo(
+        number=record.number,
+        status=record.state,
+        worker=record.worker or (None if record.worker_id is None else str(record.worker_id)),
+        started_at=None if record.started_at is None else _time(record.started_at),
+        finished_at=None if record.finished_at is None else _time(record.finished_at),
+        error=None if failure is None else summary(failure),
+        traceback="" if failure is None else failure.traceback,
+    )
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
