@@ -291,7 +291,7 @@ class Fanwood:
             self._closed = True
             local, engine = self._local, self._engine
             self._local = self._engine = None
-        if local is not None and engine is not None and engine.alive:
+        if local is not None:
             local.close()
         if engine is not None:
             engine.stop()

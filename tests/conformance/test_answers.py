@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fanwood import RunState
 from fanwood.model.commands import ANSWER_BYTES, ClaimRequest
 from tests.conformance.stage import Stage, completed
+from tests.raw import aio_sql
 
 BIG = '"' + "x" * (ANSWER_BYTES // 4) + '"'
 """Five of these are more than an answer brings."""
@@ -155,3 +158,50 @@ async def test_an_idle_worker_takes_what_is_better_than_a_suspect_first(stage: S
     worse = await stage.born("b", priority=0)
     assert [run.key for run in await stage.claim(10, idle=True)] == [better, worse]
     assert [run.key for run in await stage.claim(10, idle=True)] == [id_]
+
+
+async def test_who_gave_up_is_not_told(stage: Stage) -> None:
+    """What one gave up another still hears of."""
+    one, other = await stage.register(name="one"), await stage.register(name="other")
+    runs = [await stage.running() for _ in range(3)]
+    ids = [run.key for run in runs]
+    for who in (one, other):
+        await stage.commit(who, watch=ids)
+    await stage.commit(one, unwatch=[*ids[:2], stage.ids.new_id()])
+    await stage.report(*[completed(run) for run in runs])
+    assert (await stage.commit(one, mail=True)).finished.keys() == {ids[2]}
+    assert (await stage.commit(other, mail=True)).finished.keys() == set(ids)
+    assert await aio_sql(stage.store.url, "select run_id from watch") == []
+
+
+@pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "swept", "met by a claim", "poison", "expired"])
+async def test_however_a_run_ends_who_waits_is_told_and_no_watch_is_left(stage: Stage, how: str) -> None:
+    waiting = await stage.register(name="waiting", slots=0)
+    parent = await stage.running("c")
+    queued = how in ("met by a claim", "expired")
+    about: dict[str, Any] = {"schedule_timeout": 1} if how == "expired" else {}
+    id_ = await stage.born("a", parent, **about)
+    run = None if queued else (await stage.claim(1, tasks=["a"]))[0]
+    await stage.commit(waiting, watch=[id_])
+    stage.sweeps = how != "met by a claim"
+    match how:
+        case "completed":
+            assert run is not None
+            await stage.complete(run)
+        case "failed":
+            assert run is not None
+            await stage.fail(run)
+        case "cancelled":
+            await stage.cancel(id_)
+        case "swept":
+            await stage.fail(parent, settles=True)
+        case "met by a claim":
+            await stage.fail(parent, settles=True)
+            assert await stage.claim(5, tasks=["a"]) == []
+        case "poison":
+            await stage.store.bury(stage.worker, 1)
+        case _:
+            stage.clock.advance(5)
+            await stage.store.tick()
+    assert (await stage.commit(waiting, mail=True)).finished.keys() >= {id_}
+    assert await aio_sql(stage.store.url, "select run_id from watch") == []

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from fanwood import RunState
+from fanwood import AttemptFencedError, RunState
 from fanwood.model.commands import ClaimedRun, LogLine, Outcome
 from tests.conformance.stage import Stage, completed, failed, retried
 
@@ -84,6 +84,25 @@ async def test_a_late_attach_is_refused(stage: Stage) -> None:
     done = await stage.commit(attaches=[stage.attachment(parent, child.key, "b")])
     assert done.fenced_parents == {(parent.key, 1)}
     assert await stage.state(child) is RunState.FAILED
+
+
+@pytest.mark.parametrize("change", [change for change in CHANGES if change != "cancelled"])
+async def test_a_late_wish_to_be_cancelled_is_refused(stage: Stage, change: str) -> None:
+    run = await stage.running()
+    await CHANGES[change](stage, run)
+    before = await stage.get(run)
+    with pytest.raises(AttemptFencedError):
+        await stage.store.cancel(run.key, "by itself", run.attempt)
+    assert await stage.get(run) == before
+    assert not (await stage.store.sweep()).more  # nothing was closed
+
+
+async def test_an_attempt_that_cancels_itself_may_say_so_twice(stage: Stage) -> None:
+    """The first answer may have been lost."""
+    run = await stage.running()
+    assert await stage.store.cancel(run.key, "by itself", run.attempt)
+    assert not await stage.store.cancel(run.key, "by itself", run.attempt)
+    assert await stage.state(run) is RunState.CANCELLED
 
 
 async def test_a_late_log_line_is_dropped(stage: Stage) -> None:

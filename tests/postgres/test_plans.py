@@ -225,6 +225,7 @@ async def watches(s: Session, n: int) -> None:
     ids = [*await s.running(n // 2, s.other), *(row["id"] for row in over)]
     await s.commit(watch=ids)
     await s.commit(watch=ids)
+    await s.commit(unwatch=ids)
 
 
 async def logs(s: Session, n: int) -> None:

@@ -24,7 +24,7 @@ from fanwood import (
 from fanwood.checks import seconds
 from fanwood.durations import in_microseconds
 from fanwood.engine.signals import Signal, block
-from fanwood.engine.timers import Timers
+from fanwood.engine.timers import SLACK, Timers
 from fanwood.engine.waits import Collector, Waits
 from fanwood.ids import hex_text, id_bytes, id_text
 from fanwood.model.commands import Finished
@@ -162,6 +162,23 @@ def test_timers_fire_once_in_order_and_can_be_moved_and_dropped() -> None:
     assert timers.next() is None
 
 
+def test_a_limit_of_an_attempt_before_changes_nothing() -> None:
+    timers = Timers()
+    timers.set("a", 2, 10)
+    timers.set("a", 1, 1000)
+    assert timers.due(10) == [("a", 2)]
+
+
+def test_limits_that_are_over_do_not_stay_behind_one_that_is_not() -> None:
+    timers = Timers()
+    timers.set("parent", 1, 10)
+    for number in range(1000):
+        timers.set(f"child {number}", 1, 20)
+        timers.drop(f"child {number}", 1)
+    assert len(timers._heap) <= 2 + SLACK
+    assert timers.due(30) == [("parent", 1)]
+
+
 # --- collectors ----------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +228,17 @@ def test_waits_of_several_for_one_run() -> None:
     waits.deliver(b"run", finished())
     assert all(collector.ready for collector in collectors)
     assert len(waits) == 0
+
+
+def test_a_wait_that_is_removed_leaves_the_others() -> None:
+    waits, collectors = Waits(), [Collector(fail_fast=False) for _ in range(3)]
+    for collector in collectors:
+        waits.add(b"run", collector, 0)
+    for left, collector in zip((2, 1, 0), collectors, strict=True):
+        waits.remove(b"run", collector)
+        waits.remove(b"run", collector)
+        waits.remove(b"other", collector)
+        assert (b"run" in waits) == bool(left)
 
 
 def test_waits_are_looked_at_in_turn() -> None:

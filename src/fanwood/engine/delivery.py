@@ -13,7 +13,7 @@ from fanwood.model.commands import Attached, Finished
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fanwood.model.commands import Batch, Committed, Outcome
 
@@ -41,9 +41,19 @@ class Delivery:
 
     def watch(self, run_id: bytes, collector: Collector, index: int, batch: Batch) -> None:
         """`collector` wants the end of any run, as its number `index`."""
+        if collector.given_up:
+            return
         self._waits.add(run_id, collector, index)
         self._watched.add(run_id)
         batch.watch.append(run_id)
+
+    def give_up(self, ids: Iterable[bytes], collector: Collector, batch: Batch) -> None:
+        """`collector` wants these ends no more. What nobody here waits for need not be told to us."""
+        for run_id in ids:
+            self._waits.remove(run_id, collector)
+            if run_id in self._watched and run_id not in self._waits:
+                self._watched.discard(run_id)
+                batch.unwatch.append(run_id)
 
     def look_again(self, count: int | None = None) -> None:
         """Look once more at the runs that have been waited for longest: a lost hint must not be a lost result."""
@@ -57,11 +67,13 @@ class Delivery:
     def prepare(self, batch: Batch, requests: Sequence[SpawnRequest]) -> None:
         """What is to be watched, and which outcomes need mail because somebody watches."""
         for request in requests:
-            if request.watch:
+            if request.watch and not (request.collector and request.collector.given_up):
                 batch.watch += [spawn.id for spawn in request.spawns]
-        batch.watch += self._again
+        batch.watch += [run_id for run_id in self._again if run_id in self._waits]
         self._again = []
         self._watched.update(batch.watch)
+        if batch.unwatch:
+            batch.unwatch = [run_id for run_id in batch.unwatch if run_id not in self._watched]
         if self._watched:
             for outcome in batch.outcomes:
                 if outcome.run_id in self._watched:
@@ -82,7 +94,7 @@ class Delivery:
                 who = id_text(request.parent[0] or b"")
                 request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"))
                 continue
-            if request.collector is not None:
+            if request.collector is not None and not request.collector.given_up:
                 self._collect(request, request.collector, committed.taken, found)
             if None in found:
                 instead.append(_born_instead(request, committed.taken, found))

@@ -45,6 +45,10 @@ class Dispatcher(Protocol):
         """The limits of these runs have come, as far as is known here."""
         ...
 
+    def place(self, outcomes: list[Outcome]) -> None:
+        """Say which of these need no mail (`Outcome.local`): their parents' present attempts execute here."""
+        ...
+
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         """Give back what has not begun: the runs of one tree (its root's id), or all. What is to be reported of it."""
         ...
@@ -91,6 +95,10 @@ class NoDispatcher:
 
     def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
         pass
+
+    def place(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            outcome.local = not outcome.parent
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:  # noqa: ARG002
         return []

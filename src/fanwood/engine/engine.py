@@ -42,7 +42,7 @@ from fanwood.errors import EngineClosedError
 from fanwood.model.commands import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator, Iterable
 
     from fanwood.engine.dispatcher import Dispatcher
     from fanwood.engine.waits import Collector
@@ -205,6 +205,17 @@ class Engine:
         self._inbox.watches.append((run_id, collector, index))
         self._waker.wake()
         self._answer_if_over()
+
+    @contextlib.contextmanager
+    def waiting(self, collector: Collector, ids: Iterable[bytes]) -> Generator[None]:
+        """While inside, somebody waits for the ends of these. Afterwards nobody does, of those that are not there."""
+        try:
+            yield
+        finally:
+            if not collector.complete:
+                collector.given_up = True
+                self._inbox.given_up.append((ids, collector))
+                self._waker.wake()
 
     def set_limit(self, run: str, attempt: int, when: int | None) -> None:
         """A run that executes here must end by `when` (None: it has ended)."""

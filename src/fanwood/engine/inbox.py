@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition
@@ -73,6 +73,7 @@ class Inbox:
     outcomes: deque[list[Outcome]] = field(default_factory=deque[list[Outcome]])
     logs: deque[LogLine] = field(default_factory=deque[LogLine])
     watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
+    given_up: deque[tuple[Iterable[bytes], Collector]] = field(default_factory=deque[tuple[Iterable[bytes], Collector]])
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
     heard: deque[bytes] = field(default_factory=deque[bytes])
@@ -82,7 +83,14 @@ class Inbox:
 
     def __bool__(self) -> bool:
         return bool(
-            self.outcomes or self.spawns or self.watches or self.logs or self.deadlines or self.limits or self.heard
+            self.outcomes
+            or self.spawns
+            or self.watches
+            or self.logs
+            or self.deadlines
+            or self.limits
+            or self.heard
+            or self.given_up
         )
 
     def add_log(self, line: LogLine, patience: float | None) -> bool:

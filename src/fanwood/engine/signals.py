@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from fanwood.errors import BlockingCallError
 
@@ -23,24 +23,25 @@ T = TypeVar("T")
 
 
 class LoopPort:
-    """The way into an event loop from other threads: one wake-up for however many calls."""
+    """The way into an event loop from other threads: one wake-up for however many calls. It keeps no loop alive."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)
         self._calls: deque[Callable[[], None]] = deque()
         self._scheduled = False
 
     def post(self, call: Callable[[], None]) -> bool:
-        """Have `call` run on the loop, in order; False if the loop is closed."""
+        """Have `call` run on the loop, in order; False if the loop is closed, or gone."""
         self._calls.append(call)
         if self._scheduled:
             return True
-        self._scheduled = True
+        self._scheduled, loop = True, self._loop()
         try:
-            self._loop.call_soon_threadsafe(self._drain)
+            if loop is not None:
+                loop.call_soon_threadsafe(self._drain)
         except RuntimeError:
             return False
-        return True
+        return loop is not None
 
     def _drain(self) -> None:
         self._scheduled = False  # first, so that a call that comes now schedules another drain
@@ -110,7 +111,7 @@ class Signal:
         try:
             await future
         finally:
-            self._port = None
+            self._port = self._future = None  # which would keep the loop
             if timer is not None:
                 timer.cancel()
         return self._fired

@@ -168,10 +168,13 @@ class Ticks:
             else:
                 self._limits.set(limit.run, limit.attempt, limit.when)
         left = inbox.empty_into(batch)
+        dispatcher.place(batch.outcomes)
         requests = self._admission.admit(inbox.spawns, dispatcher.serves, Room(self._room_for_spawns(), left, _time()))
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
+        while inbox.given_up:
+            self._delivery.give_up(*inbox.given_up.popleft(), batch)
         while inbox.watches:
             self._delivery.watch(*inbox.watches.popleft(), batch)
         self._delivery.prepare(batch, requests)

@@ -16,8 +16,13 @@ class _Entry(msgspec.Struct, order=True, frozen=True):
     attempt: int
 
 
+SLACK = 64
+"""Entries that are no longer current and may stay in the heap, beside as many as are."""
+
+
 class Timers:
-    """A heap of limits, by the store's clock. A later limit for the same run replaces the earlier."""
+    """A heap of limits, by the store's clock. A later limit for the same run replaces the earlier, but for that of an
+    attempt that another has taken the place of."""
 
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
@@ -25,15 +30,26 @@ class Timers:
 
     def set(self, run: str, attempt: int, when: int) -> None:
         """The limit of `run` is now `when`."""
+        current = self._current.get(run)
+        if current is not None and current.attempt > attempt:
+            return
         entry = _Entry(when, run, attempt)
         self._current[run] = entry
         heapq.heappush(self._heap, entry)
+        self._clear()
 
     def drop(self, run: str, attempt: int) -> None:
         """That attempt has no limit any more. (A later one, on the same worker, keeps its own.)"""
         current = self._current.get(run)
         if current is not None and current.attempt <= attempt:
             del self._current[run]
+            self._clear()
+
+    def _clear(self) -> None:
+        """What is over leaves the heap once it is the greater part: it may be behind one that comes first for long."""
+        if len(self._heap) > 2 * len(self._current) + SLACK:
+            self._heap = list(self._current.values())
+            heapq.heapify(self._heap)
 
     def next(self) -> int | None:
         """When the next limit is due."""

@@ -35,6 +35,7 @@ class Collector:
         "error",
         "fail_fast",
         "first_failure",
+        "given_up",
         "ready",
         "results",
     )
@@ -45,6 +46,7 @@ class Collector:
         self.first_failure: int | None = None
         self.error: BaseException | None = None
         self.ready = False
+        self.given_up = False  # nobody waits any more
         self._added = 0
         self._put = 0
         self._closed = False
@@ -63,6 +65,11 @@ class Collector:
         self._closed = True
         if self._put == self._added:
             self._be_ready()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return self._closed and self._put == self._added
 
     def put(self, index: int, finished: Ended) -> None:
         """Run number `index` has ended. On the engine's thread only."""
@@ -112,6 +119,9 @@ class Waits:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, run_id: bytes) -> bool:
+        return run_id in self._waiting
+
     def add(self, run_id: bytes, collector: Collector, index: int) -> None:
         """`collector` wants the end of `run_id` as its number `index`."""
         present = self._waiting.get(run_id)
@@ -132,6 +142,20 @@ class Waits:
                 place.collector.put(place.index, finished)
         else:
             waiting.collector.put(waiting.index, finished)
+
+    def remove(self, run_id: bytes, collector: Collector) -> None:
+        """`collector` doesn't want the end of `run_id` any more."""
+        present = self._waiting.get(run_id)
+        places = present if isinstance(present, list) else [present] if present else []
+        if not any(place.collector is collector for place in places):
+            return
+        left = [place for place in places if place.collector is not collector]
+        if len(left) > 1:
+            self._waiting[run_id] = left
+        elif left:
+            self._waiting[run_id] = left[0]
+        else:
+            del self._waiting[run_id]
 
     def fail(self, run_id: bytes, error: BaseException) -> None:
         """`run_id` can't be waited for."""

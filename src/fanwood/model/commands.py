@@ -93,8 +93,9 @@ class Outcome(msgspec.Struct, gc=False):
     delay: int = 0  # microseconds until it is QUEUED
     settles: bool = False  # it may have children that end with it: what is below it is closed
     busy: int = 0  # microseconds with a slot
-    local: bool = True  # its parent runs on this engine: no mail is needed
+    local: bool = True  # its parent's present attempt executes on this engine: no mail is needed
     task: str = ""
+    parent: str = ""  # its id, as in `ClaimedRun`: where its present attempt is, is looked at when this is committed
 
 
 class Ended(Protocol):
@@ -203,6 +204,7 @@ class Batch(msgspec.Struct):
     outcomes: list[Outcome] = []
     deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when
     watch: list[bytes] = []
+    unwatch: list[bytes] = []  # others than those
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
     heard: list[bytes] = []  # closings (`Committed.closings`) that this engine has acted upon
@@ -216,7 +218,14 @@ class Batch(msgspec.Struct):
     def only_looks(self) -> bool:
         """Whether there is nothing to do but (perhaps) to look for mail, and for runs to claim."""
         return not (
-            self.outcomes or self.spawns or self.attaches or self.watch or self.logs or self.deadlines or self.heard
+            self.outcomes
+            or self.spawns
+            or self.attaches
+            or self.watch
+            or self.unwatch
+            or self.logs
+            or self.deadlines
+            or self.heard
         )
 
 

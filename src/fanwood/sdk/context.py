@@ -151,7 +151,11 @@ class Context:
         engine.log(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), level.lower(), text))
 
     def cancel(self) -> None:
-        """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call."""
+        """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call.
+
+        Raises:
+            RunInterrupted: this attempt is over.
+        """
         block(self._cancel(), "cancel")
 
     async def aio_cancel(self) -> None:
@@ -160,7 +164,9 @@ class Context:
 
     async def _cancel(self) -> None:
         attempt = self._attempt
-        verb = attempt.host.engine().call(lambda store: cancel(store, attempt.id, "by itself"), changes=True)
+        attempt.check()
+        number = attempt.run.attempt
+        verb = attempt.host.engine().call(lambda store: cancel(store, attempt.id, "by itself", number), changes=True)
         await called(verb)
 
     def refresh_timeout(self, extend_by: Duration) -> None:
@@ -169,8 +175,10 @@ class Context:
 
         Raises:
             UsageError: the task has no execution timeout, or that is no duration.
+            RunInterrupted: this attempt is over.
         """
         attempt = self._attempt
+        attempt.check()
         extension = in_microseconds(checks.seconds(extend_by, "extend_by"))
         if attempt.limit is None:
             raise UsageError(f"{attempt.spec.name} has no execution_timeout that could be moved")

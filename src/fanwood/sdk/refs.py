@@ -97,8 +97,10 @@ class TaskRunRef(Generic[T]):
         collector = Collector(fail_fast=False)
         collector.grow(1)
         collector.close()
-        self._host.engine().watch(self._id, collector, 0)
-        await wait_for(collector, self._host, patience, f"run {self.id}")
+        engine = self._host.engine()
+        engine.watch(self._id, collector, 0)
+        with engine.waiting(collector, (self._id,)):
+            await wait_for(collector, self._host, patience, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return result_of(finished, self._id, self._task or finished.task, self._output)

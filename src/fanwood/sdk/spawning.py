@@ -282,7 +282,8 @@ class Spawner:
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
         what, tasks = f"{len(self.planned)} run(s) of {first}", {alike[0] for alike in self._kinds}
-        await wait_for(self.collector, self._host, timeout, what, tasks)
+        with self._engine.waiting(self.collector, (run.id for run in self.planned)):
+            await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
         """The outputs in order, typed; errors raised, or kept in their places.

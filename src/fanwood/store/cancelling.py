@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fanwood.errors import StoreBusyError
+from fanwood.errors import AttemptFencedError, StoreBusyError
+from fanwood.ids import id_text
+from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +22,29 @@ FIRST_PAUSE, LAST_PAUSE = 0.002, 0.05
 CROSSWISE = 5
 
 
-async def cancel(store: Store, run_id: bytes, reason: str) -> int:
-    """Cancel a run and close all below it; how many runs have ended so far.
+OWN = frozenset({RunState.RUNNING, RunState.CANCELLED})
+"""States in which a run may be cancelled by its present attempt (a second time, should an answer have been lost)."""
+
+
+async def cancel(store: Store, run_id: bytes, reason: str, attempt: int | None = None) -> int:
+    """Cancel a run and close all below it; how many runs have ended so far. `attempt`: it is that one's wish, and none
+    any more if another has taken its place.
 
     Waits until every worker that lives has handed back what it had claimed of the tree and not begun. A frozen one is
     waited for until its lease lapses: after that it begins nothing before it has looked.
 
     Raises:
         RunNotFoundError: there is no such run.
+        AttemptFencedError: the attempt is over.
     """
-    return await cancel_all(store, [run_id], reason)
+    return await cancel_all(store, [run_id], reason, attempt)
 
 
-async def cancel_all(store: Store, ids: Sequence[bytes], reason: str) -> int:
+async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: int | None = None) -> int:
     """As `cancel`, for any number of runs, in little more time."""
     loop, pause, ended = asyncio.get_running_loop(), FIRST_PAUSE, 0
     for run_id in ids:
-        ended += int(await _recorded(store, run_id, reason))
+        ended += int(await _recorded(store, run_id, reason, attempt))
     for run_id in ids:
         while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
             await asyncio.sleep(pause)
@@ -51,10 +59,15 @@ async def cancel_all(store: Store, ids: Sequence[bytes], reason: str) -> int:
     return ended
 
 
-async def _recorded(store: Store, run_id: bytes, reason: str) -> bool:
+async def _recorded(store: Store, run_id: bytes, reason: str, attempt: int | None) -> bool:
     for _ in range(CROSSWISE - 1):  # others may be committing in the tree
         try:
-            return await store.cancel(run_id, reason)
+            return await store.cancel(run_id, reason, attempt)
         except StoreBusyError:
             await asyncio.sleep(FIRST_PAUSE)
-    return await store.cancel(run_id, reason)
+    return await store.cancel(run_id, reason, attempt)
+
+
+def fenced(run_id: bytes, attempt: int | None) -> AttemptFencedError:
+    """What an attempt is told that is over."""
+    return AttemptFencedError(f"Run {id_text(run_id)} can't be cancelled by its attempt {attempt}: that is over")

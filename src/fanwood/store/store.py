@@ -161,8 +161,9 @@ class Store(ABC):
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def cancel(self, run_id: bytes, reason: str) -> bool:
-        """Cancel a run, and close all below it; whether the run had not ended.
+    async def cancel(self, run_id: bytes, reason: str, attempt: int | None = None) -> bool:
+        """Cancel a run, and close all below it; whether the run had not ended. `attempt`: only as long as that is the
+        present one.
 
         Takes no longer for a large tree than for a small one: what is below a closed run can't be born, claimed or
         queued any more, and is ended by `sweep`. Workers are told (`Committed.closings`); once all have heard
@@ -170,6 +171,7 @@ class Store(ABC):
 
         Raises:
             RunNotFoundError: there is no such run.
+            AttemptFencedError: that attempt is over.
         """
 
     @abstractmethod

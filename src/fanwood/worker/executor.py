@@ -132,6 +132,15 @@ class Executor:
         else:
             self._slots.withdraw(run=run)
 
+    def place(self, outcomes: list[Outcome]) -> None:
+        """A parent may have been taken away since its child ended: it timed out, and goes on elsewhere, while its code
+        here does not stop. Without a lease it may have been without a word."""
+        running, leased = self._running, self._engine.holds_lease
+        for outcome in outcomes:
+            if outcome.parent:
+                parent = running.get(outcome.parent)
+                outcome.local = leased and parent is not None and parent.interruption is None
+
     def _look_for_hung(self) -> None:
         """Code of sync tasks that has not stopped though its run is over. It can't be made to; but it is said, and its
         slot is given to others, as long as there are fewer such than slots."""
@@ -344,7 +353,6 @@ class Executor:
             self._engine.set_limit(run.id, run.attempt, None)
         if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
-            outcome.local = not run.parent_id or run.parent_id in self._running
         else:
             outcome = None
         if threading.get_ident() == self._loop_thread and attempt.spec.is_async and self._loop is not None:
@@ -419,6 +427,7 @@ class Executor:
             ):  # it may end at this moment
                 self._hand_back(attempt)
                 handed_back.append(attempt.run.task)
+        self._threads.close()
         return handed_back
 
     def _hand_back(self, attempt: Attempt) -> None:

@@ -5,10 +5,12 @@ Async tasks run on the loop that the script runs when it starts something; a scr
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from fanwood.engine.signals import running_loop
+from fanwood.errors import EngineClosedError
 from fanwood.sdk.spawning import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.loops import LoopThread
@@ -105,5 +107,6 @@ class LocalWorker:
                 self._thread.stop()
                 self._thread = None
                 executor.hand_back_all()  # now nothing ends any more; reports what ended while the first one was at it
-            self._engine.retire().result()
+            with contextlib.suppress(EngineClosedError):  # it has failed; what executes here was stopped then
+                self._engine.retire().result()
             leave_switch_interval(self._host.settings.switch_interval)

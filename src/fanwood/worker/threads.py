@@ -31,6 +31,7 @@ class ThreadPool:
         self._idle: list[threading.Event] = []
         self._threads = 0
         self._watching = False
+        self._closed = False
         self._jobs_came = threading.Event()
         self._lock = threading.Lock()
 
@@ -44,6 +45,15 @@ class ThreadPool:
             self._wake(1)
         if start_watcher:
             threading.Thread(target=self._watch, name=f"{self._name}-watcher", daemon=True).start()
+        self._jobs_came.set()
+
+    def close(self) -> None:
+        """End all threads, as soon as there are no jobs for them."""
+        with self._lock:
+            self._closed = True
+            bells = list(self._idle)
+        for bell in bells:
+            bell.set()
         self._jobs_came.set()
 
     def _wake(self, count: int) -> None:
@@ -71,6 +81,10 @@ class ThreadPool:
                 elif waiting := len(self._jobs):
                     self._wake(min(count, waiting))
                     count *= 2
+            with self._lock:
+                if self._closed and not self._jobs:
+                    self._watching = False
+                    return
 
     def _work(self) -> None:
         bell = threading.Event()
@@ -86,16 +100,17 @@ class ThreadPool:
             del job
 
     def _rest(self, bell: threading.Event) -> bool:
-        """Wait for work; False when there was none for long."""
+        """Wait for work; False when there was none for long, or there will be none."""
         bell.clear()
         with self._lock:
             if self._jobs:
                 return True
             self._idle.append(bell)
-        if bell.wait(IDLE_SECONDS):
-            return True
+            if self._closed:
+                bell.set()
+        bell.wait(IDLE_SECONDS)
         with self._lock:
-            if bell in self._idle:
+            if bell in self._idle:  # nobody has work for us
                 self._idle.remove(bell)
                 self._threads -= 1
                 return False

@@ -42,7 +42,9 @@ def completed(attempt: Attempt, value: Any) -> Outcome:
     if len(output) > limit:
         raise PayloadTooLargeError(f"the output of {spec.name}", len(output), limit)
     settles = attempt.cancel_children or run.attempt > 1
-    return Outcome(attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles)
+    return Outcome(
+        attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles, parent=run.parent_id
+    )
 
 
 def raised(attempt: Attempt, error: BaseException) -> Outcome:
@@ -94,8 +96,10 @@ def handed_back(run: ClaimedRun) -> Outcome:
 
 def failed(attempt: Attempt, failure: Failure) -> Outcome:
     """It failed for good."""
-    error, number = encode_failure(failure), attempt.run.attempt
-    return Outcome(attempt.id, number, RunState.FAILED, None, error, settles=attempt.may_have_children)
+    error, run = encode_failure(failure), attempt.run
+    return Outcome(
+        attempt.id, run.attempt, RunState.FAILED, None, error, settles=attempt.may_have_children, parent=run.parent_id
+    )
 
 
 def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:

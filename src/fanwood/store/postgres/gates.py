@@ -17,6 +17,7 @@ from fanwood.errors import RunNotFoundError, StoreBusyError
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
+from fanwood.store.cancelling import fenced
 from fanwood.store.failures import ancestor_ended, encode_failure
 from fanwood.store.postgres.chores import SQL, chores
 
@@ -58,13 +59,15 @@ async def wait_for_others(host: Host) -> bool:
         pause = min(pause * 1.5, 0.1)
 
 
-async def cancel(host: Host, run_id: bytes, reason: str) -> bool:
+async def cancel(host: Host, run_id: bytes, reason: str, attempt: int | None) -> bool:
     """See `Store.cancel`."""
     error = encode_failure(Failure("cancelled", message=reason))
     closing = ancestor_ended(run_id, f"was cancelled: {reason}")
     async with chores(host) as work:
-        ((ended, closes, told),) = await work.db.call("fw_cancel", run_id, work.now, error, closing)
+        ((ended, over, closes, told),) = await work.db.call("fw_cancel", run_id, attempt, work.now, error, closing)
         work.told += told
+    if over:
+        raise fenced(run_id, attempt)
     if ended is None:
         raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
     if closes:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 62
+PARAMETERS = 63
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
@@ -80,7 +80,7 @@ class Call:
         kinds = self._kind_columns()
         self._columns = (
             *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, *deadlines, *self._ends(),
-            *self._requeues(), batch.watch, *self._claim(),
+            *self._requeues(), batch.unwatch, batch.watch, *self._claim(),
         )  # fmt: skip
 
     def arguments(

@@ -295,8 +295,8 @@ class PostgresStore(Store):
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: bytes, reason: str) -> bool:
-        return await gates.cancel(self, run_id, reason)
+    async def cancel(self, run_id: bytes, reason: str, attempt: int | None = None) -> bool:
+        return await gates.cancel(self, run_id, reason, attempt)
 
     async def is_heard(self, run_id: bytes) -> bool:
         async with self.side.transaction() as db:

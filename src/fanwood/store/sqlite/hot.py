@@ -84,6 +84,8 @@ class HotPath:
             self._report(me, now, batch.outcomes, done)
         if batch.watch:
             self._watch(me, batch.watch, done)
+        if batch.unwatch:
+            self._execute(_SQL["unwatch"], {"me": me, "ids": _hexes(batch.unwatch)})
         if batch.claim:
             claim = self._claiming.claim(me, now, batch.claim, gated=self._gated)
             done.claimed, done.has_more = claim.runs, claim.more

@@ -33,6 +33,7 @@ from fanwood.model.records import (
 )
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import rows
+from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
@@ -280,10 +281,12 @@ class SqliteStore(Store):
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: bytes, reason: str) -> bool:
+    async def cancel(self, run_id: bytes, reason: str, attempt: int | None = None) -> bool:
         with self._transaction():
-            state, attempt, _, _ = self._about(run_id)
-            cancelled = self._chores.cancel(run_id, state, attempt, reason, self._instant())
+            state, current, _, _ = self._about(run_id)
+            if attempt is not None and (attempt != current or state not in OWN):
+                raise fenced(run_id, attempt)
+            cancelled = self._chores.cancel(run_id, state, current, reason, self._instant())
         self._on_hint()  # our own worker is told as well
         return cancelled
 

@@ -40,6 +40,9 @@ from (
 cross join run r on r.id = f.id
 where f.before < :bytes;
 
+-- name: unwatch
+delete from watch where worker_id = :me and run_id in (select unhex(value) from json_each(:ids));
+
 -- name: add_watches
 insert or ignore into watch (run_id, worker_id)
 select r.id, :me from json_each(:ids) e cross join run r on r.id = unhex(e.value) where r.state < 8;

@@ -40,6 +40,22 @@ begin
     ) f;
 end $$;
 
+-- Nobody there waits for these any more. Who is just ending one takes its watch down himself.
+create function fw_unwatch(p_me bigint, p_ids bytea[]) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    free bytea[];
+begin
+    select array_agg(t.run_id) into free
+    from unnest(p_ids) v (id)
+    cross join lateral (
+        select x.run_id from watch x where x.run_id = v.id and x.worker_id = p_me for update skip locked
+    ) t;
+    delete from watch t using unnest(free) v (id) where t.run_id = v.id and t.worker_id = p_me;
+end $$;
+
 create function fw_has_mail(p_me bigint, p_read bigint[]) returns boolean language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
 as $$

@@ -268,10 +268,10 @@ end $$;
 -- --- calls ------------------------------------------------------------------------------------------------------------
 
 -- A call cancels a run, and closes all below it. Whoever has claimed something is to hear of it. `ended`: it had not
--- ended; null: there is no such run.
+-- ended; null: there is no such run. `fenced`: it was the wish of an attempt that is over.
 create function fw_cancel(
-    p_id bytea, p_now bigint, p_error text, p_closing text,
-    out ended boolean, out closes boolean, out told bigint[]
+    p_id bytea, p_attempt integer, p_now bigint, p_error text, p_closing text,
+    out ended boolean, out fenced boolean, out closes boolean, out told bigint[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -281,9 +281,13 @@ declare
     refused integer[];
     which smallint;
 begin
-    told := '{}'; closes := false;
+    told := '{}'; closes := false; fenced := false;
     select r.state, r.attempt into before from run r where r.id = p_id for update;
     if not found then
+        return;
+    end if;
+    if p_attempt <> before.attempt or (p_attempt is not null and before.state not in (1, 10)) then
+        ended := false; fenced := true;
         return;
     end if;
     which := case when before.attempt > 0 then 0 end;

@@ -31,7 +31,7 @@ create function fw_commit(
     e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_ended_by smallint[],
     e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
     q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
-    w_id bytea[],
+    u_id bytea[], w_id bytea[],
     c_tasks text[], c_limit integer, c_fair integer, c_idle boolean,
     m_look boolean, m_read bigint[], m_heard bytea[]
 ) returns text language plpgsql
@@ -165,6 +165,9 @@ begin
     end if;
     if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
         moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
+    end if;
+    if cardinality(u_id) > 0 then
+        perform fw_unwatch(p_me, u_id);
     end if;
     if cardinality(m_read) > 0 then
         perform fw_take_away(p_me, m_read);

@@ -1,0 +1,30 @@
+"""A database of either kind, past the store: to look at its rows, and to spoil them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import apsw
+import asyncpg
+
+SCHEMA = "fanwood"
+
+
+async def aio_sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, ...]]:
+    """What a statement brings. `$1` stands for the first binding."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
+            file.set_busy_timeout(5000)
+            return file.execute(statement, bindings).fetchall()
+    connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
+    try:
+        return [tuple(row) for row in await connection.fetch(statement, *bindings)]
+    finally:
+        await connection.close()
+
+
+def sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, ...]]:
+    """As `aio_sql`, where no loop runs."""
+    return asyncio.run(aio_sql(url, statement, *bindings))
