@@ -51,11 +51,10 @@ class SystemClock:
         """See `timeline_of`."""
         return _boot()
 
+    monotonic = staticmethod(time.monotonic)
+
     def now(self) -> int:
         return time.time_ns() // 1000
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 class ManualClock:

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fanwood import AttemptFencedError, RunState
-from fanwood.model.commands import ClaimedRun, LogLine, Outcome
-from tests.conformance.stage import Stage, completed, failed, retried
+from fanwood.errors import StoreValueError
+from fanwood.model.commands import Batch, ClaimedRun, LogLine, Outcome, WorkerInfo
+from tests.conformance.stage import SECOND, Stage, completed, failed, retried
 
 Change = Callable[[Stage, ClaimedRun], Awaitable[object]]
 
@@ -189,3 +190,50 @@ async def test_a_spawn_and_the_end_of_its_parent_in_one_batch(stage: Stage) -> N
     assert not done.fenced_parents
     assert not done.fenced_outcomes
     assert await stage.state(child.id) is RunState.QUEUED
+
+
+# --- what others do between two commits of one worker ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_ours", [False, True], ids=["another's", "ours"])
+async def test_what_is_closed_between_two_commits_is_seen_at_the_next(stage: Stage, by_ours: bool) -> None:
+    stage.sweeps = False
+    root = await stage.running()
+    child = await stage.running("b", root)
+    await stage.commit(spawns=[stage.spawn("c", child)])
+    closer = stage.store if by_ours else await stage.another_store()
+    await closer.cancel(root.key, "")
+    done = await stage.commit(spawns=[stage.spawn("c", child)])
+    assert done.fenced_parents == {(child.key, 1)}
+    assert (await stage.complete(child)).finished[child.key].state is RunState.CANCELLED
+
+
+async def test_who_watches_between_two_commits_is_told(stage: Stage) -> None:
+    other = await stage.another_store()
+    runs = [await stage.running(), await stage.running("b")]
+    await stage.complete(runs[0])
+    watcher = await other.register(WorkerInfo("w", "host", 1, 0, (), 10 * SECOND), [])
+    await other.commit(watcher, Batch(watch=[runs[1].key]))
+    await stage.complete(runs[1])
+    assert set((await other.commit(watcher, Batch(mail=True))).finished) == {runs[1].key}
+
+
+async def test_nothing_is_born_claimed_once_the_lease_is_lost(stage: Stage) -> None:
+    other = await stage.another_store()
+    before = stage.spawn("a", claimed=True)
+    await stage.commit(spawns=[before])
+    assert await stage.state(before.id) is RunState.RUNNING
+    stage.clock.advance(11)
+    await other.bury(stage.worker, 3)
+    after = stage.spawn("a", claimed=True)
+    await stage.commit(spawns=[after])
+    assert await stage.state(after.id) is RunState.QUEUED
+
+
+async def test_what_a_commit_that_failed_had_seen_is_not_believed(stage: Stage) -> None:
+    """It closes what is below a run, and is refused as a whole: nothing is closed afterwards."""
+    root = await stage.running()
+    child = await stage.running("b", root)
+    with pytest.raises(StoreValueError):
+        await stage.commit(outcomes=[failed(root, settles=True)], spawns=[stage.spawn("b", priority=2**70)])
+    assert not (await stage.commit(spawns=[stage.spawn("c", child)])).fenced_parents

@@ -81,6 +81,7 @@ class Commits:
 
     def __init__(self, store: Store, settings: Settings, inbox: Inbox, health: Health) -> None:
         self.hurried = False  # the engine stops: don't wait for better times
+        self.due_again: float | None = None  # when what did not go through is to be tried again, by the loop
         self._store = store
         self._settings = settings
         self._inbox = inbox  # what waits for its turn meanwhile
@@ -199,13 +200,9 @@ class Commits:
     def _keep(self, items: list[Item]) -> None:
         now = _time()
         self._apart += [_Apart(item, now, now + APART_SECONDS) for item in items]
+        self._note_due()
         if items:
             logger.error("%d item(s) of a commit don't go through; they are tried again by themselves", len(items))
-
-    @property
-    def due_again(self) -> float | None:
-        """When something that did not go through is to be tried again, by the loop."""
-        return min([apart.due for apart in self._apart], default=None)
 
     async def commit_again(self, worker_id: int, deliver: Deliver) -> None:
         """Try what did not go through, as far as it is due, each by itself."""
@@ -221,11 +218,16 @@ class Commits:
                     continue
                 apart.item.what.answer(error)
             self._apart.remove(apart)
+        self._note_due()
+
+    def _note_due(self) -> None:
+        self.due_again = min([apart.due for apart in self._apart], default=None)
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be committed."""
         refuse([apart.item.what for apart in self._apart if apart.item.field == REQUEST], error)
         self._apart.clear()
+        self._note_due()
 
     # --- patience --------------------------------------------------------------------------------------------------
 

@@ -58,12 +58,10 @@ class Ticks:
     async def run(self) -> None:
         """Until `stop`, and until all is committed that was asked for."""
         while True:
-            if not self._has_work():
-                await self._waker.sleep(self._has_work, self._pause)
+            await self._waker.sleep(self._has_work, self._pause)
             if self._stopping and not self._inbox and not self._admission:
                 return
             await self._tick()
-            await asyncio.sleep(0)  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
 
     def stop(self) -> None:
         """Commit what there is, and end."""
@@ -121,11 +119,14 @@ class Ticks:
 
     def _pause(self) -> float | None:
         """Seconds until there is work whatever anybody says."""
-        due = self._limits.next()
-        pause = (due - self._store.now()) / 1e6 if due is not None else None
-        held = self._admission.until() if self._admission else None
-        pauses = [pause, *[when - _time() for when in (held, self._commits.due_again) if when is not None]]
-        return min([pause for pause in pauses if pause is not None], default=None)
+        pauses: list[float] = []
+        if (due := self._limits.next()) is not None:
+            pauses.append((due - self._store.now()) / 1e6)
+        if self._admission:
+            pauses.append(self._admission.until() - _time())
+        if self._commits.due_again is not None:
+            pauses.append(self._commits.due_again - _time())
+        return min(pauses) if pauses else None
 
     def _check_limits(self) -> None:
         if self._limits.next() is not None:

@@ -33,13 +33,15 @@ class Waker:
                 loop.call_soon_threadsafe(self._ring)
 
     async def sleep(self, has_work: Callable[[], bool], pause: Callable[[], float | None]) -> None:
-        """Until somebody wakes us, or so many seconds have gone by; not at all if there is work."""
-        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
-        self._bell = self._loop.create_future()
+        """Until somebody wakes us, or so many seconds have gone by; if there is work, for a turn of the loop only."""
+        if self._loop is None:
+            self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._asleep = True
-        if has_work():  # looked at after the flag was set: whoever makes work from now on finds us asleep
+        if has_work() or not self._asleep:  # after the flag was set: whoever makes work from now on finds us asleep
             self._asleep = False
+            await asyncio.sleep(0)  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
             return
+        self._bell = self._loop.create_future()
         seconds = pause()
         timer = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._ring)
         try:

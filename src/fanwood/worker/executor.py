@@ -224,9 +224,9 @@ class Executor:
     def _pump(self) -> None:
         while (go_on := self._slots.next_resuming()) is not None:
             go_on()
-        runs = self._slots.take() if self._engine.holds_lease else []
-        if not runs:
+        if not self._slots.starting or not self._engine.holds_lease:
             return
+        runs = self._slots.take()
         for_loop: list[Attempt] = []
         for_threads: list[Callable[[], None]] = []
         for run in runs:

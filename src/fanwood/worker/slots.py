@@ -70,6 +70,11 @@ class Slots:
             self._finished_lately = 0
             self._starting.extend(runs)
 
+    @property
+    def starting(self) -> bool:
+        """Whether anything waits to begin."""
+        return bool(self._starting)
+
     def take(self) -> list[ClaimedRun]:
         """The runs that may begin, with a slot for each."""
         with self._lock:

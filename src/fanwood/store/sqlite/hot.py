@@ -56,19 +56,28 @@ _indexes = msgspec.json.Decoder(list[int])
 
 
 class HotPath:
-    """`commit`, on one connection, for one worker."""
+    """`commit`, on one connection, for one worker.
+
+    What only others, or other verbs, change is not asked for again as long as no transaction came between two commits:
+    one process alone asks nothing of it at all.
+    """
 
     def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
+        self._version = connection.data_version
         self.leaving = Leaving(connection)
         self.moving = Moving(connection, self.leaving)
         self._claiming = Claiming(connection, self.leaving)
         self._gated = False  # something is closed, as this transaction sees it
+        self._watched = False  # some other engine watches something
+        self._registered = False  # we hold a lease
+        self._seen: tuple[int, int] | None = None  # by whom, and at which version of the data, all this was seen
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`, inside a transaction that the caller began."""
         done = Committed()
-        self._gated = self.leaving.gated
+        if self._seen != (me, self._version()):
+            self._look(me)
         if batch.logs:
             self._log(batch)
         if batch.spawns or batch.attaches:
@@ -95,6 +104,15 @@ class HotPath:
         if batch.mail:
             self._read_mail(me, done)
         return done
+
+    def committed(self, me: int) -> None:
+        """The transaction was committed."""
+        self._seen = (me, self._version())
+
+    def _look(self, me: int) -> None:
+        self._gated = self.leaving.gated
+        self._watched = self.leaving.has_watchers(me)
+        self._registered = bool(self._one("is_registered", me=me))
 
     def finds(self, me: int, batch: Batch) -> bool:
         """Whether mail or a claim would bring anything; needs no transaction."""
@@ -124,7 +142,7 @@ class HotPath:
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
         """Siblings of a fan-out in one way, which takes the least of Python's time; the rest in the general one."""
-        if any(spawn.claimed for spawn in spawns) and not self._one("is_registered", me=me):
+        if not self._registered:
             for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
         rest: list[Spawn] = []
@@ -214,8 +232,7 @@ class HotPath:
 
     def _end(self, me: int, now: int, ended: list[Outcome], late: list[Outcome]) -> list[Outcome]:
         """Those of them that counted; `late` gets the others."""
-        watched = self.leaving.has_watchers(me)
-        told = None if watched else [o.run_id.hex() for o in ended if not o.local]
+        told = None if self._watched else [o.run_id.hex() for o in ended if not o.local]
         if all(o.state is RunState.COMPLETED and o.output is not None for o in ended):
             refused = self.leaving.complete(me, now, ended, told)
         else:

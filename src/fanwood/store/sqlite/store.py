@@ -163,7 +163,9 @@ class SqliteStore(Store):
                 if not self._hot.finds(worker_id, batch):
                     return Committed()
         with self._transaction():
-            return self._hot.run(worker_id, self._instant(), batch)
+            done = self._hot.run(worker_id, self._instant(), batch)
+        self._hot.committed(worker_id)
+        return done
 
     @contextmanager
     def _unsynced(self) -> Generator[None, None, None]:
@@ -186,14 +188,14 @@ class SqliteStore(Store):
                 f"{self.path} is gone: it was removed or replaced while it was in use. Nothing more can be written to "
                 f"it. Restart the programs that use it, with the file in its place or with a new one."
             )
-        with translated(self.path):
+        try:
             connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
+            yield connection
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            with translated(self.path):
                 raise
 
     # --- engines and leases ----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class FileClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._seconds = clock.monotonic
         self._timeline = timeline_of(clock)
         self._offset: int | None = None  # of the file's time, from the monotonic clock
         self._last = 0
@@ -39,7 +40,7 @@ class FileClock:
         """The file's time, in microseconds. Never goes back."""
         if self._offset is None:
             return self._clock.now()
-        return max(self._offset + self._monotonic(), self._last)
+        return max(self._offset + round(self._seconds() * MICROSECONDS), self._last)
 
     def instant(self) -> int:
         """The time of a transaction: strictly rising, so that it marks just this one."""
@@ -59,7 +60,7 @@ class FileClock:
         )
 
     def _monotonic(self) -> int:
-        return round(self._clock.monotonic() * MICROSECONDS)
+        return round(self._seconds() * MICROSECONDS)
 
     def begin(self, connection: Database) -> None:
         """Go by the clock of those who are at work there; or by the wall clock of this moment, if nobody is."""
