@@ -81,12 +81,7 @@ class HotPath:
         if batch.logs:
             self._log(batch)
         if batch.spawns or batch.attaches:
-            fenced = self._fence(batch, done)
-            if batch.spawns:
-                spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
-                self._spawn(me, now, spawns, done)
-            if batch.attaches:
-                self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
+            self._add(me, now, batch, done)
         if batch.deadlines and self.moving.note(now, batch.deadlines):
             done.has_closed = True
         if batch.outcomes:
@@ -124,6 +119,14 @@ class HotPath:
         return self._execute(_SQL[name], bindings).get
 
     # --- spawning --------------------------------------------------------------------------------------------------
+
+    def _add(self, me: int, now: int, batch: Batch, done: Committed) -> None:
+        fenced = self._fence(batch, done)
+        if batch.spawns:
+            spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
+            self._spawn(me, now, spawns, done)
+        if batch.attaches:
+            self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
 
     def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
         """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
