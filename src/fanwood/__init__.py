@@ -1,61 +1,65 @@
 """Durable task trees: a running task spawns children - one, a thousand, a loop of them, itself again - and collects
 their results, with crashes, retries, cancellation and scale handled underneath."""
 
-from fanwood.app import Fanwood
-from fanwood.clock import Clock, ManualClock, SystemClock
-from fanwood.errors import (
-    AttemptFencedError,
-    BlockingCallError,
-    ChildKeyConflictError,
-    DeclarationError,
-    DuplicateTaskError,
-    EngineClosedError,
-    FailedTaskRunExceptionGroup,
-    FanwoodError,
-    IdempotencyConflictError,
-    InputValidationError,
-    NonRetryableException,
-    NotInTaskError,
-    PayloadEncodingError,
-    PayloadError,
-    PayloadTooLargeError,
-    RetryAfterException,
-    RunInterrupted,
-    RunNotFoundError,
-    SettingsError,
-    SpawnError,
-    StoreBusyError,
-    StoreError,
-    StoreForeignError,
-    StoreFullError,
-    StoreReadOnlyError,
-    StoreSchemaError,
-    StoreUnavailableError,
-    StoreValueError,
-    TaskRunCancelled,
-    TaskRunError,
-    TaskRunPoisoned,
-    TaskRunTimedOut,
-    TooManyWaitingThreadsError,
-    UnknownTaskError,
-    UsageError,
-    WaitTimeoutError,
-    WorkflowDeclarationError,
-)
-from fanwood.ids import IdSource, SeededIds, SystemIds
-from fanwood.model.states import RunState
-from fanwood.sdk.context import Context
-from fanwood.sdk.current import current_run_id
-from fanwood.sdk.infos import AttemptInfo, RunInfo
-from fanwood.sdk.items import BulkRunItem
-from fanwood.sdk.log_context import RunContextFilter
-from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
-from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
-from fanwood.sdk.step import Step
-from fanwood.sdk.task import Standalone
-from fanwood.sdk.workflow import Workflow
-from fanwood.settings import Settings
-from fanwood.worker.worker import Worker
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanwood.app import Fanwood
+    from fanwood.clock import Clock, ManualClock, SystemClock
+    from fanwood.errors import (
+        AttemptFencedError,
+        BlockingCallError,
+        ChildKeyConflictError,
+        DeclarationError,
+        DuplicateTaskError,
+        EngineClosedError,
+        FailedTaskRunExceptionGroup,
+        FanwoodError,
+        IdempotencyConflictError,
+        InputValidationError,
+        NonRetryableException,
+        NotInTaskError,
+        PayloadEncodingError,
+        PayloadError,
+        PayloadTooLargeError,
+        RetryAfterException,
+        RunInterrupted,
+        RunNotFoundError,
+        SettingsError,
+        SpawnError,
+        StoreBusyError,
+        StoreError,
+        StoreForeignError,
+        StoreFullError,
+        StoreReadOnlyError,
+        StoreSchemaError,
+        StoreUnavailableError,
+        StoreValueError,
+        TaskRunCancelled,
+        TaskRunError,
+        TaskRunPoisoned,
+        TaskRunTimedOut,
+        TooManyWaitingThreadsError,
+        UnknownTaskError,
+        UsageError,
+        WaitTimeoutError,
+        WorkflowDeclarationError,
+    )
+    from fanwood.ids import IdSource, SeededIds, SystemIds
+    from fanwood.model.states import RunState
+    from fanwood.sdk.context import Context
+    from fanwood.sdk.current import current_run_id
+    from fanwood.sdk.infos import AttemptInfo, RunInfo
+    from fanwood.sdk.items import BulkRunItem
+    from fanwood.sdk.log_context import RunContextFilter
+    from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
+    from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
+    from fanwood.sdk.step import Step
+    from fanwood.sdk.task import Standalone
+    from fanwood.sdk.workflow import Workflow
+    from fanwood.settings import Settings
+    from fanwood.worker.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -123,3 +127,44 @@ __all__ = [
     "__version__",
     "current_run_id",
 ]
+
+_HOMES = {
+    "AttemptInfo": "fanwood.sdk.infos",
+    "BulkRunItem": "fanwood.sdk.items",
+    "Clock": "fanwood.clock",
+    "Context": "fanwood.sdk.context",
+    "EmptyModel": "fanwood.sdk.options",
+    "Fanwood": "fanwood.app",
+    "IdSource": "fanwood.ids",
+    "ManualClock": "fanwood.clock",
+    "RunContextFilter": "fanwood.sdk.log_context",
+    "RunInfo": "fanwood.sdk.infos",
+    "RunState": "fanwood.model.states",
+    "SeededIds": "fanwood.ids",
+    "Settings": "fanwood.settings",
+    "Standalone": "fanwood.sdk.task",
+    "Step": "fanwood.sdk.step",
+    "SystemClock": "fanwood.clock",
+    "SystemIds": "fanwood.ids",
+    "TaskPolicy": "fanwood.sdk.options",
+    "TaskRunRef": "fanwood.sdk.refs",
+    "TriggerWorkflowOptions": "fanwood.sdk.options",
+    "Worker": "fanwood.worker.worker",
+    "Workflow": "fanwood.sdk.workflow",
+    "WorkflowRunRef": "fanwood.sdk.refs",
+    "current_run_id": "fanwood.sdk.current",
+}
+"""Where a name is defined that isn't an error."""
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first asked for: the command line, and many a process, need few of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES.get(name, "fanwood.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGE = "fanwood"
@@ -33,6 +33,11 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, filename=str(self.path))
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Of the whole tree: every check walks it."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def below_package(self) -> str:
         """The path below the package: "store/store.py"."""
@@ -47,7 +52,13 @@ class Module:
         return f"{self.shown}:{line}"
 
 
-def modules(source_root: Path = SOURCE_ROOT) -> dict[str, Module]:
+@cache
+def our_modules() -> dict[str, Module]:
+    """The package as it stands, parsed once for all checks."""
+    return modules(SOURCE_ROOT)
+
+
+def modules(source_root: Path) -> dict[str, Module]:
     """All modules below `source_root`/fanwood, by name."""
     found: dict[str, Module] = {}
     for path in sorted((source_root / PACKAGE).rglob("*.py")):
@@ -60,7 +71,7 @@ def modules(source_root: Path = SOURCE_ROOT) -> dict[str, Module]:
 def imports(module: Module, known: dict[str, Module]) -> list[Import]:
     """Every import of ours in `module`: at the top, in functions, below TYPE_CHECKING, and import_module("...")."""
     found: list[Import] = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.Import(names=names):
                 found += [Import(_nearest(alias.name, known), node.lineno) for alias in names]

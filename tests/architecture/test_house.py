@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.architecture.sources import PACKAGE, SOURCE_ROOT, Module, modules, plant, report
+from tests.architecture.sources import PACKAGE, SOURCE_ROOT, Module, our_modules, plant, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ def clocks_and_chance(known: dict[str, Module], allowed: dict[str, str] = CLOCKS
     findings: list[str] = []
     used: set[str] = set()
     for module in known.values():
-        for name, line in _stray_names(module.tree):
+        for name, line in _stray_names(module):
             used.add(module.below_package)
             if module.below_package not in allowed:
                 source = "an IdSource (fanwood.ids)" if _OF_CHANCE.fullmatch(name) else "a Clock (fanwood.clock)"
@@ -52,10 +52,10 @@ def clocks_and_chance(known: dict[str, Module], allowed: dict[str, str] = CLOCKS
     return findings + _unneeded("CLOCKS_AND_CHANCE", allowed, used, known)
 
 
-def _stray_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    origins = _origins(tree)
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
+def _stray_names(module: Module) -> Iterator[tuple[str, int]]:
+    origins = _origins(module)
+    called = {id(node.func) for node in module.nodes if isinstance(node, ast.Call)}
+    for node in module.nodes:
         name = _dotted(node, origins)
         if name == "random.Random" and id(node) not in called:
             continue  # an annotation: a random source taken as an argument is what we want
@@ -63,10 +63,10 @@ def _stray_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield name, getattr(node, "lineno", 1)
 
 
-def _origins(tree: ast.Module) -> dict[str, str]:
+def _origins(module: Module) -> dict[str, str]:
     """What the names that a file imports stand for: `import time as t` makes t -> time."""
     origins: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             origins.update({alias.asname: alias.name for alias in node.names if alias.asname})
             origins.update({(top := alias.name.partition(".")[0]): top for alias in node.names if not alias.asname})
@@ -103,8 +103,8 @@ def sql_outside_store(known: dict[str, Module]) -> list[str]:
     for module in known.values():
         if module.area == "store":
             continue
-        docstrings = _docstrings(module.tree)
-        for node in ast.walk(module.tree):
+        docstrings = _docstrings(module)
+        for node in module.nodes:
             match node:
                 case ast.Constant(value=str(text)) if id(node) not in docstrings and _is_sql(text):
                     start = " ".join(text.split())[:40]
@@ -127,9 +127,9 @@ def _is_sql(text: str) -> bool:
     return bool(_STATEMENT.match(text) or _STATEMENT_IN_ANY_CASE.match(text))
 
 
-def _docstrings(tree: ast.Module) -> set[int]:
+def _docstrings(module: Module) -> set[int]:
     """The strings that stand alone, as docstrings do."""
-    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {id(node.value) for node in module.nodes if isinstance(node, ast.Expr)}
 
 
 # --- length --------------------------------------------------------------------------------------------------------
@@ -186,8 +186,8 @@ def never_used(known: dict[str, Module]) -> list[str]:
     """pickle and its kin, eval, exec, and shells."""
     findings: list[str] = []
     for module in known.values():
-        origins = _origins(module.tree)
-        for node in ast.walk(module.tree):
+        origins = _origins(module)
+        for node in module.nodes:
             what = _never(node, origins)
             if what:
                 findings.append(f"{module.at(getattr(node, 'lineno', 1))}: {what}: stored and typed text is never run.")
@@ -240,13 +240,28 @@ def front_door(names: Sequence[str], has: Callable[[str], bool]) -> list[str]:
 
 
 def test_front_door():
-    if PACKAGE not in modules():
+    if PACKAGE not in our_modules():
         pytest.skip(f"there is no {PACKAGE}/__init__.py yet")
-    package = importlib.import_module(PACKAGE)
-    names = getattr(package, "__all__", None)
+    door = importlib.import_module(PACKAGE)
+    names = getattr(door, "__all__", None)
     assert names, f"src/{PACKAGE}/__init__.py has no __all__: list there what users import."
-    findings = front_door(names, lambda name: hasattr(package, name))
+    findings = front_door(names, lambda name: hasattr(door, name))
     assert not findings, report(findings)
+
+
+def test_what_the_front_door_hands_out_is_what_type_checkers_see():
+    """It imports late, by name; they read the imports below TYPE_CHECKING."""
+    door = importlib.import_module(PACKAGE)
+    seen = {
+        alias.asname or alias.name: getattr(importlib.import_module(str(node.module)), alias.name)
+        for node in our_modules()[PACKAGE].nodes
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE)
+        for alias in node.names
+    }
+    assert {name: getattr(door, name) for name in door.__all__ if name != "__version__"} == seen
+    assert set(door.__all__) <= set(dir(door))
+    with pytest.raises(AttributeError, match="'fanwood' has no attribute 'annotations'"):
+        door.annotations  # noqa: B018
 
 
 def test_front_door_findings():
@@ -261,7 +276,7 @@ def test_front_door_findings():
 
 @pytest.mark.parametrize("check", [clocks_and_chance, sql_outside_store, long_files, long_functions, never_used])
 def test_house_is_in_order(check):
-    findings = check(modules())
+    findings = check(our_modules())
     assert not findings, report(findings)
 
 
