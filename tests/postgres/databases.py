@@ -18,22 +18,10 @@ from typing import Any, Self
 from fanwood import Settings
 from fanwood.clock import SystemClock
 from fanwood.store.opening import store_for
-from tests.postgres.cluster import Cluster
+from tests.postgres.cluster import LOOK, Cluster
 
-# Nobody else is connected any more, then: what they were about to commit is there, or never will be.
-_DISCONNECT = """
-    do $$
-    declare others integer;
-    begin
-        loop
-            perform pg_stat_clear_snapshot();
-            select count(pg_terminate_backend(pid)) into others from pg_stat_activity
-            where datname = current_database() and pid <> pg_backend_pid();
-            exit when others = 0;
-            perform pg_sleep(0.002);
-        end loop;
-    end $$
-"""
+# None is left, then: what they were about to commit is there, or never will be.
+_DISCONNECT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
 
 _DROP_SCHEMAS = """
     do $$
@@ -125,14 +113,14 @@ class Databases:
     def give_back(self, name: str) -> None:
         """Nobody is connected to it any more, then."""
         schema = name in self._with_schema
-        if self._on(name, self._without_rows if schema else self._cleared):
+        if self._alone(name, self._without_rows if schema else self._cleared):
             self._free[schema].append(name)
         else:
             self._administer(f"drop database {name} with (force)")
 
     def empty(self, name: str) -> None:
         """Of one with a schema: its rows are as they were when it was taken, and its name is the same."""
-        self._on(name, self._without_rows)
+        self._alone(name, self._without_rows)
 
     # --- behind the scenes -------------------------------------------------------------------------------------------
 
@@ -155,12 +143,10 @@ class Databases:
 
     async def _without_rows(self, connection: Any) -> bool:
         """Whether nothing else was changed."""
-        await connection.execute(_DISCONNECT)
         await connection.execute(self._empty_schema)
         return await self._is_as_new(connection)
 
     async def _cleared(self, connection: Any) -> bool:
-        await connection.execute(_DISCONNECT)
         await connection.execute(_DROP_SCHEMAS)
         return await self._is_as_new(connection)
 
@@ -169,11 +155,26 @@ class Databases:
 
     def _administer(self, command: str) -> None:
         async def execute() -> None:
-            if self._main is None:
-                self._main = await self._connect("postgres")
-            await self._main.execute(command)
+            await (await self._its_main()).execute(command)
 
         self._run(execute)
+
+    async def _its_main(self) -> Any:
+        import asyncpg
+
+        if self._main is None:
+            self._main = await asyncpg.connect(self._cluster.url())
+        return self._main
+
+    def _alone(self, name: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """As `_on`, when nobody else is connected any more."""
+
+        async def disconnect() -> None:
+            while await (await self._its_main()).fetchval(_DISCONNECT, name):
+                await asyncio.sleep(LOOK)
+
+        self._run(disconnect)
+        return self._on(name, question)
 
     def _on(self, name: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
         async def ask() -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
+import pytest
+
 from fanwood import Fanwood
 from tests.postgres.cluster import Cluster
 from tests.postgres.roles import database_of
+from tests.postgres.stores import address_of
 
 _OURS = "select application_name from pg_stat_activity where datname = $1 and application_name like 'fanwood:%'"
 
@@ -56,3 +61,30 @@ def test_a_busy_process_has_four_connections(
             done.result()
     most = max(seen, key=len)
     assert most == [f"fanwood:{os.getpid()}:{role}" for role in ("beat", "hot", "reader", "side")]
+
+
+async def test_what_one_connection_asks_about_types_the_next_does_not(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The driver's question takes the server longer than all else that most connections ask."""
+    asked: list[list[int]] = []
+    ask = asyncpg.Connection._introspect_types
+
+    async def counting(self: asyncpg.Connection, typeoids: list[int], timeout: float) -> object:
+        asked.append(sorted(typeoids))
+        return await ask(self, typeoids, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counting)
+    async with contextlib.AsyncExitStack() as stack:
+        first, second = [await address_of(postgres_url).connect("test") for _ in range(2)]
+        for connection in (first, second):
+            stack.push_async_callback(connection.close)
+        assert await first.fetchval("select $1::bytea[]", [b"x"]) == [b"x"]
+        before = len(asked)
+        assert await second.fetchval("select $1::bytea[]", [b"x"]) == [b"x"]
+        assert len(asked) == before
+
+        await first.execute("create type public.pair as (a integer, b text)")  # of users, each has to be asked about
+        for number, connection in enumerate((first, second), before + 1):
+            assert tuple(await connection.fetchval("select row(1, 'x')::public.pair")) == (1, "x")
+            assert len(asked) == number

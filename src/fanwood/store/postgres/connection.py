@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fanwood.errors import FanwoodError, StoreError, StoreSchemaError, StoreUnavailableError
-from fanwood.store.postgres.driver import driver
+from fanwood.store.postgres.driver import connection_class, driver
 from fanwood.store.postgres.release import Release, in_layer, present
 from fanwood.store.postgres.statements import numbered
 from fanwood.store.postgres.troubles import translated
@@ -119,6 +119,7 @@ class Address:
                         timeout=CONNECT_SECONDS,
                         statement_cache_size=0 if self.pooled else 100,
                         server_settings=settings,
+                        connection_class=connection_class(),
                     )
                     if not self.pooled:
                         await _have_it_notice(connection)
