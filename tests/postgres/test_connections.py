@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import asyncpg
 import pytest
@@ -68,13 +69,14 @@ async def test_what_one_connection_asks_about_types_the_next_does_not(
 ):
     """The driver's question takes the server longer than all else that most connections ask."""
     asked: list[list[int]] = []
-    ask = asyncpg.Connection._introspect_types
+    theirs: Any = asyncpg.Connection
+    ask = theirs._introspect_types
 
-    async def counting(self: asyncpg.Connection, typeoids: list[int], timeout: float) -> object:
+    async def counting(self: Any, typeoids: list[int], timeout: float) -> object:
         asked.append(sorted(typeoids))
         return await ask(self, typeoids, timeout)
 
-    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counting)
+    monkeypatch.setattr(theirs, "_introspect_types", counting)
     async with contextlib.AsyncExitStack() as stack:
         first, second = [await address_of(postgres_url).connect("test") for _ in range(2)]
         for connection in (first, second):
