@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fanwood.model.states import RunState
     from fanwood.sdk.context import Context
     from fanwood.sdk.current import current_run_id
+    from fanwood.sdk.hooks import RunEvent
     from fanwood.sdk.infos import AttemptInfo, RunInfo
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.log_context import RunContextFilter
@@ -89,6 +90,7 @@ __all__ = [
     "PayloadTooLargeError",
     "RetryAfterException",
     "RunContextFilter",
+    "RunEvent",
     "RunInfo",
     "RunInterrupted",
     "RunNotFoundError",
@@ -138,6 +140,7 @@ _HOMES = {
     "IdSource": "fanwood.ids",
     "ManualClock": "fanwood.clock",
     "RunContextFilter": "fanwood.sdk.log_context",
+    "RunEvent": "fanwood.sdk.hooks",
     "RunInfo": "fanwood.sdk.infos",
     "RunState": "fanwood.model.states",
     "SeededIds": "fanwood.ids",

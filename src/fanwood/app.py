@@ -23,6 +23,8 @@ from fanwood.errors import DuplicateTaskError, EngineClosedError, NotInTaskError
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.hooked import Hooked
+from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature
@@ -49,7 +51,7 @@ Out = TypeVar("Out")
 NO_INPUT: Any = EmptyModel  # fits whatever type a workflow's input has when none is named
 
 
-class Fanwood:
+class Fanwood(Hooked):
     """Holds tasks and knows the store. Constructing it opens nothing.
 
     Args:
@@ -76,6 +78,7 @@ class Fanwood:
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
+        self.hooks = Hooks()
         self.local_worker = local_worker
         self._runnables: dict[str, Runnable[Any, Any]] = {}
         self._lock = threading.Lock()
@@ -295,6 +298,7 @@ class Fanwood:
             local.close()
         if engine is not None:
             engine.stop()
+        self.hooks.close()
 
     async def aio_close(self) -> None:
         """As `close`."""
@@ -358,6 +362,7 @@ class Fanwood:
         self._lock = threading.Lock()
         self._of_parent = (self._engine, self._local)
         self._engine = self._local = None
+        self.hooks.forget()
 
     def spec(self, name: str) -> TaskSpec | None:
         """The task of that full name, if it was declared here."""

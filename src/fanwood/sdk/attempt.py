@@ -73,6 +73,7 @@ class Attempt:
         "lifespan",
         "limit",
         "ordinals",
+        "raised",
         "run",
         "share",
         "signals",
@@ -94,6 +95,7 @@ class Attempt:
         self.limit: int | None = None  # when this attempt's execution timeout comes
         self.interruption: Failure | None = None  # why it may do nothing any more
         self.in_function = False  # the user's code, not ours before and after it
+        self.raised: BaseException | None = None  # what that raised, for hooks
         self.code_ended = False
         self.holding = True  # it has a slot ...
         self._since = host.clock.monotonic()

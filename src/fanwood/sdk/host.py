@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fanwood.clock import Clock
     from fanwood.engine.engine import Engine
     from fanwood.ids import IdSource
+    from fanwood.sdk.hooks import Hooks
     from fanwood.sdk.spec import TaskSpec
     from fanwood.settings import Settings
 
@@ -20,6 +21,7 @@ class Host(Protocol):
     settings: Settings
     ids: IdSource
     clock: Clock
+    hooks: Hooks
 
     def engine(self) -> Engine:
         """The engine of this process; started when it is first asked for."""

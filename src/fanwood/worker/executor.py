@@ -234,7 +234,7 @@ class Executor:
             if attempt.spec.is_async:
                 for_loop.append(attempt)
             else:
-                for_threads.append(_Job(self, attempt))
+                for_threads.append(partial(self.execute_sync, attempt))
         if for_loop:
             self._to_loop(for_loop)
         if for_threads:
@@ -278,8 +278,8 @@ class Executor:
     async def _execute_async(self, attempt: Attempt) -> None:
         outcome: Outcome | None = None
         try:
-            arguments = self._prepare(attempt)
-            outcome = verdicts.completed(attempt, await attempt.spec.function(*arguments))
+            function, arguments = self._prepare(attempt)
+            outcome = verdicts.completed(attempt, await function(*arguments))
         except BaseException as error:  # noqa: BLE001  (whatever a task raises is an outcome, SystemExit as well)
             outcome = self._raised(attempt, error)
         finally:
@@ -304,11 +304,11 @@ class Executor:
             self._finish(attempt, outcome)
 
     def _call(self, attempt: Attempt) -> Outcome:
-        arguments = self._prepare(attempt)
-        return verdicts.completed(attempt, attempt.spec.function(*arguments))
+        function, arguments = self._prepare(attempt)
+        return verdicts.completed(attempt, function(*arguments))
 
-    def _prepare(self, attempt: Attempt) -> tuple[Any, ...]:
-        """Who the code is, and what it is called with."""
+    def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The code, and what it is called with."""
         spec, run = attempt.spec, attempt.run
         current_attempt.set(attempt)
         current_run_id.set(hex_text(run.id))
@@ -316,7 +316,10 @@ class Executor:
         if spec.kind == "step":
             value, step = value
         attempt.in_function = True
-        return (value, Context(attempt, step))[: spec.arity]
+        function, context = spec.function, Context(attempt, step)
+        if self._host.hooks.middleware and spec.kind != "workflow":
+            function = self._host.hooks.surround(function, context, is_async=spec.is_async)
+        return function, (value, context)[: spec.arity]
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
@@ -324,6 +327,7 @@ class Executor:
             return None
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
+        attempt.raised = error if self._host.hooks.of else None
         return verdicts.raised(attempt, error)
 
     def _by_loop_end(self, attempt: Attempt) -> bool:
@@ -435,16 +439,3 @@ class Executor:
         outcome = verdicts.handed_back(attempt.run)
         outcome.busy = attempt.busy
         self._engine.report([outcome])
-
-
-class _Job:
-    """A sync attempt, as the thread pool takes it."""
-
-    __slots__ = ("_attempt", "_executor")
-
-    def __init__(self, executor: Executor, attempt: Attempt) -> None:
-        self._executor = executor
-        self._attempt = attempt
-
-    def __call__(self) -> None:
-        self._executor.execute_sync(self._attempt)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.ids import hex_text
 from fanwood.model.states import RunState
+from fanwood.sdk.hooks import RunEvent
 from fanwood.sdk.log_context import context_of
 from fanwood.store.failures import decode_failure, summary
 
@@ -21,13 +22,15 @@ logger.addHandler(logging.NullHandler())  # a script without logging has the exc
 completions = logging.getLogger("fanwood.runs.completed")
 completions.setLevel(logging.WARNING)  # there may be thousands a second: INFO is for who sets it
 
+_WHAT = {RunState.COMPLETED: "complete", RunState.QUEUED: "retry", RunState.FAILED: "failure"}
+"""Which hooks are told of an end."""
 PREVIEW = 200
 """Characters of an input."""
 
 
 def tell(attempt: Attempt, outcome: Outcome) -> None:
-    """Log how an attempt ended. The records have the attributes that `RunContextFilter` gives those of tasks. A handler
-    of the user's may raise; what has ended has ended."""
+    """Log how an attempt ended, and have the application's hooks called. The records have the attributes that
+    `RunContextFilter` gives those of tasks. A handler of the user's may raise; what has ended has ended."""
     try:
         _tell(attempt, outcome)
     except Exception:  # noqa: BLE001
@@ -36,6 +39,35 @@ def tell(attempt: Attempt, outcome: Outcome) -> None:
                 logger.name, logging.ERROR, __file__, 0, "A logging handler failed", (), sys.exc_info()
             )
             (logging.lastResort or logging.NullHandler()).handle(record)
+    if attempt.host.hooks.of:
+        _tell_hooks(attempt, outcome)
+
+
+def _tell_hooks(attempt: Attempt, outcome: Outcome) -> None:
+    hooks = attempt.host.hooks
+    what = _WHAT.get(outcome.state, "")
+    if what in hooks.of and (outcome.retry or outcome.state is not RunState.QUEUED):  # and not handed back
+        hooks.tell(what, _event(attempt, outcome))
+    attempt.raised = None
+
+
+def _event(attempt: Attempt, outcome: Outcome) -> RunEvent:
+    run, failure = attempt.run, None if outcome.error is None else decode_failure(outcome.error)
+    return RunEvent(
+        task_name=run.task,
+        run_id=hex_text(run.id),
+        root_id=hex_text(run.root_id),
+        parent_id=hex_text(run.parent_id) if run.parent_id else None,
+        attempt=run.attempt,
+        retry_count=run.retry_count,
+        seconds=outcome.busy / 1e6,
+        retry_in=outcome.delay / 1e6 if outcome.retry else None,
+        error=None if failure is None else summary(failure),
+        traceback="" if failure is None else failure.traceback,
+        exception=attempt.raised,
+        raw_input=run.input,
+        raw_metadata=run.metadata or "{}",
+    )
 
 
 def _tell(attempt: Attempt, outcome: Outcome) -> None:

@@ -164,6 +164,7 @@ class Worker:
         while executor.running and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
             await asyncio.sleep(0.01)
         await called(engine.retire())
+        await asyncio.to_thread(self.host.hooks.flush)
         logger.info("worker %s has stopped", self.name)
 
     @contextlib.asynccontextmanager

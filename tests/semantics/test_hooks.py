@@ -1,0 +1,301 @@
+"""What an application is told of its runs, and what it puts around their code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from fanwood import Context, DeclarationError, EmptyModel, RunEvent, TaskRunError
+from fanwood.sdk import hooks
+from tests.serving import serving
+
+COLOURS = pytest.mark.parametrize("colour", ["async", "sync"])
+
+
+class Told:
+    """Hooks that write down what they are told."""
+
+    def __init__(self, app: Any, colour: str = "sync") -> None:
+        self._queue: queue.Queue[tuple[str, RunEvent]] = queue.Queue()
+        for what in ("failure", "retry", "complete"):
+            getattr(app, f"on_{what}")(self._hook(what, colour))
+
+    def _hook(self, what: str, colour: str) -> Any:
+        def hook(event: RunEvent) -> None:
+            self._queue.put((what, event))
+
+        async def aio_hook(event: RunEvent) -> None:
+            await asyncio.sleep(0)
+            hook(event)
+
+        return hook if colour == "sync" else aio_hook
+
+    def take(self, count: int) -> list[tuple[str, RunEvent]]:
+        """So many. (What became of a run is told after it is recorded.)"""
+        return [self._queue.get(timeout=20) for _ in range(count)]
+
+    @property
+    def is_empty(self) -> bool:
+        return self._queue.empty()
+
+
+@COLOURS
+@pytest.mark.parametrize("hook", ["async", "sync"])
+def test_hooks_are_told_of_every_retry_failure_and_completion(app: Any, colour: str, hook: str) -> None:
+    told = Told(app, hook)
+
+    def work(input: dict[str, int], ctx: Context) -> int:
+        if ctx.attempt_number <= input["failures"]:
+            raise ValueError(f"no stock, attempt {ctx.attempt_number}")
+        return 1
+
+    async def aio_work(input: dict[str, int], ctx: Context) -> int:
+        return work(input, ctx)
+
+    task = app.task(name="work", retries=1)(work if colour == "sync" else aio_work)
+    task.run({"failures": 0}, additional_metadata={"customer": 7})
+    ref = task.run_no_wait({"failures": 5})
+    with pytest.raises(TaskRunError):
+        ref.result(timeout=30)
+    found = told.take(3)
+    assert [what for what, _ in found] == ["complete", "retry", "failure"]
+    complete, retry, failure = [event for _, event in found]
+    assert (complete.task_name, complete.input, complete.additional_metadata) == (
+        "work",
+        {"failures": 0},
+        {"customer": 7},
+    )
+    assert (complete.error, complete.exception, complete.retry_in) == (None, None, None)
+    assert (retry.run_id, retry.root_id, retry.parent_id) == (ref.id, ref.id, None)
+    assert (retry.attempt, retry.retry_count, retry.retry_in) == (1, 0, 0.0)
+    assert (failure.attempt, failure.retry_count, failure.retry_in) == (2, 1, None)
+    assert failure.error == "ValueError: no stock, attempt 2"
+    assert isinstance(failure.exception, ValueError)
+    assert failure.exception.__traceback__ is not None
+    assert __file__ in failure.traceback
+    assert "ValueError" in repr(failure)
+
+
+def test_time_outs_and_children_are_told_of_as_well(app: Any) -> None:
+    told = Told(app)
+
+    @app.task(execution_timeout=0.05)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    @app.task
+    async def parent() -> None:
+        await slow.aio_run()
+
+    with pytest.raises(TaskRunError):
+        parent.run(timeout=30)
+    (_, child), (_, above) = sorted(told.take(2), key=lambda each: each[1].task_name, reverse=True)
+    assert (child.task_name, child.exception, child.parent_id) == ("slow", None, above.run_id)
+    assert "execution_timeout of 0.05 s" in (child.error or "")
+    assert isinstance(above.exception, TaskRunError)
+
+
+def test_what_was_handed_back_is_not_told_of(make_app: Any) -> None:
+    app = make_app(local_worker=False, grace=0)
+    told, begun, over = Told(app), threading.Event(), threading.Event()
+
+    @app.task
+    def endless() -> None:
+        begun.set()
+        over.wait(30)
+
+    with serving(app.worker("w", slots=1)):
+        endless.run_no_wait()
+        assert begun.wait(20)
+        over.set()
+    app.close()
+    assert told.is_empty or [what for what, _ in told.take(1)] == ["complete"]  # (it may end just before)
+    assert told.is_empty
+
+
+@COLOURS
+def test_a_hook_that_raises_is_logged_and_harms_nothing(
+    app: Any, colour: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: RunEvent) -> None:
+        raise SystemExit("no more")
+
+    async def aio_broken(event: RunEvent) -> None:
+        raise asyncio.CancelledError
+
+    app.on_complete(broken if colour == "sync" else aio_broken)
+    told = Told(app)
+
+    @app.task
+    async def quick(input: int) -> int:
+        return input
+
+    assert [quick.run(n) for n in range(2)] == [0, 1]
+    told.take(2)
+    said = [record for record in caplog.records if record.name == "fanwood.hooks"]
+    assert [record.levelno for record in said] == [logging.ERROR] * 2
+    assert "a hook failed: test_a_hook_that_raises" in said[0].getMessage()
+    assert said[0].exc_info
+
+
+def test_a_hook_that_blocks_holds_up_hooks_only(
+    app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hooks, "WAITING", 3)
+    begun, go_on = threading.Event(), threading.Event()
+    told: list[Any] = []
+
+    @app.on_complete
+    def blocks(event: RunEvent) -> None:
+        begun.set()
+        go_on.wait(30)
+        told.append(event.input)
+
+    @app.task
+    async def quick(input: int) -> int:
+        return input
+
+    assert quick.run(0) == 0
+    assert begun.wait(20)
+    assert [quick.run(n) for n in range(1, 8)] == [*range(1, 8)]
+    app.hooks.flush(0.01)
+    said = [record.getMessage() for record in caplog.records if record.name == "fanwood.hooks"]
+    assert said == [
+        "3 events wait for hooks, which are too slow: further ones are let go of",
+        "a hook has not returned within 0.01 s; 3 more events wait for it",
+    ]
+    go_on.set()
+    app.hooks.flush(20)
+    assert told == [0, 1, 2, 3]
+
+
+def test_nothing_of_a_failure_stays_behind(app: Any) -> None:
+    class Large:
+        pass
+
+    seen: list[weakref.ref[Large]] = []
+    heard = threading.Event()
+
+    @app.on_failure
+    def hook(event: RunEvent) -> None:
+        heard.set()
+
+    @app.task
+    def fails() -> None:
+        large = Large()
+        seen.append(weakref.ref(large))
+        raise ValueError(1)
+
+    with pytest.raises(TaskRunError):
+        fails.run(timeout=30)
+    assert heard.wait(20)
+    app.close()
+    gc.collect()
+    assert seen[0]() is None
+
+
+# --- middleware ------------------------------------------------------------------------------------------------------
+
+request = contextvars.ContextVar("request", default="none")
+
+
+@COLOURS
+def test_middleware_surrounds_the_code(app: Any, colour: str) -> None:
+    seen: list[str] = []
+
+    @app.middleware
+    def outer(ctx: Context) -> Iterator[None]:
+        seen.append(f"begin {ctx.task_name} {ctx.attempt_number}")
+        token = request.set(ctx.task_run_id)
+        try:
+            yield
+        except ValueError as error:
+            seen.append(f"raised {error}")
+            raise
+        finally:
+            request.reset(token)
+            seen.append("end")
+
+    @app.middleware
+    @contextmanager
+    def inner(ctx: Context) -> Iterator[None]:
+        seen.append("inner")
+        yield
+
+    def work(input: EmptyModel, ctx: Context) -> bool:
+        if ctx.attempt_number == 1:
+            raise ValueError("no stock")
+        return request.get() == ctx.task_run_id
+
+    async def aio_work(input: EmptyModel, ctx: Context) -> bool:
+        await asyncio.sleep(0)
+        return work(input, ctx)
+
+    task = app.task(name="work", retries=1)(work if colour == "sync" else aio_work)
+    assert task.run() is True
+    assert seen == ["begin work 1", "inner", "raised no stock", "end", "begin work 2", "inner", "end"]
+
+
+@COLOURS
+def test_middleware_takes_no_failure_away_but_may_put_another_in_its_place(app: Any, colour: str) -> None:
+    @app.middleware
+    def hides(ctx: Context) -> Iterator[None]:
+        try:
+            yield
+        except KeyError as error:
+            raise LookupError("not there") from error
+        except ValueError:
+            pass
+
+    def work(input: str) -> None:
+        raise {"key": KeyError, "value": ValueError}[input](input)
+
+    async def aio_work(input: str) -> None:
+        work(input)
+
+    task = app.task(name="work")(work if colour == "sync" else aio_work)
+    for given, expected in (("key", "LookupError"), ("value", "ValueError")):
+        with pytest.raises(TaskRunError) as raised:
+            task.run(given, timeout=30)
+        assert raised.value.exc_type == expected
+
+
+def test_steps_are_surrounded_and_workflows_are_not(app: Any) -> None:
+    seen: list[str] = []
+
+    @app.middleware
+    def names(ctx: Context) -> Iterator[None]:
+        seen.append(ctx.task_name)
+        yield
+
+    flow = app.workflow(name="flow")
+
+    @flow.task
+    def step(input: EmptyModel, ctx: Context) -> int:
+        return 1
+
+    assert flow.run() == {"step": 1}
+    assert seen == ["step"]
+
+
+def test_what_is_no_middleware_and_no_hook(app: Any) -> None:
+    async def coroutine(ctx: Context) -> None: ...
+
+    async def generator(ctx: Context) -> Any:
+        yield
+
+    for wrong in (coroutine, generator, 7):
+        with pytest.raises(DeclarationError, match="a middleware must be a generator function of a Context"):
+            app.middleware(wrong)
+    with pytest.raises(DeclarationError, match="a hook must be a function of a RunEvent"):
+        app.on_failure("no")
