@@ -15,7 +15,18 @@ from types import NoneType
 from typing import Any, cast, get_origin, is_typeddict
 from uuid import UUID
 
-from fanwood.codec.shapes import SCALARS, arms, child, class_name, class_of, is_declared, is_sparse, members, parts
+from fanwood.codec.shapes import (
+    SCALARS,
+    arms,
+    child,
+    class_name,
+    class_of,
+    is_declared,
+    is_sparse,
+    members,
+    members_as,
+    parts,
+)
 
 MAX_DEPTH = 200
 TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
@@ -124,15 +135,15 @@ def walk(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any
         for index, item in enumerate(cast("set[object]", value)):
             yield index, item, child(options, 0)
     elif members(class_of(value)) is not None:
-        yield from _walk_fields(value, trail)
+        yield from _walk_fields(value, hint, trail)
     elif not is_declared(value, hint):
         raise FaultError(no_form(value))
 
 
-def _walk_fields(value: Any, trail: Trail) -> Iterator[tuple[object, Any, Any]]:
+def _walk_fields(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any]]:
     cls = class_of(value)
     trail.unordered = trail.unordered or is_sparse(cls)
-    for member in members(cls) or ():
+    for member in members_as(cls, hint):
         if hasattr(value, member.name):
             yield member.name, getattr(value, member.name), member.hint
     for name, item in extras(value).items():

@@ -100,6 +100,23 @@ def members(hint: Any) -> tuple[Member, ...] | None:
     return _members_of(cast("Any", cls)) if isinstance(cls, type) else None
 
 
+def members_as(cls: type[Any], hint: Any) -> tuple[Member, ...]:
+    """The fields of a class, as an annotation of it has them: those of `Box[int]` have no type variables."""
+    found, variables = members(cls) or (), getattr(cls, "__parameters__", ())
+    for origin, args in classes(hint) if variables else ():
+        if origin is cls and len(args) == len(variables):
+            meant = dict(zip(variables, args, strict=True))
+            return tuple(dataclasses.replace(member, hint=_with(member.hint, meant)) for member in found)
+    return found
+
+
+def _with(hint: Any, meant: dict[Any, Any]) -> Any:
+    if isinstance(hint, TypeVar):
+        return meant.get(hint, hint)
+    variables = getattr(hint, "__parameters__", ())
+    return hint[tuple(meant.get(each, each) for each in variables)] if variables else hint
+
+
 def _members_of(cls: type[Any]) -> tuple[Member, ...] | None:
     if is_pydantic(cls):
         fields = cast("dict[str, Any]", getattr(cls, "__pydantic_fields__", {}))
