@@ -121,6 +121,8 @@ begin
         next_ := case when next_ <= now_ then now_ + p_later else next_ end;
         return json_build_array(next_, p_due, encode(p_due_id, 'hex'), false)::text;
     end if;
+    -- If a crash of the server takes it away, it is done again: they are due still.
+    perform set_config('synchronous_commit', 'off', true);
     perform fw_enter_gates();
     select p.* into part from fw_promote(now_, p_limit, p_due, p_due_id) p;
     if part.due_id = p_due_id and p_due >= 0 then  -- nothing more: what was passed by, or came later

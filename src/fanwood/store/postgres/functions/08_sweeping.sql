@@ -342,6 +342,8 @@ declare
     l record;
     part record;
 begin
+    -- If a crash of the server takes it away, it is done again: the gates are there still.
+    perform set_config('synchronous_commit', 'off', true);
     select f.lead, f.phase_, f.token, f.any_ into l from fw_lead(p_root) f;
     if l.lead is null then
         return json_build_array(0, l.any_, null)::text;
