@@ -7,12 +7,21 @@ compares only its own clock with itself (leases, timers, deadlines), never one m
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
 """How many of the store's time units make a second. All stored times are integer microseconds since the epoch."""
+
+
+_LAST = 253_402_214_400  # seconds: the last day of the year 9999, which is the last that Python has
+
+
+def moment(microseconds: int) -> datetime:
+    """A stored time, in UTC. One that no calendar has, as somebody wrote it by hand, is the nearest that it has."""
+    return datetime.fromtimestamp(min(max(microseconds / MICROSECONDS, -_LAST // 5), _LAST), UTC)
 
 
 class Clock(Protocol):

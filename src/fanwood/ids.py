@@ -54,8 +54,8 @@ class SeededIds:
 
 
 def id_text(run_id: bytes) -> str:
-    """The form of a run id that people see."""
-    return str(uuid.UUID(bytes=run_id))
+    """The form of a run id that people see. (Of one that somebody wrote by hand, too.)"""
+    return hex_text(run_id.hex())
 
 
 SHORT = 8

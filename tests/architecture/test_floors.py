@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "clock": 0,
     "ids": 0,
+    "logs": 0,
     "settings": 0,
     "durations": 0,
     "checks": 0,

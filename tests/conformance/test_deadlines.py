@@ -190,3 +190,36 @@ async def test_a_limit_that_did_not_move_is_nobodys_business(lazy: Stage) -> Non
     assert not (await lazy.store.look_around(lazy.worker, "host")).closed  # there is nobody below
     await lazy.born("b", owner, deadline=SECOND, deadline_by=owner.key)
     assert not (await lazy.commit(deadlines=moved)).has_closed
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["when it would fail", "when it is told"])
+@pytest.mark.parametrize("after", ["its birth", "a retry"])
+async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told: bool, after: str) -> None:
+    """It was the later of the two, and is the sooner one now."""
+    parent, start = await lazy.running(), lazy.clock.now()
+    about: dict[str, Any] = {"schedule_timeout": 10 * SECOND, "deadline": start + 5 * SECOND, "deadline_by": parent.key}
+    if after == "its birth":
+        id_, begun = await lazy.born("b", parent, **about), start
+    else:
+        child = await lazy.running("b", parent, **about)
+        lazy.clock.advance(1)
+        await lazy.report(retried(child, 1))
+        id_, begun = child.key, start + 2 * SECOND  # when it is due again
+    await lazy.commit(deadlines=[(parent.key, 1, start + 60 * SECOND)])
+    if told:
+        await lazy.sweep()
+    lazy.clock.advance((start + 6 * SECOND - lazy.clock.now()) / SECOND)
+    await lazy.store.tick()
+    assert not (await lazy.get(id_)).state.is_terminal
+    await lazy.store.tick()
+    lazy.clock.advance((begun + 10 * SECOND - lazy.clock.now()) / SECOND + 0.001)
+    while (due := await lazy.store.tick()) is not None and due <= lazy.clock.now():
+        pass
+    if told or after == "its birth":
+        assert (await lazy.get(id_)).state is RunState.FAILED
+        assert decode_failure((await lazy.get(id_)).error).limit == "schedule_timeout"
+    else:  # of what was queued again meanwhile nobody knows since when: it counts from when it was looked at
+        assert (await lazy.get(id_)).state is RunState.QUEUED
+        lazy.clock.advance(10)
+        await lazy.store.tick()
+        assert (await lazy.get(id_)).state is RunState.FAILED

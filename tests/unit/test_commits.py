@@ -17,6 +17,7 @@ from fanwood.engine.inbox import Inbox, SpawnRequest
 from fanwood.errors import (
     StoreBusyError,
     StoreError,
+    StoreFullError,
     StoreReadOnlyError,
     StoreUnavailableError,
     StoreValueError,
@@ -45,6 +46,9 @@ class Harness:
             raise error
         self.stored += [*batch.spawns, *batch.outcomes, *batch.logs, *batch.watch]
         return Committed()
+
+    async def fail_unreadable(self, _tasks: str) -> int:
+        return 0
 
     def request(self, name: bytes, *, parent: bytes | None = b"parent") -> SpawnRequest:
         spawn = Spawn(SpawnKind("t", parent_id=parent), name, None, "{}")
@@ -197,3 +201,73 @@ async def test_a_batch_whose_answer_may_have_been_lost_is_not_split() -> None:
     assert all(batch is sent[0] for batch in sent)
     assert len(sent) == 11
     assert harness.refused == set()
+
+
+async def apart(harness: Harness, requests: list[SpawnRequest], **about: Any) -> None:
+    """Leave what does not go through to be tried by itself; now."""
+    await harness(requests, **about)
+    assert harness.commits.due_again is not None
+    for one in harness.commits._apart:
+        one.due = 0.0
+
+
+async def test_what_is_kept_apart_is_done_once_though_its_answer_is_lost() -> None:
+    """Only the same batch is not done twice."""
+    met: list[Batch] = []
+    strange: list[Exception] = [StoreError("strange")] * 40
+
+    def judge(batch: Batch) -> Exception | None:
+        if not any(spawn.id == b"7" for spawn in batch.spawns):
+            return None
+        if strange:
+            return strange.pop()
+        met.append(batch)
+        return StoreUnavailableError("away") if len(met) < 4 else None
+
+    harness = Harness(judge, embedded=False)
+    strange = [StoreError("strange")] * 40
+    await apart(harness, [harness.request(str(n).encode()) for n in range(12)])
+    strange.clear()
+    await harness.commits.commit_again(1, harness.deliver)
+    assert len(met) == 4
+    assert len({id(batch) for batch in met}) == 1
+    assert harness.answers[b"7"] is None
+    assert harness.commits.due_again is None
+
+
+async def test_a_value_that_does_not_fit_is_found_out_later_as_well() -> None:
+    """What was kept apart for reasons that nobody knew turns out to hold it."""
+    errors: list[Exception] = []
+
+    def judge(batch: Batch) -> Exception | None:
+        bad = any(spawn.id == b"7" for spawn in batch.spawns) or any(o.output == "7" for o in batch.outcomes)
+        return errors[0] if bad else None
+
+    harness = Harness(judge)
+    errors.append(StoreError("strange"))
+    await apart(harness, [harness.request(str(n).encode()) for n in range(12)], outcomes=[outcome(n) for n in range(9)])
+    errors[0] = StoreValueError("too large")
+    await harness.commits.commit_again(1, harness.deliver)
+    assert harness.refused == {b"7"}
+    await harness.commits.commit_again(1, harness.deliver)
+    (failed,) = [o for o in harness.stored if isinstance(o, Outcome) and o.run_id == b"7"]
+    assert failed.state is RunState.FAILED
+    assert harness.commits.due_again is None
+
+
+async def test_new_roots_in_a_batch_that_is_split_do_not_wait_for_a_full_disk() -> None:
+    """Neither those of the part that is tried, nor those behind it; and children go through when there is room."""
+    tries: list[int] = []
+
+    def judge(batch: Batch) -> Exception | None:
+        if len(batch.spawns) == 8:
+            return StoreValueError("too large")
+        tries.append(len(batch.spawns))
+        return StoreFullError("full") if len(tries) < 12 else None
+
+    harness = Harness(judge)
+    roots = [harness.request(f"root {n}".encode(), parent=None) for n in range(4)]
+    children = [harness.request(f"child {n}".encode()) for n in range(4)]
+    await harness([each for pair in zip(children, roots, strict=True) for each in pair])
+    assert harness.refused == {f"root {n}".encode() for n in range(4)}
+    assert {spawn.id for spawn in harness.stored} == {f"child {n}".encode() for n in range(4)}

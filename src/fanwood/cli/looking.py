@@ -138,4 +138,9 @@ def counts_json(counts: Sequence[TaskCount]) -> dict[str, dict[str, int]]:
 
 
 def _json(data: str | None) -> Any:
-    return None if data is None else msgspec.Raw(data.encode())
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=msgspec.Raw)
+    except msgspec.DecodeError:  # somebody wrote it by hand
+        return data

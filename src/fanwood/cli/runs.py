@@ -154,7 +154,10 @@ def _print_payload(heading: str, record: RunRecord, data: str | None) -> None:
 
 
 def _pretty(data: str | None) -> str:
-    return msgspec.json.format((data or "null").encode(), indent=2).decode()
+    try:
+        return msgspec.json.format((data or "null").encode(), indent=2).decode()
+    except msgspec.DecodeError:  # somebody wrote it by hand
+        return data or ""
 
 
 def _counts(states: dict[str, int]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
-from fanwood.clock import MICROSECONDS
+from fanwood.clock import MICROSECONDS, moment
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -74,14 +73,14 @@ def instant(microseconds: int | None) -> str | None:
     """A time of the store in ISO 8601, UTC."""
     if microseconds is None:
         return None
-    return datetime.fromtimestamp(microseconds / MICROSECONDS, UTC).isoformat(timespec="milliseconds")
+    return moment(microseconds).isoformat(timespec="milliseconds")
 
 
 def local_time(microseconds: int | None) -> str:
     """A time of the store on this machine's clock face."""
     if microseconds is None:
         return ""
-    return datetime.fromtimestamp(microseconds / MICROSECONDS, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return moment(microseconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clock_time(microseconds: int, now: int) -> str:

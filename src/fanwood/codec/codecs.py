@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import sys
 from types import NoneType
 from typing import Any, Generic, Never, NoReturn, TypeVar, cast, is_typeddict
 
 import msgspec
 
+from fanwood import logs
 from fanwood.codec.comparing import compare, is_same
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
 from fanwood.codec.knowing import enums, is_foreign, refuse_unknown, refuse_unreadable
@@ -22,7 +22,7 @@ from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodi
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fanwood")
+logger = logs.logger("fanwood")
 
 
 def _to_raw(value: Any) -> Any:

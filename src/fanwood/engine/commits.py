@@ -16,12 +16,12 @@ been promised yet: soon if a file can't be written to, after `outage_patience` i
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import structs
 
+from fanwood import logs
 from fanwood.engine.health import is_meant
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
 from fanwood.errors import (
@@ -37,11 +37,11 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import encode_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fanwood.engine.health import Health
     from fanwood.engine.inbox import Inbox, SpawnRequest
-    from fanwood.model.commands import Batch, Committed, Outcome
+    from fanwood.model.commands import Batch, ClaimRequest, Committed, Outcome
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
 """Seconds to wait before a commit that failed is tried again; the last one for as long as it takes."""
@@ -74,6 +74,7 @@ class _Apart(msgspec.Struct):
     item: Item
     since: float
     due: float
+    blamed: bool = False  # it held a value that the store can't, and is another one now
 
 
 class Commits:
@@ -93,17 +94,21 @@ class Commits:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
         as it was; else its claim and its look at the mail were not done."""
         trial, begin, doubt = 0, _time(), False
+        claim, passing = None, False
         self._narrow(batch)
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
             if error is None:
                 self._claim_limit = min(UNLIMITED, self._claim_limit * 2)
+                if claim is not None and not passing:  # it went through without its claim
+                    await self._fail_unreadable(claim)
                 return not trial
             if isinstance(error, StoreValueError):
                 items = items_of(batch, requests)
                 await self._read_less(batch, items, error)
-                if items:
-                    self._keep(await self._commit_parts(worker_id, items, error, deliver))
+                if items:  # it may have been due to what was to be read beside them
+                    met = None if batch.claim is not None or batch.mail else error
+                    self._keep(await self._commit_parts(worker_id, items, met, deliver))
                 return False
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
@@ -112,7 +117,8 @@ class Commits:
             if self.hurried and trial > len(PAUSES):
                 refuse(requests, error)
                 return False
-            batch.claim = None
+            claim, batch.claim = claim or batch.claim, None
+            passing = passing or isinstance(error, PASSING)
             await asyncio.sleep(self._pause(trial))
             trial += 1
             doubt = doubt or isinstance(error, StoreUnavailableError)
@@ -142,48 +148,69 @@ class Commits:
             batch.claim = structs.replace(batch.claim, limit=self._claim_limit, fair=0)
 
     async def _read_less(self, batch: Batch, items: list[Item], error: StoreValueError) -> None:
-        """It may be due to what is read, and not to what is written: the next claims take less. If not even one run, or
-        the mail, can be read, that is said, and tried again after a while."""
+        """It may be due to what is read, and not to what is written: runs that can't be read fail, or the next claims
+        take less. If not even one run, or the mail, can be read, that is said, and tried again after a while."""
         if batch.claim is not None:
+            if await self._fail_unreadable(batch.claim):
+                return
             self._claim_limit = max(1, batch.claim.limit // 2)
         if not items and (batch.claim is None or batch.claim.limit == 1):
             self._health.note_trouble(error)
             await asyncio.sleep(PAUSES[-1])
 
+    async def _fail_unreadable(self, claim: ClaimRequest) -> int:
+        """A claim failed where nothing else did. Runs that can't be read must not stop it; how many there were."""
+        try:
+            count = await self._store.fail_unreadable(claim.tasks)
+        except BaseException as error:
+            if is_meant(error):
+                raise
+            self._health.note_trouble(error)
+            return 0
+        if count:
+            logger.error("%d run(s) could not be read in the database, and have failed", count)
+        return count
+
     # --- in parts --------------------------------------------------------------------------------------------------
 
-    async def _commit_parts(self, worker_id: int, items: list[Item], error: Exception, deliver: Deliver) -> list[Item]:
-        """Commit what can be, by halves; `error` is what all of it together met. What is left: nobody knows why."""
+    async def _commit_parts(
+        self, worker_id: int, items: list[Item], error: Exception | None, deliver: Deliver
+    ) -> list[Item]:
+        """Commit what can be, by halves; `error` is what all of it together met, if it was tried. What is left: nobody
+        knows why."""
         left: list[Item] = []
         failed_of_itself: set[int] = set()
-        parts, misses = [items], 0
+        parts, misses, trouble = [list(items)], 0, error
         while parts:
             part = parts.pop()
-            trouble = error if part is items else await self._commit_part(worker_id, part, deliver)
-            if trouble is None:
+            trouble = trouble or await self._commit_part(worker_id, part, deliver, parts)
+            failed, trouble = trouble, None
+            if failed is None:
                 misses = 0
                 continue
-            if not isinstance(trouble, StoreValueError):
+            if not isinstance(failed, StoreValueError):
                 misses += 1
                 if misses > MISSES:
                     return [*left, *part, *[item for other in reversed(parts) for item in other]]
             if len(part) > 1:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
-            elif isinstance(trouble, StoreValueError) and id(part[0].what) not in failed_of_itself:
+            elif isinstance(failed, StoreValueError) and id(part[0].what) not in failed_of_itself:
                 failed_of_itself.add(id(part[0].what))
-                parts += [[item] for item in _blame(part[0], trouble)]
+                parts += [[item] for item in _blame(part[0], failed)]
             else:
                 left += part
         return left
 
-    async def _commit_part(self, worker_id: int, items: list[Item], deliver: Deliver) -> Exception | None:
+    async def _commit_part(
+        self, worker_id: int, items: list[Item], deliver: Deliver, rest: Sequence[list[Item]] = ()
+    ) -> Exception | None:
         """With the same batch while its trouble passes, and once more after any that is unknown: it may have been done,
         and only the same one is not done twice. After an answer was lost nothing but a value's fault says that it was
-        not."""
+        not. New roots, also those of the `rest`, don't wait for as long as that takes."""
         batch, requests = assembled(items)
         trial, begin, doubt = 0, _time(), False
-        while True:
+        while not batch.is_empty:
             error = await self._try(worker_id, batch, requests, deliver)
             doubt = doubt or isinstance(error, StoreUnavailableError)
             lasts = isinstance(error, PASSING) or (doubt and not isinstance(error, StoreValueError))
@@ -193,14 +220,23 @@ class Commits:
                 return error
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
+                _refuse_roots(batch, requests, error)
+                items[:] = [item for item in items if not _is_root(item)]
+                for others in rest:
+                    refuse([item.what for item in others if _is_root(item)], error)
+                    others[:] = [item for item in others if not _is_root(item)]
                 self._inbox.refuse_roots(error)
             await asyncio.sleep(self._pause(trial))
             trial += 1
+        return None
 
     def _keep(self, items: list[Item]) -> None:
         now = _time()
         self._apart += [_Apart(item, now, now + APART_SECONDS) for item in items]
         self._note_due()
+        for item in items:
+            if item.field == "outcomes":
+                item.what.local = False  # its parent may go on elsewhere before this goes through
         if items:
             logger.error("%d item(s) of a commit don't go through; they are tried again by themselves", len(items))
 
@@ -209,19 +245,27 @@ class Commits:
         now = _time()
         due = [apart for apart in self._apart if apart.due <= now]
         for apart in due:
-            batch, requests = assembled([apart.item])
-            error = await self._try(worker_id, batch, requests, deliver)
+            error = await self._commit_part(worker_id, [apart.item], deliver)
             apart.due = _time() + APART_SECONDS
-            if error is not None:
-                self._health.note_trouble(error)
-                if apart.item.field != REQUEST or apart.due - apart.since < self._settings.outage_patience:
-                    continue
-                apart.item.what.answer(error)
-            self._apart.remove(apart)
+            if error is None or not self._stays_apart(apart, error):
+                self._apart.remove(apart)
         self._note_due()
 
     def _note_due(self) -> None:
         self.due_again = min([apart.due for apart in self._apart], default=None)
+
+    def _stays_apart(self, apart: _Apart, error: Exception) -> bool:
+        """Whether what failed once more is to be tried again."""
+        if isinstance(error, StoreValueError) and not apart.blamed:
+            instead = _blame(apart.item, error)
+            if instead:
+                apart.item, apart.blamed, apart.due = instead[0], True, _time()
+            return bool(instead)
+        self._health.note_trouble(error)
+        if apart.item.field != REQUEST or apart.due - apart.since < self._settings.outage_patience:
+            return True
+        apart.item.what.answer(error)
+        return False
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be committed."""
@@ -271,6 +315,10 @@ def refuse(requests: list[SpawnRequest], error: BaseException) -> None:
     for request in requests:
         request.answer(error)
     requests.clear()
+
+
+def _is_root(item: Item) -> bool:
+    return item.field == REQUEST and item.what.parent[0] is None
 
 
 def _refuse_roots(batch: Batch, requests: list[SpawnRequest], error: BaseException) -> None:

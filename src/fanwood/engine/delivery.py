@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector, Waits
 from fanwood.errors import AttemptFencedError, RunNotFoundError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import Batch, Committed, Outcome
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 
 class Delivery:

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from fanwood import logs
 from fanwood.engine import membership
 from fanwood.engine.calls import Calls
 from fanwood.engine.claims import Claims
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 LOG_PATIENCE = 1.0
 """Seconds that a line of a log may hold up an event loop."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 TOLD_EVERY = 60_000_000
 """Microseconds."""

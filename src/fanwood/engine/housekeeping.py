@@ -7,9 +7,9 @@ leader. Each thing is a service of its own (services.py), so that none waits for
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.engine.closing import Closing
 from fanwood.engine.peers import is_dead
 from fanwood.engine.retention import Retention
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 RECHECK_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds

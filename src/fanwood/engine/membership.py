@@ -7,10 +7,10 @@ lost lease, it enters the store anew, under another id; what belonged to the old
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
 from fanwood.engine.peers import host_identity
 from fanwood.errors import UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 RETIRE_SECONDS = 5.0
 """How long a worker that stops waits for the store."""

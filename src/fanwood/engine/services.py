@@ -8,16 +8,16 @@ ends in silence, and none takes another with it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.engine.health import is_meant
 from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 RESTART_SECONDS = 1.0
 TROUBLED_SECONDS = 0.2

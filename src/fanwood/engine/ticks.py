@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
+from fanwood import logs
 from fanwood.engine.admission import Admission, Room
 from fanwood.engine.commits import refuse
 from fanwood.engine.timers import Timers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fanwood.model.commands import ClaimedRun
     from fanwood.store.store import Store
 
-logger = logging.getLogger("fanwood.engine")
+logger = logs.logger("fanwood.engine")
 
 
 class Ticks:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from fanwood import checks
+from fanwood.clock import moment
 from fanwood.codec import codec_for
 from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
@@ -20,6 +20,8 @@ from fanwood.sdk.spawning import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.infos import AttemptInfo
@@ -123,7 +125,7 @@ class Context:
     def deadline(self) -> datetime | None:
         """When this attempt must have ended, by its own timeout or an ancestor's."""
         when, _ = self._attempt.deadline
-        return datetime.fromtimestamp(when / 1e6, UTC) if when is not None else None
+        return moment(when) if when is not None else None
 
     @property
     def is_cancelled(self) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -20,10 +19,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fanwood import checks
+from fanwood import checks, logs
 from fanwood.errors import DeclarationError
 
-logger = logging.getLogger("fanwood.hooks")
+logger = logs.logger("fanwood.hooks")
 
 WAITING = 1000
 """Events that wait for hooks, at most."""

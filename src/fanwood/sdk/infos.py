@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood.clock import MICROSECONDS
+from fanwood.clock import MICROSECONDS, moment
 from fanwood.ids import id_text
 from fanwood.model.commands import Finished
-from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.outcomes import error_of, plain_json
 from fanwood.store.failures import attempt_error, summary
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fanwood.model.records import AttemptRecord, RunRecord
     from fanwood.model.states import RunState
 
@@ -75,16 +76,16 @@ def run_info(record: RunRecord) -> RunInfo:
         depth=record.depth,
         child_key=record.child_key,
         priority=record.priority,
-        additional_metadata=msgspec.json.decode(record.metadata) if record.metadata else {},
+        additional_metadata=_mapping(record.metadata),
         attempt=record.attempt,
         retry_count=record.retry_count,
-        input=msgspec.json.decode(record.input) if record.input is not None else None,
-        output=msgspec.json.decode(record.output) if record.output is not None else None,
+        input=plain_json(record.input) if record.input is not None else None,
+        output=plain_json(record.output) if record.output is not None else None,
         error=error,
-        created_at=_time(record.created_at),
-        started_at=None if record.started_at is None else _time(record.started_at),
-        finished_at=None if record.finished_at is None else _time(record.finished_at),
-        due_at=None if record.due_at is None else _time(record.due_at),
+        created_at=moment(record.created_at),
+        started_at=None if record.started_at is None else moment(record.started_at),
+        finished_at=None if record.finished_at is None else moment(record.finished_at),
+        due_at=None if record.due_at is None else moment(record.due_at),
         busy_seconds=record.busy / MICROSECONDS,
     )
 
@@ -96,12 +97,15 @@ def attempt_info(record: AttemptRecord) -> AttemptInfo:
         number=record.number,
         status=record.state,
         worker=record.worker or (None if record.worker_id is None else str(record.worker_id)),
-        started_at=None if record.started_at is None else _time(record.started_at),
-        finished_at=None if record.finished_at is None else _time(record.finished_at),
+        started_at=None if record.started_at is None else moment(record.started_at),
+        finished_at=None if record.finished_at is None else moment(record.finished_at),
         error=None if failure is None else summary(failure),
         traceback="" if failure is None else failure.traceback,
     )
 
 
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+def _mapping(text: str | None) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
+    except msgspec.DecodeError:  # somebody wrote it by hand
+        return {}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import traceback as tracebacks
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood import logs
 from fanwood.errors import (
     FailedTaskRunExceptionGroup,
     InputValidationError,
+    RunNotFoundError,
     TaskRunCancelled,
     TaskRunError,
     TaskRunPoisoned,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from fanwood.codec import Codec
     from fanwood.model.commands import Ended
 
-logger = logging.getLogger("fanwood")
+logger = logs.logger("fanwood")
 
 MAX_TEXT = 64 * 1024
 """How much of an exception's message or traceback is kept."""
@@ -60,7 +62,15 @@ def typed_output(text: str | None, output: Codec[Any], task: str) -> Any:
         return output.decode(text or "null", f"the output of {task}")
     except InputValidationError as error:
         logger.warning("%s: it does not fit the return annotation, and is given as plain JSON", error)
-        return msgspec.json.decode(text or "null")
+        return plain_json(text or "null")
+
+
+def plain_json(text: str) -> Any:
+    """A stored value without a type; if it is no JSON, as somebody wrote it by hand, the text itself."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | FailedTaskRunExceptionGroup:
@@ -69,9 +79,10 @@ def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | Failed
     if finished.state is RunState.CANCELLED and failure.kind == "failed":
         failure.kind = "cancelled"
     if failure.group:
-        steps = [msgspec.json.decode(text, type=FailedStep) for text in failure.group]
-        errors = [single_error(step.failure, id_bytes(step.run_id), step.task) for step in steps]
-        return FailedTaskRunExceptionGroup(failure.message, errors)
+        with contextlib.suppress(msgspec.DecodeError, RunNotFoundError):  # else somebody wrote it by hand
+            steps = [msgspec.json.decode(text, type=FailedStep) for text in failure.group]
+            errors = [single_error(step.failure, id_bytes(step.run_id), step.task) for step in steps]
+            return FailedTaskRunExceptionGroup(failure.message, errors)
     return single_error(failure, run_id, task)
 
 

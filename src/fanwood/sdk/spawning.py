@@ -6,7 +6,6 @@ Everything here is written once, as coroutines that wait on `Signal`s; a blockin
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fanwood import logs
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fanwood")
+logger = logs.logger("fanwood")
 
 CHUNK = 500
 """Runs per request to the engine: small enough that children start while their siblings are still being spawned."""

@@ -17,6 +17,16 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Failure)
 
 
+MAX_ATTEMPTS = 2**31 - 2
+"""What counts attempts holds no more in every database."""
+UNREADABLE = Failure(
+    "failed",
+    type="StoreError",
+    message="its row in the database could not be read: a column holds something that it should not",
+)
+"""A run that was written by something else than Fanwood, or is damaged."""
+
+
 def encode_failure(failure: Failure) -> str:
     """A failure as it is stored."""
     return _encoder.encode(failure).decode()

@@ -18,13 +18,14 @@ _SHORTEST_TAIL = 4
 _DAY = 86_400_000_000
 _SIFTED = 200  # of so many ids with the same last bytes the half byte before them is looked at
 _STATE, _KIND = 9, 21  # columns of a run's row
+_KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
 
 
 def record(row: Iterable[Any]) -> RunRecord:
     """A row of `get_run` or of a listing."""
     values = list(row)
     values[_STATE] = RunState(values[_STATE])
-    values[_KIND] = RunKind(values[_KIND])
+    values[_KIND] = _KINDS.get(values[_KIND], RunKind.TASK)  # a newer program may know others
     return RunRecord(*values)
 
 

@@ -91,6 +91,11 @@ class Store(ABC):
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
         """Do all that `batch` says, durably, or nothing of it."""
 
+    @abstractmethod
+    async def fail_unreadable(self, tasks: str) -> int:
+        """A claim failed, and nothing else that was asked for did. Of what is first in the queue of these tasks (a JSON
+        array) that fails which can't be read, or claimed; how many runs. Looks at each by itself."""
+
     # --- engines and leases ----------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fanwood import logs
 from fanwood.engine.signals import LoopPort, port_of
 from fanwood.errors import EngineClosedError
 from fanwood.ids import hex_text
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
 
-logger = logging.getLogger("fanwood.worker")
+logger = logs.logger("fanwood.worker")
 
 HUNG_SECONDS = 2.0
 """How long a sync task's code may go on after its run is over before it is told of."""

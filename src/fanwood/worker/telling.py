@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from fanwood.ids import hex_text
+from fanwood.logs import note_failure
 from fanwood.model.states import RunState
 from fanwood.sdk.hooks import RunEvent
 from fanwood.sdk.log_context import context_of
@@ -34,11 +33,7 @@ def tell(attempt: Attempt, outcome: Outcome) -> None:
     try:
         _tell(attempt, outcome)
     except Exception:  # noqa: BLE001
-        with contextlib.suppress(Exception):
-            record = logger.makeRecord(
-                logger.name, logging.ERROR, __file__, 0, "A logging handler failed", (), sys.exc_info()
-            )
-            (logging.lastResort or logging.NullHandler()).handle(record)
+        note_failure(logger.name)
     if attempt.host.hooks.of:
         _tell_hooks(attempt, outcome)
 

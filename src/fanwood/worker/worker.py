@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
+from fanwood import logs
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.spawning import called
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
 
-logger = logging.getLogger("fanwood.worker")
+logger = logs.logger("fanwood.worker")
 
 Lifespan = Callable[[], AsyncGenerator[Any, None]]
 LOOK_SECONDS = 1.0

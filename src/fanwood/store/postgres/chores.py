@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from fanwood.model.states import EndedBy
-from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
+from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -140,6 +140,20 @@ def _expired(
 
 def _gate(run_id: bytes, attempt: int, how: str) -> tuple[int | None, str | None]:
     return (0, ancestor_ended(run_id, how)) if attempt > 0 else (None, None)
+
+
+# --- what can't be read ----------------------------------------------------------------------------------------------
+
+
+async def fail_unreadable(host: Host, tasks: list[str]) -> int:
+    """See `Store.fail_unreadable`."""
+    async with chores(host) as work:
+        await work.db.call("fw_enter_gates")
+        ids = await work.db.value("select fw_unreadable($1, $2)", tasks, PAGE)
+        if ids:
+            error = encode_failure(UNREADABLE)
+            await work.end([(id_, error, None, None) for id_ in ids], EndedBy.OUTCOME)
+    return len(ids)
 
 
 # --- lost workers ----------------------------------------------------------------------------------------------------

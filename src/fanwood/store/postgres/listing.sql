@@ -7,11 +7,7 @@
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where parent_id is null and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
@@ -22,11 +18,7 @@ limit :walk;
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where parent_id is null and task = :task and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
@@ -37,11 +29,7 @@ limit :walk;
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where parent_id is null and state <> 8 and state = :state and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
@@ -52,11 +40,7 @@ limit :walk;
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where id < :after and id >= :since_id
 order by id desc
@@ -67,11 +51,7 @@ limit :walk;
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where state = 9 and (finished_at, id) < (:at, :after) and finished_at >= :since
 order by finished_at desc, id desc
@@ -89,11 +69,7 @@ limit :limit;
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
-       and (:state is null or state = :state) and (:metadata = '{}' or coalesce(case
-           when metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' then not exists (
-               select 1 from jsonb_each(:metadata::jsonb) w where (r.metadata::jsonb -> w.key) is distinct from w.value
-           )
-       end, false)) as passes
+       and (:state is null or state = :state) and (:metadata = '{}' or fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
 where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}'
   and metadata::jsonb @> :metadata::jsonb

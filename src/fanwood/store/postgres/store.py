@@ -205,6 +205,9 @@ class PostgresStore(Store):
         """What one statement says, which is a transaction of its own."""
         return await link.ask(sql, *arguments)
 
+    async def fail_unreadable(self, tasks: str) -> int:
+        return await chores.fail_unreadable(self, msgspec.json.decode(tasks, type=list[str]))
+
     # --- engines and leases ----------------------------------------------------------------------------------------
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:

@@ -178,7 +178,7 @@ class Chores:
     def expire(self, now: int) -> None:
         """Some of what was not begun in time fails."""
         rows = self._execute(_SQL["expired_page"], {"now": now, "limit": EXPIRED}).fetchall()
-        late = self._moving.correct([row[0].hex().upper() for row in rows])
+        late = self._moving.correct(now, [row[0].hex().upper() for row in rows])
         rows = [row for row in rows if row[0].hex().upper() not in late]  # they come again, if it is time
         endings: list[Ending] = []
         gates: list[Gate] = []

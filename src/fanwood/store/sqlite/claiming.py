@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest, Failure
+from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest
 from fanwood.model.states import EndedBy, RunState
-from fanwood.store.failures import encode_failure
+from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
 from fanwood.store.sqlite.leaving import Ending, Leaving, encoded
 from fanwood.store.statements import load
 
@@ -26,14 +26,15 @@ have more."""
 FEWER = 100
 """So many are claimed at most while something is closed."""
 
-UNREADABLE = "its row in the database could not be read: a column held something that it should not"
+LOOKED_AT = 1_000
+"""So many of the first in the queue are looked at one by one, if a claim could not be read."""
 
 Head = tuple[str, int, str, int, str]
 """A run's task, and what the best is told by: priority and depth (negated), root, id."""
 
 _claimed = msgspec.json.Decoder(list[ClaimedRun])
 _heads = msgspec.json.Decoder(list[Head])
-_mended = msgspec.json.Decoder(list[tuple[str, int]])
+_attempts = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
 
@@ -64,12 +65,7 @@ class Claiming:
         """Take the best. `gated`: something is closed, anywhere."""
         if gated:  # what is met and must be ended makes a commit longer
             claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
-        try:
-            runs, more = self._pick(claim)
-        except Exception:
-            if not self._fail_unreadable(me, now):
-                raise
-            runs, more = self._pick(claim)
+        runs, more = self._pick(claim)
         met_closed = False
         if gated:
             closed = self._leaving.end_closed(now, [(run.id, run.attempt - 1, RunState.QUEUED) for run in runs])
@@ -81,20 +77,25 @@ class Claiming:
                 return Claim([], more=False, met_closed=met_closed)
         return Claim(runs, more, met_closed)
 
-    def _fail_unreadable(self, me: int, now: int) -> bool:
-        """What is queued and holds what its columns should not (SQLite lets anybody write anything anywhere) fails, so
-        that it stops nobody else's claims; whether there was any."""
-        ids = _texts.decode(self._one("unreadable"))
-        if ids:
-            error = encode_failure(Failure("failed", "StoreError", UNREADABLE))
-            self._execute(_SQL["mend"], {"ids": encoded(ids)})
-            mended = _mended.decode(self._one("mended", ids=encoded(ids)))
-            ended = [
-                Ending(id_, attempt, RunState.QUEUED, RunState.FAILED, None, error, 0, EndedBy.OUTCOME)
-                for id_, attempt in mended
-            ]
-            self._leaving.end(me, now, ended)
-        return bool(ids)
+    def fail_unreadable(self, now: int, tasks: str) -> int:
+        """See `Store.fail_unreadable`. Ids and the queue's own columns are what they should be; each is read by
+        itself."""
+        ready = _texts.decode(self._one("ready_tasks", tasks=tasks))
+        ids = self._ids(ready, ClaimRequest(tasks, LOOKED_AT, LOOKED_AT // FEWER), "") if ready else []
+        unreadable = [id_ for id_ in ids if not self._is_readable(id_)]
+        error = encode_failure(UNREADABLE)
+        endings = [
+            Ending(id_, attempt, RunState.QUEUED, RunState.FAILED, None, error, 0, EndedBy.OUTCOME)
+            for id_, attempt in _attempts.decode(self._one("attempts_of", ids=encoded(unreadable)))
+        ]
+        refused = self._leaving.end(0, now, endings) if endings else []
+        return len(endings) - len(refused)
+
+    def _is_readable(self, id_: str) -> bool:
+        try:
+            return all(run.attempt <= MAX_ATTEMPTS for run in self._read([id_]))
+        except (UnicodeError, msgspec.DecodeError):
+            return False
 
     def _pick(self, claim: ClaimRequest) -> tuple[list[ClaimedRun], bool]:
         tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))

@@ -153,41 +153,5 @@ update run
 set state = 1, attempt = attempt + 1, worker_id = :me, started_at = :now, expires_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 0 and exists (select 1 from lease where worker_id = :me);
 
--- name: unreadable
--- Only asked for when a claim could not be read.
-select json_group_array(hex(id)) from (
-    select id from run
-    where state = 0 and (typeof(depth) <> 'integer'
-        or typeof(priority) <> 'integer'
-        or typeof(attempt) <> 'integer'
-        or typeof(trial_start) <> 'integer'
-        or typeof(retry_count) <> 'integer'
-        or typeof(deaths) <> 'integer'
-        or typeof(child_index) not in ('integer', 'null')
-        or typeof(deadline) not in ('integer', 'null')
-        or typeof(task) <> 'text'
-        or typeof(input) <> 'text'
-        or typeof(metadata) not in ('text', 'null')
-        or typeof(child_key) not in ('text', 'null')
-    )
-    limit 1000
-);
-
--- name: mend
-update run
-set depth = coalesce(cast(depth as integer), 0),
-    priority = coalesce(cast(priority as integer), 0),
-    attempt = coalesce(cast(attempt as integer), 0),
-    trial_start = coalesce(cast(trial_start as integer), 0),
-    retry_count = coalesce(cast(retry_count as integer), 0),
-    deaths = coalesce(cast(deaths as integer), 0),
-    child_index = null,
-    deadline = null,
-    task = cast(task as text),
-    input = cast(input as text),
-    metadata = null,
-    child_key = cast(child_key as text)
-where id in (select unhex(value) from json_each(:ids));
-
--- name: mended
+-- name: attempts_of
 select json_group_array(json_array(hex(r.id), r.attempt)) from json_each(:ids) e cross join run r on r.id = unhex(e.value);

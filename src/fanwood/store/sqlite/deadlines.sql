@@ -54,12 +54,16 @@ from (
 cross join run r on r.id = d.id;
 
 -- name: move_deadlines
--- Rows: run, deadline.
+-- Rows: run, deadline. A schedule timeout counts from when the run was queued: that is known of one that was not claimed
+-- yet, or is not due; else it counts from now.
 update run
 set deadline = v.value ->> 1,
     expires_at = case
         when state not in (0, 2) or (expires_at < deadline and expires_at < v.value ->> 1) then expires_at  -- its schedule timeout
-        else v.value ->> 1
+        else min(v.value ->> 1, coalesce(
+            case when attempt = 0 then created_at when state = 2 then due_at else :now end + schedule_timeout,
+            v.value ->> 1
+        ))
     end
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state < 8;

@@ -24,9 +24,10 @@ from fanwood.model.commands import (
 )
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
-from fanwood.store.failures import ancestor_ended
+from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
+from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.statements import RowsStatement, load
@@ -41,6 +42,8 @@ _INSERT = RowsStatement.of(_SQL["insert_run"])
 _ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 placeholders
 
 _ALIKE_FROM = 8  # siblings, for which their own statement pays
+
+_UNREADABLE = encode_failure(UNREADABLE)
 
 LETTERS = 2000
 """So many at a time."""
@@ -67,7 +70,7 @@ class HotPath:
         self._version = connection.data_version
         self.leaving = Leaving(connection)
         self.moving = Moving(connection, self.leaving)
-        self._claiming = Claiming(connection, self.leaving)
+        self.claiming = Claiming(connection, self.leaving)
         self._gated = False  # something is closed, as this transaction sees it
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
@@ -91,7 +94,7 @@ class HotPath:
         if batch.unwatch:
             self._execute(_SQL["unwatch"], {"me": me, "ids": _hexes(batch.unwatch)})
         if batch.claim:
-            claim = self._claiming.claim(me, now, batch.claim, gated=self._gated)
+            claim = self.claiming.claim(me, now, batch.claim, gated=self._gated)
             done.claimed, done.has_more = claim.runs, claim.more
             done.has_closed = done.has_closed or claim.met_closed
         if batch.heard:
@@ -113,10 +116,13 @@ class HotPath:
         """Whether mail or a claim would bring anything; needs no transaction."""
         if batch.mail and self._one("has_mail", me=me):
             return True
-        return batch.claim is not None and self._claiming.finds(batch.claim)
+        return batch.claim is not None and self.claiming.finds(batch.claim)
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
-        return self._execute(_SQL[name], bindings).get
+        try:
+            return self._execute(_SQL[name], bindings).get
+        except UnicodeError:  # somebody wrote what is no text
+            return mended(self._execute(in_bytes(_SQL[name]), bindings).get)
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
@@ -198,7 +204,8 @@ class HotPath:
         attached: list[Attached] = []
         for id_, state, matches, task, input_ in found:
             output, error = contents.get(id_, (None, None))
-            run = Attached(bytes.fromhex(id_), RunState(state), output, error, bool(matches), task, input_)
+            found_in = RunState.FAILED if error is _UNREADABLE else RunState(state)
+            run = Attached(bytes.fromhex(id_), found_in, output, error, bool(matches), task, input_)
             attached.append(run)
         return attached
 
@@ -277,13 +284,20 @@ class HotPath:
     def _finished(self, ended: dict[str, tuple[int, str]], done: Committed) -> None:
         for id_, (output, error) in self._read_contents(list(ended), done).items():
             state, task = ended[id_]
-            done.finished[bytes.fromhex(id_)] = Finished(RunState(state), output, error, task)
+            ended_in = RunState.FAILED if error is _UNREADABLE else RunState(state)
+            done.finished[bytes.fromhex(id_)] = Finished(ended_in, output, error, task)
 
     def _read_contents(self, ids: list[str], done: Committed) -> dict[str, tuple[str | None, str | None]]:
         """Outputs and errors, as far as they fit; the others are for later."""
         if not ids:
             return {}
-        rows = _contents.decode(self._one("read_contents", ids=encoded(ids), bytes=ANSWER_BYTES))
+        bindings = {"ids": encoded(ids), "bytes": ANSWER_BYTES}
+        try:
+            rows = _contents.decode(self._execute(_SQL["read_contents"], bindings).get)
+        except UnicodeError:
+            if len(ids) == 1:
+                return {ids[0]: (None, _UNREADABLE)}
+            return {id_: contents for one in ids for id_, contents in self._read_contents([one], done).items()}
         found = {id_: (output, error) for id_, output, error in rows}
         done.later |= {bytes.fromhex(id_) for id_ in ids if id_ not in found}
         return found

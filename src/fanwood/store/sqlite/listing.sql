@@ -8,7 +8,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
-               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+               select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
 from run r indexed by run_root
@@ -23,7 +23,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
-               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+               select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
 from run r indexed by run_root_task
@@ -38,7 +38,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
-               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+               select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
 from run r indexed by run_root_state
@@ -53,7 +53,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
-               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+               select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
 from run r
@@ -68,7 +68,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
-               select 1 from json_each(r.metadata) e where e.key = w.key and e.type = w.type and e.value is w.value
+               select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
 from run r indexed by run_failed_at

@@ -66,7 +66,7 @@ class Moving:
         root, looked = bytes.fromhex(of), 0
         while looked < PAGE and phase != OVER:
             runs, phase, place = self._living.page(root, phase, place, PAGE - looked)
-            self.correct([run[0] for run in runs])
+            self.correct(now, [run[0] for run in runs])
             looked += max(1, len(runs))
         if phase != OVER:
             self._execute(_SQL["note_told"], {"root": root, "phase": phase, "place": place})
@@ -76,13 +76,13 @@ class Moving:
             self._execute(_SQL["end_told"], {"root": root})
         return Swept(0, more=self.pending, looked=looked)
 
-    def correct(self, ids: Sequence[str]) -> set[str]:
+    def correct(self, now: int, ids: Sequence[str]) -> set[str]:
         """Those of these runs whose rows did not have the deadlines that they have; they do now, and their workers are
         told."""
         found = self._deadlines(ids)
         late = [(id_, deadline) for id_, _, written, deadline in found if written != deadline]
         if late:
-            self._execute(_SQL["move_deadlines"], {"rows": encoded(late)})
+            self._execute(_SQL["move_deadlines"], {"rows": encoded(late), "now": now})
             held = {id_ for id_, state, *_ in found if state == RunState.RUNNING}
             self._leaving.tell_holders([id_ for id_, _ in late if id_ in held])
         return {id_ for id_, _ in late}

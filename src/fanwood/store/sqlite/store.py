@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -38,6 +38,7 @@ from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
+from fanwood.store.sqlite.driver import Lenient
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.sweeping import Sweeping
@@ -197,6 +198,10 @@ class SqliteStore(Store):
                 connection.execute("rollback")
             with translated(self.path):
                 raise
+
+    async def fail_unreadable(self, tasks: str) -> int:
+        with self._transaction():
+            return self._hot.claiming.fail_unreadable(self._instant(), tasks)
 
     # --- engines and leases ----------------------------------------------------------------------------------------
 
@@ -434,6 +439,9 @@ class SqliteStore(Store):
             with translated(self.path):
                 if self._reader is None:
                     self._reader = connect(self.path, read_only=True)
-                return query(self._reader)
+                try:
+                    return query(self._reader)
+                except UnicodeError:  # somebody wrote what is no text
+                    return query(cast("Database", Lenient(self._reader)))  # all that reading needs
 
         return await asyncio.get_running_loop().run_in_executor(self._reader_thread, read)

@@ -318,6 +318,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict error
 declare
+    longest constant bigint := 4000000000000000000;  -- what somebody wrote by hand may be any number
     running constant smallint := 1;
     waiting constant smallint := 2;
     terminal constant smallint := 8;
@@ -352,7 +353,7 @@ begin
                 worker_id = null,
                 retry_count = case p_cause when 8 then 0 else r.retry_count + (p_cause = 3)::integer end,
                 trial_start = case when p_cause in (3, 8) then r.attempt + 1 else r.trial_start end,
-                deaths = case p_cause when 4 then r.deaths + v.charged::integer when 9 then r.deaths else 0 end,
+                deaths = case p_cause when 4 then least(r.deaths, 1000000) + v.charged::integer when 9 then r.deaths else 0 end,
                 output = null,
                 error = case p_cause when 8 then null else coalesce(v.error, r.error) end,
                 busy = r.busy + v.busy,
@@ -362,8 +363,8 @@ begin
                 deadline_by = case p_cause when 8 then null else r.deadline_by end,
                 expires_at = case p_cause
                     when 9 then r.expires_at
-                    when 8 then p_now + r.schedule_timeout
-                    else least(r.deadline, p_now + v.delay + r.schedule_timeout)
+                    when 8 then p_now + case when r.schedule_timeout < longest then r.schedule_timeout end
+                    else least(r.deadline, p_now + v.delay + case when r.schedule_timeout < longest then r.schedule_timeout end)
                 end
             from unnest(q.id, q.attempt, q.delay, q.error, q.busy, q.charged) with ordinality
                  v (id, attempt, delay, error, busy, charged, n)

@@ -275,3 +275,29 @@ begin
         where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)
     );
 end $$;
+
+-- A claim failed: which of the first p_limit of each task in the queue can't be read, or claimed.
+create function fw_unreadable(p_tasks text[], p_limit integer) returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    here bytea;
+    found_ bytea[] := '{}';
+begin
+    for here in
+        select q.id from unnest(p_tasks) t (task)
+        cross join lateral (
+            select r.id from run r where r.task = t.task and r.state = 0
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
+        ) q
+    loop
+        begin
+            perform length(concat(r.attempt + 1, r.input, r.metadata, r.child_key)) from run r where r.id = here;
+        exception when others then
+            found_ := found_ || here;
+        end;
+    end loop;
+    return found_;
+end $$;

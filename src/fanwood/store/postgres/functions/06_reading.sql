@@ -124,3 +124,16 @@ begin
         from unheard u join run r on r.id = u.run_id where u.worker_id = p_me
     );
 end $$;
+
+-- Whether metadata has all that is wanted. What jsonb can't hold matches nothing (see the index run_metadata), and so does
+-- what is no JSON, as somebody wrote it by hand.
+create function fw_has_metadata(p_metadata text, p_wanted jsonb) returns boolean language plpgsql
+as $$
+#variable_conflict error
+begin
+    return p_metadata ~ '^{' and p_metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' and not exists (
+        select from jsonb_each(p_wanted) w where (p_metadata::jsonb -> w.key) is distinct from w.value
+    );
+exception when data_exception then
+    return false;
+end $$;

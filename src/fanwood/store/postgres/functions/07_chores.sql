@@ -163,7 +163,7 @@ begin
           and (r.expires_at, r.id) > (p_late, p_late_id)
         order by r.expires_at, r.id limit p_limit for update skip locked
     );
-    moved := (select c.corrected from fw_correct_deadlines(late) c);
+    moved := (select c.corrected from fw_correct_deadlines(p_now, late) c);
     return query
     select r.id, r.task, r.attempt, r.deadline, r.deadline_by, r.schedule_timeout, r.expires_at
     from unnest(late) with ordinality v (id, n)

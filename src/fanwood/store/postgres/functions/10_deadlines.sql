@@ -70,13 +70,14 @@ end $$;
 
 -- Those of these runs whose rows did not have the deadlines that they have; they do now, and their workers are told. What
 -- others hold at this moment is passed by: it is looked at before it is failed. Whom it was written to.
-create function fw_correct_deadlines(p_ids bytea[], out corrected bytea[], out told bigint[]) language plpgsql
+create function fw_correct_deadlines(p_now bigint, p_ids bytea[], out corrected bytea[], out told bigint[]) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     running constant smallint := 1;
     terminal constant smallint := 8;
+    longest constant bigint := 4000000000000000000;
     deadlines bigint[];
 begin
     told := '{}';
@@ -96,7 +97,8 @@ begin
     set deadline = v.deadline,
         expires_at = case
             when r.state = running or (r.expires_at < r.deadline and r.expires_at < v.deadline) then r.expires_at
-            else v.deadline
+            else least(v.deadline, case when r.attempt = 0 then r.created_at when r.state = 2 then r.due_at else p_now end
+                                   + case when r.schedule_timeout < longest then r.schedule_timeout end)
         end
     from unnest(corrected, deadlines) v (id, deadline)
     where r.id = v.id;
@@ -140,7 +142,7 @@ begin
             select p.ids, p.place into page, next_ from fw_page_waiting(m.root_id, m.place, p_limit) p;
         end if;
         looked := greatest(1, cardinality(page));
-        select c.told into told from fw_correct_deadlines(page) c;
+        select c.told into told from fw_correct_deadlines(coalesce(p_now, fw_micros()), page) c;
         if p_notify then
             perform fw_announce(told, '{}');
         end if;

@@ -41,7 +41,7 @@ create table run (
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
     check (state = 2 or due_at is null)
-) without rowid;
+) strict, without rowid;
 
 -- A tree is one range, and so are the children of a run. A child's identity needs no index: only one attempt of a
 -- parent can spawn at a time (the fence), and it knows the identities of its children.
@@ -74,19 +74,19 @@ create table worker (
     slots      integer not null,
     started_at integer not null,
     lease      integer not null                     -- microseconds
-);
+) strict;
 
 -- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
 create table lease (
     worker_id  integer not null primary key,
     expires_at integer not null
-);
+) strict;
 
 create table worker_task (
     task      text    not null,
     worker_id integer not null,
     primary key (task, worker_id)
-) without rowid;
+) strict, without rowid;
 
 create table task (
     name             text not null primary key,
@@ -97,7 +97,7 @@ create table task (
     metadata         text,
     schema           text,
     updated_at       integer not null
-) without rowid;
+) strict, without rowid;
 
 -- "What is below this run is closed (what = 1), because ...": a run that ended leaves one row, however many are below
 -- it. Looked at by spawns, claims and requeues of its tree; the row goes when all of that has ended ("sweep"). Empty in
@@ -114,7 +114,7 @@ create table gate (
     pass    blob,                                   -- the gate whose sweep covers this one
     phase   integer not null default 0,             -- of the sweep that this gate leads: how far it is
     place   text
-) without rowid;
+) strict, without rowid;
 create index gate_root on gate (root_id);
 create index gate_made on gate (made_at, run_id) where what = 1;
 
@@ -125,7 +125,7 @@ create table moved_deadline (
     again   integer not null default 0,             -- it moved once more, since the pass began
     phase   integer not null default 1,
     place   text
-) without rowid;
+) strict, without rowid;
 create index moved_deadline_made on moved_deadline (made_at, root_id);
 
 -- Workers that have not heard yet of what a call has closed.
@@ -133,7 +133,7 @@ create table unheard (
     worker_id integer not null,
     run_id    blob    not null,
     primary key (worker_id, run_id)
-) without rowid;
+) strict, without rowid;
 create index unheard_run on unheard (run_id);
 
 -- Who holds an idempotency key. Only roots have them.
@@ -144,7 +144,7 @@ create table idem (
     digest     blob not null,                       -- task and input, to tell a key's misuse
     expires_at integer,                             -- held so long; null: for as long as the run is there
     primary key (namespace, key)
-) without rowid;
+) strict, without rowid;
 create unique index idem_run on idem (run_id);
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
@@ -152,7 +152,7 @@ create table watch (
     run_id    blob    not null,
     worker_id integer not null,
     primary key (run_id, worker_id)
-) without rowid;
+) strict, without rowid;
 create index watch_worker on watch (worker_id, run_id);
 
 -- "Something happened to this run; look." Written in the transaction in which it happened.
@@ -160,7 +160,7 @@ create table mail (
     worker_id integer not null,
     run_id    blob    not null,
     primary key (worker_id, run_id)
-) without rowid;
+) strict, without rowid;
 
 create table log (
     run_id  blob    not null,
@@ -170,7 +170,7 @@ create table log (
     level   text    not null,
     message text    not null,
     primary key (run_id, seq)
-) without rowid;
+) strict, without rowid;
 
 -- Attempts that are over, and after which their runs went on: failed and retried, lost, or replayed. Nothing for runs that
 -- succeed at first. What the last attempt came to stands in the run's row.
@@ -184,11 +184,11 @@ create table attempt (
     finished_at integer not null,
     error       text,                               -- null: its worker was lost
     primary key (run_id, number)
-) without rowid;
+) strict, without rowid;
 
 -- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,
     value text not null
-) without rowid;
+) strict, without rowid;
 insert into setting (name, value) values ('fleet', '0');
