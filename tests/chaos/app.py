@@ -16,6 +16,7 @@ import random
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from fanwood import Context, Fanwood
@@ -56,9 +57,13 @@ async def parent(input: dict, ctx: Context) -> dict:
 
 @fanwood.task
 async def patient(input: dict, ctx: Context) -> dict:
-    """Takes its time at the first attempt, and none later."""
+    """Takes its time at the first attempt, or waits until a file is there, and is quick later."""
     journal("begin", ctx)
-    await asyncio.sleep(input["seconds"] if ctx.attempt_number == 1 else 0)
+    if ctx.attempt_number == 1:
+        await asyncio.sleep(input.get("seconds", 0))
+        while "until" in input and not Path(input["until"]).exists():
+            await asyncio.sleep(0.01)
+        journal("end", ctx)
     return answer(ctx, input["n"] ** 2)
 
 
@@ -106,7 +111,8 @@ def end_with_stdin() -> None:
 
 
 class Client:
-    """Starts roots, alone and with children, for as long as it may; notes how long the slowest took."""
+    """Starts roots, alone and with children, for as long as it may, with a `pause` after each; notes how long the
+    slowest took."""
 
     def __init__(self, about: dict) -> None:
         self.about = about
@@ -129,6 +135,7 @@ class Client:
             self.slowest = max(self.slowest, time.monotonic() - begin)
             self.roots += 1
             number += 1
+            await asyncio.sleep(self.about["pause"])
 
     async def _alone(self, number: int, who: str) -> None:
         result = await child.aio_run({"n": number, "root": who})

@@ -16,6 +16,7 @@ from fanwood import Context, Fanwood
 from tests.chaos.backends import Backend
 from tests.chaos.checker import Begin, Row, begins, check
 from tests.chaos.hosts import Host
+from tests.chaos.scale import scaled
 from tests.faults.processes import AppProcess, until
 
 HERE = Path(__file__).parent
@@ -23,6 +24,8 @@ ROOT = HERE.parents[1]
 PYTHON = (sys.executable, "-u")
 APP = (*PYTHON, str(HERE / "app.py"))
 CLI = (*PYTHON, "-m", "fanwood", "worker", "tests.chaos.app:fanwood")
+PAUSE = scaled(0.0, 0.05)
+"""Of clients, after each root: in the short form there is work all the time, but not as much as the machine can do."""
 TASKS = ("child", "parent", "patient", "stamp", "chain")
 
 
@@ -95,6 +98,7 @@ class Fleet:
 
     def clients(self, count: int, **about: object) -> list[AppProcess]:
         """Processes that start roots until they are told to stop."""
+        about = {"pause": PAUSE, **about}
         started = [self.process("client", json.dumps({"name": f"client {n}", **about})) for n in range(count)]
         return [client.expect("begun") for client in started]
 

@@ -14,9 +14,9 @@ from tests.chaos.proxy import Moment, Proxy
 from tests.chaos.scale import scaled
 from tests.faults.processes import until
 
-CUTS = scaled(1_000, 30)
+CUTS = scaled(1_000, 20)
 PROBABILITY = 0.1
-WORKERS = 3
+WORKERS = scaled(3, 2)
 
 
 @pytest.mark.timeout(240)

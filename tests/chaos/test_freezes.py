@@ -19,22 +19,25 @@ from tests.chaos.scale import scaled
 from tests.faults.processes import AppProcess, until
 
 LEASE, HEARTBEAT, SWEEP = 0.5, 0.12, 0.1
-WORKERS = 5
-ROUNDS, AT_A_TIME = scaled((25, 2), (1, 3))
+WORKERS = scaled(5, 4)
+SLOTS, CHILDREN = scaled((20, 300), (5, 60))
+ROUNDS, AT_A_TIME = scaled((25, 2), (1, 2))
 
 
 @pytest.mark.timeout(240)
 def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
-    fleet = make_fleet(backend, slots=20, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
+    fleet = make_fleet(backend, slots=SLOTS, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
     workers = fleet.workers(WORKERS)
-    clients = fleet.clients(1, trees=3, children=300, seconds=0.2)  # so that every worker is at work when it freezes
+    # So that every worker is at work when it freezes.
+    clients = fleet.clients(1, trees=3, children=CHILDREN, seconds=0.2, pause=0)
     recorded: dict[bytes, Any] = {}
     for _ in range(ROUNDS):
         time.sleep(dice.uniform(0.1, 0.3))
         for frozen in (victims := dice.sample(workers, AT_A_TIME)):
-            until(lambda pid=frozen.pid: at_work(fleet, pid), "it has something to lose")
-            fleet.freeze(frozen)
+            freeze_at_work(fleet, frozen)
         time.sleep(3 * LEASE)
+        for frozen in victims:
+            until(lambda pid=frozen.pid: not at_work(fleet, pid), "others have what it had")
         recorded |= completed(fleet)
         for frozen in victims:
             wake(frozen)
@@ -51,6 +54,16 @@ def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: rando
 def completed(fleet: Fleet) -> dict[bytes, Any]:
     rows = fleet.backend.rows("select id, attempt, output, finished_at from run where state = 8")
     return {bytes(id_): rest for id_, *rest in rows}
+
+
+def freeze_at_work(fleet: Fleet, worker: AppProcess) -> None:
+    """Then it has something to lose."""
+    while True:
+        until(lambda: at_work(fleet, worker.pid), "it executes something")
+        fleet.freeze(worker)
+        if at_work(fleet, worker.pid):
+            return
+        worker.signal(signal.SIGCONT)
 
 
 def at_work(fleet: Fleet, pid: int) -> bool:

@@ -12,11 +12,11 @@ from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import scaled
 
-CHILDREN, KILLS, EVERY = scaled((100_000, 60, 1.0), (1_600, 4, 0.2))
+CHILDREN, KILLS, EVERY = scaled((100_000, 60, 1.0), (600, 2, 0.2))
 SECONDS = 0.015
-MOST = scaled(1_000, 8)  # killed so quickly one after another, a parent gets nowhere
-WORKERS = 4
-SLOTS = 6  # few, so that the children outlast the kills: at most 1,600 a second
+MOST = scaled(1_000, 3)  # killed so quickly one after another, a parent gets nowhere
+WORKERS = scaled(4, 3)
+SLOTS = scaled(6, 4)  # few, so that the children outlast the kills: at most 1,600 or 800 a second
 
 
 @pytest.mark.timeout(240)

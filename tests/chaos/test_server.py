@@ -15,11 +15,12 @@ from tests.chaos.scale import scaled
 from tests.faults.processes import until
 from tests.postgres.cluster import Cluster
 
-CHILDREN = scaled(20_000, 1_000)
-SECONDS = 0.005
-TERMINATIONS, PAUSE = scaled((150, 0.2), (10, 0.2))
-CRASHES, UP, LONGEST = scaled((15, 1.5, 2.0), (3, 0.8, 0.5))
-BEFORE, AWAY, BACK_WITHIN = scaled((8.0, 30.0, 5.0), (1.5, 3.0, 40.0))
+WORKERS = scaled(3, 2)
+CHILDREN = scaled(20_000, 400)
+SECONDS = scaled(0.005, 0.02)  # they last for a while, however few they are
+TERMINATIONS, PAUSE = scaled((150, 0.2), (8, 0.1))
+CRASHES, UP, LONGEST = scaled((15, 1.5, 2.0), (2, 0.5, 0.5))
+BEFORE, AWAY, BACK_WITHIN = scaled((8.0, 30.0, 5.0), (1.0, 2.0, 40.0))
 FULL_RATE = scaled(0.7, 0.1)  # of the one before: rates of seconds vary, and in the short form others may be at work
 
 
@@ -39,7 +40,7 @@ def test_connections_are_terminated(
     postgres: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:
     fleet = make_fleet(postgres, slots=20)
-    fleet.workers(3)
+    fleet.workers(WORKERS)
     clients = fleet.clients(2)
     answer = fleet.answer(fleet.spawn("parent", n=CHILDREN, seconds=SECONDS))
     ended = 0
@@ -60,7 +61,7 @@ def test_the_server_crashes(
     crashing: Backend, fragile: Cluster, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:
     fleet = make_fleet(crashing, slots=20)
-    fleet.workers(3)
+    fleet.workers(WORKERS)
     clients = fleet.clients(2)
     answer = fleet.answer(fleet.spawn("parent", n=CHILDREN, seconds=SECONDS))
     away = 0.0
@@ -81,9 +82,9 @@ def test_the_server_is_away_for_long(
     crashing: Backend, fragile: Cluster, make_fleet: MakeFleet, report: Report
 ) -> None:
     fleet = make_fleet(crashing, slots=20)
-    fleet.workers(3)
-    clients = fleet.clients(2, trees=4)
-    until(lambda: len(fleet.completions()) > 500, "work is under way")
+    fleet.workers(WORKERS)
+    clients = fleet.clients(2, trees=scaled(4, 2))
+    until(lambda: len(fleet.completions()) > scaled(500, 100), "work is under way")
     time.sleep(BEFORE)
     gone_at = time.time()
     fragile.stop("immediate")

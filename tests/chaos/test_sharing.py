@@ -13,9 +13,9 @@ from tests.chaos.checker import Row
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import scaled
 
-CHILDREN, SLOTS = scaled((100_000, 100), (4_000, 5))  # so few that one worker alone has not done before the others wake
-SECONDS = 0.005
-WORKERS = 4
+CHILDREN, SLOTS = scaled((100_000, 100), (1_200, 3))  # so few that one worker alone has not done before the others wake
+SECONDS = scaled(0.005, 0.01)
+WORKERS = scaled(4, 3)
 ALL = {(store, how) for store in ("sqlite", "postgres") for how in ("supervised", "separate")}
 TRIED = scaled(ALL, {("sqlite", "supervised"), ("postgres", "separate")})
 # The largest share, as a multiple of the smallest. A short fan-out is over before all have come up to speed, and the

@@ -10,8 +10,8 @@ from tests.chaos.backends import Backend
 from tests.chaos.conftest import MakeFleet, Report
 from tests.chaos.scale import FULL, scaled
 
-TIMES = scaled(500, 20)
-CHILDREN = scaled(5_000, 300)
+TIMES = scaled(500, 10)
+CHILDREN = scaled(5_000, 100)
 
 
 def test_a_child_resumes_its_parent_elsewhere(
@@ -50,7 +50,7 @@ def test_an_idle_worker_takes_a_new_root(
 def test_without_notifications(postgres: Backend, make_fleet: MakeFleet, seed: int, report: Report) -> None:
     fleet = make_fleet(postgres, notify=False, slots=10)
     fleet.workers(1, "parent", "chain")
-    fleet.workers(2, "child", "stamp")
+    fleet.workers(scaled(2, 1), "child", "stamp")
     begin = time.monotonic()
     refs = [
         fleet.spawn("parent", n=CHILDREN, seconds=0.005),

@@ -4,8 +4,8 @@ import json
 
 from tests.faults.processes import Site
 
-PROCESSES = 8
-KEYS = 1_000
+PROCESSES = 5
+KEYS = 200
 
 
 def test_processes_that_race_for_the_same_keys(site: Site) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from tests.postgres.binaries import Binaries, find
+from tests.postgres.initial import make_data
 from tests.postgres.shelter import PATIENCE, ServerError, Shelter, children, free_port
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -158,8 +159,8 @@ class Cluster:
     # --- behind the scenes -------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
-        command = (self.binaries.path("initdb"), "--pgdata", str(self.data), "--username", USER, "--auth=trust")
-        self.shelter.run([*command, "--encoding=UTF8", "--locale=C", "--no-sync"])
+        options = ("--username", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")
+        make_data(self.shelter, self.binaries, self.data, options)
         with (self.data / "postgresql.conf").open("a") as configuration:
             configuration.write("include 'tests.conf'\n")
 

@@ -72,13 +72,12 @@ class Shelter:
         self._processes.remove(process)
         self._tell(f"-{process.pid}")
 
-    def run(self, command: Sequence[str]) -> None:
-        """Run a program to its end."""
+    def run(self, command: Sequence[str], input: bytes = b"") -> bytes:
+        """Run a program to its end; its output."""
         done = subprocess.run(
             self._runnable(command),
-            stdin=subprocess.DEVNULL,
+            input=input,
             capture_output=True,
-            text=True,
             cwd=self.folder,
             env=self._environment,
             check=False,
@@ -88,7 +87,9 @@ class Shelter:
             extra_groups=self._groups,
         )
         if done.returncode:
-            raise ServerError(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+            said = (done.stdout + done.stderr).decode(errors="replace")
+            raise ServerError(f"{' '.join(command)} failed ({done.returncode}):\n{said}")
+        return done.stdout
 
     def close(self) -> None:
         if self._closed or os.getpid() != self._home:  # a fork of us, which ends before we do
@@ -111,6 +112,11 @@ class Shelter:
         self.close()
 
     # --- who runs it, and with what -----------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> str:
+        """Another user's name; empty: ours."""
+        return self._account.pw_name if self._account else ""
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Exactly once: whatever becomes of a commit on its way, what it leaves behind, and what it says, is that of one
 which nothing happened to.
 
-One story is told on two schemas: undisturbed on the one, and on the other with every commit coming to harm, in one way
-per test. After each commit both hold the same rows, and both have given the same answer.
+One story is told again and again on an empty schema: undisturbed at first, and then with every commit coming to harm,
+in one way each time. After each commit there are the same rows, and the same answer was given.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from fanwood.model.states import OnParentEnd
 from fanwood.store.postgres.connection import Address
 from fanwood.store.postgres.store import PostgresStore
 from tests.conformance.stage import SECOND, Stage, completed, digest, failed, handed_back, retried
+from tests.postgres.databases import Databases
+from tests.postgres.roles import database_of
 from tests.postgres.stores import address_of, connected, until_blocked, until_committed
 
 Ask = Callable[[tuple[Any, ...]], Awaitable[str]]
@@ -141,17 +143,17 @@ HARMS: list[Harm] = [
 
 
 class Teller:
-    """Tells a story on one schema, and keeps what was answered and what was there after each of its commits."""
+    """Tells a story, and keeps what was answered and what was there after each of its commits."""
 
-    def __init__(self, url: str, schema: str, harm: Harm | None, raw: asyncpg.Connection) -> None:
+    def __init__(self, url: str, harm: Harm | None, raw: asyncpg.Connection) -> None:
         self.raw = raw
         self.harm = harm
         self.told: list[tuple[str, Any, dict[str, list[Any]]]] = []
-        self.stage = Stage(self._make(url, schema))
+        self.stage = Stage(self._make(url))
 
-    def _make(self, url: str, schema: str) -> Callable[[ManualClock], PostgresStore]:
+    def _make(self, url: str) -> Callable[[ManualClock], PostgresStore]:
         def make(clock: ManualClock) -> PostgresStore:
-            store = HarmedStore(address_of(url, schema), clock)
+            store = HarmedStore(address_of(url), clock)
             store.raw = self.raw
             return store
 
@@ -192,10 +194,10 @@ class Teller:
 
 
 @asynccontextmanager
-async def teller(url: str, schema: str, harm: Harm | None) -> AsyncIterator[Teller]:
+async def teller(url: str, harm: Harm | None) -> AsyncIterator[Teller]:
     async with AsyncExitStack() as stack:
-        raw = await stack.enter_async_context(connected(url, schema))
-        told = Teller(url, schema, harm, raw)
+        raw = await stack.enter_async_context(connected(url))
+        told = Teller(url, harm, raw)
         await told.stage.open()
         stack.push_async_callback(told.stage.close)
         yield told
@@ -383,11 +385,12 @@ STORIES: list[Story] = [births, keyed_roots, asked_again, ends, gates, claims, w
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-async def test_nothing_is_lost_and_nothing_twice(story: Story, postgres_url: str):
-    async with teller(postgres_url, "undisturbed", None) as calm:
+async def test_nothing_is_lost_and_nothing_twice(story: Story, postgres_url: str, postgres_databases: Databases):
+    async with teller(postgres_url, None) as calm:
         await story(calm)
     for harm in HARMS:
-        async with teller(postgres_url, harm.__name__, harm) as harmed:
+        postgres_databases.empty(database_of(postgres_url))
+        async with teller(postgres_url, harm) as harmed:
             await story(harmed)
         for (name, answer, rows), (_, found_answer, found_rows) in zip(calm.told, harmed.told, strict=True):
             assert found_answer == answer, (harm.__name__, name)
@@ -400,7 +403,7 @@ async def test_nothing_is_lost_and_nothing_twice(story: Story, postgres_url: str
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 async def test_a_worker_knows_all_that_it_has(harm: Harm, postgres_url: str):
     """It claims no more when it tries again, and forgets roots that it refused meanwhile."""
-    async with teller(postgres_url, "fanwood", None) as t:
+    async with teller(postgres_url, None) as t:
         stage, store = t.stage, t.stage.store
         assert isinstance(store, HarmedStore)
         known: set[bytes] = set()

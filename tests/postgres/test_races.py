@@ -112,7 +112,7 @@ def done(run: ClaimedRun, state: RunState = RunState.COMPLETED) -> Outcome:
 
 
 async def test_claims_at_once_never_take_too_many_and_never_one_twice(crowd: Crowd):
-    for number in range(30):
+    for number in range(15):
         spawns = [
             Spawn(SpawnKind("abc"[n % 3], priority=n % 4, depth=n % 2), crowd.ids.new_id(), None, "{}")
             for n in range(60)
@@ -132,7 +132,7 @@ async def test_claims_at_once_never_take_too_many_and_never_one_twice(crowd: Cro
 
 
 async def test_a_claim_and_what_else_befalls_a_queued_run(crowd: Crowd):
-    for _ in range(60):
+    for _ in range(30):
         (parent,) = await crowd.running(0)
         children = [crowd.child(parent, n) for n in range(6)]
         await crowd.commit(0, spawns=children)
@@ -163,7 +163,7 @@ async def test_a_claim_and_what_else_befalls_a_queued_run(crowd: Crowd):
 
 
 async def test_nothing_of_a_cancelled_tree_starts_or_waits(crowd: Crowd):
-    for number in range(100):
+    for number in range(50):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 3)
         spawning = crowd.commit(0, spawns=[crowd.child(root, n) for n in range(10, 14)])
@@ -182,7 +182,7 @@ async def test_nothing_of_a_cancelled_tree_starts_or_waits(crowd: Crowd):
 
 
 async def test_what_ends_while_it_is_cancelled_ends_in_one_way(crowd: Crowd):
-    for number in range(60):
+    for number in range(30):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 8)
         crowd.dice.shuffle(below)
@@ -219,7 +219,7 @@ async def until_swept(store: PostgresStore) -> None:
 
 
 async def test_a_parent_that_fails_while_its_children_spawn(crowd: Crowd):
-    for number in range(60):
+    for number in range(30):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 2)
         end = Outcome(root.key, 1, RunState.FAILED, None, "{}", settles=True, local=False)
@@ -304,7 +304,7 @@ async def test_a_worker_is_buried_while_it_commits(crowd: Crowd):
 
 
 async def test_a_worker_is_buried_twice_at_once(crowd: Crowd):
-    for _ in range(40):
+    for _ in range(20):
         buried = crowd.workers[0] = await registered(crowd.stores[0])
         runs = await crowd.running(0, 5)
         counts = await crowd.at_once(*(store.bury(buried, 3) for store in crowd.stores[1:]))
@@ -317,7 +317,7 @@ async def test_a_worker_is_buried_twice_at_once(crowd: Crowd):
 async def test_a_lease_is_renewed_while_its_worker_commits_and_others_judge_it(crowd: Crowd):
     """No two of them lock crosswise: with that, some would fail."""
     (parent,) = await crowd.running(0)
-    for number in range(60):
+    for number in range(30):
         children = await crowd.running_children(parent, 0, 1, 3)
         await crowd.commit(1, outcomes=[done(child) for child in children])
         me = crowd.workers[0]
@@ -336,7 +336,7 @@ async def test_a_lease_is_renewed_while_its_worker_commits_and_others_judge_it(c
 
 
 async def test_roots_with_keys_are_born_once(crowd: Crowd):
-    for number in range(40):
+    for number in range(20):
         keys = list(range(20))
 
         def roots(keys: list[int] = keys, number: int = number) -> list[Spawn]:

@@ -36,7 +36,7 @@ def binary(app: Any, colour: str) -> Any:
 @pytest.mark.parametrize("colour", ["async", "sync", "mixed"])
 def test_a_binary_recursion_on_one_slot(make_app: Any, colour: str) -> None:
     app = make_app(slots=1, waiting_threads=2000)
-    assert binary(app, colour).run(10, timeout=50) == 2047
+    assert binary(app, colour).run(10, timeout=150) == 2047
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
@@ -63,7 +63,7 @@ def test_a_thousand_parents_on_eight_slots(make_app: Any, colour: str) -> None:
         def parent(input: int) -> int:
             return sum(child.run_many([child.create_bulk_run_item(i) for i in range(3)])) + input
 
-    results = parent.run_many([parent.create_bulk_run_item(i) for i in range(1000)], timeout=50)
+    results = parent.run_many([parent.create_bulk_run_item(i) for i in range(1000)], timeout=150)
     assert results == [3 + i for i in range(1000)]
 
 
