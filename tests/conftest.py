@@ -28,11 +28,12 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def make_app(url: str) -> Iterator[MakeApp]:
-    """Makes applications, by default on one database and working in-process; closes them, the newest first."""
+    """Makes applications, by default on one database and working in-process, each as if in a process of its own; closes
+    them, the newest first."""
     made: list[Fanwood] = []
 
     def make(**settings: Any) -> Fanwood:
-        app = Fanwood(settings.pop("url", url), **{"local_worker": True, **settings})
+        app = Fanwood(settings.pop("url", url), **{"local_worker": True, "shared": False, **settings})
         made.append(app)
         return app
 

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
     from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
     from fanwood.sdk.step import Step
+    from fanwood.sdk.strays import with_context
     from fanwood.sdk.task import Standalone
     from fanwood.sdk.workflow import Workflow
     from fanwood.settings import Settings
@@ -128,6 +129,7 @@ __all__ = [
     "WorkflowRunRef",
     "__version__",
     "current_run_id",
+    "with_context",
 ]
 
 _HOMES = {
@@ -156,6 +158,7 @@ _HOMES = {
     "Workflow": "fanwood.sdk.workflow",
     "WorkflowRunRef": "fanwood.sdk.refs",
     "current_run_id": "fanwood.sdk.current",
+    "with_context": "fanwood.sdk.strays",
 }
 """Where a name is defined that isn't an error."""
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
+import builtins
 import difflib
 import inspect
 import os
 import socket
-import threading
-import weakref
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 from fanwood import checks
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
-from fanwood.engine.engine import Engine
-from fanwood.errors import DuplicateTaskError, EngineClosedError, NotInTaskError, SettingsError, UnknownTaskError
+from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, UnknownTaskError
+from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
@@ -28,20 +26,19 @@ from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature
-from fanwood.sdk.spawning import called
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import RawCodec
 from fanwood.sdk.task import Runnable, Standalone
+from fanwood.sdk.waiting import called
 from fanwood.sdk.workflow import Workflow
 from fanwood.settings import MAX_SLOTS, Settings
-from fanwood.store.opening import store_for
 from fanwood.store.urls import without_password
-from fanwood.worker.local import LocalWorker
 from fanwood.worker.worker import Lifespan, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from fanwood.engine.engine import Engine
     from fanwood.sdk.decorators import AsyncFunction, InferringDecorator, SyncFunction, TaskDecorator
 
 In = TypeVar("In")
@@ -59,6 +56,9 @@ class Fanwood(Hooked):
         namespace: keeps applications in one database apart.
         local_worker: whether runs that this process starts are executed in it. None: yes with the embedded store,
             unless another live worker serves the task.
+        shared: whether it works together with the other objects of this process on the same store and namespace: they
+            have one engine, and execute each other's tasks. Without it it is as if in a process of its own (as it is
+            with a `clock` or `ids`).
         settings: any other of `Settings`, by name.
     """
 
@@ -68,6 +68,7 @@ class Fanwood(Hooked):
         *,
         namespace: str | None = None,
         local_worker: bool | None = None,
+        shared: bool = True,
         clock: Clock | None = None,
         ids: IdSource | None = None,
         **settings: Any,
@@ -80,11 +81,11 @@ class Fanwood(Hooked):
         self.runs = Runs(self)
         self.hooks = Hooks()
         self.local_worker = local_worker
+        self.worker_name = self._default_name()
         self._runnables: dict[str, Runnable[Any, Any]] = {}
-        self._lock = threading.Lock()
         self._engine: Engine | None = None
-        self._local: LocalWorker | None = None
-        self._closed = False
+        checks.flag(shared, "shared", error=SettingsError)
+        self._home = home_of(self, shared=shared and clock is None and ids is None)
 
     def __repr__(self) -> str:
         return f"<Fanwood {without_password(self.settings.database_url)} with {len(self._runnables)} task(s)>"
@@ -142,7 +143,7 @@ class Fanwood(Hooked):
             options: see `TaskOptions`.
 
         Raises:
-            DuplicateTaskError: there is one of that name.
+            DuplicateTaskError: there is one of that name. (In a notebook the new one replaces it.)
             DeclarationError: the function takes something else, or its input's type can't travel.
             SettingsError: a value of an option that can't be.
         """
@@ -172,6 +173,7 @@ class Fanwood(Hooked):
             policy=policy if description is not None else replace(policy, description=_first_line(function)),
             where=signature.where,
             default=signature.default,
+            host=self,
         )
         return self._register(Standalone(self, spec, function), signature.where)
 
@@ -201,6 +203,7 @@ class Fanwood(Hooked):
             output=codec_for(dict[str, Any]),
             policy=policy,
             kind="workflow",
+            host=self,
         )
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")
 
@@ -210,7 +213,7 @@ class Fanwood(Hooked):
 
     def _register(self, runnable: Any, where: str) -> Any:
         present = self._runnables.get(runnable.name)
-        if present is not None:
+        if present is not None and not _interactive():
             raise DuplicateTaskError(
                 f"{where}: there is a {present.spec.kind} named {runnable.name} already "
                 f"({present.spec.where or 'declared before'}). Give one of them another name: name=..."
@@ -237,26 +240,21 @@ class Fanwood(Hooked):
         name = self._default_name() if name is None else checks.name(name, "name", error=SettingsError)
         if lifespan is not None and not inspect.isasyncgenfunction(inspect.unwrap(lifespan)):
             raise checks.refused("lifespan", "must be an async generator function", lifespan, SettingsError)
-        specs = self._specs(None if workflows is None else self._names(workflows))
+        specs = self._home.specs(None if workflows is None else self._names(workflows))
         return Worker(self, specs, name=name, slots=slots, lifespan=lifespan)
 
     def _names(self, workflows: Any) -> set[str]:
         asked = list(cast("Iterable[Any]", workflows)) if isinstance(workflows, Iterable) else [workflows]
-        mine = list(self._runnables.values())
-        if not all(any(each is runnable for runnable in mine) for each in asked):
-            raise checks.refused("workflows", "must be tasks and workflows of this object", workflows, SettingsError)
+        known = list(self._home.declared.values())
+        for each in asked:
+            if not isinstance(each, Runnable):
+                raise checks.refused("workflows", "must be tasks and workflows", workflows, SettingsError)
+            if not any(each is runnable for runnable in known):
+                raise SettingsError(
+                    f"workflows: {each.name} is not of this object ({self!r}), nor of one that works together with it: "
+                    f"their URLs, namespaces or `shared` differ; or it was declared again since"
+                )
         return {runnable.name for runnable in asked}
-
-    def _specs(self, names: set[str] | None = None) -> dict[str, TaskSpec]:
-        """What a worker must know to execute these runnables: steps as well."""
-        specs: dict[str, TaskSpec] = {}
-        for runnable in self._runnables.values():
-            if names is None or runnable.name in names:
-                specs[runnable.name] = runnable.spec
-                if isinstance(runnable, Workflow):
-                    runnable.check()
-                    specs.update((step.spec.name, step.spec) for step in runnable.tasks)
-        return specs
 
     def get_current_context(self) -> Context:
         """The context of the task that is running.
@@ -276,9 +274,10 @@ class Fanwood(Hooked):
             UnknownTaskError: there is none; the message names similar ones.
         """
         checks.storable(name, "name", checks.MAX_TEXT_LENGTH)
-        runnable = self._runnables.get(name) or self._runnables.get(f"{self.settings.namespace}/{name}")
+        known = self._home.declared | self._runnables
+        runnable = known.get(name) or known.get(f"{self.settings.namespace}/{name}")
         if runnable is None:
-            raise UnknownTaskError(unknown_task(name, self._runnables))
+            raise UnknownTaskError(unknown_task(name, known))
         return runnable
 
     @property
@@ -289,15 +288,10 @@ class Fanwood(Hooked):
     # --- its life --------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Hand back what this process executes, and let go of the store. May be called twice."""
-        with self._lock:
-            self._closed = True
-            local, engine = self._local, self._engine
-            self._local = self._engine = None
-        if local is not None:
-            local.close()
-        if engine is not None:
-            engine.stop()
+        """Hand back what this process executes, and let go of the store; the last of several objects that work together
+        does that. May be called twice; what is used again is opened again."""
+        self._engine = None
+        self._home.leave(self)
         self.hooks.close()
 
     async def aio_close(self) -> None:
@@ -322,29 +316,29 @@ class Fanwood(Hooked):
         """The engine of this process, started when it is first asked for.
 
         Raises:
-            EngineClosedError: this object was closed.
+            EngineClosedError: by code of a task that is over, or of a process that ends.
             StoreError: the store can't be opened.
         """
         engine = self._engine
-        if engine is not None:
-            return engine
-        with self._lock:
-            if self._closed:
-                raise EngineClosedError("This Fanwood object was closed. Make a new one.")
-            if self._engine is None:
-                engine = Engine(store_for(self.settings, self.clock), self.settings, self._default_name())
-                engine.start()
-                self._engine = engine
-                self._local = LocalWorker(self, engine, self._specs)
-                _close_at_exit(self)
-            return self._engine
+        if engine is None:
+            engine = self._engine = self._home.open(self)
+        return engine
+
+    def forget_engine(self) -> None:
+        """The engine is over, or another process's."""
+        self._engine = None
+
+    @property
+    def declared(self) -> Mapping[str, Runnable[Any, Any]]:
+        """Its own tasks and workflows, by their full names."""
+        return self._runnables
 
     async def prepare(self, tasks: Iterable[str]) -> None:
         """Before roots are spawned: be their worker, if nobody else is and that is our business."""
-        if current_attempt.get() is not None or self.local_worker is False:
+        engine, attempt = self.engine(), current_attempt.get()
+        if self.local_worker is False or (attempt is not None and attempt.host.engine() is engine):
             return
-        engine = self.engine()
-        local = self._local
+        local = self._home.local
         if local is None or (engine.dispatcher.slots and not local.is_working):
             return  # a worker of this process serves already
         if local.is_working or self.local_worker or (engine.store.embedded and await _unserved(engine, tasks)):
@@ -353,20 +347,12 @@ class Fanwood(Hooked):
     def retire_local(self) -> None:
         """A worker begins in this process: what was executed without one is handed over to it."""
         self.engine()
-        if self._local is not None:
-            self._local.close()
-
-    def _forget_engine(self) -> None:
-        """In a process that was forked: the engine is the parent's, and another one is made when it is needed. What was
-        copied of it is kept as it is, since letting go of it would touch the parent's database."""
-        self._lock = threading.Lock()
-        self._of_parent = (self._engine, self._local)
-        self._engine = self._local = None
-        self.hooks.forget()
+        if self._home.local is not None:
+            self._home.local.close()
 
     def spec(self, name: str) -> TaskSpec | None:
         """The task of that full name, if it was declared here."""
-        runnable = self._runnables.get(name)
+        runnable = self._runnables.get(name) or self._home.declared.get(name)
         return runnable.spec if runnable is not None else None
 
     @staticmethod
@@ -381,6 +367,11 @@ async def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
     return False
 
 
+def _interactive() -> bool:
+    """Whether this is a notebook or a session at a prompt, where what is declared again is meant to replace."""
+    return hasattr(sys, "ps1") or hasattr(builtins, "get_ipython")
+
+
 def unknown_task(name: str, known: Iterable[str]) -> str:
     """The message for a name that nobody knows."""
     names = sorted(known)
@@ -393,28 +384,3 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
 def _first_line(function: Callable[..., Any]) -> str:
     line = (code_of(function).__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
     return line.encode("utf-8", "backslashreplace").decode()[: checks.MAX_TEXT_LENGTH]
-
-
-_open: weakref.WeakSet[Fanwood] = weakref.WeakSet()
-
-
-def _close_at_exit(app: Fanwood) -> None:
-    if not _open:
-        atexit.register(_close_all)
-    _open.add(app)
-
-
-def _after_fork() -> None:
-    current_attempt.set(None)  # who executes is the parent
-    for app in list(_open):
-        app._forget_engine()  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  (a part of it)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _close_all() -> None:
-    for app in list(_open):
-        with contextlib.suppress(Exception):
-            app.close()

@@ -35,6 +35,7 @@ FLOORS = {
     # 4: executors, slots, shutdown
     "worker": 4,
     # 5: the object that holds it all together
+    "home": 5,
     "app": 5,
     # 6: for people
     "cli": 6,

@@ -16,7 +16,7 @@ from fanwood.sdk import options
 from fanwood.sdk.runs import Runs
 from tests.docs.pages import page, section
 
-FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare"}
+FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"}
 ERRORS = sorted(
     name
     for name in fanwood.__all__

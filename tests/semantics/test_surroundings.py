@@ -14,7 +14,7 @@ import pytest
 
 from fanwood import Fanwood
 from fanwood.errors import TaskRunTimedOut
-from fanwood.worker import executor
+from fanwood.worker import overtime
 from tests.conftest import MakeApp
 
 
@@ -102,7 +102,7 @@ def test_a_task_that_is_cancelled_before_its_first_step_is_not_lost(app: Fanwood
 def test_code_that_does_not_stop_is_said_and_does_not_hold_all_slots(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(executor, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(overtime, "HUNG_SECONDS", 0.1)
     app = make_app(slots=2)
     gate = threading.Event()
 

@@ -25,6 +25,7 @@ class FakeAttempt:
         self.spec = FakeSpec(is_async)
         self.holding = True
         self.waits = 0
+        self.thread_waits = 0
         self.code_ended = False
         self.went_on = 0
 

@@ -101,7 +101,18 @@ def test_impossible_settings() -> None:
         Settings.load(lease=1.0, heartbeat=0.9)
 
 
-@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://u:secret@host/db", "file.db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:",
+        "mysql://u:secret@host/db",
+        "file.db",
+    ],
+)
 def test_urls_that_we_do_not_know(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         store_for(Settings(database_url=url), ManualClock())

@@ -112,6 +112,20 @@ class Engine:
         self._ticks.stop()
         self._thread.join()
 
+    def stand_still(self, patience: float) -> Callable[[], None]:
+        """Returns when the engine does nothing, or after `patience` seconds. What is returned lets it go on."""
+        reached, go_on = threading.Event(), threading.Event()
+
+        def stand() -> None:
+            reached.set()
+            go_on.wait(patience)
+
+        if self._loop is not None and self.alive and self._thread is not threading.current_thread():
+            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(stand)
+                reached.wait(patience)
+        return go_on.set
+
     @property
     def alive(self) -> bool:
         """Whether commands are still taken."""

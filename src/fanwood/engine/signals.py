@@ -166,7 +166,10 @@ def block(coroutine: Coroutine[Any, Any, T], name: str) -> T:
     try:
         while True:
             waiting = coroutine.send(None)
-            waiting.block()
+            try:
+                waiting.block()
+            except BaseException as error:  # noqa: BLE001  (Ctrl-C, told to who waits)
+                coroutine.throw(error)
     except StopIteration as stop:
         return stop.value
     finally:

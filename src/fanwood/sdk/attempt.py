@@ -79,6 +79,7 @@ class Attempt:
         "signals",
         "spawned",
         "spec",
+        "thread_waits",
         "waits",
         "worker_id",
     )
@@ -101,6 +102,7 @@ class Attempt:
         self._since = host.clock.monotonic()
         self._busy = 0.0  # seconds with a slot, before that
         self.waits = 0  # ... unless it waits for something
+        self.thread_waits = 0  # waits that will end: of a sync run all in its one thread, for its pool of threads
         self.spawned = False
         self.cancel_children = False
         self.children = 0  # asked for so far

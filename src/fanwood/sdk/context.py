@@ -16,7 +16,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import LogLine
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.refs import TaskRunRef
-from fanwood.sdk.spawning import called
+from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Collector
 from fanwood.ids import id_text
+from fanwood.sdk.circles import refuse_circle
+from fanwood.sdk.current import current_attempt
 from fanwood.sdk.outcomes import result_of
-from fanwood.sdk.spawning import called, wait_for
+from fanwood.sdk.waiting import called, interruption_told, wait_for
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -94,12 +96,16 @@ class TaskRunRef(Generic[T]):
 
     async def _result(self, timeout: Duration | None) -> T:
         patience = checks.waiting(timeout)
+        if (attempt := current_attempt.get()) is not None:
+            await refuse_circle(attempt, self._id, self._host.engine())
+        elif self._task:
+            await self._host.prepare((self._task,))
         collector = Collector(fail_fast=False)
         collector.grow(1)
         collector.close()
         engine = self._host.engine()
         engine.watch(self._id, collector, 0)
-        with engine.waiting(collector, (self._id,)):
+        with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
             await wait_for(collector, self._host, patience, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None

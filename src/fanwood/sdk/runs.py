@@ -15,7 +15,7 @@ from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.infos import AttemptInfo, attempt_info, run_info
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place
 from fanwood.sdk.refs import untyped_ref
-from fanwood.sdk.spawning import called
+from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:

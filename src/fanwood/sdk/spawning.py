@@ -5,19 +5,15 @@ Everything here is written once, as coroutines that wait on `Signal`s; a blockin
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood import logs
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
-from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.errors import PayloadTooLargeError, UsageError, WaitTimeoutError
+from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
@@ -27,19 +23,16 @@ from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
+from fanwood.sdk.strays import refuse_strays, tell_of_fork
+from fanwood.sdk.waiting import called, interruptible, interruption_told, parked, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Iterable, Iterator
 
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.options import TriggerWorkflowOptions
-
-T = TypeVar("T")
-
-logger = logs.logger("fanwood")
 
 CHUNK = 500
 """Runs per request to the engine: small enough that children start while their siblings are still being spawned."""
@@ -66,6 +59,10 @@ class Spawner:
         attempt = current_attempt.get()
         self._host = host
         self._engine = host.engine()
+        # A task may start what belongs to another store: a root there, and nothing of its own tree.
+        self._elsewhere: Attempt | None = None
+        if attempt is not None and attempt.host is not host and attempt.host.engine() is not self._engine:
+            self._elsewhere, attempt = attempt, None
         self._attempt = attempt
         self._wait = wait
         self._kinds: dict[tuple[Any, ...], SpawnKind] = {}
@@ -228,6 +225,8 @@ class Spawner:
         priority = options.priority if options.priority is not None else policy.default_priority
         metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
         if attempt is None or run is None:
+            if not options.detached:
+                self._must_be_root(spec)
             return SpawnKind(
                 spec.name,
                 priority=priority,
@@ -254,12 +253,28 @@ class Spawner:
             run_kind=RUN_KINDS[spec.kind],
         )
 
+    def _must_be_root(self, spec: TaskSpec) -> None:
+        """Nobody said that it is to be one, and there is no parent.
+
+        Raises:
+            UsageError: there should be.
+        """
+        if self._elsewhere is not None:
+            raise UsageError(
+                f"{spec.name} can't be a child of {self._elsewhere.spec.name}: it belongs to {self._host!r}, the other "
+                f"to {self._elsewhere.host!r}, and a tree is in one store. Give both objects one URL and namespace, or "
+                f"make it a root of its own: detached=True"
+            )
+        if self._attempt is None:
+            refuse_strays(spec.name)
+            tell_of_fork(spec.name)
+
     async def _next_answer(self) -> None:
         """Wait for the oldest request's acknowledgement."""
         answer, attempt = self._unanswered.popleft(), self._attempt
         if not answer.signal.fired:
             if attempt is not None and self.collector is not None:
-                await _parked(attempt, answer.signal)
+                await parked(attempt, answer.signal)
             else:
                 with interruptible(attempt, answer.signal):
                     await answer.signal.wait()
@@ -282,7 +297,9 @@ class Spawner:
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
         what, tasks = f"{len(self.planned)} run(s) of {first}", {alike[0] for alike in self._kinds}
-        with self._engine.waiting(self.collector, (run.id for run in self.planned)):
+        ids = (run.id for run in self.planned)
+        told = interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned))
+        with self._engine.waiting(self.collector, ids), told:
             await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
@@ -305,136 +322,6 @@ class Spawner:
             else:
                 results.append(error_of(ended, run.id, run.spec.name))
         return results
-
-
-async def wait_for(
-    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str] = ()
-) -> None:
-    """Wait until `collector` is ready; inside a task, without holding a slot. If nobody serves one of `tasks`, that is
-    said after a while.
-
-    Raises:
-        WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
-    """
-    attempt = current_attempt.get()
-    if not collector.ready:
-        if attempt is None:
-            await _wait_outside(collector, host, timeout, what, tasks)
-        else:
-            await _wait_inside(collector, attempt, timeout, what, tasks)
-    if attempt is not None:
-        attempt.check()
-    if collector.error is not None:
-        raise collector.error
-
-
-async def _wait_outside(
-    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str]
-) -> None:
-    signal = Signal()
-    collector.when_ready(signal.fire)
-    if not await _fired(signal, host, timeout, tasks):
-        raise _timed_out(timeout, what)
-
-
-async def _fired(signal: Signal, host: Host, timeout: float | None, tasks: Collection[str]) -> bool:
-    """Wait for a signal, at most `timeout` seconds; whether it was fired."""
-    patience, serves = host.settings.no_worker_warning, host.engine().dispatcher.serves
-    foreign = [task for task in tasks if not serves(task)]
-    if not foreign or (timeout is not None and timeout <= patience):
-        return await signal.wait(timeout)
-    if await signal.wait(patience):
-        return True
-    with contextlib.suppress(Exception):  # then there is worse to be told, and others do
-        await _warn_unserved(host, foreign)
-    return await signal.wait(None if timeout is None else timeout - patience)
-
-
-async def _warn_unserved(host: Host, tasks: list[str]) -> None:
-    engine = host.engine()
-    for task in tasks:
-        if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
-            logger.warning(
-                "No live worker serves %s: its run stays queued until one does. Start one with "
-                "`fanwood worker module:app`, or check that it imports this task.",
-                task,
-            )
-
-
-async def _wait_inside(
-    collector: Collector, attempt: Attempt, timeout: float | None, what: str, tasks: Collection[str]
-) -> None:
-    attempt.check()
-    signal = Signal()
-    once = threading.Lock()  # the slot is asked for once, by the engine's thread or by this one
-
-    def resume() -> None:
-        if once.acquire(blocking=False):
-            attempt.share.resume(attempt, signal.fire)
-
-    attempt.share.park(attempt)
-    attempt.listen(signal)
-    try:
-        collector.when_ready(resume)
-        if not await _fired(signal, attempt.host, timeout, tasks) and attempt.interruption is None:
-            if once.acquire(blocking=False):
-                attempt.share.unpark(attempt)  # at once: what it gives up on may be what holds the slots
-            else:
-                await signal.wait()  # the result came meanwhile, and a slot is coming
-    finally:
-        attempt.unlisten(signal)
-        if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking
-            attempt.share.unpark(attempt)
-    if not collector.ready and attempt.interruption is None:
-        raise _timed_out(timeout, what)
-
-
-def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
-    return WaitTimeoutError(
-        f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
-    )
-
-
-async def _parked(attempt: Attempt, signal: Signal) -> None:
-    """Wait for the signal, or for the attempt's end, without holding a slot: what was spawned before, and will be
-    waited for, may need it to make room for more (`engine/admission.py`)."""
-    go_on = Signal()
-    attempt.share.park(attempt)
-    try:
-        with interruptible(attempt, signal):
-            await signal.wait()
-    except BaseException:
-        attempt.share.unpark(attempt)
-        raise
-    attempt.share.resume(attempt, go_on.fire)
-    with interruptible(attempt, go_on):
-        await go_on.wait()
-
-
-class interruptible:  # noqa: N801  (reads as the statement that it is)
-    """While inside, the end of the attempt fires the signal."""
-
-    __slots__ = ("_attempt", "_signal")
-
-    def __init__(self, attempt: Attempt | None, signal: Signal) -> None:
-        self._attempt = attempt
-        self._signal = signal
-
-    def __enter__(self) -> None:
-        if self._attempt is not None:
-            self._attempt.listen(self._signal)
-
-    def __exit__(self, *_: object) -> None:
-        if self._attempt is not None:
-            self._attempt.unlisten(self._signal)
-
-
-async def called(future: Future[T]) -> T:
-    """The result of a cold verb, awaited in either colour."""
-    signal = Signal()
-    future.add_done_callback(lambda _done: signal.fire())
-    await signal.wait()
-    return future.result()
 
 
 def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptions) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.errors import InputValidationError
 from fanwood.model.commands import TaskInfo
 from fanwood.sdk.options import NOT_GIVEN, TaskPolicy
 
@@ -31,10 +32,23 @@ class TaskSpec:
     where: str = ""  # file and line of the function
     ready: Callable[[], None] | None = None  # raises if the declaration is not whole yet
     default: Any = NOT_GIVEN  # the input, if none is given
+    host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:
         """The input of a run that none is given for: the function's default; else what is made of no fields."""
         return {} if self.default is NOT_GIVEN else self.default
+
+    def read(self, stored: str) -> Any:
+        """The input of a stored run.
+
+        Raises:
+            InputValidationError: it doesn't fit the declared type (any more).
+        """
+        try:
+            return self.input.decode(stored)
+        except InputValidationError as error:
+            subject = f"the input of {self.name}, which was stored by other (older?) code than this that reads it"
+            raise InputValidationError(subject, error.problems) from None
 
     def info(self) -> TaskInfo:
         """What is published of it."""

@@ -26,10 +26,11 @@ from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.signatures import location, name_of, read_signature
-from fanwood.sdk.spawning import Spawner, called
+from fanwood.sdk.spawning import Spawner
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import Step, StepCodec, StepInputs
 from fanwood.sdk.task import Runnable
+from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
             policy=policy,
             kind="step",
             where=signature.where,
+            host=self._host,
         )
         return Step(name, spec, parents, function)
 

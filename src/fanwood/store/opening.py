@@ -30,7 +30,7 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         from fanwood.store.sqlite.store import SqliteStore  # noqa: PLC0415  (each driver loads only where it is used)
 
-        path = Path(unquote(url[len(_SQLITE) :])).expanduser().absolute()
+        path = _file_of(url)
         return SqliteStore(path, clock, poll=settings.poll, create=create)
     if url.startswith(_POSTGRES):
         return _postgres(settings, clock, create=create)
@@ -38,6 +38,22 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
         f"{without_password(url)!r} is not a database URL that this version knows. Use sqlite:///relative/path.db, "
         f"sqlite:////absolute/path.db or postgresql://user:password@host:port/database"
     )
+
+
+def place_of(settings: Settings) -> str:
+    """What settings that lead to one store have in common."""
+    url = settings.database_url
+    return f"{_SQLITE}{_file_of(url)}" if url.startswith(_SQLITE) else f"{url} {settings.postgres_schema}"
+
+
+def _file_of(url: str) -> Path:
+    name = unquote(url[len(_SQLITE) :])
+    if name.startswith((":memory:", "file:")):
+        raise SettingsError(
+            f"{url!r}: runs are kept in a file, which several connections share, and there is none in memory. Take a "
+            f"temporary one, such as sqlite:////dev/shm/test.db"
+        )
+    return Path(name).expanduser().absolute()
 
 
 def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,16 @@ from fanwood.model.states import RunState
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt, current_run_id
+from fanwood.sdk.strays import note_threads
 from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
+from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
 from fanwood.worker.telling import tell
 from fanwood.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable
 
     from fanwood.engine.engine import Engine
@@ -37,16 +39,18 @@ if TYPE_CHECKING:
 
 logger = logs.logger("fanwood.worker")
 
-HUNG_SECONDS = 2.0
-"""How long a sync task's code may go on after its run is over before it is told of."""
 LOOKED_AT = 500
 """Deadlines that are looked at in one call, at most."""
 
 
 class Executor:
-    """Executes runs of `specs` in `slots` slots. Methods of the `Dispatcher` are called by the engine's thread."""
+    """Executes runs of `specs` in `slots` slots, each in a copy of the context `base`. Methods of the `Dispatcher` are
+    called by the engine's thread."""
 
-    def __init__(self, host: Host, engine: Engine, specs: dict[str, TaskSpec], slots: int) -> None:
+    def __init__(
+        self, host: Host, engine: Engine, specs: dict[str, TaskSpec], slots: int, base: contextvars.Context
+    ) -> None:
+        note_threads()
         self.slots = slots
         self.specs = specs
         self.lifespan: Any = None
@@ -57,12 +61,12 @@ class Executor:
         self._port: LoopPort | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
-        self._base = contextvars.copy_context()
+        self._base = base
         self._running: dict[str, Attempt] = {}
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
-        self._over: dict[Attempt, float] = {}  # of sync tasks: since when they should have stopped
-        self._hung: set[Attempt] = set()  # those that were told of
+        self._overtime = Overtime(self._slots)
+        self._stood_still = False  # our loop, when we last looked
         self._on_lost: Callable[[], None] | None = None
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._stopping = False  # nothing begins any more
@@ -71,6 +75,8 @@ class Executor:
     def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
         """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
         and must attach another."""
+        if self._loop is not None and self._loop is not loop and not self._loop.is_running():
+            self._strand()
         self._loop_thread = 0  # until the new loop begins something, outcomes go straight to the engine
         self._loop = loop
         self._port = port_of(loop)
@@ -86,6 +92,26 @@ class Executor:
         if on_lost is not None:
             on_lost()
         return on_lost is not None
+
+    def _look_at_loop(self) -> None:
+        """Now and then: the user's loop may have been stopped, as between the cells of a notebook, and nobody can say
+        whether it will go on."""
+        loop = self._loop
+        still = self._on_lost is not None and loop is not None and not loop.is_running()
+        before, self._stood_still = self._stood_still, still
+        if still and before:
+            self._loop_lost()
+
+    def _strand(self) -> None:
+        """Our loop was stopped, and not by us: what has begun there goes back, and begins anew elsewhere."""
+        stranded = [a for a in list(self._running.values()) if a.coroutine_task is not None]
+        for attempt in stranded:
+            if attempt.interruption is None:
+                self._hand_back(attempt)
+            self._running.pop(attempt.run.id, None)
+        if stranded:
+            logger.info("the event loop was stopped: %d run(s) on it begin anew on another one", len(stranded))
+            self._slots.finish(stranded)
 
     # --- the engine's side: Dispatcher -----------------------------------------------------------------------------
 
@@ -108,7 +134,8 @@ class Executor:
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
-        self._look_for_hung()
+        self._overtime.look(self._host.clock.monotonic())
+        self._look_at_loop()
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
 
     def go_on(self) -> None:
@@ -140,25 +167,6 @@ class Executor:
             if outcome.parent:
                 parent = running.get(outcome.parent)
                 outcome.local = leased and parent is not None and parent.interruption is None
-
-    def _look_for_hung(self) -> None:
-        """Code of sync tasks that has not stopped though its run is over. It can't be made to; but it is said, and its
-        slot is given to others, as long as there are fewer such than slots."""
-        now = self._host.clock.monotonic()
-        for attempt, since in list(self._over.items()):
-            if attempt.code_ended:
-                del self._over[attempt]
-                self._hung.discard(attempt)
-            elif now - since >= HUNG_SECONDS and attempt not in self._hung:
-                spare = len(self._hung) < self.slots
-                what = "its slot is given to others" if spare else "and so many do that its slot stays taken"
-                logger.warning(
-                    "the code of %s (run %s) goes on though its run is over: %s. %d such thread(s) in this worker.",
-                    attempt.spec.name, hex_text(attempt.run.id), what, len(self._hung) + 1,
-                )  # fmt: skip
-                self._hung.add(attempt)
-                if spare:
-                    self._slots.free(attempt)
 
     def _move_deadline(self, attempt: Attempt | None, notice: Notice) -> None:
         if attempt is None:
@@ -242,7 +250,7 @@ class Executor:
 
     def _attempt(self, run: ClaimedRun) -> Attempt:
         spec = self.specs[run.task]
-        attempt = self._running[run.id] = Attempt(run, spec, self._host, self._slots)
+        attempt = self._running[run.id] = Attempt(run, spec, spec.host or self._host, self._slots)
         attempt.worker_id = self._engine.worker_id
         attempt.lifespan = self.lifespan
         if run.deadline is not None or spec.policy.execution_timeout is not None:
@@ -312,13 +320,13 @@ class Executor:
         spec, run = attempt.spec, attempt.run
         current_attempt.set(attempt)
         current_run_id.set(hex_text(run.id))
-        value, step = spec.input.decode(run.input), None
+        value, step = spec.read(run.input), None
         if spec.kind == "step":
             value, step = value
         attempt.in_function = True
         function, context = spec.function, Context(attempt, step)
-        if self._host.hooks.middleware and spec.kind != "workflow":
-            function = self._host.hooks.surround(function, context, is_async=spec.is_async)
+        if attempt.host.hooks.middleware and spec.kind != "workflow":
+            function = attempt.host.hooks.surround(function, context, is_async=spec.is_async)
         return function, (value, context)[: spec.arity]
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
@@ -327,7 +335,7 @@ class Executor:
             return None
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
-        attempt.raised = error if self._host.hooks.of else None
+        attempt.raised = error if attempt.host.hooks.of else None
         return verdicts.raised(attempt, error)
 
     def _by_loop_end(self, attempt: Attempt) -> bool:
@@ -389,7 +397,7 @@ class Executor:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
         attempt.interrupt(failure)
         if not attempt.spec.is_async and not attempt.code_ended:
-            self._over[attempt] = self._host.clock.monotonic()
+            self._overtime.begin(attempt, self._host.clock.monotonic())
         if attempt.spec.is_async and self._port is not None:
             self._port.post(lambda: self._cancel(attempt))
 

@@ -6,12 +6,13 @@ Async tasks run on the loop that the script runs when it starts something; a scr
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from typing import TYPE_CHECKING
 
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError
-from fanwood.sdk.spawning import called
+from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.loops import LoopThread
 from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
@@ -67,13 +68,15 @@ class LocalWorker:
         specs = self._specs()
         if self._executor is None or self._employed is None:
             enter_switch_interval(self._host.settings.switch_interval)
-            self._executor = Executor(self._host, self._engine, specs, self._host.settings.slots)
+            slots, nobodys = self._host.settings.slots, contextvars.Context()  # not that of the call that came first
+            self._executor = Executor(self._host, self._engine, specs, slots, nobodys)
             self._attach(self._executor)
             self._employed = self._engine.employ(self._executor)
             return self._employed
         self._attach(self._executor)
-        if specs.keys() != self._executor.specs.keys():  # declared since, as in an interactive session
-            self._executor.specs = specs
+        known = self._executor.specs
+        if any(known.get(name) is not spec for name, spec in specs.items()):  # declared since, as in a notebook
+            self._executor.specs = {**known, **specs}
             self._employed = self._engine.serve_more()  # (calls are begun in their order)
         return self._employed
 

@@ -128,7 +128,7 @@ class Slots:
             TooManyWaitingThreadsError: it is sync, and no more threads may wait.
         """
         with self._lock:
-            if not attempt.spec.is_async:
+            if not attempt.spec.is_async and not attempt.thread_waits:
                 if self._parked_threads >= self._max_waiting:
                     raise TooManyWaitingThreadsError(
                         f"{self._parked_threads} sync runs of this worker wait for children already, each on a thread "
@@ -136,6 +136,7 @@ class Slots:
                         f"costs no thread), raise waiting_threads, or start more workers."
                     )
                 self._parked_threads += 1
+            attempt.thread_waits += 1
             attempt.waits += 1
             if attempt.waits == 1:
                 self._give_back(attempt)
@@ -232,5 +233,6 @@ class Slots:
 
     def _unwait(self, attempt: Attempt) -> None:
         attempt.waits -= 1
-        if not attempt.spec.is_async:
+        attempt.thread_waits -= 1
+        if not attempt.spec.is_async and not attempt.thread_waits:
             self._parked_threads -= 1

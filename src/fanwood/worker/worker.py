@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fanwood import logs
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
-from fanwood.sdk.spawning import called
+from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.loops import drive
 
@@ -87,7 +88,7 @@ class Worker:
         self._stopping = self._hurry = False
         engine = self.host.engine()
         await asyncio.to_thread(self.host.retire_local)
-        self._executor = executor = Executor(self.host, engine, self._specs, self.slots)
+        self._executor = executor = Executor(self.host, engine, self._specs, self.slots, contextvars.copy_context())
         executor.attach(self._loop)
         async with self._within_lifespan(executor):
             with _switch_interval(self.host.settings.switch_interval):

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 import apsw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+reading_lock = threading.Lock()
+"""A fork waits for it: a lock of SQLite that a reading thread held then would be held for ever in the new process."""
+_held: list[bool] = []  # by a fork
+
+
+def _hold() -> None:
+    _held.append(reading_lock.acquire())
+
+
+def _let_go() -> None:
+    if _held:  # else this module was loaded by another thread while the fork was being prepared
+        _held.pop()
+        reading_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
 
 
 class Cursor(Protocol):

@@ -38,7 +38,7 @@ from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
-from fanwood.store.sqlite.driver import Lenient
+from fanwood.store.sqlite.driver import Lenient, reading_lock
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.sweeping import Sweeping
@@ -436,7 +436,7 @@ class SqliteStore(Store):
 
     async def _read(self, query: Callable[[Database], T]) -> T:
         def read() -> T:
-            with translated(self.path):
+            with reading_lock, translated(self.path):
                 if self._reader is None:
                     self._reader = connect(self.path, read_only=True)
                 try:

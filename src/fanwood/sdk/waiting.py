@@ -1,0 +1,174 @@
+"""Waiting for the ends of runs, and for answers of the engine, in either colour; inside a task without a slot."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from fanwood import logs
+from fanwood.engine.signals import Signal
+from fanwood.errors import WaitTimeoutError
+from fanwood.ids import id_text
+from fanwood.sdk.current import current_attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator
+    from concurrent.futures import Future
+
+    from fanwood.engine.waits import Collector
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.host import Host
+
+T = TypeVar("T")
+
+logger = logs.logger("fanwood")
+
+
+async def wait_for(
+    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str] = ()
+) -> None:
+    """Wait until `collector` is ready; inside a task, without holding a slot. If nobody serves one of `tasks`, that is
+    said after a while.
+
+    Raises:
+        WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
+    """
+    attempt = current_attempt.get()
+    if not collector.ready:
+        if attempt is None:
+            await _wait_outside(collector, host, timeout, what, tasks)
+        else:
+            await _wait_inside(collector, attempt, timeout, what, tasks)
+    if attempt is not None:
+        attempt.check()
+    if collector.error is not None:
+        raise collector.error
+
+
+async def _wait_outside(
+    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str]
+) -> None:
+    signal = Signal()
+    collector.when_ready(signal.fire)
+    if not await _fired(signal, host, timeout, tasks):
+        raise _timed_out(timeout, what)
+
+
+async def _fired(signal: Signal, host: Host, timeout: float | None, tasks: Collection[str]) -> bool:
+    """Wait for a signal, at most `timeout` seconds; whether it was fired."""
+    patience, serves = host.settings.no_worker_warning, host.engine().dispatcher.serves
+    foreign = [task for task in tasks if not serves(task)]
+    if not foreign or (timeout is not None and timeout <= patience):
+        return await signal.wait(timeout)
+    if await signal.wait(patience):
+        return True
+    with contextlib.suppress(Exception):  # then there is worse to be told, and others do
+        await _warn_unserved(host, foreign)
+    return await signal.wait(None if timeout is None else timeout - patience)
+
+
+async def _warn_unserved(host: Host, tasks: list[str]) -> None:
+    engine = host.engine()
+    for task in tasks:
+        if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
+            logger.warning(
+                "No live worker serves %s: its run stays queued until one does. Start one with "
+                "`fanwood worker module:app`, or check that it imports this task.",
+                task,
+            )
+
+
+async def _wait_inside(
+    collector: Collector, attempt: Attempt, timeout: float | None, what: str, tasks: Collection[str]
+) -> None:
+    attempt.check()
+    signal = Signal()
+    once = threading.Lock()  # the slot is asked for once, by the engine's thread or by this one
+
+    def resume() -> None:
+        if once.acquire(blocking=False):
+            attempt.share.resume(attempt, signal.fire)
+
+    attempt.share.park(attempt)
+    attempt.listen(signal)
+    try:
+        collector.when_ready(resume)
+        if not await _fired(signal, attempt.host, timeout, tasks) and attempt.interruption is None:
+            if once.acquire(blocking=False):
+                attempt.share.unpark(attempt)  # at once: what it gives up on may be what holds the slots
+            else:
+                await signal.wait()  # the result came meanwhile, and a slot is coming
+    finally:
+        attempt.unlisten(signal)
+        if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking
+            attempt.share.unpark(attempt)
+    if not collector.ready and attempt.interruption is None:
+        raise _timed_out(timeout, what)
+
+
+@contextlib.contextmanager
+def interruption_told(first: bytes, task: str, count: int = 1) -> Generator[None]:
+    """While inside, outside of any task, runs are waited for. Who interrupts that (Ctrl-C, or a notebook's button, by
+    which a coroutine is cancelled) does not end them: that is said, and how to."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        meant = isinstance(error, KeyboardInterrupt) or hasattr(builtins, "get_ipython")
+        if meant and current_attempt.get() is None:
+            runs = f"run {id_text(first)}" if count == 1 else f"{count} runs, the first {id_text(first)}"
+            logger.warning(
+                "The wait was interrupted. What it waited for goes on, here or where it is served next: %s (%s). "
+                "app.runs.cancel(id) ends a run, and `fanwood runs cancel` any number.", task, runs,
+            )  # fmt: skip
+        raise
+
+
+def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
+    return WaitTimeoutError(
+        f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
+    )
+
+
+async def parked(attempt: Attempt, signal: Signal) -> None:
+    """Wait for the signal, or for the attempt's end, without holding a slot: what was spawned before, and will be
+    waited for, may need it to make room for more (`engine/admission.py`)."""
+    go_on = Signal()
+    attempt.share.park(attempt)
+    try:
+        with interruptible(attempt, signal):
+            await signal.wait()
+    except BaseException:
+        attempt.share.unpark(attempt)
+        raise
+    attempt.share.resume(attempt, go_on.fire)
+    with interruptible(attempt, go_on):
+        await go_on.wait()
+
+
+class interruptible:  # noqa: N801  (reads as the statement that it is)
+    """While inside, the end of the attempt fires the signal."""
+
+    __slots__ = ("_attempt", "_signal")
+
+    def __init__(self, attempt: Attempt | None, signal: Signal) -> None:
+        self._attempt = attempt
+        self._signal = signal
+
+    def __enter__(self) -> None:
+        if self._attempt is not None:
+            self._attempt.listen(self._signal)
+
+    def __exit__(self, *_: object) -> None:
+        if self._attempt is not None:
+            self._attempt.unlisten(self._signal)
+
+
+async def called(future: Future[T]) -> T:
+    """The result of a cold verb, awaited in either colour."""
+    signal = Signal()
+    future.add_done_callback(lambda _done: signal.fire())
+    await signal.wait()
+    return future.result()

@@ -1,0 +1,385 @@
+"""Where runs execute: loops that stop, threads and processes of tasks, several objects in one process."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+
+from fanwood import Context, DuplicateTaskError, Fanwood, SettingsError, TaskRunError, with_context
+from tests.conftest import MakeApp
+from tests.serving import serving
+
+
+@pytest.fixture
+def make_shared(url: str) -> Iterator[Callable[..., Fanwood]]:
+    """Makes objects that work together, as those of one process do."""
+    made: list[Fanwood] = []
+
+    def make(**settings: Any) -> Fanwood:
+        made.append(Fanwood(url, **{"local_worker": True, **settings}))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.close()
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_that_is_stopped_and_not_closed_hangs_nobody(make_app: MakeApp) -> None:
+    app = make_app(sweep=0.02)
+    go_on = threading.Event()
+
+    @app.task
+    async def child(n: int) -> int:
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return n
+
+    @app.task
+    async def parent(n: int) -> int:
+        return sum([await child.aio_run(i) for i in range(n)])
+
+    async def begin() -> Any:
+        ref = await parent.aio_run_no_wait(3)
+        while not await app.runs.aio_children(ref.id):
+            await asyncio.sleep(0.001)
+        return ref
+
+    with asyncio.Runner() as runner:
+        ref = runner.run(begin())
+        go_on.set()
+        assert ref.result(timeout=20) == 3
+        assert runner.run(child.aio_run(7)) == 7  # and the loop, once it goes on, is as good as before
+
+
+def test_what_is_closed_is_opened_again_by_its_next_use(app: Fanwood) -> None:
+    @app.task
+    async def task(n: int) -> int:
+        return n
+
+    async def request(n: int) -> int:
+        async with app:
+            return await task.aio_run(n)
+
+    assert [asyncio.run(request(n)) for n in range(3)] == [0, 1, 2]
+    assert len(app.runs.list()) == 3
+
+
+def test_the_context_of_the_first_call_is_not_that_of_all_runs(app: Fanwood) -> None:
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+
+    @app.task
+    def sync_task() -> str:
+        return who.get()
+
+    @app.task
+    async def async_task() -> str:
+        return who.get()
+
+    who.set("the first request")
+    assert [sync_task.run(), async_task.run()] == ["nobody", "nobody"]
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_threads_of_a_task_keep_its_place_or_are_refused(app: Fanwood) -> None:
+    @app.task
+    def child(n: int) -> int:
+        return n
+
+    ways: dict[str, Callable[[ThreadPoolExecutor], list[int]]] = {
+        "lost": lambda pool: list(pool.map(child.run, range(3))),
+        "with_context": lambda pool: list(pool.map(with_context(child.run), range(3))),
+        "detached": lambda pool: [pool.submit(child.run, n, detached=True).result() for n in range(3)],
+        "to_thread": lambda _: asyncio.run(asyncio.to_thread(lambda: [child.run(n) for n in range(3)])),
+    }
+
+    @app.task
+    def parent(way: str) -> list[int]:
+        with ThreadPoolExecutor(2) as pool:
+            return ways[way](pool)
+
+    with pytest.raises(TaskRunError, match=r"child is started on a thread that parent \(run .*with_context"):
+        parent.run("lost")
+    for way, children in [("with_context", 3), ("detached", 0), ("to_thread", 3)]:
+        ref = parent.run_no_wait(way)
+        assert ref.result(timeout=20) == [0, 1, 2]
+        assert len(app.runs.children(ref.id)) == children, way
+    with ThreadPoolExecutor(1) as pool:  # that of a script is no task's
+        assert pool.submit(child.run, 5).result() == 5
+
+
+def test_the_waits_of_a_loop_in_a_sync_task_are_one_thread(make_app: MakeApp) -> None:
+    app = make_app(waiting_threads=1)
+    all_wait = threading.Event()
+
+    @app.task
+    async def child(n: int) -> int:
+        await asyncio.to_thread(all_wait.wait, 20)
+        return n
+
+    @app.task
+    def parent(n: int) -> int:
+        async def together() -> int:
+            waits = [asyncio.ensure_future(child.aio_run(i)) for i in range(n)]
+            await asyncio.sleep(0)
+            all_wait.set()
+            return sum(await asyncio.gather(*waits))
+
+        return asyncio.run(together())
+
+    assert parent.run(20) == 190
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_is_forked_at_any_moment_works(app: Fanwood) -> None:
+    """The engine is busy: at any moment it may be within SQLite, whose locks the new process would have for ever."""
+    over = threading.Event()
+
+    @app.task
+    async def task(n: int) -> int:
+        return n
+
+    def keep_busy() -> None:
+        while not over.is_set():
+            task.run_many([task.create_bulk_run_item(n) for n in range(50)])
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if task.run(7, timeout=30) == 7 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        over.set()
+        busy.join()
+    assert task.run(8) == 8
+
+
+def test_a_root_of_a_process_that_a_task_forked_is_said(app: Fanwood) -> None:
+    @app.task
+    def task(n: int) -> int:
+        return n
+
+    @app.task
+    def forking() -> str:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            lines: list[str] = []
+            handler = logging.Handler()
+            handler.emit = lambda record: lines.append(record.getMessage())
+            logging.getLogger("fanwood").addHandler(handler)
+            task.run(1, timeout=20)
+            os.write(write, "".join(lines).encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        return os.read(read, 10_000).decode()
+
+    assert "task is started in process" in forking.run()
+
+
+# --- who waits for whom ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", range(5))
+def test_a_run_that_waits_for_what_waits_for_it_is_told_at_once(app: Fanwood, above: int) -> None:
+    @app.task
+    async def down(ids: list[str], ctx: Context) -> int:
+        ids = [*ids, ctx.task_run_id]
+        if len(ids) == 5:
+            return await app.runs.aio_get_result(ids[above])
+        return await down.aio_run(ids)
+
+    with pytest.raises(TaskRunError, match="itself" if above == 4 else "an ancestor of it"):
+        down.run([], timeout=30)
+
+
+def test_a_run_may_wait_for_what_is_older_and_no_ancestor(app: Fanwood) -> None:
+    @app.task
+    async def leaf(n: int) -> int:
+        return n
+
+    @app.task
+    async def deep(ids: list[str]) -> int:
+        if len(ids) == 5:
+            return sum([await app.runs.aio_get_result(id_) for id_ in ids])
+        return await deep.aio_run([*ids, (await leaf.aio_run_no_wait(1)).id])
+
+    assert deep.run([leaf.run_no_wait(1).id], timeout=30) == 5
+
+
+class Old(TypedDict):
+    n: int
+
+
+class New(TypedDict):
+    number: int
+
+
+def test_a_stored_input_that_no_longer_fits_names_task_and_field(make_app: MakeApp) -> None:
+    old, new = make_app(local_worker=False), make_app()
+
+    @old.task(name="pay")
+    def pay_old(amount: Old) -> None: ...
+
+    @new.task(name="pay")
+    def pay_new(amount: New) -> int:
+        return amount["number"]
+
+    ref = pay_old.run_no_wait({"n": 7})
+    assert pay_new.run({"number": 7}) == 7
+    with pytest.raises(TaskRunError, match=r"the input of pay, which was stored by other .*code.*: 1 problem number:"):
+        new.runs.get_result(ref.id, timeout=20)
+
+
+# --- several objects -------------------------------------------------------------------------------------------------
+
+
+def test_objects_of_one_process_on_one_store_work_together(make_shared: Callable[..., Fanwood]) -> None:
+    ours, theirs = make_shared(), make_shared()
+
+    @theirs.task
+    async def child(n: int) -> int:
+        return n + 1
+
+    @ours.task
+    async def parent(n: int) -> int:
+        return sum(await child.aio_run_many([child.create_bulk_run_item(i) for i in range(n)]))
+
+    ref = parent.run_no_wait(3)
+    assert ref.result(timeout=20) == 6
+    assert len(theirs.runs.children(ref.id)) == 3
+    assert child.run(1) == 2
+    assert ours.engine() is theirs.engine()
+    assert ours.find("child") is child
+    ours.close()
+    assert child.run(2) == 3  # the other one still uses it
+    assert parent.run(1) == 1
+
+
+def test_a_worker_takes_tasks_of_objects_that_work_together(make_shared: Callable[..., Fanwood]) -> None:
+    ours, theirs = make_shared(local_worker=False), make_shared(local_worker=False)
+
+    @theirs.task
+    async def child(n: int) -> int:
+        return n + 1
+
+    @ours.task
+    async def parent(n: int) -> int:
+        return await child.aio_run(n)
+
+    for worker in (ours.worker("all"), theirs.worker("named", workflows=[child, parent])):
+        assert sorted(worker.tasks) == ["child", "parent"]
+        with serving(worker):
+            assert parent.run(1, timeout=20) == 2
+
+
+def test_a_task_that_a_new_object_declares_again_is_the_one_that_counts(make_shared: Callable[..., Fanwood]) -> None:
+    """As in a notebook whose cells are executed again: not what the old object's worker knows."""
+
+    def cells(answer: str) -> Any:
+        app = make_shared()
+
+        @app.task
+        def task() -> str:
+            return answer
+
+        @app.task
+        def parent() -> str:
+            return task.run()
+
+        return parent
+
+    first, second = cells("old"), cells("new")
+    assert [second.run(), first.run()] == ["new", "new"]
+    assert cells("newest").run() == "newest"
+
+
+def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(answer: str) -> Any:
+        @app.task(name="task")
+        async def task() -> str:
+            return answer
+
+        return task
+
+    old = cell("old")
+    assert old.run() == "old"
+    with pytest.raises(DuplicateTaskError):
+        cell("by mistake")
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    assert cell("new").run() == "new"
+    assert old.run() == "new"
+
+
+def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest.LogCaptureFixture) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    @app.task
+    def task() -> int:
+        waiting.set()
+        go_on.wait(20)
+        return 1
+
+    def interrupt() -> None:
+        waiting.wait(20)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        task.run()
+    go_on.set()
+    (run,) = app.runs.list()
+    assert f"task (run {run.id})" in caplog.text
+    assert app.runs.get_result(run.id, timeout=20) == 1
+
+
+def test_other_settings_on_one_store_are_said(
+    make_shared: Callable[..., Fanwood], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_shared(slots=7).runs.list()
+    make_shared(slots=8).runs.list()
+    assert "with other settings (slots)" in caplog.text
+
+
+def test_a_child_of_another_store_is_an_error_that_says_so(app: Fanwood, tmp_path: Path) -> None:
+    with Fanwood(f"sqlite:///{tmp_path}/other.db", local_worker=True) as other:
+
+        @other.task
+        async def library(n: int) -> int:
+            return n + 1
+
+        @app.task
+        async def parent(n: int) -> int:
+            return await library.aio_run(n)
+
+        @app.task
+        async def detaching(n: int) -> int:
+            return await library.aio_run(n, detached=True)
+
+        with pytest.raises(TaskRunError, match=r"library can't be a child of parent: .*other\.db.*detached"):
+            parent.run(1, timeout=20)
+        assert detaching.run(1, timeout=20) == 2
+        assert [run.parent_id for run in other.runs.list()] == [None]
+        with pytest.raises(SettingsError, match="library is not of this object"):
+            app.worker(workflows=[library])
