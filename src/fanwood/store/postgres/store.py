@@ -18,6 +18,7 @@ from fanwood.model.commands import TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LogRecord, Peer, Unserved, WorkerRecord
 from fanwood.store import rows
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
+from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.troubles import translated
@@ -85,7 +86,7 @@ class PostgresStore(Store):
         listens = notify and (listen_at is not None or not address.pooled)
         self._wakeups = Wakeups(address.schema, listens=listens)
         patience = lease * OF_A_LEASE
-        self._hot = Link(address, "hot", patience=patience, timeout=patience)
+        self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=write_arrays)
         self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
         self.side = Link(address, "side")
         self._reader = Link(address, "reader", patience=None)
