@@ -25,6 +25,7 @@ from fanwood import (
     TriggerWorkflowOptions,
     UsageError,
     WaitTimeoutError,
+    durations,
 )
 from fanwood.durations import LONGEST
 from fanwood.sdk.options import AttemptOptions, RunOptions, TaskOptions, WorkflowOptions
@@ -212,8 +213,17 @@ asked: list[Any] = []
 
 def _probe(input: Any, ctx: Context) -> None:
     refused(lambda: ctx.log("x", asked[-1]), "level")
-    refused(lambda: ctx.refresh_timeout(asked[-1]), "extend_by")
+    if not _soon(asked[-1]):
+        refused(lambda: ctx.refresh_timeout(asked[-1]), "extend_by")
     ctx.refresh_timeout(60)
+
+
+def _soon(value: Any) -> bool:
+    """Whether it is a duration, and may have gone by before the next line."""
+    try:
+        return 0 < durations.parse(value) < 10
+    except (ValueError, TypeError):
+        return False
 
 
 _probe.__name__ = "probe"

@@ -172,7 +172,8 @@ class Attempt:
     def let_go(self) -> None:
         """It has none any more."""
         self.holding = False
-        self._busy += self.host.clock.monotonic() - self._since
+        if not self.code_ended:  # else nobody asks any more
+            self._busy += self.host.clock.monotonic() - self._since
 
     @property
     def busy(self) -> int:

@@ -26,7 +26,7 @@ from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
-from fanwood.worker.telling import tell
+from fanwood.worker.telling import tell, tell_all
 from fanwood.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -237,8 +237,9 @@ class Executor:
         runs = self._slots.take()
         for_loop: list[Attempt] = []
         for_threads: list[Callable[[], None]] = []
+        me = self._engine.worker_id
         for run in runs:
-            attempt = self._attempt(run)
+            attempt = self._attempt(run, me)
             if attempt.spec.is_async:
                 for_loop.append(attempt)
             else:
@@ -248,10 +249,10 @@ class Executor:
         if for_threads:
             self._threads.submit(for_threads)
 
-    def _attempt(self, run: ClaimedRun) -> Attempt:
+    def _attempt(self, run: ClaimedRun, me: int) -> Attempt:
         spec = self.specs[run.task]
         attempt = self._running[run.id] = Attempt(run, spec, spec.host or self._host, self._slots)
-        attempt.worker_id = self._engine.worker_id
+        attempt.worker_id = me
         attempt.lifespan = self.lifespan
         if run.deadline is not None or spec.policy.execution_timeout is not None:
             self._set_limit(attempt)
@@ -389,9 +390,7 @@ class Executor:
         self._slots.finish([attempt for attempt, _ in finished])
         self._pump()
         self._engine.room()
-        for attempt, outcome in finished:
-            if outcome is not None:
-                tell(attempt, outcome)
+        tell_all(finished)
 
     def _interrupt(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""

@@ -13,6 +13,8 @@ from fanwood.sdk.log_context import context_of
 from fanwood.store.failures import decode_failure, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.model.commands import Outcome
     from fanwood.sdk.attempt import Attempt
 
@@ -25,6 +27,15 @@ _WHAT = {RunState.COMPLETED: "complete", RunState.QUEUED: "retry", RunState.FAIL
 """Which hooks are told of an end."""
 PREVIEW = 200
 """Characters of an input."""
+
+
+def tell_all(ended: Sequence[tuple[Attempt, Outcome | None]]) -> None:
+    """`tell` of each that has an outcome. Most have completed, and nobody wants to hear of it."""
+    quiet = not completions.isEnabledFor(logging.INFO)
+    for attempt, outcome in ended:
+        if outcome is None or (quiet and outcome.state is RunState.COMPLETED and not attempt.host.hooks.of):
+            continue
+        tell(attempt, outcome)
 
 
 def tell(attempt: Attempt, outcome: Outcome) -> None:
