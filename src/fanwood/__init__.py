@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.context import Context
     from fanwood.sdk.current import current_run_id
     from fanwood.sdk.hooks import RunEvent
-    from fanwood.sdk.infos import AttemptInfo, RunInfo
+    from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.log_context import RunContextFilter
     from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
@@ -59,8 +59,10 @@ if TYPE_CHECKING:
     from fanwood.sdk.step import Step
     from fanwood.sdk.strays import with_context
     from fanwood.sdk.task import Standalone
+    from fanwood.sdk.watching import RunTree
     from fanwood.sdk.workflow import Workflow
     from fanwood.settings import Settings
+    from fanwood.store.progress import Progress
     from fanwood.worker.worker import Worker
 
 __version__ = "0.1.0"
@@ -83,19 +85,23 @@ __all__ = [
     "IdSource",
     "IdempotencyConflictError",
     "InputValidationError",
+    "LogInfo",
     "ManualClock",
     "NonRetryableException",
     "NotInTaskError",
     "PayloadEncodingError",
     "PayloadError",
     "PayloadTooLargeError",
+    "Progress",
     "RetryAfterException",
     "RunContextFilter",
+    "RunCounts",
     "RunEvent",
     "RunInfo",
     "RunInterrupted",
     "RunNotFoundError",
     "RunState",
+    "RunTree",
     "SeededIds",
     "Settings",
     "SettingsError",
@@ -140,10 +146,14 @@ _HOMES = {
     "EmptyModel": "fanwood.sdk.options",
     "Fanwood": "fanwood.app",
     "IdSource": "fanwood.ids",
+    "LogInfo": "fanwood.sdk.infos",
     "ManualClock": "fanwood.clock",
+    "Progress": "fanwood.store.progress",
     "RunContextFilter": "fanwood.sdk.log_context",
+    "RunCounts": "fanwood.sdk.infos",
     "RunEvent": "fanwood.sdk.hooks",
     "RunInfo": "fanwood.sdk.infos",
+    "RunTree": "fanwood.sdk.watching",
     "RunState": "fanwood.model.states",
     "SeededIds": "fanwood.ids",
     "Settings": "fanwood.settings",

@@ -38,7 +38,18 @@ def test_get_shows_children(invoke, family):
 
 def test_get_json(invoke, family):
     run = json.loads(invoke("runs", "get", family.leaves[0], "--json").stdout)
-    more = {"input", "output", "deaths", "worker_id", "deadline", "attempts", "children", "logs", "logs_left_out"}
+    more = {
+        "input",
+        "output",
+        "deaths",
+        "worker_id",
+        "deadline",
+        "attempts",
+        "progress",
+        "children",
+        "logs",
+        "logs_left_out",
+    }
     assert set(run) == RUN_KEYS | more
     assert run["input"] == {"n": 0}
     assert set(run["error"]) == {"kind", "type", "message", "traceback", "limit", "owner"}

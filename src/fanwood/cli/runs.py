@@ -14,6 +14,7 @@ from fanwood.ids import id_text, short_text
 from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
 from fanwood.model.states import RunKind
 from fanwood.store.failures import attempt_error, decode_failure, summary
+from fanwood.store.progress import Progress, progress_of
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
@@ -40,6 +41,7 @@ for _command in (listing.command, acting.cancel, acting.retry, acting.rm):
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
+    "  progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -54,14 +56,15 @@ def get(run: str | None, common: Common) -> None:
         id_ = await find(store, run, common.settings().namespace)
         logs = await store.logs(id_, max(-1, await store.log_end(id_) - LOG_LINES), LOG_LINES)
         attempts, children = await store.attempts(id_), await store.child_counts(id_)
-        return _Shown(await store.get(id_), attempts, children, logs, store.now())
+        progress = await progress_of(store, id_)
+        return _Shown(await store.get(id_), attempts, children, logs, progress, store.now())
 
-    record, attempts, children, logs, now = shown = looking.look(common, ask)
+    record, attempts, children, logs, progress, now = shown = looking.look(common, ask)
     left_out = logs[0].seq if logs else 0
     if common.as_json:
         output.print_json({**_whole_json(shown), "logs_left_out": left_out})
         return
-    _print_facts(record, now)
+    _print_facts(record, progress, now)
     _print_payload("input", record, record.input)
     if record.output is not None:
         _print_payload("output", record, record.output)
@@ -81,23 +84,33 @@ class _Shown(NamedTuple):
     attempts: list[AttemptRecord]
     children: list[TaskCount]
     logs: list[LogRecord]
+    progress: Progress | None
     now: int
 
 
 def _whole_json(shown: _Shown) -> dict[str, Any]:
-    record, attempts, children, logs, now = shown
+    record, attempts, children, logs, progress, now = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
+        "progress": None if progress is None else msgspec.structs.asdict(progress),
         "attempts": [looking.attempt_json(attempt) for attempt in attempts],
         "children": looking.counts_json(children),
         "logs": [looking.log_json(line) for line in logs],
     }
 
 
-def _print_facts(record: RunRecord, now: int) -> None:
+def _said(progress: Progress | None) -> str:
+    """`3 of 10: files`; nothing if it said nothing."""
+    if progress is None:
+        return ""
+    of = "" if progress.total is None else f" of {progress.total:,}"
+    return f"{progress.done:,}{of}" + (f": {text.clean(progress.message, 300)}" if progress.message else "")
+
+
+def _print_facts(record: RunRecord, progress: Progress | None, now: int) -> None:
     facts: list[tuple[str, output.Cell]] = [
         ("id", id_text(record.id)),
         ("task", text.clean(record.task)),
@@ -106,6 +119,7 @@ def _print_facts(record: RunRecord, now: int) -> None:
         ("parent", id_text(record.parent_id) if record.parent_id else ""),
         ("root", id_text(record.root_id) if record.parent_id else ""),
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
+        ("progress", _said(progress)),
         ("attempt", f"{record.attempt}"),
         ("retries", f"{record.retry_count}" if record.retry_count else ""),
         ("deaths", f"{record.deaths} worker(s) died while executing it" if record.deaths else ""),

@@ -213,6 +213,13 @@ class Engine:
         elif not self._over:
             logger.warning("run %s logs more than the store takes: a line was left out", line.run_id.hex())
 
+    def note_progress(self, line: LogLine) -> None:
+        """A task says how far it is. What it said before, and is not committed yet, is let go of."""
+        anew = not self._inbox.progress
+        self._inbox.progress[line.run_id] = line
+        if anew:
+            self._waker.wake()
+
     def watch(self, run_id: bytes, collector: Collector, index: int) -> None:
         """Tell `collector` when any run, of any process, ends."""
         self._must_live()

@@ -77,6 +77,7 @@ class Inbox:
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
     heard: deque[bytes] = field(default_factory=deque[bytes])
+    progress: dict[bytes, LogLine] = field(default_factory=dict[bytes, LogLine])  # how far attempts are, if they say
     _log_bytes: int = 0
     _log_room: Condition = field(default_factory=Condition)
     _closed: bool = False
@@ -110,6 +111,13 @@ class Inbox:
             self.logs.clear()
             self._log_bytes = 0
             self._log_room.notify_all()
+
+    def take_progress(self, batch: Batch, *, due: bool) -> bool:
+        """How far runs are, into `batch`: now and then, and in any case with their ends. Whether anything was."""
+        if not due and not any(outcome.run_id in self.progress for outcome in batch.outcomes):
+            return False
+        batch.logs += [self.progress.pop(run_id) for run_id in list(self.progress)]  # (others add, nobody else takes)
+        return True
 
     def refuse_roots(self, error: BaseException) -> None:
         """Nothing can be committed for now: who starts something new is told, and all else waits."""

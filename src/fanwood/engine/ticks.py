@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logs.logger("fanwood.engine")
 
+PROGRESS_SECONDS = 0.25
+"""How long a run's progress waits for the next that it says, before it is committed."""
+
 
 class Ticks:
     """Of one engine, on its loop; `look`, `wake_for_room` and `stop` may be called from any thread."""
@@ -51,6 +54,7 @@ class Ticks:
         self._admission = Admission()
         self._limits = Timers()
         self._mail = False  # the mailbox may hold something for us
+        self._progress_since: float | None = None  # the first that is not committed yet
         self._committing = False
         self._stopping = False
         self._in_hand: list[SpawnRequest] = []  # what the present tick commits
@@ -59,7 +63,7 @@ class Ticks:
         """Until `stop`, and until all is committed that was asked for."""
         while True:
             await self._waker.sleep(self._has_work, self._pause)
-            if self._stopping and not self._inbox and not self._admission:
+            if self._stopping and not self._inbox and not self._admission and not self._inbox.progress:
                 return
             await self._tick()
 
@@ -99,9 +103,15 @@ class Ticks:
         return (
             bool(waiting)
             or (again is not None and again <= _time())
+            or (bool(self._inbox.progress) and self._progress_due() <= _time())
             or self._claims.wanted(self._membership.dispatcher)
             or self._may_go_on()
         )
+
+    def _progress_due(self) -> float:
+        if self._progress_since is None:
+            self._progress_since = _time()
+        return self._progress_since + PROGRESS_SECONDS
 
     def _room_for_spawns(self) -> int | None:
         """For how many runs whose parents wait for them there is room; None: for any number."""
@@ -126,6 +136,8 @@ class Ticks:
             pauses.append(self._admission.until() - _time())
         if self._commits.due_again is not None:
             pauses.append(self._commits.due_again - _time())
+        if self._inbox.progress:
+            pauses.append(self._progress_due() - _time())
         return min(pauses) if pauses else None
 
     def _check_limits(self) -> None:
@@ -169,6 +181,8 @@ class Ticks:
             else:
                 self._limits.set(limit.run, limit.attempt, limit.when)
         left = inbox.empty_into(batch)
+        if inbox.progress and inbox.take_progress(batch, due=self._stopping or self._progress_due() <= _time()):
+            self._progress_since = None
         dispatcher.place(batch.outcomes)
         requests = self._admission.admit(inbox.spawns, dispatcher.serves, Room(self._room_for_spawns(), left, _time()))
         for request in requests:

@@ -111,8 +111,12 @@ class Ended(Protocol):
     def task(self) -> str: ...
 
 
+PROGRESS = "progress"
+"""The level of a line that says how far a run is. Of each run the last one is kept, under the number -1."""
+
+
 class LogLine(msgspec.Struct, gc=False):
-    """One line that a task logged with `ctx.log`."""
+    """One line that a task logged with `ctx.log`; or how far it is."""
 
     run_id: bytes
     attempt: int

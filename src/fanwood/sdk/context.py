@@ -13,11 +13,12 @@ from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
 from fanwood.errors import NotInTaskError, UsageError
 from fanwood.ids import id_text
-from fanwood.model.commands import LogLine
+from fanwood.model.commands import PROGRESS, LogLine
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.refs import TaskRunRef
 from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
+from fanwood.store.progress import Progress
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.step import Step, StepInputs
 
 T = TypeVar("T")
+_EXACT = 2**53  # from here on not every whole number is a float
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
@@ -152,6 +154,20 @@ class Context:
         engine = attempt.host.engine()
         engine.log(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), level.lower(), text))
 
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far this run is: `fanwood.runs.counts`, `watch` and `fanwood runs get` show what was said last.
+        Returns at once, and may be called as often as you like: it is stored about four times a second at most.
+
+        Raises:
+            UsageError: these are no numbers, or the message is no text.
+        """
+        said = Progress(_number(done, "done"), None if total is None else _number(total, "total"), message)
+        checks.storable(message, "message", checks.MAX_TEXT_LENGTH)
+        attempt = self._attempt
+        engine = attempt.host.engine()
+        text = msgspec.json.encode(said).decode()
+        engine.note_progress(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), PROGRESS, text))
+
     def cancel(self) -> None:
         """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call.
 
@@ -262,3 +278,8 @@ class Context:
                 f"ctx.{what} needs a workflow's step, and {self._attempt.spec.name} is a task by itself"
             )
         return self._step
+
+
+def _number(value: float, subject: str) -> int | float:
+    number = checks.real(value, subject)
+    return round(number) if number.is_integer() and number < _EXACT else number

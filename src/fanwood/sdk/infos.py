@@ -10,14 +10,15 @@ import msgspec
 from fanwood.clock import MICROSECONDS, moment
 from fanwood.ids import id_text
 from fanwood.model.commands import Finished
+from fanwood.model.states import RunState
 from fanwood.sdk.outcomes import error_of, plain_json
 from fanwood.store.failures import attempt_error, summary
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fanwood.model.records import AttemptRecord, RunRecord
-    from fanwood.model.states import RunState
+    from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
+    from fanwood.store.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,69 @@ class AttemptInfo:
     finished_at: datetime | None
     error: str | None
     traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogInfo:
+    """A line that a task logged with `ctx.log`. `seq` counts within the run."""
+
+    seq: int
+    attempt: int
+    at: datetime
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """How far a run is: its `status`, its own `progress` if it says so, and how many of the runs below it are in each
+    state; `by_task` has them by task. `ended` are those that have, however, of `total`."""
+
+    run_id: str
+    status: RunState
+    progress: Progress | None
+    total: int
+    ended: int
+    queued: int
+    running: int
+    waiting: int
+    completed: int
+    failed: int
+    cancelled: int
+    by_task: dict[str, dict[RunState, int]]
+
+
+def counts_of(record: RunRecord, counted: list[TaskCount], progress: Progress | None) -> RunCounts:
+    """Of a tree's counts, which hold the run itself as well."""
+    by_task: dict[str, dict[RunState, int]] = {}
+    for each in counted:
+        by_task.setdefault(each.task, {})[each.state] = each.count
+    mine = by_task.get(record.task, {})
+    state = record.state if record.state in mine else next(iter(mine), None)  # it may have gone on between two looks
+    if state is not None:
+        mine[state] -= 1
+        by_task[record.task] = {state: count for state, count in mine.items() if count}
+    by_task = {task: states for task, states in by_task.items() if states}
+    of = {state: sum(states.get(state, 0) for states in by_task.values()) for state in RunState}
+    return RunCounts(
+        run_id=id_text(record.id),
+        status=record.state,
+        progress=progress,
+        total=sum(of.values()),
+        ended=sum(count for state, count in of.items() if state.is_terminal),
+        queued=of[RunState.QUEUED],
+        running=of[RunState.RUNNING],
+        waiting=of[RunState.WAITING],
+        completed=of[RunState.COMPLETED],
+        failed=of[RunState.FAILED],
+        cancelled=of[RunState.CANCELLED],
+        by_task=by_task,
+    )
+
+
+def log_info(record: LogRecord) -> LogInfo:
+    """A record for callers."""
+    return LogInfo(record.seq, record.attempt, moment(record.at), record.level, record.message)
 
 
 def run_info(record: RunRecord) -> RunInfo:

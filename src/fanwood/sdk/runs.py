@@ -12,10 +12,11 @@ from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.sdk.infos import AttemptInfo, attempt_info, run_info
-from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place
+from fanwood.sdk.infos import AttemptInfo, attempt_info, log_info, run_info
+from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
 from fanwood.sdk.refs import untyped_ref
 from fanwood.sdk.waiting import called
+from fanwood.sdk.watching import Watch, count, tree
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.model.records import Page, RunFilter, RunRecord
     from fanwood.sdk.host import Host
-    from fanwood.sdk.infos import RunInfo
+    from fanwood.sdk.infos import LogInfo, RunCounts, RunInfo
     from fanwood.sdk.refs import TaskRunRef
+    from fanwood.sdk.watching import RunTree
     from fanwood.store.store import Store
 
 T = TypeVar("T")
+
+MOST = 100_000
+"""Runs or lines that one call gives, at most."""
 
 
 class Runs:
@@ -111,13 +116,69 @@ class Runs:
         """As `list`."""
         return await self._list(task_name, status, since, limit, all_runs, metadata, after)
 
-    def children(self, run_id: str, *, limit: int = 1000) -> list[RunInfo]:
-        """A run's children, oldest first."""
-        return block(self._children(run_id, limit), "runs.children")
+    def children(
+        self, run_id: str, *, limit: int = 1000, status: RunState | str | None = None, after: str | None = None
+    ) -> list[RunInfo]:
+        """A run's children, oldest first.
 
-    async def aio_children(self, run_id: str, *, limit: int = 1000) -> list[RunInfo]:
+        Args:
+            run_id: of the parent.
+            limit: at most so many.
+            status: only those in this state (a RunState, or its name), such as FAILED.
+            after: go on after this child: the id of the last one that the call before gave.
+
+        Raises:
+            UsageError: something that can't be asked for.
+        """
+        return block(self._children(run_id, limit, status, after), "runs.children")
+
+    async def aio_children(
+        self, run_id: str, *, limit: int = 1000, status: RunState | str | None = None, after: str | None = None
+    ) -> list[RunInfo]:
         """As `children`."""
-        return await self._children(run_id, limit)
+        return await self._children(run_id, limit, status, after)
+
+    def counts(self, run_id: str) -> RunCounts:
+        """How many of the runs below a run are in each state, and how far it says that it is itself. Takes as long as
+        there are runs below it.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(count(self._host, id_bytes(run_id)), "runs.counts")
+
+    async def aio_counts(self, run_id: str) -> RunCounts:
+        """As `counts`."""
+        return await count(self._host, id_bytes(run_id))
+
+    def watch(self, run_id: str, *, interval: Duration = 0.5) -> Watch:
+        """The counts of a run, whenever they have changed, until it has ended, for `for counts in ...` and `async for`.
+        Looks every `interval`; at a large tree less often, as a look takes its time."""
+        return Watch(self._host, id_bytes(run_id), checks.seconds(interval, "interval"))
+
+    def tree(self, run_id: str, *, limit: int = 1000) -> RunTree:
+        """A run and all below it, level by level, but not more than `limit` runs.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(tree(self._host, id_bytes(run_id), checks.whole(limit, "limit", 1, MOST)), "runs.tree")
+
+    async def aio_tree(self, run_id: str, *, limit: int = 1000) -> RunTree:
+        """As `tree`."""
+        return await tree(self._host, id_bytes(run_id), checks.whole(limit, "limit", 1, MOST))
+
+    def logs(self, run_id: str, *, after: int = -1, limit: int = 1000) -> list[LogInfo]:
+        """What a run logged with `ctx.log`, from the line after that number (`seq`) on.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._logs(run_id, after, limit), "runs.logs")
+
+    async def aio_logs(self, run_id: str, *, after: int = -1, limit: int = 1000) -> list[LogInfo]:
+        """As `logs`."""
+        return await self._logs(run_id, after, limit)
 
     def attempts(self, run_id: str) -> list[AttemptInfo]:
         """A run's attempts, the first one first: those after which it was tried again, lost or replayed (the last 100
@@ -199,17 +260,26 @@ class Runs:
         except RunNotFoundError as error:
             raise UsageError(f"after must be the id of a run: {error}") from None
 
-    async def _children(self, run_id: str, limit: int) -> list[RunInfo]:
-        id_, after = id_bytes(run_id), b""
+    async def _children(
+        self, run_id: str, limit: int, status: RunState | str | None, after: str | None
+    ) -> list[RunInfo]:
+        id_, state = id_bytes(run_id), state_named(status)
+        last = b"" if after is None else (await self._run_before(after)).id
         found: list[RunRecord] = []
         checks.whole(limit, "limit", 0, math.inf)
         while size := min(PAGE, limit - len(found)):
-            page = await self._ask(lambda store: store.children(id_, after=after, limit=size))  # noqa: B023
+            page = await self._ask(lambda store: store.children(id_, state=state, after=last, limit=size))  # noqa: B023
             found += page
             if len(page) < size:
                 break
-            after = page[-1].id
+            last = page[-1].id
         return [run_info(record) for record in found]
+
+    async def _logs(self, run_id: str, after: int, limit: int) -> list[LogInfo]:
+        checks.whole(after, "after", -1)
+        checks.whole(limit, "limit", 1, MOST)
+        id_ = (await self._record(run_id)).id
+        return [log_info(line) for line in await self._ask(lambda store: store.logs(id_, after, limit))]
 
     async def _attempts(self, run_id: str) -> list[AttemptInfo]:
         id_ = (await self._record(run_id)).id

@@ -34,6 +34,11 @@ def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
     return [AttemptRecord(number, id_, name, RunState(state), *rest) for number, id_, name, state, *rest in rows]
 
 
+def children_statement(about: dict[str, Any]) -> str:
+    """The statement for a run's children."""
+    return "list_failed_children" if about["state"] is RunState.FAILED else "list_children"
+
+
 def counts(rows: Iterable[Any]) -> list[TaskCount]:
     """Rows of `child_counts` or `tree_counts`."""
     return [

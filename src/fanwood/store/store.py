@@ -259,7 +259,7 @@ class Store(ABC):
 
     @abstractmethod
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
-        """What a run logged, from the line after `after`."""
+        """What a run logged, from the line after `after`. (`PROGRESS` is before all of it.)"""
 
     @abstractmethod
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:

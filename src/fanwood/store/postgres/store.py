@@ -341,7 +341,7 @@ class PostgresStore(Store):
         limit: int = 1000,
     ) -> list[RunRecord]:
         about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
-        return [rows.record(row) for row in await self._rows("list_children", **about)]
+        return [rows.record(row) for row in await self._rows(rows.children_statement(about), **about)]
 
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         async with self._reader.transaction() as db:

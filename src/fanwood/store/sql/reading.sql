@@ -35,6 +35,17 @@ where root_id = (select root_id from run where id = :parent) and parent_id = :pa
 order by id
 limit :limit;
 
+-- name: list_failed_children
+-- The same, by the index of what failed: there may be few among very many.
+select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy
+from run
+where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after
+  and parent_id = :parent
+  and (:task is null or task = :task)
+order by root_id, id
+limit :limit;
+
 -- name: child_counts
 select task, state, count(*), min(started_at), max(coalesce(finished_at, 0)), min(finished_at - started_at),
        max(finished_at - started_at)

@@ -68,7 +68,7 @@ def listing(db: Database, filter_: RunFilter) -> Page:
 
 
 def children(db: Database, bindings: dict[str, Any]) -> list[RunRecord]:
-    return [rows.record(row) for row in db.execute(_SQL["list_children"], bindings).fetchall()]
+    return [rows.record(row) for row in db.execute(_SQL[rows.children_statement(bindings)], bindings).fetchall()]
 
 
 def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskCount]:

@@ -57,12 +57,16 @@ cross join run r on r.id = i.run_id
 where i.run_id <> unhex(v.value ->> 0);
 
 -- name: insert_log
+-- Of a run's progress there is one line, the last one, before all others.
 insert into log (run_id, seq, attempt, at, level, message)
-select r.id, l.key + coalesce((select max(seq) + 1 from log where run_id = r.id), 0),
+select r.id, case when l.value ->> 3 = 'progress' then -1
+                  else row_number() over (partition by r.id, l.value ->> 3 = 'progress' order by l.key) - 1
+                       + coalesce((select max(seq) + 1 from log where run_id = r.id), 0) end,
        r.attempt, l.value ->> 2, l.value ->> 3, l.value ->> 4
 from json_each(:lines) l
 cross join run r on r.id = unhex(l.value ->> 0)
-where r.state = 1 and r.attempt = l.value ->> 1;
+where r.state = 1 and r.attempt = l.value ->> 1
+on conflict (run_id, seq) do update set attempt = excluded.attempt, at = excluded.at, message = excluded.message;
 
 -- name: revivable
 -- Of the children asked for again: those that had failed or been cancelled, and are run again as this is a new trial.

@@ -1,5 +1,6 @@
 -- How attempts end, and what they logged.
 
+-- (Of a run's progress there is one line, the last one, before all others.)
 create function fw_write_log(l fw_logs) returns void language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -8,10 +9,14 @@ declare
     running constant smallint := 1;
 begin
     insert into log (run_id, seq, attempt, at, level, message)
-    select r.id, v.n - 1 + coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id), 0), r.attempt, v.at,
-           v.level, v.message
+    select r.id,
+           case when v.level = 'progress' then -1
+                else row_number() over (partition by r.id, v.level = 'progress' order by v.n) - 1
+                     + coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id), 0) end,
+           r.attempt, v.at, v.level, v.message
     from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
-    join run r on r.id = v.run and r.state = running and r.attempt = v.attempt;
+    join run r on r.id = v.run and r.state = running and r.attempt = v.attempt
+    on conflict (run_id, seq) do update set attempt = excluded.attempt, at = excluded.at, message = excluded.message;
 end $$;
 
 -- Ends, as they are if those of these numbers end with what closed them.

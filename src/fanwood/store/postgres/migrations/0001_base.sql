@@ -187,7 +187,7 @@ create table mail (
 
 create table log (
     run_id  bytea    not null,
-    seq     integer  not null,                        -- counts within the run
+    seq     integer  not null,                        -- counts within the run; -1: its progress
     attempt integer  not null,
     at      bigint   not null,
     level   text     not null,

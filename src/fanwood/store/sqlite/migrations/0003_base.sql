@@ -164,7 +164,7 @@ create table mail (
 
 create table log (
     run_id  blob    not null,
-    seq     integer not null,                       -- counts within the run
+    seq     integer not null,                       -- counts within the run; -1: its progress
     attempt integer not null,
     at      integer not null,
     level   text    not null,

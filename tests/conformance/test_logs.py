@@ -1,0 +1,58 @@
+"""What runs log is numbered within each run; what they say of their progress replaces what they said before."""
+
+from __future__ import annotations
+
+from fanwood.model.commands import PROGRESS, ClaimedRun, LogLine
+from tests.conformance.stage import Stage
+
+BEFORE_ALL = -2
+
+
+def line(run: ClaimedRun, text: str, level: str = "info") -> LogLine:
+    return LogLine(run.key, run.attempt, 5, level, text)
+
+
+async def told(stage: Stage, run: ClaimedRun, after: int = -1) -> list[tuple[int, str]]:
+    return [(found.seq, found.message) for found in await stage.store.logs(run.key, after)]
+
+
+async def test_lines_are_numbered_within_their_run(stage: Stage) -> None:
+    one, other = await stage.running(), await stage.running("b")
+    await stage.commit(logs=[line(one, "a"), line(other, "x"), line(other, "y"), line(one, "b")])
+    await stage.commit(logs=[line(other, "z"), line(one, "c")])
+    assert await told(stage, one) == [(0, "a"), (1, "b"), (2, "c")]
+    assert await told(stage, other) == [(0, "x"), (1, "y"), (2, "z")]
+    assert await stage.store.log_end(one.key) == 2
+
+
+async def test_of_progress_the_last_word_is_kept(stage: Stage) -> None:
+    one, other = await stage.running(), await stage.running("b")
+    await stage.commit(logs=[line(one, "1", PROGRESS), line(other, "1", PROGRESS), line(one, "a")])
+    assert await stage.store.log_end(other.key) == -1
+    await stage.commit(logs=[line(one, "b"), line(one, "2", PROGRESS)])
+    assert await told(stage, one) == [(0, "a"), (1, "b")]
+    assert await told(stage, one, BEFORE_ALL) == [(-1, "2"), (0, "a"), (1, "b")]
+    assert await told(stage, other, BEFORE_ALL) == [(-1, "1")]
+
+
+async def test_the_dead_say_nothing(stage: Stage) -> None:
+    run = await stage.running()
+    again = await stage.retry(run)
+    assert again is not None
+    await stage.commit(logs=[line(again, "new", PROGRESS)])
+    await stage.commit(logs=[line(run, "old", PROGRESS), line(run, "old")])
+    assert await told(stage, run, BEFORE_ALL) == [(-1, "new")]
+
+
+async def test_failed_children_by_pages(stage: Stage) -> None:
+    parent = await stage.running()
+    children = [await stage.running("b" if n % 2 else "c", parent) for n in range(6)]
+    grandchild = await stage.running("b", children[5])
+    for child in (grandchild, *children[:4]):
+        await stage.fail(child)
+    state = (await stage.get(children[0])).state
+    found = await stage.store.children(parent.key, state=state, limit=3)
+    found += await stage.store.children(parent.key, state=state, after=found[-1].id)
+    assert [record.id for record in found] == [child.key for child in children[:4]]
+    only = await stage.store.children(parent.key, state=state, task="b")
+    assert [record.id for record in only] == [children[1].key, children[3].key]
