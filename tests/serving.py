@@ -14,10 +14,10 @@ def serving(worker: Worker) -> Iterator[threading.Thread]:
     """`worker` on a thread of its own, from its start to its end."""
     thread = threading.Thread(target=worker.start)
     thread.start()
-    assert worker.wait_started(10)
+    assert worker.wait_started(60)
     try:
         yield thread
     finally:
         worker.stop()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()

@@ -219,7 +219,7 @@ def test_a_task_whose_app_is_closed_under_it(make_app: Callable[..., Fanwood], c
 
     def sync_parent(ctx: Context) -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         try:
             child.run()
         except BaseException as error:
@@ -242,10 +242,10 @@ def test_a_task_whose_app_is_closed_under_it(make_app: Callable[..., Fanwood], c
         sync_parent(None)  # pyright: ignore[reportArgumentType]
 
     ref = app.task(name="parent")(async_parent if colour == "async" else sync_body).run_no_wait()
-    assert begun.wait(10)
+    assert begun.wait(60)
     app.close()
     go_on.set()
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert type(raised[0]).__name__ in {"CancelledError", "RunInterrupted", "EngineClosedError"}
     assert ref.status() in {RunState.QUEUED, RunState.RUNNING}  # under whom it is opened again
 

@@ -167,7 +167,7 @@ def test_a_task_that_swallows_its_cancellation(url: str, kind: str) -> None:
         where.start()
 
         def cancel() -> None:
-            assert begun.wait(10)
+            assert begun.wait(60)
             (root,) = where.app.runs.list()
             where.app.runs.cancel(root.id)
 
@@ -177,4 +177,4 @@ def test_a_task_that_swallows_its_cancellation(url: str, kind: str) -> None:
         canceller.join(10)
         assert type(error).__name__ == "TaskRunCancelled", repr(error)
         if kind != "asyncio.run":  # its loop ends with the waiting, and takes the task along
-            assert ended.wait(10)
+            assert ended.wait(60)

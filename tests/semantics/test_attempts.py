@@ -29,7 +29,7 @@ def test_a_task_sees_why_it_failed_before(app: Any, colour: str) -> None:
 
     task = app.task(name="fails", retries=2)(fails if colour == "sync" else aio_fails)
     ref = task.run_no_wait()
-    assert ref.result(timeout=30) == "done"
+    assert ref.result(timeout=60) == "done"
     expected = [(1, "ValueError: no stock, the 1. time"), (2, "ValueError: no stock, the 2. time")]
     assert [why(attempts) for attempts in seen] == [[], expected[:1], expected]
     found = app.runs.attempts(ref.id)
@@ -51,10 +51,10 @@ def test_a_replay_keeps_the_attempts_of_before(app: Any) -> None:
 
     ref = fails.run_no_wait()
     with pytest.raises(TaskRunError):
-        ref.result(timeout=30)
+        ref.result(timeout=60)
     well = True
     assert app.runs.replay(ref.id)
-    assert ref.result(timeout=30) == "well"
+    assert ref.result(timeout=60) == "well"
     assert why(app.runs.attempts(ref.id)) == [(1, "ValueError: ill"), (2, "ValueError: ill"), (3, None)]
 
 
@@ -65,7 +65,7 @@ def test_very_long_errors_are_cut(app: Any) -> None:
 
     ref = fails.run_no_wait()
     with pytest.raises(TaskRunError) as raised:
-        ref.result(timeout=30)
+        ref.result(timeout=60)
     first, last = app.runs.attempts(ref.id)
     assert len(first.error) == 4_000 + len("ValueError: ")
     assert len(first.traceback) <= 12_000

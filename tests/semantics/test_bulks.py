@@ -53,7 +53,7 @@ def test_one_key_from_many_threads_is_one_child(app: Fanwood) -> None:
             barrier = threading.Barrier(4)
 
             def ask(number: int = number, barrier: threading.Barrier = barrier) -> None:
-                barrier.wait(20)
+                barrier.wait(60)
                 child.run_no_wait({"n": number}, child_key=f"k{number}")
 
             threads = [threading.Thread(target=contextvars.copy_context().run, args=(ask,)) for _ in range(4)]
@@ -158,7 +158,7 @@ def test_a_refusal_at_once_is_told(app: Fanwood, monkeypatch: pytest.MonkeyPatch
                     await child.aio_run({"b": 1, "a": 2}, child_key=key)
         return str(await child.aio_run({}))
 
-    assert parent.run({}, timeout=20) == "1"
+    assert parent.run({}, timeout=60) == "1"
 
 
 def test_what_is_gone_is_born_again(app: Fanwood) -> None:

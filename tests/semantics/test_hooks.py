@@ -66,7 +66,7 @@ def test_hooks_are_told_of_every_retry_failure_and_completion(app: Any, colour: 
     task.run({"failures": 0}, additional_metadata={"customer": 7})
     ref = task.run_no_wait({"failures": 5})
     with pytest.raises(TaskRunError):
-        ref.result(timeout=30)
+        ref.result(timeout=60)
     found = told.take(3)
     assert [what for what, _ in found] == ["complete", "retry", "failure"]
     complete, retry, failure = [event for _, event in found]
@@ -98,7 +98,7 @@ def test_time_outs_and_children_are_told_of_as_well(app: Any) -> None:
         await slow.aio_run()
 
     with pytest.raises(TaskRunError):
-        parent.run(timeout=30)
+        parent.run(timeout=60)
     (_, child), (_, above) = sorted(told.take(2), key=lambda each: each[1].task_name, reverse=True)
     assert (child.task_name, child.exception, child.parent_id) == ("slow", None, above.run_id)
     assert "execution_timeout of 0.05 s" in (child.error or "")
@@ -112,11 +112,11 @@ def test_what_was_handed_back_is_not_told_of(make_app: Any) -> None:
     @app.task
     def endless() -> None:
         begun.set()
-        over.wait(30)
+        over.wait(60)
 
     with serving(app.worker("w", slots=1)):
         endless.run_no_wait()
-        assert begun.wait(20)
+        assert begun.wait(60)
         over.set()
     app.close()
     assert told.is_empty or [what for what, _ in told.take(1)] == ["complete"]  # (it may end just before)
@@ -158,7 +158,7 @@ def test_a_hook_that_blocks_holds_up_hooks_only(
     @app.on_complete
     def blocks(event: RunEvent) -> None:
         begun.set()
-        go_on.wait(30)
+        go_on.wait(60)
         told.append(event.input)
 
     @app.task
@@ -166,7 +166,7 @@ def test_a_hook_that_blocks_holds_up_hooks_only(
         return input
 
     assert quick.run(0) == 0
-    assert begun.wait(20)
+    assert begun.wait(60)
     assert [quick.run(n) for n in range(1, 8)] == [*range(1, 8)]
     app.hooks.flush(0.01)
     said = [record.getMessage() for record in caplog.records if record.name == "fanwood.hooks"]
@@ -197,8 +197,8 @@ def test_nothing_of_a_failure_stays_behind(app: Any) -> None:
         raise ValueError(1)
 
     with pytest.raises(TaskRunError):
-        fails.run(timeout=30)
-    assert heard.wait(20)
+        fails.run(timeout=60)
+    assert heard.wait(60)
     app.close()
     gc.collect()
     assert seen[0]() is None
@@ -266,7 +266,7 @@ def test_middleware_takes_no_failure_away_but_may_put_another_in_its_place(app: 
     task = app.task(name="work")(work if colour == "sync" else aio_work)
     for given, expected in (("key", "LookupError"), ("value", "ValueError")):
         with pytest.raises(TaskRunError) as raised:
-            task.run(given, timeout=30)
+            task.run(given, timeout=60)
         assert raised.value.exc_type == expected
 
 

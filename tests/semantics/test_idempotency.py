@@ -98,7 +98,7 @@ def test_that_a_run_of_another_process_is_waited_for(make_app: MakeApp) -> None:
     there.wait.run_no_wait(1, idempotency_key="k")
     ref = here.wait.run_no_wait(1, idempotency_key="k")
     there.open.set()
-    assert ref.result(20) == here.wait.run(1, idempotency_key="k", timeout=20) == 1
+    assert ref.result(20) == here.wait.run(1, idempotency_key="k", timeout=60) == 1
     assert (here.executed, there.executed) == ({}, {1: 1})
 
 

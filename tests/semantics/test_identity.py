@@ -306,9 +306,9 @@ def test_a_replay_redoes_only_what_failed(app: Fanwood, done: Executions) -> Non
     (run,) = app.runs.list(task_name="parent")
     for child in app.runs.children(run.id):
         if child.status is not RunState.FAILED:
-            assert app.runs.get_result(child.id, timeout=10) in (0, 2)
+            assert app.runs.get_result(child.id, timeout=60) in (0, 2)
     assert app.runs.replay(run.id)
-    assert app.runs.get_result(run.id, timeout=10) == [0, 1, 2]
+    assert app.runs.get_result(run.id, timeout=60) == [0, 1, 2]
     assert done.counts == {0: 1, 1: 2, 2: 1}
     assert app.runs.get(run.id).retry_count == 0
 

@@ -70,7 +70,7 @@ def test_every_retry_and_every_failure_is_said(app: Any, records: Records, colou
     task = app.task(name="build_report", retries=2)(fails if colour == "sync" else aio_fails)
     ref = task.run_no_wait({"which": "x" * 500})
     with pytest.raises(TaskRunError):
-        ref.result(timeout=30)
+        ref.result(timeout=60)
     failures, retries = records.of("fanwood.runs", logging.ERROR, 1), records.of("fanwood.runs", logging.WARNING, 2)
     assert [record.getMessage() for record in retries] == [
         f"build_report failed and is tried again at once (attempt {n}, retry {n} of 2): ValueError: no stock"
@@ -93,7 +93,7 @@ def test_a_time_out_is_said(app: Any, records: Records) -> None:
 
     never = asyncio.Event()
     with pytest.raises(TaskRunError):
-        slow.run(timeout=30)
+        slow.run(timeout=60)
     (failure,) = records.of("fanwood.runs", logging.ERROR, 1)
     assert "execution_timeout of 0.05 s of slow ran out" in failure.getMessage()
 
@@ -189,11 +189,11 @@ def test_stopping_says_how_long_runs_have_and_what_was_handed_back(make_app: Any
     @app.task
     def endless() -> None:
         begun.set()
-        over.wait(30)
+        over.wait(60)
 
     with serving(app.worker("w", slots=3)):
         endless.run_no_wait()
-        assert begun.wait(20)
+        assert begun.wait(60)
         records.on["handed back"] = over.set
     said = [record.getMessage() for record in records.of("fanwood.worker", logging.INFO)]
     assert (

@@ -100,16 +100,16 @@ def parent(app: Fanwood, task: Any) -> Any:
 
 def still_at_work(app: Fanwood, task: Any) -> None:
     assert app.engine().alive
-    assert task.run(7, timeout=30) == 7
+    assert task.run(7, timeout=60) == 7
 
 
 @EXAMPLES
 @given(name=st.sampled_from(sorted(RunOptions.__annotations__)), value=VALUES)
 def test_of_a_run(app: Fanwood, task: Any, name: str, value: Any) -> None:
     ways = (
-        lambda: task.run(1, **{name: value}, timeout=30),
-        lambda: task.run(1, TriggerWorkflowOptions(**{name: value}), timeout=30),
-        lambda: task.run_many([task.create_bulk_run_item(1, **{name: value})], timeout=30),
+        lambda: task.run(1, **{name: value}, timeout=60),
+        lambda: task.run(1, TriggerWorkflowOptions(**{name: value}), timeout=60),
+        lambda: task.run_many([task.create_bulk_run_item(1, **{name: value})], timeout=60),
     )
     verdicts = [refused(way, name) for way in ways]
     assert len(set(verdicts)) == 1 or value is None
@@ -160,7 +160,7 @@ def test_of_a_task(app: Fanwood, task: Any, name: str, value: Any) -> None:
     declared.__name__ = f"declared{next(COUNT)}"
     made: list[Any] = []
     if not refused(lambda: made.append(app.task(**{name: value})(declared)), name):
-        refused(lambda: made[0].run(1, timeout=30), "-")
+        refused(lambda: made[0].run(1, timeout=60), "-")
     still_at_work(app, task)
 
 
@@ -177,7 +177,7 @@ def test_of_a_step(app: Fanwood, task: Any, name: str, value: Any) -> None:
         return 1
 
     if not callable(value) and not refused(lambda: flow.task(**{name: value})(step), name):
-        refused(lambda: flow.run(timeout=30), "-")
+        refused(lambda: flow.run(timeout=60), "-")
     still_at_work(app, task)
 
 
@@ -192,7 +192,7 @@ def test_of_a_workflow(app: Fanwood, task: Any, name: str, value: Any) -> None:
         async def step(input: Any) -> int:
             return 1
 
-        refused(lambda: made[0].run(timeout=30), "-")
+        refused(lambda: made[0].run(timeout=60), "-")
     still_at_work(app, task)
 
 
@@ -204,7 +204,7 @@ def test_of_the_context(app: Fanwood, task: Any, value: Any) -> None:
     probe = (
         app.find("probe") if "probe" in {each.name for each in app.tasks} else app.task(execution_timeout=60)(_probe)
     )
-    assert probe.run(timeout=30) is None
+    assert probe.run(timeout=60) is None
     still_at_work(app, task)
 
 

@@ -123,7 +123,7 @@ def test_without_return_exceptions_the_others_go_on(app: Fanwood, broken: Any) -
     assert len(states) == 10
     for ref in states:
         try:
-            ref.result(timeout=10)
+            ref.result(timeout=60)
         except TaskRunCancelled as error:  # pragma: no cover
             raise AssertionError("a sibling was cancelled") from error
         except TaskRunError:
@@ -284,7 +284,7 @@ def test_a_retry_in_its_pause_is_queued_and_does_not_hold_a_slot(make_app: Any) 
     ref = pausing.run_no_wait()
     assert quick.run() == "quick"
     assert not ref.status().is_terminal
-    assert ref.result(timeout=10) == 1
+    assert ref.result(timeout=60) == 1
 
 
 # --- poison --------------------------------------------------------------------------------------------------------
@@ -308,6 +308,6 @@ def test_a_run_whose_workers_die_fails_as_poison(make_app: Any) -> None:
         assert not ref.status().is_terminal
         assert app.engine().call(die, changes=True).result() == 1
     with pytest.raises(TaskRunPoisoned, match="3 workers in a row died while executing deadly") as caught:
-        ref.result(timeout=10)
+        ref.result(timeout=60)
     assert "\n" not in str(caught.value)
     assert app.runs.get(ref.id).retry_count == 0

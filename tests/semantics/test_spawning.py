@@ -170,7 +170,7 @@ def test_a_task_declared_after_the_first_run_is_served_as_well(app: Fanwood, squ
     async def later() -> int:
         return await square.aio_run(Number(n=3))
 
-    assert later.run(timeout=10) == 9
+    assert later.run(timeout=60) == 9
 
 
 # --- many ----------------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_priorities_decide_who_goes_first(make_app: Any) -> None:
 
 def test_references(app: Fanwood, square: Any) -> None:
     ref = square.run_no_wait(Number(n=6))
-    assert ref.result(timeout=10) == 36
+    assert ref.result(timeout=60) == 36
     assert ref.status() is RunState.COMPLETED
     assert ref.workflow_run_id == ref.id
     again = square.get_run_ref(ref.id)
@@ -432,7 +432,7 @@ def test_a_reference_from_another_application(make_app: Any) -> None:
         return "done"
 
     ref = task.run_no_wait()
-    assert there.runs.get_run_ref(ref.id).result(timeout=10) == "done"
+    assert there.runs.get_run_ref(ref.id).result(timeout=60) == "done"
 
 
 def test_a_childs_reference_awaited_by_another_child(app: Fanwood, square: Any) -> None:
@@ -477,7 +477,7 @@ def test_waits_take_a_timeout_and_the_run_goes_on(app: Fanwood) -> None:
     refs = [run for run in app.runs.list(task_name="slow") if not run.status.is_terminal]
     assert len(refs) == 2
     loops[-1].call_soon_threadsafe(gate.set)
-    assert [app.runs.get_result(run.id, timeout=10) for run in refs] == ["at last"] * 2
+    assert [app.runs.get_result(run.id, timeout=60) for run in refs] == ["at last"] * 2
 
 
 # --- refused -------------------------------------------------------------------------------------------------------

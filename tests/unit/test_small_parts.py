@@ -266,15 +266,15 @@ def test_waits_are_looked_at_in_turn() -> None:
 def test_a_signal_blocks_a_thread_until_it_is_fired() -> None:
     signal = Signal()
     threading.Timer(0.01, signal.fire).start()
-    assert block(signal.wait(10), "wait") is True
-    assert block(signal.wait(10), "wait") is True
+    assert block(signal.wait(60), "wait") is True
+    assert block(signal.wait(60), "wait") is True
     assert block(Signal().wait(0.01), "wait") is False
 
 
 async def test_a_signal_suspends_a_coroutine_until_it_is_fired() -> None:
     signal = Signal()
     threading.Timer(0.01, signal.fire).start()
-    assert await signal.wait(10) is True
+    assert await signal.wait(60) is True
     assert await Signal().wait(0.01) is False
 
 
