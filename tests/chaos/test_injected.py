@@ -1,26 +1,38 @@
-"""A store whose every verb may raise anything at any time: no engine dies, no caller hangs, and all ends well.
+"""A store whose every verb may raise anything at any time, before it does something and after it did: no engine dies,
+no caller hangs, and all ends well. Also with values at random in payloads and options.
 
-What a verb raises it raises before it does anything: afterwards a store is asked again, and would know.
+A file's commit has no answer that could be lost; a server's is lost between the two.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import threading
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import apsw
 import asyncpg
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import strategies as st
 
-from fanwood import Context, Fanwood, RunState
+from fanwood import Context, Fanwood, FanwoodError, RunState, WaitTimeoutError
 from fanwood.engine import commits, services
 from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreSchemaError, StoreUnavailableError
+from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.store import Store
+from tests.chaos import checker
+from tests.chaos.backends import Backend
 from tests.chaos.scale import scaled
+from tests.faults.processes import until
+from tests.semantics.test_options import SPECIAL, VALUES
 
 ERRORS: list[type[BaseException]] = [
     sqlite3.OperationalError, apsw.BusyError, apsw.IOError, asyncpg.InterfaceError, asyncpg.InternalServerError,
@@ -34,29 +46,51 @@ PROBABILITY = 0.2
 CALLERS, ROUNDS = scaled(4, 8), scaled(6, 40)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path}/fanwood.db"
+@pytest.fixture
+def url(backend: Backend) -> Iterator[str]:
+    yield backend.url
+    backend.close()
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(services, "TROUBLED_SECONDS", 0.05)
+    monkeypatch.setattr(commits, "APART_SECONDS", 0.2)
 
 
 class Trouble:
-    """Stands before a store's verbs."""
+    """Stands before a store's verbs, and behind them."""
 
     def __init__(self, store: Store, dice: random.Random) -> None:
         self.on = True
         self.raised: dict[str, int] = {}
         self._dice = dice
         for name in VERBS:
-            setattr(store, name, self._before(name, getattr(store, name)))
+            setattr(store, name, self._around(name, getattr(store, name), after=name != "commit"))
+        if isinstance(store, PostgresStore):
+            store._ask = self._losing(store._ask)
 
-    def _before(self, name: str, verb: Any) -> Any:
+    def _perhaps(self, name: str, errors: list[type[BaseException]] = ERRORS) -> None:
+        if self.on and self._dice.random() < PROBABILITY / 2:
+            self.raised[name] = self.raised.get(name, 0) + 1
+            raise self._dice.choice(errors)(f"injected into {name}")
+
+    def _around(self, name: str, verb: Any, *, after: bool) -> Any:
         async def perhaps(*arguments: Any, **named: Any) -> Any:
-            if self.on and self._dice.random() < PROBABILITY:
-                self.raised[name] = self.raised.get(name, 0) + 1
-                raise self._dice.choice(ERRORS)(f"injected into {name}")
-            return await verb(*arguments, **named)
+            self._perhaps(name)
+            answer = await verb(*arguments, **named)
+            if after:
+                self._perhaps(name)
+            return answer
+
+        return perhaps
+
+    def _losing(self, ask: Any) -> Any:
+        async def perhaps(arguments: Any) -> Any:
+            answer = await ask(arguments)
+            self._perhaps("an answer", [StoreUnavailableError])
+            return answer
 
         return perhaps
 
@@ -86,12 +120,7 @@ def declare(app: Fanwood) -> Any:
     return parent
 
 
-def test_a_store_that_raises_anything_anywhere(
-    make_app: Any, seed: int, report: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(services, "RESTART_SECONDS", 0.1)
-    monkeypatch.setattr(services, "TROUBLED_SECONDS", 0.05)
-    monkeypatch.setattr(commits, "APART_SECONDS", 0.2)
+def test_a_store_that_raises_anything_anywhere(make_app: Any, seed: int, report: Any) -> None:
     app = make_app(heartbeat=0.2, sweep=0.1)
     parent = declare(app)
     assert parent.run({}) == 28
@@ -122,3 +151,84 @@ def test_a_store_that_raises_anything_anywhere(
     assert {run.status for run in runs} <= {RunState.COMPLETED, RunState.QUEUED, RunState.RUNNING}
     report(f"{len(results)} results, {len(refused)} callers refused, raised {sum(trouble.raised.values())} times")
     assert trouble.raised["commit"]
+
+
+OPTIONS = ("priority", "child_key", "additional_metadata", "on_parent_end", "detached", "idempotency_key")
+AT_ONCE = 3
+
+
+def declare_echoes(app: Fanwood) -> Any:
+    @app.task
+    async def echo(input: Any) -> Any:
+        return input
+
+    @app.task(retries=1)
+    def returns(input: dict) -> Any:
+        """Something that may not travel."""
+        return SPECIAL[input["special"]]
+
+    @app.task
+    async def parent(input: dict, ctx: Context) -> str:
+        values = input["values"]
+        found = await echo.aio_run_many([echo.create_bulk_run_item(value) for value in values])
+        await asyncio.gather(returns.aio_run(input), return_exceptions=True)
+        ctx.log(str(values))
+        return "equal" if found == values else f"{found} != {values}"
+
+    return parent
+
+
+def test_values_at_random_while_the_store_raises(make_app: Any, backend: Backend, seed: int, report: Any) -> None:
+    app = make_app(heartbeat=0.2, sweep=0.1, lease=2.0)
+    parent = declare_echoes(app)
+    assert parent.run({"values": [1], "special": 0, "call": -1}) == "equal"
+    engine, numbers = app.engine(), count()
+    trouble, answers, refused = Trouble(engine.store, random.Random(seed)), [], []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=scaled(300, 15),
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+    @given(
+        st.lists(VALUES, max_size=4),
+        st.dictionaries(st.sampled_from(OPTIONS), VALUES, max_size=1),
+        st.integers(0, len(SPECIAL) - 1),
+    )
+    def example(values: list[Any], options: dict[str, Any], special: int) -> None:
+        def call(cancels: bool) -> None:
+            asked = {"values": values, "special": special, "call": next(numbers)}
+            try:
+                ref = parent.run_no_wait(asked, **options)
+                if cancels:
+                    app.runs.cancel(ref.id)
+                else:
+                    answers.append(ref.result(timeout=scaled(120, 45)))
+            except Exception as error:
+                refused.append(error)
+
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(call, [number == 1 for number in range(AT_ONCE)]))
+
+    example()
+    trouble.on = False
+    assert engine.alive
+    assert not [error for error in refused if isinstance(error, WaitTimeoutError)], f"a caller hangs; {trouble.raised}"
+    assert set(answers) <= {"equal"}
+    odd = [error for error in refused if not isinstance(error, FanwoodError) and "injected" not in str(error)]
+    assert [error for error in odd if not isinstance(error, asyncio.CancelledError)] == []
+    living = "select count(*) from run where state < 8"
+    until(lambda: backend.rows(living) == [(0,)], "all has ended", scaled(120, 45))
+    until(lambda: not list(checker._left_over(backend, {os.getpid()})), "all is swept", scaled(120, 45))
+    app.close()
+    rows = [checker.Row(*row) for row in backend.rows(f"select {', '.join(checker.Row._fields)} from run")]
+    findings = [*checker._unique(rows), *checker._no_orphans(rows), *checker._left_over(backend, {os.getpid()})]
+    assert findings == []
+    report(
+        f"{len(answers)} answers, {len(refused)} refused, {len(rows)} runs, raised {sum(trouble.raised.values())} times"
+    )
+    assert trouble.raised["commit"]
+    assert answers
