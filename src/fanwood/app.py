@@ -322,6 +322,8 @@ class Fanwood(Hooked):
         engine = self._engine
         if engine is None:
             engine = self._engine = self._home.open(self)
+            if isinstance(self.ids, SystemIds):
+                engine.keep_in_time(self.ids)
         return engine
 
     def forget_engine(self) -> None:

@@ -7,6 +7,7 @@ and programs outside see the usual dashed form.
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from typing import Protocol
 
@@ -28,11 +29,31 @@ class IdSource(Protocol):
         ...
 
 
+CLOSE = 1_000
+"""Milliseconds by which this machine's wall clock may be off the store's without a shift of ids."""
+
+
 class SystemIds:
-    """Ids from the clock and the system's randomness; safe after a fork."""
+    """Ids from the clock and the system's randomness; safe after a fork. Once there is a store, the time in them is
+    about the store's: where clocks differ, what is older in the queue must not depend on who made it."""
+
+    def __init__(self) -> None:
+        self._shift = 0  # milliseconds
 
     def new_id(self) -> bytes:
-        return uuid_utils.uuid7().bytes
+        id_ = uuid_utils.uuid7().bytes
+        return shifted(id_, self._shift) if self._shift else id_
+
+    def follow(self, now: int) -> None:
+        """Go by the store's time, which is this, in microseconds; but for small differences, which come and go, and
+        would only disturb the order."""
+        off = now // 1000 - self.wall()
+        if abs(off - self._shift) > CLOSE:
+            self._shift = off if abs(off) > CLOSE else 0
+
+    def wall(self) -> int:
+        """The time that goes into a new id, in milliseconds."""
+        return time.time_ns() // 1_000_000
 
     def jitter(self) -> float:
         return random.random()  # spreads retries; nothing secret hangs on it
@@ -51,6 +72,12 @@ class SeededIds:
 
     def jitter(self) -> float:
         return self._random.random()
+
+
+def shifted(id_: bytes, milliseconds: int) -> bytes:
+    """The id as it would have been made so much later."""
+    made = int.from_bytes(id_[:6], "big") + milliseconds
+    return min(max(made, 0), (1 << 48) - 1).to_bytes(6, "big") + id_[6:]
 
 
 def id_text(run_id: bytes) -> str:

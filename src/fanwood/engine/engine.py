@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from fanwood.engine.dispatcher import Dispatcher
     from fanwood.engine.waits import Collector
+    from fanwood.ids import SystemIds
     from fanwood.model.commands import LogLine, Outcome
     from fanwood.settings import Settings
     from fanwood.store.store import Store
@@ -271,6 +272,11 @@ class Engine:
         if not self.alive:
             why = f": {self.failure}" if self.failure else ""
             raise EngineClosedError(f"This Fanwood object is closed, or its store is gone{why}. Make a new one.")
+
+    def keep_in_time(self, ids: SystemIds) -> None:
+        """These go by the store's time from now on, for as long as somebody has them."""
+        self._housekeeping.ids.add(ids)
+        ids.follow(self.store.now())
 
     # --- its executors ---------------------------------------------------------------------------------------------
 

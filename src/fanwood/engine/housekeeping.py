@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from fanwood import logs
 from fanwood.engine.closing import Closing
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fanwood.engine.health import Health
     from fanwood.engine.inbox import SpawnRequest
     from fanwood.engine.membership import Membership
+    from fanwood.ids import SystemIds
     from fanwood.model.commands import Batch, Committed
     from fanwood.settings import Settings
     from fanwood.store.store import Store
@@ -54,6 +56,7 @@ class Housekeeping:
         self._health = health
         self._look = look
         self._recheck = recheck
+        self.ids: WeakSet[SystemIds] = WeakSet()  # kept in time with the store
         self._due: int | None = None
         self._bell: asyncio.Event | None = None
         self._fleet: int | None = None  # the version of the fleet that we know
@@ -107,6 +110,8 @@ class Housekeeping:
     async def _keep_lease(self) -> None:
         while True:
             await self._membership.renew()
+            for ids in list(self.ids):
+                ids.follow(self._store.now())
             await asyncio.sleep(self._settings.heartbeat)
 
     async def _look_after(self) -> None:
