@@ -82,13 +82,13 @@ def _use_wal(connection: Database) -> None:
     connection.pragma("journal_mode", "wal")
 
 
-def file_identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: str) -> tuple[int, int] | None:
     """Equal for as long as the path leads to one and the same file; None if it leads nowhere.
 
     SQLite itself goes on writing to a file that was removed, and everything would be lost with the last process.
     """
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116  (before each transaction: a path object takes longer than the look)
     except OSError:
         return None
     return stat.st_dev, stat.st_ino

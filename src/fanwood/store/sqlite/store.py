@@ -63,6 +63,7 @@ class SqliteStore(Store):
 
     def __init__(self, path: Path, clock: Clock, *, poll: float = 0.01, create: bool = True) -> None:
         self.path = path
+        self._name = str(path)
         self.url = f"sqlite:///{path}"
         self._clock = clock
         self._poll = poll
@@ -91,7 +92,7 @@ class SqliteStore(Store):
         except BaseException:
             self._connection.close()
             raise
-        self._identity = file_identity(self.path)
+        self._identity = file_identity(self._name)
         self._seen = self._connection.pragma("data_version")
 
     def _connect(self) -> Database:
@@ -184,7 +185,7 @@ class SqliteStore(Store):
     def _transaction(self) -> Generator[Database, None, None]:
         assert self._connection is not None
         connection = self._connection
-        if file_identity(self.path) != self._identity:
+        if file_identity(self._name) != self._identity:
             raise StoreUnavailableError(
                 f"{self.path} is gone: it was removed or replaced while it was in use. Nothing more can be written to "
                 f"it. Restart the programs that use it, with the file in its place or with a new one."
