@@ -11,9 +11,9 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
 
-from fanwood import checks
+from fanwood import checks, logs
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
 from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, UnknownTaskError
@@ -24,6 +24,7 @@ from fanwood.sdk.current import current_attempt
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
+from fanwood.sdk.origins import origin_of, origin_of_file
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature
 from fanwood.sdk.spec import TaskSpec
@@ -45,6 +46,8 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+logger = logs.logger("fanwood")
+
 NO_INPUT: Any = EmptyModel  # fits whatever type a workflow's input has when none is named
 
 
@@ -54,8 +57,9 @@ class Fanwood(Hooked):
     Args:
         url: the database; default `$FANWOOD_DATABASE_URL`, else `sqlite:///.fanwood/fanwood.db`.
         namespace: keeps applications in one database apart.
-        local_worker: whether runs that this process starts are executed in it. None: yes with the embedded store,
-            unless another live worker serves the task.
+        local_worker: whether runs that this process starts are executed in it. None: with the embedded store as "own",
+            unless another live worker serves the task. "own": these, and what is below them, and what this program has
+            left before; never those of other programs. True: whatever there is of its tasks.
         shared: whether it works together with the other objects of this process on the same store and namespace: they
             have one engine, and execute each other's tasks. Without it it is as if in a process of its own (as it is
             with a `clock` or `ids`).
@@ -67,20 +71,21 @@ class Fanwood(Hooked):
         url: str | None = None,
         *,
         namespace: str | None = None,
-        local_worker: bool | None = None,
+        local_worker: bool | Literal["own"] | None = None,
         shared: bool = True,
         clock: Clock | None = None,
         ids: IdSource | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings.load(database_url=url, namespace=namespace, **settings)
-        if local_worker is not None:
+        if local_worker is not None and local_worker != "own":
             checks.flag(local_worker, "local_worker", error=SettingsError)
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
         self.hooks = Hooks()
         self.local_worker = local_worker
+        self._told_who_serves = False
         self.worker_name = self._default_name()
         self._runnables: dict[str, Runnable[Any, Any]] = {}
         self._engine: Engine | None = None
@@ -173,6 +178,7 @@ class Fanwood(Hooked):
             policy=policy if description is not None else replace(policy, description=_first_line(function)),
             where=signature.where,
             default=signature.default,
+            origin=origin_of(function),
             host=self,
         )
         return self._register(Standalone(self, spec, function), signature.where)
@@ -203,6 +209,7 @@ class Fanwood(Hooked):
             output=codec_for(dict[str, Any]),
             policy=policy,
             kind="workflow",
+            origin=origin_of_file(inspect.stack(0)[1].filename),
             host=self,
         )
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")
@@ -343,8 +350,22 @@ class Fanwood(Hooked):
         local = self._home.local
         if local is None or (engine.dispatcher.slots and not local.is_working):
             return  # a worker of this process serves already
-        if local.is_working or self.local_worker or (engine.store.embedded and await _unserved(engine, tasks)):
-            await local.ensure()
+        if self.local_worker == "own" and not engine.store.embedded:
+            raise SettingsError('local_worker="own" is for SQLite: a server does not know whose roots there are')
+        if local.is_working or self.local_worker or (engine.store.embedded and await self._is_unserved(engine, tasks)):
+            await local.ensure(own=self.local_worker is not True and engine.store.embedded)
+
+    async def _is_unserved(self, engine: Engine, tasks: Iterable[str]) -> bool:
+        for task in tasks:
+            if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
+                return True
+        if not self._told_who_serves:
+            self._told_who_serves = True
+            workers = await called(engine.call(lambda store: store.workers()))
+            now = engine.store.now()
+            live = [f"{w.name} (process {w.pid})" for w in workers if w.slots and w.lease_expires_at > now]
+            logger.warning("What this process starts is executed by another: %s", ", ".join(live) or "a worker")
+        return False
 
     def retire_local(self) -> None:
         """A worker begins in this process: what was executed without one is handed over to it."""
@@ -360,13 +381,6 @@ class Fanwood(Hooked):
     @staticmethod
     def _default_name() -> str:
         return f"{socket.gethostname()}-{os.getpid()}"
-
-
-async def _unserved(engine: Engine, tasks: Iterable[str]) -> bool:
-    for task in tasks:
-        if not await called(engine.call(lambda store, task=task: store.served(engine.worker_id, task))):
-            return True
-    return False
 
 
 def _interactive() -> bool:

@@ -16,7 +16,8 @@ from typing import Any, TypedDict
 
 import pytest
 
-from fanwood import Context, DuplicateTaskError, Fanwood, SettingsError, TaskRunError, with_context
+from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsError, TaskRunError, with_context
+from fanwood.sdk.origins import origin_of_file
 from tests.conftest import MakeApp
 from tests.serving import serving
 
@@ -383,3 +384,99 @@ def test_a_child_of_another_store_is_an_error_that_says_so(app: Fanwood, tmp_pat
         assert [run.parent_id for run in other.runs.list()] == [None]
         with pytest.raises(SettingsError, match="library is not of this object"):
             app.worker(workflows=[library])
+
+
+# --- whose code executes it ------------------------------------------------------------------------------------------
+
+
+def scripts(folder: Path, **sources: str) -> dict[str, Callable[[Fanwood], Any]]:
+    """For each name a `declare(app)`, as a program in a file of that name would have it."""
+    found: dict[str, Callable[[Fanwood], Any]] = {}
+    for name, answer in sources.items():
+        path = folder / f"{name}.py"
+        path.write_text(SCRIPT.replace("ANSWER", repr(answer)))
+        origin_of_file.cache_clear()
+        space: dict[str, Any] = {"__name__": name}
+        exec(compile(path.read_text(), str(path), "exec"), space)
+        found[name] = space["declare"]
+    return found
+
+
+SCRIPT = """
+def declare(app):
+    @app.task
+    async def child() -> str:
+        return ANSWER
+
+    @app.task
+    async def task(n: int) -> str:
+        return await child.aio_run()
+
+    return task
+"""
+
+
+def test_a_script_executes_no_leftovers_of_another_and_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+
+    def make(local_worker: Any = None) -> Fanwood:
+        return Fanwood(url, shared=False, local_worker=local_worker)
+
+    a = scripts(tmp_path, a="a")["a"]
+    b = scripts(tmp_path, b="b")["b"]
+    with make(local_worker=False) as client:
+        left = a(client).run_no_wait(1)
+    with make() as app:
+        task = b(app)
+        assert task.run(2, timeout=20) == "b"
+        assert [task.run(n, timeout=20) for n in range(5)] == ["b"] * 5
+        refs = task.run_many_no_wait([task.create_bulk_run_item(n) for n in range(300)])
+        assert {ref.result(timeout=20) for ref in refs} == {"b"}
+        assert app.runs.get_status(left.id) is RunState.QUEUED
+        assert "1 queued run of task: started by another program than this, and not executed here" in caplog.text
+    later = scripts(tmp_path, a="a, mended")["a"]  # the same program, another version of it
+    with make() as app:
+        assert later(app).run(3, timeout=20) == "a, mended"
+        assert app.runs.get_result(left.id, timeout=20) == "a, mended"
+        assert "1 queued run of task: started by an earlier version of this program" in caplog.text
+    with make(local_worker=False) as client:
+        left = a(client).run_no_wait(4)
+    with make(local_worker=True) as app:
+        assert b(app).run(5, timeout=20) == "b"
+        assert app.runs.get_result(left.id, timeout=20) == "b"
+        assert "which executes them all the same" in caplog.text
+
+
+def test_a_script_says_who_executes_what_it_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    declare = scripts(tmp_path, a="a")["a"]
+    with Fanwood(url, shared=False) as script, Fanwood(url, shared=False) as other:
+        declare(other)
+        with serving(other.worker("the-one")):
+            assert declare(script).run(1, timeout=20) == "a"
+            assert f"What this process starts is executed by another: {other.worker_name} (process" in caplog.text
+
+
+def test_two_scripts_at_once_execute_each_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    a, b = scripts(tmp_path, a="a")["a"], scripts(tmp_path, b="b")["b"]
+    with Fanwood(url, shared=False, slots=2) as one, Fanwood(url, shared=False, slots=2) as two:
+        tasks = [a(one), b(two)]
+        refs = [[task.run_no_wait(n) for n in range(20)] for task in tasks]
+        assert [{ref.result(timeout=30) for ref in each} for each in refs] == [{"a"}, {"b"}]
+
+
+def test_only_a_file_knows_whose_roots_there_are(make_app: MakeApp, url: str) -> None:
+    app = make_app(local_worker="own")
+
+    @app.task
+    def task() -> int:
+        return 1
+
+    if url.startswith("sqlite"):
+        assert task.run() == 1
+    else:
+        with pytest.raises(SettingsError, match="own"):
+            task.run()

@@ -26,12 +26,14 @@ class Claims:
         self.active = False
         self.ready = True  # the queue may hold something for us
         self._tasks = "[]"
+        self._programs = ""
         self._fairness = 0.0
         self._asked = False  # a claim is on its way
 
-    def begin(self, tasks: Sequence[str]) -> None:
-        """Claim runs of `tasks` from now on."""
+    def begin(self, tasks: Sequence[str], programs: Sequence[int] = ()) -> None:
+        """Claim runs of `tasks` from now on; only those below roots of `programs`, if there are any."""
         self._tasks = msgspec.json.encode(list(tasks)).decode()
+        self._programs = msgspec.json.encode(list(programs)).decode() if programs else ""
         self.active = bool(tasks)
         self.ready = True
 
@@ -57,7 +59,9 @@ class Claims:
             self._fairness += room / FAIR_SHARE
             fair = int(self._fairness)
             self._fairness -= fair
-            batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle())
+            if self._programs:
+                fair = 0
+            batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs)
             self._asked = True
             self.ready = False  # what is hinted at from now on this claim may not see
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 
 
@@ -12,6 +14,8 @@ class Dispatcher(Protocol):
     """The executing half of a worker. Every method may be called from the engine's thread and must not block."""
 
     slots: int
+    programs: Sequence[int]
+    """Those below whose roots alone it executes runs; none: below all."""
 
     def tasks(self) -> list[TaskInfo]:
         """The tasks that it serves."""
@@ -71,6 +75,7 @@ class NoDispatcher:
     """A client's: serves nothing, takes nothing."""
 
     slots = 0
+    programs: Sequence[int] = ()
 
     def tasks(self) -> list[TaskInfo]:
         return []

@@ -70,9 +70,9 @@ class Membership:
         self.worker_id = await self._store.register(self._info(()), ())
         self._leased_until = until
 
-    def _info(self, tasks: tuple[str, ...], slots: int = 0) -> WorkerInfo:
+    def _info(self, tasks: tuple[str, ...], slots: int = 0, *, own: bool = False) -> WorkerInfo:
         """How this engine enters itself."""
-        return WorkerInfo(self._name, self.host, os.getpid(), slots, tasks, round(self._settings.lease * 1e6))
+        return WorkerInfo(self._name, self.host, os.getpid(), slots, tasks, round(self._settings.lease * 1e6), own)
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
@@ -116,13 +116,13 @@ class Membership:
         await self._register(dispatcher)
         await self.look_for_others()
         self.dispatcher = dispatcher
-        self._claims.begin([task.name for task in dispatcher.tasks()])
+        self._claims.begin([task.name for task in dispatcher.tasks()], dispatcher.programs)
 
     async def serve_more(self) -> None:
         """The dispatcher has got more tasks; they are published then."""
         tasks = self.dispatcher.tasks()
         await self._store.publish(self.worker_id, tasks)
-        self._claims.begin([task.name for task in tasks])
+        self._claims.begin([task.name for task in tasks], self.dispatcher.programs)
 
     def look_after_runs(self) -> None:
         """Now and then: nothing should wait here that others could begin."""
@@ -155,7 +155,7 @@ class Membership:
                     return False
                 self.dispatcher.abandon(lost[1])
             tasks = dispatcher.tasks()
-            info = self._info(tuple(task.name for task in tasks), dispatcher.slots)
+            info = self._info(tuple(task.name for task in tasks), dispatcher.slots, own=bool(dispatcher.programs))
             until = self._loop.time() + self._settings.lease
             old, self.worker_id = self.worker_id, await self._store.register(info, tasks)
             self._leased_until = until

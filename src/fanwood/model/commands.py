@@ -29,6 +29,7 @@ class SpawnKind(msgspec.Struct, frozen=True):
     on_parent_end: OnParentEnd = OnParentEnd.DEFAULT
     run_kind: RunKind = RunKind.TASK
     namespace: str = ""  # of roots with an idempotency key, which is unique in it
+    origin: int = 0  # of roots: the program that they belong to (sdk/origins.py)
 
 
 class Spawn(msgspec.Struct, gc=False):
@@ -136,6 +137,7 @@ class ClaimRequest(msgspec.Struct, frozen=True):
     limit: int
     fair: int = 0
     idle: bool = False
+    programs: str = ""  # JSON array: only what is below roots of these programs, or of nobody's; else whatever there is
 
 
 SUSPECT_DEATHS = 2
@@ -281,6 +283,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     slots: int
     tasks: tuple[str, ...] = ()
     lease: int = 10_000_000  # microseconds
+    own: bool = False  # it serves nobody else's roots
 
 
 class TaskInfo(msgspec.Struct, frozen=True):

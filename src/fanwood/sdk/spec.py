@@ -32,6 +32,7 @@ class TaskSpec:
     where: str = ""  # file and line of the function
     ready: Callable[[], None] | None = None  # raises if the declaration is not whole yet
     default: Any = NOT_GIVEN  # the input, if none is given
+    origin: int = 0  # the program that it belongs to: see origins.py
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:

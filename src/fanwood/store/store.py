@@ -146,6 +146,11 @@ class Store(ABC):
     async def served(self, worker_id: int, task: str) -> bool:
         """Whether a live engine other than `worker_id` serves `task`."""
 
+    async def left_over(self, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:  # noqa: ARG002
+        """Queued runs of these tasks below roots of other programs, or of other versions, than these `origins`: task,
+        origin, how many. A store that doesn't know whose roots are knows of none."""
+        return []
+
     @abstractmethod
     async def unserved(self) -> list[Unserved]:
         """Tasks that have queued runs and no live worker. Takes as long as there are such runs."""

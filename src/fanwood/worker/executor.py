@@ -31,7 +31,7 @@ from fanwood.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fanwood.engine.engine import Engine
     from fanwood.sdk.host import Host
@@ -54,6 +54,7 @@ class Executor:
         self.slots = slots
         self.specs = specs
         self.lifespan: Any = None
+        self.programs: Sequence[int] = ()
         self._host = host
         self._engine = engine
         self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
@@ -433,9 +434,7 @@ class Executor:
         self._flush()
         handed_back: list[str] = []
         for attempt in list(self._running.values()):
-            if (
-                attempt.interruption is None and self._running.get(attempt.run.id) is attempt
-            ):  # it may end at this moment
+            if attempt.interruption is None and self._running.get(attempt.run.id) is attempt:  # (any may end now)
                 self._hand_back(attempt)
                 handed_back.append(attempt.run.task)
         self._threads.close()

@@ -14,6 +14,7 @@ from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError
 from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
+from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import LoopThread
 from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
 
@@ -37,6 +38,7 @@ class LocalWorker:
         self._employed: Future[None] | None = None  # done when the executor's tasks are published
         self._thread: LoopThread | None = None
         self._lock = threading.Lock()
+        self._told = False
 
     @property
     def is_working(self) -> bool:
@@ -47,14 +49,18 @@ class LocalWorker:
         """Whether it executes runs of `task`."""
         return self._executor is not None and self._executor.serves(task)
 
-    async def ensure(self) -> None:
-        """Work, from now on, and on the running loop if there is one.
+    async def ensure(self, *, own: bool) -> None:
+        """Work, from now on, and on the running loop if there is one. `own`: only on what is below roots of this
+        program, unless somebody has asked for more.
 
         Raises:
             StoreError: the store can't be told of it.
         """
+        if not self._told:  # before anything is taken up
+            self._told = True
+            await tell_of_others(self._engine, self._specs(), own=own)
         with self._lock:  # never while we wait: another caller may be on our own thread
-            employed = self._begin()
+            employed = self._begin(own=own)
         try:
             await called(employed)
         except Exception:
@@ -64,19 +70,23 @@ class LocalWorker:
                     leave_switch_interval(self._host.settings.switch_interval)
             raise
 
-    def _begin(self) -> Future[None]:
+    def _begin(self, *, own: bool) -> Future[None]:
         specs = self._specs()
         if self._executor is None or self._employed is None:
             enter_switch_interval(self._host.settings.switch_interval)
             slots, nobodys = self._host.settings.slots, contextvars.Context()  # not that of the call that came first
             self._executor = Executor(self._host, self._engine, specs, slots, nobodys)
+            self._executor.programs = programs_of(specs) if own else ()
             self._attach(self._executor)
             self._employed = self._engine.employ(self._executor)
             return self._employed
         self._attach(self._executor)
         known = self._executor.specs
-        if any(known.get(name) is not spec for name, spec in specs.items()):  # declared since, as in a notebook
-            self._executor.specs = {**known, **specs}
+        own = own and bool(self._executor.programs)
+        more = any(known.get(name) is not spec for name, spec in specs.items())  # declared since, as in a notebook
+        if more or (self._executor.programs and not own):
+            self._executor.specs = specs = {**known, **specs}
+            self._executor.programs = programs_of(specs) if own else ()
             self._employed = self._engine.serve_more()  # (calls are begun in their order)
         return self._employed
 

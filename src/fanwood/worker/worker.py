@@ -18,6 +18,7 @@ from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
+from fanwood.worker.leftovers import tell_of_others
 from fanwood.worker.loops import drive
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Worker:
         executor.attach(self._loop)
         async with self._within_lifespan(executor):
             with _switch_interval(self.host.settings.switch_interval):
+                await tell_of_others(engine, self._specs, own=False)
                 await called(engine.employ(executor))
                 logger.info(self._greeting(engine.store.url))
                 self._started.set()

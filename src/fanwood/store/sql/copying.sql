@@ -13,7 +13,7 @@ on conflict do nothing;
 -- name: copy_out_run
 select id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
        priority, on_parent_end, case when state = 1 then 0 else state end as state, waits, due_at, attempt,
-       trial_start, retry_count, deaths, asked, null as worker_id, deadline, deadline_by, schedule_timeout,
+       trial_start, retry_count, deaths, case when parent_id is not null then asked else 0 end as asked, null as worker_id, deadline, deadline_by, schedule_timeout,
        expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at
 from run where id > :id order by id limit :limit;
 

@@ -4,7 +4,8 @@
 -- --- engines ---------------------------------------------------------------------------------------------------------
 
 -- name: enter_worker
-insert into worker (name, host, pid, slots, started_at, lease) values (:name, :host, :pid, :slots, :now, :lease)
+insert into worker (name, host, pid, slots, started_at, lease, own)
+values (:name, :host, :pid, :slots, :now, :lease, :own)
 returning id;
 
 -- name: enter_lease
@@ -57,12 +58,12 @@ from worker_task mine
 join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
 join worker w on w.id = theirs.worker_id
 join lease l on l.worker_id = w.id
-where mine.worker_id = :me and l.expires_at > :now and w.slots > 0;
+where mine.worker_id = :me and l.expires_at > :now and w.slots > 0 and not w.own;
 
 -- name: serving
 select exists (
-    select 1 from worker_task t join lease l on l.worker_id = t.worker_id
-    where t.task = :task and l.expires_at > :now and t.worker_id <> :me
+    select 1 from worker_task t join lease l on l.worker_id = t.worker_id join worker w on w.id = t.worker_id
+    where t.task = :task and l.expires_at > :now and t.worker_id <> :me and not w.own
 );
 
 -- --- the dead --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ FEWER = 100
 LOOKED_AT = 1_000
 """So many of the first in the queue are looked at one by one, if a claim could not be read."""
 
+for _name in ("heads_of_one", "heads_of_one_unsuspected", "heads", "heads_unsuspected"):
+    _SQL[f"{_name}_own"] = _SQL[_name].replace("q.state = 0", _SQL["of_programs"].rstrip(";"))
+
 Head = tuple[str, int, str, int, str]
 """A run's task, and what the best is told by: priority and depth (negated), root, id."""
 
@@ -53,6 +56,7 @@ class Claiming:
         self._execute = connection.execute
         self._changes = connection.changes
         self._leaving = leaving
+        self._programs = ""  # of the present claim
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -101,20 +105,21 @@ class Claiming:
         tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))
         if not tasks:
             return [], False
-        if len(tasks) == 1 and not claim.fair:
+        own, self._programs = "_own" if claim.programs else "", claim.programs
+        if len(tasks) == 1 and not claim.fair and not own:
             best = self._one("best_of_one", task=tasks[0], limit=claim.limit, bytes=ANSWER_BYTES)
             runs = _claimed.decode(best)
             letters = sum([len(run.input) for run in runs])  # of four bytes at most
             more = len(runs) >= claim.limit or letters * 4 >= ANSWER_BYTES
         else:
-            ids = self._ids(tasks, claim, "")
+            ids = self._ids(tasks, claim, own)
             runs = self._read(ids)
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         if any(run.is_suspect for run in runs):  # seldom, so that nobody else pays for looking
-            if claim.idle and (best := self._read(self._best(tasks, 1, ""))) and best[0].is_suspect:
+            if claim.idle and (best := self._read(self._best(tasks, 1, own))) and best[0].is_suspect:
                 return best, True
             suspects = {run.id for run in runs if run.is_suspect}
-            ids = [id_ for id_ in self._ids(tasks, claim, "_unsuspected") if id_ not in suspects]
+            ids = [id_ for id_ in self._ids(tasks, claim, f"_unsuspected{own}") if id_ not in suspects]
             runs = [run for run in self._read(ids) if not run.is_suspect]
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         return runs, more
@@ -131,7 +136,7 @@ class Claiming:
 
     def _best(self, tasks: list[str], limit: int, which: str) -> list[str]:
         if len(tasks) == 1:
-            return _texts.decode(self._one(f"heads_of_one{which}", task=tasks[0], limit=limit))
+            return _texts.decode(self._one(f"heads_of_one{which}", task=tasks[0], limit=limit, programs=self._programs))
         return self._merged(tasks, limit, which)
 
     def _merged(self, tasks: list[str], limit: int, which: str) -> list[str]:
@@ -141,7 +146,9 @@ class Claiming:
         while True:
             for task in grow:
                 heads[task] = []
-            for head in _heads.decode(self._one(f"heads{which}", tasks=encoded(grow), limit=rows)):
+            for head in _heads.decode(
+                self._one(f"heads{which}", tasks=encoded(grow), limit=rows, programs=self._programs)
+            ):
                 heads[head[0]].append(head)
             best = list(islice(merge(*map(sorted, heads.values()), key=_rank), limit))
             taken = dict.fromkeys(heads, 0)

@@ -29,6 +29,13 @@ from (
 cross join run r on r.id = f.id
 where f.before < :bytes;
 
+-- name: of_programs
+-- A condition in the place of `q.state = 0`: what is below roots of some programs, or of nobody's.
+q.state = 0 and exists (
+    select 1 from run o
+    where o.id = q.root_id and (o.asked = 0 or o.asked >> 32 in (select value from json_each(:programs)))
+)
+
 -- name: heads_of_one
 select json_group_array(hex(id)) from (
     select q.id from run q indexed by run_ready

@@ -75,3 +75,14 @@ from run r indexed by run_failed_at
 where state = 9 and (finished_at, id) < (:at, :after) and finished_at >= :since
 order by finished_at desc, id desc
 limit :walk;
+
+-- name: left_over
+-- Queued runs of these tasks below roots of other origins.
+select q.task, o.asked, count(*)
+from json_each(:tasks) t
+cross join run q indexed by run_ready on q.task = t.value and q.state = 0
+cross join run o on o.id = q.root_id
+where o.asked <> 0 and o.asked not in (select value from json_each(:origins))
+group by q.task, o.asked
+order by q.task, o.asked
+limit 10;

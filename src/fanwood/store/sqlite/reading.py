@@ -20,6 +20,7 @@ from fanwood.model.records import (
 from fanwood.model.states import RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
+from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def find(db: Database, search: rows.IdSearch) -> list[bytes]:
         roots = db.execute(_SQL["roots_ending_in"], about).fetchall()
         found = search.ending([*roots, *db.execute(_SQL["children_ending_in"], about).fetchall()])
     return found[: search.start["limit"]]
+
+
+def left_over(db: Database, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
+    about = {"tasks": encoded(tasks), "origins": encoded(origins)}
+    return [(task, origin, count) for task, origin, count in db.execute(_SQL["left_over"], about).fetchall()]
 
 
 def previews(db: Database, ids: Sequence[bytes], length: int) -> list[str]:

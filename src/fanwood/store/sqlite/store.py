@@ -264,9 +264,11 @@ class SqliteStore(Store):
         with translated(self.path):
             return self._chores.served(worker_id, task, self._instant())
 
+    async def left_over(self, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
+        return await self._read(lambda db: reading.left_over(db, tasks, origins))
+
     async def unserved(self) -> list[Unserved]:
-        now = self._instant()
-        return await self._read(lambda db: reading.unserved(db, now))
+        return await self._read(lambda db: reading.unserved(db, self.now()))
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

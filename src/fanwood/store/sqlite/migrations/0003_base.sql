@@ -23,7 +23,8 @@ create table run (
     trial_start      integer not null default 0,    -- the attempt with which the present trial began
     retry_count      integer not null default 0,    -- counts failures charged in this trial's life
     deaths           integer not null default 0,    -- workers in a row that died while executing it
-    asked            integer not null,              -- the parent's attempt that asked for it last
+    asked            integer not null,              -- the parent's attempt that asked for it last; of a root: the
+                                                    -- program that it belongs to, and its version (sdk/origins.py)
     worker_id        integer,
     deadline         integer,
     deadline_by      blob,
@@ -73,7 +74,8 @@ create table worker (
     pid        integer not null,
     slots      integer not null,
     started_at integer not null,
-    lease      integer not null                     -- microseconds
+    lease      integer not null,                    -- microseconds
+    own        integer not null default 0           -- it serves no roots of other programs
 ) strict;
 
 -- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
