@@ -10,7 +10,8 @@ import pytest
 from fanwood.model.states import RunState
 from tests.faults.processes import AppProcess, Site, until
 
-CHILDREN = 2000
+CHILDREN = 800
+SECONDS = 0.02
 LEASE = 50.0
 
 
@@ -29,7 +30,7 @@ def recovered(site: Site, by: AppProcess, killed_at: float) -> float:
 def test_another_worker_that_runs_already_finishes_the_tree(site: Site, reap: bool) -> None:
     workers = [site.process("worker", slots=10, lease=LEASE) for _ in range(2)]
     pids = {worker.expect("started").pid for worker in workers}
-    ref = site.spawn("parent", n=CHILDREN, seconds=0.005)
+    ref = site.spawn("parent", n=CHILDREN, seconds=SECONDS)
     until(lambda: {line.pid for line in site.journal("begin")} == pids, "both take part")
     until(lambda: site.in_state(RunState.COMPLETED) > 50, "some children completed")
     first, second = workers if site.worker_of("parent") == workers[0].pid else workers[::-1]
@@ -50,7 +51,7 @@ def test_another_worker_that_runs_already_finishes_the_tree(site: Site, reap: bo
 
 def test_a_worker_that_is_started_later_finishes_the_tree(site: Site) -> None:
     first = site.worker(slots=10)
-    ref = site.spawn("parent", n=CHILDREN, seconds=0.005)
+    ref = site.spawn("parent", n=CHILDREN, seconds=SECONDS)
     until(lambda: site.in_state(RunState.COMPLETED) > 200, "some children completed")
     first.kill()
     completed = site.completed()
@@ -70,8 +71,8 @@ def test_workers_killed_again_and_again(site: Site) -> None:
     for worker in workers:
         worker.expect("started")
     dice = random.Random(7)
-    ref = site.spawn("parent", n=1500, seconds=0.1)
-    end = time.monotonic() + 6
+    ref = site.spawn("parent", n=500, seconds=0.1)
+    end = time.monotonic() + 2
     kills = 0
     while time.monotonic() < end:
         time.sleep(0.5)
@@ -81,9 +82,9 @@ def test_workers_killed_again_and_again(site: Site) -> None:
         workers[number] = site.process("worker", **settings)
     print(f"{kills} kills; {site.in_state(RunState.COMPLETED)} children completed meanwhile")
 
-    assert ref.result(timeout=120) == squares(1500)
+    assert ref.result(timeout=120) == squares(500)
     outputs = site.rows("select input ->> 'n', output from run where task = 'child' order by 1")
-    assert [(n, int(output)) for n, output in outputs] == [(n, n * n) for n in range(1500)]
+    assert [(n, int(output)) for n, output in outputs] == [(n, n * n) for n in range(500)]
     site.check_tidy()
 
 
