@@ -84,11 +84,18 @@ async def many_looks(ground: Ground) -> dict[str, float]:
         LOOKS[2]: await repeated(lambda: store.renew(me)),
         LOOKS[3]: await repeated(lambda: store.look_around(me, HOST)),
         LOOKS[4]: await repeated(store.tick),
-        LOOKS[5]: await repeated(lambda: store.rivals(me)),
+        LOOKS[5]: await repeated(lambda: store.contended(me)),
     }
 
 
-LOOKS = ("look for mail: none", "look for mail and runs: none", "renew", "look_around", "tick: nothing due", "rivals")
+LOOKS = (
+    "look for mail: none",
+    "look for mail and runs: none",
+    "renew",
+    "look_around",
+    "tick: nothing due",
+    "contended",
+)
 
 
 async def repeated(look: Callable[[], Awaitable[object]], times: int = 20) -> float:
@@ -118,16 +125,16 @@ async def timers(ground: Ground) -> dict[str, float]:
 TIMERS = "tick: one is due, one has expired"
 
 
-async def bury(ground: Ground) -> dict[str, float]:
+async def reap(ground: Ground) -> dict[str, float]:
     worker = await ground.store.register(info("mortal", (OURS,)), [])
     await ground.commit(Batch(spawns=ground.spawns(HELD, SpawnKind(OURS), claimed=True)), worker)
-    seconds, count = await timed(ground.store.bury(worker, 3))
+    seconds, count = await timed(ground.store.reap(worker, 3))
     assert count == HELD
     await ground.end([(run.key, run.attempt) for run in await ground.claim(BATCH)])
     return {BURY: seconds}
 
 
-BURY = f"bury a worker with {HELD} runs"
+BURY = f"reap a worker with {HELD} runs"
 
 
 async def deadlines(ground: Ground) -> dict[str, float]:
@@ -266,7 +273,7 @@ VERBS: tuple[Verb, ...] = (
     Verb((WATCH,), watch),
     Verb(LOOKS, many_looks),
     Verb((TIMERS,), timers),
-    Verb((BURY,), bury),
+    Verb((BURY,), reap),
     Verb(DEADLINES, deadlines),
     read("get", lambda g: g.store.get(recent(g))),
     read("find", lambda g: g.store.find(recent(g).hex()[:20])),

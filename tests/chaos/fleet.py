@@ -192,9 +192,9 @@ class Fleet:
             process.signal(signal.SIGTERM)
         for process in running:
             process.wait()
-        self.client  # noqa: B018  (it buries who was killed last)
+        self.client  # noqa: B018  (it reaps who was killed last)
         me = os.getpid()
-        until(lambda: self.count("select count(*) from worker where pid <> $1", me) == 0, "all are buried", timeout)
+        until(lambda: self.count("select count(*) from worker where pid <> $1", me) == 0, "all are reaped", timeout)
         until(lambda: self.count("select count(*) from watch") == 0, "nobody waits any more", timeout)
         return check(self.backend, self.journal, [me])
 

@@ -70,7 +70,7 @@ class Oracle:
             return False
         run = self.runs[id_]
         run.state = state
-        self._settle(run)
+        self._resolve(run)
         return True
 
     def requeue(self, id_: bytes, attempt: int, *, retry: bool) -> bool:
@@ -83,7 +83,7 @@ class Oracle:
             run.trial_start = run.attempt + 1
         return True
 
-    def _settle(self, run: Run) -> None:
+    def _resolve(self, run: Run) -> None:
         for child in self.children(run):
             if child.policy is OnParentEnd.CONTINUE:
                 continue
@@ -124,7 +124,7 @@ class Oracle:
         run.asked = attempt
         return run.state
 
-    def bury(self, worker: int) -> None:
+    def reap(self, worker: int) -> None:
         mine = [run for run in self.runs.values() if run.state is RUNNING and run.worker == worker]
         executing = [run for run in mine if all(child.state.is_terminal for child in self.children(run))]
         for run in mine:
@@ -134,4 +134,4 @@ class Oracle:
         for run in executing:
             if run.deaths >= DEATHS_LIMIT:
                 run.state = FAILED
-                self._settle(run)
+                self._resolve(run)

@@ -47,21 +47,21 @@ class Stage:
         self._others: list[Store] = []
 
     async def open(self) -> None:
-        await self.store.open(self._hint)
+        await self.store.open(self._notify)
         self.worker = await self.register()
 
-    def _hint(self) -> None:
+    def _notify(self) -> None:
         self.hints += 1
 
     async def close(self) -> None:
         for store in (*self._others, self.store):
             await store.close()
 
-    async def another_store(self, on_hint: Callable[[], None] = lambda: None) -> Store:
+    async def another_store(self, on_notify: Callable[[], None] = lambda: None) -> Store:
         """A second instance on the same database, as another process has it."""
         store = self._make_store(self.clock)
         self._others.append(store)
-        await store.open(on_hint)
+        await store.open(on_notify)
         return store
 
     async def register(

@@ -88,7 +88,7 @@ class Lives(RuleBasedStateMachine):
         attempt = self.attempt_of(id_, stale)
         state = RunState.COMPLETED if completed else RunState.FAILED
         output, error = ("1", None) if completed else (None, FAILURE)
-        done = self.wait(self.stage.report(Outcome(id_, attempt, state, output, error, settles=True)))
+        done = self.wait(self.stage.report(Outcome(id_, attempt, state, output, error, closes=True)))
         assert self.oracle.end(id_, attempt, state) == (not done.fenced_outcomes)
 
     @rule(pick=PICK, stale=st.booleans(), retry=st.booleans())
@@ -128,10 +128,10 @@ class Lives(RuleBasedStateMachine):
         self.wait(self.stage.store.sweep())
 
     @rule()
-    def bury(self) -> None:
+    def reap(self) -> None:
         self.wait(self.stage.sweep())  # else what is closed and lives still might count as waited for
-        self.wait(self.stage.store.bury(self.second, DEATHS_LIMIT))
-        self.oracle.bury(self.second)
+        self.wait(self.stage.store.reap(self.second, DEATHS_LIMIT))
+        self.oracle.reap(self.second)
         self.second = self.wait(self.stage.register())
 
     # --- what always holds -----------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ async def suspect(stage: Stage, priority: int = 1) -> bytes:
         other = await stage.register()
         (run,) = await stage.claim(1, tasks=["a"], worker=other)
         assert run.key == id_
-        await stage.store.bury(other, 3)
+        await stage.store.reap(other, 3)
     return id_
 
 
@@ -194,12 +194,12 @@ async def test_however_a_run_ends_who_waits_is_told_and_no_watch_is_left(stage: 
         case "cancelled":
             await stage.cancel(id_)
         case "swept":
-            await stage.fail(parent, settles=True)
+            await stage.fail(parent, closes=True)
         case "met by a claim":
-            await stage.fail(parent, settles=True)
+            await stage.fail(parent, closes=True)
             assert await stage.claim(5, tasks=["a"]) == []
         case "poison":
-            await stage.store.bury(stage.worker, 1)
+            await stage.store.reap(stage.worker, 1)
         case _:
             stage.clock.advance(5)
             await stage.store.tick()

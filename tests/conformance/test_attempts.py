@@ -64,7 +64,7 @@ async def test_retries_are_kept_with_their_worker_and_times(stage: Stage) -> Non
 async def test_what_was_lost_with_its_worker_has_no_error(stage: Stage) -> None:
     dying = await stage.register(name="dying")
     run = await stage.running(worker=dying)
-    await stage.store.bury(dying, 3)
+    await stage.store.reap(dying, 3)
     (lost,) = await attempts(stage, run)
     assert (lost.number, lost.worker, lost.state, lost.error) == (1, "dying", RunState.FAILED, None)
 

@@ -27,7 +27,7 @@ async def end(stage: Stage, run: Any, how: str) -> None:
     """A run ends, and what is below it is closed."""
     match how:
         case "fails":
-            await stage.fail(run, settles=True)
+            await stage.fail(run, closes=True)
         case "is cancelled":
             assert await stage.store.cancel(run.key, "no more")
         case "expires":
@@ -35,7 +35,7 @@ async def end(stage: Stage, run: Any, how: str) -> None:
             stage.clock.advance(100)
             await stage.store.tick()
         case _:
-            await stage.store.bury(stage.worker, 1)
+            await stage.store.reap(stage.worker, 1)
             stage.worker = await stage.register()
     assert (await stage.state(run)).is_terminal
 
@@ -106,7 +106,7 @@ async def test_what_a_lost_worker_had_below_does_not_go_back_to_the_queue(lazy: 
     other = await lazy.register()
     child = await lazy.running("b", root, worker=other)
     await lazy.store.cancel(root.key, "no more")
-    await lazy.store.bury(other, 3)
+    await lazy.store.reap(other, 3)
     assert await lazy.state(child) is CANCELLED
 
 
@@ -161,7 +161,7 @@ async def test_a_replayed_run_does_not_wait_for_what_it_left(lazy: Stage) -> Non
     """Its new attempt may spawn, and what it asks for again goes on; what it doesn't ask for is ended."""
     root = await lazy.running()
     asked, left = await lazy.born("b", root), await lazy.born("b", root)
-    await lazy.fail(root, settles=True)
+    await lazy.fail(root, closes=True)
     assert await lazy.store.replay(root.key, TERMINAL)
     (again,) = await lazy.claim(1, tasks=["a"])
     assert (await lazy.attach(again, asked, "b")).state is RunState.QUEUED
@@ -188,7 +188,7 @@ async def test_a_parent_that_completes_closes_only_what_ends_with_it(lazy: Stage
     ended = await lazy.running("c", parent, on_parent_end=OnParentEnd.CANCEL)
     below = await lazy.born("c", ended)
     await lazy.complete(ended)
-    await lazy.complete(parent, settles=True)
+    await lazy.complete(parent, closes=True)
     assert {run.key for run in await lazy.claim(10)} == {*on, below}
     await lazy.sweep()
     assert {await lazy.state(run) for run in with_it} == {CANCELLED}
@@ -197,7 +197,7 @@ async def test_a_parent_that_completes_closes_only_what_ends_with_it(lazy: Stage
 async def test_a_run_without_children_closes_nothing(lazy: Stage) -> None:
     for report in (completed, failed):
         run = await lazy.running()
-        done = await lazy.report(report(run, settles=True))
+        done = await lazy.report(report(run, closes=True))
         assert not done.has_closed
     assert await lazy.store.cancel((await lazy.running()).key, "no more")
     assert not (await lazy.store.look_around(lazy.worker, "host")).closed
@@ -224,7 +224,7 @@ async def test_workers_are_told_of_what_a_call_closed_until_they_have_heard(lazy
     assert (await lazy.commit(client, mail=True)).closings == []
 
 
-@pytest.mark.parametrize("how", ["lapsed", "buried", "stopped"])
+@pytest.mark.parametrize("how", ["lapsed", "reaped", "stopped"])
 async def test_nobody_waits_for_a_worker_that_is_gone(lazy: Stage, how: str) -> None:
     root = await lazy.running()
     await lazy.running("b", root)
@@ -235,8 +235,8 @@ async def test_nobody_waits_for_a_worker_that_is_gone(lazy: Stage, how: str) -> 
     match how:
         case "lapsed":
             lazy.clock.advance(6)
-        case "buried":
-            await lazy.store.bury(other, 3)
+        case "reaped":
+            await lazy.store.reap(other, 3)
         case _:
             await lazy.store.unregister(other)
     assert await lazy.store.is_heard(root.key)
@@ -246,7 +246,7 @@ async def test_a_call_ends_a_small_tree_before_it_returns(lazy: Stage) -> None:
     client = await lazy.register(slots=0)
     root = await lazy.running(worker=client)
     ids = [await lazy.born("b", root) for _ in range(10)]
-    await lazy.store.bury(lazy.worker, 3)
+    await lazy.store.reap(lazy.worker, 3)
     assert await cancel(lazy.store, root.key, "no more") == 11
     assert {await lazy.state(id_) for id_ in ids} == {CANCELLED}
     assert await cancel(lazy.store, root.key, "once more") == 0
@@ -273,6 +273,6 @@ async def test_a_lost_run_with_many_children_waited_if_any_of_them_lives(lazy: S
     await lazy.commit(spawns=spawns)
     kept = {"the newest": spawns[-1], "the oldest": spawns[0], "none": None}[living]
     await lazy.report(*[Outcome(spawn.id, 1, RunState.COMPLETED, "1") for spawn in spawns if spawn is not kept])
-    await lazy.store.bury(other, 3)
+    await lazy.store.reap(other, 3)
     record = await lazy.get(parent)
     assert (record.state, record.deaths) == (RunState.QUEUED, 1 if kept is None else 0)

@@ -52,7 +52,7 @@ async def everything(store: Store) -> Rows:
 
 
 async def fill(stage: Stage) -> None:
-    """Some of all that there is. A worker dies in the midst of it, and is buried."""
+    """Some of all that there is. A worker dies in the midst of it, and is reaped."""
     old = await stage.running("a", metadata='{"who":"me"}', priority=3)
     for number in range(3):
         child = await stage.running("b", old, child_key=f"key {number}", input_digest=digest("x"), input='"ä\\u0000"')
@@ -70,7 +70,7 @@ async def fill(stage: Stage) -> None:
     first = await stage.running("b", half_done, on_parent_end=OnParentEnd.CANCEL, child_key="first")
     await stage.born("b", half_done, child_key="second")
     await stage.complete(first)
-    await stage.store.bury(dying, 3)
+    await stage.store.reap(dying, 3)
 
 
 async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> None:
@@ -179,7 +179,7 @@ async def test_that_a_copy_that_went_on_is_not_mixed_either(source: Stage, targe
     await copy(source.store, target.store, nobody, unseen)
     target.worker = await target.register()
     assert await target.claim(1, tasks=["c"])
-    await target.store.bury(target.worker, 3)
+    await target.store.reap(target.worker, 3)
     with pytest.raises(StoreError, match="not with the same contents"):
         await copy(source.store, target.store, nobody, unseen)
 

@@ -30,8 +30,8 @@ async def _queued_anew(stage: Stage, run: ClaimedRun) -> None:
     await stage.report(retried(run))
 
 
-async def _buried(stage: Stage, run: ClaimedRun) -> None:
-    await stage.store.bury(stage.worker, 3)
+async def _reaped(stage: Stage, run: ClaimedRun) -> None:
+    await stage.store.reap(stage.worker, 3)
 
 
 CHANGES: dict[str, Change] = {
@@ -39,7 +39,7 @@ CHANGES: dict[str, Change] = {
     "completed": _complete,
     "claimed anew": _claimed_anew,
     "queued anew": _queued_anew,
-    "buried": _buried,
+    "reaped": _reaped,
 }
 
 
@@ -160,7 +160,7 @@ async def test_two_ends_of_one_attempt_in_one_batch(stage: Stage) -> None:
         child = await stage.born("b", run)
         await stage.commit(other, watch=[run.key])
         first, second = (make(run) for make in ends)
-        first.settles = first.state is not RunState.QUEUED
+        first.closes = first.state is not RunState.QUEUED
         first.local = second.local = False
         done = await stage.report(first, second)
         assert done.fenced_outcomes == {1}
@@ -224,7 +224,7 @@ async def test_nothing_is_born_claimed_once_the_lease_is_lost(stage: Stage) -> N
     await stage.commit(spawns=[before])
     assert await stage.state(before.id) is RunState.RUNNING
     stage.clock.advance(11)
-    await other.bury(stage.worker, 3)
+    await other.reap(stage.worker, 3)
     after = stage.spawn("a", claimed=True)
     await stage.commit(spawns=[after])
     assert await stage.state(after.id) is RunState.QUEUED
@@ -235,5 +235,5 @@ async def test_what_a_commit_that_failed_had_seen_is_not_believed(stage: Stage) 
     root = await stage.running()
     child = await stage.running("b", root)
     with pytest.raises(StoreValueError):
-        await stage.commit(outcomes=[failed(root, settles=True)], spawns=[stage.spawn("b", priority=2**70)])
+        await stage.commit(outcomes=[failed(root, closes=True)], spawns=[stage.spawn("b", priority=2**70)])
     assert not (await stage.commit(spawns=[stage.spawn("c", child)])).fenced_parents

@@ -42,7 +42,7 @@ async def test_handing_back_charges_nothing(stage: Stage) -> None:
 
 async def test_only_deaths_in_a_row_count(stage: Stage) -> None:
     run = await stage.running()
-    await stage.store.bury(stage.worker, 3)
+    await stage.store.reap(stage.worker, 3)
     stage.worker = await stage.register()
     (again,) = await stage.claim()
     assert again.deaths == 1
@@ -219,7 +219,7 @@ async def test_what_becomes_of_children(stage: Stage, end: RunState, policy: OnP
     if end is RunState.CANCELLED:
         await stage.cancel(parent.key, "")
     else:
-        await stage.report(ENDS[end](parent, settles=True))
+        await stage.report(ENDS[end](parent, closes=True))
     assert await stage.state(parent) is end
     spared = policy is OnParentEnd.CONTINUE or (
         policy is OnParentEnd.DEFAULT and end is RunState.COMPLETED and asked == "now"
@@ -241,7 +241,7 @@ async def test_a_child_that_was_asked_for_again_is_spared(stage: Stage) -> None:
     kept, dropped = await stage.born("b", parent), await stage.born("b", parent)
     parent2 = await stage.hand_back(parent)
     await stage.attach(parent2, kept, "b")
-    await stage.complete(parent2, settles=True)
+    await stage.complete(parent2, closes=True)
     assert await stage.state(kept) is RunState.QUEUED
     assert await stage.state(dropped) is RunState.CANCELLED
 
@@ -251,14 +251,14 @@ async def test_a_child_that_is_asked_for_with_another_policy_takes_it(stage: Sta
     child = await stage.born("b", parent)
     parent2 = await stage.hand_back(parent)
     await stage.attach(parent2, child, "b", on_parent_end=OnParentEnd.CANCEL)
-    await stage.complete(parent2, settles=True)
+    await stage.complete(parent2, closes=True)
     assert await stage.state(child) is RunState.CANCELLED
 
 
-async def test_a_settled_child_can_spawn_no_more(stage: Stage) -> None:
+async def test_a_closed_child_can_spawn_no_more(stage: Stage) -> None:
     parent = await stage.running()
     child = await stage.running("b", parent)
-    await stage.fail(parent, settles=True)
+    await stage.fail(parent, closes=True)
     done = await stage.commit(mail=True)
     assert [(notice.run_id, notice.state) for notice in done.mine] == [(child.key, RunState.CANCELLED)]
     late = await stage.commit(spawns=[stage.spawn("c", child)], outcomes=[completed(child)])

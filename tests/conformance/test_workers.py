@@ -21,15 +21,15 @@ NOBODY = bytes.fromhex("018f4e2a000070008000000000000001")
 async def test_register_renew_unregister(stage: Stage) -> None:
     other = await stage.register(["a"], name="other", lease=5)
     assert other != stage.worker
-    (peer,) = (await stage.store.look_around(stage.worker, "host")).peers
-    assert (peer.id, peer.name, peer.host, peer.pid) == (other, "other", "host", 1)
-    first = peer.lease_expires_at
+    (seen,) = (await stage.store.look_around(stage.worker, "host")).others
+    assert (seen.id, seen.name, seen.host, seen.pid) == (other, "other", "host", 1)
+    first = seen.lease_expires_at
     stage.clock.advance(3)
     assert await stage.store.renew(other) is True
-    (peer,) = (await stage.store.look_around(stage.worker, "host")).peers
-    assert abs(peer.lease_expires_at - first - 3 * SECOND) < 1000
+    (seen,) = (await stage.store.look_around(stage.worker, "host")).others
+    assert abs(seen.lease_expires_at - first - 3 * SECOND) < 1000
     await stage.store.unregister(other)
-    assert (await stage.store.look_around(stage.worker, "host")).peers == []
+    assert (await stage.store.look_around(stage.worker, "host")).others == []
     assert await stage.store.renew(other) is False
 
 
@@ -77,27 +77,27 @@ async def test_a_dead_workers_runs_go_back_and_are_charged(stage: Stage) -> None
     other = await stage.register()
     run = await stage.running(worker=other)
     ours = await stage.running()
-    assert await stage.store.bury(other, 3) == 1
+    assert await stage.store.reap(other, 3) == 1
     assert await stage.state(ours) is RunState.RUNNING
     (again,) = await stage.claim()
     assert (again.key, again.attempt, again.deaths, again.retry_count) == (run.key, 2, 1, 0)
     assert await stage.store.renew(other) is False
-    assert await stage.store.bury(other, 3) == 0
+    assert await stage.store.reap(other, 3) == 0
 
 
 async def test_a_run_that_waited_is_not_charged(stage: Stage) -> None:
     other = await stage.register()
     parent = await stage.running(worker=other)
     child = await stage.born("b", parent)
-    assert await stage.store.bury(other, 3) == 1
+    assert await stage.store.reap(other, 3) == 1
     assert (await stage.get(parent)).deaths == 0
     assert await stage.state(child) is RunState.QUEUED
 
 
-async def test_a_buried_worker_claims_nothing(stage: Stage) -> None:
+async def test_a_reaped_worker_claims_nothing(stage: Stage) -> None:
     """It may have been frozen, and not know yet."""
     run = await stage.born()
-    await stage.store.bury(stage.worker, 3)
+    await stage.store.reap(stage.worker, 3)
     assert await stage.claim() == []
     assert await stage.state(run) is RunState.QUEUED
 
@@ -106,18 +106,18 @@ async def test_of_a_waiting_parent_and_its_child_only_the_child_is_charged(stage
     other = await stage.register()
     parent = await stage.running(worker=other)
     child = await stage.running("b", parent, worker=other)
-    await stage.store.bury(other, 3)
+    await stage.store.reap(other, 3)
     assert ((await stage.get(parent)).deaths, (await stage.get(child)).deaths) == (0, 1)
 
 
 async def test_poison(stage: Stage) -> None:
     run = await stage.running()
     for deaths in (1, 2):
-        await stage.store.bury(stage.worker, 3)
+        await stage.store.reap(stage.worker, 3)
         stage.worker = await stage.register()
         (run,) = await stage.claim(idle=True)
         assert run.deaths == deaths
-    await stage.store.bury(stage.worker, 3)
+    await stage.store.reap(stage.worker, 3)
     record = await stage.get(run)
     assert (record.state, record.deaths) == (RunState.FAILED, 3)
     failure = decode_failure(record.error)
@@ -131,7 +131,7 @@ async def test_a_parent_whose_child_turns_out_to_be_poison_was_waiting(stage: St
     child = await stage.running("b", parent)
     for deaths in (0, 1, 2):
         assert child.deaths == deaths
-        await stage.store.bury(stage.worker, 3)
+        await stage.store.reap(stage.worker, 3)
         stage.worker = await stage.register()
         if deaths < 2:
             (parent,) = await stage.claim(tasks=["a"])
@@ -147,7 +147,7 @@ async def test_what_a_poisoned_run_leaves_below_it_is_cancelled(stage: Stage) ->
     child = await stage.running("b", run)
     leaf = await stage.born("c", child)
     await stage.complete(child)
-    await stage.store.bury(stage.worker, 1)
+    await stage.store.reap(stage.worker, 1)
     assert await stage.state(run) is RunState.FAILED
     await stage.sweep()
     assert await stage.state(leaf) is RunState.CANCELLED
@@ -157,15 +157,15 @@ async def test_the_waiter_for_a_poisoned_child_is_told(stage: Stage) -> None:
     other = await stage.register()
     parent = await stage.running()
     child = await stage.running("b", parent, worker=other)
-    await stage.store.bury(other, 1)
+    await stage.store.reap(other, 1)
     done = await stage.commit(mail=True)
     assert done.finished[child.key].state is RunState.FAILED
 
 
-async def test_a_buried_runs_patience_begins_anew(stage: Stage) -> None:
+async def test_a_reaped_runs_patience_begins_anew(stage: Stage) -> None:
     run = await stage.running(schedule_timeout=2 * SECOND)
     stage.clock.advance(5)
-    await stage.store.bury(stage.worker, 3)
+    await stage.store.reap(stage.worker, 3)
     stage.clock.advance(1)
     await stage.store.tick()
     assert await stage.state(run) is RunState.QUEUED
@@ -174,10 +174,10 @@ async def test_a_buried_runs_patience_begins_anew(stage: Stage) -> None:
     assert await stage.state(run) is RunState.FAILED
 
 
-async def test_a_buried_run_is_bound_by_the_sooner_of_its_limits(stage: Stage) -> None:
+async def test_a_reaped_run_is_bound_by_the_sooner_of_its_limits(stage: Stage) -> None:
     deadline = stage.clock.now() + 100 * SECOND
     run = await stage.running(schedule_timeout=2 * SECOND, deadline=deadline, deadline_by=NOBODY)
-    await stage.store.bury(stage.worker, 3)
+    await stage.store.reap(stage.worker, 3)
     stage.clock.advance(3)
     await stage.store.tick()
     assert await stage.state(run) is RunState.FAILED
@@ -334,9 +334,9 @@ async def test_whoever_watches_hears_of_every_kind_of_end(stage: Stage, end: str
             stage.clock.advance(2)
             await stage.store.tick()
         case "poisoned":
-            await stage.store.bury(other, 1)
+            await stage.store.reap(other, 1)
         case _:
-            await stage.fail(parent, settles=True)
+            await stage.fail(parent, closes=True)
     assert (await stage.commit(watcher, mail=True)).finished[run_id].state.is_terminal
 
 
@@ -374,11 +374,11 @@ async def test_closing_twice(stage: Stage) -> None:
     await store.close()
 
 
-async def test_nothing_is_born_claimed_by_a_worker_that_was_buried(stage: Stage) -> None:
-    buried = await stage.register()
-    await stage.store.bury(buried, 3)
+async def test_nothing_is_born_claimed_by_a_worker_that_was_reaped(stage: Stage) -> None:
+    reaped = await stage.register()
+    await stage.store.reap(reaped, 3)
     spawns = [stage.spawn("a", claimed=True), stage.spawn("a", claimed=True)]
-    await stage.commit(worker=buried, spawns=spawns)
+    await stage.commit(worker=reaped, spawns=spawns)
     assert [spawn.claimed for spawn in spawns] == [False, False]
     assert [await stage.state(spawn.id) for spawn in spawns] == [RunState.QUEUED] * 2
     assert (await stage.store.report()).orphans == []
@@ -391,7 +391,7 @@ async def test_a_worker_that_leaves_with_runs_is_found_by_others(stage: Stage) -
     await stage.store.unregister(stage.worker)
     assert (await stage.store.report()).orphans == []
     around = await stage.store.look_around(other, "host")
-    assert stage.worker in {peer.id for peer in around.peers}
-    assert await stage.store.bury(stage.worker, 3, if_lapsed=True) == 1
+    assert stage.worker in {other.id for other in around.others}
+    assert await stage.store.reap(stage.worker, 3, if_lapsed=True) == 1
     assert (await stage.get(run)).state is RunState.QUEUED
     assert stage.worker not in {worker.id for worker in await stage.store.workers()}

@@ -45,7 +45,7 @@ def test_its_tasks_are_cancelled_and_it_starts_anew(site: Site) -> None:
     assert "this worker's lease lapsed and its runs were taken over; it starts anew" in first.log
 
     second.kill()
-    until(lambda: site.count("select count(*) from worker where pid = ?", second.pid) == 0, "the other is buried")
+    until(lambda: site.count("select count(*) from worker where pid = ?", second.pid) == 0, "the other is reaped")
     assert site.spawn("whoami").result(timeout=60) == first.pid
     assert site.count("select id from worker where pid = ?", first.pid) > registration
     site.check_tidy()

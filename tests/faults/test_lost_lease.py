@@ -9,10 +9,10 @@ from fanwood import Fanwood
 from tests.faults.processes import until
 
 
-def bury(app: Fanwood, by: Fanwood) -> None:
+def reap(app: Fanwood, by: Fanwood) -> None:
     """`by` takes the worker of `app` for dead."""
     worker_id = app.engine().worker_id
-    by.engine().call(lambda store: store.bury(worker_id, 3)).result(60)
+    by.engine().call(lambda store: store.reap(worker_id, 3)).result(60)
 
 
 def orphans(app: Fanwood) -> list[Any]:
@@ -33,7 +33,7 @@ def test_a_claim_under_a_lease_that_is_lost(make_app: Callable[..., Fanwood]) ->
     ref = worker.task(name="task")(task).run_no_wait({"n": 0})
     assert begun.acquire(timeout=60)
     registration = worker.engine().worker_id
-    bury(worker, other)
+    reap(worker, other)
     stub = other.task(name="task")(task)
     refs = [ref, *stub.run_many_no_wait([stub.create_bulk_run_item({"n": n}) for n in range(1, 20)])]
     until(lambda: worker.engine().worker_id != registration, "it has entered itself again")

@@ -59,7 +59,7 @@ class Forest:
                 n += 1
                 spawns = [self.below(run, i) for i in range(self.dice.randint(0, 3))] if run.depth < 6 else []
                 state = self.dice.choice([RunState.COMPLETED, RunState.FAILED, RunState.QUEUED])
-                end = Outcome(run.key, run.attempt, state, error="{}", settles=True, local=False, retry=n % 2 == 0,
+                end = Outcome(run.key, run.attempt, state, error="{}", closes=True, local=False, retry=n % 2 == 0,
                               delay=1_000_000 if n % 3 == 0 else 0)  # fmt: skip
                 await self.commit(who, spawns=spawns)
                 await asyncio.sleep(self.dice.random() * 0.002)
@@ -119,7 +119,7 @@ async def test_all_below_a_parent_that_failed_ends_whatever_goes_on_there(forest
         over = asyncio.Event()
         busy = [asyncio.ensure_future(forest.grow(root, over, who)) for who in (1, 2)]
         await asyncio.sleep(0.02 + forest.dice.random() * 0.06)
-        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", settles=True)])
+        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", closes=True)])
         await asyncio.gather(swept(forest.stores[3]), swept(forest.stores[0]))
         assert await forest.raw.fetchval(_LIVING, root.key) == 0, f"round {number}"
         over.set()
@@ -151,7 +151,7 @@ async def test_a_sweep_waits_for_a_commit_that_may_not_have_seen_its_gates(fores
     (child,) = await claimed(forest.stores[1], forest.workers[1], 1, ["a"])
     async with connected(forest.stores[0]._address.url) as other, other.transaction():
         await other.execute("select fw1_enter_gates(); select from gate")
-        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", settles=True)])
+        await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", closes=True)])
         sweeping = asyncio.ensure_future(swept(forest.stores[3]))
         await asyncio.sleep(0.1)
         assert not sweeping.done()

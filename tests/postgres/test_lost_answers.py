@@ -281,7 +281,7 @@ async def ends(t: Teller) -> None:
     await stage.store.cancel(runs[3].key, "for a test")
     outcomes = [
         completed(for_far, local=False),
-        failed(parent, settles=True),
+        failed(parent, closes=True),
         completed(watched, local=False),
         completed(below),  # after its parent, which has cancelled it: refused, or not: as undisturbed
         retried(runs[0], 0),
@@ -300,7 +300,7 @@ async def claims(t: Teller) -> None:
     for _ in range(SUSPECT_DEATHS):
         victim = await stage.register()
         await stage.claim(worker=victim)
-        await stage.store.bury(victim, 9)
+        await stage.store.reap(victim, 9)
     for number in range(12):
         await stage.born("abc"[number % 3], priority=number % 2)
     done = await t.commit("a claim", claim=ClaimRequest('["a","b"]', 4, idle=True))
@@ -318,7 +318,7 @@ async def gates(t: Teller) -> None:
     one, two = [await stage.running("b", root) for _ in range(2)]
     queued = [stage.spawn("c", one) for _ in range(3)]
     await t.commit("two children have children", spawns=[*queued, stage.spawn("c", two)])
-    await t.commit("the root fails", outcomes=[failed(root, settles=True)])
+    await t.commit("the root fails", outcomes=[failed(root, closes=True)])
     await t.commit(
         "of what is closed all is refused",
         spawns=[stage.spawn("c", one)],

@@ -186,7 +186,7 @@ async def ends(s: Session, n: int) -> None:
 async def ends_that_others_hear_of(s: Session, n: int) -> None:
     running = await s.running(n)
     await s.raw.executemany("insert into watch values ($1, $2)", [(id_, s.other) for id_ in running])
-    await s.commit(outcomes=[Outcome(id_, 1, RunState.COMPLETED, "1", settles=i < 5) for i, id_ in enumerate(running)])
+    await s.commit(outcomes=[Outcome(id_, 1, RunState.COMPLETED, "1", closes=i < 5) for i, id_ in enumerate(running)])
 
 
 async def ends_on_another_worker(s: Session, n: int) -> None:
@@ -246,7 +246,7 @@ async def chores(s: Session, n: int) -> None:
     await s.store.renew(s.worker)
     await s.store.tick()
     await s.store.look_around(s.worker, "host")
-    await s.store.rivals(s.worker)
+    await s.store.contended(s.worker)
     await s.store.sweep()
     await s.store.served(s.worker, "a")
 
@@ -266,11 +266,11 @@ async def cancels(s: Session, n: int) -> None:
     assert await s.store.replay(parent, TERMINAL)
 
 
-async def burials(s: Session, n: int) -> None:
+async def reapings(s: Session, n: int) -> None:
     victim = await registered(s.store)
     ids = await s.running(n)
     await s.raw.execute("update run set worker_id = $1, deaths = 1 where id = any($2)", victim, ids)
-    await s.store.bury(victim, 3)
+    await s.store.reap(victim, 3)
 
 
 async def timers(s: Session, n: int) -> None:
@@ -304,7 +304,7 @@ async def prunes(s: Session, n: int) -> None:
     await s.store.prune(LATER, n, pruned.cursor)
 
 
-CHORES: list[Verb] = [chores, cancels, burials, timers, looks, prunes]
+CHORES: list[Verb] = [chores, cancels, reapings, timers, looks, prunes]
 
 
 async def lists(s: Session, n: int) -> None:
@@ -388,7 +388,7 @@ async def everything(s: Session) -> None:
         attaches=[Attach(kind, nobody)],
         deadlines=[(nobody, 1, LATER)],
         outcomes=[
-            Outcome(nobody, 1, RunState.FAILED, None, "{}", settles=True, local=False),
+            Outcome(nobody, 1, RunState.FAILED, None, "{}", closes=True, local=False),
             Outcome(nobody, 1, RunState.QUEUED),
         ],
         watch=[nobody],

@@ -222,7 +222,7 @@ async def test_a_parent_that_fails_while_its_children_spawn(crowd: Crowd):
     for number in range(30):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 2)
-        end = Outcome(root.key, 1, RunState.FAILED, None, "{}", settles=True, local=False)
+        end = Outcome(root.key, 1, RunState.FAILED, None, "{}", closes=True, local=False)
         await crowd.at_once(
             crowd.commit(0, outcomes=[end]),
             crowd.commit(1, spawns=[crowd.child(run, n) for run in below for n in range(3)]),
@@ -272,11 +272,11 @@ async def test_who_asks_for_children_again_hears_of_every_end(crowd: Crowd):
 # --- lost workers ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_is_buried_while_it_commits(crowd: Crowd):
+async def test_a_worker_is_reaped_while_it_commits(crowd: Crowd):
     deaths_limit = 100
     for number in range(80):
-        buried = await registered(crowd.stores[0])
-        crowd.workers[0] = buried
+        reaped = await registered(crowd.stores[0])
+        crowd.workers[0] = reaped
         ending, spawning, logging = await crowd.running(0, 3)
         child, root = crowd.child(spawning, 1, "c"), Spawn(SpawnKind("b"), crowd.ids.new_id(), None, "{}", claimed=True)
         batch = {
@@ -286,7 +286,7 @@ async def test_a_worker_is_buried_while_it_commits(crowd: Crowd):
             "claim": ClaimRequest('["c"]', 10),
             "mail": True,
         }
-        committed, _ = await crowd.at_once(crowd.commit(0, **batch), crowd.stores[1].bury(buried, deaths_limit))
+        committed, _ = await crowd.at_once(crowd.commit(0, **batch), crowd.stores[1].reap(reaped, deaths_limit))
         assert isinstance(committed, Committed)
         states = await crowd.states([ending.key, spawning.key, logging.key, child.id, root.id])
         assert states[spawning.key] is states[logging.key] is states[root.id] is RunState.QUEUED, f"round {number}"
@@ -303,11 +303,11 @@ async def test_a_worker_is_buried_while_it_commits(crowd: Crowd):
         await crowd.raw.execute("delete from run")
 
 
-async def test_a_worker_is_buried_twice_at_once(crowd: Crowd):
+async def test_a_worker_is_reaped_twice_at_once(crowd: Crowd):
     for _ in range(20):
-        buried = crowd.workers[0] = await registered(crowd.stores[0])
+        reaped = crowd.workers[0] = await registered(crowd.stores[0])
         runs = await crowd.running(0, 5)
-        counts = await crowd.at_once(*(store.bury(buried, 3) for store in crowd.stores[1:]))
+        counts = await crowd.at_once(*(store.reap(reaped, 3) for store in crowd.stores[1:]))
         assert sorted(counts) == [0, 0, 5]
         rows = await crowd.raw.fetch("select state, deaths from run where id = any($1)", [run.key for run in runs])
         assert {tuple(row) for row in rows} == {(0, 1)}
@@ -324,7 +324,7 @@ async def test_a_lease_is_renewed_while_its_worker_commits_and_others_judge_it(c
         deeds: list[Awaitable[object]] = [
             crowd.stores[0].renew(me),
             crowd.stores[0].commit(me, Batch(mail=True, spawns=[crowd.child(parent, 100 + number)])),
-            crowd.stores[2].bury(me, 3, if_lapsed=True),
+            crowd.stores[2].reap(me, 3, if_lapsed=True),
             crowd.stores[3].tick(),
             crowd.stores[2].commit(crowd.workers[2], Batch(claim=ClaimRequest(ALL, 10), mail=True)),
         ]

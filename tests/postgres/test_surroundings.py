@@ -75,7 +75,7 @@ async def a_life(store: PostgresStore) -> None:
     rows = await store.copy_out("run", (b"",), 10)
     assert len(rows) == 6
     assert await store.copy_in("run", rows) == 0
-    assert await store.bury(me, 3) == 0
+    assert await store.reap(me, 3) == 0
 
 
 @pytest.mark.parametrize("setting", HOSTILE)

@@ -108,7 +108,7 @@ async def test_who_else_changes_something_notifies_once_of_each_kind_too(postgre
         ((mail, whom),) = await ear.heard()
         assert mail == CHANNELS[0]
         assert sorted(whom.split(",")) == sorted(map(str, (me, other, lost)))  # all who may have claimed something
-        await store.bury(lost, 1)
+        await store.reap(lost, 1)
         assert await ear.heard() == [(CHANNELS[0], str(me))]
         await store.replay(poisoned[0].key, [RunState.FAILED])
         assert await ear.heard() == [(CHANNELS[1], "a")]

@@ -180,7 +180,7 @@ async def test_who_was_taken_for_dead_goes_by_the_clock_of_who_came_after_him(tm
     frozen = Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", here))
     stage = Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", there))
     await frozen.open()
-    await frozen.store.bury(frozen.worker, 3)
+    await frozen.store.reap(frozen.worker, 3)
     await stage.open()
     assert abs(stage.store.now() - there.now()) < HOUR // 10
     await frozen.store.look_around(frozen.worker, "host")

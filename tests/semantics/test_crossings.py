@@ -50,10 +50,10 @@ class HeldClaims(Held):
         return done
 
 
-def bury(app: Fanwood, by: Fanwood) -> None:
+def reap(app: Fanwood, by: Fanwood) -> None:
     """`by` takes the worker of `app` for dead."""
     worker_id = app.engine().worker_id
-    by.engine().call(lambda store: store.bury(worker_id, 3)).result(PATIENCE)
+    by.engine().call(lambda store: store.reap(worker_id, 3)).result(PATIENCE)
 
 
 def test_a_result_that_comes_when_another_has_taken_the_run_is_refused(
@@ -77,7 +77,7 @@ def test_a_result_that_comes_when_another_has_taken_the_run_is_refused(
     assert begun.wait(PATIENCE)
     renewing = Held(frozen.engine(), "renew", monkeypatch)  # it doesn't notice, as if it stood still
     registration = frozen.engine().worker_id
-    bury(frozen, other)
+    reap(frozen, other)
     asyncio.run(other.prepare(("task",)))
     until(lambda: other.runs.get(ref.id).status is RunState.COMPLETED, "the other one has done it")
     was = other.runs.get(ref.id)

@@ -300,7 +300,7 @@ def test_a_run_whose_workers_die_fails_as_poison(make_app: Any) -> None:
         """A worker that takes the run, and is never heard of again."""
         worker = await store.register(WorkerInfo("victim", "elsewhere", 1, 1, ("deadly",)), ())
         done = await store.commit(worker, Batch(claim=ClaimRequest('["deadly"]', 1, idle=True)))
-        await store.bury(worker, app.settings.deaths_limit)
+        await store.reap(worker, app.settings.deaths_limit)
         return len(done.claimed)
 
     ref = deadly.run_no_wait()

@@ -171,7 +171,7 @@ def test_a_retry_of_the_store_survives_odd_rows(client: Fanwood, make_app: MakeA
     spoil(url, f"state = 1, attempt = 1, worker_id = {dead}, started_at = 1", refs[1].id)
     spoil(url, f"{odd}, state = 2, waits = 2, due_at = 1", refs[2].id)
     spoil(url, f"{odd}, expires_at = 1, deadline = 1", refs[3].id)
-    client.engine().call(lambda store: store.bury(dead, 3)).result(PATIENCE)
+    client.engine().call(lambda store: store.reap(dead, 3)).result(PATIENCE)
     declare(make_app(local_worker=True))[0].run({}, timeout=PATIENCE)
     assert refs[1].result(timeout=PATIENCE) == 1
     for ref in (refs[0], refs[3]):

@@ -211,7 +211,7 @@ async def _copy_opened(ours: Store, theirs: Store, settings: Settings, quiet: bo
     await guard()
     for store in (ours, theirs):
         for worker in await store.workers():
-            await store.bury(worker.id, settings.deaths_limit)
+            await store.reap(worker.id, settings.deaths_limit)
     with Meter(quiet=quiet) as meter:
 
         def show(table: str, done: int, total: int) -> None:

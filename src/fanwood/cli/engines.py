@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fanwood.cli import text
-from fanwood.engine.peers import host_identity, is_dead
+from fanwood.engine.liveness import host_identity, is_dead
 from fanwood.model.records import WorkerRecord
 
 

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def look(common: Common, verb: Callable[[Store], Awaitable[T]], on_hint: Callable[[], None] = lambda: None) -> T:
-    """Open the store, ask, close it. `on_hint`: see `Store.open`.
+def look(common: Common, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None] = lambda: None) -> T:
+    """Open the store, ask, close it. `on_notify`: see `Store.open`.
 
     Raises:
         StoreError: it can't be opened; above all: there is none.
     """
-    return asyncio.run(_look(common.settings(), verb, on_hint))
+    return asyncio.run(_look(common.settings(), verb, on_notify))
 
 
-async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]], on_hint: Callable[[], None]) -> T:
+async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None]) -> T:
     store = store_for(settings, SystemClock(), create=False)
-    await store.open(on_hint)
+    await store.open(on_notify)
     try:
         return await verb(store)
     finally:

@@ -340,7 +340,7 @@ def _blame(item: Item, error: StoreValueError) -> list[Item]:
         logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)
         outcome.state, outcome.output, outcome.retry, outcome.delay = RunState.FAILED, None, False, 0
         outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
-        outcome.settles = True
+        outcome.closes = True
         return [item]
     else:
         logger.error("a line of a log, or the like, can't be stored and is left out: %s", error)

@@ -24,16 +24,16 @@ class Health:
         self._now = now
         self._trouble: str | None = None
         self._told_at = 0
-        self.unsettled_at = 0
+        self.disturbed_at = 0
         """When the store was last found to be away, or first found to be there."""
 
     def note_opened(self) -> None:
         """It is there."""
-        self.unsettled_at = self._now()
+        self.disturbed_at = self._now()
 
     def note_trouble(self, error: BaseException) -> None:
         """It could not be written to; said once per kind of trouble, and again now and then while it lasts."""
-        now = self.unsettled_at = self._now()
+        now = self.disturbed_at = self._now()
         if self._trouble == type(error).__name__ and now - self._told_at < TOLD_EVERY:
             return
         self._trouble, self._told_at = type(error).__name__, now

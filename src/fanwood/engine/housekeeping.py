@@ -1,4 +1,4 @@
-"""What an engine does beside its ticks: renew its lease, look for dead peers, let timers fire, look twice.
+"""What an engine does beside its ticks: renew its lease, look for dead workers, let timers fire, look twice.
 
 Everything here is a guarded verb of the store, so any number of engines may do it at the same time; there is no
 leader. Each thing is a service of its own (services.py), so that none waits for another: above all not the lease.
@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from fanwood import logs
 from fanwood.engine.closing import Closing
-from fanwood.engine.peers import is_dead
+from fanwood.engine.liveness import is_dead
 from fanwood.engine.retention import Retention
 from fanwood.engine.services import Services
 from fanwood.engine.tidying import Tidying
@@ -160,21 +160,21 @@ class Housekeeping:
             await membership.look_for_others()
             self._fleet = around.fleet
         now = store.now()
-        for peer in around.peers:
-            dead = peer.host == membership.host and is_dead(peer.pid)
-            if dead or (peer.lease_expires_at <= now and self._may_judge(now)):
-                count = await store.bury(peer.id, self._settings.deaths_limit, if_lapsed=not dead)
-                if count or peer.lease_expires_at:  # else it was being buried, by itself or by another one
+        for other in around.others:
+            dead = other.host == membership.host and is_dead(other.pid)
+            if dead or (other.lease_expires_at <= now and self._may_judge(now)):
+                count = await store.reap(other.id, self._settings.deaths_limit, if_lapsed=not dead)
+                if count or other.lease_expires_at:  # else it was being reaped, by itself or by another one
                     why = "its process is gone" if dead else "its lease lapsed"
                     logger.warning(
-                        "worker %s (%d) is lost, %s: %d run(s) go back to the queue", peer.name, peer.id, why, count
+                        "worker %s (%d) is lost, %s: %d run(s) go back to the queue", other.name, other.id, why, count
                     )
                 self._look()
 
     def _may_judge(self, now: int) -> bool:
         """Whether a lapsed lease means something. When a server comes back after an outage, all have lapsed: let those
         who live renew theirs before anybody is taken for dead."""
-        return self._store.embedded or now - self._health.unsettled_at >= 2e6 * self._settings.heartbeat
+        return self._store.embedded or now - self._health.disturbed_at >= 2e6 * self._settings.heartbeat
 
     async def _fire_timers(self) -> None:
         expected, self._due = self._due, await self._store.tick()

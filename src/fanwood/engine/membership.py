@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
-from fanwood.engine.peers import host_identity
+from fanwood.engine.liveness import host_identity
 from fanwood.errors import UsageError
 from fanwood.model.commands import Failure, WorkerInfo
 
@@ -130,7 +130,7 @@ class Membership:
 
     async def look_for_others(self) -> None:
         """Which of our tasks do other workers serve as well?"""
-        self.contended = await self._store.rivals(self.worker_id)
+        self.contended = await self._store.contended(self.worker_id)
 
     async def retire(self) -> None:
         """Be a client again."""
@@ -160,7 +160,7 @@ class Membership:
             old, self.worker_id = self.worker_id, await self._store.register(info, tasks)
             self._leased_until = until
         try:
-            await self._store.bury(old, self._settings.deaths_limit)
+            await self._store.reap(old, self._settings.deaths_limit)
         finally:
             self._on_entered()
         return True

@@ -85,12 +85,12 @@ class Signal:
         self._fired = True
         port, lock = self._port, self._lock
         if port is not None:
-            port.post(self._settle)
+            port.post(self._resolve)
         elif lock is not None and lock.locked():
             with contextlib.suppress(RuntimeError):  # another thread fired it at the same moment
                 lock.release()
 
-    def _settle(self) -> None:
+    def _resolve(self) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -107,7 +107,7 @@ class Signal:
         self._port = port_of(loop)
         if self._fired:  # between the first look and the port
             return True
-        timer = loop.call_later(timeout, self._settle) if timeout is not None else None
+        timer = loop.call_later(timeout, self._resolve) if timeout is not None else None
         try:
             await future
         finally:

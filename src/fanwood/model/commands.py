@@ -35,7 +35,7 @@ class SpawnKind(msgspec.Struct, frozen=True):
 class Spawn(msgspec.Struct, gc=False):
     """One run to be born.
 
-    `claimed` means: born RUNNING, on this engine's worker; the store takes it back if that worker was buried meanwhile.
+    `claimed` means: born RUNNING, on this engine's worker; the store takes it back if that worker was reaped meanwhile.
 
     A root with an `identity` has an idempotency key (`child_key` is its text, `input_digest` that of task and input):
     it is born only if nobody holds that key in its kind's namespace, and never claimed. Of two in one batch the first
@@ -92,7 +92,7 @@ class Outcome(msgspec.Struct, gc=False):
     error: str | None = None
     retry: bool = False
     delay: int = 0  # microseconds until it is QUEUED
-    settles: bool = False  # it may have children that end with it: what is below it is closed
+    closes: bool = False  # it may have children that end with it: what is below it is closed
     busy: int = 0  # microseconds with a slot
     local: bool = True  # its parent's present attempt executes on this engine: no mail is needed
     task: str = ""

@@ -125,7 +125,7 @@ class Unserved(msgspec.Struct, frozen=True):
     oldest: int
 
 
-class Peer(msgspec.Struct, frozen=True):
+class OtherWorker(msgspec.Struct, frozen=True):
     """Another engine, as far as its life is concerned."""
 
     id: int
@@ -138,7 +138,7 @@ class Peer(msgspec.Struct, frozen=True):
 class Around(msgspec.Struct, frozen=True):
     """What an engine sees when it looks around, in one round trip."""
 
-    peers: list[Peer]  # other engines on its own host, and all that have no valid lease
+    others: list[OtherWorker]  # other engines on its own host, and all that have no valid lease
     due: int | None = None  # when the next timer is due
     closed: bool = False  # something is closed, or a deadline moved: `sweep`, but for a sign that somebody else does
     progress: str = ""  # such a sign: how far he has come, if the store can tell

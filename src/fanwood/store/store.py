@@ -56,10 +56,10 @@ class Store(ABC):
     # --- its life --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def open(self, on_hint: Callable[[], None]) -> None:
+    async def open(self, on_notify: Callable[[], None]) -> None:
         """Connect, and bring the schema into being if there is none.
 
-        While `watch` runs, `on_hint` is called, on the running loop, soon after somebody else has changed something.
+        While `watch` runs, `on_notify` is called, on the running loop, soon after somebody else has changed something.
         Hints may be lost or spurious.
         """
 
@@ -112,13 +112,13 @@ class Store(ABC):
         for anything else that this engine does."""
 
     @abstractmethod
-    async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
+    async def reap(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         """Take a dead engine's runs back to the queue, charging those that were executing; how many there were.
 
         A run charged for the `deaths_limit`-th time in a row fails as poison instead. `if_lapsed`: only if its lease
         has not been renewed meanwhile. First its lease is taken away: from then on it claims nothing, and its renewal
         says so. Then its runs go back in bounded transactions; one that was interrupted is gone on with by whoever
-        buries it next.
+        reaps it next.
         """
 
     @abstractmethod
@@ -131,7 +131,7 @@ class Store(ABC):
         next timer is due, whether something is being closed."""
 
     @abstractmethod
-    async def rivals(self, worker_id: int) -> frozenset[str]:
+    async def contended(self, worker_id: int) -> frozenset[str]:
         """Those tasks of a worker that another one, whose lease has not lapsed, serves as well."""
 
     @abstractmethod

@@ -41,9 +41,9 @@ def completed(attempt: Attempt, value: Any) -> Outcome:
     output = spec.output.encode(value, f"the output of {spec.name}", "output")
     if len(output) > limit:
         raise PayloadTooLargeError(f"the output of {spec.name}", len(output), limit)
-    settles = attempt.cancel_children or run.attempt > 1
+    closes = attempt.cancel_children or run.attempt > 1
     return Outcome(
-        attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, settles=settles, parent=run.parent_id
+        attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, closes=closes, parent=run.parent_id
     )
 
 
@@ -98,7 +98,7 @@ def failed(attempt: Attempt, failure: Failure) -> Outcome:
     """It failed for good."""
     error, run = encode_failure(failure), attempt.run
     return Outcome(
-        attempt.id, run.attempt, RunState.FAILED, None, error, settles=attempt.may_have_children, parent=run.parent_id
+        attempt.id, run.attempt, RunState.FAILED, None, error, closes=attempt.may_have_children, parent=run.parent_id
     )
 
 

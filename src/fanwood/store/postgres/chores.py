@@ -159,8 +159,8 @@ async def fail_unreadable(host: Host, tasks: list[str]) -> int:
 # --- lost workers ----------------------------------------------------------------------------------------------------
 
 
-async def bury(host: Host, worker: int, deaths_limit: int, *, if_lapsed: bool) -> int:
-    """See `Store.bury`."""
+async def reap(host: Host, worker: int, deaths_limit: int, *, if_lapsed: bool) -> int:
+    """See `Store.reap`."""
     async with host.side.transaction() as db:
         taken = await db.value("select fw_take_lease($1, $2, $3)", worker, await host.instant(db), if_lapsed)
         if taken:

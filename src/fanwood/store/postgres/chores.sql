@@ -30,7 +30,7 @@ select exists (
     where t.task = :task and l.expires_at > :now and t.worker_id <> :me
 );
 
--- name: rivals
+-- name: contended
 select distinct mine.task
 from worker_task mine
 join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id

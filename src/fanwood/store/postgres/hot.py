@@ -156,8 +156,8 @@ class Call:
             [EndedBy.OUTCOME] * len(ended),
             [o.busy for o in ended],
             [o.local for o in ended],
-            [(1 if o.state is RunState.COMPLETED else 0) if o.settles else None for o in ended],
-            [_parent_ended(o) if o.settles else None for o in ended],
+            [(1 if o.state is RunState.COMPLETED else 0) if o.closes else None for o in ended],
+            [_parent_ended(o) if o.closes else None for o in ended],
         )
 
     def _requeues(self) -> Columns:

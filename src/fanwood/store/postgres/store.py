@@ -15,7 +15,7 @@ from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import Around, AttemptRecord, LogRecord, Peer, Unserved, WorkerRecord
+from fanwood.model.records import Around, AttemptRecord, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import rows
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
@@ -103,13 +103,13 @@ class PostgresStore(Store):
 
     # --- its life --------------------------------------------------------------------------------------------------
 
-    async def open(self, on_hint: Callable[[], None]) -> None:
+    async def open(self, on_notify: Callable[[], None]) -> None:
         try:
             await self._open()
         except BaseException:
             await self.close()
             raise
-        self._wakeups.on_hint = on_hint
+        self._wakeups.on_notify = on_notify
 
     async def watch(self) -> None:
         await self._wakeups.run(self._beat)
@@ -150,7 +150,7 @@ class PostgresStore(Store):
             await connection.close(timeout=1.0)
 
     async def close(self) -> None:
-        self._wakeups.on_hint = None
+        self._wakeups.on_notify = None
         for link in (self._hot, self._beat, self.side, self._reader):
             await link.close()
 
@@ -254,17 +254,17 @@ class PostgresStore(Store):
 
     async def look_around(self, worker_id: int, host: str) -> Around:
         answer = await self._value(self.side, self._around_sql, worker_id, host, self.given_now)
-        peers, due, closed, fleet = _decode_around(answer)
-        return Around([Peer(*peer) for peer in peers], due, closed, fleet=fleet)
+        others, due, closed, fleet = _decode_around(answer)
+        return Around([OtherWorker(*other) for other in others], due, closed, fleet=fleet)
 
-    async def rivals(self, worker_id: int) -> frozenset[str]:
+    async def contended(self, worker_id: int) -> frozenset[str]:
         async with self.side.transaction() as db:
             now = await self.instant(db)
-            found = await db.rows("rivals", chores.SQL["rivals"], me=worker_id, now=now)
+            found = await db.rows("contended", chores.SQL["contended"], me=worker_id, now=now)
         return frozenset(row[0] for row in found)
 
-    async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
-        return await chores.bury(self, worker_id, deaths_limit, if_lapsed=if_lapsed)
+    async def reap(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
+        return await chores.reap(self, worker_id, deaths_limit, if_lapsed=if_lapsed)
 
     async def unregister(self, worker_id: int) -> None:
         async with self.side.transaction() as db:

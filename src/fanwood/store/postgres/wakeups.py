@@ -37,7 +37,7 @@ class Wakeups:
         self._listening = False
         self._pause = POLL_FIRST
         self._bell = asyncio.Event()
-        self.on_hint: Callable[[], None] | None = None
+        self.on_notify: Callable[[], None] | None = None
 
     async def listen(self, connection: Connection) -> None:
         """A new `beat` connection: have it listen."""
@@ -47,7 +47,7 @@ class Wakeups:
             await connection.add_listener(channel, self._heard)
         connection.add_termination_listener(self._lost)
         self._listening = True
-        self._hint()  # what was told while nobody listened
+        self._notify()  # what was told while nobody listened
 
     def note_activity(self) -> None:
         """Something was committed or found: more is likely to come."""
@@ -58,7 +58,7 @@ class Wakeups:
 
     def _heard(self, _connection: Any, pid: int, channel: str, payload: str) -> None:
         if pid != self.own_pid() and self._is_for_us(channel, payload):
-            self._hint()
+            self._notify()
 
     def _is_for_us(self, channel: str, payload: str) -> bool:
         if payload == EVERYBODY:
@@ -67,9 +67,9 @@ class Wakeups:
             return str(self.worker_id) in payload.split(",")
         return self.tasks is None or not self.tasks.isdisjoint(payload.split("\n"))
 
-    def _hint(self) -> None:
-        if self.on_hint is not None:
-            self.on_hint()
+    def _notify(self) -> None:
+        if self.on_notify is not None:
+            self.on_notify()
 
     def _lost(self, _connection: Any) -> None:
         self._listening = False
@@ -84,7 +84,7 @@ class Wakeups:
                     await self._bell.wait()
             except TimeoutError:
                 self._pause = min(self._pause * POLL_GROWS, POLL_LAST)
-                self._hint()
+                self._notify()
             if self._listens and not beat.alive:
                 async with beat.use():
                     pass

@@ -9,7 +9,7 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure
-from fanwood.model.records import Around, Peer
+from fanwood.model.records import Around, OtherWorker
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing
@@ -88,13 +88,15 @@ class Chores:
 
     def look_around(self, me: int, host: str, now: int) -> Around:
         """See `Store.look_around`."""
-        peers = [Peer(*row) for row in self._execute(_SQL["peers"], {"me": me, "host": host, "now": now}).fetchall()]
+        others = [
+            OtherWorker(*row) for row in self._execute(_SQL["others"], {"me": me, "host": host, "now": now}).fetchall()
+        ]
         progress = self._one("progress")
-        return Around(peers, self.next_due(), bool(progress), progress, self._one("fleet"))
+        return Around(others, self.next_due(), bool(progress), progress, self._one("fleet"))
 
-    def rivals(self, me: int, now: int) -> frozenset[str]:
-        """See `Store.rivals`."""
-        return frozenset(row[0] for row in self._execute(_SQL["rivals"], {"me": me, "now": now}).fetchall())
+    def contended(self, me: int, now: int) -> frozenset[str]:
+        """See `Store.contended`."""
+        return frozenset(row[0] for row in self._execute(_SQL["contended"], {"me": me, "now": now}).fetchall())
 
     def served(self, me: int, task: str, now: int) -> bool:
         """See `Store.served`."""

@@ -1,4 +1,4 @@
--- What engines do beside their commits: looking around, burying the dead, timers, cancelling. Each statement reads or
+-- What engines do beside their commits: looking around, reaping the dead, timers, cancelling. Each statement reads or
 -- writes a bounded number of rows.
 
 -- --- engines ---------------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ update setting set value = cast(value as integer) + 1 where name = 'fleet';
 -- name: fleet
 select cast(value as integer) from setting where name = 'fleet';
 
--- name: peers
+-- name: others
 -- Those that can be judged: by their processes on this host, and by their leases, if these have lapsed or were taken away.
 select w.id, w.name, w.host, w.pid, coalesce(l.expires_at, 0)
 from worker w left join lease l on l.worker_id = w.id
@@ -52,7 +52,7 @@ select coalesce(
     (select hex(root_id) || phase || coalesce(place, '') from moved_deadline order by made_at, root_id limit 1), ''
 );
 
--- name: rivals
+-- name: contended
 select distinct mine.task
 from worker_task mine
 join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id

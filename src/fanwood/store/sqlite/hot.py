@@ -236,7 +236,7 @@ class HotPath:
             late += [requeued[i] for i in refused]
         if late:
             done.fenced_outcomes = positions(reported, late)
-        gates = [_gate(o) for o in kept if o.settles]
+        gates = [_gate(o) for o in kept if o.closes]
         if gates and self.leaving.close(now, gates):
             self._gated = done.has_closed = True
 

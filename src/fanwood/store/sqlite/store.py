@@ -77,8 +77,8 @@ class SqliteStore(Store):
 
     # --- its life --------------------------------------------------------------------------------------------------
 
-    async def open(self, on_hint: Callable[[], None]) -> None:
-        self._on_hint = on_hint
+    async def open(self, on_notify: Callable[[], None]) -> None:
+        self._on_notify = on_notify
         self._connection = self._connect()
         try:
             migrate(self._connection, self.path)
@@ -148,7 +148,7 @@ class SqliteStore(Store):
                 version = self._connection.pragma("data_version")
             if version != self._seen:
                 self._seen = version
-                self._on_hint()
+                self._on_notify()
 
     def now(self) -> int:
         return self._time.now()
@@ -225,11 +225,11 @@ class SqliteStore(Store):
             self._time.follow(self._connection)
             return self._chores.look_around(worker_id, host, self._instant())
 
-    async def rivals(self, worker_id: int) -> frozenset[str]:
+    async def contended(self, worker_id: int) -> frozenset[str]:
         with translated(self.path):
-            return self._chores.rivals(worker_id, self._instant())
+            return self._chores.contended(worker_id, self._instant())
 
-    async def bury(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
+    async def reap(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         with self._transaction():
             if not self._chores.take_lease(worker_id, self._instant(), if_lapsed=if_lapsed):
                 return 0
@@ -297,7 +297,7 @@ class SqliteStore(Store):
             if attempt is not None and (attempt != current or state not in OWN):
                 raise fenced(run_id, attempt)
             cancelled = self._chores.cancel(run_id, state, current, reason, self._instant())
-        self._on_hint()  # our own worker is told as well
+        self._on_notify()  # our own worker is told as well
         return cancelled
 
     async def is_heard(self, run_id: bytes) -> bool:
@@ -319,7 +319,7 @@ class SqliteStore(Store):
                 told = self._moving.tell(self._instant())
             held += self._clock.monotonic() - began
         if ended.ended or told.looked:
-            self._on_hint()
+            self._on_notify()
         return Swept(ended.ended, ended.more or told.more, told.looked, held)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:

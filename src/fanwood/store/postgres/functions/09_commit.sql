@@ -4,7 +4,7 @@
 -- stands beside what was refused in it. A commit whose answer was lost is sent again under its own number (`p_again`):
 -- if the first is still under way, the second waits for it; if it came through, the second does nothing and gives the
 -- same answer; if it never did, the second is done, and the first, should it arrive at last, is not: its number is
--- taken. The lock also keeps whoever would bury this worker waiting until the commit is through (he locks the worker's
+-- taken. The lock also keeps whoever would reap this worker waiting until the commit is through (he locks the worker's
 -- row first and its lease then). The lease itself is not locked: it is renewed while a commit is under way.
 --
 -- Every two transactions lock in one order: worker, parents that spawn (by id), then what they change (by id), then

@@ -94,7 +94,7 @@ create table worker (
     not_queued       integer[] not null default '{}'
 ) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
+-- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being reaped.
 create table lease (
     worker_id  bigint not null primary key,
     expires_at bigint not null

@@ -78,7 +78,7 @@ create table worker (
     own        integer not null default 0           -- it serves no roots of other programs
 ) strict;
 
--- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being buried.
+-- Apart from its worker: whoever renews it waits for nothing. Without a lease a worker is dead, and being reaped.
 create table lease (
     worker_id  integer not null primary key,
     expires_at integer not null
