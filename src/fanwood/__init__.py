@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fanwood.app import Fanwood
     from fanwood.clock import Clock, ManualClock, SystemClock
+    from fanwood.codec.empty import EmptyModel
     from fanwood.errors import (
         AttemptFencedError,
         BlockingCallError,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.log_context import RunContextFilter
-    from fanwood.sdk.options import EmptyModel, TaskPolicy, TriggerWorkflowOptions
+    from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
     from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
     from fanwood.sdk.step import Step
     from fanwood.sdk.strays import with_context
@@ -143,7 +144,7 @@ _HOMES = {
     "BulkRunItem": "fanwood.sdk.items",
     "Clock": "fanwood.clock",
     "Context": "fanwood.sdk.context",
-    "EmptyModel": "fanwood.sdk.options",
+    "EmptyModel": "fanwood.codec.empty",
     "Fanwood": "fanwood.app",
     "IdSource": "fanwood.ids",
     "LogInfo": "fanwood.sdk.infos",

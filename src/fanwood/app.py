@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, ove
 from fanwood import checks, logs
 from fanwood.clock import Clock, SystemClock
 from fanwood.codec import codec_for
+from fanwood.codec.empty import EmptyModel
 from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, UnknownTaskError
 from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
@@ -23,7 +24,7 @@ from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
-from fanwood.sdk.options import EmptyModel, TaskOptions, TaskPolicy, WorkflowOptions
+from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.origins import origin_of, origin_of_file
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature

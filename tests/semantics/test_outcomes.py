@@ -311,3 +311,43 @@ def test_a_run_whose_workers_die_fails_as_poison(make_app: Any) -> None:
         ref.result(timeout=60)
     assert "\n" not in str(caught.value)
     assert app.runs.get(ref.id).retry_count == 0
+
+
+def test_the_traceback_of_a_child_goes_with_its_error(app: Any) -> None:
+    @app.task
+    def leaf() -> None:
+        raise ValueError("boom")
+
+    @app.task
+    def parent() -> None:
+        leaf.run()
+
+    with pytest.raises(TaskRunError) as raised:
+        parent.run(timeout=30)
+    assert str(raised.value).count("boom") == 1
+    shown = "".join(traceback.format_exception(raised.value))
+    assert shown.index("leaf.run()") < shown.index('raise ValueError("boom")')  # the root cause last, as in Python
+    assert raised.value.traceback in shown
+    assert f"in parent, run {raised.value.run_id}:\nTraceback" in shown
+
+
+def test_what_notebooks_show(app: Any) -> None:
+    @app.task
+    def leaf(input: str) -> None:
+        raise ValueError("<boom>")
+
+    @app.task
+    def parent() -> None:
+        leaf.run("<input>")
+
+    ref = parent.run_no_wait()
+    with pytest.raises(TaskRunError):
+        ref.result(timeout=30)
+    info, (child,) = app.runs.get(ref.id), app.runs.children(ref.id)
+    assert repr(info).startswith(f"RunInfo({ref.id!r}, task='parent', status=FAILED, error='parent failed: ValueError")
+    assert len(repr(info)) < 400
+    for html in (info._repr_html_(), child._repr_html_(), app.runs.counts(ref.id)._repr_html_()):
+        assert "<boom>" not in html
+        assert html.startswith("<table>")
+    assert "1 failed" in app.runs.counts(ref.id)._repr_html_()
+    assert app.runs.tree(ref.id)._repr_html_().count("FAILED") == 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
-from fanwood import Context, Fanwood, Standalone, Step, TaskRunRef, Workflow
+from fanwood import BulkRunItem, Context, Fanwood, Standalone, Step, TaskRunRef, Workflow
 
 
 @dataclass
@@ -54,6 +54,7 @@ def program(url: str) -> Fanwood:
     assert_type(price.run(Order(4), wait_for_result=False), TaskRunRef[float])
     assert_type(price.run_no_wait(Order(4)), TaskRunRef[float])
     items = [name.create_bulk_run_item(Order(i)) for i in range(3)]
+    assert_type(items, list[BulkRunItem[Order, str]])
     assert_type(name.run_many(items), list[str])
     assert_type(name.run_many(items, return_exceptions=True), list[str | BaseException])
     assert_type(shipping.run(Order(4)), dict[str, Any])

@@ -24,6 +24,7 @@ the value, sorts its sets, and knows the path to whatever is wrong. From the bot
     plain      values as JSON's own types, with sets in order
     comparing  whether what was read is what was written
     knowing    which of the two knows a type
+    empty      the class for no input, or any fields
     problems   what is wrong with a value, in words
     codecs     the codecs of undeclared, declared and pydantic types
 """

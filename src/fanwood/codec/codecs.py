@@ -12,6 +12,7 @@ import msgspec
 
 from fanwood import logs
 from fanwood.codec.comparing import compare, is_same
+from fanwood.codec.empty import EmptyModel, is_open
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
 from fanwood.codec.knowing import enums, is_foreign, refuse_unknown, refuse_unreadable
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
@@ -311,6 +312,41 @@ class _ModelCodec(Codec[T]):
         return self._write(value)  # the serializer knows better than the value whether there is anything to sort
 
 
+class _OpenCodec(Codec[T]):
+    """Of `EmptyModel`: whatever fields there are, as plain JSON."""
+
+    def __init__(self, declared: Any) -> None:
+        super().__init__(declared)
+        self._cls: Any = declared
+
+    def encode(self, value: Any, subject: str = "value", root: str = "input") -> bytes:
+        if isinstance(value, EmptyModel):
+            if type(value) is not self._cls:
+                raise PayloadEncodingError(
+                    subject, root, f"{value!r} is not of the declared class {self._cls.__name__}"
+                )
+            value = value.model_dump()
+        elif root != "output":
+            value = cast("Any", self.validate(value, subject)).model_dump()
+        return super().encode(value, subject, root)
+
+    def validate(self, value: object, subject: str) -> T:
+        if type(value) is self._cls:
+            return cast("T", value)
+        if value is not None and not isinstance(value, dict):
+            raise InputValidationError(subject, [("", f"an object with fields is expected, and not {value!r:.80}")])
+        return self._cls(**(value or {}))
+
+    def _parse(self, data: bytes | str, /) -> T:
+        found = _decode(data)
+        if not isinstance(found, dict):
+            raise msgspec.ValidationError("Expected `object`")
+        return self._cls(**found)
+
+    def _schema(self) -> dict[str, object]:
+        return {"title": self._cls.__name__, "type": "object"}
+
+
 _UNTYPED: Codec[Any] = Codec()
 
 
@@ -324,6 +360,8 @@ def codec_for(declared: Any) -> Codec[Any]:
     if declared in (Any, None, NoneType, inspect.Parameter.empty, object, Never, NoReturn):
         return _UNTYPED
     try:
+        if is_open(declared):
+            return _OpenCodec(declared)
         if is_pydantic(declared):
             return _ModelCodec(declared, machinery_of(declared))
         if not is_foreign(declared):

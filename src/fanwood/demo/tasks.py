@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
+from typing import Any
 
 from fanwood.app import Fanwood
 from fanwood.demo import content, listing
@@ -103,7 +104,7 @@ async def _count(place: Place) -> Sum:
     return _added(Numbers(symlinks=listed.symlinks, skipped=listed.skipped), names, results)
 
 
-def _item(entry: listing.Entry, *, is_folder: bool) -> BulkRunItem:
+def _item(entry: listing.Entry, *, is_folder: bool) -> BulkRunItem[Any, Any]:
     """Its name is its key below its parent: that is what `fanwood tree` shows."""
     place = Place(entry.path, entry.raw)
     if is_folder:

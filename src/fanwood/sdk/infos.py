@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,13 +17,29 @@ from fanwood.sdk.outcomes import error_of, plain_json
 from fanwood.store.failures import attempt_error, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
     from fanwood.store.progress import Progress
 
+SHOWN = 2000
+"""Characters of a value in a notebook."""
 
-@dataclass(frozen=True, slots=True)
+
+def table(rows: Iterable[tuple[str, Any]]) -> str:
+    """Names and values in HTML; without what there isn't."""
+    shown = [(name, value.name if isinstance(value, Enum) else value) for name, value in rows]
+    cells = [
+        f"<tr><th style='text-align: left'>{escape(name)}</th>"
+        f"<td style='text-align: left'>{escape(str(value)[:SHOWN])}</td></tr>"
+        for name, value in shown
+        if value is not None and value != {}
+    ]
+    return f"<table>{''.join(cells)}</table>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RunInfo:
     """A run, as it stands. In listings `input` and `output` are left out (None).
 
@@ -48,6 +66,14 @@ class RunInfo:
     finished_at: datetime | None
     due_at: datetime | None
     busy_seconds: float
+
+    def __repr__(self) -> str:
+        why = "" if self.error is None else f", error={self.error!r:.200}"
+        return f"RunInfo({self.id!r}, task={self.task_name!r}, status={self.status.name}{why})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return table([(name, getattr(self, name)) for name in self.__dataclass_fields__])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +118,13 @@ class RunCounts:
     failed: int
     cancelled: int
     by_task: dict[str, dict[RunState, int]]
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        rows = [
+            (task, ", ".join(f"{n:,} {s.name.lower()}" for s, n in of.items())) for task, of in self.by_task.items()
+        ]
+        return table([("status", self.status), ("ended", f"{self.ended:,} of {self.total:,}"), *rows])
 
 
 def counts_of(record: RunRecord, counted: list[TaskCount], progress: Progress | None) -> RunCounts:

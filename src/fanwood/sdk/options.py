@@ -33,11 +33,6 @@ class _NotGiven:
 NOT_GIVEN: Any = _NotGiven()
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyModel:
-    """The input of a task that takes none."""
-
-
 class RunOptions(TypedDict, total=False):
     """The keywords of `run` and its siblings.
 

@@ -87,7 +87,14 @@ def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | Failed
 
 
 def single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
-    """A failure record as an exception."""
+    """A failure record as an exception. Its traceback goes with it as a note, which Python shows below the message."""
+    error = _single_error(failure, run_id, task)
+    if failure.traceback:
+        error.add_note(f"\nin {task}, run {error.run_id}:\n{failure.traceback.rstrip()}")
+    return error
+
+
+def _single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
     about = (id_text(run_id), task, failure.type, failure.message, failure.traceback)
     if failure.kind == "cancelled":
         return TaskRunCancelled(*about)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_origin
 
 from fanwood.codec import Codec, codec_for
+from fanwood.codec.empty import EmptyModel
 from fanwood.codec.shapes import arms
 from fanwood.engine.signals import running_loop
 from fanwood.errors import DeclarationError
 from fanwood.sdk.annotations import Resolver
 from fanwood.sdk.context import Context
-from fanwood.sdk.options import NOT_GIVEN, EmptyModel
+from fanwood.sdk.options import NOT_GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -75,7 +75,7 @@ class Spawner:
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
-    async def spawn_all(self, items: Iterable[BulkRunItem]) -> list[Planned]:
+    async def spawn_all(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[Planned]:
         """Spawn all of `items`, consuming them no faster than the store takes them.
 
         Raises:
@@ -112,7 +112,7 @@ class Spawner:
     async def _call_identities(self, attempt: Attempt) -> dict[bytes, bytes]:
         return await called(self._engine.call(lambda store: store.identities(attempt.id), steadfast=True))
 
-    def _send(self, items: list[BulkRunItem]) -> None:
+    def _send(self, items: list[BulkRunItem[Any, Any]]) -> None:
         """One request with up to CHUNK runs; a few, if they are large. Nothing is registered before all are encoded."""
         encoded = [self._encode(item) for item in items]
         index = self.collector.grow(len(items)) if self.collector is not None else 0
@@ -122,7 +122,7 @@ class Spawner:
                 self._unanswered.append(answer)
                 self._engine.spawn(request)
 
-    def _encode(self, item: BulkRunItem) -> _Encoded:
+    def _encode(self, item: BulkRunItem[Any, Any]) -> _Encoded:
         """What can be said of a run before anybody knows of it.
 
         Raises:

@@ -35,7 +35,7 @@ def _patience(timeout: Duration | None, wait: bool) -> float | None:  # noqa: FB
     return checks.waiting(timeout)
 
 
-def _checked(items: Any, name: str) -> Iterator[BulkRunItem]:
+def _checked(items: Any, name: str) -> Iterator[BulkRunItem[Any, Any]]:
     """The items of a bulk, one by one.
 
     Raises:
@@ -194,7 +194,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: Literal[False] = ...,
         wait_for_result: Literal[True] = ...,
@@ -204,7 +204,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: Literal[True],
         wait_for_result: Literal[True] = ...,
@@ -214,7 +214,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: bool = ...,
         wait_for_result: Literal[False],
@@ -223,7 +223,7 @@ class Runnable(Generic[In, Out]):
 
     def run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: bool = False,
         wait_for_result: bool = True,
@@ -251,7 +251,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: Literal[False] = ...,
         wait_for_result: Literal[True] = ...,
@@ -261,7 +261,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: Literal[True],
         wait_for_result: Literal[True] = ...,
@@ -271,7 +271,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: bool = ...,
         wait_for_result: Literal[False],
@@ -280,7 +280,7 @@ class Runnable(Generic[In, Out]):
 
     async def aio_run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         return_exceptions: bool = False,
         wait_for_result: bool = True,
@@ -289,17 +289,17 @@ class Runnable(Generic[In, Out]):
         """As `run_many`, awaited."""
         return await self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout)
 
-    def run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
+    def run_many_no_wait(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[TaskRunRef[Out]]:
         """Start a bulk; references, as soon as all runs are stored."""
         return block(self._run_many(items, wait=False), f"{self.name}.run_many_no_wait")
 
-    async def aio_run_many_no_wait(self, items: Iterable[BulkRunItem]) -> list[TaskRunRef[Out]]:
+    async def aio_run_many_no_wait(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[TaskRunRef[Out]]:
         """As `run_many_no_wait`, awaited."""
         return await self._run_many(items, wait=False)
 
     async def _run_many(
         self,
-        items: Iterable[BulkRunItem],
+        items: Iterable[BulkRunItem[Any, Any]],
         *,
         wait: bool,
         keep_errors: bool = False,
@@ -320,7 +320,7 @@ class Runnable(Generic[In, Out]):
         key: str | None = None,
         options: TriggerWorkflowOptions | None = None,
         **given: Unpack[RunOptions],
-    ) -> BulkRunItem:
+    ) -> BulkRunItem[In, Out]:
         """One run of a bulk, for `run_many`. `key` and `child_key` are the same thing.
 
         Raises:
@@ -333,7 +333,7 @@ class Runnable(Generic[In, Out]):
             merged_options = replace(merged_options, key=key)
         return self._item(input, merged_options)
 
-    def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem:
+    def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem[In, Out]:
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
             input_ = options.input
         return BulkRunItem(self.spec, self.spec.nothing() if input_ is NOT_GIVEN else input_, options)

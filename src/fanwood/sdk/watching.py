@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
 from fanwood.engine.signals import Signal, block, running_loop
@@ -32,6 +33,12 @@ class RunTree:
     run: RunInfo
     children: list[RunTree] = field(default_factory=list["RunTree"])
     has_more: bool = False
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        run, more = self.run, "<li>...</li>" if self.has_more else ""
+        below = "".join(f"<li>{child._repr_html_()}</li>" for child in self.children)
+        return f"{escape(run.task_name)} {run.status.name} <code>{run.id}</code><ul>{below}{more}</ul>"
 
 
 async def count(host: Host, run_id: bytes) -> RunCounts:
