@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ MakeApp = Callable[..., Fanwood]
 if folder := in_memory():
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))  # where pytest makes every tmp_path
 os.environ.setdefault("PGSSLMODE", "disable")  # our server has no certificate; to prepare for one takes a while
-
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script has started us in the background: processes that tests
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt would inherit that
 
 MANY_PROCESSES = {"benchmarks", "chaos", "faults"}
 
