@@ -239,6 +239,25 @@ class TaskRunError(FanwoodError):
         self.traceback = traceback
         super().__init__(run_id, task_name, exc_type, message, traceback)
 
+    @property
+    def exc(self) -> str:
+        """The same as `message`."""
+        return self.message
+
+    @property
+    def trace(self) -> str:
+        """The same as `traceback`."""
+        return self.traceback
+
+    @property
+    def task_run_external_id(self) -> str:
+        """The same as `run_id`."""
+        return self.run_id
+
+    def serialize(self) -> str:
+        """Type, message and traceback as one text."""
+        return f"{self.exc_type or type(self).__name__}: {self.message}\n{self.traceback}"
+
     def __str__(self) -> str:
         cause = ": ".join(part for part in (self.exc_type, " ".join(self.message.split())) if part)
         return f"{self.task_name} failed: {cause or 'no cause was recorded'} (run {self.run_id})"

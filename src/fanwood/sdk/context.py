@@ -11,7 +11,7 @@ from fanwood.clock import moment
 from fanwood.codec import codec_for
 from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
-from fanwood.errors import NotInTaskError, UsageError
+from fanwood.errors import NotInTaskError, TaskRunError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.commands import PROGRESS, LogLine
 from fanwood.sdk.infos import attempt_info
@@ -271,6 +271,11 @@ class Context:
     def task_run_errors(self) -> dict[str, str]:
         """In an on_failure task: the failed steps, and why, in one line each."""
         return dict(self._in_step("task_run_errors").errors)
+
+    def get_task_run_error(self, step: Step[Any, Any]) -> TaskRunError | None:
+        """In an on_failure task: why that step failed; None if it didn't."""
+        made_of = self._in_step("get_task_run_error").causes.get(step.name)
+        return None if made_of is None else TaskRunError(*made_of)
 
     def _in_step(self, what: str) -> StepInputs:
         if self._step is None:

@@ -9,9 +9,10 @@ import msgspec
 
 from fanwood.codec import Codec
 from fanwood.errors import UsageError
+from fanwood.sdk.options import NOT_GIVEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fanwood.sdk.spec import TaskSpec
 
@@ -23,18 +24,57 @@ class Step(Generic[In, Out]):
     """A task of a workflow; made by `@workflow.task`."""
 
     def __init__(
-        self, name: str, spec: TaskSpec, parents: tuple[str, ...], function: Callable[..., Any] | None = None
+        self,
+        name: str,
+        spec: TaskSpec,
+        parents: tuple[str, ...],
+        function: Callable[..., Any],
+        mock: Callable[..., Any],
     ) -> None:
-        functools.update_wrapper(self, function or spec.function, updated=())
+        functools.update_wrapper(self, function, updated=())
         self.name = name
         self.spec = spec
         self.parents = parents
+        self._mock = mock
 
     def __repr__(self) -> str:
         return f"<Step {self.spec.name!r}>"
 
     def __call__(self, *_: object, **__: object) -> None:
         raise UsageError(f"{self.spec.name} is a workflow's step: it runs when its workflow does")
+
+    @property
+    def is_async_function(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return self.spec.is_async
+
+    def mock_run(
+        self,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
+        *,
+        parent_outputs: Mapping[str, Any] | None = None,
+        additional_metadata: Mapping[str, Any] | None = None,
+        retry_count: int = 0,
+        lifespan: object = None,
+    ) -> Out:
+        """Call the bare function (a sync one) with the workflow's input and a fake context, for unit tests.
+        `parent_outputs`: by step, what `ctx.task_output` is to give."""
+        if self.spec.is_async:
+            raise UsageError(f"{self.spec.name} is async: use `await {self.name}.aio_mock_run(...)`")
+        return self._mock(self.spec, input, additional_metadata, retry_count, lifespan, parent_outputs)
+
+    async def aio_mock_run(
+        self,
+        input: In | Mapping[str, Any] = NOT_GIVEN,
+        *,
+        parent_outputs: Mapping[str, Any] | None = None,
+        additional_metadata: Mapping[str, Any] | None = None,
+        retry_count: int = 0,
+        lifespan: object = None,
+    ) -> Out:
+        """As `mock_run`, for async and sync functions."""
+        result = self._mock(self.spec, input, additional_metadata, retry_count, lifespan, parent_outputs)
+        return await result if self.spec.is_async else result
 
 
 class StepInputs(msgspec.Struct):
@@ -44,6 +84,7 @@ class StepInputs(msgspec.Struct):
     outputs: dict[str, msgspec.Raw] = {}
     skipped: list[str] = []
     errors: dict[str, str] = {}
+    causes: dict[str, tuple[str, ...]] = {}  # of the same steps: what a TaskRunError is made of
     workflow: str = ""
 
 
@@ -73,7 +114,7 @@ class StepCodec(Codec[Any]):
     orderly = True
 
     def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
-        self._input = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input
+        self.of_workflow = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input
         self._workflow = workflow
         self._decoder = msgspec.json.Decoder(StepInputs)
 
@@ -83,7 +124,7 @@ class StepCodec(Codec[Any]):
     def decode(self, data: bytes | str, subject: str = "value") -> tuple[Any, StepInputs]:
         """The workflow's input, and the rest."""
         inputs = self._decoder.decode(data)
-        return self._input.decode(bytes(inputs.input), subject), inputs
+        return self.of_workflow.decode(bytes(inputs.input), subject), inputs
 
     def schema(self) -> dict[str, object] | None:
         return None

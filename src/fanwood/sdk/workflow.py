@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
@@ -23,6 +24,7 @@ from fanwood.errors import (
 )
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.mock import mock_call
 from fanwood.sdk.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.signatures import location, name_of, read_signature
@@ -165,7 +167,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
             where=signature.where,
             host=self._host,
         )
-        return Step(name, spec, parents, function)
+        return Step(name, spec, parents, function, partial(mock_call, self._host))
 
     def _parent_names(self, parents: Sequence[Step[Any, Any] | str], function: Callable[..., Any]) -> tuple[str, ...]:
         names: list[str] = []
@@ -294,6 +296,7 @@ class _Coordination:
             self._input,
             {name: self._outputs[name] for name in wanted},
             errors={name: str(error) for name, error in self._errors.items()} if failed else {},
+            causes={name: _flat([error])[0].args[:5] for name, error in self._errors.items()} if failed else {},
             workflow=self._workflow.name,
         )
         spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)

@@ -1,0 +1,58 @@
+"""For programs that were written with Hatchet's Python SDK: its names, where it calls the same thing otherwise.
+
+`from fanwood.hatchet import Hatchet, Context, ...` instead of the SDK's import is all that most of them need; what
+differs on purpose is in docs/coming-from-hatchet.md. Nothing here talks to a Hatchet engine. Objects for one database
+work together, so each module may have a `Hatchet()` of its own.
+"""
+
+from __future__ import annotations
+
+from fanwood.codec.empty import EmptyModel
+from fanwood.errors import FailedTaskRunExceptionGroup, NonRetryableException, RetryAfterException, TaskRunError
+from fanwood.hatchet import exceptions
+from fanwood.hatchet.app import Hatchet, Priority, TaskDefaults
+from fanwood.hatchet.context import Context, DurableContext
+from fanwood.hatchet.runnables import Standalone, TaskRunRef, Workflow
+from fanwood.hatchet.runs import (
+    BulkCancelReplayOpts,
+    RunDetails,
+    RunFilter,
+    RunList,
+    RunRow,
+    RunStatus,
+    TaskRunDetail,
+    V1TaskStatus,
+)
+from fanwood.sdk.options import TriggerWorkflowOptions
+from fanwood.sdk.refs import WorkflowRunRef
+from fanwood.sdk.step import Step as Task
+from fanwood.worker.worker import Worker
+
+__all__ = [
+    "BulkCancelReplayOpts",
+    "Context",
+    "DurableContext",
+    "EmptyModel",
+    "FailedTaskRunExceptionGroup",
+    "Hatchet",
+    "NonRetryableException",
+    "Priority",
+    "RetryAfterException",
+    "RunDetails",
+    "RunFilter",
+    "RunList",
+    "RunRow",
+    "RunStatus",
+    "Standalone",
+    "Task",
+    "TaskDefaults",
+    "TaskRunDetail",
+    "TaskRunError",
+    "TaskRunRef",
+    "TriggerWorkflowOptions",
+    "V1TaskStatus",
+    "Worker",
+    "Workflow",
+    "WorkflowRunRef",
+    "exceptions",
+]

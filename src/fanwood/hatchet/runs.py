@@ -1,0 +1,303 @@
+"""`hatchet.runs`: listings with `rows`, details with `task_runs`, and doing things to many runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fanwood.clock import moment
+from fanwood.engine.signals import block
+from fanwood.errors import UsageError
+from fanwood.model.states import RunState
+from fanwood.sdk.runs import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from fanwood.sdk.infos import RunInfo
+
+DAY = timedelta(days=1)
+MOST = 1_000_000
+"""Of how many runs a filter may ask something: all."""
+
+
+class RunStatus(StrEnum):
+    """A run's state. One that waits for its retry is QUEUED, too."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @classmethod
+    def of(cls, state: RunState) -> RunStatus:
+        """Of one of Fanwood's."""
+        return cls.QUEUED if state is RunState.WAITING else cls(state.name)
+
+
+V1TaskStatus: TypeAlias = RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs. `workflow_ids`: names of tasks and workflows."""
+
+    since: datetime
+    until: datetime | None = None
+    statuses: Sequence[RunStatus | RunState | str] | None = None
+    workflow_ids: Sequence[str] | None = None
+    additional_metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkCancelReplayOpts:
+    """Runs, by their ids or by a filter."""
+
+    ids: Sequence[str] | None = None
+    filters: RunFilter | None = None
+
+    def __post_init__(self) -> None:
+        if (not self.ids) == (self.filters is None):
+            raise UsageError("Give BulkCancelReplayOpts either ids or filters")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What Hatchet's answers call themselves by."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run of a listing."""
+
+    metadata: Metadata
+    task_external_id: str
+    workflow_run_external_id: str
+    workflow_id: str
+    workflow_name: str
+    display_name: str
+    status: RunStatus
+    input: Any
+    output: Any
+    error_message: str | None
+    additional_metadata: dict[str, Any]
+    retry_count: int
+    attempt: int
+    parent_task_external_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """A listing, the newest run first."""
+
+    rows: list[RunRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRunDetail:
+    """One task of a run. A cancelled one has no error."""
+
+    external_id: str
+    readable_id: str
+    status: RunStatus
+    output: Any
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetails:
+    """A run, and its tasks by name: those that have been spawned."""
+
+    external_id: str
+    status: RunStatus
+    input: Any
+    additional_metadata: dict[str, Any]
+    task_runs: dict[str, TaskRunDetail]
+    done: bool
+
+
+class HatchetRuns(Runs):
+    """As Fanwood's `runs`, whose `get`, `get_result`, `cancel`, `replay` and the rest are here as well."""
+
+    def get_status(self, run_id: str) -> RunStatus:  # pyright: ignore[reportIncompatibleMethodOverride]  # their states
+        """A run's state."""
+        return RunStatus.of(super().get_status(run_id))
+
+    async def aio_get_status(self, run_id: str) -> RunStatus:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
+        """As `get_status`."""
+        return RunStatus.of(await super().aio_get_status(run_id))
+
+    def get_details(self, external_id: str) -> RunDetails:
+        """A run with its tasks."""
+        return block(self.aio_get_details(external_id), "runs.get_details")
+
+    async def aio_get_details(self, external_id: str) -> RunDetails:
+        """As `get_details`."""
+        run = await self.aio_get(external_id)
+        steps = [run]
+        if self._kind(run) == "workflow":
+            children = [child for child in await self.aio_children(run.id) if self._kind(child) == "step"]
+            steps = [await self.aio_get(child.id) for child in children]
+        return RunDetails(
+            external_id=run.id,
+            status=RunStatus.of(run.status),
+            input=run.input,
+            additional_metadata=run.additional_metadata,
+            task_runs={name: _detail(name, step) for step in steps for name in [_last(step.task_name)]},
+            done=run.status.is_terminal,
+        )
+
+    def list(self, **filters: Any) -> RunList:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs
+        """Runs of tasks and workflows, wherever in a tree; the keywords are those of `aio_list`."""
+        return block(self.aio_list(**filters), "runs.list")
+
+    async def aio_list(  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        statuses: Sequence[RunStatus | RunState | str] | None = None,
+        workflow_ids: Sequence[str] | None = None,
+        additional_metadata: dict[str, Any] | None = None,
+        parent_task_external_id: str | None = None,
+        only_tasks: bool = False,
+        include_payloads: bool = True,
+    ) -> RunList:
+        """Runs, newest first.
+
+        Args:
+            since: created then or later; default: within the last day.
+            until: created before.
+            limit: at most so many; default 50.
+            offset: leave out so many.
+            statuses: in one of these states.
+            workflow_ids: of these tasks and workflows, by name.
+            additional_metadata: whose metadata has all of this.
+            parent_task_external_id: children of this run.
+            only_tasks: tasks, and the steps of workflows instead of the workflows.
+            include_payloads: with input and output.
+        """
+        wanted = RunFilter(
+            since=since or moment(self._host.clock.now()) - DAY,
+            until=until,
+            statuses=statuses,
+            workflow_ids=workflow_ids,
+            additional_metadata=additional_metadata,
+        )
+        start = offset or 0
+        count = start + (50 if limit is None else limit)
+        found = (await self._matching(wanted, count, parent_task_external_id, only_tasks=only_tasks))[start:count]
+        if include_payloads:
+            found = [await self.aio_get(run.id) for run in found]
+        return RunList([_row(run) for run in found])
+
+    def bulk_cancel(self, opts: BulkCancelReplayOpts) -> None:
+        """Cancel all these runs, with what is below them."""
+        block(self.aio_bulk_cancel(opts), "runs.bulk_cancel")
+
+    async def aio_bulk_cancel(self, opts: BulkCancelReplayOpts) -> None:
+        """As `bulk_cancel`."""
+        await self._each(opts, self.aio_cancel)
+
+    def bulk_replay(self, opts: BulkCancelReplayOpts) -> None:
+        """Queue those of these runs that have ended again."""
+        block(self.aio_bulk_replay(opts), "runs.bulk_replay")
+
+    async def aio_bulk_replay(self, opts: BulkCancelReplayOpts) -> None:
+        """As `bulk_replay`."""
+        await self._each(opts, self.aio_replay)
+
+    async def _each(self, opts: BulkCancelReplayOpts, act: Callable[[str], Awaitable[object]]) -> None:
+        ids = opts.ids or [run.id for run in await self._matching(opts.filters, MOST)]
+        for run_id in ids:
+            await act(run_id)
+
+    async def _matching(
+        self, wanted: RunFilter | None, count: int, parent_id: str | None = None, *, only_tasks: bool = False
+    ) -> list[RunInfo]:
+        assert wanted is not None
+        statuses = {RunStatus(str(status)) for status in wanted.statuses or RunStatus}
+        until = _aware(wanted.until) or datetime.max.replace(tzinfo=UTC)
+        left_out = "workflow" if only_tasks else "step"
+        found: list[RunInfo] = []
+        async for run in self._candidates(wanted, parent_id):
+            if run.created_at < until and RunStatus.of(run.status) in statuses and self._kind(run) != left_out:
+                found.append(run)
+                if len(found) == count:
+                    break
+        return found
+
+    async def _candidates(self, wanted: RunFilter, parent_id: str | None) -> AsyncIterator[RunInfo]:
+        """All that may match, newest first."""
+        space = self._host.settings.namespace
+        names = {f"{space}/{_last(name)}" if space else name for name in wanted.workflow_ids or ()}
+        asked = wanted.additional_metadata or {}
+        if parent_id is not None:
+            for run in reversed(await self.aio_children(parent_id, limit=MOST)):
+                if (not names or run.task_name in names) and asked.items() <= run.additional_metadata.items():
+                    yield run
+            return
+        only, after = (_last(next(iter(names))) if len(names) == 1 else None), None
+        while page := await super().aio_list(
+            task_name=only, since=_aware(wanted.since), limit=1000, all_runs=True, metadata=asked or None, after=after
+        ):
+            for run in page:
+                if not names or run.task_name in names:
+                    yield run
+            after = page[-1].id
+
+    def _kind(self, run: RunInfo) -> str:
+        spec = self._host.spec(run.task_name)
+        return spec.kind if spec is not None else "step" if ":" in run.task_name else "task"
+
+
+def _aware(when: datetime | None) -> datetime | None:
+    """Of a time without a zone: the local one."""
+    return when if when is None or when.tzinfo is not None else when.astimezone()
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(":")[2]
+
+
+def _detail(name: str, run: RunInfo) -> TaskRunDetail:
+    status = RunStatus.of(run.status)
+    return TaskRunDetail(
+        external_id=run.id,
+        readable_id=name,
+        status=status,
+        output=run.output,
+        error=None if status is RunStatus.CANCELLED else run.error,
+    )
+
+
+def _row(run: RunInfo) -> RunRow:
+    return RunRow(
+        metadata=Metadata(run.id),
+        task_external_id=run.id,
+        workflow_run_external_id=run.id,
+        workflow_id=run.task_name,
+        workflow_name=run.task_name,
+        display_name=run.task_name,
+        status=RunStatus.of(run.status),
+        input=run.input,
+        output=run.output,
+        error_message=run.error,
+        additional_metadata=run.additional_metadata,
+        retry_count=max(run.retry_count, run.attempt - 1),
+        attempt=run.attempt,
+        parent_task_external_id=run.parent_id,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )

@@ -1,0 +1,123 @@
+"""What `fanwood.hatchet` maps: their names, and what of ours each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import fanwood
+from fanwood import hatchet as theirs
+from fanwood.sdk.step import Step
+
+THE_SAME = {
+    "EmptyModel": fanwood.EmptyModel,
+    "FailedTaskRunExceptionGroup": fanwood.FailedTaskRunExceptionGroup,
+    "NonRetryableException": fanwood.NonRetryableException,
+    "RetryAfterException": fanwood.RetryAfterException,
+    "Task": Step,
+    "TaskDefaults": fanwood.TaskPolicy,
+    "TaskRunError": fanwood.TaskRunError,
+    "TriggerWorkflowOptions": fanwood.TriggerWorkflowOptions,
+    "Worker": fanwood.Worker,
+    "WorkflowRunRef": fanwood.WorkflowRunRef,
+}
+BASED_ON = {
+    "Context": fanwood.Context,
+    "DurableContext": fanwood.Context,
+    "Hatchet": fanwood.Fanwood,
+    "Standalone": fanwood.Standalone,
+    "Workflow": fanwood.Workflow,
+}
+ITS_OWN = {
+    "BulkCancelReplayOpts", "Priority", "RunDetails", "RunFilter", "RunList", "RunRow", "RunStatus", "TaskRunDetail",
+    "TaskRunRef", "V1TaskStatus", "exceptions",
+}  # fmt: skip
+
+ADDED = {
+    "Hatchet": {"durable_task", "get_current_context", "runs", "worker"},
+    "Context": {
+        "aio_log", "aio_refresh_timeout", "aio_release_slot", "exit_flag", "get_task_run_error", "refresh_timeout",
+        "retry_count",
+    },
+    "Standalone": {"aio_list_runs", "id", "list_runs"},
+    "Workflow": {"aio_list_runs", "durable_task", "id", "list_runs"},
+    "TaskRunError": {"exc", "serialize", "task_run_external_id", "trace"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def hatchet(url: str) -> Iterator[theirs.Hatchet]:
+    with theirs.Hatchet(url=url) as made:
+        yield made
+
+
+def test_that_every_name_is_listed_here():
+    assert sorted([*THE_SAME, *BASED_ON, *ITS_OWN]) == sorted(theirs.__all__)
+    assert all(getattr(theirs, name) is ours for name, ours in THE_SAME.items())
+    assert all(issubclass(getattr(theirs, name), ours) for name, ours in BASED_ON.items())
+    assert all(getattr(theirs.exceptions, name) is getattr(fanwood, name) for name in theirs.exceptions.__all__)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_their_members(name: str):
+    kind = theirs.Hatchet(url="sqlite:///never-opened.db") if name == "Hatchet" else getattr(theirs, name)
+    assert [member for member in sorted(ADDED[name]) if not hasattr(kind, member)] == []
+
+
+def test_references_with_two_types(hatchet: theirs.Hatchet):
+    @hatchet.task()
+    def one(input: theirs.EmptyModel, ctx: theirs.Context) -> dict[str, int]:
+        return {"n": 1}
+
+    ref: theirs.TaskRunRef[theirs.EmptyModel, dict[str, int]] = one.run_no_wait()
+    assert isinstance(ref, theirs.TaskRunRef)  # pyright: ignore[reportArgumentType]  # an alias, for type checkers
+    assert ref.result() == {"n": 1}
+
+
+def test_several_objects_work_together(hatchet: theirs.Hatchet, url: str):
+    other = theirs.Hatchet(url=url)
+
+    @other.task()
+    async def child(input: dict[str, Any], ctx: theirs.Context) -> dict[str, Any]:
+        return input
+
+    @hatchet.task()
+    async def parent(input: dict[str, Any], ctx: theirs.Context) -> dict[str, Any]:
+        assert hatchet.get_current_context() is not None
+        return await child.aio_run(input)
+
+    assert parent.run({"n": 1}) == {"n": 1}
+    assert hatchet.get_current_context() is None
+    other.close()
+
+
+def test_namespaces_and_pages(url: str):
+    with theirs.Hatchet(url=url, namespace="shop") as hatchet:
+
+        @hatchet.task()
+        def one(input: dict[str, Any], ctx: theirs.Context) -> dict[str, Any]:
+            return input
+
+        @hatchet.task(default_priority=theirs.Priority.HIGH)
+        def two(input: dict[str, Any], ctx: theirs.Context) -> dict[str, int]:
+            return {"priority": ctx.priority}
+
+        items = [one.create_bulk_run_item({"n": n}) for n in range(5)]
+        one.run_many(workflows=items)  # pyright: ignore[reportCallIssue]  # type checkers see `items`
+        assert two.run({}) == {"priority": 3}
+        assert [row.output for row in hatchet.runs.list(workflow_ids=["one"], limit=2, offset=1).rows] == [
+            {"n": 3},
+            {"n": 2},
+        ]
+        assert [row.workflow_id for row in hatchet.runs.list(workflow_ids=[two.id, one.id], limit=2).rows] == [
+            two.id,
+            one.id,
+        ]
+        assert len(one.list_runs(statuses=[theirs.V1TaskStatus.FAILED])) == 0
+
+
+def test_that_a_selection_is_one_of_two():
+    with pytest.raises(fanwood.UsageError, match="either ids or filters"):
+        theirs.BulkCancelReplayOpts()
