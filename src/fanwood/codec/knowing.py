@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from fanwood.codec.models import Machinery
 
 _CONSTRAINING = ("annotated_types", "pydantic", "pydantic_core")
+_OF_PARTS = (
+    msgspec.inspect.TupleType,
+    msgspec.inspect.VarTupleType,
+    msgspec.inspect.NamedTupleType,
+    msgspec.inspect.FrozenSetType,
+    msgspec.inspect.DataclassType,
+    msgspec.inspect.StructType,
+)
 _PROBES = (b"null", b"true", b"1", b"1.5", b'"x"', b'"1"', b"[]", b"{}")
 
 
@@ -85,10 +93,12 @@ def _is_foreign(piece: Any) -> bool:
 
 
 def refuse_unknown(hint: Any) -> None:
-    """Msgspec takes any class, for its hooks to make something of; ours know pydantic's only.
+    """Msgspec takes any class, for its hooks to make something of; ours know pydantic's only. And it takes dicts with
+    any keys.
 
     Raises:
-        TypeError: there is one that nobody would read.
+        TypeError: there is one that msgspec would not read.
+        ValueError: nobody would: keys of several parts have no text.
     """
     _look(msgspec.inspect.type_info(hint), set())
 
@@ -101,6 +111,8 @@ def _look(node: Any, seen: set[int]) -> None:
         cls = get_origin(node.cls) or node.cls
         if not is_pydantic(cls):
             raise TypeError(f"nobody knows how to read a {class_name(cls)} from JSON")
+    if isinstance(node, msgspec.inspect.DictType):
+        _look_at_key(node.key_type)
     if isinstance(node, (list, tuple)):
         for part in cast("list[Any]", node):
             _look(part, seen)
@@ -108,6 +120,15 @@ def _look(node: Any, seen: set[int]) -> None:
         for name in cast("Any", node).__struct_fields__:
             if name not in ("default", "cls"):
                 _look(getattr(node, name), seen)
+
+
+def _look_at_key(key: msgspec.inspect.Type) -> None:
+    for arm in key.types if isinstance(key, msgspec.inspect.UnionType) else (key,):
+        if isinstance(arm, (msgspec.inspect.BoolType, msgspec.inspect.NoneType)):
+            raise TypeError("msgspec writes no such keys")
+        if isinstance(arm, _OF_PARTS):
+            reason = "the keys of a dict are text in JSON, and these have several parts: use a list of pairs"
+            raise ValueError(reason)  # noqa: TRY004  (which would mean: ask pydantic)
 
 
 def refuse_unreadable(machinery: Machinery) -> None:
