@@ -5,30 +5,20 @@ python examples/fanout.py
 
 import sys
 
-from pydantic import BaseModel
-
-from fanwood import Context, Fanwood
+from fanwood import Fanwood
 
 fanwood = Fanwood()
 
 
-class ChildInput(BaseModel):
-    n: int
+@fanwood.task
+async def square(n: int) -> int:
+    return n * n
 
 
-class ParentInput(BaseModel):
-    n: int
-
-
-@fanwood.task(input_validator=ChildInput)
-async def child(input: ChildInput, ctx: Context) -> int:
-    return input.n**2
-
-
-@fanwood.task(input_validator=ParentInput)
-async def parent(input: ParentInput, ctx: Context) -> int:
-    return sum(await child.aio_run_many([child.create_bulk_run_item(ChildInput(n=i)) for i in range(input.n)]))
+@fanwood.task
+async def sum_of_squares(n: int) -> int:
+    return sum(await square.aio_run_many([square.create_bulk_run_item(i) for i in range(n)]))
 
 
 if __name__ == "__main__":
-    print(parent.run(ParentInput(n=int(sys.argv[1]) if len(sys.argv) > 1 else 100)))
+    print(sum_of_squares.run(int(sys.argv[1]) if len(sys.argv) > 1 else 100))
