@@ -99,16 +99,16 @@ class Fanwood(Hooked):
     # --- declaring -------------------------------------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
-
-    @overload
     def task(self, function: AsyncFunction[In, Out], /) -> Standalone[In, Out]: ...
 
     @overload
-    def task(self, function: Callable[[], Out], /) -> Standalone[Any, Out]: ...
+    def task(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[EmptyModel, Out]: ...
 
     @overload
     def task(self, function: SyncFunction[In, Out], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def task(self, function: Callable[[], Out], /) -> Standalone[EmptyModel, Out]: ...
 
     @overload
     def task(

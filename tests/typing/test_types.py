@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
-from fanwood import BulkRunItem, Context, Fanwood, Standalone, Step, TaskRunRef, Workflow
+from fanwood import BulkRunItem, Context, EmptyModel, Fanwood, Standalone, Step, TaskRunRef, Workflow
 
 
 @dataclass
@@ -34,6 +34,26 @@ def program(url: str) -> Fanwood:
     assert_type(price, Standalone[Order, float])
     assert_type(name, Standalone[Order, str])
     assert_type(both, Standalone[Order, tuple[float, str]])
+
+    @app.task
+    def nothing() -> int:
+        return 1
+
+    @app.task(retries=1)
+    async def defaulted(input: int = 3) -> int:
+        return input
+
+    assert_type(nothing, Standalone[EmptyModel, int])
+    assert_type(defaulted, Standalone[int, int])
+    assert_type(nothing.run(), int)
+    if (
+        url == "never"
+    ):  # what a type checker refuses; that it does is checked as well (reportUnnecessaryTypeIgnoreComment)
+        nothing.run(3)  # pyright: ignore[reportArgumentType]
+        price.run(3)  # pyright: ignore[reportArgumentType]
+        price.run_no_wait("4")  # pyright: ignore[reportArgumentType]
+        price.create_bulk_run_item(None)  # pyright: ignore[reportArgumentType]
+        defaulted.run("3")  # pyright: ignore[reportArgumentType]
 
     shipping = app.workflow(name="shipping", input_validator=Order)
     assert_type(shipping, Workflow[Order])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from fanwood.sdk.context import Context
 
 if TYPE_CHECKING:
+    from fanwood.codec.empty import EmptyModel
     from fanwood.sdk.step import Step
     from fanwood.sdk.task import Standalone
 
@@ -30,19 +31,19 @@ class TaskDecorator(Protocol[In]):
 
 
 class InferringDecorator(Protocol):
-    """What `task(...)` returns without one."""
-
-    @overload
-    def __call__(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[Any, Out]: ...
+    """What `task(...)` returns without one. (One input first: a function whose input has a default fits both.)"""
 
     @overload
     def __call__(self, function: AsyncFunction[In, Out], /) -> Standalone[In, Out]: ...
 
     @overload
-    def __call__(self, function: Callable[[], Out], /) -> Standalone[Any, Out]: ...
+    def __call__(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[EmptyModel, Out]: ...
 
     @overload
     def __call__(self, function: SyncFunction[In, Out], /) -> Standalone[In, Out]: ...
+
+    @overload
+    def __call__(self, function: Callable[[], Out], /) -> Standalone[EmptyModel, Out]: ...
 
 
 class StepDecorator(Protocol[In]):
