@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fanwood import Fanwood
 from tests.docs.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 OUTPUT = {
     "agent": "found 709 in 10 turns: [500, 750, 625, 687, 718, 702, 710, 706, 708, 709]",
+    "agent_loop": "Together 1008000 people live there. (Atlantis: KeyError: 'Atlantis')",
     "branches": """\
 order 1: charged 250, packed
 order 2: sent to a person""",
@@ -33,6 +35,9 @@ many:  ['1.0', 'TaskRunError', '0.25']
 flaky: worked at try 3 of 4
 final: no retry would help""",
     "fanout": "328350",
+    "files": """\
+79600 words in 201 files
+failed: photo.txt is no text""",
     "loop": "[6, 3, 10, 5, 16, 8, 4, 2, 1]",
     "metadata_and_keys": """\
 plain: key=None priority=1 metadata={'customer': 'acme'}
@@ -63,6 +68,24 @@ def test_example(name: str, tmp_path: Path):
     assert done.stderr == ""
     assert done.stdout.rstrip("\n") == OUTPUT[name]
     assert done.returncode == 0
+
+
+def test_files_of_a_folder_are_read_once(tmp_path: Path):
+    """What has been done is found, not done again."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one two")
+    first, second = (run_python(tmp_path, str(ROOT / "examples" / "files.py"), str(folder)) for _ in range(2))
+    assert first.stdout == second.stdout == "2 words in 1 files\n"
+    with Fanwood(f"sqlite:///{tmp_path / 'runs.db'}", local_worker=False) as app:
+        assert len(app.runs.list()) == 1
+
+
+def test_the_web_application():
+    """Its own tests, as its developers would run them."""
+    pytest.importorskip("fastapi", reason="make setup installs it")
+    done = run_python(ROOT, "-m", "pytest", "examples/web", "-q", "-n", "0", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout
 
 
 def test_worker_app_in_a_worker_process(tmp_path: Path):
