@@ -279,3 +279,16 @@ class TaskPolicy:
 
 def _microseconds(value: Duration | None) -> int | None:
     return None if value is None else in_microseconds(checks.seconds(value, "the timeout"))
+
+
+class MockOptions(TypedDict, total=False):
+    """What a mock run may be given beside its input."""
+
+    additional_metadata: Metadata | None
+    """As the run's."""
+    retry_count: int
+    """How many failures there were before."""
+    lifespan: object
+    """What `ctx.lifespan` is."""
+    children: Mapping[Any, Any]
+    """For each child (the task, or its name) a function of its input, or what it returns."""

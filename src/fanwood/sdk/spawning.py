@@ -20,6 +20,7 @@ from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
+from fanwood.sdk.mock import MockedError, MockHost
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
@@ -57,6 +58,8 @@ class Spawner:
 
     def __init__(self, host: Host, *, wait: bool, fail_fast: bool = True) -> None:
         attempt = current_attempt.get()
+        if attempt is not None and isinstance(attempt.host, MockHost):
+            raise MockedError(attempt.host)
         self._host = host
         self._engine = host.engine()
         # A task may start what belongs to another store: a root there, and nothing of its own tree.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import msgspec
 
-from fanwood.codec import Codec
+from fanwood.codec import Codec, codec_for
 from fanwood.errors import UsageError
-from fanwood.sdk.options import NOT_GIVEN
+from fanwood.sdk.options import NOT_GIVEN, MockOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,32 +49,31 @@ class Step(Generic[In, Out]):
         return self.spec.is_async
 
     def mock_run(
-        self,
-        input: In | Mapping[str, Any] = NOT_GIVEN,
-        *,
-        parent_outputs: Mapping[str, Any] | None = None,
-        additional_metadata: Mapping[str, Any] | None = None,
-        retry_count: int = 0,
-        lifespan: object = None,
+        self, input: Any = NOT_GIVEN, *, parent_outputs: Mapping[Any, Any] | None = None, **given: Unpack[MockOptions]
     ) -> Out:
-        """Call the bare function (a sync one) with the workflow's input and a fake context, for unit tests.
-        `parent_outputs`: by step, what `ctx.task_output` is to give."""
+        """Call the bare function (a sync one) with a fake context, as `mock_run` of a task. `parent_outputs`: what the
+        steps before it have returned, by step or name."""
         if self.spec.is_async:
             raise UsageError(f"{self.spec.name} is async: use `await {self.name}.aio_mock_run(...)`")
-        return self._mock(self.spec, input, additional_metadata, retry_count, lifespan, parent_outputs)
+        return self._mocked(input, parent_outputs, given)
 
     async def aio_mock_run(
-        self,
-        input: In | Mapping[str, Any] = NOT_GIVEN,
-        *,
-        parent_outputs: Mapping[str, Any] | None = None,
-        additional_metadata: Mapping[str, Any] | None = None,
-        retry_count: int = 0,
-        lifespan: object = None,
+        self, input: Any = NOT_GIVEN, *, parent_outputs: Mapping[Any, Any] | None = None, **given: Unpack[MockOptions]
     ) -> Out:
         """As `mock_run`, for async and sync functions."""
-        result = self._mock(self.spec, input, additional_metadata, retry_count, lifespan, parent_outputs)
+        result: Any = self._mocked(input, parent_outputs, given)
         return await result if self.spec.is_async else result
+
+    def _mocked(self, input_: Any, outputs: Mapping[Any, Any] | None, given: MockOptions) -> Any:
+        codec = self.spec.input
+        assert isinstance(codec, StepCodec)
+        value = codec.given({} if input_ is NOT_GIVEN else input_, f"the input of {self.spec.name}")
+        texts = {
+            getattr(parent, "name", parent): msgspec.Raw(codec_for(Any).encode(output, "a parent's output", "output"))
+            for parent, output in (outputs or {}).items()
+        }
+        handed = StepInputs(msgspec.Raw(b"null"), texts, workflow=codec.workflow)
+        return self._mock(self.spec, NOT_GIVEN, given, (value, handed))
 
 
 class StepInputs(msgspec.Struct):
@@ -114,17 +113,21 @@ class StepCodec(Codec[Any]):
     orderly = True
 
     def __init__(self, workflow_input: Codec[Any], workflow: str) -> None:
-        self.of_workflow = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input
-        self._workflow = workflow
+        self._input = workflow_input.typed if isinstance(workflow_input, RawCodec) else workflow_input
+        self.workflow = workflow
         self._decoder = msgspec.json.Decoder(StepInputs)
 
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:  # noqa: ARG002  (always fits)
         return msgspec.json.encode(value)
 
+    def given(self, value: Any, subject: str) -> Any:
+        """The workflow's input, as a test gives it."""
+        return self._input.decode(self._input.encode(value, subject))
+
     def decode(self, data: bytes | str, subject: str = "value") -> tuple[Any, StepInputs]:
         """The workflow's input, and the rest."""
         inputs = self._decoder.decode(data)
-        return self.of_workflow.decode(bytes(inputs.input), subject), inputs
+        return self._input.decode(bytes(inputs.input), subject), inputs
 
     def schema(self) -> dict[str, object] | None:
         return None

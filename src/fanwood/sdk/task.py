@@ -12,8 +12,8 @@ from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.items import BulkRunItem
-from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import NOT_GIVEN, RunOptions, TriggerWorkflowOptions, merged
+from fanwood.sdk.mock import MockedError, mock_call
+from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TriggerWorkflowOptions, merged
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.sdk.host import Host
-    from fanwood.sdk.options import Metadata
     from fanwood.sdk.spec import TaskSpec
 
 In = TypeVar("In")
@@ -182,7 +181,10 @@ class Runnable(Generic[In, Out]):
     ) -> Any:
         patience = _patience(timeout, wait)
         item = self._item(input_, merged(options, given, input_, self.name))
-        spawner = Spawner(self._host, wait=wait)
+        try:
+            spawner = Spawner(self._host, wait=wait)
+        except MockedError as mock:
+            return await (mock.host.answer(item) if wait else mock.host.ref(item))
         planned = await spawner.spawn_all((item,))
         if not wait:
             return self._ref(planned[0].id)
@@ -307,7 +309,13 @@ class Runnable(Generic[In, Out]):
     ) -> Any:
         patience = _patience(timeout, wait)
         checks.flag(keep_errors, "return_exceptions")
-        spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
+        try:
+            spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
+        except MockedError as mock:
+            asked = list(_checked(items, self.name))
+            if not wait:
+                return [await mock.host.ref(item) for item in asked]
+            return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
         planned = await spawner.spawn_all(_checked(items, self.name))
         if not wait:
             return [ref_for(self._host, p.id, p.spec) for p in planned]
@@ -376,27 +384,18 @@ class Standalone(Runnable[In, Out]):
             f"function with a fake context, for unit tests."
         )
 
-    def mock_run(
-        self,
-        input: In | Mapping[str, Any] = NOT_GIVEN,
-        *,
-        additional_metadata: Metadata | None = None,
-        retry_count: int = 0,
-        lifespan: object = None,
-    ) -> Out:
-        """Call the bare function (a sync one) with a fake context: no store, no worker. For unit tests."""
+    def mock_run(self, input: In | Mapping[str, Any] = NOT_GIVEN, **given: Unpack[MockOptions]) -> Out:
+        """Call the bare function (a sync one) with a fake context, for unit tests: no store, no worker; `children` says
+        what its children return. See `MockOptions`.
+
+        Raises:
+            UsageError: it runs a child that nothing stands in for, or asks the store for something.
+        """
         if self.spec.is_async:
             raise UsageError(f"{self.name} is async: use `await {self.name}.aio_mock_run(...)`")
-        return mock_call(self._host, self.spec, input, additional_metadata, retry_count, lifespan)
+        return mock_call(self._host, self.spec, input, given)
 
-    async def aio_mock_run(
-        self,
-        input: In | Mapping[str, Any] = NOT_GIVEN,
-        *,
-        additional_metadata: Metadata | None = None,
-        retry_count: int = 0,
-        lifespan: object = None,
-    ) -> Out:
+    async def aio_mock_run(self, input: In | Mapping[str, Any] = NOT_GIVEN, **given: Unpack[MockOptions]) -> Out:
         """As `mock_run`, for async and sync functions."""
-        result: Any = mock_call(self._host, self.spec, input, additional_metadata, retry_count, lifespan)
+        result: Any = mock_call(self._host, self.spec, input, given)
         return await result if self.spec.is_async else result
