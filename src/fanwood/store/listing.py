@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.records import RunRecord
 
-WALK = 5_000
+WALK = 2_000
 """Rows that one call looks at, at most, if a filter lets only some through."""
 _END = (1 << 62, b"\xff" * 16)
 _SKEW = 86_400_000

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from fanwood.model.records import Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
 from fanwood.model.states import RunState
 from fanwood.store import listing as listings
@@ -20,6 +22,8 @@ IDENTITIES = 10_000
 """Children at a time."""
 FEW = 2_000
 """So many roots with the same metadata are sorted; if there are more, walking finds enough of them soon."""
+SPARSE = 10
+"""A walk that finds less than this part of a page does not find enough of them soon."""
 _NO_JSONB = re.compile(r"\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}")
 """What the index `run_metadata` leaves out, as jsonb can't hold it: nothing that is looked for is like that."""
 
@@ -44,15 +48,22 @@ async def listing(db: Transaction, filter_: RunFilter) -> Page:
     name, bindings = listings.statement(filter_), listings.bindings(filter_)
     if _NO_JSONB.search(bindings["metadata"]):
         return Page([])
-    if filter_.metadata and name == "list_roots":
-        few = "few_with_metadata"
-        await db.value("set local enable_bitmapscan to on")
-        found = await db.rows(few, SQL[few], metadata=bindings["metadata"], limit=FEW + 1)
-        if len(found) <= FEW:
-            name = "list_with_metadata"
-        else:
-            await db.value("set local enable_bitmapscan to off")
-    return listings.page(filter_, await db.rows(name, SQL[name], **bindings))
+    page = listings.page(filter_, await db.rows(name, SQL[name], **bindings))
+    sparse = page.after is not None and len(page.runs) * SPARSE < filter_.limit
+    if filter_.metadata and name == "list_roots" and sparse:
+        return await _few(db, filter_, bindings["metadata"], page)
+    return page
+
+
+async def _few(db: Transaction, filter_: RunFilter, metadata: str, page: Page) -> Page:
+    """After a walk that found next to nothing: all the others at once, if there are few with this metadata."""
+    few, name = "few_with_metadata", "list_with_metadata"
+    await db.value("set local enable_bitmapscan to on")
+    if len(await db.rows(few, SQL[few], metadata=metadata, limit=FEW + 1)) > FEW:
+        return page
+    left = replace(filter_, after=page.after, limit=filter_.limit - len(page.runs))
+    rest = listings.page(left, await db.rows(name, SQL[name], **{**listings.bindings(left), "walk": FEW + 1}))
+    return Page([*page.runs, *rest.runs], rest.after)
 
 
 async def identities(db: Transaction, parent_id: bytes) -> dict[bytes, bytes]:
