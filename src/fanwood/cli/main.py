@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("fanwood.cli.logs", "Show what a run logged, and follow it."),
     "db": ("fanwood.cli.db", "Migrate a database, delete old runs, copy it to another."),
     "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
+    "docs": ("fanwood.cli.docs", "Read the documentation, offline."),
     "bench": ("fanwood.cli.bench", "Measure this machine (in a checkout)."),
 }
 """By name: the module whose `command` it is, and one line about it."""

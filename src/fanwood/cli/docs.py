@@ -1,0 +1,103 @@
+"""`fanwood docs`: the documentation, from the installed package, without a network."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import click
+
+from fanwood.cli import output
+from fanwood.cli.base import Command, Sentence
+from fanwood.cli.output import Column
+
+PACKAGE = Path(__file__).parents[1]
+WIDEST = 100
+"""Longer lines are hard to read."""
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+
+
+@click.command(
+    name="docs",
+    cls=Command,
+    epilog="Examples:\n  fanwood docs\n  fanwood docs child-spawning\n  fanwood docs --search idempotency_key\n\n"
+    "JSON: a list of {page, title}; with PAGE {page, title, text}; with --search a list of {page, line, text}.",
+)
+@click.argument("page", required=False)
+@click.option("--search", metavar="TEXT", help="Show the lines of all pages that hold this.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def command(page: str | None, search: str | None, as_json: bool) -> None:
+    """List the pages of the documentation, or show one. PAGE is its name, or the last part of it."""
+    pages = _pages()
+    if search is not None:
+        chosen = {page: pages[_named(page, pages)]} if page else pages
+        _show_found([(name, *each) for name, file in chosen.items() for each in _lines(file, search)], as_json)
+    elif page is not None:
+        name = _named(page, pages)
+        _show(name, pages[name].read_text(encoding="utf-8"), as_json)
+    else:
+        titles = {name: _title(file.read_text(encoding="utf-8")) for name, file in pages.items()}
+        if as_json:
+            output.print_json([{"page": name, "title": title} for name, title in titles.items()])
+        else:
+            output.print_table([Column("PAGE"), Column("ABOUT")], titles.items())
+
+
+def _pages() -> dict[str, Path]:
+    """Files by name. They are packed into the wheel; in a checkout they stand beside the source."""
+    packed, checkout = PACKAGE / "_docs", PACKAGE.parents[1]
+    folder, readme = (
+        (packed, packed / "OVERVIEW.md") if packed.is_dir() else (checkout / "docs", checkout / "README.md")
+    )
+    if not readme.exists():
+        raise Sentence(
+            f"The documentation is not where it should be, in {folder}: it was left out of this installation"
+        )
+    files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.md"))}
+    return {"overview": readme} | {name: file for name, file in files.items() if name not in ("OVERVIEW", "README")}
+
+
+def _named(asked: str, pages: dict[str, Path]) -> str:
+    wanted = asked.removesuffix(".md").removeprefix("docs/").lower()
+    found = [name for name in pages if name == wanted] or [name for name in pages if wanted in name.split("/")[-1:]]
+    if len(found) == 1:
+        return found[0]
+    tails = {name.rpartition("/")[2]: name for name in pages}
+    close = difflib.get_close_matches(wanted, tails, n=1) or [tail for tail in tails if wanted and wanted in tail][:1]
+    hint = f" Did you mean {tails[close[0]]}?" if close else ""
+    raise Sentence(
+        f"There is no page {asked!r}.{hint} fanwood docs lists them; fanwood docs --search TEXT looks into them"
+    )
+
+
+def _lines(file: Path, text: str) -> list[tuple[int, str]]:
+    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+    return [(number, line) for number, line in lines if text.lower() in line.lower()]
+
+
+def _show_found(found: list[tuple[str, int, str]], as_json: bool) -> None:
+    if as_json:
+        output.print_json([{"page": page, "line": line, "text": text} for page, line, text in found])
+        return
+    for page, line, text in found:
+        click.echo(f"{page}:{line}: {text}")
+    if not found:
+        raise Sentence("No page has that")
+
+
+def _show(name: str, text: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"page": name, "title": _title(text), "text": text})
+    elif output.on_terminal():
+        from rich.markdown import Markdown
+
+        console = output.console()
+        console.print(Markdown(text), width=min(console.width, WIDEST))
+    else:
+        click.echo(text, nl=False)
+
+
+def _title(text: str) -> str:
+    found = _TITLE.search(text)
+    return found[1] if found else ""
