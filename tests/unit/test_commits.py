@@ -159,6 +159,19 @@ async def test_new_roots_are_told_of_trouble_that_lasts() -> None:
     assert [spawn.id for spawn in harness.stored] == [b"child"]
 
 
+@pytest.mark.parametrize("error", [StoreError("permission denied"), RuntimeError("a fault of ours")], ids=repr)
+async def test_new_roots_are_told_soon_if_a_server_is_there_and_says_no(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Not after `outage_patience`, an hour here. What runs waits, and goes on."""
+    monkeypatch.setattr(module, "ROOTS_PATIENCE", 0.05)
+    harness = Harness(lambda _: None if harness.refused else error, embedded=False)
+    await harness([harness.request(b"root", parent=None), harness.request(b"child")], outcomes=[outcome(1)])
+    assert harness.refused == {b"root"}
+    assert harness.answers[b"child"] is None
+    assert len(harness.stored) == 2
+
+
 async def test_what_nobody_understands_is_kept_apart_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its own fault for sure nor the store's: it doesn't fail, and nobody waits for it."""
     monkeypatch.setattr(module, "APART_SECONDS", 0.0)

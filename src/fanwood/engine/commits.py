@@ -10,7 +10,7 @@ There are three kinds of trouble:
   But a batch whose answer may have been lost stays as it is: only the same one is not done twice.
 
 Those who already run see a delay. Only who wants to start something new is told in the end, because nothing of it has
-been promised yet: soon if a file can't be written to, after `outage_patience` if a server is away.
+been promised yet: soon if a file can't be written to or a server says no, after `outage_patience` if a server is away.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ AWAY_PAUSE = 0.2
 """The longest pause if a server is away: it may be back for a moment only."""
 ROOTS_FAIL_AFTER = 4
 """Tries after which new roots are refused; about a second."""
+ROOTS_PATIENCE = 5.0
+"""Seconds after which new roots are refused when a server that is there says no, and nobody knows why."""
 UNLIMITED = 1 << 30
 """Runs that one claim may take, as far as this module is concerned."""
 SPLIT_AFTER = 3
@@ -279,7 +281,8 @@ class Commits:
         """Whether who starts something new should wait no longer."""
         if self._store.embedded or isinstance(error, StoreFullError):
             return trial >= ROOTS_FAIL_AFTER
-        return _time() - begin > self._settings.outage_patience
+        patience = self._settings.outage_patience
+        return _time() - begin > (patience if isinstance(error, PASSING) else min(patience, ROOTS_PATIENCE))
 
     def _pause(self, trial: int) -> float:
         pause = PAUSES[min(trial, len(PAUSES) - 1)]
