@@ -22,7 +22,7 @@ between them.)"""
 LEAST_REST = 0.0005
 LATER = 0.05
 """Seconds until a look again after trouble."""
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.2
 """Seconds between two looks at the queue while what stands in front is being ended: each claim that meets it ends some
 of it, more slowly than a sweep does."""
 ELSEWHERE = 0.02

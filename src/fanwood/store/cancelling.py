@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from fanwood.store.store import Store
 
-SWEEP_SECONDS = 0.1
+SWEEP_SECONDS = 0.05
 """How long a call itself ends what is below; what is left is ended beside everything else, by whichever engine comes to
 it."""
-FIRST_PAUSE, LAST_PAUSE = 0.002, 0.05
+FIRST_PAUSE, LAST_PAUSE = 0.002, 0.02
 CROSSWISE = 5
 
 

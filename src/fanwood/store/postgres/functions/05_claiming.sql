@@ -207,7 +207,7 @@ declare
     suspect bytea;
 begin
     if p_gated then  -- what it meets, and locks, it may not get; and a sweep is at these as well
-        p_limit := least(p_limit, 100);
+        p_limit := least(p_limit, 50);
     end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
     if p_idle then
@@ -232,7 +232,7 @@ begin
     end if;
     if p_gated then
         -- Some of what is met ends here; that all of it does would make a commit long.
-        select c.closed, c.told into closed, told from fw_cut(p_now, ids, places, 50) c;
+        select c.closed, c.told into closed, told from fw_cut(p_now, ids, places, 10) c;
     end if;
     if cardinality(closed) > 0 then
         cut := true;
