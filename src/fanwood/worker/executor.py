@@ -64,6 +64,8 @@ class Executor:
         self._loop_thread = 0
         self._base = base
         self._running: dict[str, Attempt] = {}
+        self._unbegun: dict[asyncio.Task[None], Attempt] = {}  # before their first step
+        self._on_unbegun = self._never_began  # bound once: a callback is found by what it is
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
         self._overtime = Overtime(self._slots)
@@ -110,6 +112,7 @@ class Executor:
             if attempt.interruption is None:
                 self._hand_back(attempt)
             self._running.pop(attempt.run.id, None)
+        self._unbegun.clear()
         if stranded:
             logger.info("the event loop was stopped: %d run(s) on it begin anew on another one", len(stranded))
             self._slots.finish(stranded)
@@ -235,20 +238,12 @@ class Executor:
             go_on()
         if not self._slots.starting or not self._engine.holds_lease:
             return
-        runs = self._slots.take()
-        for_loop: list[Attempt] = []
-        for_threads: list[Callable[[], None]] = []
         me = self._engine.worker_id
-        for run in runs:
-            attempt = self._attempt(run, me)
-            if attempt.spec.is_async:
-                for_loop.append(attempt)
-            else:
-                for_threads.append(partial(self.execute_sync, attempt))
-        if for_loop:
+        attempts = [self._attempt(run, me) for run in self._slots.take()]
+        if for_loop := [attempt for attempt in attempts if attempt.spec.is_async]:
             self._to_loop(for_loop)
-        if for_threads:
-            self._threads.submit(for_threads)
+        if len(for_loop) < len(attempts):
+            self._threads.submit([partial(self.execute_sync, a) for a in attempts if not a.spec.is_async])
 
     def _attempt(self, run: ClaimedRun, me: int) -> Attempt:
         spec = self.specs[run.task]
@@ -274,7 +269,8 @@ class Executor:
                 self._finish(attempt, None)
             elif attempt.coroutine_task is None:
                 task = attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
-                task.add_done_callback(partial(self._async_ended, attempt))
+                self._unbegun[task] = attempt
+                task.add_done_callback(self._on_unbegun)
 
     def _set_limit(self, attempt: Attempt) -> None:
         timeout = attempt.spec.policy.execution_limit
@@ -287,6 +283,9 @@ class Executor:
 
     async def _execute_async(self, attempt: Attempt) -> None:
         outcome: Outcome | None = None
+        if (task := attempt.coroutine_task) is not None:  # it has begun: a callback would keep all of it a turn longer
+            task.remove_done_callback(self._on_unbegun)
+            self._unbegun.pop(task, None)
         try:
             function, arguments = self._prepare(attempt)
             outcome = verdicts.completed(attempt, await function(*arguments))
@@ -295,9 +294,10 @@ class Executor:
         finally:
             self._finish(attempt, outcome)
 
-    def _async_ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _never_began(self, task: asyncio.Task[None]) -> None:
         """A task that was cancelled before its first step has executed nothing at all, not even its end."""
-        if attempt.coroutine_task is task:
+        attempt = self._unbegun.pop(task, None)
+        if attempt is not None and attempt.coroutine_task is task:
             self._by_loop_end(attempt)
             self._finish(attempt, verdicts.handed_back(attempt.run))
 
