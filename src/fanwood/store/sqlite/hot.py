@@ -41,6 +41,8 @@ _SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
 _ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 placeholders
 
+_ALIKE = "%s%s%010d%s"
+"""A row of `insert_alike`: id, identity, index, input."""
 _ALIKE_FROM = 8  # siblings, for which their own statement pays
 
 _UNREADABLE = encode_failure(UNREADABLE)
@@ -160,7 +162,7 @@ class HotPath:
             if len(alike) < _ALIKE_FROM or alike[0].identity is None or alike[0].child_key is not None:
                 rest += alike
             else:
-                rows = encoded([f"{s.id.hex()}{(s.identity or b'').hex()}{s.index:010d}{s.input}" for s in alike])
+                rows = encoded([_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike])
                 columns = dict(zip(_INSERT.columns, _row(alike[0], me, now), strict=True))
                 for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
                     del columns[own]

@@ -28,6 +28,9 @@ _indexes = msgspec.json.Decoder(list[int])
 _ids = msgspec.json.Decoder(list[str])
 _closed = msgspec.json.Decoder(list[tuple[str, list[str]]])
 
+_COMPLETED = "%s%010d%016d%s"
+"""A row of `complete_runs`: id, attempt, busy, output. (Other ways of formatting take half as long again.)"""
+
 KEPT_ATTEMPTS = 100
 """So many of a run's attempts, the last ones, are remembered."""
 
@@ -101,7 +104,7 @@ class Leaving:
     def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: Iterable[str] | None = None) -> list[int]:
         """As `end`, for attempts that have completed: most ends are such."""
         ids = [o.run_id.hex() for o in outcomes]
-        rows = encoded([f"{id_}{o.attempt:010d}{o.busy:016d}{o.output}" for id_, o in zip(ids, outcomes, strict=True)])
+        rows = encoded([_COMPLETED % (id_, o.attempt, o.busy, o.output) for id_, o in zip(ids, outcomes, strict=True)])
         self._execute(_SQL["complete_runs"], {"rows": rows, "now": now})
         refused = self._refused("completed_now", rows, len(outcomes), now=now)
         self._tell(me, ids, refused, told)
