@@ -65,6 +65,7 @@ def test_what_is_unfinished_and_what_is_being_closed(invoke, stocked, monkeypatc
     assert "runs         200 queued, 201 running, 200 waiting\n" in shown
     assert "closing" not in shown
     monkeypatch.setattr(cancelling, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(cancelling, "SMALL_SECONDS", 0.0)
     invoke("runs", "cancel", stock.root)
     assert (
         "closing      what is below runs that have ended or were cancelled is being ended\n" in invoke("doctor").stdout

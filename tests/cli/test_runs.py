@@ -151,6 +151,7 @@ def test_cancel_a_large_tree(invoke, stocked, monkeypatch):
     """The call ends some of it, and says that there is more. Again, it goes on."""
     stock = stocked(children=2_000)
     monkeypatch.setattr(cancelling, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(cancelling, "SMALL_SECONDS", 0.0)
     said = re.fullmatch(
         rf"Cancelled shop {stock.root}: ([\d,]+) runs have ended so far, "
         r"the rest follows once a worker or client is there\n",

@@ -24,6 +24,8 @@ from typing import (
     TypeVar,
     Union,
     cast,
+    get_args,
+    get_origin,
 )
 from uuid import UUID
 
@@ -290,9 +292,11 @@ def containers(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
         st.tuples(key, inner).map(lambda p: (dict[p[0][0], p[1][0]], st.dictionaries(p[0][1], p[1][1], max_size=3))),
         key.map(lambda m: (set[m[0]], st.sets(m[1], max_size=3))),
         key.map(lambda m: (frozenset[m[0]], st.frozensets(m[1], max_size=3))),
-        st.lists(inner, min_size=2, max_size=3).map(
+        st.lists(inner, min_size=2, max_size=3)
+        .map(
             lambda ms: (Union[tuple(m[0] for m in ms)], st.one_of([m[1] for m in ms]))  # noqa: UP007  (made of a tuple)
-        ),
+        )
+        .filter(lambda made: not {set, frozenset} <= {get_origin(arm) for arm in get_args(made[0])}),  # (equal)
         inner.map(lambda m: (Box[m[0]], st.builds(Box, m[1]))),
         st.tuples(st.sampled_from([of_dataclass, of_model, of_struct, of_typed_dict, of_tuple]), inner, inner).map(
             lambda p: p[0](p[1], p[2])

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from fanwood.store.store import Store
 
-SWEEP_SECONDS = 0.05
-"""How long a call itself ends what is below; what is left is ended beside everything else, by whichever engine comes to
-it."""
+SWEEP_SECONDS, SMALL, SMALL_SECONDS = 0.05, 500, 0.2
+"""How long a call itself ends what is below, and how long as long as that is less than so many runs; what is left is
+ended beside everything else, by whichever engine comes to it."""
 FIRST_PAUSE, LAST_PAUSE = 0.002, 0.02
 CROSSWISE = 5
 
@@ -49,10 +49,12 @@ async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: i
         while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
             await asyncio.sleep(pause)
             pause = min(LAST_PAUSE, pause * 1.5)
-    until = loop.time() + SWEEP_SECONDS
+    begin = loop.time()
     for run_id in ids:
         swept = None
-        while (swept is None or swept.more) and loop.time() < until:
+        while swept is None or swept.more:
+            if loop.time() - begin >= (SMALL_SECONDS if ended < SMALL else SWEEP_SECONDS):
+                break
             swept = await store.sweep(run_id)
             ended += swept.ended
             await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
