@@ -70,6 +70,12 @@ def test_what_does_not_fit_is_refused_and_the_connection_stays(postgres_cluster:
     _asked(postgres_cluster, question, ours=True)
 
 
+def test_it_is_we_who_write_them(postgres_cluster: Cluster) -> None:
+    """Else the driver would have ceased to let us, in silence, and commits would take longer."""
+    found = _asked(postgres_cluster, lambda connection: connection.fetchval("select array[1]::integer[]"), ours=True)
+    assert isinstance(found, bytes)  # what is ours isn't read
+
+
 def test_a_driver_that_does_not_let_us_writes_them_itself() -> None:
     class Other:
         """A connection of another version."""
