@@ -26,6 +26,7 @@ from fanwood.codec.shapes import (
     members,
     members_as,
     parts,
+    positions,
 )
 
 MAX_DEPTH = 200
@@ -122,6 +123,7 @@ def walk(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any
     elif isinstance(value, (list, tuple, deque)):
         sequence = cast("list[object]", value)
         options = [args for base in (list, tuple, deque) for args in parts(hint, base)] or parts(hint, Iterable)
+        options = [positions(class_of(sequence)) or options[0]] if len(options) == 1 else options
         fixed = len(options) == 1 and len(options[0]) == len(sequence) and ... not in options[0]
         for index, item in enumerate(sequence):
             yield index, item, child(options, index if fixed else 0)

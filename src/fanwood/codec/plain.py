@@ -70,7 +70,7 @@ write = msgspec.json.Encoder(enc_hook=unsubclassed, order="deterministic").encod
 
 def align(value: Any, dumped: Any) -> Any:
     """The dump of a value with its sets sorted: the value still knows which of the dump's lists were sets."""
-    if isinstance(dumped, list) and isinstance(value, (list, tuple, set, frozenset, deque)):
+    if isinstance(dumped, (list, tuple)) and isinstance(value, (list, tuple, set, frozenset, deque)):
         pairs = zip(cast("list[Any]", value), cast("list[Any]", dumped), strict=True)
         items = [align(item, text) for item, text in pairs]
         return sorted(items, key=write) if isinstance(value, (set, frozenset)) else items

@@ -100,6 +100,14 @@ def members(hint: Any) -> tuple[Member, ...] | None:
     return _members_of(cast("Any", cls)) if isinstance(cls, type) else None
 
 
+@remember
+def positions(cls: type[Any]) -> tuple[Any, ...]:
+    """The annotations of a NamedTuple's parts; of any other class, none."""
+    names = cast("tuple[str, ...]", getattr(cls, "_fields", ()))
+    hints = _hints(cast("type", cls)) if names and issubclass(cls, tuple) else {}
+    return tuple(hints.get(name, Any) for name in names) if hints else ()
+
+
 def members_as(cls: type[Any], hint: Any) -> tuple[Member, ...]:
     """The fields of a class, as an annotation of it has them: those of `Box[int]` have no type variables."""
     found, variables = members(cls) or (), getattr(cls, "__parameters__", ())
