@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from fanwood import RunState
-from fanwood.model.commands import Batch, ClaimedRun
+from fanwood.model.commands import Attach, Batch, ClaimedRun
 from fanwood.store.failures import decode_failure
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.sqlite.store import SqliteStore
@@ -193,7 +193,7 @@ async def test_a_limit_that_did_not_move_is_nobodys_business(lazy: Stage) -> Non
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["when it would fail", "when it is told"])
-@pytest.mark.parametrize("after", ["its birth", "a retry"])
+@pytest.mark.parametrize("after", ["its birth", "a retry", "a retry and a replay"])
 async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told: bool, after: str) -> None:
     """It was the later of the two, and is the sooner one now."""
     parent, start = await lazy.running(), lazy.clock.now()
@@ -205,6 +205,13 @@ async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told
         lazy.clock.advance(1)
         await lazy.report(retried(child, 1))
         id_, begun = child.key, start + 2 * SECOND  # when it is due again
+    if after == "a retry and a replay":
+        await lazy.store.cancel(id_, "for a test")
+        lazy.clock.advance(2)
+        await lazy.store.replay(id_, [RunState.CANCELLED])
+        attach = Attach(lazy.spawn("b", parent, **about).kind, id_)
+        await lazy.commit(attaches=[attach])
+        begun = start + 3 * SECOND
     await lazy.commit(deadlines=[(parent.key, 1, start + 60 * SECOND)])
     if told:
         await lazy.sweep()
@@ -215,11 +222,5 @@ async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told
     lazy.clock.advance((begun + 10 * SECOND - lazy.clock.now()) / SECOND + 0.001)
     while (due := await lazy.store.tick()) is not None and due <= lazy.clock.now():
         pass
-    if told or after == "its birth":
-        assert (await lazy.get(id_)).state is RunState.FAILED
-        assert decode_failure((await lazy.get(id_)).error).limit == "schedule_timeout"
-    else:  # of what was queued again meanwhile nobody knows since when: it counts from when it was looked at
-        assert (await lazy.get(id_)).state is RunState.QUEUED
-        lazy.clock.advance(10)
-        await lazy.store.tick()
-        assert (await lazy.get(id_)).state is RunState.FAILED
+    assert (await lazy.get(id_)).state is RunState.FAILED
+    assert decode_failure((await lazy.get(id_)).error).limit == "schedule_timeout"

@@ -57,12 +57,12 @@ values (:run_id, :seq, :attempt, :at, :level, :message)
 on conflict do nothing;
 
 -- name: copy_out_attempt
-select run_id, number, worker_id, worker, state, started_at, finished_at, error
+select run_id, number, worker_id, worker, state, started_at, finished_at, due_at, error
 from attempt where (run_id, number) > (:run_id, :number) order by run_id, number limit :limit;
 
 -- name: copy_in_attempt
-insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
-values (:run_id, :number, :worker_id, :worker, :state, :started_at, :finished_at, :error)
+insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, due_at, error)
+values (:run_id, :number, :worker_id, :worker, :state, :started_at, :finished_at, :due_at, :error)
 on conflict do nothing;
 
 -- name: count_task

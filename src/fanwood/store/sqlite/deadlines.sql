@@ -54,14 +54,16 @@ from (
 cross join run r on r.id = d.id;
 
 -- name: move_deadlines
--- Rows: run, deadline. A schedule timeout counts from when the run was queued: that is known of one that was not claimed
--- yet, or is not due; else it counts from now.
+-- Rows: run, deadline. A schedule timeout counts from when the run could begin: of one that was handed back nobody knows
+-- that any more, and it counts from now.
 update run
 set deadline = v.value ->> 1,
     expires_at = case
         when state not in (0, 2) or (expires_at < deadline and expires_at < v.value ->> 1) then expires_at  -- its schedule timeout
         else min(v.value ->> 1, coalesce(
-            case when attempt = 0 then created_at when state = 2 then due_at else :now end + schedule_timeout,
+            coalesce(case when attempt = 0 then created_at end, (
+                select a.due_at from attempt a where a.run_id = run.id and a.number = run.attempt
+            ), :now) + schedule_timeout,
             v.value ->> 1
         ))
     end

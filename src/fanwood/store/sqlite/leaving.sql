@@ -85,13 +85,13 @@ where r.attempt = v.value ->> 1 and r.state = v.value ->> 3 and r.finished_at = 
 -- name: keep_attempts
 -- Before that: what is known of the attempts after which these are retried (3), taken from a lost worker (4), or replayed
 -- (8). Rows as those of `queue_runs`.
-insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
+insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, due_at, error)
 select r.id, r.attempt, r.worker_id, (select w.name from worker w where w.id = r.worker_id),
-       case when r.state >= 8 then r.state else 9 end, r.started_at, coalesce(r.finished_at, :now),
+       case when r.state >= 8 then r.state else 9 end, r.started_at, coalesce(r.finished_at, :now), :now + (v.value ->> 4),
        case v.value ->> 3 when 3 then v.value ->> 6 when 8 then r.error end
 from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
 where v.value ->> 3 in (3, 4, 8) and r.state = v.value ->> 2 and r.attempt = v.value ->> 1 and r.attempt > 0
-on conflict do nothing;
+on conflict do update set due_at = excluded.due_at;  -- it never began, and is replayed
 
 -- name: forget_attempts
 -- So many are kept of each.

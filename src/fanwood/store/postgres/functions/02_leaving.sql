@@ -283,11 +283,12 @@ declare
     last integer;
 begin
     with kept as (
-        insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, error)
+        insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, due_at, error)
         select r.id, r.attempt, r.worker_id, (select w.name from worker w where w.id = r.worker_id),
                case when r.state >= terminal then r.state else 9 end, r.started_at, coalesce(r.finished_at, p_now),
+               p_now + v.delay,
                case p_cause when 3 then v.error when 8 then r.error end
-        from unnest(q.id, q.attempt, q.error) v (id, attempt, error)
+        from unnest(q.id, q.attempt, q.delay, q.error) v (id, attempt, delay, error)
         cross join lateral (
             select x.* from run x
             where x.id = v.id and x.attempt > 0 and (p_cause <> 8 or v.id <> all (p_closed))
@@ -295,7 +296,7 @@ begin
                        else x.state = running and (v.attempt is null or x.attempt = v.attempt) end
             for update
         ) r
-        on conflict do nothing
+        on conflict (run_id, number) do update set due_at = excluded.due_at  -- it never began, and is replayed
         returning number
     )
     select max(k.number) into last from kept k;

@@ -97,8 +97,10 @@ begin
     set deadline = v.deadline,
         expires_at = case
             when r.state = running or (r.expires_at < r.deadline and r.expires_at < v.deadline) then r.expires_at
-            else least(v.deadline, case when r.attempt = 0 then r.created_at when r.state = 2 then r.due_at else p_now end
-                                   + case when r.schedule_timeout < longest then r.schedule_timeout end)
+            -- (Of one that was handed back nobody knows any more from when on it could begin.)
+            else least(v.deadline, coalesce(case when r.attempt = 0 then r.created_at end, (
+                                       select a.due_at from attempt a where a.run_id = r.id and a.number = r.attempt
+                                   ), p_now) + case when r.schedule_timeout < longest then r.schedule_timeout end)
         end
     from unnest(corrected, deadlines) v (id, deadline)
     where r.id = v.id;

@@ -200,6 +200,7 @@ create table log (
 create table attempt (
     started_at  bigint,
     finished_at bigint   not null,
+    due_at      bigint   not null,                    -- from when on the next one could begin
     worker_id   bigint,
     number      integer  not null,
     state       smallint not null,                    -- as it ended

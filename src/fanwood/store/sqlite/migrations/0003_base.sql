@@ -184,6 +184,7 @@ create table attempt (
     state       integer not null,                   -- as it ended
     started_at  integer,
     finished_at integer not null,
+    due_at      integer not null,                   -- from when on the next one could begin
     error       text,                               -- null: its worker was lost
     primary key (run_id, number)
 ) strict, without rowid;
