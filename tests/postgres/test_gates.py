@@ -186,6 +186,64 @@ async def test_what_another_holds_is_swept_as_soon_as_he_lets_go(forest: Forest)
     assert await swept(forest.stores[3]) == 0
 
 
+async def a_page_of_children(forest: Forest, monkeypatch: pytest.MonkeyPatch) -> tuple[ClaimedRun, list[bytes]]:
+    """A sweep has begun, and stands before a page of them that ends in one statement."""
+    monkeypatch.setattr(gates, "BUDGET", 0)
+    root = await forest.root()
+    children = [forest.below(root, n) for n in range(6)]
+    await forest.commit(0, spawns=children)
+    await forest.commit(0, outcomes=[Outcome(root.key, 1, RunState.FAILED, error="{}", closes=True)])
+    monkeypatch.setattr(gates, "PAGE", 1)
+    assert await forest.stores[3].sweep() == Swept(1, more=True)
+    assert await forest.raw.fetchval("select place from gate") is not None
+    monkeypatch.setattr(gates, "PAGE", 500)
+    return root, [child.id for child in children[1:]]
+
+
+_ENDED_BY = "select ended_by, count(*) from run where root_id = $1 and parent_id is not null group by 1 order by 1"
+
+
+async def test_two_that_end_children_of_one_parent_end_each_once(forest: Forest, monkeypatch: pytest.MonkeyPatch):
+    """A sweep, and whoever ends one of them by himself: now the one is first, now the other."""
+    for first in ("a call", "a sweep"):
+        root, children = await a_page_of_children(forest, monkeypatch)
+        sweeping = "select ended from fw1_sweep_page((select pass from gate), 1, 500, true)"
+        cancelling = f"select ended from fw1_cancel('\\x{children[2].hex()}', null, 1, '{{}}', '{{}}')"
+        begin, then = (cancelling, sweeping) if first == "a call" else (sweeping, cancelling)
+        async with connected(forest.stores[0]._address.url) as one, connected(forest.stores[0]._address.url) as other:
+            async with one.transaction():
+                done = [await one.fetchval(begin)]
+                second = asyncio.ensure_future(other.fetchval(then))
+                if first == "a sweep":  # a call waits; a sweep passes by
+                    await until_blocked(forest.raw, other.get_server_pid())
+                else:
+                    await second
+            done.append(await second)
+        assert done == ([True, 4] if first == "a call" else [5, False])
+        await swept(forest.stores[3])
+        by_hand = [(2, 1)] if first == "a call" else []
+        assert [tuple(row) for row in await forest.raw.fetch(_ENDED_BY, root.key)] == [*by_hand, (3, 6 - len(by_hand))]
+        assert await forest.raw.fetch("select from gate") == []
+
+
+async def test_who_begins_to_watch_a_child_that_is_being_ended_is_told(forest: Forest, monkeypatch: pytest.MonkeyPatch):
+    """Its sweep stands in the middle of the statement that locks them: none of the page was watched when that began."""
+    _root, children = await a_page_of_children(forest, monkeypatch)
+    body: str = await forest.raw.fetchval("select pg_get_functiondef('fw1_end_children'::regproc)")
+    assert body.count("x.state = queued") == 1
+    halt = "(select pg_advisory_xact_lock_shared(77)) is not null and x.state = queued"
+    await forest.raw.execute(body.replace("x.state = queued", halt))
+    await forest.raw.execute("select pg_advisory_lock(77)")
+    sweeping = asyncio.ensure_future(swept(forest.stores[3]))
+    await until_blocked(forest.raw, forest.stores[3].side.pid)
+    await forest.commit(1, watch=[children[2]])
+    await forest.raw.execute("select pg_advisory_unlock(77)")
+    assert await sweeping == 5
+    told = await forest.stores[1].commit(forest.workers[1], Batch(mail=True))
+    assert set(told.finished) == {children[2]}
+    assert await forest.raw.fetch("select from watch") == []
+
+
 async def test_a_gate_that_is_made_during_a_pass_has_a_pass_of_its_own(forest: Forest, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gates, "BUDGET", 0)  # one page at a time
     root = await forest.root()

@@ -203,6 +203,7 @@ declare
     d constant integer := (p_place::json ->> 2)::integer;
     i constant bytea := decode(p_place::json ->> 3, 'hex');
     places tid[];
+    locked tid[];
     above bytea[];
     asked integer[];
     policies smallint[];
@@ -226,18 +227,16 @@ begin
         place := null;
         return;
     end if;
+    select array_agg(v.place), array_agg(v.error) into locked, errors
+    from unnest(places, errors, asked) v (place, error, asked)
+    cross join lateral (  -- (somebody may have asked for it anew meanwhile)
+        select from run x where x.ctid = v.place and x.state = queued and x.asked = v.asked for update skip locked
+    ) l;
+    -- A statement of its own: somebody may have begun to watch it until it was locked, and that is to be seen.
     update run r
     set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
-    from (
-        select v.place, v.error from unnest(places, errors, asked) v (place, error, asked)
-        cross join lateral (  -- (somebody may have begun to watch it meanwhile, or asked for it anew)
-            select from run x
-            where x.ctid = v.place and x.state = queued and x.asked = v.asked
-              and (select true from watch w where w.run_id = x.id limit 1) is null
-            for update skip locked
-        ) l
-    ) v
-    where r.ctid = v.place;
+    from unnest(locked, errors) v (place, error)
+    where r.ctid = v.place and (select true from watch w where w.run_id = r.id limit 1) is null;
     get diagnostics ended = row_count;
     place := case
         when ended = cardinality(places) then json_build_array(t, p, d, place)::text
