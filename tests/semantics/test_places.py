@@ -36,36 +36,6 @@ def make_shared(url: str) -> Iterator[Callable[..., Fanwood]]:
         app.close()
 
 
-# --- loops -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_loop_that_is_stopped_and_not_closed_hangs_nobody(make_app: MakeApp) -> None:
-    app = make_app(sweep=0.02)
-    go_on = threading.Event()
-
-    @app.task
-    async def child(n: int) -> int:
-        while not go_on.is_set():
-            await asyncio.sleep(0.001)
-        return n
-
-    @app.task
-    async def parent(n: int) -> int:
-        return sum([await child.aio_run(i) for i in range(n)])
-
-    async def begin() -> Any:
-        ref = await parent.aio_run_no_wait(3)
-        while not await app.runs.aio_children(ref.id):
-            await asyncio.sleep(0.001)
-        return ref
-
-    with asyncio.Runner() as runner:
-        ref = runner.run(begin())
-        go_on.set()
-        assert ref.result(timeout=20) == 3
-        assert runner.run(child.aio_run(7)) == 7  # and the loop, once it goes on, is as good as before
-
-
 def test_what_is_closed_is_opened_again_by_its_next_use(app: Fanwood) -> None:
     @app.task
     async def task(n: int) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
-from fanwood.engine.signals import LoopPort, port_of
+from fanwood.engine.signals import port_of
 from fanwood.errors import EngineClosedError
 from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
@@ -26,6 +26,7 @@ from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
+from fanwood.worker.taskloop import TaskLoop
 from fanwood.worker.telling import tell, tell_all
 from fanwood.worker.threads import ThreadPool
 
@@ -59,9 +60,7 @@ class Executor:
         self._engine = engine
         self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
-        self._port: LoopPort | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread = 0
+        self._place = TaskLoop(self._strand)
         self._base = base
         self._running: dict[str, Attempt] = {}
         self._unbegun: dict[asyncio.Task[None], Attempt] = {}  # before their first step
@@ -69,8 +68,6 @@ class Executor:
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
         self._overtime = Overtime(self._slots)
-        self._stood_still = False  # our loop, when we last looked
-        self._on_lost: Callable[[], None] | None = None
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._stopping = False  # nothing begins any more
         self._closing = False  # and what has begun is handed back
@@ -78,41 +75,23 @@ class Executor:
     def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
         """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
         and must attach another."""
-        if self._loop is not None and self._loop is not loop and not self._loop.is_running():
-            self._strand()
-        self._loop_thread = 0  # until the new loop begins something, outcomes go straight to the engine
-        self._loop = loop
-        self._port = port_of(loop)
-        self._on_lost = on_lost
+        self._place.attach(loop, on_lost)
         self._flush()  # what the old loop may never come to
         waiting = [a for a in list(self._running.values()) if a.spec.is_async and a.coroutine_task is None]
         if waiting:
-            self._to_loop(waiting)
+            self._place.post(self._begin, waiting)
 
-    def _loop_lost(self) -> bool:
-        """The user's loop has ended, or is ending: go on elsewhere, if we can."""
-        on_lost, self._on_lost = self._on_lost, None
-        if on_lost is not None:
-            on_lost()
-        return on_lost is not None
-
-    def _look_at_loop(self) -> None:
-        """Now and then: the user's loop may have been stopped, as between the cells of a notebook, and nobody can say
-        whether it will go on."""
-        loop = self._loop
-        still = self._on_lost is not None and loop is not None and not loop.is_running()
-        before, self._stood_still = self._stood_still, still
-        if still and before:
-            self._loop_lost()
-
-    def _strand(self) -> None:
-        """Our loop was stopped, and not by us: what has begun there goes back, and begins anew elsewhere."""
-        stranded = [a for a in list(self._running.values()) if a.coroutine_task is not None]
-        for attempt in stranded:
-            if attempt.interruption is None:
-                self._hand_back(attempt)
-            self._running.pop(attempt.run.id, None)
-        self._unbegun.clear()
+    def _strand(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What has begun on it goes back, and begins anew elsewhere."""
+        stranded: list[Attempt] = []
+        for attempt in list(self._running.values()):
+            task = attempt.coroutine_task
+            if task is not None and task.get_loop() is loop:
+                stranded.append(attempt)
+                self._unbegun.pop(task, None)
+                if attempt.interruption is None:
+                    self._hand_back(attempt)
+                self._running.pop(attempt.run.id, None)
         if stranded:
             logger.info("the event loop was stopped: %d run(s) on it begin anew on another one", len(stranded))
             self._slots.finish(stranded)
@@ -139,7 +118,7 @@ class Executor:
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
         self._overtime.look(self._host.clock.monotonic())
-        self._look_at_loop()
+        self._place.look()
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
 
     def go_on(self) -> None:
@@ -241,7 +220,7 @@ class Executor:
         me = self._engine.worker_id
         attempts = [self._attempt(run, me) for run in self._slots.take()]
         if for_loop := [attempt for attempt in attempts if attempt.spec.is_async]:
-            self._to_loop(for_loop)
+            self._place.post(self._begin, for_loop)
         if len(for_loop) < len(attempts):
             self._threads.submit([partial(self.execute_sync, a) for a in attempts if not a.spec.is_async])
 
@@ -254,20 +233,19 @@ class Executor:
             self._set_limit(attempt)
         return attempt
 
-    def _to_loop(self, attempts: list[Attempt]) -> None:
-        assert self._port is not None
-        if not self._port.post(lambda: self._begin(attempts)):
-            self._loop_lost()
-
-    def _begin(self, attempts: list[Attempt]) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, attempts: list[Attempt]) -> None:
         """On the loop."""
-        assert self._loop is not None
-        self._loop_thread = threading.get_ident()
-        create_task, base = self._loop.create_task, self._base
-        for attempt in attempts:
-            if attempt.interruption is not None:
-                self._finish(attempt, None)
-            elif attempt.coroutine_task is None:
+        place, running, create_task, base = self._place, self._running, loop.create_task, self._base
+        with place.lock:
+            if place.loop is not loop:  # there is another one by now, which was given them as well
+                return
+            place.thread = threading.get_ident()
+            for attempt in attempts:
+                if running.get(attempt.run.id) is not attempt or attempt.coroutine_task is not None:
+                    continue  # it was given twice
+                if attempt.interruption is not None:
+                    self._finish(attempt, None)
+                    continue
                 task = attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
                 self._unbegun[task] = attempt
                 task.add_done_callback(self._on_unbegun)
@@ -297,7 +275,7 @@ class Executor:
     def _never_began(self, task: asyncio.Task[None]) -> None:
         """A task that was cancelled before its first step has executed nothing at all, not even its end."""
         attempt = self._unbegun.pop(task, None)
-        if attempt is not None and attempt.coroutine_task is task:
+        if attempt is not None and self._running.get(attempt.run.id) is attempt:
             self._by_loop_end(attempt)
             self._finish(attempt, verdicts.handed_back(attempt.run))
 
@@ -346,14 +324,15 @@ class Executor:
         The two can't be told apart for sure, so one run is handed back for this a few times only.
         """
         task = attempt.coroutine_task
-        if task is None or not task.cancelling() or (self._on_lost is None and not self._moved and not self._closing):
+        may_end = self._place.may_be_lost or self._moved or self._closing
+        if task is None or not task.cancelling() or not may_end:
             return False
         if self._closing:
             return True
         count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
         if count > 3:
             return False
-        self._loop_lost()
+        self._place.lose()
         return True
 
     # --- ending ----------------------------------------------------------------------------------------------------
@@ -369,11 +348,11 @@ class Executor:
             outcome.task, outcome.busy = run.task, attempt.busy
         else:
             outcome = None
-        if threading.get_ident() == self._loop_thread and attempt.spec.is_async and self._loop is not None:
+        if threading.get_ident() == self._place.thread and attempt.spec.is_async and self._place.loop is not None:
             self._finished.append((attempt, outcome))
             if not self._flushing:
                 self._flushing = True
-                self._loop.call_soon(self._flush)
+                self._place.loop.call_soon(self._flush)
         else:
             self._conclude([(attempt, outcome)])
 
@@ -398,8 +377,15 @@ class Executor:
         attempt.interrupt(failure)
         if not attempt.spec.is_async and not attempt.code_ended:
             self._overtime.begin(attempt, self._host.clock.monotonic())
-        if attempt.spec.is_async and self._port is not None:
-            self._port.post(lambda: self._cancel(attempt))
+        if attempt.spec.is_async:
+            task = attempt.coroutine_task
+            if task is not None:
+                port_of(task.get_loop()).post(lambda: self._cancel(attempt))
+            else:  # it may be about to begin
+                self._place.post(self._cancel_begun, attempt)
+
+    def _cancel_begun(self, _loop: asyncio.AbstractEventLoop, attempt: Attempt) -> None:
+        self._cancel(attempt)
 
     @staticmethod
     def _cancel(attempt: Attempt) -> None:
@@ -421,7 +407,7 @@ class Executor:
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop of the async tasks."""
-        return self._loop
+        return self._place.loop
 
     def begin_stop(self) -> None:
         """Hand back what has not begun, and what may still be claimed."""

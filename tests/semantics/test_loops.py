@@ -1,0 +1,77 @@
+"""Where async tasks execute: on loops of the user's, which stop and end as he likes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from fanwood import Context
+from tests.conftest import MakeApp
+
+
+def test_a_loop_that_is_stopped_and_not_closed_hangs_nobody(make_app: MakeApp) -> None:
+    app = make_app(sweep=0.02)
+    go_on = threading.Event()
+
+    @app.task
+    async def child(n: int) -> int:
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return n
+
+    @app.task
+    async def parent(n: int) -> int:
+        return sum([await child.aio_run(i) for i in range(n)])
+
+    async def begin() -> Any:
+        ref = await parent.aio_run_no_wait(3)
+        while not await app.runs.aio_children(ref.id):
+            await asyncio.sleep(0.001)
+        return ref
+
+    with asyncio.Runner() as runner:
+        ref = runner.run(begin())
+        go_on.set()
+        assert ref.result(timeout=20) == 3
+        assert runner.run(child.aio_run(7)) == 7  # and the loop, once it goes on, is as good as before
+
+
+def test_what_begins_on_a_loop_while_it_ends_begins_anew_elsewhere(make_app: MakeApp) -> None:
+    """`asyncio.run` cancels the tasks that it finds, and waits for those; what comes afterwards it leaves as it is."""
+    app = make_app(sweep=0.02)
+    cancelled, begun = threading.Event(), threading.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @app.task
+    async def stubborn(_: None, ctx: Context) -> int:
+        if ctx.attempt_number == 1:
+            loops.append(asyncio.get_running_loop())
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+                while not begun.is_set():
+                    await asyncio.sleep(0.001)
+        return ctx.attempt_number
+
+    @app.task
+    async def late(_: None) -> str:
+        if asyncio.get_running_loop() is loops[0]:
+            begun.set()
+            await asyncio.Event().wait()
+        return "elsewhere"
+
+    async def main() -> Any:
+        ref = await stubborn.aio_run_no_wait(None)
+        while not loops:
+            await asyncio.sleep(0.001)
+        return ref
+
+    refs: list[Any] = []
+    starts = threading.Thread(target=lambda: cancelled.wait(20) and refs.append(late.run_no_wait(None)))
+    starts.start()
+    first = asyncio.run(main())
+    starts.join()
+    assert refs[0].result(timeout=20) == "elsewhere"
+    assert first.result(timeout=20) == 2
