@@ -60,7 +60,8 @@ class Fanwood(Hooked):
         namespace: keeps applications in one database apart.
         local_worker: whether runs that this process starts are executed in it. None: with the embedded store as "own",
             unless another live worker serves the task. "own": these, and what is below them, and what this program has
-            left before; never those of other programs. True: whatever there is of its tasks.
+            left before; never those of other programs. True: whatever there is of its tasks. With `processes=` (a
+            setting) in so many worker processes, which are started and ended with it.
         shared: whether it works together with the other objects of this process on the same store and namespace: they
             have one engine, and execute each other's tasks. Without it it is as if in a process of its own (as it is
             with a `clock` or `ids`).
@@ -353,7 +354,8 @@ class Fanwood(Hooked):
             return  # a worker of this process serves already
         if self.local_worker == "own" and not engine.store.embedded:
             raise SettingsError('local_worker="own" is for SQLite: a server does not know whose roots there are')
-        if local.is_working or self.local_worker or (engine.store.embedded and await self._is_unserved(engine, tasks)):
+        ours = local.is_working or self.local_worker or engine.settings.processes != 1
+        if ours or (engine.store.embedded and await self._is_unserved(engine, tasks)):
             await local.ensure(own=self.local_worker is not True and engine.store.embedded)
 
     async def _is_unserved(self, engine: Engine, tasks: Iterable[str]) -> bool:

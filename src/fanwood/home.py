@@ -16,7 +16,7 @@ from weakref import ReferenceType, WeakSet, WeakValueDictionary, ref
 
 from fanwood import logs
 from fanwood.engine.engine import Engine
-from fanwood.errors import EngineClosedError
+from fanwood.errors import EngineClosedError, UsageError
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.host import Host
 from fanwood.sdk.strays import note_fork
@@ -25,7 +25,7 @@ from fanwood.store.opening import place_of, store_for
 from fanwood.worker.local import LocalWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from fanwood.sdk.spec import TaskSpec
     from fanwood.sdk.task import Runnable
@@ -72,7 +72,7 @@ class Home:
         self._joined.append(ref(member, self._joined.remove))
 
     @property
-    def _members(self) -> list[Member]:
+    def members(self) -> list[Member]:
         """The newest first."""
         return [member for reference in reversed(list(self._joined)) if (member := reference()) is not None]
 
@@ -80,7 +80,7 @@ class Home:
     def declared(self) -> dict[str, Runnable[Any, Any]]:
         """Tasks and workflows by name, those of the newest member first."""
         found: dict[str, Runnable[Any, Any]] = {}
-        for member in self._members:
+        for member in self.members:
             for name, runnable in list(member.declared.items()):
                 found.setdefault(name, runnable)
         return found
@@ -103,11 +103,17 @@ class Home:
 
         Raises:
             EngineClosedError: by code of a task that is over, or of a process that ends.
+            UsageError: by a program that a worker process imports.
             StoreError: the store can't be opened.
         """
         attempt = current_attempt.get()
         with self._lock:
             if self._engine is None or not self._engine.alive:
+                if _importing:
+                    raise UsageError(
+                        "they import the program, and it uses its Fanwood object while it is imported. Put what it "
+                        'does as a program below `if __name__ == "__main__":`'
+                    )
                 if _ending or (attempt is not None and attempt.interruption is not None):
                     raise EngineClosedError("This Fanwood object was closed, and nothing is begun any more")
                 settings = member.settings
@@ -143,7 +149,7 @@ class Home:
             local, engine = self.local, self._engine
             self.local = self._engine = None
             self._users.clear()
-            for member in self._members:
+            for member in self.members:
                 member.forget_engine()
         if local is not None:
             local.close()
@@ -173,7 +179,7 @@ class Home:
         self._of_parent += (self._engine, self.local)
         self._engine = self.local = self._go_on = None
         self._users.clear()
-        for member in self._members:
+        for member in self.members:
             member.forget_engine()
             member.hooks.forget()
 
@@ -183,6 +189,7 @@ _homes: WeakValueDictionary[tuple[str, str], Home] = WeakValueDictionary()
 _homes_lock = threading.Lock()
 _open: WeakSet[Home] = WeakSet()
 _ending: list[bool] = []
+_importing: list[bool] = []
 
 
 def home_of(member: Member, *, shared: bool) -> Home:
@@ -195,6 +202,21 @@ def home_of(member: Member, *, shared: bool) -> Home:
             home = _homes.setdefault((place_of(settings), settings.namespace), Home())
     home.join(member)
     return home
+
+
+def all_homes() -> list[Home]:
+    """Those of this process."""
+    return list(_all)
+
+
+@contextlib.contextmanager
+def importing() -> Generator[None]:
+    """A worker process imports the program that has started it: nothing may begin."""
+    _importing.append(True)
+    try:
+        yield
+    finally:
+        _importing.clear()
 
 
 def _close_at_exit(home: Home) -> None:

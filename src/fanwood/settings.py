@@ -15,12 +15,14 @@ DEFAULT_URL = "sqlite:///.fanwood/fanwood.db"
 _PREFIX = "FANWOOD_"
 
 MAX_SLOTS = 1_000_000
+MAX_PROCESSES = 1024
 _ABOVE_ZERO = {"lease", "heartbeat", "sweep", "poll"}
 _RANGES = {
     "slots": (1, MAX_SLOTS),
     "waiting_threads": (0, MAX_SLOTS),
     "max_payload_bytes": (1, 500_000_000),  # a row of PostgreSQL holds a gigabyte, and so does a row of SQLite
     "deaths_limit": (0, checks.INT32),
+    "processes": (0, MAX_PROCESSES),
 }
 
 
@@ -36,6 +38,9 @@ class Settings:
     """Separates applications that share a database: a prefix of all task names."""
     slots: int = 100
     """How many runs a worker executes at a time; those that wait for children don't count."""
+    processes: int = 1
+    """How many processes execute what a script starts. 1: the script itself. More: so many worker processes, which it
+    starts and which end with it, each with so many slots; the script itself executes nothing. 0: one for each core."""
     waiting_threads: int = 1000
     """How many sync runs of one worker may wait for children at a time; each holds a thread."""
     max_payload_bytes: int = 4 * 1024 * 1024

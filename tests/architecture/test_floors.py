@@ -37,6 +37,7 @@ FLOORS = {
     # 5: the object that holds it all together
     "home": 5,
     "app": 5,
+    "pooled": 5,
     "hatchet": 5,
     # 6: for people
     "cli": 6,

@@ -20,6 +20,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 OUTPUT = {
     "agent": "found 709 in 10 turns: [500, 750, 625, 687, 718, 702, 710, 706, 708, 709]",
     "agent_loop": "Together 1008000 people live there. (Atlantis: KeyError: 'Atlantis')",
+    "all_cores": "[4, 25, 168, 1229]",
     "branches": """\
 order 1: charged 250, packed
 order 2: sent to a person""",

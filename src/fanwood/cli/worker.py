@@ -97,9 +97,9 @@ def _stop_with_stdin() -> None:
 
 
 def _supervise(target: str, slots: int | None, arguments: list[str], processes: int, *, reload: bool) -> int:
-    from fanwood.cli.supervisor import Supervisor
+    from fanwood.worker.supervisor import Supervisor
 
     if not reload:
         _worker(target, slots)  # what is wrong with it is said once, here
     command = [sys.executable, "-m", "fanwood", "worker", target, "--supervised", *arguments]
-    return Supervisor(command, processes, reload=reload).run()
+    return Supervisor(command, processes, warn=output.warn, note=output.note, reload=reload).run()

@@ -1,6 +1,7 @@
 """A plain script is its own worker: with the embedded store, roots that it starts are executed inside its process.
 
-Async tasks run on the loop that the script runs when it starts something; a script without one lends us a thread.
+Async tasks run on the loop that the script runs when it starts something; a script without one lends us a thread. With
+`processes` it executes nothing itself, and worker processes of its own do (pool.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING
 
+from fanwood.engine.dispatcher import NoDispatcher
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError
 from fanwood.sdk.waiting import called
@@ -19,12 +21,13 @@ from fanwood.worker.loops import LoopThread
 from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from concurrent.futures import Future
 
     from fanwood.engine.engine import Engine
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
+    from fanwood.worker.pool import ProcessPool
 
 
 class LocalWorker:
@@ -37,17 +40,14 @@ class LocalWorker:
         self._executor: Executor | None = None
         self._employed: Future[None] | None = None  # done when the executor's tasks are published
         self._thread: LoopThread | None = None
+        self._pool: ProcessPool | None = None
         self._lock = threading.Lock()
         self._told = False
 
     @property
     def is_working(self) -> bool:
         """Whether it executes runs."""
-        return self._executor is not None
-
-    def serves(self, task: str) -> bool:
-        """Whether it executes runs of `task`."""
-        return self._executor is not None and self._executor.serves(task)
+        return self._executor is not None or (self._pool is not None and self._pool.alive)
 
     async def ensure(self, *, own: bool) -> None:
         """Work, from now on, and on the running loop if there is one. `own`: only on what is below roots of this
@@ -55,17 +55,18 @@ class LocalWorker:
 
         Raises:
             StoreError: the store can't be told of it.
+            SettingsError: there are to be processes, and they can't begin.
         """
         if not self._told:  # before anything is taken up
             self._told = True
             await tell_of_others(self._engine, self._specs(), own=own)
         with self._lock:  # never while we wait: another caller may be on our own thread
-            employed = self._begin(own=own)
+            employed = self._begin(own=own) if self._engine.settings.processes == 1 else self._begin_pool(own=own)
         try:
             await called(employed)
         except Exception:
             with self._lock:
-                if self._employed is employed and not self._engine.dispatcher.slots:
+                if self._employed is employed and self._executor and not self._engine.dispatcher.slots:
                     self._executor = self._employed = None  # the next call tries again
                     leave_switch_interval(self._host.settings.switch_interval)
             raise
@@ -90,6 +91,20 @@ class LocalWorker:
             self._employed = self._engine.serve_more()  # (calls are begun in their order)
         return self._employed
 
+    def _begin_pool(self, *, own: bool) -> Future[None]:
+        """Or go on with the one that there is, if it knows all tasks and may do what is asked for."""
+        from fanwood.worker.pool import ProcessPool  # noqa: PLC0415  (multiprocessing takes a while to load)
+
+        specs, pool = self._specs(), self._pool
+        if pool is not None:
+            own = own and pool.own
+            if pool.alive and pool.own == own and specs.keys() <= pool.names:
+                return pool.begun
+            pool.close()
+        self._pool = pool = ProcessPool(self._engine.settings, specs, own=own)
+        self._engine.stand_in(_Elsewhere(pool.names))
+        return pool.begun
+
     def _attach(self, executor: Executor) -> None:
         loop = running_loop()
         if loop is not None and loop is not executor.loop:
@@ -110,7 +125,11 @@ class LocalWorker:
         """Hand back what has not ended, and stop."""
         with self._lock:
             executor, self._executor = self._executor, None
+            pool, self._pool = self._pool, None
             self._employed = None
+            if pool is not None:
+                pool.close()
+                self._engine.stand_in(NoDispatcher())
             if executor is None:
                 return
             self._engine.pause()
@@ -123,3 +142,13 @@ class LocalWorker:
             with contextlib.suppress(EngineClosedError):  # it has failed; what executes here was stopped then
                 self._engine.retire().result()
             leave_switch_interval(self._host.settings.switch_interval)
+
+
+class _Elsewhere(NoDispatcher):
+    """The dispatcher of a script whose worker processes serve these tasks."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def serves(self, task: str) -> bool:
+        return task in self._names

@@ -18,7 +18,7 @@ from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
-from fanwood.worker.leftovers import tell_of_others
+from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import drive
 
 if TYPE_CHECKING:
@@ -38,16 +38,25 @@ HAND_BACK_SECONDS = 2.0
 
 
 class Worker:
-    """Executes runs of some tasks until it is stopped. Made by `Fanwood.worker`."""
+    """Executes runs of some tasks until it is stopped. Made by `Fanwood.worker`; or for a script's pool, which has said
+    already what is left over: then `own` is whether it keeps to roots of the program that its tasks are written in."""
 
     def __init__(
-        self, host: Host, specs: dict[str, TaskSpec], *, name: str, slots: int, lifespan: Lifespan | None
+        self,
+        host: Host,
+        specs: dict[str, TaskSpec],
+        *,
+        name: str,
+        slots: int,
+        lifespan: Lifespan | None,
+        own: bool | None = None,
     ) -> None:
         self.name = name
         self.slots = slots
         self.host = host
         self._specs = specs
         self._lifespan = lifespan
+        self._own = own
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
@@ -90,10 +99,12 @@ class Worker:
         engine = self.host.engine()
         await asyncio.to_thread(self.host.retire_local)
         self._executor = executor = Executor(self.host, engine, self._specs, self.slots, contextvars.copy_context())
+        executor.programs = programs_of(self._specs) if self._own else ()
         executor.attach(self._loop)
         async with self._within_lifespan(executor):
             with _switch_interval(self.host.settings.switch_interval):
-                await tell_of_others(engine, self._specs, own=False)
+                if self._own is None:
+                    await tell_of_others(engine, self._specs, own=False)
                 await called(engine.employ(executor))
                 logger.info(self._greeting(engine.store.url))
                 self._started.set()

@@ -53,12 +53,14 @@ select coalesce(
 );
 
 -- name: contended
+-- To those that keep to their own roots, others of their kind count as well: they may be of one program.
 select distinct mine.task
 from worker_task mine
+join worker me on me.id = mine.worker_id
 join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
 join worker w on w.id = theirs.worker_id
 join lease l on l.worker_id = w.id
-where mine.worker_id = :me and l.expires_at > :now and w.slots > 0 and not w.own;
+where mine.worker_id = :me and l.expires_at > :now and w.slots > 0 and w.own <= me.own;
 
 -- name: serving
 select exists (

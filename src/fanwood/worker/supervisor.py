@@ -1,7 +1,7 @@
 """Several worker processes under one: what dies is replaced, what is told to stop stops.
 
 The workers are in sessions of their own, so that a Ctrl-C reaches the supervisor only, which passes it on once. And
-they hold one end of a pipe to it: if the supervisor itself is killed, they stop in good order.
+they hold one end of a pipe to it, as their stdin: if the supervisor itself is killed, they stop in good order.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fanwood.cli import output
-from fanwood.cli.base import Exit
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+REFUSED = 2
+"""The exit code of a worker that could not begin, and never will: no other takes its place."""
 
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before a process that died is replaced; the last one from then on."""
@@ -31,36 +31,63 @@ SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 
 
 class Supervisor:
-    """Keeps `count` processes of `command` running until SIGINT or SIGTERM."""
+    """Keeps `count` processes of `command` running until it is told to stop. Each gets `hello` on its stdin, and the
+    file descriptors `pass_fds`. `warn` and `note` say what happens."""
 
-    def __init__(self, command: list[str], count: int, *, reload: bool = False) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        count: int,
+        *,
+        warn: Callable[[str], None],
+        note: Callable[[str], None],
+        hello: bytes = b"",
+        pass_fds: Sequence[int] = (),
+        reload: bool = False,
+    ) -> None:
         self._command = command
         self._count = count
+        self._warn = warn
+        self._note = note
+        self._hello = hello
+        self._pass_fds = pass_fds
         self._reload = reload
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._processes: set[asyncio.subprocess.Process] = set()
         self._stops = 0
         self._stopped = asyncio.Event()
         self._changed = asyncio.Event()
-        self._exit_code = int(Exit.DONE)
+        self._exit_code = 0
 
     def run(self) -> int:
-        """Until all is over; the exit code."""
-        return asyncio.run(self._run())
-
-    async def _run(self) -> int:
-        loop = asyncio.get_running_loop()
+        """Until SIGINT or SIGTERM, and all is over; the exit code. On the main thread."""
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in previous:
-            signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(self._stop))
-        watcher = loop.create_task(self._watch()) if self._reload else None
+            signal.signal(number, lambda _number, _frame: self.stop())
+        try:
+            return asyncio.run(self.aio_run())
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    async def aio_run(self) -> int:
+        """Until `stop`, and all is over; the exit code."""
+        self._loop = asyncio.get_running_loop()
+        watcher = self._loop.create_task(self._watch()) if self._reload else None
         try:
             await asyncio.gather(*(self._keep() for _ in range(self._count)))
         finally:
             if watcher is not None:
                 watcher.cancel()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return self._exit_code
+
+    def stop(self) -> None:
+        """From any thread, or a signal's handler. First: in good order. Second: hurry. Third: now."""
+        if self._loop is None:  # it has not begun, and will not
+            self._stops += 1
+            return
+        with contextlib.suppress(RuntimeError):  # all is over
+            self._loop.call_soon_threadsafe(self._stop)
 
     # --- one process -----------------------------------------------------------------------------------------------
 
@@ -74,20 +101,24 @@ class Supervisor:
             code = await self._one_life()
             if self._stops or self._changed.is_set():
                 continue
-            if code == Exit.USAGE and not self._reload:
+            if code == REFUSED and not self._reload:
                 self._exit_code = code
                 self._stop()
-            elif code == Exit.USAGE:
-                output.note("Waiting for a change ...")
+            elif code == REFUSED:
+                self._note("Waiting for a change ...")
                 await self._either(self._changed)
             else:
                 deaths = 1 if loop.time() - started > HEALTHY_AFTER else deaths + 1
                 pause = BACKOFF[min(deaths, len(BACKOFF)) - 1]
-                output.warn(f"a worker process {_ended(code)}; another one starts in {pause:g} s")
+                self._warn(f"a worker process {_ended(code)}; another one starts in {pause:g} s")
                 await self._either(self._changed, pause)
 
     async def _one_life(self) -> int:
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=subprocess.PIPE, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=self._pass_fds
+        )
+        assert process.stdin is not None
+        process.stdin.write(self._hello)
         self._processes.add(process)
         if self._stops:
             self._tell(process)
@@ -106,7 +137,6 @@ class Supervisor:
     # --- stopping --------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """First stop: in good order. Second: hurry. Third: now."""
         self._stops += 1
         self._stopped.set()
         for process in list(self._processes):
@@ -126,7 +156,7 @@ class Supervisor:
             if now != seen:
                 changed = sorted(path for path in {*seen, *now} if seen.get(path) != now.get(path))
                 seen = now
-                output.note(f"{changed[0]} changed: starting anew")
+                self._note(f"{changed[0]} changed: starting anew")
                 await self._renew()
 
     async def _renew(self) -> None:
