@@ -18,13 +18,14 @@ Most values take a short way: one look at the type (done once, when the codec is
 is only one way to write it, and one call writes it. All others, and all that fail, take the careful way, which walks
 the value, sorts its sets, and knows the path to whatever is wrong. From the bottom up:
 
+    empty      the class for no input, or any fields
+    rewriting  pydantic's schemas, changed where it does not read what it writes
     models     pydantic's classes: what they carry, and whether they are written in one way only
     shapes     annotations: their alternatives, fields and parts
     faults     a walk through a value, for what would be lost or changed
     plain      values as JSON's own types, with sets in order
     comparing  whether what was read is what was written
     knowing    which of the two knows a type
-    empty      the class for no input, or any fields
     problems   what is wrong with a value, in words
     codecs     the codecs of undeclared, declared and pydantic types
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 from types import NoneType
 from typing import Any, Generic, Never, NoReturn, TypeVar, cast, is_typeddict
 
@@ -14,7 +13,7 @@ from fanwood import logs
 from fanwood.codec.comparing import compare, is_same
 from fanwood.codec.empty import EmptyModel, is_open
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
-from fanwood.codec.knowing import enums, is_foreign, refuse_unknown, refuse_unreadable
+from fanwood.codec.knowing import enums, is_foreign, refuse_structs, refuse_unknown, refuse_unreadable
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
 from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
 from fanwood.codec.problems import all_problems, invalid, path, problems
@@ -28,19 +27,22 @@ logger = logs.logger("fanwood")
 
 def _to_raw(value: Any) -> Any:
     cls = class_of(value)
+    if is_open(cls):
+        return value.model_dump()
     return msgspec.Raw(codec_for(cls).encode(value)) if is_pydantic(cls) else unsubclassed(value)
 
 
 def _from_json(hint: Any, value: Any) -> Any:
     if is_pydantic(hint):
         return codec_for(hint).decode(_encode(value))
-    raise TypeError(f"`{hint}` can't be made from JSON")
+    return from_python(hint, value)
 
 
 _encode = msgspec.json.Encoder(enc_hook=_to_raw).encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 _MOST_DIGITS = 4300  # of a number that can be read
+_EQUAL = {"call", "named-tuple", "frozenset"}  # values of these equal some of another class
 
 
 class Codec(Generic[T]):
@@ -156,7 +158,10 @@ class _TypedCodec(Codec[T]):
 
     def encode(self, value: object, subject: str = "value", root: str = "input") -> bytes:
         if type(value) is self._scalar and (not isinstance(value, str) or value.isascii()):
-            return _encode(value)
+            try:
+                return _encode(value)
+            except ValueError:  # a number of too many digits: told below
+                pass
         fits = self._trusted is not None and isinstance(value, self._trusted)
         if not fits and root != "output":
             value, fits = self.validate(value, subject), True
@@ -231,6 +236,8 @@ class _ModelCodec(Codec[T]):
         self._to_json = machinery.to_json
         self._simple = machinery.simple if adapter is None else None
         self.dump = machinery.to_python
+        self._core = machinery.core
+        self._exact = "union" in machinery.kinds and bool(machinery.kinds & _EQUAL)
         self.orderly = machinery.orderly
         self._parse = machinery.from_json
 
@@ -282,7 +289,7 @@ class _ModelCodec(Codec[T]):
             back = self._parse(data)
         except Exception as exc:
             raise self._undecodable(data, subject, exc) from exc
-        compare(value, back, self.declared, strict=True)
+        compare(value, back, self.declared, strict=True, exact=self._exact)
 
     def validate(self, value: object, subject: str) -> T:
         if self._cls is not None and isinstance(value, self._cls):
@@ -293,8 +300,9 @@ class _ModelCodec(Codec[T]):
             raise invalid(subject, exc) from exc
 
     def _schema(self) -> dict[str, object] | None:
-        adapter = self._adapter or sys.modules["pydantic"].TypeAdapter(self.declared)
-        return adapter.json_schema()
+        import pydantic.json_schema  # noqa: PLC0415  (not required)
+
+        return pydantic.json_schema.GenerateJsonSchema().generate(self._core)
 
     def _write(self, value: Any) -> bytes:
         try:
@@ -374,11 +382,14 @@ def codec_for(declared: Any) -> Codec[Any]:
                 return codec
         return _adapted(declared)
     except Exception as exc:
-        raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {problems(exc)[0][1]}") from exc
+        reason = str(exc) if type(exc) in (TypeError, ValueError) else problems(exc)[0][1]
+        reason = reason.partition(". Set `arbitrary_types_allowed")[0]  # pydantic's advice, which would not help
+        raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {reason}") from exc
 
 
 def _adapted(declared: Any) -> Codec[Any]:
     """By pydantic, if it is there: it knows more types than msgspec, and its own constraints, wherever they stand."""
+    refuse_structs(declared)
     try:
         import pydantic  # noqa: PLC0415  (not required, and not imported unless it must be)
     except ImportError:

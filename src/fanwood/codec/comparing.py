@@ -23,27 +23,35 @@ def is_same(back: object, value: object) -> bool:
     return type(back) is type(value) and (back == value) is True
 
 
-def compare(value: Any, back: Any, hint: Any, *, strict: bool) -> None:
+def compare(value: Any, back: Any, hint: Any, *, strict: bool, exact: bool = False) -> None:
     """Raise a `FaultError` for the first part that comes back as something else than it was.
 
     Where no type is declared a value comes back in JSON's own types. Unless `strict`, that holds the other way round as
-    well: plain JSON may come back as what its declaration makes of it.
+    well: plain JSON may come back as what its declaration makes of it. If `exact`, also what is equal is looked into,
+    as `[(1, 2)] == [Pair(1, 2)]`, and a union has both.
     """
-    if is_same(back, value) or _equal(value, back) or (type(back) in _JSON and _is_undeclared(hint)):
+    if type(back) in _JSON and _is_undeclared(hint):
+        return
+    same, has_parts = is_same(back, value) or _equal(value, back), _has_parts(value)
+    if same and not (exact and has_parts):
         return
     if type(value) is not type(back) and not _is_like(value, back, strict=strict):
         if not strict and type(value) in _JSON:
             return
         raise FaultError(_changed(value, back))
-    if not isinstance(value, (dict, *_SEQUENCES)) and members(class_of(value)) is None:
+    if not has_parts or (not same and isinstance(value, _SETS)):
         raise FaultError(f"it would come back as {back!r:.80}")
     _compare_sizes(value, back)
     for step, item, item_hint in walk(value, hint, Trail()):
         try:
-            compare(item, _part(back, step), item_hint, strict=strict)
+            compare(item, _part(back, step, item), item_hint, strict=strict, exact=exact)
         except FaultError as fault:
             fault.steps.insert(0, step)
             raise
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, (dict, *_SEQUENCES, *_SETS)) or members(class_of(value)) is not None
 
 
 def _is_undeclared(hint: Any) -> bool:
@@ -89,7 +97,9 @@ def _instants(values: AbstractSet[object]) -> set[object]:
     return {_instant(value) for value in values}
 
 
-def _part(back: Any, step: object) -> Any:
+def _part(back: Any, step: object, item: object) -> Any:
+    if isinstance(back, _SETS):
+        return {_instant(part): part for part in cast("set[Any]", back)}.get(_instant(item), _MISSING)
     if isinstance(back, dict):
         found = cast("dict[object, Any]", back)
         if step not in found and isinstance(step, datetime):

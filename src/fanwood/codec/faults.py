@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any, cast, get_origin, is_typeddict
 from uuid import UUID
 
+from fanwood.codec.empty import is_open
 from fanwood.codec.shapes import (
     SCALARS,
     arms,
@@ -23,10 +24,11 @@ from fanwood.codec.shapes import (
     class_of,
     is_declared,
     is_sparse,
+    item_of,
+    layouts,
     members,
     members_as,
     parts,
-    positions,
 )
 
 MAX_DEPTH = 200
@@ -122,11 +124,9 @@ def walk(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any
         yield from _walk_dict(cast("dict[object, object]", value), hint, trail)
     elif isinstance(value, (list, tuple, deque)):
         sequence = cast("list[object]", value)
-        options = [args for base in (list, tuple, deque) for args in parts(hint, base)] or parts(hint, Iterable)
-        options = [positions(class_of(sequence)) or options[0]] if len(options) == 1 else options
-        fixed = len(options) == 1 and len(options[0]) == len(sequence) and ... not in options[0]
+        options = layouts(class_of(sequence), hint)
         for index, item in enumerate(sequence):
-            yield index, item, child(options, index if fixed else 0)
+            yield index, item, item_of(options, index, len(sequence))
     elif isinstance(value, (set, frozenset)):
         trail.unordered = True
         options = parts(hint, AbstractSet)
@@ -153,7 +153,9 @@ def _walk_fields(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, 
 
 
 def extras(value: object) -> dict[str, Any]:
-    """What a pydantic model holds that it has no field for."""
+    """What an object holds that its class has no field for."""
+    if is_open(class_of(value)):
+        return value.__dict__
     return getattr(value, "__pydantic_extra__", None) or {}
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from enum import Enum, Flag
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from fanwood.codec.empty import is_open
 from fanwood.codec.models import is_pydantic
+from fanwood.codec.rewriting import no_key
 from fanwood.codec.shapes import class_name, members
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ _OF_PARTS = (
     msgspec.inspect.DataclassType,
     msgspec.inspect.StructType,
 )
+_META = frozenset({"gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length"})
 _PROBES = (b"null", b"true", b"1", b"1.5", b'"x"', b'"1"', b"[]", b"{}")
 
 
@@ -37,7 +41,12 @@ def pieces(hint: Any, seen: set[Any] | None = None) -> Iterator[Any]:
     seen.add(key)
     origin = get_origin(hint)
     if origin is Literal:
+        yield from (part for part in get_args(hint) if isinstance(part, Enum))
         return
+    if origin is Unpack or getattr(hint, "__unpacked__", False):
+        raise ValueError(f"neither msgspec nor pydantic knows {hint!r} among others: use a list, or a dataclass")
+    if type in (origin, hint):
+        raise ValueError("a class can't be written: pass its name")
     if origin is Annotated:
         yield from cast("Any", hint).__metadata__
     inner = getattr(hint, "__supertype__", None) or (
@@ -81,8 +90,10 @@ def is_foreign(hint: Any) -> bool:
 
 def _is_foreign(piece: Any) -> bool:
     if not isinstance(piece, type):
-        return type(piece).__module__.partition(".")[0] in _CONSTRAINING or hasattr(
-            piece, "__get_pydantic_core_schema__"
+        return (
+            isinstance(piece, Enum)
+            or type(piece).__module__.partition(".")[0] in _CONSTRAINING
+            or hasattr(piece, "__get_pydantic_core_schema__")
         )
     if not _is_enum(piece):
         return False
@@ -90,6 +101,32 @@ def _is_foreign(piece: Any) -> bool:
     return issubclass(cast("type[Any]", piece), Flag) or not any(
         all(type(value) is kind for value in values) for kind in (str, int)
     )
+
+
+def refuse_structs(hint: Any) -> None:
+    """What must be pydantic's, since msgspec doesn't know it all, and has Structs in it, which pydantic doesn't know.
+
+    Raises:
+        TypeError: it has.
+    """
+    found = list(pieces(hint))
+    structs = [piece for piece in found if isinstance(piece, type) and issubclass(piece, msgspec.Struct)]
+    if not structs:
+        return
+    foreign = [piece for piece in found if _is_foreign(piece)]
+    metas = [f"{name}={value!r}" for piece in foreign for name, value in _as_meta(piece)]
+    name, what = class_name(structs[0]), repr(foreign[0]) if foreign else "a part of it"
+    if metas:
+        raise TypeError(f"msgspec would not see {what} beside {name}, a Struct: use msgspec.Meta({', '.join(metas)})")
+    raise TypeError(f"only pydantic knows {what}, and it knows no Structs, such as {name}: make that a dataclass")
+
+
+def _as_meta(piece: Any) -> list[tuple[str, Any]]:
+    """A constraint of annotated_types as keywords of `msgspec.Meta`."""
+    if type(piece).__module__ != "annotated_types" or not dataclasses.is_dataclass(piece):
+        return []
+    found = [(field.name, getattr(piece, field.name)) for field in dataclasses.fields(piece)]
+    return [(name, value) for name, value in found if value is not None and name in _META]
 
 
 def refuse_unknown(hint: Any) -> None:
@@ -109,7 +146,7 @@ def _look(node: Any, seen: set[int]) -> None:
     seen.add(id(node))
     if isinstance(node, msgspec.inspect.CustomType):
         cls = get_origin(node.cls) or node.cls
-        if not is_pydantic(cls):
+        if not is_pydantic(cls) and not is_open(cls):
             raise TypeError(f"nobody knows how to read a {class_name(cls)} from JSON")
     if isinstance(node, msgspec.inspect.DictType):
         _look_at_key(node.key_type)
@@ -124,11 +161,12 @@ def _look(node: Any, seen: set[int]) -> None:
 
 def _look_at_key(key: msgspec.inspect.Type) -> None:
     for arm in key.types if isinstance(key, msgspec.inspect.UnionType) else (key,):
-        if isinstance(arm, (msgspec.inspect.BoolType, msgspec.inspect.NoneType)):
+        if isinstance(arm, msgspec.inspect.BoolType):
             raise TypeError("msgspec writes no such keys")
+        if isinstance(arm, msgspec.inspect.NoneType) or None in getattr(arm, "values", ()):
+            raise no_key("None")
         if isinstance(arm, _OF_PARTS):
-            reason = "the keys of a dict are text in JSON, and these have several parts: use a list of pairs"
-            raise ValueError(reason)  # noqa: TRY004  (which would mean: ask pydantic)
+            raise no_key("a value of several parts")
 
 
 def refuse_unreadable(machinery: Machinery) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, cast
 
+from fanwood.codec.rewriting import BINARY, readable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,6 +43,7 @@ class Machinery:
     has_floats: bool
     kinds: frozenset[str]
     """What its core schema is made of."""
+    core: Any
 
 
 def is_pydantic(hint: object) -> bool:
@@ -56,6 +59,11 @@ def machinery_of(cls: Any) -> Machinery:
 
 
 def assemble(validator: Any, serializer: Any, core: Any) -> Machinery:
+    """Raises ValueError if nobody could read what would be written."""
+    config = BINARY if "bytes" in _Kinds.of(core) else {}
+    changed = readable(core, config)
+    if changed is not core or config:
+        core, (validator, serializer) = changed, _compiled(changed, config)
     kinds = _Kinds.of(core)
     by_either = {"by_alias": True, "by_name": True}
     return Machinery(
@@ -69,7 +77,18 @@ def assemble(validator: Any, serializer: Any, core: Any) -> Machinery:
         simple=_simple(core),
         has_floats="float" in kinds,
         kinds=frozenset(kinds),
+        core=core,
     )
+
+
+def _compiled(core: Any, config: Any) -> tuple[Any, Any]:
+    from pydantic_core import SchemaSerializer, SchemaValidator  # noqa: PLC0415  (its own schema is at hand)
+
+    try:
+        anew: Any = {"_use_prebuilt": False}  # or else models within are taken as they were compiled
+        return SchemaValidator(core, config, **anew), SchemaSerializer(core, config, **anew)
+    except TypeError:  # before 2.12
+        return SchemaValidator(core, config), SchemaSerializer(core, config)
 
 
 def _simple(core: Any) -> tuple[tuple[str, frozenset[type]], ...] | None:

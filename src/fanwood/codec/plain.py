@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import msgspec
 
+from fanwood.codec.empty import is_open
 from fanwood.codec.faults import FaultError, Trail, extras, no_form, walk
 from fanwood.codec.models import is_pydantic, machinery_of
 from fanwood.codec.shapes import class_name, class_of, is_sparse, members
@@ -31,6 +32,8 @@ def unsubclassed(value: Any) -> Any:
 
 def _to_plain(value: Any) -> Any:
     cls = class_of(value)
+    if is_open(cls):
+        return value.model_dump()
     return machinery_of(cls).to_python(value) if is_pydantic(cls) else unsubclassed(value)
 
 
@@ -40,6 +43,8 @@ def from_python(hint: Any, value: Any) -> Any:
         return value
     if is_pydantic(hint):
         return machinery_of(hint).from_python(value)
+    if is_open(hint) and isinstance(value, dict):
+        return hint(**value)
     raise TypeError(f"Expected `{hint}`, got `{class_name(class_of(value))}`")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from fanwood.codec.empty import is_open
 from fanwood.codec.models import is_pydantic, machinery_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,8 +85,11 @@ def parts(hint: Any, base: type) -> list[tuple[Any, ...]]:
 
 def child(options: list[tuple[Any, ...]], index: int) -> Any:
     """The annotation of what stands at an index of `parts`."""
-    found = tuple(args[index] if len(args) > index else Any for args in options)
-    return Union[found] if found else Any  # noqa: UP007  (made of a tuple)
+    return _any_of([args[index] if len(args) > index else Any for args in options])
+
+
+def _any_of(hints: list[Any]) -> Any:
+    return Union[tuple(hints)] if hints else Any  # noqa: UP007  (made of a tuple)
 
 
 def is_declared(value: object, hint: Any) -> bool:
@@ -101,21 +106,42 @@ def members(hint: Any) -> tuple[Member, ...] | None:
 
 
 @remember
-def positions(cls: type[Any]) -> tuple[Any, ...]:
+def _positions(cls: type[Any]) -> tuple[Any, ...]:
     """The annotations of a NamedTuple's parts; of any other class, none."""
     names = cast("tuple[str, ...]", getattr(cls, "_fields", ()))
     hints = _hints(cast("type", cls)) if names and issubclass(cls, tuple) else {}
     return tuple(hints.get(name, Any) for name in names) if hints else ()
 
 
+def layouts(cls: type[Any], hint: Any) -> list[tuple[Any, ...]]:
+    """What an annotation says of the parts of a list, tuple or deque of that class: of each alternative, its arguments;
+    of a NamedTuple that it names, the annotations of its parts."""
+    found = [args for base in (list, tuple, deque) for args in parts(hint, base)] or parts(hint, Iterable)
+    if positions := _positions(cls) if len(found) == 1 or any(named is cls for named, _ in classes(hint)) else ():
+        meant = _meant(cls, hint)
+        return [tuple(_with(part, meant) for part in positions)]
+    return found
+
+
+def item_of(options: list[tuple[Any, ...]], index: int, length: int) -> Any:
+    """The annotation of what stands at an index of a sequence."""
+    fixed = [len(args) == length and ... not in args for args in options]
+    return _any_of([child([args], index if own else 0) for args, own in zip(options, fixed, strict=True)])
+
+
 def members_as(cls: type[Any], hint: Any) -> tuple[Member, ...]:
     """The fields of a class, as an annotation of it has them: those of `Box[int]` have no type variables."""
-    found, variables = members(cls) or (), getattr(cls, "__parameters__", ())
+    found, meant = members(cls) or (), _meant(cls, hint)
+    return tuple(dataclasses.replace(member, hint=_with(member.hint, meant)) for member in found) if meant else found
+
+
+def _meant(cls: type[Any], hint: Any) -> dict[Any, Any]:
+    """What an annotation puts in the places of a class's type variables."""
+    variables = getattr(cls, "__parameters__", ())
     for origin, args in classes(hint) if variables else ():
         if origin is cls and len(args) == len(variables):
-            meant = dict(zip(variables, args, strict=True))
-            return tuple(dataclasses.replace(member, hint=_with(member.hint, meant)) for member in found)
-    return found
+            return dict(zip(variables, args, strict=True))
+    return {}
 
 
 def _with(hint: Any, meant: dict[Any, Any]) -> Any:
@@ -126,6 +152,8 @@ def _with(hint: Any, meant: dict[Any, Any]) -> Any:
 
 
 def _members_of(cls: type[Any]) -> tuple[Member, ...] | None:
+    if is_open(cls):
+        return ()
     if is_pydantic(cls):
         fields = cast("dict[str, Any]", getattr(cls, "__pydantic_fields__", {}))
         return tuple(Member(name, name, field.annotation, field.is_required()) for name, field in fields.items())
@@ -164,7 +192,7 @@ def is_closed(hint: Any, above: tuple[Any, ...] = ()) -> bool:
 
 def _is_closed_arm(arm: Any, above: tuple[Any, ...]) -> bool:
     cls, args = get_origin(arm) or arm, get_args(arm)
-    if arm in above or not isinstance(cls, type):
+    if arm in above or not isinstance(cls, type) or is_open(cls):
         return False
     if cls in (list, tuple):
         return bool(args) and all(part is ... or is_closed(part, above) for part in args)
