@@ -12,8 +12,9 @@ from fanwood.demo.duplicates import BUDGET, Found, among, heaviest
 
 
 @pytest.fixture
-def folder(here: Path) -> Path:
-    """Files, copies, and everything that a walk can stumble over."""
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files, copies, and everything that a walk can stumble over. (Small: worker processes would not be worth it.)"""
+    monkeypatch.setenv("FANWOOD_PROCESSES", "1")
     root = here / "things"
     for name in ("a/b", "c", ".git", "a/node_modules"):
         (root / name).mkdir(parents=True)
@@ -32,7 +33,7 @@ def folder(here: Path) -> Path:
 
 
 def test_counts(program, folder: Path):
-    result = program("demo", "things", "--json")
+    result = program("demo", "things", "--json", "--processes", "2")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     numbers = {name: report[name] for name in ("files", "folders", "lines", "words", "bytes", "symlinks", "skipped")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from fanwood.clock import MICROSECONDS
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.outcomes import error_of
+from fanwood.settings import MAX_PROCESSES
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
@@ -50,8 +50,16 @@ class Story:
     "  error: text | null}",
 )
 @click.argument("path", default=".")
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(0, MAX_PROCESSES),
+    default=0,
+    envvar="FANWOOD_PROCESSES",
+    help="Worker processes; 1: none but this one. Default: one for each core.",
+)
 @common
-def command(path: str, common: Common) -> None:
+def command(path: str, processes: int, common: Common) -> None:
     """Count lines, words and bytes below PATH: a task per folder, a task per file, duplicates found by hash.
 
     Symlinks are not followed. Folders named .git, .venv, node_modules, __pycache__ and .fanwood are left out.
@@ -61,9 +69,11 @@ def command(path: str, common: Common) -> None:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise Sentence(f"{path} {what}: name a folder to count")
     from fanwood.demo import tasks
+    from fanwood.worker.pool import processor_count
 
     app = tasks.fanwood
-    app.settings = replace(common.settings(), namespace=app.settings.namespace)
+    processes = processes or processor_count()
+    app.settings = replace(common.settings(), namespace=app.settings.namespace, processes=processes)
     output.logged_warnings()
     with app:
         record = _run(app, str(folder), common)
@@ -91,7 +101,7 @@ def _run(app: Fanwood, folder: str, common: Common) -> RunRecord:
         with Progress(quiet=common.as_json, name=_short) as progress:
             follow(app, run_id, Waiting(app, run_id, tasks.survey.name), progress)
     except KeyboardInterrupt:
-        logging.getLogger("fanwood").setLevel(logging.ERROR)  # of course there are results that come too late now
+        app.retire_local()  # or there would be results that come too late
         ref.cancel()
         output.note(f"Cancelled. What had been counted: {output.this_command()} tree {ref.id}")
         raise

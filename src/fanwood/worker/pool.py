@@ -44,7 +44,9 @@ SLOW_SECONDS = 10.0
 
 
 def processor_count() -> int:
-    """Of those that this process may use."""
+    """Of those that this process may use; 1 where there can be no pool."""
+    if os.name != "posix":
+        return 1
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
