@@ -1,6 +1,36 @@
 -- The one way out, and the one way in. Every run that ends does so by `fw_leave`, whatever the cause; every run that
 -- goes (back) to the queue by `fw_enter`. Both ask, or were asked before, the same question: is it closed?
 
+-- Of what can't be read: see UNREADABLE in store/failures.py.
+create function fw_unreadable_error() returns text language sql immutable
+as $$
+    select '{"kind":"failed","type":"StoreError","message":"its row in the database could not be read: a column holds something'
+        || ' that it should not"}'
+$$;
+
+-- Something of these runs could not be read: which of them that is, as it is damaged. Beside p_known; if there is no other,
+-- it was due to something else, and raises as it did.
+create function fw_damaged(p_ids bytea[], p_known bytea[], p_error text) returns bytea[] language plpgsql
+as $$
+#variable_conflict error
+declare
+    here bytea;
+    found_ bytea[] := p_known;
+begin
+    foreach here in array p_ids loop
+        begin
+            perform length(concat(r.state, r.output, r.error, r.input)) from run r
+            where r.id = here and here <> all (p_known);
+        exception when data_corrupted or index_corrupted then
+            found_ := found_ || here;
+        end;
+    end loop;
+    if cardinality(found_) = cardinality(p_known) then
+        raise exception '%', p_error using errcode = 'data_corrupted';
+    end if;
+    return found_;
+end $$;
+
 -- Whether a gate covers a child that was asked for by the attempt `asked` of its parent. If that completed: of the children
 -- that end with it, and of those that it never asked for again, only what lived then. (`ended`: when the child did.)
 create function fw_covers(g gate, asked integer, policy smallint, ended bigint) returns boolean
@@ -218,7 +248,8 @@ begin
     if watched or false = any (e.local) or cardinality(under) > 0 then
         to_tell := array(
             select v.id from unnest(e.id, e.local) with ordinality v (id, local, n)
-            where (watched or not v.local) and v.n <> all (refused)
+            where (not v.local or (watched and (select true from watch t where t.run_id = v.id limit 1)))
+              and v.n <> all (refused)
         );
         if p_foreign then
             parents := array(

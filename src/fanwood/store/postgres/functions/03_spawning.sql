@@ -77,6 +77,7 @@ as $$
 #variable_conflict error
 declare
     missing boolean;
+    damaged bytea[] := '{}';
 begin
     loop
         insert into idem (namespace, key, run_id, digest)
@@ -106,14 +107,35 @@ begin
       and (select i.run_id from idem i where i.run_id = c.id) is not null
     order by c.id
     on conflict do nothing;
+    loop
+        begin
+            return fw_taken(k, s, damaged);
+        exception when data_corrupted or index_corrupted then
+            damaged := fw_damaged(array(
+                select i.run_id from unnest(s.kind, s.identity, s.key) c (kind, identity, key)
+                join idem i on i.namespace = k.namespace[c.kind] and i.key = coalesce(c.key, encode(c.identity, 'hex'))
+                where k.owner[c.kind] = 0 and c.identity is not null
+            ), damaged, sqlerrm);
+        end;
+    end loop;
+end $$;
+
+create function fw_taken(k fw_kinds, s fw_spawns, p_damaged bytea[]) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
     return (
         select coalesce(json_agg(json_build_array(
-            upper(encode(f.asked_for, 'hex')), upper(encode(f.id, 'hex')), f.state,
-            case when f.before < 16000000 then f.output end, case when f.before < 16000000 then f.error end,
-            f.matches, f.task, case when f.before < 16000000 then f.input else '' end, f.before >= 16000000
+            upper(encode(f.asked_for, 'hex')), upper(encode(f.id, 'hex')), case when f.whole then f.state else 9 end,
+            case when f.whole and f.before < 16000000 then f.output end,
+            case when not f.whole then fw_unreadable_error() when f.before < 16000000 then f.error end,
+            f.matches, f.task, case when f.whole and f.before < 16000000 then f.input else '' end,
+            f.whole and f.before >= 16000000
         ) order by f.n)::text, '[]')
         from (
             select c.id as asked_for, r.id, r.state, r.output, r.error, r.task, r.input, c.n,
+                   r.id <> all (p_damaged) as whole,
                    r.task = k.task[c.kind] and i.digest = coalesce(c.digest, c.identity) as matches,
                    coalesce(sum(r.size) over (order by c.n rows between unbounded preceding and 1 preceding), 0)
                        as before
@@ -195,15 +217,32 @@ create function fw_attached(p_fenced integer[], k fw_kinds, a fw_attaches) retur
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
+declare
+    damaged bytea[] := '{}';
+begin
+    loop
+        begin
+            return fw_found(p_fenced, k, a, damaged);
+        exception when data_corrupted or index_corrupted then
+            damaged := fw_damaged(a.id, damaged, sqlerrm);
+        end;
+    end loop;
+end $$;
+
+create function fw_found(p_fenced integer[], k fw_kinds, a fw_attaches, p_damaged bytea[]) returns text language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
 begin
     return (
         select coalesce(json_agg(json_build_array(
-            upper(encode(f.id, 'hex')), f.state, case when f.before < 16000000 then f.output end,
-            case when f.before < 16000000 then f.error end, f.matches, f.task,
-            case when f.before < 16000000 then f.input else '' end, f.before >= 16000000, f.n
+            upper(encode(f.id, 'hex')), case when f.whole then f.state else 9 end,
+            case when f.whole and f.before < 16000000 then f.output end,
+            case when not f.whole then fw_unreadable_error() when f.before < 16000000 then f.error end, f.matches, f.task,
+            case when f.whole and f.before < 16000000 then f.input else '' end, f.whole and f.before >= 16000000, f.n
         ) order by f.n)::text, '[]')
         from (
-            select r.id, r.state, r.output, r.error, r.task, r.input, v.n,
+            select r.id, r.state, r.output, r.error, r.task, r.input, v.n, r.id <> all (p_damaged) as whole,
                    r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest)
                        as matches,
                    coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0)

@@ -295,7 +295,7 @@ begin
     loop
         begin
             perform length(concat(r.attempt + 1, r.input, r.metadata, r.child_key)) from run r where r.id = here;
-        exception when others then
+        exception when data_corrupted or index_corrupted or data_exception or program_limit_exceeded then
             found_ := found_ || here;
         end;
     end loop;

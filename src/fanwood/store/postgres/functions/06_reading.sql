@@ -1,4 +1,5 @@
--- What a commit reads: ends that are waited for, mail, and what calls have closed.
+-- What a commit reads: ends that are waited for, mail, and what calls have closed. What can't be read, as the disk or the
+-- server has damaged it, is told as a failure (nothing is recorded), and is looked for when a reading has failed.
 
 -- Who begins to wait finds an end that is there, or will be written to. Runs that aren't watched yet are locked
 -- against whoever ends them at this moment: either he is waited for, or he finds the watch.
@@ -12,6 +13,7 @@ as $$
 declare
     queued_state constant smallint := 0;
     terminal constant smallint := 8;
+    damaged bytea[] := '{}';
 begin
     perform from (
         select v.id from unnest(p_ids) v (id)
@@ -26,18 +28,27 @@ begin
     -- for the watch to be taken down, and entered it once more.
     delete from watch t using unnest(p_ids) v (id) join run r on r.id = v.id
     where t.run_id = v.id and t.worker_id = p_me and r.state >= terminal;
-    select coalesce(json_agg(json_build_array(
-               upper(encode(f.id, 'hex')), f.state, case when f.before < 16000000 then f.output end,
-               case when f.before < 16000000 then f.error end, f.task, f.before >= 16000000
-           ) order by f.n)::text, '[]'),
-           coalesce(array_agg(distinct f.task) filter (where f.state = queued_state), '{}')
-    into watched, queued
-    from (
-        select r.id, r.state, r.output, r.error, r.task, v.n,
-               coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
-                        over (order by v.n rows between unbounded preceding and 1 preceding), 0) as before
-        from unnest(p_ids) with ordinality v (id, n) join run r on r.id = v.id
-    ) f;
+    loop
+        begin
+            select coalesce(json_agg(json_build_array(
+                       upper(encode(f.id, 'hex')), case when f.whole then f.state else 9 end,
+                       case when f.whole and f.before < 16000000 then f.output end,
+                       case when not f.whole then fw_unreadable_error() when f.before < 16000000 then f.error end,
+                       f.task, f.whole and f.before >= 16000000
+                   ) order by f.n)::text, '[]'),
+                   coalesce(array_agg(distinct f.task) filter (where f.state = queued_state), '{}')
+            into watched, queued
+            from (
+                select r.id, r.state, r.output, r.error, r.task, v.n, r.id <> all (damaged) as whole,
+                       coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
+                                over (order by v.n rows between unbounded preceding and 1 preceding), 0) as before
+                from unnest(p_ids) with ordinality v (id, n) join run r on r.id = v.id
+            ) f;
+            return;
+        exception when data_corrupted or index_corrupted then
+            damaged := fw_damaged(p_ids, damaged, sqlerrm);
+        end;
+    end loop;
 end $$;
 
 -- Nobody there waits for these any more. Who is just ending one takes its watch down himself.
@@ -75,11 +86,34 @@ as $$
 declare
     taken integer;
     there integer;
+    damaged bytea[] := '{}';
 begin
     letters := '[]'; has_more := false;
     if not exists (select from mail m where m.worker_id = p_me and m.id <> all (p_read)) then
         return;
     end if;
+    loop
+        begin
+            select l.letters, l.taken, l.there into letters, taken, there from fw_letters(p_me, p_read, damaged) l;
+            has_more := there > taken;
+            return;
+        exception when data_corrupted or index_corrupted then
+            damaged := fw_damaged(array(
+                select u.run_id
+                from (select m.run_ids from mail m where m.worker_id = p_me and m.id <> all (p_read) order by m.id limit 21) l
+                cross join lateral unnest(l.run_ids) u (run_id)
+            ), damaged, sqlerrm);
+        end;
+    end loop;
+end $$;
+
+create function fw_letters(
+    p_me bigint, p_read bigint[], p_damaged bytea[], out letters text, out taken integer, out there integer
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
     with first as materialized (
         select l.id, l.run_ids, sum(l.size) over (order by l.id) - l.size as size_before
         from (
@@ -92,21 +126,23 @@ begin
         cross join lateral unnest(f.run_ids) with ordinality u (run_id, n)
     ),
     contents as (
-        select o.id as letter, o.n, r.id, r.state, r.attempt, r.worker_id, r.output, r.error, r.task, r.deadline,
+        select o.id as letter, o.n, coalesce(r.id, d.id) as id, case when d.id is null then r.state else 9 end as state,
+               r.attempt, r.worker_id, r.output, case when d.id is null then r.error else fw_unreadable_error() end as error,
+               r.task, r.deadline,
                coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
                         over (order by o.id, o.n rows between unbounded preceding and 1 preceding), 0) as before
         from ours o
-        left join run r on r.id = o.run_id
+        left join lateral (select o.run_id as id where o.run_id = any (p_damaged)) d on true
+        left join lateral (select x.* from run x where x.id = o.run_id and o.run_id <> all (p_damaged) offset 0) r on true
     )
     select coalesce(json_agg(json_build_array(
                c.letter, upper(encode(c.id, 'hex')), c.state, c.attempt, coalesce(c.worker_id, 0),
                case when c.before < 16000000 then c.output end, case when c.before < 16000000 then c.error end, c.task,
                c.deadline, c.before >= 16000000
            ) order by c.letter, c.n)::text, '[]'),
-           count(distinct c.letter), (select count(*) from first)
+           count(distinct c.letter)::integer, (select count(*) from first)::integer
     into letters, taken, there
     from contents c;
-    has_more := there > taken;
 end $$;
 
 create function fw_take_away(p_me bigint, p_read bigint[]) returns void language sql
