@@ -217,7 +217,7 @@ class Fanwood(Hooked):
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")
 
     def _full_name(self, name: str) -> str:
-        checks.task_name(name, "name", error=SettingsError)
+        name = checks.task_name(name, "name", error=SettingsError)
         return f"{self.settings.namespace}/{name}" if self.settings.namespace else name
 
     def _register(self, runnable: Any, where: str) -> Any:
@@ -282,7 +282,7 @@ class Fanwood(Hooked):
         Raises:
             UnknownTaskError: there is none; the message names similar ones.
         """
-        checks.storable(name, "name", checks.MAX_TEXT_LENGTH)
+        name = checks.storable(name, "name", checks.MAX_TEXT_LENGTH)
         known = self._home.declared | self._runnables
         runnable = known.get(name) or known.get(f"{self.settings.namespace}/{name}")
         if runnable is None:
@@ -298,9 +298,13 @@ class Fanwood(Hooked):
 
     def close(self) -> None:
         """Hand back what this process executes, and let go of the store; the last of several objects that work together
-        does that. May be called twice; what is used again is opened again."""
-        self._engine = None
+        does that. May be called twice; what is used again is opened again.
+
+        Raises:
+            UsageError: by a task that it executes.
+        """
         self._home.leave(self)
+        self._engine = None
         self.hooks.close()
 
     async def aio_close(self) -> None:

@@ -91,14 +91,14 @@ def waiting(value: Any, subject: str = "timeout") -> float | None:
 
 
 def storable(value: Any, subject: str, longest: int, *, error: Error = UsageError) -> str:
-    """Text that every store can hold."""
+    """Text that every store can hold; of an instance of a subclass (an enum, say) the text that it is."""
     if not isinstance(value, str):
         raise error(f"{subject} must be text, and is {shown(value)}, a {type(value).__name__}")
     if len(value) > longest:
         raise error(f"{subject} must have at most {longest:,} characters, and has {len(value):,}: {value[:40]!r}...")
     if "\0" in value or not _is_utf8(value):
         raise refused(subject, "must be text that can be stored: no NUL, no lone surrogate;", value, error)
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def _is_utf8(text: str) -> bool:
@@ -119,11 +119,11 @@ def key(value: Any, subject: str, otherwise: str) -> str:
 
 def name(value: Any, subject: str, *, error: Error = UsageError, longest: int = MAX_NAME_LENGTH) -> str:
     """A name that people read and type: of a task, a workflow, a step, a namespace, a worker."""
-    storable(value, subject, longest, error=error)
-    if not value or not value.isprintable() or value != value.strip():
+    text = storable(value, subject, longest, error=error)
+    if not text or not text.isprintable() or text != text.strip():
         must = "must be printable text, not empty, without blanks at its ends"
-        raise refused(subject, must, value, error)
-    return value
+        raise refused(subject, must, text, error)
+    return text
 
 
 def task_name(value: Any, subject: str, *, error: Error, longest: int = MAX_NAME_LENGTH) -> str:

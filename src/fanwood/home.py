@@ -27,6 +27,7 @@ from fanwood.worker.local import LocalWorker
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.spec import TaskSpec
     from fanwood.sdk.task import Runnable
 
@@ -138,10 +139,26 @@ class Home:
             )  # fmt: skip
 
     def leave(self, member: Member) -> None:
-        """It needs the engine no more; with the last one, what this process executes is handed back."""
+        """It needs the engine no more; with the last one, what this process executes is handed back.
+
+        Raises:
+            UsageError: by a task of that one: it would be handed back, and do it again, for ever.
+        """
+        if not set(self._users) - {member} and self._executes(current_attempt.get()):
+            raise UsageError(
+                "A task can't close the Fanwood object that executes it: whoever made the object closes it"
+            )
         self._users.discard(member)
         if not self._users:
             self.close()
+
+    def _executes(self, attempt: Attempt | None) -> bool:
+        if attempt is None or self._engine is None:
+            return False
+        try:
+            return attempt.host.engine() is self._engine
+        except EngineClosedError:
+            return False
 
     def close(self) -> None:
         """For all."""

@@ -77,7 +77,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _check(each.name, getattr(self, each.name), type(cast("object", each.default)))
+            value = getattr(self, each.name)
+            _check(each.name, value, type(cast("object", each.default)))
+            if isinstance(value, str):
+                object.__setattr__(self, each.name, str.__str__(value))  # (of an enum, say, the text that it is)
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.postgres_schema):
             raise SettingsError(
                 f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "

@@ -35,6 +35,14 @@ class Level(enum.IntEnum):
     HIGH = 7
 
 
+class Word(str, enum.Enum):  # noqa: UP042  (whose own text is another one than that which it is)
+    LATE = "late"
+
+
+class Text(str):  # noqa: SLOT000
+    pass
+
+
 class Odd:
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -44,6 +52,7 @@ SPECIAL: list[Any] = [
     *(2**31, -(2**31) - 1, 2**63, -(2**63), 2**64, 10**400, 10**5000, True, False, 0, -1, 1, 1.5, 1e300, 5e-324),
     *(math.nan, math.inf, -math.inf, Level.HIGH, Decimal(1), Decimal("NaN")),
     *(timedelta.max, timedelta.min, timedelta(0), timedelta(microseconds=1), timedelta(days=36_500), datetime.max),
+    *(Word.LATE, Text("5s"), Text("continue")),
     *("", " ", "5s", "9" * 400 + "d", "soon", "a\0b", "\ud800", "x" * 501, "x" * 20_000, "cancel", "continue", "info"),
     *({}, {"a": 1}, {"\ud800": 1}, {"a": "\0"}, {1: 2}, {"a": math.nan}, {"a": "x" * 70_000}, {"a": {1, 2}}),
     *([], ["a"], [1], (), set(), b"x", object(), Odd(), int, print, Ellipsis, NotImplemented),
@@ -281,3 +290,30 @@ def test_keywords_that_there_are_not(task: Any, name: str) -> None:
     for call in (task.run, task.run_no_wait, task.create_bulk_run_item):
         with pytest.raises(UsageError, match=f"task has no option '{name}'"):
             call(1, **{name: 1})
+
+
+def test_an_enum_of_text_is_the_text_that_it_is(app: Fanwood) -> None:
+    @app.task(name=Word.LATE, description=Text("of text"))
+    def named(n: int, ctx: Context) -> int:
+        ctx.log("said", Text("INFO"))
+        ctx.progress(1, message=Text("done"))
+        return n
+
+    workflow = app.workflow(name=Text("flow"))
+
+    @workflow.task(name=Word.LATE)
+    def first(_input: Any, _ctx: Context) -> int:
+        return 1
+
+    @workflow.task(name=Text("second"), parents=[Word.LATE])
+    def second(_input: Any, ctx: Context) -> int:
+        return ctx.task_output(first)
+
+    assert (named.name, first.name) == ("late", "late")
+    runs = [named.run_no_wait(1, idempotency_key=Word.LATE, additional_metadata={Word.LATE: Text("x")}) for _ in "ab"]
+    assert [run.result() for run in runs] == [1, 1]
+    assert runs[0].id == runs[1].id
+    assert app.find(Word.LATE) is named
+    assert [run.id for run in app.runs.list(task_name=Word.LATE)] == [runs[0].id]
+    assert workflow.run({}) == {"late": 1, "second": 1}
+    assert type(Settings(namespace=Word.LATE).namespace) is str

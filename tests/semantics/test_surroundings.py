@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fanwood import Fanwood
+from fanwood import Fanwood, TaskRunError
+from fanwood.engine import signals
 from fanwood.errors import TaskRunTimedOut
 from fanwood.worker import overtime
 from tests.conftest import MakeApp
@@ -125,3 +126,58 @@ def test_code_that_does_not_stop_is_said_and_does_not_hold_all_slots(
         assert len(told) >= 1
     finally:
         gate.set()
+
+
+def test_a_task_does_not_close_what_executes_it(app: Fanwood) -> None:
+    """It would be handed back, and do so again with the next who opens it."""
+
+    @app.task
+    def closes(_: None) -> None:
+        app.close()
+
+    @app.task
+    async def closes_too(_: None) -> None:
+        await app.aio_close()
+
+    for task in (closes, closes_too):
+        with pytest.raises(TaskRunError, match="A task can't close the Fanwood object that executes it"):
+            task.run(None)
+
+
+def test_a_loop_that_makes_no_tasks_fails_the_runs_on_it(app: Fanwood) -> None:
+    @app.task
+    async def one(n: int) -> int:
+        return n
+
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no more tasks")
+
+    async def main() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        await one.aio_run(0)
+        loop.set_task_factory(refuses)
+        try:
+            failed = await one.aio_run_many([one.create_bulk_run_item(n) for n in (1, 2, 3)], return_exceptions=True)
+        finally:
+            loop.set_task_factory(None)
+        return [*failed, await one.aio_run(4)]
+
+    *failed, then = asyncio.run(main())
+    assert all("no more tasks" in str(error) for error in failed)
+    assert then == 4
+
+
+def test_a_call_into_a_loop_that_fails_holds_up_no_other() -> None:
+    done: list[int] = []
+
+    def fails() -> None:
+        raise ValueError("for a test")
+
+    async def main() -> None:
+        port = signals.port_of(asyncio.get_running_loop())
+        port.post(fails)
+        port.post(lambda: done.append(1))
+        while not done:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -14,12 +14,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, ref
 
+from fanwood import logs
 from fanwood.errors import BlockingCallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
 T = TypeVar("T")
+
+logger = logs.logger("fanwood.engine")
 
 
 class LoopPort:
@@ -47,7 +50,11 @@ class LoopPort:
         self._scheduled = False  # first, so that a call that comes now schedules another drain
         calls = self._calls
         for _ in range(len(calls)):
-            calls.popleft()()
+            call = calls.popleft()
+            try:
+                call()
+            except Exception:
+                logger.exception("a call into an event loop failed")
 
 
 _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPort] = WeakKeyDictionary()

@@ -161,8 +161,8 @@ class Context:
         Raises:
             UsageError: these are no numbers, or the message is no text.
         """
+        message = checks.storable(message, "message", checks.MAX_TEXT_LENGTH)
         said = Progress(_number(done, "done"), None if total is None else _number(total, "total"), message)
-        checks.storable(message, "message", checks.MAX_TEXT_LENGTH)
         attempt = self._attempt
         engine = attempt.host.engine()
         text = msgspec.json.encode(said).decode()

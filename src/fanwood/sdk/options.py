@@ -109,13 +109,17 @@ class TriggerWorkflowOptions:
     on_parent_end: OnParentEndOption | None = None
 
     def __post_init__(self) -> None:
+        def normal(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)  # frozen, but not yet
+
         for name in ("child_key", "key"):
-            if getattr(self, name) is not None:
-                checks.key(getattr(self, name), name, "for a child that is known by its content")
+            if (key := getattr(self, name)) is not None:
+                normal(name, checks.key(key, name, "for a child that is known by its content"))
         if self.child_key is not None and self.key is not None and self.child_key != self.key:
             raise UsageError(f"child_key {self.child_key!r} and key {self.key!r} are two names of one thing: give one")
         if self.idempotency_key is not None:
-            checks.key(self.idempotency_key, "idempotency_key", "for a run that is to begin in any case")
+            key = checks.key(self.idempotency_key, "idempotency_key", "for a run that is to begin in any case")
+            normal("idempotency_key", key)
             if self.effective_key is not None:
                 raise UsageError(
                     f"child_key {self.effective_key!r} and idempotency_key {self.idempotency_key!r} were both given: "
@@ -124,7 +128,7 @@ class TriggerWorkflowOptions:
         if self.additional_metadata is not None:
             metadata_json(self.additional_metadata, "additional_metadata")
         if self.priority is not None:
-            object.__setattr__(self, "priority", checks.whole(self.priority, "priority"))  # frozen, but not yet
+            normal("priority", checks.whole(self.priority, "priority"))
         checks.flag(self.detached, "detached")
         if self.on_parent_end not in (None, "cancel", "continue"):
             raise checks.refused("on_parent_end", 'must be "cancel" or "continue"', self.on_parent_end)
@@ -230,14 +234,15 @@ class TaskPolicy:
                 raise checks.refused("backoff_factor", "must be above zero", self.backoff_factor, error)
             normal("backoff_factor", float(self.backoff_factor))  # powers of a large int take for ever
         if self.backoff_max_seconds is not None:
-            checks.real(self.backoff_max_seconds, "backoff_max_seconds", LONGEST, error=error)
+            most = checks.real(self.backoff_max_seconds, "backoff_max_seconds", LONGEST, error=error)
+            normal("backoff_max_seconds", most)
         for name in ("schedule_timeout", "execution_timeout"):
             if getattr(self, name) is not None:
                 checks.seconds(getattr(self, name), name, error=error)
         metadata_json(self.default_additional_metadata, "default_additional_metadata", error)
-        checks.storable(self.description, "description", checks.MAX_TEXT_LENGTH, error=error)
+        normal("description", checks.storable(self.description, "description", checks.MAX_TEXT_LENGTH, error=error))
         if self.version is not None:
-            checks.storable(self.version, "version", checks.MAX_NAME_LENGTH, error=error)
+            normal("version", checks.storable(self.version, "version", checks.MAX_NAME_LENGTH, error=error))
 
     @classmethod
     def of(

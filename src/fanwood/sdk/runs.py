@@ -300,5 +300,5 @@ def _whole_name(namespace: str, task_name: str | None) -> str | None:
         return None
     if not isinstance(task_name, str) or not task_name:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers need not be typed
         raise checks.refused("task_name", "must be a task's name", task_name)
-    checks.storable(task_name, "task_name", checks.MAX_TEXT_LENGTH)
+    task_name = checks.storable(task_name, "task_name", checks.MAX_TEXT_LENGTH)
     return f"{namespace}/{task_name}" if namespace else task_name

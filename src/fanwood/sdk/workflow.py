@@ -153,7 +153,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
     def _step(
         self, name: str, function: Callable[..., Any], policy: TaskPolicy, parents: tuple[str, ...]
     ) -> Step[In, Any]:
-        checks.task_name(name, "name", error=SettingsError)
+        name = checks.task_name(name, "name", error=SettingsError)
         signature = read_signature(function, None)
         spec = TaskSpec(
             name=f"{self.name}:{name}",
@@ -181,7 +181,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
                     f"{location(function)}: {parent.spec.name} is no step of workflow {self.name}, "
                     f"and can't be a parent in it"
                 )
-            names.append(parent.name if isinstance(parent, Step) else parent)
+            names.append(parent.name if isinstance(parent, Step) else str.__str__(parent))
         return tuple(names)
 
     def _refuse_second(self, present: Step[Any, Any] | None, function: Callable[..., Any]) -> None:

@@ -246,7 +246,13 @@ class Executor:
                 if attempt.interruption is not None:
                     self._finish(attempt, None)
                     continue
-                task = attempt.coroutine_task = create_task(self._execute_async(attempt), context=base.copy())
+                coroutine = self._execute_async(attempt)
+                try:
+                    task = attempt.coroutine_task = create_task(coroutine, context=base.copy())
+                except BaseException as error:  # noqa: BLE001  (a loop's task factory is the user's)
+                    coroutine.close()
+                    self._finish(attempt, self._raised(attempt, error))
+                    continue
                 self._unbegun[task] = attempt
                 task.add_done_callback(self._on_unbegun)
 
