@@ -9,6 +9,8 @@ from typing import Any
 import apsw
 import asyncpg
 
+from fanwood.store.memory.memory import held
+
 SCHEMA = "fanwood"
 
 
@@ -23,6 +25,14 @@ async def aio_sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, .
         return [tuple(row) for row in await connection.fetch(statement, *bindings)]
     finally:
         await connection.close()
+
+
+async def watched(url: str) -> list[bytes]:
+    """Runs of whose ends anybody wants to hear."""
+    if url.startswith("memory:"):
+        memory = held(url)
+        return [] if memory is None else list(memory.tables.watchers)
+    return [row[0] for row in await aio_sql(url, "select run_id from watch")]
 
 
 def sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, ...]]:

@@ -33,7 +33,8 @@ class Settings:
     """
 
     database_url: str = field(default=DEFAULT_URL, repr=False)  # it may hold a password
-    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/name`."""
+    """Where the runs are: `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host/name`;
+    `memory:`, which keeps nothing."""
     namespace: str = ""
     """Separates applications that share a database: a prefix of all task names."""
     slots: int = 100

@@ -93,6 +93,14 @@ def test_only_these_statements_write_a_state() -> None:
     assert found == CHANGES
 
 
+def test_in_memory_only_these_modules_write_a_state() -> None:
+    """The same two ways, beside births and copies."""
+    writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
+    assert writing == {"leaving.py", "claiming.py", "hot.py", "upkeep.py"}
+    hot = (STORE / "memory/hot.py").read_text("utf-8")
+    assert len(re.findall(r"\bstate=", hot)) == 1
+
+
 def test_the_causes_in_sql_are_those_of_the_table() -> None:
     """`queue_runs` is told causes by number."""
     text = (STORE / "sqlite/leaving.sql").read_text("utf-8")

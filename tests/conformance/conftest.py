@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from fanwood import ManualClock, Settings
+from fanwood.store.memory.memory import join
 from fanwood.store.opening import store_for
 from fanwood.store.store import Store
 from tests.conformance.stage import MakeStore, Stage
@@ -23,6 +24,14 @@ def _sqlite(request: pytest.FixtureRequest, number: int) -> Settings:
     return Settings.load(database_url=f"sqlite:///{request.getfixturevalue('tmp_path')}/conformance-{number}.db")
 
 
+def _memory(request: pytest.FixtureRequest, number: int) -> Settings:
+    """Kept for as long as the test lasts."""
+    url = f"memory:{request.getfixturevalue('tmp_path')}/{number}"
+    memory, user = join(url, None, lambda: None)
+    request.addfinalizer(lambda: memory.leave(user))
+    return Settings.load(database_url=url)
+
+
 def _postgres(request: pytest.FixtureRequest, number: int) -> Settings:
     return Settings.load(database_url=request.getfixturevalue("postgres_urls")(number))
 
@@ -33,7 +42,7 @@ def _pgbouncer(request: pytest.FixtureRequest, number: int) -> Settings:
     return Settings.load(database_url=request.getfixturevalue("pgbouncer").url(database), pgbouncer=True)
 
 
-BACKENDS: dict[str, Database] = {"sqlite": _sqlite, "postgres": _postgres, "pgbouncer": _pgbouncer}
+BACKENDS: dict[str, Database] = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres, "pgbouncer": _pgbouncer}
 """From a backend's name to the settings for its n-th new, empty database."""
 
 THROUGH_A_POOLER = {"test_claiming.py", "test_keys.py", "test_verbs.py", "test_workers.py"}
@@ -102,7 +111,7 @@ def store_factories(backend: str, request: pytest.FixtureRequest) -> Callable[[]
 @pytest.fixture
 def store_factory_anew(backend: str, request: pytest.FixtureRequest) -> Callable[[], MakeStore]:
     """As `store_factories`, but each call may have the database of the one before: nobody is at it any more."""
-    if backend == "sqlite":
+    if backend != "postgres":
         return request.getfixturevalue("store_factories")
     name = request.getfixturevalue("postgres_url").rpartition("/")[2]
     databases = request.getfixturevalue("postgres_databases")

@@ -176,7 +176,7 @@ class Lives(RuleBasedStateMachine):
         assert self.wait(self.stage.store.report()).orphans == []
 
 
-EXAMPLES = {"sqlite": 40, "postgres": 15}
+EXAMPLES = {"memory": 15, "sqlite": 40, "postgres": 15}
 """A server's answer takes longer."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from fanwood import RunState
 from fanwood.model.commands import ANSWER_BYTES, ClaimRequest
 from tests.conformance.stage import Stage, completed
-from tests.raw import aio_sql
+from tests.raw import watched
 
 BIG = '"' + "x" * (ANSWER_BYTES // 4) + '"'
 """Five of these are more than an answer brings."""
@@ -152,6 +152,12 @@ async def test_a_suspect_goes_to_an_idle_worker_only_and_alone(stage: Stage, fai
     assert {run.key for run in await stage.claim(10, fair=fair)} == others
 
 
+async def test_a_suspect_that_is_the_oldest_does_not_take_anothers_place(stage: Stage) -> None:
+    await suspect(stage, priority=1)
+    other = await stage.born("a", priority=1)
+    assert [run.key for run in await stage.claim(1, fair=1)] == [other]
+
+
 async def test_an_idle_worker_takes_what_is_better_than_a_suspect_first(stage: Stage) -> None:
     id_ = await suspect(stage, priority=1)
     better = await stage.born("b", priority=2)
@@ -171,7 +177,7 @@ async def test_who_gave_up_is_not_told(stage: Stage) -> None:
     await stage.report(*[completed(run) for run in runs])
     assert (await stage.commit(one, mail=True)).finished.keys() == {ids[2]}
     assert (await stage.commit(other, mail=True)).finished.keys() == set(ids)
-    assert await aio_sql(stage.store.url, "select run_id from watch") == []
+    assert await watched(stage.store.url) == []
 
 
 @pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "swept", "met by a claim", "poison", "expired"])
@@ -204,4 +210,4 @@ async def test_however_a_run_ends_who_waits_is_told_and_no_watch_is_left(stage: 
             stage.clock.advance(5)
             await stage.store.tick()
     assert (await stage.commit(waiting, mail=True)).finished.keys() >= {id_}
-    assert await aio_sql(stage.store.url, "select run_id from watch") == []
+    assert await watched(stage.store.url) == []

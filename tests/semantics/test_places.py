@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextvars
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -305,6 +305,7 @@ def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch
 
 def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest.LogCaptureFixture) -> None:
     waiting, go_on = threading.Event(), threading.Event()
+    main = threading.get_ident()
 
     @app.task
     def task() -> int:
@@ -314,7 +315,7 @@ def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest
 
     def interrupt() -> None:
         waiting.wait(20)
-        _thread.interrupt_main()
+        signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
@@ -438,15 +439,38 @@ def test_two_scripts_at_once_execute_each_its_own(tmp_path: Path) -> None:
         assert [{ref.result(timeout=30) for ref in each} for each in refs] == [{"a"}, {"b"}]
 
 
-def test_only_a_file_knows_whose_roots_there_are(make_app: MakeApp, url: str) -> None:
+def test_a_server_does_not_know_whose_roots_there_are(make_app: MakeApp, url: str) -> None:
     app = make_app(local_worker="own")
 
     @app.task
     def task() -> int:
         return 1
 
-    if url.startswith("sqlite"):
+    if not url.startswith("postgresql"):
         assert task.run() == 1
     else:
         with pytest.raises(SettingsError, match="own"):
             task.run()
+
+
+def test_what_is_in_memory_is_for_one_process() -> None:
+    with pytest.raises(SettingsError, match="no other process"):
+        Fanwood("memory:", processes=2).engine()
+
+
+def test_what_was_in_memory_is_gone_with_the_last_one_who_had_it_open() -> None:
+    first, second, other = (Fanwood(url, shared=False) for url in ("memory:one", "memory:one", "memory:two"))
+
+    @first.task
+    def task() -> int:
+        return 1
+
+    with other:
+        with second:
+            with first:
+                task.run()
+                assert len(second.runs.list()) == 1
+            assert len(second.runs.list()) == 1
+            assert not other.runs.list()
+        assert not second.runs.list()
+        second.close()

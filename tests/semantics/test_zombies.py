@@ -13,7 +13,7 @@ import pytest
 from fanwood import Context, Fanwood, RunState, TaskRunError, WaitTimeoutError
 from fanwood.engine import housekeeping
 from tests.faults.processes import until
-from tests.raw import sql
+from tests.raw import watched
 from tests.serving import serving
 
 PATIENCE = 60.0
@@ -113,7 +113,7 @@ def test_a_child_of_a_parent_that_goes_on_elsewhere_wakes_it_there(
 
 def nobody_waits(app: Fanwood, url: str) -> bool:
     delivery = app.engine()._delivery
-    return not delivery._waits and not delivery._watched and not sql(url, "select run_id from watch")
+    return not delivery._waits and not delivery._watched and not asyncio.run(watched(url))
 
 
 def test_waits_that_were_given_up_leave_nothing(make_app: Any, url: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 _SQL = load("sql/reading.sql")
+_FILE = "sqlite:///"
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 
 
@@ -29,7 +30,9 @@ class Attendance(NamedTuple):
 async def attendance(store: Store, settings: Settings) -> Attendance:
     """Who is at `store`, which is not open. Nobody, if there is nothing yet, or if it can't be read."""
     try:
-        return _of_file(store) if store.embedded else await _of_server(settings)
+        if not store.embedded:
+            return await _of_server(settings)
+        return _of_file(store) if store.url.startswith(_FILE) else Attendance([], 0)
     except StoreError:
         return Attendance([], 0)
 
@@ -37,7 +40,7 @@ async def attendance(store: Store, settings: Settings) -> Attendance:
 def _of_file(store: Store) -> Attendance:
     from fanwood.store.sqlite.connection import connect, translated  # noqa: PLC0415  (where it is used)
 
-    path = Path(store.url.removeprefix("sqlite:///"))
+    path = Path(store.url.removeprefix(_FILE))
     if not path.exists():
         return Attendance([], 0)
     connection = connect(path, read_only=True)

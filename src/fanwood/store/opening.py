@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 _SQLITE = "sqlite:///"
+_MEMORY = "memory:"
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -34,9 +35,11 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
         return SqliteStore(path, clock, poll=settings.poll, create=create)
     if url.startswith(_POSTGRES):
         return _postgres(settings, clock, create=create)
+    if url.startswith(_MEMORY):
+        return _memory(settings, clock, create=create)
     raise SettingsError(
         f"{without_password(url)!r} is not a database URL that this version knows. Use sqlite:///relative/path.db, "
-        f"sqlite:////absolute/path.db or postgresql://user:password@host:port/database"
+        f"sqlite:////absolute/path.db or postgresql://user:password@host:port/database; memory: keeps nothing"
     )
 
 
@@ -50,10 +53,18 @@ def _file_of(url: str) -> Path:
     name = unquote(url[len(_SQLITE) :])
     if name.startswith((":memory:", "file:")):
         raise SettingsError(
-            f"{url!r}: runs are kept in a file, which several connections share, and there is none in memory. Take a "
-            f"temporary one, such as sqlite:////dev/shm/test.db"
+            f"{url!r}: runs are kept in a file, which several connections share, and there is none in memory. Take the "
+            f"URL memory: to keep nothing, or a temporary file, such as sqlite:////dev/shm/test.db"
         )
     return Path(name).expanduser().absolute()
+
+
+def _memory(settings: Settings, clock: Clock, *, create: bool) -> Store:
+    from fanwood.store.memory.store import MemoryStore  # noqa: PLC0415  (as above)
+
+    if settings.processes != 1:
+        raise SettingsError(f"{settings.database_url} with processes={settings.processes}: no other process sees it")
+    return MemoryStore(clock, url=settings.database_url, create=create)
 
 
 def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:

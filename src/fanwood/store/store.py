@@ -51,7 +51,7 @@ class Store(ABC):
     """Where it is, without a password."""
 
     embedded: bool
-    """Whether it lives in a file, so that a plain script is its own worker."""
+    """Whether it is no server, so that a plain script is its own worker."""
 
     # --- its life --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from fanwood.store.sqlite.leaving import Ending, Leaving, encoded
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/claiming.sql")
@@ -119,15 +121,18 @@ class Claiming:
             if claim.idle and (best := self._read(self._best(tasks, 1, own))) and best[0].is_suspect:
                 return best, True
             suspects = {run.id for run in runs if run.is_suspect}
-            ids = [id_ for id_ in self._ids(tasks, claim, f"_unsuspected{own}") if id_ not in suspects]
+            ids = self._ids(tasks, claim, f"_unsuspected{own}", suspects)
             runs = [run for run in self._read(ids) if not run.is_suspect]
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         return runs, more
 
-    def _ids(self, tasks: list[str], claim: ClaimRequest, which: str) -> list[str]:
+    def _ids(self, tasks: list[str], claim: ClaimRequest, which: str, suspects: Collection[str] = ()) -> list[str]:
         oldest: list[str] = []
         if claim.fair:
-            oldest = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
+            found = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
+            oldest = [
+                id_ for id_ in found if id_ not in suspects
+            ]  # before any more is left out: a place is for another
         best = self._best(tasks, claim.limit, which)
         if not oldest:
             return best

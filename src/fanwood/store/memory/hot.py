@@ -1,0 +1,301 @@
+"""The hot verb in memory: one `Batch`, in the order in which it is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.model.commands import (
+    ANSWER_BYTES,
+    PROGRESS,
+    Attach,
+    Attached,
+    Batch,
+    Closing,
+    Committed,
+    Finished,
+    Notice,
+    Outcome,
+    Spawn,
+)
+from fanwood.model.states import Cause, EndedBy, RunState
+from fanwood.store.expiry import expiry
+from fanwood.store.failures import ancestor_ended
+from fanwood.store.memory.claiming import Claiming, hexed
+from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
+from fanwood.store.memory.moving import Moving
+from fanwood.store.memory.tables import Key, Line, Run, Tables
+from fanwood.store.reports import one_of_each, positions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+LETTERS = 2000
+"""So many at a time."""
+SHOWN = 1000
+"""Characters of an input that tell whose a key is."""
+
+
+class HotPath:
+    """`commit`, on one memory."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.leaving = Leaving(tables)
+        self.moving = Moving(tables, self.leaving)
+        self.claiming = Claiming(tables, self.leaving)
+
+    def run(self, me: int, now: int, batch: Batch) -> Committed:
+        """Everything in `batch`."""
+        done = Committed()
+        self._log(batch)
+        self._fence(batch, done)
+        self._spawn(me, now, batch.spawns, done)
+        self._attach(now, batch.attaches, done)
+        done.has_closed = self.moving.note(now, batch.deadlines)
+        self._report(me, now, batch.outcomes, done)
+        self._watch(me, batch, done)
+        if batch.claim:
+            claim = self.claiming.claim(me, now, batch.claim)
+            done.claimed, done.has_more = claim.runs, claim.more
+            done.has_closed = done.has_closed or claim.met_closed
+        for run_id in batch.heard:
+            self._tables.unheard[me].discard(run_id)
+        if batch.mail:
+            self._read_mail(me, done)
+        return done
+
+    def finds(self, me: int, batch: Batch) -> bool:
+        """Whether mail or a claim would bring anything."""
+        if batch.mail and (self._tables.mail[me] or self._tables.unheard[me]):
+            return True
+        return batch.claim is not None and self.claiming.finds(batch.claim)
+
+    def _log(self, batch: Batch) -> None:
+        """Of a run's progress there is one line, the last one, before all others."""
+        for line in batch.logs:
+            run = self._tables.runs.get(line.run_id)
+            if run is not None and run.is_at(RunState.RUNNING, line.attempt):
+                lines = self._tables.logs.setdefault(run.id, {})
+                seq = -1 if line.level == PROGRESS else max(lines, default=-1) + 1
+                lines[seq] = Line(run.id, seq, line.attempt, line.at, line.level, line.message)
+
+    # --- spawning --------------------------------------------------------------------------------------------------
+
+    def _fence(self, batch: Batch, done: Committed) -> None:
+        """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
+        for command in (*batch.spawns, *batch.attaches):
+            parent_id, attempt = command.kind.parent_id, command.kind.parent_attempt
+            if parent_id is not None:
+                parent = self._tables.runs.get(parent_id)
+                current = parent is not None and parent.is_at(RunState.RUNNING, attempt)
+                if parent is None or not current or self.leaving.closed(parent) is not None:
+                    done.fenced_parents.add((parent_id, attempt))
+
+    def _spawn(self, me: int, now: int, spawns: Sequence[Spawn], done: Committed) -> None:
+        worker = self._tables.workers.get(me)
+        for spawn in spawns:
+            if worker is None or worker.lease is None:  # our lease was lost: born claimed, it would be nobody's
+                spawn.claimed = False
+            if spawn.is_keyed_root:
+                holder = self._hold(spawn)
+                if holder.run_id != spawn.id:
+                    matches = holder.digest == (spawn.input_digest or b"")
+                    done.taken[spawn.id] = self._found(self._tables.runs[holder.run_id], spawn, matches=matches)
+                    continue
+            if (spawn.kind.parent_id, spawn.kind.parent_attempt) not in done.fenced_parents:
+                self._tables.add(_born(spawn, me, now))
+        self._contents(done, done.taken.values())
+
+    def _hold(self, spawn: Spawn) -> Key:
+        """Who holds the key that a root asks for: the root itself, if nobody did."""
+        place = (spawn.kind.namespace, spawn.child_key or "")
+        holder = self._tables.keys.setdefault(place, Key(*place, spawn.id, spawn.input_digest or b""))
+        if holder.run_id == spawn.id:
+            self._tables.key_of[spawn.id] = place
+        return holder
+
+    def _attach(self, now: int, attaches: Sequence[Attach], done: Committed) -> None:
+        asked = [
+            (number, attach, run)
+            for number, attach in enumerate(attaches)
+            if (attach.kind.parent_id, attach.kind.parent_attempt) not in done.fenced_parents
+            and (run := self._tables.runs.get(attach.id)) is not None
+        ]
+        mine = [(attach, run) for _, attach, run in asked if _matches(attach, run)]
+        again = [(attach, run) for attach, run in mine if self._is_revivable(run)]
+        for attach, run in mine:
+            self._ask(attach, run)
+        for attach, run in again:
+            deadline, owner = attach.kind.deadline, attach.kind.deadline_by
+            revival = Queueing(run.id, run.attempt, run.state, Cause.REPLAY, deadline=deadline, deadline_by=owner)
+            self.leaving.queue(now, [revival])
+        for number, attach, run in asked:
+            done.attached[number] = self._found(run, attach, matches=_matches(attach, run))
+        self._contents(done, done.attached.values())
+
+    def _is_revivable(self, run: Run) -> bool:
+        """Whether it had failed or been cancelled, and this is a new trial of its parent."""
+        parent = self._tables.runs.get(run.parent_id or b"")
+        failed = run.state in (RunState.FAILED, RunState.CANCELLED)
+        return failed and parent is not None and run.asked < parent.trial_start
+
+    def _ask(self, attach: Attach, run: Run) -> None:
+        """An attempt that asks twice, and waits for one of the two only: the deadline of that stays."""
+        kind = attach.kind
+        stays = run.asked == kind.parent_attempt and kind.deadline is None
+        if run.is_over or stays:
+            deadline, owner, expires_at = run.deadline, run.deadline_by, run.expires_at
+        else:
+            deadline, owner, expires_at = kind.deadline, kind.deadline_by, run.expires_at
+            if run.state != RunState.RUNNING:
+                if expires_at is None or expires_at == run.deadline:
+                    expires_at = deadline
+                elif deadline is not None:
+                    expires_at = min(expires_at, deadline)
+        self._tables.change(
+            run, asked=kind.parent_attempt, deadline=deadline, deadline_by=owner, expires_at=expires_at,
+            on_parent_end=int(kind.on_parent_end),
+        )  # fmt: skip
+
+    @staticmethod
+    def _found(run: Run, command: Spawn | Attach, *, matches: bool) -> Attached:
+        shown = run.input[:SHOWN] if run.input_digest is not None else ""
+        matches = matches and run.task == command.kind.task
+        return Attached(run.id, RunState(run.state), None, None, matches, run.task, shown)
+
+    def _contents(self, done: Committed, found: Iterable[Attached]) -> None:
+        """Outputs and errors of what has ended, as far as they fit; the others are for later."""
+        ended = [attached for attached in found if attached.state.is_terminal]
+        fitting = self._fitting([attached.id for attached in ended], done)
+        for attached in ended:
+            if attached.id in fitting:
+                attached.output, attached.error = fitting[attached.id].output, fitting[attached.id].error
+
+    # --- reporting -------------------------------------------------------------------------------------------------
+
+    def _report(self, me: int, now: int, reported: Sequence[Outcome], done: Committed) -> None:
+        outcomes = one_of_each(reported)
+        counted = {id(outcome) for outcome in outcomes}
+        late = [outcome for outcome in reported if id(outcome) not in counted]
+        kept: list[Outcome] = []
+        for outcome in outcomes:
+            run = self._tables.runs.get(outcome.run_id)
+            closed = None if run is None else self.leaving.closed(run)
+            if run is not None and closed is not None:  # it ends as cancelled, whatever is said
+                late.append(outcome)
+                how = (RunState.CANCELLED, None, closed, EndedBy.ANCESTOR, outcome.busy)
+                if not self.leaving.end(me, now, [Ending(run.id, outcome.attempt, RunState.RUNNING, *how)]):
+                    done.finished[run.id] = Finished(RunState.CANCELLED, None, closed, outcome.task)
+            elif self._take(me, now, outcome):
+                kept.append(outcome)
+            else:
+                late.append(outcome)
+        done.fenced_outcomes = positions(reported, late)
+        for outcome in kept:  # after all: what ends in the same batch ends as it says
+            if outcome.closes and outcome.state is not RunState.QUEUED and self._close(now, outcome):
+                done.has_closed = True
+
+    def _take(self, me: int, now: int, outcome: Outcome) -> bool:
+        """An outcome as it is reported; whether it counted."""
+        if outcome.state is RunState.QUEUED:
+            cause = Cause.RETRY if outcome.retry else Cause.HAND_BACK
+            how = (cause, outcome.delay, 0, outcome.error, outcome.busy)
+            return not self.leaving.queue(now, [Queueing(outcome.run_id, outcome.attempt, RunState.RUNNING, *how)])
+        what = (outcome.state, outcome.output, outcome.error, EndedBy.OUTCOME, outcome.busy, not outcome.local)
+        return not self.leaving.end(me, now, [Ending(outcome.run_id, outcome.attempt, RunState.RUNNING, *what)])
+
+    def _close(self, now: int, outcome: Outcome) -> bool:
+        how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
+        which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
+        error = ancestor_ended(outcome.run_id, how[outcome.state])
+        return self.leaving.close(now, outcome.run_id, which, outcome.attempt, error)
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, me: int, batch: Batch, done: Committed) -> None:
+        tables = self._tables
+        done.unknown = [id_ for id_ in batch.watch if id_ not in tables.runs]
+        there = [tables.runs[id_] for id_ in batch.watch if id_ in tables.runs]
+        self._finished([run for run in there if run.is_over], done)
+        for run in there:
+            if not run.is_over:
+                tables.watchers[run.id].add(me)
+        for id_ in batch.unwatch:
+            tables.unwatch(id_, me)
+
+    def _finished(self, ended: Sequence[Run], done: Committed) -> None:
+        for run in self._fitting([run.id for run in ended], done).values():
+            done.finished[run.id] = Finished(RunState(run.state), run.output, run.error, run.task)
+
+    def _fitting(self, ids: Sequence[bytes], done: Committed) -> dict[bytes, Run]:
+        """Those whose contents fit into an answer together, the first in any case; the others are for later."""
+        total, fitting = 0, dict[bytes, Run]()
+        for run in (self._tables.runs[id_] for id_ in dict.fromkeys(ids)):
+            if total < ANSWER_BYTES:
+                fitting[run.id] = run
+                total += len((run.output or "").encode()) + len((run.error or "").encode())
+            else:
+                done.later.add(run.id)
+        return fitting
+
+    def _read_mail(self, me: int, done: Committed) -> None:
+        runs = self._tables.runs
+        done.closings = [
+            Closing(hexed(id_), hexed(runs[id_].root_id)) for id_ in self._tables.unheard[me] if id_ in runs
+        ]
+        letters: list[bytes] = self._tables.mail[me].first(LETTERS)
+        about = [runs[id_] for id_ in letters if id_ in runs]
+        self._finished([run for run in about if run.is_over], done)
+        for run in about:
+            if run.worker_id == me:
+                done.mine.append(Notice(run.id, run.attempt, RunState(run.state), run.error, run.deadline))
+        for id_ in letters:
+            self._tables.mail[me].discard(id_)
+        done.has_more = done.has_more or len(letters) == LETTERS
+
+
+def _matches(attach: Attach, run: Run) -> bool:
+    """Whether a child is what is asked for: of that task and, if it has a key, input."""
+    return run.task == attach.kind.task and (run.input_digest is None or run.input_digest == attach.input_digest)
+
+
+def _born(spawn: Spawn, me: int, now: int) -> Run:
+    kind, claimed = spawn.kind, spawn.claimed
+    child = kind.parent_id is not None
+    return Run(
+        id=spawn.id,
+        parent_id=kind.parent_id,
+        root_id=kind.root_id or spawn.id,
+        depth=kind.depth,
+        kind=int(kind.run_kind),
+        task=kind.task,
+        identity=spawn.identity if child else None,
+        child_index=spawn.index if child else None,
+        child_key=spawn.child_key,
+        input_digest=spawn.input_digest,
+        input=spawn.input,
+        metadata=kind.metadata,
+        priority=kind.priority,
+        on_parent_end=int(kind.on_parent_end),
+        state=int(RunState.RUNNING if claimed else RunState.QUEUED),
+        waits=None,
+        due_at=None,
+        attempt=int(claimed),
+        trial_start=0,
+        retry_count=0,
+        deaths=0,
+        asked=kind.parent_attempt or kind.origin,
+        worker_id=me if claimed else None,
+        deadline=kind.deadline,
+        deadline_by=kind.deadline_by,
+        schedule_timeout=kind.schedule_timeout,
+        expires_at=None if claimed else expiry(now, kind.schedule_timeout, kind.deadline),
+        created_at=now,
+        started_at=now if claimed else None,
+        finished_at=None,
+        busy=0,
+        ended_by=None,
+        output=None,
+        error=None,
+        limit_at=None,
+    )

@@ -1,0 +1,218 @@
+"""The one way in which runs end, and the one in which they are queued; and what is closed.
+
+Whatever the cause, a run leaves its state through `end`, `end_closed`, `queue` or `promote`. Here, and nowhere else,
+stands what goes with it: the fence, mail, watches, and that nothing is queued below a closed run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fanwood.model.states import Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
+from fanwood.store.memory.tables import Gate, Past
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fanwood.store.memory.tables import Run, Tables
+
+KEPT_ATTEMPTS = 100
+"""So many of a run's attempts, the last ones, are remembered."""
+
+ALL, THOSE_THAT_END = 0, 1
+"""`Gate.which`: all children, but for those that were spawned to go on; or only those that end with their parent."""
+
+
+class Ending(NamedTuple):
+    """A run that ends."""
+
+    id: bytes
+    attempt: int
+    before: int  # the state that it leaves
+    state: RunState
+    output: str | None
+    error: str | None
+    by: EndedBy
+    busy: int = 0
+    tell_parent: bool = True  # else the engine itself does
+
+
+class Queueing(NamedTuple):
+    """A run that is to be queued, or to wait for `delay` microseconds first."""
+
+    id: bytes
+    attempt: int
+    before: int
+    cause: Cause
+    delay: int = 0
+    charge: int = 0  # LEASE_LOST: whether it was executing
+    error: str | None = None
+    busy: int = 0
+    deadline: int | None = None  # REPLAY: its new one ...
+    deadline_by: bytes | None = None  # ... and whose that is
+
+
+class Leaving:
+    """The ways out and in, of one memory."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    # --- out -------------------------------------------------------------------------------------------------------
+
+    def end(self, me: int, now: int, endings: Sequence[Ending]) -> list[int]:
+        """Runs end; the numbers of those that had left their state before. `me` needs no mail of it."""
+        refused: list[int] = []
+        for number, ending in enumerate(endings):
+            run = self._tables.runs.get(ending.id)
+            if run is None or not run.is_at(ending.before, ending.attempt):
+                refused.append(number)
+                continue
+            self._tables.change(
+                run, state=int(ending.state), output=ending.output, error=ending.error, busy=run.busy + ending.busy,
+                ended_by=int(ending.by), deaths=run.deaths + (ending.by is EndedBy.POISON), finished_at=now,
+                expires_at=None, waits=None, due_at=None,
+            )  # fmt: skip
+            self._tell(me, run, parent=ending.tell_parent)
+            if ending.before == RunState.RUNNING and ending.by is not EndedBy.OUTCOME:
+                self.tell_holder(run)
+        return refused
+
+    def _tell(self, me: int, run: Run, *, parent: bool) -> None:
+        """Who waits for an end: the worker of the parent, and whoever watches."""
+        tables = self._tables
+        above = tables.runs.get(run.parent_id) if run.parent_id is not None and parent else None
+        told = list(tables.watchers.pop(run.id, ()))
+        if above is not None and above.state == RunState.RUNNING and above.worker_id is not None:
+            told.append(above.worker_id)
+        for worker in told:
+            if worker != me:
+                tables.write(worker, run.id)
+
+    def tell_holder(self, run: Run) -> None:
+        """Something has happened to a run that somebody executes: tell him."""
+        if run.worker_id is not None:
+            self._tables.write(run.worker_id, run.id)
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def queue(self, now: int, queueings: Sequence[Queueing]) -> list[int]:
+        """Runs are queued; the numbers of those that had left their state before. What is closed is cancelled
+        instead."""
+        refused: list[int] = []
+        for number, queueing in enumerate(queueings):
+            run = self._tables.runs.get(queueing.id)
+            if run is None or not run.is_at(queueing.before, queueing.attempt):
+                refused.append(number)
+                continue
+            closed = self.closed(run)
+            if closed is not None:
+                how = (RunState.CANCELLED, None, closed, EndedBy.ANCESTOR, queueing.busy)
+                self.end(0, now, [Ending(run.id, run.attempt, run.state, *how)])
+            else:
+                self._keep_attempt(now, run, queueing)
+                self._queue(now, run, queueing)
+        return refused
+
+    def _queue(self, now: int, run: Run, queueing: Queueing) -> None:
+        cause, waits = queueing.cause, queueing.delay > 0
+        replayed = cause is Cause.REPLAY
+        deadline = queueing.deadline if replayed else run.deadline
+        patience = None if run.schedule_timeout is None else now + queueing.delay + run.schedule_timeout
+        limits = [limit for limit in (deadline, patience) if limit is not None]
+        self._tables.change(
+            run,
+            state=int(RunState.WAITING if waits else RunState.QUEUED),
+            waits=int(Waits.TIME) if waits else None,
+            due_at=now + queueing.delay if waits else None,
+            retry_count=0 if replayed else run.retry_count + (cause is Cause.RETRY),
+            trial_start=run.attempt + 1 if replayed or cause is Cause.RETRY else run.trial_start,
+            deaths=run.deaths + queueing.charge if cause is Cause.LEASE_LOST else 0,
+            output=None,
+            error=None if replayed else queueing.error or run.error,
+            busy=run.busy + queueing.busy,
+            ended_by=None,
+            finished_at=None,
+            deadline=deadline,
+            deadline_by=queueing.deadline_by if replayed else run.deadline_by,
+            expires_at=min(limits, default=None),
+        )
+
+    def _keep_attempt(self, now: int, run: Run, queueing: Queueing) -> None:
+        """What is known of an attempt after which a run goes on; nothing of one that was handed back."""
+        if queueing.cause is Cause.HAND_BACK or run.attempt == 0:
+            return
+        kept = self._tables.past.setdefault(run.id, {})
+        worker = self._tables.workers.get(run.worker_id or 0)
+        error = {Cause.RETRY: queueing.error, Cause.REPLAY: run.error}.get(queueing.cause)
+        state = run.state if run.is_over else int(RunState.FAILED)
+        name, due = None if worker is None else worker.info.name, now + queueing.delay
+        past = Past(run.id, run.attempt, run.worker_id, name, state, run.started_at, run.finished_at or now, due, error)
+        kept.setdefault(run.attempt, past).due_at = due  # (it may be there: one that never began, and is replayed)
+        for number in [number for number in kept if number <= run.attempt - KEPT_ATTEMPTS]:
+            del kept[number]
+
+    def promote(self, now: int, due: Iterable[Run]) -> None:
+        """As `queue`, for runs whose time has come."""
+        for run in due:
+            if not self.end_closed(now, [run]):
+                self._tables.change(run, state=int(RunState.QUEUED), waits=None, due_at=None)
+
+    # --- gates -----------------------------------------------------------------------------------------------------
+
+    @property
+    def gated(self) -> bool:
+        """Whether anything is closed, anywhere."""
+        return any(gate.what == GateKind.CLOSED for gate in self._tables.gates.values())
+
+    def close(self, now: int, run_id: bytes, which: int, attempt: int, error: str) -> bool:
+        """What is below a run is closed; whether there is anything."""
+        run, gates = self._tables.runs.get(run_id), self._tables.gates
+        if run is None or not self._tables.has_children(run):
+            return False
+        if run_id in gates and gates[run_id].what != GateKind.CLOSED:
+            return False
+        gates[run_id] = Gate(run_id, run.root_id, int(GateKind.CLOSED), which, attempt, error, now)
+        return True
+
+    def closed(self, run: Run) -> str | None:
+        """Whether a run is below something that is closed, and what is said of it then."""
+        tables = self._tables
+        while run.parent_id is not None and run.on_parent_end != OnParentEnd.CONTINUE:
+            gate = tables.gates.get(run.parent_id)
+            if gate is not None and _covers(gate, run):
+                return gate.error
+            above = tables.runs.get(run.parent_id)
+            if above is None:
+                return None
+            run = above
+        return None
+
+    def end_closed(self, now: int, runs: Iterable[Run]) -> dict[bytes, str]:
+        """Those of these unfinished runs that are below something closed end; which, and with what error.
+
+        Their parents are closed as well, or have ended: nobody but those who watch, and those who hold them, is told.
+        """
+        errors = {run.id: error for run in runs if (error := self.closed(run)) is not None}
+        for run_id, error in errors.items():
+            run = self._tables.runs[run_id]
+            held = run.state == RunState.RUNNING
+            self._tables.change(
+                run, state=int(RunState.CANCELLED), output=None, error=error, ended_by=int(EndedBy.ANCESTOR),
+                finished_at=now, expires_at=None, waits=None, due_at=None,
+            )  # fmt: skip
+            self._tell(0, run, parent=False)
+            if held:
+                self.tell_holder(run)
+        return errors
+
+
+def _covers(gate: Gate, child: Run) -> bool:
+    """Whether a gate of its parent's covers a child. If that completed: of the children that end with it, and of those
+    that it never asked for again, only what lived then."""
+    if gate.what != GateKind.CLOSED:
+        return False
+    if gate.which == ALL:
+        return child.asked <= gate.attempt
+    ends = child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
+    return ends and (child.finished_at is None or child.finished_at > gate.made_at)

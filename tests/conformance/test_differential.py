@@ -1,0 +1,372 @@
+"""One stream of random commands, on every backend at once: the same answers, and the same rows, column by column."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fanwood import RunState, SeededIds, Settings
+from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.states import TERMINAL, OnParentEnd
+from fanwood.store.memory.tables import Run
+from fanwood.store.opening import store_for
+from fanwood.store.store import START
+from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
+from tests.postgres.databases import Databases
+
+SEEDS = range(4)
+STEPS = 120
+MANY = 40
+"""Runs, after which there are no more, so that commands meet on one."""
+TASKS = '["a","b"]'
+TIMES = ("created_at", "started_at", "finished_at", "due_at", "expires_at", "deadline", "limit_at")
+COLUMNS = Run.__struct_fields__
+"""In the order of copies."""
+MILLISECOND = 1000
+"""Transactions mark themselves by a microsecond each, where the clock stands still."""
+
+Reply = Any
+
+
+class Stream:
+    """Random commands, and the stages that they are given to."""
+
+    def __init__(self, stages: dict[str, Stage], seed: int) -> None:
+        self.stages = stages
+        self.random = random.Random(seed)
+        self.ids = SeededIds(seed)
+        self.attempts: dict[bytes, int] = {}  # of all runs, as claims told
+        self.about: dict[bytes, dict[str, Any]] = {}
+        self.holders: dict[bytes, int] = {}
+        self.workers: list[int] = []
+        self.suspected = False
+        self.story: list[str] = []
+        self.succeeded: Counter[str] = Counter()
+        self.told: dict[str, set[tuple[int, bytes]]] = {name: set() for name in stages}
+
+    async def on_all(self, what: str, command: Callable[[Stage], Awaitable[Reply]]) -> Reply:
+        """Of all the same answer, which is this."""
+        replies = {name: await command(stage) for name, stage in self.stages.items()}
+        self.story.append(what)
+        first = next(iter(replies.values()))
+        assert all(reply == first for reply in replies.values()), self.told_of(replies)
+        return first
+
+    def told_of(self, replies: dict[str, Reply]) -> str:
+        """The last commands, and what differs."""
+        lines = [line for line in self.story if line not in ("rows", "due")][-40:]
+        first = next(iter(replies.values()))
+        for name, reply in replies.items():
+            if isinstance(reply, dict) and isinstance(first, dict):
+                for key in {**first, **reply}:
+                    one, other = first.get(key), reply.get(key)
+                    if one != other and isinstance(one, dict) and isinstance(other, dict):
+                        one = {k: v for k, v in one.items() if other.get(k) != v}
+                        other = {k: v for k, v in other.items() if k not in first[key] or k in one}
+                    if one != other:
+                        lines.append(f"  {name}: {key.hex()}: {other} instead of {one}")
+            elif reply != first:
+                lines.append(f"  {name}: {reply} instead of {first}")
+        return "\n".join(lines)
+
+    async def begin(self) -> None:
+        for _ in range(3):
+            await self.enter()
+
+    async def enter(self) -> None:
+        worker = await self.on_all("register", lambda stage: stage.register())
+        self.workers.append(worker)
+
+    # --- which -----------------------------------------------------------------------------------------------------
+
+    def a_run(self) -> bytes:
+        return self.random.choice(list(self.about))
+
+    def an_attempt(self) -> tuple[bytes, int]:
+        """Most often one that may be current."""
+        held = [id_ for id_ in self.holders if id_ in self.about]
+        id_ = self.random.choice(held) if held and self.random.random() < 0.9 else self.a_run()
+        return id_, self.attempts.get(id_, 0) - (self.random.random() < 0.1)
+
+    def worker_of(self, id_: bytes) -> int:
+        holder = self.holders.get(id_, 0)
+        return holder if holder in self.workers else self.workers[0]
+
+    # --- commands --------------------------------------------------------------------------------------------------
+
+    async def spawn(self) -> bool:
+        chance = self.random.random
+        about: dict[str, Any] = {"task": self.random.choice("ab"), "priority": self.random.randint(0, 2)}
+        if chance() < 0.2:
+            about["schedule_timeout"] = self.random.randint(1, 20) * SECOND
+        key = f"key {self.random.randint(0, 3)}" if chance() < 0.15 else None
+        claimed = key is None and chance() < 0.2
+        return await self.born(about, None, 1, key=key, claimed=claimed)
+
+    async def spawn_children(self) -> bool:
+        parent, attempt = self.an_attempt()
+        about: dict[str, Any] = {
+            "task": self.random.choice("ab"),
+            "on_parent_end": self.random.choice(list(OnParentEnd)),
+            "parent_id": parent,
+            "parent_attempt": attempt,
+            "root_id": self.about[parent]["root"],
+            "depth": self.about[parent]["depth"] + 1,
+            "metadata": '{"x":1}' if self.random.random() < 0.2 else None,
+        }
+        if self.random.random() < 0.3:
+            about |= {"deadline": self.now() + self.random.randint(1, 20) * SECOND, "deadline_by": parent}
+        return await self.born(about, parent, self.random.choice([1, 2, 10]), claimed=self.random.random() < 0.3)
+
+    async def born(
+        self, about: dict[str, Any], parent: bytes | None, count: int, *, key: str | None = None, claimed: bool = False
+    ) -> bool:
+        worker = self.worker_of(parent or b"")
+        ids = [self.ids.new_id() for _ in range(count)]
+        kind = SpawnKind(**about)
+
+        def spawns() -> list[Spawn]:
+            own = digest(key) if key else None
+            return [
+                Spawn(kind, id_, id_ if parent else own, f'"{n}"', n, key, own, claimed=claimed)
+                for n, id_ in enumerate(ids)
+            ]
+
+        async def commit(stage: Stage) -> Reply:
+            done = await stage.commit(worker, spawns=spawns())
+            return done.fenced_parents, {id_: found.id for id_, found in done.taken.items()}
+
+        fenced, taken = await self.on_all(f"spawn {about} {key} {claimed}", commit)
+        if fenced or taken:
+            return False
+        root = about.get("root_id")
+        for id_ in ids:
+            self.about[id_] = {"root": root or id_, "depth": about.get("depth", 0), "parent": parent, "kind": kind}
+            self.attempts[id_] = int(claimed)
+            if claimed:
+                self.holders[id_] = worker
+        return True
+
+    def now(self) -> int:
+        return next(iter(self.stages.values())).clock.now()
+
+    async def claim(self) -> bool:
+        worker, limit = self.random.choice(self.workers), self.random.randint(1, 5)
+        fair = 0 if self.suspected else self.random.randint(0, 1)  # who is the oldest beside suspects is not fixed
+        request = ClaimRequest(TASKS, limit, fair, self.random.random() < 0.5)
+
+        async def commit(stage: Stage) -> Reply:
+            done = await stage.commit(worker, claim=request)
+            return [(run.key, run.attempt, run.deaths, run.trial_start, run.deadline) for run in done.claimed]
+
+        claimed = await self.on_all(f"claim {worker} {request}", commit)
+        for id_, attempt, *_ in claimed:
+            self.attempts[id_] = attempt
+            self.holders[id_] = worker
+        return bool(claimed)
+
+    async def report(self, how: Callable[[bytes, int, bool], Outcome]) -> bool:
+        id_, attempt = self.an_attempt()
+        worker, parent = self.worker_of(id_), self.about[id_]["parent"]
+        local = parent is None or self.worker_of(parent) == worker
+
+        async def commit(stage: Stage) -> Reply:
+            outcome = how(id_, attempt, local)
+            done = await stage.commit(worker, outcomes=[outcome])
+            ends = outcome.state is not RunState.QUEUED  # of others nobody cares whether they counted
+            return done.fenced_outcomes if ends else set()
+
+        fenced = await self.on_all(f"report {how(id_, attempt, local)}", commit)
+        if not fenced:
+            self.holders.pop(id_, None)
+        return not fenced
+
+    async def complete(self) -> bool:
+        return await self.report(
+            lambda id_, n, local: Outcome(id_, n, RunState.COMPLETED, "1", closes=True, busy=5, local=local)
+        )
+
+    async def fail(self) -> bool:
+        return await self.report(
+            lambda id_, n, local: Outcome(id_, n, RunState.FAILED, None, FAILURE, closes=True, local=local)
+        )
+
+    async def retry(self) -> bool:
+        delay = self.random.choice([0, 3 * SECOND])
+        return await self.report(
+            lambda id_, n, _: Outcome(id_, n, RunState.QUEUED, None, FAILURE, retry=True, delay=delay)
+        )
+
+    async def hand_back(self) -> bool:
+        return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED))
+
+    async def attach(self) -> bool:
+        children = [id_ for id_, about in self.about.items() if about["parent"] is not None]
+        if not children:
+            return False
+        child = self.random.choice(children)
+        parent, kind = self.about[child]["parent"], self.about[child]["kind"]
+        deadline = self.now() + 9 * SECOND if self.random.random() < 0.5 else None
+        about = {"deadline": deadline, "deadline_by": parent if deadline else None, "on_parent_end": kind.on_parent_end}
+
+        async def commit(stage: Stage) -> Reply:
+            asked = SpawnKind(kind.task, parent, self.attempts[parent], self.about[child]["root"], kind.depth, **about)
+            done = await stage.commit(self.worker_of(parent), attaches=[Attach(asked, child)])
+            found = {number: (one.id, one.state, one.matches, one.output) for number, one in done.attached.items()}
+            return done.fenced_parents, found
+
+        fenced, _ = await self.on_all(f"attach {child.hex()} {about}", commit)
+        return not fenced
+
+    async def move_deadline(self) -> bool:
+        id_, attempt = self.an_attempt()
+        when = self.now() + self.random.randint(1, 20) * SECOND
+
+        async def commit(stage: Stage) -> Reply:
+            return (await stage.commit(self.worker_of(id_), deadlines=[(id_, attempt, when)])).has_closed
+
+        return await self.on_all(f"move {id_.hex()} {attempt} {when}", commit)
+
+    async def log(self) -> bool:
+        id_, attempt = self.an_attempt()
+        line = LogLine(id_, attempt, 1, self.random.choice(["info", "progress"]), "said")
+
+        async def commit(stage: Stage) -> Reply:
+            await stage.commit(self.worker_of(id_), logs=[line])
+            return await stage.store.logs(id_, -2)
+
+        return bool(await self.on_all(f"log {line}", commit))
+
+    async def watch(self) -> bool:
+        id_, worker = self.a_run(), self.random.choice(self.workers)
+
+        async def commit(stage: Stage) -> Reply:
+            done = await stage.commit(worker, watch=[id_])
+            return done.unknown, {run: (end.state, end.output) for run, end in done.finished.items() if run == id_}
+
+        unknown, _ = await self.on_all(f"watch {id_.hex()}", commit)
+        return not unknown
+
+    async def cancel(self) -> bool:
+        id_ = self.a_run()
+
+        async def cancel(stage: Stage) -> Reply:
+            return await stage.store.cancel(id_, "said")
+
+        return await self.on_all(f"cancel {id_.hex()}", cancel)
+
+    async def replay(self) -> bool:
+        id_ = self.a_run()
+        return await self.on_all(f"replay {id_.hex()}", lambda stage: stage.store.replay(id_, TERMINAL))
+
+    async def reap(self) -> bool:
+        worker = self.workers.pop(self.random.randrange(len(self.workers)))
+        count = await self.on_all(f"reap {worker}", lambda stage: stage.store.reap(worker, 3))
+        await self.enter()
+        return count > 0
+
+    async def tick(self) -> bool:
+        seconds = self.random.randint(1, 6)
+
+        async def tick(stage: Stage) -> Reply:
+            stage.clock.advance(seconds + 0.01)  # so that nothing is due to the microsecond
+            while (due := await stage.store.tick()) is not None and due <= stage.clock.now():
+                pass  # how much of it a call does is its own affair
+            return _rounded(due)
+
+        return await self.on_all(f"tick after {seconds} s", tick) is not None
+
+    async def prune(self) -> bool:
+        before = self.now() - 20 * SECOND
+
+        async def prune(stage: Stage) -> Reply:
+            return (await stage.store.prune(before, 100, START)).runs
+
+        return await self.on_all("prune", prune) > 0
+
+    # --- and what comes of it --------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """All that is closed ends; then all rows are the same."""
+        for stage in self.stages.values():
+            await stage.sweep()
+        rows = await self.on_all("rows", _rows)
+        self.suspected = any(row["deaths"] >= SUSPECT_DEATHS for row in rows.values())
+        for id_ in [id_ for id_ in self.about if id_ not in rows]:  # pruned
+            del self.about[id_]
+        for id_ in list(self.holders):
+            if id_ not in rows or rows[id_]["state"] != RunState.RUNNING:
+                del self.holders[id_]
+        await self.on_all("due", lambda stage: _due(stage, self.workers[0]))
+
+    async def read_mail(self) -> None:
+        for name, stage in self.stages.items():
+            for worker in self.workers:
+                done = await stage.commit(worker, mail=True)
+                self.told[name] |= {(worker, id_) for id_ in done.finished}
+
+
+def _rounded(when: int | None) -> int | None:
+    return None if when is None else when // MILLISECOND
+
+
+async def _due(stage: Stage, worker: int) -> int | None:
+    return _rounded((await stage.store.look_around(worker, "host")).due)
+
+
+async def _rows(stage: Stage) -> dict[bytes, dict[str, Any]]:
+    found: dict[bytes, dict[str, Any]] = {}
+    running = {run.id for run in (await stage.records()).values() if run.state is RunState.RUNNING}
+    for row in await stage.store.copy_out("run", (b"",), 10_000):
+        about = dict(zip(COLUMNS, row, strict=True))
+        about |= {name: _rounded(about[name]) for name in TIMES}
+        about["state"] = RunState.RUNNING if about["id"] in running else about["state"]  # copies are of queued ones
+        found[about["id"]] = about
+    attempts = await stage.store.copy_out("attempt", (b"", -1), 10_000)
+    for run, number, *rest in attempts:
+        _, _, state, started, finished, due, error = rest  # (who it was is not known everywhere of what was queued)
+        found[run][f"attempt {number}"] = (state, _rounded(started), _rounded(finished), _rounded(due), error)
+    return found
+
+
+KINDS = {
+    "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
+    "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 3, "prune": 1,
+}  # fmt: skip
+
+
+async def live(stages: dict[str, Stage], seed: int, succeeded: Counter[str]) -> None:
+    for stage in stages.values():
+        stage.sweeps = False
+        await stage.open()
+    stream = Stream(stages, seed)
+    await stream.begin()
+    for _ in range(STEPS):
+        (kind,) = stream.random.choices(list(KINDS), list(KINDS.values())) if stream.about else ["spawn"]
+        if kind.startswith("spawn") and len(stream.about) > MANY:
+            kind = "claim"
+        if kind == "reap":
+            await stream.settle()  # else what is closed and lives still might count as waited for
+        succeeded[kind] += bool(await getattr(stream, kind)())
+        await stream.settle()
+    await stream.read_mail()
+    assert len({frozenset(told) for told in stream.told.values()}) == 1
+    for stage in stages.values():
+        await stage.close()
+
+
+async def test_all_backends_do_the_same(tmp_path: Path, postgres_url: str, postgres_databases: Databases) -> None:
+    """And every kind of command succeeds somewhere, else it was not compared."""
+    succeeded: Counter[str] = Counter()
+    for seed in SEEDS:
+        postgres_databases.empty(postgres_url.rpartition("/")[2])
+        urls = [f"memory:{seed}", f"sqlite:///{tmp_path}/{seed}.db", postgres_url]
+        await live({url.partition(":")[0]: Stage(_makes(url)) for url in urls}, seed, succeeded)
+    assert all(succeeded[kind] for kind in KINDS), succeeded
+
+
+def _makes(url: str) -> MakeStore:
+    return lambda clock: store_for(Settings.load(database_url=url), clock)
