@@ -356,13 +356,9 @@ class Fanwood(Hooked):
         local = self._home.local
         if local is None or (engine.dispatcher.slots and not local.is_working):
             return  # a worker of this process serves already
-        if self.local_worker == "own" and not engine.store.embedded:
-            raise SettingsError(
-                'local_worker="own" is not for PostgreSQL: a server does not know whose roots there are'
-            )
         ours = local.is_working or self.local_worker or engine.settings.processes != 1
         if ours or (engine.store.embedded and await self._is_unserved(engine, tasks)):
-            await local.ensure(own=self.local_worker is not True and engine.store.embedded)
+            await local.ensure(own=self.local_worker is not True)
 
     async def _is_unserved(self, engine: Engine, tasks: Iterable[str]) -> bool:
         for task in tasks:

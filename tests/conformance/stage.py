@@ -65,9 +65,15 @@ class Stage:
         return store
 
     async def register(
-        self, tasks: Sequence[str] = TASKS, *, name: str = "w", lease: float = 10, slots: int = 4
+        self,
+        tasks: Sequence[str] = TASKS,
+        *,
+        name: str = "w",
+        lease: float = 10,
+        slots: int = 4,
+        programs: Sequence[int] = (),
     ) -> int:
-        about = WorkerInfo(name, "host", 1, slots, tuple(tasks), round(lease * SECOND))
+        about = WorkerInfo(name, "host", 1, slots, tuple(tasks), round(lease * SECOND), tuple(programs))
         return await self.store.register(about, [TaskInfo(task, "task") for task in tasks])
 
     # --- spawning --------------------------------------------------------------------------------------------------
@@ -133,8 +139,11 @@ class Stage:
         fair: int = 0,
         idle: bool = False,
         worker: int | None = None,
+        programs: Sequence[int] = (),
     ) -> list[ClaimedRun]:
-        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair, idle))
+        """`programs`: those that the worker has registered for."""
+        only = json.dumps(list(programs)) if programs else ""
+        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair, idle, only))
         return done.claimed
 
     async def report(self, *outcomes: Outcome, worker: int | None = None) -> Committed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fanwood import RunState
-from fanwood.model.commands import Batch, ClaimRequest
+from fanwood.model.commands import Batch, ClaimRequest, TaskInfo
+from fanwood.model.records import LeftOver
 from tests.conformance.stage import SECOND, Stage, completed
 
 
@@ -144,3 +145,50 @@ async def test_a_run_that_ended_is_not_claimed(stage: Stage) -> None:
     run = await stage.running()
     await stage.report(completed(run))
     assert await stage.claim() == []
+
+
+# --- only some programs' roots ---------------------------------------------------------------------------------------
+
+
+async def test_a_worker_of_one_program_claims_what_is_below_its_roots_and_nobodys(stage: Stage) -> None:
+    own = await stage.register(programs=[7])
+    theirs = await stage.running("a", program=8)
+    child = await stage.born("b", theirs)
+    ours = [await stage.born("a", program=7), await stage.born("b"), await stage.born("a", program=7, priority=2)]
+    keyed = stage.spawn("a", child_key="k", input_digest=b"d" * 16, program=8)
+    keyed.identity = b"i" * 16
+    await stage.commit(spawns=[keyed])
+    first = await stage.claim(1, worker=own, programs=[7])
+    assert [run.key for run in first] == [ours[2]]
+    rest = await stage.claim(10, worker=own, programs=[7], idle=True)
+    assert [run.key for run in rest] == ours[:2]
+    assert [run.deaths for run in rest] == [0, 0]
+    below = await stage.born("c", rest[0])
+    assert [run.key for run in await stage.claim(10, worker=own, programs=[7])] == [below]
+    assert await stage.claim(10, worker=own, programs=[7]) == []
+    assert {run.key for run in await stage.claim(10)} == {child, keyed.id}
+
+
+async def test_workers_of_one_program_count_for_each_other_and_for_nobody_else(stage: Stage) -> None:
+    one, two = await stage.register(["a"], programs=[7]), await stage.register(["a", "b"], programs=[7])
+    other = await stage.register(["b"])
+    assert await stage.store.contended(one) == {"a"}
+    assert await stage.store.contended(two) == {"a", "b"}
+    assert not await stage.store.served(other, "z")
+    assert await stage.store.contended(other) == {"b"}  # the stage's own
+    await stage.store.unregister(stage.worker)
+    assert await stage.store.contended(other) == frozenset()
+    assert not await stage.store.served(one, "a")
+
+
+async def test_what_is_left_over_is_counted_by_whose_it_is(stage: Stage) -> None:
+    await stage.store.publish(stage.worker, [TaskInfo("a", "task", version=5)])
+    parent = await stage.running("b", program=8)
+    for program in (0, 7, 8):
+        await stage.born("a", program=program)
+    await stage.born("a", parent)
+    await stage.born("c", program=7)
+    left = await stage.store.left_over(["a", "b", "c"], [7], 100)
+    assert left == [LeftOver("a", 4, 2, 5), LeftOver("c", 1, 0, 0)]
+    assert (await stage.store.left_over(["a"], [7, 8], 2))[0].count == 2
+    assert {task.name: task.version for task in await stage.store.tasks()}["a"] == 5

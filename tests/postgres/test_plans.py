@@ -217,6 +217,12 @@ async def claims_of_several_tasks(s: Session, n: int) -> None:
     await s.commit(claim=ClaimRequest('["a","b","c","d","e"]', n, n // 8))
 
 
+async def claims_of_a_program(s: Session, n: int) -> None:
+    await s.raw.execute("update worker set programs = '{7}' where id = $1", s.worker)
+    await s.commit(claim=ClaimRequest('["a","b","c","d"]', n, 0, True, "[7]"))
+    await s.raw.execute("update worker set programs = '{}' where id = $1", s.worker)
+
+
 async def claims_of_nothing(s: Session, n: int) -> None:
     await s.commit(claim=ClaimRequest('["e","f"]', n), mail=True)
 
@@ -237,8 +243,8 @@ async def logs(s: Session, n: int) -> None:
 Verb = Callable[[Session, int], Awaitable[None]]
 VERBS: list[Verb] = [
     spawns, spawns_sent_again, spawns_with_keys, attaches, ends, ends_that_others_hear_of, ends_on_another_worker,
-    requeues, requeues_for_the_hundredth_time, claims, claims_of_several_tasks, claims_of_nothing, watches, logs,
-    moves, tells,
+    requeues, requeues_for_the_hundredth_time, claims, claims_of_several_tasks, claims_of_a_program,
+    claims_of_nothing, watches, logs, moves, tells,
 ]  # fmt: skip
 
 
@@ -428,6 +434,7 @@ ABOUT: dict[Verb, int] = {
     prunes: 1000,
     looks: 800,
     claims_of_several_tasks: 200 * len(TASKS),
+    claims_of_a_program: 200 * len(TASKS),
 }
 """Those that are about more runs: a parent has so many children; and the best of each task are looked at."""
 

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from typing import Any, TypedDict
 import pytest
 
 from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsError, TaskRunError, with_context
+from fanwood.engine.liveness import host_identity
+from fanwood.ids import id_bytes
+from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
 from fanwood.sdk.origins import origin_of_file
 from tests.conftest import MakeApp
 from tests.serving import serving
@@ -388,11 +392,9 @@ def declare(app):
 
 
 def test_a_script_executes_no_leftovers_of_another_and_its_own(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    url = f"sqlite:///{tmp_path}/runs.db"
-
-    def make(local_worker: Any = None) -> Fanwood:
+    def make(local_worker: Any = "own") -> Fanwood:
         return Fanwood(url, shared=False, local_worker=local_worker)
 
     a = scripts(tmp_path, a="a")["a"]
@@ -411,7 +413,7 @@ def test_a_script_executes_no_leftovers_of_another_and_its_own(
     with make() as app:
         assert later(app).run(3, timeout=20) == "a, mended"
         assert app.runs.get_result(left.id, timeout=20) == "a, mended"
-        assert "1 queued run of task: started by an earlier version of this program" in caplog.text
+        assert "1 queued run of task: other code than this (an earlier version of it, say) has served" in caplog.text
     with make(local_worker=False) as client:
         left = a(client).run_no_wait(4)
     with make(local_worker=True) as app:
@@ -430,27 +432,13 @@ def test_a_script_says_who_executes_what_it_starts(tmp_path: Path, caplog: pytes
             assert f"What this process starts is executed by another: {other.worker_name} (process" in caplog.text
 
 
-def test_two_scripts_at_once_execute_each_its_own(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/runs.db"
+def test_two_scripts_at_once_execute_each_its_own(url: str, tmp_path: Path) -> None:
     a, b = scripts(tmp_path, a="a")["a"], scripts(tmp_path, b="b")["b"]
-    with Fanwood(url, shared=False, slots=2) as one, Fanwood(url, shared=False, slots=2) as two:
+    own: dict[str, Any] = {"shared": False, "slots": 2, "local_worker": "own"}
+    with Fanwood(url, **own) as one, Fanwood(url, **own) as two:
         tasks = [a(one), b(two)]
         refs = [[task.run_no_wait(n) for n in range(20)] for task in tasks]
         assert [{ref.result(timeout=30) for ref in each} for each in refs] == [{"a"}, {"b"}]
-
-
-def test_a_server_does_not_know_whose_roots_there_are(make_app: MakeApp, url: str) -> None:
-    app = make_app(local_worker="own")
-
-    @app.task
-    def task() -> int:
-        return 1
-
-    if not url.startswith("postgresql"):
-        assert task.run() == 1
-    else:
-        with pytest.raises(SettingsError, match="own"):
-            task.run()
 
 
 def test_what_is_in_memory_is_for_one_process() -> None:
@@ -474,3 +462,22 @@ def test_what_was_in_memory_is_gone_with_the_last_one_who_had_it_open() -> None:
             assert not other.runs.list()
         assert not second.runs.list()
         second.close()
+
+
+def test_what_a_dead_worker_executed_is_left_over_as_well(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Fanwood(url, shared=False, local_worker=False) as client:
+        left = scripts(tmp_path, a="a")["a"](client).run_no_wait(1)
+        engine = client.engine()
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        about = WorkerInfo("dead", host_identity(), dead.pid, 1, ("task",))
+        worker = engine.call(lambda store: store.register(about, [TaskInfo("task", "task", version=1)])).result()
+        claim = Batch(claim=ClaimRequest('["task"]', 1))
+        (run,) = engine.call(lambda store: store.commit(worker, claim)).result().claimed
+        assert run.key == id_bytes(left.id)
+        with Fanwood(url, shared=False, local_worker="own") as app:
+            assert scripts(tmp_path, a="a, mended")["a"](app).run(2, timeout=20) == "a, mended"
+            assert app.runs.get_result(left.id, timeout=20) == "a, mended"
+    assert "1 queued run of task: other code than this (an earlier version of it, say) has served" in caplog.text

@@ -288,6 +288,10 @@ class Engine:
         """The dispatcher has got more tasks; done when they are published."""
         return self.call(lambda _: self._membership.serve_more(), changes=True)
 
+    def look_around(self) -> Future[None]:
+        """What the dead have left goes back to the queue, now and not at the next turn."""
+        return self.call(lambda _: self._housekeeping.look_around())
+
     def stand_in(self, dispatcher: NoDispatcher) -> None:
         """Of a client, which claims nothing: who knows what is served for it."""
         self._membership.dispatcher = dispatcher

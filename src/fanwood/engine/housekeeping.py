@@ -117,7 +117,7 @@ class Housekeeping:
     async def _look_after(self) -> None:
         sweep, recheck = self._settings.sweep, 0.0
         while True:
-            await self._look_around()
+            await self.look_around()
             self._membership.look_after_runs()
             if self._store.embedded:  # others hint, or poll, by themselves
                 self._look(mail=False)
@@ -148,7 +148,8 @@ class Housekeeping:
         except TimeoutError:
             pass
 
-    async def _look_around(self) -> None:
+    async def look_around(self) -> None:
+        """Who has died, what is due, whether something is being closed."""
         store, membership = self._store, self._membership
         around = await store.look_around(membership.worker_id, membership.host)
         if around.closed and (not around.progress or around.progress == self._progress):

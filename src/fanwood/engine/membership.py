@@ -17,7 +17,7 @@ from fanwood.errors import UsageError
 from fanwood.model.commands import Failure, WorkerInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fanwood.engine.claims import Claims
     from fanwood.model.commands import Outcome
@@ -70,9 +70,10 @@ class Membership:
         self.worker_id = await self._store.register(self._info(()), ())
         self._leased_until = until
 
-    def _info(self, tasks: tuple[str, ...], slots: int = 0, *, own: bool = False) -> WorkerInfo:
+    def _info(self, tasks: tuple[str, ...], slots: int = 0, programs: Sequence[int] = ()) -> WorkerInfo:
         """How this engine enters itself."""
-        return WorkerInfo(self._name, self.host, os.getpid(), slots, tasks, round(self._settings.lease * 1e6), own)
+        lease = round(self._settings.lease * 1e6)
+        return WorkerInfo(self._name, self.host, os.getpid(), slots, tasks, lease, tuple(programs))
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Membership:
                     return False
                 self.dispatcher.abandon(lost[1])
             tasks = dispatcher.tasks()
-            info = self._info(tuple(task.name for task in tasks), dispatcher.slots, own=bool(dispatcher.programs))
+            info = self._info(tuple(task.name for task in tasks), dispatcher.slots, dispatcher.programs)
             until = self._loop.time() + self._settings.lease
             old, self.worker_id = self.worker_id, await self._store.register(info, tasks)
             self._leased_until = until

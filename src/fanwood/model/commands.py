@@ -29,7 +29,7 @@ class SpawnKind(msgspec.Struct, frozen=True):
     on_parent_end: OnParentEnd = OnParentEnd.DEFAULT
     run_kind: RunKind = RunKind.TASK
     namespace: str = ""  # of roots with an idempotency key, which is unique in it
-    origin: int = 0  # of roots: the program that they belong to (sdk/origins.py)
+    program: int = 0  # of roots: that they belong to (sdk/origins.py)
 
 
 class Spawn(msgspec.Struct, gc=False):
@@ -283,7 +283,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     slots: int
     tasks: tuple[str, ...] = ()
     lease: int = 10_000_000  # microseconds
-    own: bool = False  # it serves nobody else's roots
+    programs: tuple[int, ...] = ()  # it serves no roots of others than these; none: of all
 
 
 class TaskInfo(msgspec.Struct, frozen=True):
@@ -296,3 +296,4 @@ class TaskInfo(msgspec.Struct, frozen=True):
     schedule_timeout: int | None = None
     metadata: str | None = None
     schema: str | None = None
+    version: int = 0  # of its code (sdk/origins.py)

@@ -117,6 +117,15 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     running: int
 
 
+class LeftOver(msgspec.Struct, frozen=True):
+    """Queued runs of a task, before somebody begins to serve it."""
+
+    task: str
+    count: int
+    foreign: int  # of them: below roots of other programs
+    version: int  # of the code that served it last
+
+
 class Unserved(msgspec.Struct, frozen=True):
     """A task whose queued runs nobody takes: how many, and when the oldest was created."""
 

@@ -237,7 +237,7 @@ class Spawner:
                 schedule_timeout=policy.schedule_limit,
                 run_kind=RUN_KINDS[spec.kind],
                 namespace=self._host.settings.namespace,
-                origin=spec.origin,
+                program=spec.origin.program,
             )
         attempt.spawned = True
         attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fanwood.codec import Codec
+
+
+class Origin(NamedTuple):
+    """Which program a task belongs to, and which version of it (origins.py). Numbers of 31 bits."""
+
+    program: int = 0
+    version: int = 0
+
+
+NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class TaskSpec:
     where: str = ""  # file and line of the function
     ready: Callable[[], None] | None = None  # raises if the declaration is not whole yet
     default: Any = NOT_GIVEN  # the input, if none is given
-    origin: int = 0  # the program that it belongs to: see origins.py
+    origin: Origin = NOWHERE  # the program that it belongs to
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:
@@ -63,4 +73,5 @@ class TaskSpec:
             schedule_timeout=self.policy.schedule_limit,
             metadata=msgspec.json.encode(metadata).decode() if metadata else None,
             schema=msgspec.json.encode(schema).decode() if schema is not None else None,
+            version=self.origin.version,
         )

@@ -108,4 +108,5 @@ def task_bindings(task: TaskInfo) -> dict[str, Any]:
         "schedule_timeout": task.schedule_timeout,
         "metadata": task.metadata,
         "schema": task.schema,
+        "version": task.version,
     }

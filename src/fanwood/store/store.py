@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        LeftOver,
         LogRecord,
         Page,
         PruneCount,
@@ -146,10 +147,10 @@ class Store(ABC):
     async def served(self, worker_id: int, task: str) -> bool:
         """Whether a live engine other than `worker_id` serves `task`."""
 
-    async def left_over(self, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:  # noqa: ARG002
-        """Queued runs of these tasks below roots of other programs, or of other versions, than these `origins`: task,
-        origin, how many. A store that doesn't know whose roots are knows of none."""
-        return []
+    @abstractmethod
+    async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
+        """Which of these tasks have queued runs, how many of them below roots of other programs than these; no more
+        than `limit` of each are looked at."""
 
     @abstractmethod
     async def unserved(self) -> list[Unserved]:

@@ -1,11 +1,10 @@
-"""What another program, or an earlier version of this one, has left in the queue: it is said who goes on with it."""
+"""What another program, or other code of a task, has left in the queue: it is said who goes on with it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fanwood import logs
-from fanwood.sdk.origins import BITS
 from fanwood.sdk.waiting import called
 
 if TYPE_CHECKING:
@@ -15,23 +14,39 @@ if TYPE_CHECKING:
 logger = logs.logger("fanwood.worker")
 
 
+LOOKED_AT = 1000
+"""Queued runs of a task that are looked at, at most."""
+
+
 def programs_of(specs: dict[str, TaskSpec]) -> list[int]:
     """Those that these tasks are written in."""
-    return sorted({spec.origin >> BITS for spec in specs.values()})
+    return sorted({spec.origin.program for spec in specs.values()})
 
 
-async def tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: bool) -> None:
-    """When somebody begins to execute runs of these tasks; `own`: below his own roots only."""
-    origins = sorted({spec.origin for spec in specs.values()} - {0})
-    programs = programs_of(specs)
-    for task, origin, count in await called(engine.call(lambda store: store.left_over(list(specs), origins))):
-        runs = f"{count} queued run{'s' if count != 1 else ''} of {task}"
-        if origin >> BITS in programs:
-            logger.warning("%s: started by an earlier version of this program, which goes on with them now", runs)
-        elif own:
+async def tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: bool, script: bool) -> None:
+    """When somebody begins to execute runs of these tasks; `own`: below his own roots only. A server's workers
+    that are no scripts say nothing of programs: theirs lie elsewhere on each machine."""
+    await called(engine.look_around())  # what the dead have left is in the queue then
+    programs = programs_of(specs) if script or engine.store.embedded else []
+    for left in await called(engine.call(lambda store: store.left_over(list(specs), programs, LOOKED_AT))):
+        foreign = left.foreign if programs else 0
+        if foreign and own:
             logger.warning(
                 "%s: started by another program than this, and not executed here. Run that again, or end them: "
-                "`fanwood runs cancel --task %s`", runs, task,
+                "`fanwood runs cancel --task %s`", _runs(foreign, left.task), left.task,
             )  # fmt: skip
-        else:
-            logger.warning("%s: started by another program than this, which executes them all the same", runs)
+        elif foreign:
+            logger.warning(
+                "%s: started by another program than this, which executes them all the same", _runs(foreign, left.task)
+            )
+        count = left.count - foreign if own else left.count
+        if count and left.version not in (0, specs[left.task].origin.version):
+            logger.warning(
+                "%s: other code than this (an earlier version of it, say) has served that task so far; this goes on "
+                "with them", _runs(count, left.task),
+            )  # fmt: skip
+
+
+def _runs(count: int, task: str) -> str:
+    more = " or more" if count >= LOOKED_AT else ""
+    return f"{count}{more} queued run{'s' if count != 1 else ''} of {task}"

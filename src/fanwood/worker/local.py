@@ -59,7 +59,7 @@ class LocalWorker:
         """
         if not self._told:  # before anything is taken up
             self._told = True
-            await tell_of_others(self._engine, self._specs(), own=own)
+            await tell_of_others(self._engine, self._specs(), own=own, script=True)
         with self._lock:  # never while we wait: another caller may be on our own thread
             employed = self._begin(own=own) if self._engine.settings.processes == 1 else self._begin_pool(own=own)
         try:

@@ -104,7 +104,7 @@ class Worker:
         async with self._within_lifespan(executor):
             with _switch_interval(self.host.settings.switch_interval):
                 if self._own is None:
-                    await tell_of_others(engine, self._specs, own=False)
+                    await tell_of_others(engine, self._specs, own=False, script=False)
                 await called(engine.employ(executor))
                 logger.info(self._greeting(engine.store.url))
                 self._started.set()

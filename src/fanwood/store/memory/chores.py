@@ -80,13 +80,13 @@ class Chores:
         if mine is None:
             return frozenset()
         others = [w for w in self._tables.workers.values() if w.id != me and _lives(w, now)]
-        working = [worker for worker in others if worker.info.slots > 0 and worker.info.own <= mine.info.own]
+        working = [w for w in others if w.info.slots > 0 and bool(w.info.programs) <= bool(mine.info.programs)]
         return frozenset(task for task in mine.serves if any(task in worker.serves for worker in working))
 
     def served(self, me: int, task: str, now: int) -> bool:
         """See `Store.served`."""
         return any(
-            task in worker.serves and worker.id != me and _lives(worker, now) and not worker.info.own
+            task in worker.serves and worker.id != me and _lives(worker, now) and not worker.info.programs
             for worker in self._tables.workers.values()
         )
 

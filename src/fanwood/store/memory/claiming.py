@@ -24,9 +24,6 @@ LOOKED_AT = 1_000
 GROUPS = 32
 """So many roots, of each task, are looked at for the oldest."""
 
-PROGRAM = 32
-"""What a root says of where it comes from: above so many bits, the program (sdk/origins.py)."""
-
 Place = tuple[int, bytes, int, bytes]
 """In the queue of a task: priority and depth (negated), root, id."""
 
@@ -106,7 +103,7 @@ class Claiming:
 
         def ours(run: Run) -> bool:
             root = self._tables.runs.get(run.root_id)
-            return root is not None and (root.asked == 0 or root.asked >> PROGRAM in wanted)
+            return root is not None and (root.asked == 0 or root.asked in wanted)
 
         return ours
 

@@ -284,7 +284,7 @@ def _born(spawn: Spawn, me: int, now: int) -> Run:
         trial_start=0,
         retry_count=0,
         deaths=0,
-        asked=kind.parent_attempt or kind.origin,
+        asked=kind.parent_attempt or kind.program,
         worker_id=me if claimed else None,
         deadline=kind.deadline,
         deadline_by=kind.deadline_by,

@@ -11,6 +11,7 @@ import msgspec
 
 from fanwood.model.records import (
     AttemptRecord,
+    LeftOver,
     LogRecord,
     Page,
     RunFilter,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fanwood.store.memory.tables import Run, Tables
 
-ORPHANS, LEFT_OVER = 100, 10
+ORPHANS = 100
 """At most so many are told of."""
 _SHOWN_ENDS = (RunState.FAILED, RunState.CANCELLED)
 
@@ -235,15 +236,16 @@ def workers(tables: Tables) -> list[WorkerRecord]:
     ]  # fmt: skip
 
 
-def left_over(tables: Tables, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
+def left_over(tables: Tables, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
     """See `Store.left_over`."""
-    found = Counter[tuple[str, int]]()
+    found: list[LeftOver] = []
     for task in tasks:
-        for place in tables.order("queue", task):
-            root = tables.runs.get(place[1])
-            if root is not None and root.asked != 0 and root.asked not in origins:
-                found[task, root.asked] += 1
-    return [(task, origin, count) for (task, origin), count in sorted(found.items())[:LEFT_OVER]]
+        roots = [tables.runs[place[1]] for place in islice(tables.order("queue", task), limit)]
+        foreign = sum(root.asked != 0 and root.asked not in programs for root in roots)
+        known = tables.tasks.get(task)
+        if roots:
+            found.append(LeftOver(task, len(roots), foreign, known.version if known is not None else 0))
+    return found
 
 
 def unserved(tables: Tables, now: int) -> list[Unserved]:

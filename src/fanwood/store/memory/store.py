@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        LeftOver,
         LogRecord,
         Page,
         PruneCount,
@@ -177,9 +178,9 @@ class MemoryStore(Store):
         with self._memory.reading():
             return self._memory.chores.served(worker_id, task, self.now())
 
-    async def left_over(self, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
+    async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
         with self._memory.reading() as tables:
-            return reading.left_over(tables, tasks, origins)
+            return reading.left_over(tables, tasks, programs, limit)
 
     async def unserved(self) -> list[Unserved]:
         with self._memory.reading() as tables:

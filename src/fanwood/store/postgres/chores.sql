@@ -6,7 +6,8 @@
 select applied_at, checksum from schema_migration order by number;
 
 -- name: register_worker
-insert into worker (name, host, pid, slots, started_at, lease) values (:name, :host, :pid, :slots, :now, :lease)
+insert into worker (name, host, pid, slots, started_at, lease, programs)
+values (:name, :host, :pid, :slots, :now, :lease, :programs)
 returning id;
 
 -- name: register_lease
@@ -16,26 +17,27 @@ insert into lease (worker_id, expires_at) values (:worker, :now + :lease);
 insert into worker_task (task, worker_id) values (:task, :worker_id) on conflict do nothing;
 
 -- name: publish_task
-insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
-values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :now)
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, version, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :version, :now)
 on conflict (name) do update set
     kind = excluded.kind, description = excluded.description, priority = excluded.priority,
     schedule_timeout = excluded.schedule_timeout, metadata = excluded.metadata, schema = excluded.schema,
-    updated_at = excluded.updated_at;
+    version = excluded.version, updated_at = excluded.updated_at;
 
 -- name: serving
--- Whether a live worker serves this task.
+-- Whether a live worker serves this task. (Not one that serves only some programs' roots.)
 select exists (
-    select 1 from worker_task t join lease l on l.worker_id = t.worker_id
-    where t.task = :task and l.expires_at > :now and t.worker_id <> :me
+    select 1 from worker_task t join lease l on l.worker_id = t.worker_id join worker w on w.id = t.worker_id
+    where t.task = :task and l.expires_at > :now and t.worker_id <> :me and w.programs = '{}'
 );
 
 -- name: contended
 select distinct mine.task
 from worker_task mine
+join worker me on me.id = mine.worker_id
 join worker_task theirs on theirs.task = mine.task and theirs.worker_id <> mine.worker_id
 join lease l on l.worker_id = theirs.worker_id and l.expires_at > :now
-join worker w on w.id = theirs.worker_id and w.slots > 0
+join worker w on w.id = theirs.worker_id and w.slots > 0 and (w.programs = '{}' or w.programs && me.programs)
 where mine.worker_id = :me;
 
 -- name: leave

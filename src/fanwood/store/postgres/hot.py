@@ -115,8 +115,9 @@ class Call:
     def _kind_columns(self) -> Columns:
         rows = [
             (
-                self._owner(k.parent_id, k.parent_attempt), k.root_id, k.depth, k.task, k.priority, k.metadata,
-                k.schedule_timeout, k.deadline, k.deadline_by, int(k.on_parent_end), int(k.run_kind), k.namespace,
+                self._owner(k.parent_id, k.parent_attempt) or -k.program, k.root_id, k.depth, k.task, k.priority,
+                k.metadata, k.schedule_timeout, k.deadline, k.deadline_by, int(k.on_parent_end), int(k.run_kind),
+                k.namespace,
             )
             for k in self._kind_rows
         ]  # fmt: skip

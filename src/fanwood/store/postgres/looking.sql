@@ -10,3 +10,16 @@ select current_setting('server_version'), current_setting('server_version_num'):
        (select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c
         where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'),
        (select max(number) from schema_migration);
+
+-- name: left_over
+-- Of each of these tasks: how many runs are queued, how many of them below roots of other programs, and the version of
+-- the code that served it last.
+select t.task, q.count, q.foreign_, coalesce((select k.version from task k where k.name = t.task), 0)
+from unnest(:tasks) t (task)
+cross join lateral (
+    select count(*) as count, count(*) filter (where o.asked <> 0 and o.asked <> all (:programs)) as foreign_
+    from (select x.root_id from run x where x.task = t.task and x.state = 0 limit :limit) r
+    cross join lateral (select x.asked from run x where x.id = r.root_id) o
+) q
+where q.count > 0
+order by t.task;

@@ -15,7 +15,7 @@ from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
-from fanwood.model.records import Around, AttemptRecord, LogRecord, OtherWorker, Unserved, WorkerRecord
+from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import rows
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
@@ -213,6 +213,7 @@ class PostgresStore(Store):
 
     async def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo]) -> int:
         about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots, "lease": info.lease}
+        about |= {"programs": list(info.programs)}
         async with self.side.transaction() as db:
             now = await self.instant(db)
             ((worker_id,),) = await db.rows("register_worker", chores.SQL["register_worker"], **about, now=now)
@@ -282,6 +283,10 @@ class PostgresStore(Store):
             now = await self.instant(db)
             ((served,),) = await db.rows("serving", chores.SQL["serving"], task=task, me=worker_id, now=now)
         return bool(served)
+
+    async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
+        about = {"tasks": list(tasks), "programs": list(programs), "limit": limit}
+        return [LeftOver(*row) for row in await self._rows("left_over", **about)]
 
     async def unserved(self) -> list[Unserved]:
         async with self._reader.transaction() as db:

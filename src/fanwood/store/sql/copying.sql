@@ -2,12 +2,12 @@
 -- is RUNNING under a worker of one database is QUEUED in the other; which worker had a run before means nothing there.
 
 -- name: copy_out_task
-select name, kind, description, priority, schedule_timeout, metadata, schema, updated_at
+select name, kind, description, priority, schedule_timeout, metadata, schema, version, updated_at
 from task where name > :name order by name limit :limit;
 
 -- name: copy_in_task
-insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
-values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :updated_at)
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, version, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :version, :updated_at)
 on conflict do nothing;
 
 -- name: copy_out_run

@@ -191,4 +191,4 @@ select w.id, w.name, w.host, w.pid, w.slots, w.started_at, w.lease, coalesce(l.e
 from worker w left join lease l on l.worker_id = w.id order by w.id;
 
 -- name: known_tasks
-select name, kind, description, priority, schedule_timeout, metadata, schema from task order by name;
+select name, kind, description, priority, schedule_timeout, metadata, schema, version from task order by name;

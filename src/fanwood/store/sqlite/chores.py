@@ -68,7 +68,7 @@ class Chores:
     def register(self, info: WorkerInfo, tasks: Sequence[TaskInfo], now: int) -> int:
         """See `Store.register`."""
         about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots}
-        about |= {"lease": info.lease, "own": info.own}
+        about |= {"lease": info.lease, "own": bool(info.programs)}
         worker = int(self._one("enter_worker", **about, now=now))
         self._execute(_SQL["enter_lease"], {"worker": worker, "until": now + info.lease})
         self.publish(worker, info.tasks, tasks, now)

@@ -15,12 +15,12 @@ insert into lease (worker_id, expires_at) values (:worker, :until);
 insert into worker_task (task, worker_id) values (:task, :worker) on conflict do nothing;
 
 -- name: publish_task
-insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, updated_at)
-values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :now)
+insert into task (name, kind, description, priority, schedule_timeout, metadata, schema, version, updated_at)
+values (:name, :kind, :description, :priority, :schedule_timeout, :metadata, :schema, :version, :now)
 on conflict (name) do update set
     kind = excluded.kind, description = excluded.description, priority = excluded.priority,
     schedule_timeout = excluded.schedule_timeout, metadata = excluded.metadata, schema = excluded.schema,
-    updated_at = excluded.updated_at;
+    version = excluded.version, updated_at = excluded.updated_at;
 
 -- name: renew_lease
 update lease set expires_at = :now + (select lease from worker where id = :worker) where worker_id = :worker

@@ -33,7 +33,7 @@ where f.before < :bytes;
 -- A condition in the place of `q.state = 0`: what is below roots of some programs, or of nobody's.
 q.state = 0 and exists (
     select 1 from run o
-    where o.id = q.root_id and (o.asked = 0 or o.asked >> 32 in (select value from json_each(:programs)))
+    where o.id = q.root_id and (o.asked = 0 or o.asked in (select value from json_each(:programs)))
 )
 
 -- name: heads_of_one

@@ -358,7 +358,7 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         int(kind.on_parent_end),
         1 if claimed else 0,
         1 if claimed else 0,
-        kind.parent_attempt or kind.origin,
+        kind.parent_attempt or kind.program,
         me if claimed else None,
         kind.deadline,
         kind.deadline_by,

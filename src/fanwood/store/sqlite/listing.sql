@@ -77,12 +77,12 @@ order by finished_at desc, id desc
 limit :walk;
 
 -- name: left_over
--- Queued runs of these tasks below roots of other origins.
-select q.task, o.asked, count(*)
-from json_each(:tasks) t
-cross join run q indexed by run_ready on q.task = t.value and q.state = 0
-cross join run o on o.id = q.root_id
-where o.asked <> 0 and o.asked not in (select value from json_each(:origins))
-group by q.task, o.asked
-order by q.task, o.asked
-limit 10;
+-- Of one task: how many runs are queued, how many of them below roots of other programs, and the version of the code that
+-- served it last.
+select count(*), coalesce(sum(q.asked <> 0 and q.asked not in (select value from json_each(:programs))), 0),
+       coalesce((select version from task where name = :task), 0)
+from (
+    select o.asked
+    from (select root_id from run indexed by run_ready where task = :task and state = 0 limit :limit) r
+    cross join run o on o.id = r.root_id
+) q;

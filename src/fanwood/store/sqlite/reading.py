@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
+    LeftOver,
     LogRecord,
     Page,
     RunFilter,
@@ -51,9 +52,10 @@ def find(db: Database, search: rows.IdSearch) -> list[bytes]:
     return found[: search.start["limit"]]
 
 
-def left_over(db: Database, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
-    about = {"tasks": encoded(tasks), "origins": encoded(origins)}
-    return [(task, origin, count) for task, origin, count in db.execute(_SQL["left_over"], about).fetchall()]
+def left_over(db: Database, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
+    about = {"programs": encoded(programs), "limit": limit}
+    found = [(task, *db.execute(_SQL["left_over"], {**about, "task": task}).fetchall()[0]) for task in tasks]
+    return [LeftOver(*row) for row in found if row[1]]
 
 
 def previews(db: Database, ids: Sequence[bytes], length: int) -> list[str]:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import AttemptRecord, LogRecord
+    from fanwood.model.records import AttemptRecord, LeftOver, LogRecord
     from fanwood.store.sqlite.driver import Database
 
 T = TypeVar("T")
@@ -264,8 +264,8 @@ class SqliteStore(Store):
         with translated(self.path):
             return self._chores.served(worker_id, task, self._instant())
 
-    async def left_over(self, tasks: Sequence[str], origins: Sequence[int]) -> list[tuple[str, int, int]]:
-        return await self._read(lambda db: reading.left_over(db, tasks, origins))
+    async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
+        return await self._read(lambda db: reading.left_over(db, tasks, programs, limit))
 
     async def unserved(self) -> list[Unserved]:
         return await self._read(lambda db: reading.unserved(db, self.now()))

@@ -27,7 +27,7 @@ as $$ select (extract(epoch from statement_timestamp()) * 1000000)::bigint $$;
 -- The parts of a batch. Each field is a column of it: the n-th entries of all fields belong together.
 create type fw_owners as (id bytea[], attempt integer[]);             -- attempts that spawn, or whose limit moved
 create type fw_kinds as (                                             -- what the children of one call have in common
-    owner integer[],                                                  -- number among the owners, from 1; 0: a root
+    owner integer[],                                                  -- number among the owners, from 1; 0: a root; below: of the program -owner
     root bytea[], depth integer[], task text[], priority integer[], metadata text[], schedule_timeout bigint[],
     deadline bigint[], deadline_by bytea[], on_parent_end smallint[], kind smallint[], namespace text[]
 );

@@ -48,7 +48,7 @@ begin
     select c.id, p.id, coalesce(t.root, c.id), t.depth, t.run_kind, t.task, c.identity,
            case when t.owner > 0 then c.index end,
            c.key, c.digest, c.input, t.metadata, t.priority, t.on_parent_end, c.claimed::integer, c.claimed::integer,
-           coalesce(p.attempt, 0), case when c.claimed then p_me end, t.deadline, t.deadline_by, t.schedule_timeout,
+           coalesce(p.attempt, -t.owner), case when c.claimed then p_me end, t.deadline, t.deadline_by, t.schedule_timeout,
            case when not c.claimed then least(p_now + t.schedule_timeout, t.deadline) end,
            p_now, case when c.claimed then p_at end
     from unnest(s.kind, s.id, s.identity, s.index, s.key, s.digest, s.input, s.claimed)
@@ -62,7 +62,7 @@ begin
          on t.n = c.kind
     left join unnest(o.id, o.attempt) with ordinality as p (id, attempt, n) on p.n = t.owner
     where t.owner <> all (p_fenced)
-      and not (t.owner = 0 and c.identity is not null)  -- those are `fw_spawn_keyed`'s
+      and not (t.owner <= 0 and c.identity is not null)  -- those are `fw_spawn_keyed`'s
       -- (Not `exists`: for that the planner might read the whole table into a hash.)
       and not (p_again and (select r.id from run r where r.id = c.id) is not null);
 end $$;
@@ -84,12 +84,12 @@ begin
         select k.namespace[c.kind], coalesce(c.key, encode(c.identity, 'hex')), c.id, coalesce(c.digest, c.identity)
         from unnest(s.kind, s.id, s.identity, s.key, s.digest) with ordinality
              as c (kind, id, identity, key, digest, n)
-        where k.owner[c.kind] = 0 and c.identity is not null
+        where k.owner[c.kind] <= 0 and c.identity is not null
         order by 1, 2, c.n
         on conflict do nothing;
         missing := exists (
             select from unnest(s.kind, s.identity, s.key) as c (kind, identity, key)
-            where k.owner[c.kind] = 0 and c.identity is not null and (
+            where k.owner[c.kind] <= 0 and c.identity is not null and (
                 select i.run_id from idem i
                 where i.namespace = k.namespace[c.kind] and i.key = coalesce(c.key, encode(c.identity, 'hex'))
             ) is null
@@ -101,9 +101,9 @@ begin
         attempt, asked, schedule_timeout, expires_at, created_at
     )
     select c.id, c.id, 0, k.kind[c.kind], k.task[c.kind], c.key, c.digest, c.input, k.metadata[c.kind],
-           k.priority[c.kind], 0, 0, 0, 0, k.schedule_timeout[c.kind], p_now + k.schedule_timeout[c.kind], p_now
+           k.priority[c.kind], 0, 0, 0, -k.owner[c.kind], k.schedule_timeout[c.kind], p_now + k.schedule_timeout[c.kind], p_now
     from unnest(s.kind, s.id, s.identity, s.key, s.digest, s.input) as c (kind, id, identity, key, digest, input)
-    where k.owner[c.kind] = 0 and c.identity is not null
+    where k.owner[c.kind] <= 0 and c.identity is not null
       and (select i.run_id from idem i where i.run_id = c.id) is not null
     order by c.id
     on conflict do nothing;
@@ -151,7 +151,7 @@ begin
                        + octet_length(h.input) as size
                 from run h where h.id = i.run_id offset 0
             ) r
-            where k.owner[c.kind] = 0 and c.identity is not null and i.run_id <> c.id
+            where k.owner[c.kind] <= 0 and c.identity is not null and i.run_id <> c.id
         ) f
     );
 end $$;

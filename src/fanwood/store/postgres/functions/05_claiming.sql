@@ -185,12 +185,56 @@ begin
     from in_order p;
 end $$;
 
+-- The same for a worker that serves only what is below roots of some programs, or of nobody's; suspects as in `fw_claim`. No
+-- more are locked than are taken, so two who look at the same time find the same: who comes second looks again.
+create function fw_pick_own(p_tasks text[], p_limit integer, p_idle boolean, p_programs integer[], out places tid[],
+                            out ids bytea[], out has_more boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    best bytea[];
+    deaths_ integer[];
+begin
+    select array_agg(b.id order by b.n), array_agg(b.deaths order by b.n) into best, deaths_
+    from (
+        select q.id, q.deaths, row_number() over whole as n, coalesce(sum(q.size) over before, 0) as size_before
+        from unnest(p_tasks) t (task)
+        cross join lateral (
+            select r.id, r.priority, r.root_id, r.depth, r.deaths, octet_length(r.input) as size
+            from run r
+            cross join lateral (select x.asked from run x where x.id = r.root_id) o
+            where r.task = t.task and r.state = 0 and (o.asked = 0 or o.asked = any (p_programs))
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
+        ) q
+        window whole as (order by q.priority desc, q.root_id, q.depth desc, q.id),
+               before as (whole rows between unbounded preceding and 1 preceding)
+    ) b
+    where b.n <= p_limit and b.size_before < 16000000;
+    if p_idle and deaths_[1] >= 2 then
+        best := best[1:1];
+    else
+        best := array(select v.id from unnest(best, deaths_) with ordinality v (id, deaths, n)
+                      where v.deaths < 2 order by v.n);
+    end if;
+    select coalesce(array_agg(r.place order by v.n), '{}'), coalesce(array_agg(v.id order by v.n), '{}')
+    into places, ids
+    from unnest(best) with ordinality v (id, n)
+    cross join lateral (
+        select x.ctid as place from run x where x.id = v.id and x.state = queued for update skip locked
+    ) r;
+    has_more := cardinality(best) = p_limit or cardinality(ids) < cardinality(best);
+end $$;
+
 -- Take up to p_limit ready runs, p_fair of them among the oldest. Suspects are passed by; but for a worker that is idle,
 -- which takes one, and nothing beside it, if that is the best there is. What is closed ends, and is not taken.
 -- As JSON: the runs as their worker needs them.
 create function fw_claim(
     p_me bigint, p_now bigint, p_at bigint, p_gated boolean, p_tasks text[], p_limit integer, p_fair integer,
-    p_idle boolean,
+    p_idle boolean, p_programs integer[],
     out claimed text, out has_more boolean, out told bigint[], out cut boolean
 ) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -210,7 +254,10 @@ begin
         p_limit := least(p_limit, 50);
     end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
-    if p_idle then
+    if cardinality(p_programs) > 0 then
+        select p.places, p.ids, p.has_more into places, ids, has_more
+        from fw_pick_own(tasks, p_limit, p_idle, p_programs) p;
+    elsif p_idle then
         suspect := fw_best_suspect(tasks);
         select array_agg(r.ctid), array_agg(r.id) into places, ids
         from (
@@ -218,7 +265,7 @@ begin
             for update skip locked
         ) r;
     end if;
-    if coalesce(cardinality(places), 0) = 0 then
+    if cardinality(p_programs) = 0 and coalesce(cardinality(places), 0) = 0 then
         if p_fair > 0 then
             oldest := array(
                 select o.id from unnest(tasks) t (task) cross join lateral unnest(fw_oldest_of(t.task)) o (id)

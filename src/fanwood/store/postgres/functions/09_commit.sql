@@ -75,7 +75,7 @@ begin
         return '[false]';
     end if;
     p_now := coalesce(p_now, fw_micros());
-    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, fw_enter_gates() into before
+    select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, w.programs, fw_enter_gates() into before
     from worker w where w.id = p_me for no key update;
     entered := found;
     if not entered then
@@ -88,7 +88,7 @@ begin
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
     if cardinality(s_id) > 0 then
         keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
-                         where x.identity is not null and k_owner[x.kind] = 0);
+                         where x.identity is not null and k_owner[x.kind] <= 0);
     end if;
     if before.seq > p_seq or (before.seq = p_seq and not p_again) then
         return concat('[null,', before.seq, ']');
@@ -160,7 +160,8 @@ begin
         select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
     end if;
     if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
-        select c.* into part from fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle) c;
+        select c.* into part from fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle,
+                                                  before.programs) c;
         claimed := part.claimed; more := part.has_more; closes := closes or part.cut; told := told || part.told;
     end if;
     if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last

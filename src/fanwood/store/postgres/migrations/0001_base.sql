@@ -89,6 +89,7 @@ create table worker (
     has_claimed      boolean   not null default false,
     name             text      not null,
     host             text      not null,
+    programs         integer[] not null default '{}', -- it serves no roots of others than these; none: of all
     fenced           integer[] not null default '{}',
     refused          integer[] not null default '{}',
     not_queued       integer[] not null default '{}'
@@ -112,6 +113,7 @@ create table task (
     kind             text    not null,
     description      text    not null,
     priority         integer not null,
+    version          integer not null default 0,      -- of the code of who published it (sdk/origins.py)
     schedule_timeout bigint,
     metadata         text,
     schema           text,

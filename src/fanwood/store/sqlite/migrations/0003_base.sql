@@ -98,6 +98,7 @@ create table task (
     schedule_timeout integer,
     metadata         text,
     schema           text,
+    version          integer not null default 0,    -- of the code of who published it (sdk/origins.py)
     updated_at       integer not null
 ) strict, without rowid;
 
