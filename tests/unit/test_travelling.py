@@ -197,6 +197,8 @@ class Checked:
     n: PositiveInt
 
 
+PYDANTIC_TAKES_TYPED_DICTS = sys.version_info >= (3, 12)  # it needs to know their bases
+
 UserId = NewType("UserId", int)
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -278,6 +280,7 @@ TRAVEL: list[tuple[Any, Any]] = [
     (datetime, datetime(2026, 1, 2)),
     (datetime, NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))),
     (str, "\0é"),
+    *(((dict[str, int] | Typed, {"pair": Pair(2)}),) if PYDANTIC_TAKES_TYPED_DICTS else ()),
 ]
 
 
@@ -387,7 +390,7 @@ def of_struct(a: Made, b: Made) -> Made:
 
 def of_typed_dict(a: Made, b: Made) -> Made:
     cls: Any = cast("Any", TypedDict)("MadeDict", {"a": a[0], "b": b[0]})
-    return cls, st.fixed_dictionaries({"a": a[1], "b": b[1]})
+    return cls, st.builds(lambda a, b: {"a": a, "b": b}, a[1], b[1])  # pydantic has them in their declared order
 
 
 def of_tuple(a: Made, b: Made) -> Made:
@@ -410,8 +413,10 @@ def is_unsupported(inside: list[Any]) -> bool:
     only_for_pydantic = (
         arms or bool in keys or any(hint in (Mixed, Half, Point, Perm, Bits, PositiveInt) for hint in inside)
     )
-    old = sys.version_info < (3, 12)
-    not_for_pydantic = any(getattr(hint, "__struct_fields__", ()) or (old and is_typeddict(hint)) for hint in inside)
+    not_for_pydantic = any(
+        getattr(hint, "__struct_fields__", ()) or (is_typeddict(hint) and not PYDANTIC_TAKES_TYPED_DICTS)
+        for hint in inside
+    )
     return (
         type(None) in keys
         or Pair in keys
@@ -495,10 +500,11 @@ class StructWithEnum(msgspec.Struct):
             dict[frozenset[int], int],
             dict[str | tuple[int, ...], int],
         ),
-        *(StructWithForeign, dict[str, int] | Typed, "NoSuchName", Box[Unknown], type, tuple[int, *tuple[str, ...]]),
+        *(StructWithForeign, "NoSuchName", Box[Unknown], type, tuple[int, *tuple[str, ...]]),
         *(dict[str | None, int], dict[Color | None, int], dict[None, Half]),
         *(set[int] | frozenset[int], Box[frozenset[str] | set[str] | None], dict[Pair | Half, int]),
         create_model("NoneKeys", keys=(dict[str | None, int], ...)),
+        *(() if PYDANTIC_TAKES_TYPED_DICTS else (dict[str, int] | Typed,)),
     ],
     ids=str,
 )
