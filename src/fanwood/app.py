@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.decorators import AsyncFunction, InferringDecorator, SyncFunction, TaskDecorator
+    from fanwood.sdk.decorators import AsyncFunction, Defaulted, InferringDecorator, SyncFunction, TaskDecorator
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -100,10 +100,18 @@ class Fanwood(Hooked):
     # --- declaring -------------------------------------------------------------------------------------------------
 
     @overload
+    def task(  # pyright: ignore[reportOverlappingOverload]  # what can be called with an input, and without
+        self, function: Defaulted[In, Coroutine[Any, Any, Out]], /
+    ) -> Standalone[In | EmptyModel, Out]: ...
+
+    @overload
     def task(self, function: AsyncFunction[In, Out], /) -> Standalone[In, Out]: ...
 
     @overload
     def task(self, function: Callable[[], Coroutine[Any, Any, Out]], /) -> Standalone[EmptyModel, Out]: ...
+
+    @overload
+    def task(self, function: Defaulted[In, Out], /) -> Standalone[In | EmptyModel, Out]: ...
 
     @overload
     def task(self, function: SyncFunction[In, Out], /) -> Standalone[In, Out]: ...
@@ -113,6 +121,16 @@ class Fanwood(Hooked):
 
     @overload
     def task(
+        self,
+        /,
+        *,
+        name: str | None = ...,
+        input_validator: Callable[[], In],
+        **options: Unpack[TaskOptions],
+    ) -> TaskDecorator[In | EmptyModel]: ...
+
+    @overload
+    def task(  # pyright: ignore[reportOverlappingOverload]  # a class that needs arguments is none of those before
         self,
         /,
         *,

@@ -319,7 +319,7 @@ def test_no_input_where_one_is_needed(app: Fanwood) -> None:
         return n
 
     with pytest.raises(FanwoodError, match="the input of task"):
-        task.run()
+        task.run()  # pyright: ignore[reportCallIssue]
 
 
 def test_a_task_keeps_what_its_function_says_of_itself(app: Fanwood) -> None:

@@ -105,7 +105,7 @@ def test_namespaces_and_pages(url: str):
             return {"priority": ctx.priority}
 
         items = [one.create_bulk_run_item({"n": n}) for n in range(5)]
-        one.run_many(workflows=items)  # pyright: ignore[reportCallIssue]  # type checkers see `items`
+        one.run_many(workflows=items)
         assert two.run({}) == {"priority": 3}
         assert [row.output for row in hatchet.runs.list(workflow_ids=["one"], limit=2, offset=1).rows] == [
             {"n": 3},

@@ -1,17 +1,35 @@
-"""What a type checker makes of a user's program. `make lint` checks these assertions; here they only have to run."""
+"""What type checkers make of a user's program. pyright, which `make lint` runs, and mypy check these assertions."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
-from fanwood import BulkRunItem, Context, EmptyModel, Fanwood, Standalone, Step, TaskRunRef, Workflow
+from fanwood import (
+    BulkRunItem,
+    Context,
+    EmptyModel,
+    Fanwood,
+    Standalone,
+    Step,
+    TaskRunRef,
+    TriggerWorkflowOptions,
+    Workflow,
+)
+from fanwood import hatchet as theirs
 
 
 @dataclass
 class Order:
     number: int
+
+
+@dataclass
+class Options:
+    loud: bool = False
 
 
 def program(url: str) -> Fanwood:
@@ -43,17 +61,35 @@ def program(url: str) -> Fanwood:
     async def defaulted(input: int = 3) -> int:
         return input
 
+    @app.task
+    def loose(input: dict[str, int], ctx: Context) -> int:
+        return len(input)
+
+    @app.task(input_validator=Options)
+    def optional(input: Options, ctx: Context) -> bool:
+        return input.loud
+
     assert_type(nothing, Standalone[EmptyModel, int])
-    assert_type(defaulted, Standalone[int, int])
+    assert_type(defaulted, Standalone[int | EmptyModel, int])
+    assert_type(optional, Standalone[Options | EmptyModel, bool])
     assert_type(nothing.run(), int)
-    if (
-        url == "never"
-    ):  # what a type checker refuses; that it does is checked as well (reportUnnecessaryTypeIgnoreComment)
-        nothing.run(3)  # pyright: ignore[reportArgumentType]
-        price.run(3)  # pyright: ignore[reportArgumentType]
-        price.run_no_wait("4")  # pyright: ignore[reportArgumentType]
-        price.create_bulk_run_item(None)  # pyright: ignore[reportArgumentType]
-        defaulted.run("3")  # pyright: ignore[reportArgumentType]
+    assert_type(defaulted.run(), int)
+    assert_type(loose.run(timeout="5s"), int)
+    assert_type(optional.run(wait_for_result=False), TaskRunRef[bool])
+    assert_type(optional.mock_run(), bool)
+    assert_type(price.run_no_wait(options=TriggerWorkflowOptions(input=Order(1))), TaskRunRef[float])
+    if url == "never":  # what type checkers refuse; that they do is checked as well: the comments must be needed
+        nothing.run(3)  # type: ignore[call-overload]
+        price.run()  # type: ignore[call-overload]
+        price.run(key="k", timeout=1)  # type: ignore[call-overload]
+        price.run(3)  # type: ignore[call-overload]
+        price.run_no_wait()  # type: ignore[call-overload]
+        price.run_no_wait("4")  # type: ignore[call-overload]
+        price.create_bulk_run_item()  # type: ignore[call-overload]
+        price.create_bulk_run_item(None)  # type: ignore[call-overload]
+        price.mock_run()  # type: ignore[call-arg]
+        name.run_many([Order(1)])  # type: ignore[list-item]
+        defaulted.run("3")  # type: ignore[call-overload]
 
     shipping = app.workflow(name="shipping", input_validator=Order)
     assert_type(shipping, Workflow[Order])
@@ -78,9 +114,47 @@ def program(url: str) -> Fanwood:
     assert_type(name.run_many(items), list[str])
     assert_type(name.run_many(items, return_exceptions=True), list[str | BaseException])
     assert_type(shipping.run(Order(4)), dict[str, Any])
+    if url == "never":
+        shipping.run()  # type: ignore[call-overload]
+    return app
+
+
+def hatchet(url: str) -> theirs.Hatchet:
+    app = theirs.Hatchet(url=url)
+
+    @app.task(input_validator=Order)
+    async def price(input: Order, ctx: theirs.Context) -> float:
+        return 1.5
+
+    items = [price.create_bulk_run_item(Order(i)) for i in range(2)]
+    assert_type(price.run_many(workflows=items), list[float])
+    assert_type(price.run_many(items, return_exceptions=True), list[float | BaseException])
+    assert_type(price.run_many_no_wait(workflows=items), list[TaskRunRef[float]])
+    if url == "never":
+        price.run_many(items=items)  # type: ignore[call-overload]
+        price.run()  # type: ignore[call-overload]
     return app
 
 
 def test_the_program_runs(tmp_path: Path) -> None:
     with program(f"sqlite:///{tmp_path}/types.db") as app:
         assert app.find("both").run(Order(4)) == (10.0, "order 4")
+
+
+def test_programs_of_hatchets_run(tmp_path: Path) -> None:
+    hatchet(f"sqlite:///{tmp_path}/types.db").close()
+
+
+def test_mypy_says_the_same() -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--follow-imports=silent",
+        "--cache-dir",
+        f"{sys.prefix}/mypy",
+        __file__,
+    )
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -48,7 +48,7 @@ class Hatchet(Fanwood):
         @overload
         def task(self, *, name: str | None = ..., **options: Unpack[TaskOptions]) -> InferringDecorator: ...
 
-        def task(self, **_: Any) -> Any: ...
+        def task(self, **_: Any) -> Any: ...  # pyright: ignore[reportIncompatibleMethodOverride]  # never a bare one
 
         def workflow(
             self,

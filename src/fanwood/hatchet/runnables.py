@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, overload
 
 from fanwood.hatchet.context import Context, handed
 from fanwood.sdk import refs, step, task, workflow
@@ -14,18 +14,62 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeAliasType
 
+    from fanwood.durations import Duration
     from fanwood.hatchet.runs import HatchetRuns, RunRow
+    from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.options import TaskPolicy
     from fanwood.sdk.spec import TaskSpec
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Many = TypeVar("Many")
+Outs_co = TypeVar("Outs_co", covariant=True)
+Some_co = TypeVar("Some_co", covariant=True)
+Refs_co = TypeVar("Refs_co", covariant=True)
 
 
 def handed_spec(spec: TaskSpec) -> TaskSpec:
     """With a function that gets these contexts, if it asks for one."""
     return replace(spec, function=handed(spec.function)) if spec.arity > 1 else spec
+
+
+class RunMany(Protocol[Outs_co, Some_co, Refs_co]):
+    """`run_many` and its twin, for type checkers: outputs, outputs and errors, or references."""
+
+    @overload
+    def __call__(
+        self,
+        workflows: Iterable[BulkRunItem[Any, Any]],
+        *,
+        return_exceptions: Literal[False] = ...,
+        wait_for_result: Literal[True] = ...,
+        timeout: Duration | None = ...,
+    ) -> Outs_co: ...
+
+    @overload
+    def __call__(
+        self,
+        workflows: Iterable[BulkRunItem[Any, Any]],
+        *,
+        return_exceptions: Literal[True],
+        wait_for_result: Literal[True] = ...,
+        timeout: Duration | None = ...,
+    ) -> Some_co: ...
+
+    @overload
+    def __call__(
+        self,
+        workflows: Iterable[BulkRunItem[Any, Any]],
+        *,
+        return_exceptions: bool = ...,
+        wait_for_result: Literal[False],
+        timeout: Duration | None = ...,
+    ) -> Refs_co: ...
+
+
+class StartMany(Protocol[Refs_co]):
+    """`run_many_no_wait` and its twin, for type checkers."""
+
+    def __call__(self, workflows: Iterable[BulkRunItem[Any, Any]]) -> Refs_co: ...
 
 
 class _Names(task.Runnable[In, Out]):
@@ -36,7 +80,17 @@ class _Names(task.Runnable[In, Out]):
         """What `workflow_ids=` takes: the name."""
         return self.name
 
-    if not TYPE_CHECKING:  # which sees Fanwood's own, with their types
+    if TYPE_CHECKING:
+        run_many: RunMany[list[Out], list[Out | BaseException], list[refs.TaskRunRef[Out]]]  # pyright: ignore[reportIncompatibleMethodOverride]
+        aio_run_many: RunMany[  # pyright: ignore[reportIncompatibleMethodOverride]
+            Coroutine[Any, Any, list[Out]],
+            Coroutine[Any, Any, list[Out | BaseException]],
+            Coroutine[Any, Any, list[refs.TaskRunRef[Out]]],
+        ]
+        run_many_no_wait: StartMany[list[refs.TaskRunRef[Out]]]  # pyright: ignore[reportIncompatibleMethodOverride]
+        aio_run_many_no_wait: StartMany[Coroutine[Any, Any, list[refs.TaskRunRef[Out]]]]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    else:
 
         def run_many(self, workflows: Iterable[Any], **how: Any) -> Any:
             """As Fanwood's, where they are `items`."""

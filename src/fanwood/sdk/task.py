@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, Unpack, overload
 
-from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
+from fanwood.sdk.bulks import Bulks, patience_of
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import MockedError, mock_call
 from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TriggerWorkflowOptions, merged
@@ -18,39 +17,43 @@ from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from fanwood.codec.empty import EmptyModel
     from fanwood.durations import Duration
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Blank: TypeAlias = "Runnable[T | EmptyModel, Out] | Runnable[dict[Any, Any], Out] | Runnable[None, Out]"
+    """What can be run without an input: the function takes none, has a default for it, or takes a dict or None."""
+
+    class StartOptions(RunOptions, total=False):
+        """The keywords of a call without an input."""
+
+        options: TriggerWorkflowOptions | None
+
+    class StartOptionsWithInput(RunOptions):
+        """Those of one whose input is there."""
+
+        options: TriggerWorkflowOptions
+
+    class CallOptions(StartOptions, total=False):
+        """As well for those who wait."""
+
+        timeout: Duration | None
+
+    class CallOptionsWithInput(StartOptionsWithInput, total=False):
+        """As above."""
+
+        timeout: Duration | None
 
 
-def _patience(timeout: Duration | None, wait: bool) -> float | None:  # noqa: FBT001  (of one call, passed on)
-    """How long to wait, in seconds; asked before anything is spawned."""
-    checks.flag(wait, "wait_for_result")
-    return checks.waiting(timeout)
-
-
-def _checked(items: Any, name: str) -> Iterator[BulkRunItem[Any, Any]]:
-    """The items of a bulk, one by one.
-
-    Raises:
-        UsageError: there is something else among them.
-    """
-    make = f"make them with {name}.create_bulk_run_item(...)"
-    if isinstance(items, BulkRunItem) or not isinstance(items, Iterable):
-        how = "of an async generator make a list first; " if isinstance(items, AsyncIterable) else ""
-        raise checks.refused("items", f"must be a list, or something to iterate over, of items ({how}{make})", items)
-    for number, item in enumerate(cast("Iterable[Any]", items)):
-        if not isinstance(item, BulkRunItem):
-            raise checks.refused(f"items[{number}]", f"must be an item ({make})", item)
-        yield item
-
-
-class Runnable(Generic[In, Out]):
+class Runnable(Bulks[Out], Generic[In, Out]):
     """A task or a workflow: something that `run` and its siblings make runs of.
 
     Called inside a running task these spawn children of it, outside they spawn roots. Every blocking method has a
@@ -71,9 +74,23 @@ class Runnable(Generic[In, Out]):
     # --- one -------------------------------------------------------------------------------------------------------
 
     @overload
+    def run(self: Blank[T, Out], *, wait_for_result: Literal[True] = ..., **given: Unpack[CallOptions]) -> Out: ...
+
+    @overload
+    def run(
+        self: Blank[T, Out], *, wait_for_result: Literal[False], **given: Unpack[CallOptions]
+    ) -> TaskRunRef[Out]: ...
+
+    @overload
+    def run(self, *, wait_for_result: Literal[True] = ..., **given: Unpack[CallOptionsWithInput]) -> Out: ...
+
+    @overload
+    def run(self, *, wait_for_result: Literal[False], **given: Unpack[CallOptionsWithInput]) -> TaskRunRef[Out]: ...
+
+    @overload
     def run(
         self,
-        input: In | Mapping[str, Any] = ...,
+        input: In | Mapping[str, Any],
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
@@ -84,7 +101,7 @@ class Runnable(Generic[In, Out]):
     @overload
     def run(
         self,
-        input: In | Mapping[str, Any] = ...,
+        input: In | Mapping[str, Any],
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
@@ -120,8 +137,26 @@ class Runnable(Generic[In, Out]):
 
     @overload
     async def aio_run(
+        self: Blank[T, Out], *, wait_for_result: Literal[True] = ..., **given: Unpack[CallOptions]
+    ) -> Out: ...
+
+    @overload
+    async def aio_run(
+        self: Blank[T, Out], *, wait_for_result: Literal[False], **given: Unpack[CallOptions]
+    ) -> TaskRunRef[Out]: ...
+
+    @overload
+    async def aio_run(self, *, wait_for_result: Literal[True] = ..., **given: Unpack[CallOptionsWithInput]) -> Out: ...
+
+    @overload
+    async def aio_run(
+        self, *, wait_for_result: Literal[False], **given: Unpack[CallOptionsWithInput]
+    ) -> TaskRunRef[Out]: ...
+
+    @overload
+    async def aio_run(
         self,
-        input: In | Mapping[str, Any] = ...,
+        input: In | Mapping[str, Any],
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[True] = ...,
@@ -132,7 +167,7 @@ class Runnable(Generic[In, Out]):
     @overload
     async def aio_run(
         self,
-        input: In | Mapping[str, Any] = ...,
+        input: In | Mapping[str, Any],
         options: TriggerWorkflowOptions | None = ...,
         *,
         wait_for_result: Literal[False],
@@ -152,6 +187,20 @@ class Runnable(Generic[In, Out]):
         """As `run`, awaited."""
         return await self._run(input, options, given, wait=wait_for_result, timeout=timeout)
 
+    @overload
+    def run_no_wait(self: Blank[T, Out], **given: Unpack[StartOptions]) -> TaskRunRef[Out]: ...
+
+    @overload
+    def run_no_wait(self, **given: Unpack[StartOptionsWithInput]) -> TaskRunRef[Out]: ...
+
+    @overload
+    def run_no_wait(
+        self,
+        input: In | Mapping[str, Any],
+        options: TriggerWorkflowOptions | None = ...,
+        **given: Unpack[RunOptions],
+    ) -> TaskRunRef[Out]: ...
+
     def run_no_wait(
         self,
         input: In | Mapping[str, Any] = NOT_GIVEN,
@@ -160,6 +209,20 @@ class Runnable(Generic[In, Out]):
     ) -> TaskRunRef[Out]:
         """Start it and return a reference, as soon as the run is stored."""
         return block(self._run(input, options, given, wait=False), f"{self.name}.run_no_wait")
+
+    @overload
+    async def aio_run_no_wait(self: Blank[T, Out], **given: Unpack[StartOptions]) -> TaskRunRef[Out]: ...
+
+    @overload
+    async def aio_run_no_wait(self, **given: Unpack[StartOptionsWithInput]) -> TaskRunRef[Out]: ...
+
+    @overload
+    async def aio_run_no_wait(
+        self,
+        input: In | Mapping[str, Any],
+        options: TriggerWorkflowOptions | None = ...,
+        **given: Unpack[RunOptions],
+    ) -> TaskRunRef[Out]: ...
 
     async def aio_run_no_wait(
         self,
@@ -179,7 +242,7 @@ class Runnable(Generic[In, Out]):
         wait: bool,
         timeout: Duration | None = None,
     ) -> Any:
-        patience = _patience(timeout, wait)
+        patience = patience_of(timeout, wait)
         item = self._item(input_, merged(options, given, input_, self.name))
         try:
             spawner = Spawner(self._host, wait=wait)
@@ -191,136 +254,24 @@ class Runnable(Generic[In, Out]):
         await spawner.wait(patience)
         return spawner.results()[0]
 
-    # --- many ------------------------------------------------------------------------------------------------------
+    @overload
+    def create_bulk_run_item(
+        self: Blank[T, Out], *, key: str | None = ..., **given: Unpack[StartOptions]
+    ) -> BulkRunItem[In, Out]: ...
 
     @overload
-    def run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: Literal[False] = ...,
-        wait_for_result: Literal[True] = ...,
-        timeout: Duration | None = ...,
-    ) -> list[Out]: ...
+    def create_bulk_run_item(
+        self, *, key: str | None = ..., **given: Unpack[StartOptionsWithInput]
+    ) -> BulkRunItem[In, Out]: ...
 
     @overload
-    def run_many(
+    def create_bulk_run_item(
         self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: Literal[True],
-        wait_for_result: Literal[True] = ...,
-        timeout: Duration | None = ...,
-    ) -> list[Out | BaseException]: ...
-
-    @overload
-    def run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: bool = ...,
-        wait_for_result: Literal[False],
-        timeout: Duration | None = ...,
-    ) -> list[TaskRunRef[Out]]: ...
-
-    def run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: bool = False,
-        wait_for_result: bool = True,
-        timeout: Duration | None = None,
-    ) -> Any:
-        """Run a bulk of any size; the outputs in the items' order.
-
-        Args:
-            items: made by `create_bulk_run_item`, of this task or others; any iterable, consumed as fast as the store
-                takes them.
-            return_exceptions: put errors in their places in the list. Without it the first failure raises, and the
-                others go on.
-            wait_for_result: False returns references instead.
-            timeout: how long to wait; the runs themselves go on.
-
-        Raises:
-            TaskRunError: one of them ended without an output, and `return_exceptions` is False.
-            WaitTimeoutError: `timeout` ran out.
-        """
-        return block(
-            self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout),
-            f"{self.name}.run_many",
-        )
-
-    @overload
-    async def aio_run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: Literal[False] = ...,
-        wait_for_result: Literal[True] = ...,
-        timeout: Duration | None = ...,
-    ) -> list[Out]: ...
-
-    @overload
-    async def aio_run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: Literal[True],
-        wait_for_result: Literal[True] = ...,
-        timeout: Duration | None = ...,
-    ) -> list[Out | BaseException]: ...
-
-    @overload
-    async def aio_run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: bool = ...,
-        wait_for_result: Literal[False],
-        timeout: Duration | None = ...,
-    ) -> list[TaskRunRef[Out]]: ...
-
-    async def aio_run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        return_exceptions: bool = False,
-        wait_for_result: bool = True,
-        timeout: Duration | None = None,
-    ) -> Any:
-        """As `run_many`, awaited."""
-        return await self._run_many(items, keep_errors=return_exceptions, wait=wait_for_result, timeout=timeout)
-
-    def run_many_no_wait(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[TaskRunRef[Out]]:
-        """Start a bulk; references, as soon as all runs are stored."""
-        return block(self._run_many(items, wait=False), f"{self.name}.run_many_no_wait")
-
-    async def aio_run_many_no_wait(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[TaskRunRef[Out]]:
-        """As `run_many_no_wait`, awaited."""
-        return await self._run_many(items, wait=False)
-
-    async def _run_many(
-        self,
-        items: Iterable[BulkRunItem[Any, Any]],
-        *,
-        wait: bool,
-        keep_errors: bool = False,
-        timeout: Duration | None = None,
-    ) -> Any:
-        patience = _patience(timeout, wait)
-        checks.flag(keep_errors, "return_exceptions")
-        try:
-            spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
-        except MockedError as mock:
-            asked = list(_checked(items, self.name))
-            if not wait:
-                return [await mock.host.ref(item) for item in asked]
-            return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
-        planned = await spawner.spawn_all(_checked(items, self.name))
-        if not wait:
-            return [ref_for(self._host, p.id, p.spec) for p in planned]
-        await spawner.wait(patience)
-        return spawner.results(keep_errors=keep_errors)
+        input: In | Mapping[str, Any],
+        key: str | None = ...,
+        options: TriggerWorkflowOptions | None = ...,
+        **given: Unpack[RunOptions],
+    ) -> BulkRunItem[In, Out]: ...
 
     def create_bulk_run_item(
         self,
@@ -384,6 +335,12 @@ class Standalone(Runnable[In, Out]):
             f"function with a fake context, for unit tests."
         )
 
+    @overload
+    def mock_run(self: Blank[T, Out], **given: Unpack[MockOptions]) -> Out: ...
+
+    @overload
+    def mock_run(self, input: In | Mapping[str, Any], **given: Unpack[MockOptions]) -> Out: ...
+
     def mock_run(self, input: In | Mapping[str, Any] = NOT_GIVEN, **given: Unpack[MockOptions]) -> Out:
         """Call the bare function (a sync one) with a fake context, for unit tests: no store, no worker; `children` says
         what its children return. See `MockOptions`.
@@ -394,6 +351,12 @@ class Standalone(Runnable[In, Out]):
         if self.spec.is_async:
             raise UsageError(f"{self.name} is async: use `await {self.name}.aio_mock_run(...)`")
         return mock_call(self._host, self.spec, input, given)
+
+    @overload
+    async def aio_mock_run(self: Blank[T, Out], **given: Unpack[MockOptions]) -> Out: ...
+
+    @overload
+    async def aio_mock_run(self, input: In | Mapping[str, Any], **given: Unpack[MockOptions]) -> Out: ...
 
     async def aio_mock_run(self, input: In | Mapping[str, Any] = NOT_GIVEN, **given: Unpack[MockOptions]) -> Out:
         """As `mock_run`, for async and sync functions."""
