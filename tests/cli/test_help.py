@@ -19,6 +19,7 @@ COMMANDS = [
     ("runs", "rm"),
     ("logs",),
     ("tree",),
+    ("top",),
     ("db",),
     ("db", "migrate"),
     ("db", "prune"),

@@ -22,6 +22,7 @@ from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 Cell = str | tuple[str, str]
@@ -117,20 +118,25 @@ def rich_text(*cells: Cell) -> Text:
     return text
 
 
+def plain_table(title: str = "") -> Table:
+    """A table without lines, to which columns are to be added."""
+    from rich.table import Table
+
+    return Table(
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+    )
+
+
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
     """A table with a line for each row; every cell is in one line and clean already."""
     if on_terminal():
-        from rich.table import Table
-
-        table = Table(
-            box=None,
-            header_style="dim",
-            pad_edge=False,
-            padding=(0, 2, 0, 0),
-            title=title or None,
-            title_justify="left",
-            title_style="bold",
-        )
+        table = plain_table(title)
         for column in columns:
             justify = "right" if column.right else "left"
             table.add_column(column.name, justify=justify, no_wrap=column.fixed, overflow="fold")

@@ -64,10 +64,16 @@ class Crew:
 
 
 class Rates:
-    """How many runs of each task end in a second, of late; and of all, of late and since the beginning."""
+    """How many runs of each task end in a second, of late; and of all, of late and since the beginning: when so many
+    had ended."""
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, dict[str, int]]] = deque([(0.0, {})])
+    def __init__(self, at: float = 0.0, ended: dict[str, int] | None = None) -> None:
+        self._seen: deque[tuple[float, dict[str, int]]] = deque([(at, ended or {})])
+
+    @property
+    def known(self) -> bool:
+        """Whether any time has passed."""
+        return self._seen[-1][0] > self._seen[0][0]
 
     def note(self, at: float, ended: dict[str, int]) -> None:
         """So many had ended after so many seconds."""
@@ -187,37 +193,21 @@ class Progress:
     def _bar(self, sight: Sight) -> Text:
         ended = sum(line.done + line.failed for line in sight.lines)
         total = ended + sum(line.running + line.queued + line.waiting for line in sight.lines)
-        full = BAR * ended // total if total else 0
-        marks, left = self._marks, time_left(total - ended, sight.rates)
-        return output.rich_text(
-            (f"{sight.elapsed:7.1f} s  ", "dim"),
-            (marks.full * full, "green"),
-            (marks.empty * (BAR - full), "dim"),
-            f"  {100 * ended // total if total else 0:3} %  {ended:,} of {total:,}",
-            (f"  {left}" if left else "", "dim"),
+        left = time_left(total - ended, sight.rates)
+        return (
+            output.rich_text((f"{sight.elapsed:7.1f} s  ", "dim"))
+            .append_text(bar(ended, total, BAR, self._marks))
+            .append_text(
+                output.rich_text(
+                    f"  {100 * ended // total if total else 0:3} %  {ended:,} of {total:,}",
+                    (f"  {left}" if left else "", "dim"),
+                )
+            )
         )
 
     def _table(self, lines: Sequence[TaskLine]) -> Table:
-        from rich.table import Table
-
-        table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("", min_width=10, no_wrap=True, overflow="ellipsis")
         self._has_waited = self._has_waited or any(line.waiting for line in lines)
-        names = ("done", "running", "queued", *(("waiting",) if self._has_waited else ()), "failed", "rate")
-        for name in names:
-            table.add_column(name, justify="right", min_width=8, no_wrap=True)
-        for line in lines:
-            cells = {
-                "done": (f"{line.done:,}", "green"),
-                "running": (f"{line.running:,}", "cyan" if line.running else "dim"),
-                "queued": (f"{line.queued:,}", output.STYLES[RunState.QUEUED] if line.queued else "dim"),
-                "waiting": (f"{line.waiting:,}", output.STYLES[RunState.WAITING] if line.waiting else "dim"),
-                "failed": (f"{line.failed:,}", "bold red" if line.failed else "dim"),
-                "rate": f"{line.rate:,.0f}/s",
-            }
-            task = output.rich_text((text.clean(self._name(line.task), 40), "bold"))
-            table.add_row(task, *(output.rich_text(cells[name]) for name in names))
-        return table
+        return task_table(lines, self._name, waiting=self._has_waited)
 
     def _crew(self, crew: Crew) -> Text:
         if crew.unserved:
@@ -225,6 +215,34 @@ class Progress:
             return output.rich_text((f"no worker serves {names}", "bold red"))
         who = f"{text.many(crew.workers, 'worker')}, {text.many(crew.slots, 'slot')}"
         return output.rich_text((f"{who}, {text.many(crew.begun, 'run')} begun", "dim"))
+
+
+def bar(ended: int, total: int, columns: int, marks: output.Marks) -> Text:
+    """How much of it has ended."""
+    full = columns * ended // total if total else 0
+    return output.rich_text((marks.full * full, "green"), (marks.empty * (columns - full), "dim"))
+
+
+def task_table(lines: Sequence[TaskLine], name: Callable[[str], str] = str, *, waiting: bool | None = None) -> Table:
+    """A line for each task. `waiting`: whether there is a column of those that wait; None: if any does."""
+    table = output.plain_table()
+    table.add_column("", min_width=10, no_wrap=True, overflow="ellipsis")
+    waiting = any(line.waiting for line in lines) if waiting is None else waiting
+    names = ("done", "running", "queued", *(("waiting",) if waiting else ()), "failed", "rate")
+    for each in names:
+        table.add_column(each, justify="right", min_width=8, no_wrap=True)
+    for line in lines:
+        cells = {
+            "done": (f"{line.done:,}", "green"),
+            "running": (f"{line.running:,}", "cyan" if line.running else "dim"),
+            "queued": (f"{line.queued:,}", output.STYLES[RunState.QUEUED] if line.queued else "dim"),
+            "waiting": (f"{line.waiting:,}", output.STYLES[RunState.WAITING] if line.waiting else "dim"),
+            "failed": (f"{line.failed:,}", "bold red" if line.failed else "dim"),
+            "rate": f"{line.rate:,.0f}/s",
+        }
+        task = output.rich_text((text.clean(name(line.task), 40), "bold"))
+        table.add_row(task, *(output.rich_text(cells[each]) for each in names))
+    return table
 
 
 # --- following -------------------------------------------------------------------------------------------------------
@@ -242,7 +260,7 @@ def follow(app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *,
         looked = clock.monotonic()
         counts, crew = engine.call(lambda store: _look(store, run_id)).result()
         now = clock.monotonic()
-        rates.note(now - start, _ended(counts))
+        rates.note(now - start, ended_of(counts))
         sight = Sight(task_lines(counts, rates.of), now - start, crew, rates.range())
         until = now + max(FASTEST, SHARE * min(now - looked, PER_RUN * sum(count.count for count in counts)))
         while not ended and now < until:
@@ -254,7 +272,7 @@ def follow(app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *,
             ended = waiting.wait(min(TICK, left))
             now = clock.monotonic()
     counts, _ = engine.call(lambda store: _look(store, run_id)).result()
-    span, whole = _span(counts), _ended(counts)
+    span, whole = _span(counts), ended_of(counts)
     lines = task_lines(counts, lambda task: whole.get(task, 0) / span if span else 0.0)
     progress.show(Sight(lines, clock.monotonic() - start, over=True))
     return True
@@ -269,7 +287,7 @@ async def _look(store: Store, run_id: bytes) -> tuple[list[TaskCount], Crew]:
     return counts, Crew(len(live), slots, begun, unserved)
 
 
-def _ended(counts: Sequence[TaskCount]) -> dict[str, int]:
+def ended_of(counts: Sequence[TaskCount]) -> dict[str, int]:
     """How many of each task have."""
     found: dict[str, int] = {}
     for count in counts:
