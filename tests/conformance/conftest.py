@@ -82,7 +82,7 @@ def postgres_urls(
 
     def url(number: int) -> str:
         if number and number not in others:
-            others[number] = postgres_databases.take(schema=True)
+            others[number] = postgres_databases.take_kept()
         return postgres_cluster.url(others[number]) if number else postgres_url
 
     yield url

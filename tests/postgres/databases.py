@@ -9,6 +9,7 @@ next. What a test has changed so that it can't be undone makes the database go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,15 @@ from fanwood import Settings
 from fanwood.clock import SystemClock
 from fanwood.store.opening import store_for
 from tests.postgres.cluster import LOOK, Cluster
+from tests.postgres.sessions import Sessions
 
 # None is left, then: what they were about to commit is there, or never will be.
 _DISCONNECT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
+
+_OTHERS = (
+    "select count(*) from pg_stat_activity"
+    " where datname = current_database() and backend_type = 'client backend' and pid <> all($1::int[])"
+)
 
 _DROP_SCHEMAS = """
     do $$
@@ -87,15 +94,32 @@ class Databases:
         self._asking = ThreadPoolExecutor(1)  # with a loop of its own, since the caller's may be running
         self._runner = asyncio.Runner()
         self._main: Any = None  # a connection that stays
+        self._sessions = Sessions(cluster.port)
+        self._kept: dict[str, Any] = {}  # databases whose sessions are used again; in each a connection that stays
+        self._free_kept: list[str] = []
 
     def __enter__(self) -> Self:
+        self._sessions.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        for name in tuple(self._kept):
+            self._keep_no_longer(name)
+        self._sessions.__exit__()
         if self._main is not None:
             self._run(self._main.close)
         self._asking.submit(self._runner.close).result()
         self._asking.shutdown()
+
+    def take_kept(self) -> str:
+        """The name of a database with Fanwood's schema where sessions outlive who has them. It is not new: nobody else
+        is connected to it, but whoever had it and comes back later finds it."""
+        if self._free_kept:
+            return self._free_kept.pop()
+        name = self.take(schema=True)
+        self._kept[name] = self._run(lambda: self._connect(name, statement_cache_size=100))
+        self._sessions.keep(name)
+        return name
 
     def take(self, *, schema: bool = False) -> str:
         """The name of a database that is empty; or that has Fanwood's schema, as it is when it was just made."""
@@ -112,6 +136,9 @@ class Databases:
 
     def give_back(self, name: str) -> None:
         """Nobody is connected to it any more, then."""
+        if self._emptied(name):
+            self._free_kept.append(name)
+            return
         schema = name in self._with_schema
         if self._alone(name, self._without_rows if schema else self._cleared):
             self._free[schema].append(name)
@@ -120,9 +147,30 @@ class Databases:
 
     def empty(self, name: str) -> None:
         """Of one with a schema: its rows are as they were when it was taken, and its name is the same."""
-        self._alone(name, self._without_rows)
+        if not self._emptied(name):
+            self._alone(name, self._without_rows)
 
     # --- behind the scenes -------------------------------------------------------------------------------------------
+
+    def _emptied(self, name: str) -> bool:
+        """Empty it again, if it is kept and nobody is at it; otherwise it isn't kept from now on."""
+        keeper = self._kept.get(name)
+        if keeper is None:
+            return False
+
+        async def empty() -> bool:
+            known = [keeper.get_server_pid(), *self._sessions.idle(name)]
+            return not await keeper.fetchval(_OTHERS, known) and await self._without_rows(keeper)
+
+        with contextlib.suppress(Exception):  # what has befallen it may have befallen our connection
+            if self._run(empty):
+                return True
+        self._keep_no_longer(name)
+        return False
+
+    def _keep_no_longer(self, name: str) -> None:
+        self._sessions.forget(name)
+        self._asking.submit(self._kept.pop(name).terminate).result()
 
     def _rename(self, old: str, new: str) -> None:
         self._administer(f"alter database {old} rename to {new}")
@@ -186,10 +234,10 @@ class Databases:
 
         return self._run(ask)
 
-    async def _connect(self, name: str) -> Any:
+    async def _connect(self, name: str, *, statement_cache_size: int = 0) -> Any:
         import asyncpg
 
-        return await asyncpg.connect(self._cluster.url(name), statement_cache_size=0)
+        return await asyncpg.connect(self._cluster.url(name), statement_cache_size=statement_cache_size)
 
     def _run(self, what: Callable[[], Any]) -> Any:
         return self._asking.submit(lambda: self._runner.run(what())).result()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fanwood import (
     Context,
+    FailedTaskRunExceptionGroup,
     Fanwood,
     FanwoodError,
     RetryAfterException,
@@ -72,7 +73,7 @@ def raised(call: Any) -> FanwoodError | None:
     """The error of ours; None if there was none, or it is how a run ended."""
     try:
         call()
-    except (TaskRunError, WaitTimeoutError):
+    except (TaskRunError, FailedTaskRunExceptionGroup, WaitTimeoutError):
         return None
     except FanwoodError as error:
         return error
