@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test chaos lint format bench soak growth closing lock clean
+.PHONY: help demo setup test chaos lint format screens bench soak growth closing lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ lint: rules ## format, rules and types; changes nothing
 format: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+screens: $(READY) ## write docs/reference/screens.md anew: what the commands look like
+	@$(BIN)/python -m tests.docs.screens
 
 bench: $(READY) ## measure: BENCH_ARGS="--help"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

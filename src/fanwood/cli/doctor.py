@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from fanwood.store.urls import without_password
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
+FACTS = 13
+"""Columns of what a fact is about."""
 NOBODY = 0
 """No worker has this number."""
 NOT_COUNTED = {
@@ -109,7 +112,7 @@ def _print(findings: Findings) -> None:
         )
         _fact("runs", counts or ("none" if report.counted else "none unfinished"))
         if not report.counted:
-            output.print_line((f"{'':<13}{NOT_COUNTED[report.kind]}", "dim"))
+            _fact("", NOT_COUNTED[report.kind])
         if findings.closing:
             _fact("closing", "what is below runs that have ended or were cancelled is being ended")
         _fact("orphans", f"{len(report.orphans)}" if report.orphans else "none")
@@ -121,7 +124,11 @@ def _print(findings: Findings) -> None:
 
 
 def _fact(name: str, value: str) -> None:
-    output.print_line((f"{name:<13}", "dim"), text.clean(value))
+    said = text.clean(value)
+    room = max(20, output.width() - FACTS) if output.on_terminal() else len(said) + 1
+    lines = textwrap.wrap(said, room, break_on_hyphens=False, break_long_words=False)
+    for n, line in enumerate(lines or [""]):
+        output.print_line((f"{'' if n else name:<{FACTS}}", "dim"), line)
 
 
 def _print_engines(engines: list[Engine]) -> None:
