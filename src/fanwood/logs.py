@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ class Guarded(logging.LoggerAdapter[logging.Logger]):
         try:
             if self.logger.isEnabledFor(level):
                 self.logger.log(level, msg, *args, stacklevel=2, **about)
-        except Exception:  # noqa: BLE001
+        except BaseException as error:
+            if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                raise  # somebody's Ctrl-C
             note_failure(self.logger.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ import pytest
 from fanwood import Context
 from fanwood.engine import services
 from fanwood.engine.delivery import Delivery
-from fanwood.errors import EngineClosedError
+from fanwood.errors import EngineClosedError, StoreFullError
 from fanwood.store.store import Store
 from tests.conftest import MakeApp
 
@@ -138,3 +139,29 @@ def test_when_the_engine_dies_all_who_wait_are_told_why(make_app: MakeApp, monke
     assert stopped.wait(60), "its code was told as well"
     with pytest.raises(EngineClosedError, match="a bug"):
         child.run({})
+
+
+def test_what_could_not_be_published_is_published_with_the_next_call(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is declared late, while the store has some trouble that passes."""
+    app = make_app(local_worker=True)
+
+    @app.task
+    def first(n: int) -> int:
+        return n
+
+    assert first.run(1) == 1
+    kind = type(app.engine().store)
+    once, raised = failing_once(kind.publish, StoreFullError("no room"))
+    monkeypatch.setattr(kind, "publish", once)
+
+    @app.task
+    def second(n: int) -> int:
+        return n
+
+    with contextlib.suppress(StoreFullError):  # a server's is waited out
+        second.run(2)
+    assert raised
+    assert [first.run(3), second.run(4)] == [3, 4]
+    assert "second" in {task.name for task in app.engine().call(lambda store: store.tasks()).result()}

@@ -119,6 +119,7 @@ class Executor:
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
         self._overtime.look(self._host.clock.monotonic())
         self._place.look()
+        self._threads.look()
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
 
     def go_on(self) -> None:

@@ -85,7 +85,7 @@ class LocalWorker:
         known = self._executor.specs
         own = own and bool(self._executor.programs)
         more = any(known.get(name) is not spec for name, spec in specs.items())  # declared since, as in a notebook
-        if more or (self._executor.programs and not own):
+        if more or (self._executor.programs and not own) or _has_failed(self._employed):
             self._executor.specs = specs = {**known, **specs}
             self._executor.programs = programs_of(specs) if own else ()
             self._employed = self._engine.serve_more()  # (calls are begun in their order)
@@ -152,3 +152,8 @@ class _Elsewhere(NoDispatcher):
 
     def serves(self, task: str) -> bool:
         return task in self._names
+
+
+def _has_failed(future: Future[None]) -> bool:
+    """Then what it was to tell the store is told once more."""
+    return future.done() and (future.cancelled() or future.exception() is not None)

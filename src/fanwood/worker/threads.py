@@ -8,12 +8,17 @@ blocked, or busy for long. It wakes twice as many each time, so a hundred blocki
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fanwood import logs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+logger = logs.logger("fanwood.worker")
 
 IDLE_SECONDS = 10.0
 MOMENT = 0.0005
@@ -38,13 +43,19 @@ class ThreadPool:
     def submit(self, jobs: list[Callable[[], None]]) -> None:
         """Have `jobs` done, soon and in about this order."""
         self._jobs.extend(jobs)
+        self.look()
+
+    def look(self) -> None:
+        """See to it that what there is to do is done; also now and then, as the system may have refused us threads."""
+        if not self._jobs:
+            return
         with self._lock:
             nobody = len(self._idle) + self._blocked() >= self._threads
             start_watcher, self._watching = not self._watching, True
         if nobody:
             self._wake(1)
-        if start_watcher:
-            threading.Thread(target=self._watch, name=f"{self._name}-watcher", daemon=True).start()
+        if start_watcher and not self._start(self._watch, "watcher"):
+            self._watching = False
         self._jobs_came.set()
 
     def close(self) -> None:
@@ -65,7 +76,19 @@ class ThreadPool:
         for bell in woken:
             bell.set()
         for number in range(first, first + missing):
-            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
+            if not self._start(self._work, str(number)):
+                with self._lock:
+                    self._threads -= first + missing - number
+                return
+
+    def _start(self, main: Callable[[], None], name: str) -> bool:
+        """Whether the system has given us a thread; if not, that is said."""
+        try:
+            threading.Thread(target=main, name=f"{self._name}-{name}", daemon=True).start()
+        except Exception as error:  # noqa: BLE001  (a RuntimeError, and who knows what of those who replace the class)
+            logger.warning("no thread for sync tasks (%s): what waits for one begins when there is room again", error)
+            return False
+        return True
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -96,7 +119,11 @@ class ThreadPool:
                     return
                 continue
             self._taken += 1
-            job()
+            try:
+                job()
+            except BaseException:
+                with contextlib.suppress(BaseException):
+                    logger.exception("a thread of sync tasks goes on after this")
             del job
 
     def _rest(self, bell: threading.Event) -> bool:
