@@ -131,10 +131,10 @@ async def reap(ground: Ground) -> dict[str, float]:
     seconds, count = await timed(ground.store.reap(worker, 3))
     assert count == HELD
     await ground.end([(run.key, run.attempt) for run in await ground.claim(BATCH)])
-    return {BURY: seconds}
+    return {REAP: seconds}
 
 
-BURY = f"reap a worker with {HELD} runs"
+REAP = f"reap a worker with {HELD} runs"
 
 
 async def deadlines(ground: Ground) -> dict[str, float]:
@@ -273,7 +273,7 @@ VERBS: tuple[Verb, ...] = (
     Verb((WATCH,), watch),
     Verb(LOOKS, many_looks),
     Verb((TIMERS,), timers),
-    Verb((BURY,), reap),
+    Verb((REAP,), reap),
     Verb(DEADLINES, deadlines),
     read("get", lambda g: g.store.get(recent(g))),
     read("find", lambda g: g.store.find(recent(g).hex()[:20])),

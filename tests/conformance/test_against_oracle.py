@@ -42,7 +42,7 @@ class Lives(RuleBasedStateMachine):
             self.spawn_a_root(priority)
 
     def teardown(self) -> None:
-        self.settle()
+        self.compare_at_rest()
         self.wait(self.stage.close())
         self.loop.close()
 
@@ -159,7 +159,7 @@ class Lives(RuleBasedStateMachine):
                 found = (RunState.CANCELLED, *found[1:])
             assert found == expected
 
-    def settle(self) -> None:
+    def compare_at_rest(self) -> None:
         self.look_for_orphans()
         self.wait(self.stage.sweep())
         for id_ in self.ids:

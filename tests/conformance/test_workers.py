@@ -316,7 +316,7 @@ async def test_watching_what_has_ended_or_never_was(stage: Stage) -> None:
     assert done.unknown == [NOBODY]
 
 
-@pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "poisoned", "settled"])
+@pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "poisoned", "closed"])
 async def test_whoever_watches_hears_of_every_kind_of_end(stage: Stage, end: str) -> None:
     watcher = await stage.register()
     parent = await stage.running()

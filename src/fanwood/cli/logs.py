@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 LOOK_EVERY = 1.0
-"""Seconds after which to look again, if the store gives no hint before."""
+"""Seconds after which to look again, if the store does not notify before."""
 _STYLES = {"warning": "yellow", "error": "red", "critical": "bold red", "debug": "dim"}
 
 

@@ -19,7 +19,7 @@ FAIR_SHARE = 8
 
 
 class Claims:
-    """What this engine believes of the queue. `ready` may be wrong: hints and the sweep set it right."""
+    """What this engine believes of the queue. `ready` may be wrong: notifications and the sweep set it right."""
 
     def __init__(self, *, one_at_a_time: bool) -> None:
         self._one_at_a_time = one_at_a_time  # the store's claims see all that there is
@@ -63,7 +63,7 @@ class Claims:
                 fair = 0
             batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs)
             self._asked = True
-            self.ready = False  # what is hinted at from now on this claim may not see
+            self.ready = False  # what is queued from now on this claim may not see
 
     def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""

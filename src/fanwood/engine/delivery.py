@@ -56,7 +56,7 @@ class Delivery:
                 batch.unwatch.append(run_id)
 
     def look_again(self, count: int | None = None) -> None:
-        """Look once more at the runs that have been waited for longest: a lost hint must not be a lost result."""
+        """Look once more at the runs that have been waited for longest: a notification may be lost, and no result."""
         self._again += self._waits.some(len(self._waits) if count is None else count)
 
     def watch_all_again(self) -> None:

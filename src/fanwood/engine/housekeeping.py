@@ -59,7 +59,7 @@ class Housekeeping:
         self.ids: WeakSet[SystemIds] = WeakSet()  # kept in time with the store
         self._due: int | None = None
         self._bell: asyncio.Event | None = None
-        self._fleet: int | None = None  # the version of the fleet that we know
+        self._members: int | None = None  # how often workers had changed when we looked at them
         self._progress = ""  # of what is being closed, as it was seen last
         self._services = Services(health.note_trouble)
         self._closing = Closing(lambda: store, look, health.note_trouble)
@@ -119,7 +119,7 @@ class Housekeeping:
         while True:
             await self.look_around()
             self._membership.look_after_runs()
-            if self._store.embedded:  # others hint, or poll, by themselves
+            if self._store.embedded:  # others notify, or poll, by themselves
                 self._look(mail=False)
             recheck += sweep
             if recheck >= RECHECK_EVERY:
@@ -157,9 +157,9 @@ class Housekeeping:
         self._progress = around.progress
         if around.due is not None:
             self.expect(around.due)
-        if around.fleet != self._fleet and membership.is_worker:
+        if around.members != self._members and membership.is_worker:
             await membership.look_for_others()
-            self._fleet = around.fleet
+            self._members = around.members
         now = store.now()
         for other in around.others:
             dead = other.host == membership.host and is_dead(other.pid)

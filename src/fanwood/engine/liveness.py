@@ -1,7 +1,7 @@
-"""Which other engines are dead: a hint from the operating system, long before a lease lapses.
+"""Which other engines are dead: what the operating system knows, long before a lease lapses.
 
 Two engines can judge each other's pids only if a pid means the same to both: same machine, same boot, same pid
-namespace. `host_identity` is equal for exactly those. A wrong hint would do no harm (the fence), only wasted work.
+namespace. `host_identity` is equal for exactly those. A mistake would do no harm (the fence), only wasted work.
 """
 
 from __future__ import annotations

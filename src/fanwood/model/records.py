@@ -151,7 +151,7 @@ class Around(msgspec.Struct, frozen=True):
     due: int | None = None  # when the next timer is due
     closed: bool = False  # something is closed, or a deadline moved: `sweep`, but for a sign that somebody else does
     progress: str = ""  # such a sign: how far he has come, if the store can tell
-    fleet: int = 0  # another number than before: workers, or what they serve, have changed
+    members: int = 0  # another number than before: workers, or what they serve, have changed
 
 
 class Swept(msgspec.Struct, frozen=True):

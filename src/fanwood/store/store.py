@@ -61,7 +61,7 @@ class Store(ABC):
         """Connect, and bring the schema into being if there is none.
 
         While `watch` runs, `on_notify` is called, on the running loop, soon after somebody else has changed something.
-        Hints may be lost or spurious.
+        Notifications may be lost or spurious.
         """
 
     @abstractmethod

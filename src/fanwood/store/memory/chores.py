@@ -49,7 +49,7 @@ class Chores:
         for task in tasks:
             self._tables.tasks[task.name] = task
             self._tables.updated[task.name] = now
-        self._tables.fleet += 1
+        self._tables.members += 1
 
     def renew(self, me: int, now: int) -> bool:
         """See `Store.renew`."""
@@ -71,7 +71,7 @@ class Chores:
         lead = None if gate is None else self._tables.gates.get(gate.lead or gate.run_id)
         progress = [] if gate is None else [gate.run_id.hex(), "" if lead is None else lead.place.hex()]
         progress += [] if moved is None else [moved.root_id.hex(), moved.place.hex()]
-        return Around(others, self.next_due(), bool(progress), " ".join(progress), self._tables.fleet)
+        return Around(others, self.next_due(), bool(progress), " ".join(progress), self._tables.members)
 
     def contended(self, me: int, now: int) -> frozenset[str]:
         """See `Store.contended`. To those that keep to their own roots, others of their kind count as well: they may be
@@ -139,7 +139,7 @@ class Chores:
             table.pop(id_, None)
         for run_id in list(self._tables.watchers):
             self._tables.unwatch(run_id, id_)
-        self._tables.fleet += 1
+        self._tables.members += 1
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ class Tables:
         self.updated: dict[str, int] = {}  # when a task was published last
         self.workers: dict[int, Worker] = {}
         self.last_worker = 0
-        self.fleet = 0  # changes of workers and of what they serve
+        self.members = 0  # changes of workers and of what they serve
         self.mail: defaultdict[int, Order] = defaultdict(Order)  # "look at this run", by worker
         self.unheard: defaultdict[int, Order] = defaultdict(Order)  # closed, and not heard of, by worker
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end

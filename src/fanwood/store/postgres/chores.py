@@ -164,7 +164,7 @@ async def reap(host: Host, worker: int, deaths_limit: int, *, if_lapsed: bool) -
     async with host.side.transaction() as db:
         taken = await db.value("select fw_take_lease($1, $2, $3)", worker, await host.instant(db), if_lapsed)
         if taken:
-            await db.call("fw_count_fleet")
+            await db.call("fw_count_members")
     if not taken:
         return 0
     released = 0
@@ -213,7 +213,7 @@ async def _release_some(
             work.ready += ready
         if not rows and not after:
             await db.call("fw_remove_worker", worker)
-            await db.call("fw_count_fleet")
+            await db.call("fw_count_members")
     return done, rows[-1][0] if rows else None, doubtful
 
 

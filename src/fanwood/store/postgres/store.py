@@ -219,7 +219,7 @@ class PostgresStore(Store):
             ((worker_id,),) = await db.rows("register_worker", chores.SQL["register_worker"], **about, now=now)
             await self._publish(db, worker_id, info.tasks, tasks, now)
             await db.rows("register_lease", chores.SQL["register_lease"], worker=worker_id, now=now, lease=info.lease)
-            await db.call("fw_count_fleet")
+            await db.call("fw_count_members")
         self._wakeups.worker_id = worker_id
         self._wakeups.tasks = frozenset(info.tasks if info.slots else ())
         return worker_id
@@ -228,7 +228,7 @@ class PostgresStore(Store):
         names = [task.name for task in tasks]
         async with self.side.transaction() as db:
             await self._publish(db, worker_id, names, tasks, await self.instant(db))
-            await db.call("fw_count_fleet")
+            await db.call("fw_count_members")
         self._wakeups.tasks = (self._wakeups.tasks or frozenset()) | frozenset(names)
 
     async def _publish(
@@ -255,8 +255,8 @@ class PostgresStore(Store):
 
     async def look_around(self, worker_id: int, host: str) -> Around:
         answer = await self._value(self.side, self._around_sql, worker_id, host, self.given_now)
-        others, due, closed, fleet = _decode_around(answer)
-        return Around([OtherWorker(*other) for other in others], due, closed, fleet=fleet)
+        others, due, closed, members = _decode_around(answer)
+        return Around([OtherWorker(*other) for other in others], due, closed, members=members)
 
     async def contended(self, worker_id: int) -> frozenset[str]:
         async with self.side.transaction() as db:
@@ -270,7 +270,7 @@ class PostgresStore(Store):
     async def unregister(self, worker_id: int) -> None:
         async with self.side.transaction() as db:
             await db.call("fw_remove_worker", worker_id)
-            await db.call("fw_count_fleet")
+            await db.call("fw_count_members")
 
     async def workers(self) -> list[WorkerRecord]:
         return [WorkerRecord(*row) for row in await self._rows("workers")]

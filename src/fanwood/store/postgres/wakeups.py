@@ -1,4 +1,4 @@
-"""When to look: notifications as a hint, and polling as the truth.
+"""When to look: when notified, and by polling all the same.
 
 A commit that writes mail, or leaves runs in the queue, notifies (at most once of each kind, see `announce`). Whoever
 listens looks if it is for him. With all of it lost everything still goes on, a poll later:
@@ -26,7 +26,7 @@ EVERYBODY = "*"
 
 
 class Wakeups:
-    """The hints of one store, on its loop."""
+    """The notifications of one store, on its loop."""
 
     def __init__(self, schema: str, *, listens: bool) -> None:
         self.worker_id = 0  # whose mail we wait for

@@ -80,7 +80,7 @@ class Chores:
             self._execute(_SQL["enter_worker_task"], {"task": name, "worker": worker})
         for task in tasks:
             self._execute(_SQL["publish_task"], {**msgspec.structs.asdict(task), "now": now})
-        self._execute(_SQL["count_fleet"])
+        self._execute(_SQL["count_members"])
 
     def renew(self, worker: int, now: int) -> bool:
         """See `Store.renew`."""
@@ -92,7 +92,7 @@ class Chores:
             OtherWorker(*row) for row in self._execute(_SQL["others"], {"me": me, "host": host, "now": now}).fetchall()
         ]
         progress = self._one("progress")
-        return Around(others, self.next_due(), bool(progress), progress, self._one("fleet"))
+        return Around(others, self.next_due(), bool(progress), progress, self._one("members"))
 
     def contended(self, me: int, now: int) -> frozenset[str]:
         """See `Store.contended`."""
@@ -162,7 +162,7 @@ class Chores:
         for what in ("tasks", "mail", "watches", "unheard"):
             self._execute(_SQL[f"remove_worker_{what}"], {"worker": worker})
         self._execute(_SQL["remove_worker"], {"worker": worker})
-        self._execute(_SQL["count_fleet"])
+        self._execute(_SQL["count_members"])
 
     # --- timers ----------------------------------------------------------------------------------------------------
 

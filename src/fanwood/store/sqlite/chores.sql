@@ -26,11 +26,11 @@ on conflict (name) do update set
 update lease set expires_at = :now + (select lease from worker where id = :worker) where worker_id = :worker
 returning expires_at;
 
--- name: count_fleet
-update setting set value = cast(value as integer) + 1 where name = 'fleet';
+-- name: count_members
+update setting set value = cast(value as integer) + 1 where name = 'members';
 
--- name: fleet
-select cast(value as integer) from setting where name = 'fleet';
+-- name: members
+select cast(value as integer) from setting where name = 'members';
 
 -- name: others
 -- Those that can be judged: by their processes on this host, and by their leases, if these have lapsed or were taken away.

@@ -71,7 +71,7 @@ class SqliteStore(Store):
         self._connection: Database | None = None
         self._reader: Database | None = None
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
-        self._seen: Any = None  # the version of the file's data that we have hinted at
+        self._seen: Any = None  # the version of the file's data that we have notified of
         self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
 

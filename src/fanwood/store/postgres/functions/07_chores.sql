@@ -37,8 +37,8 @@ begin
     );
 end $$;
 
--- As JSON: [[[id, name, host, pid, end of its lease], ...], next due, whether there is something to sweep, changes of the
--- fleet]. Others on this host, and those without a valid lease.
+-- As JSON: [[[id, name, host, pid, end of its lease], ...], next due, whether there is something to sweep, changes of
+-- workers]. Others on this host, and those without a valid lease.
 create function fw_look_around(p_me bigint, p_host text, p_now bigint) returns text language plpgsql
 set search_path from current set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -56,13 +56,13 @@ begin
          where p.id <> p_me and (p.host = p_host or p.expires_at <= now_)),
         fw_next_due(-1, '\x', -1, '\x'),
         exists (select from gate g where g.what = 1) or exists (select from moved_deadline),
-        (select s.value::bigint from setting s where s.name = 'fleet')
+        (select s.value::bigint from setting s where s.name = 'members')
     )::text;
 end $$;
 
 -- Workers, or what they serve, have changed. (The last statement of a transaction: this row is everybody's.)
-create function fw_count_fleet() returns void language sql
-as $$ update setting set value = (value::bigint + 1)::text where name = 'fleet' $$;
+create function fw_count_members() returns void language sql
+as $$ update setting set value = (value::bigint + 1)::text where name = 'members' $$;
 
 -- --- timers -----------------------------------------------------------------------------------------------------------
 

@@ -212,9 +212,9 @@ create table attempt (
     primary key (run_id, number)
 );
 
--- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
+-- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text collate "C" not null primary key,
     value text not null
 );
-insert into setting (name, value) values ('fleet', '0');
+insert into setting (name, value) values ('members', '0');

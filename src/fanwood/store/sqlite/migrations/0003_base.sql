@@ -190,9 +190,9 @@ create table attempt (
     primary key (run_id, number)
 ) strict, without rowid;
 
--- Numbers and texts of the whole store. `fleet` counts changes of workers and of what they serve.
+-- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,
     value text not null
 ) strict, without rowid;
-insert into setting (name, value) values ('fleet', '0');
+insert into setting (name, value) values ('members', '0');
