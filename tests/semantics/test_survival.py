@@ -14,14 +14,15 @@ import pytest
 from fanwood import Context
 from fanwood.engine import services
 from fanwood.engine.delivery import Delivery
-from fanwood.errors import EngineClosedError, StoreFullError
+from fanwood.errors import EngineClosedError, StoreError, StoreFullError
 from fanwood.store.store import Store
 from tests.conftest import MakeApp
+from tests.faults.processes import until
 
 
-def failing_once(verb: Any, error: Exception) -> tuple[Any, list[Exception]]:
+def failing_once(verb: Any, error: BaseException) -> tuple[Any, list[BaseException]]:
     """The verb, which raises once and is then itself; and what it has raised."""
-    raised: list[Exception] = []
+    raised: list[BaseException] = []
 
     async def once(self: Store, *arguments: Any, **named: Any) -> Any:
         if not raised:
@@ -54,6 +55,11 @@ def test_a_service_that_fails_is_there_again(
             raise
         return "not cancelled"
 
+    @app.task
+    async def first(input: dict) -> None:
+        pass
+
+    first.run({})  # who begins to execute asks for some of it himself
     with caplog.at_level(logging.ERROR):
         monkeypatch.setattr(kind, name, once)
         client = make_app(url=app.settings.database_url, local_worker=False)
@@ -165,3 +171,33 @@ def test_what_could_not_be_published_is_published_with_the_next_call(
     assert raised
     assert [first.run(3), second.run(4)] == [3, 4]
     assert "second" in {task.name for task in app.engine().call(lambda store: store.tasks()).result()}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, BaseException, GeneratorExit])
+def test_a_store_may_raise_what_means_something_else_elsewhere(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """A commit is tried again, a service begins anew, and who calls is told; the engine goes on."""
+    app = make_app(sweep=0.05, heartbeat=0.1)
+    monkeypatch.setattr(services, "RESTART_SECONDS", 0.01)
+
+    @app.task
+    def one(n: int) -> int:
+        return n
+
+    assert one.run(0) == 0
+    kind = type(app.engine().store)
+    ours = [] if error is GeneratorExit else ["commit", "renew", "tick"]  # that of a coroutine which is taken apart
+    for name in [*ours, "cancel"]:
+        once, raised = failing_once(getattr(kind, name), error())
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, name, once)
+            ref = one.run_no_wait(1)
+            assert ref.result(timeout=60) == 1
+            if name == "cancel":
+                with pytest.raises(StoreError, match=error.__name__):
+                    app.runs.cancel(ref.id)
+            elif name != "tick":
+                until(lambda seen=raised: bool(seen), f"{name} has failed")
+    assert app.engine().alive
+    assert one.run(2) == 2

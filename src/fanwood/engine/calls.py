@@ -45,7 +45,7 @@ class Calls:
         def start() -> None:
             task = loop.create_task(self._run(verb, result, changes=changes, patience=patience))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._end(task, result))
 
         with contextlib.suppress(RuntimeError):  # the loop was closed at this moment: `fail_all` has run, or will
             loop.call_soon_threadsafe(start)
@@ -73,6 +73,13 @@ class Calls:
                 result.set_result(answer)
         if changes:
             self._on_change()
+
+    def _end(self, task: asyncio.Task[None], result: Future[Any]) -> None:
+        """Whatever it ended by, the caller has an answer. (If it was cancelled, the engine ends: see `fail_all`.)"""
+        self._tasks.discard(task)
+        if not task.cancelled() and not result.done():
+            with contextlib.suppress(InvalidStateError):
+                result.set_exception(StoreError(f"{self._store.url}: {task.exception()!r}"))
 
     async def finish(self) -> None:
         """Returns when all have ended."""

@@ -50,9 +50,9 @@ class Health:
 
 
 def is_meant(error: BaseException) -> bool:
-    """Whether this ends us, and is not trouble: we are being cancelled, or the interpreter ends. (A library may let a
-    `CancelledError` out that is about a task of its own.)"""
+    """Whether this ends us, and is not trouble: we are being cancelled, or taken apart. (A library may let a
+    `CancelledError` out that is about a task of its own. And no Ctrl-C comes to the engine's thread.)"""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
-    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+    return isinstance(error, GeneratorExit)

@@ -25,7 +25,15 @@ def programs_of(specs: dict[str, TaskSpec]) -> list[int]:
 
 async def tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: bool, script: bool) -> None:
     """When somebody begins to execute runs of these tasks; `own`: below his own roots only. A server's workers
-    that are no scripts say nothing of programs: theirs lie elsewhere on each machine."""
+    that are no scripts say nothing of programs: theirs lie elsewhere on each machine. (Who begins is kept from it by
+    nothing that goes wrong here.)"""
+    try:
+        await _tell_of_others(engine, specs, own=own, script=script)
+    except Exception as error:  # noqa: BLE001
+        logger.warning("what others have left in the queue could not be looked at: %r", error)
+
+
+async def _tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: bool, script: bool) -> None:
     await called(engine.look_around())  # what the dead have left is in the queue then
     programs = programs_of(specs) if script or engine.store.embedded else []
     for left in await called(engine.call(lambda store: store.left_over(list(specs), programs, LOOKED_AT))):
