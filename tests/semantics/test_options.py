@@ -240,7 +240,10 @@ _probe.__name__ = "probe"
 
 
 @EXAMPLES
-@given(name=st.sampled_from(["task_name", "status", "since", "limit", "all_runs", "metadata", "after"]), value=VALUES)
+@given(
+    name=st.sampled_from(["task_name", "status", "since", "until", "limit", "all_runs", "metadata", "after"]),
+    value=VALUES,
+)
 def test_of_a_listing(app: Fanwood, task: Any, name: str, value: Any) -> None:
     refused(lambda: app.runs.list(**{name: value}), name, "state")
     still_at_work(app, task)

@@ -67,12 +67,13 @@ def acts(name: str, about: str, *options: Decorator) -> Callable[[Callable[..., 
 async def _meant(store: Store, runs: tuple[str, ...], wanted: Wanted, deed: Deed, namespace: str) -> list[RunRecord]:
     """Those that were named, in whatever state; or those that the filters let through, in a state that fits."""
     if runs and wanted.is_narrowed:
-        raise Sentence(f"Name runs to {deed.verb}, or filter by --status, --task, --since, --meta: not both")
+        raise Sentence(f"Name runs to {deed.verb}, or filter by --status, --task, --since, --until, --meta: not both")
     if runs:
         return [await store.get(await find(store, run, namespace)) for run in runs]
     if not wanted.is_narrowed:
         raise Sentence(
-            f"Name a run to {deed.verb} (@last is the newest root), or filter by --status, --task, --since, --meta"
+            f"Name a run to {deed.verb} (@last is the newest root), or filter by --status, --task, --since, --until, "
+            f"--meta"
         )
     filter_ = wanted.filter(namespace, store.now(), MOST)
     found: list[RunRecord] = []

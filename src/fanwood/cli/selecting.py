@@ -30,12 +30,13 @@ class Wanted(NamedTuple):
     every: bool
     task: str | None
     since: str | None
+    until: str | None
     meta: tuple[str, ...]
 
     @property
     def is_narrowed(self) -> bool:
         """Whether not all runs are looked for."""
-        return bool(self.state or self.task or self.since or self.meta)
+        return bool(self.state or self.task or self.since or self.until or self.meta)
 
     @property
     def state(self) -> str | None:
@@ -59,7 +60,8 @@ class Wanted(NamedTuple):
             namespace,
             task=task,
             status=self.state,
-            since=0 if self.since is None else _moment(self.since, now),
+            since=0 if self.since is None else _moment("--since", self.since, now),
+            until=None if self.until is None else _moment("--until", self.until, now),
             limit=limit,
             every=self.every,
             metadata=_metadata(self.meta),
@@ -75,6 +77,7 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--all", "every", is_flag=True, help="Children as well, and not roots only.")
     @click.option("--task", metavar="NAME", help="Only runs of this task.", shell_complete=task_names)
     @click.option("--since", metavar="WHEN", help="Only newer ones: 90s, 1h, 2d, or an ISO time.")
+    @click.option("--until", "--older-than", "until", metavar="WHEN", help="Only older ones: as for --since.")
     @click.option(
         "--meta",
         metavar="KEY=VALUE",
@@ -89,15 +92,15 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_filters
 
 
-def _moment(since: str, now: int) -> int:
+def _moment(option: str, given: str, now: int) -> int:
     try:
-        return now - in_microseconds(parse(since, 1e30))  # however long ago
+        return now - in_microseconds(parse(given, 1e30))  # however long ago
     except ValueError:
         pass
     try:
-        return round(datetime.fromisoformat(since).astimezone().timestamp() * MICROSECONDS)
+        return round(datetime.fromisoformat(given).astimezone().timestamp() * MICROSECONDS)
     except (ValueError, OverflowError):
-        raise Sentence(f"--since {since!r} is neither a duration (90s, 1h, 2d) nor an ISO time") from None
+        raise Sentence(f"{option} {given!r} is neither a duration (90s, 1h, 2d) nor an ISO time") from None
 
 
 def _metadata(given: tuple[str, ...]) -> dict[str, Any]:

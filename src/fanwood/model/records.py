@@ -45,6 +45,7 @@ class RunFilter(msgspec.Struct, frozen=True):
     prefix: str | None = None  # of the task's name: the namespace
     state: RunState | None = None
     since: int = 0
+    until: int | None = None  # created before this
     limit: int = 50
     every: bool = False  # children as well, and not roots only
     metadata: tuple[tuple[str, str], ...] = ()  # names, and their values as JSON; all must be there

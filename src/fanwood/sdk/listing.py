@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PAGE = 1000
 """Runs that are asked for at a time: an answer must not grow with what somebody wishes for."""
 
+LATEST = 1 << 62
+"""No time of a store is later."""
+
 _pairs = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -83,6 +86,7 @@ def filter_of(  # one for each thing that can be asked for
     task: str | None,
     status: RunState | str | None,
     since: int,
+    until: int | None,
     limit: int,
     every: bool,
     metadata: dict[str, Any] | None,
@@ -102,6 +106,7 @@ def filter_of(  # one for each thing that can be asked for
         prefix=prefix,
         state=state_named(status),
         since=max(0, since),
+        until=until if until is None else min(max(0, until), LATEST),
         limit=limit,
         every=bool(every),
         metadata=metadata_pairs(metadata),
@@ -141,17 +146,15 @@ def metadata_pairs(metadata: dict[str, Any] | None) -> tuple[tuple[str, str], ..
     return tuple((name, bytes(value).decode()) for name, value in _pairs(encoded).items())
 
 
-def microseconds_of(since: datetime | Duration | None, now: int) -> int:
-    """A time as the store has it; a duration is so long before `now`.
+def microseconds_of(given: datetime | Duration, now: int, name: str) -> int:
+    """A time as the store has it; a duration is so long before `now`. `name`: of the argument.
 
     Raises:
         UsageError: it is none, or none that a clock can show.
     """
-    if since is None:
-        return 0
-    if not isinstance(since, datetime):
-        return now - in_microseconds(checks.seconds(since, "since", zero=True))
+    if not isinstance(given, datetime):
+        return now - in_microseconds(checks.seconds(given, name, zero=True))
     try:
-        return round(since.timestamp() * MICROSECONDS)
+        return round(given.timestamp() * MICROSECONDS)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise UsageError(f"since must be a datetime of our times, and is {checks.shown(since)}") from None
+        raise UsageError(f"{name} must be a datetime of our times, and is {checks.shown(given)}") from None

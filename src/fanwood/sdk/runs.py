@@ -81,6 +81,7 @@ class Runs:
         task_name: str | None = None,
         status: RunState | str | None = None,
         since: datetime | Duration | None = None,
+        until: datetime | Duration | None = None,
         limit: int = 50,
         all_runs: bool = False,
         metadata: dict[str, Any] | None = None,
@@ -92,6 +93,7 @@ class Runs:
             task_name: of this task only.
             status: a RunState, or its name.
             since: created at this time or later; or so long ago at most (timedelta, seconds, text such as "1h").
+            until: created before this time; or longer ago than that.
             limit: at most so many.
             all_runs: children as well. With `status` FAILED they come in the order of their ends, the last one first.
             metadata: only those whose metadata has all of this.
@@ -100,7 +102,7 @@ class Runs:
         Raises:
             UsageError: something that can't be asked for.
         """
-        return block(self._list(task_name, status, since, limit, all_runs, metadata, after), "runs.list")
+        return block(self._list(task_name, status, since, until, limit, all_runs, metadata, after), "runs.list")
 
     async def aio_list(
         self,
@@ -108,13 +110,14 @@ class Runs:
         task_name: str | None = None,
         status: RunState | str | None = None,
         since: datetime | Duration | None = None,
+        until: datetime | Duration | None = None,
         limit: int = 50,
         all_runs: bool = False,
         metadata: dict[str, Any] | None = None,
         after: str | None = None,
     ) -> list[RunInfo]:
         """As `list`."""
-        return await self._list(task_name, status, since, limit, all_runs, metadata, after)
+        return await self._list(task_name, status, since, until, limit, all_runs, metadata, after)
 
     def children(
         self, run_id: str, *, limit: int = 1000, status: RunState | str | None = None, after: str | None = None
@@ -231,17 +234,19 @@ class Runs:
         task_name: str | None,
         status: RunState | str | None,
         since: datetime | Duration | None,
+        until: datetime | Duration | None,
         limit: int,
         all_runs: bool,  # noqa: FBT001  (named where it is given)
         metadata: dict[str, Any] | None,
         after: str | None,
     ) -> list[RunInfo]:
-        namespace = self._host.settings.namespace
+        namespace, now = self._host.settings.namespace, self._host.clock.now()
         filter_ = filter_of(
             namespace,
             task=_whole_name(namespace, task_name),
             status=status,
-            since=microseconds_of(since, self._host.clock.now()),
+            since=0 if since is None else microseconds_of(since, now, "since"),
+            until=None if until is None else microseconds_of(until, now, "until"),
             limit=limit,
             every=checks.flag(all_runs, "all_runs"),
             metadata=metadata,

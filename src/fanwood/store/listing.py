@@ -48,7 +48,7 @@ def walk(filter_: RunFilter) -> int:
 
 def bindings(filter_: RunFilter) -> dict[str, Any]:
     """Those of all the statements."""
-    at, after = filter_.after or _END
+    at, after = filter_.after or _first_place(filter_)
     since = max(0, filter_.since // 1000 - _SKEW)
     pairs = ",".join(f"{msgspec.json.encode(name).decode()}:{value}" for name, value in filter_.metadata)
     return {
@@ -65,6 +65,15 @@ def bindings(filter_: RunFilter) -> dict[str, Any]:
     }
 
 
+def _first_place(filter_: RunFilter) -> tuple[int, bytes]:
+    """Where a listing begins: before what is too new."""
+    if filter_.until is None:
+        return _END
+    newest = max(0, filter_.until // 1000 + _SKEW + 1)
+    is_by_id = statement(filter_) == "list_runs"
+    return filter_.until, (newest.to_bytes(6, "big") if newest < 1 << 48 else b"\xff" * 16) if is_by_id else b""
+
+
 def page(filter_: RunFilter, rows: Iterable[Iterable[Any]]) -> Page:
     """What a walk brings: rows of runs, each with whether the filter lets it through. No more are taken than needed."""
     found: list[RunRecord] = []
@@ -72,7 +81,7 @@ def page(filter_: RunFilter, rows: Iterable[Iterable[Any]]) -> Page:
     for row in rows:
         *columns, passes = row
         last, looked_at = record(columns), looked_at + 1
-        if passes and last.created_at >= filter_.since:
+        if passes and filter_.since <= last.created_at < (_END[0] if filter_.until is None else filter_.until):
             found.append(last)
             if len(found) == filter_.limit:
                 break
