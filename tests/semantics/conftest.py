@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from fanwood import Context, Fanwood
 from fanwood.store.memory.memory import join
 
 IN_DATABASES_ONLY = {"test_unreadable.py"}
@@ -34,3 +37,25 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield request.getfixturevalue("postgres_url")
     else:
         yield f"sqlite:///{tmp_path}/fanwood.db"
+
+
+class Number(BaseModel):
+    n: int
+
+
+@pytest.fixture
+def square(app: Fanwood) -> Any:
+    @app.task(input_validator=Number)
+    async def square(input: Number, ctx: Context) -> int:
+        return input.n**2
+
+    return square
+
+
+@pytest.fixture
+def cube(app: Fanwood) -> Any:
+    @app.task(input_validator=Number)
+    def cube(input: Number, ctx: Context) -> int:
+        return input.n**3
+
+    return cube
