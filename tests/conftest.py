@@ -24,8 +24,8 @@ os.environ.setdefault("PGSSLMODE", "disable")  # our server has no certificate; 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script has started us in the background: processes that tests
     signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt would inherit that
 
-SESSIONS_OUTLIVE = {"conformance", "semantics"}
-"""Folders whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
+SESSIONS_OUTLIVE = {"conformance", "semantics", "test_lost_answers.py"}
+"""Folders and files whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
 
 MANY_PROCESSES = {"benchmarks", "chaos", "faults"}
 
@@ -90,7 +90,7 @@ def postgres_url(
     """A database with Fanwood's schema and nothing else in it, or without that too (`pytest.mark.empty_database`). It
     is gone afterwards, also for those who are still connected to it."""
     schema = request.node.get_closest_marker("empty_database") is None
-    kept = schema and request.path.parent.name in SESSIONS_OUTLIVE
+    kept = schema and bool(SESSIONS_OUTLIVE & {request.path.parent.name, request.path.name})
     name = postgres_databases.take_kept() if kept else postgres_databases.take(schema=schema)
     yield postgres_cluster.url(name)
     postgres_databases.give_back(name)
