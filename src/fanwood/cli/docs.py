@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from pathlib import Path
@@ -21,16 +22,23 @@ _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 @click.command(
     name="docs",
     cls=Command,
-    epilog="Examples:\n  fanwood docs\n  fanwood docs child-spawning\n  fanwood docs --search idempotency_key\n\n"
+    epilog="Examples:\n  fanwood docs\n  fanwood docs child-spawning\n  fanwood docs --search idempotency_key\n"
+    "  fanwood docs --serve\n\n"
     "JSON: a list of {page, title}; with PAGE {page, title, text}; with --search a list of {page, line, text}.",
 )
 @click.argument("page", required=False)
 @click.option("--search", metavar="TEXT", help="Show the lines of all pages that hold this.")
+@click.option("--serve", is_flag=True, help="Serve them to browsers on this machine, until Ctrl-C.")
+@click.option(
+    "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="With --serve: where. Default: a free one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def command(page: str | None, search: str | None, as_json: bool) -> None:
+def command(page: str | None, search: str | None, serve: bool, port: int, as_json: bool) -> None:
     """List the pages of the documentation, or show one. PAGE is its name, or the last part of it."""
     pages = _pages()
-    if search is not None:
+    if serve:
+        _serve(pages, _named(page, pages) if page else "", port)
+    elif search is not None:
         chosen = {page: pages[_named(page, pages)]} if page else pages
         _show_found([(name, *each) for name, file in chosen.items() for each in _lines(file, search)], as_json)
     elif page is not None:
@@ -42,6 +50,19 @@ def command(page: str | None, search: str | None, as_json: bool) -> None:
             output.print_json([{"page": name, "title": title} for name, title in titles.items()])
         else:
             output.print_table([Column("PAGE"), Column("ABOUT")], titles.items())
+
+
+def _serve(pages: dict[str, Path], page: str, port: int) -> None:
+    from fanwood.cli.reading import DocsServer
+
+    try:
+        server = DocsServer(pages, port)
+    except OSError as error:
+        raise Sentence(f"The documentation can't be served on port {port}: {error.strerror}") from None
+    with server, contextlib.suppress(KeyboardInterrupt):
+        click.echo(f"{server.address}{page and page + '.md'}")
+        output.note("The documentation is served to this machine alone. Ctrl-C stops it.")
+        server.serve_forever()
 
 
 def _pages() -> dict[str, Path]:
