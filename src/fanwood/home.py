@@ -169,7 +169,7 @@ class Home:
             for member in self.members:
                 member.forget_engine()
         if local is not None:
-            local.close()
+            local.close(for_good=True)
         if engine is not None:
             engine.stop()
 

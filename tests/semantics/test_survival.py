@@ -201,3 +201,42 @@ def test_a_store_may_raise_what_means_something_else_elsewhere(
                 until(lambda seen=raised: bool(seen), f"{name} has failed")
     assert app.engine().alive
     assert one.run(2) == 2
+
+
+def test_who_closes_while_another_thread_begins_is_not_held_up(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is queued was claimed and handed back again, for ever, as nobody was left to execute it."""
+    app, client = make_app(local_worker=True), make_app(local_worker=False)
+
+    def one(n: int) -> int:
+        return n
+
+    task = app.task(one)
+    client.task(one).run_many_no_wait([client.find("one").create_bulk_run_item(n) for n in range(3)])
+    engine = app.engine()
+    kind = type(engine.store)
+    contended, reached, go_on = kind.contended, threading.Event(), threading.Event()
+
+    async def slowly(self: Store, worker_id: int) -> frozenset[str]:
+        reached.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return await contended(self, worker_id)
+
+    def begin() -> None:
+        with contextlib.suppress(EngineClosedError):
+            task.run(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "contended", slowly)
+        threads = [threading.Thread(target=call, daemon=True) for call in (begin, app.close)]
+        threads[0].start()
+        assert reached.wait(60)
+        threads[1].start()
+        until(lambda: engine._claims._paused, "it is being closed")
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert task.run(2) == 2  # opened again

@@ -24,6 +24,7 @@ class Claims:
     def __init__(self, *, one_at_a_time: bool) -> None:
         self._one_at_a_time = one_at_a_time  # the store's claims see all that there is
         self.active = False
+        self._paused = False
         self.ready = True  # the queue may hold something for us
         self._tasks = "[]"
         self._programs = ""
@@ -34,8 +35,13 @@ class Claims:
         """Claim runs of `tasks` from now on; only those below roots of `programs`, if there are any."""
         self._tasks = msgspec.json.encode(list(tasks)).decode()
         self._programs = msgspec.json.encode(list(programs)).decode() if programs else ""
-        self.active = bool(tasks)
+        self._paused = self._paused and bool(tasks)
+        self.active = bool(tasks) and not self._paused
         self.ready = True
+
+    def pause(self) -> None:
+        """Claim no more, whatever is served, until nothing is: who executes is about to stop."""
+        self.active, self._paused = False, True
 
     def wanted(self, dispatcher: Dispatcher) -> bool:
         """Whether a claim might find something, and somebody could take it."""

@@ -302,7 +302,7 @@ class Engine:
 
     def pause(self) -> None:
         """Claim no more."""
-        self._claims.active = False
+        self._claims.pause()
         self._waker.wake()
 
     def retire(self) -> Future[None]:

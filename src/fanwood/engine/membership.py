@@ -49,6 +49,7 @@ class Membership:
         """Those of our tasks that other workers serve as well."""
         self.turn = asyncio.Lock()
         """A commit is under one worker id, from its making to its delivery."""
+        self._changing = asyncio.Lock()  # whoever becomes a worker, or ceases to be one, does so in turn
         self._store = store
         self._settings = settings
         self._name = name
@@ -112,18 +113,20 @@ class Membership:
         Raises:
             UsageError: this is a worker already.
         """
-        if self.is_worker:
-            raise UsageError("This process is a worker already: one Fanwood object is one worker at a time")
-        await self._register(dispatcher)
-        await self.look_for_others()
-        self.dispatcher = dispatcher
-        self._claims.begin([task.name for task in dispatcher.tasks()], dispatcher.programs)
+        async with self._changing:
+            if self.is_worker:
+                raise UsageError("This process is a worker already: one Fanwood object is one worker at a time")
+            await self._register(dispatcher)
+            await self.look_for_others()
+            self.dispatcher = dispatcher
+            self._claims.begin([task.name for task in dispatcher.tasks()], dispatcher.programs)
 
     async def serve_more(self) -> None:
         """The dispatcher has got more tasks; they are published then."""
-        tasks = self.dispatcher.tasks()
-        await self._store.publish(self.worker_id, tasks)
-        self._claims.begin([task.name for task in tasks], self.dispatcher.programs)
+        async with self._changing:
+            tasks = self.dispatcher.tasks()
+            await self._store.publish(self.worker_id, tasks)
+            self._claims.begin([task.name for task in tasks], self.dispatcher.programs)
 
     def look_after_runs(self) -> None:
         """Now and then: nothing should wait here that others could begin."""
@@ -135,13 +138,17 @@ class Membership:
 
     async def retire(self) -> None:
         """Be a client again."""
-        self.dispatcher = NoDispatcher()
-        self._claims.begin(())
         try:
-            async with asyncio.timeout(RETIRE_SECONDS):
+            async with asyncio.timeout(RETIRE_SECONDS), self._changing:
+                self._cease()
                 await self._register(self.dispatcher)
         except Exception as error:  # noqa: BLE001  (a worker stops, whatever the store says)
+            self._cease()
             logger.warning("%r: what this worker had goes on elsewhere once its lease has lapsed.", error)
+
+    def _cease(self) -> None:
+        self.dispatcher = NoDispatcher()
+        self._claims.begin(())
 
     async def leave(self) -> None:
         """For good."""

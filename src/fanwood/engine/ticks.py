@@ -194,7 +194,8 @@ class Ticks:
             self._delivery.watch(*inbox.watches.popleft(), batch)
         self._delivery.prepare(batch, requests)
         batch.mail, self._mail = self._mail, False
-        self._claims.plan(batch, dispatcher)
+        if not self._stopping:  # else what is claimed is handed back, and claimed again, for ever
+            self._claims.plan(batch, dispatcher)
         return requests
 
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanwood import logs
+from fanwood.errors import EngineClosedError
 from fanwood.sdk.waiting import called
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ async def tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: boo
     nothing that goes wrong here.)"""
     try:
         await _tell_of_others(engine, specs, own=own, script=script)
+    except EngineClosedError:
+        raise
     except Exception as error:  # noqa: BLE001
         logger.warning("what others have left in the queue could not be looked at: %r", error)
 

@@ -43,6 +43,7 @@ class LocalWorker:
         self._pool: ProcessPool | None = None
         self._lock = threading.Lock()
         self._told = False
+        self._over = False  # closed for good
 
     @property
     def is_working(self) -> bool:
@@ -54,6 +55,7 @@ class LocalWorker:
         program, unless somebody has asked for more.
 
         Raises:
+            EngineClosedError: it was closed for good.
             StoreError: the store can't be told of it.
             SettingsError: there are to be processes, and they can't begin.
         """
@@ -61,6 +63,8 @@ class LocalWorker:
             self._told = True
             await tell_of_others(self._engine, self._specs(), own=own, script=True)
         with self._lock:  # never while we wait: another caller may be on our own thread
+            if self._over:
+                raise EngineClosedError("This Fanwood object was closed, and nothing is begun any more")
             employed = self._begin(own=own) if self._engine.settings.processes == 1 else self._begin_pool(own=own)
         try:
             await called(employed)
@@ -121,9 +125,10 @@ class LocalWorker:
             self._thread = LoopThread("fanwood-tasks")
         executor.attach(self._thread.loop)
 
-    def close(self) -> None:
+    def close(self, *, for_good: bool = False) -> None:
         """Hand back what has not ended, and stop."""
         with self._lock:
+            self._over = self._over or for_good
             executor, self._executor = self._executor, None
             pool, self._pool = self._pool, None
             self._employed = None
