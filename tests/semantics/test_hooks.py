@@ -27,7 +27,7 @@ class Told:
 
     def __init__(self, app: Any, colour: str = "sync") -> None:
         self._queue: queue.Queue[tuple[str, RunEvent]] = queue.Queue()
-        for what in ("failure", "retry", "complete"):
+        for what in ("failure", "retry", "complete", "cancel"):
             getattr(app, f"on_{what}")(self._hook(what, colour))
 
     def _hook(self, what: str, colour: str) -> Any:
@@ -299,3 +299,38 @@ def test_what_is_no_middleware_and_no_hook(app: Any) -> None:
             app.middleware(wrong)
     with pytest.raises(DeclarationError, match="a hook must be a function of a RunEvent"):
         app.on_failure("no")
+
+
+@COLOURS
+def test_hooks_are_told_of_what_is_cancelled_while_it_executes(app: Any, colour: str) -> None:
+    """With what is above it, and once each; not of what had not begun."""
+    told, begun = Told(app), threading.Semaphore(0)
+
+    def work(input: dict[str, int], ctx: Context) -> None:
+        begun.release()
+        while not ctx.is_cancelled:
+            threading.Event().wait(0.01)
+
+    async def aio_work(input: dict[str, int], ctx: Context) -> None:
+        begun.release()
+        await asyncio.Event().wait()
+
+    task = app.task(name="work")(aio_work if colour == "async" else work)
+
+    @app.task
+    async def parent(input: EmptyModel) -> None:
+        await task.aio_run_many([task.create_bulk_run_item({"n": n}) for n in range(2)])
+
+    with serving(app.worker(slots=2)):
+        ref = parent.run_no_wait()
+        for _ in range(2):
+            assert begun.acquire(timeout=20)
+        late = task.run_no_wait({"n": 9})
+        late.cancel()
+        ref.cancel()
+        events = told.take(3)
+    assert {what for what, _ in events} == {"cancel"}
+    assert sorted(event.task_name for _, event in events) == ["parent", "work", "work"]
+    assert late.id not in {event.run_id for _, event in events}
+    assert all(event.error and event.exception is None for _, event in events)
+    assert told.is_empty

@@ -33,6 +33,10 @@ class Hooked:
         """Call `hook` with a `RunEvent` when a run has completed."""
         return self.hooks.add("complete", hook)
 
+    def on_cancel(self, hook: H) -> H:
+        """Call `hook` with a `RunEvent` when a run was cancelled while it was executing."""
+        return self.hooks.add("cancel", hook)
+
     def middleware(self, around: M) -> M:
         """Surround each attempt's code, sync or async, with what `around(ctx)` gives: a context manager. A generator
         function that yields once will do. What was added first is outermost.

@@ -27,7 +27,7 @@ from fanwood.worker import verdicts
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
-from fanwood.worker.telling import tell, tell_all
+from fanwood.worker.telling import tell, tell_all, tell_of_notice
 from fanwood.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class Executor:
             self._move_deadline(attempt, notice)
             return
         if attempt is not None and attempt.run.attempt <= notice.attempt:
+            tell_of_notice(attempt, notice)
             self._interrupt(attempt, decode_failure(notice.error))
         else:
             self._slots.withdraw(run=run)

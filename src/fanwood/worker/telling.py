@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.ids import hex_text
 from fanwood.logs import note_failure
+from fanwood.model.commands import Notice, Outcome
 from fanwood.model.states import RunState
 from fanwood.sdk.hooks import RunEvent
 from fanwood.sdk.log_context import context_of
@@ -15,7 +16,6 @@ from fanwood.store.failures import decode_failure, summary
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.model.commands import Outcome
     from fanwood.sdk.attempt import Attempt
 
 logger = logging.getLogger("fanwood.runs")
@@ -24,7 +24,9 @@ completions = logging.getLogger("fanwood.runs.completed")
 completions.setLevel(logging.WARNING)  # there may be thousands a second: INFO is for who sets it
 
 _WHAT = {RunState.COMPLETED: "complete", RunState.QUEUED: "retry", RunState.FAILED: "failure"}
-"""Which hooks are told of an end."""
+"""Which hooks are told of what a task's code came to."""
+_FROM_OUTSIDE = {RunState.FAILED: "failure", RunState.CANCELLED: "cancel"}
+"""Which hooks are told that a run ended while it was executing."""
 PREVIEW = 200
 """Characters of an input."""
 
@@ -47,6 +49,15 @@ def tell(attempt: Attempt, outcome: Outcome) -> None:
         note_failure(logger.name)
     if attempt.host.hooks.of:
         _tell_hooks(attempt, outcome)
+
+
+def tell_of_notice(attempt: Attempt, notice: Notice) -> None:
+    """Have the hooks called of a run that executes here and was ended from outside: cancelled, mostly."""
+    hooks = attempt.host.hooks
+    what = _FROM_OUTSIDE.get(notice.state, "")
+    if what in hooks.of and attempt.interruption is None:
+        outcome = Outcome(notice.run_id, notice.attempt, notice.state, error=notice.error, busy=attempt.busy)
+        hooks.tell(what, _event(attempt, outcome))
 
 
 def _tell_hooks(attempt: Attempt, outcome: Outcome) -> None:
