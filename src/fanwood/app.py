@@ -24,6 +24,7 @@ from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
+from fanwood.sdk.infos import table
 from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.origins import origin_of, origin_of_file
 from fanwood.sdk.runs import Runs
@@ -96,6 +97,11 @@ class Fanwood(Hooked):
 
     def __repr__(self) -> str:
         return f"<Fanwood {without_password(self.settings.database_url)} with {len(self._runnables)} task(s)>"
+
+    def _repr_html_(self) -> str:
+        settings = self.settings
+        rows = ("database", without_password(settings.database_url)), ("namespace", settings.namespace or None)
+        return table((*rows, *((each.spec.kind, each.name) for each in self.tasks)))
 
     # --- declaring -------------------------------------------------------------------------------------------------
 

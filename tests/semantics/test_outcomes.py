@@ -351,3 +351,29 @@ def test_what_notebooks_show(app: Any) -> None:
         assert html.startswith("<table>")
     assert "1 failed" in app.runs.counts(ref.id)._repr_html_()
     assert app.runs.tree(ref.id)._repr_html_().count("FAILED") == 2
+
+
+def test_what_is_declared_shows_itself_in_notebooks() -> None:
+    """Nothing is opened for it: there is no such server."""
+    app = Fanwood("postgresql://me:secret@nowhere.invalid/db")
+    assert "secret" not in app._repr_html_()
+
+    @app.task(name="<price>", retries=3, description="<of> & more")
+    def price(input: dict[str, int]) -> list[float]:
+        return []
+
+    flow = app.workflow(name="flow", input_validator=dict)
+
+    @flow.task()
+    def pack(input: dict[str, int], ctx: Context) -> int:
+        return 1
+
+    app_html, task_html, flow_html = app._repr_html_(), price._repr_html_(), flow._repr_html_()
+    assert all(html.startswith("<table>") and "<price>" not in html for html in (app_html, task_html, flow_html))
+    assert all(part in app_html for part in ("nowhere.invalid", "&lt;price&gt;", "flow"))
+    for part in ("&lt;of&gt; &amp; more", "dict[str, int]", "list[float]", "retries=3", __name__.rpartition(".")[2]):
+        assert part in task_html
+    assert "pack" in flow_html
+    ref = price.get_run_ref("01890a5d-ac96-774b-bcce-b302099a8057")
+    assert "01890a5d-ac96-774b-bcce-b302099a8057" in ref._repr_html_()
+    assert "&lt;price&gt;" in ref._repr_html_()

@@ -39,6 +39,11 @@ def table(rows: Iterable[tuple[str, Any]]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
+def type_name(hint: Any) -> str | None:
+    """An annotation in a word, unless it says nothing."""
+    return None if hint is Any else hint.__qualname__ if isinstance(hint, type) else str(hint)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class RunInfo:
     """A run, as it stands. In listings `input` and `output` are left out (None).

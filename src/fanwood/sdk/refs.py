@@ -11,6 +11,7 @@ from fanwood.engine.waits import Collector
 from fanwood.ids import id_text
 from fanwood.sdk.circles import refuse_circle
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.infos import table, type_name
 from fanwood.sdk.outcomes import result_of
 from fanwood.sdk.waiting import called, interruption_told, wait_for
 from fanwood.store.cancelling import cancel
@@ -53,6 +54,10 @@ class TaskRunRef(Generic[T]):
 
     def __str__(self) -> str:
         return self.id
+
+    def _repr_html_(self) -> str:
+        """Without a look at the store."""
+        return table((("run", self.id), ("task", self._task or None), ("output", type_name(self._output.declared))))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TaskRunRef) and self._id == other._id

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.bulks import Bulks, patience_of
+from fanwood.sdk.infos import table, type_name
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import MockedError, mock_call
-from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TriggerWorkflowOptions, merged
+from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TaskPolicy, TriggerWorkflowOptions, merged
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
@@ -70,6 +71,22 @@ class Runnable(Bulks[Out], Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        spec, usual = self.spec, asdict(TaskPolicy())
+        options = {name: value for name, value in asdict(spec.policy).items() if value != usual[name]}
+        input_codec: Any = getattr(spec.input, "typed", spec.input)  # a workflow reads it unread
+        return table(
+            (
+                (spec.kind, spec.name),
+                ("description", options.pop("description", None)),
+                ("input", type_name(input_codec.declared)),
+                ("output", type_name(spec.output.declared)),
+                ("steps", ", ".join(getattr(self, "steps", ())) or None),
+                ("options", ", ".join(f"{name}={value!r}" for name, value in options.items()) or None),
+                ("declared", spec.where or None),
+            )
+        )
 
     # --- one -------------------------------------------------------------------------------------------------------
 
