@@ -42,7 +42,6 @@ _encode = msgspec.json.Encoder(enc_hook=_to_raw).encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 _MOST_DIGITS = 4300  # of a number that can be read
-_EQUAL = {"call", "named-tuple", "frozenset"}  # values of these equal some of another class
 
 
 class Codec(Generic[T]):
@@ -237,7 +236,7 @@ class _ModelCodec(Codec[T]):
         self._simple = machinery.simple if adapter is None else None
         self.dump = machinery.to_python
         self._core = machinery.core
-        self._exact = "union" in machinery.kinds and bool(machinery.kinds & _EQUAL)
+        self._exact = "union" in machinery.kinds
         self.orderly = machinery.orderly
         self._parse = machinery.from_json
 

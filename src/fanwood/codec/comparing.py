@@ -32,7 +32,7 @@ def compare(value: Any, back: Any, hint: Any, *, strict: bool, exact: bool = Fal
     """
     if type(back) in _JSON and _is_undeclared(hint):
         return
-    same, has_parts = is_same(back, value) or _equal(value, back), _has_parts(value)
+    same, has_parts = is_same(back, value) or _equal(value, back, exact=exact and int in arms(hint)), _has_parts(value)
     if same and not (exact and has_parts):
         return
     if type(value) is not type(back) and not _is_like(value, back, strict=strict):
@@ -74,13 +74,14 @@ def _compare_sizes(value: Any, back: Any) -> None:
         raise FaultError(f"it would come back with {len(back)} items, and has {len(value)}")
 
 
-def _equal(value: Any, back: Any) -> bool:
-    """Equal, and no model that lost its class: 1 and 1.0, an IntEnum and its number, an instant in another zone."""
+def _equal(value: Any, back: Any, *, exact: bool) -> bool:
+    """Equal, and no model that lost its class: 1 and 1.0 (if not `exact`: the number could have stayed whole), an
+    IntEnum and its number, an instant in another zone."""
     if members(class_of(value)) is not None or isinstance(value, (dict, list, tuple)):
         return False
     if class_of(value) in _SETS and class_of(back) in _SETS:
         return _instants(value) == _instants(back)
-    if not isinstance(value, class_of(back)) and not (type(value) is int and type(back) is float):
+    if not isinstance(value, class_of(back)) and (exact or not (type(value) is int and type(back) is float)):
         return False
     try:
         return (_instant(value) == _instant(back)) is True
