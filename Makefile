@@ -31,7 +31,7 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
-	@$(BIN)/python -m pytest -q -p tests.typing.beside --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -p tests.beside.plugin --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

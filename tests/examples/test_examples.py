@@ -117,6 +117,7 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         **os.environ,
         "FANWOOD_DATABASE_URL": f"sqlite:///{folder / 'runs.db'}",
         "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONWARNINGS": "error",
     }
     return subprocess.run(
         [sys.executable, *arguments],

@@ -1,4 +1,4 @@
-"""What pyright finds beside the tests fails them, and is shown."""
+"""What is found beside the tests fails them, and is shown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 TREE = Path(__file__).parents[2]
 PLUGIN = """
 import sys
-from tests.typing import beside
-from tests.typing.beside import *
-beside.COMMAND = (sys.executable, "-c", {program!r})
+from tests.beside import plugin
+from tests.beside.plugin import *
+plugin.COMMANDS = {{"nothing": (sys.executable, "-c", "pass"), "a program": (sys.executable, "-c", {program!r})}}
 """
 
 
@@ -24,4 +24,4 @@ def test_what_it_says_counts(tmp_path: Path, program: str, codes: set[int]) -> N
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path))
     done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stdout + done.stderr
-    assert "fit" in done.stdout.rpartition("pyright ---")[2]
+    assert "fit" in done.stdout.rpartition("a program ---")[2]

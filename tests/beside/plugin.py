@@ -1,4 +1,4 @@
-"""pyright beside the tests, for `make test`: a plugin of pytest (`-p tests.typing.beside`).
+"""What `make test` does beside the tests: pyright, and a newer Python. A plugin of pytest (`-p tests.beside.plugin`).
 
 What it finds ends the tests soon, and is shown with the summary.
 """
@@ -11,21 +11,25 @@ import tempfile
 
 import pytest
 
-COMMAND = (sys.executable, "-m", "pyright", "--project", "pyproject.toml")
+COMMANDS = {
+    "pyright": (sys.executable, "-m", "pyright", "--project", "pyproject.toml"),
+    "a newer Python": (sys.executable, "-m", "tests.beside.newest"),
+}
 
 
-class Types:
-    """One pyright, from the start of a session to its end. Others beside it: its output is in a file until then."""
+class Beside:
+    """One process, from the start of a session to its end. Others beside it: its output is in a file until then."""
 
-    def __init__(self, session: pytest.Session, command: tuple[str, ...]) -> None:
+    def __init__(self, session: pytest.Session, name: str, command: tuple[str, ...]) -> None:
         self._session = session
+        self._name = name
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the summary)
         self._process = subprocess.Popen(command, cwd=session.config.rootpath, stdout=self._output, stderr=self._output)
 
     def pytest_runtest_logreport(self) -> None:
         if self._process.poll():
             runner = self._session.config.pluginmanager.get_plugin("dsession") or self._session  # (of pytest-xdist)
-            runner.shouldstop = "pyright has found something"
+            runner.shouldstop = f"{self._name} has found something"
 
     def pytest_sessionfinish(self) -> None:
         if self._session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -35,11 +39,12 @@ class Types:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self._output.seek(0)
-        terminalreporter.section("pyright")
+        terminalreporter.section(self._name)
         terminalreporter.write(self._output.read())
         self._output.close()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        session.config.pluginmanager.register(Types(session, COMMAND))
+        for name, command in COMMANDS.items():
+            session.config.pluginmanager.register(Beside(session, name, command))
