@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,28 @@ async def test_a_claim_that_brings_too_much_takes_less_the_next_time() -> None:
     wholes = [await harness([], claim=ClaimRequest("[]", 300, 30)) for _ in range(6)]
     assert limits == [300, 150, 75, 37, 74, 37]
     assert wholes == [False, False, False, True, False, True]
+
+
+async def test_a_task_that_can_not_be_claimed_stops_no_other() -> None:
+    """A page of its queue is damaged: whoever looks there fails."""
+    claims: list[list[str]] = []
+    damaged = True
+
+    def judge(batch: Batch) -> Exception | None:
+        if batch.claim is None:
+            return None
+        claims.append(json.loads(batch.claim.tasks))
+        return StoreError("XX001") if damaged and "b" in claims[-1] else None
+
+    harness = Harness(judge)
+    for _ in range(7):
+        await harness([], claim=ClaimRequest('["a","b","c"]', 10, 1))
+    assert claims[0] == ["a", "b", "c"]
+    assert [tasks[0] for tasks in claims[1:]] == ["b", "c", "a", "b", "c", "a"]
+    damaged = False
+    for _ in range(4):
+        await harness([], claim=ClaimRequest('["a","b","c"]', 10, 1))
+    assert claims[-1] == ["a", "b", "c"]
 
 
 async def test_a_run_that_can_not_be_read_ends_no_engine() -> None:

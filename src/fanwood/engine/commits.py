@@ -67,6 +67,7 @@ MISSES = 16
 """Parts that fail in a row, with trouble of an unknown kind, before it is taken for the store's."""
 APART_SECONDS = 5.0
 """How often what does not go through is tried again by itself."""
+_tasks = msgspec.json.Decoder(list[str])
 PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
 
 
@@ -91,6 +92,8 @@ class Commits:
         self._health = health
         self._apart: list[_Apart] = []
         self._claim_limit = UNLIMITED
+        self._one_task: int | None = None  # claims are for one task: so many have gone through since one failed
+        self._turn = 0
 
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
@@ -102,6 +105,8 @@ class Commits:
             error = await self._try(worker_id, batch, requests, deliver)
             if error is None:
                 self._claim_limit = min(UNLIMITED, self._claim_limit * 2)
+                if batch.claim is not None and self._one_task is not None:
+                    self._one_task += 1
                 if claim is not None and not passing:  # it went through without its claim
                     await self._fail_unreadable(claim)
                 return not trial
@@ -148,6 +153,14 @@ class Commits:
     def _narrow(self, batch: Batch) -> None:
         if batch.claim is not None and batch.claim.limit > self._claim_limit:
             batch.claim = structs.replace(batch.claim, limit=self._claim_limit, fair=0)
+        if batch.claim is not None and self._one_task is not None:
+            tasks = _tasks.decode(batch.claim.tasks)
+            if self._one_task >= len(tasks):
+                self._one_task = None
+            elif len(tasks) > 1:
+                self._turn += 1
+                task = tasks[self._turn % len(tasks)]
+                batch.claim = structs.replace(batch.claim, tasks=msgspec.json.encode([task]).decode())
 
     async def _read_less(self, batch: Batch, items: list[Item], error: StoreValueError) -> None:
         """It may be due to what is read, and not to what is written: runs that can't be read fail, or the next claims
@@ -161,7 +174,9 @@ class Commits:
             await asyncio.sleep(PAUSES[-1])
 
     async def _fail_unreadable(self, claim: ClaimRequest) -> int:
-        """A claim failed where nothing else did. Runs that can't be read must not stop it; how many there were."""
+        """A claim failed where nothing else did. Runs that can't be read must not stop it; how many there were. If it
+        is something else (a damaged page, say), each task is claimed by itself, so that the others go on."""
+        self._one_task = 0
         try:
             count = await self._store.fail_unreadable(claim.tasks)
         except BaseException as error:
@@ -170,6 +185,7 @@ class Commits:
             self._health.note_trouble(error)
             return 0
         if count:
+            self._one_task = None
             logger.error("%d run(s) could not be read in the database, and have failed", count)
         return count
 
