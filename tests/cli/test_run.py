@@ -102,7 +102,8 @@ def test_bad_options(invoke):
     assert bad.stderr == "error: --metadata must be a JSON object such as '{\"who\": \"me\"}', and is '[1]'\n"
     assert invoke("run", "square", "--url", "mysql://me:secret@host/db").stderr == (
         "error: 'mysql://me:***@host/db' is not a database URL that this version knows. "
-        "Use sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user:password@host:port/database\n"
+        "Use sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user:password@host:port/database; "
+        "memory: keeps nothing\n"
     )
 
 

@@ -87,7 +87,7 @@ def test_a_script_without_a_guard_is_told_so_and_is_no_fork_bomb(tmp_path: Path)
     [
         ("import sys\nsys.exit(3)", r"called sys.exit\(3\) when it was imported. Put what"),
         ("assert not 'alone', 'alone'", r"can't be imported: AssertionError: alone \(.*tasks_of_\w+.py, line 1\)"),
-        ("", "does not declare square when it is imported"),
+        ("", "does not declare nobody_declares_this when it is imported"),
     ],
 )
 def test_what_a_process_says_that_cannot_begin(
@@ -96,7 +96,13 @@ def test_what_a_process_says_that_cannot_begin(
     name = f"tasks_of_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    about = {"prepare": {"authkey": ""}, "modules": [name], "names": ["square"], "settings": {}, "own": True}
+    about = {
+        "prepare": {"authkey": ""},
+        "modules": [name],
+        "names": ["nobody_declares_this"],
+        "settings": {},
+        "own": True,
+    }
     with pytest.raises(Refused, match=says):
         worker_for(about)
 
