@@ -23,6 +23,7 @@ import apsw
 
 from fanwood import Context, Fanwood
 from fanwood.model.states import RunState
+from tests.faults import forking
 
 PROGRAM = (sys.executable, "-u", str(Path(__file__).with_name("app.py")))
 SOURCE = Path(__file__).parents[2] / "src"
@@ -37,17 +38,18 @@ class AppProcess:
     ) -> None:
         self.log_path = log
         with log.open("wb") as stderr:
-            self.popen = subprocess.Popen(
-                [*program, *arguments],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
+            self.popen = self._started([*program, *arguments], environment, stderr.fileno())
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _started(self, command: list[str], environment: dict[str, str], stderr: int) -> subprocess.Popen[str]:
+        if command[:2] == [sys.executable, "-u"] and not command[2].startswith("-"):
+            forked = forking.start(command[2:], environment, stderr)
+            if forked is not None:
+                return forked
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=stderr, text=True)
 
     def _read(self) -> None:
         assert self.popen.stdout is not None
