@@ -81,8 +81,11 @@ class AppProcess:
 
     def say(self, text: str = "") -> None:
         assert self.popen.stdin is not None
-        self.popen.stdin.write(text + "\n")
-        self.popen.stdin.flush()
+        try:
+            self.popen.stdin.write(text + "\n")
+            self.popen.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"it ended; its log:\n{self.log}") from None
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)

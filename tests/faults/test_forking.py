@@ -12,8 +12,8 @@ from tests.faults.processes import AppProcess
 
 PROGRAM = """
 import json, os, sys
-print(json.dumps([__name__, sys.argv[1:], os.getppid(), dict(os.environ), sys.path[0], os.listdir("/proc/self/fd")]))
 print("to the log", file=sys.stderr)
+print(json.dumps([__name__, sys.argv[1:], os.getppid(), dict(os.environ), sys.path[0], os.listdir("/proc/self/fd")]))
 said = sys.stdin.readline().strip()
 if said == "raise":
     raise RuntimeError("no")
