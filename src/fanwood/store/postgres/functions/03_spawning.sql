@@ -32,9 +32,10 @@ begin
 end $$;
 
 -- Runs are born, RUNNING if `claimed`. p_again: it may be the second time for this very batch, with nothing to tell.
+-- Whether any of them is QUEUED.
 create function fw_spawn(
     p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o fw_owners, k fw_kinds, s fw_spawns
-) returns void language plpgsql
+) returns boolean language plpgsql
 set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
 set plan_cache_mode = force_generic_plan
 as $$
@@ -65,6 +66,7 @@ begin
       and not (t.owner <= 0 and c.identity is not null)  -- those are `fw_spawn_keyed`'s
       -- (Not `exists`: for that the planner might read the whole table into a hash.)
       and not (p_again and (select r.id from run r where r.id = c.id) is not null);
+    return false = any (s.claimed);
 end $$;
 
 -- Roots with an idempotency key: born if nobody holds the key; else who holds it. In the order of the keys, so that

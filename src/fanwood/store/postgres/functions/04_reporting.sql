@@ -62,7 +62,7 @@ begin
                 e := fw_overrule(e, closed, reasons);
             end if;
         end if;
-        select l.refused, l.told, l.closes into part from fw_leave(p_me, p_now, false, e) l;
+        part := fw_leave(p_me, p_now, false, e);
         refused := part.refused;
         if cardinality(closed) > 0 then
             refused := array(select distinct r from unnest(closed || refused) r);
@@ -79,7 +79,7 @@ begin
                  v (id, attempt, delay, error, busy, charged)
             where v.charged = (cause = 3);
             if cardinality(handed.id) > 0 then
-                select n.refused, n.cut, n.told, n.ready into part from fw_enter(p_me, p_now, cause, handed) n;
+                part := fw_enter(p_me, p_now, cause, handed);
                 not_queued := not_queued || array(
                     select v.n::integer from unnest(q.id, q.attempt, q.charged) with ordinality
                                              v (id, attempt, charged, n)

@@ -86,7 +86,7 @@ begin
            m_look and exists (select from unheard u where u.worker_id = p_me)
     into registered, gated, unheard;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
-    if cardinality(s_id) > 0 then
+    if 0 >= any (k_owner) and cardinality(s_id) > 0 then
         keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
                          where x.identity is not null and k_owner[x.kind] <= 0);
     end if;
@@ -132,8 +132,8 @@ begin
             s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
             s.claimed := s_claimed;
         end if;
-        perform fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s);
-        if false = any (s_claimed) then
+        -- (An expression: `perform` would be a query.)
+        if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s) then
             ready := k_task;
         end if;
     end if;
@@ -143,10 +143,11 @@ begin
         ready := ready || k_task;
     end if;
     if cardinality(e_id) + cardinality(q_id) > 0 then
-        select r.* into part
-        from fw_report(p_me, p_now, gated, row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local,
-                                        e_which, e_closing),
-                       row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)) r;
+        part := fw_report(
+            p_me, p_now, gated,
+            row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local, e_which, e_closing),
+            row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)
+        );
         refused := part.refused; not_queued := part.not_queued; closes := closes or part.closes;
         told := told || part.told; ready := ready || part.ready;
         if cardinality(refused) + cardinality(not_queued) > 0 then
@@ -160,8 +161,7 @@ begin
         select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
     end if;
     if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
-        select c.* into part from fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle,
-                                                  before.programs) c;
+        part := fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle, before.programs);
         claimed := part.claimed; more := part.has_more; closes := closes or part.cut; told := told || part.told;
     end if;
     if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
@@ -187,7 +187,7 @@ begin
             fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
         where w.id = p_me;
     end if;
-    if p_notify then
+    if p_notify and cardinality(told) + cardinality(ready) > 0 then
         perform fw_announce(array_remove(told, p_me), ready);
     end if;
     return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
