@@ -121,7 +121,8 @@ def test_a_wrong_scheme(scheme: str, invoke: Invoke):
         assert result.exit_code == 2
         assert result.stderr == (
             f"error: '{scheme}://ann:***@127.0.0.1/shop' is not a database URL that this version knows. Use "
-            f"sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user:password@host:port/database\n"
+            f"sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user:password@host:port/database"
+            "; memory: keeps nothing\n"
         )
 
 
