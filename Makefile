@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test chaos lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate chaos lint format screens bench soak growth closing lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m pytest -q -p tests.beside.plugin --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; FIRST=5000, SEED=7 for one
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from fanwood import Fanwood, RunState
+from fanwood import Context, Fanwood, RunState
+from fanwood.model.commands import Failure
+from fanwood.sdk.attempt import Attempt
+from fanwood.worker.executor import Executor
 
 PATIENCE = 60.0
 
@@ -57,6 +60,47 @@ def test_what_was_claimed_does_not_begin_while_the_lease_may_have_lapsed(
     assert ref.result(timeout=PATIENCE) == 1
     assert begun == [0, 1]
     assert engine.holds_lease
+
+
+def enter_anew(app: Fanwood) -> None:
+    """Others have taken this worker for dead; it is another one from now on."""
+    engine = app.engine()
+    lost = (engine.worker_id, Failure("cancelled", message="the worker lost its lease"))
+    engine.call(lambda _: engine._membership._register(engine.dispatcher, lost)).result(PATIENCE)
+
+
+@pytest.mark.parametrize("meanwhile", ["the lease lapsed", "the lease was lost"])
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_what_was_about_to_begin_does_not_begin_after_the_process_stood_still(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, colour: str, meanwhile: str
+) -> None:
+    """Between the last look at the lease and its code: it was handed to its loop, or to a thread, already."""
+    begun: list[int] = []
+
+    async def begins(input: int, ctx: Context) -> int:
+        begun.append(ctx.attempt_number)
+        return input
+
+    def begins_on_a_thread(input: int, ctx: Context) -> int:
+        begun.append(ctx.attempt_number)
+        return input
+
+    prepare, frozen = Executor._prepare, list[Attempt]()
+
+    def late(executor: Executor, attempt: Attempt) -> Any:
+        if not frozen:
+            frozen.append(attempt)
+            if meanwhile == "the lease lapsed":
+                app.engine()._membership._leased_until = 0.0
+            else:
+                enter_anew(app)
+        return prepare(executor, attempt)
+
+    monkeypatch.setattr(Executor, "_prepare", late)
+    task = app.task(name="begins")(begins if colour == "async" else begins_on_a_thread)
+    assert task.run(1, timeout=PATIENCE) == 1
+    assert len(begun) == 1
+    assert begun[0] > frozen[0].run.attempt == 1
 
 
 def test_a_heartbeat_that_waits_holds_up_nothing_else(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ class Delivery:
             deliver(outcome.run_id, outcome)
         for run_id, finished in committed.finished.items():
             deliver(run_id, finished)
-        self._again += committed.later
+        self._again += sorted(committed.later)
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
         if self._watched:

@@ -108,7 +108,7 @@ class Attempt:
         self.children = 0  # asked for so far
         self.ordinals: dict[bytes, int] | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
-        self.signals: set[Signal] | None = None  # fired when the attempt is over
+        self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over
 
     # --- who a child is --------------------------------------------------------------------------------------------
 
@@ -192,15 +192,15 @@ class Attempt:
     def listen(self, signal: Signal) -> None:
         """Fire `signal` when the attempt is over."""
         if self.signals is None:
-            self.signals = set()
-        self.signals.add(signal)
+            self.signals = {}
+        self.signals[signal] = None
         if self.interruption is not None:
             signal.fire()
 
     def unlisten(self, signal: Signal) -> None:
         """No more."""
         if self.signals is not None:
-            self.signals.discard(signal)
+            self.signals.pop(signal, None)
 
     def check(self) -> None:
         """Raise if the attempt is over.

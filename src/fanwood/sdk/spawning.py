@@ -98,7 +98,7 @@ class Spawner:
             while len(self._unanswered) >= WINDOW:
                 await self._next_answer()
             if attempt is None:
-                await self._host.prepare({item.spec.name for item in chunk})
+                await self._host.prepare(dict.fromkeys(item.spec.name for item in chunk))
             self._send(chunk)
         if self._engine_must_answer():
             while self._unanswered:

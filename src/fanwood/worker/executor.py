@@ -291,9 +291,8 @@ class Executor:
         """On a thread of the pool."""
         outcome: Outcome | None = None
         try:
-            if attempt.interruption is None:
-                context = self._base.copy()
-                outcome = context.run(self._call, attempt)
+            context = self._base.copy()
+            outcome = context.run(self._call, attempt)
         except BaseException as error:  # noqa: BLE001  (as above)
             outcome = self._raised(attempt, error)
         finally:
@@ -304,7 +303,13 @@ class Executor:
         return verdicts.completed(attempt, function(*arguments))
 
     def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """The code, and what it is called with."""
+        """The code, and what it is called with.
+
+        Raises:
+            UnleasedError: since it was to begin, this process stood still, and it may be another one's.
+        """
+        if attempt.interruption is not None or not self._engine.holds_lease:
+            raise verdicts.UnleasedError
         spec, run = attempt.spec, attempt.run
         current_attempt.set(attempt)
         current_run_id.set(hex_text(run.id))
@@ -321,6 +326,8 @@ class Executor:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
         if attempt.interruption is not None:
             return None
+        if isinstance(error, verdicts.UnleasedError):
+            return verdicts.handed_back(attempt.run)
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
         attempt.raised = error if attempt.host.hooks.of else None

@@ -30,6 +30,10 @@ KEPT_MESSAGE, KEPT_TRACEBACK = 4_000, 12_000
 """Characters that are kept of an attempt that is tried again, as many attempts are kept: the beginning, and the end."""
 
 
+class UnleasedError(Exception):
+    """Without a lease nothing begins: what is below a cancelled run has been waited for no longer than that."""
+
+
 def completed(attempt: Attempt, value: Any) -> Outcome:
     """Its function returned.
 

@@ -1,0 +1,116 @@
+"""Worlds, one after another, on all cores: `make simulate`. With `--seed` one of them, and its story.
+
+It ends with 1 at the first world in which something was that must not be, and says how to see that again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fanwood.model.states import TRANSITIONS, RunState
+from tests.simulation.world import FAULTS, World, WrongError
+
+
+class Seen(NamedTuple):
+    """What a world was like."""
+
+    seed: int
+    wrong: str
+    steps: int
+    seconds: float
+    runs: int
+    faults: Counter[str]
+    states: Counter[tuple[RunState | None, RunState]]
+    trace: str
+
+
+def look_at(seed: int) -> Seen:
+    """One world."""
+    world, wrong = World(seed), ""
+    try:
+        world.run()
+    except WrongError as error:
+        wrong = str(error)
+    runs = len(world.memory.tables.runs)
+    steps, trace = world.scheduler.steps, world.trace.hexdigest()
+    return Seen(seed, wrong, steps, world.time.seconds, runs, world.faults, world.states, trace)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="one world, and its story if something is wrong")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
+    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many worlds")
+    parser.add_argument("--minutes", type=float, default=0, help="as long as this, instead of a number of worlds")
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    options = parser.parse_args()
+    if options.seed is not None:
+        seen = look_at(options.seed)
+        print(seen.wrong or f"seed {seen.seed}: {seen.runs} runs, {seen.seconds:.0f} s, trace {seen.trace}")
+        return 1 if seen.wrong else 0
+    return _many(options)
+
+
+def _many(options: argparse.Namespace) -> int:
+    last = sys.maxsize if options.minutes else options.first + options.seeds
+    end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+    total, begin, wrong = Total(), time.monotonic(), ""
+    with multiprocessing.Pool(options.processes, gc.freeze) as pool:
+        for seen in pool.imap_unordered(look_at, _until(options.first, last, end), chunksize=4):
+            total.add(seen)
+            print(f"\r{total.line(time.monotonic() - begin)}", end="", flush=True)
+            if seen.wrong:
+                wrong = seen.wrong
+                pool.terminate()
+                break
+    print(f"\n{total.coverage()}\n{wrong}")
+    return 1 if wrong else 0
+
+
+def _until(first: int, last: int, end: float) -> Iterator[int]:
+    for seed in range(first, last):
+        if time.monotonic() > end:
+            return
+        yield seed
+
+
+class Total:
+    """Of all worlds."""
+
+    def __init__(self) -> None:
+        self.worlds = self.runs = 0
+        self.seconds = 0.0
+        self.faults: Counter[str] = Counter()
+        self.states: Counter[tuple[RunState | None, RunState]] = Counter()
+
+    def add(self, seen: Seen) -> None:
+        """One more."""
+        self.worlds, self.runs, self.seconds = self.worlds + 1, self.runs + seen.runs, self.seconds + seen.seconds
+        self.faults += seen.faults
+        self.states += seen.states
+
+    def line(self, took: float) -> str:
+        """How far it is."""
+        hours, faults = self.seconds / 3600, sum(self.faults.values())
+        return (
+            f"{self.worlds:,} worlds, {self.worlds / took:.1f} a second; {hours:.1f} h lived, {self.runs:,} runs, "
+            f"{faults:,} faults"
+        )
+
+    def coverage(self) -> str:
+        """Which faults there were, and which changes of state; what never was stands in capitals."""
+        possible = sorted({(before, after) for (before, _), targets in TRANSITIONS.items() for after in targets})
+        faults = [f"{fault} {self.faults[fault]:,}" if self.faults[fault] else fault.upper() for fault in FAULTS]
+        states = [f"{one.name} -> {two.name} {self.states[one, two] or 'NEVER'}" for one, two in possible]
+        return f"faults: {', '.join(faults)}\nstates: {', '.join(states)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

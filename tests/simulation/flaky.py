@@ -1,0 +1,150 @@
+"""A store at which anything may go wrong: it is away, slow, full, or busy; an answer is lost; its caller dies or stands
+still.
+
+What it promises all the same is what a server does: a batch that is sent again, as its answer was lost, is done once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fanwood.errors import StoreBusyError, StoreFullError, StoreUnavailableError
+from fanwood.model.commands import Batch, Committed
+from fanwood.model.states import RunState
+from fanwood.store.memory.store import MemoryStore
+from fanwood.store.store import Store
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Host
+
+LONGEST_DELAY = 2.0
+"""Seconds that an answer may take."""
+POLL = 1.0
+
+
+class FlakyStore(MemoryStore):
+    """The way of one host to the world's memory."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.world.clock, memory=host.world.memory)
+        self.embedded = host.world.embedded
+        self._host = host
+        self._world = host.world
+        self._doubtful: tuple[Batch, Committed] | None = None  # done, and the answer was lost
+
+    async def open(self, on_notify: Callable[[], None]) -> None:
+        await super().open(lambda: self._hinted_at(on_notify))
+        if not self.embedded:
+            self._poll(asyncio.get_running_loop())
+
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At a server everybody looks now and then, whether he was told of anything or not."""
+        self._on_notify()
+        loop.call_later(POLL, self._poll, loop)
+
+    def _hinted_at(self, on_notify: Callable[[], None]) -> None:
+        if self._world.happens("hint lost"):
+            return
+        if self._world.happens("hint late"):
+            asyncio.get_running_loop().call_later(self._world.random.random(), on_notify)
+            return
+        on_notify()
+        if self._world.happens("hint twice"):
+            on_notify()
+
+    def part(self) -> None:
+        """Its process is gone, without a word."""
+        self._memory.leave(self._user)
+
+    # --- each verb, with what may happen before and after it -------------------------------------------------------
+
+    async def before(self, verb: str) -> None:
+        """The way there."""
+        world = self._world
+        world.note(self._host.name, verb)
+        if world.happens("slow"):
+            await asyncio.sleep(world.random.random() * LONGEST_DELAY)
+        elif world.random.random() < world.suspends:
+            await asyncio.sleep(world.random.random() * 0.002)
+        if self._host.slots and world.happens("crash before"):  # (clients are who looks in the end)
+            await self._host.die()
+        if world.happens("freeze"):
+            await self._host.freeze()
+        if world.away_until > world.time.now:
+            raise StoreUnavailableError("the store is away")
+        if world.happens("away"):
+            world.away_until = world.time.now + int(world.random.random() * 8e6)
+            raise StoreUnavailableError("the store goes away")
+        if world.happens("busy"):
+            raise StoreBusyError("the store is busy")
+        if verb not in READING and world.happens("full"):
+            raise StoreFullError("the store is full")
+
+    async def after(self) -> None:
+        """The way back."""
+        world = self._world
+        if self._host.slots and world.happens("crash after"):
+            await self._host.die()
+        if world.happens("slow answer"):
+            await asyncio.sleep(world.random.random() * LONGEST_DELAY)
+        if world.happens("answer lost"):
+            raise StoreUnavailableError("the answer was lost")
+
+    async def commit(self, worker_id: int, batch: Batch) -> Committed:
+        await self.before(_said(batch))
+        if self._doubtful is not None and self._doubtful[0] is batch:
+            done = self._as_it_is_now(worker_id, self._doubtful[1])
+        else:
+            done = await super().commit(worker_id, batch)
+        if not batch.only_looks or done != Committed():
+            self._world.note(self._host.name, f"as {worker_id} {_told(done)}")
+        self._doubtful = (batch, done)
+        await self.after()
+        self._doubtful = None
+        return done
+
+    def _as_it_is_now(self, worker_id: int, done: Committed) -> Committed:
+        """The answer that was lost; what was claimed may have been taken away meanwhile."""
+        runs = self._memory.tables.runs
+        done.claimed = [
+            run
+            for run in done.claimed
+            if (now := runs.get(run.key)) is not None
+            and now.is_at(RunState.RUNNING, run.attempt)
+            and now.worker_id == worker_id
+        ]
+        done.has_more = True
+        return done
+
+
+def _said(batch: Batch) -> str:
+    what = {name: getattr(batch, name) for name in ("spawns", "attaches", "outcomes", "watch", "heard")}
+    parts = [f"{len(found)} {name}" for name, found in what.items() if found]
+    parts += ["claim"] if batch.claim else []
+    return f"commit {', '.join(parts)}" if parts else "commit"
+
+
+def _told(done: Committed) -> str:
+    what = {"claimed": done.claimed, "finished": done.finished, "fenced": done.fenced_outcomes, "notices": done.mine}
+    parts = [f"{len(found)} {name}" for name, found in what.items() if found]
+    return f"is told {', '.join(parts)}{', and more' * done.has_more}" if parts or done.has_more else "committed"
+
+
+READING = {"look_around", "contended", "served", "deadlines", "get", "identities", "is_heard", "left_over", "workers"}
+_PLAIN = {"open", "close", "watch", "migrate", "now", "commit"}
+
+
+def _surrounded(name: str) -> Any:
+    async def verb(self: FlakyStore, *args: Any, **named: Any) -> Any:
+        await self.before(name)
+        answer = await getattr(MemoryStore, name)(self, *args, **named)
+        await self.after()
+        return answer
+
+    return verb
+
+
+for _name in sorted({*Store.__abstractmethods__, "left_over"} - _PLAIN):
+    setattr(FlakyStore, _name, _surrounded(_name))

@@ -1,0 +1,455 @@
+"""A world: several processes, a store, and what goes wrong; all of it from one seed.
+
+The engine, the executor and all between them and the user's code are those of the package, as they are. What is made
+here is what they stand on: loops (threads), clocks, ids, and the store's behaviour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from functools import partial
+from hashlib import blake2b
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from fanwood import Context, Fanwood, FanwoodError
+from fanwood.engine import housekeeping, membership, waking
+from fanwood.engine.engine import Engine
+from fanwood.ids import id_bytes
+from fanwood.model.states import RunState
+from fanwood.sdk.waiting import called
+from fanwood.store.memory.memory import Memory
+from fanwood.store.memory.tables import Run
+from fanwood.worker import executor, taskloop
+from tests.simulation import invariants, programs
+from tests.simulation.flaky import FlakyStore
+from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
+
+FAULTS = (
+    "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
+    "hint lost", "hint late", "hint twice",
+)  # fmt: skip
+SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "sweep": 0.5, "grace": 3.0}
+SAFETY, LIVENESS = 25_000_000, 400_000_000
+"""Microseconds: with faults; and until everything must have ended, without."""
+SETTLING = 4_000_000
+"""... and for those to hear of it who were frozen, or executed what was over."""
+MOST_STEPS = 400_000
+REMEMBERED = 400
+ROUTINE = {"renew", "look_around", "tidy", "contended"}
+"""Last moments of a story."""
+
+
+class WrongError(AssertionError):
+    """Something that must not be."""
+
+
+class WorldClock:
+    """The store's."""
+
+    timeline = "a world"
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+
+    def now(self) -> int:
+        return self._time.now
+
+    def monotonic(self) -> float:
+        return self._time.seconds
+
+
+class HostClock(WorldClock):
+    """Of one host: its wall clock is wrong, and jumps."""
+
+    def __init__(self, time: VirtualTime, ahead: int) -> None:
+        super().__init__(time)
+        self.ahead = ahead
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+
+class WorldIds:
+    """Of one process: each greater than those before, with the time of its wall clock."""
+
+    def __init__(self, clock: HostClock, random: Random) -> None:
+        self._clock = clock
+        self._random = random
+        self._last = 0
+
+    def new_id(self) -> bytes:
+        made = (self._clock.now() // 1000 << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)
+        self._last = max(made, self._last + 1)
+        return self._last.to_bytes(16, "big")
+
+    def jitter(self) -> float:
+        return self._random.random()
+
+
+class WorldEngine(Engine):
+    """An engine on a loop that the world steps, and not on a thread."""
+
+    def begin(self, loop: VirtualLoop) -> Future[None]:
+        """What `start` does."""
+        started: Future[None] = Future()
+        self._thread = SimpleNamespace(is_alive=lambda: not self._over, join=lambda: None)  # type: ignore[assignment]
+        loop.create_task(self._live(started))
+        return started
+
+    async def _live(self, started: Future[None]) -> None:
+        """As `_main`."""
+        try:
+            await self._run(started)
+        except BaseException as error:
+            self.failure = error
+            if not started.done():
+                started.set_exception(error)
+        finally:
+            self._stopping = self._over = True
+            self._answer_all()
+
+
+class Host:
+    """One process: an engine, and a worker or clients."""
+
+    def __init__(self, world: World, name: str, number: int, *, slots: int) -> None:
+        self.world = world
+        self.name = name
+        self.pid = number
+        self.slots = slots
+        self.dead = False
+        self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
+        self.engine_loop = world.loop(f"{name} engine")
+        self.task_loop = world.loop(f"{name} tasks")
+        self.store = FlakyStore(self)
+        self.app = Fanwood(
+            "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
+            slots=max(1, slots), **SETTINGS,
+        )  # fmt: skip
+        self.tasks = programs.declare(world, self.app)
+        self.engine = WorldEngine(self.store, self.app.settings, name)
+        self.engine._membership.host = name.partition(".")[0]
+        self.app._engine = self.engine
+        self.started = self.engine.begin(self.engine_loop)
+        self.worker: Any = None
+        if slots:
+            self.worker = self.app.worker(slots=slots)
+            self.task_loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            await called(self.started)
+            await self.worker.aio_start()
+        except FanwoodError as error:  # the process ends, and whoever watches over it starts another
+            self.world.note(self.name, f"can't go on: {type(error).__name__}")
+        self.engine.stop()
+        self.world.revive_later(self)
+
+    def execute(self, client: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """A client's code."""
+
+        async def run() -> None:
+            try:
+                await called(self.started)
+            except FanwoodError as error:
+                self.world.note(self.name, f"can't begin: {type(error).__name__}")
+                return
+            await client()
+
+        return self.task_loop.create_task(run())
+
+    @property
+    def loops(self) -> tuple[VirtualLoop, VirtualLoop]:
+        return self.engine_loop, self.task_loop
+
+    async def die(self) -> None:
+        """At once, without a word. Who calls this never goes on."""
+        self.kill()
+        await asyncio.get_running_loop().create_future()
+
+    def kill(self) -> None:
+        self.world.note(self.name, "dies")
+        self.dead = True
+        self.store.part()
+        for loop in self.loops:
+            self.world.scheduler.loops.remove(loop)
+            loop.abandon()
+        self.world.revive_later(self)
+
+    async def freeze(self) -> None:
+        """For longer than a lease, perhaps; then it goes on as if nothing had been."""
+        seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
+        self.world.note(self.name, f"freezes for {seconds} s")
+        for loop in self.loops:
+            loop.stands_still_until = self.world.time.now + int(seconds * 1e6)
+        await asyncio.sleep(0)
+
+
+class World:
+    """See the module's essay."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.time = VirtualTime()
+        self.clock = WorldClock(self.time)
+        self.memory = Memory(self.clock)
+        self.faults: Counter[str] = Counter()
+        self.states: Counter[tuple[RunState | None, RunState]] = Counter()
+        self.away_until = 0
+        self.acknowledged: dict[str, Any] = {}
+        self.trace = blake2b(digest_size=16)
+        self._story: deque[tuple[float, str, str]] = deque(maxlen=REMEMBERED)
+        self._wrong: str | None = None
+        self._closed: dict[bytes, int] = {}  # runs whose cancelling has returned
+        self._begun: dict[str, int] = {}  # the attempt of each run that has begun last
+        self._names: Counter[str] = Counter()
+        self._loops: list[VirtualLoop] = []
+        self._revivals: list[tuple[int, Host]] = []
+        self.hosts: list[Host] = []
+        self.clients: list[asyncio.Task[None]] = []
+        self.scheduler = Scheduler(self.time, self.random, self._on_step)
+        random = self.random
+        self.embedded = random.random() < 0.5
+        self.suspends = random.choice([0.0, 0.1, 0.7])
+        self.rates: dict[str, float] = {fault: random.choice([0, 0, 0.003, 0.01, 0.05]) for fault in FAULTS}
+        if random.random() < 0.15:
+            self.rates = dict.fromkeys(FAULTS, 0)
+        for rare in ("crash before", "crash after", "freeze", "away"):
+            self.rates[rare] /= 8
+        if self.embedded:  # a library answers, or raises, and never later
+            self.suspends = 0.0
+            self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
+        self.calm = False
+        self.watch = invariants.Watch(self.memory.tables, self.wrong, self._on_state)
+
+    # --- what happens ----------------------------------------------------------------------------------------------
+
+    def happens(self, fault: str) -> bool:
+        """Whether something goes wrong now."""
+        if self.calm or not self.rates[fault] or self.random.random() >= self.rates[fault]:
+            return False
+        self.faults[fault] += 1
+        self.note("fault", fault)
+        return True
+
+    def note(self, who: str, what: str) -> None:
+        """It becomes a part of the story, and of the trace."""
+        self.trace.update(f"{self.time.now} {who} {what}\n".encode())
+        if what not in ROUTINE:
+            self._story.append((self.time.seconds, who, what))
+
+    def wrong(self, what: str) -> None:
+        """Something that must not be."""
+        self.note("WRONG", what)
+        self._wrong = self._wrong or what
+
+    def _on_step(self, loop: VirtualLoop, what: str) -> None:
+        self.trace.update(f"{self.time.now} {loop.name} {what}\n".encode())
+
+    def _on_state(self, run: Run, before: RunState | None) -> None:
+        after = RunState(run.state)
+        self.states[before, after] += 1
+        was = "new" if before is None else before.name
+        self.note("run", f"{invariants.short(run)}: {was} -> {after.name}, attempt {run.attempt}")
+
+    def _on_trouble(self, loop: str, context: Any) -> None:
+        error = context.get("exception")
+        self.wrong(f"{loop}: {context['message']}: {error!r}")
+
+    # --- processes -------------------------------------------------------------------------------------------------
+
+    def loop(self, name: str) -> VirtualLoop:
+        """Another thread of control."""
+        loop = VirtualLoop(self.time, name, len(self._loops) + 1, self._on_trouble)
+        self._loops.append(loop)
+        self.scheduler.loops.append(loop)
+        return loop
+
+    def host(self, name: str, *, slots: int) -> Host:
+        """A process begins."""
+        self._names[name] += 1
+        host = Host(self, f"{name}.{self._names[name]}", len(self.hosts) + 1, slots=slots)
+        self.hosts.append(host)
+        self.note(host.name, "begins")
+        return host
+
+    def revive_later(self, host: Host) -> None:
+        """A process in the place of one that died."""
+        self._revivals.append((self.time.now + int(self.random.random() * 10e6), host))
+
+    def _revive(self) -> None:
+        for due in [due for due in self._revivals if due[0] <= self.time.now]:
+            self._revivals.remove(due)
+            self.host(due[1].name.partition(".")[0], slots=due[1].slots)
+
+    # --- what the programs tell ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def executing(self, app: Fanwood, ctx: Context, plan: Any) -> Generator[None]:
+        """A task's code begins."""
+        run_id, attempt = ctx.task_run_id, ctx.attempt_number
+        self.note("task", f"{plan['n']} begins, attempt {attempt}")
+        last = self._begun.get(run_id, 0)
+        if attempt <= last:
+            self.wrong(f"attempt {attempt} of {plan['n']} begins after attempt {last} did")
+        self._begun[run_id] = max(last, attempt)
+        if self._closed and (above := invariants.closed_above(self.memory.tables, id_bytes(run_id), self._closed)):
+            self.wrong(f"{plan['n']} begins below {above.hex()[-6:]}, whose cancelling has returned")
+        try:
+            yield
+        finally:
+            self.note("task", f"{plan['n']} leaves")
+
+    def cancelled(self, run_id: str) -> None:
+        """The call that cancels it has returned."""
+        self._closed[id_bytes(run_id)] = self.time.now
+
+    def revived(self, run_id: str) -> None:
+        """It is to be replayed."""
+        self._closed.pop(id_bytes(run_id), None)
+
+    # --- from the beginning to the end -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All of it.
+
+        Raises:
+            WrongError: something was that must not be; with the story of it.
+        """
+        try:
+            with _patched(self):
+                self._live()
+        except WrongError:
+            raise
+        except Exception as error:
+            raise WrongError(self.story(f"{type(error).__name__}: {error}")) from error
+        finally:
+            for loop in self._loops:
+                loop.end()
+
+    def _live(self) -> None:
+        random = self.random
+        maker = programs.Maker(random)
+        for number in range(random.randint(1, 3)):
+            self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
+        for number in range(random.randint(1, 2)):
+            host = self.host(f"client{number}", slots=0)
+            plans = [maker.plan() for _ in range(random.randint(1, 5))]
+            client = partial(programs.client, self, host.tasks, host.app, plans)
+            self.clients.append(host.execute(client))
+        self._go_on(self.time.now + SAFETY, self._is_over)
+        self._calm_down()
+        self._go_on(self.time.now + LIVENESS, self._is_over)
+        self._go_on(self.time.now + SETTLING, lambda: False)
+        self._look_back()
+
+    def _go_on(self, until: int, over: Callable[[], bool]) -> None:
+        step, scheduler = 0, self.scheduler
+        while scheduler.step(until):
+            step += 1
+            if self._revivals:
+                self._revive()
+            if self._wrong is not None:
+                raise WrongError(self.story(self._wrong))
+            if step % 16 == 0 and over():
+                return
+            if scheduler.steps > MOST_STEPS:
+                raise WrongError(self.story(f"{MOST_STEPS} steps, and no end"))
+
+    def _calm_down(self) -> None:
+        """From now on nothing goes wrong any more, and everything must end."""
+        self.calm = True
+        self.away_until = 0
+        self.note("world", "calms down")
+        for loop in self._loops:
+            loop.stands_still_until = min(loop.stands_still_until, self.time.now + 15_000_000)
+        if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
+            self.host("worker0", slots=2)
+        for fault in invariants.moved_on(self.memory.tables, self.time.now):
+            self.wrong(fault)
+
+    def _is_over(self) -> bool:
+        tables = self.memory.tables
+        return (
+            all(client.done() for client in self.clients)
+            and not any(loop.stands_still_until > self.time.now for loop in self.scheduler.loops)
+            and not invariants.unfinished(tables)
+            and not tables.gates
+            and not tables.moved
+        )
+
+    def _look_back(self) -> None:
+        for number, client in enumerate(self.clients):
+            if not client.done():
+                self.wrong(f"client {number} still waits")
+            elif client.exception() is not None:
+                self.wrong(f"client {number} got {client.exception()!r}")
+        for fault in invariants.at_the_end(self.memory.tables):
+            self.wrong(fault)
+        for run_id in self.acknowledged:
+            if id_bytes(run_id) not in self.memory.tables.runs:
+                self.wrong(f"{run_id} was acknowledged, and is not there")
+        for host in self.hosts:
+            if not host.dead and host.engine.alive and host.worker is not None and host.worker._executor is not None:
+                slots = host.worker._executor._slots
+                if slots._free != slots.count or host.worker._executor.running:
+                    free = f"{slots._free} of {slots.count} slots free"
+                    self.wrong(f"{host.name} has {free}, and {host.worker._executor.running} run(s), in the end")
+        if self._wrong is not None:
+            raise WrongError(self.story(self._wrong))
+
+    def story(self, what: str) -> str:
+        """The last moments, to be read."""
+        lines = [f"{when:12.6f}  {who:<16} {said}" for when, who, said in self._story]
+        rates = {fault: rate for fault, rate in self.rates.items() if rate}
+        kind = "a file's" if self.embedded else "a server's"
+        return "\n".join([
+            f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", *lines, "", what,
+            f"Again: python -m tests.simulation --seed {self.seed}",
+        ])  # fmt: skip
+
+
+@contextlib.contextmanager
+def _patched(world: World) -> Generator[None]:
+    """What asks the machine asks the world."""
+
+    def thread() -> int:
+        loop = world.scheduler.running
+        return threading.get_ident() if loop is None else loop.number
+
+    def pid() -> int:
+        loop = world.scheduler.running
+        found = [host for host in world.hosts if loop in host.loops]
+        return found[0].pid if found else 0
+
+    def is_dead(pid: int) -> bool:
+        return any(host.dead for host in world.hosts if host.pid == pid)
+
+    threads = SimpleNamespace(**{**vars(threading), "get_ident": thread})
+    gc_was, level = gc.isenabled(), logging.root.manager.disable
+    gc.disable()  # what it finds, and when, is another each time
+    logging.disable(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+        for module in (waking, executor, taskloop):
+            stack.enter_context(mock.patch.object(module, "threading", threads))
+        stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
+        stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
+        if not world.rates["hint lost"]:  # then nothing may hang on a second look
+            stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            if gc_was:
+                gc.enable()
