@@ -8,7 +8,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.model.commands import ClaimRequest
-from fanwood.model.states import OnParentEnd
+from fanwood.model.states import TERMINAL, OnParentEnd
 from fanwood.store.failures import decode_failure
 from tests.conformance.stage import SECOND, Stage, completed, handed_back
 
@@ -347,6 +347,24 @@ async def test_a_child_that_ends_elsewhere_is_told_to_the_worker_of_its_parent(s
     await stage.report(completed(child, "5", local=False), worker=other)
     done = await stage.commit(mail=True)
     assert done.finished[child.key].output == "5"
+
+
+@pytest.mark.parametrize("since", ["it is queued", "another has it", "another has completed it"])
+async def test_who_held_a_run_that_had_ended_and_goes_on_elsewhere_is_told(stage: Stage, since: str) -> None:
+    """Though it is not his any more when he reads his mail."""
+    holder = await stage.register(name="holder")
+    run = await stage.running(worker=holder)
+    await stage.cancel(run)
+    assert await stage.store.replay(run.key, TERMINAL)
+    attempt, state = 1, RunState.QUEUED
+    if since != "it is queued":
+        (again,) = await stage.claim()
+        attempt, state = 2, RunState.RUNNING
+        if since == "another has completed it":
+            await stage.complete(again)
+            state = RunState.COMPLETED
+    told = (await stage.commit(holder, mail=True)).mine
+    assert [(notice.run_id, notice.attempt, notice.state) for notice in told] == [(run.key, attempt, state)]
 
 
 async def test_another_instance_is_hinted_at_a_change(stage: Stage) -> None:

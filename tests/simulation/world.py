@@ -226,7 +226,7 @@ class World:
         if random.random() < 0.15:
             self.rates = dict.fromkeys(FAULTS, 0)
         for rare in ("crash before", "crash after", "freeze", "away"):
-            self.rates[rare] /= 8
+            self.rates[rare] /= 4
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
             self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
@@ -299,7 +299,7 @@ class World:
     def executing(self, app: Fanwood, ctx: Context, plan: Any) -> Generator[None]:
         """A task's code begins."""
         run_id, attempt = ctx.task_run_id, ctx.attempt_number
-        self.note("task", f"{plan['n']} begins, attempt {attempt}")
+        self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
         last = self._begun.get(run_id, 0)
         if attempt <= last:
             self.wrong(f"attempt {attempt} of {plan['n']} begins after attempt {last} did")

@@ -39,9 +39,9 @@ class FakeAttempt:
         self.holding = False
 
 
-def claimed(name: str = "00", deaths: int = 0) -> ClaimedRun:
+def claimed(name: str = "00", deaths: int = 0, attempt: int = 1) -> ClaimedRun:
     row = dict.fromkeys(ClaimedRun.__struct_fields__)
-    return ClaimedRun(**{**row, "id": name, "attempt": 1, "task": "task", "deaths": deaths})
+    return ClaimedRun(**{**row, "id": name, "attempt": attempt, "task": "task", "deaths": deaths})
 
 
 class Stand:
@@ -220,6 +220,13 @@ def test_withdrawing() -> None:
     assert stand.slots.waiting_to_begin("03").id == "03"
     assert [run.id for run in stand.slots.withdraw()] == ["01", "03"]
     assert stand.slots.take() == []
+
+
+def test_withdrawing_what_another_attempt_has_taken_the_place_of() -> None:
+    stand = Stand(1)
+    stand.slots.offer([claimed("01"), claimed("01", attempt=3), claimed("02")])
+    assert [run.attempt for run in stand.slots.withdraw(run="01", attempt=2)] == [1]
+    assert [(run.id, run.attempt) for run in stand.slots.withdraw()] == [("01", 3), ("02", 1)]
 
 
 def test_what_waits_behind_slow_runs_is_given_to_others_who_serve_it() -> None:

@@ -236,13 +236,19 @@ class Batch(msgspec.Struct):
 
 
 class Notice(msgspec.Struct, gc=False):
-    """Mail about a run that this engine claimed: it ended under its worker, or its deadline moved."""
+    """Mail about a run that this engine claimed, or may have: it ended under its worker, or its deadline moved; or
+    others have it by now."""
 
     run_id: bytes
     attempt: int
     state: RunState
     error: str | None
     deadline: int | None
+
+    @property
+    def over(self) -> int:
+        """Attempts up to this one are over."""
+        return self.attempt - 1 if self.state is RunState.RUNNING else self.attempt
 
 
 class Closing(msgspec.Struct, array_like=True, frozen=True):

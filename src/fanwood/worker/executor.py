@@ -135,14 +135,14 @@ class Executor:
     def notice(self, notice: Notice) -> None:
         run = notice.run_id.hex().upper()
         attempt = self._running.get(run)
+        if attempt is None:
+            self._slots.withdraw(run=run, attempt=notice.over)
+        elif attempt.run.attempt <= notice.over:
+            if attempt.run.attempt == notice.attempt:  # else whoever has a later one tells of that
+                tell_of_notice(attempt, notice)
+            self._interrupt(attempt, decode_failure(notice.error))
         if notice.state is RunState.RUNNING:
             self._move_deadline(attempt, notice)
-            return
-        if attempt is not None and attempt.run.attempt <= notice.attempt:
-            tell_of_notice(attempt, notice)
-            self._interrupt(attempt, decode_failure(notice.error))
-        else:
-            self._slots.withdraw(run=run)
 
     def place(self, outcomes: list[Outcome]) -> None:
         """A parent may have been taken away since its child ended: it timed out, and goes on elsewhere, while its code

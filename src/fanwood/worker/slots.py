@@ -103,13 +103,16 @@ class Slots:
                 self._starting = deque(run for run in self._starting if run.task not in tasks)
             return given
 
-    def withdraw(self, *, run: str | None = None, root: str | None = None) -> list[ClaimedRun]:
-        """Take back what has not begun: one run, those of one tree, or all."""
+    def withdraw(
+        self, *, run: str | None = None, attempt: int | None = None, root: str | None = None
+    ) -> list[ClaimedRun]:
+        """Take back what has not begun: one run (its attempts up to this one), those of one tree, or all."""
         with self._lock:
             taken: list[ClaimedRun] = []
             kept: deque[ClaimedRun] = deque()
             for claimed in self._starting:
                 ours = run in (None, claimed.id) and root in (None, claimed.root_id)
+                ours = ours and (attempt is None or claimed.attempt <= attempt)
                 (taken if ours else kept).append(claimed)
             self._starting = kept
             return taken

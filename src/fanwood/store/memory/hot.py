@@ -24,7 +24,7 @@ from fanwood.store.memory.claiming import Claiming, hexed
 from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
 from fanwood.store.memory.moving import Moving
 from fanwood.store.memory.tables import Key, Line, Run, Tables
-from fanwood.store.reports import one_of_each, positions
+from fanwood.store.reports import concerns, one_of_each, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -247,7 +247,7 @@ class HotPath:
         about = [runs[id_] for id_ in letters if id_ in runs]
         self._finished([run for run in about if run.is_over], done)
         for run in about:
-            if run.worker_id == me:
+            if concerns(me, run.worker_id, run.state, run.attempt):
                 done.mine.append(Notice(run.id, run.attempt, RunState(run.state), run.error, run.deadline))
         for id_ in letters:
             self._tables.mail[me].discard(id_)

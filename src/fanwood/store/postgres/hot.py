@@ -23,7 +23,7 @@ from fanwood.model.commands import (
     SpawnKind,
 )
 from fanwood.model.states import EndedBy, RunState
-from fanwood.store.reports import one_of_each, positions
+from fanwood.store.reports import concerns, one_of_each, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -223,7 +223,7 @@ def _read(letter: tuple[Any, ...], me: int, done: Committed) -> None:
         return
     id_ = bytes.fromhex(text)
     _note_end(done, id_, Finished(RunState(state), output, error, task), later=later)
-    if worker_id == me:
+    if concerns(me, worker_id, state, attempt):
         done.mine.append(Notice(id_, attempt, RunState(state), error, deadline))
 
 

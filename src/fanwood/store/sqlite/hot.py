@@ -25,7 +25,7 @@ from fanwood.model.commands import (
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
-from fanwood.store.reports import one_of_each, positions
+from fanwood.store.reports import concerns, one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
@@ -316,7 +316,7 @@ class HotPath:
         }
         self._finished(ended, done)
         for text, state, attempt, worker_id, error, _, deadline in letters:
-            if state is not None and attempt is not None and worker_id == me:
+            if state is not None and attempt is not None and concerns(me, worker_id, state, attempt):
                 done.mine.append(Notice(bytes.fromhex(text), attempt, RunState(state), error, deadline))
         self._execute(_SQL["take_away"], {"me": me, "ids": encoded([letter[0] for letter in letters])})
         done.has_more = done.has_more or len(letters) == LETTERS
