@@ -17,6 +17,9 @@ from typing import NamedTuple
 from fanwood.model.states import TRANSITIONS, RunState
 from tests.simulation.world import FAULTS, World, WrongError
 
+MANY = 500
+"""Worlds in which everything that may happen should happen once."""
+
 
 class Seen(NamedTuple):
     """What a world was like."""
@@ -65,12 +68,16 @@ def _many(options: argparse.Namespace) -> int:
     with multiprocessing.Pool(options.processes, gc.freeze) as pool:
         for seen in pool.imap_unordered(look_at, _until(options.first, last, end), chunksize=4):
             total.add(seen)
-            print(f"\r{total.line(time.monotonic() - begin)}", end="", flush=True)
+            if sys.stdout.isatty():
+                print(f"\r{total.line(time.monotonic() - begin)}", end="", flush=True)
             if seen.wrong:
                 wrong = seen.wrong
                 pool.terminate()
                 break
-    print(f"\n{total.coverage()}\n{wrong}")
+    print(f"\r{total.line(time.monotonic() - begin)}\n{total.coverage()}\n{wrong}")
+    if total.worlds >= MANY and total.never and not wrong:
+        wrong = f"In so many worlds there was never: {', '.join(total.never)}"
+        print(wrong)
     return 1 if wrong else 0
 
 
@@ -104,11 +111,20 @@ class Total:
             f"{faults:,} faults"
         )
 
-    def coverage(self) -> str:
-        """Which faults there were, and which changes of state; what never was stands in capitals."""
+    @property
+    def _changes(self) -> dict[str, int]:
         possible = sorted({(before, after) for (before, _), targets in TRANSITIONS.items() for after in targets})
-        faults = [f"{fault} {self.faults[fault]:,}" if self.faults[fault] else fault.upper() for fault in FAULTS]
-        states = [f"{one.name} -> {two.name} {self.states[one, two] or 'NEVER'}" for one, two in possible]
+        return {f"{one.name} -> {two.name}": self.states[one, two] for one, two in possible}
+
+    @property
+    def never(self) -> list[str]:
+        """What may happen, and didn't in any world."""
+        return [what for what, count in {**self._changes, **{f: self.faults[f] for f in FAULTS}}.items() if not count]
+
+    def coverage(self) -> str:
+        """Which faults there were, and which changes of state."""
+        faults = [f"{fault} {self.faults[fault]:,}" for fault in FAULTS]
+        states = [f"{change} {count:,}" for change, count in self._changes.items()]
         return f"faults: {', '.join(faults)}\nstates: {', '.join(states)}"
 
 

@@ -32,6 +32,7 @@ class FlakyStore(MemoryStore):
         self.embedded = host.world.embedded
         self._host = host
         self._world = host.world
+        self.undelivered: set[bytes] = set()  # runs of which an answer tells that is still on its way
         self._doubtful: tuple[Batch, Committed] | None = None  # done, and the answer was lost
 
     async def open(self, on_notify: Callable[[], None]) -> None:
@@ -72,6 +73,10 @@ class FlakyStore(MemoryStore):
             await self._host.die()
         if world.happens("freeze"):
             await self._host.freeze()
+        if self._host.worker is not None and world.happens("stop"):
+            self._host.stop()
+        if world.happens("clock jump"):
+            self._host.jump()
         if world.away_until > world.time.now:
             raise StoreUnavailableError("the store is away")
         if world.happens("away"):
@@ -94,6 +99,7 @@ class FlakyStore(MemoryStore):
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
         await self.before(_said(batch))
+        self._world.refuse(batch)
         if self._doubtful is not None and self._doubtful[0] is batch:
             done = self._as_it_is_now(worker_id, self._doubtful[1])
         else:
@@ -101,8 +107,9 @@ class FlakyStore(MemoryStore):
         if not batch.only_looks or done != Committed():
             self._world.note(self._host.name, f"as {worker_id} {_told(done)}")
         self._doubtful = (batch, done)
+        self.undelivered = {notice.run_id for notice in done.mine}
         await self.after()
-        self._doubtful = None
+        self._doubtful, self.undelivered = None, set()
         return done
 
     def _as_it_is_now(self, worker_id: int, done: Committed) -> Committed:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fanwood.model.states import TERMINAL, TRANSITIONS, GateKind, OnParentEnd, RunState
 from fanwood.store.failures import decode_failure
 
@@ -18,9 +20,9 @@ _FROZEN = ("output", "error", "finished_at", "ended_by", "attempt", "busy")
 
 EXPECTED = {
     "ValueError", "TaskRunError", "TaskRunCancelled", "TaskRunTimedOut", "TaskRunPoisoned", "StoreBusyError",
-    "StoreFullError",
+    "StoreFullError", "StoreValueError", "PayloadError",
 }  # fmt: skip
-"""What a task of a program may fail with. (The last two: it asks a file for something at once, as for a cancel.)"""
+"""What a task of a program may fail with. (Of a file: what it asks for at once, as a cancel, it is told at once.)"""
 
 
 class Watch:
@@ -137,6 +139,10 @@ def at_the_end(tables: Tables) -> Iterator[str]:
     for run in tables.runs.values():
         if (run.output is not None) != (run.state == RunState.COMPLETED):
             yield f"{short(run)} is {RunState(run.state).name}, with output {run.output!r}"
+        if run.output is not None:
+            given, got = msgspec.json.decode(run.input), msgspec.json.decode(run.output)
+            if got != {"n": given["n"], "text": given["text"]}:
+                yield f"{short(run)} has the output {run.output}, which is another run's"
         if run.state in (RunState.FAILED, RunState.CANCELLED):
             yield from _explained(run)
     yield from _counted(tables)

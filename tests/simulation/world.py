@@ -24,7 +24,9 @@ from unittest import mock
 from fanwood import Context, Fanwood, FanwoodError
 from fanwood.engine import housekeeping, membership, waking
 from fanwood.engine.engine import Engine
+from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
+from fanwood.model.commands import Batch
 from fanwood.model.states import RunState
 from fanwood.sdk.waiting import called
 from fanwood.store.memory.memory import Memory
@@ -36,7 +38,7 @@ from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
 
 FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
-    "hint lost", "hint late", "hint twice",
+    "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump",
 )  # fmt: skip
 SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "sweep": 0.5, "grace": 3.0}
 SAFETY, LIVENESS = 25_000_000, 400_000_000
@@ -186,6 +188,16 @@ class Host:
             loop.abandon()
         self.world.revive_later(self)
 
+    def stop(self) -> None:
+        """In good order; in its place there comes another one."""
+        self.world.note(self.name, "is asked to stop")
+        self.worker.stop()
+
+    def jump(self) -> None:
+        """Somebody sets the wall clock."""
+        self.clock.ahead += self.world.random.choice([-7_200_000_000, -3_000_000, 10_000, 3_600_000_000])
+        self.world.note(self.name, "has its clock set")
+
     async def freeze(self) -> None:
         """For longer than a lease, perhaps; then it goes on as if nothing had been."""
         seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
@@ -225,7 +237,7 @@ class World:
         self.rates: dict[str, float] = {fault: random.choice([0, 0, 0.003, 0.01, 0.05]) for fault in FAULTS}
         if random.random() < 0.15:
             self.rates = dict.fromkeys(FAULTS, 0)
-        for rare in ("crash before", "crash after", "freeze", "away"):
+        for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump"):
             self.rates[rare] /= 4
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
@@ -242,6 +254,20 @@ class World:
         self.faults[fault] += 1
         self.note("fault", fault)
         return True
+
+    def refuse(self, batch: Batch) -> None:
+        """Some values no database can hold: always the same ones, whatever they travel with.
+
+        Raises:
+            StoreValueError: there is one in it.
+        """
+        if self.rates["refused"]:
+            rate = int(self.rates["refused"] * 1000)
+            values = [spawn.id for spawn in batch.spawns]
+            values += [outcome.run_id[:-1] for outcome in batch.outcomes if outcome.output is not None]
+            if any(int.from_bytes(value[-2:]) % 1000 < rate for value in values):
+                self.faults["refused"] += 1
+                raise StoreValueError("a value that this store can't hold")
 
     def note(self, who: str, what: str) -> None:
         """It becomes a part of the story, and of the trace."""
@@ -301,7 +327,7 @@ class World:
         run_id, attempt = ctx.task_run_id, ctx.attempt_number
         self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
         last = self._begun.get(run_id, 0)
-        if attempt <= last:
+        if attempt <= last and not self._may_not_know(app, id_bytes(run_id)):
             self.wrong(f"attempt {attempt} of {plan['n']} begins after attempt {last} did")
         self._begun[run_id] = max(last, attempt)
         if self._closed and (above := invariants.closed_above(self.memory.tables, id_bytes(run_id), self._closed)):
@@ -310,6 +336,12 @@ class World:
             yield
         finally:
             self.note("task", f"{plan['n']} leaves")
+
+    def _may_not_know(self, app: Fanwood, run_id: bytes) -> bool:
+        """Whether there is a letter about a run, which ended while this process held it, that it has not read yet."""
+        (host,) = (host for host in self.hosts if host.app is app)
+        mailbox = self.memory.tables.mail.get(host.engine.worker_id, ())
+        return run_id in mailbox or run_id in host.store.undelivered
 
     def cancelled(self, run_id: str) -> None:
         """The call that cancels it has returned."""
