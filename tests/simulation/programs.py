@@ -10,7 +10,7 @@ import contextlib
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fanwood import Context, Fanwood, FanwoodError, TaskRunError, WaitTimeoutError
+from fanwood import Context, Fanwood, FanwoodError, RunNotFoundError, TaskRunError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -49,7 +49,7 @@ class Maker:
 
     def _step(self, depth: int) -> list[Any]:
         random = self._random
-        kinds = ["sleep", "sleep", "log"] + ["fail"] * (random.random() < 0.15)
+        kinds = ["sleep", "sleep", "log"] + ["fail"] * (random.random() < 0.15) + ["die"] * (random.random() < 0.02)
         if depth < DEEPEST and self._count < MOST:
             kinds += ["run", "many", "many", "start", "start", "join", "cancel", "twice", "keyed", "gather"]
         kind = random.choice(kinds)
@@ -58,7 +58,7 @@ class Maker:
                 return [kind, random.choice([0.0, 0.01, 0.1, 0.3, 1.0, 4.0])]
             case "fail":
                 return [kind, random.choice([1, 1, 1, 2, 4])]
-            case "log" | "join" | "cancel":
+            case "log" | "join" | "cancel" | "die":
                 return [kind]
             case _:
                 count = 1 if kind in ("run", "keyed") else random.choice([1, 2, 3, 6])
@@ -79,7 +79,7 @@ def declare(world: World, app: Fanwood) -> dict[str, Any]:
     def make(name: str, options: dict[str, Any]) -> None:
         async def task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
             with world.executing(app, ctx, input):
-                return await _follow(world, tasks, input, ctx)
+                return await _follow(world, app, tasks, input, ctx)
 
         tasks[name] = app.task(name=name, **options)(task)
 
@@ -88,7 +88,7 @@ def declare(world: World, app: Fanwood) -> dict[str, Any]:
     return tasks
 
 
-async def _follow(world: World, tasks: dict[str, Any], plan: Plan, ctx: Context) -> dict[str, Any]:
+async def _follow(world: World, app: Fanwood, tasks: dict[str, Any], plan: Plan, ctx: Context) -> dict[str, Any]:
     refs: list[tuple[Plan, Any]] = []
     for step in plan["steps"]:
         match step[0]:
@@ -97,6 +97,8 @@ async def _follow(world: World, tasks: dict[str, Any], plan: Plan, ctx: Context)
             case "fail":
                 if ctx.retry_count < step[1]:
                     raise ValueError(f"{plan['n']} fails")
+            case "die":
+                await world.die_of(app)
             case "log":
                 ctx.log("said")
                 ctx.progress(1, 2)
@@ -202,6 +204,8 @@ async def _asked(world: World, ask: Any) -> Any:
             return await ask()
         except TaskRunError:
             raise
+        except RunNotFoundError:
+            return None  # it was kept for a short time only
         except FanwoodError as error:
             world.note("client", f"{type(error).__name__}")
             await asyncio.sleep(1.0)

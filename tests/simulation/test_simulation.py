@@ -61,7 +61,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 # Where to begin: with a world that saw it when it was planted.
 PLANTED: dict[str, tuple[int, type, str, Any]] = {
-    "a lease that has lapsed counts": (159, Membership, "holds_lease", property(lambda _: True)),
+    "a lease that has lapsed counts": (694, Membership, "holds_lease", property(lambda _: True)),
     "a slot is not given back": (100, Slots, "_give_back", _nothing),
     "nobody is told of an end": (100, Leaving, "_tell", _nothing),
     "what is closed begins all the same": (104, Leaving, "closed", _nothing),

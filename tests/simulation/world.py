@@ -136,7 +136,7 @@ class Host:
         self.store = FlakyStore(self)
         self.app = Fanwood(
             "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
-            slots=max(1, slots), **SETTINGS,
+            slots=max(1, slots), retention_days=world.kept, **SETTINGS,
         )  # fmt: skip
         self.tasks = programs.declare(world, self.app)
         self.engine = WorldEngine(self.store, self.app.settings, name)
@@ -239,6 +239,7 @@ class World:
             self.rates = dict.fromkeys(FAULTS, 0)
         for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump"):
             self.rates[rare] /= 4
+        self.kept = random.choice([0.0] * 4 + [5 / 86400])  # days; 0: for ever
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
             self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
@@ -337,9 +338,18 @@ class World:
         finally:
             self.note("task", f"{plan['n']} leaves")
 
+    async def die_of(self, app: Fanwood) -> None:
+        """A task's code takes its process with it."""
+        self.note("task", "kills its process")
+        await self._host_of(app).die()
+
+    def _host_of(self, app: Fanwood) -> Host:
+        (host,) = (host for host in self.hosts if host.app is app)
+        return host
+
     def _may_not_know(self, app: Fanwood, run_id: bytes) -> bool:
         """Whether there is a letter about a run, which ended while this process held it, that it has not read yet."""
-        (host,) = (host for host in self.hosts if host.app is app)
+        host = self._host_of(app)
         mailbox = self.memory.tables.mail.get(host.engine.worker_id, ())
         return run_id in mailbox or run_id in host.store.undelivered
 
@@ -430,7 +440,7 @@ class World:
         for fault in invariants.at_the_end(self.memory.tables):
             self.wrong(fault)
         for run_id in self.acknowledged:
-            if id_bytes(run_id) not in self.memory.tables.runs:
+            if id_bytes(run_id) not in self.memory.tables.runs and not self.kept:
                 self.wrong(f"{run_id} was acknowledged, and is not there")
         for host in self.hosts:
             if not host.dead and host.engine.alive and host.worker is not None and host.worker._executor is not None:
