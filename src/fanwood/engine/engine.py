@@ -289,8 +289,8 @@ class Engine:
         return self.call(lambda _: self._membership.serve_more(), changes=True)
 
     def look_around(self) -> Future[None]:
-        """What the dead have left goes back to the queue, now and not at the next turn."""
-        return self.call(lambda _: self._housekeeping.look_around())
+        """What the dead have left goes back to the queue: now, not at the next turn, as much as a moment allows."""
+        return self.call(lambda _: self._housekeeping.look_around_briefly())
 
     def stand_in(self, dispatcher: NoDispatcher) -> None:
         """Of a client, which claims nothing: who knows what is served for it."""

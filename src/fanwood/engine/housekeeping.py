@@ -7,6 +7,7 @@ leader. Each thing is a service of its own (services.py), so that none waits for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -33,6 +34,7 @@ logger = logs.logger("fanwood.engine")
 
 RECHECK_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds
+BRIEFLY = 2.0  # seconds
 TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.1
 """How many times as long as a step of the timers took to rest after it, while more is due. (A server takes it beside
 our commits, and not between them.)"""
@@ -171,6 +173,12 @@ class Housekeeping:
                         "worker %s (%d) is lost, %s: %d run(s) go back to the queue", other.name, other.id, why, count
                     )
                 self._look()
+
+    async def look_around_briefly(self) -> None:
+        """For somebody who waits for it. The dead may have had very much: the next turns do the rest."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BRIEFLY):
+                await self.look_around()
 
     def _may_judge(self, now: int) -> bool:
         """Whether a lapsed lease means something. When a server comes back after an outage, all have lapsed: let those
