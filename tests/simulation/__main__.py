@@ -11,12 +11,13 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from fanwood.model.states import TRANSITIONS, RunState
 from tests.simulation.world import FAULTS, World, WrongError
 
+AT_ONCE = 64
+"""Worlds between two looks at the clock."""
 MANY = 500
 """Worlds in which everything that may happen should happen once."""
 
@@ -63,29 +64,21 @@ def main() -> int:
 
 def _many(options: argparse.Namespace) -> int:
     last = sys.maxsize if options.minutes else options.first + options.seeds
-    end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
     total, begin, wrong = Total(), time.monotonic(), ""
     with multiprocessing.Pool(options.processes, gc.freeze) as pool:
-        for seen in pool.imap_unordered(look_at, _until(options.first, last, end), chunksize=4):
-            total.add(seen)
-            if sys.stdout.isatty():
-                print(f"\r{total.line(time.monotonic() - begin)}", end="", flush=True)
-            if seen.wrong:
-                wrong = seen.wrong
-                pool.terminate()
+        for first in range(options.first, last, AT_ONCE):
+            if wrong or (options.minutes and time.monotonic() - begin > options.minutes * 60):
                 break
+            for seen in pool.imap_unordered(look_at, range(first, min(last, first + AT_ONCE)), chunksize=2):
+                total.add(seen)
+                wrong = wrong or seen.wrong
+                if sys.stdout.isatty():
+                    print(f"\r{total.line(time.monotonic() - begin)}", end="", flush=True)
     print(f"\r{total.line(time.monotonic() - begin)}\n{total.coverage()}\n{wrong}")
     if total.worlds >= MANY and total.never and not wrong:
         wrong = f"In so many worlds there was never: {', '.join(total.never)}"
         print(wrong)
     return 1 if wrong else 0
-
-
-def _until(first: int, last: int, end: float) -> Iterator[int]:
-    for seed in range(first, last):
-        if time.monotonic() > end:
-            return
-        yield seed
 
 
 class Total:

@@ -36,6 +36,9 @@ class Maker:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._count = 0
+        # There is one already that takes its process with it: each of its runs does so three times. (Before it has
+        # children: who has any is taken for waiting, and never charged.)
+        self._kills = False
 
     def plan(self, depth: int = 0) -> Plan:
         random = self._random
@@ -44,12 +47,16 @@ class Maker:
         if random.random() < 0.2:
             plan["options"] = {"priority": random.randint(0, 3)}
         for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
-            plan["steps"].append(self._step(depth))
+            plan["steps"].append(self._step(depth, first=not plan["steps"]))
         return plan
 
-    def _step(self, depth: int) -> list[Any]:
+    def _step(self, depth: int, *, first: bool) -> list[Any]:
         random = self._random
-        kinds = ["sleep", "sleep", "log"] + ["fail"] * (random.random() < 0.15) + ["die"] * (random.random() < 0.02)
+        kinds = (
+            ["sleep", "sleep", "log"]
+            + ["fail"] * (random.random() < 0.15)
+            + ["die"] * (first and not self._kills and random.random() < 0.1)
+        )
         if depth < DEEPEST and self._count < MOST:
             kinds += ["run", "many", "many", "start", "start", "join", "cancel", "twice", "keyed", "gather"]
         kind = random.choice(kinds)
@@ -59,6 +66,7 @@ class Maker:
             case "fail":
                 return [kind, random.choice([1, 1, 1, 2, 4])]
             case "log" | "join" | "cancel" | "die":
+                self._kills = self._kills or kind == "die"
                 return [kind]
             case _:
                 count = 1 if kind in ("run", "keyed") else random.choice([1, 2, 3, 6])

@@ -18,7 +18,7 @@ from fanwood.worker.executor import Executor
 from fanwood.worker.slots import Slots
 from tests.simulation.__main__ import look_at
 
-AT_ONCE, CHUNKS = 10, 4
+AT_ONCE, CHUNKS = 10, 2
 SEEDS = Path(__file__).with_name("seeds.txt")
 ELSEWHERE = """
 import sys

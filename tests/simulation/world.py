@@ -47,7 +47,7 @@ SETTLING = 4_000_000
 """... and for those to hear of it who were frozen, or executed what was over."""
 MOST_STEPS = 400_000
 REMEMBERED = 400
-ROUTINE = {"renew", "look_around", "tidy", "contended"}
+ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
 """Last moments of a story."""
 
 
@@ -239,7 +239,7 @@ class World:
             self.rates = dict.fromkeys(FAULTS, 0)
         for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump"):
             self.rates[rare] /= 4
-        self.kept = random.choice([0.0] * 4 + [5 / 86400])  # days; 0: for ever
+        self.kept = random.choice([0.0] * 4 + [12 / 86400])  # days, and longer than a lease; 0: for ever
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
             self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
@@ -313,7 +313,8 @@ class World:
 
     def revive_later(self, host: Host) -> None:
         """A process in the place of one that died."""
-        self._revivals.append((self.time.now + int(self.random.random() * 10e6), host))
+        pause = self.random.random() * (1e6 if self.calm else 10e6)
+        self._revivals.append((self.time.now + int(pause), host))
 
     def _revive(self) -> None:
         for due in [due for due in self._revivals if due[0] <= self.time.now]:
@@ -487,7 +488,7 @@ def _patched(world: World) -> Generator[None]:
             stack.enter_context(mock.patch.object(module, "threading", threads))
         stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
         stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
-        if not world.rates["hint lost"]:  # then nothing may hang on a second look
+        if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
             stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
         try:
             yield
