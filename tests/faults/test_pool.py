@@ -69,7 +69,8 @@ def test_all_processes_work_and_end_with_their_script(
         assert said.count("Traceback") == (number == signal.SIGINT)
     with Fanwood(url, local_worker=False) as client:
         [held] = client.runs.list(task_name="hold")
-        assert (held.status, held.attempt) == (RunState.QUEUED, 1)
+        assert held.status is RunState.QUEUED
+        assert held.attempt <= len(pids)  # whoever is not done yet may take what another has handed back
 
 
 def test_a_script_without_a_guard_is_told_so_and_is_no_fork_bomb(tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def positions(outcomes: Sequence[Outcome], among: Sequence[Outcome]) -> set[int]
     return {number for number, outcome in enumerate(outcomes) if id(outcome) in wanted}
 
 
-def concerns(me: int, worker_id: int | None, state: int, attempt: int) -> bool:
+def concerns(me: int, worker_id: int | None, state: int, attempt: int | None) -> bool:
     """Whether a letter about a run may concern an attempt that this worker has claimed: also if others have it by now,
     or nobody. The first attempt of one that others have never was anybody else's."""
-    return worker_id == me or attempt > 1 or state in (RunState.QUEUED, RunState.WAITING)
+    return worker_id == me or (attempt or 0) > 1 or state in (RunState.QUEUED, RunState.WAITING)
 
 
 def _is_hand_back(outcome: Outcome) -> bool:

@@ -326,7 +326,7 @@ class Executor:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
         if attempt.interruption is not None:
             return None
-        if isinstance(error, verdicts.UnleasedError):
+        if issubclass(type(error), verdicts.UnleasedError):
             return verdicts.handed_back(attempt.run)
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
