@@ -62,52 +62,6 @@ _RUNNING = """
 """
 
 
-TASKS = ("a", "b", "c", "d")
-LATER = 1 << 60
-WORKERS = 3
-
-# Parents that run on the first worker, with children that are over, and others that run on all workers; and queues of
-# several tasks, priorities and depths, some of them with limits.
-FILL = """
-    create or replace function pg_temp.id(kind integer, n bigint) returns bytea language sql immutable as
-        $$ select decode(lpad(to_hex(kind), 4, '0') || lpad(to_hex(n), 28, '0'), 'hex') $$;
-    insert into run (
-        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, worker_id, created_at,
-        started_at
-    )
-    select pg_temp.id(1, n), pg_temp.id(1, n), 0, 'a', '{{}}', 1, 0, 1, 1, 0, {worker} + n % {workers}, n, n
-    from generate_series({first}, {first} + {parents} - 1) n;
-    insert into run (
-        id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
-        created_at, started_at, finished_at, output
-    )
-    select pg_temp.id(2, n), p.id, p.id, 1, 'b', decode(md5(n::text), 'hex'), '{{}}', 1, 0, 8, 1, 1, {worker},
-           n, n, n, '1'
-    from generate_series({first}, {first} + {over} - 1) n, pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
-    insert into run (
-        id, root_id, depth, task, input, priority, on_parent_end, state, attempt, asked, expires_at, waits, due_at,
-        created_at
-    )
-    select pg_temp.id(3, n), pg_temp.id(3, n), n % 6, chr(97 + (n % 4)::integer), '{{}}', n % 3, 0,
-           case when n % 7 = 0 then 2 else 0 end, 0, 0, case when n % 5 = 0 then {later} end,
-           case when n % 7 = 0 then 2 end, case when n % 7 = 0 then {later} end, n
-    from generate_series({first}, {first} + {queued} - 1) n;
-    insert into run (
-        id, parent_id, root_id, depth, task, identity, input, priority, on_parent_end, state, attempt, asked, worker_id,
-        created_at, started_at
-    )
-    select pg_temp.id(4, n), p.id, p.id, 1, chr(97 + (n % 4)::integer), decode(md5('r' || n), 'hex'), '{{}}', 1, 0, 1,
-           1, 1, {worker} + n % {workers}, n, n
-    from generate_series({first}, {first} + {running} - 1) n,
-         pg_temp.id(1, {first} + n % greatest({parents}, 1)) p (id);
-"""
-NO_HELP = "alter table run set (autovacuum_enabled = off); alter table worker set (autovacuum_enabled = off);"
-_RUNNING = """
-    select id from run r where worker_id = $1 and state = 1 and attempt = 1 and parent_id is not null
-    and not exists (select from run c where c.root_id = r.root_id and c.parent_id = r.id) limit $2
-"""
-
-
 @dataclass
 class Session:
     """One session of an engine: its statements, as they are executed, and the runs that it may deal with."""
