@@ -8,39 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import logging
-import threading
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator
 from functools import partial
 from hashlib import blake2b
 from random import Random
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
-from fanwood import Context, Fanwood, FanwoodError
-from fanwood.engine import housekeeping, membership, waking
-from fanwood.engine.engine import Engine
+from fanwood import Context, Fanwood
 from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
 from fanwood.model.states import RunState
-from fanwood.sdk.waiting import called
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Run
-from fanwood.worker import executor, taskloop
 from tests.simulation import invariants, programs
-from tests.simulation.flaky import FlakyStore
+from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
+from tests.simulation.machine import WorldClock, patched
 
 FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
     "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump",
 )  # fmt: skip
-SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "sweep": 0.5, "grace": 3.0}
 SAFETY, LIVENESS = 25_000_000, 400_000_000
 """Microseconds: with faults; and until everything must have ended, without."""
 SETTLING = 4_000_000
@@ -53,158 +43,6 @@ ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
 
 class WrongError(AssertionError):
     """Something that must not be."""
-
-
-class WorldClock:
-    """The store's."""
-
-    timeline = "a world"
-
-    def __init__(self, time: VirtualTime) -> None:
-        self._time = time
-
-    def now(self) -> int:
-        return self._time.now
-
-    def monotonic(self) -> float:
-        return self._time.seconds
-
-
-class HostClock(WorldClock):
-    """Of one host: its wall clock is wrong, and jumps."""
-
-    def __init__(self, time: VirtualTime, ahead: int) -> None:
-        super().__init__(time)
-        self.ahead = ahead
-
-    def now(self) -> int:
-        return super().now() + self.ahead
-
-
-class WorldIds:
-    """Of one process: each greater than those before, with the time of its wall clock."""
-
-    def __init__(self, clock: HostClock, random: Random) -> None:
-        self._clock = clock
-        self._random = random
-        self._last = 0
-
-    def new_id(self) -> bytes:
-        made = (self._clock.now() // 1000 << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)
-        self._last = max(made, self._last + 1)
-        return self._last.to_bytes(16, "big")
-
-    def jitter(self) -> float:
-        return self._random.random()
-
-
-class WorldEngine(Engine):
-    """An engine on a loop that the world steps, and not on a thread."""
-
-    def begin(self, loop: VirtualLoop) -> Future[None]:
-        """What `start` does."""
-        started: Future[None] = Future()
-        self._thread = SimpleNamespace(is_alive=lambda: not self._over, join=lambda: None)  # type: ignore[assignment]
-        loop.create_task(self._live(started))
-        return started
-
-    async def _live(self, started: Future[None]) -> None:
-        """As `_main`."""
-        try:
-            await self._run(started)
-        except BaseException as error:
-            self.failure = error
-            if not started.done():
-                started.set_exception(error)
-        finally:
-            self._stopping = self._over = True
-            self._answer_all()
-
-
-class Host:
-    """One process: an engine, and a worker or clients."""
-
-    def __init__(self, world: World, name: str, number: int, *, slots: int) -> None:
-        self.world = world
-        self.name = name
-        self.pid = number
-        self.slots = slots
-        self.dead = False
-        self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
-        self.engine_loop = world.loop(f"{name} engine")
-        self.task_loop = world.loop(f"{name} tasks")
-        self.store = FlakyStore(self)
-        self.app = Fanwood(
-            "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
-            slots=max(1, slots), retention_days=world.kept, **SETTINGS,
-        )  # fmt: skip
-        self.tasks = programs.declare(world, self.app)
-        self.engine = WorldEngine(self.store, self.app.settings, name)
-        self.engine._membership.host = name.partition(".")[0]
-        self.app._engine = self.engine
-        self.started = self.engine.begin(self.engine_loop)
-        self.worker: Any = None
-        if slots:
-            self.worker = self.app.worker(slots=slots)
-            self.task_loop.create_task(self._work())
-
-    async def _work(self) -> None:
-        try:
-            await called(self.started)
-            await self.worker.aio_start()
-        except FanwoodError as error:  # the process ends, and whoever watches over it starts another
-            self.world.note(self.name, f"can't go on: {type(error).__name__}")
-        self.engine.stop()
-        self.world.revive_later(self)
-
-    def execute(self, client: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        """A client's code."""
-
-        async def run() -> None:
-            try:
-                await called(self.started)
-            except FanwoodError as error:
-                self.world.note(self.name, f"can't begin: {type(error).__name__}")
-                return
-            await client()
-
-        return self.task_loop.create_task(run())
-
-    @property
-    def loops(self) -> tuple[VirtualLoop, VirtualLoop]:
-        return self.engine_loop, self.task_loop
-
-    async def die(self) -> None:
-        """At once, without a word. Who calls this never goes on."""
-        self.kill()
-        await asyncio.get_running_loop().create_future()
-
-    def kill(self) -> None:
-        self.world.note(self.name, "dies")
-        self.dead = True
-        self.store.part()
-        for loop in self.loops:
-            self.world.scheduler.loops.remove(loop)
-            loop.abandon()
-        self.world.revive_later(self)
-
-    def stop(self) -> None:
-        """In good order; in its place there comes another one."""
-        self.world.note(self.name, "is asked to stop")
-        self.worker.stop()
-
-    def jump(self) -> None:
-        """Somebody sets the wall clock."""
-        self.clock.ahead += self.world.random.choice([-7_200_000_000, -3_000_000, 10_000, 3_600_000_000])
-        self.world.note(self.name, "has its clock set")
-
-    async def freeze(self) -> None:
-        """For longer than a lease, perhaps; then it goes on as if nothing had been."""
-        seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
-        self.world.note(self.name, f"freezes for {seconds} s")
-        for loop in self.loops:
-            loop.stands_still_until = self.world.time.now + int(seconds * 1e6)
-        await asyncio.sleep(0)
 
 
 class World:
@@ -371,7 +209,7 @@ class World:
             WrongError: something was that must not be; with the story of it.
         """
         try:
-            with _patched(self):
+            with patched(self):
                 self._live()
         except WrongError:
             raise
@@ -461,38 +299,3 @@ class World:
             f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", *lines, "", what,
             f"Again: python -m tests.simulation --seed {self.seed}",
         ])  # fmt: skip
-
-
-@contextlib.contextmanager
-def _patched(world: World) -> Generator[None]:
-    """What asks the machine asks the world."""
-
-    def thread() -> int:
-        loop = world.scheduler.running
-        return threading.get_ident() if loop is None else loop.number
-
-    def pid() -> int:
-        loop = world.scheduler.running
-        found = [host for host in world.hosts if loop in host.loops]
-        return found[0].pid if found else 0
-
-    def is_dead(pid: int) -> bool:
-        return any(host.dead for host in world.hosts if host.pid == pid)
-
-    threads = SimpleNamespace(**{**vars(threading), "get_ident": thread})
-    gc_was, level = gc.isenabled(), logging.root.manager.disable
-    gc.disable()  # what it finds, and when, is another each time
-    logging.disable(logging.CRITICAL)
-    with contextlib.ExitStack() as stack:
-        for module in (waking, executor, taskloop):
-            stack.enter_context(mock.patch.object(module, "threading", threads))
-        stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
-        stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
-        if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
-            stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
-        try:
-            yield
-        finally:
-            logging.disable(level)
-            if gc_was:
-                gc.enable()

@@ -1,0 +1,131 @@
+"""A process of a world: an engine, and a worker or clients. It dies, freezes, and is followed by another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from fanwood import Fanwood, FanwoodError
+from fanwood.engine.engine import Engine
+from fanwood.sdk.waiting import called
+from tests.simulation import programs
+from tests.simulation.flaky import FlakyStore
+from tests.simulation.loops import VirtualLoop
+from tests.simulation.machine import HostClock, WorldIds
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "sweep": 0.5, "grace": 3.0}
+
+
+class WorldEngine(Engine):
+    """An engine on a loop that the world steps, and not on a thread."""
+
+    def begin(self, loop: VirtualLoop) -> Future[None]:
+        """What `start` does."""
+        started: Future[None] = Future()
+        self._thread = SimpleNamespace(is_alive=lambda: not self._over, join=lambda: None)  # type: ignore[assignment]
+        loop.create_task(self._live(started))
+        return started
+
+    async def _live(self, started: Future[None]) -> None:
+        """As `_main`."""
+        try:
+            await self._run(started)
+        except BaseException as error:
+            self.failure = error
+            if not started.done():
+                started.set_exception(error)
+        finally:
+            self._stopping = self._over = True
+            self._answer_all()
+
+
+class Host:
+    """One process: an engine, and a worker or clients."""
+
+    def __init__(self, world: World, name: str, number: int, *, slots: int) -> None:
+        self.world = world
+        self.name = name
+        self.pid = number
+        self.slots = slots
+        self.dead = False
+        self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
+        self.engine_loop = world.loop(f"{name} engine")
+        self.task_loop = world.loop(f"{name} tasks")
+        self.store = FlakyStore(self)
+        self.app = Fanwood(
+            "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
+            slots=max(1, slots), retention_days=world.kept, **SETTINGS,
+        )  # fmt: skip
+        self.tasks = programs.declare(world, self.app)
+        self.engine = WorldEngine(self.store, self.app.settings, name)
+        self.engine._membership.host = name.partition(".")[0]
+        self.app._engine = self.engine
+        self.started = self.engine.begin(self.engine_loop)
+        self.worker: Any = None
+        if slots:
+            self.worker = self.app.worker(slots=slots)
+            self.task_loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            await called(self.started)
+            await self.worker.aio_start()
+        except FanwoodError as error:  # the process ends, and whoever watches over it starts another
+            self.world.note(self.name, f"can't go on: {type(error).__name__}")
+        self.engine.stop()
+        self.world.revive_later(self)
+
+    def execute(self, client: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """A client's code."""
+
+        async def run() -> None:
+            try:
+                await called(self.started)
+            except FanwoodError as error:
+                self.world.note(self.name, f"can't begin: {type(error).__name__}")
+                return
+            await client()
+
+        return self.task_loop.create_task(run())
+
+    @property
+    def loops(self) -> tuple[VirtualLoop, VirtualLoop]:
+        return self.engine_loop, self.task_loop
+
+    async def die(self) -> None:
+        """At once, without a word. Who calls this never goes on."""
+        self.kill()
+        await asyncio.get_running_loop().create_future()
+
+    def kill(self) -> None:
+        self.world.note(self.name, "dies")
+        self.dead = True
+        self.store.part()
+        for loop in self.loops:
+            self.world.scheduler.loops.remove(loop)
+            loop.abandon()
+        self.world.revive_later(self)
+
+    def stop(self) -> None:
+        """In good order; in its place there comes another one."""
+        self.world.note(self.name, "is asked to stop")
+        self.worker.stop()
+
+    def jump(self) -> None:
+        """Somebody sets the wall clock."""
+        self.clock.ahead += self.world.random.choice([-7_200_000_000, -3_000_000, 10_000, 3_600_000_000])
+        self.world.note(self.name, "has its clock set")
+
+    async def freeze(self) -> None:
+        """For longer than a lease, perhaps; then it goes on as if nothing had been."""
+        seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
+        self.world.note(self.name, f"freezes for {seconds} s")
+        for loop in self.loops:
+            loop.stands_still_until = self.world.time.now + int(seconds * 1e6)
+        await asyncio.sleep(0)

@@ -1,0 +1,98 @@
+"""What a process asks its machine for: clocks, ids, and who it is; all of it is the world's."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import threading
+from collections.abc import Generator
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from fanwood.engine import housekeeping, membership, waking
+from fanwood.worker import executor, taskloop
+from tests.simulation.loops import VirtualTime
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class WorldClock:
+    """The store's."""
+
+    timeline = "a world"
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+
+    def now(self) -> int:
+        return self._time.now
+
+    def monotonic(self) -> float:
+        return self._time.seconds
+
+
+class HostClock(WorldClock):
+    """Of one host: its wall clock is wrong, and jumps."""
+
+    def __init__(self, time: VirtualTime, ahead: int) -> None:
+        super().__init__(time)
+        self.ahead = ahead
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+
+class WorldIds:
+    """Of one process: each greater than those before, with the time of its wall clock."""
+
+    def __init__(self, clock: HostClock, random: Random) -> None:
+        self._clock = clock
+        self._random = random
+        self._last = 0
+
+    def new_id(self) -> bytes:
+        made = (self._clock.now() // 1000 << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)
+        self._last = max(made, self._last + 1)
+        return self._last.to_bytes(16, "big")
+
+    def jitter(self) -> float:
+        return self._random.random()
+
+
+@contextlib.contextmanager
+def patched(world: World) -> Generator[None]:
+    """What asks the machine asks the world."""
+
+    def thread() -> int:
+        loop = world.scheduler.running
+        return threading.get_ident() if loop is None else loop.number
+
+    def pid() -> int:
+        loop = world.scheduler.running
+        found = [host for host in world.hosts if loop in host.loops]
+        return found[0].pid if found else 0
+
+    def is_dead(pid: int) -> bool:
+        return any(host.dead for host in world.hosts if host.pid == pid)
+
+    threads = SimpleNamespace(**{**vars(threading), "get_ident": thread})
+    gc_was, level = gc.isenabled(), logging.root.manager.disable
+    gc.disable()  # what it finds, and when, is another each time
+    logging.disable(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+        for module in (waking, executor, taskloop):
+            stack.enter_context(mock.patch.object(module, "threading", threads))
+        stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
+        stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
+        if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
+            stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            if gc_was:
+                gc.enable()
