@@ -143,6 +143,13 @@ class ClaimRequest(msgspec.Struct, frozen=True):
 SUSPECT_DEATHS = 2
 """A run that was executing on so many workers in a row that died is a *suspect*: it executes alone on its worker."""
 
+RELAPSES = 10
+"""A run that had a living child when its worker died is taken to have waited, and is not charged with that death.
+From the tenth attempt in a row on that is lost within `RELAPSE_WITHIN` of its beginning it is charged all the same: it
+is likely to be what kills them, children or not."""
+RELAPSE_WITHIN = 60_000_000
+"""Microseconds."""
+
 
 class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     """A run as its worker needs it. Ids are hex, as they come from the store; times are microseconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fanwood.model.commands import Failure
+from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES, Failure
 from fanwood.model.records import Around, OtherWorker
 from fanwood.model.states import Cause, EndedBy, GateKind, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
@@ -103,7 +103,8 @@ class Chores:
         """Some runs of a dead worker go back to the queue; those charged too often fail. How many went back, and
         whether there may be more."""
         held = [self._tables.runs[run] for run in self._tables.order("running", id_).first(HELD)]
-        waited = {run.id for run in held if self._has_living(run)}  # before anything of them ends
+        # Before anything of them ends.
+        waited = {run.id for run in held if self._has_living(run) and not self._relapsed(run, now)}
         released = 0
         for run in held:
             charge = int(run.id not in waited)
@@ -117,6 +118,13 @@ class Chores:
     def _has_living(self, run: Run) -> bool:
         children = self._tables.order("children", run.id)
         return any(not self._tables.runs[child].is_over for child in children.before(LAST))
+
+    def _relapsed(self, run: Run, now: int) -> bool:
+        """Whether this and its last attempts were all lost soon after they had begun."""
+        past, last = self._tables.past.get(run.id, {}), range(run.attempt - RELAPSES + 1, run.attempt)
+        lost = [past[n] for n in last if n in past and past[n].state == RunState.FAILED and past[n].error is None]
+        lives = [now - (run.started_at or 0), *(each.finished_at - (each.started_at or 0) for each in lost)]
+        return len(lives) == RELAPSES and max(lives) < RELAPSE_WITHIN
 
     def _poison(self, run: Run, now: int) -> None:
         error = encode_failure(poisoned(run.task, run.deaths + 1))

@@ -190,7 +190,7 @@ async def _release_some(
     done = 0
     async with chores(host) as work:
         db = work.db
-        rows = await db.call("fw_of_dead", worker, after, PAGE, list(known), list(known.values()))
+        rows = await db.call("fw_of_dead", worker, after, PAGE, list(known), list(known.values()), work.now)
         await db.call("fw_enter_gates")  # before anything is changed, and after the worker's row
         doubtful = [row[0] for row in rows if row[3] is None]
         sure = [row for row in rows if row[3] is not None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.ids import id_text
-from fanwood.model.commands import Failure
+from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES, Failure
 from fanwood.model.records import Around, OtherWorker
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
@@ -31,7 +31,7 @@ PROBE = 200
 enough."""
 FURTHER = 5_000
 
-_held = msgspec.json.Decoder(list[tuple[str, int, str, str, int, bool | int, int]])
+_held = msgspec.json.Decoder(list[tuple[str, int, str, str, int, int, int, int | None]])
 _state_of = msgspec.json.Decoder(tuple[int, int, str, str])
 _further = msgspec.json.Decoder(tuple[int, str, int])
 _due = msgspec.json.Decoder(list[tuple[str, int, int]])
@@ -109,13 +109,17 @@ class Chores:
         self._execute(_SQL["take_lease"], {"worker": worker, "before": now if if_lapsed else _AT_ALL})
         return not self._one("has_lease", worker=worker)
 
-    def held(self, worker: int) -> list[Held]:
+    def held(self, worker: int, now: int) -> list[Held]:
         """Some runs of a dead worker, and whether they were waiting; unsure of those with many children."""
-        rows = _held.decode(self._one("held_page", worker=worker, probe=PROBE, limit=HELD))
+        looks = {"probe": PROBE, "limit": HELD, "relapses": RELAPSES, "soon": RELAPSE_WITHIN}
+        rows = _held.decode(self._one("held_page", worker=worker, now=now, **looks))
         return [
-            Held(id_, attempt, root, task, deaths, bool(waits), unsure=not waits and children == PROBE)
-            for id_, attempt, root, task, deaths, waits, children in rows
-        ]
+            Held(
+                id_, attempt, root, task, deaths, bool(lives) and not relapsed,
+                unsure=not lives and not relapsed and children == PROBE,
+            )
+            for id_, attempt, root, task, deaths, lives, children, relapsed in rows
+        ]  # fmt: skip
 
     def has_living(self, parent: str, root: str) -> bool:
         """Whether any child lives: from the newest back, through all of them if need be."""

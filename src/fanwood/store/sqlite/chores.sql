@@ -77,7 +77,8 @@ delete from lease where worker_id = :worker and expires_at <= :before;
 select exists (select 1 from lease where worker_id = :worker);
 
 -- name: held_page
--- Some runs of a worker; whether a child of theirs lives, as far as a few of the newest tell; and how many those are.
+-- Some runs of a worker; whether a child of theirs lives, as far as a few of the newest tell; how many those are; and
+-- whether this and their last attempts were all lost soon after they had begun.
 select json_group_array(json_array(
     hex(r.id), r.attempt, hex(r.root_id), r.task, r.deaths,
     exists (
@@ -85,7 +86,12 @@ select json_group_array(json_array(
             select c.state from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit :probe
         ) where state < 8
     ),
-    (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit :probe))
+    (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit :probe)),
+    r.attempt >= :relapses and :now - r.started_at < :soon and (
+        select count(*) = :relapses - 1 from attempt a
+        where a.run_id = r.id and a.number between r.attempt - :relapses + 1 and r.attempt - 1
+          and a.state = 9 and a.error is null and a.finished_at - a.started_at < :soon
+    )
 ))
 from (select * from run indexed by run_running where state = 1 and worker_id = :worker order by id limit :limit) r;
 

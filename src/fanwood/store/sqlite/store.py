@@ -234,7 +234,7 @@ class SqliteStore(Store):
             if not self._chores.take_lease(worker_id, self._instant(), if_lapsed=if_lapsed):
                 return 0
         released = 0
-        while held := self._chores.held(worker_id):
+        while held := self._chores.held(worker_id, self._instant()):
             for run in held:
                 if run.unsure:
                     run.waited = await self._has_living(run)

@@ -195,8 +195,11 @@ end $$;
 
 -- Up to p_limit runs of a dead worker, from the one after p_after, locked, and whether each was executing: then its death is charged. A run that has
 -- an unfinished child was waiting. Of those with many children the newest are looked at here (true, false; null: none
--- of these is unfinished, and there are more); of p_known the answer is known.
-create function fw_of_dead(p_worker bigint, p_after bytea, p_limit integer, p_known bytea[], p_executing boolean[])
+-- of these is unfinished, and there are more); of p_known the answer is known. But who was lost ten times in a row, each
+-- time within a minute of its beginning, is charged from then on: children or not, it is likely to be what kills.
+create function fw_of_dead(
+    p_worker bigint, p_after bytea, p_limit integer, p_known bytea[], p_executing boolean[], p_now bigint
+)
 returns table (run_id bytea, task_ text, deaths_ integer, executing boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -205,11 +208,18 @@ as $$
 #variable_conflict error
 declare
     terminal constant smallint := 8;
+    relapses constant integer := 10;
+    soon constant bigint := 60000000;
 begin
     perform from worker w where w.id = p_worker for update;
     return query
     select r.id, r.task, r.deaths,
            case
+               when r.attempt >= relapses and p_now - r.started_at < soon and (
+                   select count(*) = relapses - 1 from attempt t
+                   where t.run_id = r.id and t.number between r.attempt - relapses + 1 and r.attempt - 1
+                     and t.state = 9 and t.error is null and t.finished_at - t.started_at < soon
+               ) then true
                when r.id = any (p_known) then p_executing[array_position(p_known, r.id)]
                else (
                    select case when coalesce(bool_or(c.state < terminal), false) then false
@@ -221,8 +231,8 @@ begin
                )
            end
     from (
-        select x.id, x.task, x.deaths, x.root_id from run x where x.worker_id between p_worker and p_worker and x.state = 1
-          and x.id > p_after
+        select x.id, x.task, x.deaths, x.root_id, x.attempt, x.started_at
+        from run x where x.worker_id between p_worker and p_worker and x.state = 1 and x.id > p_after
         order by x.worker_id, x.id limit p_limit for update
     ) r;
 end $$;
