@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
@@ -38,6 +38,37 @@ beside two busy processes a third came through once in seconds."""
 CHECKPOINT_PAGES = 1_000
 """After how many pages the log is begun anew: writing over an old log is twice as quick to sync as growing it."""
 JOURNAL_LIMIT = 64 * 1024 * 1024
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a file, if there is none. It is there for good: SQLite syncs the names of its files, and not
+    that of the folder in which they are.
+
+    Raises:
+        StoreUnavailableError: it can't be made.
+    """
+    ours = folder.name == ".fanwood"
+    try:
+        above = [each.parent for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(mode=0o700 if ours else 0o777, parents=True, exist_ok=True)  # payloads may be private
+        for each in above:
+            _sync_folder(each)
+        if ours:
+            ignore = folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreUnavailableError(f"{folder} can't be made: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """As far as that can be done: not on Windows, and not where it may not be read."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def connect(path: Path, *, read_only: bool = False) -> Database:

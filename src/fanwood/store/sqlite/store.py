@@ -37,7 +37,7 @@ from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
-from fanwood.store.sqlite.connection import connect, file_identity, migrate, pending, translated
+from fanwood.store.sqlite.connection import connect, file_identity, make_folder, migrate, pending, translated
 from fanwood.store.sqlite.driver import Lenient, reading_lock
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
@@ -97,7 +97,7 @@ class SqliteStore(Store):
 
     def _connect(self) -> Database:
         if self._create:
-            self._make_folder()
+            make_folder(self.path.parent)
         elif not self.path.exists():
             raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
         return connect(self.path)
@@ -110,19 +110,6 @@ class SqliteStore(Store):
             return migrate(connection, self.path)
         finally:
             connection.close()
-
-    def _make_folder(self) -> None:
-        try:
-            ours = self.path.parent.name == ".fanwood"
-            self.path.parent.mkdir(
-                mode=0o700 if ours else 0o777, parents=True, exist_ok=True
-            )  # payloads may be private
-            if ours:
-                ignore = self.path.parent / ".gitignore"
-                if not ignore.exists():
-                    ignore.write_text("*\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreUnavailableError(f"{self.path.parent} can't be made: {error.strerror}") from error
 
     def _check_writable(self) -> None:
         """SQLite opens a file that it can't write as read-only, and says so only at the first write."""
