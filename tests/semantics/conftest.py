@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from fanwood import Context, Fanwood
+from fanwood.engine import housekeeping
 from fanwood.store.memory.memory import join
 
 IN_DATABASES_ONLY = {"test_unreadable.py"}
@@ -37,6 +38,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield request.getfixturevalue("postgres_url")
     else:
         yield f"sqlite:///{tmp_path}/fanwood.db"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a word that was never said would be made up for by the next look, and nobody would miss it."""
+    monkeypatch.setattr(housekeeping, "RECHECK_EVERY", 3600.0)
 
 
 class Number(BaseModel):

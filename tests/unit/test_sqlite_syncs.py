@@ -1,0 +1,131 @@
+"""What a SQLite file is told to have on the disk before a verb returns: all, but for what would be done again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanwood import RunState
+from fanwood.errors import StoreValueError
+from fanwood.model.commands import Batch, ClaimRequest, Outcome, TaskInfo, WorkerInfo
+from fanwood.model.states import TERMINAL
+from fanwood.store.sqlite.store import SqliteStore
+from fanwood.store.store import START
+from tests.conformance.stage import FAILURE, SECOND, Stage
+
+FULL, NORMAL = 2, 1
+
+
+class Watched:
+    """A store, and how it was told to sync when it committed."""
+
+    def __init__(self, path: Path) -> None:
+        self.stage = Stage(lambda clock: SqliteStore(path, clock))
+        self.levels: list[int] = []
+
+    @property
+    def store(self) -> SqliteStore:
+        assert isinstance(self.stage.store, SqliteStore)
+        return self.stage.store
+
+    async def open(self) -> None:
+        await self.stage.open()
+        connection: Any = self.store._connection
+
+        def traced(_: object, sql: str, __: object) -> bool:
+            if sql == "commit":
+                connection.exec_trace = None
+                self.levels.append(int(connection.pragma("synchronous")))
+                connection.exec_trace = traced
+            return True
+
+        connection.exec_trace = traced
+
+    async def levels_of(self, verb: Awaitable[object]) -> list[int]:
+        self.levels.clear()
+        await verb
+        return list(self.levels)
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    watched = Watched(tmp_path / "fanwood.db")
+    await watched.open()
+    yield watched
+    await watched.stage.close()
+
+
+async def test_whatever_is_acknowledged_is_on_the_disk(watched: Watched) -> None:
+    stage, store = watched.stage, watched.store
+    root = await stage.running()
+    child = await stage.running("b", root)
+    other = await stage.register()
+    about = WorkerInfo("w", "host", 1, 1, ("a",), 10 * SECOND)
+    stage.sweeps = False
+
+    async def commit(**batch: Any) -> object:
+        return await store.commit(stage.worker, Batch(**batch))
+
+    failed = Outcome(child.key, 1, RunState.FAILED, None, FAILURE)
+    verbs: dict[str, Callable[[], Awaitable[object]]] = {
+        "register": lambda: store.register(about, [TaskInfo("a", "task")]),
+        "publish": lambda: store.publish(stage.worker, [TaskInfo("c", "task")]),
+        "renew": lambda: store.renew(stage.worker),
+        "spawn": lambda: commit(spawns=[stage.spawn("c")]),
+        "claim": lambda: commit(claim=ClaimRequest('["c"]', 1)),
+        "watch": lambda: commit(watch=[root.key]),
+        "report": lambda: commit(outcomes=[failed]),
+        "replay": lambda: store.replay(child.key, TERMINAL),
+        "cancel": lambda: store.cancel(root.key, "no more"),
+        "unregister": lambda: store.unregister(other),
+        "copy in": lambda: store.copy_in("run", []),
+        "fail what is unreadable": lambda: store.fail_unreadable('["a"]'),
+    }
+    for name, verb in verbs.items():
+        levels = await watched.levels_of(verb())
+        assert levels, name
+        assert set(levels) == {FULL}, name
+    assert set(await watched.levels_of(store.sweep())) == {NORMAL}  # the gate is there still
+    assert set(await watched.levels_of(store.reap(stage.worker, 3))) == {FULL}
+    stage.clock.advance(5)
+    assert set(await watched.levels_of(store.prune(stage.clock.now(), 100, START))) == {FULL}
+
+
+async def test_what_fires_is_done_again_and_what_fails_by_a_time_is_not(watched: Watched) -> None:
+    stage = watched.stage
+    late, due = await stage.born("a", schedule_timeout=9 * SECOND), await stage.running("b")
+    await stage.report(Outcome(due.key, 1, RunState.QUEUED, None, FAILURE, retry=True, delay=5 * SECOND))
+    stage.clock.advance(6)
+    assert await watched.levels_of(watched.store.tick()) == [NORMAL]
+    stage.clock.advance(6)
+    levels = await watched.levels_of(watched.store.tick())
+    assert levels[-1] == FULL
+    assert await stage.state(late) is RunState.FAILED
+    assert await watched.levels_of(stage.commit(spawns=[stage.spawn()])) == [FULL]
+
+
+async def test_after_a_sweep_that_failed_all_is_synced_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = watched.stage
+    root = await stage.running()
+    await stage.born("b", root)
+    await stage.store.cancel(root.key, "no more")
+
+    def fails(*_: object) -> None:
+        raise StoreValueError("not now")
+
+    monkeypatch.setattr(watched.store._sweeping, "sweep", fails)
+    with pytest.raises(StoreValueError):
+        await stage.store.sweep()
+    assert await watched.levels_of(stage.commit(spawns=[stage.spawn()])) == [FULL]
+
+
+async def test_whoever_opens_it(tmp_path: Path) -> None:
+    """Also the second, who finds a file that is there."""
+    for _ in range(2):
+        watched = Watched(tmp_path / "fanwood.db")
+        await watched.open()
+        assert await watched.levels_of(watched.stage.register()) == [FULL]
+        await watched.stage.close()
