@@ -197,6 +197,11 @@ class Stage:
         assert page.after is None
         return {record.id: record for record in page.runs}
 
+    async def row(self, run: ClaimedRun | bytes) -> tuple[Any, ...]:
+        """All columns of a run, but for who executes it."""
+        id_ = run if isinstance(run, bytes) else run.key
+        return next(row for row in await self.store.copy_out("run", (b"",), 10_000) if row[0] == id_)
+
     async def state(self, run: ClaimedRun | bytes) -> RunState:
         return (await self.get(run)).state
 

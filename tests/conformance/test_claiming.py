@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from fanwood import RunState
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo
 from fanwood.model.records import LeftOver
-from tests.conformance.stage import SECOND, Stage, completed
+from fanwood.model.states import OnParentEnd, RunKind
+from fanwood.store.memory.tables import Run
+from tests.conformance.stage import SECOND, Stage, completed, digest
 
 
 async def test_a_claimed_run_is_as_it_was_spawned(stage: Stage) -> None:
@@ -111,6 +117,42 @@ async def test_born_claimed(stage: Stage) -> None:
     assert await stage.claim() == []
 
 
+async def test_of_siblings_in_one_batch_some_are_born_claimed(stage: Stage) -> None:
+    """As many as their worker has room for: also where all are of one call, and a store inserts them together."""
+    parent = await stage.running()
+    spawns = [stage.spawn("b", parent, claimed=number % 20 < 10) for number in range(40)]
+    for spawn in spawns[1:]:
+        spawn.kind = spawns[0].kind
+    await stage.commit(spawns=spawns)
+    records = await stage.records()
+    assert all((records[spawn.id].state is RunState.RUNNING) == spawn.claimed for spawn in spawns)
+    assert [run.key for run in await stage.claim(100, tasks=["b"])] == [s.id for s in spawns if not s.claimed]
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_a_sibling_of_many_is_as_one_alone(stage: Stage, claimed: bool) -> None:
+    """In each column, whatever short cuts a bulk takes."""
+    parent, now = await stage.running(priority=2), stage.clock.now()
+    about: dict[str, Any] = {
+        "metadata": '{"k":1}', "priority": 3, "schedule_timeout": 7 * SECOND, "deadline": now + 9 * SECOND,
+        "deadline_by": parent.key, "on_parent_end": OnParentEnd.CANCEL, "run_kind": RunKind.STEP,
+    }  # fmt: skip
+    spawns = [stage.spawn("b", parent, claimed=claimed, **about) for _ in range(31)]
+    for number, spawn in enumerate(spawns):
+        spawn.kind, spawn.identity, spawn.index = spawns[0].kind, digest(f"{number}"), number
+    await stage.commit(spawns=spawns[:1])
+    await stage.commit(spawns=spawns[1:])
+    columns = Run.__struct_fields__
+    rows = [dict(zip(columns, await stage.row(spawn.id), strict=True)) for spawn in (spawns[0], spawns[-1])]
+    of_its_own = {"id", "identity", "child_index"}
+    times = {"created_at", "started_at", "expires_at"}
+    alone, many = ({k: v // 1000 if k in times and v else v for k, v in r.items() if k not in of_its_own} for r in rows)
+    assert alone == many
+    assert rows[1]["child_index"] == 30
+    assert rows[1]["expires_at"] is None or not claimed
+    assert rows[1]["identity"] == digest("30")
+
+
 async def test_many_alike_and_mixed_in_one_batch(stage: Stage) -> None:
     """Whatever short cuts a bulk takes, each row is as it was asked for."""
     parent = await stage.running()
@@ -192,3 +234,24 @@ async def test_what_is_left_over_is_counted_by_whose_it_is(stage: Stage) -> None
     assert left == [LeftOver("a", 4, 2, 5), LeftOver("c", 1, 0, 0)]
     assert (await stage.store.left_over(["a"], [7, 8], 2))[0].count == 2
     assert {task.name: task.version for task in await stage.store.tasks()}["a"] == 5
+
+
+@pytest.mark.parametrize("tasks", [["b"], ["b", "c"]], ids=["one", "two"])
+@pytest.mark.parametrize("how", ["all", "a few at a time", "for a program"])
+async def test_the_order_is_one_whatever_is_asked_for(stage: Stage, how: str, tasks: list[str]) -> None:
+    """Priority, then root, then deeper ones first, then age: each in another order than the one before would give."""
+    programs = [7] if how == "for a program" else []
+    worker = await stage.register(programs=programs)
+    roots = [await stage.running(program=7), await stage.running()]
+    children = [await stage.running("a", root) for root in roots]
+    places = [(parent, p) for p in (1, 2, 0) for parent in (children[1], roots[0], roots[1], children[0])]
+    spawns = [
+        stage.spawn(tasks[number % len(tasks)], parent, priority=priority)
+        for number, (parent, priority) in enumerate(3 * places)
+    ]
+    await stage.commit(spawns=spawns)
+    spawns.sort(key=lambda spawn: (-spawn.kind.priority, spawn.kind.root_id, -spawn.kind.depth, spawn.id))
+    got: list[bytes] = []
+    while runs := await stage.claim(100 if how == "all" else 5, tasks=tasks, programs=programs, worker=worker):
+        got += [run.key for run in runs]
+    assert got == [spawn.id for spawn in spawns]

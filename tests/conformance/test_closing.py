@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fanwood import RunNotFoundError, RunState
-from fanwood.model.commands import ClaimRequest, Closing, LogLine, Outcome
+from fanwood.model.commands import ClaimedRun, ClaimRequest, Closing, LogLine, Outcome
 from fanwood.model.states import TERMINAL, OnParentEnd
 from fanwood.store.cancelling import cancel
 from fanwood.store.failures import decode_failure
@@ -224,6 +224,16 @@ async def test_workers_are_told_of_what_a_call_closed_until_they_have_heard(lazy
     assert (await lazy.commit(client, mail=True)).closings == []
 
 
+async def test_of_a_run_without_children_is_heard_as_well(lazy: Stage) -> None:
+    """It may be claimed, and not have begun."""
+    run = await lazy.running()
+    await lazy.store.cancel(run.key, "no more")
+    assert not await lazy.store.is_heard(run.key)
+    assert [closing.run_id for closing in (await lazy.commit(mail=True)).closings] == [run.id]
+    await lazy.commit(heard=[run.key])
+    assert await lazy.store.is_heard(run.key)
+
+
 @pytest.mark.parametrize("how", ["lapsed", "reaped", "stopped"])
 async def test_nobody_waits_for_a_worker_that_is_gone(lazy: Stage, how: str) -> None:
     root = await lazy.running()
@@ -276,3 +286,70 @@ async def test_a_lost_run_with_many_children_waited_if_any_of_them_lives(lazy: S
     await lazy.store.reap(other, 3)
     record = await lazy.get(parent)
     assert (record.state, record.deaths) == (RunState.QUEUED, 1 if kept is None else 0)
+
+
+# --- what comes while a pass is under way ----------------------------------------------------------------------------
+
+
+async def _two_branches(stage: Stage) -> tuple[ClaimedRun, ClaimedRun, ClaimedRun, list[bytes]]:
+    """A root; two children of it, of which one has more than a page below, and the other what a pass comes to first."""
+    root = await stage.running()
+    large, small = await stage.running("b", root), await stage.running("b", root)
+    kind = stage.spawn("c", large, priority=1).kind
+    many = [stage.spawn("c", large) for _ in range(1100)]
+    for spawn in many:
+        spawn.kind = kind
+    first = [stage.spawn("c", small, priority=9) for _ in range(3)]
+    await stage.commit(spawns=[*many, *first])
+    return root, large, small, [spawn.id for spawn in first]
+
+
+async def test_what_is_closed_while_a_pass_is_under_way_is_ended_by_another(lazy: Stage) -> None:
+    _, large, small, first = await _two_branches(lazy)
+    await lazy.store.cancel(large.key, "no more")
+    assert (await lazy.store.sweep()).more
+    await lazy.store.cancel(small.key, "no more")
+    await lazy.sweep()
+    assert {await lazy.state(id_) for id_ in first} == {CANCELLED}
+
+
+async def test_what_is_closed_once_more_while_a_pass_is_under_way_is_ended_by_another(lazy: Stage) -> None:
+    """It was replayed, and has failed again, below where the pass has been already."""
+    _, large, _, first = await _two_branches(lazy)
+    await lazy.store.cancel(large.key, "no more")
+    assert (await lazy.store.sweep()).more
+    assert await lazy.store.replay(large.key, TERMINAL)
+    (again,) = await lazy.claim(tasks=["b"])
+    new = [await lazy.born("c", again, priority=9) for _ in range(3)]
+    await lazy.fail(again, closes=True)
+    await lazy.sweep()
+    assert {await lazy.state(id_) for id_ in new} == {CANCELLED}
+    assert {await lazy.state(id_) for id_ in first} == {RunState.QUEUED}
+
+
+@pytest.mark.parametrize("how", ["fails", "completes"])
+async def test_a_claim_in_the_batch_that_closes(lazy: Stage, how: str) -> None:
+    parent = await lazy.running()
+    child = await lazy.born("b", parent, on_parent_end=OnParentEnd.CANCEL)
+    outcome = failed(parent, closes=True) if how == "fails" else completed(parent, closes=True)
+    done = await lazy.commit(outcomes=[outcome], claim=ClaimRequest('["b"]', 5))
+    assert done.claimed == []
+    await lazy.sweep()
+    assert await lazy.state(child) is CANCELLED
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.WAITING, RunState.RUNNING])
+async def test_who_watches_what_is_swept_is_told(lazy: Stage, state: RunState) -> None:
+    """Though its siblings are ended without a word."""
+    other = await lazy.register()
+    root = await lazy.running()
+    siblings = [await lazy.born("b", root) for _ in range(3)]
+    watched = await lazy.running("c", root) if state is not RunState.QUEUED else None
+    if state is RunState.WAITING and watched is not None:
+        await lazy.report(retried(watched, 60))
+    id_ = siblings[1] if watched is None else watched.key
+    await lazy.commit(other, watch=[id_])
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.sweep()
+    assert {await lazy.state(sibling) for sibling in siblings} == {CANCELLED}
+    assert (await lazy.commit(other, mail=True)).finished[id_].state is CANCELLED

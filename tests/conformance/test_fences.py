@@ -9,6 +9,7 @@ import pytest
 from fanwood import AttemptFencedError, RunState
 from fanwood.errors import StoreValueError
 from fanwood.model.commands import Batch, ClaimedRun, LogLine, Outcome, WorkerInfo
+from fanwood.model.states import OnParentEnd
 from tests.conformance.stage import SECOND, Stage, completed, failed, retried
 
 Change = Callable[[Stage, ClaimedRun], Awaitable[object]]
@@ -20,6 +21,10 @@ async def _cancel(stage: Stage, run: ClaimedRun) -> None:
 
 async def _complete(stage: Stage, run: ClaimedRun) -> None:
     await stage.complete(run)
+
+
+async def _fail(stage: Stage, run: ClaimedRun) -> None:
+    await stage.fail(run)
 
 
 async def _claimed_anew(stage: Stage, run: ClaimedRun) -> None:
@@ -37,6 +42,7 @@ async def _reaped(stage: Stage, run: ClaimedRun) -> None:
 CHANGES: dict[str, Change] = {
     "cancelled": _cancel,
     "completed": _complete,
+    "failed": _fail,
     "claimed anew": _claimed_anew,
     "queued anew": _queued_anew,
     "reaped": _reaped,
@@ -48,9 +54,10 @@ CHANGES: dict[str, Change] = {
 async def test_a_late_outcome_is_refused(stage: Stage, change: str, late: Callable[[ClaimedRun], Outcome]) -> None:
     run = await stage.running()
     await CHANGES[change](stage, run)
-    before = await stage.get(run)
+    before, row = await stage.get(run), await stage.row(run)
     done = await stage.report(late(run))
     assert await stage.get(run) == before
+    assert await stage.row(run) == row
     # (A run that is queued as it would have been by this very report may count as either.)
     if not (before.state is RunState.QUEUED and late is retried):
         assert done.fenced_outcomes == {0}
@@ -82,9 +89,11 @@ async def test_a_late_attach_is_refused(stage: Stage) -> None:
     await stage.fail(child)
     again = await stage.retry(parent)
     assert again is not None
-    done = await stage.commit(attaches=[stage.attachment(parent, child.key, "b")])
+    before = await stage.row(child)
+    about = {"deadline": stage.clock.now() + SECOND, "deadline_by": parent.key, "on_parent_end": OnParentEnd.CANCEL}
+    done = await stage.commit(attaches=[stage.attachment(parent, child.key, "b", **about)])
     assert done.fenced_parents == {(parent.key, 1)}
-    assert await stage.state(child) is RunState.FAILED
+    assert await stage.row(child) == before
 
 
 @pytest.mark.parametrize("change", [change for change in CHANGES if change != "cancelled"])
@@ -114,12 +123,16 @@ async def test_a_late_log_line_is_dropped(stage: Stage) -> None:
     assert again.attempt == 2
 
 
-async def test_a_late_deadline_is_dropped(stage: Stage) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_late_deadline_is_dropped(stage: Stage, change: str) -> None:
     run = await stage.running()
-    child = await stage.born("b", run, deadline=1000, deadline_by=run.key)
-    await stage.hand_back(run)
+    child = await stage.born("b", run, deadline=1000, deadline_by=run.key, on_parent_end=OnParentEnd.CONTINUE)
+    await CHANGES[change](stage, run)
+    before = await stage.row(run)
     await stage.commit(deadlines=[(run.key, 1, 2000)])
     assert (await stage.get(child)).deadline == 1000
+    assert await stage.row(run) == before
+    assert not (await stage.store.sweep()).more
 
 
 async def test_a_report_sent_twice_counts_once(stage: Stage) -> None:

@@ -156,10 +156,11 @@ async def test_a_key_that_is_taken(stage: Stage, wrong: str) -> None:
     again = await stage.retry(parent)
     assert again is not None
     task, digest = ("c", b"1" * 16) if wrong == "task" else ("b", b"2" * 16)
-    found = await stage.attach(again, child.key, task, input_digest=digest)
+    before = await stage.row(child)
+    found = await stage.attach(again, child.key, task, input_digest=digest, on_parent_end=OnParentEnd.CANCEL)
     assert not found.matches
     assert (found.task, found.input) == ("b", '"mine"')
-    assert await stage.state(child) is RunState.FAILED
+    assert await stage.row(child) == before
     assert (await stage.attach(again, child.key, "b", input_digest=b"1" * 16)).matches
 
 
@@ -193,6 +194,20 @@ async def test_a_child_that_is_asked_for_again_without_waiting_loses_its_deadlin
     stage.clock.advance(5)
     await stage.store.tick()
     assert await stage.state(child) is RunState.QUEUED
+
+
+async def test_a_child_that_is_asked_for_twice_keeps_the_deadline_of_who_waits(stage: Stage) -> None:
+    """One attempt waits for it, and then asks for it without."""
+    parent, now = await stage.running(), stage.clock.now()
+    child = await stage.born("b", parent)
+    again = await stage.retry(parent)
+    assert again is not None
+    await stage.attach(again, child, "b", deadline=now + 9 * SECOND, deadline_by=parent.key)
+    await stage.attach(again, child, "b")
+    assert (await stage.get(child)).deadline == now + 9 * SECOND
+    stage.clock.advance(10)
+    await stage.store.tick()
+    assert await stage.state(child) is RunState.FAILED
 
 
 # --- parents that end ----------------------------------------------------------------------------------------------

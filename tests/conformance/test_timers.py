@@ -166,3 +166,14 @@ async def test_nothing_fires_before_its_time_though_something_else_does(stage: S
     records = await stage.records()
     assert [records[id_].state for id_ in late] == [RunState.FAILED, RunState.FAILED, RunState.QUEUED]
     assert [records[run.key].state for run in due] == [RunState.QUEUED, RunState.QUEUED, RunState.WAITING]
+
+
+async def test_a_lease_lasts_from_the_last_renewal_on(stage: Stage) -> None:
+    """However often it was renewed before."""
+    other = await stage.register(lease=5)
+    for _ in range(4):
+        assert await stage.store.renew(other)
+    stage.clock.advance(4.9)
+    assert other not in {worker.id for worker in (await stage.store.look_around(stage.worker, "elsewhere")).others}
+    stage.clock.advance(0.2)
+    assert other in {worker.id for worker in (await stage.store.look_around(stage.worker, "elsewhere")).others}
