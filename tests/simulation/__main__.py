@@ -14,6 +14,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from fanwood.model.states import TRANSITIONS, RunState
+from tests.simulation.machine import without_collector
 from tests.simulation.world import FAULTS, World, WrongError
 
 AT_ONCE = 64
@@ -37,14 +38,17 @@ class Seen(NamedTuple):
 
 def look_at(seed: int) -> Seen:
     """One world."""
-    world, wrong = World(seed), ""
-    try:
-        world.run()
-    except WrongError as error:
-        wrong = str(error)
-    runs = len(world.memory.tables.runs)
-    steps, trace = world.scheduler.steps, world.trace.hexdigest()
-    return Seen(seed, wrong, steps, world.time.seconds, runs, world.faults, world.states, trace)
+    with without_collector():
+        world, wrong = World(seed), ""
+        try:
+            world.run()
+        except WrongError as error:
+            wrong = str(error)
+        runs = len(world.memory.tables.runs)
+        steps, trace = world.scheduler.steps, world.trace.hexdigest()
+        seen = Seen(seed, wrong, steps, world.time.seconds, runs, world.faults, world.states, trace)
+        del world
+    return seen
 
 
 def main() -> int:
@@ -65,7 +69,7 @@ def main() -> int:
 def _many(options: argparse.Namespace) -> int:
     last = sys.maxsize if options.minutes else options.first + options.seeds
     total, begin, wrong = Total(), time.monotonic(), ""
-    with multiprocessing.Pool(options.processes, gc.freeze) as pool:
+    with multiprocessing.Pool(options.processes, gc.freeze, maxtasksperchild=200) as pool:
         for first in range(options.first, last, AT_ONCE):
             if wrong or (options.minutes and time.monotonic() - begin > options.minutes * 60):
                 break

@@ -19,8 +19,6 @@ from tests.simulation.machine import HostClock, WorldIds
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "sweep": 0.5, "grace": 3.0}
-
 
 class WorldEngine(Engine):
     """An engine on a loop that the world steps, and not on a thread."""
@@ -60,7 +58,7 @@ class Host:
         self.store = FlakyStore(self)
         self.app = Fanwood(
             "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
-            slots=max(1, slots), retention_days=world.kept, **SETTINGS,
+            slots=max(1, slots), **world.settings,
         )  # fmt: skip
         self.tasks = programs.declare(world, self.app)
         self.engine = WorldEngine(self.store, self.app.settings, name)
@@ -108,8 +106,7 @@ class Host:
         self.dead = True
         self.store.part()
         for loop in self.loops:
-            self.world.scheduler.loops.remove(loop)
-            loop.abandon()
+            loop.die()
         self.world.revive_later(self)
 
     def stop(self) -> None:
@@ -127,5 +124,5 @@ class Host:
         seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
         self.world.note(self.name, f"freezes for {seconds} s")
         for loop in self.loops:
-            loop.stands_still_until = self.world.time.now + int(seconds * 1e6)
+            loop.freeze(self.world.time.now + int(seconds * 1e6))
         await asyncio.sleep(0)

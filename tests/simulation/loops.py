@@ -1,7 +1,7 @@
 """Event loops on virtual time, all of them stepped by one scheduler, whose choices come from a seed.
 
-Each loop stands for a thread of some process: what is ready on one runs in its order, as it would there, and between
-loops any order is possible. No thread is started, and nobody ever waits: where nothing is ready, time goes on.
+Each strand of control stands for a thread of some process: what is ready on a loop runs in its order, as it would
+there, and between strands any order is possible. Nobody ever waits: where nothing is ready, time goes on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+from array import array
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from concurrent.futures import Executor
 from random import Random
 from typing import Any
 
-NEVER = float("inf")
 STEP = 20
-"""Microseconds that whatever a loop does takes, at most: else who looks again and again would stop time."""
+"""Microseconds that whatever a strand does takes, at most: else who looks again and again would stop time."""
+MANY = 200
+"""Tasks of a loop, before those that are done are let go of."""
 
 
 class VirtualTime:
@@ -34,37 +36,92 @@ class VirtualTime:
         return (self.now - self.start) / 1e6
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
-    """One thread of control."""
+class Strand:
+    """What goes on by itself: a thread, or the loop of one."""
 
-    _ready: deque[asyncio.Handle]  # as the standard library has them, and no stub tells
-    _scheduled: list[asyncio.TimerHandle]
-
-    def __init__(self, time: VirtualTime, name: str, number: int, on_trouble: Callable[[str, Any], None]) -> None:
-        super().__init__()
+    def __init__(self, scheduler: Scheduler, name: str, number: int) -> None:
+        self.scheduler = scheduler
         self.name = name
         self.number = number
         self.stands_still_until = 0  # microseconds
-        self.earliest = NEVER  # seconds: no timer is due before
-        self._time = time
+        self.is_queued = False  # it is ready, or would be if it did not stand still
+        self.is_parked = False  # it is ready, and stands still
+        self.dead = False
+
+    def step(self) -> bool:
+        """Go on, a little; whether there is more to do."""
+        raise NotImplementedError
+
+    def freeze(self, until: int) -> None:
+        """It does nothing before."""
+        self.stands_still_until = until
+        self.scheduler.remember(until, None, self._thaw)
+
+    def _thaw(self) -> None:
+        if self.is_parked and self.scheduler.time.now >= self.stands_still_until:
+            self.is_parked = False
+            self.scheduler.queue(self)
+
+    def die(self) -> None:
+        """Nothing on it will ever be done."""
+        self.dead = True
+
+
+class VirtualLoop(asyncio.BaseEventLoop, Strand):
+    """One thread of control that is a loop. (Where the standard library's would be careful, it is quick.)"""
+
+    _ready: deque[asyncio.Handle]  # as the standard library has them, and no stub tells
+
+    def __init__(self, scheduler: Scheduler, name: str, number: int, on_trouble: Callable[[str, Any], None]) -> None:
+        asyncio.BaseEventLoop.__init__(self)
+        Strand.__init__(self, scheduler, name, number)
+        self._time = scheduler.time
         self._on_trouble = on_trouble
         self._thread_id = number  # it runs, for all that ask
         self._tasks: list[asyncio.Task[Any]] = []
-        self.set_debug(False)
+        self._most = MANY
+        self._debug = False
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> asyncio.Task[Any]:
-        task = super().create_task(coro, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
+        if len(self._tasks) > self._most:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._most = MANY + 2 * len(self._tasks)
         return task
 
     def time(self) -> float:
         return self._time.now / 1e6
 
-    def _write_to_self(self) -> None:
-        """Nobody sleeps who would have to be woken."""
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        if not self.is_queued:
+            self.scheduler.queue(self)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        return self.call_at(self._time.now / 1e6 + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self.scheduler.remember(-int(-when * 1e6 // 1), self, handle)
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is left out when it is due."""
+
+    def due(self, handle: asyncio.Handle) -> None:
+        """Its time has come."""
+        if not handle.cancelled():
+            self._ready.append(handle)
+            if not self.is_queued:
+                self.scheduler.queue(self)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """There are no threads: done at once."""
+        """Done at once: what the package gives to threads in this way changes nothing."""
         future = self.create_future()
         try:
             future.set_result(func(*args))
@@ -76,47 +133,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if "never retrieved" not in context["message"] and "was destroyed" not in context["message"]:
             self._on_trouble(self.name, context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        self.earliest = min(self.earliest, when)
-        return super().call_at(when, callback, *args, context=context)
-
     # --- for the scheduler -----------------------------------------------------------------------------------------
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self._ready)
+    def step(self) -> bool:
+        ready = self._ready
+        handle = ready.popleft()
+        if not handle._cancelled:
+            events._set_running_loop(self)
+            try:
+                handle._run()
+            finally:
+                events._set_running_loop(None)
+        return bool(ready)
 
-    def wake(self) -> None:
-        """Whatever is due is ready."""
-        now, timers = self.time(), self._scheduled
-        while timers and (timers[0].cancelled() or timers[0].when() <= now):
-            handle = heapq.heappop(timers)
-            if not handle.cancelled():
-                self._ready.append(handle)
-        self.earliest = timers[0].when() if timers else NEVER
-
-    def step(self) -> str:
-        """The first that is ready; what it was."""
-        handle = self._ready.popleft()
-        if handle.cancelled():
-            return ""
-        events._set_running_loop(self)
-        try:
-            handle._run()
-        finally:
-            events._set_running_loop(None)
-        return _named(handle)
-
-    def abandon(self) -> None:
-        """Nothing on it will ever be done."""
+    def die(self) -> None:
         self._ready.clear()
-        self._scheduled.clear()
-        self.earliest = NEVER
+        super().die()
 
     def end(self) -> None:
         """The world is over: whatever still stands on this loop is closed, in the order in which it began."""
-        self.abandon()
+        self.die()
         events._set_running_loop(self)
         try:
             for task in self._tasks:
@@ -126,58 +162,80 @@ class VirtualLoop(asyncio.BaseEventLoop):
                         task.get_coro().close()
         finally:
             events._set_running_loop(None)
-        self.abandon()
+        self._ready.clear()
         self._tasks.clear()
         self._closed = True
 
 
-def _named(handle: Any) -> str:
-    callback = handle._callback
-    if callback is None:
-        return ""
-    owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.Task):
-        return getattr(owner.get_coro(), "__qualname__", "")
-    return getattr(callback, "__qualname__", type(callback).__name__)
-
-
 class Scheduler:
-    """Says which loop goes on, and moves time."""
+    """Says which strand goes on, and moves time."""
 
-    def __init__(self, time: VirtualTime, random: Random, on_step: Callable[[VirtualLoop, str], None]) -> None:
-        self.loops: list[VirtualLoop] = []
-        self.running: VirtualLoop | None = None
+    def __init__(self, time: VirtualTime, random: Random) -> None:
+        self.time = time
+        self.running: Strand | None = None
         self.steps = 0
-        self._time = time
+        self.path = array("Q")  # which strand went on, and when
+        self.disturb_at: int | None = None  # before which step to ask what happens
+        self.disturb: Callable[[Strand], None] = lambda _: None
+        self._ready: list[Strand] = []
+        self._timers: list[tuple[int, int, Strand | None, Any]] = []
+        self._count = 0
         self._random = random
-        self._on_step = on_step
+
+    def queue(self, strand: Strand) -> None:
+        """There is something to do for it."""
+        if not strand.dead:
+            strand.is_queued = True
+            self._ready.append(strand)
+
+    def remember(self, when: int, strand: Strand | None, what: Any) -> None:
+        """At that time: a handle of a strand, or a call."""
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, strand, what))
 
     def step(self, until: int) -> bool:
-        """One step of one loop, or time goes on; False if nothing is left to do before `until`."""
-        now = self._time.now
-        seconds, ready = now / 1e6, []
-        for loop in self.loops:
-            if loop.stands_still_until <= now:
-                if loop.earliest <= seconds:
-                    loop.wake()
-                if loop.is_ready:
-                    ready.append(loop)
+        """One step of one strand, or time goes on; False if nothing is left to do before `until`."""
+        now, timers, ready = self.time.now, self._timers, self._ready
+        while timers and timers[0][0] <= now:
+            self._fire(*heapq.heappop(timers)[2:])
         if not ready:
             return self._wait(now, until)
-        loop = self.running = ready[int(self._random.random() * len(ready))] if len(ready) > 1 else ready[0]
+        index = int(self._random.random() * len(ready)) if len(ready) > 1 else 0
+        strand = ready[index]
+        if strand.dead or strand.stands_still_until > now:
+            self._leave(index)
+            strand.is_parked = True
+            return True
         self.steps += 1
-        self._time.now = now + 1 + int(self._random.random() * STEP)
-        self._on_step(loop, loop.step())
+        if self.disturb_at == self.steps:
+            self.disturb(strand)
+            if strand.dead or strand.stands_still_until > now:
+                return True
+        self.time.now = now + 1 + int(self._random.random() * STEP)
+        self.path.append(now << 10 | strand.number & 1023)
+        self.running = strand
+        more = strand.step()
         self.running = None
-        return self._time.now < until
+        if not more or strand.dead:
+            self._leave(index)  # where it still is: what was made ready meanwhile is behind it
+            strand.is_queued = False
+        return self.time.now < until
+
+    def _fire(self, strand: Strand | None, what: Any) -> None:
+        if strand is None:
+            what()
+        elif not strand.dead:
+            strand.due(what)  # type: ignore[attr-defined]
+
+    def _leave(self, index: int) -> None:
+        last = self._ready.pop()
+        if index < len(self._ready):
+            self._ready[index] = last
 
     def _wait(self, now: int, until: int) -> bool:
-        """Until a timer is due, or one that stands still goes on."""
-        following = until
-        for loop in self.loops:
-            if loop.stands_still_until > now:
-                following = min(following, loop.stands_still_until)
-            elif loop.earliest != NEVER:
-                following = min(following, -int(-loop.earliest * 1e6 // 1))
-        self._time.now = max(now + 1, following)
-        return self._time.now < until
+        """Until a timer is due."""
+        timers = self._timers
+        while timers and timers[0][2] is not None and (timers[0][2].dead or timers[0][3]._cancelled):
+            heapq.heappop(timers)
+        self.time.now = min(max(now + 1, timers[0][0]), until) if timers else until
+        return self.time.now < until

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import threading
 from collections.abc import Generator
 from random import Random
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from types import CodeType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from fanwood.engine import housekeeping, membership, waking
+from fanwood import app
+from fanwood.engine import housekeeping, membership, signals, waking
+from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.worker import executor, taskloop
 from tests.simulation.loops import VirtualTime
 
@@ -63,6 +66,30 @@ class WorldIds:
         return self._random.random()
 
 
+_signatures: dict[CodeType, Signature] = {}
+
+
+def _read_once(function: Any, input_validator: Any) -> Signature:
+    """The signature of a task: that of each process has the same code."""
+    found = _signatures.get(function.__code__)
+    if found is None:
+        found = dataclasses.replace(read_signature(function, input_validator), function=_read_once)
+        _signatures[function.__code__] = found
+    return dataclasses.replace(found, function=function)
+
+
+@contextlib.contextmanager
+def without_collector() -> Generator[None]:
+    """What it finds, and when, is another each time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 @contextlib.contextmanager
 def patched(world: World) -> Generator[None]:
     """What asks the machine asks the world."""
@@ -80,19 +107,19 @@ def patched(world: World) -> Generator[None]:
         return any(host.dead for host in world.hosts if host.pid == pid)
 
     threads = SimpleNamespace(**{**vars(threading), "get_ident": thread})
-    gc_was, level = gc.isenabled(), logging.root.manager.disable
-    gc.disable()  # what it finds, and when, is another each time
+    level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         for module in (waking, executor, taskloop):
             stack.enter_context(mock.patch.object(module, "threading", threads))
         stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
         stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
+        stack.enter_context(mock.patch.object(membership, "host_identity", return_value=""))
+        stack.enter_context(mock.patch.object(signals, "_ports", {}))  # what loops that died were told, keeps them
+        stack.enter_context(mock.patch.object(app, "read_signature", _read_once))
         if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
             stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
         try:
             yield
         finally:
             logging.disable(level)
-            if gc_was:
-                gc.enable()

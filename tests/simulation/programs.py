@@ -27,14 +27,15 @@ TASKS: dict[str, dict[str, Any]] = {
     "limited": {"execution_timeout": 8},
 }
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
-DEEPEST, MOST = 4, 150
+DEEPEST = 4
 
 
 class Maker:
     """Draws plans."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, most: int) -> None:
         self._random = random
+        self._most = most
         self._count = 0
         # There is one already that takes its process with it: each of its runs does so three times. (Before it has
         # children: who has any is taken for waiting, and never charged.)
@@ -57,7 +58,7 @@ class Maker:
             + ["fail"] * (random.random() < 0.15)
             + ["die"] * (first and not self._kills and random.random() < 0.1)
         )
-        if depth < DEEPEST and self._count < MOST:
+        if depth < DEEPEST and self._count < self._most:
             kinds += ["run", "many", "many", "start", "start", "join", "cancel", "twice", "keyed", "gather"]
         kind = random.choice(kinds)
         match kind:

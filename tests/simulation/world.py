@@ -19,7 +19,7 @@ from fanwood import Context, Fanwood
 from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
-from fanwood.model.states import RunState
+from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Run
 from tests.simulation import invariants, programs
@@ -31,10 +31,13 @@ FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
     "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump",
 )  # fmt: skip
+SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "grace": 3.0}
 SAFETY, LIVENESS = 25_000_000, 400_000_000
 """Microseconds: with faults; and until everything must have ended, without."""
 SETTLING = 4_000_000
 """... and for those to hear of it who were frozen, or executed what was over."""
+SIZES = (5, 10, 10, 20, 20, 40, 40, 150)
+"""Runs that programs ask for, about: most of what goes wrong needs few."""
 MOST_STEPS = 400_000
 REMEMBERED = 400
 ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
@@ -65,10 +68,11 @@ class World:
         self._begun: dict[str, int] = {}  # the attempt of each run that has begun last
         self._names: Counter[str] = Counter()
         self._loops: list[VirtualLoop] = []
-        self._revivals: list[tuple[int, Host]] = []
+        self._revivals = 0  # processes that will come in the place of others
+        self._unfinished = 0  # runs
         self.hosts: list[Host] = []
         self.clients: list[asyncio.Task[None]] = []
-        self.scheduler = Scheduler(self.time, self.random, self._on_step)
+        self.scheduler = Scheduler(self.time, self.random)
         random = self.random
         self.embedded = random.random() < 0.5
         self.suspends = random.choice([0.0, 0.1, 0.7])
@@ -81,6 +85,10 @@ class World:
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
             self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
+        self.settings: dict[str, Any] = SETTINGS | {
+            "retention_days": self.kept,
+            "sweep": random.choice([0.5, 2.0, 2.0]),
+        }
         self.calm = False
         self.watch = invariants.Watch(self.memory.tables, self.wrong, self._on_state)
 
@@ -119,13 +127,11 @@ class World:
         self.note("WRONG", what)
         self._wrong = self._wrong or what
 
-    def _on_step(self, loop: VirtualLoop, what: str) -> None:
-        self.trace.update(f"{self.time.now} {loop.name} {what}\n".encode())
-
     def _on_state(self, run: Run, before: RunState | None) -> None:
         after = RunState(run.state)
         self.states[before, after] += 1
         was = "new" if before is None else before.name
+        self._unfinished += (after not in TERMINAL) - (before is not None and before not in TERMINAL)
         self.note("run", f"{invariants.short(run)}: {was} -> {after.name}, attempt {run.attempt}")
 
     def _on_trouble(self, loop: str, context: Any) -> None:
@@ -136,9 +142,8 @@ class World:
 
     def loop(self, name: str) -> VirtualLoop:
         """Another thread of control."""
-        loop = VirtualLoop(self.time, name, len(self._loops) + 1, self._on_trouble)
+        loop = VirtualLoop(self.scheduler, name, len(self._loops) + 1, self._on_trouble)
         self._loops.append(loop)
-        self.scheduler.loops.append(loop)
         return loop
 
     def host(self, name: str, *, slots: int) -> Host:
@@ -152,12 +157,12 @@ class World:
     def revive_later(self, host: Host) -> None:
         """A process in the place of one that died."""
         pause = self.random.random() * (1e6 if self.calm else 10e6)
-        self._revivals.append((self.time.now + int(pause), host))
+        self._revivals += 1
+        self.scheduler.remember(self.time.now + int(pause), None, partial(self._revive, host))
 
-    def _revive(self) -> None:
-        for due in [due for due in self._revivals if due[0] <= self.time.now]:
-            self._revivals.remove(due)
-            self.host(due[1].name.partition(".")[0], slots=due[1].slots)
+    def _revive(self, host: Host) -> None:
+        self._revivals -= 1
+        self.host(host.name.partition(".")[0], slots=host.slots)
 
     # --- what the programs tell ------------------------------------------------------------------------------------
 
@@ -210,18 +215,23 @@ class World:
         """
         try:
             with patched(self):
-                self._live()
+                try:
+                    self._live()
+                finally:
+                    self._end()
         except WrongError:
             raise
         except Exception as error:
             raise WrongError(self.story(f"{type(error).__name__}: {error}")) from error
-        finally:
-            for loop in self._loops:
-                loop.end()
+
+    def _end(self) -> None:
+        self.trace.update(self.scheduler.path.tobytes())
+        for loop in self._loops:
+            loop.end()
 
     def _live(self) -> None:
         random = self.random
-        maker = programs.Maker(random)
+        maker = programs.Maker(random, random.choice(SIZES))
         for number in range(random.randint(1, 3)):
             self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
         for number in range(random.randint(1, 2)):
@@ -239,8 +249,6 @@ class World:
         step, scheduler = 0, self.scheduler
         while scheduler.step(until):
             step += 1
-            if self._revivals:
-                self._revive()
             if self._wrong is not None:
                 raise WrongError(self.story(self._wrong))
             if step % 16 == 0 and over():
@@ -253,8 +261,10 @@ class World:
         self.calm = True
         self.away_until = 0
         self.note("world", "calms down")
+        soon = self.time.now + 15_000_000
         for loop in self._loops:
-            loop.stands_still_until = min(loop.stands_still_until, self.time.now + 15_000_000)
+            if loop.stands_still_until > soon:
+                loop.freeze(soon)
         if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
             self.host("worker0", slots=2)
         for fault in invariants.moved_on(self.memory.tables, self.time.now):
@@ -264,8 +274,8 @@ class World:
         tables = self.memory.tables
         return (
             all(client.done() for client in self.clients)
-            and not any(loop.stands_still_until > self.time.now for loop in self.scheduler.loops)
-            and not invariants.unfinished(tables)
+            and not self._unfinished
+            and not any(loop.stands_still_until > self.time.now and not loop.dead for loop in self._loops)
             and not tables.gates
             and not tables.moved
         )
