@@ -76,6 +76,34 @@ async def test_nothing_below_can_be_born_or_asked_for(lazy: Stage, how: str) -> 
     assert done.attached == {}
 
 
+@pytest.mark.parametrize("seen_by", ["spawns", "reports", "retries", "a sweep", "a claim"])
+async def test_it_reaches_as_deep_as_a_tree_is(lazy: Stage, seen_by: str) -> None:
+    root = await lazy.running()
+    chain = [root]
+    for _ in range(6):
+        chain.append(await lazy.running("b", chain[-1]))
+    last = await lazy.born("c", chain[-1])
+    await lazy.store.cancel(root.key, "no more")
+    below = chain[1:]
+    match seen_by:
+        case "spawns":
+            done = await lazy.commit(spawns=[lazy.spawn("c", run) for run in below])
+            assert done.fenced_parents == {(run.key, 1) for run in below}
+        case "reports":
+            done = await lazy.report(*map(completed, below))
+            assert done.fenced_outcomes == set(range(len(below)))
+        case "retries":
+            await lazy.report(*map(retried, below))
+        case "a claim":
+            assert await lazy.claim(10) == []
+            assert await lazy.state(last) is CANCELLED
+        case _:
+            pass
+    if seen_by not in ("reports", "retries"):
+        assert await lazy.sweep() >= len(below)
+    assert {await lazy.state(run) for run in chain} == {CANCELLED}
+
+
 @pytest.mark.parametrize("report", [completed, failed, retried, handed_back, lambda run: retried(run, 60)])
 async def test_whatever_an_attempt_below_reports_it_was_cancelled(lazy: Stage, report: Any) -> None:
     root = await lazy.running()
@@ -288,6 +316,18 @@ async def test_a_lost_run_with_many_children_waited_if_any_of_them_lives(lazy: S
     assert (record.state, record.deaths) == (RunState.QUEUED, 1 if kept is None else 0)
 
 
+async def test_a_lost_run_waited_whichever_of_its_children_lives(lazy: Stage) -> None:
+    other = await lazy.register()
+    for living in range(3):
+        parent = await lazy.running(worker=other)
+        children = [await lazy.running("b", parent) for _ in range(3)]
+        await lazy.report(*(completed(child) for number, child in enumerate(children) if number != living))
+        await lazy.store.reap(other, 3)
+        assert (await lazy.get(parent)).deaths == 0
+        await lazy.cancel(parent)
+        other = await lazy.register()
+
+
 # --- what comes while a pass is under way ----------------------------------------------------------------------------
 
 
@@ -353,3 +393,51 @@ async def test_who_watches_what_is_swept_is_told(lazy: Stage, state: RunState) -
     await lazy.sweep()
     assert {await lazy.state(sibling) for sibling in siblings} == {CANCELLED}
     assert (await lazy.commit(other, mail=True)).finished[id_].state is CANCELLED
+
+
+async def test_who_goes_on_is_spared_and_who_is_watched_is_told_of_among_very_many(lazy: Stage) -> None:
+    """All in one place of the queue, more than a page, of which the last is another matter."""
+    other, root = await lazy.register(), await lazy.running()
+    kind = lazy.spawn("c", root).kind
+    many = [lazy.spawn("c", root) for _ in range(1200)]
+    for spawn in many:
+        spawn.kind = kind
+    free = [lazy.spawn("c", root, on_parent_end=OnParentEnd.CONTINUE) for _ in range(2)]
+    last = [lazy.spawn("c", root) for _ in range(2)]
+    await lazy.commit(spawns=[*many, *free, *last])
+    await lazy.commit(other, watch=[last[0].id, free[0].id])
+    await lazy.store.cancel(root.key, "no more")
+    await lazy.sweep()
+    records = await lazy.records()
+    assert {records[spawn.id].state for spawn in (*many, *last)} == {CANCELLED}
+    assert [records[spawn.id].state for spawn in free] == [RunState.QUEUED] * 2
+    assert set((await lazy.commit(other, mail=True)).finished) == {last[0].id}
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["itself", "what is below it"])
+@pytest.mark.parametrize("how", ENDS)
+async def test_who_goes_on_does_whatever_it_did_before(lazy: Stage, how: str, below: bool) -> None:
+    """Its parent has ended, and nothing was swept yet."""
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    run = await lazy.running("b", root, on_parent_end=OnParentEnd.CONTINUE)
+    doomed = await lazy.born("c", root)
+    if below:
+        run = await lazy.running("b", run)
+    known = await lazy.born("c", run)
+    await end(lazy, root, how)
+    new = lazy.spawn("c", run)
+    done = await lazy.commit(spawns=[new], attaches=[lazy.attachment(run, known, "c")])
+    assert not done.fenced_parents
+    assert done.attached[0].state is RunState.QUEUED
+    await lazy.report(retried(run, 5))
+    assert await lazy.state(run) is RunState.WAITING
+    lazy.clock.advance(6)
+    await lazy.store.tick()
+    again = await lazy.claim_again(run)
+    assert again is not None
+    assert {claimed.key for claimed in await lazy.claim(10, tasks=["c"])} == {known, new.id}
+    assert not (await lazy.complete(again)).fenced_outcomes
+    assert (await lazy.get(run)).output == "1"
+    await lazy.sweep()
+    assert await lazy.state(doomed) is CANCELLED
+    assert await lazy.store.replay(run.key, TERMINAL)

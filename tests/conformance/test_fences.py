@@ -243,6 +243,33 @@ async def test_nothing_is_born_claimed_once_the_lease_is_lost(stage: Stage) -> N
     assert await stage.state(after.id) is RunState.QUEUED
 
 
+async def test_nobody_takes_the_lease_of_one_who_lives(stage: Stage) -> None:
+    """Somebody had thought that it has lapsed; it was renewed meanwhile."""
+    other = await stage.register(lease=5)
+    run = await stage.running(worker=other)
+    assert await stage.store.reap(other, 3, if_lapsed=True) == 0
+    assert await stage.state(run) is RunState.RUNNING
+    assert await stage.store.renew(other)
+    assert not (await stage.commit(other, outcomes=[completed(run)])).fenced_outcomes
+    run = await stage.running(worker=other)
+    stage.clock.advance(6)
+    assert await stage.store.reap(other, 3, if_lapsed=True) == 1
+    assert not await stage.store.renew(other)
+
+
+async def test_who_has_no_lease_any_more_takes_nothing_though_he_holds_runs(stage: Stage) -> None:
+    """He left with them, or somebody is about to take them from him: he is there still, and dead."""
+    other = await stage.register()
+    await stage.running(worker=other)
+    await stage.store.unregister(other)
+    queued, born = await stage.born("b"), stage.spawn("c", claimed=True)
+    assert await stage.claim(worker=other) == []
+    await stage.commit(other, spawns=[born])
+    assert [await stage.state(id_) for id_ in (queued, born.id)] == [RunState.QUEUED] * 2
+    assert not await stage.store.renew(other)
+    assert await stage.claim(worker=other) == []
+
+
 async def test_what_a_commit_that_failed_had_seen_is_not_believed(stage: Stage) -> None:
     """It closes what is below a run, and is refused as a whole: nothing is closed afterwards."""
     root = await stage.running()

@@ -31,6 +31,12 @@ class Told:
     def note_commit(self, *_: Any) -> None:
         pass
 
+    def now(self) -> int:
+        return 5_000_000
+
+    def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
+        self.heard += [run for run, _ in attempts]
+
 
 def ticks_with(told: Told, inbox: Inbox) -> Ticks:
     claims = Claims(one_at_a_time=True)
@@ -52,3 +58,13 @@ def test_what_comes_to_an_engine_that_executes_nothing_any_more_goes_back() -> N
     ticks_with(told, inbox)._deliver(Batch(), [], Committed(claimed=[run]))
     [[outcome]] = inbox.outcomes
     assert (outcome.run_id, outcome.attempt, outcome.state, outcome.retry) == (run.key, 3, RunState.QUEUED, False)
+
+
+def test_no_limit_comes_early_though_another_has_come() -> None:
+    told = Told()
+    ticks = ticks_with(told, Inbox())
+    for run, when in (("late", 4_999_999), ("now", 5_000_000), ("soon", 5_000_001)):
+        ticks._limits.set(run, 1, when)
+    ticks._check_limits()
+    assert told.heard == ["late", "now"]
+    assert ticks._limits.next() == 5_000_001
