@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate chaos lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate chaos crashes lint format screens bench soak growth closing lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,10 @@ simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUT
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation
 	@FANWOOD_CHAOS=full $(BIN)/python -m pytest tests/chaos -q -s $(CHAOS_ARGS)
+
+crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
+	@$(BIN)/python -m tests.postgres.installation
+	@$(BIN)/python -m tests.crashes $(CRASHES_ARGS)
 
 lint: rules ## format, rules and types; changes nothing
 	@$(BIN)/pyright --project pyproject.toml

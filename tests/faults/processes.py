@@ -74,6 +74,10 @@ class AppProcess:
         assert line is not None, f"it ended; its log:\n{self.log}"
         return line
 
+    def rest(self) -> list[str]:
+        """All lines that it has printed and that nobody has read, of one that has ended."""
+        return list(iter(lambda: self._lines.get(timeout=PATIENCE), None))
+
     def expect(self, text: str) -> AppProcess:
         found = self.line()
         assert found == text, f"{found!r} instead of {text!r}; its log:\n{self.log}"

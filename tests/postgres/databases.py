@@ -25,6 +25,12 @@ from tests.postgres.sessions import Sessions
 # None is left, then: what they were about to commit is there, or never will be.
 _DISCONNECT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
 
+_DISCONNECT_OTHERS = (
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+)
+_KEPT_TABLES = {"setting", "schema_migration", "schema_layer"}
+
 _OTHERS = (
     "select count(*) from pg_stat_activity"
     " where datname = current_database() and backend_type = 'client backend' and pid <> all($1::int[])"
@@ -241,6 +247,29 @@ class Databases:
 
     def _run(self, what: Callable[[], Any]) -> Any:
         return self._asking.submit(lambda: self._runner.run(what())).result()
+
+
+def emptied(url: str, *, schema: bool) -> None:
+    """Of whoever has a database for himself: nobody is connected to it any more, and it is empty; or its schema has the
+    rows of a new one. (Then it has a schema, and nothing was changed in it but rows.)"""
+
+    async def empty() -> None:
+        import asyncpg
+
+        connection = await asyncpg.connect(url, statement_cache_size=0)
+        try:
+            while await connection.fetchval(_DISCONNECT_OTHERS):
+                await asyncio.sleep(LOOK)
+            tables = await connection.fetch(_TABLES)
+            if schema and tables:
+                emptying = [f"delete from fanwood.{name}" for (name,) in tables if name not in _KEPT_TABLES]
+                await connection.execute("; ".join(emptying))
+            else:
+                await connection.execute(_DROP_SCHEMAS)
+        finally:
+            await connection.close()
+
+    asyncio.run(empty())
 
 
 async def _emptying(connection: Any) -> str:
