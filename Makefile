@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate chaos crashes lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate mutants chaos crashes lint format screens bench soak growth closing lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,10 @@ test: rules ## lint, and all tests
 
 simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; FIRST=5000, SEED=7 for one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
+
+mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sqlite for those that begin so
+	@$(BIN)/python -m tests.postgres.installation
+	@$(BIN)/python -m tests.mutants $(if $(filter command line,$(origin NAME)),$(NAME)) $(MUTANTS_ARGS)
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

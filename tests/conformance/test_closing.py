@@ -395,23 +395,27 @@ async def test_who_watches_what_is_swept_is_told(lazy: Stage, state: RunState) -
     assert (await lazy.commit(other, mail=True)).finished[id_].state is CANCELLED
 
 
-async def test_who_goes_on_is_spared_and_who_is_watched_is_told_of_among_very_many(lazy: Stage) -> None:
-    """All in one place of the queue, more than a page, of which the last is another matter."""
+@pytest.mark.parametrize("last", ["goes on", "is watched"])
+async def test_one_who_is_another_matter_among_very_many(lazy: Stage, last: str) -> None:
+    """All in one place of the queue, more than a page, of which the last few go on, or are watched."""
     other, root = await lazy.register(), await lazy.running()
     kind = lazy.spawn("c", root).kind
     many = [lazy.spawn("c", root) for _ in range(1200)]
     for spawn in many:
         spawn.kind = kind
-    free = [lazy.spawn("c", root, on_parent_end=OnParentEnd.CONTINUE) for _ in range(2)]
-    last = [lazy.spawn("c", root) for _ in range(2)]
-    await lazy.commit(spawns=[*many, *free, *last])
-    await lazy.commit(other, watch=[last[0].id, free[0].id])
+    policy = OnParentEnd.CONTINUE if last == "goes on" else OnParentEnd.DEFAULT
+    few = [lazy.spawn("c", root, on_parent_end=policy) for _ in range(2)]
+    await lazy.commit(spawns=[*many, *few])
+    if last == "is watched":
+        await lazy.commit(other, watch=[few[0].id])
     await lazy.store.cancel(root.key, "no more")
     await lazy.sweep()
     records = await lazy.records()
-    assert {records[spawn.id].state for spawn in (*many, *last)} == {CANCELLED}
-    assert [records[spawn.id].state for spawn in free] == [RunState.QUEUED] * 2
-    assert set((await lazy.commit(other, mail=True)).finished) == {last[0].id}
+    assert {records[spawn.id].state for spawn in many} == {CANCELLED}
+    expected = RunState.QUEUED if last == "goes on" else CANCELLED
+    assert {records[spawn.id].state for spawn in few} == {expected}
+    if last == "is watched":
+        assert set((await lazy.commit(other, mail=True)).finished) == {few[0].id}
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["itself", "what is below it"])

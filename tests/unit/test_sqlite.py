@@ -1,4 +1,5 @@
-"""What a SQLite file is told to have on the disk before a verb returns: all, but for what would be done again."""
+"""What a SQLite file is told to have on the disk before a verb returns: all, but for what would be done again; and
+what is looked at before a transaction is looked at in it once more."""
 
 from __future__ import annotations
 
@@ -129,3 +130,30 @@ async def test_whoever_opens_it(tmp_path: Path) -> None:
         await watched.open()
         assert await watched.levels_of(watched.stage.register()) == [FULL]
         await watched.stage.close()
+
+
+@pytest.mark.parametrize("which", ["the root", "a child", "what is below it"])
+async def test_what_is_replayed_after_a_look_is_not_deleted(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Retention looks without a lock, and somebody has his turn before it deletes."""
+    stage, store = watched.stage, watched.store
+    root = await stage.running()
+    child = await stage.running("b", root)
+    leaf = await stage.running("c", child)
+    for run in (leaf, child, root):
+        await stage.complete(run)
+    chosen = {"the root": root, "a child": child, "what is below it": leaf}[which]
+    stage.clock.advance(100)
+    look = store._read
+
+    async def looks(query: Any) -> Any:
+        found = await look(query)
+        monkeypatch.setattr(store, "_read", look)
+        assert await store.replay(chosen.key, TERMINAL)
+        return found
+
+    monkeypatch.setattr(store, "_read", looks)
+    assert (await store.prune(stage.clock.now(), 100, START)).runs == 0
+    assert await stage.state(chosen) is RunState.QUEUED
+    assert len(await stage.records()) == 3
