@@ -25,7 +25,7 @@ from fanwood.store.opening import place_of, store_for
 from fanwood.worker.local import LocalWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.spec import TaskSpec
@@ -117,10 +117,7 @@ class Home:
                     )
                 if _ending or (attempt is not None and attempt.interruption is not None):
                     raise EngineClosedError("This Fanwood object was closed, and nothing is begun any more")
-                settings = member.settings
-                engine = Engine(store_for(settings, member.clock), settings, member.worker_name)
-                engine.start()
-                self._engine, self.local = engine, LocalWorker(member, engine, self.specs)
+                self._engine, self.local = begin(self, member)
                 self._users.clear()
                 _close_at_exit(self)
             elif member not in self._users:
@@ -173,6 +170,19 @@ class Home:
         if engine is not None:
             engine.stop()
 
+    def set_aside(self) -> Callable[[], None]:
+        """For tests: whoever asks for the engine begins anew, until what is returned is called."""
+        with self._lock:
+            engine, local, users = self._engine, self.local, list(self._users)
+            self._replace(None, None, ())
+        return lambda: self._replace(engine, local, users)
+
+    def _replace(self, engine: Engine | None, local: LocalWorker | None, users: Iterable[Member]) -> None:
+        self._engine, self.local = engine, local
+        self._users = WeakSet(users)
+        for member in self.members:
+            member.forget_engine()
+
     # --- forks -----------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
@@ -200,6 +210,15 @@ class Home:
             member.forget_engine()
             member.hooks.forget()
 
+
+def _begin(home: Home, member: Member) -> tuple[Engine, LocalWorker]:
+    engine = Engine(store_for(member.settings, member.clock), member.settings, member.worker_name)
+    engine.start()
+    return engine, LocalWorker(member, engine, home.specs)
+
+
+begin: Callable[[Home, Member], tuple[Engine, LocalWorker]] = _begin
+"""How a home comes to its engine and its worker. Tests may put another way in the place of this (`fanwood.testing`)."""
 
 _all: WeakSet[Home] = WeakSet()
 _homes: WeakValueDictionary[tuple[str, str], Home] = WeakValueDictionary()

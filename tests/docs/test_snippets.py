@@ -1,13 +1,16 @@
 """Every Python snippet of the documentation is run.
 
 The blocks of one page are one program: they are run in order, in one namespace, with a database of their own. A block
-of ```text right after a block of Python is what that block prints. A block after `<!-- file: path -->` is that file.
+of ```text right after a block of Python is what that block prints. Tests that take the fixture `fanwood_app` are run as
+pytest would run them, when all blocks have been. A block after `<!-- file: path -->` is that file.
 Pages whose blocks are files to be put on disk (the tutorial) have a test of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import io
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fanwood import Fanwood
+from fanwood.testing import on_memory
 from tests.docs.pages import PAGES, ROOT, Block, blocks, named
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ def test_snippets(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 follower = page_blocks[number + 1] if number + 1 < len(page_blocks) else None
                 expected = follower.text if follower is not None and follower.info == "text" else ""
                 assert _run(block, path, namespace) == expected, f"{named(path)}:{block.line}"
+        _run_tests(namespace)
     finally:
         for value in list(namespace.values()):
             if isinstance(value, Fanwood):
@@ -50,6 +55,19 @@ def _run(block: Block, path: Path, namespace: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(output):
         exec(code, namespace)
     return output.getvalue()
+
+
+def _run_tests(namespace: dict[str, Any]) -> None:
+    for name, test in list(namespace.items()):
+        if name.startswith("test_") and "fanwood_app" in inspect.signature(test).parameters:
+            with on_memory() as app:
+                result = test(app)
+                if inspect.isawaitable(result):
+                    asyncio.run(_awaited(result))
+
+
+async def _awaited(awaitable: Any) -> None:
+    await awaitable
 
 
 def test_that_shown_files_are_the_files():

@@ -1,0 +1,72 @@
+"""What goes wrong once, inside of a block."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fanwood import RunState
+from fanwood.testing import TestApp, drain, effects, faults, tree
+from tests.testing import shop
+
+
+@pytest.mark.parametrize("commit", [1, 2, 3])
+@pytest.mark.parametrize("before", [False, True])
+def test_that_a_worker_s_loss_is_survived(fanwood_app: TestApp, commit: int, before: bool):
+    with faults.lose_worker(commit=commit, before=before) as fault:
+        assert shop.total.run(3) == 6
+    assert fault.happened == 1
+
+
+async def test_the_same_in_an_async_test_several_times(fanwood_app: TestApp):
+    with faults.lose_worker(times=2) as fault:
+        assert await shop.ship.aio_run(3) == "box 3, sent"
+    assert fault.happened == 2
+    assert len(effects.recorded("packed")) >= 1
+
+
+@pytest.mark.parametrize("commit", [1, 2, 3])
+@pytest.mark.parametrize("before", [False, True])
+def test_that_a_lost_answer_is_survived(fanwood_app: TestApp, commit: int, before: bool):
+    with faults.lose_answer(commit=commit, before=before) as fault:
+        assert shop.total.run(3) == 6
+    assert fault.happened == 1
+    assert effects.recorded("doubled") == [(0,), (1,), (2,)]
+
+
+def test_that_time_goes_on_while_the_clock_jumps(fanwood_app: TestApp):
+    begin = fanwood_app.now()
+    ref = shop.double.run_no_wait(1)
+    drain()
+    with faults.jump_clock(timedelta(days=-3)):
+        assert fanwood_app.now() == begin - timedelta(days=3)
+        assert ref.result() == 2
+    with faults.jump_clock(86_400):
+        assert fanwood_app.now() - begin == timedelta(days=1, seconds=1)
+        assert shop.double.run(2) == 4
+    assert fanwood_app.now() - begin == timedelta(seconds=2)
+
+
+def test_that_without_a_worker_nothing_begins(fanwood_app: TestApp):
+    with faults.no_worker():
+        ref = shop.double.run_no_wait(1)
+        drain()
+        assert ref.status() is RunState.QUEUED
+    assert ref.result() == 2
+    running = shop.double.run_no_wait(2)
+    drain()
+    with faults.no_worker():
+        drain()
+    assert running.result() == 4
+    assert tree(running) == "double(2) COMPLETED -> 4"
+
+
+def test_that_a_fault_that_never_came_fails(fanwood_app: TestApp):
+    with (
+        pytest.raises(AssertionError, match=r"the fault \(lose the worker\) never came to pass"),
+        faults.lose_worker(commit=50),
+    ):
+        assert shop.double.run(1) == 2
+    with pytest.raises(ZeroDivisionError), faults.lose_answer():
+        raise ZeroDivisionError
