@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from fanwood import checks
+from fanwood import checks, logs
 from fanwood.errors import UsageError
 from fanwood.model.commands import Batch
 from fanwood.sdk.options import NOT_GIVEN
@@ -253,7 +253,7 @@ def _indented(text: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
     """A hundred crashes are not worth a hundred warnings."""
-    logger = logging.getLogger("fanwood")
+    logger = logs.logger("fanwood").logger
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
