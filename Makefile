@@ -35,7 +35,7 @@ test: rules ## lint, and all tests
 		--max-worker-restart 0
 
 simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; FIRST=5000, SEED=7 for one
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
+	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
 
 mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sqlite for those that begin so
 	@$(BIN)/python -m tests.postgres.installation

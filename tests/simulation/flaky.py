@@ -32,11 +32,14 @@ class FlakyStore(MemoryStore):
         self.embedded = host.world.embedded
         self._host = host
         self._world = host.world
+        self._happens = host.world.happens
+        self._is_open = False
         self.undelivered: set[bytes] = set()  # runs of which an answer tells that is still on its way
         self._doubtful: tuple[Batch, Committed] | None = None  # done, and the answer was lost
 
     async def open(self, on_notify: Callable[[], None]) -> None:
         await super().open(lambda: self._hinted_at(on_notify))
+        self._is_open = True
         if not self.embedded:
             self._poll(asyncio.get_running_loop())
 
@@ -46,59 +49,70 @@ class FlakyStore(MemoryStore):
         loop.call_later(POLL, self._poll, loop)
 
     def _hinted_at(self, on_notify: Callable[[], None]) -> None:
-        if self._world.happens("hint lost"):
+        happens = self._happens
+        if happens("hint lost", "hint"):
             return
-        if self._world.happens("hint late"):
+        if happens("hint late", "hint"):
             asyncio.get_running_loop().call_later(self._world.random.random(), on_notify)
             return
         on_notify()
-        if self._world.happens("hint twice"):
+        if happens("hint twice", "hint"):
             on_notify()
 
     def part(self) -> None:
         """Its process is gone, without a word."""
-        self._memory.leave(self._user)
+        if self._is_open:
+            self._memory.leave(self._user)
 
     # --- each verb, with what may happen before and after it -------------------------------------------------------
 
-    async def before(self, verb: str) -> None:
-        """The way there."""
-        world = self._world
-        world.note(self._host.name, verb)
-        if world.happens("slow"):
+    async def before(self, verb: str, said: str = "") -> int:
+        """The way there; how often the store had begun anew by then."""
+        world, happens = self._world, self._happens
+        world.note(self._host.name, said or verb)
+        if happens("slow", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
         elif world.random.random() < world.suspends:
             await asyncio.sleep(world.random.random() * 0.002)
-        if self._host.slots and world.happens("crash before"):  # (clients are who looks in the end)
+        if self._host.slots and happens("crash before", verb):  # (clients are who looks in the end)
             await self._host.die()
-        if world.happens("freeze"):
-            await self._host.freeze()
-        if self._host.worker is not None and world.happens("stop"):
+        if happens("freeze", verb):
+            self._host.freeze()
+            await asyncio.sleep(0)
+        if self._host.worker is not None and happens("stop", verb):
             self._host.stop()
-        if world.happens("clock jump"):
+        if happens("clock jump", verb):
             self._host.jump()
         if world.away_until > world.time.now:
             raise StoreUnavailableError("the store is away")
-        if world.happens("away"):
+        if happens("away", verb):
             world.away_until = world.time.now + int(world.random.random() * 8e6)
             raise StoreUnavailableError("the store goes away")
-        if world.happens("busy"):
+        if happens("request lost", verb):
+            raise StoreUnavailableError("the connection is gone, before anything was done")
+        if happens("busy", verb):
             raise StoreBusyError("the store is busy")
-        if verb not in READING and world.happens("full"):
+        if verb not in READING and happens("full", verb):
             raise StoreFullError("the store is full")
+        return world.beginnings
 
-    async def after(self) -> None:
+    async def after(self, verb: str, beginning: int) -> None:
         """The way back."""
-        world = self._world
-        if self._host.slots and world.happens("crash after"):
+        world, happens = self._world, self._happens
+        if self._host.slots and happens("crash after", verb):
             await self._host.die()
-        if world.happens("slow answer"):
+        if happens("restart", verb):
+            world.beginnings += 1
+            world.away_until = world.time.now + int(world.random.random() * 3e6)
+        if happens("slow answer", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
-        if world.happens("answer lost"):
+        if world.beginnings != beginning:
+            raise StoreUnavailableError("the store began anew, and the answer was lost")
+        if happens("answer lost", verb):
             raise StoreUnavailableError("the answer was lost")
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
-        await self.before(_said(batch))
+        beginning = await self.before("commit", _said(batch))
         self._world.refuse(batch)
         if self._doubtful is not None and self._doubtful[0] is batch:
             done = self._as_it_is_now(worker_id, self._doubtful[1])
@@ -108,7 +122,7 @@ class FlakyStore(MemoryStore):
             self._world.note(self._host.name, f"as {worker_id} {_told(done)}")
         self._doubtful = (batch, done)
         self.undelivered = {notice.run_id for notice in done.mine}
-        await self.after()
+        await self.after("commit", beginning)
         self._doubtful, self.undelivered = None, set()
         return done
 
@@ -145,9 +159,9 @@ _PLAIN = {"open", "close", "watch", "migrate", "now", "commit"}
 
 def _surrounded(name: str) -> Any:
     async def verb(self: FlakyStore, *args: Any, **named: Any) -> Any:
-        await self.before(name)
+        beginning = await self.before(name)
         answer = await getattr(MemoryStore, name)(self, *args, **named)
-        await self.after()
+        await self.after(name, beginning)
         return answer
 
     return verb

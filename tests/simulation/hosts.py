@@ -13,8 +13,9 @@ from fanwood.engine.engine import Engine
 from fanwood.sdk.waiting import called
 from tests.simulation import programs
 from tests.simulation.flaky import FlakyStore
-from tests.simulation.loops import VirtualLoop
+from tests.simulation.loops import Strand, VirtualLoop
 from tests.simulation.machine import HostClock, WorldIds
+from tests.simulation.threads import VirtualThread
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -53,8 +54,9 @@ class Host:
         self.slots = slots
         self.dead = False
         self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
-        self.engine_loop = world.loop(f"{name} engine")
-        self.task_loop = world.loop(f"{name} tasks")
+        self.strands: list[Strand] = []
+        self.engine_loop = world.loop(self, "engine")
+        self.task_loop = world.loop(self, "tasks")
         self.store = FlakyStore(self)
         self.app = Fanwood(
             "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
@@ -92,21 +94,19 @@ class Host:
 
         return self.task_loop.create_task(run())
 
-    @property
-    def loops(self) -> tuple[VirtualLoop, VirtualLoop]:
-        return self.engine_loop, self.task_loop
-
     async def die(self) -> None:
         """At once, without a word. Who calls this never goes on."""
         self.kill()
+        if isinstance(thread := self.world.scheduler.running, VirtualThread):
+            thread.rest(None)
         await asyncio.get_running_loop().create_future()
 
     def kill(self) -> None:
         self.world.note(self.name, "dies")
         self.dead = True
         self.store.part()
-        for loop in self.loops:
-            loop.die()
+        for strand in self.strands:
+            strand.die()
         self.world.revive_later(self)
 
     def stop(self) -> None:
@@ -119,10 +119,9 @@ class Host:
         self.clock.ahead += self.world.random.choice([-7_200_000_000, -3_000_000, 10_000, 3_600_000_000])
         self.world.note(self.name, "has its clock set")
 
-    async def freeze(self) -> None:
+    def freeze(self) -> None:
         """For longer than a lease, perhaps; then it goes on as if nothing had been."""
         seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
         self.world.note(self.name, f"freezes for {seconds} s")
-        for loop in self.loops:
-            loop.freeze(self.world.time.now + int(seconds * 1e6))
-        await asyncio.sleep(0)
+        for strand in self.strands:
+            strand.freeze(self.world.time.now + int(seconds * 1e6))

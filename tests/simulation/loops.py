@@ -47,6 +47,7 @@ class Strand:
         self.is_queued = False  # it is ready, or would be if it did not stand still
         self.is_parked = False  # it is ready, and stands still
         self.dead = False
+        self.host: Any = None
 
     def step(self) -> bool:
         """Go on, a little; whether there is more to do."""

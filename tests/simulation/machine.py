@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import threading
 from collections.abc import Generator
 from random import Random
 from types import CodeType, SimpleNamespace
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from fanwood import app
-from fanwood.engine import housekeeping, membership, signals, waking
+from fanwood.engine import housekeeping, membership, signals, waits, waking
 from fanwood.sdk.signatures import Signature, read_signature
-from fanwood.worker import executor, taskloop
+from fanwood.worker import executor, slots, taskloop
+from fanwood.worker import threads as pool
+from tests.simulation import threads
 from tests.simulation.loops import VirtualTime
 
 if TYPE_CHECKING:
@@ -94,24 +95,19 @@ def without_collector() -> Generator[None]:
 def patched(world: World) -> Generator[None]:
     """What asks the machine asks the world."""
 
-    def thread() -> int:
-        loop = world.scheduler.running
-        return threading.get_ident() if loop is None else loop.number
-
     def pid() -> int:
-        loop = world.scheduler.running
-        found = [host for host in world.hosts if loop in host.loops]
-        return found[0].pid if found else 0
+        strand = world.scheduler.running
+        return 0 if strand is None or strand.host is None else strand.host.pid
 
     def is_dead(pid: int) -> bool:
         return any(host.dead for host in world.hosts if host.pid == pid)
 
-    threads = SimpleNamespace(**{**vars(threading), "get_ident": thread})
+    threading = threads.module(world.scheduler, world.random, world.thread)
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
-        for module in (waking, executor, taskloop):
-            stack.enter_context(mock.patch.object(module, "threading", threads))
+        for module in (waking, signals, waits, executor, slots, taskloop, pool):
+            stack.enter_context(mock.patch.object(module, "threading", threading))
         stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
         stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
         stack.enter_context(mock.patch.object(membership, "host_identity", return_value=""))

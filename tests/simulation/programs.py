@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from fanwood import Context, Fanwood, FanwoodError, RunNotFoundError, TaskRunError, WaitTimeoutError
+from fanwood.engine.signals import Signal, block, running_loop
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -26,6 +27,12 @@ TASKS: dict[str, dict[str, Any]] = {
     "fresh": {"schedule_timeout": 4},
     "limited": {"execution_timeout": 8},
 }
+SYNC: dict[str, dict[str, Any]] = {
+    "sync": {},
+    "sync stubborn": {"retries": 2},
+    "sync limited": {"execution_timeout": 6},
+}
+"""Those that have a thread."""
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
 DEEPEST = 4
 
@@ -44,7 +51,12 @@ class Maker:
     def plan(self, depth: int = 0) -> Plan:
         random = self._random
         self._count += 1
-        plan: Plan = {"n": self._count, "task": random.choice(list(TASKS)), "text": random.choice(TEXTS), "steps": []}
+        plan: Plan = {
+            "n": self._count,
+            "task": random.choice([*TASKS, *SYNC]),
+            "text": random.choice(TEXTS),
+            "steps": [],
+        }
         if random.random() < 0.2:
             plan["options"] = {"priority": random.randint(0, 3)}
         for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
@@ -81,6 +93,32 @@ class Maker:
                 return [kind, children, {"keep": random.random() < 0.75, "timeout": timeout}]
 
 
+def without(plans: list[Plan], numbers: tuple[int, ...]) -> list[Plan]:
+    """These, and all below them, but for those of these numbers."""
+    kept = [plan for plan in plans if plan["n"] not in numbers]
+    if numbers:
+        for plan in kept:
+            for step in plan["steps"]:
+                if _has_children(step):
+                    step[1] = without(step[1], numbers)
+            plan["steps"] = [step for step in plan["steps"] if not _has_children(step) or step[1]]
+    return kept
+
+
+def shown(plans: list[Plan], indent: int = 2) -> str:
+    """As text, a line for each run."""
+    lines: list[str] = []
+    for plan in plans:
+        steps = ", ".join(" ".join(str(each) for each in step if not isinstance(each, list)) for step in plan["steps"])
+        lines.append(f"{' ' * indent}{plan['n']} {plan['task']} {plan.get('options', '')}: {steps}\n")
+        lines += [shown(step[1], indent + 2) for step in plan["steps"] if _has_children(step)]
+    return "".join(lines)
+
+
+def _has_children(step: list[Any]) -> bool:
+    return len(step) > 1 and isinstance(step[1], list)
+
+
 def declare(world: World, app: Fanwood) -> dict[str, Any]:
     """The tasks, of one process."""
     tasks: dict[str, Any] = {}
@@ -90,9 +128,13 @@ def declare(world: World, app: Fanwood) -> dict[str, Any]:
             with world.executing(app, ctx, input):
                 return await _follow(world, app, tasks, input, ctx)
 
-        tasks[name] = app.task(name=name, **options)(task)
+        def sync_task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
+            with world.executing(app, ctx, input):
+                return block(_follow(world, app, tasks, input, ctx), "a task")
 
-    for name, options in TASKS.items():
+        tasks[name] = app.task(name=name, **options)(sync_task if name in SYNC else task)
+
+    for name, options in {**TASKS, **SYNC}.items():
         make(name, options)
     return tasks
 
@@ -102,7 +144,7 @@ async def _follow(world: World, app: Fanwood, tasks: dict[str, Any], plan: Plan,
     for step in plan["steps"]:
         match step[0]:
             case "sleep":
-                await asyncio.sleep(step[1])
+                await Signal().wait(step[1])
             case "fail":
                 if ctx.retry_count < step[1]:
                     raise ValueError(f"{plan['n']} fails")
@@ -132,7 +174,7 @@ async def _wait(world: World, tasks: dict[str, Any], step: list[Any]) -> None:
     if kind == "twice":
         children = [*children, *children]
     with contextlib.suppress(WaitTimeoutError):
-        if kind == "gather":
+        if kind == "gather" and running_loop() is not None:
             each = [
                 tasks[child["task"]].aio_run(child, timeout=about["timeout"], **child.get("options", {}))
                 for child in children
@@ -210,7 +252,7 @@ async def _asked(world: World, ask: Any) -> Any:
     """As a careful client does: what the store could not do is asked for again, for a while; None if it never could."""
     for _ in range(30):
         try:
-            return await ask()
+            return await world.asked(ask)
         except TaskRunError:
             raise
         except RunNotFoundError:

@@ -9,27 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
-from fanwood import Context, Fanwood
+from fanwood import Context, Fanwood, FanwoodError
 from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Run
+from fanwood.worker.executor import Executor
 from tests.simulation import invariants, programs
 from tests.simulation.hosts import Host
-from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
+from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
+from tests.simulation.threads import VirtualThread
 
+T = TypeVar("T")
+
+AT_ANY_STEP = ("crash", "stands still", "interrupted")
+"""What happens between any two steps of whatever a process does, and not where it asks the store."""
 FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
-    "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump",
+    "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump", "request lost", "restart", *AT_ANY_STEP,
 )  # fmt: skip
 SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "grace": 3.0}
 SAFETY, LIVENESS = 25_000_000, 400_000_000
@@ -38,6 +45,8 @@ SETTLING = 4_000_000
 """... and for those to hear of it who were frozen, or executed what was over."""
 SIZES = (5, 10, 10, 20, 20, 40, 40, 150)
 """Runs that programs ask for, about: most of what goes wrong needs few."""
+SYNC_ENDS = 60_000_000
+"""... and until sync code that was cancelled is through."""
 MOST_STEPS = 400_000
 REMEMBERED = 400
 ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
@@ -48,18 +57,33 @@ class WrongError(AssertionError):
     """Something that must not be."""
 
 
+@dataclass(frozen=True)
+class Less:
+    """What of a world there is not: faults, by name, and runs, by their numbers in the program."""
+
+    faults: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        faults = f' --without "{",".join(self.faults)}"' if self.faults else ""
+        return faults + (f" --drop {','.join(map(str, self.runs))}" if self.runs else "")
+
+
 class World:
     """See the module's essay."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, less: Less | None = None) -> None:
         self.seed = seed
+        self.less = less or Less()
+        self.program = ""
         self.random = Random(seed)
         self.time = VirtualTime()
         self.clock = WorldClock(self.time)
         self.memory = Memory(self.clock)
-        self.faults: Counter[str] = Counter()
+        self.faults: Counter[tuple[str, str]] = Counter()  # and at which verb of the store
         self.states: Counter[tuple[RunState | None, RunState]] = Counter()
         self.away_until = 0
+        self.beginnings = 0  # of the store
         self.acknowledged: dict[str, Any] = {}
         self.trace = blake2b(digest_size=16)
         self._story: deque[tuple[float, str, str]] = deque(maxlen=REMEMBERED)
@@ -67,7 +91,8 @@ class World:
         self._closed: dict[bytes, int] = {}  # runs whose cancelling has returned
         self._begun: dict[str, int] = {}  # the attempt of each run that has begun last
         self._names: Counter[str] = Counter()
-        self._loops: list[VirtualLoop] = []
+        self._strands: list[VirtualLoop | VirtualThread] = []
+        self._calls: list[asyncio.Task[Any]] = []  # of clients
         self._revivals = 0  # processes that will come in the place of others
         self._unfinished = 0  # runs
         self.hosts: list[Host] = []
@@ -79,28 +104,56 @@ class World:
         self.rates: dict[str, float] = {fault: random.choice([0, 0, 0.003, 0.01, 0.05]) for fault in FAULTS}
         if random.random() < 0.15:
             self.rates = dict.fromkeys(FAULTS, 0)
-        for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump"):
+        for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump", "restart"):
             self.rates[rare] /= 4
+        for each in AT_ANY_STEP:
+            self.rates[each] /= 20
         self.kept = random.choice([0.0] * 4 + [12 / 86400])  # days, and longer than a lease; 0: for ever
         if self.embedded:  # a library answers, or raises, and never later
             self.suspends = 0.0
-            self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "away"), 0)
+            self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "request lost", "away", "restart"), 0)
+        self.rates |= dict.fromkeys(self.less.faults, 0)
         self.settings: dict[str, Any] = SETTINGS | {
             "retention_days": self.kept,
             "sweep": random.choice([0.5, 2.0, 2.0]),
         }
+        self.scheduler.disturb = self._disturb
+        self._plan_disturbance()
         self.calm = False
         self.watch = invariants.Watch(self.memory.tables, self.wrong, self._on_state)
 
     # --- what happens ----------------------------------------------------------------------------------------------
 
-    def happens(self, fault: str) -> bool:
-        """Whether something goes wrong now."""
+    def happens(self, fault: str, verb: str) -> bool:
+        """Whether something goes wrong now, at this verb of the store."""
         if self.calm or not self.rates[fault] or self.random.random() >= self.rates[fault]:
             return False
-        self.faults[fault] += 1
+        self.faults[fault, verb] += 1
         self.note("fault", fault)
         return True
+
+    def _plan_disturbance(self) -> None:
+        rate = sum(self.rates[each] for each in AT_ANY_STEP)
+        self.scheduler.disturb_at = self.scheduler.steps + 1 + int(self.random.expovariate(rate)) if rate else None
+
+    def _disturb(self, strand: Strand) -> None:
+        """Something goes wrong before this one goes on."""
+        if self.calm:
+            return
+        self._plan_disturbance()
+        (fault,) = self.random.choices(AT_ANY_STEP, [self.rates[each] for each in AT_ANY_STEP])
+        self._calls = [call for call in self._calls if not call.done()]
+        if (fault == "crash" and not strand.host.slots) or (fault == "interrupted" and not self._calls):
+            return
+        self.faults[fault, ""] += 1
+        self.note("fault", fault)
+        match fault:
+            case "crash":
+                strand.host.kill()
+            case "stands still":
+                strand.host.freeze()
+            case _:
+                self.random.choice(self._calls).cancel()
 
     def refuse(self, batch: Batch) -> None:
         """Some values no database can hold: always the same ones, whatever they travel with.
@@ -113,7 +166,7 @@ class World:
             values = [spawn.id for spawn in batch.spawns]
             values += [outcome.run_id[:-1] for outcome in batch.outcomes if outcome.output is not None]
             if any(int.from_bytes(value[-2:]) % 1000 < rate for value in values):
-                self.faults["refused"] += 1
+                self.faults["refused", "commit"] += 1
                 raise StoreValueError("a value that this store can't hold")
 
     def note(self, who: str, what: str) -> None:
@@ -140,11 +193,24 @@ class World:
 
     # --- processes -------------------------------------------------------------------------------------------------
 
-    def loop(self, name: str) -> VirtualLoop:
-        """Another thread of control."""
-        loop = VirtualLoop(self.scheduler, name, len(self._loops) + 1, self._on_trouble)
-        self._loops.append(loop)
+    def loop(self, host: Host, name: str) -> VirtualLoop:
+        """Another thread of control, with a loop on it."""
+        loop = VirtualLoop(self.scheduler, f"{host.name} {name}", len(self._strands) + 1, self._on_trouble)
+        self._begins(loop, host)
         return loop
+
+    def thread(self, name: str, target: Callable[[], None]) -> None:
+        """A thread begins, in the process that goes on now."""
+        assert self.scheduler.running is not None
+        host = self.scheduler.running.host
+        thread = VirtualThread(self.scheduler, f"{host.name} {name}", len(self._strands) + 1, target)
+        self._begins(thread, host)
+        thread.wake()
+
+    def _begins(self, strand: VirtualLoop | VirtualThread, host: Host) -> None:
+        strand.host = host
+        host.strands.append(strand)
+        self._strands.append(strand)
 
     def host(self, name: str, *, slots: int) -> Host:
         """A process begins."""
@@ -187,6 +253,19 @@ class World:
         self.note("task", "kills its process")
         await self._host_of(app).die()
 
+    async def asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """A client's call, which may be interrupted at any await.
+
+        Raises:
+            FanwoodError: it was.
+        """
+        call = asyncio.get_running_loop().create_task(ask())
+        self._calls.append(call)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            raise FanwoodError("interrupted") from None
+
     def _host_of(self, app: Fanwood) -> Host:
         (host,) = (host for host in self.hosts if host.app is app)
         return host
@@ -226,8 +305,9 @@ class World:
 
     def _end(self) -> None:
         self.trace.update(self.scheduler.path.tobytes())
-        for loop in self._loops:
-            loop.end()
+        for strand in self._strands:
+            strand.end()
+        self.scheduler.running = None
 
     def _live(self) -> None:
         random = self.random
@@ -236,13 +316,15 @@ class World:
             self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
         for number in range(random.randint(1, 2)):
             host = self.host(f"client{number}", slots=0)
-            plans = [maker.plan() for _ in range(random.randint(1, 5))]
+            plans = programs.without([maker.plan() for _ in range(random.randint(1, 5))], self.less.runs)
+            self.program += f"{host.name}:\n{programs.shown(plans)}"
             client = partial(programs.client, self, host.tasks, host.app, plans)
             self.clients.append(host.execute(client))
         self._go_on(self.time.now + SAFETY, self._is_over)
         self._calm_down()
         self._go_on(self.time.now + LIVENESS, self._is_over)
         self._go_on(self.time.now + SETTLING, lambda: False)
+        self._go_on(self.time.now + SYNC_ENDS, lambda: not any(each.running for each in self._executors()))
         self._look_back()
 
     def _go_on(self, until: int, over: Callable[[], bool]) -> None:
@@ -262,9 +344,9 @@ class World:
         self.away_until = 0
         self.note("world", "calms down")
         soon = self.time.now + 15_000_000
-        for loop in self._loops:
-            if loop.stands_still_until > soon:
-                loop.freeze(soon)
+        for strand in self._strands:
+            if strand.stands_still_until > soon:
+                strand.freeze(soon)
         if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
             self.host("worker0", slots=2)
         for fault in invariants.moved_on(self.memory.tables, self.time.now):
@@ -275,10 +357,17 @@ class World:
         return (
             all(client.done() for client in self.clients)
             and not self._unfinished
-            and not any(loop.stands_still_until > self.time.now and not loop.dead for loop in self._loops)
+            and not any(strand.stands_still_until > self.time.now and not strand.dead for strand in self._strands)
             and not tables.gates
             and not tables.moved
         )
+
+    def _executors(self) -> Iterator[Executor]:
+        """Of the processes that are still there."""
+        for host in self.hosts:
+            executor = None if host.worker is None else host.worker._executor
+            if not host.dead and host.engine.alive and executor is not None:
+                yield executor
 
     def _look_back(self) -> None:
         for number, client in enumerate(self.clients):
@@ -291,12 +380,10 @@ class World:
         for run_id in self.acknowledged:
             if id_bytes(run_id) not in self.memory.tables.runs and not self.kept:
                 self.wrong(f"{run_id} was acknowledged, and is not there")
-        for host in self.hosts:
-            if not host.dead and host.engine.alive and host.worker is not None and host.worker._executor is not None:
-                slots = host.worker._executor._slots
-                if slots._free != slots.count or host.worker._executor.running:
-                    free = f"{slots._free} of {slots.count} slots free"
-                    self.wrong(f"{host.name} has {free}, and {host.worker._executor.running} run(s), in the end")
+        for executor in self._executors():
+            slots = executor._slots
+            if slots._free != slots.count or executor.running:
+                self.wrong(f"{slots._free} of {slots.count} slots are free, and {executor.running} run(s) in the end")
         if self._wrong is not None:
             raise WrongError(self.story(self._wrong))
 
@@ -306,6 +393,6 @@ class World:
         rates = {fault: rate for fault, rate in self.rates.items() if rate}
         kind = "a file's" if self.embedded else "a server's"
         return "\n".join([
-            f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", *lines, "", what,
-            f"Again: python -m tests.simulation --seed {self.seed}",
+            f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", self.program, *lines, "", what,
+            f"Again: python -m tests.simulation --seed {self.seed}{self.less}",
         ])  # fmt: skip
