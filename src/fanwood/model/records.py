@@ -209,3 +209,53 @@ class StoreReport(msgspec.Struct, frozen=True):
     counted: bool
     orphans: list[bytes]
     problems: list[str]
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A live worker that serves a task. `own`: only below roots of its own program. `running`: runs that it has, those
+    included which wait for children, and hold no slot."""
+
+    id: int
+    name: str
+    slots: int
+    own: bool
+    running: int
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """The worker of a run. `lease_expires_at`: 0 if it has none any more."""
+
+    id: int
+    name: str
+    slots: int
+    lease_expires_at: int
+
+
+class Living(msgspec.Struct, frozen=True):
+    """A child that has not ended."""
+
+    id: bytes
+    task: str
+    state: RunState
+    created_at: int
+    started_at: int | None
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """What a run's being where it is depends on. Each look ends after a bounded number of rows."""
+
+    run: RunRecord
+    now: int
+    gate: bytes | None = None
+    """The ancestor whose end closed it."""
+    deleting: bool = False
+    place: int | None = None
+    """In its task's queue, from 1; None: further back than is looked."""
+    serving: tuple[Serving, ...] = ()
+    holding: Holding | None = None
+    living: tuple[tuple[RunState, int], ...] = ()
+    """How many of its newest children are in which state, of those that have not ended."""
+    oldest: Living | None = None
+    slowest: Living | None = None
+    took: tuple[int, ...] = ()
+    """How long others of its task took, in microseconds: siblings, or roots."""

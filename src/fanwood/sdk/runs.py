@@ -18,6 +18,7 @@ from fanwood.sdk.refs import untyped_ref
 from fanwood.sdk.waiting import called
 from fanwood.sdk.watching import Watch, count, tree
 from fanwood.store.cancelling import cancel
+from fanwood.store.why import explain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.refs import TaskRunRef
     from fanwood.sdk.watching import RunTree
     from fanwood.store.store import Store
+    from fanwood.store.why import Why
 
 T = TypeVar("T")
 
@@ -196,6 +198,18 @@ class Runs:
         """As `attempts`."""
         return await self._attempts(run_id)
 
+    def why(self, run_id: str) -> Why:
+        """Why a run is where it is: what it waits for, or what became of it, for people and for programs.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._why(run_id), "runs.why")
+
+    async def aio_why(self, run_id: str) -> Why:
+        """As `why`."""
+        return await self._why(run_id)
+
     def cancel(self, run_id: str) -> int:
         """Cancel a run and its subtree; how many runs have ended by that so far. Once this returns, nothing below it
         starts. Of a large subtree the rest is ended afterwards, while everything else goes on."""
@@ -289,6 +303,10 @@ class Runs:
     async def _attempts(self, run_id: str) -> list[AttemptInfo]:
         id_ = (await self._record(run_id)).id
         return [attempt_info(each) for each in await self._ask(lambda store: store.attempts(id_))]
+
+    async def _why(self, run_id: str) -> Why:
+        id_ = id_bytes(run_id)
+        return explain(await self._ask(lambda store: store.circumstances(id_)))
 
     async def _cancel(self, run_id: str) -> int:
         id_ = id_bytes(run_id)

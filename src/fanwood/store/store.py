@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        Circumstances,
         LeftOver,
         LogRecord,
         Page,
@@ -207,6 +208,14 @@ class Store(ABC):
     @abstractmethod
     async def get(self, run_id: bytes) -> RunRecord:
         """One run, whole.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+
+    @abstractmethod
+    async def circumstances(self, run_id: bytes) -> Circumstances:
+        """What a run's being where it is depends on (why.py): looks of a bounded size, one after another.
 
         Raises:
             RunNotFoundError: there is no such run.

@@ -177,11 +177,16 @@ class Leaving:
 
     def closed(self, run: Run) -> str | None:
         """Whether a run is below something that is closed, and what is said of it then."""
+        gate = self.gate_above(run)
+        return None if gate is None else gate.error
+
+    def gate_above(self, run: Run) -> Gate | None:
+        """What a run is closed by."""
         tables = self._tables
         while run.parent_id is not None and run.on_parent_end != OnParentEnd.CONTINUE:
             gate = tables.gates.get(run.parent_id)
             if gate is not None and _covers(gate, run):
-                return gate.error
+                return gate
             above = tables.runs.get(run.parent_id)
             if above is None:
                 return None

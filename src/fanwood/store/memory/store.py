@@ -20,6 +20,7 @@ from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import memory as memories
 from fanwood.store.memory import reading, upkeep
 from fanwood.store.memory.tables import Run, check_values
+from fanwood.store.memory.why import circumstances
 from fanwood.store.retention import Deed, Plan, after_failure, plan, taking_apart
 from fanwood.store.store import START, Store
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        Circumstances,
         LeftOver,
         LogRecord,
         Page,
@@ -250,6 +252,10 @@ class MemoryStore(Store):
     async def get(self, run_id: bytes) -> RunRecord:
         with self._memory.reading():
             return reading.record(self._run(run_id))
+
+    async def circumstances(self, run_id: bytes) -> Circumstances:
+        with self._memory.reading() as tables:
+            return circumstances(tables, self._memory.hot.leaving, self._run(run_id), self.now())
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         with self._memory.reading() as tables:

@@ -23,3 +23,11 @@ cross join lateral (
 ) q
 where q.count > 0
 order by t.task;
+
+-- name: why_servers
+-- Live workers that serve its task: whether only for their own programs, and how many runs each has.
+select w.id, w.name, w.slots, cardinality(w.programs) > 0,
+       (select count(*) from (select from run r where r.state = 1 and r.worker_id = w.id limit :most) has)
+from worker_task t join worker w on w.id = t.worker_id join lease l on l.worker_id = w.id
+where t.task = :task and l.expires_at > :now and w.slots > 0
+order by w.id limit :servers;

@@ -19,7 +19,8 @@ _TYPES = {
     "bytea[]": "ids",
     "text[]": "tasks",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key",
-    "bigint": "now me worker worker_id limit lease since before created_at schedule_timeout at tops rows walk",
+    "bigint": "now me worker worker_id limit most servers lease since before created_at schedule_timeout at tops rows "
+    "walk",
     "integer": "state pid slots priority seq start length number version",
     "integer[]": "programs",
 }

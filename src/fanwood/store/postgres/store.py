@@ -16,7 +16,7 @@ from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableErro
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
-from fanwood.store import rows
+from fanwood.store import rows, why
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fanwood.clock import Clock
     from fanwood.model.commands import Batch, Committed, WorkerInfo
     from fanwood.model.records import (
+        Circumstances,
         Page,
         PruneCount,
         PruneCursor,
@@ -323,6 +324,11 @@ class PostgresStore(Store):
         if found is None:
             raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
         return found
+
+    async def circumstances(self, run_id: bytes) -> Circumstances:
+        async with self._reader.transaction() as db:
+            now = await self.instant(db)
+        return await why.circumstances(self._rows, await self.get(run_id), now)
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         async with self._reader.transaction() as db:

@@ -86,3 +86,11 @@ from (
     from (select root_id from run indexed by run_ready where task = :task and state = 0 limit :limit) r
     cross join run o on o.id = r.root_id
 ) q;
+
+-- name: why_servers
+-- Live workers that serve its task: whether only for their own programs, and how many runs each has.
+select w.id, w.name, w.slots, w.own,
+       (select count(*) from (select 1 from run r where r.state = 1 and r.worker_id = w.id limit :most) has)
+from worker_task t cross join worker w on w.id = t.worker_id cross join lease l on l.worker_id = w.id
+where t.task = :task and l.expires_at > :now and w.slots > 0
+order by w.id limit :servers;

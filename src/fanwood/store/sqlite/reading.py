@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
 
-_SQL = load("sql/reading.sql", "sqlite/listing.sql")
+_SQL = load("sql/reading.sql", "sql/why.sql", "sqlite/listing.sql")
 IDENTITIES = 10_000  # at a time
 SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
@@ -40,6 +40,10 @@ SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that s
 def run(db: Database, run_id: bytes) -> RunRecord | None:
     row = db.execute(_SQL["get_run"], {"id": run_id}).fetchone()
     return None if row is None else rows.record(row)
+
+
+def looked(db: Database, name: str, bindings: dict[str, Any]) -> list[Any]:
+    return db.execute(_SQL[name], bindings).fetchall()
 
 
 def find(db: Database, search: rows.IdSearch) -> list[bytes]:

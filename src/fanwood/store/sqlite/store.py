@@ -32,7 +32,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import rows
+from fanwood.store import rows, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import AttemptRecord, LeftOver, LogRecord
+    from fanwood.model.records import AttemptRecord, Circumstances, LeftOver, LogRecord
     from fanwood.store.sqlite.driver import Database
 
 T = TypeVar("T")
@@ -335,6 +335,12 @@ class SqliteStore(Store):
         if record is None:
             raise RunNotFoundError(missing(run_id, self.url))
         return record
+
+    async def circumstances(self, run_id: bytes) -> Circumstances:
+        async def rows(name: str, /, **bindings: Any) -> list[Any]:
+            return await self._read(lambda db: reading.looked(db, name, bindings))
+
+        return await why.circumstances(rows, await self.get(run_id), self.now())
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         search = rows.id_search(digits, limit, self.now())

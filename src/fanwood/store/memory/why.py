@@ -1,0 +1,74 @@
+"""What a run's being where it is depends on: see `fanwood/store/why.py`, which puts it into words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fanwood.model.records import Circumstances, Holding, Living, Serving
+from fanwood.model.states import GateKind, RunState
+from fanwood.store.memory import reading
+from fanwood.store.memory.tables import LAST
+from fanwood.store.why import FAR, SAMPLE, SERVERS
+
+if TYPE_CHECKING:
+    from fanwood.store.memory.leaving import Leaving
+    from fanwood.store.memory.tables import Run, Tables
+
+
+def circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circumstances:
+    """See `Store.circumstances`."""
+    record = reading.record(run)
+    if run.is_over:
+        return Circumstances(record, now)
+    above, whole = leaving.gate_above(run), tables.gates.get(run.root_id)
+    deleting = whole is not None and whole.what == GateKind.PRUNED
+    gate = above.run_id if above is not None and not deleting else None
+    if run.state == RunState.QUEUED:
+        queue = islice(tables.order("queue", run.task), FAR)
+        place = next((n for n, key in enumerate(queue, 1) if key[3] == run.id), None)
+        return Circumstances(record, now, gate, deleting, place, _serving(tables, run.task, now))
+    if run.state != RunState.RUNNING:
+        return Circumstances(record, now, gate, deleting)
+    newest = [tables.runs[id_] for id_ in islice(tables.order("children", run.id).before(LAST), FAR)]
+    living = sorted((child for child in newest if not child.is_over), key=lambda child: child.id)
+    running = [child for child in living if child.state == RunState.RUNNING]
+    slowest = min(running, key=lambda child: (child.started_at or 0, child.id), default=None)
+    states = Counter(RunState(child.state) for child in living)
+    return Circumstances(
+        record, now, gate, deleting,
+        holding=_holding(tables, run),
+        living=tuple(sorted(states.items())),
+        oldest=_living(living[0]) if living else None,
+        slowest=None if slowest is None else _living(slowest),
+        took=() if living else _took(tables, run),
+    )  # fmt: skip
+
+
+def _living(child: Run) -> Living:
+    return Living(child.id, child.task, RunState(child.state), child.created_at, child.started_at)
+
+
+def _serving(tables: Tables, task: str, now: int) -> tuple[Serving, ...]:
+    found = [
+        Serving(one.id, one.info.name, one.info.slots, bool(one.info.programs), len(tables.order("running", one.id)))
+        for one in tables.workers.values()
+        if task in one.serves and one.info.slots > 0 and one.lease is not None and one.lease > now
+    ]
+    return tuple(found[:SERVERS])
+
+
+def _holding(tables: Tables, run: Run) -> Holding | None:
+    worker = tables.workers.get(run.worker_id or 0)
+    return None if worker is None else Holding(worker.id, worker.info.name, worker.info.slots, worker.lease or 0)
+
+
+def _took(tables: Tables, run: Run) -> tuple[int, ...]:
+    if run.parent_id is None:
+        order = sorted((r for r in tables.runs.values() if r.parent_id is None and r.task == run.task),
+                       key=lambda root: (root.created_at, root.id), reverse=True)  # fmt: skip
+    else:
+        order = [tables.runs[id_] for id_ in islice(tables.order("children", run.parent_id).before(LAST), SAMPLE)]
+    others = [each for each in order[:SAMPLE] if each.task == run.task and each.state == RunState.COMPLETED]
+    return tuple(each.finished_at - each.started_at for each in others if each.finished_at and each.started_at)

@@ -1,0 +1,69 @@
+-- Why a run is where it is: a few looks, each of which ends after so many rows. Common subset of SQLite and PostgreSQL.
+
+-- name: why_gate
+-- Which ancestor's gate it is behind, or that its tree is being deleted (what = 3).
+with recursive above (id, parent_id, root_id, asked, on_parent_end) as (
+    select id, parent_id, root_id, asked, on_parent_end from run where id = :id
+    union all
+    select p.id, p.parent_id, p.root_id, p.asked, p.on_parent_end
+    from above a cross join run p where p.id = a.parent_id and a.on_parent_end <> 2
+)
+select g.run_id, g.what from above a cross join gate g
+where g.run_id = a.parent_id and g.what = 1 and a.on_parent_end <> 2
+  and (a.asked < g.attempt or (a.asked = g.attempt and (g.which = 0 or a.on_parent_end = 1)))
+union all
+select g.run_id, g.what from run r cross join gate g where r.id = :id and g.run_id = r.root_id and g.what = 3
+order by 2 desc
+limit 1;
+
+-- name: why_place
+-- Where it is in its task's queue, from 1; nothing if that is further back than :most.
+select n from (
+    select id, row_number() over (order by priority desc, root_id, depth desc, id) as n from (
+        select id, priority, root_id, depth from run where task = :task and state = 0
+        order by priority desc, root_id, depth desc, id limit :most
+    ) queued
+) ranked
+where id = :id;
+
+-- name: why_worker
+select w.id, w.name, w.slots, coalesce(l.expires_at, 0)
+from worker w left join lease l on l.worker_id = w.id where w.id = :worker;
+
+-- name: why_living
+-- Of its newest children: how many have not ended.
+select state, count(*) from (
+    select state from run where root_id = :root and parent_id = :parent
+    order by root_id desc, parent_id desc, id desc limit :most
+) newest
+where state < 8 group by state order by state;
+
+-- name: why_oldest
+select id, task, state, created_at, started_at from (
+    select id, task, state, created_at, started_at from run where root_id = :root and parent_id = :parent
+    order by root_id desc, parent_id desc, id desc limit :most
+) newest
+where state < 8 order by id limit 1;
+
+-- name: why_slowest
+select id, task, state, created_at, started_at from (
+    select id, task, state, created_at, started_at from run where root_id = :root and parent_id = :parent
+    order by root_id desc, parent_id desc, id desc limit :most
+) newest
+where state = 1 order by started_at, id limit 1;
+
+-- name: why_siblings
+-- How long others of its task took, among the newest of its siblings.
+select finished_at - started_at from (
+    select task, state, started_at, finished_at from run where root_id = :root and parent_id = :parent
+    order by root_id desc, parent_id desc, id desc limit :most
+) newest
+where task = :task and state = 8 and started_at is not null;
+
+-- name: why_roots
+-- The same of roots.
+select finished_at - started_at from (
+    select state, started_at, finished_at from run where parent_id is null and task = :task
+    order by task desc, created_at desc, id desc limit :most
+) newest
+where state = 8 and started_at is not null;

@@ -1,0 +1,260 @@
+"""Why a run is where it is: what that depends on, as the store shows it, and that in words.
+
+Asked by people and programs, one run at a time: a few statements, each of which ends after `FAR` rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fanwood.ids import id_text, short_text
+from fanwood.model.commands import SUSPECT_DEATHS
+from fanwood.model.records import Circumstances, Holding, Living, Serving
+from fanwood.model.states import GateKind, RunState
+from fanwood.store.failures import decode_failure, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.records import RunRecord
+
+FAR = 10_000
+"""Rows that a look goes through, at most."""
+SERVERS = 100
+"""Workers that are named, at most."""
+SAMPLE, ENOUGH = 1_000, 20
+"""Others of its task whose times are looked at; fewer than this say nothing."""
+
+
+class Rows(Protocol):
+    """Rows of a statement, from any store that knows SQL."""
+
+    async def __call__(self, name: str, /, **bindings: Any) -> Sequence[Sequence[Any]]: ...
+
+
+async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
+    """See `Store.circumstances`."""
+    if run.state.is_terminal:
+        return Circumstances(run, now)
+    family = {"root": run.root_id, "parent": run.id, "most": FAR}
+    gates = await rows("why_gate", id=run.id)
+    gate = next((id_ for id_, what in gates if what == GateKind.CLOSED), None)
+    found: dict[str, Any] = {"gate": gate, "deleting": bool(gates) and gate is None}
+    if run.state is RunState.QUEUED:
+        place = await rows("why_place", id=run.id, task=run.task, most=FAR)
+        serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
+        found["place"] = place[0][0] if place else None
+        found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
+    if run.state is RunState.RUNNING:
+        found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
+        found["oldest"] = _living(await rows("why_oldest", **family))
+        found["slowest"] = _living(await rows("why_slowest", **family))
+        holding = await rows("why_worker", worker=run.worker_id)
+        found["holding"] = Holding(*holding[0]) if holding else None
+        if not found["living"]:
+            found["took"] = tuple(took for (took,) in await _times(rows, run))
+    return Circumstances(run, now, **found)
+
+
+async def _times(rows: Rows, run: RunRecord) -> Sequence[Sequence[Any]]:
+    if run.parent_id is None:
+        return await rows("why_roots", task=run.task, most=SAMPLE)
+    return await rows("why_siblings", root=run.root_id, parent=run.parent_id, task=run.task, most=SAMPLE)
+
+
+def _living(found: Sequence[Sequence[Any]]) -> Living | None:
+    if not found:
+        return None
+    id_, task, state, *times = found[0]
+    return Living(id_, task, RunState(state), *times)
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+
+class WhyCause(StrEnum):
+    """Why a run is where it is."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DELETING = "deleting"  # its tree is being deleted
+    CLOSING = "closing"  # something above it ended, and it ends with that in a moment
+    DELAYED = "delayed"  # it waits until it is due
+    NO_WORKER = "no_worker"  # no live worker serves its task
+    SUSPECT = "suspect"  # it may have killed its workers, and waits for one that executes nothing
+    SLOTS_BUSY = "slots_busy"  # others are before it
+    STARTING = "starting"  # a worker takes it at any moment
+    WAITING_FOR_CHILDREN = "waiting_for_children"
+    LOST = "lost"  # its worker is gone; it is queued again in a moment
+    EXECUTING = "executing"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a run is where it is: `cause` for programs, `text` for people, `command` that helps, if there is one, and the
+    `facts` that the text has: numbers, ids, microseconds by the store's clock."""
+
+    run_id: str
+    task_name: str
+    status: RunState
+    cause: WhyCause
+    text: str
+    command: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def explain(about: Circumstances) -> Why:
+    """In words."""
+    run = about.run
+    if run.state.is_terminal:
+        said = _ended(about)
+    elif about.deleting:
+        said = _Said(WhyCause.DELETING, "its tree is being deleted")
+    elif about.gate is not None:
+        above = short_text(about.gate)
+        said = _Said(
+            WhyCause.CLOSING, f"{above}, above it, has ended: it is cancelled in a moment, and nothing below it starts",
+            f"fanwood runs get {above}", {"ended": id_text(about.gate)},
+        )  # fmt: skip
+    elif run.state is RunState.WAITING:
+        said = _delayed(about)
+    elif run.state is RunState.QUEUED:
+        said = _queued(about)
+    else:
+        said = _running(about)
+    text = f"{run.task} {short_text(run.id)} is {run.state.name}: {said.text}."
+    return Why(id_text(run.id), run.task, run.state, said.cause, text, said.command, said.facts or {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    cause: WhyCause
+    text: str
+    command: str | None = None
+    facts: dict[str, Any] | None = None
+
+
+def _ended(about: Circumstances) -> _Said:
+    run = about.run
+    ago = _time(about.now - (run.finished_at or about.now))
+    tries = f" after {run.attempt:,} attempts" if run.attempt > 1 else ""
+    if run.state is RunState.COMPLETED:
+        return _Said(WhyCause.COMPLETED, f"it returned {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
+    why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
+    again = f"fanwood runs retry {short_text(run.id)}"
+    if run.state is RunState.FAILED:
+        return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
+    return _Said(WhyCause.CANCELLED, f"{ago} ago{why}", again)
+
+
+def _delayed(about: Circumstances) -> _Said:
+    run = about.run
+    why = "" if run.error is None else f" (its last attempt failed: {summary(decode_failure(run.error))})"
+    left = max(0, (run.due_at or about.now) - about.now)
+    return _Said(
+        WhyCause.DELAYED, f"it is queued again in {_time(left)}, for retry {run.retry_count}{why}",
+        f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},
+    )  # fmt: skip
+
+
+def _queued(about: Circumstances) -> _Said:
+    run, serving = about.run, about.serving
+    since = f"queued for {_time(about.now - run.created_at)}" if run.attempt == 0 else "queued again"
+    if not serving:
+        return _Said(
+            WhyCause.NO_WORKER, f"{since}, and no live worker serves {run.task}",
+            "fanwood worker MODULE:APP", {"created_at": run.created_at},
+        )  # fmt: skip
+    slots, running = sum(one.slots for one in serving), sum(one.running for one in serving)
+    facts = {"workers": [one.name for one in serving], "slots": slots, "running": running, "place": about.place}
+    own = sum(one.own for one in serving)
+    who = f"{_many(len(serving), 'worker')} with {_many(slots, 'slot')}"
+    only = f" ({own:,} of them only below roots of their own program)" if own else ""
+    if run.deaths >= SUSPECT_DEATHS:
+        return _Said(
+            WhyCause.SUSPECT,
+            f"{run.deaths} workers in a row died while executing it, so it is taken only by one that executes nothing "
+            f"else; {who} would serve it{only}", "fanwood top", facts,
+        )  # fmt: skip
+    ahead = f"more than {FAR - 1:,} runs are" if about.place is None else _are(about.place - 1)
+    facts["ahead"] = None if about.place is None else about.place - 1
+    if running >= slots or about.place is None or about.place > slots - running:
+        return _Said(
+            WhyCause.SLOTS_BUSY, f"{since}; {who}{only} serve it, which have {_many(running, 'run')}, and {ahead} "
+            "ahead of it", "fanwood top", facts,
+        )  # fmt: skip
+    return _Said(WhyCause.STARTING, f"{since}; {who}{only} serve it, and {ahead} ahead of it", "fanwood top", facts)
+
+
+def _running(about: Circumstances) -> _Said:
+    run, holding = about.run, about.holding
+    lease = 0 if holding is None else holding.lease_expires_at - about.now
+    where = "a worker that is gone" if holding is None else holding.name
+    facts: dict[str, Any] = {"worker": where, "lease_expires_at": None if holding is None else holding.lease_expires_at}
+    if lease <= 0:
+        return _Said(
+            WhyCause.LOST, f"its worker, {where}, has lost its lease; it is queued again as soon as any worker or "
+            "client looks", "fanwood doctor", facts,
+        )  # fmt: skip
+    at = f"on {where}, whose lease expires in {_time(lease)} unless it is renewed"
+    if about.living:
+        return _parent(about, at, facts)
+    took = about.now - (run.started_at or about.now)
+    facts |= {"executing": took, **_typical(about.took)}
+    usual = f"; p99 of {run.task} is {_time(facts['p99'])}" if "p99" in facts else ""
+    return _Said(
+        WhyCause.EXECUTING, f"attempt {run.attempt:,} has been executing for {_time(took)}, {at}{usual}",
+        f"fanwood logs {short_text(run.id)} --follow", facts,
+    )  # fmt: skip
+
+
+def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:
+    living, oldest, slowest = dict(about.living), about.oldest, about.slowest
+    count = sum(living.values())
+    least = "at least " if count >= FAR else ""
+    said = [f"it has {least}{_many(count, 'child', 'children')} that {'has' if count == 1 else 'have'} not ended ("]
+    said += [", ".join(f"{n:,} {state.name}" for state, n in sorted(living.items())), ")"]
+    facts["children"] = {state.name: n for state, n in living.items()}
+    if oldest is not None:
+        said.append(f"; the oldest is {oldest.task} {short_text(oldest.id)}, {oldest.state.name}")
+        facts["oldest"] = id_text(oldest.id)
+    if slowest is not None and slowest.started_at is not None:
+        said.append(f"; {slowest.task} {short_text(slowest.id)} has run for {_time(about.now - slowest.started_at)}")
+        facts["slowest"] = id_text(slowest.id)
+    next_ = slowest or oldest
+    command = None if next_ is None else f"fanwood why {short_text(next_.id)}"
+    return _Said(WhyCause.WAITING_FOR_CHILDREN, "".join([*said, f"; {at}"]), command, facts)
+
+
+def _typical(took: tuple[int, ...]) -> dict[str, int]:
+    """Median and p99, if there are enough of them."""
+    if len(took) < ENOUGH:
+        return {}
+    ordered = sorted(took)
+    return {"p50": ordered[len(ordered) // 2], "p99": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]}
+
+
+def _are(count: int) -> str:
+    return "no run is" if count <= 0 else "1 run is" if count == 1 else f"{count:,} runs are"
+
+
+def _many(count: int, one: str, several: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+_UNITS = ((10, 1, 1, "s"), (120, 1, 0, "s"), (7200, 60, 0, "min"), (172_800, 3600, 1, "h"))
+
+
+def _time(microseconds: int) -> str:
+    """`0.3 s`, `42 s`, `3 min`, `2.5 h`, `4 days`."""
+    seconds = max(0, microseconds) / 1e6
+    for limit, unit, digits, name in _UNITS:
+        if seconds < limit:
+            return f"{seconds / unit:.{digits}f} {name}"
+    return f"{seconds / 86_400:.0f} days"
