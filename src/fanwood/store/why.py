@@ -174,22 +174,22 @@ def _queued(about: Circumstances) -> _Said:
     slots, running = sum(one.slots for one in serving), sum(one.running for one in serving)
     facts = {"workers": [one.name for one in serving], "slots": slots, "running": running, "place": about.place}
     own = sum(one.own for one in serving)
-    who = f"{_many(len(serving), 'worker')} with {_many(slots, 'slot')}"
+    who = f"served by {_many(len(serving), 'worker')} with {_many(slots, 'slot')}"
     only = f" ({own:,} of them only below roots of their own program)" if own else ""
     if run.deaths >= SUSPECT_DEATHS:
         return _Said(
             WhyCause.SUSPECT,
             f"{run.deaths} workers in a row died while executing it, so it is taken only by one that executes nothing "
-            f"else; {who} would serve it{only}", "fanwood top", facts,
+            f"else; it is {who}{only}", "fanwood top", facts,
         )  # fmt: skip
     ahead = f"more than {FAR - 1:,} runs are" if about.place is None else _are(about.place - 1)
     facts["ahead"] = None if about.place is None else about.place - 1
     if running >= slots or about.place is None or about.place > slots - running:
         return _Said(
-            WhyCause.SLOTS_BUSY, f"{since}; {who}{only} serve it, which have {_many(running, 'run')}, and {ahead} "
+            WhyCause.SLOTS_BUSY, f"{since}; {who}{only}, with {_many(running, 'run')} now; {ahead} "
             "ahead of it", "fanwood top", facts,
         )  # fmt: skip
-    return _Said(WhyCause.STARTING, f"{since}; {who}{only} serve it, and {ahead} ahead of it", "fanwood top", facts)
+    return _Said(WhyCause.STARTING, f"{since}; {who}{only}; {ahead} ahead of it", "fanwood top", facts)
 
 
 def _running(about: Circumstances) -> _Said:
