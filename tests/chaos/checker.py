@@ -1,10 +1,12 @@
 """What must be true of the database when all is over, whatever was done to those who wrote it.
 
-It reads the tables and the journal of the processes, and shares no code with what it checks.
+It reads the tables and the journal of the processes, and shares no code with what it checks; what `fanwood doctor` and
+the simulated worlds hold against the rows is held against them as well, for what always holds is said once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -12,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fanwood import RunState
+from fanwood import RunState, Settings
+from fanwood.clock import SystemClock
+from fanwood.model.invariants import History
+from fanwood.store import auditing as audit
+from fanwood.store.opening import store_for
 from tests.chaos.backends import Backend
 
 SHOWN = 10
@@ -55,8 +61,19 @@ def check(backend: Backend, journal: Path, alive: Iterable[int] = ()) -> list[Ro
     for rule in (_ended_well, _outputs, _answers, _unique, _no_orphans):
         findings += _some(rule.__name__, list(rule(rows)))
     findings += _some("begun once", _begun_once(journal, rows))
+    findings += _some("what always holds", asyncio.run(_audited(backend.url)))
     assert not findings, f"the checker has found in {backend.url}:\n" + "\n".join(findings)
     return rows
+
+
+async def _audited(url: str) -> list[str]:
+    """As `fanwood doctor --full`."""
+    store = store_for(Settings.load(database_url=url), SystemClock(), create=False)
+    await store.open(lambda: None)
+    try:
+        return [found async for found in audit.findings(store, full=True)]
+    finally:
+        await store.close()
 
 
 def _some(rule: str, found: list[str]) -> list[str]:
@@ -122,14 +139,15 @@ def _who(row: Row) -> str:
 
 
 def _begun_once(journal: Path, rows: list[Row]) -> list[str]:
-    """No attempt was executed twice; no run was executed that there isn't, or after it had ended."""
+    """Attempts begin in order, none twice; no run was executed that there isn't, or after it had ended."""
     attempts = {row.id.hex(): row.attempt for row in rows}
-    found: list[str] = []
-    for (run, attempt), count in Counter((begin.run, begin.attempt) for begin in begins(journal)).items():
-        if count > 1:
-            found.append(f"attempt {attempt} of {run} was executed {count} times")
-        if attempt > attempts.get(run, 0):
-            found.append(f"attempt {attempt} of {run} was executed; its row is at {attempts.get(run)}")
+    history, found = History(), list[str]()
+    for begin in begins(journal):
+        found += history.began(bytes.fromhex(begin.run), begin.attempt, begin.by)
+        if begin.attempt > attempts.get(begin.run, 0):
+            found.append(
+                f"attempt {begin.attempt} of {begin.run} was executed; its row is at {attempts.get(begin.run)}"
+            )
     return found
 
 

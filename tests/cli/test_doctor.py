@@ -128,6 +128,28 @@ def test_a_run_under_no_worker(invoke, here: Path, make_app: Callable[..., Fanwo
     assert json.loads(invoke("doctor", "--json").stdout)["orphans"] == [str(ref.id)]
 
 
+def test_rows_that_contradict_what_always_holds(invoke, here: Path, make_app: Callable[..., Fanwood]):
+    """Some of what has not ended is looked at in any case; all that has ended only in full."""
+    app = make_app(local_worker=False)
+
+    @app.task
+    async def spoiled() -> int:
+        return 1
+
+    ref = spoiled.run_no_wait()
+    app.close()
+    db = apsw.Connection(str(here / "fanwood.db"))
+    db.execute("update run set retry_count = 3")
+    result = invoke("doctor")
+    said = f"spoiled {ref.id.replace('-', '')} is QUEUED, and is at attempt 0, with 3 retries"
+    assert (result.exit_code, said in " ".join(result.stdout.split())) == (1, True)
+    db.execute("update run set state = 8, output = '1', finished_at = 5, ended_by = 1, attempt = 0")
+    assert "3 retries" not in invoke("doctor").stdout
+    problems = json.loads(invoke("doctor", "--full", "--json").stdout)["problems"]
+    assert [problem for problem in problems if "is COMPLETED, and is at attempt 0, with 3 retries" in problem]
+    db.close()
+
+
 def test_work_that_nobody_does(invoke, here: Path, make_app: Callable[..., Fanwood]):
     app = make_app(local_worker=False)
 

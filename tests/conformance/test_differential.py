@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
+
 from fanwood import RunState, SeededIds, Settings
 from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, OnParentEnd
+from fanwood.store.auditing import audited, findings
 from fanwood.store.memory.tables import Run
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
@@ -332,6 +336,21 @@ async def _rows(stage: Stage) -> dict[bytes, dict[str, Any]]:
     return found
 
 
+async def _audit(stage: Stage) -> dict[bytes, Any]:
+    """As invariants see it, in all orders; and what they find. (The stream gives children any deadlines.)"""
+    wrong = [said async for said in findings(stage.store, full=True) if "deadline" not in said]
+    found: dict[bytes, Any] = {b"found": wrong}
+    for walk in Walk:
+        rows = [row async for row in audited(stage.store, walk, page=7 if walk is not Walk.UNFINISHED else MANY * 5)]
+        found[walk.name.encode()] = [row.id for row in rows]
+        for row in rows:
+            about = {**asdict(row), "above": row.above and {**asdict(row.above), "deadline": 0}}
+            about |= {name: _rounded(about.get(name)) for name in TIMES}
+            held = row.held and row.state is RunState.RUNNING  # (of others it is not known everywhere who had them)
+            found[walk.name.encode() + row.id] = {**about, "held": held, "worker_id": row.worker_id if held else None}
+    return found
+
+
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 3, "prune": 1,
@@ -344,7 +363,7 @@ async def live(stages: dict[str, Stage], seed: int, succeeded: Counter[str]) -> 
         await stage.open()
     stream = Stream(stages, seed)
     await stream.begin()
-    for _ in range(STEPS):
+    for step in range(STEPS):
         (kind,) = stream.random.choices(list(KINDS), list(KINDS.values())) if stream.about else ["spawn"]
         if kind.startswith("spawn") and len(stream.about) > MANY:
             kind = "claim"
@@ -352,6 +371,8 @@ async def live(stages: dict[str, Stage], seed: int, succeeded: Counter[str]) -> 
             await stream.settle()  # else what is closed and lives still might count as waited for
         succeeded[kind] += bool(await getattr(stream, kind)())
         await stream.settle()
+        if step % 24 == 0:
+            assert not (await stream.on_all("audit", _audit))[b"found"]
     await stream.read_mail()
     assert len({frozenset(told) for told in stream.told.values()}) == 1
     for stage in stages.values():

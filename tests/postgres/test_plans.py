@@ -18,10 +18,12 @@ from msgspec.structs import replace
 
 from fanwood.clock import SystemClock
 from fanwood.model.commands import Attach, Batch, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
-from fanwood.model.records import RunFilter
+from fanwood.model.records import RunFilter, Walk
 from fanwood.model.states import TERMINAL, RunState
+from fanwood.store.auditing import BEGIN
 from fanwood.store.listing import WALK
 from fanwood.store.postgres.store import PostgresStore
+from fanwood.store.rows import place_of
 from tests.conformance.stage import digest
 from tests.postgres.ground import LATER, TASKS, Session, filled, ground
 from tests.postgres.plans import Executed, watch_plans
@@ -240,6 +242,13 @@ async def searches(s: Session, n: int) -> None:
     await s.store.listing(RunFilter(limit=n, metadata=(("customer", '"one"'),)))
 
 
+async def audits(s: Session, n: int) -> None:
+    """From the beginning, and from somewhere on."""
+    for walk in Walk:
+        rows = await s.store.audit(walk, BEGIN, n)
+        await s.store.audit(walk, place_of(rows[-1], walk), n)
+
+
 # --- and what they read ----------------------------------------------------------------------------------------------
 
 
@@ -276,7 +285,7 @@ async def test_what_every_verb_reads_is_bounded_by_its_batch(postgres_url: str):
         await raw.execute("analyze")
         async with session(postgres_url, workers[2], workers[0]) as s:
             await through(s, 200, "with statistics")
-            await through(s, 200, "with statistics", verbs=[lists, searches])
+            await through(s, 200, "with statistics", verbs=[lists, searches, audits])
 
 
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
@@ -325,6 +334,7 @@ ABOUT: dict[Verb, int] = {
     moves: 1,
     tells: 2500,
     searches: WALK,
+    audits: 600,
     cancels: 2500,  # a page of all that run
     prunes: 1000,
     looks: 800,

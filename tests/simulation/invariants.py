@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood.model.states import TERMINAL, TRANSITIONS, GateKind, OnParentEnd, RunState
+from fanwood.model.invariants import History, lateness, of_a_row
+from fanwood.model.states import TERMINAL, EndedBy, GateKind, OnParentEnd, RunState
 from fanwood.store.failures import decode_failure
+from fanwood.store.memory import reading
+from fanwood.store.memory.auditing import audited
 
 if TYPE_CHECKING:
+    from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run, Tables
 
-_MAY_FOLLOW = {(before, after) for (before, _), targets in TRANSITIONS.items() for after in targets}
 MARKS = 1000
 """Microseconds by which a store may be ahead: each of its transactions has another time."""
-_FROZEN = ("output", "error", "finished_at", "ended_by", "attempt", "busy")
-"""Of a run that has ended nothing of this changes, unless it is replayed."""
+_FROZEN = ("input", "output", "error")
+"""Of a run that has ended nothing of this changes (nor what `History` looks at), unless it is replayed."""
 
 
+LATE, PUNCTUAL = 5_000_000, 30_000_000
+"""Microseconds by which timers may be late, once nothing has gone wrong for so long."""
 EXPECTED = {
     "ValueError", "TaskRunError", "TaskRunCancelled", "TaskRunTimedOut", "TaskRunPoisoned", "StoreBusyError",
     "StoreFullError", "StoreValueError", "PayloadError",
@@ -28,16 +34,30 @@ EXPECTED = {
 
 
 class Watch:
-    """Looks at each change of a run as it is made; `wrong` is told what must not be."""
+    """Looks at each change of a run as it is made, and again when the transaction is over; `wrong` is told what must
+    not be."""
 
-    def __init__(self, tables: Tables, wrong: Callable[[str], None], seen: Callable[[Run, RunState | None], None]):
-        self._tables = tables
+    def __init__(self, memory: Memory, wrong: Callable[[str], None], seen: Callable[[Run, RunState | None], None]):
+        self.history = History(dense=True)
+        self.deleted: set[bytes] = set()
+        self.punctual_from: int | None = None  # from when on nothing may be late
+        self._now = memory.now
+        self._tables = tables = memory.tables
         self._wrong = wrong
         self._seen = seen
-        self._identities: dict[tuple[bytes, bytes], bytes] = {}
-        self._change, self._add = tables.change, tables.add
-        tables.change = self.change
-        tables.add = self.add
+        self._changed: dict[bytes, None] = {}
+        self._gated: dict[bytes, bytes] = {}
+        self._change, self._add, self._remove = tables.change, tables.add, tables.remove
+        tables.change, tables.add, tables.remove = self.change, self.add, self.remove
+        self._transaction = memory.transaction
+        memory.transaction = self.transaction
+
+    @contextmanager
+    def transaction(self, user: int) -> Generator[int]:
+        """After each one all that it changed is looked at."""
+        with self._transaction(user) as now:
+            yield now
+        self.settle(self._now())
 
     def add(self, run: Run) -> None:
         """A run is born."""
@@ -47,37 +67,78 @@ class Watch:
             parent = self._tables.runs.get(run.parent_id)
             if parent is None or not parent.is_at(RunState.RUNNING, run.asked):
                 self._wrong(f"{short(run)} is born below an attempt that is over")
-            if run.identity is not None:
-                other = self._identities.setdefault((run.parent_id, run.identity), run.id)
-                if other != run.id:
-                    self._wrong(f"{short(run)} is the same child as {other.hex()[-6:]}, of one parent")
         self._add(run)
         self._seen(run, None)
+        self._saw(run)
         if run.state == RunState.RUNNING:
             self._is_held(run)
 
     def change(self, run: Run, **values: Any) -> None:
         """A run's columns change."""
-        before = (run.state, run.attempt, {name: getattr(run, name) for name in _FROZEN})
+        before = (
+            RunState(run.state),
+            run.attempt,
+            run.due_at,
+            run.expires_at,
+            {name: getattr(run, name) for name in _FROZEN},
+        )
         self._change(run, **values)
-        state, attempt, frozen = before
+        state, attempt, due_at, expires_at, frozen = before
         if run.state != state:
-            self._seen(run, RunState(state))
-            if (RunState(state), RunState(run.state)) not in _MAY_FOLLOW:
-                self._wrong(f"{short(run)} went from {RunState(state).name} to {RunState(run.state).name}")
-            if state in TERMINAL and run.trial_start != attempt + 1:
-                self._wrong(f"{short(run)} came back without a new trial")
+            self._seen(run, state)
+            self._is_in_time(run, state, due_at, expires_at)
         elif state in TERMINAL and any(getattr(run, name) != value for name, value in frozen.items()):
             self._wrong(f"{short(run)} had ended, and was changed")
-        if run.attempt < attempt or (run.attempt > attempt and run.state != RunState.RUNNING):
-            self._wrong(f"{short(run)} went from attempt {attempt} to {run.attempt}")
+        self._saw(run)
         if run.state == RunState.RUNNING and run.attempt > attempt:
             self._is_held(run)
+
+    def remove(self, run: Run) -> None:
+        """A run is deleted."""
+        self._remove(run)
+        self._changed.pop(run.id, None)
+        self.deleted.add(run.id)
+        self._tell(self.history.gone(run.id))
+
+    def settle(self, now: int) -> None:
+        """A transaction is over: what was changed by it is sound, also beside what it belongs to, and so is all that
+        lives where something is not closed any more."""
+        tables = self._tables
+        gated = {gate.run_id: gate.root_id for gate in tables.gates.values()} if tables.gates else {}
+        for run_id, root_id in self._gated.items() if self._gated else ():
+            if run_id not in gated:
+                self._changed |= dict.fromkeys(tables.order("living", root_id))
+        self._gated = gated
+        if self._changed:
+            changed, self._changed = self._changed, {}
+            for id_ in changed:
+                if id_ in tables.runs:
+                    self._tell(of_a_row(audited(tables, tables.runs[id_])))
+        if self.punctual_from is not None and now > self.punctual_from:
+            for name in ("due", "expiring"):
+                for _, id_ in tables.order(name).first(1):
+                    self._tell(lateness(audited(tables, tables.runs[id_]), now, LATE))
+
+    def _saw(self, run: Run) -> None:
+        self._changed[run.id] = None
+        self._tell(self.history.saw(audited(self._tables, run)))
+
+    def _tell(self, found: Iterable[str]) -> None:
+        for said in found:
+            self._wrong(said)
 
     def _is_held(self, run: Run) -> None:
         worker = self._tables.workers.get(run.worker_id or 0)
         if worker is None or worker.lease is None:
             self._wrong(f"{short(run)} is RUNNING under worker {run.worker_id}, which holds no lease")
+
+    def _is_in_time(self, run: Run, state: RunState, due_at: int | None, expires_at: int | None) -> None:
+        """No timer is early, by the store's clock."""
+        now = self._now()
+        if state is RunState.WAITING and run.state == RunState.QUEUED and due_at is not None and now < due_at:
+            self._wrong(f"{short(run)} goes on {due_at - now} us too early")
+        if run.ended_by == EndedBy.EXPIRY and (expires_at is None or now < expires_at):
+            self._wrong(f"{short(run)} was to be failed at {expires_at}, and is at {now}")
 
 
 def short(run: Run) -> str:
@@ -121,14 +182,9 @@ def moved_on(tables: Tables, now: int) -> Iterator[str]:
 # --- in the end ------------------------------------------------------------------------------------------------------
 
 
-def unfinished(tables: Tables) -> list[Run]:
-    """What has not ended."""
-    return [run for run in tables.runs.values() if not run.is_over]
-
-
-def at_the_end(tables: Tables) -> Iterator[str]:
+def at_the_end(tables: Tables, history: History) -> Iterator[str]:
     """When all has ended and nothing is under way, nothing is left over. What is, is told."""
-    for run in unfinished(tables):
+    for run in (run for run in tables.runs.values() if not run.is_over):
         yield f"{short(run)} is {RunState(run.state).name}: attempt {run.attempt}, worker {run.worker_id}"
     for gate in tables.gates.values():
         if gate.what == GateKind.CLOSED:
@@ -147,7 +203,7 @@ def at_the_end(tables: Tables) -> Iterator[str]:
                 yield f"{short(run)} has the output {run.output}, which is another run's"
         if run.state in (RunState.FAILED, RunState.CANCELLED):
             yield from _explained(run)
-    yield from _counted(tables)
+    yield from _counted(tables, history)
 
 
 def _explained(run: Run) -> Iterator[str]:
@@ -156,8 +212,12 @@ def _explained(run: Run) -> Iterator[str]:
         yield f"{short(run)} is {RunState(run.state).name}: {failure.type} {failure.message} {failure.traceback}"
 
 
-def _counted(tables: Tables) -> Iterator[str]:
-    """Children are where they are looked for, each once."""
+def _counted(tables: Tables, history: History) -> Iterator[str]:
+    """Children are where they are looked for, each once; and none is missing."""
+    for parent in history.spawned:
+        counted = reading.child_counts(tables, parent) if parent else []
+        there = sum(each.count for each in counted) if parent else len(tables.order("roots"))
+        yield from history.balance(parent, there)
     for run in tables.runs.values():
         if run.parent_id is not None:
             if run.parent_id not in tables.runs:

@@ -89,7 +89,6 @@ class World:
         self._story: deque[tuple[float, str, str]] = deque(maxlen=REMEMBERED)
         self._wrong: str | None = None
         self._closed: dict[bytes, int] = {}  # runs whose cancelling has returned
-        self._begun: dict[str, int] = {}  # the attempt of each run that has begun last
         self._names: Counter[str] = Counter()
         self._strands: list[VirtualLoop | VirtualThread] = []
         self._calls: list[asyncio.Task[Any]] = []  # of clients
@@ -120,7 +119,7 @@ class World:
         self.scheduler.disturb = self._disturb
         self._plan_disturbance()
         self.calm = False
-        self.watch = invariants.Watch(self.memory.tables, self.wrong, self._on_state)
+        self.watch = invariants.Watch(self.memory, self.wrong, self._on_state)
 
     # --- what happens ----------------------------------------------------------------------------------------------
 
@@ -237,10 +236,9 @@ class World:
         """A task's code begins."""
         run_id, attempt = ctx.task_run_id, ctx.attempt_number
         self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
-        last = self._begun.get(run_id, 0)
-        if attempt <= last and not self._may_not_know(app, id_bytes(run_id)):
-            self.wrong(f"attempt {attempt} of {plan['n']} begins after attempt {last} did")
-        self._begun[run_id] = max(last, attempt)
+        if not self._may_not_know(app, id_bytes(run_id)):
+            for found in self.watch.history.began(id_bytes(run_id), attempt, self._host_of(app).name):
+                self.wrong(found)
         if self._closed and (above := invariants.closed_above(self.memory.tables, id_bytes(run_id), self._closed)):
             self.wrong(f"{plan['n']} begins below {above.hex()[-6:]}, whose cancelling has returned")
         try:
@@ -342,6 +340,7 @@ class World:
         """From now on nothing goes wrong any more, and everything must end."""
         self.calm = True
         self.away_until = 0
+        self.watch.punctual_from = self.time.now + invariants.PUNCTUAL
         self.note("world", "calms down")
         soon = self.time.now + 15_000_000
         for strand in self._strands:
@@ -375,10 +374,10 @@ class World:
                 self.wrong(f"client {number} still waits")
             elif client.exception() is not None:
                 self.wrong(f"client {number} got {client.exception()!r}")
-        for fault in invariants.at_the_end(self.memory.tables):
+        for fault in invariants.at_the_end(self.memory.tables, self.watch.history):
             self.wrong(fault)
         for run_id in self.acknowledged:
-            if id_bytes(run_id) not in self.memory.tables.runs and not self.kept:
+            if id_bytes(run_id) not in self.memory.tables.runs and id_bytes(run_id) not in self.watch.deleted:
                 self.wrong(f"{run_id} was acknowledged, and is not there")
         for executor in self._executors():
             slots = executor._slots

@@ -15,8 +15,10 @@ from fanwood.cli.output import Column
 from fanwood.clock import MICROSECONDS
 from fanwood.errors import StoreError
 from fanwood.ids import id_text
+from fanwood.model.invariants import LATE
 from fanwood.model.records import StoreReport, Unserved, WorkerRecord
 from fanwood.model.states import UNFINISHED, RunState
+from fanwood.store.auditing import findings
 from fanwood.store.urls import without_password
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 FACTS = 13
 """Columns of what a fact is about."""
+SHOWN = 10
+"""So many findings in the rows of runs."""
 NOBODY = 0
 """No worker has this number."""
 NOT_COUNTED = {
@@ -53,31 +57,48 @@ class Findings:
     "  engines: [{id, name, host, pid, kind, live, verdict, slots, running, started_at, lease_seconds_left}],\n"
     "  problems: [text]}",
 )
-@click.option("--full", is_flag=True, help="Count all runs, and check a SQLite file's every page. Takes its time.")
+@click.option("--full", is_flag=True, help="Count and check all runs, and a SQLite file's every page. Takes its time.")
 @common
 def command(full: bool, common: Common) -> None:
-    """Check the database: version, durability, runs that nobody looks after, live workers. Changes nothing."""
-    findings = _examine(common, full=full)
+    """Check the database: version, durability, what always holds of runs, live workers. Changes nothing."""
+    found = _examine(common, full=full)
     if common.as_json:
-        output.print_json(_json(findings))
+        output.print_json(_json(found))
     else:
-        _print(findings)
-    raise SystemExit(Exit.FAILED if findings.problems else Exit.DONE)
+        _print(found)
+    raise SystemExit(Exit.FAILED if found.problems else Exit.DONE)
 
 
 def _examine(common: Common, *, full: bool) -> Findings:
-    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord], list[Unserved], bool]:
+    async def ask(store: Store) -> tuple[StoreReport, list[WorkerRecord], list[Unserved], bool, list[str]]:
         closing = (await store.look_around(NOBODY, "")).closed
-        return await store.report(full=full), await store.workers(), await store.unserved(), closing
+        report, workers = await store.report(full=full), await store.workers()
+        audit = await _audit(store, attended=_is_attended(workers, report.now), full=full)
+        return report, workers, await store.unserved(), closing, audit
 
     url = without_password(common.settings().database_url)
     try:
-        report, workers, unserved, closing = looking.look(common, ask)
+        report, workers, unserved, closing, audit = looking.look(common, ask)
     except StoreError as error:
         return Findings(url, problems=[str(error)])
     engines = [judged(worker, report.now) for worker in workers]
-    problems = [*report.problems, *_problems(report, engines, unserved)]
+    problems = [*report.problems, *_problems(report, engines, unserved), *audit]
     return Findings(report.url, report, engines, closing, problems)
+
+
+def _is_attended(workers: list[WorkerRecord], now: int) -> bool:
+    """Whether some engine has lived for so long that what is late should have been seen to."""
+    return any(worker.lease_expires_at > now and worker.started_at < now - LATE for worker in workers)
+
+
+async def _audit(store: Store, *, attended: bool, full: bool) -> list[str]:
+    """What must not be, the first of it."""
+    shown: list[str] = []
+    async for found in findings(store, full=full, attended=attended):
+        if len(shown) == SHOWN:
+            return [*shown, f"... and more like that (the first {SHOWN} are shown)"]
+        shown.append(f"{found}. Please report it.")
+    return shown
 
 
 def _problems(report: StoreReport, engines: list[Engine], unserved: list[Unserved]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import msgspec
 
 from fanwood.model.states import RunKind, RunState
@@ -36,6 +38,59 @@ class RunRecord(msgspec.Struct, frozen=True):
     error: str | None
     kind: RunKind = RunKind.TASK
     busy: int = 0  # microseconds with a slot, over all attempts that reported
+
+
+class Above(msgspec.Struct, frozen=True):
+    """A run's parent, as far as the run is judged by it."""
+
+    state: RunState
+    attempt: int
+    root_id: bytes
+    depth: int
+    deadline: int | None
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """A run's row, and what it stands beside, read at one moment: what `model/invariants.py` judges."""
+
+    id: bytes
+    parent_id: bytes | None
+    root_id: bytes
+    depth: int
+    kind: int
+    task: str
+    identity: bytes | None
+    on_parent_end: int
+    state: RunState
+    waits: int | None
+    due_at: int | None
+    attempt: int
+    trial_start: int
+    retry_count: int
+    deaths: int
+    asked: int
+    worker_id: int | None
+    deadline: int | None
+    expires_at: int | None
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    busy: int
+    ended_by: int | None
+    has_output: bool
+    has_error: bool
+    held: bool  # its worker is entered
+    gated: bool  # something in its tree is closed: a sweep is under way
+    moved: bool  # its deadline, or its parent's, moved since it was spawned: what stands in rows may be an older one
+    above: Above | None
+
+
+class Walk(IntEnum):
+    """In which order an audit goes."""
+
+    ROOTS = 0
+    CHILDREN = 1  # family after family
+    UNFINISHED = 2  # some of those, without an order
 
 
 class RunFilter(msgspec.Struct, frozen=True):

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
-from fanwood.model.records import AttemptRecord, RunRecord, TaskCount, TreeRun
+from fanwood.model.records import Above, AttemptRecord, Audited, RunRecord, TaskCount, TreeRun, Walk
 from fanwood.model.states import RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fanwood.model.commands import TaskInfo
+    from fanwood.store.store import Place
 
 _ID_HEX_DIGITS = 32
 _SHORTEST_TAIL = 4
 _DAY = 86_400_000_000
 _SIFTED = 200  # of so many ids with the same last bytes the half byte before them is looked at
 _STATE, _KIND = 9, 21  # columns of a run's row
+_AUDITED, _FLAGS, _ABOVE = 8, 24, 29  # ... of an audit's: the state; what is true of it; its parent
 _KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
 
 
@@ -32,6 +34,32 @@ def record(row: Iterable[Any]) -> RunRecord:
 def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
     """Rows of `attempts`."""
     return [AttemptRecord(number, id_, name, RunState(state), *rest) for number, id_, name, state, *rest in rows]
+
+
+def audited(rows: Iterable[Any], walk: Walk) -> list[Audited]:
+    """Rows of `audit`, in the order of the walk."""
+    found: list[Audited] = []
+    for row in rows:
+        values: list[Any] = list(row)
+        values[_AUDITED] = RunState(values[_AUDITED])
+        values[_FLAGS:_ABOVE] = map(bool, values[_FLAGS:_ABOVE])
+        state, *others = values[_ABOVE:]
+        values[_ABOVE:] = [None if state is None else Above(RunState(state), *others)]
+        found.append(Audited(*values))
+    return sorted(found, key=lambda one: place_of(one, walk))
+
+
+def place_of(row: Audited, walk: Walk) -> Place:
+    """Where an audit has come to with this."""
+    if walk is Walk.ROOTS:
+        return row.created_at, b"", b"", row.id
+    return 0, row.root_id, row.parent_id or b"", row.id
+
+
+def audit_bindings(walk: Walk, after: Place, limit: int) -> dict[str, Any]:
+    """Those of `audit`."""
+    at, root, parent, id_ = after
+    return {"walk": int(walk), "at": at, "root": root, "parent": parent, "after": id_, "limit": limit}
 
 
 def children_statement(about: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        Audited,
         Circumstances,
         LeftOver,
         LogRecord,
@@ -37,9 +38,13 @@ if TYPE_CHECKING:
         TaskCount,
         TreeRun,
         Unserved,
+        Walk,
         WorkerRecord,
     )
     from fanwood.model.states import RunState
+
+Place = tuple[int, bytes, bytes, bytes]
+"""Of an audit: when a root was created, or 0, root, and parent (or nothing); and the run."""
 
 
 START = PruneCursor()
@@ -288,6 +293,11 @@ class Store(ABC):
     @abstractmethod
     async def report(self, *, full: bool = False) -> StoreReport:
         """A check of the store's health; `full`: also what takes as long as there are runs."""
+
+    @abstractmethod
+    async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
+        """Rows as `model/invariants.py` judges them, from the one after a place on. Of what is unfinished: the first
+        so many of each state. `store/auditing.py` walks through all."""
 
     # --- looking after it ------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from fanwood.model.records import PruneCursor, Pruned, Swept
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import rows
 from fanwood.store.cancelling import OWN, fenced
+from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
-from fanwood.store.memory import reading, upkeep
 from fanwood.store.memory.tables import Run, check_values
 from fanwood.store.memory.why import circumstances
 from fanwood.store.retention import Deed, Plan, after_failure, plan, taking_apart
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Around,
         AttemptRecord,
+        Audited,
         Circumstances,
         LeftOver,
         LogRecord,
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
         TaskCount,
         TreeRun,
         Unserved,
+        Walk,
         WorkerRecord,
     )
     from fanwood.store.memory.memory import Memory
+    from fanwood.store.store import Place
 
 
 class MemoryStore(Store):
@@ -316,6 +319,10 @@ class MemoryStore(Store):
     async def report(self, *, full: bool = False) -> StoreReport:
         with self._memory.reading() as tables:
             return reading.report(tables, self.url, self.now(), full=full)
+
+    async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
+        with self._memory.reading() as tables:
+            return auditing.audit(tables, walk, after, limit)
 
     # --- looking after it ------------------------------------------------------------------------------------------
 

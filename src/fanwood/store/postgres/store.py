@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fanwood.clock import Clock
     from fanwood.model.commands import Batch, Committed, WorkerInfo
     from fanwood.model.records import (
+        Audited,
         Circumstances,
         Page,
         PruneCount,
@@ -42,9 +43,11 @@ if TYPE_CHECKING:
         Swept,
         TaskCount,
         TreeRun,
+        Walk,
     )
     from fanwood.model.states import RunState
     from fanwood.store.postgres.connection import Transaction
+    from fanwood.store.store import Place
 
 OPENING_SECONDS = 10.0
 """How long to wait for a server that is just starting, when a process begins."""
@@ -386,6 +389,9 @@ class PostgresStore(Store):
     async def report(self, *, full: bool = False) -> StoreReport:
         async with self._reader.transaction() as db:
             return await reading.report(db, self._address, await self.instant(db), full=full)
+
+    async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
+        return rows.audited(await self._rows("audit", **rows.audit_bindings(walk, after, limit)), walk)
 
     # --- looking after it ------------------------------------------------------------------------------------------
 

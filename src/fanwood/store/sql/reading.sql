@@ -167,6 +167,37 @@ select state, count(*) from run where state = 2 group by state;
 select r.id from run r where r.state = 1 and not exists (select 1 from worker w where w.id = r.worker_id)
 order by r.worker_id, r.id limit 100;
 
+-- name: audit
+-- Rows, and what they stand beside, at one moment: by :walk 0 roots, 1 children, family after family, each from the one
+-- after a place on; 2 the first of what has not ended, of each state so many.
+select r.id, r.parent_id, r.root_id, r.depth, r.kind, r.task, r.identity, r.on_parent_end, r.state, r.waits, r.due_at,
+       r.attempt, r.trial_start, r.retry_count, r.deaths, r.asked, r.worker_id, r.deadline, r.expires_at, r.created_at,
+       r.started_at, r.finished_at, r.busy, r.ended_by, r.output is not null, r.error is not null,
+       exists (select 1 from worker w where w.id = r.worker_id),
+       exists (select 1 from gate g where g.root_id = r.root_id),
+       exists (select 1 from run o where o.id in (r.deadline_by, p.deadline_by) and o.limit_at is not null),
+       p.state, p.attempt, p.root_id, p.depth, p.deadline
+from (
+    select id from (
+        select id from run where :walk = 0 and parent_id is null and (created_at, id) > (:at, :after)
+        order by created_at, id limit :limit
+    ) roots
+    union all
+    select id from (
+        select id from run where :walk = 1 and parent_id is not null and (root_id, parent_id, id) > (:root, :parent, :after)
+        order by root_id, parent_id, id limit :limit
+    ) children
+    union all
+    select id from (
+        select id from run where :walk = 2 and state = 0 order by task, priority desc, root_id, depth desc, id limit :limit
+    ) queued
+    union all
+    select id from (select id from run where :walk = 2 and state = 1 order by worker_id, id limit :limit) running
+    union all
+    select id from (select id from run where :walk = 2 and state = 2 order by root_id, id limit :limit) waiting
+) page cross join run r left join run p on p.id = r.parent_id
+where r.id = page.id;
+
 -- name: unserved
 -- Tasks with queued runs that no live worker serves. (The queue's index is walked from one task to the next.)
 with recursive queued (task) as (

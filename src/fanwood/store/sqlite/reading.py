@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
+    Audited,
     LeftOver,
     LogRecord,
     Page,
@@ -16,6 +17,7 @@ from fanwood.model.records import (
     TaskCount,
     TreeRun,
     Unserved,
+    Walk,
     WorkerRecord,
 )
 from fanwood.model.states import RunState
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.store.sqlite.driver import Database
+    from fanwood.store.store import Place
 
 
 _SQL = load("sql/reading.sql", "sql/why.sql", "sqlite/listing.sql")
@@ -139,6 +142,10 @@ def tasks(db: Database) -> list[TaskInfo]:
 
 def unserved(db: Database, now: int) -> list[Unserved]:
     return [Unserved(*row) for row in db.execute(_SQL["unserved"], {"now": now}).fetchall()]
+
+
+def audit(db: Database, walk: Walk, after: Place, limit: int) -> list[Audited]:
+    return rows.audited(db.execute(_SQL["audit"], rows.audit_bindings(walk, after, limit)).fetchall(), walk)
 
 
 class Seen(NamedTuple):

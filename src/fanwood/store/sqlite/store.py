@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import AttemptRecord, Circumstances, LeftOver, LogRecord
+    from fanwood.model.records import AttemptRecord, Audited, Circumstances, LeftOver, LogRecord, Walk
     from fanwood.store.sqlite.driver import Database
+    from fanwood.store.store import Place
 
 T = TypeVar("T")
 
@@ -395,6 +396,9 @@ class SqliteStore(Store):
         report = await self._read(lambda db: reading.report(db, seen, full=full))
         off = self._time.off_the_wall
         return replace(report, problems=[*report.problems, off]) if off else report
+
+    async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
+        return await self._read(lambda db: reading.audit(db, walk, after, limit))
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
