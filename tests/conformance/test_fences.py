@@ -53,11 +53,16 @@ CHANGES: dict[str, Change] = {
 @pytest.mark.parametrize("late", [completed, failed, retried], ids=lambda make: make.__name__)
 async def test_a_late_outcome_is_refused(stage: Stage, change: str, late: Callable[[ClaimedRun], Outcome]) -> None:
     run = await stage.running()
+    child = await stage.born("b", run)
     await CHANGES[change](stage, run)
-    before, row = await stage.get(run), await stage.row(run)
-    done = await stage.report(late(run))
+    await stage.sweep()
+    before, rows = await stage.get(run), [await stage.row(run), await stage.row(child)]
+    outcome = late(run)
+    outcome.closes = outcome.state.is_terminal
+    done = await stage.report(outcome)
+    await stage.sweep()
     assert await stage.get(run) == before
-    assert await stage.row(run) == row
+    assert [await stage.row(run), await stage.row(child)] == rows
     # (A run that is queued as it would have been by this very report may count as either.)
     if not (before.state is RunState.QUEUED and late is retried):
         assert done.fenced_outcomes == {0}

@@ -148,6 +148,26 @@ async def test_functions_that_are_called_directly_name_their_schema(postgres_url
 # --- each beside the others ------------------------------------------------------------------------------------------
 
 
+async def test_what_would_be_done_again_may_be_lost_and_nothing_else(postgres_url: str):
+    """A crash of the server may take a sweep, and what was due: each says so of its own transaction."""
+    async with opened(postgres_url) as (store,):
+        me = await registered(store, ["a"])
+        await store.commit(me, Batch(spawns=[Spawn(SpawnKind("a"), IDS.new_id(), None, "{}")]))
+        (root,) = await claimed(store, me, 1, ["a"])
+        kind = SpawnKind("a", parent_id=root.key, parent_attempt=1, root_id=root.key, depth=1)
+        await store.commit(me, Batch(spawns=[Spawn(kind, IDS.new_id(), IDS.new_id(), "{}")]))
+        (child,) = await claimed(store, me, 1, ["a"])
+        await store.commit(me, Batch(outcomes=[Outcome(child.key, 1, RunState.QUEUED, delay=1, retry=True)]))
+        await store.tick()
+        await store.cancel(root.key, "for a test")
+        while (await store.sweep()).more:
+            pass
+        assert await store.renew(me)
+        for link in (store._hot, store._beat, store.side):
+            async with link.use() as connection:
+                assert await connection.fetchval("show synchronous_commit") == "on"
+
+
 async def test_a_lease_is_renewed_while_a_commit_waits(postgres_url: str):
     async with opened(postgres_url) as (store,), connected(postgres_url) as raw:
         me = await registered(store, ["a"])
