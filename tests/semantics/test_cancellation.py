@@ -336,3 +336,23 @@ def test_grandchildren_end_with_a_parent_that_fails(app: Fanwood) -> None:
         top.run()
     with pytest.raises(TaskRunCancelled):
         app.runs.get_result(ids[0], timeout=60)
+
+
+def test_a_parent_that_fails_at_last_takes_with_it_what_its_first_attempt_left(app: Fanwood) -> None:
+    """The last one asked for nothing."""
+    ids: list[str] = []
+
+    @app.task
+    async def leaf(input: EmptyModel) -> None:
+        await asyncio.Event().wait()
+
+    @app.task(retries=1)
+    async def parent(input: EmptyModel, ctx: Context) -> None:
+        if ctx.attempt_number == 1:
+            ids.append((await leaf.aio_run_no_wait()).id)
+        raise ValueError("fails")
+
+    with pytest.raises(TaskRunError):
+        parent.run()
+    with pytest.raises(TaskRunCancelled):
+        app.runs.get_result(ids[0], timeout=20)

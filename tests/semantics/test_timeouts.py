@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EmptyModel, Fanwood, RunState, TaskRunError, TaskRunTimedOut, UsageError
+from fanwood.ids import id_bytes
 from fanwood.model.records import Swept
+from tests.faults.processes import until
 
 
 def test_execution_timeout_of_an_async_task(app: Fanwood) -> None:
@@ -370,3 +372,41 @@ def test_a_deadline_is_not_healed_by_retries(app: Fanwood) -> None:
     with pytest.raises(TaskRunError):
         parent.run()
     assert len(tries) == 1
+
+
+def test_a_retried_parents_new_limit_is_that_of_all_below_it(app: Fanwood) -> None:
+    """Also of a grandchild that executes, and that nobody asks for again."""
+    begun = asyncio.Event()
+    limits: list[datetime] = []
+    ids: list[bytes] = []
+
+    @app.task
+    async def leaf(input: EmptyModel, ctx: Context) -> int:
+        ids.append(id_bytes(ctx.task_run_id))
+        begun.set()
+        return await asyncio.Event().wait()
+
+    @app.task
+    async def child(input: EmptyModel) -> int:
+        return await leaf.aio_run()
+
+    @app.task(execution_timeout=600, retries=1)
+    async def parent(input: EmptyModel, ctx: Context) -> int:
+        assert ctx.deadline is not None
+        limits.append(ctx.deadline)
+        waiting = asyncio.ensure_future(child.aio_run())
+        if ctx.attempt_number == 1:
+            await begun.wait()
+            waiting.cancel()
+            raise ValueError("once more")
+        return await waiting
+
+    def deadline_of_leaf() -> datetime:
+        found = app.engine().call(lambda store: store.deadlines(ids)).result()
+        return datetime.fromtimestamp(found[ids[0]] / 1e6, UTC)
+
+    ref = parent.run_no_wait()
+    until(lambda: len(limits) == 2, "it is tried again")
+    assert limits[0] < limits[1]
+    until(lambda: deadline_of_leaf() > limits[0], "what is below has its new limit")
+    ref.cancel()
