@@ -8,7 +8,7 @@ from fanwood.engine.claims import Claims
 from fanwood.engine.inbox import Inbox
 from fanwood.engine.ticks import Ticks
 from fanwood.engine.waking import Waker
-from fanwood.model.commands import Batch, ClaimedRun, Committed, Notice
+from fanwood.model.commands import Batch, ClaimedRun, Closing, Committed, Notice, Outcome
 from fanwood.model.states import RunState
 
 
@@ -33,6 +33,10 @@ class Told:
 
     def now(self) -> int:
         return 5_000_000
+
+    def hand_back(self, root: str | None = None) -> list[Outcome]:
+        self.heard.append(f"hand back {root}")
+        return [Outcome(b"r" * 16, 1, RunState.QUEUED)]
 
     def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
         self.heard += [run for run, _ in attempts]
@@ -68,3 +72,22 @@ def test_no_limit_comes_early_though_another_has_come() -> None:
     ticks._check_limits()
     assert told.heard == ["late", "now"]
     assert ticks._limits.next() == 5_000_001
+
+
+def test_who_hears_of_a_call_gives_back_what_has_not_begun_before_he_says_so() -> None:
+    """Both may go into one batch, and the one never before the other."""
+    told, inbox = Told(), Inbox()
+    root, run = b"a" * 16, b"b" * 16
+    ticks_with(told, inbox)._deliver(Batch(), [], Committed(closings=[Closing(run.hex(), root.hex())]))
+    assert f"hand back {root.hex()}" in told.heard
+    assert list(inbox.heard) == [run]
+    batch = Batch()
+    inbox.empty_into(batch)
+    assert [outcome.run_id for outcome in batch.outcomes] == [b"r" * 16]
+    assert batch.heard == [run]
+
+
+def test_more_letters_are_asked_for() -> None:
+    ticks = ticks_with(Told(), Inbox())
+    ticks._deliver(Batch(), [], Committed(has_more=True))
+    assert ticks._mail

@@ -1,0 +1,171 @@
+"""What an engine makes of a commit's answer: who is told, and which runs are its own to execute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanwood import AttemptFencedError, RunNotFoundError
+from fanwood.engine.claims import Claims
+from fanwood.engine.delivery import Delivery
+from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.waits import Collector
+from fanwood.model.commands import Batch, Committed, Finished, Outcome, Spawn, SpawnKind
+from fanwood.model.states import RunState
+
+PARENT, ID, OTHER = b"p" * 16, b"i" * 16, b"o" * 16
+
+
+def waited_for(delivery: Delivery, *ids: bytes) -> tuple[Collector, Batch]:
+    collector, batch = Collector(fail_fast=False), Batch()
+    collector.grow(len(ids))
+    collector.close()
+    for index, id_ in enumerate(ids):
+        delivery.watch(id_, collector, index, batch)
+    return collector, batch
+
+
+def test_an_end_that_was_refused_is_nobodys_result() -> None:
+    """What was recorded of that run is told by a letter."""
+    delivery = Delivery("store:")
+    collector, _ = waited_for(delivery, ID, OTHER)
+    outcomes = [Outcome(ID, 1, RunState.COMPLETED, "1"), Outcome(OTHER, 1, RunState.COMPLETED, "2")]
+    delivery.deliver(Batch(outcomes=outcomes), [], Committed(fenced_outcomes={0}))
+    assert [ended and ended.output for ended in collector.results] == [None, "2"]
+    assert not collector.ready
+    delivery.deliver(Batch(), [], Committed(finished={ID: Finished(RunState.COMPLETED, "3", None, "t")}))
+    assert collector.ready
+
+
+def test_what_is_tried_again_is_no_end() -> None:
+    delivery = Delivery("store:")
+    collector, _ = waited_for(delivery, ID)
+    delivery.deliver(Batch(outcomes=[Outcome(ID, 1, RunState.QUEUED, retry=True)]), [], Committed())
+    assert collector.results == [None]
+
+
+def test_who_waits_for_what_is_not_there_is_told() -> None:
+    delivery = Delivery("store:")
+    collector, _ = waited_for(delivery, ID)
+    delivery.deliver(Batch(), [], Committed(unknown=[ID]))
+    assert isinstance(collector.error, RunNotFoundError)
+
+
+def test_what_did_not_fit_is_asked_for_again() -> None:
+    delivery = Delivery("store:")
+    waited_for(delivery, ID)
+    delivery.deliver(Batch(), [], Committed(later={ID}))
+    assert delivery.has_work
+    batch = Batch()
+    delivery.prepare(batch, [])
+    assert batch.watch == [ID]
+
+
+def test_the_end_of_what_is_watched_is_told_by_the_store_so_that_the_watch_goes() -> None:
+    delivery = Delivery("store:")
+    _, batch = waited_for(delivery, ID)
+    batch.outcomes = [Outcome(ID, 1, RunState.COMPLETED, "1"), Outcome(OTHER, 1, RunState.COMPLETED, "1")]
+    delivery.prepare(batch, [])
+    assert [outcome.local for outcome in batch.outcomes] == [False, True]
+
+
+def test_who_gives_up_is_told_of_no_more_unless_another_waits() -> None:
+    delivery = Delivery("store:")
+    first, _ = waited_for(delivery, ID, OTHER)
+    waited_for(delivery, OTHER)
+    batch = Batch()
+    delivery.give_up([ID, OTHER], first, batch)
+    delivery.prepare(batch, [])
+    assert batch.unwatch == [ID]
+
+
+def test_all_watches_are_made_anew() -> None:
+    delivery = Delivery("store:")
+    waited_for(delivery, ID, OTHER)
+    delivery.deliver(Batch(), [], Committed(finished={OTHER: Finished(RunState.COMPLETED, "1", None, "t")}))
+    delivery.watch_all_again()
+    batch = Batch()
+    delivery.prepare(batch, [])
+    assert batch.watch == [ID]
+
+
+# --- spawns ----------------------------------------------------------------------------------------------------------
+
+
+class Executors:
+    """With room for so many."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def demand(self) -> int:
+        return self.room
+
+    def idle(self) -> bool:
+        return False
+
+    def serves(self, _: str) -> bool:
+        return True
+
+
+def spawns_of(attempt: int, count: int) -> list[Spawn]:
+    kind = SpawnKind("t", parent_id=PARENT, parent_attempt=attempt, root_id=PARENT, depth=1)
+    return [Spawn(kind, bytes([attempt, n]) * 8, bytes(16), "{}", n) for n in range(count)]
+
+
+def planned(room: int, spawns: list[Spawn], *, ready: bool = False) -> tuple[Claims, Batch]:
+    claims, batch, executors = Claims(one_at_a_time=True), Batch(spawns=spawns), Executors(room)
+    claims.begin(["t"])
+    claims.ready = ready
+    claims.plan(batch, executors)  # type: ignore[arg-type]
+    return claims, batch
+
+
+def test_what_a_fenced_attempt_spawned_is_told_so_and_not_executed() -> None:
+    """It was never born."""
+    claims, batch = planned(9, [*spawns_of(1, 2), *spawns_of(2, 1)])
+    committed = Committed(fenced_parents={(PARENT, 1)})
+    assert [run.key for run in claims.learn(batch, committed)] == [batch.spawns[2].id]
+    told: list[Any] = []
+    request = SpawnRequest(spawns=batch.spawns[:2], on_done=lambda error, _, __: told.append(error))
+    Delivery("store:").deliver(batch, [request], committed)
+    assert isinstance(told[0], AttemptFencedError)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
+def test_as_many_are_born_claimed_as_there_is_room_for_and_the_rest_is_looked_for(room: int) -> None:
+    claims, batch = planned(room, spawns_of(1, 3))
+    born = claims.learn(batch, Committed())
+    assert len(born) == sum(spawn.claimed for spawn in batch.spawns) == room
+    assert claims.ready == (room < 3)
+
+
+def test_nothing_is_born_claimed_before_what_is_queued() -> None:
+    claims, batch = planned(2, spawns_of(1, 3), ready=True)
+    assert not any(spawn.claimed for spawn in batch.spawns)
+    assert batch.claim is not None
+    assert batch.claim.limit == 2
+    assert claims.learn(batch, Committed()) == []
+
+
+def test_one_claim_in_eight_takes_the_oldest() -> None:
+    claims, fair = Claims(one_at_a_time=True), 0
+    claims.begin(["t"])
+    for _ in range(32):
+        batch = Batch()
+        claims.ready = True
+        claims.plan(batch, Executors(1))  # type: ignore[arg-type]
+        assert batch.claim is not None
+        fair += batch.claim.fair
+    assert fair == 4
+
+
+def test_who_is_about_to_stop_claims_nothing() -> None:
+    claims = Claims(one_at_a_time=True)
+    claims.begin(["t"])
+    claims.pause()
+    batch = Batch(spawns=spawns_of(1, 2))
+    claims.plan(batch, Executors(5))  # type: ignore[arg-type]
+    assert batch.claim is None
+    assert not any(spawn.claimed for spawn in batch.spawns)
