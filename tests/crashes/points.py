@@ -70,10 +70,13 @@ NO_CHANGE = {
 VERBS = sorted(Store.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""
 
+FILES = "points"
+WRITES = apsw.SQLITE_OPEN_READWRITE
 _kept: list[apsw.VFS] = []  # which are gone when nobody has them
 
 _verb: ContextVar[str] = ContextVar("verb", default="")
 _COMMENT = re.compile(r"--[^\n]*")
+_OF_A_CONNECTION = re.compile(r"pragma (?!\"?(journal_mode|application_id|user_version)\"?\()", re.IGNORECASE)
 _FUNCTION = re.compile(r"\bfw\d*_(\w+)\(")
 
 
@@ -86,6 +89,7 @@ def put(hit: Hit) -> None:
         for verb in VERBS:
             setattr(store, verb, _around(hit, f"verb: {verb}", getattr(store, verb), verb))
     _kept.append(_Files(hit))
+    apsw.Connection = _Connection
     apsw.connection_hooks.append(functools.partial(_trace, hit))
     spoken = _speaking(hit, connection_class())
     links.connection_class = lambda: spoken
@@ -147,6 +151,9 @@ def _key(text: str) -> str:
 
 @functools.cache
 def _named(text: str) -> str:
+    """Empty for what changes nothing but a connection."""
+    if _OF_A_CONNECTION.match(text):
+        return ""
     name = _statements().get(_key(text))
     if name is None:
         function = _FUNCTION.search(text)
@@ -169,7 +176,7 @@ class _Files(apsw.VFS):
     def __init__(self, hit: Hit) -> None:
         self.hit = hit
         self.base = apsw.vfs_names()[0]
-        super().__init__("points", base=self.base, makedefault=True)
+        super().__init__(FILES, base=self.base)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  (SQLite's name)
         return _File(self, name, flags)
@@ -177,6 +184,16 @@ class _Files(apsw.VFS):
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         self.hit(f"file: {_kind(filename)}: delete")
         super().xDelete(filename, syncdir)
+
+
+class _Connection(apsw.Connection):
+    """By that way, if it writes. (The last one that reads tries for a lock that it can't have. SQLite takes that
+    easily, and the way back through Python does not.)"""
+
+    def __init__(self, name: str, flags: int = WRITES | apsw.SQLITE_OPEN_CREATE, **about: Any) -> None:
+        if flags & WRITES:
+            about["vfs"] = FILES
+        super().__init__(name, flags=flags, **about)
 
 
 def _kind(path: str) -> str:

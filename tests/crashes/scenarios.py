@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,7 @@ class Scenario:
     changes_schema: bool = False
     copies: bool = False  # what is to be looked at afterwards is the other database
     prepared: Callable[[], None] = field(default=lambda: None)  # in each process
+    beside: bool = False  # whether another process does the same meanwhile, and lives
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -320,6 +321,7 @@ def old_trees(ground: Ground) -> None:
             assert app.find("tree").run({"depth": 2 + n // 2, "n": n}) in {7, 15}
         with contextlib.suppress(TaskRunError):
             app.find("fails").run({})
+        swept(app)
 
 
 @scenario(before=old_trees)
@@ -480,6 +482,10 @@ def half_done(ground: Ground) -> None:
 @scenario(before=half_done, copies=True)
 def copy(ground: Ground) -> None:
     ground.say("db", "copy", ground.url, ground.other)
+
+
+for _name in ("bulk", "wait", "backoff", "cancel", "recursion", "workflow", "idempotent_root"):
+    SCENARIOS[f"{_name}_beside"] = replace(SCENARIOS[_name], name=f"{_name}_beside", beside=True)
 
 
 def resume(ground: Ground, scene: Scenario) -> None:

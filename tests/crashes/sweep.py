@@ -39,6 +39,10 @@ TRIES = 4
 """How often a point that was reached once is tried, before it is said that it was not reached."""
 
 
+class BesideError(Exception):
+    """Who lived has not done what he was to do."""
+
+
 class Stage:
     """One database after the other, for one scenario."""
 
@@ -93,10 +97,13 @@ class Stage:
 
     def fork(self, work: Callable[[], None]) -> int:
         """Do it in a process of its own; how that ended."""
+        return _ended(self._begin(work, self.log))
+
+    def _begin(self, work: Callable[[], None], log: Path) -> int:
         sys.stdout.flush()
         if not (pid := os.fork()):
             try:
-                number = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC)
+                number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC)
                 os.dup2(number, 1)
                 os.dup2(number, 2)
                 signal.alarm(round(HANGS))
@@ -106,7 +113,7 @@ class Stage:
                 os.write(2, traceback.format_exc().encode())
             finally:
                 os._exit(1)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return pid
 
     # --- one life ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +126,14 @@ class Stage:
             self.scene.act(ground)
             at_end()
 
-        return self.fork(act)
+        if not self.scene.beside:
+            return self.fork(act)
+        log = self.log.with_name("log beside")
+        other = self._begin(lambda: self.scene.act(ground), log)
+        status = self.fork(act)
+        if _ended(other):
+            raise BesideError(log.read_text(errors="replace")[-3000:])
+        return status
 
     def recorded(self) -> Counter[str]:
         """All points that it comes by, and how often."""
@@ -143,9 +157,13 @@ class Stage:
                 ground.note("killed", name, hits[name])
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        status = self.live(ground, hit)
+        try:
+            status, wrong = self.live(ground, hit), ""
+        except BesideError as error:
+            status, wrong = 0, f"the one beside it failed: {error}"
         where = [line[1:] for line in checks.journal(ground) if line[0] == "killed"]
-        wrong = "" if status in {0, -signal.SIGKILL} else f"it ended by itself ({status}): {self._said()}"
+        if status not in {0, -signal.SIGKILL}:
+            wrong = f"it ended by itself ({status}): {self._said()}"
         if not wrong and self.fork(lambda: self._go_on(ground)):
             wrong = self._said()
         if not wrong:
@@ -174,6 +192,10 @@ class Stage:
         checks.doctor(ground, url)
 
 
+def _ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def _refuse(findings: Iterable[str]) -> None:
     found = list(findings)
     assert not found, "\n".join(found)
@@ -187,7 +209,7 @@ def everywhere(stage: Stage, which: list[int], part: tuple[int, int], known: set
     points = stage.recorded()
     for point in known & points.keys():
         del points[point]
-    known |= points.keys()
+    known.update(points)
     wanted = [
         (point, nth)
         for point, count in sorted(points.items())
