@@ -123,6 +123,8 @@ class Stream:
         }
         if self.random.random() < 0.3:
             about |= {"deadline": self.now() + self.random.randint(1, 20) * SECOND, "deadline_by": parent}
+        if self.random.random() < 0.3:
+            about["schedule_timeout"] = self.random.randint(1, 20) * SECOND
         return await self.born(about, parent, self.random.choice([1, 2, 10]), claimed=self.random.random() < 0.3)
 
     async def born(
