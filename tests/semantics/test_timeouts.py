@@ -406,7 +406,7 @@ def test_a_retried_parents_new_limit_is_that_of_all_below_it(app: Fanwood) -> No
         return datetime.fromtimestamp(found[ids[0]] / 1e6, UTC)
 
     ref = parent.run_no_wait()
-    until(lambda: len(limits) == 2, "it is tried again")
+    until(lambda: len(limits) == 2, "it is tried again", 20)
     assert limits[0] < limits[1]
-    until(lambda: deadline_of_leaf() > limits[0], "what is below has its new limit")
+    until(lambda: deadline_of_leaf() > limits[0], "what is below has its new limit", 20)
     ref.cancel()
