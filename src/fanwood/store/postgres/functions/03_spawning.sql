@@ -70,17 +70,21 @@ begin
 end $$;
 
 -- Roots with an idempotency key: born if nobody holds the key; else who holds it. In the order of the keys, so that
--- two that race for the same keys wait for each other, and not both. Who held one may be deleted at this moment: then
--- it is tried again.
+-- two that race for the same keys wait for each other, and not both. Who held one may be deleted at this moment, and may
+-- be gone between any two of these statements: then all of it is tried again, or it would be neither born nor found.
 -- As JSON: [[id, holder's id, state, output, error, matches, task, input, later], ...] of those that weren't born.
 create function fw_spawn_keyed(p_now bigint, k fw_kinds, s fw_spawns) returns text language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
-    missing boolean;
+    wanted integer;
+    held integer;
+    taken text;
     damaged bytea[] := '{}';
 begin
+    wanted := (select count(*) from unnest(s.kind, s.identity) c (kind, identity)
+               where k.owner[c.kind] <= 0 and c.identity is not null);
     loop
         insert into idem (namespace, key, run_id, digest)
         select k.namespace[c.kind], coalesce(c.key, encode(c.identity, 'hex')), c.id, coalesce(c.digest, c.identity)
@@ -89,73 +93,68 @@ begin
         where k.owner[c.kind] <= 0 and c.identity is not null
         order by 1, 2, c.n
         on conflict do nothing;
-        missing := exists (
-            select from unnest(s.kind, s.identity, s.key) as c (kind, identity, key)
-            where k.owner[c.kind] <= 0 and c.identity is not null and (
-                select i.run_id from idem i
-                where i.namespace = k.namespace[c.kind] and i.key = coalesce(c.key, encode(c.identity, 'hex'))
-            ) is null
-        );
-        exit when not missing;
-    end loop;
-    insert into run (
-        id, root_id, depth, kind, task, child_key, input_digest, input, metadata, priority, on_parent_end, state,
-        attempt, asked, schedule_timeout, expires_at, created_at
-    )
-    select c.id, c.id, 0, k.kind[c.kind], k.task[c.kind], c.key, c.digest, c.input, k.metadata[c.kind],
-           k.priority[c.kind], 0, 0, 0, -k.owner[c.kind], k.schedule_timeout[c.kind], p_now + k.schedule_timeout[c.kind], p_now
-    from unnest(s.kind, s.id, s.identity, s.key, s.digest, s.input) as c (kind, id, identity, key, digest, input)
-    where k.owner[c.kind] <= 0 and c.identity is not null
-      and (select i.run_id from idem i where i.run_id = c.id) is not null
-    order by c.id
-    on conflict do nothing;
-    loop
+        insert into run (
+            id, root_id, depth, kind, task, child_key, input_digest, input, metadata, priority, on_parent_end, state,
+            attempt, asked, schedule_timeout, expires_at, created_at
+        )
+        select c.id, c.id, 0, k.kind[c.kind], k.task[c.kind], c.key, c.digest, c.input, k.metadata[c.kind],
+               k.priority[c.kind], 0, 0, 0, -k.owner[c.kind], k.schedule_timeout[c.kind],
+               p_now + k.schedule_timeout[c.kind], p_now
+        from unnest(s.kind, s.id, s.identity, s.key, s.digest, s.input) as c (kind, id, identity, key, digest, input)
+        where k.owner[c.kind] <= 0 and c.identity is not null
+          and (select i.run_id from idem i where i.run_id = c.id) is not null
+        order by c.id
+        on conflict do nothing;
         begin
-            return fw_taken(k, s, damaged);
+            select t.taken, t.held into taken, held from fw_taken(k, s, damaged) t;
         exception when data_corrupted or index_corrupted then
             damaged := fw_damaged(array(
                 select i.run_id from unnest(s.kind, s.identity, s.key) c (kind, identity, key)
                 join idem i on i.namespace = k.namespace[c.kind] and i.key = coalesce(c.key, encode(c.identity, 'hex'))
                 where k.owner[c.kind] = 0 and c.identity is not null
             ), damaged, sqlerrm);
+            continue;
         end;
+        exit when held = wanted;
     end loop;
+    return taken;
 end $$;
 
-create function fw_taken(k fw_kinds, s fw_spawns, p_damaged bytea[]) returns text language plpgsql
+-- ... and how many of these keys somebody holds.
+create function fw_taken(k fw_kinds, s fw_spawns, p_damaged bytea[], out taken text, out held integer) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 begin
-    return (
-        select coalesce(json_agg(json_build_array(
-            upper(encode(f.asked_for, 'hex')), upper(encode(f.id, 'hex')), case when f.whole then f.state else 9 end,
-            case when f.whole and f.before < 16000000 then f.output end,
-            case when not f.whole then fw_unreadable_error() when f.before < 16000000 then f.error end,
-            f.matches, f.task, case when f.whole and f.before < 16000000 then f.input else '' end,
-            f.whole and f.before >= 16000000
-        ) order by f.n)::text, '[]')
-        from (
-            select c.id as asked_for, r.id, r.state, r.output, r.error, r.task, r.input, c.n,
-                   r.id <> all (p_damaged) as whole,
-                   r.task = k.task[c.kind] and i.digest = coalesce(c.digest, c.identity) as matches,
-                   coalesce(sum(r.size) over (order by c.n rows between unbounded preceding and 1 preceding), 0)
-                       as before
-            from unnest(s.kind, s.id, s.identity, s.key, s.digest) with ordinality
-                 as c (kind, id, identity, key, digest, n)
-            cross join lateral (
-                select h.run_id, h.digest from idem h
-                where h.namespace = k.namespace[c.kind] and h.key = coalesce(c.key, encode(c.identity, 'hex')) offset 0
-            ) i
-            cross join lateral (
-                select h.id, h.state, h.output, h.error, h.task, h.input,
-                       coalesce(octet_length(h.output), 0) + coalesce(octet_length(h.error), 0)
-                       + octet_length(h.input) as size
-                from run h where h.id = i.run_id offset 0
-            ) r
-            where k.owner[c.kind] <= 0 and c.identity is not null and i.run_id <> c.id
-        ) f
-    );
+    select coalesce(json_agg(json_build_array(
+               upper(encode(f.asked_for, 'hex')), upper(encode(f.id, 'hex')), case when f.whole then f.state else 9 end,
+               case when f.whole and f.before < 16000000 then f.output end,
+               case when not f.whole then fw_unreadable_error() when f.before < 16000000 then f.error end,
+               f.matches, f.task, case when f.whole and f.before < 16000000 then f.input else '' end,
+               f.whole and f.before >= 16000000
+           ) order by f.n) filter (where f.id is not null)::text, '[]'),
+           count(*)
+    into taken, held
+    from (
+        select c.id as asked_for, r.id, r.state, r.output, r.error, r.task, r.input, c.n,
+               r.id <> all (p_damaged) as whole,
+               r.task = k.task[c.kind] and i.digest = coalesce(c.digest, c.identity) as matches,
+               coalesce(sum(r.size) over (order by c.n rows between unbounded preceding and 1 preceding), 0)
+                   as before
+        from unnest(s.kind, s.id, s.identity, s.key, s.digest) with ordinality
+             as c (kind, id, identity, key, digest, n)
+        cross join lateral (
+            select h.run_id, h.digest from idem h
+            where h.namespace = k.namespace[c.kind] and h.key = coalesce(c.key, encode(c.identity, 'hex')) offset 0
+        ) i
+        left join lateral (
+            select h.id, h.state, h.output, h.error, h.task, h.input,
+                   coalesce(octet_length(h.output), 0) + coalesce(octet_length(h.error), 0)
+                   + octet_length(h.input) as size
+            from run h where h.id = i.run_id and i.run_id <> c.id offset 0
+        ) r on true
+        where k.owner[c.kind] <= 0 and c.identity is not null
+    ) f;
 end $$;
 
 -- An earlier attempt's children are asked for again: what had failed is run again if this is a new trial, the others
