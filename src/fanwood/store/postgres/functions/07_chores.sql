@@ -292,8 +292,11 @@ declare
     before record;
     refused integer[];
     which smallint;
+    root bytea;
 begin
     told := '{}'; closes := false; fenced := false;
+    select r.root_id into root from run r where r.id = p_id;
+    perform from run r where r.id = root and r.id <> p_id for key share;  -- against whoever deletes the tree
     select r.state, r.attempt into before from run r where r.id = p_id for update;
     if not found then
         return;
@@ -349,7 +352,7 @@ declare
 begin
     ready := '{}';
     select r.root_id into root from run r where r.id = p_id;
-    perform from run r where r.id = root for share;  -- against whoever deletes the tree
+    perform from run r where r.id = root and r.id <> p_id for share;  -- against whoever deletes the tree
     select r.state into state_ from run r where r.id = p_id for update;
     if not found then
         return;
