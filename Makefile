@@ -19,10 +19,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate mutants chaos crashes lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED) ## watch a tree of tasks grow: DEMO_PATH=some/directory (default: this one)
 	@$(BIN)/fanwood demo "$(or $(DEMO_PATH),.)"
@@ -40,6 +40,10 @@ simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUT
 mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sqlite for those that begin so
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m tests.mutants $(if $(filter command line,$(origin NAME)),$(NAME)) $(MUTANTS_ARGS)
+
+interleave: $(READY) ## each pair of PostgreSQL's routines at once, stopped at every statement: an hour; INTERLEAVE_ARGS="-k prune"
+	@$(BIN)/python -m tests.postgres.installation
+	@FANWOOD_INTERLEAVING=full $(BIN)/python -m pytest tests/interleaving -q -s -n 2 $(INTERLEAVE_ARGS)
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

@@ -1,0 +1,178 @@
+"""The routines that are interleaved with each other: a line for each. What they play with is told in `scene.py`.
+
+A routine is called by one of two players, each of whom has a worker of his own; `me(p)` is that, `mine(p)` the run that
+it executes. It has a preparation if the scene lacks something that it wants.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fanwood.model.commands import (
+    Attach,
+    Batch,
+    ClaimRequest,
+    Committed,
+    LogLine,
+    Outcome,
+    SpawnKind,
+    TaskInfo,
+    WorkerInfo,
+)
+from fanwood.model.states import FIRST_TERMINAL, RunState
+from fanwood.store.postgres.hot import Answer, Call, decode_answer
+from tests.conformance.stage import completed, failed, handed_back, retried
+from tests.interleaving.players import Player
+from tests.interleaving.scene import Scene
+
+ENDED = [state for state in RunState if state >= FIRST_TERMINAL]
+Prepare = Callable[[Scene], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Routine:
+    """`passes_by`: what others hold at this moment it leaves for its next turn, which comes by itself."""
+
+    name: str
+    call: Callable[[Scene, Player], Awaitable[Any]]
+    prepare: tuple[Prepare, ...] = ()
+    passes_by: bool = False
+
+
+def _claim(limit: int, *tasks: str, fair: int = 0, idle: bool = False) -> ClaimRequest:
+    return ClaimRequest(json.dumps(tasks), limit, fair, idle)
+
+
+def _closes(outcome: Outcome) -> Outcome:
+    outcome.closes, outcome.local = True, False
+    return outcome
+
+
+def _again(s: Scene, *names: str) -> list[Attach]:
+    root = s["R"]
+    kind = SpawnKind("c", parent_id=root.key, parent_attempt=root.attempt, root_id=root.key, depth=1)
+    return [Attach(kind, s[name].key) for name in names]
+
+
+async def _sent(s: Scene, p: Player, *, again: bool) -> Answer:
+    """One commit of the root's worker, as it is sent, and sent again after its connection was lost."""
+    batch = Batch(
+        spawns=[s.child(s["R"], "born", "q"), s.child(s["R"], "begun", "q", claimed=True), s.keyed("keyed", "new")],
+        outcomes=[completed(s["s"])], watch=[s["c0"].key], claim=_claim(1, "g"),
+    )  # fmt: skip
+    worker = s.workers[2]
+    number, now = p.store._seqs[worker] + 1, s.clock.now()
+    arguments = Call(batch).arguments(worker, number, now, again=again, notify=False, read=[])
+    answer = decode_answer(await p.store._ask(arguments))
+    answer.now, answer.has_more, answer.has_closed = 0, False, False
+    return answer
+
+
+async def _prune(s: Scene, p: Player) -> int:
+    return (await p.store.prune(s.clock.now(), 100)).runs
+
+
+async def _delete(s: Scene, p: Player) -> int:
+    """A tree that is large, so to speak."""
+    cursor, runs = await p.store.begin_deleting(s["O"].key), 0
+    while cursor is not None and cursor.large is not None:
+        pruned = await p.store.prune(s.clock.now(), 1, cursor)
+        cursor, runs = pruned.cursor, runs + pruned.runs
+    return runs
+
+
+async def _sweep(s: Scene, p: Player) -> None:
+    while (swept := await p.store.sweep()).more:
+        if not swept.ended:
+            await p.sleep()
+
+
+async def _tick(_: Scene, p: Player) -> None:
+    await p.store.tick()
+
+
+async def by_me(s: Scene, p: Player, **batch: Any) -> Committed:
+    """A commit of the player's worker; its answer without what is only a hint."""
+    return await _commit(p, s.me(p), batch)
+
+
+async def by_root(s: Scene, p: Player, **batch: Any) -> Committed:
+    """... of the worker that executes the root."""
+    return await _commit(p, s.workers[2], batch)
+
+
+async def by_lost(s: Scene, p: Player, **batch: Any) -> Committed:
+    """... of the one whose lease has lapsed."""
+    return await _commit(p, s.workers[3], batch)
+
+
+async def _commit(p: Player, worker: int, batch: dict[str, Any]) -> Committed:
+    done = await p.store.commit(worker, Batch(**batch))
+    done.has_more = done.has_closed = False
+    return done
+
+
+DECLARED = {
+    r"error is '.*its ancestor .* was cancelled: .*' and not '.*its ancestor .* was cancelled: ":
+        "two closings cover it, and it ends with what either of them says",
+}  # fmt: skip
+"""Differences from what both orders give that no promise forbids, and why: what lines of them look like."""
+ROUTINES = [
+    Routine("claim", lambda s, p: by_me(s, p, claim=_claim(1, "q")), passes_by=True),
+    Routine("claim all", lambda s, p: by_me(s, p, claim=_claim(9, "q", "g", "c", fair=1)), passes_by=True),
+    Routine("claim alone", lambda s, p: by_me(s, p, claim=_claim(1, "q", "g", idle=True)), passes_by=True),
+    Routine("claim below", lambda s, p: by_me(s, p, claim=_claim(2, "g")), passes_by=True),
+    Routine("claim late", lambda s, p: by_me(s, p, claim=_claim(1, "x")), passes_by=True),
+    Routine("sent", lambda s, p: _sent(s, p, again=False), (Scene.childless,)),
+    Routine("sent again", lambda s, p: _sent(s, p, again=True), (Scene.childless,)),
+    Routine("read mail", lambda s, p: by_root(s, p, mail=True)),
+    Routine("publish", lambda s, p: p.store.publish(s.me(p), [TaskInfo("q", "task"), TaskInfo("new", "task")])),
+    Routine("register", lambda _, p: p.store.register(WorkerInfo("w", "host", 1, 1, ("c", "q")), [])),
+    Routine("spawn", lambda s, p: by_me(s, p, spawns=[s.new(p, s.mine(p), "g")])),
+    Routine("spawn claimed", lambda s, p: by_me(s, p, spawns=[s.new(p, s.mine(p), "g", claimed=True)])),
+    Routine("spawn below root", lambda s, p: by_root(s, p, spawns=[s.new(p, s["R"], "q")])),
+    Routine("spawn first", lambda s, p: by_root(s, p, spawns=[s.new(p, s["s"], "g")]), (Scene.childless,)),
+    Routine("end childless", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["s"]))]), (Scene.childless,)),
+    Routine("cancel childless", lambda s, p: p.store.cancel(s["s"].key, "test"), (Scene.childless,)),
+    Routine("end", lambda s, p: by_me(s, p, outcomes=[completed(s.mine(p), local=False)])),
+    Routine("end and close", lambda s, p: by_me(s, p, outcomes=[_closes(failed(s.mine(p)))])),
+    Routine("end root", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["R"]))])),
+    Routine("retry", lambda s, p: by_me(s, p, outcomes=[retried(s.mine(p))])),
+    Routine("retry later", lambda s, p: by_me(s, p, outcomes=[retried(s.mine(p), 5)])),
+    Routine("retry root", lambda s, p: by_root(s, p, outcomes=[retried(s["R"])])),
+    Routine("hand back late", lambda s, p: by_root(s, p, outcomes=[handed_back(s["late"])]), (Scene.late,)),
+    Routine("end late", lambda s, p: by_root(s, p, outcomes=[completed(s["late"], local=False)]), (Scene.late,)),
+    Routine("hand back", lambda s, p: by_me(s, p, outcomes=[handed_back(s.mine(p))])),
+    Routine("watch", lambda s, p: by_root(s, p, watch=[s["c0"].key, s["c1"].key, s["l"].key, s.id("q0")])),
+    Routine("unwatch", lambda s, p: by_me(s, p, unwatch=[s[f"c{1 - p.number}"].key]), (Scene.watched,)),
+    Routine("ask again", lambda s, p: by_root(s, p, attaches=_again(s, "f", "c0", "c1", "l")), (Scene.second_trial,)),
+    Routine("log", lambda s, p: by_me(s, p, logs=[LogLine(s.mine(p).key, 1, 1, "info", "text")])),
+    Routine("root with key", lambda s, p: by_me(s, p, spawns=[s.keyed(f"new{p.number}", "k")])),
+    Routine("root with new key", lambda s, p: by_me(s, p, spawns=[s.keyed(f"new{p.number}", "new")])),
+    Routine("move deadline", lambda s, p: by_me(s, p, deadlines=[s.limit(s.mine(p))]), (Scene.limited,)),
+    Routine("cancel root", lambda s, p: p.store.cancel(s["R"].key, "test")),
+    Routine("cancel child", lambda s, p: p.store.cancel(s["c0"].key, "test")),
+    Routine("cancel queued", lambda s, p: p.store.cancel(s.id("q0"), "test")),
+    Routine("cancel attempt", lambda s, p: p.store.cancel(s["c0"].key, "test", 1)),
+    Routine("cancel over", lambda s, p: p.store.cancel(s["o"].key, "test")),
+    Routine("replay", lambda s, p: p.store.replay(s["o"].key, ENDED)),
+    Routine("replay root", lambda s, p: p.store.replay(s["O"].key, ENDED)),
+    Routine("replay failed", lambda s, p: p.store.replay(s["f"].key, ENDED)),
+    Routine("replay child", lambda s, p: p.store.replay(s["c0"].key, ENDED)),
+    Routine("prune", _prune, passes_by=True),
+    Routine("delete", _delete, passes_by=True),
+    Routine("sweep", _sweep, (Scene.closed,), passes_by=True),
+    Routine("tell deadlines", _sweep, (Scene.limited, Scene.moved), passes_by=True),
+    Routine("tick", _tick, passes_by=True),
+    Routine("reap", lambda s, p: p.store.reap(s.workers[3], 3, if_lapsed=True)),
+    Routine("reap as poison", lambda s, p: p.store.reap(s.workers[3], 1, if_lapsed=True)),
+    Routine("renew", lambda s, p: p.store.renew(s.workers[3])),
+    Routine("lost one ends", lambda s, p: by_lost(s, p, outcomes=[_closes(completed(s["l"]))])),
+    Routine("lost one spawns", lambda s, p: by_lost(s, p, spawns=[s.new(p, s["l"], "g")])),
+    Routine("lost one claims", lambda s, p: by_lost(s, p, claim=_claim(1, "q")), passes_by=True),
+    Routine("unregister", lambda s, p: p.store.unregister(s.workers[3])),
+]  # fmt: skip
+BY_NAME = {routine.name: routine for routine in ROUTINES}

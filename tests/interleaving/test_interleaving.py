@@ -1,0 +1,91 @@
+"""Each pair of PostgreSQL's routines, interleaved at every statement of both: what comes out must be what one of the
+two orders gives. (How that is done: docs/explanation/testing.md.)
+
+In short: those that are most about each other. `make interleave`: all pairs, and also within statements.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from itertools import combinations_with_replacement
+
+import pytest
+import pytest_asyncio
+
+from tests.interleaving.arena import Arena, arena
+from tests.interleaving.routines import BY_NAME, ROUTINES
+from tests.postgres.cluster import Cluster
+from tests.postgres.databases import Databases
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
+SHORT = """
+    claim/claim  spawn first/cancel childless  spawn/end root  end/cancel child  end/replay child  end root/claim below
+    prune/replay  prune/cancel over  tick/claim late  tick/hand back late  reap/renew  root with key/prune  watch/end
+    sent/sent again
+"""
+PLANTED = {
+    "a parent that spawns isn't locked": (
+        "p.attempt and r.state = running for share", "p.attempt and r.state = running",
+        "spawn first/cancel childless",
+    ),
+    "who begins to wait doesn't lock": ("r.state < terminal for share", "r.state < terminal", "watch/end"),
+    "a claim doesn't look at what others have claimed": (
+        "r.id limit t.rows\n            for update skip locked", "r.id limit t.rows", "claim/claim",
+    ),
+    "a replay doesn't lock the root": (
+        "perform from run r where r.id = root and r.id <> p_id for share;", "", "prune/replay",
+    ),
+    "a call doesn't lock the root": (
+        "perform from run r where r.id = root and r.id <> p_id for key share;", "", "prune/cancel over",
+    ),
+    "a key's holder is looked for once": ("exit when held = wanted;", "exit;", "root with key/prune"),
+    "a lapsed lease isn't locked": (
+        "l.expires_at <= p_now) for update", "l.expires_at <= p_now)", "reap/renew",
+    ),
+}  # fmt: skip
+
+
+def _pairs(text: str) -> list[str]:
+    return [pair.strip() for line in text.splitlines() for pair in line.split("  ") if pair.strip()]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ours(postgres_cluster: Cluster, postgres_databases: Databases) -> AsyncIterator[Arena]:
+    name = postgres_databases.take(schema=True)
+    async with arena(postgres_cluster.url(name)) as made:
+        yield made
+    postgres_databases.give_back(name)
+
+
+@pytest.mark.timeout(3600 if FULL else 180)
+@pytest.mark.parametrize("pair", _pairs(SHORT))
+async def test_what_comes_out_is_what_one_order_gives(ours: Arena, pair: str) -> None:
+    first, second = (BY_NAME[name] for name in pair.split("/"))
+    found = await ours.interleave(first, second, within=FULL, twice=FULL)
+    assert not found.wrong, found.told()
+    assert found.schedules > 8
+
+
+@pytest.mark.skipif(not FULL, reason="make interleave")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", ROUTINES, ids=lambda routine: routine.name)
+async def test_all_pairs(ours: Arena, first: object) -> None:
+    wrong: list[str] = []
+    for one, other in combinations_with_replacement(ROUTINES, 2):
+        if one is first:
+            found = await ours.interleave(one, other, within=True)
+            print(f"{one.name} / {other.name}: {found.summary()}")
+            wrong += [found.told()] if found.wrong else []
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+async def test_a_planted_race_is_seen(ours: Arena, name: str) -> None:
+    old, new, pair = PLANTED[name]
+    first, second = (BY_NAME[name] for name in pair.split("/"))
+    async with ours.planted(old, new):
+        found = await ours.interleave(first, second, within=False, until_wrong=True)
+    assert found.wrong
