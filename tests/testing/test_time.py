@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -332,6 +334,50 @@ def test_that_a_thread_of_a_task_may_run_children(fanwood_app: TestApp):
         return n + 1
 
     assert parent.run(1) == 2
+
+
+def test_that_a_sync_task_may_run_a_loop_of_its_own(fanwood_app: TestApp):
+    @fanwood_app.task
+    def parent(n: int) -> int:
+        async def both() -> int:
+            await asyncio.sleep(86_400)
+            one = await child.aio_run(n)
+            assert await asyncio.to_thread(lambda: 1) == 1
+            async with asyncio.timeout(7200):
+                return one + await child.aio_run(n)
+
+        return asyncio.run(both())
+
+    @fanwood_app.task
+    async def child(n: int) -> int:
+        await asyncio.sleep(3600)
+        return n + 1
+
+    begin = fanwood_app.now()
+    assert parent.run(1) == 4
+    assert timedelta(hours=26) <= fanwood_app.now() - begin < timedelta(hours=26, seconds=1)
+
+
+def test_a_loop_that_a_test_runs_in_a_thread_of_its_own(fanwood_app: TestApp):
+    """As the test clients of web frameworks do."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(lambda: asyncio.run(_twice(shop.remind.aio_run)))
+        assert answer.result(20) == ["order 1: please pay", "order 1: please pay"]
+        assert pool.submit(shop.remind.run, 2).result(20) == "order 2: please pay"
+
+
+async def _twice(run: Callable[[int], Awaitable[str]]) -> list[str]:
+    return [await run(1), await run(1)]
+
+
+def test_an_object_that_has_no_worker_of_its_own(fanwood_app: TestApp):
+    app = Fanwood("sqlite:////dev/null/y.db", local_worker=False)
+
+    @app.task
+    def one(n: int) -> int:
+        return n + 1
+
+    assert one.run(1) == 2
 
 
 def test_what_is_refused(fanwood_app: TestApp):

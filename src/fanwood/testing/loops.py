@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fanwood.testing.clock import VirtualTime
+    from fanwood.testing.threads import Hand
 
 NEVER = float("inf")
 MOST_WAITS = 20
@@ -91,6 +92,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._outside.begin(super().run_in_executor(executor, func, *args))
 
     # --- for the world ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is anything to do now."""
+        return bool(self._ready)
 
     @property
     def has_files(self) -> bool:
@@ -200,8 +206,9 @@ class Guest:
     """In the place of the selector of a loop that others run (a test's): when that loop has nothing to do, or between
     its turns, the world goes on; and the loop's time is the world's."""
 
-    def __init__(self, world: GuestOf, loop: Any) -> None:
+    def __init__(self, world: GuestOf, loop: Any, hand: Hand | None) -> None:
         self._world = world
+        self._hand = hand  # it is run by code of a sync task, which does not drive the world
         self.loop = loop
         self._selector = loop._selector
         self._fds = len(self._selector.get_map())
@@ -237,6 +244,8 @@ class Guest:
     def select(self, timeout: float | None = None) -> Any:
         """As of a selector."""
         world = self._world
+        if self._hand is not None:
+            return self._wait_in(self._hand, timeout)
         did = world.turn_beside()
         found = self._selector.select(0)
         if found or did or self.loop._ready or (timeout is not None and timeout <= 0):
@@ -247,6 +256,13 @@ class Guest:
             return found
         until = None if timeout is None else world.time.at(world.time.seconds + timeout)
         return self._selector.select(0 if world.idle_beside(until) else TICK)
+
+    def _wait_in(self, hand: Hand, timeout: float | None) -> Any:
+        found = self._selector.select(0)
+        if found or self.loop._ready or (timeout is not None and timeout <= 0):
+            return found
+        hand.wait(lambda: bool(self.loop._ready or self._selector.select(0)), timeout)
+        return self._selector.select(0)
 
 
 TICK = 0.002

@@ -113,7 +113,10 @@ class Switch:
         world = self._place.world
         if (loop := running_loop()) is not None and not isinstance(loop, VirtualLoop) and not world.over:
             world.be_guest_of(loop)
-        return getattr(self._place.host_of(current_attempt.get()).engine, name)
+        attempt = current_attempt.get()
+        if attempt is None and name == "spawn":  # also of an object that has no worker of its own in earnest
+            self._place.serve()
+        return getattr(self._place.host_of(attempt).engine, name)
 
     @property
     def settings(self) -> Settings:

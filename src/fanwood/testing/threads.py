@@ -17,7 +17,6 @@ from fanwood.testing.standing import is_theirs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fanwood.engine.signals import Signal
     from fanwood.testing.clock import VirtualTime
 
 DEEPEST = 5
@@ -38,7 +37,7 @@ class Hand:
         self._job = job
         self._go = threading.Event()
         self._back = threading.Event()
-        self._signal: Signal | None = None
+        self._ready: Callable[[], bool] | None = None
         self._until: int | None = None
         self._killed = False
         self.over = False
@@ -59,9 +58,12 @@ class Hand:
         """Whether it has something to do."""
         if self.lost:
             return False
-        waits = self._signal is not None or self._until is not None
-        fired = self._signal is not None and self._signal.fired
-        return not waits or fired or (self._until is not None and self._until <= self._crew.time.now)
+        if self._ready is not None and self._ready():
+            return True
+        return self._is_due() if self._until is not None else self._ready is None
+
+    def _is_due(self) -> bool:
+        return self._until is not None and self._until <= self._crew.time.now
 
     def go_on(self) -> None:
         """Until it waits, or ends.
@@ -69,7 +71,7 @@ class Hand:
         Raises:
             StuckError: it does neither.
         """
-        self._signal = self._until = None
+        self._ready = self._until = None
         if self._thread.ident is None:
             self._thread.start()
             self._crew.hands[self.ident] = self
@@ -95,11 +97,11 @@ class Hand:
             self.over = True
             self._back.set()
 
-    def wait(self, signal: Signal | None, seconds: float | None) -> None:
-        """On the thread itself: until the signal is fired, or so many seconds have gone by."""
+    def wait(self, ready: Callable[[], bool] | None, seconds: float | None) -> None:
+        """On the thread itself: until that is so, or so many seconds have gone by."""
         if self._killed:
             raise Killed
-        self._signal = signal
+        self._ready = ready
         self._until = None if seconds is None else self._crew.time.at(self._crew.time.seconds + seconds)
         self._crew.note_wait(self)
         self._back.set()
@@ -157,6 +159,10 @@ class Crew:
                 hand.go_on()
         self._mine = [hand for hand in self._mine if not hand.over]
         return did
+
+    def is_ready(self) -> bool:
+        """Whether one may go on."""
+        return any(hand.may_go_on() for hand in self._mine)
 
     def earliest(self) -> int | None:
         """When the next one goes on by itself."""

@@ -152,11 +152,19 @@ class World(Ground):
 
     def pass_time(self, until: int | None, *, everything: bool = False) -> bool:
         """To what comes next, but not beyond `until`; False if nothing comes."""
-        following = self.next_time(everything=everything)
-        if following is None and until is None:
-            return False
-        self.set_time(min(time for time in (following, until) if time is not None))
-        return True
+        with self._lock:
+            if self._is_ready():  # another thread has done something meanwhile
+                return True
+            following = self.next_time(everything=everything)
+            if following is None and until is None:
+                return False
+            self.set_time(min(time for time in (following, until) if time is not None))
+            return True
+
+    def _is_ready(self) -> bool:
+        crews = [*self.crews, *(host.crew for host in self.hosts)]
+        loops = [*self._loops, *(host.engine_loop for host in self.hosts)]
+        return any(loop.is_ready for loop in loops) or any(crew.is_ready() for crew in crews)
 
     def set_time(self, now: int) -> None:
         """It is later now. Processes that live have kept their leases meanwhile."""
@@ -231,7 +239,7 @@ class World(Ground):
         """In the place of `Signal.block`: a thread waits."""
         hand = self.hands.get(threading.get_ident())
         if hand is not None:
-            hand.wait(signal, signal.timeout)
+            hand.wait(lambda: signal.fired, signal.timeout)
             return True
         if current_attempt.get() is not None:  # a thread that a task has made
             with self.outside.waiting():
@@ -262,7 +270,8 @@ class World(Ground):
         mine, run_forever = threading.get_ident(), asyncio.BaseEventLoop.run_forever
 
         def run(loop: asyncio.BaseEventLoop) -> None:
-            if threading.get_ident() == mine and hasattr(loop, "_selector"):
+            me = threading.get_ident()
+            if (me == mine or me in self.hands) and hasattr(loop, "_selector"):
                 self.be_guest_of(loop)
             run_forever(loop)
 
@@ -281,7 +290,7 @@ class World(Ground):
                 f"the test runs on a loop of {type(loop).__module__}, and virtual time needs asyncio's own: run it "
                 f"with that one, or make the test a plain function"
             )
-        self._guests.append(Guest(self, loop))
+        self._guests.append(Guest(self, loop, self.hands.get(threading.get_ident())))
 
     @contextlib.contextmanager
     def awaited(self, collector: Collector) -> Generator[None]:
