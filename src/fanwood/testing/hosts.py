@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from fanwood import logs
 from fanwood.engine.engine import Engine
 from fanwood.errors import EngineClosedError
-from fanwood.model.commands import Batch, Committed
+from fanwood.model.commands import Batch, Committed, Failure
 from fanwood.model.states import RunState
 from fanwood.sdk.waiting import called
 from fanwood.store.memory.store import MemoryStore
@@ -256,6 +256,9 @@ class Host:
     def end(self) -> None:
         """The world is over, for this one as well."""
         self.engine.is_killed = True
+        if self.executor is not None:
+            for attempt in self.executor._running.values():  # nobody asks what becomes of them
+                attempt.interruption = Failure("cancelled", message="the test is over")
         self.crew.end()
         self.task_loop.end()
         self.engine_loop.end()
