@@ -399,3 +399,17 @@ def test_what_is_refused(fanwood_app: TestApp):
             travel(wrong)
     with pytest.raises(UsageError, match="there is no run"):
         tree("01900000-0000-7000-8000-000000000000")
+
+
+def test_that_a_year_of_short_pauses_takes_no_time(impatient: TestApp):
+    """What engines do again and again is left out where it changes nothing: the limit is a tenth of a second of work."""
+
+    @impatient.task
+    async def polls(n: int) -> int:
+        for _ in range(n):
+            await asyncio.sleep(7 * 86_400)
+        return n
+
+    begin = impatient.now()
+    assert polls.run(52) == 52
+    assert (impatient.now() - begin).days == 52 * 7

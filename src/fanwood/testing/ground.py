@@ -38,12 +38,18 @@ class Ground(ABC):
         self.dead: list[Any] = []  # processes (`hosts.Host`)
         self.hands: dict[int, Hand] = {}  # by thread
         self.workers_away = False
+        self.looks_twice = False  # nothing is left to do: whoever looks for something now and then does so
         self.over = False
 
     @property
     def hosts(self) -> list[Any]:
         """Processes that live."""
         return [host for place in self.places.values() for host in place.hosts]
+
+    @abstractmethod
+    def has_chores(self) -> bool:
+        """See `World`."""
+        ...
 
     @abstractmethod
     def drive(self, done: Callable[[], bool], until: int | None = None, *, passes: bool = True) -> bool:

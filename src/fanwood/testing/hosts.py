@@ -222,9 +222,18 @@ class Host:
     def turn(self) -> bool:
         """All that is ready, once; whether anything was."""
         after = self._after if self.world.watchers and self.slots else None
-        did = self.engine_loop.turn(None)
+        did = self.engine_loop.turn(timers_count=self._has_chores())
         did = (not self.dead and self.task_loop.turn(after)) or did
         return (not self.dead and self.crew.turn(lambda: self.dead)) or did
+
+    def _has_chores(self) -> bool:
+        """Whether the engine's timers may fire. Most are chores that come again and again and change nothing, unless
+        something has gone wrong: in a year of sleep they would take most of the time."""
+        if self.engine_loop.earliest > self.world.time.seconds:
+            return False
+        due = self.place.memory.chores.next_due()
+        late = due is not None and due <= self.place.memory.now()
+        return late or self.engine.is_asked or self.engine.next_time() <= 0 or self.world.has_chores()
 
     def next_time(self, *, everything: bool) -> int | None:
         """When there is something to do, whatever anybody says. Without `everything` chores don't count that come again

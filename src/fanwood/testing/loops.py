@@ -46,6 +46,15 @@ class Outside:
         finally:
             self.jobs += waits
 
+    @contextlib.contextmanager
+    def working(self) -> Generator[None]:
+        """While inside, there is one more."""
+        self.jobs += 1
+        try:
+            yield
+        finally:
+            self.jobs -= 1
+
     def begin(self, future: asyncio.Future[Any]) -> asyncio.Future[Any]:
         """A job, until the future is done."""
         self.jobs += 1
@@ -111,12 +120,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             heapq.heappop(timers)
         return timers[0].when() if timers else NEVER
 
-    def turn(self, after: Callable[[asyncio.Handle], None] | None) -> bool:
+    def turn(self, after: Callable[[asyncio.Handle], None] | None = None, *, timers_count: bool = True) -> bool:
         """Whatever is ready, once; whether anything was. `after` is called after each handle."""
         if self.has_files:
             self._process_events(self._selector.select(0))
         now, timers, ready = self.time(), self._scheduled, self._ready
-        while timers and (timers[0].cancelled() or timers[0].when() <= now):
+        while timers_count and timers and (timers[0].cancelled() or timers[0].when() <= now):
             handle = heapq.heappop(timers)
             if not handle.cancelled():
                 ready.append(handle)
@@ -220,7 +229,14 @@ class Guest:
         def run_in_executor(*args: Any) -> asyncio.Future[Any]:
             return world.outside.begin(in_executor(*args))
 
+        shutdown = loop.shutdown_default_executor
+
+        async def shutdown_default_executor(*args: Any) -> None:
+            with world.outside.working():
+                await shutdown(*args)
+
         ours: dict[str, Any] = {
+            "shutdown_default_executor": shutdown_default_executor,
             "_selector": self,
             "slow_callback_duration": NEVER,  # in debug mode: none is slow
             "time": time,

@@ -26,7 +26,7 @@ from fanwood.store.opening import place_of
 from fanwood.testing import telling
 from fanwood.testing.errors import StuckError
 from fanwood.testing.ground import Ground
-from fanwood.testing.hosts import HEARTBEAT, LEASE
+from fanwood.testing.hosts import LEASE
 from fanwood.testing.loops import FILE_PATIENCE, TICK, Guest, VirtualLoop
 from fanwood.testing.places import Place, stand_ins
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from fanwood.testing.threads import Crew
 
 BY_TASKS = "travel(), drain() and the like are called by a test, and not by code of a task"
+MOMENT = 1.0
+"""Seconds, in reality, before a wait is given up that nothing could end."""
 LOOK = 64
 """Turns between two looks at how long it takes."""
 
@@ -53,6 +55,10 @@ class World(Ground):
         self.crews: list[Crew] = []
         self._busy_since: dict[Collector, float] = {}  # who waits on somebody else's loop
         self._guests: list[Guest] = []
+        self._looks_until = 0
+        self._in_vain = False  # nothing has come of that
+        self._idle = _Patience(self)  # of other loops
+        self._turns = 0
         self._lock = threading.RLock()
         self._stepped_by = 0
         self._adopted: list[tuple[Any, Any, Any]] = []
@@ -121,27 +127,29 @@ class World(Ground):
             try:
                 for place in list(self.places.values()):
                     place.revive()
-                did = self.bystanders.turn(None)
+                did = self.bystanders.turn()
                 for crew in self.crews:
                     did = crew.turn(lambda: False) or did
                 for host in self.hosts:
                     if not host.dead:
                         did = host.turn() or did
+                if did and not self.looks_twice:
+                    self._in_vain = False
                 return did
             finally:
                 self._stepped_by = 0
 
-    def _is_unsettled(self) -> bool:
-        """Whether chores that come again and again may still change something."""
+    def has_chores(self) -> bool:
+        """Whether what engines do again and again may change something."""
         live = {host.engine.worker_id for host in self.hosts}
-        return any(
+        return self.looks_twice or any(
             memory.tables.gates or memory.tables.moved or not memory.tables.workers.keys() <= live
             for memory in self.memories.values()
         )
 
-    def next_time(self, *, everything: bool = False) -> int | None:
+    def next_time(self) -> int | None:
         """When there is something to do, whatever anybody says."""
-        everything = everything or self._is_unsettled()
+        everything = self.has_chores()
         found = [host.next_time(everything=everything) for host in self.hosts]
         found += [memory.chores.next_due() for memory in self.memories.values()]
         found += [crew.earliest() for crew in self.crews]
@@ -150,14 +158,20 @@ class World(Ground):
         times = [time for time in found if time is not None]
         return max(min(times), self.time.now + 1) if times else None
 
-    def pass_time(self, until: int | None, *, everything: bool = False) -> bool:
-        """To what comes next, but not beyond `until`; False if nothing comes."""
+    def pass_time(self, until: int | None) -> bool:
+        """To what comes next, but not beyond `until`; False if nothing comes, and who looks for something now and then
+        has found nothing."""
         with self._lock:
             if self._is_ready():  # another thread has done something meanwhile
                 return True
-            following = self.next_time(everything=everything)
+            if self.looks_twice and self.time.now >= self._looks_until:
+                self.looks_twice, self._in_vain = False, True
+            following = self.next_time()
             if following is None and until is None:
-                return False
+                if self._in_vain:
+                    return False
+                self._looks_until, self.looks_twice = self.time.now + round(2 * LEASE * MICROSECONDS), True
+                following = self.next_time()
             self.set_time(min(time for time in (following, until) if time is not None))
             return True
 
@@ -168,13 +182,12 @@ class World(Ground):
 
     def set_time(self, now: int) -> None:
         """It is later now. Processes that live have kept their leases meanwhile."""
-        passed, self.time.now = now - self.time.now, max(now, self.time.now)
-        if passed > HEARTBEAT * MICROSECONDS:
-            for host in self.hosts:
-                row = host.place.memory.tables.workers.get(host.engine.worker_id)
-                if row is not None and row.lease is not None:
-                    row.lease = max(row.lease, now + round(LEASE * MICROSECONDS))
-                    host.engine.stay_leased(self.time.seconds + LEASE)
+        self.time.now = max(now, self.time.now)
+        for host in self.hosts:
+            row = host.place.memory.tables.workers.get(host.engine.worker_id)
+            if row is not None and row.lease is not None:
+                row.lease = max(row.lease, now + round(LEASE * MICROSECONDS))
+                host.engine.stay_leased(self.time.seconds + LEASE)
 
     # --- driven by a thread that waits -----------------------------------------------------------------------------
 
@@ -188,13 +201,11 @@ class World(Ground):
         if threading.get_ident() in self.hands:
             raise UsageError(BY_TASKS)
         ours = self.outside.waiting(waits=threading.current_thread() is not threading.main_thread())
-        patience, turns, looks = _Patience(self), 0, None
+        patience = _Patience(self)
         with ours:
             while not done():
                 if self.turn():
-                    turns += 1
-                    if turns % LOOK == 0:
-                        patience.check_work()
+                    patience.note_work()
                     continue
                 if done():
                     return True
@@ -207,15 +218,12 @@ class World(Ground):
                     continue
                 if not passes or (until is not None and self.time.now >= until):
                     return False
-                patience.check_work()
-                if self.pass_time(until, everything=looks is not None):
-                    if looks is not None and self.time.now >= looks and self.next_time() is None:
-                        raise self.stuck("and nothing is left that could end it")
+                if self.pass_time(until):
+                    patience.note_work()
                     continue
-                if self._has_files:
-                    patience.check_reality()
-                else:
-                    looks = self.time.now + round(2 * LEASE * MICROSECONDS)  # what is only seen by who looks
+                patience.check_reality(nothing_known=not self._has_files)
+                self.outside.bell.wait(TICK)
+                self.outside.bell.clear()
         return True
 
     @property
@@ -311,10 +319,14 @@ class World(Ground):
         except StuckError as error:
             self._fail_all(error)
             return True
-        now = machine.thread_time()
-        if did and any(now - since > self.patience for since in self._busy_since.values()):
+        self._turns += 1
+        if self._turns % LOOK == 0 and self._busy_since and self._works_too_long():
             self._fail_all(self.stuck(f"and it has gone on for {self.patience:g} s of work"))
         return did
+
+    def _works_too_long(self) -> bool:
+        now = machine.thread_time()
+        return any(now - since > self.patience for since in self._busy_since.values())
 
     def idle_beside(self, until: int | None) -> bool:
         """As of `GuestOf`."""
@@ -322,10 +334,13 @@ class World(Ground):
         if self.over or (until is None and not awaited):
             return False
         if self._wait_for_files() or self.pass_time(until):
+            self._idle.forget()
             return True
-        if not self._has_files:
-            self._fail_all(self.stuck("and nothing is left that could end it"))
-        return True
+        try:
+            self._idle.check_reality(nothing_known=not self._has_files)
+        except StuckError as error:
+            self._fail_all(error)
+        return False
 
     def _fail_all(self, error: StuckError) -> None:
         """Who waits on other loops is told."""
@@ -341,21 +356,30 @@ class _Patience:
         self._world = world
         self._begun = machine.thread_time()
         self._since: float | None = None
+        self._turns = 0
         self._clock = SystemClock()
 
-    def check_work(self) -> None:
+    def forget(self) -> None:
+        """Something has come of it."""
+        self._since = None
+
+    def note_work(self) -> None:
         """Raises StuckError: it goes on and on."""
         self._since = None
-        if machine.thread_time() - self._begun > self._world.patience:
+        self._turns += 1
+        if self._turns % LOOK == 0 and machine.thread_time() - self._begun > self._world.patience:
             days = self._world.time.seconds / 86400
             raise self._world.stuck(
                 f"and goes on and on: {self._world.patience:g} s of work, and {days:,.1f} days of its own time"
             )
 
-    def check_reality(self) -> None:
-        """Raises StuckError: what is real takes too long."""
+    def check_reality(self, *, nothing_known: bool = False) -> None:
+        """Raises StuckError: what is real takes too long; or nothing will come, as far as anybody knows, and threads
+        that nobody knows of have had a moment."""
         now = self._clock.monotonic()
         self._since = now if self._since is None else self._since
+        if nothing_known and now - self._since > min(self._world.patience, MOMENT):
+            raise self._world.stuck("and nothing is left that could end it")
         if now - self._since > self._world.patience:
             raise self._world.stuck(
                 f"on something real (a thread, a socket), which has taken {self._world.patience:g} s"
