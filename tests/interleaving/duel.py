@@ -40,6 +40,8 @@ _COLUMNS = {
     # A worker's claims have times of their own, one microsecond apart.
     "run": "to_jsonb(t) || jsonb_build_object('started_at', t.started_at / 1000)",
     "attempt": "to_jsonb(t) || jsonb_build_object('started_at', t.started_at / 1000)",
+    # A number that tells that something changed, and not how often.
+    "setting": "to_jsonb(t.name)",
     # How many commits there were, and what was said in the last one.
     "worker": "to_jsonb(t) - '{seq,claimed_at,has_claimed,fenced,refused,not_queued}'::text[]",
 }
