@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import entry_points
+import tomllib
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "fanwood.testing.plugin"
-INSTALLED = [] if any(point.value == NAME for point in entry_points(group="pytest11")) else ["-p", NAME]
-"""An installation may be older than the plugin."""
-ASYNCIO = ["-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:xdist", "-o"]
-ALONE = ["-p", "no:asyncio", "-p", "no:anyio", "-p", "no:xdist", "-p", "no:timeout"]
-WARNINGS = ["-W", "error", "-p", "no:cacheprovider", "--tb=line"]
+ASYNCIO = ["-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function", "-o"]
+QUIET = ["-W", "error", "-p", "no:cacheprovider", "--tb=line"]
 
 MODULE = """
     import asyncio
@@ -74,24 +73,39 @@ TESTS = """
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester):
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """In a session with no other plugins than those that are named."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
     def run(tests: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(tasks=MODULE, test_tasks=tests)
-        return pytester.runpytest_inprocess(*INSTALLED, *WARNINGS, *arguments)
+        return pytester.runpytest_inprocess("-p", NAME, *QUIET, *arguments)
 
     return run
 
 
+def test_that_pytest_finds_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"fanwood": NAME}
+
+
 def test_with_no_other_plugin(run):
-    run(TESTS, *ALONE).assert_outcomes(passed=6, failed=2)
+    run(TESTS).assert_outcomes(passed=6, failed=2)
 
 
-def test_beside_the_asyncio_plugin_whether_it_runs_all_tests_or_those_that_are_marked(run):
-    run(TESTS, *ASYNCIO, "asyncio_mode=auto").assert_outcomes(passed=6, failed=2)
-    run(TESTS, *ASYNCIO, "asyncio_mode=strict").assert_outcomes(passed=6, failed=2)
-    marks = TESTS.replace("import pytest\n", "import pytest\n    pytestmark = pytest.mark.asyncio\n", 1)
-    result = run(marks, *ASYNCIO, "asyncio_mode=strict", "-W", "ignore::pytest.PytestWarning")
-    result.assert_outcomes(passed=6, failed=2)
+def test_the_example(run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT)
+    run(
+        "", str(ROOT / "examples" / "testing"), "--rootdir", str(ROOT), "-o", "addopts=", "-c", "/dev/null"
+    ).assert_outcomes(passed=6)
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict", "marked"])
+def test_beside_the_asyncio_plugin_whether_it_runs_all_tests_or_those_that_are_marked(run, mode: str):
+    tests = TESTS
+    if mode == "marked":
+        mode, tests = "strict", tests.replace("async def", "@pytest.mark.asyncio\n    async def", 1)
+    run(tests, *ASYNCIO, f"asyncio_mode={mode}").assert_outcomes(passed=6, failed=2)
 
 
 def test_beside_an_async_fixture_of_the_asyncio_plugin(run):
@@ -141,13 +155,14 @@ def test_beside_anyio_s_plugin(run):
             assert await child.aio_run(number) == 2
             assert await parent.aio_run(number) == 2
         """,
-        "-p", "no:asyncio", "-p", "no:xdist",
-    ).assert_outcomes(passed=1)  # fmt: skip
+        "-p",
+        "anyio.pytest_plugin",
+    ).assert_outcomes(passed=1)
 
 
 def test_with_xdist(run):
-    result = run(TESTS.replace("assert await parent.aio_run(1) == 8", "pass"), "-p", "no:asyncio", "-n", "2")
-    result.assert_outcomes(passed=7, failed=1)
+    result = run(TESTS, "-p", "xdist.plugin", "-p", "xdist.looponfail", "-n", "2")
+    result.assert_outcomes(passed=6, failed=2)
 
 
 def test_that_a_fixture_of_one_s_own_may_take_its_place(run):
@@ -165,27 +180,23 @@ def test_that_a_fixture_of_one_s_own_may_take_its_place(run):
 
         async def test_async():
             assert await child.aio_run(1) == 5
-        """,
-        *ALONE,
+        """
     ).assert_outcomes(passed=1)
 
 
-def test_that_the_plugin_is_light():
-    code = (
-        "import sys, fanwood.testing.plugin; "
-        "print([m for m in sys.modules if m.startswith('fanwood.') and 'testing' not in m], 'apsw' in sys.modules)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[] False"
-
-
-def test_that_fanwood_needs_no_pytest():
-    code = (
-        "import sys; sys.modules['pytest'] = None\n"
-        "from fanwood import Fanwood\nfrom fanwood.testing import explore, on_memory\n"
-        "app = Fanwood('sqlite:////dev/null/x.db')\n"
-        "@app.task\ndef twice(n: int) -> int:\n    return n * 2\n"
-        "with on_memory():\n    print(twice.run(2), explore(twice, 3).answer)\n"
-    )
+def test_that_the_plugin_is_light_and_that_the_rest_needs_no_pytest():
+    code = """
+import sys, fanwood.testing.plugin
+print([name for name in sys.modules if name.startswith('fanwood.') and 'testing' not in name], 'apsw' in sys.modules)
+sys.modules['pytest'] = None
+from fanwood import Fanwood
+from fanwood.testing import explore, on_memory
+app = Fanwood('sqlite:////dev/null/x.db')
+@app.task
+def twice(n: int) -> int:
+    return n * 2
+with on_memory():
+    print(twice.run(2), explore(twice, 3).answer)
+"""
     ended = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert (ended.stdout.strip(), ended.stderr) == ("4 6", "")
+    assert (ended.stdout.splitlines(), ended.stderr) == (["[] False", "4 6"], "")
