@@ -114,6 +114,22 @@ async def test_who_else_changes_something_notifies_once_of_each_kind_too(postgre
         assert await ear.heard() == [(CHANNELS[1], "a")]
 
 
+async def test_timers_notify_those_who_serve_what_is_due_and_those_who_wait_for_what_is_late(postgres_url: str):
+    async with opened(postgres_url) as (store,), ear_at(postgres_url) as ear:
+        me, other = [await registered(store) for _ in range(2)]
+        (run,) = await running(store, me, "a", 1)
+        await store.commit(me, Batch(outcomes=[Outcome(run.key, 1, RunState.QUEUED, retry=True, delay=1)]))
+        await ear.heard()
+        await store.tick()
+        assert await ear.heard() == [(CHANNELS[1], "a")]
+        late = Spawn(SpawnKind("b", schedule_timeout=1), SystemIds().new_id(), None, "{}")
+        await store.commit(me, Batch(spawns=[late]))
+        await store.commit(other, Batch(watch=[late.id]))
+        await ear.heard()
+        await store.tick()
+        assert await ear.heard() == [(CHANNELS[0], str(other))]
+
+
 async def test_what_concerns_nobody_else_is_not_told(postgres_url: str):
     async with opened(postgres_url) as (store,), ear_at(postgres_url) as ear:
         me = await registered(store)
