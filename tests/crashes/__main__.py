@@ -2,7 +2,7 @@
 `make crashes`: kills processes at every point of every scenario, on both stores and all cores, and says what came of
 it.
 
-    python -m tests.crashes [--store sqlite] [--scenario NAME ...] [--nth 1,-1] [--once]
+    python -m tests.crashes [--store sqlite] [--scenario NAME ...] [--nth 1,2,-1] [--once]
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crashes")
     parser.add_argument("--store", choices=list(KINDS), help="default: both")
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
-    parser.add_argument("--nth", default="1,-1", help="when it comes by for the first time, the last, ...")
+    parser.add_argument("--nth", default="1", help="when it comes by for the first time (1), the last (-1), ...")
     parser.add_argument("--once", action="store_true", help="each point in the first scenario that reaches it")
     given = parser.parse_args()
     arguments = [f"--nth={given.nth}", *(f"--scenario={name}" for name in given.scenario or ())]

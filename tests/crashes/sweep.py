@@ -2,7 +2,7 @@
 Kills processes at points, and looks what becomes of it. This process does nothing itself: whatever happens does so in
 forks of it, so that one that is killed, and the next, begin at once.
 
-    python sweep.py FOLDER URL [--scenario NAME ...] [--nth 1,-1] [--part 0/1] [--once] [--at POINT | --sample SEED]
+    python sweep.py FOLDER URL [--scenario NAME ...] [--nth 1,2,-1] [--part 0/1] [--once] [--at POINT | --sample SEED]
     python sweep.py FOLDER URL --points | --planted
 
 Of each kill it prints a line of JSON: scenario, point, at which time it was reached, whether it was, and what is wrong.
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("url")
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
-    parser.add_argument("--nth", default="1,-1")
+    parser.add_argument("--nth", default="1")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--once", action="store_true", help="each point in the first scenario that reaches it")
