@@ -197,6 +197,7 @@ class Scenario:
     again: frozenset[str] = frozenset()  # tasks whose completed runs may be executed anew
     empty: bool = False  # whether there is no schema before it
     changes_schema: bool = False
+    spoilt: bool = False  # whether rows are written by hand, which the doctor rightly minds
     copies: bool = False  # what is to be looked at afterwards is the other database
     prepared: Callable[[], None] = field(default=lambda: None)  # in each process
     beside: bool = False  # whether another process does the same meanwhile, and lives
@@ -414,13 +415,13 @@ def reaping(ground: Ground) -> None:
         assert asked(app, ground, "bulk", n=6).result(PATIENCE) == 55
 
 
-def spoilt(ground: Ground) -> None:
+def spoil(ground: Ground) -> None:
     waiting_work(ground)
     largest = 2**63 - 1 if ground.url.startswith("sqlite") else 2**31 - 1
     sql(ground.url, f"update run set attempt = {largest} where task = 'leaf'")
 
 
-@scenario(before=spoilt)
+@scenario(before=spoil, spoilt=True)
 def unreadable(ground: Ground) -> None:
     """A run that nobody can claim fails."""
     with ground.app() as app:
