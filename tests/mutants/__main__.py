@@ -116,15 +116,13 @@ def _by_tests(copy: Copy, patch: Patch) -> tuple[str, str]:
     tests = shlex.split(patch.caught_by)
     with copy.planted(patch):
         code, said = _pytest(copy, *tests, "-x")
-    failed = re.search(r"^(?:FAILED|ERROR) ([^ ]+::.*?)(?: - .*)?$", said, re.MULTILINE)
-    if code is None:
-        return tests[0], "they hang"
-    if code != 1:
+    if code not in (1, None):
         return "", _last_line(said)
-    if failed is not None:
-        code, said = _pytest(copy, failed[1])
-        if code != 0:
-            return "", f"{failed[1]} fails without it as well"
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?::[^\s[]+(?:\[.*?\](?= - |$))?)", said, re.MULTILINE)
+    again = [failed[1]] if failed else tests  # where a test hangs none is named
+    code, _ = _pytest(copy, *again)
+    if code != 0:
+        return "", f"{again[0]} fails without it as well"
     return tests[0], failed[1] if failed else "a test hangs"
 
 
