@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from tests.simulation.looking import Seen, Total, look_at
+from tests.simulation.shapes import Less
 from tests.simulation.shrinking import shrunk
-from tests.simulation.world import FAULTS, Less
+from tests.simulation.world import FAULTS
 
 AT_ONCE = 64
 """Worlds between two looks at the clock."""

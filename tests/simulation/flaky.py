@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST_DELAY = 2.0
 """Seconds that an answer may take."""
-POLL = 1.0
 
 
 class FlakyStore(MemoryStore):
@@ -46,7 +45,7 @@ class FlakyStore(MemoryStore):
     def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
         """At a server everybody looks now and then, whether he was told of anything or not."""
         self._on_notify()
-        loop.call_later(POLL, self._poll, loop)
+        loop.call_later(self._world.shape.poll, self._poll, loop)
 
     def _hinted_at(self, on_notify: Callable[[], None]) -> None:
         happens = self._happens

@@ -121,7 +121,7 @@ class Host:
 
     def freeze(self) -> None:
         """For longer than a lease, perhaps; then it goes on as if nothing had been."""
-        seconds = self.world.random.choice([0.5, 3, 9, 12, 30])
-        self.world.note(self.name, f"freezes for {seconds} s")
+        seconds = self.world.random.choice([0.05, 0.3, 0.9, 1.2, 3]) * self.world.settings["lease"]
+        self.world.note(self.name, f"freezes for {seconds:g} s")
         for strand in self.strands:
             strand.freeze(self.world.time.now + int(seconds * 1e6))

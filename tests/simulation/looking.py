@@ -8,7 +8,8 @@ from typing import NamedTuple
 from fanwood.model.states import TRANSITIONS, RunState
 from fanwood.store.store import Store
 from tests.simulation.machine import without_collector
-from tests.simulation.world import AT_ANY_STEP, FAULTS, Less, World, WrongError
+from tests.simulation.shapes import SMALL, Less, Shape
+from tests.simulation.world import AT_ANY_STEP, FAULTS, World, WrongError
 
 VERBS = sorted({*Store.__abstractmethods__, "left_over"} - {"open", "close", "watch", "migrate", "now"})
 AT_HINTS = ("hint lost", "hint late", "hint twice")
@@ -30,10 +31,10 @@ class Seen(NamedTuple):
     program: str
 
 
-def look_at(seed: int, less: Less | None = None) -> Seen:
+def look_at(seed: int, less: Less = Less(), shape: Shape = SMALL) -> Seen:  # noqa: B008  (they are frozen)
     """One world; or less of it, if something is wrong and it is asked what that needs."""
     with without_collector():
-        world, wrong = World(seed, less), ""
+        world, wrong = World(seed, less, shape), ""
         try:
             world.run()
         except WrongError as error:

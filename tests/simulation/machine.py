@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from fanwood import app
-from fanwood.engine import housekeeping, membership, signals, waits, waking
+from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.sdk.signatures import Signature, read_signature
-from fanwood.worker import executor, slots, taskloop
+from fanwood.worker import executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
 from tests.simulation import threads
 from tests.simulation.loops import VirtualTime
@@ -111,6 +111,9 @@ def patched(world: World) -> Generator[None]:
         stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
         stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
         stack.enter_context(mock.patch.object(membership, "host_identity", return_value=""))
+        for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
+            seldom = max(getattr(module, name), world.settings["sweep"])
+            stack.enter_context(mock.patch.object(module, name, seldom))
         stack.enter_context(mock.patch.object(signals, "_ports", {}))  # what loops that died were told, keeps them
         stack.enter_context(mock.patch.object(app, "read_signature", _read_once))
         if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look

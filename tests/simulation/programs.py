@@ -207,7 +207,7 @@ def _check(world: World, plan: Plan, result: Any) -> None:
 async def client(world: World, tasks: dict[str, Any], app: Fanwood, plans: list[Plan]) -> None:
     """Starts some roots, one after another or at once, and wants to know how they end."""
     random = world.random
-    if random.random() < 0.5:
+    if random.random() < 0.5 and not world.shape.in_turn:
         await asyncio.gather(*(_one_root(world, tasks, app, plan) for plan in plans))
     else:
         for plan in plans:
@@ -216,7 +216,7 @@ async def client(world: World, tasks: dict[str, Any], app: Fanwood, plans: list[
 
 async def _one_root(world: World, tasks: dict[str, Any], app: Fanwood, plan: Plan) -> None:
     random = world.random
-    await asyncio.sleep(random.random() * 3)
+    await asyncio.sleep(random.random() * world.shape.between)
     options = dict(plan.get("options", {}))
     if random.random() < 0.3:
         options["idempotency_key"] = f"key {random.randint(0, 3)} of {plan['n']}"

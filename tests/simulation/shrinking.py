@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from tests.simulation.looking import Seen, look_at
-from tests.simulation.world import FAULTS, Less
+from tests.simulation.shapes import Less
+from tests.simulation.world import FAULTS
 
 PATIENCE = 30.0
 """Seconds."""

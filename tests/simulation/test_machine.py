@@ -10,9 +10,10 @@ import pytest
 from fanwood.model.states import TRANSITIONS
 from tests.simulation.looking import Seen, Total
 from tests.simulation.loops import Scheduler, VirtualTime
+from tests.simulation.shapes import Less
 from tests.simulation.shrinking import shrunk
 from tests.simulation.threads import VirtualThread, WorldEvent, WorldLock
-from tests.simulation.world import FAULTS, Less
+from tests.simulation.world import FAULTS
 
 
 def _order(seed: int) -> list[str]:

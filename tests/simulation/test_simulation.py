@@ -16,9 +16,10 @@ from fanwood.sdk.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.executor import Executor
 from fanwood.worker.slots import Slots
-from tests.simulation.__main__ import look_at
+from tests.simulation.looking import look_at
+from tests.simulation.shapes import DAY, DAY_SECONDS
 
-MANY, REPEATED = 2000, 100
+MANY, REPEATED, A_DAY = 2000, 100, 2
 SEEDS = Path(__file__).with_name("seeds.txt")
 ELSEWHERE = """
 import sys
@@ -34,6 +35,15 @@ def test_worlds() -> None:
     command = [sys.executable, "-m", "tests.simulation", *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert not done.returncode, done.stdout + done.stderr
+
+
+def test_a_day_of_twenty_workers() -> None:
+    """Faults and all, in seconds."""
+    seen = look_at(A_DAY, shape=DAY)
+    assert not seen.wrong
+    assert seen.seconds >= DAY_SECONDS
+    assert seen.runs > 200
+    assert sum(seen.faults.values()) > 100
 
 
 @pytest.mark.parametrize("line", [line for line in SEEDS.read_text("utf-8").splitlines() if line[0] != "#"])

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -28,6 +27,7 @@ from tests.simulation import invariants, programs
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
+from tests.simulation.shapes import SMALL, Less, Shape
 from tests.simulation.threads import VirtualThread
 
 T = TypeVar("T")
@@ -38,16 +38,10 @@ FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
     "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump", "request lost", "restart", *AT_ANY_STEP,
 )  # fmt: skip
-SETTINGS: dict[str, Any] = {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "grace": 3.0}
-SAFETY, LIVENESS = 25_000_000, 400_000_000
-"""Microseconds: with faults; and until everything must have ended, without."""
 SETTLING = 4_000_000
-"""... and for those to hear of it who were frozen, or executed what was over."""
-SIZES = (5, 10, 10, 20, 20, 40, 40, 150)
-"""Runs that programs ask for, about: most of what goes wrong needs few."""
+"""Microseconds: for those to hear of an end who were frozen, or executed what was over."""
 SYNC_ENDS = 60_000_000
 """... and until sync code that was cancelled is through."""
-MOST_STEPS = 400_000
 REMEMBERED = 400
 ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
 """Last moments of a story."""
@@ -57,24 +51,13 @@ class WrongError(AssertionError):
     """Something that must not be."""
 
 
-@dataclass(frozen=True)
-class Less:
-    """What of a world there is not: faults, by name, and runs, by their numbers in the program."""
-
-    faults: tuple[str, ...] = ()
-    runs: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        faults = f' --without "{",".join(self.faults)}"' if self.faults else ""
-        return faults + (f" --drop {','.join(map(str, self.runs))}" if self.runs else "")
-
-
 class World:
     """See the module's essay."""
 
-    def __init__(self, seed: int, less: Less | None = None) -> None:
+    def __init__(self, seed: int, less: Less = Less(), shape: Shape = SMALL) -> None:  # noqa: B008  (they are frozen)
         self.seed = seed
-        self.less = less or Less()
+        self.less = less
+        self.shape = shape
         self.program = ""
         self.random = Random(seed)
         self.time = VirtualTime()
@@ -100,7 +83,9 @@ class World:
         random = self.random
         self.embedded = random.random() < 0.5
         self.suspends = random.choice([0.0, 0.1, 0.7])
-        self.rates: dict[str, float] = {fault: random.choice([0, 0, 0.003, 0.01, 0.05]) for fault in FAULTS}
+        self.rates: dict[str, float] = {
+            fault: random.choice([0, 0, 0.003, 0.01, 0.05]) / shape.rarity for fault in FAULTS
+        }
         if random.random() < 0.15:
             self.rates = dict.fromkeys(FAULTS, 0)
         for rare in ("crash before", "crash after", "freeze", "away", "stop", "clock jump", "restart"):
@@ -112,10 +97,7 @@ class World:
             self.suspends = 0.0
             self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "request lost", "away", "restart"), 0)
         self.rates |= dict.fromkeys(self.less.faults, 0)
-        self.settings: dict[str, Any] = SETTINGS | {
-            "retention_days": self.kept,
-            "sweep": random.choice([0.5, 2.0, 2.0]),
-        }
+        self.settings = {**shape.settings, "retention_days": self.kept, "sweep": random.choice(shape.sweeps)}
         self.scheduler.disturb = self._disturb
         self._plan_disturbance()
         self.calm = False
@@ -308,19 +290,19 @@ class World:
         self.scheduler.running = None
 
     def _live(self) -> None:
-        random = self.random
-        maker = programs.Maker(random, random.choice(SIZES))
-        for number in range(random.randint(1, 3)):
+        random, shape = self.random, self.shape
+        maker = programs.Maker(random, random.choice(shape.sizes))
+        for number in range(random.randint(*shape.workers)):
             self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
-        for number in range(random.randint(1, 2)):
+        for number in range(random.randint(*shape.clients)):
             host = self.host(f"client{number}", slots=0)
-            plans = programs.without([maker.plan() for _ in range(random.randint(1, 5))], self.less.runs)
+            plans = programs.without([maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
             self.program += f"{host.name}:\n{programs.shown(plans)}"
             client = partial(programs.client, self, host.tasks, host.app, plans)
             self.clients.append(host.execute(client))
-        self._go_on(self.time.now + SAFETY, self._is_over)
+        self._go_on(self.time.now + int(shape.safety * 1e6), self._is_over)
         self._calm_down()
-        self._go_on(self.time.now + LIVENESS, self._is_over)
+        self._go_on(self.time.now + int(shape.liveness * 1e6), self._is_over)
         self._go_on(self.time.now + SETTLING, lambda: False)
         self._go_on(self.time.now + SYNC_ENDS, lambda: not any(each.running for each in self._executors()))
         self._look_back()
@@ -333,8 +315,8 @@ class World:
                 raise WrongError(self.story(self._wrong))
             if step % 16 == 0 and over():
                 return
-            if scheduler.steps > MOST_STEPS:
-                raise WrongError(self.story(f"{MOST_STEPS} steps, and no end"))
+            if scheduler.steps > self.shape.most_steps:
+                raise WrongError(self.story(f"{scheduler.steps} steps, and no end"))
 
     def _calm_down(self) -> None:
         """From now on nothing goes wrong any more, and everything must end."""

@@ -1,0 +1,69 @@
+"""What a seed does not say of a world: how long it lasts, how many there are in it; and what is left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DAY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Durations are in seconds."""
+
+    safety: float = 25.0
+    """With faults."""
+    liveness: float = 400.0
+    """Without, until everything must have ended."""
+    workers: tuple[int, int] = (1, 3)
+    clients: tuple[int, int] = (1, 2)
+    roots: tuple[int, int] = (1, 5)
+    """Of each client."""
+    sizes: tuple[int, ...] = (5, 10, 10, 20, 20, 40, 40, 150)
+    """Runs that programs ask for, about: most of what goes wrong needs few."""
+    between: float = 3.0
+    """From one root of a client to the next, at most."""
+    in_turn: bool = False
+    """Each client begins one root after another, never all at once."""
+    poll: float = 1.0
+    """How often everybody looks at a server."""
+    sweeps: tuple[float, ...] = (0.5, 2.0, 2.0)
+    settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"switch_interval": 0.0, "lease": 10.0, "heartbeat": 2.0, "grace": 3.0}
+    )
+    rarity: float = 1.0
+    """By how much there are fewer faults."""
+    most_steps: int = 400_000
+
+
+SMALL = Shape()
+DAY = Shape(
+    safety=DAY_SECONDS,
+    liveness=DAY_SECONDS,
+    workers=(20, 20),
+    clients=(2, 2),
+    roots=(40, 40),
+    sizes=(300,),
+    between=2 * DAY_SECONDS / 40,
+    in_turn=True,
+    poll=300.0,
+    sweeps=(300.0,),
+    settings={"switch_interval": 0.0, "lease": 900.0, "heartbeat": 300.0, "grace": 3.0},
+    rarity=20.0,
+    most_steps=4_000_000,
+)
+"""A day of twenty workers."""
+
+
+@dataclass(frozen=True)
+class Less:
+    """What of a world there is not: faults, by name, and runs, by their numbers in the program."""
+
+    faults: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        faults = f' --without "{",".join(self.faults)}"' if self.faults else ""
+        return faults + (f" --drop {','.join(map(str, self.runs))}" if self.runs else "")
