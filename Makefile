@@ -43,7 +43,7 @@ mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sq
 
 interleave: $(READY) ## each pair of PostgreSQL's routines at once, stopped at every statement: an hour; INTERLEAVE_ARGS="-k prune"
 	@$(BIN)/python -m tests.postgres.installation
-	@FANWOOD_INTERLEAVING=full $(BIN)/python -m pytest tests/interleaving -q -s -n 2 $(INTERLEAVE_ARGS)
+	@FANWOOD_INTERLEAVING=full $(BIN)/python -m pytest tests/interleaving -q -n 2 $(INTERLEAVE_ARGS)
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation

@@ -72,9 +72,13 @@ class Arena:
     @asynccontextmanager
     async def planted(self, old: str, new: str) -> AsyncIterator[None]:
         """Functions with a fault."""
-        await self.ground.raw.execute(instrumented((old, new)))
-        yield
-        await self.ground.raw.execute(instrumented())
+        right = instrumented()
+        wrong = {name: text for name, text in instrumented((old, new)).items() if text != right[name]}
+        await self.ground.raw.execute("\n".join(wrong.values()))
+        try:
+            yield
+        finally:
+            await self.ground.raw.execute("\n".join(right[name] for name in wrong))
 
     async def interleave(
         self, first: Routine, second: Routine, *, within: bool, twice: bool = False, until_wrong: bool = False
@@ -119,7 +123,7 @@ async def arena(url: str) -> AsyncIterator[Arena]:
             name = await raw.fetchval("select current_database()")
             await raw.execute(f"alter database {name} set deadlock_timeout = '20ms'")
             await raw.execute(STEPS)
-            await raw.execute(instrumented())
+            await raw.execute("\n".join(instrumented().values()))
             ground = Ground(raw, watcher)
             await ground.prepare()
             players = player(0, url, ManualClock()), player(1, url, ManualClock())

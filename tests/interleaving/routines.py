@@ -58,9 +58,11 @@ def _again(s: Scene, *names: str) -> list[Attach]:
 
 
 async def _sent(s: Scene, p: Player, *, again: bool) -> Answer:
-    """One commit of the root's worker, as it is sent, and sent again after its connection was lost."""
+    """One commit of the root's worker, as it is sent, and sent again after its connection was lost. (It spawns nothing
+    below what others may close: of a commit that does, and claims as well, the one may come after the closing, and the
+    other before, which is swept then.)"""
     batch = Batch(
-        spawns=[s.child(s["R"], "born", "q"), s.child(s["R"], "begun", "q", claimed=True), s.keyed("keyed", "new")],
+        spawns=[s.root("born", "q"), s.root("begun", "q", claimed=True), s.keyed("keyed", "new")],
         outcomes=[completed(s["s"])], watch=[s["c0"].key], claim=_claim(1, "g"),
     )  # fmt: skip
     worker = s.workers[2]

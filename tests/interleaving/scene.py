@@ -112,6 +112,9 @@ class Scene(Stage):
         (self.runs["K"],) = await self.claim(1, tasks=["k"], worker=self.workers[2])
         await self.report(completed(self.runs["K"]), worker=self.workers[2])
 
+    def root(self, name: str, task: str, **about: Any) -> Spawn:
+        return Spawn(SpawnKind(task), self.id(name), None, "{}", **about)
+
     def keyed(self, name: str, key: str) -> Spawn:
         return Spawn(SpawnKind("k"), self.id(name), key.encode().ljust(16, b"."), "{}", child_key=key)
 

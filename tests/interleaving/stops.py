@@ -48,18 +48,16 @@ _TOUCHES = re.compile(
 )
 
 
-def instrumented(planted: tuple[str, str] | None = None) -> str:
-    """The layer's functions, to be stopped; they replace those that are there. With a fault, if one is planted: one
-    text in place of another."""
+def instrumented(planted: tuple[str, str] = ("", "")) -> dict[str, str]:
+    """The layer's functions, to be stopped, by their names; each replaces the one that is there. With a fault, if one
+    is planted: one text in place of another."""
     source = present().functions
-    if planted is not None:
-        assert planted[0] in source, f"the functions don't say any more: {planted[0]}"
-        source = source.replace(*planted)
-    text = "\n".join(
-        f"{head}{_with_stops(name, body)}$$;".replace("create function", "create or replace function", 1)
+    assert planted[0] in source, f"the functions don't say any more: {planted[0]}"
+    source = source.replace(*planted) if planted[0] else source
+    return {
+        name: in_layer(f"{head}{_with_stops(name, body)}$$;", LAYER).replace("create ", "create or replace ", 1)
         for name, head, body in _functions(source)
-    )
-    return in_layer(text, LAYER)
+    }
 
 
 def _functions(text: str) -> Iterator[tuple[str, str, str]]:
