@@ -6,15 +6,17 @@ import contextlib
 import dataclasses
 import gc
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from random import Random
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from fanwood import app
+from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
-from fanwood.sdk.signatures import Signature, read_signature
+from fanwood.model.commands import TaskInfo
+from fanwood.sdk.spec import TaskSpec
+from fanwood.sdk.task import Standalone
 from fanwood.worker import executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
 from tests.simulation import threads
@@ -67,16 +69,34 @@ class WorldIds:
         return self._random.random()
 
 
-_signatures: dict[CodeType, Signature] = {}
+_specs: dict[tuple[CodeType, str], TaskSpec] = {}
+_infos: dict[tuple[CodeType, str], TaskInfo] = {}
+_declare, _info = Fanwood.task, TaskSpec.info
 
 
-def _read_once(function: Any, input_validator: Any) -> Signature:
-    """The signature of a task: that of each process has the same code."""
-    found = _signatures.get(function.__code__)
-    if found is None:
-        found = dataclasses.replace(read_signature(function, input_validator), function=_read_once)
-        _signatures[function.__code__] = found
-    return dataclasses.replace(found, function=function)
+def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
+    """As `Fanwood.task`. What all processes of all worlds declare in the same way is read once."""
+
+    def declare(function: Any) -> Any:
+        key = function.__code__, f"{name} {options}"
+        if (spec := _specs.get(key)) is None:
+            task = _declare(app, name=name, **options)(function)
+            _specs[key] = dataclasses.replace(task.spec, function=_task, host=None)
+            return task
+        spec = dataclasses.replace(spec, function=function, host=app)
+        return app._register(Standalone(app, spec, function), spec.where)
+
+    return declare
+
+
+def _published(spec: TaskSpec) -> TaskInfo:
+    code = getattr(spec.function, "__code__", None)
+    if code is None:
+        return _info(spec)
+    key = code, f"{spec.name} {spec.policy}"
+    if key not in _infos:
+        _infos[key] = _info(spec)
+    return _infos[key]
 
 
 @contextlib.contextmanager
@@ -115,7 +135,8 @@ def patched(world: World) -> Generator[None]:
             seldom = max(getattr(module, name), world.settings["sweep"])
             stack.enter_context(mock.patch.object(module, name, seldom))
         stack.enter_context(mock.patch.object(signals, "_ports", {}))  # what loops that died were told, keeps them
-        stack.enter_context(mock.patch.object(app, "read_signature", _read_once))
+        stack.enter_context(mock.patch.object(Fanwood, "task", _task))
+        stack.enter_context(mock.patch.object(TaskSpec, "info", _published))
         if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
             stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
         try:

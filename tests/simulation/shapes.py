@@ -21,7 +21,7 @@ class Shape:
     clients: tuple[int, int] = (1, 2)
     roots: tuple[int, int] = (1, 5)
     """Of each client."""
-    sizes: tuple[int, ...] = (5, 10, 10, 20, 20, 40, 40, 150)
+    sizes: tuple[int, ...] = (4, 7, 10, 15, 20, 30, 40, 120)
     """Runs that programs ask for, about: most of what goes wrong needs few."""
     between: float = 3.0
     """From one root of a client to the next, at most."""

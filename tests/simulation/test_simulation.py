@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from fanwood.engine.delivery import Delivery
-from fanwood.engine.membership import Membership
 from fanwood.sdk.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
-from fanwood.worker.executor import Executor
 from fanwood.worker.slots import Slots
 from tests.simulation.looking import look_at
 from tests.simulation.shapes import DAY, DAY_SECONDS
@@ -72,20 +69,17 @@ def _nothing(*_: Any, **__: Any) -> None:
     """What should have been done is not."""
 
 
-# Where to begin: with a world that saw it when it was planted.
-PLANTED: dict[str, tuple[int, type, str, Any]] = {
-    "a lease that has lapsed counts": (90, Membership, "holds_lease", property(lambda _: True)),
-    "a slot is not given back": (0, Slots, "_give_back", _nothing),
-    "nobody is told of an end": (0, Leaving, "_tell", _nothing),
-    "what is closed begins all the same": (0, Leaving, "closed", _nothing),
-    "equal children are one": (0, Attempt, "identify", lambda self, key, content: content),
-    "a cancelled attempt is not told": (40, Executor, "notice", _nothing),
-    "watches are lost with the worker that had them": (80, Delivery, "watch_all_again", _nothing),
+# Frequent ones, that a few worlds see; all others are patches (`tests/mutants`).
+PLANTED: dict[str, tuple[type, str, Any]] = {
+    "a slot is not given back": (Slots, "_give_back", _nothing),
+    "nobody is told of an end": (Leaving, "_tell", _nothing),
+    "what is closed begins all the same": (Leaving, "closed", _nothing),
+    "equal children are one": (Attempt, "identify", lambda self, key, content: content),
 }
 
 
 @pytest.mark.parametrize("what", PLANTED)
 def test_worlds_see_what_is_wrong(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, owner, name, instead = PLANTED[what]
+    owner, name, instead = PLANTED[what]
     monkeypatch.setattr(owner, name, instead)
-    assert any(look_at(seed).wrong for seed in range(first, first + 60))
+    assert any(look_at(seed).wrong for seed in range(100))
