@@ -316,6 +316,15 @@ async def test_a_lost_run_with_many_children_waited_if_any_of_them_lives(lazy: S
     assert (record.state, record.deaths) == (RunState.QUEUED, 1 if kept is None else 0)
 
 
+async def test_all_that_a_dead_worker_had_goes_back_however_much_that_is(lazy: Stage) -> None:
+    other = await lazy.register()
+    spawns = [lazy.spawn("b", claimed=True) for _ in range(450)]
+    await lazy.commit(other, spawns=spawns)
+    assert await lazy.store.reap(other, 3) == len(spawns)
+    assert {record.state for record in (await lazy.records()).values()} == {RunState.QUEUED}
+    assert other not in {worker.id for worker in await lazy.store.workers()}
+
+
 async def test_a_lost_run_waited_whichever_of_its_children_lives(lazy: Stage) -> None:
     other = await lazy.register()
     for living in range(3):
