@@ -151,3 +151,17 @@ def test_a_stubbed_child_whose_parent_waits_for_none(fanwood_app: TestApp):
     finally:
         shop.app._runnables.pop("starts")
     assert stub.calls == [3]
+
+
+def test_that_a_name_stands_for_whatever_is_called_so(fanwood_app: TestApp):
+    """Also for what another module has, and what is declared later."""
+
+    @fanwood_app.task(name="charge")
+    def another(n: int) -> int:
+        return n
+
+    fanwood_app.stub("charge", returns=1)
+    only = fanwood_app.stub(another, returns=2)
+    assert (shop.charge.run(5), another.run(5)) == (1, 2)
+    only.undo()
+    assert another.run(5) == 1

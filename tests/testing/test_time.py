@@ -382,6 +382,11 @@ def test_an_object_that_has_no_worker_of_its_own(fanwood_app: TestApp):
     assert one.run(1) == 2
 
 
+async def test_that_a_worker_is_there_already(fanwood_app: TestApp):
+    with pytest.raises(UsageError, match="there is a worker already"):
+        await shop.app.worker().aio_start()
+
+
 def test_what_is_refused(fanwood_app: TestApp):
     @fanwood_app.task
     async def travels(n: int) -> int:

@@ -17,8 +17,9 @@ from fanwood.sdk.step import Step
 from fanwood.sdk.task import Runnable
 from fanwood.sdk.workflow import Workflow
 from fanwood.testing import telling
+from fanwood.testing.ground import here
 from fanwood.testing.stubs import Stub
-from fanwood.testing.world import World, world
+from fanwood.testing.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -67,7 +68,7 @@ class TestApp(Fanwood):
         """From now on, until the end of the test, runs of `task` do something else than its code.
 
         Args:
-            task: a task, a workflow, a step, a task's bare function, or a name; of any app.
+            task: a task, a workflow, a step, or a task's bare function; of any app. Or a name: whatever is called so.
             function: called in its place: with (input, ctx), (input) or nothing; sync or async.
             returns: what it returns; without anything else, None.
             raises: what it raises. It is tried again as if the task's code had raised it.
@@ -76,14 +77,15 @@ class TestApp(Fanwood):
             UnknownTaskError: there is no such task.
         """
         spec = _spec_of(task)
-        stub = Stub(spec, function, returns, raises, self._undo)
-        self._world.stubs[spec.host, spec.name] = stub
+        stub = Stub(spec, function, returns, raises, self._undo, by_name=task if isinstance(task, str) else None)
+        self._world.stubs.append(stub)
         self._serve()
         return stub
 
     def _undo(self, stub: Stub) -> None:
-        self._world.stubs = {which: each for which, each in self._world.stubs.items() if each is not stub}
-        self._serve()
+        if stub in self._world.stubs:
+            self._world.stubs.remove(stub)
+            self._serve()
 
     def _serve(self) -> None:
         for place in self._world.places.values():
@@ -135,19 +137,19 @@ def travel(to: Duration | datetime | None = None, /, **units: float) -> None:
         UsageError: that is in the past, or this is no test.
         StuckError: what happens until then has no end.
     """
-    here = world()
+    world = here()
     if (to is None) == (not units):
         raise UsageError("travel() takes a time to go to, or units such as days=30")
     if isinstance(to, datetime):
-        target = round((to if to.tzinfo else to.astimezone()).timestamp() * MICROSECONDS) - here.time.ahead
+        target = round((to if to.tzinfo else to.astimezone()).timestamp() * MICROSECONDS) - world.time.ahead
     else:
         try:
-            target = here.time.now + round(durations.parse(timedelta(**units) if to is None else to) * MICROSECONDS)
+            target = world.time.now + round(durations.parse(timedelta(**units) if to is None else to) * MICROSECONDS)
         except ValueError as error:
             raise UsageError(f"travel() {error}") from None
-    if target < here.time.now:
-        raise UsageError(f"travel() goes to later times only, and it is {moment(here.clock.now()).astimezone(UTC)}")
-    here.drive(lambda: False, target)
+    if target < world.time.now:
+        raise UsageError(f"travel() goes to later times only, and it is {moment(world.clock.now()).astimezone(UTC)}")
+    world.drive(lambda: False, target)
 
 
 def drain() -> None:
@@ -156,7 +158,7 @@ def drain() -> None:
     Raises:
         StuckError: it has no end.
     """
-    world().drive(lambda: False, passes=False)
+    here().drive(lambda: False, passes=False)
 
 
 def tree(run: TaskRunRef[Any] | RunInfo | str | None = None) -> str:
@@ -166,8 +168,8 @@ def tree(run: TaskRunRef[Any] | RunInfo | str | None = None) -> str:
     Raises:
         UsageError: there is no such run.
     """
-    here = world()
-    everything = [memory.tables for memory in here.memories.values()]
+    world = here()
+    everything = [memory.tables for memory in world.memories.values()]
     if run is None:
         return "\n".join(
             telling.tree_text(tables, each)

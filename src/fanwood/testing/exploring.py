@@ -24,9 +24,10 @@ from fanwood.sdk.options import NOT_GIVEN
 from fanwood.sdk.task import Runnable
 from fanwood.testing import telling
 from fanwood.testing.errors import ExploreError, StuckError
+from fanwood.testing.ground import current
 from fanwood.testing.standing import where
 from fanwood.testing.threads import Crew
-from fanwood.testing.world import World, current
+from fanwood.testing.world import World
 
 if TYPE_CHECKING:
     import asyncio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fanwood import checks
 from fanwood.clock import MICROSECONDS
 from fanwood.errors import StoreUnavailableError
-from fanwood.testing import world as worlds
+from fanwood.testing.ground import here
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +55,7 @@ class Fault:
     @contextlib.contextmanager
     def inside(self) -> Generator[Fault]:
         """The block."""
-        watchers = worlds.world().watchers
+        watchers = here().watchers
         watchers.append(self)
         try:
             yield self
@@ -88,7 +88,7 @@ def lose_answer(*, commit: int = 1, times: int = 1, before: bool = False) -> Gen
 def jump_clock(by: timedelta | float) -> Generator[None]:
     """Somebody has set the wall clock, forward or back, for as long as the block lasts. The time that passes does so as
     ever: what is due is due."""
-    time = worlds.world().time
+    time = here().time
     jump = round((by.total_seconds() if isinstance(by, timedelta) else by) * MICROSECONDS)
     time.ahead += jump
     try:
@@ -100,12 +100,12 @@ def jump_clock(by: timedelta | float) -> Generator[None]:
 @contextlib.contextmanager
 def no_worker() -> Generator[None]:
     """There is no worker inside of the block: what is begun is queued. What executed is lost, as by `lose_worker`."""
-    here = worlds.world()
-    here.workers_away = True
-    for host in here.hosts:
+    world = here()
+    world.workers_away = True
+    for host in world.hosts:
         if host.slots:
             host.kill()
     try:
         yield
     finally:
-        here.workers_away = False
+        world.workers_away = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from fanwood.errors import UsageError
 from fanwood.ids import SeededIds
 from fanwood.testing.clock import VirtualTime, WorldClock
 from fanwood.testing.loops import Outside
@@ -30,7 +31,7 @@ class Ground(ABC):
         self.ids = SeededIds(1)
         self.outside = Outside()
         self.lifespan: Any = None
-        self.stubs: dict[tuple[Any, str], Stub] = {}
+        self.stubs: list[Stub] = []  # the newest last
         self.watchers: list[Any] = []  # (`hosts.Watcher`)
         self.effects: list[tuple[str, tuple[Any, ...], bool]] = []
         self.memories: dict[str, Memory] = {}
@@ -65,3 +66,20 @@ class Ground(ABC):
     def awaited(self, collector: Collector) -> AbstractContextManager[None]:
         """See `World`."""
         ...
+
+
+current: list[Ground] = []
+"""The worlds that are there, the innermost last."""
+
+
+def here() -> Ground:
+    """The one that a test is in.
+
+    Raises:
+        UsageError: it is in none.
+    """
+    if not current:
+        raise UsageError(
+            "this works in a test only: one that takes the fixture `fanwood_app`, or inside of on_memory()"
+        )
+    return current[-1]

@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 from fanwood.engine.signals import running_loop
-from fanwood.errors import EngineClosedError
+from fanwood.errors import EngineClosedError, UsageError
 from fanwood.sdk.current import current_attempt
 from fanwood.testing.hosts import Host
 from fanwood.testing.loops import VirtualLoop
@@ -52,11 +52,10 @@ class Place:
 
     def specs(self) -> dict[str, TaskSpec]:
         """What a worker executes, with stubs in the places of tasks."""
-        stubs = self.world.stubs
-        return {
-            name: stub.spec if (stub := stubs.get((spec.host, name))) is not None else spec
-            for name, spec in self.home.specs().items()
-        }
+        specs = self.home.specs()
+        for stub in self.world.stubs:
+            specs.update({name: stub.in_place_of(spec) for name, spec in specs.items() if stub.stands_in_for(spec)})
+        return specs
 
     def serve(self) -> None:
         """Be there for what is begun."""
@@ -157,7 +156,13 @@ class Standing:
         self._place.serve()
 
     def close(self, *, for_good: bool = False) -> None:
-        """The engine's end is the worker's."""
+        """The engine's end is the worker's.
+
+        Raises:
+            UsageError: another worker is to take its place.
+        """
+        if not for_good:
+            raise UsageError("in a test there is a worker already, on the test's time: start none")
 
 
 def stand_ins(place: Place) -> tuple[Any, Any]:

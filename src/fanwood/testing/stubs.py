@@ -27,6 +27,8 @@ class Stub:
         returns: Any,
         raises: Any,
         undo: Callable[[Stub], None],
+        *,
+        by_name: str | None,
     ) -> None:
         given = [each is not None and each is not NOT_GIVEN for each in (function, returns, raises)]
         if sum(given) > 1:
@@ -40,8 +42,11 @@ class Stub:
         """The inputs that it was given, an entry for each attempt."""
         self._returns = None if returns is NOT_GIVEN else returns
         self._raises = raises
+        self._function = function
         self._undo = undo
-        self.spec = self._standing_in(spec, function)
+        self._of = spec
+        self._by_name = by_name  # it stands in for whatever is called so
+        self._made: dict[str, tuple[TaskSpec, TaskSpec]] = {}
 
     def __repr__(self) -> str:
         return f"<Stub of {self.task}, called {self.count} time(s)>"
@@ -87,6 +92,19 @@ class Stub:
 
     def __exit__(self, *_: object) -> None:
         self.undo()
+
+    def stands_in_for(self, spec: TaskSpec) -> bool:
+        """Whether it does, for this one."""
+        if self._by_name is not None:
+            return self._by_name in {spec.name, spec.name.rpartition("/")[2]}
+        return spec.host is self._of.host and spec.name == self._of.name
+
+    def in_place_of(self, spec: TaskSpec) -> TaskSpec:
+        """What is executed instead: of one task the same each time."""
+        made = self._made.get(spec.name)
+        if made is None or made[0] is not spec:
+            made = self._made[spec.name] = spec, self._standing_in(spec, self._function)
+        return made[1]
 
     def _standing_in(self, spec: TaskSpec, function: Callable[..., Any] | None) -> TaskSpec:
         if function is None:

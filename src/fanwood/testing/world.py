@@ -25,7 +25,7 @@ from fanwood.store.memory.memory import Memory
 from fanwood.store.opening import place_of
 from fanwood.testing import telling
 from fanwood.testing.errors import StuckError
-from fanwood.testing.ground import Ground
+from fanwood.testing.ground import Ground, current
 from fanwood.testing.hosts import LEASE
 from fanwood.testing.loops import FILE_PATIENCE, TICK, Guest, VirtualLoop
 from fanwood.testing.places import Place, stand_ins
@@ -47,7 +47,7 @@ LOOK = 64
 class World(Ground):
     """See the module's essay."""
 
-    def __init__(self, *, patience: float = 10.0, outer: World | None = None) -> None:
+    def __init__(self, *, patience: float = 10.0, outer: Ground | None = None) -> None:
         super().__init__(patience)
         if outer is not None:
             self.lifespan, self.stubs = outer.lifespan, outer.stubs
@@ -384,20 +384,3 @@ class _Patience:
             raise self._world.stuck(
                 f"on something real (a thread, a socket), which has taken {self._world.patience:g} s"
             )
-
-
-current: list[World] = []
-"""The worlds that are there, the innermost last."""
-
-
-def world() -> World:
-    """The one that a test is in.
-
-    Raises:
-        UsageError: it is in none.
-    """
-    if not current:
-        raise UsageError(
-            "this works in a test only: one that takes the fixture `fanwood_app`, or inside of on_memory()"
-        )
-    return current[-1]
