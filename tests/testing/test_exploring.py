@@ -79,6 +79,35 @@ def test_keys_equal_children_errors_that_are_returned_and_workflows(fanwood_app:
             del shop.app._runnables[name]
 
 
+def test_flows_that_cancel_are_cancelled_time_out_and_start_what_goes_on(fanwood_app: TestApp):
+    @fanwood_app.task
+    async def slow(n: int) -> int:
+        await asyncio.sleep(n)
+        effects.record("slow", n)
+        return n
+
+    @fanwood_app.task(execution_timeout=100)
+    async def times_out(n: int) -> int:
+        await asyncio.sleep(1000)
+        return n
+
+    @fanwood_app.task
+    async def cancels(n: int) -> list[str]:
+        one = await slow.aio_run_no_wait(1000, child_key="one")
+        await slow.aio_run_no_wait(50, on_parent_end="continue")
+        await one.aio_cancel()
+        said: list[str] = []
+        for ref in (one, await times_out.aio_run_no_wait(1)):
+            try:
+                await ref
+            except TaskRunError as error:
+                said.append(type(error).__name__)
+        return said
+
+    assert explore(cancels, 1).answer == ["TaskRunCancelled", "TaskRunTimedOut"]
+    assert explore(times_out, 1).crashes > 2  # it times out each time, in whichever attempt
+
+
 def test_that_an_effect_that_may_happen_twice_is_found(fanwood_app: TestApp):
     @fanwood_app.task
     async def pays(n: int) -> int:

@@ -134,6 +134,7 @@ def test_a_workflow_with_steps_of_both_colours(fanwood_app: TestApp):
         return ctx.task_output(first) + 1
 
     assert flow.run({"n": 1}) == {"first": 1, "second": 2}
+    assert '    flow:second({"n":1}) [second] COMPLETED -> 2' in tree().splitlines()
 
 
 def test_what_a_lifespan_would_be(fanwood_app: TestApp):

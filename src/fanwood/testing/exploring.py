@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
     from fanwood.testing.hosts import Host
     from fanwood.testing.threads import Hand
+
+
+_ATTEMPT = re.compile(r"\battempt \d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,8 @@ class _Life:
 
     def _told(self) -> str:
         if self.error is not None:
-            return telling.ID.sub("<id>", f"{type(self.error).__name__}: {self.error}")
+            told = telling.ID.sub("<id>", f"{type(self.error).__name__}: {self.error}")
+            return _ATTEMPT.sub("attempt <n>", told)
         return repr(self.answer)
 
     def _children(self, usual: _Life) -> list[str]:

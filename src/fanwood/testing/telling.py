@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fanwood.model.states import TERMINAL, RunState
+from fanwood.model.states import TERMINAL, RunKind, RunState
 from fanwood.store.failures import decode_failure
 from fanwood.testing.standing import where
 
@@ -88,7 +88,10 @@ def _lines(run: Run, below: dict[bytes, list[Run]], depth: int) -> Iterator[str]
 
 
 def _input(run: Run) -> str:
-    return "" if run.input in {"null", "{}"} else run.input
+    text = run.input
+    if run.kind == RunKind.STEP:  # which has what its workflow gives it, and ours beside it
+        text = msgspec.json.encode(msgspec.json.decode(text, type=dict[str, msgspec.Raw])["input"]).decode()
+    return "" if text in {"null", "{}"} else text
 
 
 def _result(run: Run) -> str:
