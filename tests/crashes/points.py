@@ -65,7 +65,7 @@ STEPS = {
 NO_CHANGE = {
     "now", "watch", "get", "find", "previews", "listing", "children", "identities", "child_counts", "tree_counts",
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
-    "unserved", "contended", "prunable", "count", "deadlines", "is_heard",
+    "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances",
 }  # fmt: skip
 VERBS = sorted(Store.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""
