@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from tests.simulation.looking import Seen, Total, look_at
-from tests.simulation.shapes import Less
+from tests.simulation.shapes import DAY, SMALL, Less
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import FAULTS
 
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="one world, and its story if something is wrong")
     parser.add_argument("--without", default="", metavar="FAULTS", help="of that world: faults that there are not")
     parser.add_argument("--drop", default="", metavar="RUNS", help="of that world: numbers of runs that there are not")
+    parser.add_argument("--day", action="store_true", help="that world is a day of twenty workers")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many worlds")
     parser.add_argument("--minutes", type=float, default=0, help="as long as this, instead of a number of worlds")
@@ -42,7 +43,8 @@ def main() -> int:
     faults = tuple(filter(None, options.without.split(",")))
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"there are no faults {unknown}; there are: {', '.join(FAULTS)}")
-    seen = look_at(options.seed, Less(faults, tuple(map(int, filter(None, options.drop.split(","))))))
+    less = Less(faults, tuple(map(int, filter(None, options.drop.split(",")))))
+    seen = look_at(options.seed, less, DAY if options.day else SMALL)
     print(seen.wrong or f"seed {seen.seed}: {seen.runs} runs, {seen.seconds:.0f} s, trace {seen.trace}")
     return 1 if seen.wrong else 0
 

@@ -27,13 +27,14 @@ from tests.simulation import invariants, programs
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
-from tests.simulation.shapes import SMALL, Less, Shape
+from tests.simulation.shapes import DAY, SMALL, Less, Shape
 from tests.simulation.threads import VirtualThread
 
 T = TypeVar("T")
 
 AT_ANY_STEP = ("crash", "stands still", "interrupted")
 """What happens between any two steps of whatever a process does, and not where it asks the store."""
+OF_SERVERS = ("slow", "slow answer", "answer lost", "request lost", "away", "restart", "hint lost")
 FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
     "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump", "request lost", "restart", *AT_ANY_STEP,
@@ -93,9 +94,9 @@ class World:
         for each in AT_ANY_STEP:
             self.rates[each] /= 20
         self.kept = random.choice([0.0] * 4 + [12 / 86400])  # days, and longer than a lease; 0: for ever
-        if self.embedded:  # a library answers, or raises, and never later
+        if self.embedded:  # a library answers, or raises, and never later; nor does it miss a change of its file
             self.suspends = 0.0
-            self.rates |= dict.fromkeys(("slow", "slow answer", "answer lost", "request lost", "away", "restart"), 0)
+            self.rates |= dict.fromkeys(OF_SERVERS, 0)
         self.rates |= dict.fromkeys(self.less.faults, 0)
         self.settings = {**shape.settings, "retention_days": self.kept, "sweep": random.choice(shape.sweeps)}
         self.scheduler.disturb = self._disturb
@@ -375,5 +376,5 @@ class World:
         kind = "a file's" if self.embedded else "a server's"
         return "\n".join([
             f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", self.program, *lines, "", what,
-            f"Again: python -m tests.simulation --seed {self.seed}{self.less}",
+            f"Again: python -m tests.simulation --seed {self.seed}{' --day' * (self.shape is DAY)}{self.less}",
         ])  # fmt: skip
