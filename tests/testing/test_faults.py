@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from fanwood import RunState
+from fanwood import RunState, UsageError
 from fanwood.testing import TestApp, drain, effects, faults, tree
 from tests.testing import shop
 
@@ -45,7 +46,17 @@ def test_that_time_goes_on_while_the_clock_jumps(fanwood_app: TestApp):
     with faults.jump_clock(86_400):
         assert fanwood_app.now() - begin == timedelta(days=1, seconds=1)
         assert shop.double.run(2) == 4
+    with faults.jump_clock(hours=-1, minutes=-30):
+        assert fanwood_app.now() - begin == timedelta(seconds=2, hours=-1, minutes=-30)
     assert fanwood_app.now() - begin == timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("by", "units"), [((), {}), ((1,), {"hours": 1}), (("1h",), {}), ((float("nan"),), {}), ((), {"fortnights": 1})]
+)
+def test_that_a_clock_is_set_by_a_time(by: Any, units: Any, fanwood_app: TestApp):
+    with pytest.raises(UsageError, match="jump_clock"), faults.jump_clock(*by, **units):
+        pass
 
 
 def test_that_without_a_worker_nothing_begins(fanwood_app: TestApp):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import checks
 from fanwood.clock import MICROSECONDS
-from fanwood.errors import StoreUnavailableError
+from fanwood.errors import StoreUnavailableError, UsageError
 from fanwood.testing.ground import here
 
 if TYPE_CHECKING:
@@ -85,11 +85,21 @@ def lose_answer(*, commit: int = 1, times: int = 1, before: bool = False) -> Gen
 
 
 @contextlib.contextmanager
-def jump_clock(by: timedelta | float) -> Generator[None]:
-    """Somebody has set the wall clock, forward or back, for as long as the block lasts. The time that passes does so as
-    ever: what is due is due."""
+def jump_clock(by: timedelta | float | None = None, /, **units: float) -> Generator[None]:
+    """Somebody has set the wall clock, forward or back, for as long as the block lasts: by seconds, a timedelta, or the
+    units of one (`hours=-1`). The time that passes does so as ever: what is due is due.
+
+    Raises:
+        UsageError: no time, or none that a clock can be set by; or this is no test.
+    """
     time = here().time
-    jump = round((by.total_seconds() if isinstance(by, timedelta) else by) * MICROSECONDS)
+    if (by is None) == (not units):
+        raise UsageError("jump_clock() takes seconds, a timedelta, or units such as hours=-1")
+    try:
+        length = by if isinstance(by, timedelta) else timedelta(seconds=by) if by is not None else timedelta(**units)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"jump_clock(): {error}") from None
+    jump = round(length.total_seconds() * MICROSECONDS)
     time.ahead += jump
     try:
         yield
