@@ -17,6 +17,8 @@ from fanwood import (
     TaskRunError,
     TaskRunTimedOut,
 )
+from fanwood.errors import StoreValueError
+from fanwood.model.commands import Batch
 
 # --- failure -------------------------------------------------------------------------------------------------------
 
@@ -43,6 +45,27 @@ def test_steps_below_a_failed_one_do_not_run_others_do(app: Fanwood) -> None:
     assert isinstance(error, TaskRunError)
     assert error.task_name == "flow:bad"
     assert ran == ["beside"]
+
+
+def test_a_step_that_could_not_be_stored_is_the_reason(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and no group of errors, of which nothing but their number is told."""
+    flow = app.workflow(name="flow")
+
+    @flow.task()
+    async def step() -> int:
+        return 1
+
+    store = app.engine().store
+    commit = store.commit
+
+    async def refusing(worker: int, batch: Batch) -> Any:
+        if any(spawn.kind.task == "flow:step" for spawn in batch.spawns):
+            raise StoreValueError("it can't be held")
+        return await commit(worker, batch)
+
+    monkeypatch.setattr(store, "commit", refusing)
+    with pytest.raises(TaskRunError, match="StoreValueError: it can't be held"):
+        flow.run()
 
 
 def test_on_failure_and_on_success(app: Fanwood) -> None:

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.invariants import History, lateness, of_a_row
-from fanwood.model.states import TERMINAL, EndedBy, GateKind, OnParentEnd, RunState
+from fanwood.model.states import TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState
 from fanwood.store.failures import decode_failure
 from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
+from tests.simulation.plans import retries
 
 if TYPE_CHECKING:
+    from fanwood.model.commands import ClaimRequest
+    from fanwood.store.memory.claiming import Claim
     from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run, Tables
+    from tests.simulation.plans import Maker, Plan
 
+FEW = 100
+"""Of a longer queue it is not said who is the oldest."""
 MARKS = 1000
 """Microseconds by which a store may be ahead: each of its transactions has another time."""
 _FROZEN = ("input", "output", "error")
@@ -28,7 +35,7 @@ LATE, PUNCTUAL = 5_000_000, 30_000_000
 """Microseconds by which timers may be late, once nothing has gone wrong for so long."""
 EXPECTED = {
     "ValueError", "TaskRunError", "TaskRunCancelled", "TaskRunTimedOut", "TaskRunPoisoned", "StoreBusyError",
-    "StoreFullError", "StoreValueError", "PayloadError",
+    "StoreFullError", "StoreValueError", "PayloadError", "FailedTaskRunExceptionGroup",
 }  # fmt: skip
 """What a task of a program may fail with. (Of a file: what it asks for at once, as a cancel, it is told at once.)"""
 
@@ -47,8 +54,11 @@ class Watch:
         self._seen = seen
         self._changed: dict[bytes, None] = {}
         self._gated: dict[bytes, bytes] = {}
+        self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
         self._change, self._add, self._remove = tables.change, tables.add, tables.remove
         tables.change, tables.add, tables.remove = self.change, self.add, self.remove
+        self._claim = memory.hot.claiming.claim
+        memory.hot.claiming.claim = self.claim
         self._transaction = memory.transaction
         memory.transaction = self.transaction
 
@@ -86,6 +96,8 @@ class Watch:
         state, attempt, due_at, expires_at, frozen = before
         if run.state != state:
             self._seen(run, state)
+            if state.is_terminal:
+                self._replayed[run.id] = self._now()
             self._is_in_time(run, state, due_at, expires_at)
         elif state in TERMINAL and any(getattr(run, name) != value for name, value in frozen.items()):
             self._wrong(f"{short(run)} had ended, and was changed")
@@ -99,6 +111,31 @@ class Watch:
         self._changed.pop(run.id, None)
         self.deleted.add(run.id)
         self._tell(self.history.gone(run.id))
+
+    def claim(self, me: int, now: int, claim: ClaimRequest) -> Claim:
+        """Priorities are honoured, but for the fair share; and that is the oldest's."""
+        done = self._claim(me, now, claim)
+        tables = self._tables
+        tasks = msgspec.json.decode(claim.tasks)
+        taken = [tables.runs[run.key] for run in done.runs]
+        first = [place for task in tasks for place in tables.order("queue", task).first(1)]
+        judged = taken + [tables.runs[place[3]] for place in first]
+        if not taken or tables.gates or claim.programs or any(run.deaths >= SUSPECT_DEATHS for run in judged):
+            return done  # (who is executed alone is another matter)
+        worse = [run for run in taken if first and _place(run) > min(first)]
+        if len(worse) > claim.fair:
+            self._wrong(f"{short(worse[-1])} is claimed before {min(first)[3].hex()[-6:]}")
+        queued = [(task, *place) for task in tasks for place in tables.order("queue", task).first(FEW)]
+        queued += [(run.task, *_place(run)) for run in taken]
+        agree = all(id_ >= root for _, _, root, _, id_ in queued)  # the clocks by which ids were made
+        if claim.fair and len(queued) < FEW and agree:
+            heads: dict[tuple[str, int, bytes], tuple[int, bytes]] = {}  # what is least deep of each root, and oldest
+            for task, priority, root, depth, id_ in queued:
+                heads[task, priority, root] = min(heads.get((task, priority, root), (1 << 30, b"")), (-depth, id_))
+            oldest = min(id_ for _, id_ in heads.values())
+            if oldest not in {run.id for run in taken}:
+                self._wrong(f"{oldest.hex()[-6:]} is the oldest, and is not claimed")
+        return done
 
     def settle(self, now: int) -> None:
         """A transaction is over: what was changed by it is sound, also beside what it belongs to, and so is all that
@@ -118,6 +155,19 @@ class Watch:
             for name in ("due", "expiring"):
                 for _, id_ in tables.order(name).first(1):
                     self._tell(lateness(audited(tables, tables.runs[id_]), now, LATE))
+
+    def closed_above(self, run_id: bytes, closed: dict[bytes, int]) -> bytes | None:
+        """The run above this one (or itself) that is among `closed` by a call, if this one ends with that, and nothing
+        between was replayed since."""
+        run, since = self._tables.runs.get(run_id), -1
+        while run is not None:
+            since = max(since, self._replayed.get(run.id, -1))
+            if closed.get(run.id, -1) > since:
+                return run.id
+            if run.parent_id is None or run.on_parent_end == OnParentEnd.CONTINUE:
+                return None
+            run = self._tables.runs.get(run.parent_id)
+        return None
 
     def _saw(self, run: Run) -> None:
         self._changed[run.id] = None
@@ -141,24 +191,16 @@ class Watch:
             self._wrong(f"{short(run)} was to be failed at {expires_at}, and is at {now}")
 
 
+def _place(run: Run) -> tuple[int, bytes, int, bytes]:
+    return -run.priority, run.root_id, -run.depth, run.id
+
+
 def short(run: Run) -> str:
     """A run as stories name it."""
     return f"{run.task} {run.id.hex()[-6:]}"
 
 
 # --- at any time -----------------------------------------------------------------------------------------------------
-
-
-def closed_above(tables: Tables, run_id: bytes, closed: dict[bytes, int]) -> bytes | None:
-    """The run above this one (or itself) that is among `closed` by a call, if it ends with that."""
-    run = tables.runs.get(run_id)
-    while run is not None:
-        if run.id in closed:
-            return run.id
-        if run.parent_id is None or run.on_parent_end == OnParentEnd.CONTINUE:
-            return None
-        run = tables.runs.get(run.parent_id)
-    return None
 
 
 def moved_on(tables: Tables, now: int) -> Iterator[str]:
@@ -182,7 +224,7 @@ def moved_on(tables: Tables, now: int) -> Iterator[str]:
 # --- in the end ------------------------------------------------------------------------------------------------------
 
 
-def at_the_end(tables: Tables, history: History) -> Iterator[str]:
+def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
     """When all has ended and nothing is under way, nothing is left over. What is, is told."""
     for run in (run for run in tables.runs.values() if not run.is_over):
         yield f"{short(run)} is {RunState(run.state).name}: attempt {run.attempt}, worker {run.worker_id}"
@@ -197,18 +239,30 @@ def at_the_end(tables: Tables, history: History) -> Iterator[str]:
     for run in tables.runs.values():
         if (run.output is not None) != (run.state == RunState.COMPLETED):
             yield f"{short(run)} is {RunState(run.state).name}, with output {run.output!r}"
-        if run.output is not None:
-            given, got = msgspec.json.decode(run.input), msgspec.json.decode(run.output)
-            if got != {"n": given["n"], "text": given["text"]}:
-                yield f"{short(run)} has the output {run.output}, which is another run's"
+        given = plan_of(tables, run)
+        plan = maker.plans.get(given["n"], {})
+        if given != plan:
+            yield f"{short(run)} has the input {run.input}, which nobody sent"
+        elif run.output is not None and msgspec.json.decode(run.output) != maker.answer(plan):
+            yield f"{short(run)} has the output {run.output}, and not {maker.answer(plan)}"
         if run.state in (RunState.FAILED, RunState.CANCELLED):
-            yield from _explained(run)
+            yield from _explained(run, plan)
     yield from _counted(tables, history)
 
 
-def _explained(run: Run) -> Iterator[str]:
+def plan_of(tables: Tables, run: Run) -> Plan:
+    """What a run was given to do."""
+    if run.kind != RunKind.STEP:
+        return msgspec.json.decode(run.input)
+    return msgspec.json.decode(run.input)["input"]["parts"][run.child_key]
+
+
+def _explained(run: Run, plan: Plan) -> Iterator[str]:
+    """It failed of something that may be; of its own will only if it must."""
     failure = decode_failure(run.error)
-    if not run.error or (failure.kind == "failed" and failure.type not in EXPECTED):
+    wilful = failure.message == f"{plan['n']} fails"
+    wilful = wilful and not any(step[0] == "fail" and step[1] > retries(plan) for step in plan["steps"])
+    if not run.error or wilful or (failure.kind == "failed" and failure.type not in EXPECTED):
         yield f"{short(run)} is {RunState(run.state).name}: {failure.type} {failure.message} {failure.traceback}"
 
 

@@ -1,263 +1,294 @@
-"""Programs, drawn from a seed: trees of tasks of any shape, and clients that start, cancel and replay them.
-
-A task does what its input says, so that it does the same in each attempt. It checks what its children return.
-"""
+"""What programs do: tasks and workflows that follow their plans, and clients that start, cancel and replay them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from random import Random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fanwood import Context, Fanwood, FanwoodError, RunNotFoundError, TaskRunError, WaitTimeoutError
+from fanwood import (
+    Context,
+    FailedTaskRunExceptionGroup,
+    Fanwood,
+    FanwoodError,
+    RunNotFoundError,
+    TaskRunError,
+    WaitTimeoutError,
+)
 from fanwood.engine.signals import Signal, block, running_loop
+from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.simulation.world import World
 
-Plan = dict[str, Any]
-
-TASKS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "steady": {"retries": 1},
-    "stubborn": {"retries": 3, "backoff_factor": 1.5},
-    "eager": {"retries": 2},
-    "hasty": {"retries": 1, "execution_timeout": 3},
-    "fresh": {"schedule_timeout": 4},
-    "limited": {"execution_timeout": 8},
-}
-SYNC: dict[str, dict[str, Any]] = {
-    "sync": {},
-    "sync stubborn": {"retries": 2},
-    "sync limited": {"execution_timeout": 6},
-}
-"""Those that have a thread."""
-TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
-DEEPEST = 4
+FAILED = (TaskRunError, FailedTaskRunExceptionGroup)
+"""How a child, or a root, may end beside returning."""
+TIRED = 30
+"""So often a client asks for the same."""
 
 
-class Maker:
-    """Draws plans."""
-
-    def __init__(self, random: Random, most: int) -> None:
-        self._random = random
-        self._most = most
-        self._count = 0
-        # There is one already that takes its process with it: each of its runs does so three times. (Before it has
-        # children: who has any is taken for waiting, and never charged.)
-        self._kills = False
-
-    def plan(self, depth: int = 0) -> Plan:
-        random = self._random
-        self._count += 1
-        plan: Plan = {
-            "n": self._count,
-            "task": random.choice([*TASKS, *SYNC]),
-            "text": random.choice(TEXTS),
-            "steps": [],
-        }
-        if random.random() < 0.2:
-            plan["options"] = {"priority": random.randint(0, 3)}
-        for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
-            plan["steps"].append(self._step(depth, first=not plan["steps"]))
-        return plan
-
-    def _step(self, depth: int, *, first: bool) -> list[Any]:
-        random = self._random
-        kinds = (
-            ["sleep", "sleep", "log"]
-            + ["fail"] * (random.random() < 0.15)
-            + ["die"] * (first and not self._kills and random.random() < 0.1)
-        )
-        if depth < DEEPEST and self._count < self._most:
-            kinds += ["run", "many", "many", "start", "start", "join", "cancel", "twice", "keyed", "gather"]
-        kind = random.choice(kinds)
-        match kind:
-            case "sleep":
-                return [kind, random.choice([0.0, 0.01, 0.1, 0.3, 1.0, 4.0])]
-            case "fail":
-                return [kind, random.choice([1, 1, 1, 2, 4])]
-            case "log" | "join" | "cancel" | "die":
-                self._kills = self._kills or kind == "die"
-                return [kind]
-            case _:
-                count = 1 if kind in ("run", "keyed") else random.choice([1, 2, 3, 6])
-                children = [self.plan(depth + 1) for _ in range(count)]
-                for child in children:
-                    if random.random() < 0.2:
-                        child.setdefault("options", {})["on_parent_end"] = random.choice(["cancel", "continue"])
-                    if kind == "keyed":
-                        child.setdefault("options", {})["child_key"] = f"key {child['n']}"
-                timeout = random.choice([None] * 6 + [0.5, 5.0])
-                return [kind, children, {"keep": random.random() < 0.75, "timeout": timeout}]
+class BrokenError(Exception):
+    """Of a bulk whose items end too soon."""
 
 
-def without(plans: list[Plan], numbers: tuple[int, ...]) -> list[Plan]:
-    """These, and all below them, but for those of these numbers."""
-    kept = [plan for plan in plans if plan["n"] not in numbers]
-    if numbers:
-        for plan in kept:
-            for step in plan["steps"]:
-                if _has_children(step):
-                    step[1] = without(step[1], numbers)
-            plan["steps"] = [step for step in plan["steps"] if not _has_children(step) or step[1]]
-    return kept
+class Program:
+    """The tasks of one process."""
 
+    def __init__(self, world: World, app: Fanwood) -> None:
+        self.world = world
+        self.app = app
+        self.tasks: dict[str, Any] = {}
+        for name, options in ALL.items():
+            self._declare_task(name, options)
+        for name, steps in WORKFLOWS.items():
+            self._declare_workflow(name, steps)
 
-def shown(plans: list[Plan], indent: int = 2) -> str:
-    """As text, a line for each run."""
-    lines: list[str] = []
-    for plan in plans:
-        steps = ", ".join(" ".join(str(each) for each in step if not isinstance(each, list)) for step in plan["steps"])
-        lines.append(f"{' ' * indent}{plan['n']} {plan['task']} {plan.get('options', '')}: {steps}\n")
-        lines += [shown(step[1], indent + 2) for step in plan["steps"] if _has_children(step)]
-    return "".join(lines)
-
-
-def _has_children(step: list[Any]) -> bool:
-    return len(step) > 1 and isinstance(step[1], list)
-
-
-def declare(world: World, app: Fanwood) -> dict[str, Any]:
-    """The tasks, of one process."""
-    tasks: dict[str, Any] = {}
-
-    def make(name: str, options: dict[str, Any]) -> None:
+    def _declare_task(self, name: str, options: dict[str, Any]) -> None:
         async def task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
-            with world.executing(app, ctx, input):
-                return await _follow(world, app, tasks, input, ctx)
+            return await self._executed(input, ctx)
 
         def sync_task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
-            with world.executing(app, ctx, input):
-                return block(_follow(world, app, tasks, input, ctx), "a task")
+            return block(self._executed(input, ctx), "a task")
 
-        tasks[name] = app.task(name=name, **options)(sync_task if name in SYNC else task)
+        self.tasks[name] = self.app.task(name=name, **options)(sync_task if name in SYNC else task)
 
-    for name, options in {**TASKS, **SYNC}.items():
-        make(name, options)
-    return tasks
+    def _declare_workflow(self, name: str, steps: dict[str, tuple[str, ...]]) -> None:
+        workflow = self.tasks[name] = self.app.workflow(name=name, input_validator=dict[str, Any])
+        for step, parents in steps.items():
+            self._declare_step(workflow, step, parents)
+
+    def _declare_step(self, workflow: Any, name: str, parents: tuple[str, ...]) -> None:
+        async def step(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
+            for parent in parents:
+                self.check(input["parts"][parent], ctx.task_output(workflow.steps[parent]), "a step")
+            return await self._executed(input["parts"][name], ctx)
+
+        workflow.task(name, parents=parents, retries=STEP_RETRIES)(step)
+
+    async def _executed(self, plan: Plan, ctx: Context) -> dict[str, Any]:
+        if plan != self.world.maker.plans[plan["n"]]:
+            self.world.wrong(f"a run got {plan}, and not what was sent")
+        with self.world.executing(self.app, ctx, plan):
+            return await _Attempt(self, plan, ctx).follow()
+
+    def item(self, child: Plan) -> Any:
+        """A run to be, of a bulk."""
+        return self.tasks[child["task"]].create_bulk_run_item(child, **child.get("options", {}))
+
+    def check(self, plan: Plan, result: Any, who: str) -> None:
+        """What somebody got is the right one."""
+        expected = self.world.maker.answer(plan)
+        if result != expected:
+            self.world.wrong(f"{who} got {result} from {plan['n']}, and not {expected}")
 
 
-async def _follow(world: World, app: Fanwood, tasks: dict[str, Any], plan: Plan, ctx: Context) -> dict[str, Any]:
-    refs: list[tuple[Plan, Any]] = []
-    for step in plan["steps"]:
+def declare(world: World, app: Fanwood) -> Program:
+    """The tasks of one process."""
+    return Program(world, app)
+
+
+class _Attempt:
+    """One attempt of a task, which follows its plan."""
+
+    def __init__(self, program: Program, plan: Plan, ctx: Context) -> None:
+        self._program = program
+        self._plan = plan
+        self._ctx = ctx
+        self._refs: list[tuple[Plan, Any]] = []
+        self._total = plan["n"]
+
+    async def follow(self) -> dict[str, Any]:
+        for step in self._plan["steps"]:
+            await self._do(step)
+        return {"n": self._plan["n"], "text": self._plan["text"], "total": self._total}
+
+    async def _do(self, step: list[Any]) -> None:
+        ctx, program = self._ctx, self._program
         match step[0]:
             case "sleep":
                 await Signal().wait(step[1])
             case "fail":
                 if ctx.retry_count < step[1]:
-                    raise ValueError(f"{plan['n']} fails")
+                    raise ValueError(f"{self._plan['n']} fails")
             case "die":
-                await world.die_of(app)
+                await program.world.die_of(program.app)
             case "log":
                 ctx.log("said")
                 ctx.progress(1, 2)
-            case "join":
-                for child, ref in refs:
-                    with contextlib.suppress(TaskRunError):
-                        _check(world, child, await ref.aio_result())
-            case "cancel":
-                for _, ref in refs[:1]:
-                    await ref.aio_cancel()
-            case "start":
-                items = [_item(tasks, child) for child in step[1]]
-                started = await tasks["plain"].aio_run_many_no_wait(items)
-                refs += zip(step[1], started, strict=True)
+            case "extend":
+                if "execution_timeout" in ALL.get(self._plan["task"], {}):
+                    ctx.refresh_timeout(step[1])
+            case "above":
+                if ctx.parent_workflow_run_id is not None:
+                    await program.app.runs.aio_cancel(ctx.parent_workflow_run_id)
+            case "join" | "cancel" | "cancel all":
+                await self._afterwards(step[0])
+            case "start" | "break":
+                await self._start(step)
             case _:
-                await _wait(world, tasks, step)
-    return {"n": plan["n"], "text": plan["text"]}
+                await self._wait(step)
 
+    async def _afterwards(self, kind: str) -> None:
+        """With those that were started."""
+        for child, ref in self._refs[: 1 if kind == "cancel" else None]:
+            if kind != "join":
+                await ref.aio_cancel()
+                continue
+            with contextlib.suppress(*FAILED):
+                self._program.check(child, await ref.aio_result(), "a parent")
 
-async def _wait(world: World, tasks: dict[str, Any], step: list[Any]) -> None:
-    kind, children, about = step
-    if kind == "twice":
-        children = [*children, *children]
-    with contextlib.suppress(WaitTimeoutError):
-        if kind == "gather" and running_loop() is not None:
-            each = [
-                tasks[child["task"]].aio_run(child, timeout=about["timeout"], **child.get("options", {}))
-                for child in children
-            ]
-            found = await asyncio.gather(*each, return_exceptions=about["keep"])
-        else:
-            found = await tasks["plain"].aio_run_many(
-                [_item(tasks, child) for child in children], return_exceptions=about["keep"], timeout=about["timeout"]
-            )
-        for child, result in zip(children, found, strict=True):
+    async def _start(self, step: list[Any]) -> None:
+        def items() -> Iterator[Any]:
+            for child in step[1]:
+                yield self._program.item(child)
+            if step[0] == "break":
+                raise BrokenError
+
+        with contextlib.suppress(BrokenError):
+            started = await self._program.tasks["plain"].aio_run_many_no_wait(items())
+            self._refs += zip(step[1], started, strict=True)
+
+    async def _wait(self, step: list[Any]) -> None:
+        kind, children, about = step
+        if kind == "twice":
+            children = [*children, *children]
+        with contextlib.suppress(WaitTimeoutError):
+            if kind == "gather" and running_loop() is not None:
+                found = await asyncio.gather(*self._each(step), return_exceptions=about["keep"])
+            elif kind == "shared":
+                found = [await one for one in self._each(step, times=2)]
+                children = [*children, *children]
+            else:
+                items = [self._program.item(child) for child in children]
+                found = await self._program.tasks["plain"].aio_run_many(
+                    items, return_exceptions=about["keep"], timeout=about["timeout"]
+                )
+            self._look_at(step, list(zip(children, found, strict=True)))
+
+    def _each(self, step: list[Any], times: int = 1) -> Iterator[Any]:
+        """One by one; those of a shared key again and again, and it is one run."""
+        _, children, about = step
+        tasks = self._program.tasks
+        for child in [*children] * times:
+            call = tasks[child["task"]].aio_run(child, timeout=about["timeout"], **child.get("options", {}))
+            yield _kept(call) if about["keep"] and times > 1 else call
+
+    def _look_at(self, step: list[Any], found: list[tuple[Plan, Any]]) -> None:
+        for child, result in found:
             if not isinstance(result, BaseException):
-                _check(world, child, result)
-            elif not isinstance(result, (TaskRunError, WaitTimeoutError)):
+                self._program.check(child, result, "a parent")
+                self._total += total_of(result) if is_strict(step) else 0
+            elif not isinstance(result, (*FAILED, WaitTimeoutError)):
                 raise result
 
 
-def _item(tasks: dict[str, Any], child: Plan) -> Any:
-    return tasks[child["task"]].create_bulk_run_item(child, **child.get("options", {}))
-
-
-def _check(world: World, plan: Plan, result: Any) -> None:
-    expected = {"n": plan["n"], "text": plan["text"]}
-    if result != expected:
-        world.wrong(f"a parent got {result} from its child {plan['n']}, and not {expected}")
+async def _kept(call: Any) -> Any:
+    """As `return_exceptions` has it."""
+    try:
+        return await call
+    except FAILED as error:
+        return error
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-async def client(world: World, tasks: dict[str, Any], app: Fanwood, plans: list[Plan]) -> None:
+async def client(world: World, program: Program, app: Fanwood, plans: list[Plan]) -> None:
     """Starts some roots, one after another or at once, and wants to know how they end."""
-    random = world.random
-    if random.random() < 0.5 and not world.shape.in_turn:
-        await asyncio.gather(*(_one_root(world, tasks, app, plan) for plan in plans))
+    roots = [_Root(program, app, plan) for plan in plans]
+    if world.random.random() < 0.5 and not world.shape.in_turn:
+        await asyncio.gather(*(root.live() for root in roots))
     else:
-        for plan in plans:
-            await _one_root(world, tasks, app, plan)
+        for root in roots:
+            await root.live()
 
 
-async def _one_root(world: World, tasks: dict[str, Any], app: Fanwood, plan: Plan) -> None:
-    random = world.random
-    await asyncio.sleep(random.random() * world.shape.between)
-    options = dict(plan.get("options", {}))
-    if random.random() < 0.3:
-        options["idempotency_key"] = f"key {random.randint(0, 3)} of {plan['n']}"
-    ref = await _asked(world, lambda: tasks[plan["task"]].aio_run_no_wait(plan, **options))
-    if ref is None:
-        return
-    world.acknowledged[ref.id] = plan
-    fate = random.random()
-    if fate < 0.25:
-        await asyncio.sleep(random.random() * 5)
-        if await _asked(world, lambda: _cancelled(ref)):
-            world.cancelled(ref.id)
-    await _result(world, plan, ref)
-    if fate > 0.8:
-        world.revived(ref.id)
-        await _asked(world, lambda: app.runs.aio_replay(ref.id))
-        await _result(world, plan, ref)
+class _Root:
+    """What a client does with one root."""
 
+    def __init__(self, program: Program, app: Fanwood, plan: Plan) -> None:
+        self._program = program
+        self._world = program.world
+        self._app = app
+        self._plan = plan
+        self._ref: Any = None
+        self._sure = False  # it can't fail
 
-async def _cancelled(ref: Any) -> bool:
-    await ref.aio_cancel()
-    return True
+    async def live(self) -> None:
+        random = self._world.random
+        await asyncio.sleep(random.random() * self._world.shape.between)
+        self._ref = await self._start()
+        if self._ref is None:
+            return
+        self._world.acknowledged[self._ref.id] = self._plan
+        fate = random.random()
+        calm = not any(self._world.rates.values()) and not self._world.maker.kills
+        self._sure = calm and fate >= 0.35 and is_sure(self._plan) and self._world.maker.answer(self._plan) is not None
+        if fate < 0.35:
+            await asyncio.sleep(random.random() * 5)
+            await self._cancel(self._ref.id if fate < 0.25 else await self._some_child())
+        await self._result()
+        if fate > 0.8:
+            await self._again(self._ref.id)
+            await self._result()
+        elif fate > 0.7:
+            await self._again(await self._some_child())
 
+    async def _start(self) -> Any:
+        """Once, or by an idempotency key twice at once: that is the same run."""
+        random, task = self._world.random, self._program.tasks[self._plan["task"]]
+        options = {**self._plan.get("options", {})}
+        times = 1
+        if random.random() < 0.3:
+            options["idempotency_key"] = f"key of {self._plan['n']}"
+            times = random.choice([1, 2])
+        asked = [self._asked(lambda: task.aio_run_no_wait(self._plan, **options)) for _ in range(times)]
+        refs = [ref for ref in await asyncio.gather(*asked) if ref is not None]
+        if len({ref.id for ref in refs}) > 1 and not self._world.kept:
+            self._world.wrong(f"{self._plan['n']} was started as {[ref.id for ref in refs]}, by one idempotency key")
+        return refs[0] if refs else None
 
-async def _result(world: World, plan: Plan, ref: Any) -> None:
-    with contextlib.suppress(TaskRunError):
-        result = await _asked(world, ref.aio_result)
-        if result is not None:
-            _check(world, plan, result)
+    async def _some_child(self) -> str | None:
+        """Some run below the root, if there is any."""
+        found, id_ = None, self._ref.id
+        while children := await self._asked(partial(self._app.runs.aio_children, id_)):
+            id_ = found = self._world.random.choice(children).id
+            if self._world.random.random() < 0.5:
+                break
+        return found
 
+    async def _cancel(self, run_id: str | None) -> None:
+        if run_id is not None and await self._asked(lambda: self._app.runs.aio_cancel(run_id)) is not None:
+            self._world.cancelled(run_id)
 
-async def _asked(world: World, ask: Any) -> Any:
-    """As a careful client does: what the store could not do is asked for again, for a while; None if it never could."""
-    for _ in range(30):
+    async def _again(self, run_id: str | None) -> None:
+        if run_id is not None:
+            await self._asked(lambda: self._app.runs.aio_replay(run_id))
+
+    async def _result(self) -> None:
         try:
-            return await world.asked(ask)
-        except TaskRunError:
-            raise
-        except RunNotFoundError:
-            return None  # it was kept for a short time only
-        except FanwoodError as error:
-            world.note("client", f"{type(error).__name__}")
-            await asyncio.sleep(1.0)
-    return None
+            result = await self._asked(self._ref.aio_result)
+        except FAILED as error:
+            if self._sure:
+                self._world.wrong(f"{self._plan['n']} can't fail, and did: {error}")
+        else:
+            if result is not None:
+                self._program.check(self._plan, result, "a client")
+
+    async def _asked(self, ask: Any) -> Any:
+        """As a careful client does: what the store could not do is asked for again, for a while; None if it never
+        could."""
+        for _ in range(TIRED):
+            try:
+                return await self._world.asked(ask)
+            except FAILED:
+                raise
+            except RunNotFoundError:
+                return None  # it was kept for a short time only
+            except FanwoodError as error:
+                self._world.note("client", f"{type(error).__name__}")
+                await asyncio.sleep(1.0)
+        return None

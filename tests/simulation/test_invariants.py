@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from fanwood import ManualClock
-from fanwood.model.commands import WorkerInfo
+from fanwood.model.commands import ClaimRequest, WorkerInfo
 from fanwood.model.states import EndedBy, GateKind, RunState, Waits
+from fanwood.store.memory.claiming import Claiming
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Gate, Run
 from tests.simulation import invariants
 from tests.simulation.invariants import LATE, Watch
+from tests.simulation.plans import Maker, is_sure
 
-GIVEN = '{"n":1,"text":""}'
+GIVEN = '{"n":1,"task":"plain","text":"","steps":[]}'
+ANSWER = '{"n":1,"text":"","total":1}'
 
 
 class Scene:
@@ -26,6 +32,8 @@ class Scene:
         self.memory = Memory(self.clock)
         self.tables = self.memory.tables
         self.said: list[str] = []
+        self.maker = Maker(Random(0), 0)
+        self.maker.plans[1] = msgspec.json.decode(GIVEN)
         self.watch = Watch(self.memory, self.said.append, lambda *_: None)
         self.me = self.memory.chores.register(WorkerInfo("w", "h", 1, 1, (), 10**9, ()), [], self.memory.now())
         with self.memory.transaction(0) as now:
@@ -33,14 +41,14 @@ class Scene:
             self.claim(self.root)
             self.child = self.born(b"child", now, self.root)
 
-    def born(self, id_: bytes, now: int, parent: Run | None = None) -> Run:
+    def born(self, id_: bytes, now: int, parent: Run | None = None, priority: int = 0) -> Run:
         run = Run(
-            id=id_, parent_id=parent and parent.id, root_id=b"root", depth=int(parent is not None), kind=0, task="t",
-            identity=parent and id_, child_index=None, child_key=None, input_digest=None, input=GIVEN, metadata=None,
-            priority=0, on_parent_end=0, state=0, waits=None, due_at=None, attempt=0, trial_start=0, retry_count=0,
-            deaths=0, asked=parent.attempt if parent else 0, worker_id=None, deadline=None, deadline_by=None,
-            schedule_timeout=None, expires_at=None, created_at=now, started_at=None, finished_at=None, busy=0,
-            ended_by=None, output=None, error=None, limit_at=None,
+            id=id_, parent_id=parent and parent.id, root_id=parent.id if parent else id_,
+            depth=int(parent is not None), kind=0, task="t", identity=parent and id_, child_index=None, child_key=None,
+            input_digest=None, input=GIVEN, metadata=None, priority=priority, on_parent_end=0, state=0, waits=None,
+            due_at=None, attempt=0, trial_start=0, retry_count=0, deaths=0, asked=parent.attempt if parent else 0,
+            worker_id=None, deadline=None, deadline_by=None, schedule_timeout=None, expires_at=None, created_at=now,
+            started_at=None, finished_at=None, busy=0, ended_by=None, output=None, error=None, limit_at=None,
         )  # fmt: skip
         self.tables.add(run)
         return run
@@ -50,7 +58,7 @@ class Scene:
         self.tables.change(run, state=int(RunState.RUNNING), attempt=run.attempt + 1, **how)
 
     def end(self, run: Run, state: RunState = RunState.FAILED, by: EndedBy = EndedBy.OUTCOME) -> None:
-        output, error = (GIVEN, None) if state is RunState.COMPLETED else (None, '{"kind":"cancelled"}')
+        output, error = (ANSWER, None) if state is RunState.COMPLETED else (None, '{"kind":"cancelled"}')
         how = {"finished_at": self.memory.now(), "ended_by": int(by), "output": output, "error": error}
         self.tables.change(run, state=int(state), **how)
 
@@ -144,7 +152,16 @@ def _is_watched(scene: Scene) -> None:
 
 
 def _has_anothers_output(scene: Scene) -> None:
-    scene.child.output = '{"n":2,"text":""}'
+    scene.child.output = '{"n":2,"text":"","total":2}'
+
+
+def _has_anothers_input(scene: Scene) -> None:
+    scene.child.input = GIVEN.replace("plain", "steady")
+
+
+def _has_failed_though_it_does_not(scene: Scene) -> None:
+    error = '{"kind":"failed","type":"ValueError","message":"1 fails"}'
+    scene.child.state, scene.child.output, scene.child.error = int(RunState.FAILED), None, error
 
 
 def _has_failed_of_nothing(scene: Scene) -> None:
@@ -159,8 +176,10 @@ ENDS: dict[str, Callable[[Scene], None]] = {
     "is WAITING: attempt 1": _is_unfinished,
     "still closed": _is_closed,
     "still watches": _is_watched,
-    "which is another run's": _has_anothers_output,
-    "is FAILED": _has_failed_of_nothing,
+    "and not {'n': 1": _has_anothers_output,
+    "which nobody sent": _has_anothers_input,
+    "is FAILED: ValueError 1 fails": _has_failed_though_it_does_not,
+    "is FAILED:  boom": _has_failed_of_nothing,
     "1 were spawned, and 0 are there": _is_lost,
 }
 
@@ -169,7 +188,84 @@ ENDS: dict[str, Callable[[Scene], None]] = {
 def test_a_fault_that_is_seen_in_the_end(said: str) -> None:
     scene = Scene()
     scene.over()
-    assert scene.said == list(invariants.at_the_end(scene.tables, scene.watch.history)) == []
+    assert scene.said == list(invariants.at_the_end(scene.tables, scene.watch.history, scene.maker)) == []
     ENDS[said](scene)
-    found = list(invariants.at_the_end(scene.tables, scene.watch.history))
+    found = list(invariants.at_the_end(scene.tables, scene.watch.history, scene.maker))
     assert any(said in one for one in found), found
+
+
+# --- claims, and what is below something that was cancelled ----------------------------------------------------------
+
+
+class Queue(Scene):
+    """Three roots beside: an important one, an ordinary one that is older, and one that is old and of no importance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.memory.transaction(0) as now:
+            for id_, priority in ((b"a unimportant", -1), (b"b ordinary", 0), (b"c important", 3)):
+                self.born(id_, now, priority=priority)
+            self.end(self.child)
+
+    def claimed(self, limit: int, fair: int = 0) -> list[str]:
+        request = ClaimRequest('["t"]', limit, fair)
+        with self.memory.transaction(self.me) as now:
+            self.memory.hot.claiming.claim(self.me, now, request)
+        return self.said
+
+
+@pytest.mark.parametrize(("limit", "fair"), [(1, 0), (2, 0), (2, 1), (1, 1), (3, 1)])
+def test_claims_in_order_are_no_fault(limit: int, fair: int) -> None:
+    assert Queue().claimed(limit, fair) == []
+
+
+def test_a_claim_that_passes_over_something_more_important(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Claiming, "_best", lambda self, tasks, limit, may: _from_behind(self, limit))
+    (said,) = Queue().claimed(1)
+    assert "is claimed before" in said
+
+
+def _from_behind(claiming: Any, limit: int) -> list[Run]:
+    tables = claiming._tables
+    return [tables.runs[place[3]] for place in reversed(list(tables.order("queue", "t")))][:limit]
+
+
+def test_a_claim_that_forgets_who_is_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Claiming, "_oldest", lambda *_: [])
+    (said,) = Queue().claimed(1, fair=1)
+    assert "is the oldest, and is not claimed" in said
+
+
+def test_what_is_below_something_cancelled_until_it_is_replayed() -> None:
+    scene = Scene()
+    scene.clock.advance(1)
+    closed = {b"root": scene.memory.now()}
+    assert scene.watch.closed_above(b"child", closed) == b"root"
+    scene.end(scene.root)
+    scene.clock.advance(1)
+    again = {"trial_start": 2, "output": None, "error": None, "finished_at": None, "ended_by": None}
+    scene.tables.change(scene.root, state=int(RunState.QUEUED), **again)
+    assert scene.watch.closed_above(b"child", closed) is None
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+def a_plan(n: int, *steps: list[Any], task: str = "plain", **about: Any) -> dict[str, Any]:
+    return {"n": n, "task": task, "text": "", "steps": list(steps), **about}
+
+
+def test_what_a_program_must_answer_is_known_beforehand() -> None:
+    maker = Maker(Random(0), 0)
+    strict, lenient = {"keep": False, "timeout": None}, {"keep": True, "timeout": None}
+    assert maker.answer(a_plan(1, ["fail", 3], task="eager")) is None
+    assert maker.answer(a_plan(2, ["fail", 2], task="eager")) == {"n": 2, "text": "", "total": 2}
+    children = [a_plan(4), a_plan(5)]
+    assert maker.answer(a_plan(3, ["many", children, strict], ["sleep", 1]))["total"] == 12
+    assert maker.answer(a_plan(6, ["twice", children, strict]))["total"] == 24
+    assert maker.answer(a_plan(7, ["many", children, lenient], ["start", children, strict]))["total"] == 7
+    assert maker.answer(a_plan(8, ["run", [a_plan(9, ["fail", 1])], strict])) is None
+    flow = a_plan(10, task="line", parts={"a": a_plan(11, task="step"), "b": a_plan(12, task="step")})
+    assert maker.answer(a_plan(13, ["run", [flow], strict]))["total"] == 36
+    assert is_sure(flow)
+    assert not is_sure(a_plan(14, ["start", [a_plan(15, ["above"])], strict]))

@@ -23,7 +23,7 @@ from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
-from tests.simulation import invariants, programs
+from tests.simulation import invariants, plans, programs
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
@@ -222,7 +222,7 @@ class World:
         if not self._may_not_know(app, id_bytes(run_id)):
             for found in self.watch.history.began(id_bytes(run_id), attempt, self._host_of(app).name):
                 self.wrong(found)
-        if self._closed and (above := invariants.closed_above(self.memory.tables, id_bytes(run_id), self._closed)):
+        if self._closed and (above := self.watch.closed_above(id_bytes(run_id), self._closed)):
             self.wrong(f"{plan['n']} begins below {above.hex()[-6:]}, whose cancelling has returned")
         try:
             yield
@@ -261,10 +261,6 @@ class World:
         """The call that cancels it has returned."""
         self._closed[id_bytes(run_id)] = self.time.now
 
-    def revived(self, run_id: str) -> None:
-        """It is to be replayed."""
-        self._closed.pop(id_bytes(run_id), None)
-
     # --- from the beginning to the end -----------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -292,14 +288,14 @@ class World:
 
     def _live(self) -> None:
         random, shape = self.random, self.shape
-        maker = programs.Maker(random, random.choice(shape.sizes))
+        self.maker = plans.Maker(random, random.choice(shape.sizes))
         for number in range(random.randint(*shape.workers)):
             self.host(f"worker{number}", slots=random.choice([1, 2, 5]))
         for number in range(random.randint(*shape.clients)):
             host = self.host(f"client{number}", slots=0)
-            plans = programs.without([maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
-            self.program += f"{host.name}:\n{programs.shown(plans)}"
-            client = partial(programs.client, self, host.tasks, host.app, plans)
+            roots = plans.without([self.maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
+            self.program += f"{host.name}:\n{plans.shown(roots)}"
+            client = partial(programs.client, self, host.tasks, host.app, roots)
             self.clients.append(host.execute(client))
         self._go_on(self.time.now + int(shape.safety * 1e6), self._is_over)
         self._calm_down()
@@ -357,7 +353,7 @@ class World:
                 self.wrong(f"client {number} still waits")
             elif client.exception() is not None:
                 self.wrong(f"client {number} got {client.exception()!r}")
-        for fault in invariants.at_the_end(self.memory.tables, self.watch.history):
+        for fault in invariants.at_the_end(self.memory.tables, self.watch.history, self.maker):
             self.wrong(fault)
         for run_id in self.acknowledged:
             if id_bytes(run_id) not in self.memory.tables.runs and id_bytes(run_id) not in self.watch.deleted:

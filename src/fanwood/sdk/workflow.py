@@ -249,9 +249,7 @@ class _Coordination:
 
     async def run(self) -> dict[str, Any]:
         workflow = self._workflow
-        async with asyncio.TaskGroup() as group:
-            for step in workflow.steps.values():
-                group.create_task(self._run_step(step))
+        await self._run_steps()
         if workflow.on_success is not None and not self._errors:
             await self._spawn(workflow.on_success, workflow.on_success.name)
         if self._errors:
@@ -265,6 +263,15 @@ class _Coordination:
             )
         order = [step.name for step in workflow.tasks]  # as declared, not as they ended
         return {name: self._values[name] for name in order if name in self._values}
+
+    async def _run_steps(self) -> None:
+        """Raises what kept a step from being asked for, as a call by itself would: a group of errors says nothing."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in self._workflow.steps.values():
+                    group.create_task(self._run_step(step))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     def _why(self) -> str:
         causes = [" ".join(str(error).split()) for error in _flat(self._errors.values())]

@@ -1,0 +1,179 @@
+"""Plans of programs, drawn from a seed: trees of tasks and workflows of any shape; and what each must answer.
+
+A plan is the input of its run, and says all that the run does, so that it does the same in each attempt. What comes of
+it is computed here from the plan alone, and in the world from what children returned.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+Plan = dict[str, Any]
+
+TASKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "steady": {"retries": 1},
+    "stubborn": {"retries": 3, "backoff_factor": 1.5},
+    "eager": {"retries": 2},
+    "hasty": {"retries": 1, "execution_timeout": 3},
+    "fresh": {"schedule_timeout": 4},
+    "limited": {"execution_timeout": 8},
+}
+SYNC: dict[str, dict[str, Any]] = {
+    "sync": {},
+    "sync stubborn": {"retries": 2},
+    "sync limited": {"execution_timeout": 6},
+}
+"""Those that have a thread."""
+ALL = {**TASKS, **SYNC}
+WORKFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
+    "diamond": {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")},
+    "line": {"a": (), "b": ("a",)},
+}
+"""Steps, and those that each waits for."""
+STEP_RETRIES = 1
+TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
+DEEPEST = 4
+WAITING = ("run", "many", "twice", "keyed", "shared", "gather")
+"""Steps that wait for children. Without `keep` and a limit of time a run that has such a step can't do without them."""
+SPAWNING = (*WAITING, "many", "start", "start", "break")
+AFTERWARDS = ("join", "cancel", "cancel all", "above", "extend")
+
+
+class Maker:
+    """Draws plans, of about so many runs together."""
+
+    def __init__(self, random: Random, most: int) -> None:
+        self._random = random
+        self._most = most
+        self.plans: dict[int, Plan] = {}
+        self.answers: dict[int, Plan | None] = {}
+        self.kills = False  # there is one already that takes its process with it: each of its runs does so again
+
+    def plan(self, depth: int = 0) -> Plan:
+        """A run, with all that it will ask for."""
+        random, number = self._random, len(self.plans) + 1
+        plan: Plan = {"n": number, "task": random.choice(list(ALL)), "text": random.choice(TEXTS), "steps": []}
+        self.plans[number] = plan
+        if random.random() < 0.2:
+            plan["options"] = {"priority": random.randint(0, 3)}
+        if depth < DEEPEST and len(self.plans) < self._most and random.random() < 0.08:
+            plan["task"] = random.choice(list(WORKFLOWS))
+            plan["parts"] = {step: self._part(depth + 1) for step in WORKFLOWS[plan["task"]]}
+            return plan
+        for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
+            plan["steps"].append(self._step(depth, first=not plan["steps"]))
+        return plan
+
+    def _part(self, depth: int) -> Plan:
+        """What a step of a workflow does."""
+        part: Plan = {"n": len(self.plans) + 1, "task": "step", "text": self._random.choice(TEXTS), "steps": []}
+        self.plans[part["n"]] = part
+        part["steps"] = [self._step(depth, first=n == 0) for n in range(self._random.choice([0, 0, 1, 2]))]
+        return part
+
+    def _step(self, depth: int, *, first: bool) -> list[Any]:
+        random = self._random
+        dies = not self.kills and random.random() < (0.1 if first else 0.01)
+        kinds = ["sleep", "sleep", "log"] + ["fail"] * (random.random() < 0.15) + ["die"] * dies
+        if depth < DEEPEST and len(self.plans) < self._most:
+            kinds += [*SPAWNING, random.choice(AFTERWARDS), random.choice(AFTERWARDS)]
+        kind = random.choice(kinds)
+        match kind:
+            case "sleep":
+                return [kind, random.choice([0.0, 0.01, 0.1, 0.3, 1.0, 4.0])]
+            case "fail":
+                return [kind, random.choice([1, 1, 1, 2, 4])]
+            case "extend":
+                return [kind, random.choice([1, 6])]
+            case _ if kind in SPAWNING:
+                return self._spawning(kind, depth)
+            case _:
+                self.kills = self.kills or kind == "die"
+                return [kind]
+
+    def _spawning(self, kind: str, depth: int) -> list[Any]:
+        random = self._random
+        count = 1 if kind in ("run", "keyed", "shared") else random.choice([1, 2, 3, 6])
+        children = [self.plan(depth + 1) for _ in range(count)]
+        for child in children:
+            options = child.setdefault("options", {})
+            if random.random() < 0.2:
+                options["on_parent_end"] = random.choice(["cancel", "continue"])
+            if kind in ("keyed", "shared"):
+                options["child_key"] = f"key {child['n']}"
+        timeout = random.choice([None] * 6 + [0.5, 5.0])
+        return [kind, children, {"keep": random.random() < 0.75, "timeout": timeout}]
+
+    # --- what comes of it ------------------------------------------------------------------------------------------
+
+    def answer(self, plan: Plan) -> Any:
+        """What a run must return, if it completes; None: it can't."""
+        number = plan["n"]
+        if number not in self.answers:
+            self.answers[number] = self._workflow(plan) if "parts" in plan else self._task(plan)
+        return self.answers[number]
+
+    def _workflow(self, plan: Plan) -> Any:
+        outputs = {name: self.answer(part) for name, part in plan["parts"].items()}
+        return None if None in outputs.values() else outputs
+
+    def _task(self, plan: Plan) -> Any:
+        total = plan["n"]
+        for step in plan["steps"]:
+            if step[0] == "fail" and step[1] > retries(plan):
+                return None
+            if is_strict(step):
+                answers = [self.answer(child) for child in step[1]]
+                if None in answers:
+                    return None
+                total += sum(map(total_of, answers)) * (2 if step[0] in ("twice", "shared") else 1)
+        return {"n": plan["n"], "text": plan["text"], "total": total}
+
+
+def is_sure(plan: Plan) -> bool:
+    """Whether nothing of a program can go wrong by itself: no limits of time, and nobody who cancels."""
+    doubtful = plan["task"] in ("hasty", "fresh", "limited", "sync limited")
+    doubtful = doubtful or any(step[0] in ("above", "cancel", "cancel all") for step in plan["steps"])
+    below = [child for step in plan["steps"] if step[0] in SPAWNING for child in step[1]]
+    below += plan.get("parts", {}).values()
+    return not doubtful and all(is_sure(child) for child in below)
+
+
+def without(plans: list[Plan], numbers: tuple[int, ...]) -> list[Plan]:
+    """These, and all below them, but for those of these numbers."""
+    kept = [plan for plan in plans if plan["n"] not in numbers]
+    for plan in kept if numbers else ():
+        without(list(plan.get("parts", {}).values()), numbers)
+        for step in plan["steps"]:
+            if step[0] in SPAWNING:
+                step[1] = without(step[1], numbers)
+        plan["steps"] = [step for step in plan["steps"] if step[0] not in SPAWNING or step[1]]
+    return kept
+
+
+def shown(plans: list[Plan], indent: int = 2) -> str:
+    """As text, a line for each run."""
+    lines: list[str] = []
+    for plan in plans:
+        steps = ", ".join(" ".join(str(each) for each in step if not isinstance(each, list)) for step in plan["steps"])
+        lines.append(f"{' ' * indent}{plan['n']} {plan['task']} {plan.get('options', '')}: {steps}\n")
+        lines.append(shown(list(plan.get("parts", {}).values()), indent + 2))
+        lines += [shown(step[1], indent + 2) for step in plan["steps"] if step[0] in SPAWNING]
+    return "".join(lines)
+
+
+def is_strict(step: list[Any]) -> bool:
+    """Whether a run can't go on without what this step's children return."""
+    return step[0] in WAITING and not step[2]["keep"] and step[2]["timeout"] is None
+
+
+def retries(plan: Plan) -> int:
+    """How often a run is tried again."""
+    return STEP_RETRIES if plan["task"] == "step" else ALL[plan["task"]].get("retries", 0)
+
+
+def total_of(answer: Any) -> int:
+    """What a child adds to its parent's answer: its own, or that of all steps of a workflow."""
+    return answer["total"] if "total" in answer else sum(step["total"] for step in answer.values())
