@@ -47,7 +47,8 @@ class Watch:
     def __init__(self, memory: Memory, wrong: Callable[[str], None], seen: Callable[[Run, RunState | None], None]):
         self.history = History(dense=True)
         self.deleted: set[bytes] = set()
-        self.punctual_from: int | None = None  # from when on nothing may be late
+        self.punctual_from: int | None = None  # from when on nothing may be late ...
+        self.late = LATE  # ... by more than this
         self._now = memory.now
         self._tables = tables = memory.tables
         self._wrong = wrong
@@ -127,8 +128,10 @@ class Watch:
             self._wrong(f"{short(worse[-1])} is claimed before {min(first)[3].hex()[-6:]}")
         queued = [(task, *place) for task in tasks for place in tables.order("queue", task).first(FEW)]
         queued += [(run.task, *_place(run)) for run in taken]
-        agree = all(id_ >= root for _, _, root, _, id_ in queued)  # the clocks by which ids were made
-        if claim.fair and len(queued) < FEW and agree:
+        plain = all(
+            id_ >= root and tables.runs[id_].deaths < SUSPECT_DEATHS for _, _, root, _, id_ in queued
+        )  # (ids by clocks that agree, and nobody who is executed alone)
+        if claim.fair and len(queued) < FEW and plain:
             heads: dict[tuple[str, int, bytes], tuple[int, bytes]] = {}  # what is least deep of each root, and oldest
             for task, priority, root, depth, id_ in queued:
                 heads[task, priority, root] = min(heads.get((task, priority, root), (1 << 30, b"")), (-depth, id_))
@@ -154,7 +157,7 @@ class Watch:
         if self.punctual_from is not None and now > self.punctual_from:
             for name in ("due", "expiring"):
                 for _, id_ in tables.order(name).first(1):
-                    self._tell(lateness(audited(tables, tables.runs[id_]), now, LATE))
+                    self._tell(lateness(audited(tables, tables.runs[id_]), now, self.late))
 
     def closed_above(self, run_id: bytes, closed: dict[bytes, int]) -> bytes | None:
         """The run above this one (or itself) that is among `closed` by a call, if this one ends with that, and nothing

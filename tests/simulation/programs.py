@@ -261,8 +261,9 @@ class _Root:
         return found
 
     async def _cancel(self, run_id: str | None) -> None:
+        began = self._world.time.now
         if run_id is not None and await self._asked(lambda: self._app.runs.aio_cancel(run_id)) is not None:
-            self._world.cancelled(run_id)
+            self._world.cancelled(run_id, began)
 
     async def _again(self, run_id: str | None) -> None:
         if run_id is not None:

@@ -257,9 +257,9 @@ class World:
         mailbox = self.memory.tables.mail.get(host.engine.worker_id, ())
         return run_id in mailbox or run_id in host.store.undelivered
 
-    def cancelled(self, run_id: str) -> None:
-        """The call that cancels it has returned."""
-        self._closed[id_bytes(run_id)] = self.time.now
+    def cancelled(self, run_id: str, began: int) -> None:
+        """The call that cancels it has returned. (Since it began, somebody may have asked for the run anew.)"""
+        self._closed[id_bytes(run_id)] = began
 
     # --- from the beginning to the end -----------------------------------------------------------------------------
 
@@ -320,6 +320,7 @@ class World:
         self.calm = True
         self.away_until = 0
         self.watch.punctual_from = self.time.now + invariants.PUNCTUAL
+        self.watch.late = max(invariants.LATE, int(self.settings["heartbeat"] * 2.5e6))  # who dies is missed by then
         self.note("world", "calms down")
         soon = self.time.now + 15_000_000
         for strand in self._strands:
