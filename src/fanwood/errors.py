@@ -174,6 +174,9 @@ class IdempotencyConflictError(SpawnError):
 class AttemptFencedError(SpawnError):
     """The attempt that asks is no longer the current one: it was cancelled, timed out or lost its lease."""
 
+    attempt: tuple[bytes | None, int] = (None, 0)
+    """Whose spawn was refused, and in which attempt."""
+
 
 # --- runs ----------------------------------------------------------------------------------------------------------
 

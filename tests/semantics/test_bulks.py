@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import ChildKeyConflictError, Context, Fanwood, PayloadError
+from fanwood import AttemptFencedError, ChildKeyConflictError, Context, Fanwood, PayloadError, TaskRunError
 from fanwood.engine.commits import Commits
 from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
@@ -159,6 +159,34 @@ def test_a_refusal_at_once_is_told(app: Fanwood, monkeypatch: pytest.MonkeyPatch
         return str(await child.aio_run({}))
 
     assert parent.run({}, timeout=60) == "1"
+
+
+def test_who_may_spawn_no_more_and_is_asked_for_anew_is_executed_again(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed when it asked, and open again when it ends, since its parent was replayed between: nothing is charged."""
+
+    @app.task
+    async def child(input: dict) -> int:
+        return input["n"]
+
+    @app.task
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        with monkeypatch.context() as patched:
+            if ctx.attempt_number == 1:
+                fenced = AttemptFencedError("its attempt is over")
+                fenced.attempt = (id_bytes(ctx.task_run_id), 1)
+                patched.setattr(app.engine(), "spawn", lambda request: request.answer(fenced))
+            await child.aio_run({"n": 1})
+        return [ctx.attempt_number, ctx.retry_count]
+
+    @app.task
+    async def stranger(input: dict, ctx: Context) -> None:
+        raise AttemptFencedError("of somebody else")
+
+    assert parent.run({}, timeout=60) == [2, 0]
+    with pytest.raises(TaskRunError, match="of somebody else"):
+        stranger.run({}, timeout=60)
 
 
 def test_what_is_gone_is_born_again(app: Fanwood) -> None:

@@ -92,7 +92,9 @@ class Delivery:
                 start += len(found)
             if request.parent in committed.fenced_parents:
                 who = id_text(request.parent[0] or b"")
-                request.answer(AttemptFencedError(f"Run {who} may spawn no more: its attempt is over"))
+                fenced = AttemptFencedError(f"Run {who} may spawn no more: its attempt is over")
+                fenced.attempt = request.parent
+                request.answer(fenced)
                 continue
             if request.collector is not None and not request.collector.given_up:
                 self._collect(request, request.collector, committed.taken, found)

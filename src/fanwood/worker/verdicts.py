@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.durations import LONGEST
 from fanwood.errors import (
+    AttemptFencedError,
     FailedTaskRunExceptionGroup,
     InputValidationError,
     NonRetryableException,
@@ -61,6 +62,8 @@ def raised(attempt: Attempt, error: BaseException) -> Outcome:
 
 
 def _judged(attempt: Attempt, error: BaseException) -> Outcome:
+    if isinstance(error, AttemptFencedError) and error.attempt == (attempt.id, attempt.run.attempt):
+        return handed_back(attempt.run)  # it ends as what it was closed for; unless it was asked for anew since then
     if attempt.spec.kind == "workflow" and isinstance(error, FailedTaskRunExceptionGroup):
         failure = group_failure(error)
     else:
