@@ -26,7 +26,7 @@ from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.infos import table
 from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
-from fanwood.sdk.origins import origin_of, origin_of_file
+from fanwood.sdk.origins import origin_of, origin_of_caller
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import code_of, location, read_signature
 from fanwood.sdk.spec import TaskSpec
@@ -235,7 +235,7 @@ class Fanwood(Hooked):
             output=codec_for(dict[str, Any]),
             policy=policy,
             kind="workflow",
-            origin=origin_of_file(inspect.stack(0)[1].filename),
+            origin=origin_of_caller(inspect.currentframe()),
             host=self,
         )
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")

@@ -15,6 +15,8 @@ from unittest import mock
 from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
+from fanwood.sdk import workflow
+from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.task import Standalone
 from fanwood.worker import executor, slots, taskloop, worker
@@ -69,6 +71,7 @@ class WorldIds:
         return self._random.random()
 
 
+_signatures: dict[CodeType, Signature] = {}
 _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
 _declare, _info = Fanwood.task, TaskSpec.info
@@ -87,6 +90,13 @@ def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
         return app._register(Standalone(app, spec, function), spec.where)
 
     return declare
+
+
+def _read(function: Any, validator: Any) -> Signature:
+    """As `read_signature`: the same of steps."""
+    if (signature := _signatures.get(function.__code__)) is None:
+        signature = _signatures[function.__code__] = read_signature(function, validator)
+    return dataclasses.replace(signature, function=function)
 
 
 def _published(spec: TaskSpec) -> TaskInfo:
@@ -136,6 +146,7 @@ def patched(world: World) -> Generator[None]:
             stack.enter_context(mock.patch.object(module, name, seldom))
         stack.enter_context(mock.patch.object(signals, "_ports", {}))  # what loops that died were told, keeps them
         stack.enter_context(mock.patch.object(Fanwood, "task", _task))
+        stack.enter_context(mock.patch.object(workflow, "read_signature", _read))
         stack.enter_context(mock.patch.object(TaskSpec, "info", _published))
         if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
             stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))

@@ -13,15 +13,15 @@ DAY_SECONDS = 24 * 3600
 class Shape:
     """Durations are in seconds."""
 
-    safety: float = 25.0
+    safety: float = 20.0
     """With faults."""
     liveness: float = 400.0
     """Without, until everything must have ended."""
     workers: tuple[int, int] = (1, 3)
     clients: tuple[int, int] = (1, 2)
-    roots: tuple[int, int] = (1, 5)
+    roots: tuple[int, int] = (1, 4)
     """Of each client."""
-    sizes: tuple[int, ...] = (4, 7, 10, 15, 20, 30, 40, 120)
+    sizes: tuple[int, ...] = (3, 4, 5, 7, 10, 15, 25, 80)
     """Runs that programs ask for, about: most of what goes wrong needs few."""
     between: float = 3.0
     """From one root of a client to the next, at most."""

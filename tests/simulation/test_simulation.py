@@ -26,11 +26,12 @@ for seed in sys.argv[1:]:
 """
 
 
+@pytest.mark.timeout(600)  # beside all other tests
 def test_worlds() -> None:
     """Each ends well; and in so many there was all that may happen."""
     options = ["--seeds", str(MANY), "--processes", "2"]
     command = [sys.executable, "-m", "tests.simulation", *options]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=590)
     assert not done.returncode, done.stdout + done.stderr
 
 

@@ -7,16 +7,24 @@ import functools
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanwood.sdk.signatures import code_of
 from fanwood.sdk.spec import NOWHERE, Origin
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def origin_of(function: Any) -> Origin:
     """Of a function, inside what was put around it."""
     code = getattr(code_of(function), "__code__", None)
     return NOWHERE if code is None else origin_of_file(code.co_filename)
+
+
+def origin_of_caller(frame: FrameType | None) -> Origin:
+    """Of the code that called the function with this frame."""
+    return NOWHERE if frame is None or frame.f_back is None else origin_of_file(frame.f_back.f_code.co_filename)
 
 
 @functools.cache
