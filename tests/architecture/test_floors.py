@@ -28,8 +28,9 @@ FLOORS = {
     "model": 0,
     # 1: the only place that knows SQL
     "store": 1,
-    # 2: the loop: batches, claims, waits, leases, timers
+    # 2: the loop: batches, claims, waits, leases, timers; and how trees are read
     "engine": 2,
+    "lens": 2,
     # 3: what a user imports: task, workflow, context, refs, options
     "sdk": 3,
     # 4: executors, slots, shutdown
@@ -42,6 +43,7 @@ FLOORS = {
     # 6: for people
     "cli": 6,
     "demo": 6,
+    "server": 6,
     "__main__": 6,
 }
 

@@ -1,0 +1,193 @@
+"""What a lens shows, as it goes over the wire: frozen data, JSON by msgspec, and nothing that grows with a tree.
+
+Times are microseconds by the store's clock, durations microseconds, rates a second. Ids are texts. What is zero, null
+or empty is left out of the JSON (`omit_defaults`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class View(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all of them."""
+
+
+class Counts(View, frozen=True):
+    """How many runs are in which state."""
+
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class ErrorBrief(View, frozen=True):
+    """Why a run has no output, without its traceback."""
+
+    kind: str
+    type: str = ""
+    message: str = ""
+
+
+class RunBrief(View, frozen=True):
+    """A run in a list. `preview` is how its input begins; empty for who may not see payloads."""
+
+    id: str
+    root_id: str
+    task: str
+    state: str  # lower case: as in Counts
+    kind: str  # task, workflow, step, batch
+    depth: int
+    created_at: int
+    parent_id: str | None = None
+    key: str | None = None
+    priority: int = 0
+    attempt: int = 0
+    retries: int = 0
+    deaths: int = 0
+    worker: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    due_at: int | None = None
+    deadline: int | None = None
+    busy: int = 0
+    error: ErrorBrief | None = None
+    preview: str = ""
+
+
+class Histogram(View, frozen=True):
+    """How long ended runs took: `counts[i]` took from `2 ** ((first + i) / 2)` microseconds to the next such step."""
+
+    first: int = 0
+    counts: tuple[int, ...] = ()
+
+
+class TaskView(View, frozen=True):
+    """All runs of one task in a tree. Percentiles are upper bounds of classes of the histogram; `slowest` is exact."""
+
+    task: str
+    counts: Counts
+    took: Histogram = Histogram()
+    p50: int | None = None
+    p95: int | None = None
+    p99: int | None = None
+    slowest: int | None = None
+    busy: int = 0
+    serving: int = 0  # live workers that serve it
+
+
+class PathView(View, frozen=True):
+    """All runs whose ancestors have the same tasks. Recursion is folded: what calls itself stays one path, `folded`
+    levels deep. A path's parent comes before it: `parent` is its place in the list, -1 the root's."""
+
+    task: str
+    parent: int
+    counts: Counts
+    busy: int = 0
+    folded: int = 0
+    depths: tuple[int, ...] = ()  # of a folded path: how many runs are on each level
+
+
+class Strip(View, frozen=True):
+    """Ended runs by bins of time: bin `i` begins at `start + i * width`. `running`: how many were under way at its end."""
+
+    start: int
+    width: int
+    completed: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    cancelled: tuple[int, ...] = ()
+    running: tuple[int, ...] = ()
+
+
+class Cluster(View, frozen=True):
+    """Failures of one kind: type, and message with its numbers, quoted texts and addresses taken out."""
+
+    key: str  # stable over looks: what a filter `cluster=` names
+    type: str
+    message: str
+    count: int
+    first: int
+    last: int
+    tasks: tuple[str, ...] = ()
+    examples: tuple[RunBrief, ...] = ()  # three
+
+
+class TreeView(View, frozen=True):
+    """The whole picture of one tree (or of a part of it, if something was asked for: `where`)."""
+
+    root: RunBrief
+    version: str  # epoch.number: of the lens, and of this picture
+    as_of: int
+    done: float  # of 1: how much of the tree has been read
+    counts: Counts
+    is_final: bool = False  # the root has ended, and so has everything below it
+    waits: Counts = Counts()  # sleeps, events, recorded steps: no runs
+    rate: float = 0.0  # ends a second, over the last 30 s
+    eta: tuple[float, float] | None = None  # seconds, from ... to
+    eta_at_least: bool = False  # parents may still spawn
+    is_stalled: bool = False
+    slots: int = 0  # of the live workers that serve its tasks
+    in_flight: int = 0  # of those, as many as execute runs of this tree
+    oldest_queued: int | None = None
+    busy: int = 0
+    strip: Strip | None = None
+    tasks: tuple[TaskView, ...] = ()
+    paths: tuple[PathView, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    unserved: tuple[str, ...] = ()  # tasks with queued runs that no live worker serves
+
+
+class FamilyView(View, frozen=True):
+    """The children of one run that have one task: a line of the tree table, if there are more than 20."""
+
+    task: str
+    counts: Counts
+    p50: int | None = None
+    p95: int | None = None
+    slowest: int | None = None
+
+
+class ChildrenView(View, frozen=True):
+    """What is right below a run. Families of up to 20 are given run by run, each with how many children it has."""
+
+    parent: RunBrief
+    families: tuple[FamilyView, ...] = ()
+    runs: tuple[RunBrief, ...] = ()  # of the small families, in the order of their spawning
+    parents: dict[str, Counts] = {}  # those of `runs` that have children: their counts
+
+
+class RunsPage(View, frozen=True):
+    """Some of a list. `after` is where it goes on."""
+
+    runs: tuple[RunBrief, ...] = ()
+    after: str | None = None
+    counts: dict[str, Counts] = {}  # of trees: by root
+    failures: dict[str, int] = {}  # of trees that completed: how many runs below failed
+
+
+class Lane(View, frozen=True):
+    """A row of the waterfall."""
+
+    run: RunBrief
+    level: int
+    why: str  # focus, slow, failed, sample
+
+
+class Waterfall(View, frozen=True):
+    """The way to a run, and of each level some examples."""
+
+    start: int
+    end: int
+    lanes: tuple[Lane, ...] = ()
+    gaps: tuple[tuple[int, int], ...] = ()  # in which nothing happens
+
+
+class CriticalStep(View, frozen=True):
+    """A run on the path that made the tree long: of each family the one that ended last (or has not ended)."""
+
+    run: RunBrief
+    own: int  # microseconds in which it waited for nobody on the path below it
+    siblings: int = 0
