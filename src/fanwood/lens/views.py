@@ -92,7 +92,8 @@ class PathView(View, frozen=True):
 
 
 class Strip(View, frozen=True):
-    """Ended runs by bins of time: bin `i` begins at `start + i * width`. `running`: how many were under way at its end."""
+    """Ended runs by bins of time: bin `i` begins at `start + i * width`. `running`: how many were under way at its
+    end."""
 
     start: int
     width: int
@@ -191,3 +192,140 @@ class CriticalStep(View, frozen=True):
     run: RunBrief
     own: int  # microseconds in which it waited for nobody on the path below it
     siblings: int = 0
+
+
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+
+class ErrorDetail(View, frozen=True):
+    """Why a run has no output, or why an attempt failed."""
+
+    kind: str
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    limit: str = ""  # which one ran out
+    owner: str = ""  # whose
+
+
+class AttemptView(View, frozen=True):
+    """One attempt of a run."""
+
+    number: int
+    state: str
+    worker: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    error: ErrorDetail | None = None
+
+
+class RunDetail(View, frozen=True):
+    """A run, without what went in and came out: what is above, beside and below it."""
+
+    run: RunBrief
+    ancestors: tuple[RunBrief, ...] = ()  # the root first
+    attempts: tuple[AttemptView, ...] = ()
+    error: ErrorDetail | None = None
+    deadline_by: str | None = None  # who set its deadline
+    families: tuple[FamilyView, ...] = ()  # all of them, whatever their size
+    before: tuple[RunBrief, ...] = ()  # siblings, in the order of their spawning: the nearest last
+    after: tuple[RunBrief, ...] = ()  # the nearest first
+    has_output: bool = False
+    metadata_keys: tuple[str, ...] = ()
+
+
+class LogLineView(View, frozen=True):
+    """A line that a task logged."""
+
+    seq: int
+    attempt: int
+    at: int
+    level: str
+    message: str
+
+
+class LogsPage(View, frozen=True):
+    """Some of what a run logged. `after` goes on from there, also when there is nothing more yet."""
+
+    after: int
+    lines: tuple[LogLineView, ...] = ()
+    has_ended: bool = False  # nothing more will come
+
+
+class WhyView(View, frozen=True):
+    """Why a run is where it is, as `fanwood why` says it."""
+
+    run_id: str
+    task: str
+    state: str
+    cause: str
+    text: str
+    command: str | None = None
+    facts: dict[str, object] = {}
+
+
+# --- tasks, workers, the store ---------------------------------------------------------------------------------------
+
+
+class TaskLine(View, frozen=True):
+    """A task that was ever published. Figures are those of the last hour."""
+
+    name: str
+    kind: str
+    description: str = ""
+    priority: int = 1
+    schema: str | None = None  # of its input: JSON
+    serving: int = 0  # live workers
+    queued: int = 0
+    running: int = 0
+    ended: int = 0
+    failed: int = 0
+    rate: float = 0.0  # ends a second
+    p50: int | None = None
+    p95: int | None = None
+
+
+class TasksView(View, frozen=True):
+    """All of them."""
+
+    as_of: int
+    tasks: tuple[TaskLine, ...] = ()
+
+
+class WorkerLine(View, frozen=True):
+    """A worker, or a client (without slots)."""
+
+    id: int
+    name: str
+    host: str
+    pid: int
+    started_at: int
+    lease_expires_at: int
+    slots: int = 0
+    running: int = 0
+    is_live: bool = False
+    tasks: tuple[str, ...] = ()
+    runs: tuple[RunBrief, ...] = ()  # some of what it executes
+
+
+class WorkersView(View, frozen=True):
+    """All of them."""
+
+    as_of: int
+    workers: tuple[WorkerLine, ...] = ()
+
+
+class StoreView(View, frozen=True):
+    """What `fanwood doctor` says of a store in a moment."""
+
+    url: str
+    kind: str
+    version: str
+    schema: int
+    now: int
+    size: int
+    durability: str
+    durable: bool = False
+    counts: Counts = Counts()  # of what has not ended
+    unserved: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
