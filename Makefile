@@ -31,6 +31,7 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
+	@$(BIN)/python -m tests.browser.installation
 	@$(BIN)/python -m pytest -q -p tests.beside.plugin --numprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 0
 
@@ -91,10 +92,13 @@ clean: ## remove .venv, builds and caches (never a database)
 
 # --- behind the scenes -----------------------------------------------------------------------------------------------
 
+PAGES := src/fanwood/server/web
+
 .PHONY: rules
 rules: $(READY)
 	@$(BIN)/ruff format --check . || { echo "make format puts these right" >&2; exit 1; }
 	@$(BIN)/ruff check .
+	@$(BIN)/oxlint --quiet --deny-warnings --no-error-on-unmatched-pattern $(PAGES)
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { \
