@@ -24,8 +24,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED) ## watch a tree of tasks grow: DEMO_PATH=some/directory (default: this one)
-	@$(BIN)/fanwood demo "$(or $(DEMO_PATH),.)"
+demo: $(INSTALLED) ## watch a tree of tasks grow, also in a browser: DEMO_PATH=some/directory (default: this one)
+	@$(BIN)/fanwood demo --ui "$(or $(DEMO_PATH),.)"
 
 setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
@@ -114,7 +114,7 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood into $(VENV) ..."
-	@$(PIP) install --editable '.[pydantic]'
+	@$(PIP) install --editable '.[pydantic,server]'
 	@touch $@
 
 $(READY): requirements-dev.lock pyproject.toml | $(BIN)/python
