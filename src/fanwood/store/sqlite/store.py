@@ -128,15 +128,18 @@ class SqliteStore(Store):
         self._reader = self._connection = None
 
     async def watch(self) -> None:
-        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
-        assert self._connection is not None
         while True:
             await asyncio.sleep(self._poll)
-            with translated(self.path):
-                version = self._connection.pragma("data_version")
-            if version != self._seen:
-                self._seen = version
-                self._on_notify()
+            self._look()
+
+    def _look(self) -> None:
+        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
+        assert self._connection is not None
+        with translated(self.path):
+            version = self._connection.pragma("data_version")
+        if version != self._seen:
+            self._seen = version
+            self._on_notify()
 
     def now(self) -> int:
         return self._time.now()
