@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock vendor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -85,6 +85,9 @@ lock: ## write the lock files anew from pyproject.toml
 	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--group postgres-server --no-deps --no-emit-index-url --custom-compile-command "make lock" \
 		--output-file tests/postgres/server.lock
+
+vendor: $(READY) ## fetch the pages' libraries anew, with npm, as pinned in tests/vendoring
+	@$(BIN)/python -m tests.vendoring
 
 clean: ## remove .venv, builds and caches (never a database)
 	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .ruff_cache .hypothesis

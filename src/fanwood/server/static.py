@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,8 @@ _TYPES = {
     ".png": "image/png",
 }
 _KEPT_APART = {FRAME}
+_COMMENT = re.compile(rb"/\*\*.*?\*/|^[ \t]*//.*?$", re.DOTALL | re.MULTILINE)
+"""In our own modules: an eighth of what would be transferred. Lines stay lines, so that errors name the right ones."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 _WORTH_IT = 500  # bytes
 
@@ -51,7 +54,7 @@ class Static:
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or Path(str(files("fanwood.server").joinpath("web")))
         found = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
+            path.relative_to(folder).as_posix(): served(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
@@ -73,6 +76,14 @@ class Static:
     def frame(self, request: Request) -> Response:
         """The page, which holds no data."""
         return self._frame.response(request, "no-cache")
+
+
+def served(path: Path) -> bytes:
+    """A file as browsers get it: modules without their comments, libraries with their licences' words."""
+    content = path.read_bytes()
+    if path.suffix != ".js" or path.parent.name == "vendor":
+        return content
+    return _COMMENT.sub(lambda match: b"\n" * match[0].count(b"\n"), content)
 
 
 def _file(name: str, content: bytes) -> File:
