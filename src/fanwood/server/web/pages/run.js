@@ -153,7 +153,7 @@ function Attempts({ attempts }) {
     <ol class="attempts" reversed>
       ${attempts.toReversed().slice(0, 30).map(
         (each) => html`<li key=${each.number}>
-          <span class="quiet">${each.number}</span><${State} state=${each.state} /><span class="push num">${lasted(each)}</span>
+          <span class="quiet">${each.number}</span>${each.error || hasEnded(each.state) ? html`<${State} state=${each.state} />` : html`<span class="warn">worker lost</span>`}<span class="push num">${lasted(each)}</span>
           ${each.error && html`<p class="cut is-failed" title=${each.error.message}>${each.error.type || each.error.kind}: ${each.error.message}</p>`}
           ${each.worker && html`<p class="quiet cut">${each.worker}</p>`}
         </li>`,

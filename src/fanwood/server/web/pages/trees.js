@@ -137,11 +137,17 @@ function Root({ run, counts, failed, onFocus }) {
     <td><${State} state=${run.state} /></td>
     <td class="tree-name"><a id=${`tree-${run.id}`} class="task stretched" href=${href(`/t/${run.id}`)} onFocus=${onFocus}>${run.task}</a>
       ${run.key && html` <span class="soft">${run.key}</span>`} <span class="quiet mono id">${shortId(run.id)}</span></td>
-    <td class="grow">${below ? html`<span class="runs-cell"><${Bar} counts=${counts} /><span class="soft nowrap">${many(all, "run")}</span><span class="only-wide"><${Tally} counts=${counts} /></span></span>` : html`<span class="quiet">${run.error ? `${run.error.type || run.error.kind}: ${run.error.message ?? ""}` : "–"}</span>`}</td>
+    <td class="grow">${below ? html`<span class="runs-cell"><${Bar} counts=${counts} /><span class="soft nowrap">${many(all, "run")}</span><span class="only-wide"><${Tally} counts=${counts} /></span></span>` : html`<${Alone} run=${run} />`}</td>
     <td class="num">${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet">–</span>`}</td>
     <td class="num">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
     <td class="num quiet" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
   </tr>`;
+}
+
+/** What tells a run with none below it from the others: its error, or how its input begins. @param {{run: any}} props */
+function Alone({ run }) {
+  if (run.error) return html`<span class=${run.state === "failed" ? "is-failed" : "soft"}>${[run.error.type || run.error.kind, run.error.message].filter(Boolean).join(": ")}</span>`;
+  return html`<span class="preview">${["{}", "null"].includes(run.preview) ? "" : run.preview}</span>`;
 }
 
 const PROGRAM = `from fanwood import Fanwood

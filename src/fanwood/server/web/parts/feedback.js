@@ -63,7 +63,8 @@ export function Freshness({ asOf, final = false }) {
   const how = useSignal(status);
   const last = useSignal(heard);
   const at = asOf ?? last;
-  const [word, tone] = final && how !== "lost" ? ["final", "still"] : WORDS[how];
+  const without = how === "off" && !document.hidden ? "polling" : how; // a page without a stream of its own
+  const [word, tone] = final && how !== "lost" ? ["final", "still"] : WORDS[without];
   return html`<span class=${classes("freshness", `tone-${tone}`)}>
     <span class=${classes("dot", tone === "good" && "pulse")} aria-hidden="true"></span>${word}
     ${at ? html`<span class="quiet">as of ${clock(at)}</span>` : null}
