@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from fanwood import Context, Fanwood, FanwoodError, RunState, WaitTimeoutError
 from fanwood.engine import commits, services
 from fanwood.errors import StoreBusyError, StoreError, StoreReadOnlyError, StoreSchemaError, StoreUnavailableError
+from fanwood.store.looks import Looks
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.store import Store
 from tests.chaos import checker
@@ -41,7 +42,7 @@ ERRORS: list[type[BaseException]] = [
     StoreReadOnlyError, StoreSchemaError,
 ]  # fmt: skip
 UNTOUCHED = {"open", "close", "migrate", "now"}
-VERBS = sorted(Store.__abstractmethods__ - UNTOUCHED)
+VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - UNTOUCHED)
 PROBABILITY = 0.2
 CALLERS, ROUNDS = scaled(4, 8), scaled(6, 40)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import apsw
 
+from fanwood.store.looks import Looks
 from fanwood.store.postgres import connection as links
 from fanwood.store.postgres.driver import connection_class
 from fanwood.store.postgres.store import PostgresStore
@@ -67,7 +68,7 @@ NO_CHANGE = {
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
     "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances",
 }  # fmt: skip
-VERBS = sorted(Store.__abstractmethods__ - NO_CHANGE)
+VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""
 
 FILES = "points"

@@ -6,12 +6,13 @@ from collections import Counter
 from typing import NamedTuple
 
 from fanwood.model.states import TRANSITIONS, RunState
+from fanwood.store.looks import Looks
 from fanwood.store.store import Store
 from tests.simulation.machine import without_collector
 from tests.simulation.shapes import SMALL, Less, Shape
-from tests.simulation.world import AT_ANY_STEP, FAULTS, NEVER_ON, World, WrongError
+from tests.simulation.world import AT_ANY_STEP, FAULTS, World, WrongError
 
-VERBS = sorted({*Store.__abstractmethods__, "left_over"} - {"open", "close", "watch", "migrate", "now"})
+VERBS = sorted({*Store.__abstractmethods__} - Looks.__abstractmethods__ - {"open", "close", "watch", "migrate", "now"})
 AT_HINTS = ("hint lost", "hint late", "hint twice")
 ONE_PLACE = {"refused": "commit"} | dict.fromkeys(AT_HINTS, "hint") | dict.fromkeys(AT_ANY_STEP, "")
 """Faults that do not come at any verb."""
@@ -39,7 +40,7 @@ def look_at(seed: int, less: Less = Less(), shape: Shape = SMALL) -> Seen:  # no
             world.run()
         except WrongError as error:
             wrong = str(error)
-        runs = len(world.tables.runs)
+        runs = len(world.memory.tables.runs)
         steps, trace, seconds = world.scheduler.steps, world.trace.hexdigest(), world.time.seconds
         seen = Seen(seed, wrong, steps, seconds, runs, world.faults, world.states, trace, world.program)
         del world
@@ -49,8 +50,7 @@ def look_at(seed: int, less: Less = Less(), shape: Shape = SMALL) -> Seen:  # no
 class Total:
     """Of all worlds."""
 
-    def __init__(self, shape: Shape = SMALL) -> None:
-        self._faults = [fault for fault in FAULTS if any(fault not in NEVER_ON[store] for store in shape.stores)]
+    def __init__(self) -> None:
         self.worlds = self.runs = 0
         self.seconds = 0.0
         self.faults: Counter[str] = Counter()
@@ -83,16 +83,14 @@ class Total:
     @property
     def never(self) -> list[str]:
         """What may happen, and didn't in any world."""
-        return [
-            what for what, count in {**self._changes, **{f: self.faults[f] for f in self._faults}}.items() if not count
-        ]
+        return [what for what, count in {**self._changes, **{f: self.faults[f] for f in FAULTS}}.items() if not count]
 
     def coverage(self) -> str:
         """Which changes of state there were, and which faults at which verbs of the store."""
         states = [f"{change} {count:,}" for change, count in self._changes.items()]
         asked = [verb for verb in VERBS if any(self.at[fault, verb] for fault in FAULTS)]
         lines = [f"states: {', '.join(states)}", f"verbs of the store: {', '.join(asked)}"]
-        for fault in self._faults:
+        for fault in FAULTS:
             verbs = [ONE_PLACE[fault]] if fault in ONE_PLACE else asked
             never = [verb for verb in verbs if not self.at[fault, verb]]
             lines.append(

@@ -21,9 +21,8 @@ _MEMORY = "memory:"
 _POSTGRES = ("postgresql://", "postgres://")
 
 
-def store_for(settings: Settings, clock: Clock, *, create: bool = True, looks: float | None = None) -> Store:
-    """The store that `settings.database_url` names, not yet opened. `create=False`: it must exist already. `looks`: it
-    exists, and is opened for looking only; no look may take more seconds than that.
+def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store:
+    """The store that `settings.database_url` names, not yet opened. `create=False`: it must exist already.
 
     Raises:
         SettingsError: the URL is of no kind that we know, or can't be read.
@@ -33,13 +32,9 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True, looks: f
         from fanwood.store.sqlite.store import SqliteStore  # noqa: PLC0415  (each driver loads only where it is used)
 
         path = _file_of(url)
-        if looks is not None:
-            from fanwood.store.sqlite.looking import LookingStore  # noqa: PLC0415  (as above)
-
-            return LookingStore(path, clock, poll=settings.poll, looks=looks)
         return SqliteStore(path, clock, poll=settings.poll, create=create)
     if url.startswith(_POSTGRES):
-        return _postgres(settings, clock, create=create and looks is None, looks=looks)
+        return _postgres(settings, clock, create=create)
     if url.startswith(_MEMORY):
         return _memory(settings, clock, create=create)
     raise SettingsError(
@@ -72,7 +67,7 @@ def _memory(settings: Settings, clock: Clock, *, create: bool) -> Store:
     return MemoryStore(clock, url=settings.database_url, create=create)
 
 
-def _postgres(settings: Settings, clock: Clock, *, create: bool, looks: float | None) -> Store:
+def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
     from fanwood.store.postgres.connection import Address  # noqa: PLC0415  (as above)
     from fanwood.store.postgres.driver import driver  # noqa: PLC0415
     from fanwood.store.postgres.store import PostgresStore  # noqa: PLC0415
@@ -81,14 +76,7 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool, looks: float | 
     url, direct = settings.database_url, settings.listen_url
     for given in filter(None, (url, direct)):
         check_server_url(given)
-    address = Address(
-        url,
-        without_password(url),
-        settings.postgres_schema,
-        str(os.getpid()),
-        pooled=settings.pgbouncer,
-        reads_only=looks is not None,
-    )
+    address = Address(url, without_password(url), settings.postgres_schema, str(os.getpid()), pooled=settings.pgbouncer)
     return PostgresStore(
         address,
         clock,
@@ -96,5 +84,4 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool, looks: float | 
         listen_at=replace(address, url=direct, shown=without_password(direct), pooled=False) if direct else None,
         create=create,
         lease=settings.lease,
-        looks=looks,
     )

@@ -12,10 +12,11 @@ thread.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from fanwood.model.records import PruneCursor
+from fanwood.store.looks import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +52,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(ABC):
+class Store(Looks):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str

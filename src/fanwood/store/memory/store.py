@@ -19,13 +19,15 @@ from fanwood.store import rows
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
-from fanwood.store.memory.tables import Run, check_values
+from fanwood.store.memory.looks import MemoryLooks
+from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
 from fanwood.store.retention import Deed, Plan, after_failure, plan, taking_apart
 from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from fanwood.clock import Clock
     from fanwood.model.commands import TaskInfo, WorkerInfo
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryLooks, Store):
     """One engine's way to a memory: to a given one, or to that which has the URL for its name in this process."""
 
     embedded = True
@@ -323,6 +325,9 @@ class MemoryStore(Store):
     async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
         with self._memory.reading() as tables:
             return auditing.audit(tables, walk, after, limit)
+
+    def reading(self) -> AbstractContextManager[Tables]:
+        return self._memory.reading()
 
     # --- looking after it ------------------------------------------------------------------------------------------
 

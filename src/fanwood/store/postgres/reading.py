@@ -17,7 +17,7 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Address, Transaction
 
-SQL = load("sql/reading.sql", "sql/why.sql", "postgres/looking.sql", "postgres/listing.sql")
+SQL = load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "postgres/looking.sql", "postgres/listing.sql")
 IDENTITIES = 10_000
 """Children at a time."""
 FEW = 2_000

@@ -15,13 +15,13 @@ import msgspec
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 
 _TYPES = {
-    "bytea": "id parent root after low high run_id parent_id root_id since_id tail",
+    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents",
     "bytea[]": "ids",
     "text[]": "tasks",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key",
-    "bigint": "now me worker worker_id limit most servers lease since before created_at schedule_timeout at tops rows "
-    "walk",
-    "integer": "state pid slots priority seq start length number version",
+    "bigint": "now me worker worker_id limit most few servers lease since before created_at schedule_timeout at tops "
+    "rows walk",
+    "integer": "state pid slots priority seq start length number version count shift",
     "integer[]": "programs",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}

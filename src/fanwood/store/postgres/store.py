@@ -17,6 +17,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import rows, why
+from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
@@ -63,9 +64,9 @@ _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
-class PostgresStore(Store):
+class PostgresStore(SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
-    of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
+    of the engine whose store it is, in seconds."""
 
     embedded = False
 
@@ -78,7 +79,6 @@ class PostgresStore(Store):
         listen_at: Address | None = None,
         create: bool = True,
         lease: float = 10.0,
-        looks: float | None = None,
     ) -> None:
         self.url = address.shown
         self.lease = lease
@@ -94,7 +94,7 @@ class PostgresStore(Store):
         self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=write_arrays)
         self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
         self.side = Link(address, "side")
-        self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0)
+        self._reader = Link(address, "reader", patience=None)
         self._wakeups.own_pid = lambda: self._hot.pid
         self._commit_sql = address.function("commit", PARAMETERS)
         self._renew_sql = address.function("renew", 2)
@@ -278,10 +278,10 @@ class PostgresStore(Store):
             await db.call("fw_count_members")
 
     async def workers(self) -> list[WorkerRecord]:
-        return [WorkerRecord(*row) for row in await self._rows("workers")]
+        return [WorkerRecord(*row) for row in await self.looked("workers")]
 
     async def tasks(self) -> list[TaskInfo]:
-        return [TaskInfo(*row) for row in await self._rows("known_tasks")]
+        return [TaskInfo(*row) for row in await self.looked("known_tasks")]
 
     async def served(self, worker_id: int, task: str) -> bool:
         async with self.side.transaction() as db:
@@ -291,7 +291,7 @@ class PostgresStore(Store):
 
     async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
         about = {"tasks": list(tasks), "programs": list(programs), "limit": limit}
-        return [LeftOver(*row) for row in await self._rows("left_over", **about)]
+        return [LeftOver(*row) for row in await self.looked("left_over", **about)]
 
     async def unserved(self) -> list[Unserved]:
         async with self._reader.transaction() as db:
@@ -332,14 +332,14 @@ class PostgresStore(Store):
     async def circumstances(self, run_id: bytes) -> Circumstances:
         async with self._reader.transaction() as db:
             now = await self.instant(db)
-        return await why.circumstances(self._rows, await self.get(run_id), now)
+        return await why.circumstances(self.looked, await self.get(run_id), now)
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         async with self._reader.transaction() as db:
             return await reading.find(db, rows.id_search(digits, limit, await self.instant(db)))
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
-        found = dict(await self._rows("previews", ids=list(ids), length=length))
+        found = dict(await self.looked("previews", ids=list(ids), length=length))
         return [found.get(id_, "") for id_ in ids]
 
     async def listing(self, filter_: RunFilter) -> Page:
@@ -356,14 +356,14 @@ class PostgresStore(Store):
         limit: int = 1000,
     ) -> list[RunRecord]:
         about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
-        return [rows.record(row) for row in await self._rows(rows.children_statement(about), **about)]
+        return [rows.record(row) for row in await self.looked(rows.children_statement(about), **about)]
 
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         async with self._reader.transaction() as db:
             return await reading.identities(db, parent_id)
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
-        return rows.counts(await self._rows("child_counts", parent=parent_id))
+        return rows.counts(await self.looked("child_counts", parent=parent_id))
 
     async def tree_counts(self, run_id: bytes) -> list[TaskCount]:
         async with self._reader.transaction() as db:
@@ -378,13 +378,13 @@ class PostgresStore(Store):
             return await reading.failures(db, run_id, task, limit)
 
     async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
-        return [LogRecord(*row) for row in await self._rows("logs", id=run_id, after=after, limit=limit)]
+        return [LogRecord(*row) for row in await self.looked("logs", id=run_id, after=after, limit=limit)]
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
-        return rows.attempts(await self._rows("attempts", id=run_id))
+        return rows.attempts(await self.looked("attempts", id=run_id))
 
     async def log_end(self, run_id: bytes) -> int:
-        ((last,),) = await self._rows("log_end", id=run_id)
+        ((last,),) = await self.looked("log_end", id=run_id)
         return -1 if last is None else last
 
     async def report(self, *, full: bool = False) -> StoreReport:
@@ -392,7 +392,7 @@ class PostgresStore(Store):
             return await reading.report(db, self._address, await self.instant(db), full=full)
 
     async def audit(self, walk: Walk, after: Place, limit: int) -> list[Audited]:
-        return rows.audited(await self._rows("audit", **rows.audit_bindings(walk, after, limit)), walk)
+        return rows.audited(await self.looked("audit", **rows.audit_bindings(walk, after, limit)), walk)
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
@@ -429,7 +429,7 @@ class PostgresStore(Store):
 
     # --- within ----------------------------------------------------------------------------------------------------
 
-    async def _rows(self, name: str, /, **bindings: Any) -> list[Any]:
+    async def looked(self, name: str, /, **bindings: Any) -> list[Any]:
         async with self._reader.transaction() as db:
             return await db.rows(name, reading.SQL[name], **bindings)
 

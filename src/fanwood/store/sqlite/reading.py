@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-_SQL = load("sql/reading.sql", "sql/why.sql", "sqlite/listing.sql")
+_SQL = load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "sqlite/listing.sql")
 IDENTITIES = 10_000  # at a time
 SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to

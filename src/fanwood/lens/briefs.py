@@ -1,0 +1,65 @@
+"""Runs as they go over the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.lens.errors import brief
+from fanwood.lens.views import Counts, RunBrief
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
+PREVIEW = 200
+"""Characters of an input that are shown."""
+
+
+def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "") -> RunBrief:
+    """A run in a list."""
+    return RunBrief(
+        id=id_text(run.id),
+        root_id=id_text(run.root_id),
+        task=run.task,
+        state=run.state.name.lower(),
+        kind=run.kind.name.lower(),
+        depth=run.depth,
+        created_at=run.created_at,
+        parent_id=None if run.parent_id is None else id_text(run.parent_id),
+        key=run.child_key,
+        priority=run.priority,
+        attempt=run.attempt,
+        retries=run.retry_count,
+        deaths=run.deaths,
+        worker=worker,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        due_at=run.due_at,
+        deadline=run.deadline,
+        busy=run.busy,
+        error=brief(run.error),
+        preview=preview,
+    )
+
+
+def counts_of(states: Mapping[int, int]) -> Counts:
+    """How many are in which state."""
+    return Counts(**{RunState(state).name.lower(): count for state, count in states.items() if count})
+
+
+def total(counts: Counts) -> int:
+    """All of them."""
+    return sum(msgspec.structs.astuple(counts))
+
+
+async def names_of(store: Store, runs: Iterable[RunRecord]) -> dict[int, str]:
+    """The names of their workers, of those that are there."""
+    if not any(run.worker_id for run in runs):
+        return {}
+    return {one.id: one.name for one in await store.workers()}

@@ -1,0 +1,114 @@
+"""The children of one run, by task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_text
+from fanwood.lens.briefs import PREVIEW, counts_of, names_of, run_brief
+from fanwood.lens.picture import percentile
+from fanwood.lens.views import ChildrenView, Counts, FamilyView
+from fanwood.model.looks import LAST_ID, Part
+
+if TYPE_CHECKING:
+    from fanwood.model.looks import Cell
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
+FAMILY = 20
+"""More siblings of one task than this are one line."""
+ONE_BIN = 62
+"""A shift after which there is one bin of time."""
+
+
+@dataclass(slots=True)
+class OfTask:
+    """Those of one task. `parts`: where they are, as long as there are few."""
+
+    states: Counter[int] = field(default_factory=Counter[int])
+    took: Counter[int] = field(default_factory=Counter[int])
+    slowest: int | None = None
+    count: int = 0
+    parts: list[Part] = field(default_factory=list[Part])
+
+    def add(self, cell: Cell, part: Part) -> None:
+        self.count += cell.count
+        self.states[cell.state] += cell.count
+        if cell.took >= 0:
+            self.took[cell.took] += cell.count
+            self.slowest = max(self.slowest or 0, cell.longest)
+        if self.count <= FAMILY and part not in self.parts:
+            self.parts.append(part)
+
+    def view(self, task: str) -> FamilyView:
+        return FamilyView(
+            task, counts_of(self.states), percentile(self.took, 0.5), percentile(self.took, 0.95), self.slowest
+        )
+
+
+@dataclass(slots=True)
+class Families:
+    """All of a run's children, in the order in which their tasks came first."""
+
+    tasks: dict[str, OfTask] = field(default_factory=dict[str, OfTask])
+
+    def add(self, cells: list[Cell], part: Part) -> None:
+        for cell in sorted(cells, key=lambda cell: cell.task):
+            self.tasks.setdefault(cell.task, OfTask()).add(cell, part)
+
+    def views(self) -> tuple[FamilyView, ...]:
+        return tuple(one.view(task) for task, one in self.tasks.items())
+
+
+async def families(store: Store, parent: RunRecord) -> Families:
+    """Segment after segment."""
+    found, at = Families(), b""
+    while True:
+        end = await store.segment_end(parent.root_id, parent.id, at)
+        part = Part(parent.root_id, parent.id, at, end or LAST_ID)
+        found.add(await store.cube(part, ONE_BIN), part)
+        if end is None:
+            return found
+        at = end
+
+
+async def children(store: Store, run_id: bytes) -> ChildrenView:
+    """What is right below a run.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    there = await store.briefs([run_id])
+    if not there:
+        raise RunNotFoundError(f"There is no run {id_text(run_id)} in {store.url}")
+    parent = there[0]
+    found = await families(store, parent)
+    singles: list[RunRecord] = []
+    for task, one in found.tasks.items():
+        if one.count <= FAMILY:
+            for part in one.parts:
+                singles += await store.picked(part, task, None, FAMILY)
+    singles.sort(key=lambda run: run.id)
+    parents = {id_text(run.id): counts for run in singles if (counts := await of_family(store, run)) is not None}
+    names = await names_of(store, [parent, *singles])
+    previews = await store.previews([run.id for run in [parent, *singles]], PREVIEW)
+    shown = [
+        run_brief(run, worker=names.get(run.worker_id or 0), preview=text)
+        for run, text in zip([parent, *singles], previews, strict=True)
+    ]
+    groups = tuple(one.view(task) for task, one in found.tasks.items() if one.count > FAMILY)
+    return ChildrenView(shown[0], groups, tuple(shown[1:]), parents)
+
+
+async def of_family(store: Store, parent: RunRecord) -> Counts | None:
+    """The states of a run's children, of the first segment of these; None if there are none."""
+    if not parent.attempt:  # it has spawned nothing
+        return None
+    end = await store.segment_end(parent.root_id, parent.id, b"")
+    states: Counter[int] = Counter()
+    for cell in await store.cube(Part(parent.root_id, parent.id, until=end or LAST_ID), ONE_BIN):
+        states[cell.state] += cell.count
+    return counts_of(states) if states else None

@@ -1,0 +1,103 @@
+"""Paths: all runs whose ancestors have the same tasks, and what is known of these runs together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fanwood.model.looks import Cell
+
+Key = tuple[int, bool, int, int]
+"""State, whether it is a wait, bin of time, class of duration."""
+
+
+class Sums:
+    """Of runs that are alike."""
+
+    __slots__ = ("busy", "count", "total")
+
+    def __init__(self) -> None:
+        self.count = self.total = self.busy = 0
+
+
+class Path:
+    """All runs of one task whose ancestors have the same tasks. What calls itself, directly or not, stays one path."""
+
+    def __init__(self, task: str, parent: Path | None, index: int) -> None:
+        self.task = task
+        self.parent = parent
+        self.index = index
+        self.below: dict[str, Path] = {}
+        self.is_folded = False
+        self.depths: Counter[int] = Counter()
+        self.sums: dict[Key, Sums] = {}
+
+    def add(self, cell: Cell, depth: int, sign: int, coarser: int) -> None:
+        """The runs of a cell are on it, or (`sign` -1) are not any more. `coarser`: by how much its bins of time are
+        finer than ours, in powers of two."""
+        key = (cell.state, cell.is_wait, cell.bin >> coarser, cell.took)
+        sums = self.sums.get(key)
+        if sums is None:
+            sums = self.sums[key] = Sums()
+        sums.count += sign * cell.count
+        sums.total += sign * cell.total
+        sums.busy += sign * cell.busy
+        if not cell.is_wait:
+            self.depths[depth] += sign * cell.count
+        if not sums.count:
+            del self.sums[key]
+
+    def coarsen(self) -> None:
+        """Bins of time are twice as wide from now on."""
+        before, self.sums = self.sums, {}
+        for (state, is_wait, bin_, took), sums in before.items():
+            key = (state, is_wait, bin_ >> 1, took)
+            there = self.sums.setdefault(key, sums)
+            if there is not sums:
+                there.count += sums.count
+                there.total += sums.total
+                there.busy += sums.busy
+
+
+class Paths:
+    """All those of a tree. A path's parent comes before it."""
+
+    def __init__(self, task: str) -> None:
+        self.all = [Path(task, None, 0)]
+
+    @property
+    def root(self) -> Path:
+        """That of the root alone."""
+        return self.all[0]
+
+    def below(self, path: Path, task: str) -> Path:
+        """Where the children of runs on a path are that have this task."""
+        found = path.below.get(task)
+        if found is not None:
+            return found
+        above: Path | None = path
+        while above is not None and above.task != task:
+            above = above.parent
+        if above is None:
+            above = Path(task, path, len(self.all))
+            self.all.append(above)
+        else:
+            above.is_folded = True
+        path.below[task] = above
+        return above
+
+    def within(self, index: int) -> Iterator[Path]:
+        """A path and all below it."""
+        inside: set[int] = set()
+        for path in self.all:
+            if path.index == index or (path.parent is not None and path.parent.index in inside):
+                inside.add(path.index)
+                yield path
+
+
+def ended(sums: Iterable[tuple[Key, Sums]]) -> int:
+    """How many of them have."""
+    return sum(one.count for (state, _, _, _), one in sums if state >= 8)

@@ -1,0 +1,102 @@
+"""The verbs of `looks.py`, on a store that knows SQL: one statement of `sql/lens.sql` each."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from fanwood.model.looks import SEGMENT, Besides, Cell, FailedRow, LastRow, ParentRow, Part, Running
+from fanwood.store import rows
+from fanwood.store.looks import FEW, MOST, Looks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.records import RunRecord
+    from fanwood.model.states import RunState
+
+
+class SqlLooks(Looks):
+    """The verbs, on a store that knows SQL."""
+
+    @abstractmethod
+    async def looked(self, name: str, /, **bindings: Any) -> list[Any]:
+        """The rows of a statement of `sql/lens.sql`."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """See `Store.now`."""
+
+    async def segment_end(self, root: bytes, parent: bytes, after: bytes, size: int = SEGMENT) -> bytes | None:
+        found = await self.looked("segment_end", root=root, parent=parent, after=after, most=size - 1)
+        return found[0][0] if found else None
+
+    async def cube(self, part: Part, shift: int) -> list[Cell]:
+        found = await self.looked("cube", **_bindings(part), shift=shift)
+        return [Cell(task, state, bool(wait), *rest) for task, state, wait, *rest in found]
+
+    async def next_parent(self, root: bytes, after: bytes, until: bytes) -> bytes | None:
+        found = await self.looked("next_parent", root=root, after=after, until=until)
+        return found[0][0] if found else None
+
+    async def parents(self, part: Part, few: int = FEW) -> list[ParentRow]:
+        return [ParentRow(*row) for row in await self.looked("parents", **_bindings(part), few=few)]
+
+    async def running(self, after: tuple[int, bytes], limit: int) -> list[Running]:
+        worker, id_ = after
+        return [Running(*row) for row in await self.looked("running", worker=worker, after=id_, limit=limit)]
+
+    async def failed(self, root: bytes, after: bytes, limit: int) -> list[FailedRow]:
+        return [FailedRow(*row) for row in await self.looked("failed", root=root, after=after, limit=limit)]
+
+    async def failed_at(self, after: tuple[int, bytes], before: int, limit: int) -> list[FailedRow]:
+        at, id_ = after
+        found = await self.looked("failed_at", at=at, after=id_, before=before, limit=limit)
+        return [FailedRow(*row) for row in found]
+
+    async def briefs(self, ids: Sequence[bytes]) -> list[RunRecord]:
+        if not ids:
+            return []
+        return [rows.record(row) for row in await self.looked("briefs", parents=b"".join(ids), count=len(ids))]
+
+    async def longest(self, part: Part, task: str | None, limit: int) -> list[LastRow]:
+        found = await self.looked("longest", **_bindings(part), task=task, limit=limit)
+        return [LastRow(*row) for row in found]
+
+    async def serving(self, limit: int) -> list[tuple[str, int]]:
+        return [(task, worker) for task, worker in await self.looked("serving", now=self.now(), limit=limit)]
+
+    async def picked(self, part: Part, task: str | None, state: RunState | None, limit: int) -> list[RunRecord]:
+        found = await self.looked("picked", **_bindings(part), task=task, state=state, limit=limit)
+        return [rows.record(row) for row in found]
+
+    async def picked_before(self, root: bytes, parent: bytes, run_id: bytes, limit: int) -> list[RunRecord]:
+        found = await self.looked("picked_before", root=root, parent=parent, id=run_id, limit=limit)
+        return [rows.record(row) for row in found]
+
+    async def above(self, run_id: bytes, limit: int) -> list[RunRecord]:
+        found = [rows.record(row) for row in await self.looked("above", id=run_id, limit=limit)]
+        return sorted(found, key=lambda run: run.depth)
+
+    async def besides(self, run_id: bytes) -> Besides | None:
+        found = await self.looked("besides", id=run_id)
+        return Besides(found[0][0], bool(found[0][1]), found[0][2]) if found else None
+
+    async def tree_sample(self, root: bytes, limit: int) -> list[tuple[int, bool, int]]:
+        found = await self.looked("tree_sample", root=root, limit=limit)
+        return [(state, bool(is_wait), count) for state, is_wait, count in found]
+
+    async def latest(self, part: Part) -> LastRow | None:
+        found = await self.looked("latest", **_bindings(part))
+        return LastRow(*found[0]) if found else None
+
+
+def _bindings(part: Part) -> dict[str, Any]:
+    return {
+        "root": part.root,
+        "parents": part.parents,
+        "count": part.count,
+        "after": part.after,
+        "until": part.until,
+        "most": MOST,
+    }

@@ -1,0 +1,169 @@
+-- What a lens reads of a tree: one part of it at a time. Common subset of SQLite and PostgreSQL. A part is the children
+-- of given parents (:parents, 16 bytes each) between two ids; `cross join`: in this order, whatever a planner thinks.
+
+-- name: segment_end
+-- Where the segment after :after ends; nothing if it is not full.
+select id from run where root_id = :root and parent_id = :parent and id > :after
+order by root_id, parent_id, id limit 1 offset :most;
+
+-- name: cube
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select task, state, is_wait, bin, took, count(*), cast(coalesce(sum(duration), 0) as bigint),
+       cast(coalesce(max(duration), 0) as bigint), cast(sum(busy) as bigint), max(finished_at), min(since)
+from (
+    select r.task, r.state, r.kind >= 10 as is_wait, r.busy, r.finished_at,
+           case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end >> :shift
+               as bin,
+           r.finished_at - r.started_at as duration,
+           case when r.finished_at is null or r.started_at is null then -1
+                when r.finished_at - r.started_at < 1 then 0
+                else cast(floor(2 * ln(cast(r.finished_at - r.started_at as double precision)) / 0.6931471805599453
+                                + 0.000000001) as integer) end as took,
+           case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
+    from given g cross join run r
+    where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+    limit :most
+) part
+group by task, state, is_wait, bin, took;
+
+-- name: next_parent
+-- The first run at or after one that has children.
+select parent_id from run where root_id = :root and parent_id > :after and parent_id <= :until
+order by root_id, parent_id, id limit 1;
+
+-- name: parents
+-- Those of a part that have children, and how many; of more than :few not how many.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select id, parent_id, task, state, attempt, size from (
+    select r.id, r.parent_id, r.task, r.state, r.attempt,
+           (select count(*) from (select 1 from run c where c.root_id = :root and c.parent_id = r.id limit :few) few)
+               as size
+    from given g cross join run r
+    where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+    limit :most
+) part
+where size > 0;
+
+-- name: running
+-- Of all trees: no index knows more.
+select worker_id, id, root_id, parent_id, attempt from run
+where state = 1 and (worker_id, id) > (:worker, :after)
+order by worker_id, id limit :limit;
+
+-- name: failed
+-- Of a tree.
+select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000) from run
+where state = 9 and root_id = :root and id > :after
+order by root_id, id limit :limit;
+
+-- name: failed_at
+-- Of all trees, in the order of time.
+select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000) from run
+where state = 9 and (finished_at, id) > (:at, :after) and finished_at < :before
+order by finished_at, id limit :limit;
+
+-- name: briefs
+-- Given runs, without what they were given and gave.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
+       r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+from given g cross join run r
+where r.id = g.id;
+
+-- name: longest
+-- Those of a part that took longest.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select id, state, finished_at, took from (
+    select r.id, r.task, r.state, r.finished_at, r.finished_at - r.started_at as took
+    from given g cross join run r
+    where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+    limit :most
+) part
+where took is not null and (:task is null or task = :task)
+order by took desc, id limit :limit;
+
+-- name: latest
+-- The one of a part that ended last, or has not ended.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select id, state, finished_at, took from (
+    select r.id, r.state, r.finished_at, r.finished_at - r.started_at as took
+    from given g cross join run r
+    where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+    limit :most
+) part
+order by case when finished_at is null then 0 else 1 end, finished_at desc, id desc limit 1;
+
+-- name: serving
+-- Who serves what, of those who live and have slots.
+select t.task, t.worker_id from worker_task t cross join worker w cross join lease l
+where w.id = t.worker_id and l.worker_id = t.worker_id and l.expires_at > :now and w.slots > 0
+order by t.task, t.worker_id limit :limit;
+
+-- name: picked
+-- Some of a part, by id, without what they were given and gave.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
+       r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+from given g cross join run r
+where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+  and (:task is null or r.task = :task) and (:state is null or r.state = :state)
+order by r.root_id, r.parent_id, r.id limit :limit;
+
+-- name: picked_before
+-- The siblings before one, the nearest first.
+select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
+       r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+from run r
+where r.root_id = :root and r.parent_id = :parent and r.id < :id
+order by r.root_id desc, r.parent_id desc, r.id desc limit :limit;
+
+-- name: above
+-- A run's ancestors, the nearest first.
+with recursive above (n, id, parent_id) as (
+    select 0, id, parent_id from run where id = :id
+    union all
+    select a.n + 1, p.id, p.parent_id from above a cross join run p where p.id = a.parent_id and a.n < :limit
+)
+select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
+       r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+from above a cross join run r
+where r.id = a.id and a.n > 0;
+
+-- name: besides
+-- What else a run's row has: who set its deadline, and whether there is an output.
+select deadline_by, output is not null, error from run where id = :id;
+
+-- name: tree_sample
+-- The states of a tree's first so many runs; the root is not among them.
+select state, kind >= 10, count(*) from (
+    select state, kind from run where root_id = :root and parent_id is not null limit :limit
+) some
+group by state, kind >= 10;
