@@ -3,8 +3,8 @@
 Each verb is done on a table full of runs; what its statements read, those inside of functions as well, is told by the
 server, plan by plan. A statement that reads the table from end to end fails, and one that walks through the queue, or
 through all that is running, as well. Plans are made once in a session, with the statistics of that moment: so it is
-done by a session whose plans were made when there was nothing, by a new one on tables that were never analyzed, and by
-one on tables that were.
+done by sessions whose plans were made when there was nothing, or little, by a new one on tables that were never
+analyzed, and by one on tables that were.
 """
 
 from __future__ import annotations
@@ -300,11 +300,16 @@ async def test_also_by_plans_that_were_made_when_there_was_little(analyzed: bool
             await through(s, 200, "by plans made when there was little")
 
 
-async def test_also_by_plans_that_were_made_when_there_was_nothing(postgres_url: str):
-    async with ground(postgres_url, NOTHING) as (raw, workers), session(postgres_url, workers[0], workers[1]) as s:
-        await everything(s)
-        await raw.execute(filled(1000, workers[0], MUCH))
-        await through(s, 200, "by plans made when there was nothing")
+@pytest.mark.parametrize("vacuumed", [True, False], ids=["vacuumed", "not vacuumed"])
+async def test_also_by_plans_that_were_made_when_there_was_nothing(vacuumed: bool, postgres_url: str):
+    """A server takes a table that it has never vacuumed for one of some pages, and another for as small as it is."""
+    async with ground(postgres_url, NOTHING) as (raw, workers):
+        if vacuumed:
+            await raw.execute("vacuum analyze")
+        async with session(postgres_url, workers[0], workers[1]) as s:
+            await everything(s)
+            await raw.execute(filled(1000, workers[0], MUCH))
+            await through(s, 200, "by plans made when there was nothing")
 
 
 async def everything(s: Session) -> None:

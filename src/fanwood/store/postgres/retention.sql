@@ -76,25 +76,25 @@ select exists (
 delete from gate where run_id = :root and what = 3;
 
 -- name: delete_logs
-delete from log t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from log t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_attempts
-delete from attempt t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from attempt t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_watches
-delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_gates
-delete from gate t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from gate t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_unheard
-delete from unheard t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from unheard t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_keys
-delete from idem t using unnest($1::bytea[]) v (id) where t.run_id = v.id;
+delete from idem t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
 -- name: delete_runs
-delete from run t using unnest($1::bytea[]) v (id) where t.id = v.id;
+delete from run t using unnest($1::bytea[]) v (id) where t.id = any (array[v.id]);
 
 -- name: prunable
 -- Trees of a namespace that are over, and their runs. Walks all that are old enough.

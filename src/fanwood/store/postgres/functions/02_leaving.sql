@@ -1,5 +1,9 @@
 -- The one way out, and the one way in. Every run that ends does so by `fw_leave`, whatever the cause; every run that
 -- goes (back) to the queue by `fw_enter`. Both ask, or were asked before, the same question: is it closed?
+--
+-- Here and everywhere: what a list of ids is joined with is found by `id = any (array[v.id])`. By `id = v.id` the server may
+-- just as well read the whole index, and look for each run in the list; which it does for the rest of a session whose plan
+-- was made when a vacuum had found the table empty.
 
 -- Of what can't be read: see UNREADABLE in store/failures.py.
 create function fw_unreadable_error() returns text language sql immutable
@@ -141,22 +145,24 @@ declare
     told bigint[];
 begin
     with watched as (
-        delete from watch t using unnest(p_ids) v (id) where t.run_id = v.id returning t.worker_id, t.run_id
+        delete from watch t using unnest(p_ids) v (id) where t.run_id = any (array[v.id])
+        returning t.worker_id, t.run_id
     ),
     concerned as (
         select p.worker_id, r.id as run_id
-        from unnest(p_ids) v (id) join run r on r.id = v.id join run p on p.id = r.parent_id
+        from unnest(p_ids) v (id) join run r on r.id = any (array[v.id])
+        join run p on p.id = any (array[r.parent_id])
         where p.state = running and (p_parents is null or cardinality(p_parents) > 0)
         union
         select t.worker_id, t.run_id from watched t
         union
-        select r.worker_id, r.id from unnest(p_under) v (id) join run r on r.id = v.id
+        select r.worker_id, r.id from unnest(p_under) v (id) join run r on r.id = any (array[v.id])
     ),
     mailed as (
         insert into mail (worker_id, run_ids, size)
         select l.worker_id, array_agg(c.run_id),
                sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
-        from concerned c join lease l on l.worker_id = c.worker_id join run r on r.id = c.run_id
+        from concerned c join lease l on l.worker_id = c.worker_id join run r on r.id = any (array[c.run_id])
         where c.worker_id <> p_me
         group by l.worker_id
         returning worker_id
@@ -214,7 +220,7 @@ begin
                 expires_at = null, waits = null, due_at = null
             from unnest(e.id, e.attempt, e.state, e.output, e.error, e.ended_by, e.busy) with ordinality
                  v (id, attempt, state, output, error, ended_by, busy, n)
-            where r.id = v.id and r.state < terminal
+            where r.id = any (array[v.id]) and r.state < terminal
               and (v.attempt is null or (r.attempt = v.attempt and r.state = running))
             returning v.n::integer
         )
@@ -239,7 +245,7 @@ begin
         select array_agg(r.id) filter (where r.worker_id is not null),
                array_agg(distinct r.parent_id) filter (where not v.local)
         into under, parents
-        from unnest(e.id, e.local) with ordinality v (id, local, n) join run r on r.id = v.id
+        from unnest(e.id, e.local) with ordinality v (id, local, n) join run r on r.id = any (array[v.id])
         where v.n <> all (refused);
     end if;
     under := coalesce(under, '{}');
@@ -253,7 +259,7 @@ begin
         );
         if p_foreign then
             parents := array(
-                select p.id from unnest(parents) v (id) join run p on p.id = v.id where p.state = running
+                select p.id from unnest(parents) v (id) join run p on p.id = any (array[v.id]) where p.state = running
             );  -- ('{}' without any)
         end if;
         if cardinality(under) > 0
@@ -334,7 +340,7 @@ begin
     if last > 100 then
         delete from attempt t
         using unnest(q.id) v (id) cross join lateral (select x.attempt from run x where x.id = v.id offset 0) r
-        where t.run_id = v.id and t.number <= r.attempt - 100;
+        where t.run_id = any (array[v.id]) and t.number <= r.attempt - 100;
     end if;
 end $$;
 
@@ -400,7 +406,7 @@ begin
                 end
             from unnest(q.id, q.attempt, q.delay, q.error, q.busy, q.charged) with ordinality
                  v (id, attempt, delay, error, busy, charged, n)
-            where r.id = v.id and (p_cause <> 8 or v.id <> all (closed))  -- (all others have ended)
+            where r.id = any (array[v.id]) and (p_cause <> 8 or v.id <> all (closed))  -- (all others have ended)
               and case p_cause
                       when 8 then r.state >= terminal
                       when 9 then r.state = waiting

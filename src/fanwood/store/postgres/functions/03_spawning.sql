@@ -190,7 +190,7 @@ begin
     update run r  -- before anything is queued: what is asked for now is not closed any more
     set asked = o.attempt[k.owner[v.kind]], on_parent_end = k.on_parent_end[v.kind]
     from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
-    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id
+    where k.owner[v.kind] <> all (p_fenced) and r.id = any (array[v.id])
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
     n := cardinality(again);
     if n > 0 then
@@ -208,7 +208,7 @@ begin
             else least(r.expires_at, k.deadline[v.kind])
         end
     from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
-    where k.owner[v.kind] <> all (p_fenced) and r.id = v.id and r.state < terminal and r.id <> all (waited)
+    where k.owner[v.kind] <> all (p_fenced) and r.id = any (array[v.id]) and r.state < terminal and r.id <> all (waited)
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
 end $$;
 
@@ -250,7 +250,7 @@ begin
                                 + octet_length(r.input))
                             over (order by v.n rows between unbounded preceding and 1 preceding), 0) as before
             from unnest(a.kind, a.id, a.digest) with ordinality v (kind, id, digest, n)
-            join run r on r.id = v.id
+            join run r on r.id = any (array[v.id])
             where k.owner[v.kind] <> all (p_fenced)
         ) f
     );

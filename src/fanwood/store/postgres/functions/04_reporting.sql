@@ -15,7 +15,10 @@ begin
                      + coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id), 0) end,
            r.attempt, v.at, v.level, v.message
     from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
-    join run r on r.id = v.run and r.state = running and r.attempt = v.attempt
+    cross join lateral (  -- (numbered by run, they might else be read in the order of all runs)
+        select x.id, x.attempt from run x
+        where x.id = v.run and x.state = running and x.attempt = v.attempt offset 0
+    ) r
     on conflict (run_id, seq) do update set attempt = excluded.attempt, at = excluded.at, message = excluded.message;
 end $$;
 
@@ -107,7 +110,7 @@ begin
     return (
         select coalesce(json_agg(json_build_array(upper(encode(r.id, 'hex')), r.error, r.task))::text, '[]')
         from unnest(p_ids, p_attempts) v (id, attempt)
-        join run r on r.id = v.id and r.attempt = v.attempt
+        join run r on r.id = any (array[v.id]) and r.attempt = v.attempt
         where r.state = cancelled and r.ended_by = 3
     );
 end $$;

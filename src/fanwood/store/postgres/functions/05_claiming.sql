@@ -152,7 +152,7 @@ begin
     select s.tasks, s.rows into tasks, rows from fw_shares(p_tasks, p_limit - cardinality(p_oldest), p_oldest) s;
     with old as materialized (
         select r.ctid as place, r.id, octet_length(r.input) as size
-        from unnest(p_oldest) o (id) join run r on r.id = o.id
+        from unnest(p_oldest) o (id) join run r on r.id = any (array[o.id])
         where r.state = queued
         for update of r skip locked
     ),

@@ -299,7 +299,7 @@ begin
                     select p.id from unnest(page) p (id) except select l.id from unnest(locked) l (id)
                 )) h
             )) c (id)
-            join run r on r.id = c.id where r.state < terminal order by c.id
+            join run r on r.id = any (array[c.id]) where r.state < terminal order by c.id
         );
     end if;
     if cardinality(held) > 0 then

@@ -23,7 +23,7 @@ begin
     done as (
         update run r set limit_at = v.deadline
         from last v
-        where r.id = v.id and r.attempt = v.attempt and r.state = running and r.limit_at is distinct from v.deadline
+        where r.id = any (array[v.id]) and r.attempt = v.attempt and r.state = running and r.limit_at is distinct from v.deadline
         returning r.id
     )
     select array_agg(d.id) into moved from done d;
@@ -103,11 +103,11 @@ begin
                                    ), p_now) + case when r.schedule_timeout < longest then r.schedule_timeout end)
         end
     from unnest(corrected, deadlines) v (id, deadline)
-    where r.id = v.id;
+    where r.id = any (array[v.id]);
     with mailed as (
         insert into mail (worker_id, run_ids, size)
         select r.worker_id, array_agg(r.id), 0
-        from unnest(corrected) v (id) join run r on r.id = v.id join worker w on w.id = r.worker_id
+        from unnest(corrected) v (id) join run r on r.id = any (array[v.id]) join worker w on w.id = r.worker_id
         where r.state = running
         group by r.worker_id
         returning worker_id
