@@ -19,23 +19,24 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock clean
+.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock vendor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED) ## watch a tree of tasks grow: DEMO_PATH=some/directory (default: this one)
-	@$(BIN)/fanwood demo "$(or $(DEMO_PATH),.)"
+demo: $(INSTALLED) ## watch a tree of tasks grow, also in a browser: DEMO_PATH=some/directory (default: this one)
+	@$(BIN)/fanwood demo --ui "$(or $(DEMO_PATH),.)"
 
 setup: $(READY) ## .venv with the package and all tools, exactly as locked
 
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
+	@$(BIN)/python -m tests.browser.installation
 	@$(BIN)/python -m pytest -q -p tests.beside.plugin --numprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 0
 
-simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; FIRST=5000, SEED=7 for one
-	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
+simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; STORE=sqlite, FIRST=5000, SEED=7 for one
+	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
 
 mutants: $(READY) ## plant mistakes, one at a time, and see each caught: NAME=sqlite for those that begin so
 	@$(BIN)/python -m tests.postgres.installation
@@ -85,16 +86,22 @@ lock: ## write the lock files anew from pyproject.toml
 		--group postgres-server --no-deps --no-emit-index-url --custom-compile-command "make lock" \
 		--output-file tests/postgres/server.lock
 
+vendor: $(READY) ## fetch the pages' libraries anew, with npm, as pinned in tests/vendoring
+	@$(BIN)/python -m tests.vendoring
+
 clean: ## remove .venv, builds and caches (never a database)
 	@rm -rf $(VENV) $(VENV)-lock build dist .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- behind the scenes -----------------------------------------------------------------------------------------------
 
+PAGES := src/fanwood/server/web
+
 .PHONY: rules
 rules: $(READY)
 	@$(BIN)/ruff format --check . || { echo "make format puts these right" >&2; exit 1; }
 	@$(BIN)/ruff check .
+	@$(BIN)/oxlint --quiet --deny-warnings --no-error-on-unmatched-pattern $(PAGES)
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -110,7 +117,7 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood into $(VENV) ..."
-	@$(PIP) install --editable '.[pydantic]'
+	@$(PIP) install --editable '.[pydantic,server]'
 	@touch $@
 
 $(READY): requirements-dev.lock pyproject.toml | $(BIN)/python

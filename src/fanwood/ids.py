@@ -7,6 +7,7 @@ and programs outside see the usual dashed form.
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
 from typing import Protocol
@@ -112,3 +113,8 @@ def id_bytes(text: str) -> bytes:
         raise RunNotFoundError(
             f"{checks.shown(text)} is not a run id: expected something like {id_text(bytes(16))}"
         ) from None
+
+
+def new_secret() -> str:
+    """256 bits that nobody can guess, for a URL or a header."""
+    return secrets.token_urlsafe(32)

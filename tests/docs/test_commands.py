@@ -56,7 +56,12 @@ def test_that_every_command_and_option_is_in_the_reference(name: str):
 
 
 def test_that_the_reference_invents_no_options():
-    known = {option for leaf in LEAVES.values() for parameter in leaf.params for option in parameter.opts}
+    known = {
+        option
+        for leaf in LEAVES.values()
+        for parameter in leaf.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     known |= {"--version", "--help", "-h", "--"}
     text = page("docs/reference/cli.md")
     written = {word for span in text.split("`")[1::2] for word in span.split() if word.startswith("-")}

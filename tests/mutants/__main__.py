@@ -102,11 +102,12 @@ def look(copy: Copy, patch: Patch, worlds: float | None) -> Caught:
 
 def _by_worlds(copy: Copy, patch: Patch, worlds: float) -> tuple[str, str]:
     with copy.planted(patch):
-        code, said = copy.run("-m", "tests.mutants.worlds", str(worlds), seconds=HANGS)
+        code, said = copy.run("-m", "tests.mutants.worlds", str(worlds), *filter(None, [patch.store]), seconds=HANGS)
     found = re.search(r"^seed (\d+): (.*)", said, re.MULTILINE)
     if found is None:
         return "", f"no world shows it within {worlds:g} s" if code in (0, None) else _last_line(said)
-    code, said = copy.run("-m", "tests.simulation", "--seed", found[1], seconds=HANGS)
+    store = ("--store", patch.store) if patch.store else ()
+    code, said = copy.run("-m", "tests.simulation", "--seed", found[1], *store, seconds=HANGS)
     if code != 0:
         return "", f"world {found[1]} is wrong without it as well"
     return SIMULATION, f"seed {found[1]}: {found[2]}"

@@ -8,6 +8,11 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent
 CAUGHT_BY = "Caught by:"
 SIMULATION = "simulation"
+STORES = {
+    "memory": "src/fanwood/store/memory/",
+    "sqlite": ("src/fanwood/store/sqlite/", "src/fanwood/store/sql/"),
+}
+"""Those on which worlds stand."""
 
 
 class Hunk(NamedTuple):
@@ -30,6 +35,12 @@ class Patch(NamedTuple):
     @property
     def by_simulation(self) -> bool:
         return self.caught_by == SIMULATION
+
+    @property
+    def store(self) -> str:
+        """Of worlds: that in whose own code or SQL it is; of any, if it is in none's."""
+        own = {store for store, folders in STORES.items() if all(h.path.startswith(folders) for h in self.hunks)}
+        return next(iter(own), "")
 
 
 class PatchError(ValueError):

@@ -1,4 +1,5 @@
-"""One world after another in this process, for so many seconds of its processor: `python -m tests.mutants.worlds 60`.
+"""One world after another in this process, for so many seconds of its processor: `python -m tests.mutants.worlds 60`;
+`... 60 sqlite`: all of them on this store.
 
 It ends with 1 at the first that shows something wrong.
 """
@@ -10,13 +11,14 @@ import sys
 import time
 from itertools import count
 
-from tests.simulation.__main__ import look_at
+from tests.simulation.looking import look_at
+from tests.simulation.shapes import SMALL, on
 
 
-def main(seconds: float) -> int:
+def main(seconds: float, store: str = "") -> int:
     gc.freeze()
     for seed in count():
-        if wrong := look_at(seed).wrong:
+        if wrong := look_at(seed, shape=on(store, SMALL)).wrong:
             print(wrong)
             return 1
         if time.process_time() > seconds:
@@ -25,4 +27,4 @@ def main(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1])))
+    sys.exit(main(float(sys.argv[1]), *sys.argv[2:]))

@@ -11,27 +11,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.debian import InstallationError, can_install, install_packages, run
 from tests.postgres.binaries import ADVICE, INSTALLED, VARIABLE, MissingBinariesError, find
 from tests.postgres.shelter import which
 
 LOCK = Path(__file__).with_name("server.lock")
 EXTRAS = {"pgbouncer": "pgbouncer", "ip": "iproute2"}  # the program, and Debian's package of it
 
-_POLICY = Path("/usr/sbin/policy-rc.d")  # whether a package may start its service
 _NEW_CLUSTERS = Path("/etc/postgresql-common/createcluster.conf")  # whether Debian's makes one of its own
 
 
-class InstallationError(RuntimeError):
-    """What the installer said, in short."""
-
-
 def main() -> int:
-    by_packages = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    by_packages = can_install()
     try:
         there = _server_is_there() or _install_server(by_packages)
     except MissingBinariesError as error:  # FANWOOD_TEST_PG_BIN names the wrong ones
@@ -44,7 +39,7 @@ def main() -> int:
     if missing and by_packages:
         _say(f"Installing {' and '.join(missing)} for a few tests ...")
         try:
-            _install_packages(*missing)
+            install_packages(*missing)
         except InstallationError as error:
             _say(f"That failed, and tests that need it are skipped: {error}")
     return 0
@@ -84,30 +79,9 @@ def _succeeds(install: Callable[[], None]) -> bool:
 
 
 def _install_server_package() -> None:
-    _install_packages("postgresql-common")
+    install_packages("postgresql-common")
     with _added(_NEW_CLUSTERS, "\ncreate_main_cluster = false\n"):
-        _install_packages("postgresql")
-
-
-def _install_packages(*packages: str) -> None:
-    with _nothing_started():
-        _run("apt-get", "-qq", "update")
-        options = ("-o", "Dpkg::Options::=--force-confold", "-o", "DPkg::Lock::Timeout=120")
-        _run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", *options, *packages)
-
-
-@contextlib.contextmanager
-def _nothing_started() -> Iterator[None]:
-    """As Debian's policy asks it: 101 is "no"."""
-    if _POLICY.exists():
-        yield
-        return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
-    _POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        _POLICY.unlink()
+        install_packages("postgresql")
 
 
 @contextlib.contextmanager
@@ -127,20 +101,10 @@ def _install_wheel() -> None:
     """Without what it depends on: that is for its Python part, and only its programs are used."""
     shutil.rmtree(INSTALLED, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
-    _run(*pip, "--no-deps", "--only-binary", ":all:", "--require-hashes", "--target", str(INSTALLED), "-r", str(LOCK))
+    run(*pip, "--no-deps", "--only-binary", ":all:", "--require-hashes", "--target", str(INSTALLED), "-r", str(LOCK))
 
 
 # --- behind the scenes ------------------------------------------------------------------------------------------------
-
-
-def _run(*command: str) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
-    )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise InstallationError(f"{command[0]} ended with {done.returncode}: {' '.join(said)}")
 
 
 def _say(text: str) -> None:

@@ -11,11 +11,15 @@ import gc
 import multiprocessing
 import shutil
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
+from tests.places import in_memory
+from tests.simulation import grounds
 from tests.simulation.looking import Seen, Total, look_at
-from tests.simulation.shapes import DAY, SMALL, Less
+from tests.simulation.shapes import DAY, SMALL, STORES, Less, Shape, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import FAULTS
 
@@ -32,6 +36,7 @@ def main() -> int:
     parser.add_argument("--without", default="", metavar="FAULTS", help="of that world: faults that there are not")
     parser.add_argument("--drop", default="", metavar="RUNS", help="of that world: numbers of runs that there are not")
     parser.add_argument("--day", action="store_true", help="that world is a day of twenty workers")
+    parser.add_argument("--store", choices=STORES, default="", help="all worlds stand on this one")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many worlds")
     parser.add_argument("--minutes", type=float, default=0, help="as long as this, instead of a number of worlds")
@@ -44,19 +49,26 @@ def main() -> int:
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"there are no faults {unknown}; there are: {', '.join(FAULTS)}")
     less = Less(faults, tuple(map(int, filter(None, options.drop.split(",")))))
-    seen = look_at(options.seed, less, DAY if options.day else SMALL)
+    seen = look_at(options.seed, less, on(options.store, DAY if options.day else SMALL))
     print(seen.wrong or f"seed {seen.seed}: {seen.runs} runs, {seen.seconds:.0f} s, trace {seen.trace}")
     return 1 if seen.wrong else 0
 
 
 def _many(options: argparse.Namespace) -> int:
     last = sys.maxsize if options.minutes else options.first + options.seeds
-    total, begin, wrong = Total(), time.monotonic(), None
-    with multiprocessing.Pool(options.processes, gc.freeze, maxtasksperchild=200) as pool:
+    shape = on(options.store, SMALL)
+    look = partial(look_at, shape=shape)
+    total, begin, wrong = Total(shape), time.monotonic(), None
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="worlds", dir=in_memory()
+        ) as folder,  # whoever of them is ended leaves a file
+        multiprocessing.Pool(options.processes, _begin, (folder,), maxtasksperchild=200) as pool,
+    ):
         for first in range(options.first, last, AT_ONCE):
             if wrong or (options.minutes and time.monotonic() - begin > options.minutes * 60):
                 break
-            for seen in pool.imap_unordered(look_at, range(first, min(last, first + AT_ONCE)), chunksize=2):
+            for seen in pool.imap_unordered(look, range(first, min(last, first + AT_ONCE)), chunksize=2):
                 total.add(seen)
                 wrong = wrong or (seen if seen.wrong else None)
                 if sys.stdout.isatty():
@@ -64,7 +76,7 @@ def _many(options: argparse.Namespace) -> int:
                     print(f"\r{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
     print(f"\r{total.line(time.monotonic() - begin)}\n{total.coverage()}")
     if wrong is not None:
-        _tell(wrong, remember=options.remember)
+        _tell(wrong, shape, remember=options.remember)
         return 1
     if total.worlds >= MANY and total.never:
         print(f"In so many worlds there was never: {', '.join(total.never)}")
@@ -72,14 +84,21 @@ def _many(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(wrong: Seen, *, remember: bool) -> None:
+def _begin(folder: str) -> None:
+    """In each process."""
+    grounds.where = folder
+    gc.freeze()
+
+
+def _tell(wrong: Seen, shape: Shape, *, remember: bool) -> None:
     """What is wrong in a world, of which as much as can be is left out."""
-    if remember and not any(line.partition(" ")[0] == str(wrong.seed) for line in SEEDS.read_text("utf-8").split("\n")):
+    name = f"{wrong.seed}{shape}"
+    if remember and not any(line.startswith(f"{name} ") for line in SEEDS.read_text("utf-8").split("\n")):
         with SEEDS.open("a", encoding="utf-8") as file:
-            file.write(f"{wrong.seed} {wrong.wrong.splitlines()[-2][:200]}\n")
-    _, seen = shrunk(wrong.seed)
+            file.write(f"{name} {wrong.wrong.splitlines()[-2][:200]}\n")
+    _, seen = shrunk(wrong.seed, partial(look_at, shape=shape))
     found = seen if seen.wrong else wrong
-    print(f"\n{found.wrong}\nAll of it: python -m tests.simulation --seed {wrong.seed}")
+    print(f"\n{found.wrong}\nAll of it: python -m tests.simulation --seed {name}")
 
 
 if __name__ == "__main__":

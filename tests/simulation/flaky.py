@@ -7,6 +7,7 @@ What it promises all the same is what a server does: a batch that is sent again,
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,35 +18,28 @@ from fanwood.store.memory.store import MemoryStore
 from fanwood.store.store import Store
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Host
+    from fanwood.store.memory.memory import Memory
+    from tests.simulation.hosts import Host
 
 LONGEST_DELAY = 2.0
 """Seconds that an answer may take."""
 
 
-class FlakyStore(MemoryStore):
-    """The way of one host to the world's memory."""
+class Flaky(Store):
+    """The way of one host to the world's store: before any that there is."""
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host.world.clock, memory=host.world.memory)
+    def surround(self, host: Host) -> None:
+        """It is a host's."""
         self.embedded = host.world.embedded
+        self.verb = ""  # what was asked for last
         self._host = host
         self._world = host.world
         self._happens = host.world.happens
-        self._is_open = False
         self.undelivered: set[bytes] = set()  # runs of which an answer tells that is still on its way
         self._doubtful: tuple[Batch, Committed] | None = None  # done, and the answer was lost
 
     async def open(self, on_notify: Callable[[], None]) -> None:
         await super().open(lambda: self._hinted_at(on_notify))
-        self._is_open = True
-        if not self.embedded:
-            self._poll(asyncio.get_running_loop())
-
-    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
-        """At a server everybody looks now and then, whether he was told of anything or not."""
-        self._on_notify()
-        loop.call_later(self._world.shape.poll, self._poll, loop)
 
     def _hinted_at(self, on_notify: Callable[[], None]) -> None:
         happens = self._happens
@@ -58,16 +52,16 @@ class FlakyStore(MemoryStore):
         if happens("hint twice", "hint"):
             on_notify()
 
+    @abstractmethod
     def part(self) -> None:
         """Its process is gone, without a word."""
-        if self._is_open:
-            self._memory.leave(self._user)
 
     # --- each verb, with what may happen before and after it -------------------------------------------------------
 
     async def before(self, verb: str, said: str = "") -> int:
         """The way there; how often the store had begun anew by then."""
         world, happens = self._world, self._happens
+        self.verb = verb
         world.note(self._host.name, said or verb)
         if happens("slow", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
@@ -127,7 +121,7 @@ class FlakyStore(MemoryStore):
 
     def _as_it_is_now(self, worker_id: int, done: Committed) -> Committed:
         """The answer that was lost; what was claimed may have been taken away meanwhile."""
-        runs = self._memory.tables.runs
+        runs = self._world.tables.runs
         done.claimed = [
             run
             for run in done.claimed
@@ -157,9 +151,9 @@ _PLAIN = {"open", "close", "watch", "migrate", "now", "commit"}
 
 
 def _surrounded(name: str) -> Any:
-    async def verb(self: FlakyStore, *args: Any, **named: Any) -> Any:
+    async def verb(self: Flaky, *args: Any, **named: Any) -> Any:
         beginning = await self.before(name)
-        answer = await getattr(MemoryStore, name)(self, *args, **named)
+        answer = await getattr(super(Flaky, self), name)(*args, **named)
         await self.after(name, beginning)
         return answer
 
@@ -167,4 +161,28 @@ def _surrounded(name: str) -> Any:
 
 
 for _name in sorted({*Store.__abstractmethods__, "left_over"} - _PLAIN):
-    setattr(FlakyStore, _name, _surrounded(_name))
+    setattr(Flaky, _name, _surrounded(_name))
+
+
+class FlakyMemory(Flaky, MemoryStore):
+    """The world's memory."""
+
+    def __init__(self, host: Host, memory: Memory) -> None:
+        MemoryStore.__init__(self, host.world.clock, memory=memory)
+        self.surround(host)
+        self._is_open = False
+
+    async def open(self, on_notify: Callable[[], None]) -> None:
+        await super().open(on_notify)
+        self._is_open = True
+        if not self.embedded:
+            self._poll(asyncio.get_running_loop())
+
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At a server everybody looks now and then, whether he was told of anything or not."""
+        self._on_notify()
+        loop.call_later(self._world.shape.poll, self._poll, loop)
+
+    def part(self) -> None:
+        if self._is_open:
+            self._memory.leave(self._user)

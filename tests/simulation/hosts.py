@@ -12,7 +12,6 @@ from fanwood import Fanwood, FanwoodError
 from fanwood.engine.engine import Engine
 from fanwood.sdk.waiting import called
 from tests.simulation import programs
-from tests.simulation.flaky import FlakyStore
 from tests.simulation.loops import Strand, VirtualLoop
 from tests.simulation.machine import HostClock, WorldIds
 from tests.simulation.threads import VirtualThread
@@ -57,7 +56,7 @@ class Host:
         self.strands: list[Strand] = []
         self.engine_loop = world.loop(self, "engine")
         self.task_loop = world.loop(self, "tasks")
-        self.store = FlakyStore(self)
+        self.store = world.ground.store(self)
         self.app = Fanwood(
             "memory:", shared=False, local_worker=False, clock=self.clock, ids=WorldIds(self.clock, world.random),
             slots=max(1, slots), **world.settings,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,8 +17,6 @@ from tests.simulation.plans import retries
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimRequest
-    from fanwood.store.memory.claiming import Claim
-    from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run, Tables
     from tests.simulation.plans import Maker, Plan
 
@@ -44,13 +41,19 @@ class Watch:
     """Looks at each change of a run as it is made, and again when the transaction is over; `wrong` is told what must
     not be."""
 
-    def __init__(self, memory: Memory, wrong: Callable[[str], None], seen: Callable[[Run, RunState | None], None]):
+    def __init__(
+        self,
+        tables: Tables,
+        now: Callable[[], int],
+        wrong: Callable[[str], None],
+        seen: Callable[[Run, RunState | None], None],
+    ) -> None:
         self.history = History(dense=True)
         self.deleted: set[bytes] = set()
         self.punctual_from: int | None = None  # from when on nothing may be late ...
         self.late = LATE  # ... by more than this
-        self._now = memory.now
-        self._tables = tables = memory.tables
+        self._now = now
+        self._tables = tables
         self._wrong = wrong
         self._seen = seen
         self._changed: dict[bytes, None] = {}
@@ -58,17 +61,6 @@ class Watch:
         self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
         self._change, self._add, self._remove = tables.change, tables.add, tables.remove
         tables.change, tables.add, tables.remove = self.change, self.add, self.remove
-        self._claim = memory.hot.claiming.claim
-        memory.hot.claiming.claim = self.claim
-        self._transaction = memory.transaction
-        memory.transaction = self.transaction
-
-    @contextmanager
-    def transaction(self, user: int) -> Generator[int]:
-        """After each one all that it changed is looked at."""
-        with self._transaction(user) as now:
-            yield now
-        self.settle(self._now())
 
     def add(self, run: Run) -> None:
         """A run is born."""
@@ -113,16 +105,15 @@ class Watch:
         self.deleted.add(run.id)
         self._tell(self.history.gone(run.id))
 
-    def claim(self, me: int, now: int, claim: ClaimRequest) -> Claim:
-        """Priorities are honoured, but for the fair share; and that is the oldest's."""
-        done = self._claim(me, now, claim)
+    def claimed(self, claim: ClaimRequest, ids: list[bytes]) -> None:
+        """These were taken: priorities are honoured, but for the fair share; and that is the oldest's."""
         tables = self._tables
         tasks = msgspec.json.decode(claim.tasks)
-        taken = [tables.runs[run.key] for run in done.runs]
+        taken = [tables.runs[id_] for id_ in ids]
         first = [place for task in tasks for place in tables.order("queue", task).first(1)]
         judged = taken + [tables.runs[place[3]] for place in first]
         if not taken or tables.gates or claim.programs or any(run.deaths >= SUSPECT_DEATHS for run in judged):
-            return done  # (who is executed alone is another matter)
+            return  # (who is executed alone is another matter)
         worse = [run for run in taken if first and _place(run) > min(first)]
         if len(worse) > claim.fair:
             self._wrong(f"{short(worse[-1])} is claimed before {min(first)[3].hex()[-6:]}")
@@ -138,7 +129,6 @@ class Watch:
             oldest = min(id_ for _, id_ in heads.values())
             if oldest not in {run.id for run in taken}:
                 self._wrong(f"{oldest.hex()[-6:]} is the oldest, and is not claimed")
-        return done
 
     def settle(self, now: int) -> None:
         """A transaction is over: what was changed by it is sound, also beside what it belongs to, and so is all that
@@ -237,7 +227,7 @@ def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
     if tables.moved:
         yield f"{len(tables.moved)} tree(s) have not been told of deadlines that moved"
     for run_id in tables.watchers:
-        if tables.runs[run_id].is_over:
+        if run_id in tables.runs and tables.runs[run_id].is_over:
             yield f"somebody still watches {run_id.hex()[-6:]}, which has ended"
     for run in tables.runs.values():
         if (run.output is not None) != (run.state == RunState.COMPLETED):

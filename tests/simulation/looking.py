@@ -10,7 +10,7 @@ from fanwood.store.looks import Looks
 from fanwood.store.store import Store
 from tests.simulation.machine import without_collector
 from tests.simulation.shapes import SMALL, Less, Shape
-from tests.simulation.world import AT_ANY_STEP, FAULTS, World, WrongError
+from tests.simulation.world import AT_ANY_STEP, FAULTS, NEVER_ON, World, WrongError
 
 VERBS = sorted({*Store.__abstractmethods__} - Looks.__abstractmethods__ - {"open", "close", "watch", "migrate", "now"})
 AT_HINTS = ("hint lost", "hint late", "hint twice")
@@ -40,7 +40,7 @@ def look_at(seed: int, less: Less = Less(), shape: Shape = SMALL) -> Seen:  # no
             world.run()
         except WrongError as error:
             wrong = str(error)
-        runs = len(world.memory.tables.runs)
+        runs = len(world.tables.runs)
         steps, trace, seconds = world.scheduler.steps, world.trace.hexdigest(), world.time.seconds
         seen = Seen(seed, wrong, steps, seconds, runs, world.faults, world.states, trace, world.program)
         del world
@@ -50,7 +50,8 @@ def look_at(seed: int, less: Less = Less(), shape: Shape = SMALL) -> Seen:  # no
 class Total:
     """Of all worlds."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape = SMALL) -> None:
+        self._faults = [fault for fault in FAULTS if any(fault not in NEVER_ON[store] for store in shape.stores)]
         self.worlds = self.runs = 0
         self.seconds = 0.0
         self.faults: Counter[str] = Counter()
@@ -83,14 +84,16 @@ class Total:
     @property
     def never(self) -> list[str]:
         """What may happen, and didn't in any world."""
-        return [what for what, count in {**self._changes, **{f: self.faults[f] for f in FAULTS}}.items() if not count]
+        return [
+            what for what, count in {**self._changes, **{f: self.faults[f] for f in self._faults}}.items() if not count
+        ]
 
     def coverage(self) -> str:
         """Which changes of state there were, and which faults at which verbs of the store."""
         states = [f"{change} {count:,}" for change, count in self._changes.items()]
         asked = [verb for verb in VERBS if any(self.at[fault, verb] for fault in FAULTS)]
         lines = [f"states: {', '.join(states)}", f"verbs of the store: {', '.join(asked)}"]
-        for fault in FAULTS:
+        for fault in self._faults:
             verbs = [ONE_PLACE[fault]] if fault in ONE_PLACE else asked
             never = [verb for verb in verbs if not self.at[fault, verb]]
             lines.append(

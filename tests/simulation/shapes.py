@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DAY_SECONDS = 24 * 3600
@@ -36,6 +36,13 @@ class Shape:
     rarity: float = 1.0
     """By how much there are fewer faults."""
     most_steps: int = 400_000
+    stores: tuple[str, ...] = (*["memory"] * 9, "sqlite")
+    """A seed has that of its last digit; or all have this one."""
+
+    def __str__(self) -> str:
+        """Options that make it."""
+        store = f" --store {self.stores[0]}" if len(self.stores) == 1 else ""
+        return f"{' --day' * (self.safety == DAY_SECONDS)}{store}"
 
 
 SMALL = Shape()
@@ -55,6 +62,14 @@ DAY = Shape(
     most_steps=4_000_000,
 )
 """A day of twenty workers."""
+
+
+STORES = tuple(sorted({*SMALL.stores}))
+
+
+def on(store: str, shape: Shape) -> Shape:
+    """The same, of one store; of any, if it is empty."""
+    return replace(shape, stores=(store,)) if store else shape
 
 
 @dataclass(frozen=True)

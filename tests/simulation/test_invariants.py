@@ -14,9 +14,9 @@ from fanwood import ManualClock
 from fanwood.model.commands import ClaimRequest, WorkerInfo
 from fanwood.model.states import EndedBy, GateKind, RunState, Waits
 from fanwood.store.memory.claiming import Claiming
-from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Gate, Run
 from tests.simulation import invariants
+from tests.simulation.grounds import InMemory
 from tests.simulation.invariants import LATE, Watch
 from tests.simulation.plans import Maker, is_sure
 
@@ -29,12 +29,14 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.memory = Memory(self.clock)
+        self.ground = InMemory(self.clock)
+        self.memory = self.ground.memory
         self.tables = self.memory.tables
         self.said: list[str] = []
         self.maker = Maker(Random(0), 0)
         self.maker.plans[1] = msgspec.json.decode(GIVEN)
-        self.watch = Watch(self.memory, self.said.append, lambda *_: None)
+        self.watch = Watch(self.tables, self.ground.now, self.said.append, lambda *_: None)
+        self.ground.watched_by(self.watch)
         self.me = self.memory.chores.register(WorkerInfo("w", "h", 1, 1, (), 10**9, ()), [], self.memory.now())
         with self.memory.transaction(0) as now:
             self.root = self.born(b"root", now)

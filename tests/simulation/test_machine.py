@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
-from fanwood.model.states import TRANSITIONS
-from tests.simulation.looking import Seen, Total
+from fanwood.model.states import TRANSITIONS, RunState
+from fanwood.store.memory.tables import Tables
+from fanwood.store.sqlite import leaving
+from tests.simulation import grounds
+from tests.simulation.looking import Seen, Total, look_at
 from tests.simulation.loops import Scheduler, VirtualTime
-from tests.simulation.shapes import Less
+from tests.simulation.shapes import SMALL, Less, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.threads import VirtualThread, WorldEvent, WorldLock
 from tests.simulation.world import FAULTS
@@ -99,3 +104,40 @@ def test_what_never_happened_is_told() -> None:
     total = Total()
     total.add(Seen(0, "", 1, 1.0, 1, Counter({("busy", "commit"): 1}), Counter(dict.fromkeys(possible, 1)), "", ""))
     assert set(total.never) == {*FAULTS} - {"busy"}
+
+
+# --- a world that stands on a file ------------------------------------------------------------------------------------
+
+
+ON_FILE = on("sqlite", SMALL)
+
+
+def test_a_world_on_a_file_is_of_its_seed_alone() -> None:
+    assert look_at(1, shape=ON_FILE) == look_at(1, shape=ON_FILE)
+
+
+def test_what_a_file_says_is_held_against_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody changes it, and nobody is told."""
+
+    def told(tables: Tables, kind: str, old: Any, new: Any, update: Any) -> None:
+        if kind != "UPDATE" or old[14] != RunState.RUNNING:
+            grounds._run(tables, kind, old, new, update)
+
+    monkeypatch.setitem(grounds._ROWS, "run", told)
+    assert any("the file says" in look_at(seed, shape=ON_FILE).wrong for seed in range(5))
+
+
+def test_a_mistake_in_sql_is_seen_by_a_world_on_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file writes no letters to parents."""
+    statements: dict[str, str] = dict(leaving._SQL)
+    (name,) = (name for name, text in statements.items() if "where p.state = 1\n" in text)
+    monkeypatch.setattr(
+        leaving, "_SQL", {**statements, name: statements[name].replace("p.state = 1\n", "p.state = 9\n")}
+    )
+    assert any(look_at(seed, shape=ON_FILE).wrong for seed in range(20))
+
+
+def test_nothing_is_left_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grounds, "in_memory", lambda: tmp_path)
+    assert not look_at(2, shape=ON_FILE).wrong
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from fanwood.sdk.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.slots import Slots
 from tests.simulation.looking import look_at
-from tests.simulation.shapes import DAY, DAY_SECONDS
+from tests.simulation.shapes import DAY, DAY_SECONDS, SMALL, on
 
 MANY, REPEATED, A_DAY = 2000, 100, 2
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -46,7 +46,9 @@ def test_a_day_of_twenty_workers() -> None:
 
 @pytest.mark.parametrize("line", [line for line in SEEDS.read_text("utf-8").splitlines() if line[0] != "#"])
 def test_worlds_that_have_found_something(line: str) -> None:
-    assert not look_at(int(line.partition(" ")[0])).wrong
+    seed, _, said = line.partition(" ")
+    store = said.split()[1] if said.startswith("--store") else ""
+    assert not look_at(int(seed), shape=on(store, SMALL)).wrong
 
 
 def test_a_seed_says_everything() -> None:

@@ -20,14 +20,14 @@ from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
 from tests.simulation import invariants, plans, programs
+from tests.simulation.grounds import InFile, InMemory
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
-from tests.simulation.shapes import DAY, SMALL, Less, Shape
+from tests.simulation.shapes import SMALL, Less, Shape
 from tests.simulation.threads import VirtualThread
 
 T = TypeVar("T")
@@ -35,10 +35,13 @@ T = TypeVar("T")
 AT_ANY_STEP = ("crash", "stands still", "interrupted")
 """What happens between any two steps of whatever a process does, and not where it asks the store."""
 OF_SERVERS = ("slow", "slow answer", "answer lost", "request lost", "away", "restart", "hint lost")
+OF_FILES = ("breaks off",)
 FAULTS = (
     "slow", "slow answer", "busy", "full", "away", "answer lost", "crash before", "crash after", "freeze",
-    "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump", "request lost", "restart", *AT_ANY_STEP,
+    "hint lost", "hint late", "hint twice", "refused", "stop", "clock jump", "request lost", "restart",
+    *OF_FILES, *AT_ANY_STEP,
 )  # fmt: skip
+NEVER_ON = {"memory": OF_FILES, "sqlite": OF_SERVERS}
 SETTLING = 4_000_000
 """Microseconds: for those to hear of an end who were frozen, or executed what was over."""
 SYNC_ENDS = 60_000_000
@@ -63,7 +66,9 @@ class World:
         self.random = Random(seed)
         self.time = VirtualTime()
         self.clock = WorldClock(self.time)
-        self.memory = Memory(self.clock)
+        self.kind = shape.stores[seed % len(shape.stores)]
+        self.ground = InFile(self.clock) if self.kind == "sqlite" else InMemory(self.clock)
+        self.tables = self.ground.tables
         self.faults: Counter[tuple[str, str]] = Counter()  # and at which verb of the store
         self.states: Counter[tuple[RunState | None, RunState]] = Counter()
         self.away_until = 0
@@ -82,8 +87,9 @@ class World:
         self.clients: list[asyncio.Task[None]] = []
         self.scheduler = Scheduler(self.time, self.random)
         random = self.random
-        self.embedded = random.random() < 0.5
+        self.embedded = random.random() < 0.5 or self.kind == "sqlite"
         self.suspends = random.choice([0.0, 0.1, 0.7])
+        self.lags = 0.0  # how often who reads a file for people comes late
         self.rates: dict[str, float] = {
             fault: random.choice([0, 0, 0.003, 0.01, 0.05]) / shape.rarity for fault in FAULTS
         }
@@ -97,22 +103,34 @@ class World:
         if self.embedded:  # a library answers, or raises, and never later; nor does it miss a change of its file
             self.suspends = 0.0
             self.rates |= dict.fromkeys(OF_SERVERS, 0)
+        self.rates |= dict.fromkeys(NEVER_ON[self.kind], 0)
+        if self.kind == "sqlite":
+            self.lags = random.choice([0.0, 0.1, 0.7])
         self.rates |= dict.fromkeys(self.less.faults, 0)
         self.settings = {**shape.settings, "retention_days": self.kept, "sweep": random.choice(shape.sweeps)}
         self.scheduler.disturb = self._disturb
         self._plan_disturbance()
         self.calm = False
-        self.watch = invariants.Watch(self.memory, self.wrong, self._on_state)
+        self.watch = invariants.Watch(self.tables, self.ground.now, self.wrong, self._on_state)
+        self.ground.watched_by(self.watch)
 
     # --- what happens ----------------------------------------------------------------------------------------------
 
     def happens(self, fault: str, verb: str) -> bool:
         """Whether something goes wrong now, at this verb of the store."""
-        if self.calm or not self.rates[fault] or self.random.random() >= self.rates[fault]:
+        if not self.may_happen(fault):
             return False
+        self.happened(fault, verb)
+        return True
+
+    def may_happen(self, fault: str) -> bool:
+        """Whether it is to be now, if it can be."""
+        return not self.calm and self.rates[fault] > 0 and self.random.random() < self.rates[fault]
+
+    def happened(self, fault: str, verb: str) -> None:
+        """It is."""
         self.faults[fault, verb] += 1
         self.note("fault", fault)
-        return True
 
     def _plan_disturbance(self) -> None:
         rate = sum(self.rates[each] for each in AT_ANY_STEP)
@@ -254,7 +272,7 @@ class World:
     def _may_not_know(self, app: Fanwood, run_id: bytes) -> bool:
         """Whether there is a letter about a run, which ended while this process held it, that it has not read yet."""
         host = self._host_of(app)
-        mailbox = self.memory.tables.mail.get(host.engine.worker_id, ())
+        mailbox = self.tables.mail.get(host.engine.worker_id, ())
         return run_id in mailbox or run_id in host.store.undelivered
 
     def cancelled(self, run_id: str, began: int) -> None:
@@ -285,6 +303,7 @@ class World:
         for strand in self._strands:
             strand.end()
         self.scheduler.running = None
+        self.ground.close()
 
     def _live(self) -> None:
         random, shape = self.random, self.shape
@@ -328,11 +347,13 @@ class World:
                 strand.freeze(soon)
         if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
             self.host("worker0", slots=2)
-        for fault in invariants.moved_on(self.memory.tables, self.time.now):
+        for fault in invariants.moved_on(self.tables, self.time.now):
+            self.wrong(fault)
+        for fault in self.ground.look():
             self.wrong(fault)
 
     def _is_over(self) -> bool:
-        tables = self.memory.tables
+        tables = self.tables
         return (
             all(client.done() for client in self.clients)
             and not self._unfinished
@@ -354,10 +375,12 @@ class World:
                 self.wrong(f"client {number} still waits")
             elif client.exception() is not None:
                 self.wrong(f"client {number} got {client.exception()!r}")
-        for fault in invariants.at_the_end(self.memory.tables, self.watch.history, self.maker):
+        for fault in invariants.at_the_end(self.tables, self.watch.history, self.maker):
+            self.wrong(fault)
+        for fault in self.ground.look():
             self.wrong(fault)
         for run_id in self.acknowledged:
-            if id_bytes(run_id) not in self.memory.tables.runs and id_bytes(run_id) not in self.watch.deleted:
+            if id_bytes(run_id) not in self.tables.runs and id_bytes(run_id) not in self.watch.deleted:
                 self.wrong(f"{run_id} was acknowledged, and is not there")
         for executor in self._executors():
             slots = executor._slots
@@ -370,8 +393,8 @@ class World:
         """The last moments, to be read."""
         lines = [f"{when:12.6f}  {who:<16} {said}" for when, who, said in self._story]
         rates = {fault: rate for fault, rate in self.rates.items() if rate}
-        kind = "a file's" if self.embedded else "a server's"
+        kind = f"{self.kind}, a {'file' if self.embedded else 'server'}'s"
         return "\n".join([
             f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", self.program, *lines, "", what,
-            f"Again: python -m tests.simulation --seed {self.seed}{' --day' * (self.shape is DAY)}{self.less}",
+            f"Again: python -m tests.simulation --seed {self.seed}{self.shape}{self.less}",
         ])  # fmt: skip

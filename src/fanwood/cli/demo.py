@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from fanwood.cli import output, text
+from fanwood.cli import output, synthetic, text
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.beside import Dashboard
 from fanwood.cli.output import Column
 from fanwood.cli.progress import Progress, follow
 from fanwood.cli.waiting import Waiting
@@ -43,13 +44,18 @@ class Story:
 @click.command(
     name="demo",
     cls=Command,
-    epilog="Example:\n  fanwood demo ~/projects\n\n"
+    epilog="Examples:\n  fanwood demo ~/projects\n  fanwood demo --runs 100000 --ui\n\n"
     "Exit code: 0 counted (files that could not be read are reported), 1 the folder itself could not be.\n\n"
     "JSON: {run, path, status, seconds, runs, files, folders, lines, words, bytes, failed, symlinks, skipped,\n"
     "  duplicates: [{hash, bytes, count, paths}], slowest: [{path, seconds}], failures: [{path, error}],\n"
-    "  error: text | null}",
+    "  error: text | null}\n"
+    "  With --runs: {run, status, seconds, runs, completed, failed, cancelled, failures: [{type, count, example}]}",
 )
 @click.argument("path", default=".")
+@click.option(
+    "--runs", metavar="N", type=int, help="Instead: a tree of N runs with stragglers, retries, failures, recursion."
+)
+@click.option("--ui", is_flag=True, help="With the dashboard beside it, and a link to the tree; until Ctrl-C.")
 @click.option(
     "--processes",
     metavar="N",
@@ -59,11 +65,13 @@ class Story:
     help="Worker processes; 1: none but this one. Default: one for each core.",
 )
 @common
-def command(path: str, processes: int, common: Common) -> None:
+def command(path: str, runs: int | None, ui: bool, processes: int, common: Common) -> None:
     """Count lines, words and bytes below PATH: a task per folder, a task per file, duplicates found by hash.
 
     Symlinks are not followed. Folders named .git, .venv, node_modules, __pycache__ and .fanwood are left out.
     """
+    if runs is not None:
+        synthetic.run(runs, processes, common, ui=ui)
     folder = Path(path).absolute()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -75,19 +83,22 @@ def command(path: str, processes: int, common: Common) -> None:
     processes = processes or processor_count()
     app.settings = replace(common.settings(), namespace=app.settings.namespace, processes=processes)
     output.logged_warnings()
-    with app:
-        record = _run(app, str(folder), common)
+    with Dashboard(app.settings, wanted=ui and not common.as_json) as dashboard, app:
+        record = _run(app, str(folder), common, dashboard)
         engine = app.engine()
         story = engine.call(lambda store: _story(store, record)).result()
-        runs = sum(count.count for count in engine.call(lambda store: store.tree_counts(record.id)).result())
-    if common.as_json:
-        output.print_json(_json(story, str(folder), runs))
-    else:
-        _print(story, str(folder), runs)
+        made = sum(count.count for count in engine.call(lambda store: store.tree_counts(record.id)).result())
+        if common.as_json:
+            output.print_json(_json(story, str(folder), made))
+        else:
+            _print(story, str(folder), made)
+            if ui:
+                output.print_line("In a browser: ", (dashboard.link(id_text(record.id)), "bold"))
+                dashboard.wait()
     raise SystemExit(Exit.DONE if record.state is RunState.COMPLETED else Exit.FAILED)
 
 
-def _run(app: Fanwood, folder: str, common: Common) -> RunRecord:
+def _run(app: Fanwood, folder: str, common: Common, dashboard: Dashboard) -> RunRecord:
     """Start the survey, and show it until its end. Ctrl-C cancels it."""
     from fanwood.demo import listing, tasks
 
@@ -96,6 +107,8 @@ def _run(app: Fanwood, folder: str, common: Common) -> RunRecord:
     ref = tasks.survey.run_no_wait(tasks.Place(shown, raw))
     if not common.as_json:
         output.note(f"Counting {shown} in {app.engine().store.url}: run {ref.id}")
+        if dashboard.is_there:
+            output.note(f"Look at it: {dashboard.link(ref.id)}")
     run_id = id_bytes(ref.id)
     try:
         with Progress(quiet=common.as_json, name=_short) as progress:

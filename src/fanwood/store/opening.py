@@ -21,8 +21,9 @@ _MEMORY = "memory:"
 _POSTGRES = ("postgresql://", "postgres://")
 
 
-def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store:
-    """The store that `settings.database_url` names, not yet opened. `create=False`: it must exist already.
+def store_for(settings: Settings, clock: Clock, *, create: bool = True, looks: float | None = None) -> Store:
+    """The store that `settings.database_url` names, not yet opened. `create=False`: it must exist already. `looks`: it
+    exists, and is opened for looking only; no look may take more seconds than that.
 
     Raises:
         SettingsError: the URL is of no kind that we know, or can't be read.
@@ -32,9 +33,13 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True) -> Store
         from fanwood.store.sqlite.store import SqliteStore  # noqa: PLC0415  (each driver loads only where it is used)
 
         path = _file_of(url)
+        if looks is not None:
+            from fanwood.store.sqlite.looking import LookingStore  # noqa: PLC0415  (as above)
+
+            return LookingStore(path, clock, poll=settings.poll, looks=looks)
         return SqliteStore(path, clock, poll=settings.poll, create=create)
     if url.startswith(_POSTGRES):
-        return _postgres(settings, clock, create=create)
+        return _postgres(settings, clock, create=create and looks is None, looks=looks)
     if url.startswith(_MEMORY):
         return _memory(settings, clock, create=create)
     raise SettingsError(
@@ -67,7 +72,7 @@ def _memory(settings: Settings, clock: Clock, *, create: bool) -> Store:
     return MemoryStore(clock, url=settings.database_url, create=create)
 
 
-def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
+def _postgres(settings: Settings, clock: Clock, *, create: bool, looks: float | None) -> Store:
     from fanwood.store.postgres.connection import Address  # noqa: PLC0415  (as above)
     from fanwood.store.postgres.driver import driver  # noqa: PLC0415
     from fanwood.store.postgres.store import PostgresStore  # noqa: PLC0415
@@ -76,7 +81,14 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
     url, direct = settings.database_url, settings.listen_url
     for given in filter(None, (url, direct)):
         check_server_url(given)
-    address = Address(url, without_password(url), settings.postgres_schema, str(os.getpid()), pooled=settings.pgbouncer)
+    address = Address(
+        url,
+        without_password(url),
+        settings.postgres_schema,
+        str(os.getpid()),
+        pooled=settings.pgbouncer,
+        reads_only=looks is not None,
+    )
     return PostgresStore(
         address,
         clock,
@@ -84,4 +96,5 @@ def _postgres(settings: Settings, clock: Clock, *, create: bool) -> Store:
         listen_at=replace(address, url=direct, shown=without_password(direct), pooled=False) if direct else None,
         create=create,
         lease=settings.lease,
+        looks=looks,
     )

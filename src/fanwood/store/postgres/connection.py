@@ -90,6 +90,7 @@ class Address:
     schema: str
     process: str = ""  # who we are, for pg_stat_activity
     pooled: bool = False  # through pgbouncer in transaction mode: each transaction may meet another connection
+    reads_only: bool = False
     release: Release = field(default_factory=present, repr=False)
 
     def named(self, text: str) -> str:
@@ -110,6 +111,7 @@ class Address:
         settings = {"application_name": f"fanwood:{self.process}:{role}"[:63]}
         if not self.pooled:
             settings.update(OURS, statement_timeout=str(round(timeout * 1000)))
+            settings["default_transaction_read_only"] = "on" if self.reads_only else "off"
         trouble: StoreError | None = None
         for url in one_by_one(self.url):
             try:
@@ -221,7 +223,7 @@ class Link:
     def _begin(self) -> str:
         begin = "begin isolation level read committed"
         if self.address.pooled:
-            begin += f" read write; {_OURS_IN_TRANSACTION}"
+            begin += f" read {'only' if self.address.reads_only else 'write'}; {_OURS_IN_TRANSACTION}"
         return (
             f'{begin}; set local search_path to "{self.address.schema}", pg_temp; '
             f"set local statement_timeout to {round(self.timeout * 1000)}; {_BY_INDEX}; "

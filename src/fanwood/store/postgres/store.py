@@ -66,7 +66,7 @@ _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]]
 
 class PostgresStore(SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
-    of the engine whose store it is, in seconds."""
+    of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
 
     embedded = False
 
@@ -79,6 +79,7 @@ class PostgresStore(SqlLooks, Store):
         listen_at: Address | None = None,
         create: bool = True,
         lease: float = 10.0,
+        looks: float | None = None,
     ) -> None:
         self.url = address.shown
         self.lease = lease
@@ -94,7 +95,7 @@ class PostgresStore(SqlLooks, Store):
         self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=write_arrays)
         self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
         self.side = Link(address, "side")
-        self._reader = Link(address, "reader", patience=None)
+        self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0)
         self._wakeups.own_pid = lambda: self._hot.pid
         self._commit_sql = address.function("commit", PARAMETERS)
         self._renew_sql = address.function("renew", 2)

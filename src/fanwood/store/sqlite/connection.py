@@ -178,6 +178,21 @@ def migrate(connection: Database, path: Path) -> list[str]:
     return taken
 
 
+def check_schema(connection: Database, path: Path) -> None:
+    """For who may not change it: the schema is up to date.
+
+    Raises:
+        StoreSchemaError: it is not.
+    """
+    newest = migrations()[-1][0]
+    with translated(path):
+        present = schema_version(connection, path, newest)
+    if present != newest:
+        raise StoreSchemaError(
+            f"{path} has schema version {present}, and this Fanwood works with {newest}. Run: fanwood db migrate"
+        )
+
+
 def pending(path: Path) -> list[str]:
     """The names of the steps that `migrate` would take; the file need not exist, and isn't changed."""
     steps = migrations()
@@ -235,6 +250,8 @@ def _translate(error: apsw.Error, path: Path) -> StoreError:
             f"{path} can't be written to ({said}). Check the permissions of the file and of its folder: SQLite also "
             f"writes {path.name}-wal and {path.name}-shm beside it."
         )
+    if isinstance(error, apsw.InterruptError):
+        return StoreBusyError(f"{path}: a look took too long ({said}), and was given up.")
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return StoreBusyError(f"{path} was locked by another program for over {BUSY_MS // 1000} s ({said}).")
     if isinstance(error, (apsw.TooBigError, apsw.ConstraintError, apsw.MismatchError, apsw.RangeError)):

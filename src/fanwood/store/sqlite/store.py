@@ -7,9 +7,8 @@ through a second connection on a thread of its own, so that a look at a big tree
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -38,10 +37,17 @@ from fanwood.store.looked import SqlLooks
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
-from fanwood.store.sqlite.connection import connect, file_identity, make_folder, migrate, pending, translated
-from fanwood.store.sqlite.driver import Lenient, reading_lock
+from fanwood.store.sqlite.connection import (
+    connect,
+    file_identity,
+    make_folder,
+    migrate,
+    pending,
+    translated,
+)
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
+from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
 from fanwood.store.store import START, Store
@@ -55,24 +61,26 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.store import Place
 
-T = TypeVar("T")
-
 
 class SqliteStore(SqlLooks, Store):
-    """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it."""
+    """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
+    and opened for looking only; no look takes more seconds."""
 
     embedded = True
 
-    def __init__(self, path: Path, clock: Clock, *, poll: float = 0.01, create: bool = True) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, *, poll: float = 0.01, create: bool = True, looks: float | None = None
+    ) -> None:
         self.path = path
         self._name = str(path)
         self.url = f"sqlite:///{path}"
         self._clock = clock
         self._poll = poll
         self._create = create
+        self._looks = looks
         self._connection: Database | None = None
-        self._reader: Database | None = None
-        self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
+        self._reader = Reader(path, clock, looks)
+        self._read = self._reader.read
         self._seen: Any = None  # the version of the file's data that we have notified of
         self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
@@ -83,12 +91,7 @@ class SqliteStore(SqlLooks, Store):
         self._on_notify = on_notify
         self._connection = self._connect()
         try:
-            migrate(self._connection, self.path)
-            self._hot = HotPath(self._connection)
-            self._leaving, self._moving = self._hot.leaving, self._hot.moving
-            self._sweeping = Sweeping(self._connection, self._leaving)
-            self._chores = Chores(self._connection, self._leaving)
-            self._check_writable()
+            self._prepare(self._connection)
             with translated(self.path):
                 self._time.begin(self._connection)
         except BaseException:
@@ -97,12 +100,20 @@ class SqliteStore(SqlLooks, Store):
         self._identity = file_identity(self._name)
         self._seen = self._connection.pragma("data_version")
 
+    def _prepare(self, connection: Database) -> None:
+        migrate(connection, self.path)
+        self._hot = HotPath(connection)
+        self._leaving, self._moving = self._hot.leaving, self._hot.moving
+        self._sweeping = Sweeping(connection, self._leaving)
+        self._chores = Chores(connection, self._leaving)
+        self._check_writable()
+
     def _connect(self) -> Database:
-        if self._create:
+        if self._create and self._looks is None:
             make_folder(self.path.parent)
         elif not self.path.exists():
             raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
-        return connect(self.path)
+        return connect(self.path, read_only=self._looks is not None)
 
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
         if dry_run:
@@ -122,22 +133,24 @@ class SqliteStore(SqlLooks, Store):
             )
 
     async def close(self) -> None:
-        self._reader_thread.shutdown(wait=True)
-        for connection in (self._reader, self._connection):
-            if connection is not None:
-                connection.close()
-        self._reader = self._connection = None
+        self._reader.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     async def watch(self) -> None:
-        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
-        assert self._connection is not None
         while True:
             await asyncio.sleep(self._poll)
-            with translated(self.path):
-                version = self._connection.pragma("data_version")
-            if version != self._seen:
-                self._seen = version
-                self._on_notify()
+            self._look()
+
+    def _look(self) -> None:
+        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
+        assert self._connection is not None
+        with translated(self.path):
+            version = self._connection.pragma("data_version")
+        if version != self._seen:
+            self._seen = version
+            self._on_notify()
 
     def now(self) -> int:
         return self._time.now()
@@ -432,17 +445,3 @@ class SqliteStore(SqlLooks, Store):
 
     async def count(self, table: str) -> int:
         return await self._read(lambda db: upkeep.count(db, table))
-
-    # --- within ----------------------------------------------------------------------------------------------------
-
-    async def _read(self, query: Callable[[Database], T]) -> T:
-        def read() -> T:
-            with reading_lock, translated(self.path):
-                if self._reader is None:
-                    self._reader = connect(self.path, read_only=True)
-                try:
-                    return query(self._reader)
-                except UnicodeError:  # somebody wrote what is no text
-                    return query(cast("Database", Lenient(self._reader)))  # all that reading needs
-
-        return await asyncio.get_running_loop().run_in_executor(self._reader_thread, read)

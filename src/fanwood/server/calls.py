@@ -1,0 +1,101 @@
+"""What a route is, and what its handler gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from starlette.routing import compile_path
+
+from fanwood.server.identity import Role
+from fanwood.server.options import Payloads
+
+if TYPE_CHECKING:
+    from fanwood.server.identity import Identity
+    from fanwood.server.site import Site
+    from fanwood.store.store import Store
+
+T = TypeVar("T")
+
+SMALL = 64 * 1024
+"""Bytes of a body that only says what to do."""
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, let in."""
+
+    site: Site
+    identity: Identity
+    route: Route
+    path: dict[str, str]
+    query: Any  # as the route's `query` says
+    body: Any  # as the route's `body` says
+    headers: dict[str, str]
+
+    async def ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
+        """Ask the store, and see no more of it than this identity may."""
+        return await self.site.ask(self.identity, verb)
+
+    @property
+    def sees_payloads(self) -> bool:
+        """Whether what goes into runs, and comes out of them, is for these eyes."""
+        return sees_payloads(self.identity, self.site.options.payloads)
+
+
+def sees_payloads(identity: Identity, payloads: Payloads) -> bool:
+    """Whether this identity may see payloads."""
+    return payloads is Payloads.ALL or (payloads is Payloads.OPERATOR and identity.role >= Role.OPERATOR)
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A line of the one table. `answer` is a type for JSON; None: the handler makes the whole answer.
+
+    `heavy`: only some at a time for each identity. `whole`: it shows what belongs to no namespace, and is not for who
+    is bound to one. The first line of the handler's docstring says what it is for.
+    """
+
+    method: str
+    path: str
+    role: Role
+    handler: Handler
+    answer: Any
+    query: type[msgspec.Struct] = Nothing
+    body: Any = None
+    largest: int = SMALL
+    status: int = 200
+    heavy: bool = False
+    whole: bool = False
+    media: str = "application/json"
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it changes nothing."""
+        return self.method == "GET"
+
+
+class Table:
+    """Routes by path."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self.routes = routes
+        self._found = [(compile_path(route.path)[0], route) for route in routes]
+
+    def at(self, path: str) -> dict[str, tuple[Route, dict[str, str]]]:
+        """What is at a path: by method, the route and the path's parameters. The first of each method counts."""
+        found: dict[str, tuple[Route, dict[str, str]]] = {}
+        for pattern, route in self._found:
+            match = pattern.match(path)
+            if match:
+                found.setdefault(route.method, (route, match.groupdict()))
+        return found

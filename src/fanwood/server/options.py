@@ -1,0 +1,52 @@
+"""How the server is set up: where it listens, who may see what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fanwood.server.identity import Token
+
+DEFAULT_PORT = 8765
+
+
+class Payloads(StrEnum):
+    """Who may see what goes into runs, and comes out of them."""
+
+    ALL = "all"
+    OPERATOR = "operator"  # and admins
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `fanwood ui` is told."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    token: str | None = field(default=None, repr=False)  # of the link; None: none is asked for
+    tokens: tuple[Token, ...] = ()  # of others
+    login: bool = True
+    read_only: bool = False
+    payloads: Payloads = Payloads.OPERATOR
+    hosts: tuple[str, ...] = ()  # beside our own: what a proxy's clients ask for
+    proxies: tuple[str, ...] = ()  # addresses whose header says who asks
+    proxy_secret: str = field(default="", repr=False)
+    secure: bool = False  # browsers reach it by https
+    replica: str = field(default="", repr=False)  # where to read
+
+    def all_hosts(self) -> frozenset[str]:
+        """What a request's `Host` may be, exactly."""
+        own = {self.host, "127.0.0.1", "localhost", "[::1]"} if is_loopback(self.host) else {_bracketed(self.host)}
+        return frozenset({f"{_bracketed(name)}:{self.port}" for name in own} | set(self.hosts))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    return host in {"127.0.0.1", "localhost", "::1"}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

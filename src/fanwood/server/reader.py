@@ -1,0 +1,126 @@
+"""The store for reading: a thread with a loop, and on it a store of its own that is opened when first asked.
+
+Nothing is asked of the database by itself: while nobody looks, no query runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from fanwood.errors import StoreError
+from fanwood.store.opening import store_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from fanwood.clock import Clock
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+T = TypeVar("T")
+
+LOOK = 5.0
+"""Seconds that a statement may take."""
+PATIENCE = 1.0
+"""Seconds before it is watched again after an error."""
+
+
+class Reader:
+    """One store, asked from the loop of the server."""
+
+    def __init__(self, settings: Settings, clock: Clock, store: Store | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._given = store  # of a test
+        self._store: Store | None = None
+        self._opening: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._watchers = 0
+        self._watch: asyncio.Future[None] | None = None
+        self._told = False  # and they have not looked yet
+        self.on_change: Callable[[], None] = lambda: None
+        """Called on the loop of who watches, when somebody else has changed something."""
+
+    async def ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
+        """What `verb` makes of the store, on the thread."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(verb), self._started()))
+
+    async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
+        return await verb(await self._opened())
+
+    async def _opened(self) -> Store:
+        assert self._opening is not None
+        async with self._opening:
+            if self._store is None:
+                store = self._given or store_for(self._settings, self._clock, create=False, looks=LOOK)
+                await store.open(self._changed)
+                self._store = store
+        return self._store
+
+    # --- changes ---------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None, None]:
+        """Meanwhile `on_change` is called."""
+        self._watchers += 1
+        if self._watchers == 1:
+            self._home = asyncio.get_running_loop()
+            self._watch = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._keep_watching(), self._started()))
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+
+    async def _keep_watching(self) -> None:
+        while True:
+            try:
+                await (await self._opened()).watch()
+            except StoreError:  # whoever looks is told
+                await asyncio.sleep(PATIENCE)
+                self._changed()
+
+    def _changed(self) -> None:
+        """On the thread. Thousands of changes a second are one until it was heard of."""
+        if not self._told and self._watchers:
+            self._told = True
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._home.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._told = False
+        self.on_change()
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = loop = asyncio.new_event_loop()
+            self._opening = asyncio.Lock()
+            self._thread = threading.Thread(target=loop.run_forever, name="fanwood-ui-reader", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    async def close(self) -> None:
+        """Let go of the store, and end the thread."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        with contextlib.suppress(Exception):
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), loop))
+        loop.call_soon_threadsafe(loop.stop)
+        assert self._thread is not None
+        await asyncio.to_thread(self._thread.join)
+        loop.close()
+
+    async def _close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+            self._store = None

@@ -1,0 +1,77 @@
+// Asking the server. What it refuses is a Problem: RFC 9457's fields, and what the page makes of them.
+
+import { PREFIX } from "./place.js";
+import { credentials } from "./session.js";
+
+export const API = `${PREFIX}/api/v1`;
+
+export class Problem extends Error {
+  /** @param {number} status @param {{title?: string, detail?: string, code?: string, errors?: unknown}} [body] */
+  constructor(status, body = {}) {
+    super(body.detail || body.title || (status ? `The server answered ${status}.` : "The server can't be reached."));
+    this.status = status;
+    this.title = body.title ?? "";
+    this.code = body.code ?? "";
+  }
+}
+
+/** @param {string} path @param {RequestInit} [init] */
+async function send(path, init = {}) {
+  const headers = { Accept: "application/json", ...credentials(), ...init.headers };
+  try {
+    return await fetch(`${API}${path}`, { ...init, headers, credentials: "same-origin", cache: "no-store" });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new Problem(0);
+  }
+}
+
+/** @param {Response} response */
+async function refuse(response) {
+  const body = await response.json().catch(() => ({}));
+  throw new Problem(response.status, body && typeof body === "object" ? body : {});
+}
+
+/** @param {Record<string, unknown>} params */
+export function query(params) {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(params))
+    if (value !== null && value !== undefined && value !== "") found.set(name, String(value));
+  const text = found.toString();
+  return text ? `?${text}` : "";
+}
+
+/** @param {string} path @param {AbortSignal} [signal] */
+export async function get(path, signal) {
+  const response = await send(path, { signal });
+  return response.ok ? response.json() : refuse(response);
+}
+
+/** With what its headers say. @param {string} path @param {AbortSignal} [signal] */
+export async function getRaw(path, signal) {
+  const response = await send(path, { signal });
+  return response.ok ? { text: await response.text(), headers: response.headers } : refuse(response);
+}
+
+/** Null if nothing has changed since `etag`. @param {string} path @param {string} [etag] @param {AbortSignal} [signal] */
+export async function getIfNew(path, etag, signal) {
+  const response = await send(path, { signal, headers: etag ? { "If-None-Match": etag } : {} });
+  if (response.status === 304) return null;
+  return response.ok ? { data: await response.json(), etag: response.headers.get("ETag") ?? "" } : refuse(response);
+}
+
+/** @param {string} path @param {unknown} [body] */
+export async function post(path, body = {}) {
+  const headers = { "Content-Type": "application/json" };
+  const response = await send(path, { method: "POST", body: JSON.stringify(body), headers });
+  if (!response.ok) return refuse(response);
+  const text = await response.text();
+  return text ? JSON.parse(text) : {};
+}
+
+/** The body as it comes. @param {string} path @param {AbortSignal} signal @param {Record<string, string>} headers */
+export async function stream(path, signal, headers) {
+  const response = await send(path, { signal, headers: { ...headers, Accept: "text/event-stream" } });
+  if (!response.ok || !response.body) return refuse(response);
+  return response.body.pipeThrough(new TextDecoderStream()).getReader();
+}

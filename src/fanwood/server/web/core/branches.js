@@ -1,0 +1,175 @@
+// The tree as rows: what is open, what of it is known, and what comes below what.
+// More than 20 siblings of one task are a group; a group opens into states, a state into pages of 100.
+
+import { get, query } from "./api.js";
+import { signal } from "./html.js";
+import { hasEnded, present, total } from "./states.js";
+
+const PAGE = 100;
+
+/**
+ * @typedef {object} Row
+ * @property {string} key
+ * @property {"run" | "group" | "state" | "more" | "loading" | "error" | "none"} type
+ * @property {number} level from 1
+ * @property {boolean} [opens]
+ * @property {boolean} [open]
+ * @property {any} [run]
+ * @property {any} [family]
+ * @property {string} [state]
+ * @property {number} [count]
+ * @property {import("./states.js").Counts} [below]
+ * @property {string} [parent] the id of the run above
+ * @property {string} [text]
+ * @property {number} [place] among its siblings, from 1
+ * @property {number} [siblings]
+ */
+
+/** What may narrow the list: of members, and of groups. @typedef {{task?: string | null, state?: string | null, cluster?: string | null}} Narrow */
+
+export class Branches {
+  /** @param {string} root @param {Narrow} [narrow] */
+  constructor(root, narrow = {}) {
+    this.root = root;
+    this.narrow = narrow;
+    /** Changes with everything that is drawn. */
+    this.version = signal(0);
+    /** @type {Set<string>} */
+    this.opened = new Set([root]);
+    /** @type {Map<string, any>} children of runs by id: a ChildrenView, or an error */
+    this.children = new Map();
+    /** @type {Map<string, {runs: any[], after: string | null, error?: Error, busy?: boolean}>} */
+    this.pages = new Map();
+  }
+
+  /** @param {string} key */
+  toggle(key, open = !this.opened.has(key)) {
+    if (open) this.opened.add(key);
+    else this.opened.delete(key);
+    if (open) void this.need(key);
+    this.changed();
+  }
+
+  changed() {
+    this.version.value += 1;
+  }
+
+  /** @param {string} key of a run, or of a state of a group */
+  async need(key) {
+    if (key.includes("|")) {
+      if (key.split("|").length === 3 && !this.pages.has(key)) await this.more(key);
+    } else if (!this.children.has(key)) await this.load(key);
+  }
+
+  /** @param {string} id */
+  async load(id) {
+    try {
+      this.children.set(id, await get(`/runs/${id}/children`));
+    } catch (error) {
+      if (!this.children.get(id)?.parent) this.children.set(id, { error });
+    }
+    this.changed();
+  }
+
+  /** The next page of a state of a group. @param {string} key */
+  async more(key) {
+    const [id, task, state] = key.split("|");
+    const page = this.pages.get(key) ?? { runs: [], after: null };
+    if (page.busy) return;
+    this.pages.set(key, { ...page, busy: true });
+    this.changed();
+    try {
+      const { cluster } = this.narrow;
+      const found = await get(`/runs/${id}/members${query({ task, state, cluster, after: page.after, limit: PAGE })}`);
+      this.pages.set(key, { runs: [...page.runs, ...(found.runs ?? [])], after: found.after ?? null });
+    } catch (error) {
+      this.pages.set(key, { ...page, busy: false, error });
+    }
+    this.changed();
+  }
+
+  /** What is open and may have changed is asked for again. */
+  async refresh() {
+    const stale = [...this.children].filter(([id, view]) => this.opened.has(id) && !(view.parent && hasEnded(view.parent.state)));
+    for (const [id] of stale.slice(0, 8)) await this.load(id);
+  }
+
+  /** @returns {Row[]} */
+  rows() {
+    const view = this.children.get(this.root);
+    if (!view) return [{ key: "loading", type: "loading", level: 1 }];
+    if (view.error) return [{ key: "error", type: "error", level: 1, text: view.error.message }];
+    /** @type {Row[]} */
+    const rows = [];
+    const counts = sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((run) => ({ [run.state]: 1 }))]);
+    this.addRun(rows, view.parent, counts, 1, 1, 1);
+    return rows;
+  }
+
+  /** @param {Row[]} rows @param {any} run @param {import("./states.js").Counts | undefined} below @param {number} level @param {number} place @param {number} siblings */
+  addRun(rows, run, below, level, place, siblings) {
+    const opens = total(below) > 0;
+    const open = opens && this.opened.has(run.id);
+    rows.push({ key: run.id, type: "run", level, run, below, opens, open, place, siblings, parent: run.parent_id });
+    if (open) this.addChildren(rows, run.id, level + 1);
+  }
+
+  /** @param {Row[]} rows @param {string} id @param {number} level */
+  addChildren(rows, id, level) {
+    const view = this.children.get(id);
+    if (!view) return void rows.push({ key: `${id}|loading`, type: "loading", level });
+    if (view.error) return void rows.push({ key: `${id}|error`, type: "error", level, text: view.error.message });
+    const families = (view.families ?? []).filter((family) => this.fits(family.task, family.counts));
+    const runs = (view.runs ?? []).filter((run) => this.fits(run.task, { [run.state]: 1 }) || total(view.parents?.[run.id]));
+    const siblings = families.length + runs.length;
+    families.forEach((family, at) => this.addGroup(rows, id, family, level, at + 1, siblings));
+    runs.forEach((run, at) => this.addRun(rows, run, view.parents?.[run.id], level, families.length + at + 1, siblings));
+    if (!siblings) rows.push({ key: `${id}|none`, type: "none", level, text: "Nothing below it fits the filter" });
+  }
+
+  /** @param {string} task @param {import("./states.js").Counts} counts */
+  fits(task, counts) {
+    const { task: wanted, state, cluster } = this.narrow;
+    if (wanted && wanted !== task) return false;
+    return !(state ?? (cluster ? "failed" : null)) || Boolean(counts[state ?? "failed"]);
+  }
+
+  /** @param {Row[]} rows @param {string} id @param {any} family @param {number} level @param {number} place @param {number} siblings */
+  addGroup(rows, id, family, level, place, siblings) {
+    const key = `${id}|${family.task}`;
+    const open = this.opened.has(key);
+    rows.push({ key, type: "group", level, family, opens: true, open, parent: id, place, siblings });
+    if (!open) return;
+    const wanted = this.narrow.state ?? (this.narrow.cluster ? "failed" : null);
+    const states = present(family.counts).filter(([state]) => !wanted || wanted === state);
+    states.forEach(([state, count], at) => this.addState(rows, key, state, count, level + 1, at + 1, states.length));
+  }
+
+  /** @param {Row[]} rows @param {string} group @param {string} state @param {number} count @param {number} level @param {number} place @param {number} siblings */
+  addState(rows, group, state, count, level, place, siblings) {
+    const key = `${group}|${state}`;
+    const open = this.opened.has(key);
+    rows.push({ key, type: "state", level, state, count, opens: true, open, place, siblings, parent: group });
+    if (!open) return;
+    const page = this.pages.get(key);
+    page?.runs.forEach((run, at) => this.addRun(rows, run, this.below(run), level + 1, at + 1, count));
+    if (page?.error) rows.push({ key: `${key}|error`, type: "error", level: level + 1, text: page.error.message });
+    else if (!page || page.busy) rows.push({ key: `${key}|loading`, type: "loading", level: level + 1 });
+    else if (page.after) rows.push({ key: `${key}|more`, type: "more", level: level + 1, parent: key, count: count - page.runs.length });
+  }
+
+  /** A member of a page may have children, which is not known before it is opened. @param {any} run */
+  below(run) {
+    const view = this.children.get(run.id);
+    if (!view || view.error) return undefined;
+    return sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((each) => ({ [each.state]: 1 }))]);
+  }
+}
+
+/** @param {import("./states.js").Counts[]} all */
+export function sum(all) {
+  /** @type {Record<string, number>} */
+  const found = {};
+  for (const counts of all) for (const [state, count] of Object.entries(counts)) found[state] = (found[state] ?? 0) + count;
+  return found;
+}

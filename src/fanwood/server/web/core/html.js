@@ -1,0 +1,49 @@
+// What every module of the pages draws with: preact's functions, htm's templates, and signals as a hook.
+
+import { Fragment, h, render } from "../vendor/preact.js";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/hooks.js";
+import htm from "../vendor/htm.js";
+import { computed, effect, signal } from "../vendor/signals.js";
+
+export const html = htm.bind(h);
+export { computed, effect, Fragment, render, signal, useEffect, useLayoutEffect, useMemo, useRef, useState };
+
+/**
+ * A signal's value; what uses it is drawn again when it changes.
+ * @template T
+ * @param {{value: T, peek(): T}} source
+ * @returns {T}
+ */
+export function useSignal(source) {
+  const [value, set] = useState(() => source.peek());
+  useEffect(
+    () =>
+      effect(() => {
+        const next = source.value;
+        set(() => next);
+      }),
+    [source],
+  );
+  return value;
+}
+
+/** Class names, without those that are false. @param {...(string | false | null | undefined)} names */
+export const classes = (...names) => names.filter(Boolean).join(" ");
+
+/**
+ * A component whose module is fetched when it is first drawn.
+ * @param {() => Promise<any>} load @param {string} name
+ */
+export function lazy(load, name) {
+  /** @type {any} */
+  let found = null;
+  return (/** @type {any} */ props) => {
+    const [part, set] = useState(() => found);
+    const [failed, fail] = useState(false);
+    useEffect(() => {
+      if (!part) load().then((module) => set(() => (found = module[name])), () => fail(true));
+    }, []);
+    if (part) return html`<${part} ...${props} />`;
+    return html`<div class="frame" aria-busy=${!failed}>${failed ? html`<p role="alert">This part of the page could not be fetched. <a href="">Load it again</a></p>` : null}</div>`;
+  };
+}

@@ -1,0 +1,46 @@
+// A thing that is asked of the server: its data, or the problem, or neither yet.
+
+import { get } from "./api.js";
+import { useEffect, useRef, useState } from "./html.js";
+import { touch } from "./live.js";
+
+/**
+ * @template T
+ * @typedef {{data: T | null, error: import("./api.js").Problem | null, loading: boolean, reload: () => Promise<void>}} Resource
+ */
+
+/**
+ * What `path` answers; asked anew when it changes, and every so many milliseconds. Data stays while it is asked for again.
+ * @param {string | null} path null: not yet
+ * @param {{every?: number}} [options]
+ * @returns {Resource<any>}
+ */
+export function useResource(path, { every = 0 } = {}) {
+  const [state, set] = useState({ path, data: null, error: null, loading: true });
+  const latest = useRef(/** @type {AbortController | null} */ (null));
+
+  async function load() {
+    latest.current?.abort();
+    if (path === null) return;
+    const control = (latest.current = new AbortController());
+    set((old) => ({ ...old, loading: true }));
+    try {
+      const data = await get(path, control.signal);
+      touch();
+      set({ path, data, error: null, loading: false });
+    } catch (error) {
+      if (!control.signal.aborted) set((old) => ({ ...old, path, error, data: old.path === path ? old.data : null, loading: false }));
+    }
+  }
+
+  useEffect(() => {
+    void load();
+    const timer = every ? setInterval(() => document.hidden || void load(), every) : 0;
+    return () => {
+      clearInterval(timer);
+      latest.current?.abort();
+    };
+  }, [path, every]);
+  const fresh = state.path === path;
+  return { data: fresh ? state.data : null, error: fresh ? state.error : null, loading: !fresh || state.loading, reload: load };
+}

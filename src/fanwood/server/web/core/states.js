@@ -1,0 +1,35 @@
+// States of runs: signs, words and order, as the command line has them.
+
+/** @typedef {"queued" | "running" | "waiting" | "completed" | "failed" | "cancelled"} State */
+/** @typedef {Partial<Record<State, number>>} Counts */
+
+/** @type {Record<State, {glyph: string, word: string}>} */
+export const STATES = {
+  completed: { glyph: "✓", word: "done" },
+  failed: { glyph: "✗", word: "failed" },
+  cancelled: { glyph: "⊘", word: "cancelled" },
+  running: { glyph: "▶", word: "running" },
+  waiting: { glyph: "◷", word: "waiting" },
+  queued: { glyph: "·", word: "queued" },
+};
+
+/** In the order in which they are told: what ended, what is under way, what is still to come. */
+export const ORDER = /** @type {State[]} */ (Object.keys(STATES));
+export const ENDED = /** @type {State[]} */ (["completed", "failed", "cancelled"]);
+
+/** @param {string} state */
+export const hasEnded = (state) => ENDED.includes(/** @type {State} */ (state));
+/** @param {Counts | undefined} counts */
+export const total = (counts) => ORDER.reduce((sum, state) => sum + (counts?.[state] ?? 0), 0);
+/** @param {Counts | undefined} counts */
+export const ended = (counts) => ENDED.reduce((sum, state) => sum + (counts?.[state] ?? 0), 0);
+
+/** @param {Counts | undefined} counts @returns {[State, number][]} those that there are */
+export const present = (counts) =>
+  ORDER.filter((state) => counts?.[state]).map((state) => [state, counts?.[state] ?? 0]);
+
+/** `846,531 done, 8,469 failed`. @param {Counts | undefined} counts */
+export const inWords = (counts) =>
+  present(counts)
+    .map(([state, count]) => `${count.toLocaleString("en")} ${STATES[state].word}`)
+    .join(", ");

@@ -1,0 +1,105 @@
+// Starting a run: a form from the task's schema, or its input as JSON.
+
+import { post } from "../core/api.js";
+import { html, useMemo, useSignal, useState } from "../core/html.js";
+import { go, href } from "../core/place.js";
+import { useResource } from "../core/resource.js";
+import { fields, initial, valueOf } from "../core/schema.js";
+import { may, me } from "../core/session.js";
+import { announce, Empty, tell } from "../parts/feedback.js";
+import { Page } from "../parts/shell.js";
+import { shown } from "./treetabs.js";
+
+/** @param {{name: string}} props */
+export function StartPage({ name }) {
+  useSignal(me);
+  const path = name.split("/").map(encodeURIComponent).join("/");
+  return html`<${Page} title=${`Start ${name}`} narrow>
+    <nav class="way" aria-label="Above"><ol><li><a href=${href("/tasks")}>Tasks</a></li><li aria-current="page">${name}</li></ol></nav>
+    <div class="page-head"><h1>Start ${name}</h1></div>
+    ${me.value && !may("operator")
+      ? html`<${Empty} title="Starting runs is for operators"><p class="soft">You may look here, and change nothing.</p><//>`
+      : shown(useResource(`/tasks/${path}`), (task) => html`<${Form} task=${task} path=${path} />`)}
+  <//>`;
+}
+
+/** @param {string | undefined} text */
+function schemaOf(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {{task: any, path: string}} props */
+function Form({ task, path }) {
+  const form = useMemo(() => fields(schemaOf(task.schema)), [task.schema]);
+  const [values, setValues] = useState(() => Object.fromEntries((form ?? []).map((field) => [field.name, initial(field)])));
+  const [raw, setRaw] = useState(/** @type {string | null} */ (form ? null : ""));
+  const [more, setMore] = useState({ key: "", priority: "", metadata: "" });
+  const [problem, setProblem] = useState("");
+  const [busy, setBusy] = useState(false);
+  const input = () => {
+    if (raw !== null) return raw.trim() ? JSON.parse(raw) : {};
+    return Object.fromEntries((form ?? []).map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== undefined));
+  };
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setProblem("");
+    try {
+      const body = { input: input() };
+      if (more.key) body.key = more.key;
+      if (more.priority) body.priority = Number(more.priority);
+      if (more.metadata.trim()) body.metadata = JSON.parse(more.metadata);
+      setBusy(true);
+      const { id } = await post(`/tasks/${path}/runs`, body);
+      tell(`Started ${task.name}`);
+      go(href(`/t/${id}`));
+    } catch (error) {
+      setBusy(false);
+      const text = error instanceof SyntaxError ? `That is no JSON: ${error.message}` : error.message;
+      setProblem(text);
+      announce(text, true);
+    }
+  };
+  const toggle = () => {
+    try {
+      setRaw(raw === null ? JSON.stringify(input(), null, 2) : null);
+      setProblem("");
+    } catch {
+      setRaw(raw === null ? "{}" : null);
+    }
+  };
+  return html`<form class="start" onSubmit=${submit}>
+    ${task.description && html`<p class="soft">${task.description}</p>`}
+    ${!task.serving && html`<p class="banner warn-banner">No live worker serves it: the run will wait for one.</p>`}
+    <div class="panel-head"><h2>Input</h2><span class="push"></span>${form && html`<button type="button" class="link-button soft" onClick=${toggle}>${raw === null ? "As JSON" : "As a form"}</button>`}</div>
+    ${raw === null
+      ? (form ?? []).map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} set=${(/** @type {any} */ value) => setValues({ ...values, [field.name]: value })} />`)
+      : html`<textarea class="mono" rows="8" aria-label="Input as JSON" spellcheck="false" placeholder="{}" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
+    <details class="more-options"><summary>Key, priority, metadata</summary>
+      <label class="field"><span>Key</span><input value=${more.key} onInput=${(event) => setMore({ ...more, key: event.currentTarget.value })} /><small class="quiet">A second run of the same key is the first one.</small></label>
+      <label class="field"><span>Priority</span><input type="number" min="1" max="3" value=${more.priority} onInput=${(event) => setMore({ ...more, priority: event.currentTarget.value })} /></label>
+      <label class="field"><span>Metadata</span><textarea class="mono" rows="3" placeholder="{}" spellcheck="false" value=${more.metadata} onInput=${(event) => setMore({ ...more, metadata: event.currentTarget.value })}></textarea></label>
+    </details>
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+    <div class="form-feet"><button class="button primary" disabled=${busy}>Start the run</button><a class="button" href=${href("/tasks")}>Leave it</a></div>
+  </form>`;
+}
+
+/** @param {{field: import("../core/schema.js").Field, value: any, set: (value: any) => void}} props */
+function Entry({ field, value, set }) {
+  const about = html`<small class="quiet">${field.type === "json" ? "JSON" : field.type}${field.required ? "" : ", may be left out"}${field.about ? `. ${field.about}` : ""}</small>`;
+  if (field.type === "boolean")
+    return html`<label class="field check"><input type="checkbox" checked=${value} onChange=${(event) => set(event.currentTarget.checked)} /><span>${field.label}</span>${about}</label>`;
+  const typed = (/** @type {any} */ event) => set(event.currentTarget.value);
+  return html`<label class="field"><span>${field.label}</span>
+    ${field.type === "choice"
+      ? html`<select value=${value} onChange=${typed}><option value=""></option>${field.choices?.map((each) => html`<option key=${String(each)} value=${String(each)}>${String(each)}</option>`)}</select>`
+      : field.type === "json"
+        ? html`<textarea class="mono" rows="3" spellcheck="false" value=${value} onInput=${typed}></textarea>`
+        : html`<input inputmode=${field.type === "text" ? null : "decimal"} value=${value} required=${field.required && field.type !== "text"} spellcheck="false" onInput=${typed} />`}
+    ${about}
+  </label>`;
+}

@@ -1,0 +1,174 @@
+// All trees, the newest first.
+
+import { query } from "../core/api.js";
+import { age, count, many, now, shortId, stamp, took } from "../core/format.js";
+import { html, useEffect, useRef, useSignal, useState } from "../core/html.js";
+import { useKeys } from "../core/keys.js";
+import { listen } from "../core/live.js";
+import { go, href, place, refine } from "../core/place.js";
+import { useResource } from "../core/resource.js";
+import { ORDER, STATES, total } from "../core/states.js";
+import { get } from "../core/api.js";
+import { Chips } from "../parts/chips.js";
+import { Empty, Freshness, Loading, Refused } from "../parts/feedback.js";
+import { Page } from "../parts/shell.js";
+import { Bar, State, Tally } from "../parts/state.js";
+
+const SPANS = { "1h": 3600, "24h": 86_400, "7d": 604_800 };
+
+/** What the address asks for, as the API takes it. @param {URLSearchParams} asked */
+function filterOf(asked) {
+  const span = SPANS[asked.get("span") ?? ""];
+  const [key, value] = (asked.get("meta") ?? "").split("=");
+  return {
+    task: asked.get("task"),
+    state: asked.get("state"),
+    q: asked.get("q"),
+    since: span ? Math.floor((Date.now() / 1000 - span) / 60) * 60e6 : null,
+    metadata: key && value !== undefined ? JSON.stringify({ [key]: value }) : null,
+  };
+}
+
+export function TreesPage() {
+  const { query: asked } = useSignal(place);
+  const filter = filterOf(asked);
+  const path = `/trees${query({ ...filter, limit: 50 })}`;
+  const first = useResource(path);
+  const older = useOlder(path, first.data?.after ?? null);
+  useEffect(() => {
+    let waiting = 0;
+    const stop = listen("trees", ({ event }) => {
+      if (event === "hello" || waiting) return;
+      waiting = setTimeout(() => ((waiting = 0), void first.reload()), 1000);
+    });
+    return () => (stop(), clearTimeout(waiting));
+  }, [path]);
+  const runs = [...(first.data?.runs ?? []), ...older.runs];
+  const narrowed = Object.values(filter).some(Boolean);
+  return html`<${Page} title="">
+    <div class="page-head"><h1>Trees</h1><span class="push"></span><${Freshness} /></div>
+    <${Filters} asked=${asked} />
+    ${first.error && !first.data
+      ? html`<${Refused} error=${first.error} retry=${first.reload} />`
+      : !first.data
+        ? html`<${Loading} lines=${8} />`
+        : runs.length
+          ? html`<${Roots} runs=${runs} counts=${{ ...first.data.counts, ...older.counts }} failures=${{ ...first.data.failures, ...older.failures }} />`
+          : narrowed
+            ? html`<${Empty} title="No tree fits these filters"><p class="soft">Take one away, or look further back.</p><//>`
+            : html`<${First} />`}
+    ${older.after && html`<p class="more"><button class="button" onClick=${older.load} disabled=${older.busy}>Older trees</button></p>`}
+  <//>`;
+}
+
+/** The pages after the first. @param {string} path @param {string | null} start */
+function useOlder(path, start) {
+  const none = { path, runs: [], counts: {}, failures: {}, after: /** @type {string | null | undefined} */ (undefined), busy: false };
+  const [state, set] = useState(none);
+  const mine = state.path === path ? state : none;
+  const after = mine.after === undefined ? start : mine.after;
+  async function load() {
+    if (!after) return;
+    set({ ...mine, busy: true });
+    try {
+      const page = await get(`${path}&after=${encodeURIComponent(after)}`);
+      set({ path, runs: [...mine.runs, ...(page.runs ?? [])], counts: { ...mine.counts, ...page.counts }, failures: { ...mine.failures, ...page.failures }, after: page.after ?? null, busy: false });
+    } catch {
+      set({ ...mine, busy: false });
+    }
+  }
+  return { ...mine, after, load };
+}
+
+/** @param {{asked: URLSearchParams}} props */
+function Filters({ asked }) {
+  const typing = useRef(0);
+  const later = (/** @type {string} */ name) => (/** @type {any} */ event) => {
+    const { value } = event.currentTarget;
+    clearTimeout(typing.current);
+    typing.current = setTimeout(() => refine({ [name]: value.trim() || null }), 300);
+  };
+  const chips = [["task", "task"], ["meta", "metadata"], ["q", "text"]].filter(([name]) => asked.get(name)).map(([name, text]) => ({ name: text, text: asked.get(name) ?? "", clears: [name] }));
+  return html`<form class="filters" role="search" aria-label="Filter trees" onSubmit=${(event) => event.preventDefault()}>
+      <div class="segments" role="group" aria-label="State">
+        <a href=${link(asked, "state", null)} aria-current=${asked.get("state") ? null : "true"}>All</a>
+        ${ORDER.map((state) => html`<a key=${state} href=${link(asked, "state", state)} aria-current=${asked.get("state") === state ? "true" : null}><span class=${`glyph is-${state}`} aria-hidden="true">${STATES[state].glyph}</span>${STATES[state].word}</a>`)}
+      </div>
+      <select aria-label="Started" value=${asked.get("span") ?? ""} onChange=${(event) => refine({ span: event.currentTarget.value })}>
+        <option value="">Any time</option><option value="1h">Last hour</option><option value="24h">Last day</option><option value="7d">Last week</option>
+      </select>
+      <input class="short" aria-label="Task" placeholder="Task" value=${asked.get("task") ?? ""} onInput=${later("task")} spellcheck="false" />
+      <input class="short" aria-label="Metadata, key=value" placeholder="key=value" value=${asked.get("meta") ?? ""} onInput=${later("meta")} spellcheck="false" />
+    </form>
+    <${Chips} chips=${chips} />`;
+}
+
+/** @param {URLSearchParams} asked @param {string} name @param {string | null} value */
+const link = (asked, name, value) => href("/", { ...Object.fromEntries(asked), [name]: value });
+
+/** @param {{runs: any[], counts: Record<string, any>, failures: Record<string, number>}} props */
+function Roots({ runs, counts, failures }) {
+  const [at, setAt] = useState(-1);
+  const to = (/** @type {number} */ next) => {
+    const place = Math.max(0, Math.min(runs.length - 1, next));
+    setAt(place);
+    document.getElementById(`tree-${runs[place].id}`)?.focus();
+  };
+  useKeys(() => [
+    { keys: "j", does: "Next tree", run: () => to(at + 1) },
+    { keys: "k", does: "Tree before", run: () => to(at - 1) },
+    { keys: "o", does: "Open it", run: () => runs[at] && go(href(`/t/${runs[at].id}`)) },
+  ]);
+  return html`<div class="scroller" tabindex="-1"><table class="list roots">
+    <caption class="hidden">Trees, the newest first</caption>
+    <thead><tr>
+      <th scope="col">State</th><th scope="col">Tree</th><th scope="col" class="grow">Runs</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Took</th><th scope="col" class="num">Started</th>
+    </tr></thead>
+    <tbody>${runs.map((run, place) => html`<${Root} key=${run.id} run=${run} counts=${counts[run.id]} failed=${counts[run.id]?.failed ?? failures[run.id]} onFocus=${() => setAt(place)} />`)}</tbody>
+  </table></div>`;
+}
+
+/** @param {{run: any, counts?: any, failed?: number, onFocus: () => void}} props */
+function Root({ run, counts, failed, onFocus }) {
+  const all = total(counts);
+  const end = run.finished_at ?? now();
+  const below = all > 1 || (all === 1 && !counts[run.state]);
+  return html`<tr class="linked">
+    <td><${State} state=${run.state} /></td>
+    <td class="tree-name"><a id=${`tree-${run.id}`} class="task stretched" href=${href(`/t/${run.id}`)} onFocus=${onFocus}>${run.task}</a>
+      ${run.key && html` <span class="soft">${run.key}</span>`} <span class="quiet mono id">${shortId(run.id)}</span></td>
+    <td class="grow">${below ? html`<span class="runs-cell"><${Bar} counts=${counts} /><span class="soft nowrap">${many(all, "run")}</span><span class="only-wide"><${Tally} counts=${counts} /></span></span>` : html`<${Alone} run=${run} />`}</td>
+    <td class="num">${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet">–</span>`}</td>
+    <td class="num">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
+    <td class="num quiet" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
+  </tr>`;
+}
+
+/** What tells a run with none below it from the others: its error, or how its input begins. @param {{run: any}} props */
+function Alone({ run }) {
+  if (run.error) return html`<span class=${run.state === "failed" ? "is-failed" : "soft"}>${[run.error.type || run.error.kind, run.error.message].filter(Boolean).join(": ")}</span>`;
+  return html`<span class="preview">${["{}", "null"].includes(run.preview) ? "" : run.preview}</span>`;
+}
+
+const PROGRAM = `from fanwood import Fanwood
+
+app = Fanwood()
+
+@app.task
+def square(n: int) -> int:
+    return n * n
+
+@app.task
+def squares(n: int) -> int:
+    return sum(square.map(range(n)))
+
+print(squares.run(1000))`;
+
+/** What to do where nothing is. */
+function First() {
+  return html`<${Empty} title="No tree has grown here yet">
+    <p class="soft">Save this as <code>app.py</code>, run <code>python app.py</code>, and watch it appear.</p>
+    <pre class="code" tabindex="0"><code>${PROGRAM}</code></pre>
+    <p class="soft">Or grow a big one: <code>fanwood demo --runs 100000</code></p>
+  <//>`;
+}

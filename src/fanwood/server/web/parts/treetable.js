@@ -1,0 +1,176 @@
+// The tree, row by row: a treegrid of which only what can be seen is in the page.
+
+import { Branches } from "../core/branches.js";
+import { age, count, many, now, took } from "../core/format.js";
+import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
+import { useKeys } from "../core/keys.js";
+import { go, href } from "../core/place.js";
+import { inWords, STATES, total } from "../core/states.js";
+import { Bar, State, Tally } from "./state.js";
+import { reveal, useWindow } from "./window.js";
+
+const HIGH = 36;
+
+/** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown}} props beat: changes when it is time to look again */
+export function TreeTable({ root, narrow = {}, beat }) {
+  const branches = useMemo(() => new Branches(root, narrow), [root, narrow.task, narrow.state, narrow.cluster]);
+  useSignal(branches.version);
+  const rows = branches.rows();
+  const [at, setAt] = useState(0);
+  const { box, first, end } = useWindow(rows.length, HIGH);
+  const wanted = useRef(false);
+  useEffect(() => void branches.load(root), [branches]);
+  useEffect(() => {
+    const view = branches.children.get(root);
+    if (!view || view.error) return;
+    const few = [...(view.families ?? [])].filter((family) => branches.fits(family.task, family.counts));
+    const filtered = narrow.state || narrow.cluster;
+    for (const family of filtered ? few.slice(0, 3) : []) {
+      branches.toggle(`${root}|${family.task}`, true);
+      branches.toggle(`${root}|${family.task}|${narrow.state ?? "failed"}`, true);
+    }
+  }, [branches, branches.children.has(root)]);
+  useBeat(branches, beat);
+  const here = Math.min(at, rows.length - 1);
+  useEffect(() => {
+    if (wanted.current) document.getElementById(`row-${rows[here]?.key}`)?.focus({ preventScroll: true });
+    wanted.current = false;
+  });
+  const to = (/** @type {number} */ place) => {
+    const next = Math.max(0, Math.min(rows.length - 1, place));
+    wanted.current = true;
+    setAt(next);
+    reveal(box.current, next, HIGH);
+  };
+  const act = (/** @type {import("../core/branches.js").Row} */ row) => {
+    if (row.type === "run") go(href(`/r/${row.run.id}`));
+    else if (row.type === "more") void branches.more(row.parent ?? "");
+    else if (row.opens) branches.toggle(row.key);
+  };
+  const failure = () => {
+    const next = [...rows.keys()].map((step) => (here + 1 + step) % rows.length).find((place) => isFailure(rows[place]));
+    if (next === undefined) return;
+    if (rows[next].type !== "run") branches.toggle(rows[next].key, true);
+    to(next);
+  };
+  useKeys(() => [
+    { keys: "j", does: "Next row", run: () => to(here + (wanted.current || document.activeElement?.closest("[role=treegrid]") ? 1 : 0)) },
+    { keys: "k", does: "Row before", run: () => to(here - 1) },
+    { keys: "e", does: "Next failure", run: failure },
+    { keys: "o", does: "Open the row", run: () => rows[here] && act(rows[here]) },
+  ]);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    const row = rows[here];
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20 };
+    if (event.target instanceof HTMLElement && event.target.tagName === "A" && event.key === "Enter") return;
+    if (event.key in moves) to(here + moves[event.key]);
+    else if (event.key === "Home") to(0);
+    else if (event.key === "End") to(rows.length - 1);
+    else if (event.key === "ArrowRight" && row?.open) to(here + 1);
+    else if (event.key === "ArrowRight" && row?.opens) branches.toggle(row.key, true);
+    else if (event.key === "ArrowLeft" && row?.open) branches.toggle(row.key, false);
+    else if (event.key === "ArrowLeft" && row) to(rows.findLastIndex((each, place) => place < here && each.level < row.level));
+    else if ((event.key === "Enter" || event.key === " ") && row) act(row);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  return html`<div class="treegrid" role="treegrid" aria-label="Runs" aria-rowcount=${rows.length + 1} onKeyDown=${onKey}>
+    <div class="tree-head" role="row" aria-rowindex="1">
+      <span role="columnheader">Run</span><span role="columnheader">State</span><span role="columnheader" class="num">Took</span><span role="columnheader" class="num wide">Started</span>
+    </div>
+    <div class="rows" role="rowgroup" ref=${box} style=${{ height: `${rows.length * HIGH}px` }}>
+      ${rows.slice(first, end).map((row, offset) => {
+        const place = first + offset;
+        return html`<${Line} key=${row.key} row=${row} place=${place} focused=${place === here} branches=${branches} act=${() => (setAt(place), act(row))} onFocus=${() => setAt(place)} />`;
+      })}
+    </div>
+  </div>`;
+}
+
+/** @param {Branches} branches @param {unknown} beat */
+function useBeat(branches, beat) {
+  const last = useRef(Date.now());
+  useEffect(() => {
+    if (Date.now() - last.current < 2000) return;
+    last.current = Date.now();
+    void branches.refresh();
+  }, [beat]);
+}
+
+/** @param {import("../core/branches.js").Row} row */
+const isFailure = (row) => (row.type === "run" && row.run.state === "failed" && row.level > 1) || (row.type === "state" && row.state === "failed" && !row.open) || (row.type === "group" && row.family.counts.failed && !row.open);
+
+/** @param {any} props */
+function Line({ row, place, focused, branches, act, onFocus }) {
+  const open = (/** @type {Event} */ event) => {
+    event.stopPropagation();
+    if (row.opens) branches.toggle(row.key);
+    else if (row.type === "more") act();
+  };
+  return html`<div
+    id=${`row-${row.key}`}
+    class=${classes("tree-row", `row-${row.type}`)}
+    role="row"
+    tabindex=${focused ? 0 : -1}
+    aria-rowindex=${place + 2}
+    aria-level=${row.level}
+    aria-posinset=${row.place}
+    aria-setsize=${row.siblings}
+    aria-expanded=${row.opens ? String(Boolean(row.open)) : null}
+    style=${{ top: `${place * HIGH}px`, height: `${HIGH}px` }}
+    onFocus=${onFocus}
+    onClick=${row.type === "run" ? null : open}
+  >
+    <span class="cell name" role="gridcell" style=${{ paddingLeft: `${(row.level - 1) * 20}px` }}>
+      <span class=${classes("twist", !row.opens && "no-twist")} aria-hidden="true" onClick=${open}></span>
+      ${NAMES[row.type](row)}
+    </span>
+    ${(MIDDLE[row.type] ?? blank)(row)}
+  </div>`;
+}
+
+const NAMES = {
+  run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" href=${href(`/r/${run.id}`)}>${run.task}</a>
+    ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
+  group: ({ family }) => html`<span class="times">× ${count(total(family.counts))}</span><b class="task">${family.task}</b>`,
+  state: ({ state, count: n }) => html`<${State} state=${state} plain /><span>${count(n)} ${STATES[state].word}</span>`,
+  more: ({ count: n }) => html`<span class="linkish">Show 100 more</span><span class="quiet">of ${count(n)}</span>`,
+  loading: () => html`<span class="quiet">Loading</span>`,
+  error: ({ text }) => html`<span class="is-failed">${text}</span>`,
+  none: ({ text }) => html`<span class="quiet">${text}</span>`,
+};
+
+const blank = () => html`<span class="cell" role="gridcell"></span><span class="cell" role="gridcell"></span><span class="cell wide" role="gridcell"></span>`;
+
+const MIDDLE = {
+  run({ run, below }) {
+    return html`<span class="cell detail" role="gridcell"><${Detail} run=${run} below=${below} /></span>
+      <span class="cell num" role="gridcell">${lasted(run)}</span>
+      <span class="cell num wide quiet" role="gridcell">${run.started_at ? `${age(now() - run.started_at)} ago` : ""}</span>`;
+  },
+  group({ family }) {
+    return html`<span class="cell detail" role="gridcell"><${Bar} counts=${family.counts} class="in-row" /><${Tally} counts=${family.counts} /></span>
+      <span class="cell num" role="gridcell" title="median">${took(family.p50)}</span>
+      <span class="cell num wide quiet" role="gridcell">${family.slowest ? `max ${took(family.slowest)}` : ""}</span>`;
+  },
+};
+
+/** What is to be known of a run besides its name. @param {{run: any, below?: any}} props */
+export function Detail({ run, below }) {
+  const parts = [];
+  if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
+  else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
+  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${many(total(below), "child", "children")}</span>`);
+  if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
+  if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
+  return html`${parts}`;
+}
+
+/** @param {any} run */
+export function lasted(run) {
+  if (!run.started_at) return "";
+  const end = run.finished_at ?? (run.state === "running" ? now() : null);
+  return end ? took(Math.max(0, end - run.started_at)) : "";
+}
+

@@ -1,0 +1,63 @@
+"""What must never happen on a page, whatever is tested: it is noted, and fails the test in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, ConsoleMessage, Request
+
+_INIT = """
+    document.addEventListener("securitypolicyviolation", (event) =>
+        window.__note(`CSP: ${event.violatedDirective} refused ${event.blockedURI} ${event.sample}`));
+    window.alert = window.confirm = window.prompt = (text) => window.__note(`executed: ${text}`);
+"""
+"""In each document, before its own scripts. (What playwright adds is not subject to the page's policy.)"""
+
+
+class Watch:
+    """Errors on the console, exceptions, what the page's policy refused, requests to others than our server, and what
+    payloads would do if they were executed."""
+
+    def __init__(self) -> None:
+        self._hosts: set[str] = set()
+        self._notes: list[str] = []
+        self._expected: list[str] = []
+        self.requests: list[Request] = []
+
+    async def over(self, context: BrowserContext, host: str) -> None:
+        self._hosts.add(host)
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self._note(f"exception: {error.error}"))
+        context.on("request", self._request)
+        context.on("dialog", lambda dialog: self._note(f"executed: {dialog.message}"))
+        await context.expose_binding("__note", lambda _, text: self._note(str(text)))
+        await context.add_init_script(_INIT)
+
+    def expect(self, text: str) -> None:
+        """This test provokes it: notes with this in them are fine, and one has to be there."""
+        self._expected.append(text)
+
+    @property
+    def wrong(self) -> list[str]:
+        wrong = [note for note in self._notes if not any(text in note for text in self._expected)]
+        missing = [text for text in self._expected if not any(text in note for note in self._notes)]
+        return wrong + [f"expected, and not seen: {text}" for text in missing]
+
+    def paths(self) -> list[str]:
+        """Of the requests until now, with what was asked for."""
+        return [f"{(url := urlsplit(request.url)).path}?{url.query}".rstrip("?") for request in self.requests]
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            place: Any = message.location
+            self._note(f"console: {message.text} ({place.get('url', '')}:{place.get('lineNumber', '')})")
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request)
+        url = urlsplit(request.url)
+        if url.scheme not in {"blob", "data", "about"} and url.netloc not in self._hosts:
+            self._note(f"request to another host: {request.url}")

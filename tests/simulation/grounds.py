@@ -1,0 +1,262 @@
+"""What a world stands on: a store in memory, or a SQLite file that all its processes have open.
+
+Who looks at a world looks at tables in memory, whatever it stands on: of a file those are a mirror, told of each row
+that a transaction changed once it is committed, and held against what the file itself says (`Store.audit`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from fanwood.model.invariants import Families, of_a_row
+from fanwood.model.records import Walk
+from fanwood.model.states import TERMINAL
+from fanwood.store.auditing import BEGIN
+from fanwood.store.memory import auditing as mirrored
+from fanwood.store.memory.memory import Memory
+from fanwood.store.memory.tables import Gate, Moved, Run, Tables, Worker
+from fanwood.store.sqlite import reading
+from fanwood.store.sqlite.connection import connect, migrate
+from tests.places import in_memory
+
+if TYPE_CHECKING:
+    from fanwood.clock import Clock
+    from fanwood.model.commands import ClaimRequest
+    from fanwood.store.sqlite.driver import Database
+    from tests.simulation.files import FlakyFile
+    from tests.simulation.flaky import Flaky
+    from tests.simulation.hosts import Host
+    from tests.simulation.invariants import Watch
+
+ALL = 1_000_000
+where: str | None = None
+"""The folder for files of worlds, if somebody clears it away afterwards."""
+
+
+class InMemory:
+    """The store in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.memory = Memory(clock)
+        self.tables = self.memory.tables
+        self.now = self.memory.now
+
+    def store(self, host: Host) -> Flaky:
+        """The way of a host to it."""
+        from tests.simulation.flaky import FlakyMemory
+
+        return FlakyMemory(host, self.memory)
+
+    def watched_by(self, watch: Watch) -> None:
+        """It is told of each transaction and of each claim."""
+        memory: Any = self.memory
+        claiming = memory.hot.claiming
+        transaction, claim = memory.transaction, claiming.claim
+
+        @contextmanager
+        def watched(user: int) -> Generator[int]:
+            with transaction(user) as now:
+                yield now
+            watch.settle(self.now())
+
+        def watched_claim(*about: Any) -> Any:
+            done = claim(*about)
+            watch.claimed(about[2], [run.key for run in done.runs])
+            return done
+
+        memory.transaction, claiming.claim = watched, watched_claim
+
+    def look(self) -> Iterator[str]:
+        """What is wrong of it that its tables don't tell."""
+        return iter(())
+
+    def close(self) -> None:
+        """The world is over."""
+
+
+class InFile:
+    """A SQLite file, in memory where that can be."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.tables = Tables()
+        self._clock = clock
+        self._last = 0  # moment of a transaction
+        self._folder = Path(tempfile.mkdtemp(prefix="world", dir=where or in_memory()))
+        self.path = self._folder / "world.db"
+        self.path.write_bytes(_nothing())
+        self._stores: list[FlakyFile] = []
+        self._changes: list[tuple[Any, ...]] = []  # of the transaction that is under way
+        self._watch: Watch | None = None
+
+    def now(self) -> int:
+        """The file's time, as all who have it open see it."""
+        return max(self._clock.now(), self._last)
+
+    def store(self, host: Host) -> Flaky:
+        """The way of a host to it."""
+        from tests.simulation.files import FlakyFile
+
+        store = FlakyFile(host, self)
+        self._stores.append(store)
+        return store
+
+    def watched_by(self, watch: Watch) -> None:
+        """It is told of each transaction and of each claim."""
+        self._watch = watch
+
+    # --- what transactions change ----------------------------------------------------------------------------------
+
+    def saw(self, change: Any) -> None:
+        """A row is about to change."""
+        if change.table_name in _ROWS:
+            self._changes.append((change.table_name, change.op, change.old, change.new, change.update))
+
+    def saw_claim(self, asked: ClaimRequest, taken: list[bytes]) -> None:
+        """... and these runs were claimed."""
+        self._changes.append(("claim", "", asked, taken, None))
+
+    def rolled_back(self) -> None:
+        """Nothing of it was done."""
+        self._changes.clear()
+
+    def committed(self, by: FlakyFile, now: int) -> None:
+        """All of it was."""
+        changes, self._changes = self._changes, []
+        self._last = max(self._last, now)
+        watch = self._watch
+        assert watch is not None
+        for table, kind, old, new, update in changes:
+            if table == "claim":
+                watch.claimed(old, new)
+            else:
+                _ROWS[table](self.tables, kind, old, new, update)
+        watch.settle(self.now())
+        for store in self._stores if changes else ():
+            if store is not by:
+                store.ring()
+
+    # --- looking at it ---------------------------------------------------------------------------------------------
+
+    def look(self) -> Iterator[str]:
+        """Whether the file says what transactions have told; and all that must hold of rows as it reads them."""
+        database, families = connect(self.path, read_only=True), Families()
+        try:
+            seen = 0
+            for walk in (Walk.ROOTS, Walk.CHILDREN):
+                for row in reading.audit(database, walk, BEGIN, ALL):
+                    seen += 1
+                    run = self.tables.runs.get(row.id)
+                    if run is None or mirrored.audited(self.tables, run) != row:
+                        yield f"the file says {row}, and transactions said {run}"
+                    yield from of_a_row(row)
+                    yield from families.saw(row) if walk is Walk.CHILDREN else ()
+            if seen != len(self.tables.runs):
+                yield f"{seen} runs are in the file, and {len(self.tables.runs)} should be"
+            yield from self._counted(database)
+            if (said := str(database.execute("pragma quick_check(1)").get)) != "ok":
+                yield f"the file is damaged: {said}"
+        finally:
+            database.close()
+
+    def _counted(self, database: Database) -> Iterator[str]:
+        """What it says of the children of those that have some."""
+        for parent in {run.parent_id: None for run in self.tables.runs.values() if run.parent_id is not None}:
+            found = reading.counts(database, "child_counts", {"parent": parent})
+            there = [self.tables.runs[id_] for id_ in self.tables.order("children", parent)]
+            unfinished = sum(each.count for each in found if each.state not in TERMINAL)
+            if (sum(each.count for each in found), unfinished) != (len(there), sum(not run.is_over for run in there)):
+                yield f"{parent.hex()} has {len(there)} children, and the file says {found}"
+
+    def close(self) -> None:
+        """The world is over."""
+        for store in self._stores:
+            store.part()
+        rmtree(self._folder, ignore_errors=True)
+
+
+# --- rows, as the tables in memory have them --------------------------------------------------------------------------
+
+
+def _run(tables: Tables, kind: str, old: Any, new: Any, update: Any) -> None:
+    match kind:
+        case "INSERT":
+            tables.add(Run(*new))
+        case "DELETE":
+            tables.remove(tables.runs[old[0]])
+        case _:
+            names = Run.__struct_fields__
+            values = {name: value for name, value in zip(names, update, strict=True) if value is not apsw.no_change}
+            tables.change(tables.runs[old[0]], **values)
+
+
+def _worker(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        del tables.workers[old[0]]
+    elif kind == "INSERT":
+        info: Any = None
+        tables.workers[new[0]] = Worker(new[0], info, new[5], None, {})
+
+
+def _lease(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    worker = tables.workers[(new or old)[0]]
+    worker.lease = None if kind == "DELETE" else new[1]
+
+
+def _gate(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.gates.pop(old[0], None)
+    else:
+        tables.gates[new[0]] = Gate(*new[:8])
+
+
+def _moved(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        del tables.moved[old[0]]
+    else:
+        tables.moved[new[0]] = Moved(new[0], new[1], bool(new[2]))
+
+
+def _mail(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.mail[old[0]].discard(old[1])
+    else:
+        tables.mail[new[0]].add(new[1])
+
+
+def _watch(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.unwatch(*old)
+    else:
+        tables.watchers[new[0]].add(new[1])
+
+
+_ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
+    "run": _run,
+    "worker": _worker,
+    "lease": _lease,
+    "gate": _gate,
+    "moved_deadline": _moved,
+    "mail": _mail,
+    "watch": _watch,
+}
+
+
+@cache
+def _nothing() -> bytes:
+    """A file with nothing in it but the schema: it takes longer to make than to write."""
+    with tempfile.TemporaryDirectory(prefix="world", dir=in_memory()) as folder:
+        path = Path(folder) / "new.db"
+        database = connect(path)
+        migrate(database, path)
+        columns = [column[1] for column in database.execute("pragma table_info(run)")]
+        assert columns == list(Run.__struct_fields__)
+        database.close()
+        return path.read_bytes()
