@@ -78,8 +78,8 @@ export function date(us) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
 
-/** With the date unless it is today's. @param {number} us @param {number} now */
-export const when = (us, now) => (date(us) === date(now) ? clock(us) : `${date(us)} ${clock(us)}`);
+/** With the date unless it is today's. @param {number} us @param {number} now @param {boolean} [fine] */
+export const when = (us, now, fine = false) => (date(us) === date(now) ? clock(us, fine) : `${date(us)} ${clock(us, fine)}`);
 /** @param {number | undefined | null} us */
 export const stamp = (us) => (us ? `${date(us)} ${clock(us, true)}` : "");
 

@@ -22,7 +22,7 @@ export function scale(tasks) {
 export function Durations({ tasks, most = 6, chosen, to }) {
   const tables = useSignal(asTables);
   const [open, setOpen] = useState(false);
-  const sorted = tasks.toSorted((a, b) => total(b.counts) - total(a.counts));
+  const sorted = tasks.toSorted((a, b) => Number(Boolean(b.p50)) - Number(Boolean(a.p50)) || total(b.counts) - total(a.counts));
   const [first, end] = scale(tasks);
   if (tables) return html`<${Twin} caption="Durations" head=${["Task", "runs", "p50", "p95", "p99", "max"]}
     rows=${sorted.map((task) => [task.task, count(total(task.counts)), took(task.p50), took(task.p95), took(task.p99), took(task.slowest)])} />`;
@@ -31,7 +31,7 @@ export function Durations({ tasks, most = 6, chosen, to }) {
         (task) => html`<li key=${task.task}>
           <a class="cut" href=${to(task.task)} aria-current=${chosen === task.task ? "true" : null} title=${task.task}>${task.task}</a>
           <span class="num soft">${took(task.p50) || "–"}</span><span class="num soft">${took(task.p95) || "–"}</span><span class="num soft">${took(task.slowest) || "–"}</span>
-          <${Histogram} task=${task} first=${first} end=${end} />
+          ${task.took?.counts?.length ? html`<${Histogram} task=${task} first=${first} end=${end} />` : null}
         </li>`,
       )}
     </ul>

@@ -140,7 +140,7 @@ function paint(context, width, height, strip, all, at, chosen) {
 /** @param {CanvasRenderingContext2D} context @param {Bin} bin @param {number} x @param {number} wide @param {number} floor @param {number} scale */
 function stack(context, bin, x, wide, floor, scale) {
   let y = floor;
-  const [left, right] = wide > 5 ? [x, x + wide - 1] : [Math.floor(x), Math.ceil(x + wide)];
+  const [left, right] = wide > 12 ? [x, x + wide - 1] : [Math.floor(x), Math.ceil(x + wide)];
   for (const state of ["completed", "cancelled", "failed"]) {
     if (!bin[state]) continue;
     const tall = Math.max(state === "failed" ? 1.5 : 0.75, bin[state] * scale);

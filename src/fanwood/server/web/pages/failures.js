@@ -19,12 +19,12 @@ export function FailuresPage() {
   const since = Math.floor((Date.now() / 1000 - SPANS[span][1]) / 60) * 60e6;
   const chosen = asked.get("cluster");
   const resource = useResource(`/failures${query({ since })}`, { every: 15_000 });
-  return html`<${Page} title="Failures" narrow>
+  return html`<${Page} title="Failures">
     <div class="page-head"><h1>Failures</h1>
       <div class="segments" role="group" aria-label="Since">
         ${Object.entries(SPANS).map(([key, [name]]) => html`<a key=${key} href=${here({ span: key === "24h" ? null : key })} aria-current=${span === key ? "true" : null}>${name}</a>`)}
       </div>
-      <span class="push"></span><${Freshness} />
+      <span class="push"></span><${Freshness} every=${15} />
     </div>
     ${shown(resource, (data) => {
       const clusters = Array.isArray(data) ? data : (data.clusters ?? []);

@@ -1,6 +1,6 @@
 // One run: where it stands and why, what went in and came out, what it logged, what is around it.
 
-import { age, count, many, now, shortId, stamp, took } from "../core/format.js";
+import { age, count, many, now, shortId, stamp, took, when } from "../core/format.js";
 import { html, useEffect, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href, place } from "../core/place.js";
@@ -121,6 +121,9 @@ function Parts({ id, data, part }) {
   </section>`;
 }
 
+/** @param {number | undefined} us */
+const moment = (us) => us && html`<time title=${stamp(us)}>${when(us, now(), true)}</time>`;
+
 /** @param {{data: any}} props */
 function Facts({ data }) {
   const { run } = data;
@@ -128,10 +131,10 @@ function Facts({ data }) {
   const facts = [
     ["Run", html`<code class="whole-id">${run.id}</code>`],
     ["Key", run.key],
-    ["Created", stamp(run.created_at)],
-    ["Started", stamp(run.started_at)],
-    ["Ended", stamp(run.finished_at)],
-    ["Due", run.due_at && !hasEnded(run.state) ? `${stamp(run.due_at)}` : null],
+    ["Created", moment(run.created_at)],
+    ["Started", moment(run.started_at)],
+    ["Ended", moment(run.finished_at)],
+    ["Due", run.due_at && !hasEnded(run.state) ? moment(run.due_at) : null],
     ["Queued for", run.started_at && run.started_at - run.created_at > 1000 ? took(run.started_at - run.created_at) : null],
     ["Busy", run.busy ? took(run.busy) : null],
     ["Worker", run.worker && html`<a class="linkish" href=${href("/workers")}>${run.worker}</a>`],
@@ -139,7 +142,7 @@ function Facts({ data }) {
     ["Retries used", run.retries ? count(run.retries) : null],
     ["Workers lost", run.deaths ? html`<span class="warn">${count(run.deaths)}</span>` : null],
     ["Priority", run.priority ? count(run.priority) : null],
-    ["Deadline", run.deadline && html`${stamp(run.deadline)}${run.deadline > now() && !hasEnded(run.state) ? ` (in ${age(run.deadline - now())})` : ""}`],
+    ["Deadline", run.deadline && html`${moment(run.deadline)}${run.deadline > now() && !hasEnded(run.state) ? ` (in ${age(run.deadline - now())})` : ""}`],
     ["set by", run.deadline && data.deadline_by],
     ["Depth", count(run.depth)],
   ];

@@ -11,7 +11,7 @@ export function SearchPage() {
   const { query } = useSignal(place);
   const asked = (query.get("q") ?? "").trim();
   const { runs, busy, error } = useFound(asked);
-  return html`<${Page} title="Search" narrow>
+  return html`<${Page} title="Search">
     <div class="page-head"><h1>Search</h1></div>
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
       <input class="long" aria-label="Search runs" placeholder="Id, task, key, or text of an error" value=${asked} onInput=${(event) => refine({ q: event.currentTarget.value })} spellcheck="false" />

@@ -14,7 +14,7 @@ import { shown } from "./treetabs.js";
 export function StartPage({ name }) {
   useSignal(me);
   const path = name.split("/").map(encodeURIComponent).join("/");
-  return html`<${Page} title=${`Start ${name}`} narrow>
+  return html`<${Page} title=${`Start ${name}`}>
     <nav class="way" aria-label="Above"><ol><li><a href=${href("/tasks")}>Tasks</a></li><li aria-current="page">${name}</li></ol></nav>
     <div class="page-head"><h1>Start ${name}</h1></div>
     ${me.value && !may("operator")

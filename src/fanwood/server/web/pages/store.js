@@ -14,8 +14,8 @@ import { shown } from "./treetabs.js";
 export function StorePage() {
   const resource = useResource("/store", { every: 10_000 });
   const who = useSignal(me);
-  return html`<${Page} title="Store" narrow>
-    <div class="page-head"><h1>Store</h1><span class="push"></span><${Freshness} asOf=${resource.data?.now} /></div>
+  return html`<${Page} title="Store">
+    <div class="page-head"><h1>Store</h1><span class="push"></span><${Freshness} every=${10} asOf=${resource.data?.now} /></div>
     ${shown(resource, (data) => {
       const problems = data.problems ?? [];
       const unserved = data.unserved ?? [];

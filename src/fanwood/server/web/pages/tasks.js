@@ -15,7 +15,7 @@ export function TasksPage() {
   const wanted = (query.get("task") ?? "").toLowerCase();
   const resource = useResource("/tasks", { every: 5000 });
   return html`<${Page} title="Tasks">
-    <div class="page-head"><h1>Tasks</h1><span class="sub">of the last hour</span><span class="push"></span><${Freshness} /></div>
+    <div class="page-head"><h1>Tasks</h1><span class="sub">of the last hour</span><span class="push"></span><${Freshness} every=${5} /></div>
     ${shown(resource, (data) => {
       const all = data.tasks ?? [];
       const tasks = all.filter((/** @type {any} */ task) => task.name.toLowerCase().includes(wanted));

@@ -1,7 +1,7 @@
 // All trees, the newest first.
 
 import { query } from "../core/api.js";
-import { age, count, many, now, shortId, stamp, took } from "../core/format.js";
+import { age, count, now, shortId, stamp, took } from "../core/format.js";
 import { html, useEffect, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { listen } from "../core/live.js";
@@ -12,7 +12,7 @@ import { get } from "../core/api.js";
 import { Chips } from "../parts/chips.js";
 import { Empty, Freshness, Loading, Refused } from "../parts/feedback.js";
 import { Page } from "../parts/shell.js";
-import { Bar, State, Tally } from "../parts/state.js";
+import { Bar, State } from "../parts/state.js";
 
 const SPANS = { "1h": 3600, "24h": 86_400, "7d": 604_800 };
 
@@ -122,7 +122,7 @@ function Roots({ runs, counts, failures }) {
   return html`<div class="scroller" tabindex="-1"><table class="list roots">
     <caption class="hidden">Trees, the newest first</caption>
     <thead><tr>
-      <th scope="col">State</th><th scope="col">Tree</th><th scope="col" class="grow">Runs</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Took</th><th scope="col" class="num">Started</th>
+      <th scope="col">State</th><th scope="col">Tree</th><th scope="col" class="grow"><span class="hidden">Progress</span></th><th scope="col" class="num">Runs</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Took</th><th scope="col" class="num">Started</th>
     </tr></thead>
     <tbody>${runs.map((run, place) => html`<${Root} key=${run.id} run=${run} counts=${counts[run.id]} failed=${counts[run.id]?.failed ?? failures[run.id]} onFocus=${() => setAt(place)} />`)}</tbody>
   </table></div>`;
@@ -137,9 +137,10 @@ function Root({ run, counts, failed, onFocus }) {
     <td><${State} state=${run.state} /></td>
     <td class="tree-name"><a id=${`tree-${run.id}`} class="task stretched" href=${href(`/t/${run.id}`)} onFocus=${onFocus}>${run.task}</a>
       ${run.key && html` <span class="soft">${run.key}</span>`} <span class="quiet mono id">${shortId(run.id)}</span></td>
-    <td class="grow">${below ? html`<span class="runs-cell"><${Bar} counts=${counts} /><span class="soft nowrap">${many(all, "run")}</span><span class="only-wide"><${Tally} counts=${counts} /></span></span>` : html`<${Alone} run=${run} />`}</td>
-    <td class="num">${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet">–</span>`}</td>
-    <td class="num">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
+    <td class="grow">${below ? html`<${Bar} counts=${counts} />` : html`<span class="is-failed cut whole">${run.error ? `${run.error.type || run.error.kind}: ${run.error.message ?? ""}` : ""}</span>`}</td>
+    <td class="num" data-name=${all > 1 ? " runs" : " run"}>${count(Math.max(1, all))}</td>
+    <td class="num" data-name=${failed ? " failed" : ""}>${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet">–</span>`}</td>
+    <td class="num took">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
     <td class="num quiet" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
   </tr>`;
 }

@@ -13,7 +13,7 @@ export function WorkersPage() {
   const resource = useResource("/workers", { every: 5000 });
   useEffect(() => listen("workers", ({ event }) => void (event !== "hello" && resource.reload())), []);
   return html`<${Page} title="Workers">
-    <div class="page-head"><h1>Workers</h1><span class="push"></span><${Freshness} asOf=${resource.data?.as_of} /></div>
+    <div class="page-head"><h1>Workers</h1><span class="push"></span><${Freshness} every=${5} asOf=${resource.data?.as_of} /></div>
     ${shown(resource, (data) => {
       const workers = (data.workers ?? []).toSorted((/** @type {any} */ a, /** @type {any} */ b) => Number(Boolean(b.is_live)) - Number(Boolean(a.is_live)) || (b.slots ?? 0) - (a.slots ?? 0));
       const live = workers.filter((/** @type {any} */ each) => each.is_live && each.slots);

@@ -50,10 +50,10 @@ function skip(event) {
   document.getElementById("main")?.focus();
 }
 
-/** A page's main part, with its title in the tab. @param {{title: string, narrow?: boolean, children?: any}} props */
-export function Page({ title, narrow = false, children }) {
+/** A page's main part, with its title in the tab. @param {{title: string, children?: any}} props */
+export function Page({ title, children }) {
   useEffect(() => void (document.title = title ? `${title} · Fanwood` : "Fanwood"), [title]);
-  return html`<main id="main" class=${narrow ? "frame narrow" : "frame"} tabindex="-1">${children}</main>`;
+  return html`<main id="main" class="frame" tabindex="-1">${children}</main>`;
 }
 
 const NAMES = { "mod+k": ["Ctrl", "K"] };

@@ -161,7 +161,7 @@ export function Detail({ run, below }) {
   const parts = [];
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
-  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${many(total(below), "child", "children")}</span>`);
+  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${many(total(below), "child", "children")}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
   if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
   if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
   return html`${parts}`;
