@@ -137,18 +137,18 @@ function Root({ run, counts, failed, onFocus }) {
     <td><${State} state=${run.state} /></td>
     <td class="tree-name"><a id=${`tree-${run.id}`} class="task stretched" href=${href(`/t/${run.id}`)} onFocus=${onFocus}>${run.task}</a>
       ${run.key && html` <span class="soft">${run.key}</span>`} <span class="quiet mono id">${shortId(run.id)}</span></td>
-    <td class="grow">${below ? html`<${Bar} counts=${counts} />` : html`<span class="is-failed cut whole">${run.error ? `${run.error.type || run.error.kind}: ${run.error.message ?? ""}` : ""}</span>`}</td>
+    <td class="grow">${below ? html`<${Bar} counts=${counts} />` : html`<${Alone} run=${run} />`}</td>
     <td class="num" data-name=${all > 1 ? " runs" : " run"}>${count(Math.max(1, all))}</td>
-    <td class="num" data-name=${failed ? " failed" : ""}>${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet">–</span>`}</td>
+    <td class="num" data-name=${failed ? " failed" : ""}>${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet none">–</span>`}</td>
     <td class="num took">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
-    <td class="num quiet" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
+    <td class="num quiet age" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
   </tr>`;
 }
 
 /** What tells a run with none below it from the others: its error, or how its input begins. @param {{run: any}} props */
 function Alone({ run }) {
-  if (run.error) return html`<span class=${run.state === "failed" ? "is-failed" : "soft"}>${[run.error.type || run.error.kind, run.error.message].filter(Boolean).join(": ")}</span>`;
-  return html`<span class="preview">${["{}", "null"].includes(run.preview) ? "" : run.preview}</span>`;
+  if (run.error) return html`<span class=${run.state === "failed" ? "whole cut is-failed" : "whole cut soft"}>${[run.error.type || run.error.kind, run.error.message].filter(Boolean).join(": ")}</span>`;
+  return html`<span class="whole cut preview">${["{}", "null"].includes(run.preview) ? "" : run.preview}</span>`;
 }
 
 const PROGRAM = `from fanwood import Fanwood

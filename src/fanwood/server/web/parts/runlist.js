@@ -8,13 +8,13 @@ import { Detail, lasted } from "./treetable.js";
 
 /** @param {{runs: any[], label: string, id?: boolean}} props */
 export function RunList({ runs, label }) {
-  return html`<div class="scroller" tabindex="0" role="region" aria-label=${label}><table class="list">
+  return html`<div class="scroller" tabindex="0" role="region" aria-label=${label}><table class="list runs-list">
     <caption class="hidden">${label}</caption>
     <thead><tr><th scope="col">Run</th><th scope="col" class="wide">Id</th><th scope="col">State</th><th scope="col" class="num">Took</th><th scope="col" class="num wide">Started</th></tr></thead>
     <tbody>
       ${runs.map(
         (run) => html`<tr key=${run.id}>
-          <td class="grow"><span class="run-name"><${State} state=${run.state} plain /><a class="task" href=${href(`/r/${run.id}`)}>${run.task}</a>
+          <td><span class="run-name"><${State} state=${run.state} plain /><a class="task" href=${href(`/r/${run.id}`)}>${run.task}</a>
             ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span></span></td>
           <td class="wide mono quiet">${shortId(run.id)}</td>
           <td><span class="detail"><${Detail} run=${run} />${run.state === "completed" ? html`<span class="soft">done</span>` : null}</span></td>
