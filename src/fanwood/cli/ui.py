@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fanwood.cli import looking, output
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.beside import INSTALL, is_installed
 from fanwood.cli.finding import find, run_ids
 from fanwood.cli.logging_setup import configure
 from fanwood.ids import id_text
@@ -44,6 +46,18 @@ DEFAULT_PORT = 8765
     show_default=True,
     help="Who may see inputs and outputs.",
 )
+@click.option("--tokens", metavar="FILE", envvar="FANWOOD_UI_TOKENS", help="Of others: see `fanwood token`.")
+@click.option("--tls-cert", "certificate", metavar="FILE", help="Serve https with this certificate.")
+@click.option("--tls-key", "key", metavar="FILE", help="... and this key.")
+@click.option("--https", is_flag=True, help="Browsers reach it by https, since a proxy before it has the certificate.")
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Whose headers say who asks, if they know $FANWOOD_UI_PROXY_SECRET.",
+)
+@click.option("--group", "groups", metavar="NAME=ROLE", multiple=True, help="What a group of the proxy's users may do.")
 @click.option("--open/--no-open", "opens", default=None, help="Open a browser. Default: in a terminal.")
 @click.option("--insecure-bind", is_flag=True, help="Listen elsewhere than on this machine without TLS.")
 @common
@@ -54,42 +68,71 @@ def command(common: Common, run: str | None, opens: bool | None, **given: Any) -
     """
     _check_installed()
     page = "" if run is None else looking.look(common, lambda store: _page(store, run, common))
-    options, sock = _prepared(**given)
+    _check_reach(given)
+    sock = _bound(given["host"], given["port"])
+    options = _options(given, sock.getsockname()[1])
     configure("warning", as_json=False)
-    _serve(options, sock, common, page, opens=output.on_terminal() if opens is None else opens)
+    certificate = None if given["certificate"] is None else (given["certificate"], given["key"])
+    _serve(options, sock, common, page, certificate, opens=output.on_terminal() if opens is None else opens)
 
 
 def _check_installed() -> None:
-    if find_spec("starlette") is None or find_spec("uvicorn") is None:
-        raise Sentence("The dashboard needs two more packages, starlette and uvicorn: pip install 'fanwood[server]'")
+    if not is_installed():
+        raise Sentence(f"The dashboard needs two more packages, starlette and uvicorn: {INSTALL}")
 
 
-def _prepared(
-    *, host: str, port: int, hosts: tuple[str, ...], no_login: bool, read_only: bool, payloads: str, insecure_bind: bool
-) -> tuple[Options, socket.socket]:
+def _options(given: dict[str, Any], port: int) -> Options:
     from fanwood.ids import new_secret
-    from fanwood.server.options import Options, Payloads, is_loopback
+    from fanwood.server.identity import role_named
+    from fanwood.server.options import Options, Payloads
+
+    tokens = Path(given["tokens"]) if given["tokens"] else None
+    if tokens is not None:
+        from fanwood.server.identity import read_tokens
+
+        read_tokens(tokens)  # what is wrong with it is said now
+    secret = os.environ.get("FANWOOD_UI_PROXY_SECRET", "")
+    if given["proxies"] and not secret:
+        raise Sentence("--trusted-proxy needs a secret that only the proxy knows, in FANWOOD_UI_PROXY_SECRET")
+    token = os.environ.get("FANWOOD_UI_TOKEN") or new_secret()
+    return Options(
+        host=given["host"],
+        port=port,
+        token=None if given["no_login"] else token,
+        login=not given["no_login"],
+        read_only=given["read_only"],
+        payloads=Payloads(given["payloads"]),
+        hosts=tuple(name.lower() for name in given["hosts"]),
+        secure=given["https"] or given["certificate"] is not None,
+        tokens=tokens,
+        proxies=frozenset(given["proxies"]),
+        proxy_secret=secret,
+        groups={name: role_named(role) for name, _, role in (group.rpartition("=") for group in given["groups"])},
+    )
+
+
+def _check_reach(given: dict[str, Any]) -> None:
+    """Nobody reads along, and nobody comes in, unless that is spelled out."""
+    from fanwood.server.options import is_loopback
+
+    if given["insecure_bind"] or is_loopback(given["host"]):
+        return
+    if given["no_login"]:
+        raise Sentence(f"{given['host']} can be reached by others, and --no-login lets them in. Leave one of them out.")
+    if given["certificate"] is None:
+        raise Sentence(
+            f"{given['host']} can be reached by others, and without TLS they could read along. Give it a certificate "
+            f"(--tls-cert, --tls-key), or put a proxy with TLS before it and say --insecure-bind; or leave --host out."
+        )
+
+
+def _bound(host: str, port: int) -> socket.socket:
     from fanwood.server.serving import bind
 
-    if not is_loopback(host) and not insecure_bind:
-        raise Sentence(
-            f"{host} can be reached by others, and without TLS they could read along. Put a proxy with TLS before it, "
-            f"and say --insecure-bind; or leave --host out."
-        )
     try:
-        sock = bind(host, port)
+        return bind(host, port)
     except OSError as error:
         raise Sentence(f"{host}:{port} can't be listened at: {error.strerror}. Another one? Try --port 0.") from None
-    options = Options(
-        host=host,
-        port=sock.getsockname()[1],
-        token=None if no_login else new_secret(),
-        login=not no_login,
-        read_only=read_only,
-        payloads=Payloads(payloads),
-        hosts=tuple(name.lower() for name in hosts),
-    )
-    return options, sock
 
 
 async def _page(store: Store, run: str, common: Common) -> str:
@@ -98,12 +141,20 @@ async def _page(store: Store, run: str, common: Common) -> str:
     return f"{'t' if record.parent_id is None else 'r'}/{id_text(record.id)}"
 
 
-def _serve(options: Options, sock: socket.socket, common: Common, page: str, *, opens: bool) -> None:
+def _serve(
+    options: Options,
+    sock: socket.socket,
+    common: Common,
+    page: str,
+    certificate: tuple[str, str | None] | None,
+    *,
+    opens: bool,
+) -> None:
+    from fanwood.server.options import bracketed
     from fanwood.server.serving import serve
 
-    settings = common.settings()
     name = options.host if options.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  (compared only)
-    url = f"http://{f'[{name}]' if ':' in name else name}:{options.port}/"
+    url = f"{'http' if certificate is None else 'https'}://{bracketed(name)}:{options.port}/"
     link = f"{url}{page}" if options.token is None else f"{url}{page}#token={options.token}"
 
     def on_ready() -> None:
@@ -115,6 +166,6 @@ def _serve(options: Options, sock: socket.socket, common: Common, page: str, *, 
             click.launch(link)
 
     try:
-        serve(settings, options, sock, on_ready=on_ready)
+        serve(common.settings(), options, sock, on_ready=on_ready, certificate=certificate)
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,9 @@ from fanwood.clock import SystemClock
 from fanwood.errors import FanwoodError
 from fanwood.server.calls import Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
+from fanwood.server.identity import Role
+from fanwood.server.limits import Limits
+from fanwood.server.masking import shown
 from fanwood.server.problems import Refusal, not_found, refusal_for
 from fanwood.server.reader import Reader
 from fanwood.server.routes import ROUTES
@@ -41,15 +45,17 @@ def create(
 ) -> Application:
     """The application. `store`: instead of the one that the settings name."""
     clock = clock or SystemClock()
-    return Application(Site(settings, options, clock, Reader(settings, clock, store), Static()))
+    gate = Gate(options, clock)
+    site = Site(settings, options, clock, Reader(settings, clock, store), Static(), Limits(), gate.owner_of)
+    return Application(site, gate)
 
 
 class Application:
     """For any ASGI server; ours is in serving.py."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, gate: Gate) -> None:
         self.site = site
-        self._gate = Gate(site.options, site.clock)
+        self._gate = gate
         self._table = Table(ROUTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,28 +116,31 @@ class Application:
         return self.site.static.frame(request)
 
     async def _api(self, request: Request) -> Response:
-        identity = self._gate.identify(request.headers)
+        gate = self._gate
+        identity = gate.identify(request.headers, request.client.host if request.client else "")
         method = "GET" if request.method == "HEAD" else request.method
-        self._gate.check_intent(request.headers, is_safe=method in SAFE)
+        gate.check_intent(request.headers, is_safe=method in SAFE)
         methods = self._table.at(request.url.path)
+        if method not in methods and identity.role is Role.NOBODY:
+            raise gate.login_needed()
         if not methods:
             raise Refusal(404, "no_such_route", "There is nothing at this URL")
         if method not in methods:
             raise _wrong_method(list(methods))
         route, path = methods[method]
-        self._gate.allow(identity, route)
+        gate.allow(identity, route)
         query = _query(request, route)
         body = None if route.body is None else _decoded(await _body(request, route.largest), route.body)
-        call = Call(self.site, identity, route, path, query, body, dict(request.headers))
-        return _response(route, await route.handler(call))
+        call = Call(self.site, identity, route, path, query, body, request.headers)
+        with self.site.limits.heavy(identity.name) if route.heavy else nullcontext():
+            return _response(call, await route.handler(call))
 
 
-def _response(route: Route, answer: Any) -> Response:
+def _response(call: Call, answer: Any) -> Response:
     if isinstance(answer, Response):
         return answer
-    return Response(
-        msgspec.json.encode(answer), route.status, media_type=route.media, headers={"cache-control": "no-store"}
-    )
+    body = msgspec.json.encode(shown(answer, payloads=call.sees_payloads))
+    return Response(body, call.route.status, media_type="application/json", headers={"cache-control": "no-store"})
 
 
 def _is_plain(path: str) -> bool:

@@ -13,12 +13,15 @@ from fanwood.server.identity import Role
 from fanwood.server.options import Payloads
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+
     from fanwood.server.identity import Identity
     from fanwood.server.site import Site
     from fanwood.store.store import Store
 
 T = TypeVar("T")
 
+API = "/api/v1"
 SMALL = 64 * 1024
 """Bytes of a body that only says what to do."""
 
@@ -37,7 +40,7 @@ class Call:
     path: dict[str, str]
     query: Any  # as the route's `query` says
     body: Any  # as the route's `body` says
-    headers: dict[str, str]
+    headers: Headers
 
     async def ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the store, and see no more of it than this identity may."""
@@ -76,7 +79,6 @@ class Route:
     status: int = 200
     heavy: bool = False
     whole: bool = False
-    media: str = "application/json"
 
     @property
     def is_safe(self) -> bool:

@@ -5,9 +5,10 @@ It names what is allowed; everything else is refused.
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING
 
-from fanwood.server.identity import NOBODY_ASKED, find
+from fanwood.server.identity import ANYONE, NOBODY, Identity, Role, Tokens, digest, find
 from fanwood.server.problems import Refusal
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
     from fanwood.clock import Clock
     from fanwood.server.calls import Route
-    from fanwood.server.identity import Identity
     from fanwood.server.options import Options
 
+COOKIE = "__Host-fanwood"
+PROXY_SECRET, PROXY_USER, PROXY_GROUPS = "x-fanwood-proxy-secret", "x-forwarded-user", "x-forwarded-groups"
 LONGEST_URL = 8 * 1024
 LARGEST_HEAD = 32 * 1024
 SAFE = {"GET", "HEAD"}
@@ -45,6 +47,7 @@ class Gate:
     def __init__(self, options: Options, clock: Clock) -> None:
         self._options = options
         self._clock = clock
+        self._tokens = Tokens(options.tokens, clock)
         self._hosts = options.all_hosts()
         scheme = "https" if options.secure else "http"
         self._origins = frozenset(f"{scheme}://{host}" for host in self._hosts)
@@ -101,28 +104,34 @@ class Gate:
         if media != "application/json":
             raise Refusal(415, "json_only", "Bodies are JSON", "Send `Content-Type: application/json`.")
 
-    def identify(self, headers: Headers) -> Identity:
-        """Who asks.
-
-        Raises:
-            Refusal: nobody whom we know.
-        """
+    def identify(self, headers: Headers, client: str) -> Identity:
+        """Who asks; nobody, if it is nobody whom we know. `client`: the address at the other end."""
         options = self._options
         if not options.login:
-            return NOBODY_ASKED
+            return ANYONE
+        return self._by_token(headers) or self._by_proxy(headers, client) or NOBODY
+
+    def _by_token(self, headers: Headers) -> Identity | None:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
-        found = None
-        if scheme.lower() == "bearer":
-            found = find(secret.strip(), options.token, options.tokens, self._clock.now())
-        if found is None:
-            raise Refusal(
-                401,
-                "login_needed",
-                "A token is needed",
-                "Open the link that `fanwood ui` printed, or send `Authorization: Bearer TOKEN`.",
-                headers={"www-authenticate": 'Bearer realm="fanwood"'},
-            )
-        return found
+        if scheme.lower() != "bearer":
+            secret = _cookie(headers) if self._options.secure else ""
+        return self.owner_of(secret.strip()) if secret else None
+
+    def owner_of(self, secret: str) -> Identity | None:
+        """Whose token that is."""
+        return find(secret, self._options.token, self._tokens.all(), self._clock.now())
+
+    def _by_proxy(self, headers: Headers, client: str) -> Identity | None:
+        """Its word counts if it comes from where it should, and knows the secret."""
+        options = self._options
+        if client not in options.proxies or not options.proxy_secret:
+            return None
+        if not hmac.compare_digest(digest(headers.get(PROXY_SECRET, "")), digest(options.proxy_secret)):
+            return None
+        groups = {name.strip() for name in headers.get(PROXY_GROUPS, "").split(",")}
+        role = max((role for name, role in options.groups.items() if name in groups), default=None)
+        name = headers.get(PROXY_USER, "")
+        return Identity(f"proxy:{name}", role) if name and role is not None else None
 
     def allow(self, identity: Identity, route: Route) -> None:
         """Whether this is for them.
@@ -130,7 +139,27 @@ class Gate:
         Raises:
             Refusal: it isn't.
         """
-        if self._options.read_only and not route.is_safe:
+        if identity.role is Role.NOBODY and route.role is not Role.NOBODY:
+            raise self.login_needed()
+        if self._options.read_only and not route.is_safe and route.role is not Role.NOBODY:
             raise Refusal(403, "read_only", "This server only shows")
         if identity.role < route.role or (route.whole and identity.namespace):
             raise Refusal(403, "not_allowed", f"This is for {route.role.name.lower()}s")
+
+    @staticmethod
+    def login_needed() -> Refusal:
+        """What nobody is told."""
+        return Refusal(
+            401,
+            "login_needed",
+            "A token is needed",
+            "Open the link that `fanwood ui` printed, or send `Authorization: Bearer TOKEN`.",
+            headers={"www-authenticate": 'Bearer realm="fanwood"'},
+        )
+
+
+def _cookie(headers: Headers) -> str:
+    """Ours, as `login` set it; none, if it is there twice."""
+    pairs = [part.strip().partition("=") for line in headers.getlist("cookie") for part in line.split(";")]
+    found = [value for name, _, value in pairs if name == COOKIE]
+    return found[0] if len(found) == 1 else ""

@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fanwood.server.identity import Token
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fanwood.server.identity import Role
 
 DEFAULT_PORT = 8765
 
@@ -26,21 +29,21 @@ class Options:
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    token: str | None = field(default=None, repr=False)  # of the link; None: none is asked for
-    tokens: tuple[Token, ...] = ()  # of others
+    token: str | None = field(default=None, repr=False)  # of the link
     login: bool = True
     read_only: bool = False
     payloads: Payloads = Payloads.OPERATOR
     hosts: tuple[str, ...] = ()  # beside our own: what a proxy's clients ask for
-    proxies: tuple[str, ...] = ()  # addresses whose header says who asks
-    proxy_secret: str = field(default="", repr=False)
     secure: bool = False  # browsers reach it by https
-    replica: str = field(default="", repr=False)  # where to read
+    tokens: Path | None = None  # of others: a file
+    proxies: frozenset[str] = frozenset()  # addresses whose headers say who asks
+    proxy_secret: str = field(default="", repr=False)  # ... if they know this
+    groups: Mapping[str, Role] = field(default_factory=dict["str", "Role"])  # of the proxy's users
 
     def all_hosts(self) -> frozenset[str]:
         """What a request's `Host` may be, exactly."""
-        own = {self.host, "127.0.0.1", "localhost", "[::1]"} if is_loopback(self.host) else {_bracketed(self.host)}
-        return frozenset({f"{_bracketed(name)}:{self.port}" for name in own} | set(self.hosts))
+        own = {"127.0.0.1", "localhost", "::1"} if is_loopback(self.host) else {self.host}
+        return frozenset({f"{bracketed(name)}:{self.port}" for name in own} | set(self.hosts))
 
 
 def is_loopback(host: str) -> bool:
@@ -48,5 +51,6 @@ def is_loopback(host: str) -> bool:
     return host in {"127.0.0.1", "localhost", "::1"}
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+def bracketed(host: str) -> str:
+    """As it stands in a URL."""
+    return f"[{host}]" if ":" in host else host

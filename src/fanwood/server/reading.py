@@ -25,8 +25,9 @@ from fanwood.model.states import RunState
 from fanwood.sdk.listing import collect, filter_of
 from fanwood.server import seeing
 from fanwood.server.answers import Me, PayloadPart
-from fanwood.server.calls import Call, Route
+from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
+from fanwood.server.masking import masked_json
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import (
     LogsQuery,
@@ -49,7 +50,6 @@ SMALL_FAMILY = 20
 NEIGHBOURS = 50
 PART = 64 * 1024
 """Characters of a payload at a time."""
-API = "/api/v1"
 
 
 async def me(call: Call) -> Me:
@@ -193,11 +193,13 @@ async def payload(call: Call) -> PayloadPart:
     if what not in ("input", "output", "error", "metadata"):
         raise Refusal(404, "no_such_route", "There is nothing at this URL")
     record = await call.ask(lambda store: store.get(id_bytes(call.path["id"])))
-    text: str | None = getattr(record, what)
-    if text is None:
+    stored: str | None = getattr(record, what)
+    if stored is None:
         return PayloadPart(is_missing=True)
-    end = query.offset + PART
-    return PayloadPart(text[query.offset : end], len(text), end if end < len(text) else None)
+    shown, end = masked_json(stored, texts=what == "error"), query.offset + PART
+    return PayloadPart(
+        shown[query.offset : end], len(shown), end if end < len(shown) else None, is_masked=shown is not stored
+    )
 
 
 async def logs(call: Call) -> LogsPage:

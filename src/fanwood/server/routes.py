@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fanwood.server import reading
+from fanwood.server import entering, reading
 
-ROUTES = (*reading.ROUTES,)
+ROUTES = (*entering.ROUTES, *reading.ROUTES)

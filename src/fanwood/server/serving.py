@@ -91,7 +91,7 @@ def serve(
     sock: socket.socket,
     *,
     on_ready: Callable[[], None] = lambda: None,
-    certificate: tuple[str, str] | None = None,
+    certificate: tuple[str, str | None] | None = None,
 ) -> None:
     """Until SIGINT or SIGTERM. `certificate`: its file, and that of its key."""
     config = uvicorn.Config(

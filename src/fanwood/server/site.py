@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from fanwood.clock import Clock
     from fanwood.server.identity import Identity
+    from fanwood.server.limits import Limits
     from fanwood.server.options import Options
     from fanwood.server.reader import Reader
     from fanwood.server.static import Static
@@ -28,6 +29,9 @@ class Site:
     clock: Clock
     reader: Reader
     static: Static
+    limits: Limits
+    owner_of: Callable[[str], Identity | None]
+    """Whose token that is."""
 
     async def ask(self, identity: Identity, verb: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the store in somebody's name."""

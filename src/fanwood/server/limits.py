@@ -1,0 +1,59 @@
+"""How much one identity may ask for at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fanwood.server.problems import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+HEAVY = 4
+STREAMS = 20
+
+
+class Limits:
+    """What is under way, by identity."""
+
+    def __init__(self) -> None:
+        self._heavy = Counter[str]()
+        self._streams = Counter[str]()
+
+    @contextmanager
+    def heavy(self, who: str) -> Generator[None, None, None]:
+        """One look that may take long.
+
+        Raises:
+            Refusal: there are `HEAVY` already.
+        """
+        with _one(self._heavy, who, HEAVY, "long looks"):
+            yield
+
+    @contextmanager
+    def stream(self, who: str) -> Generator[None, None, None]:
+        """One stream.
+
+        Raises:
+            Refusal: there are `STREAMS` already.
+        """
+        with _one(self._streams, who, STREAMS, "streams"):
+            yield
+
+
+@contextmanager
+def _one(counter: Counter[str], who: str, most: int, what: str) -> Generator[None, None, None]:
+    if counter[who] >= most:
+        raise Refusal(
+            429, "too_many", f"You have {most} {what} under way already", "Try again when one has ended.",
+            headers={"retry-after": "1"},
+        )  # fmt: skip
+    counter[who] += 1
+    try:
+        yield
+    finally:
+        counter[who] -= 1
+        if not counter[who]:
+            del counter[who]
