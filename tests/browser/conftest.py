@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.installation import MissingBrowserError, find, is_required
+from tests.browser.stories import company
 from tests.browser.watch import Watch
+
+if TYPE_CHECKING:
+    from tests.browser.serving import Site
 
 PATIENCE = 60_000  # milliseconds: for what hangs; the machine may be busy with something else
 FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-sandbox")
 """Nothing leads away from this machine. Root can't have a sandbox."""
+
+Open = Callable[..., Awaitable[Page]]
 
 expect.set_options(timeout=PATIENCE)
 
@@ -30,9 +39,61 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """A store with something of everything, which nobody changes; and its trees by name."""
+    file = tmp_path_factory.mktemp("company") / "fanwood.db"
+    trees = company(file, time.time_ns() // 1000)
+    return f"sqlite:///{file}", trees
+
+
+@pytest.fixture(scope="session")
+def site(store: tuple[str, dict[str, str]]) -> Iterator[Site]:
+    """The pages of that store. Whoever changes something makes a store of its own."""
+    from tests.browser.serving import serving
+
+    with serving(store[0]) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def trees(store: tuple[str, dict[str, str]]) -> dict[str, str]:
+    return store[1]
+
+
+@pytest.fixture(scope="session")
+def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from tests.browser.rows import Writer
+    from tests.browser.serving import serving
+
+    file: Path = tmp_path_factory.mktemp("empty") / "fanwood.db"
+    with serving(Writer(file, 0).url) as site:
+        yield site
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def watch(browser: Browser) -> AsyncIterator[Watch]:
     """What the pages of this test must not have done, in the end."""
     watch = Watch()
     yield watch
     assert watch.wrong == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(browser: Browser, watch: Watch) -> AsyncIterator[Open]:
+    """Opens a page of a site, in a context of its own."""
+    contexts = []
+
+    async def opened(site: Site, path: str = "/", *, token: str | None = None, **options: Any) -> Page:
+        settings = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce", **options}
+        context = await browser.new_context(**settings)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        await watch.over(context, site.host)
+        page = await context.new_page()
+        await page.goto(site.at(path) if token is None else site.at(path, token))
+        return page
+
+    yield opened
+    for context in contexts:
+        await context.close()

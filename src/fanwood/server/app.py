@@ -120,7 +120,7 @@ class Application:
         identity = gate.identify(request.headers, request.client.host if request.client else "")
         method = "GET" if request.method == "HEAD" else request.method
         gate.check_intent(request.headers, is_safe=method in SAFE)
-        methods = self._table.at(request.url.path)
+        methods = self._table.at(request.scope["path"])  # (a URL made of it would be cut off at a "?" in a name)
         if method not in methods and identity.role is Role.NOBODY:
             raise gate.login_needed()
         if not methods:

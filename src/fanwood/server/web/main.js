@@ -39,11 +39,20 @@ const PAGES = [
 const problem = signal(/** @type {any} */ (null));
 const open = signal(/** @type {"" | "search" | "help"} */ (""));
 
+/** Whether what stands for a name in it can be told. @param {string} path */
+function isReadable(path) {
+  try {
+    return decodeURIComponent(path) !== "";
+  } catch {
+    return false;
+  }
+}
+
 /** @param {string} path */
 function page(path) {
   for (const [pattern, draw] of PAGES) {
     const found = pattern.exec(path);
-    if (found) return draw(found);
+    if (found && isReadable(path)) return draw(found);
   }
   return html`<main id="main" class="frame" tabindex="-1"><${Refused} error=${new Problem(404)} /></main>`;
 }

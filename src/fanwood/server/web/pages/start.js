@@ -13,7 +13,7 @@ import { shown } from "./treetabs.js";
 /** @param {{name: string}} props */
 export function StartPage({ name }) {
   useSignal(me);
-  const path = name.split("/").map(encodeURIComponent).join("/");
+  const path = encodeURIComponent(name);
   return html`<${Page} title=${`Start ${name}`}>
     <nav class="way" aria-label="Above"><ol><li><a href=${href("/tasks")}>Tasks</a></li><li aria-current="page">${name}</li></ol></nav>
     <div class="page-head"><h1>Start ${name}</h1></div>

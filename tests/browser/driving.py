@@ -1,0 +1,65 @@
+"""What tests do with a page over and over: go somewhere without loading it anew, wait until it shows what it has, ask
+a module of it, look for what hinders people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+from playwright.async_api import Page, expect
+
+PAGES = {
+    "trees": "/",
+    "tree": "/t/{ingest}",
+    "run": "/r/{failed}",
+    "failures": "/failures",
+    "tasks": "/tasks",
+    "task": "/tasks/ingest",
+    "workers": "/workers",
+    "store": "/store",
+    "actions": "/actions",
+    "search": "/search?q=parse",
+}
+"""All that there is to look at, by name; `{ingest}` stands for a tree of the company's store."""
+
+_AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+_MODULE = """
+    async ([name, member, args]) => {
+        const base = document.querySelector("script[type=module]").src.replace(/[^/]*$/, "");
+        const value = (await import(base + name))[member];
+        return typeof value === "function" ? value(...args) : value;
+    }
+"""
+
+
+async def settled(page: Page) -> None:
+    """It shows what it has: nothing is said to be loading, and no fetch is under way that would change that."""
+    await expect(page.locator("main")).to_be_visible()
+    await expect(page.locator("main[aria-busy=true], .loading")).to_have_count(0)
+
+
+async def go(page: Page, path: str) -> None:
+    """As a link does: the page stays, and shows something else."""
+    await module(page, "core/place.js", "go", path)
+    await settled(page)
+
+
+async def module(page: Page, name: str, member: str, *args: Any) -> Any:
+    """What a function of the pages' modules returns, in the page."""
+    return await page.evaluate(_MODULE, [name, member, list(args)])
+
+
+async def hindrances(page: Page, *rules: str) -> list[str]:
+    """What axe finds, as one line each; of these rules only, if some are named."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(_AXE)
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": list(rules)}
+    found = await page.evaluate("(options) => axe.run(document, options)", options)
+    return [
+        f"{violation['id']}: {node['html'][:200]} ({' '.join(map(str, node['target']))}): {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"][:3]
+    ]
