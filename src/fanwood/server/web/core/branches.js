@@ -6,6 +6,7 @@ import { signal } from "./html.js";
 import { hasEnded, present, total } from "./states.js";
 
 const PAGE = 100;
+const LOOKS = 5;
 
 /**
  * @typedef {object} Row
@@ -25,7 +26,8 @@ const PAGE = 100;
  * @property {number} [siblings]
  */
 
-/** What may narrow the list: of members, and of groups. @typedef {{task?: string | null, state?: string | null, cluster?: string | null}} Narrow */
+/** What may narrow the list. A kind of failure makes it flat: what failed so, anywhere below, `count` in all.
+ * @typedef {{task?: string | null, state?: string | null, cluster?: string | null, count?: number}} Narrow */
 
 export class Branches {
   /** @param {string} root @param {Narrow} [narrow] */
@@ -80,8 +82,17 @@ export class Branches {
     this.changed();
     try {
       const { cluster } = this.narrow;
-      const found = await get(`/runs/${id}/members${query({ task, state, cluster, after: page.after, limit: PAGE })}`);
-      this.pages.set(key, { runs: [...page.runs, ...(found.runs ?? [])], after: found.after ?? null });
+      let { after } = page;
+      const runs = [...page.runs];
+      // A page may be short, or empty, and not be the last: what is looked through at a time is bounded.
+      for (let look = 0; look < LOOKS && runs.length < page.runs.length + PAGE; look += 1) {
+        const asked = { task, state: cluster ? null : state, cluster, after, limit: PAGE };
+        const found = await get(`/runs/${id}/members${query(asked)}`);
+        runs.push(...(found.runs ?? []));
+        after = found.after ?? null;
+        if (!after) break;
+      }
+      this.pages.set(key, { runs, after });
     } catch (error) {
       this.pages.set(key, { ...page, busy: false, error });
     }
@@ -90,6 +101,7 @@ export class Branches {
 
   /** What is open and may have changed is asked for again. */
   async refresh() {
+    if (this.narrow.cluster) return;
     const stale = [...this.children].filter(([id, view]) => this.opened.has(id) && !(view.parent && hasEnded(view.parent.state)));
     for (const [id] of stale.slice(0, 8)) await this.load(id);
   }
@@ -101,6 +113,7 @@ export class Branches {
     if (view.error) return [{ key: "error", type: "error", level: 1, text: view.error.message }];
     /** @type {Row[]} */
     const rows = [];
+    if (this.narrow.cluster) return this.addMembers(rows, `${this.root}|${this.narrow.task ?? ""}|failed`, this.narrow.count ?? 0, 1), rows;
     const counts = sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((run) => ({ [run.state]: 1 }))]);
     this.addRun(rows, view.parent, counts, 1, 1, 1);
     return rows;
@@ -129,9 +142,8 @@ export class Branches {
 
   /** @param {string} task @param {import("./states.js").Counts} counts */
   fits(task, counts) {
-    const { task: wanted, state, cluster } = this.narrow;
-    if (wanted && wanted !== task) return false;
-    return !(state ?? (cluster ? "failed" : null)) || Boolean(counts[state ?? "failed"]);
+    const { task: wanted, state } = this.narrow;
+    return (!wanted || wanted === task) && (!state || Boolean(counts[state]));
   }
 
   /** @param {Row[]} rows @param {string} id @param {any} family @param {number} level @param {number} place @param {number} siblings */
@@ -140,7 +152,7 @@ export class Branches {
     const open = this.opened.has(key);
     rows.push({ key, type: "group", level, family, opens: true, open, parent: id, place, siblings });
     if (!open) return;
-    const wanted = this.narrow.state ?? (this.narrow.cluster ? "failed" : null);
+    const wanted = this.narrow.state;
     const states = present(family.counts).filter(([state]) => !wanted || wanted === state);
     states.forEach(([state, count], at) => this.addState(rows, key, state, count, level + 1, at + 1, states.length));
   }
@@ -150,12 +162,16 @@ export class Branches {
     const key = `${group}|${state}`;
     const open = this.opened.has(key);
     rows.push({ key, type: "state", level, state, count, opens: true, open, place, siblings, parent: group });
-    if (!open) return;
+    if (open) this.addMembers(rows, key, count, level + 1);
+  }
+
+  /** What is known of a state of a group; or of a kind of failure, in the whole tree. @param {Row[]} rows @param {string} key @param {number} count @param {number} level */
+  addMembers(rows, key, count, level) {
     const page = this.pages.get(key);
-    page?.runs.forEach((run, at) => this.addRun(rows, run, this.below(run), level + 1, at + 1, count));
-    if (page?.error) rows.push({ key: `${key}|error`, type: "error", level: level + 1, text: page.error.message });
-    else if (!page || page.busy) rows.push({ key: `${key}|loading`, type: "loading", level: level + 1 });
-    else if (page.after) rows.push({ key: `${key}|more`, type: "more", level: level + 1, parent: key, count: count - page.runs.length });
+    page?.runs.forEach((run, at) => this.addRun(rows, run, this.below(run), level, at + 1, count));
+    if (page?.error) rows.push({ key: `${key}|error`, type: "error", level, text: page.error.message });
+    else if (!page || page.busy) rows.push({ key: `${key}|loading`, type: "loading", level });
+    else if (page.after) rows.push({ key: `${key}|more`, type: "more", level, parent: key, count: Math.max(0, count - page.runs.length) });
   }
 
   /** A member of a page may have children, which is not known before it is opened. @param {any} run */

@@ -1,12 +1,12 @@
 // How long runs of a task took: classes by half powers of two, all tasks of a tree on one scale.
 
 import { count, took } from "../core/format.js";
-import { html, useSignal, useState } from "../core/html.js";
+import { html, useMemo, useSignal, useState } from "../core/html.js";
 import { total } from "../core/states.js";
 import { asTables, Canvas, colour, moved, Twin } from "./canvas.js";
 import { bound, classText } from "./axis.js";
 
-const HEIGHT = 28;
+const HEIGHT = 24;
 
 /** @typedef {{task: string, counts: any, took?: {first?: number, counts?: number[]}, p50?: number, p95?: number, p99?: number, slowest?: number, busy?: number, serving?: number}} TaskData */
 
@@ -18,13 +18,20 @@ export function scale(tasks) {
   return [first, Math.max(first + 8, ...filled.map((task) => (task.took?.first ?? 0) + (task.took?.counts?.length ?? 0)))];
 }
 
+/** Percentiles are bounds of classes: no more than the longest took. @param {TaskData} task @returns {TaskData} */
+function capped(task) {
+  const cap = (/** @type {number | undefined} */ value) => (value && task.slowest ? Math.min(value, task.slowest) : value);
+  return { ...task, p50: cap(task.p50), p95: cap(task.p95), p99: cap(task.p99) };
+}
+
 /** Tasks of a tree, with how long they took. @param {{tasks: TaskData[], most?: number, chosen?: string | null, to: (task: string) => string}} props */
-export function Durations({ tasks, most = 6, chosen, to }) {
+export function Durations({ tasks: given, most = 5, chosen, to }) {
+  const tasks = useMemo(() => given.map(capped), [given]);
   const tables = useSignal(asTables);
   const [open, setOpen] = useState(false);
   const sorted = tasks.toSorted((a, b) => Number(Boolean(b.p50)) - Number(Boolean(a.p50)) || total(b.counts) - total(a.counts));
   const [first, end] = scale(tasks);
-  if (tables) return html`<${Twin} caption="Durations" head=${["Task", "runs", "p50", "p95", "p99", "max"]}
+  if (tables) return html`<${Twin} caption="Durations of tasks" head=${["Task", "runs", "p50", "p95", "p99", "max"]}
     rows=${sorted.map((task) => [task.task, count(total(task.counts)), took(task.p50), took(task.p95), took(task.p99), took(task.slowest)])} />`;
   return html`<ul class="durations">
       ${sorted.slice(0, open ? 60 : most).map(

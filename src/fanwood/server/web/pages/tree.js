@@ -132,8 +132,10 @@ function Measures({ chosen }) {
 
 /** @param {{id: string, view: any, where: Record<string, string | null>, beat: number, tab: string}} props */
 function Below({ id, view, where, beat, tab }) {
-  const task = where.task ?? (where.path === null ? null : view.paths?.[Number(where.path)]?.task) ?? null;
-  const narrow = { task: where.task, state: where.state, cluster: where.cluster };
+  const task = where.task ?? view.paths?.[Number(where.path ?? -1)]?.task ?? null;
+  const path = where.path === null ? null : view.paths?.[Number(where.path)];
+  const cluster = view.clusters?.find((/** @type {any} */ each) => each.key === where.cluster);
+  const narrow = { task: where.task ?? (path?.parent === 0 ? path.task : null), state: where.state, cluster: where.cluster, count: cluster?.count };
   const draw = {
     slowest: () => html`<${Slowest} id=${id} task=${task} />`,
     critical: () => html`<${CriticalPath} id=${id} />`,

@@ -8,7 +8,8 @@ import { hasEnded } from "../core/states.js";
 /** @param {{view: any}} props */
 export function Figures({ view }) {
   const { root } = view;
-  const over = hasEnded(root.state) && view.is_final;
+  const { queued, running, waiting } = view.counts;
+  const over = hasEnded(root.state) && !queued && !running && !waiting;
   /** @type {[string, any, string?][]} */
   const figures = [];
   if (!over) {

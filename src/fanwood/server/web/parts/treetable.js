@@ -24,11 +24,12 @@ export function TreeTable({ root, narrow = {}, beat }) {
     const view = branches.children.get(root);
     if (!view || view.error) return;
     const few = [...(view.families ?? [])].filter((family) => branches.fits(family.task, family.counts));
-    const filtered = narrow.state || narrow.cluster;
-    for (const family of filtered ? few.slice(0, 3) : []) {
-      branches.toggle(`${root}|${family.task}`, true);
-      branches.toggle(`${root}|${family.task}|${narrow.state ?? "failed"}`, true);
-    }
+    if (narrow.cluster) void branches.more(`${root}|${narrow.task ?? ""}|failed`);
+    else if (narrow.state)
+      for (const family of few.slice(0, 3)) {
+        branches.toggle(`${root}|${family.task}`, true);
+        branches.toggle(`${root}|${family.task}|${narrow.state}`, true);
+      }
   }, [branches, branches.children.has(root)]);
   useBeat(branches, beat);
   const here = Math.min(at, rows.length - 1);
@@ -135,7 +136,7 @@ const NAMES = {
     ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
   group: ({ family }) => html`<span class="times">× ${count(total(family.counts))}</span><b class="task">${family.task}</b>`,
   state: ({ state, count: n }) => html`<${State} state=${state} plain /><span>${count(n)} ${STATES[state].word}</span>`,
-  more: ({ count: n }) => html`<span class="linkish">Show 100 more</span><span class="quiet">of ${count(n)}</span>`,
+  more: ({ count: n }) => html`<span class="linkish">Show 100 more</span>${n ? html`<span class="quiet">of ${count(n)}</span>` : null}`,
   loading: () => html`<span class="quiet">Loading</span>`,
   error: ({ text }) => html`<span class="is-failed">${text}</span>`,
   none: ({ text }) => html`<span class="quiet">${text}</span>`,
@@ -151,7 +152,7 @@ const MIDDLE = {
   },
   group({ family }) {
     return html`<span class="cell detail" role="gridcell"><${Bar} counts=${family.counts} class="in-row" /><${Tally} counts=${family.counts} /></span>
-      <span class="cell num" role="gridcell" title="median">${took(family.p50)}</span>
+      <span class="cell num" role="gridcell" title="median">${family.p50 ? took(Math.min(family.p50, family.slowest ?? family.p50)) : ""}</span>
       <span class="cell num wide quiet" role="gridcell">${family.slowest ? `max ${took(family.slowest)}` : ""}</span>`;
   },
 };
