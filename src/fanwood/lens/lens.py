@@ -6,7 +6,7 @@ pieces in which everything has ended are not read again.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from fanwood.errors import RunNotFoundError
@@ -90,9 +90,10 @@ class Lens:
         while self._failures_left and self._clock.monotonic() < limit:
             self._failures_left = await self._failures.read(store, failed)
         changed |= before is not self._failures.known
+        self._as_of = store.now()
         if self._cold and not self._todo and not self._failures_left:
             self._cold, changed = False, True
-        self._as_of = store.now()
+            self._pace.recall(self._as_of, tree.root.created_at, self._ends())
         self._pace.note(self._as_of, self._ended(), changed=changed)
         self._cost = self._clock.monotonic() - began
         self.version += changed
@@ -137,12 +138,16 @@ class Lens:
         return self._tree
 
     def _ended(self) -> int:
-        return sum(
-            sums.count
-            for path in self._the_tree.paths.all
-            for (state, is_wait, _, _), sums in path.sums.items()
-            if state >= FIRST_TERMINAL and not is_wait
-        )
+        return self._ends().total()
+
+    def _ends(self) -> Counter[int]:
+        """How many have ended, by the end of the bin of time in which they did."""
+        found: Counter[int] = Counter()
+        for path in self._the_tree.paths.all:
+            for (state, is_wait, at, _), sums in path.sums.items():
+                if state >= FIRST_TERMINAL and not is_wait:
+                    found[(at + 1) << self._the_tree.shift] += sums.count
+        return found
 
     # --- showing ---------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,13 @@ class Pace:
         while len(self._seen) > 2 and self._seen[1][0] <= now - LONGER * 1e6:
             self._seen.popleft()
 
+    def recall(self, now: int, began: int, ends: Mapping[int, int]) -> None:
+        """What had ended before anybody looked: so many, by when. (What was noted while a tree was being read says only
+        how fast it was read.)"""
+        self._seen.clear()
+        for at in sorted({max(began, now - seconds * 1_000_000) for seconds in (LATELY, LONGER)}):
+            self._seen.append((at, sum(count for end, count in ends.items() if end <= at)))
+
     def rate(self, seconds: float) -> float:
         """Ends a second, over about so many seconds."""
         if len(self._seen) < 2:

@@ -85,7 +85,7 @@ def _task_view(task: str, rows: list[tuple[Key, Sums]], longest: int | None, ser
         busy += sums.busy
         if class_ >= 0:
             took[class_] += sums.count
-    p50, p95, p99 = (percentile(took, part) for part in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (percentile(took, part, longest) for part in (0.5, 0.95, 0.99))
     return TaskView(task, counts_of(states(rows)), histogram(took), p50, p95, p99, longest, busy, serving)
 
 
@@ -97,14 +97,15 @@ def histogram(took: Mapping[int, int]) -> Histogram:
     return Histogram(first, tuple(took.get(class_, 0) for class_ in range(first, last + 1)))
 
 
-def percentile(took: Mapping[int, int], part: float) -> int | None:
-    """Microseconds that so many of them did not exceed, as the upper end of a class."""
+def percentile(took: Mapping[int, int], part: float, longest: int | None = None) -> int | None:
+    """Microseconds that so many of them did not exceed, as the upper end of a class; none exceeded the longest."""
     count = sum(took.values())
     seen = 0
     for class_ in sorted(took):
         seen += took[class_]
         if seen >= part * count:
-            return class_end(class_)
+            end = class_end(class_)
+            return end if longest is None else min(end, longest)
     return None
 
 
