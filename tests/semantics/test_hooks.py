@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from fanwood import Context, DeclarationError, EmptyModel, RunEvent, TaskRunError
+from fanwood.engine.engine import Engine
+from fanwood.model.commands import Outcome
 from fanwood.sdk import hooks
 from tests.serving import serving
 
@@ -84,6 +86,30 @@ def test_hooks_are_told_of_every_retry_failure_and_completion(app: Any, colour: 
     assert failure.exception.__traceback__ is not None
     assert __file__ in failure.traceback
     assert "ValueError" in repr(failure)
+
+
+def test_what_became_of_attempts_is_told_in_their_order(
+    app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has reported the first goes on only when the second is over."""
+    told, over = Told(app), threading.Event()
+    report = Engine.report
+
+    def report_and_wait(self: Engine, outcomes: list[Outcome]) -> None:
+        report(self, outcomes)
+        if any(outcome.retry for outcome in outcomes):
+            assert over.wait(60)
+
+    @app.task(retries=1)
+    def work(input: EmptyModel, ctx: Context) -> None:
+        raise ValueError(ctx.attempt_number)
+
+    app.on_failure(lambda event: over.set())
+    monkeypatch.setattr(Engine, "report", report_and_wait)
+    with pytest.raises(TaskRunError):
+        work.run(timeout=60)
+    assert [(what, event.attempt) for what, event in told.take(2)] == [("retry", 1), ("failure", 2)]
+    assert [r.levelname for r in caplog.records if r.name == "fanwood.runs"] == ["WARNING", "ERROR"]
 
 
 def test_time_outs_and_children_are_told_of_as_well(app: Any) -> None:

@@ -379,13 +379,17 @@ class Executor:
             self._conclude(finished)
 
     def _conclude(self, finished: list[tuple[Attempt, Outcome | None]]) -> None:
+        """Once an outcome is reported the next attempt may begin, and end, on another thread; so whoever wants to hear
+        of this one is told before."""
         outcomes = [outcome for _, outcome in finished if outcome is not None]
-        if outcomes:
-            self._engine.report(outcomes)
-        self._slots.finish([attempt for attempt, _ in finished])
-        self._pump()
-        self._engine.room()
-        tell_all(finished)
+        try:
+            tell_all(finished)
+        finally:
+            if outcomes:
+                self._engine.report(outcomes)
+            self._slots.finish([attempt for attempt, _ in finished])
+            self._pump()
+            self._engine.room()
 
     def _interrupt(self, attempt: Attempt, failure: Failure) -> None:
         """The attempt is over: tell its code. What is recorded of it, is recorded elsewhere."""
