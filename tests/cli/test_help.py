@@ -122,7 +122,7 @@ def test_an_output_that_is_full(here, stocked, arguments):
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fanwood", *arguments],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: the output can't be written: No space left on device"
@@ -136,7 +136,7 @@ def test_completion_knows_ids_and_tasks(here, stocked):
     def offered(words: str, at: int) -> str:
         env = {**os.environ, "_FANWOOD_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
         command = [sys.executable, "-c", "from fanwood.cli.main import main; main()"]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
         return done.stdout
 
     assert offered("fanwood tree ", 2).split() == [f"plain,{id_[-8:]}" for id_ in (*stock.queued[::-1], stock.root)] + [

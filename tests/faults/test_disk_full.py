@@ -69,7 +69,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
 
         running = [work.run_no_wait({"n": n}) for n in range(10)]
         for _ in running:
-            assert begun.acquire(timeout=5)
+            assert begun.acquire(timeout=60)
 
         acknowledged, error = fill(store)
         assert str(error).startswith(f"{path}: no space left to write (")

@@ -185,7 +185,7 @@ def test_closing_while_it_is_locked(site: Site, monkeypatch: pytest.MonkeyPatch)
             await asyncio.sleep(60)
 
         ref = task.run_no_wait({})
-        assert begun.wait(5)
+        assert begun.wait(60)
         other = apsw.Connection(str(site.database))
         other.execute("begin immediate")
         try:

@@ -42,12 +42,13 @@ def test_a_service_that_fails_is_there_again(
     app = make_app(heartbeat=0.3, lease=2.0)
     kind = type(app.engine().store)
     once, raised = failing_once(getattr(kind, name), IndexError("list index out of range"))
-    told = asyncio.Event()
+    begun, told = threading.Event(), threading.Event()
 
     @app.task(retries=1, backoff_factor=1.0)
     async def wait(input: dict, ctx: Context) -> str:
         if ctx.retry_count == 0:
             raise ValueError("once more, a second later")
+        begun.set()  # what is cancelled before that is never told
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -64,24 +65,13 @@ def test_a_service_that_fails_is_there_again(
         monkeypatch.setattr(kind, name, once)
         client = make_app(url=app.settings.database_url, local_worker=False)
         ref = wait.run_no_wait({})
-        asyncio.run(until_claimed_again(app, ref.id))
+        assert begun.wait(60)
         client.runs.cancel(ref.id)
-        asyncio.run(asyncio.wait_for(until_set(told), 10))
+        assert told.wait(60)
     assert raised
     assert app.engine().alive
     assert any("begins anew" in record.message for record in caplog.records)
     assert app.runs.get(ref.id).attempt == 2
-
-
-async def until_claimed_again(app: Any, run_id: str) -> None:
-    async with asyncio.timeout(20):
-        while (run := await app.runs.aio_get(run_id)).attempt < 2 or run.status.name != "RUNNING":
-            await asyncio.sleep(0.02)
-
-
-async def until_set(event: asyncio.Event) -> None:
-    while not event.is_set():
-        await asyncio.sleep(0.01)
 
 
 def test_when_the_engine_dies_all_who_wait_are_told_why(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
