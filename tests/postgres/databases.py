@@ -97,6 +97,7 @@ class Databases:
         self._as_new: dict[str, _Kept] = {}
         self._with_schema: set[str] = set()
         self._empty_schema = ""
+        self._template = ""  # one with a schema, that nobody is given
         self._asking = ThreadPoolExecutor(1)  # with a loop of its own, since the caller's may be running
         self._runner = asyncio.Runner()
         self._main: Any = None  # a connection that stays
@@ -133,8 +134,7 @@ class Databases:
         if self._free[schema]:
             self._rename(self._free[schema].pop(), name)
         elif schema:
-            self._rename(self.take(), name)
-            self._run(lambda: self._make_schema(name))
+            self._copy_schema(name)
         else:
             self._administer(f"create database {name}")
             self._as_new[name] = self._on(name, _Kept.of)
@@ -184,6 +184,16 @@ class Databases:
         if old in self._with_schema:
             self._with_schema.remove(old)
             self._with_schema.add(new)
+
+    def _copy_schema(self, name: str) -> None:
+        """To copy files takes a server a tenth of what it takes to make the schema."""
+        if not self._template:
+            template = self.take()
+            self._run(lambda: self._make_schema(template))
+            self._template = template
+        self._administer(f"create database {name} template {self._template}")
+        self._as_new[name] = self._as_new[self._template]
+        self._with_schema.add(name)
 
     async def _make_schema(self, name: str) -> None:
         await store_for(Settings.load(database_url=self._cluster.url(name)), SystemClock()).migrate()
