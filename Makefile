@@ -48,7 +48,11 @@ interleave: $(READY) ## each pair of PostgreSQL's routines at once, stopped at e
 
 chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation
-	@FANWOOD_CHAOS=full $(BIN)/python -m pytest tests/chaos -q -s $(CHAOS_ARGS)
+	@FANWOOD_CHAOS=full $(BIN)/python -m pytest $(BY_CHANCE) -q -s $(CHAOS_ARGS)
+
+# What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py).
+BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py \
+	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

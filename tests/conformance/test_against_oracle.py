@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fanwood import RunState
 from fanwood.model.commands import Attach, ClaimedRun, ClaimRequest, Outcome, Spawn, SpawnKind
 from fanwood.model.states import TERMINAL, OnParentEnd
+from tests.chaos.scale import scaled
 from tests.conformance.oracle import DEATHS_LIMIT, Oracle
 from tests.conformance.stage import FAILURE, MakeStore, Stage
 
@@ -177,8 +178,8 @@ class Lives(RuleBasedStateMachine):
         assert self.wait(self.stage.store.report()).orphans == []
 
 
-EXAMPLES = {"memory": 40, "sqlite": 40, "postgres": 15}
-"""A server's answer takes longer."""
+EXAMPLES = {"memory": scaled(400, 15), "sqlite": scaled(200, 12), "postgres": scaled(60, 6)}
+"""A server's answer takes longer; and all three are compared with each other in `test_differential.py`."""
 
 
 def test_the_store_does_what_the_oracle_does(backend: str, store_factory_anew: Callable[[], MakeStore]) -> None:

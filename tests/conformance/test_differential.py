@@ -18,10 +18,11 @@ from fanwood.store.auditing import audited, findings
 from fanwood.store.memory.tables import Run
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
+from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-SEEDS = range(4)
+SEEDS = range(scaled(12, 2))
 STEPS = 120
 MANY = 40
 """Runs, after which there are no more, so that commands meet on one."""

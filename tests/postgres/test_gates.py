@@ -18,6 +18,7 @@ from fanwood.model.commands import Batch, ClaimedRun, Closing, Outcome, Spawn, S
 from fanwood.model.records import Swept
 from fanwood.store.postgres import gates
 from fanwood.store.postgres.store import PostgresStore
+from tests.chaos.scale import scaled
 from tests.conformance.stage import digest
 from tests.postgres.stores import claimed, connected, opened, registered, until_blocked, until_committed
 
@@ -95,7 +96,7 @@ async def cancelled(store: PostgresStore, run_id: bytes) -> bool:
 
 
 async def test_nothing_starts_once_a_call_has_returned(forest: Forest):
-    for number in range(15):
+    for number in range(scaled(60, 5)):
         root = await forest.root()
         await forest.commit(0, spawns=[forest.below(root, n) for n in range(20)])
         over = asyncio.Event()
@@ -113,7 +114,7 @@ async def test_nothing_starts_once_a_call_has_returned(forest: Forest):
 
 
 async def test_all_below_a_parent_that_failed_ends_whatever_goes_on_there(forest: Forest):
-    for number in range(15):
+    for number in range(scaled(60, 5)):
         root = await forest.root()
         await forest.commit(0, spawns=[forest.below(root, n) for n in range(20)])
         over = asyncio.Event()

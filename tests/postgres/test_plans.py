@@ -1,4 +1,4 @@
-"""The work of every hot verb is bounded by its batch, on forty thousand runs as on none.
+"""The work of every hot verb is bounded by its batch, on twenty-five thousand runs as on none.
 
 Each verb is done on a table full of runs; what its statements read, those inside of functions as well, is told by the
 server, plan by plan. A statement that reads the table from end to end fails, and one that walks through the queue, or
@@ -275,7 +275,7 @@ async def session(url: str, worker: int, other: int) -> AsyncIterator[Session]:
 
 LITTLE = {"parents": 6, "over": 60, "queued": 40, "running": 300}
 NOTHING = dict.fromkeys(LITTLE, 0)
-MUCH = {"parents": 100, "over": 20_000, "queued": 12_000, "running": 8_000}
+MUCH = {"parents": 60, "over": 8_000, "queued": 9_000, "running": 8_000}
 
 
 async def test_what_every_verb_reads_is_bounded_by_its_batch(postgres_url: str):

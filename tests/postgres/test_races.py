@@ -1,5 +1,6 @@
 """What two do at the same moment. Several stores on one schema, each with its connections to a server that does things
-really at once; many rounds, each with another little head start, by dice that fall as they fell.
+really at once; some rounds (many in `make chaos`), each with another little head start, by dice that fall as they fell.
+What two do at each statement of one another is `tests/interleaving`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fanwood.model.commands import (
     SpawnKind,
 )
 from fanwood.store.postgres.store import PostgresStore
+from tests.chaos.scale import scaled
 from tests.conformance.stage import digest
 from tests.postgres.stores import claimed, connected, opened, registered, until_committed
 
@@ -112,7 +114,7 @@ def done(run: ClaimedRun, state: RunState = RunState.COMPLETED) -> Outcome:
 
 
 async def test_claims_at_once_never_take_too_many_and_never_one_twice(crowd: Crowd):
-    for number in range(15):
+    for number in range(scaled(60, 5)):
         spawns = [
             Spawn(SpawnKind("abc"[n % 3], priority=n % 4, depth=n % 2), crowd.ids.new_id(), None, "{}")
             for n in range(60)
@@ -132,7 +134,7 @@ async def test_claims_at_once_never_take_too_many_and_never_one_twice(crowd: Cro
 
 
 async def test_a_claim_and_what_else_befalls_a_queued_run(crowd: Crowd):
-    for _ in range(30):
+    for _ in range(scaled(120, 8)):
         (parent,) = await crowd.running(0)
         children = [crowd.child(parent, n) for n in range(6)]
         await crowd.commit(0, spawns=children)
@@ -163,7 +165,7 @@ async def test_a_claim_and_what_else_befalls_a_queued_run(crowd: Crowd):
 
 
 async def test_nothing_of_a_cancelled_tree_starts_or_waits(crowd: Crowd):
-    for number in range(50):
+    for number in range(scaled(200, 12)):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 3)
         spawning = crowd.commit(0, spawns=[crowd.child(root, n) for n in range(10, 14)])
@@ -182,7 +184,7 @@ async def test_nothing_of_a_cancelled_tree_starts_or_waits(crowd: Crowd):
 
 
 async def test_what_ends_while_it_is_cancelled_ends_in_one_way(crowd: Crowd):
-    for number in range(30):
+    for number in range(scaled(120, 8)):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 8)
         crowd.dice.shuffle(below)
@@ -219,7 +221,7 @@ async def until_swept(store: PostgresStore) -> None:
 
 
 async def test_a_parent_that_fails_while_its_children_spawn(crowd: Crowd):
-    for number in range(30):
+    for number in range(scaled(120, 8)):
         (root,) = await crowd.running(0)
         below = await crowd.running_children(root, 0, 1, 2)
         end = Outcome(root.key, 1, RunState.FAILED, None, "{}", closes=True, local=False)
@@ -235,7 +237,7 @@ async def test_a_parent_that_fails_while_its_children_spawn(crowd: Crowd):
 
 
 async def test_who_begins_to_watch_hears_of_every_end(crowd: Crowd):
-    for number in range(80):
+    for number in range(scaled(300, 20)):
         runs = await crowd.running(0, 8)
         ids = [run.key for run in runs]
         crowd.dice.shuffle(ids)
@@ -250,7 +252,7 @@ async def test_who_begins_to_watch_hears_of_every_end(crowd: Crowd):
 
 
 async def test_who_asks_for_children_again_hears_of_every_end(crowd: Crowd):
-    for number in range(80):
+    for number in range(scaled(300, 20)):
         (parent,) = await crowd.running(0)
         children = await crowd.running_children(parent, 0, 1, 6)
         await crowd.commit(0, outcomes=[Outcome(parent.key, 1, RunState.QUEUED)])
@@ -274,7 +276,7 @@ async def test_who_asks_for_children_again_hears_of_every_end(crowd: Crowd):
 
 async def test_a_worker_is_reaped_while_it_commits(crowd: Crowd):
     deaths_limit = 100
-    for number in range(80):
+    for number in range(scaled(300, 20)):
         reaped = await registered(crowd.stores[0])
         crowd.workers[0] = reaped
         ending, spawning, logging = await crowd.running(0, 3)
@@ -304,7 +306,7 @@ async def test_a_worker_is_reaped_while_it_commits(crowd: Crowd):
 
 
 async def test_a_worker_is_reaped_twice_at_once(crowd: Crowd):
-    for _ in range(20):
+    for _ in range(scaled(80, 6)):
         reaped = crowd.workers[0] = await registered(crowd.stores[0])
         runs = await crowd.running(0, 5)
         counts = await crowd.at_once(*(store.reap(reaped, 3) for store in crowd.stores[1:]))
@@ -317,7 +319,7 @@ async def test_a_worker_is_reaped_twice_at_once(crowd: Crowd):
 async def test_a_lease_is_renewed_while_its_worker_commits_and_others_judge_it(crowd: Crowd):
     """No two of them lock crosswise: with that, some would fail."""
     (parent,) = await crowd.running(0)
-    for number in range(30):
+    for number in range(scaled(120, 8)):
         children = await crowd.running_children(parent, 0, 1, 3)
         await crowd.commit(1, outcomes=[done(child) for child in children])
         me = crowd.workers[0]
@@ -336,7 +338,7 @@ async def test_a_lease_is_renewed_while_its_worker_commits_and_others_judge_it(c
 
 
 async def test_roots_with_keys_are_born_once(crowd: Crowd):
-    for number in range(20):
+    for number in range(scaled(80, 6)):
         keys = list(range(20))
 
         def roots(keys: list[int] = keys, number: int = number) -> list[Spawn]:
