@@ -31,7 +31,7 @@ SMALL = [
 
 @pytest.mark.parametrize(
     ("store", "names"),
-    [("sqlite", ["fails", "tree", "timers"]), ("postgres", ["cancelled", "tree", "expired", "dead"])],
+    [("sqlite", ["fails", "cancelled", "timers"]), ("postgres", ["tree", "expired", "dead"])],
 )
 def test_scenarios_yield_their_figures(
     store: str, names: list[str], tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

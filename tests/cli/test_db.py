@@ -180,7 +180,7 @@ def test_copy_to_postgres_and_back(invoke, family, urls, postgres_url):
     for source, target in ((urls[0], there), (there, back)):
         copied = json.loads(invoke("db", "copy", source, target, "--json").stdout)["copied"]
         assert copied == {"task": 3, "run": 29, "key": 0, "log": 25, "attempt": 0}
-    for run in (family.id, *family.leaves):
+    for run in (family.id, *family.leaves[:3]):  # one that has completed, failed ones, and the root
         shown = [
             json.loads(invoke("runs", "get", run, "--json", "--url", url).stdout) for url in (urls[0], there, back)
         ]

@@ -113,13 +113,13 @@ def test_what_waits(invoke, stocked, terminal):
 
 
 def test_a_large_tree(invoke, stocked, terminal):
-    stock = stocked(children=3_000)
+    stock = stocked(children=1_000)
     for columns in (80, 140):
         terminal(columns)
         lines = invoke("tree", stock.root).stdout.splitlines()
         assert len(lines) == 1 + 1 + 2 * 3  # with a line for each error
         assert max(map(len, lines)) <= columns
-    assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 3_001 + 300
+    assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 1_001 + 100
 
 
 def test_all_of_a_deep_tree(invoke, app: Fanwood):
