@@ -53,8 +53,12 @@ class FlakyFile(Flaky, SqliteStore):
     def part(self) -> None:
         for connection in (self._reader, self._connection):
             if connection is not None:
-                connection.close()
+                self._ground.let_go(connection)
         self._reader = self._connection = None
+
+    async def close(self) -> None:
+        self.part()
+        await super().close()
 
     # --- others ----------------------------------------------------------------------------------------------------
 

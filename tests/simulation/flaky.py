@@ -67,6 +67,8 @@ class Flaky(Store):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
         elif world.random.random() < world.suspends:
             await asyncio.sleep(world.random.random() * 0.002)
+        if world.calm:
+            return world.beginnings
         if self._host.slots and happens("crash before", verb):  # (clients are who looks in the end)
             await self._host.die()
         if happens("freeze", verb):
@@ -92,6 +94,8 @@ class Flaky(Store):
     async def after(self, verb: str, beginning: int) -> None:
         """The way back."""
         world, happens = self._world, self._happens
+        if world.calm and world.beginnings == beginning:
+            return
         if self._host.slots and happens("crash after", verb):
             await self._host.die()
         if happens("restart", verb):

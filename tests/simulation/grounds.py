@@ -7,11 +7,11 @@ that a transaction changed once it is committed, and held against what the file 
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -24,6 +24,7 @@ from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Gate, Moved, Run, Tables, Worker
 from fanwood.store.sqlite import reading
+from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
 from tests.places import in_memory
 
@@ -48,6 +49,7 @@ class InMemory:
         self.memory = Memory(clock)
         self.tables = self.memory.tables
         self.now = self.memory.now
+        self.instead: list[tuple[Any, str, Any]] = []
 
     def store(self, host: Host) -> Flaky:
         """The way of a host to it."""
@@ -89,9 +91,9 @@ class InFile:
         self.tables = Tables()
         self._clock = clock
         self._last = 0  # moment of a transaction
-        self._folder = Path(tempfile.mkdtemp(prefix="world", dir=where or in_memory()))
-        self.path = self._folder / "world.db"
-        self.path.write_bytes(_nothing())
+        self._file = _files.pop() if _files else _File()
+        self.path = self._file.path
+        self.instead: list[tuple[Any, str, Any]] = [(sqlite, "connect", self.connect)]  # of what the package has
         self._stores: list[FlakyFile] = []
         self._changes: list[tuple[Any, ...]] = []  # of the transaction that is under way
         self._watch: Watch | None = None
@@ -111,6 +113,21 @@ class InFile:
     def watched_by(self, watch: Watch) -> None:
         """It is told of each transaction and of each claim."""
         self._watch = watch
+
+    def connect(self, path: Path, *, read_only: bool = False) -> Database:
+        """One that a world before this has let go of, or else a new one."""
+        assert path == self.path
+        idle = self._file.idle[read_only]
+        return idle.pop() if idle else connect(path, read_only=read_only)
+
+    def let_go(self, connection: Any) -> None:
+        """As if it were closed."""
+        connection.preupdate_hook(None)
+        connection.exec_trace = None
+        if connection.txn_state() == apsw.SQLITE_TXN_NONE:
+            self._file.idle[connection.readonly("main")].append(connection)
+        else:  # it was in the midst of reading
+            connection.close()
 
     # --- what transactions change ----------------------------------------------------------------------------------
 
@@ -147,7 +164,7 @@ class InFile:
 
     def look(self) -> Iterator[str]:
         """Whether the file says what transactions have told; and all that must hold of rows as it reads them."""
-        database, families = connect(self.path, read_only=True), Families()
+        database, families = self.connect(self.path, read_only=True), Families()
         try:
             seen = 0
             for walk in (Walk.ROOTS, Walk.CHILDREN):
@@ -164,7 +181,7 @@ class InFile:
             if (said := str(database.execute("pragma quick_check(1)").get)) != "ok":
                 yield f"the file is damaged: {said}"
         finally:
-            database.close()
+            self.let_go(database)
 
     def _counted(self, database: Database) -> Iterator[str]:
         """What it says of the children of those that have some."""
@@ -179,7 +196,8 @@ class InFile:
         """The world is over."""
         for store in self._stores:
             store.part()
-        rmtree(self._folder, ignore_errors=True)
+        self._file.clear()
+        _files.append(self._file)
 
 
 # --- rows, as the tables in memory have them --------------------------------------------------------------------------
@@ -247,6 +265,37 @@ _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "mail": _mail,
     "watch": _watch,
 }
+
+
+class _File:
+    """A file, and connections to it that nobody uses: what they have compiled takes longer than a small world."""
+
+    def __init__(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="world", dir=where or in_memory())
+        self.path = Path(folder.name) / "world.db"
+        self.idle: dict[bool, list[Database]] = {False: [], True: []}  # whether they only read
+        self.path.write_bytes(_nothing())
+        weakref.finalize(self, self._remove, self.idle, folder)
+
+    @staticmethod
+    def _remove(idle: dict[bool, list[Database]], folder: tempfile.TemporaryDirectory[str]) -> None:
+        for connection in idle[False] + idle[True]:
+            connection.close()
+        folder.cleanup()
+
+    def clear(self) -> None:
+        """It is as it was when it was new."""
+        connection = self.idle[False][0]
+        names = [name for (name,) in connection.execute("select name from sqlite_schema where type = 'table'")]
+        connection.execute("begin immediate")
+        for name in names:
+            connection.execute(f"delete from {name}")
+        connection.execute("insert into setting (name, value) values ('members', '0')")
+        connection.execute("commit")
+
+
+_files: list[_File] = []
+"""Those that no world stands on."""
 
 
 @cache

@@ -19,6 +19,7 @@ from typing import Any
 
 STEP = 20
 """Microseconds that whatever a strand does takes, at most: else who looks again and again would stop time."""
+_ends_a_sleep: Any = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 MANY = 200
 """Tasks of a loop, before those that are done are let go of."""
 
@@ -116,7 +117,11 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
 
     def due(self, handle: asyncio.Handle) -> None:
         """Its time has come."""
-        if not handle.cancelled():
+        if handle._cancelled:
+            return
+        if handle._callback is _ends_a_sleep and self.stands_still_until <= self._time.now:
+            _ends_a_sleep(*handle._args)  # at once: it does no more than make ready who slept
+        else:
             self._ready.append(handle)
             if not self.is_queued:
                 self.scheduler.queue(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import logging
@@ -10,15 +11,16 @@ from collections.abc import Callable, Generator
 from random import Random
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
 from fanwood.sdk import workflow
+from fanwood.sdk.options import TaskPolicy
 from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.task import Standalone
+from fanwood.settings import Settings
 from fanwood.worker import executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
 from tests.simulation import threads
@@ -72,9 +74,11 @@ class WorldIds:
 
 
 _signatures: dict[CodeType, Signature] = {}
+_policies: dict[str, TaskPolicy] = {}
+_settings: dict[str, Settings] = {}
 _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
-_declare, _info = Fanwood.task, TaskSpec.info
+_declare, _info, _policy_of, _load = Fanwood.task, TaskSpec.info, TaskPolicy.of, Settings.load
 
 
 def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
@@ -86,7 +90,7 @@ def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
             task = _declare(app, name=name, **options)(function)
             _specs[key] = dataclasses.replace(task.spec, function=_task, host=None)
             return task
-        spec = dataclasses.replace(spec, function=function, host=app)
+        spec = _with(spec, function=function, host=app)
         return app._register(Standalone(app, spec, function), spec.where)
 
     return declare
@@ -96,7 +100,29 @@ def _read(function: Any, validator: Any) -> Signature:
     """As `read_signature`: the same of steps."""
     if (signature := _signatures.get(function.__code__)) is None:
         signature = _signatures[function.__code__] = read_signature(function, validator)
-    return dataclasses.replace(signature, function=function)
+    return _with(signature, function=function)
+
+
+def _policy(given: Any, known: Any, subject: str, base: TaskPolicy | None = None) -> TaskPolicy:
+    key = f"{given} {base}"
+    if key not in _policies:
+        _policies[key] = _policy_of(given, known, subject, base)
+    return _policies[key]
+
+
+def _loaded(**given: Any) -> Settings:
+    key = f"{given}"
+    if key not in _settings:
+        _settings[key] = _load(**given)
+    return _settings[key]
+
+
+def _with(frozen: Any, **values: Any) -> Any:
+    """As `dataclasses.replace`, of what was checked already."""
+    made = copy.copy(frozen)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def _published(spec: TaskSpec) -> TaskInfo:
@@ -132,25 +158,34 @@ def patched(world: World) -> Generator[None]:
     def is_dead(pid: int) -> bool:
         return any(host.dead for host in world.hosts if host.pid == pid)
 
+    instead: list[tuple[Any, str, Any]] = [
+        (membership, "os", SimpleNamespace(getpid=pid)),
+        (membership, "host_identity", lambda: ""),
+        (housekeeping, "is_dead", is_dead),
+        (signals, "_ports", {}),  # what loops that died were told, keeps them
+        (Fanwood, "task", _task),
+        (workflow, "read_signature", _read),
+        (TaskSpec, "info", _published),
+        (TaskPolicy, "of", staticmethod(_policy)),
+        (Settings, "load", staticmethod(_loaded)),
+    ]
     threading = threads.module(world.scheduler, world.random, world.thread)
+    instead += [
+        (module, "threading", threading) for module in (waking, signals, waits, executor, slots, taskloop, pool)
+    ]
+    for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
+        instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))
+    if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
+        instead.append((housekeeping, "RECHECK_EVERY", 1e9))
+    instead += world.ground.instead
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in instead]
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    with contextlib.ExitStack() as stack:
-        for module in (waking, signals, waits, executor, slots, taskloop, pool):
-            stack.enter_context(mock.patch.object(module, "threading", threading))
-        stack.enter_context(mock.patch.object(membership, "os", SimpleNamespace(getpid=pid)))
-        stack.enter_context(mock.patch.object(housekeeping, "is_dead", is_dead))
-        stack.enter_context(mock.patch.object(membership, "host_identity", return_value=""))
-        for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
-            seldom = max(getattr(module, name), world.settings["sweep"])
-            stack.enter_context(mock.patch.object(module, name, seldom))
-        stack.enter_context(mock.patch.object(signals, "_ports", {}))  # what loops that died were told, keeps them
-        stack.enter_context(mock.patch.object(Fanwood, "task", _task))
-        stack.enter_context(mock.patch.object(workflow, "read_signature", _read))
-        stack.enter_context(mock.patch.object(TaskSpec, "info", _published))
-        if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
-            stack.enter_context(mock.patch.object(housekeeping, "RECHECK_EVERY", 1e9))
-        try:
-            yield
-        finally:
-            logging.disable(level)
+    try:
+        for owner, name, value in instead:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+        logging.disable(level)

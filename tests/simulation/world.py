@@ -42,10 +42,9 @@ FAULTS = (
     *OF_FILES, *AT_ANY_STEP,
 )  # fmt: skip
 NEVER_ON = {"memory": OF_FILES, "sqlite": OF_SERVERS}
-SETTLING = 4_000_000
-"""Microseconds: for those to hear of an end who were frozen, or executed what was over."""
 SYNC_ENDS = 60_000_000
-"""... and until sync code that was cancelled is through."""
+"""Microseconds, for those to hear of an end who were frozen, or executed what was over: sync code that was cancelled
+takes longest."""
 REMEMBERED = 400
 ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
 """Last moments of a story."""
@@ -75,6 +74,7 @@ class World:
         self.beginnings = 0  # of the store
         self.acknowledged: dict[str, Any] = {}
         self.trace = blake2b(digest_size=16)
+        self._said: list[str] = []  # all that becomes a part of it
         self._story: deque[tuple[float, str, str]] = deque(maxlen=REMEMBERED)
         self._wrong: str | None = None
         self._closed: dict[bytes, int] = {}  # runs whose cancelling has returned
@@ -171,7 +171,7 @@ class World:
 
     def note(self, who: str, what: str) -> None:
         """It becomes a part of the story, and of the trace."""
-        self.trace.update(f"{self.time.now} {who} {what}\n".encode())
+        self._said.append(f"{self.time.now} {who} {what}")
         if what not in ROUTINE:
             self._story.append((self.time.seconds, who, what))
 
@@ -299,6 +299,7 @@ class World:
             raise WrongError(self.story(f"{type(error).__name__}: {error}")) from error
 
     def _end(self) -> None:
+        self.trace.update("\n".join(self._said).encode())
         self.trace.update(self.scheduler.path.tobytes())
         for strand in self._strands:
             strand.end()
@@ -319,8 +320,7 @@ class World:
         self._go_on(self.time.now + int(shape.safety * 1e6), self._is_over)
         self._calm_down()
         self._go_on(self.time.now + int(shape.liveness * 1e6), self._is_over)
-        self._go_on(self.time.now + SETTLING, lambda: False)
-        self._go_on(self.time.now + SYNC_ENDS, lambda: not any(each.running for each in self._executors()))
+        self._go_on(self.time.now + SYNC_ENDS, self._has_settled)
         self._look_back()
 
     def _go_on(self, until: int, over: Callable[[], bool]) -> None:
@@ -361,6 +361,13 @@ class World:
             and not tables.gates
             and not tables.moved
         )
+
+    def _has_settled(self) -> bool:
+        """Those who executed what was over, or were frozen, have heard of it."""
+        if any(each.running or each._slots._free != each._slots.count for each in self._executors()):
+            return False
+        tables = self.tables
+        return not any(tables.mail.values()) and not any(tables.watchers.values())
 
     def _executors(self) -> Iterator[Executor]:
         """Of the processes that are still there."""
