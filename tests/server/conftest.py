@@ -94,9 +94,9 @@ async def make(world: World, tokens: Path) -> AsyncIterator[Make]:
     """Makes applications that show the world; the client has the owner's token."""
     made: list[Client] = []
 
-    def make(url: str = world.url, **options: Any) -> Client:
+    def make(url: str = world.url, namespace: str = "", **options: Any) -> Client:
         given = Options(**{"token": OWNER, "tokens": tokens, **options})
-        made.append(Client(create(Settings.load(database_url=url), given), OWNER))
+        made.append(Client(create(Settings.load(database_url=url, namespace=namespace), given), OWNER))
         return made[-1]
 
     yield make

@@ -6,6 +6,8 @@ or empty is left out of the JSON (`omit_defaults`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -261,7 +263,7 @@ class WhyView(View, frozen=True):
     cause: str
     text: str
     command: str | None = None
-    facts: dict[str, object] = {}
+    facts: dict[str, Any] = {}
 
 
 # --- tasks, workers, the store ---------------------------------------------------------------------------------------

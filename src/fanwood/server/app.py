@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from fanwood.clock import SystemClock
 from fanwood.errors import FanwoodError
+from fanwood.ids import SystemIds
 from fanwood.server.calls import Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
 from fanwood.server.identity import Role
 from fanwood.server.limits import Limits
+from fanwood.server.live import Live
 from fanwood.server.masking import shown
 from fanwood.server.problems import Refusal, not_found, refusal_for
 from fanwood.server.reader import Reader
 from fanwood.server.routes import ROUTES
 from fanwood.server.site import Site
 from fanwood.server.static import Static
+from fanwood.server.trees import Trees
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -46,7 +49,18 @@ def create(
     """The application. `store`: instead of the one that the settings name."""
     clock = clock or SystemClock()
     gate = Gate(options, clock)
-    site = Site(settings, options, clock, Reader(settings, clock, store), Static(), Limits(), gate.owner_of)
+    reader = Reader(settings, clock, store)
+    site = Site(
+        settings=settings,
+        options=options,
+        clock=clock,
+        reader=reader,
+        static=Static(),
+        limits=Limits(),
+        owner_of=gate.owner_of,
+        trees=Trees(clock),
+        live=Live(reader, SystemIds()),
+    )
     return Application(site, gate)
 
 
@@ -117,7 +131,8 @@ class Application:
 
     async def _api(self, request: Request) -> Response:
         gate = self._gate
-        identity = gate.identify(request.headers, request.client.host if request.client else "")
+        client = request.client.host if request.client else ""
+        identity = gate.identify(request.headers, client)
         method = "GET" if request.method == "HEAD" else request.method
         gate.check_intent(request.headers, is_safe=method in SAFE)
         methods = self._table.at(request.scope["path"])  # (a URL made of it would be cut off at a "?" in a name)
@@ -131,12 +146,17 @@ class Application:
         gate.allow(identity, route)
         query = _query(request, route)
         body = None if route.body is None else _decoded(await _body(request, route.largest), route.body)
-        call = Call(self.site, identity, route, path, query, body, request.headers)
+        call = Call(
+            self.site, identity, route, path, query, body, request.headers,
+            may=lambda: gate.identify(request.headers, client) == identity,
+        )  # fmt: skip
         with self.site.limits.heavy(identity.name) if route.heavy else nullcontext():
-            return _response(call, await route.handler(call))
+            return _response(call, await route.handler(call), bare=request.method == "HEAD")
 
 
-def _response(call: Call, answer: Any) -> Response:
+def _response(call: Call, answer: Any, *, bare: bool) -> Response:
+    if bare and isinstance(answer, StreamingResponse):  # its headers; nothing would ever end it
+        return Response(media_type=answer.media_type, headers=dict(answer.headers))
     if isinstance(answer, Response):
         return answer
     body = msgspec.json.encode(shown(answer, payloads=call.sees_payloads))

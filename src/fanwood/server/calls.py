@@ -41,6 +41,8 @@ class Call:
     query: Any  # as the route's `query` says
     body: Any  # as the route's `body` says
     headers: Headers
+    may: Callable[[], bool]
+    """Whether who asked is still let in: a stream goes on for long."""
 
     async def ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the store, and see no more of it than this identity may."""

@@ -29,27 +29,33 @@ class Limits:
         Raises:
             Refusal: there are `HEAVY` already.
         """
-        with _one(self._heavy, who, HEAVY, "long looks"):
+        _check(self._heavy, who, HEAVY, "long looks")
+        with _one(self._heavy, who):
             yield
 
-    @contextmanager
-    def stream(self, who: str) -> Generator[None, None, None]:
-        """One stream.
+    def check_streams(self, who: str) -> None:
+        """Before one begins.
 
         Raises:
             Refusal: there are `STREAMS` already.
         """
-        with _one(self._streams, who, STREAMS, "streams"):
+        _check(self._streams, who, STREAMS, "streams")
+
+    @contextmanager
+    def stream(self, who: str) -> Generator[None, None, None]:
+        """One stream, that may."""
+        with _one(self._streams, who):
             yield
 
 
-@contextmanager
-def _one(counter: Counter[str], who: str, most: int, what: str) -> Generator[None, None, None]:
+def _check(counter: Counter[str], who: str, most: int, what: str) -> None:
     if counter[who] >= most:
-        raise Refusal(
-            429, "too_many", f"You have {most} {what} under way already", "Try again when one has ended.",
-            headers={"retry-after": "1"},
-        )  # fmt: skip
+        title = f"You have {most} {what} under way already"
+        raise Refusal(429, "too_many", title, "Try again when one has ended.", headers={"retry-after": "1"})
+
+
+@contextmanager
+def _one(counter: Counter[str], who: str) -> Generator[None, None, None]:
     counter[who] += 1
     try:
         yield

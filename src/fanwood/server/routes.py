@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fanwood.server import entering, reading
+from fanwood.server import entering, looking, reading
 
-ROUTES = (*entering.ROUTES, *reading.ROUTES)
+ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES)

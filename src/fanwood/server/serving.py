@@ -75,9 +75,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_end = on_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end()  # streams would be waited for
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -94,8 +99,9 @@ def serve(
     certificate: tuple[str, str | None] | None = None,
 ) -> None:
     """Until SIGINT or SIGTERM. `certificate`: its file, and that of its key."""
+    app = create(settings, options)
     config = uvicorn.Config(
-        create(settings, options),
+        app,
         http=Protocol,
         ws="none",
         lifespan="on",
@@ -110,4 +116,4 @@ def serve(
         ssl_certfile=certificate[0] if certificate else None,
         ssl_keyfile=certificate[1] if certificate else None,
     )
-    _Server(config, on_ready).run(sockets=[sock])
+    _Server(config, on_ready, app.site.live.end).run(sockets=[sock])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from fanwood.server.scope import Scoped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -11,9 +13,11 @@ if TYPE_CHECKING:
     from fanwood.clock import Clock
     from fanwood.server.identity import Identity
     from fanwood.server.limits import Limits
+    from fanwood.server.live import Live
     from fanwood.server.options import Options
     from fanwood.server.reader import Reader
     from fanwood.server.static import Static
+    from fanwood.server.trees import Trees
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -32,8 +36,19 @@ class Site:
     limits: Limits
     owner_of: Callable[[str], Identity | None]
     """Whose token that is."""
+    trees: Trees
+    live: Live
+    _scopes: dict[str, Store] = field(default_factory=dict["str", "Store"])  # by namespace
 
     async def ask(self, identity: Identity, verb: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the store in somebody's name."""
-        del identity
-        return await self.reader.ask(verb)
+        namespace = identity.namespace or self.settings.namespace
+        if not namespace:
+            return await self.reader.ask(verb)
+        return await self.reader.ask(lambda store: verb(self._scope(store, namespace)))
+
+    def _scope(self, store: Store, namespace: str) -> Store:
+        """On the reader's thread."""
+        if namespace not in self._scopes:
+            self._scopes[namespace] = cast("Store", Scoped(store, namespace))
+        return self._scopes[namespace]
