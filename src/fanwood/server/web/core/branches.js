@@ -30,9 +30,10 @@ const LOOKS = 5;
  * @typedef {{task?: string | null, state?: string | null, cluster?: string | null, count?: number}} Narrow */
 
 export class Branches {
-  /** @param {string} root @param {Narrow} [narrow] */
-  constructor(root, narrow = {}) {
+  /** @param {string} root @param {Narrow} [narrow] @param {boolean} [bare] without a row for the root itself */
+  constructor(root, narrow = {}, bare = false) {
     this.root = root;
+    this.bare = bare;
     this.narrow = narrow;
     /** Changes with everything that is drawn. */
     this.version = signal(0);
@@ -114,6 +115,7 @@ export class Branches {
     /** @type {Row[]} */
     const rows = [];
     if (this.narrow.cluster) return this.addMembers(rows, `${this.root}|${this.narrow.task ?? ""}|failed`, this.narrow.count ?? 0, 1), rows;
+    if (this.bare) return this.addChildren(rows, this.root, 1), rows;
     const counts = sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((run) => ({ [run.state]: 1 }))]);
     this.addRun(rows, view.parent, counts, 1, 1, 1);
     return rows;

@@ -8,6 +8,7 @@ import { timeAxis } from "./axis.js";
 const HEIGHT = 132;
 const FEET = 24;
 const HEAD = 16;
+const MOST_ROWS = 120; // of the table
 const SERIES = ["completed", "failed", "cancelled", "running"];
 
 /** @typedef {{start: number, width: number, completed?: number[], failed?: number[], cancelled?: number[], running?: number[]}} StripData */
@@ -100,8 +101,13 @@ function StripKey({ all }) {
   return html`${SERIES.filter((name) => all.some((bin) => bin[name])).map((name) => html`<span key=${name} class=${`key key-${name}`}>${names[name]}</span>`)}`;
 }
 
+/** Two bins in one. @param {Bin} a @param {Bin | undefined} b @returns {Bin} */
+const joined = (a, b) =>
+  b ? { start: a.start, completed: a.completed + b.completed, failed: a.failed + b.failed, cancelled: a.cancelled + b.cancelled, running: b.running } : a;
+
 /** @param {{all: Bin[], width: number}} props */
-function StripTable({ all, width }) {
+function StripTable({ all: given, width: fine }) {
+  const [all, width] = given.length > MOST_ROWS ? [given.flatMap((bin, at) => (at % 2 ? [] : [joined(bin, given[at + 1])])), fine * 2] : [given, fine];
   const rows = all
     .filter((bin) => sum(bin) || bin.running)
     .map((bin) => [clock(bin.start, width < 1e6), count(bin.completed), count(bin.failed), count(bin.cancelled), count(bin.running)]);

@@ -51,7 +51,7 @@ export function RunPage({ id }) {
         ${total(below) > 0 &&
         html`<section class="section" aria-labelledby="children-title">
           <div class="panel-head"><h2 id="children-title">Children</h2><span class="quiet">${count(total(below))}</span><span class="grow-bar"><${Bar} counts=${below} /></span><span class="soft only-wide">${inWords(below)}</span></div>
-          <${TreeTable} root=${id} beat=${hasEnded(run.state) ? 0 : beat} />
+          <${TreeTable} root=${id} bare beat=${hasEnded(run.state) ? 0 : beat} />
         </section>`}
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />
         <section class="section" aria-labelledby="logs-title"><${Logs} id=${id} over=${hasEnded(run.state)} /></section>
@@ -158,7 +158,7 @@ function Attempts({ attempts }) {
         (each) => html`<li key=${each.number}>
           <span class="quiet">${each.number}</span>${each.error || hasEnded(each.state) ? html`<${State} state=${each.state} />` : html`<span class="warn">worker lost</span>`}<span class="push num">${lasted(each)}</span>
           ${each.error && html`<p class="cut is-failed" title=${each.error.message}>${each.error.type || each.error.kind}: ${each.error.message}</p>`}
-          ${each.worker && html`<p class="quiet cut">${each.worker}</p>`}
+          ${each.worker && html`<p class="quiet cut">${/^\d+$/.test(each.worker) ? "worker " : ""}${each.worker}</p>`}
         </li>`,
       )}
     </ol>`;

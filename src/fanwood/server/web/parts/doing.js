@@ -88,8 +88,8 @@ export function BulkButton({ action, label, filter, small = true, describe }) {
   const sample = preview?.sample ?? [];
   return html`<button class=${`button${small ? " small" : ""}`} disabled=${busy} onClick=${look} aria-label=${`${label}: ${describe}`}>${label}</button>
     ${preview &&
-    html`<${Sure} title=${`${label}: ${count(n)} runs?`} button=${`${label} ${count(n)}`} danger=${action === "cancel" || action === "delete"} act=${act} onClose=${() => setPreview(null)}
-      text=${`${describe}. The server does it a thousand at a time; it survives restarts, and can be cancelled.`}>
+    html`<${Sure} title=${`${label}: ${count(n)} runs?`} button=${`${action[0].toUpperCase()}${action.slice(1)} ${count(n)} ${n === 1 ? "run" : "runs"}`} danger=${action === "cancel" || action === "delete"} act=${act} onClose=${() => setPreview(null)}
+      text=${`${describe}${/[.…]$/.test(describe) ? "" : "."} The server does it a thousand at a time; it survives restarts, and can be cancelled.`}>
       <ul class="sample">
         ${sample.slice(0, 5).map((run) => html`<li key=${run.id} class="cut"><code>${shortId(run.id)}</code> ${run.task} ${run.key ?? ""}</li>`)}
         ${n > 5 && sample.length ? html`<li class="quiet">and ${count(n - Math.min(5, sample.length))} more</li>` : null}

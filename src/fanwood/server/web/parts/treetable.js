@@ -11,9 +11,9 @@ import { reveal, useWindow } from "./window.js";
 
 const HIGH = 36;
 
-/** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown}} props beat: changes when it is time to look again */
-export function TreeTable({ root, narrow = {}, beat }) {
-  const branches = useMemo(() => new Branches(root, narrow), [root, narrow.task, narrow.state, narrow.cluster]);
+/** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown, bare?: boolean}} props bare: without a row for the root; beat: changes when it is time to look again */
+export function TreeTable({ root, narrow = {}, beat, bare = false }) {
+  const branches = useMemo(() => new Branches(root, narrow, bare), [root, narrow.task, narrow.state, narrow.cluster]);
   useSignal(branches.version);
   const rows = branches.rows();
   const [at, setAt] = useState(0);
@@ -52,6 +52,7 @@ export function TreeTable({ root, narrow = {}, beat }) {
     const next = [...rows.keys()].map((step) => (here + 1 + step) % rows.length).find((place) => isFailure(rows[place]));
     if (next === undefined) return;
     if (rows[next].type !== "run") branches.toggle(rows[next].key, true);
+    if (rows[next].type === "group") branches.toggle(`${rows[next].key}|failed`, true);
     to(next);
   };
   useKeys(() => [
@@ -100,7 +101,7 @@ function useBeat(branches, beat) {
 }
 
 /** @param {import("../core/branches.js").Row} row */
-const isFailure = (row) => (row.type === "run" && row.run.state === "failed" && row.level > 1) || (row.type === "state" && row.state === "failed" && !row.open) || (row.type === "group" && row.family.counts.failed && !row.open);
+const isFailure = (row) => (row.type === "run" && row.run.state === "failed" && row.key !== row.run.root_id) || (row.type === "state" && row.state === "failed" && !row.open) || (row.type === "group" && row.family.counts.failed && !row.open);
 
 /** @param {any} props */
 function Line({ row, place, focused, branches, act, onFocus }) {

@@ -19,18 +19,17 @@ function Worker({ worker, asOf, root }) {
   return html`<li class=${worker.is_live ? "worker" : "worker gone"}>
     <div class="worker-head">
       <span class=${`dot ${worker.is_live ? "good" : "bad"}`} aria-hidden="true"></span>
-      <b>${worker.name}</b><span class="quiet">${worker.host} · pid ${worker.pid}</span>
+      <b>${worker.name}</b><span class="quiet" title=${worker.host}>${worker.host.split("/")[0]} · pid ${worker.pid}</span>
       <span class="push nowrap">${worker.is_live ? html`lease <b>${took(Math.max(0, left))}</b> left` : html`<span class="is-failed">lost ${age(-left)} ago</span>`}</span>
       <span class="quiet nowrap">up ${age(asOf - worker.started_at)}</span>
     </div>
     ${slots
-      ? html`<div class="lanes" role="img" aria-label=${`${count(busy)} of ${count(slots)} slots busy`}>
+      ? html`<div class="lanes-line"><div class="lanes" role="img" aria-label=${`${count(busy)} of ${count(slots)} slots busy`}>
             ${Array.from({ length: Math.min(slots, CELLS) }, (_, at) => {
               const run = worker.runs?.[at];
               return html`<span key=${at} class=${at < Math.min(busy, CELLS) ? (run && mine.has(run.id) ? "slot mine" : "slot full") : "slot"}></span>`;
             })}
-            <span class="lanes-text"><b>${count(busy)}</b><span class="quiet"> / ${count(slots)} slots</span></span>
-          </div>
+          </div><p class="lanes-text" aria-hidden="true"><b>${count(busy)}</b><span class="quiet"> / ${count(slots)} slots</span></p></div>
           <${Executing} runs=${worker.runs ?? []} asOf=${asOf} busy=${busy} />`
       : html`<p class="quiet">A client: it spawns and waits, and has no slots.</p>`}
     ${worker.tasks?.length ? html`<p class="serves"><span class="quiet">serves</span> ${worker.tasks.slice(0, 12).map((/** @type {string} */ task) => html`<a key=${task} class="tag" href=${href("/tasks", { task })}>${task}</a> `)}${worker.tasks.length > 12 ? html`<span class="quiet">and ${worker.tasks.length - 12} more</span>` : null}</p>` : null}
