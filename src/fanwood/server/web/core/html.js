@@ -27,6 +27,15 @@ export function useSignal(source) {
   return value;
 }
 
+/** Draws anew every second, for what changes with time alone. @param {boolean} [on] */
+export function useTick(on = true) {
+  const [, set] = useState(0);
+  useEffect(() => {
+    const timer = on ? setInterval(() => document.hidden || set(Date.now()), 1000) : 0;
+    return () => clearInterval(timer);
+  }, [on]);
+}
+
 /** Class names, without those that are false. @param {...(string | false | null | undefined)} names */
 export const classes = (...names) => names.filter(Boolean).join(" ");
 

@@ -1,6 +1,6 @@
 // A tree's picture, kept fresh: by the stream if nothing narrows it, else asked for again when the tree has changed.
 
-import { getIfNew, query } from "./api.js";
+import { getIfNew, Problem, query } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
 import { listen, touch } from "./live.js";
 import { patched } from "./patch.js";
@@ -14,7 +14,7 @@ const AGAIN_AFTER = 2_000;
 export function usePicture(id, where) {
   const asked = query(where);
   const [state, set] = useState({ view: null, error: null, gone: false, beat: 0, key: "" });
-  const latest = useRef({ view: /** @type {any} */ (null), etag: "", key: "", at: 0, busy: false, again: 0 });
+  const latest = useRef({ view: /** @type {any} */ (null), streamed: /** @type {{version: string, view: any} | null} */ (null), etag: "", key: "", at: 0, busy: false, again: 0 });
   const key = `${id}${asked}`;
 
   async function look(force = false) {
@@ -49,13 +49,15 @@ export function usePicture(id, where) {
   /** @param {import("./live.js").Message} message */
   function hear({ event, data }) {
     const now = latest.current;
-    if (event === "gone") set((old) => ({ ...old, gone: true }));
+    if (event === "gone") set((old) => ({ ...old, gone: data.code !== "internal" && Boolean(old.view) }));
+    else if (event === "trouble") set((old) => ({ ...old, error: new Problem(503, { detail: "The database can't be asked just now." }) }));
     else if (event === "poll" || (asked && (event === "view" || event === "delta"))) schedule(Math.max(0, now.at + AGAIN_AFTER - Date.now()));
-    else if (event === "view" || (event === "delta" && now.view && now.key === key)) {
-      const news = data.view ?? data.delta ?? data.patch ?? data;
-      now.view = event === "view" ? news : patched(now.view, news);
-      now.key = key;
-      set((old) => ({ view: now.view, error: null, gone: false, beat: old.beat + 1, key }));
+    else if (event === "view" || event === "delta") {
+      // A delta is one from a picture of the stream's own: what was fetched besides has other versions.
+      if (event === "delta" && now.streamed?.version !== data.of) return schedule(0);
+      const view = event === "view" ? data.view : patched(now.streamed?.view, data.delta);
+      Object.assign(now, { streamed: { version: data.version, view }, view, key });
+      set((old) => ({ view, error: null, gone: false, beat: old.beat + 1, key }));
     }
   }
 

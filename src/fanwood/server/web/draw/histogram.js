@@ -1,6 +1,6 @@
 // How long runs of a task took: classes by half powers of two, all tasks of a tree on one scale.
 
-import { count, took } from "../core/format.js";
+import { count, many, took } from "../core/format.js";
 import { html, useMemo, useSignal, useState } from "../core/html.js";
 import { total } from "../core/states.js";
 import { asTables, Canvas, colour, moved, Twin } from "./canvas.js";
@@ -43,7 +43,7 @@ export function Durations({ tasks: given, most = 5, chosen, to }) {
       )}
     </ul>
     <p class="scale" aria-hidden="true"><span>${took(bound(first))}</span><span>${took(bound((first + end) / 2))}</span><span>${took(bound(end))}</span></p>
-    ${sorted.length > most && html`<button class="link-button quiet" onClick=${() => setOpen(!open)}>${open ? "Fewer" : `${sorted.length - most} more tasks`}</button>`}`;
+    ${sorted.length > most && html`<button class="link-button quiet" onClick=${() => setOpen(!open)}>${open ? "Fewer" : many(sorted.length - most, "more task", "more tasks")}</button>`}`;
 }
 
 /** @param {{task: TaskData, first: number, end: number}} props */

@@ -1,7 +1,7 @@
 // One tree: what runs now, what failed and why, what is slow, how long it still takes, and what it cost.
 
 import { count, many, now, percent, shortId, took } from "../core/format.js";
-import { html, lazy, useEffect, useMemo, useSignal } from "../core/html.js";
+import { html, lazy, useEffect, useMemo, useSignal, useTick } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, here, href, place, refine } from "../core/place.js";
 import { usePicture } from "../core/picture.js";
@@ -52,6 +52,7 @@ export function TreePage({ id }) {
 /** @param {{view: any, reload: () => void}} props */
 function Head({ view, reload }) {
   const { root } = view;
+  useTick(!hasEnded(root.state));
   const end = root.finished_at ?? now();
   return html`<div class="page-head tree-title">
     <h1>${root.task}</h1>

@@ -1,6 +1,6 @@
 // Failures by kind: a row each, however many there are.
 
-import { age, count, shortId } from "../core/format.js";
+import { age, count, many, shortId } from "../core/format.js";
 import { html, useState } from "../core/html.js";
 import { href } from "../core/place.js";
 import { BulkButton } from "./doing.js";
@@ -19,7 +19,7 @@ export function Clusters({ clusters, now, chosen, to, filter, most = 5 }) {
   return html`<ul class="clusters">
       ${clusters.slice(0, open ? 100 : most).map((cluster) => html`<${Cluster} key=${cluster.key} ...${{ cluster, now, chosen, to, filter }} />`)}
     </ul>
-    ${clusters.length > most && html`<button class="link-button quiet" onClick=${() => setOpen(!open)}>${open ? "Fewer" : `${clusters.length - most} more kinds`}</button>`}`;
+    ${clusters.length > most && html`<button class="link-button quiet" onClick=${() => setOpen(!open)}>${open ? "Fewer" : many(clusters.length - most, "more kind", "more kinds")}</button>`}`;
 }
 
 /** @param {any} props */

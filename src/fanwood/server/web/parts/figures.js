@@ -5,6 +5,13 @@ import { html } from "../core/html.js";
 import { href } from "../core/place.js";
 import { hasEnded } from "../core/states.js";
 
+/** Workers take some ahead, so that no slot waits: those are running for the store, and not yet for a person.
+ * @param {{now: number, slots: number}} props */
+function InFlight({ now, slots }) {
+  const ahead = slots ? Math.max(0, now - slots) : 0;
+  return html`${count(now - ahead)}<span class="quiet"> / ${count(slots)} slots${ahead ? `, ${count(ahead)} taken ahead` : ""}</span>`;
+}
+
 /** @param {{view: any}} props */
 export function Figures({ view }) {
   const { root } = view;
@@ -15,7 +22,7 @@ export function Figures({ view }) {
   if (!over) {
     figures.push(["rate now", rate(view.rate ?? 0)]);
     figures.push(["ends in", view.eta ? `${view.eta_at_least ? "at least " : ""}${range(view.eta)}` : view.is_stalled ? "stalled" : "not yet known", view.is_stalled ? "is-failed" : view.eta ? "" : "quiet"]);
-    figures.push(["in flight", html`${count(view.in_flight)}<span class="quiet"> / ${count(view.slots)} slots</span>`]);
+    figures.push(["in flight", html`<${InFlight} now=${view.in_flight ?? 0} slots=${view.slots ?? 0} />`]);
     if (view.oldest_queued) figures.push(["oldest queued", took(view.oldest_queued > 1e14 ? view.as_of - view.oldest_queued : view.oldest_queued)]);
   } else if (root.started_at && root.finished_at) {
     figures.push(["took", took(root.finished_at - root.started_at)]);

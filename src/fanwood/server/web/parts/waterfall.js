@@ -1,8 +1,9 @@
 // The waterfall: the way to one run, and of each level some examples, on one axis of time with its empty parts folded.
 
-import { clock, shortId, took } from "../core/format.js";
+import { shortId, took } from "../core/format.js";
 import { classes, html, useMemo } from "../core/html.js";
 import { here, href } from "../core/place.js";
+import { tickText, ticks } from "../draw/axis.js";
 import { State } from "./state.js";
 import { useWindow } from "./window.js";
 
@@ -26,15 +27,25 @@ export function folded(start, end, gaps) {
   };
 }
 
+/** Those that are not in one another's way. @param {number[]} marks @param {(at: number) => number} place */
+function apart(marks, place) {
+  let free = 0;
+  return marks.filter((at) => {
+    if (place(at) < free || place(at) > 0.95) return false;
+    free = place(at) + 0.09;
+    return true;
+  });
+}
+
 /** @param {{data: any, root: string, focus: string | null}} props */
 export function Waterfall({ data, focus }) {
   const { lanes } = data;
   const place = useMemo(() => folded(data.start, data.end, data.gaps ?? []), [data]);
   const { box, first, end } = useWindow(lanes.length, HIGH);
-  const marks = [0, 0.25, 0.5, 0.75].map((part) => data.start + (data.end - data.start) * part);
+  const { found: marks, step } = ticks(data.start, data.end, 8);
   return html`<div class="waterfall">
     <p class="quiet tab-note">Of each level the slowest, the first that failed, and one per stretch of time${focus ? ", and the way to the chosen run" : ""}. Empty stretches are folded.</p>
-    <div class="fall-head" aria-hidden="true"><span></span><span class="fall-axis">${marks.map((at) => html`<span key=${at} style=${{ left: `${place(at) * 100}%` }}>${took(at - data.start) === "0 µs" ? clock(at) : `+${took(at - data.start)}`}</span>`)}</span></div>
+    <div class="fall-head" aria-hidden="true"><span></span><span class="fall-axis">${apart(marks, place).map((at) => html`<span key=${at} style=${{ left: `${place(at) * 100}%` }}>${tickText(at, step)}</span>`)}</span></div>
     <ul ref=${box} class="fall-rows" style=${{ height: `${lanes.length * HIGH}px` }}>
       ${(data.gaps ?? []).map(([from, to], at) => html`<li key=${`gap${at}`} class="fall-gap" aria-hidden="true" style=${{ "--from": place(from), "--wide": Math.max(0, place(to) - place(from)) }}></li>`)}
       ${lanes.slice(first, end).map((lane, at) => html`<${Row} key=${`${lane.level}${lane.run.id}`} lane=${lane} top=${(first + at) * HIGH} place=${place} until=${data.end} chosen=${lane.run.id === focus} />`)}
@@ -47,6 +58,8 @@ function Row({ lane: { run, level, why }, top, place, until, chosen }) {
   const [from, begun, to] = [run.created_at, run.started_at ?? run.finished_at ?? until, run.finished_at ?? until].map(place);
   const text = run.started_at ? took((run.finished_at ?? until) - run.started_at) : run.state;
   const near = to > 0.85;
+  const inside = near && begun < 0.15;
+  const right = inside ? 1 - to : 1 - begun;
   return html`<li class=${classes("fall-row", chosen && "chosen")} style=${{ top: `${top}px` }}>
     <span class="fall-name" style=${{ paddingLeft: `${Math.min(level, 10) * 14}px` }}>
       <${State} state=${run.state} plain /><a class="task cut" href=${href(`/r/${run.id}`)}>${run.task}</a>
@@ -55,7 +68,7 @@ function Row({ lane: { run, level, why }, top, place, until, chosen }) {
     <span class="fall-lane">
       <span class="fall-wait" style=${{ left: `${from * 100}%`, width: `${Math.max(0, begun - from) * 100}%` }}></span>
       <span class=${`fall-bar fill-${run.state}`} style=${{ left: `${begun * 100}%`, width: `max(2px, ${(to - begun) * 100}%)` }}></span>
-      <span class="fall-text" style=${near ? { right: `calc(${(1 - begun) * 100}% + 6px)` } : { left: `calc(${to * 100}% + 6px)` }}>${text}${WHYS[why] ? html` <span class="quiet">${WHYS[why]}</span>` : null}</span>
+      <span class=${classes("fall-text", inside && "inside")} style=${near ? { right: `calc(${right * 100}% + 6px)` } : { left: `calc(${to * 100}% + 6px)` }}>${text}${WHYS[why] ? html` <span class="quiet">${WHYS[why]}</span>` : null}</span>
     </span>
   </li>`;
 }
