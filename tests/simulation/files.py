@@ -31,6 +31,7 @@ class FlakyFile(Flaky, SqliteStore):
 
     def __init__(self, host: Host, ground: InFile) -> None:
         SqliteStore.__init__(self, ground.path, host.world.clock)
+        self._read_at_once, self._read = self._read, self._read_late
         self.surround(host)
         self._ground = ground
         self._bell = asyncio.Event()
@@ -51,10 +52,10 @@ class FlakyFile(Flaky, SqliteStore):
         claiming.claim = watched
 
     def part(self) -> None:
-        for connection in (self._reader, self._connection):
-            if connection is not None:
-                self._ground.let_go(connection)
-        self._reader = self._connection = None
+        for one in (self._reader, self):
+            if one._connection is not None:
+                self._ground.let_go(one._connection)
+                one._connection = None
 
     async def close(self) -> None:
         self.part()
@@ -104,8 +105,8 @@ class FlakyFile(Flaky, SqliteStore):
 
         self._connected.exec_trace = statement
 
-    async def _read(self, query: Callable[[Database], T]) -> T:
+    async def _read_late(self, query: Callable[[Database], T]) -> T:
         """Another thread does it, which may take its time."""
         if self._world.random.random() < self._world.lags:
             await asyncio.sleep(self._world.random.random() * LATE)
-        return await super()._read(query)
+        return await self._read_at_once(query)

@@ -23,7 +23,7 @@ from fanwood.store.auditing import BEGIN
 from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
 from fanwood.store.memory.tables import Gate, Moved, Run, Tables, Worker
-from fanwood.store.sqlite import reading
+from fanwood.store.sqlite import reader, reading
 from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
 from tests.places import in_memory
@@ -93,7 +93,9 @@ class InFile:
         self._last = 0  # moment of a transaction
         self._file = _files.pop() if _files else _File()
         self.path = self._file.path
-        self.instead: list[tuple[Any, str, Any]] = [(sqlite, "connect", self.connect)]  # of what the package has
+        self.instead: list[tuple[Any, str, Any]] = [  # of what the package has
+            (module, "connect", self.connect) for module in (sqlite, reader)
+        ]
         self._stores: list[FlakyFile] = []
         self._changes: list[tuple[Any, ...]] = []  # of the transaction that is under way
         self._watch: Watch | None = None
