@@ -52,7 +52,7 @@ export function range([low, high]) {
 
 /** `3,920/s` @param {number} perSecond */
 export const rate = (perSecond) =>
-  `${perSecond >= 10 ? count(Math.round(perSecond)) : (Math.round(perSecond * 10) / 10).toString()}/s`;
+  perSecond > 0 && perSecond < 0.1 ? `${Math.max(1, Math.round(perSecond * 3600)).toString()}/h` : `${perSecond >= 10 ? count(Math.round(perSecond)) : (Math.round(perSecond * 10) / 10).toString()}/s`;
 
 /** `812 B`, `1.4 MB` @param {number} bytes */
 export function size(bytes) {

@@ -17,6 +17,11 @@ export const STATES = {
 export const ORDER = /** @type {State[]} */ (Object.keys(STATES));
 export const ENDED = /** @type {State[]} */ (["completed", "failed", "cancelled"]);
 
+/** Sleeps, events and recorded steps stand among runs, and are none: their names begin so. @param {string} task */
+export const isWait = (task) => task.startsWith("~");
+/** @param {string} task */
+export const named = (task) => (isWait(task) ? task.slice(1) : task);
+
 /** @param {string} state */
 export const hasEnded = (state) => ENDED.includes(/** @type {State} */ (state));
 /** @param {Counts | undefined} counts */

@@ -1,6 +1,6 @@
 // The strip: ended runs by bins of time, stacked by state, and how many were under way.
 
-import { clock, count, took } from "../core/format.js";
+import { clock, count, rate, took } from "../core/format.js";
 import { html, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { asTables, Canvas, colour, font, moved, Twin } from "./canvas.js";
 import { timeAxis } from "./axis.js";
@@ -140,7 +140,7 @@ function paint(context, width, height, strip, all, at, chosen) {
   context.font = font(11);
   context.textAlign = "left";
   context.textBaseline = "top";
-  context.fillText(`${count(Math.round(most / (strip.width / 1e6)))}/s at most`, 0, 2);
+  context.fillText(`${rate(most / (strip.width / 1e6))} at most`, 0, 2);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Bin} bin @param {number} x @param {number} wide @param {number} floor @param {number} scale */

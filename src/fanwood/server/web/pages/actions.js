@@ -23,19 +23,26 @@ export function ActionsPage() {
   <//>`;
 }
 
+/** @param {any} action @param {number} seen @param {number} all */
+function outcome(action, seen, all) {
+  if (action.error) return `${action.error.type || action.error.kind}: ${action.error.message ?? ""}`;
+  if (action.done === undefined && action.left === undefined) return `${count(seen)} of ${action.at_least ? "at least " : ""}${count(all)} looked at`;
+  return `${count(action.done)} done${action.left ? `, ${count(action.left)} left alone: they had changed` : ""}`;
+}
+
 /** @param {{action: any, reload: () => void}} props */
 function Deed({ action, reload }) {
-  const done = action.done ?? 0;
-  const all = action.count ?? action.total ?? 0;
-  const share = all ? Math.min(1, done / all) : hasEnded(action.state) ? 1 : 0;
+  const all = action.count ?? 0;
+  const seen = action.seen ?? (action.done ?? 0) + (action.left ?? 0);
+  const share = action.state === "completed" ? 1 : all ? Math.min(1, seen / all) : 0;
   const filter = typeof action.filter === "object" && action.filter ? Object.entries(action.filter).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") : (action.filter ?? "");
   return html`<li class="deed">
     <${State} state=${action.state} />
-    <a class="task" href=${href(`/t/${action.id}`)}>${action.action} ${count(all)} ${all === 1 ? "run" : "runs"}</a>
+    <a class="task" href=${href(`/t/${action.id}`)}>${action.action} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
     <span class="share" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(share * 100)} aria-label=${`${action.action}: ${percent(share)}`}><span style=${{ width: `${share * 100}%` }}></span></span>
     <span class="num">${percent(share)}</span>
     <span class="deed-by quiet">${action.by ? `${action.by}, ` : ""}<span title=${stamp(action.created_at)}>${action.created_at ? `${age(now() - action.created_at)} ago` : ""}</span></span>
     <span class="deed-end">${!hasEnded(action.state) && html`<${RunButtons} run=${{ ...action, task: action.action, depth: 0 }} after=${reload} />`}</span>
-    <p class="deed-text soft">${count(done)} of ${count(all)} done${action.skipped ? `, ${count(action.skipped)} left alone` : ""}${filter ? html` <span class="quiet">· ${filter}</span>` : null}</p>
+    <p class="deed-text soft">${outcome(action, seen, all)}${filter ? html` <span class="quiet">· ${filter}</span>` : null}</p>
   </li>`;
 }

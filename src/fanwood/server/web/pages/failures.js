@@ -34,7 +34,7 @@ export function FailuresPage() {
       return html`<p class="soft lead">${count(sum)} ${sum === 1 ? "run" : "runs"} failed, of ${many(clusters.length, "kind")}.</p>
         <section class="big-clusters" aria-label="Kinds of failures">
           <${Clusters} clusters=${clusters} now=${now()} chosen=${chosen} most=${50} to=${(/** @type {string} */ key) => here({ cluster: key === chosen ? null : key })}
-            filter=${(/** @type {string} */ key) => ({ cluster: key, since })} />
+            filter=${(/** @type {string} */ key) => ({ cluster: key, since, all: true })} />
         </section>
         ${one?.examples?.length && html`<section class="section"><h2>Like these</h2><${RunList} runs=${one.examples} label="Examples of this failure" /></section>`}`;
     })}

@@ -56,7 +56,7 @@ export function RunPage({ id }) {
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />
         <section class="section" aria-labelledby="logs-title"><${Logs} id=${id} over=${hasEnded(run.state)} /></section>
       </div>
-      <aside class="run-side" aria-label="Details"><${Facts} data=${data} /><${Attempts} attempts=${data.attempts ?? []} /></aside>
+      <aside class="run-side" aria-label="Details"><${Facts} data=${data} /><${Attempts} attempts=${data.attempts ?? []} open=${run.state === "running" || run.state === "waiting"} /></aside>
     </div>
     <${Neighbours} before=${before} after=${after} />
   <//>`;
@@ -149,14 +149,14 @@ function Facts({ data }) {
   return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-/** @param {{attempts: any[]}} props */
-function Attempts({ attempts }) {
+/** @param {{attempts: any[], open: boolean}} props open: the newest may still be under way */
+function Attempts({ attempts, open }) {
   if (!attempts.length) return null;
   return html`<h3 class="side-title">${many(attempts.length, "attempt")}</h3>
     <ol class="attempts" reversed>
       ${attempts.toReversed().slice(0, 30).map(
-        (each) => html`<li key=${each.number}>
-          <span class="quiet">${each.number}</span>${each.error || hasEnded(each.state) ? html`<${State} state=${each.state} />` : html`<span class="warn">worker lost</span>`}<span class="push num">${lasted(each)}</span>
+        (each, at) => html`<li key=${each.number}>
+          <span class="quiet">${each.number}</span>${each.error || hasEnded(each.state) || (!at && open) ? html`<${State} state=${each.state} />` : html`<span class="warn">worker lost</span>`}<span class="push num">${lasted(each)}</span>
           ${each.error && html`<p class="cut is-failed" title=${each.error.message}>${each.error.type || each.error.kind}: ${each.error.message}</p>`}
           ${each.worker && html`<p class="quiet cut">${/^\d+$/.test(each.worker) ? "worker " : ""}${each.worker}</p>`}
         </li>`,

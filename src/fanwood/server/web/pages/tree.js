@@ -11,7 +11,7 @@ import { Icicle, way } from "../draw/icicle.js";
 import { Strip } from "../draw/strip.js";
 import { Chips, Tabs } from "../parts/chips.js";
 import { Clusters } from "../parts/clusters.js";
-import { RunButtons } from "../parts/doing.js";
+import { BulkButtons, RunButtons } from "../parts/doing.js";
 import { announce, Freshness, Loading, Refused } from "../parts/feedback.js";
 import { Figures } from "../parts/figures.js";
 import { Page } from "../parts/shell.js";
@@ -90,7 +90,10 @@ function Filtered({ view, where }) {
   if (where.path !== null) chips.push({ name: "path", text: path ? way(view.paths, path) : `${where.path}`, clears: ["path"] });
   if (where.cluster) chips.push({ name: "failure", text: cluster ? `${cluster.type}: ${cluster.message}` : where.cluster, clears: ["cluster"] });
   if (where.since || where.until) chips.push({ name: "ended", text: `${where.since ? clock(Number(where.since)) : "…"} – ${where.until ? clock(Number(where.until)) : "now"}`, clears: ["since", "until"] });
-  return html`<${Chips} chips=${chips} />`;
+  const filter = { tree: view.root.id, task: where.task ?? undefined, state: where.state ?? undefined, cluster: where.cluster ?? undefined, since: num(where.since) ?? undefined, until: num(where.until) ?? undefined };
+  const what = `All of this tree that fits: ${chips.map((chip) => `${chip.name} ${chip.text}`).join(", ")}`;
+  const state = where.path === null ? (where.cluster ? "failed" : where.state) : null;
+  return html`<${Chips} chips=${chips}><${BulkButtons} filter=${filter} state=${state} what=${what} /><//>`;
 }
 
 /** @param {{view: any, where: Record<string, string | null>}} props */
@@ -112,7 +115,7 @@ function Pictures({ view, where }) {
       html`<section class="panel" aria-labelledby="failures-title">
         <div class="panel-head"><h2 id="failures-title">Failures</h2><span class="quiet">${many(clusters.length, "kind")}</span></div>
         <${Clusters} clusters=${clusters} now=${now()} chosen=${where.cluster} to=${(/** @type {string} */ key) => here({ cluster: key === where.cluster ? null : key })}
-          filter=${(/** @type {string} */ key) => ({ root: view.root.id, cluster: key })} />
+          filter=${(/** @type {string} */ key) => ({ tree: view.root.id, cluster: key })} />
       </section>`}
       <section class="panel" aria-labelledby="durations-title">
         <div class="panel-head durations-head"><h2 id="durations-title">Durations</h2><span class="num quiet">p50</span><span class="num quiet">p95</span><span class="num quiet">max</span></div>

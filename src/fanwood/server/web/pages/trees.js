@@ -10,6 +10,7 @@ import { useResource } from "../core/resource.js";
 import { ORDER, STATES, total } from "../core/states.js";
 import { get } from "../core/api.js";
 import { Chips } from "../parts/chips.js";
+import { BulkButtons } from "../parts/doing.js";
 import { Empty, Freshness, Loading, Refused } from "../parts/feedback.js";
 import { Page } from "../parts/shell.js";
 import { Bar, State } from "../parts/state.js";
@@ -89,6 +90,8 @@ function Filters({ asked }) {
     typing.current = setTimeout(() => refine({ [name]: value.trim() || null }), 300);
   };
   const chips = [["task", "task"], ["meta", "metadata"], ["q", "text"]].filter(([name]) => asked.get(name)).map(([name, text]) => ({ name: text, text: asked.get(name) ?? "", clears: [name] }));
+  const { state, task, since, metadata } = filterOf(asked);
+  const filter = { state: state ?? undefined, task: task ?? undefined, since: since ?? undefined, metadata: metadata ? JSON.parse(metadata) : undefined };
   return html`<form class="filters" role="search" aria-label="Filter trees" onSubmit=${(event) => event.preventDefault()}>
       <div class="segments" role="group" aria-label="State">
         <a href=${link(asked, "state", null)} aria-current=${asked.get("state") ? null : "true"}>All</a>
@@ -99,6 +102,7 @@ function Filters({ asked }) {
       </select>
       <input class="short" aria-label="Task" placeholder="Task" value=${asked.get("task") ?? ""} onInput=${later("task")} spellcheck="false" />
       <input class="short" aria-label="Metadata, key=value" placeholder="key=value" value=${asked.get("meta") ?? ""} onInput=${later("meta")} spellcheck="false" />
+      ${asked.get("q") ? null : html`<${BulkButtons} roots filter=${filter} state=${state} what=${`All trees that are ${STATES[state ?? ""]?.word ?? ""}${task ? `, of ${task}` : ""}${since ? ", of the chosen time" : ""}`} />`}
     </form>
     <${Chips} chips=${chips} />`;
 }

@@ -3,8 +3,8 @@
 import { html } from "../core/html.js";
 import { here } from "../core/place.js";
 
-/** @param {{chips: {name: string, text: string, clears: string[]}[]}} props */
-export function Chips({ chips }) {
+/** @param {{chips: {name: string, text: string, clears: string[]}[], children?: any}} props */
+export function Chips({ chips, children }) {
   if (!chips.length) return null;
   const all = Object.fromEntries(chips.flatMap((chip) => chip.clears).map((name) => [name, null]));
   return html`<ul class="chips" aria-label="Filters">
@@ -15,6 +15,7 @@ export function Chips({ chips }) {
       </li>`,
     )}
     ${chips.length > 1 && html`<li class="bare"><a class="linkish" href=${here(all)}>Show all</a></li>`}
+    ${children && html`<li class="bare">${children}</li>`}
   </ul>`;
 }
 

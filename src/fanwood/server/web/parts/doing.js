@@ -10,9 +10,9 @@ import { Dialog } from "./dialog.js";
 import { announce, tell } from "./feedback.js";
 
 const VERBS = {
-  retry: { name: "Retry", text: "It is queued again, with its retries restored. What completed below it stays.", done: "Queued again" },
-  replay: { name: "Replay", text: "It runs anew. Children that completed keep their results: only what failed is done again.", done: "Replayed" },
-  cancel: { name: "Cancel", text: "Everything below it that has not ended is cancelled with it.", done: "Cancellation is under way", danger: true },
+  retry: { name: "Retry", text: "It runs again. Children that completed keep their results: only what failed is done again.", done: "Runs again" },
+  replay: { name: "Replay", text: "It runs again. Children that completed keep their results: only what failed is done again.", done: "Runs again" },
+  cancel: { name: "Cancel", text: "Everything below it that has not ended is cancelled with it.", done: "Cancelled", danger: true },
 };
 
 /** The buttons of a run. @param {{run: any, failed?: number, after?: () => void}} props */
@@ -20,25 +20,28 @@ export function RunButtons({ run, failed = 0, after }) {
   useSignal(me);
   const [asking, ask] = useState(/** @type {keyof typeof VERBS | null} */ (null));
   if (!may("operator")) return null;
-  const offered = !hasEnded(run.state) ? ["cancel"] : run.state === "completed" ? ["replay"] : ["replay", "retry"];
-  const names = { replay: run.depth || !failed ? "Replay" : "Retry what failed", retry: "Retry", cancel: "Cancel" };
-  return html`${offered.map((verb) => html`<button key=${verb} class="button" onClick=${() => ask(verb)}>${names[verb]}</button>`)}
-    ${asking && html`<${Confirm} run=${run} verb=${asking} name=${names[asking]} onClose=${() => ask(null)} after=${after} />`}`;
+  const verb = !hasEnded(run.state) ? "cancel" : run.state === "completed" ? "replay" : "retry";
+  const name = failed && !run.depth && verb !== "cancel" ? "Retry what failed" : VERBS[verb].name;
+  return html`<button class="button" onClick=${() => ask(verb)}>${name}</button>
+    ${asking && html`<${Confirm} run=${run} verb=${asking} name=${name} onClose=${() => ask(null)} after=${after} />`}`;
 }
 
 /** @param {{run: any, verb: keyof typeof VERBS, name: string, onClose: () => void, after?: () => void}} props */
 function Confirm({ run, verb, name, onClose, after }) {
   const { text, done, danger } = VERBS[verb];
   const act = async () => {
-    await post(`/runs/${run.id}/${verb}`);
-    tell(`${done}: ${run.task} ${shortId(run.id)}`);
+    const acted = await post(`/runs/${run.id}/${verb}`);
+    const which = `${run.task} ${shortId(run.id)}`;
+    if (acted.pending) tell(`Under way: ${name.toLowerCase()} of ${which}`);
+    else if (acted.done === undefined) tell(`Nothing was done: ${which} is ${acted.state} by now`, { bad: true });
+    else tell(`${done}: ${which}`);
     after?.();
   };
   return html`<${Sure} title=${`${name}: ${run.task} ${shortId(run.id)}?`} text=${text} button=${name} danger=${danger} act=${act} onClose=${onClose} />`;
 }
 
-/** @param {{title: string, text: string, button: string, danger?: boolean, act: () => Promise<void>, onClose: () => void, children?: any}} props */
-export function Sure({ title, text, button, danger = false, act, onClose, children }) {
+/** @param {{title: string, text: string, button: string, danger?: boolean, disabled?: boolean, act: () => Promise<void>, onClose: () => void, children?: any}} props */
+export function Sure({ title, text, button, danger = false, disabled = false, act, onClose, children }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
   const go = async () => {
@@ -58,7 +61,7 @@ export function Sure({ title, text, button, danger = false, act, onClose, childr
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
     <div class="dialog-feet">
       <button class="button" onClick=${onClose}>Leave it</button>
-      <button class=${`button primary${danger ? " danger" : ""}`} disabled=${busy} onClick=${go}>${button}</button>
+      <button class=${`button primary${danger ? " danger" : ""}`} disabled=${busy || disabled} onClick=${go}>${button}</button>
     </div>
   <//>`;
 }
@@ -85,14 +88,25 @@ export function BulkButton({ action, label, filter, small = true, describe }) {
     announce(`${action} of ${count(preview.count)} runs is under way`, true);
   };
   const n = preview?.count ?? 0;
+  const atLeast = preview?.at_least ? "at least " : "";
   const sample = preview?.sample ?? [];
   return html`<button class=${`button${small ? " small" : ""}`} disabled=${busy} onClick=${look} aria-label=${`${label}: ${describe}`}>${label}</button>
     ${preview &&
-    html`<${Sure} title=${`${label}: ${count(n)} runs?`} button=${`${action[0].toUpperCase()}${action.slice(1)} ${count(n)} ${n === 1 ? "run" : "runs"}`} danger=${action === "cancel" || action === "delete"} act=${act} onClose=${() => setPreview(null)}
+    html`<${Sure} title=${n ? `${label}: ${atLeast}${count(n)} ${n === 1 ? "run" : "runs"}?` : "No run fits that by now"} disabled=${!n} button=${`${action[0].toUpperCase()}${action.slice(1)} ${count(n)} ${n === 1 ? "run" : "runs"}`} danger=${action === "cancel" || action === "delete"} act=${act} onClose=${() => setPreview(null)}
       text=${`${describe}${/[.…]$/.test(describe) ? "" : "."} The server does it a thousand at a time; it survives restarts, and can be cancelled.`}>
       <ul class="sample">
         ${sample.slice(0, 5).map((run) => html`<li key=${run.id} class="cut"><code>${shortId(run.id)}</code> ${run.task} ${run.key ?? ""}</li>`)}
         ${n > 5 && sample.length ? html`<li class="quiet">and ${count(n - Math.min(5, sample.length))} more</li>` : null}
       </ul>
     <//>`}`;
+}
+
+const FITS = { failed: ["retry"], cancelled: ["retry"], running: ["cancel"], queued: ["cancel"], waiting: ["cancel"] };
+
+/** What can be done to all that a page's filters let through. @param {{filter: Record<string, unknown>, state?: string | null, what: string, roots?: boolean}} props */
+export function BulkButtons({ filter, state, what, roots = false }) {
+  useSignal(me);
+  const actions = [...(FITS[state ?? ""] ?? [])];
+  if (roots && state && hasEnded(state) && may("admin")) actions.push("delete");
+  return html`${actions.map((action) => html`<${BulkButton} key=${action} action=${action} label=${`${action[0].toUpperCase()}${action.slice(1)} all`} filter=${filter} describe=${what} />`)}`;
 }

@@ -30,7 +30,7 @@ export function Figures({ view }) {
     const ended = Object.values(view.counts).reduce((sum, each) => sum + each, 0);
     if (ended > 1 && seconds > 0) figures.push(["rate", rate(ended / seconds)]);
   }
-  figures.push(["busy", took(view.busy ?? 0)]);
+  if (view.busy || over) figures.push(["busy", took(view.busy ?? 0)]);
   if (root.attempt > 1) figures.push(["attempt", count(root.attempt)]);
   return html`<dl class="figures">
       ${figures.map(([name, value, tone]) => html`<div key=${name}><dt>${name}</dt><dd class=${tone ?? ""}>${value}</dd></div>`)}

@@ -5,7 +5,7 @@ import { age, count, many, now, took } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href } from "../core/place.js";
-import { inWords, STATES, total } from "../core/states.js";
+import { hasEnded, inWords, isWait, named, STATES, total } from "../core/states.js";
 import { Bar, State, Tally } from "./state.js";
 import { reveal, useWindow } from "./window.js";
 
@@ -112,7 +112,7 @@ function Line({ row, place, focused, branches, act, onFocus }) {
   };
   return html`<div
     id=${`row-${row.key}`}
-    class=${classes("tree-row", `row-${row.type}`)}
+    class=${classes("tree-row", `row-${row.type}`, isWait(row.run?.task ?? row.family?.task ?? "") && "row-wait")}
     role="row"
     tabindex=${focused ? 0 : -1}
     aria-rowindex=${place + 2}
@@ -133,9 +133,9 @@ function Line({ row, place, focused, branches, act, onFocus }) {
 }
 
 const NAMES = {
-  run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" href=${href(`/r/${run.id}`)}>${run.task}</a>
+  run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" href=${href(`/r/${run.id}`)}>${named(run.task)}</a>
     ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
-  group: ({ family }) => html`<span class="times">× ${count(total(family.counts))}</span><b class="task">${family.task}</b>`,
+  group: ({ family }) => html`<span class="times">× ${count(total(family.counts))}</span><b class="task">${named(family.task)}</b>${isWait(family.task) ? html`<span class="tag">waits and recorded steps</span>` : null}`,
   state: ({ state, count: n }) => html`<${State} state=${state} plain /><span>${count(n)} ${STATES[state].word}</span>`,
   more: ({ count: n }) => html`<span class="linkish">Show 100 more</span>${n ? html`<span class="quiet">of ${count(n)}</span>` : null}`,
   loading: () => html`<span class="quiet">Loading</span>`,
@@ -164,7 +164,8 @@ export function Detail({ run, below }) {
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
   if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${many(total(below), "child", "children")}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
-  if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
+  if (isWait(run.task)) parts.push(html`<span class="tag">${hasEnded(run.state) ? "recorded" : "wait"}</span>`);
+  else if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
   if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
   return html`${parts}`;
 }
