@@ -52,6 +52,7 @@ def test_worlds_that_have_found_something(line: str) -> None:
     assert not look_at(int(seed), shape=on(store, SMALL)).wrong
 
 
+@pytest.mark.timeout(600)
 def test_a_seed_says_everything() -> None:
     """In another process, with other hashes, the same happens in the same order."""
     beside = [
