@@ -17,10 +17,34 @@ IN_DATABASES_ONLY = {"test_unreadable.py"}
 """Rows that somebody has written by hand."""
 
 
+ABOVE_STORES = {
+    "test_logging.py": set[str](),
+    "test_options.py": {
+        "test_of_a_wait",
+        "test_of_a_call",
+        "test_of_a_task",
+        "test_of_a_step",
+        "test_of_a_workflow",
+        "test_of_the_context",
+        "test_of_a_worker",
+    },
+}
+"""What no store has a part in (of a file without names, all): in memory only."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if item.path.name in IN_DATABASES_ONLY and "memory" in _url_of(item)]
+    left_out = [item for item in items if _is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = [item for item in items if not _is_left_out(item)]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    if item.path.parent != Path(__file__).parent or not (url := _url_of(item)):
+        return False
+    if "memory" in url:
+        return item.path.name in IN_DATABASES_ONLY
+    names = ABOVE_STORES.get(item.path.name)
+    return names is not None and (not names or getattr(item, "originalname", "") in names)
 
 
 def _url_of(item: pytest.Item) -> str:
