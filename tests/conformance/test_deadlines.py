@@ -17,7 +17,7 @@ from fanwood.store.store import Store
 from tests.conformance.stage import SECOND, Stage, completed, retried
 from tests.postgres.plans import Executed, watch_plans
 
-MANY = 20_000
+MANY = 6_000
 PAGE = 300
 
 
@@ -75,7 +75,7 @@ def _claimed(id_: bytes) -> ClaimedRun:
 async def test_a_move_costs_as_much_above_many_children_as_above_few(lazy: Stage) -> None:
     """Also that of a new attempt, which asks for its children again, and gives them its own limit."""
     costs: list[list[int]] = []
-    many = MANY // 10 if isinstance(lazy.store, MemoryStore) else MANY
+    many = MANY // 3 if isinstance(lazy.store, MemoryStore) else MANY
     for finished, living in ((10, 10), (many // 2, many // 2)):
         parent, children = await with_children(lazy, finished, living)
         now = lazy.clock.now()
