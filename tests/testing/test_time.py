@@ -16,6 +16,7 @@ from fanwood.errors import EngineClosedError, StoreError
 from fanwood.model.records import Around
 from fanwood.store.memory.store import MemoryStore
 from fanwood.testing import StuckError, TestApp, drain, on_memory, travel, tree
+from fanwood.testing.world import World
 from tests.testing import shop
 
 MONTH = timedelta(days=30)
@@ -167,6 +168,15 @@ async def test_that_closing_is_awaited(fanwood_app: TestApp):
     await shop.app.aio_close()
     await fanwood_app.aio_close()
     assert await shop.double.aio_run(1) == 2
+
+
+def test_that_time_stands_still_where_nobody_is_left_who_would_look():
+    with World().there() as world:  # whose processes have all closed what they had, and who waits for something else
+        while world.turn():
+            pass
+        now = world.time.now
+        assert [world.pass_time(None) for _ in range(3)] == [False] * 3
+        assert world.time.now == now
 
 
 def test_that_two_objects_of_one_database_share_it_and_others_do_not(fanwood_app: TestApp):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
+from fanwood import logs
 from fanwood.clock import SystemClock
 from fanwood.errors import FanwoodError
 from fanwood.ids import SystemIds
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BODY_SECONDS = 10.0
 """How long a body may take to come."""
 
-logger = logging.getLogger("fanwood.server")
+logger = logs.logger("fanwood.server")
 
 
 def create(

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from fanwood import logs
 from fanwood.errors import RunNotFoundError, StoreError
 from fanwood.ids import short_text
 from fanwood.server.deltas import patch
@@ -48,7 +48,7 @@ KEPT = 64
 TROUBLE = 2.0
 """Seconds before a database that is away is asked again."""
 
-logger = logging.getLogger("fanwood.server")
+logger = logs.logger("fanwood.server")
 
 
 class Picture(NamedTuple):

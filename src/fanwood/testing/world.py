@@ -172,6 +172,9 @@ class World(Ground):
                     return False
                 self._looks_until, self.looks_twice = self.time.now + round(2 * LEASE * MICROSECONDS), True
                 following = self.next_time()
+                if following is None:  # nobody is there who would look
+                    self.looks_twice = False
+                    return False
             self.set_time(min(time for time in (following, until) if time is not None))
             return True
 

@@ -338,8 +338,7 @@ class Executor:
 
         The two can't be told apart for sure, so one run is handed back for this a few times only.
         """
-        task = attempt.coroutine_task
-        may_end = self._place.may_be_lost or self._moved or self._closing
+        task, may_end = attempt.coroutine_task, self._place.may_be_lost or self._moved or self._closing
         if task is None or not task.cancelling() or not may_end:
             return False
         if self._closing:
@@ -379,8 +378,7 @@ class Executor:
             self._conclude(finished)
 
     def _conclude(self, finished: list[tuple[Attempt, Outcome | None]]) -> None:
-        """Once an outcome is reported the next attempt may begin, and end, on another thread; so whoever wants to hear
-        of this one is told before."""
+        """Who hears of attempts is told first: once they are reported the next ones may begin, and end."""
         outcomes = [outcome for _, outcome in finished if outcome is not None]
         try:
             tell_all(finished)
