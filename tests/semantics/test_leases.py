@@ -59,7 +59,7 @@ def test_what_was_claimed_does_not_begin_while_the_lease_may_have_lapsed(
     may_renew.set()
     assert ref.result(timeout=PATIENCE) == 1
     assert begun == [0, 1]
-    assert engine.holds_lease
+    until(lambda: engine.holds_lease, "it holds a lease again")
 
 
 def enter_anew(app: Fanwood) -> None:
@@ -125,4 +125,4 @@ def test_a_heartbeat_that_waits_holds_up_nothing_else(app: Fanwood, monkeypatch:
 
     tried: list[int] = []
     assert flaky.run_no_wait(7).result(timeout=PATIENCE) == 7
-    assert engine.holds_lease
+    until(lambda: engine.holds_lease, "it holds a lease again")
