@@ -27,18 +27,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script has started us
 SESSIONS_OUTLIVE = {"conformance", "semantics", "test_lost_answers.py"}
 """Folders and files whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
 
-MANY_PROCESSES = {"benchmarks", "chaos", "faults"}
+MANY_PROCESSES = {"benchmarks", "browser", "chaos", "crashes", "faults"}
+FIRST = {"test_simulation.py"}
+"""Files that take a minute and more: begun last, they would be waited for by all that are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests start many processes stand between the others, and not at the end: where files are tested
-    beside each other, few of them are at a time, and none is left over."""
+    beside each other, few of them are at a time, and none is left over; and the longest come first."""
     place: dict[Path, float] = {}
     files = dict.fromkeys(item.path for item in items)
     for many, until in ((True, 0.8), (False, 1.0)):
         these = [path for path in files if (path.parent.name in MANY_PROCESSES) == many]
         place |= {path: (number + 0.5) / len(these) * until for number, path in enumerate(these)}
-    items.sort(key=lambda item: place[item.path])
+    items.sort(key=lambda item: (item.path.name not in FIRST, place[item.path]))
 
 
 @pytest.fixture
