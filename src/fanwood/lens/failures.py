@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.views import Cluster, ErrorBrief, RunBrief
+from fanwood.model.looks import LAST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fanwood.model.looks import FailedRow
-    from fanwood.store.looks import Looks
+    from fanwood.store.store import Store
 
 PAGE = 500
 """Failures that one look reads."""
 EXAMPLES = 3
 TASKS = 5
+LATE = 10_000_000
+"""Microseconds for which a commit may be under way, or clocks differ."""
+MISSED, MOST_MISSED = 3, 100
+"""Looks in a row that explain nothing, before all are read once more: ever more of them, if that does not either."""
 CLUSTERS = 200
 """More kinds than this are one."""
 
@@ -93,25 +98,58 @@ def _example(row: FailedRow, error: ErrorBrief) -> RunBrief:
 
 
 class Failures:
-    """Those of one tree. They are read from the first to the last; and once more, if there are not as many as the tree
-    says that there are."""
+    """Those of one tree. They are read from the first to the last; then those that come after. If there are still not
+    as many as the tree says that there are, something that failed was asked for anew, and they are read once more."""
 
     def __init__(self, root: bytes) -> None:
         self._root = root
-        self.known = Kinds()  # as it was read last
-        self._next: Kinds | None = None
-        self._after = b""
+        self.known = Kinds()
+        self._next: Kinds | None = None  # of a walk through all
+        self._at = b""
+        self._since: tuple[int, bytes] = (0, b"")  # what failed before is known
+        self._late: dict[tuple[bytes, int], int] = {}  # of what is known: what failed after that, and when
+        self._missed = 0  # looks in a row that found as many as there were before, and too few or too many
+        self._patience = MISSED
+        self.version = 0
 
-    async def read(self, store: Looks, failed: int) -> bool:
-        """One page, if anything has changed; whether there is more to be read."""
-        if self._next is None:
-            if failed == self.known.count:
-                return False
-            self._next, self._after = Kinds(), b""
-        rows = await store.failed(self._root, self._after, PAGE)
-        self._next.add(rows)
-        if len(rows) == PAGE:
-            self._after = rows[-1].id
+    async def read(self, store: Store, failed: int) -> bool:
+        """One look, if the tree says that so many failed; whether there is more to be read."""
+        if self._next is not None:
+            return await self._walk(store, self._next)
+        if failed == self.known.count:
+            self._missed, self._patience = 0, MISSED
+            return False
+        if not self.known.count or self._missed >= self._patience:
+            self._next, self._at, self._late, self._missed = Kinds(), b"", {}, 0
+            self._patience = min(2 * self._patience, MOST_MISSED)
+            self._since = (store.now() - LATE, LAST_ID)
             return True
-        self.known, self._next = self._next, None
+        return await self._read_on(store)
+
+    async def _walk(self, store: Store, kinds: Kinds) -> bool:
+        rows = await store.failed(self._root, self._at, PAGE)
+        kinds.add(rows)
+        self._late |= {(row.id, row.attempt): row.finished_at for row in rows if row.finished_at > self._since[0]}
+        if len(rows) == PAGE:
+            self._at = rows[-1].id
+            return True
+        self.known, self._next = kinds, None
+        self.version += 1
+        return False
+
+    async def _read_on(self, store: Store) -> bool:
+        """What failed since, in all trees; what was committed late is not missed."""
+        rows = await store.failed_at(self._since, store.now() + LATE, PAGE)
+        new = [row for row in rows if row.root_id == self._root and (row.id, row.attempt) not in self._late]
+        self.known.add(new)
+        self.version += bool(new)
+        self._late |= {(row.id, row.attempt): row.finished_at for row in new}
+        if len(rows) == PAGE:
+            self._since = (rows[-1].finished_at, rows[-1].id)
+            return True
+        self._missed = 0 if new else self._missed + 1
+        since = store.now() - LATE
+        if since > self._since[0]:
+            self._since = (since, LAST_ID)
+            self._late = {key: at for key, at in self._late.items() if at > since}
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fanwood.model.states import FIRST_TERMINAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -23,6 +25,30 @@ class Sums:
         self.count = self.total = self.busy = 0
 
 
+class Figures:
+    """Of runs of one path: how many are in which state, how long they took, and what ended when."""
+
+    def __init__(self, rows: Iterable[tuple[Key, Sums]]) -> None:
+        self.states: Counter[int] = Counter()
+        self.waits: Counter[int] = Counter()
+        self.took: Counter[int] = Counter()  # ended runs, by class of duration
+        self.at: dict[tuple[int, int], list[int]] = {}  # by state and bin of time: how many, and what they took
+        self.busy = self.ended = 0
+        for (state, is_wait, bin_, took), sums in rows:
+            if is_wait:
+                self.waits[state] += sums.count
+                continue
+            self.states[state] += sums.count
+            self.busy += sums.busy
+            if took >= 0:
+                self.took[took] += sums.count
+            at = self.at.setdefault((state, bin_), [0, 0])
+            at[0] += sums.count
+            at[1] += sums.total
+            if state >= FIRST_TERMINAL:
+                self.ended += sums.count
+
+
 class Path:
     """All runs of one task whose ancestors have the same tasks. What calls itself, directly or not, stays one path."""
 
@@ -34,11 +60,20 @@ class Path:
         self.is_folded = False
         self.depths: Counter[int] = Counter()
         self.sums: dict[Key, Sums] = {}
+        self._figures: Figures | None = None
+
+    @property
+    def figures(self) -> Figures:
+        """All of it."""
+        if self._figures is None:
+            self._figures = Figures(self.sums.items())
+        return self._figures
 
     def add(self, cell: Cell, depth: int, sign: int, coarser: int) -> None:
         """The runs of a cell are on it, or (`sign` -1) are not any more. `coarser`: by how much its bins of time are
         finer than ours, in powers of two."""
         key = (cell.state, cell.is_wait, cell.bin >> coarser, cell.took)
+        self._figures = None
         sums = self.sums.get(key)
         if sums is None:
             sums = self.sums[key] = Sums()
@@ -52,7 +87,7 @@ class Path:
 
     def coarsen(self) -> None:
         """Bins of time are twice as wide from now on."""
-        before, self.sums = self.sums, {}
+        before, self.sums, self._figures = self.sums, {}, None
         for (state, is_wait, bin_, took), sums in before.items():
             key = (state, is_wait, bin_ >> 1, took)
             there = self.sums.setdefault(key, sums)
@@ -96,8 +131,3 @@ class Paths:
             if path.index == index or (path.parent is not None and path.parent.index in inside):
                 inside.add(path.index)
                 yield path
-
-
-def ended(sums: Iterable[tuple[Key, Sums]]) -> int:
-    """How many of them have."""
-    return sum(one.count for (state, _, _, _), one in sums if state >= 8)

@@ -8,11 +8,12 @@ from fanwood.lens.paths import Paths
 from fanwood.lens.pieces import Family, Piece, Sizes, small
 from fanwood.model.looks import FIRST_ID, LAST_ID, Cell, Part, duration_class
 from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, RunState
-from fanwood.store.looks import MOST
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.lens.paths import Path
-    from fanwood.model.looks import ParentRow
+    from fanwood.model.looks import ParentRow, Running
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
@@ -20,6 +21,10 @@ BINS = 512
 """Bins of time that a tree has, at most; at least half as many."""
 FINEST = 10
 """Bins are not narrower than a millisecond."""
+MEASURED = 16
+"""Larger families that are measured together."""
+PROBED = 8
+"""So many looks at what has not changed, and then one whether it has children."""
 
 
 class Tree:
@@ -33,9 +38,10 @@ class Tree:
         self.families: dict[bytes, Family] = {}
         self.pieces: list[Piece] = []  # parents' before their children's
         self.last_end = 0
-        self._small: dict[bytes, Piece] = {}  # by parent
+        self._small: dict[bytes, Piece] = {}  # by parent, where anything has not ended
         self._filling: dict[tuple[int, int], Piece] = {}  # by path and depth: more families find room in it
         self._root_cell: Cell | None = None
+        self._root_shift = self.shift
         self._see_root(root)
         self._add_family(root.id, self.paths.root, 1, growing=True, attempt=root.attempt)
 
@@ -48,12 +54,10 @@ class Tree:
             for path in self.paths.all:
                 path.coarsen()
         before, self.root = self.root, root
-        changed = before != root
-        if changed:
+        if before != root:
             self._see_root(root)
-        family = self.families[root.id]
-        self._heed(family, root.attempt, growing=not root.state.is_terminal)
-        return changed
+        self._heed(self.families[root.id], root.attempt, growing=not root.state.is_terminal)
+        return before != root
 
     def _see_root(self, root: RunRecord) -> None:
         if self._root_cell is not None:
@@ -63,59 +67,95 @@ class Tree:
         self.last_end = max(self.last_end, root.finished_at or 0)
 
     @property
-    def living(self) -> bool:
+    def is_living(self) -> bool:
         """Whether anything of it has not ended, as far as is known."""
         return not self.root.state.is_terminal or any(piece.living for piece in self.pieces)
+
+    @property
+    def oldest_queued(self) -> int | None:
+        """Since when."""
+        found = [
+            cell.since
+            for piece in self.pieces
+            if piece.living
+            for cell in piece.cells
+            if cell.state == RunState.QUEUED and cell.since is not None
+        ]
+        return min([self.root.created_at, *found] if self.root.state is RunState.QUEUED else found, default=None)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, or about that."""
+        cells = sum(len(piece.cells) for piece in self.pieces) + sum(len(path.sums) for path in self.paths.all)
+        return 300 * cells + 1_000 * len(self.pieces) + 200 * len(self._small)
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     async def read(self, store: Store, piece: Piece) -> tuple[bool, list[Piece]]:
         """Read a piece; whether it has changed, and pieces that are new by that."""
-        now = store.now()
+        now, new = store.now(), list[Piece]()
+        if not piece.reads and piece.family is not None:
+            new += await self._cut(store, piece)
         cells = await store.cube(piece.part, self.shift)
-        count = sum(cell.count for cell in cells)
-        new = await self._cut(store, piece, count)
-        if new and count > self._sizes.segment:
+        if self._is_large(piece, sum(cell.count for cell in cells)):
+            new += await self._cut(store, piece)
             cells = await store.cube(piece.part, self.shift)
-        changed = self._take(piece, cells, now)
-        for row in await self._parents(store, piece):
-            if (added := self._parent(row, piece)) is not None and added not in new:
-                new.append(added)
+        was_sealed, changed = piece.is_sealed, self._take(piece, cells, now)
+        if changed or was_sealed or piece.reads % PROBED == 0:
+            rows = await self._parents(store, piece)
+            new += [added for added in await self.add_parents(store, rows, piece) if added not in new]
+        piece.reads += 1
         growing = piece.family.grows_at(piece) if piece.family is not None else bool(piece.busy_parents)
-        piece.is_sealed = not piece.living and not growing
+        self._seal(piece, sealed=not piece.living and not growing)
         return changed, new
 
-    async def _cut(self, store: Store, piece: Piece, count: int) -> list[Piece]:
-        """If a piece has become too large, the others that it falls into."""
+    def _is_large(self, piece: Piece, count: int) -> bool:
+        is_tail = piece.family is not None and piece.part.until == LAST_ID
+        return count > self._sizes.segment * (1 if is_tail else 2)
+
+    def _seal(self, piece: Piece, *, sealed: bool) -> None:
+        if piece.is_sealed != sealed and piece.family is None:
+            for id_ in piece.ids:
+                if sealed:
+                    self._small.pop(id_, None)
+                else:
+                    self._small[id_] = piece
+        piece.is_sealed = sealed
+
+    async def _cut(self, store: Store, piece: Piece) -> list[Piece]:
+        """If a piece is too large, the others that it falls into."""
         part, family = piece.part, piece.family
-        if family is None:
-            if count < MOST and (count <= 2 * self._sizes.segment or part.count == 1):
+        if family is not None:
+            end = await store.segment_end(part.root, part.parents, part.after, self._sizes.segment)
+            if end is None or end >= part.until:
                 return []
-            return [self._halve(piece)] if part.count > 1 else []
-        is_tail = part.until == LAST_ID
-        if count < (self._sizes.segment if is_tail else 2 * self._sizes.segment):
-            return []
-        end = await store.segment_end(part.root, part.parents, part.after, self._sizes.segment)
-        if end is None or end >= part.until:
-            return []
-        rest = family.cut(piece, end)
+            rest = family.cut(piece, end)
+        elif part.count > 1:
+            rest = self._halve(piece)
+        else:
+            growing = bool(piece.busy_parents)
+            self._take_out(part.parents, piece)
+            return [self._add_family(part.parents, piece.path, piece.depth, growing=growing, attempt=0)]
         self.pieces.append(rest)
         return [rest]
 
     def _halve(self, piece: Piece) -> Piece:
-        part = piece.part
-        middle = part.count // 2 * 16
+        part, middle = piece.part, piece.part.count // 2 * 16
         other = small(part.root, piece.path, piece.depth)
         piece.part, other.part = Part(part.root, part.parents[:middle]), Part(part.root, part.parents[middle:])
-        for id_ in _ids(other.part):
-            self._small[id_] = other
-        other.busy_parents = {id_ for id_ in piece.busy_parents if self._small[id_] is other}
+        moved = other.ids
+        self._small.update(dict.fromkeys(moved, other))
+        other.busy_parents = piece.busy_parents.intersection(moved)
         piece.busy_parents -= other.busy_parents
-        self.pieces.append(other)
+        piece.size = other.size = self._sizes.segment
+        other.below = list(piece.below)
+        for above in self.pieces:
+            if piece in above.below:
+                above.below.append(other)
         return other
 
     def _take(self, piece: Piece, cells: list[Cell], now: int) -> bool:
-        """These are its runs, from now on."""
+        """These are its runs, from now on; whether they are others."""
         piece.as_of = now
         if piece.shift == self.shift and sorted(cells, key=_order) == sorted(piece.cells, key=_order):
             return False
@@ -124,10 +164,34 @@ class Tree:
         for cell in cells:
             self.paths.below(piece.path, cell.task).add(cell, piece.depth, 1, 0)
             self.last_end = max(self.last_end, cell.last or 0)
-        piece.cells, piece.shift = cells, self.shift
-        piece.count = sum(cell.count for cell in cells)
-        piece.living = sum(cell.count for cell in cells if cell.state < FIRST_TERMINAL)
+        piece.take(cells, self.shift)
         return True
+
+    def place_of(self, parent: bytes | None, run_id: bytes) -> Piece | None:
+        """The piece that a run is in, if that is known."""
+        if parent is None:
+            return None
+        family = self.families.get(parent)
+        return self._small.get(parent) if family is None else family.segment_of(run_id)
+
+    def sealed_place_of(self, parent: bytes) -> Piece | None:
+        """As that, among all small families that have ended: takes a while."""
+        for piece in self.pieces:
+            if piece.family is None and piece.is_sealed:
+                at = piece.part.parents.find(parent)
+                while at >= 0 and at % 16:
+                    at = piece.part.parents.find(parent, at + 1)
+                if at >= 0:
+                    return piece
+        return None
+
+    def unit_of(self, parent: bytes) -> Piece | None:
+        """Where a run's children are, if they are few, and are not known to have ended."""
+        return self._small.get(parent)
+
+    def unseal(self, piece: Piece) -> None:
+        """Something of it has not ended after all."""
+        self._seal(piece, sealed=False)
 
     # --- parents ---------------------------------------------------------------------------------------------------
 
@@ -143,26 +207,48 @@ class Tree:
             part = Part(part.root, part.parents, before(first), part.until)
         return await store.parents(part, self._sizes.few)
 
-    def _parent(self, row: ParentRow, piece: Piece) -> Piece | None:
-        """A run has children; the piece that these are in now, if they were in none."""
-        growing = row.state < FIRST_TERMINAL
-        if (family := self.families.get(row.id)) is not None:
-            self._heed(family, row.attempt, growing=growing)
-            return None
-        path = self.paths.below(piece.path, row.task)
-        there = self._small.get(row.id)
-        if there is not None and row.size < self._sizes.few:
-            if growing:
-                there.busy_parents.add(row.id)
-                there.is_sealed = False
+    async def add_parents(self, store: Store, rows: Sequence[ParentRow], piece: Piece) -> list[Piece]:
+        """Some runs of a piece have children; pieces that are new by that."""
+        known = {id_: unit for unit in piece.below for id_ in unit.ids}
+        fresh: list[ParentRow] = []
+        for row in rows:
+            growing = row.state < FIRST_TERMINAL
+            if (family := self.families.get(row.id)) is not None:
+                self._heed(family, row.attempt, growing=growing)
+            elif (unit := known.get(row.id)) is None:
+                fresh.append(row)
+            elif growing:
+                unit.busy_parents.add(row.id)
+                self.unseal(unit)
             else:
-                there.busy_parents.discard(row.id)
-            return None
-        if there is not None:
-            self._take_out(row.id, there)
-        if row.size >= self._sizes.few:
-            return self._add_family(row.id, path, piece.depth + 1, growing=growing, attempt=row.attempt)
-        return self._add_small(row, path, piece.depth + 1, growing=growing)
+                unit.busy_parents.discard(row.id)
+        found: list[Piece] = []
+        for row in await self._measured(store, fresh):
+            path, growing = self.paths.below(piece.path, row.task), row.state < FIRST_TERMINAL
+            if row.size > self._sizes.medium:
+                added = self._add_family(row.id, path, piece.depth + 1, growing=growing, attempt=row.attempt)
+            else:
+                added = self._add_small(row, path, piece, growing=growing)
+            if added not in found:
+                found.append(added)
+        return found
+
+    async def enter(self, store: Store, runs: Sequence[Running]) -> list[Piece]:
+        """Those of these runs that have children now; pieces that are new by that."""
+        places = {run.id: piece for run in runs if (piece := self.place_of(run.parent_id, run.id)) is not None}
+        by_piece: dict[int, list[ParentRow]] = {}
+        for row in await store.sizes(self.root.id, list(places), self._sizes.few):
+            by_piece.setdefault(id(places[row.id]), []).append(row)
+        pieces = {id(piece): piece for piece in places.values()}
+        return [new for key, rows in by_piece.items() for new in await self.add_parents(store, rows, pieces[key])]
+
+    async def _measured(self, store: Store, rows: Sequence[ParentRow]) -> list[ParentRow]:
+        """With their sizes, as far as these matter."""
+        found = [row for row in rows if row.size < self._sizes.few]
+        large = [row.id for row in rows if row.size >= self._sizes.few]
+        for at in range(0, len(large), MEASURED):
+            found += await store.sizes(self.root.id, large[at : at + MEASURED], self._sizes.medium + 1)
+        return found
 
     def _heed(self, family: Family, attempt: int, *, growing: bool) -> None:
         """How a family's parent is: another attempt of it may spawn anywhere."""
@@ -181,28 +267,30 @@ class Tree:
         self.pieces.append(piece)
         return piece
 
-    def _add_small(self, row: ParentRow, path: Path, depth: int, *, growing: bool) -> Piece:
+    def _add_small(self, row: ParentRow, path: Path, source: Piece, *, growing: bool) -> Piece:
         """One more family, among others like it."""
+        depth = source.depth + 1
         piece = self._filling.get((path.index, depth))
-        if piece is None or piece.part.count >= self._sizes.together or piece.size + row.size > self._sizes.segment:
+        is_full = piece is not None and piece.part.count >= self._sizes.together
+        if piece is None or is_full or piece.size + row.size > self._sizes.segment:
             piece = small(self.root.id, path, depth)
             self._filling[path.index, depth] = piece
             self.pieces.append(piece)
         piece.part = Part(self.root.id, piece.part.parents + row.id)
         piece.size += row.size
-        piece.is_sealed = False
         self._small[row.id] = piece
+        self.unseal(piece)
         if growing:
             piece.busy_parents.add(row.id)
+        if piece not in source.below:
+            source.below.append(piece)
         return piece
 
     def _take_out(self, parent: bytes, piece: Piece) -> None:
-        """A family is not small any more. (What was read of it is still counted, until its piece is read again.)"""
-        rest = b"".join(id_ for id_ in _ids(piece.part) if id_ != parent)
-        piece.part = Part(self.root.id, rest)
-        piece.busy_parents.discard(parent)
-        piece.is_sealed = False
-        del self._small[parent]
+        """A family is not small any more: nothing is left of the piece."""
+        piece.part = Part(self.root.id, b"")
+        piece.busy_parents.clear()
+        self._small.pop(parent, None)
 
 
 def cell_of(run: RunRecord, shift: int) -> Cell:
@@ -220,10 +308,6 @@ def cell_of(run: RunRecord, shift: int) -> Cell:
 def before(id_: bytes) -> bytes:
     """The greatest id that is less."""
     return (int.from_bytes(id_, "big") - 1).to_bytes(16, "big") if any(id_) else FIRST_ID
-
-
-def _ids(part: Part) -> list[bytes]:
-    return [part.parents[at : at + 16] for at in range(0, len(part.parents), 16)]
 
 
 def _order(cell: Cell) -> tuple[str, int, bool, int, int]:

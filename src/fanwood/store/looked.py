@@ -33,7 +33,7 @@ class SqlLooks(Looks):
 
     async def cube(self, part: Part, shift: int) -> list[Cell]:
         found = await self.looked("cube", **_bindings(part), shift=shift)
-        return [Cell(task, state, bool(wait), *rest) for task, state, wait, *rest in found]
+        return [_cell(row) for row in found]
 
     async def next_parent(self, root: bytes, after: bytes, until: bytes) -> bytes | None:
         found = await self.looked("next_parent", root=root, after=after, until=until)
@@ -41,6 +41,10 @@ class SqlLooks(Looks):
 
     async def parents(self, part: Part, few: int = FEW) -> list[ParentRow]:
         return [ParentRow(*row) for row in await self.looked("parents", **_bindings(part), few=few)]
+
+    async def sizes(self, root: bytes, ids: Sequence[bytes], few: int) -> list[ParentRow]:
+        found = await self.looked("sizes", root=root, parents=b"".join(ids), count=len(ids), few=few) if ids else []
+        return [ParentRow(*row) for row in found if row[-1]]
 
     async def running(self, after: tuple[int, bytes], limit: int) -> list[Running]:
         worker, id_ = after
@@ -89,6 +93,15 @@ class SqlLooks(Looks):
     async def latest(self, part: Part) -> LastRow | None:
         found = await self.looked("latest", **_bindings(part))
         return LastRow(*found[0]) if found else None
+
+
+_STATE, _TOOK, _NONE = 0xF, 0x7F, 127
+
+
+def _cell(row: Sequence[Any]) -> Cell:
+    task, key, *rest = row
+    took = key >> 5 & _TOOK
+    return Cell(task, key >> 1 & _STATE, bool(key & 1), key >> 12, -1 if took == _NONE else took, *rest)
 
 
 def _bindings(part: Part) -> dict[str, Any]:

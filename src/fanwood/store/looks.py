@@ -43,6 +43,10 @@ class Looks(ABC):
         """Of a part those runs that have children. These are counted as far as `few`."""
 
     @abstractmethod
+    async def sizes(self, root: bytes, ids: Sequence[bytes], few: int) -> list[ParentRow]:
+        """Those of these runs that have children, which are counted as far as `few`."""
+
+    @abstractmethod
     async def running(self, after: tuple[int, bytes], limit: int) -> list[Running]:
         """What is RUNNING, in all trees, from the one after (worker, run) on."""
 

@@ -66,13 +66,12 @@ class MemoryLooks(Looks):
 
     async def parents(self, part: Part, few: int = FEW) -> list[ParentRow]:
         with self.reading() as tables:
-            found = [
-                ParentRow(
-                    run.id, run.parent_id or b"", run.task, run.state, run.attempt, min(few, _children(tables, run))
-                )
-                for run in _runs(tables, part)
-            ]
-        return [row for row in found if row.size]
+            return [row for run in _runs(tables, part) if (row := _parent(tables, run, few)).size]
+
+    async def sizes(self, root: bytes, ids: Sequence[bytes], few: int) -> list[ParentRow]:
+        with self.reading() as tables:
+            runs = [tables.runs[id_] for id_ in ids if id_ in tables.runs and tables.runs[id_].root_id == root]
+            return [row for run in runs if (row := _parent(tables, run, few)).size]
 
     async def running(self, after: tuple[int, bytes], limit: int) -> list[Running]:
         with self.reading() as tables:
@@ -168,8 +167,9 @@ def _runs(tables: Tables, part: Part) -> Iterator[Run]:
     return islice(all_of_them(), MOST)
 
 
-def _children(tables: Tables, run: Run) -> int:
-    return len(tables.order("children", run.id))
+def _parent(tables: Tables, run: Run, few: int) -> ParentRow:
+    size = min(few, len(tables.order("children", run.id)))
+    return ParentRow(run.id, run.parent_id or b"", run.task, run.state, run.attempt, size)
 
 
 def _took(run: Run) -> int | None:

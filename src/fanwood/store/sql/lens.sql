@@ -1,38 +1,41 @@
 -- What a lens reads of a tree: one part of it at a time. Common subset of SQLite and PostgreSQL. A part is the children
 -- of given parents (:parents, 16 bytes each) between two ids; `cross join`: in this order, whatever a planner thinks.
+-- What is in a comment after a table is read by SQLite, which might prefer the key, and with it other families' runs.
 
 -- name: segment_end
 -- Where the segment after :after ends; nothing if it is not full.
-select id from run where root_id = :root and parent_id = :parent and id > :after
+select id from run /* indexed by run_tree */ where root_id = :root and parent_id = :parent and id > :after
 order by root_id, parent_id, id limit 1 offset :most;
 
 -- name: cube
+-- What is alike has one key: bin of time, class of duration (half steps of powers of two), state, and whether it is a wait.
 with recursive given (n, id) as (
     select 1, substr(:parents, 1, 16)
     union all
     select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
 )
-select task, state, is_wait, bin, took, count(*), cast(coalesce(sum(duration), 0) as bigint),
-       cast(coalesce(max(duration), 0) as bigint), cast(sum(busy) as bigint), max(finished_at), min(since)
+select task, key, count(*), cast(coalesce(sum(duration), 0) as bigint), cast(coalesce(max(duration), 0) as bigint),
+       cast(sum(busy) as bigint), max(finished_at), min(since)
 from (
-    select r.task, r.state, r.kind >= 10 as is_wait, r.busy, r.finished_at,
-           case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end >> :shift
-               as bin,
-           r.finished_at - r.started_at as duration,
-           case when r.finished_at is null or r.started_at is null then -1
-                when r.finished_at - r.started_at < 1 then 0
-                else cast(floor(2 * ln(cast(r.finished_at - r.started_at as double precision)) / 0.6931471805599453
-                                + 0.000000001) as integer) end as took,
-           case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
-    from given g cross join run r
-    where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
-    limit :most
-) part
-group by task, state, is_wait, bin, took;
+    select task, duration, busy, finished_at, since, (((at >> :shift) * 128 + case
+               when duration is null then 127 when duration < 1 then 0
+               else cast(floor(2.8853900817779268 * ln(duration) + 0.000000001) as integer)
+           end) * 16 + state) * 2 + is_wait as key
+    from (
+        select r.task, r.state, r.busy, r.finished_at, case when r.kind >= 10 then 1 else 0 end as is_wait,
+               case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end as at,
+               r.finished_at - r.started_at as duration,
+               case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
+        from given g cross join run r /* indexed by run_tree */
+        where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+        limit :most
+    ) part
+) keyed
+group by task, key;
 
 -- name: next_parent
 -- The first run at or after one that has children.
-select parent_id from run where root_id = :root and parent_id > :after and parent_id <= :until
+select parent_id from run /* indexed by run_tree */ where root_id = :root and parent_id > :after and parent_id <= :until
 order by root_id, parent_id, id limit 1;
 
 -- name: parents
@@ -46,11 +49,23 @@ select id, parent_id, task, state, attempt, size from (
     select r.id, r.parent_id, r.task, r.state, r.attempt,
            (select count(*) from (select 1 from run c where c.root_id = :root and c.parent_id = r.id limit :few) few)
                as size
-    from given g cross join run r
+    from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
     limit :most
 ) part
 where size > 0;
+
+-- name: sizes
+-- How many children given runs have; of more than :few not how many.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select r.id, r.parent_id, r.task, r.state, r.attempt,
+       (select count(*) from (select 1 from run c where c.root_id = :root and c.parent_id = r.id limit :few) few)
+from given g cross join run r
+where r.id = g.id;
 
 -- name: running
 -- Of all trees: no index knows more.
@@ -92,7 +107,7 @@ with recursive given (n, id) as (
 )
 select id, state, finished_at, took from (
     select r.id, r.task, r.state, r.finished_at, r.finished_at - r.started_at as took
-    from given g cross join run r
+    from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
     limit :most
 ) part
@@ -108,7 +123,7 @@ with recursive given (n, id) as (
 )
 select id, state, finished_at, took from (
     select r.id, r.state, r.finished_at, r.finished_at - r.started_at as took
-    from given g cross join run r
+    from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
     limit :most
 ) part
@@ -130,7 +145,7 @@ with recursive given (n, id) as (
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
        null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
-from given g cross join run r
+from given g cross join run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
   and (:task is null or r.task = :task) and (:state is null or r.state = :state)
 order by r.root_id, r.parent_id, r.id limit :limit;
@@ -140,7 +155,7 @@ order by r.root_id, r.parent_id, r.id limit :limit;
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
        null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
-from run r
+from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id < :id
 order by r.root_id desc, r.parent_id desc, r.id desc limit :limit;
 

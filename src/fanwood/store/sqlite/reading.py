@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.model.commands import TaskInfo
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-_SQL = load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "sqlite/listing.sql")
+_HINT = re.compile(r"/\* (indexed by \w+) \*/")
+"""What is said to SQLite alone, in statements that others read as well."""
+_SQL = {
+    name: _HINT.sub(r"\1", sql)
+    for name, sql in load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "sqlite/listing.sql").items()
+}
 IDENTITIES = 10_000  # at a time
 SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
