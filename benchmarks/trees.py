@@ -223,8 +223,9 @@ class _Writer:
         root = self._id(0, "cast(0 as bigint)")
         return f"""
 insert into run ({_COLUMNS})
-values ({root}, null, {root}, 0, 0, '{self.shape.root}', null, null, '{{"parts":40}}', 1, 0, {int(state)}, null, null,
-    {0 if state is _S.QUEUED else 1}, 0, 0, 0, {self._held}, {begin}, {begin + 1000}, {finished}, 0,
+values ({root}, null, {root}, 0, 0, '{self.shape.root}', null, null, '{{"parts":40}}', 1, 0, {int(state)},
+    {int(Waits.CHILDREN) if state is _S.WAITING else "null"}, null, {0 if state is _S.QUEUED else 1}, 0, 0, 0,
+    {self._held}, {begin}, {begin + 1000}, {finished}, 0,
     {1 if ended else "null"}, {output}, {error})
 """
 

@@ -17,6 +17,7 @@ from fanwood.server.app import create
 from fanwood.server.identity import Token, digest
 from fanwood.server.options import Options
 from fanwood.store.opening import store_for
+from fanwood.store.store import Store
 from tests.server.asgi import Client
 
 OWNER = "the-owner's-token"
@@ -107,3 +108,19 @@ async def make(world: World, tokens: Path) -> AsyncIterator[Make]:
 @pytest.fixture
 def client(make: Make) -> Client:
     return make()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """Of a store of the test's own."""
+    url = request.getfixturevalue("postgres_url" if request.param == "postgres" else "url")
+    return Settings.load(database_url=url)
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    """That store."""
+    store = store_for(settings, SystemClock())
+    await store.open(lambda: None)
+    yield store
+    await store.close()

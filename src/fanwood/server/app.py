@@ -17,10 +17,12 @@ from fanwood.errors import FanwoodError
 from fanwood.ids import SystemIds
 from fanwood.server.calls import Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
+from fanwood.server.hands import Hands
 from fanwood.server.identity import Role
 from fanwood.server.limits import Limits
 from fanwood.server.live import Live
 from fanwood.server.masking import shown
+from fanwood.server.previews import Previews
 from fanwood.server.problems import Refusal, not_found, refusal_for
 from fanwood.server.reader import Reader
 from fanwood.server.routes import ROUTES
@@ -60,6 +62,8 @@ def create(
         owner_of=gate.owner_of,
         trees=Trees(clock),
         live=Live(reader, SystemIds()),
+        hands=Hands(settings),
+        previews=Previews(clock),
     )
     return Application(site, gate)
 
@@ -84,12 +88,19 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
+        await self.begin()
         await receive()
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def begin(self) -> None:
+        """Go on with what a server before this one has left."""
+        if not self.site.options.read_only:
+            await self.site.hands.go_on()
+
     async def close(self) -> None:
         """Let go of everything."""
+        await self.site.hands.close()
         await self.site.reader.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

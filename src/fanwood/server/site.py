@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fanwood.clock import Clock
+    from fanwood.server.hands import Hands
     from fanwood.server.identity import Identity
     from fanwood.server.limits import Limits
     from fanwood.server.live import Live
     from fanwood.server.options import Options
+    from fanwood.server.previews import Previews
     from fanwood.server.reader import Reader
     from fanwood.server.static import Static
     from fanwood.server.trees import Trees
@@ -38,6 +40,8 @@ class Site:
     """Whose token that is."""
     trees: Trees
     live: Live
+    hands: Hands
+    previews: Previews
     _scopes: dict[str, Store] = field(default_factory=dict["str", "Store"])  # by namespace
 
     async def ask(self, identity: Identity, verb: Callable[[Store], Awaitable[T]]) -> T:

@@ -70,6 +70,10 @@ class SqlLooks(Looks):
     async def serving(self, limit: int) -> list[tuple[str, int]]:
         return [(task, worker) for task, worker in await self.looked("serving", now=self.now(), limit=limit)]
 
+    async def below(self, root: bytes, after: tuple[bytes, bytes], limit: int) -> list[RunRecord]:
+        parent, id_ = after
+        return [rows.record(row) for row in await self.looked("below", root=root, parent=parent, id=id_, limit=limit)]
+
     async def picked(self, part: Part, task: str | None, state: RunState | None, limit: int) -> list[RunRecord]:
         found = await self.looked("picked", **_bindings(part), task=task, state=state, limit=limit)
         return [rows.record(row) for row in found]

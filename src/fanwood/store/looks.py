@@ -77,6 +77,10 @@ class Looks(ABC):
     # --- run by run ------------------------------------------------------------------------------------------------
 
     @abstractmethod
+    async def below(self, root: bytes, after: tuple[bytes, bytes], limit: int) -> list[RunRecord]:
+        """A tree but for its root, in pages by (parent, id): as `briefs`, from the run after that place on."""
+
+    @abstractmethod
     async def picked(self, part: Part, task: str | None, state: RunState | None, limit: int) -> list[RunRecord]:
         """The first of a part that have this task and state, as `briefs` gives them."""
 

@@ -92,6 +92,12 @@ class MemoryLooks(Looks):
         with self.reading() as tables:
             return [_brief(tables.runs[id_]) for id_ in ids if id_ in tables.runs]
 
+    async def below(self, root: bytes, after: tuple[bytes, bytes], limit: int) -> list[RunRecord]:
+        with self.reading() as tables:
+            runs = [run for run in tables.runs.values() if run.root_id == root and run.parent_id is not None]
+            found = sorted((run.parent_id or b"", run.id) for run in runs)
+            return [_brief(tables.runs[id_]) for parent, id_ in found if (parent, id_) > after][:limit]
+
     async def longest(self, part: Part, task: str | None, limit: int) -> list[LastRow]:
         with self.reading() as tables:
             found = [_last(run) for run in _runs(tables, part) if task is None or run.task == task]

@@ -1,0 +1,340 @@
+"""The routes that do something: start, cancel, retry, replay; and actions on all runs that a filter lets through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from starlette.responses import Response
+
+from fanwood.errors import RunNotFoundError, WaitTimeoutError
+from fanwood.ids import id_bytes, id_text
+from fanwood.lens.briefs import run_brief
+from fanwood.lens.errors import brief
+from fanwood.model.records import RunFilter
+from fanwood.sdk.listing import collect
+from fanwood.sdk.options import metadata_json
+from fanwood.server import previews
+from fanwood.server.answers import Acted, ActionsView, ActionView, Preview, Started
+from fanwood.server.calls import Call, Route
+from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
+from fanwood.server.deeds import BULK, Bulk, Piece, Tally
+from fanwood.server.identity import Role
+from fanwood.server.problems import Refusal, not_found
+from fanwood.server.queries import Query, Text
+from fanwood.server.reading import API
+from fanwood.server.schemas import faults
+from fanwood.server.starting import start
+from fanwood.store.progress import progress_of
+
+if TYPE_CHECKING:
+    from fanwood.model.commands import TaskInfo
+    from fanwood.model.records import RunRecord
+    from fanwood.server.deeds import Deeds
+    from fanwood.store.store import Store
+
+PATIENCE = 10.0
+"""Seconds for which an action on one run is waited for."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a request that starts a run; how large its input may be, the settings say."""
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of what is sent."""
+
+
+class StartBody(Body, frozen=True):
+    """A run to be started. `key`: an idempotency key; whoever gives it again gets the run that has it."""
+
+    input: Any = msgspec.UNSET
+    metadata: dict[str, Any] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)] | None = None
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+
+
+class ActionBody(Body, frozen=True):
+    """Either what is to be seen before it is done (`action`, `filter`, and `dry_run`: true); or the token of that."""
+
+    action: Action | None = None
+    filter: ActionFilter = ActionFilter()
+    dry_run: bool = False
+    token: Text | None = None
+
+
+class NoBody(Body, frozen=True):
+    """{}"""
+
+
+class ActionsQuery(Query, frozen=True):
+    """Which page."""
+
+    after: Text | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 50
+
+
+def _namespace(call: Call) -> str:
+    """In which one somebody may act."""
+    return call.identity.namespace or call.site.settings.namespace
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+async def start_run(call: Call) -> Started:
+    """Start a run of a task."""
+    body: StartBody = call.body
+    task = await _task(call)
+    given: Any = {} if body.input is msgspec.UNSET else body.input
+    size = len(msgspec.json.encode(given))
+    if size > call.site.settings.max_payload_bytes:
+        raise Refusal(
+            413, "payload_too_large", f"The input is larger than {call.site.settings.max_payload_bytes:,} bytes"
+        )
+    if task.schema is not None and (wrong := faults(given, msgspec.json.decode(task.schema))):
+        raise Refusal(422, "input_does_not_fit", f"The input does not fit what {task.name} takes", "; ".join(wrong))
+    default: dict[str, Any] = msgspec.json.decode(task.metadata) if task.metadata else {}
+    metadata = metadata_json({**default, **body.metadata}, "metadata") if body.metadata else None
+
+    async def begin(deeds: Deeds) -> bytes:
+        app = deeds.app
+        return await start(app.engine(), app.ids, task, given, metadata=metadata, priority=body.priority, key=body.key)
+
+    return Started(id_text(await call.site.hands.do(begin)))
+
+
+async def _task(call: Call) -> TaskInfo:
+    name, namespace = call.path["name"], _namespace(call)
+    known = {task.name: task for task in await call.site.reader.ask(_tasks)}
+    task = known.get(name)
+    if task is None or not is_in(namespace, name) or is_in(SPACE, name):
+        raise Refusal(404, "unknown_task", "There is no such task, or it isn't yours to see")
+    if task.kind not in ("task", "workflow"):
+        raise Refusal(422, "not_startable", f"{name} is a step: the workflow is started, and starts it")
+    return task
+
+
+async def _tasks(store: Store) -> list[TaskInfo]:
+    return await store.tasks()
+
+
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+
+async def cancel(call: Call) -> Acted:
+    """Cancel a run, and everything below it."""
+    return await _one(call, "cancel")
+
+
+async def retry(call: Call) -> Acted:
+    """Run again what failed or was cancelled. Of a root: retry what failed of its tree."""
+    return await _one(call, "retry")
+
+
+async def replay(call: Call) -> Acted:
+    """Run again what has ended, however it did."""
+    return await _one(call, "replay")
+
+
+async def _one(call: Call, action: Action) -> Acted:
+    record = await _run(call)
+    id_ = id_text(record.id)
+    moment = record.created_at if record.finished_at is None else record.finished_at
+    wanted = Wanted(action, ActionFilter(ids=(id_,)), _namespace(call), moment + 1)
+    if action == "cancel" and is_in(SPACE, record.task):
+        wanted = msgspec.structs.replace(wanted, namespace=SPACE)
+    elif action != "cancel" and not wanted.fits(record):
+        raise Refusal(
+            409, "wrong_state", f"The run is {record.state.name}",
+            "Only what failed or was cancelled is retried; `replay` also runs again what completed."
+            if record.state.is_terminal
+            else "Only what has ended can be run again: cancel it first.",
+        )  # fmt: skip
+
+    async def act(deeds: Deeds) -> tuple[str, Tally | None]:
+        ref = await deeds.piece.aio_run_no_wait(
+            Piece(wanted, (id_,), call.identity.name), additional_metadata=_about(call)
+        )
+        try:
+            return ref.id, await ref.aio_result(PATIENCE)
+        except WaitTimeoutError:
+            return ref.id, None
+
+    action_id, tally = await call.site.hands.do(act)
+    now = await call.site.reader.ask(lambda store: store.get(record.id))
+    done = tally is not None and tally.done > 0
+    return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
+
+
+async def _run(call: Call) -> RunRecord:
+    """The run that is meant; of another namespace it is not there. One's own actions are there, to be cancelled."""
+    record, namespace = await call.site.reader.ask(lambda store: store.get(id_bytes(call.path["id"]))), _namespace(call)
+    if is_in(namespace, record.task):
+        return record
+    if is_in(SPACE, record.task) and _meta(record).get("namespace") == namespace:
+        return record
+    raise not_found()
+
+
+def _about(call: Call) -> dict[str, str]:
+    return {"by": call.identity.name, "namespace": _namespace(call)}
+
+
+def _meta(record: RunRecord) -> dict[str, Any]:
+    return msgspec.json.decode(record.metadata) if record.metadata else {}
+
+
+# --- many runs -------------------------------------------------------------------------------------------------------
+
+
+async def act(call: Call) -> Preview | Response:
+    """See what an action on all that a filter lets through would be about, or confirm that."""
+    body: ActionBody = call.body
+    if body.token is not None:
+        if body.action is not None:
+            raise Refusal(422, "bad_body", "A token confirms what was previewed: send nothing beside it")
+        return await _confirmed(call, body.token)
+    if body.action is None:
+        raise Refusal(422, "bad_body", "Neither an action nor a token was sent")
+    if not body.dry_run:
+        raise Refusal(
+            422, "preview_first", "An action is previewed first (`dry_run`: true), and confirmed by its token"
+        )
+    return await _previewed(call, body.action, body.filter)
+
+
+async def _previewed(call: Call, action: Action, filter_: ActionFilter) -> Preview:
+    _check(call, action, filter_)
+
+    async def ask(store: Store) -> tuple[Wanted, previews.Seen]:
+        for root in filter(None, (filter_.tree, filter_.parent)):
+            record = await store.get(id_bytes(root))
+            if not is_in(_namespace(call), record.task):
+                raise RunNotFoundError(root)
+        wanted = Wanted(action, filter_, _namespace(call), store.now() + 1)
+        return wanted, await previews.look(store, wanted)
+
+    wanted, seen = await call.site.reader.ask(ask)
+    token = call.site.previews.keep(call.identity, wanted, seen)
+    return Preview(seen.runs, token, seen.at_least, tuple(run_brief(run) for run in seen.sample))
+
+
+def _check(call: Call, action: Action, filter_: ActionFilter) -> None:
+    if action == "delete" and call.identity.role < Role.ADMIN:
+        raise Refusal(403, "not_allowed", "Deleting is for admins")
+    if not filter_.is_narrowed:
+        raise Refusal(422, "no_filter", "A filter must say which runs: of all runs nothing is done at once")
+    if sum(map(bool, (filter_.tree, filter_.parent, filter_.ids))) > 1:
+        raise Refusal(422, "bad_filter", "`tree`, `parent` and `ids` exclude each other")
+    for id_ in (*filter_.ids, *filter(None, (filter_.tree, filter_.parent))):
+        id_bytes(id_)
+    wanted = Wanted(action, filter_, "")
+    if not wanted.states:
+        raise Refusal(422, "bad_filter", f"There is nothing to {action} in that state")
+
+
+async def _confirmed(call: Call, token: str) -> Response:
+    deed = call.site.previews.find(call.identity, token)
+    if deed is None:
+        raise Refusal(
+            410,
+            "token_unknown",
+            "There is no such preview, or it is too old",
+            "Preview the action again, and confirm that.",
+        )
+
+    async def begin(deeds: Deeds) -> str:
+        ref = await deeds.bulk.aio_run_no_wait(deed, idempotency_key=token, additional_metadata=_about(call))
+        return ref.id
+
+    started = Started(await call.site.hands.do(begin))
+    return Response(
+        msgspec.json.encode(started), 202, media_type="application/json", headers={"cache-control": "no-store"}
+    )
+
+
+# --- what was done ---------------------------------------------------------------------------------------------------
+
+
+async def actions(call: Call) -> ActionsView:
+    """What was done with runs, by whom, and how far it is. What a server that died has left is gone on with."""
+    query: ActionsQuery = call.query
+
+    async def ask(store: Store) -> ActionsView:
+        filter_ = RunFilter(prefix=f"{SPACE}/", limit=query.limit, metadata=_only(call))
+        if query.after is not None:
+            filter_ = msgspec.structs.replace(filter_, after=_place(query.after))
+        listed = await collect(store.listing, filter_)
+        found = tuple([await _action(store, run) for run in listed.runs])
+        after = None if listed.after is None else f"{listed.after[0]}.{listed.after[1].hex()}"
+        return ActionsView(store.now(), found, after)
+
+    view = await call.site.reader.ask(ask)
+    if not call.site.options.read_only and any(each.finished_at is None for each in view.actions):
+        await call.site.hands.go_on()
+    return view
+
+
+def _place(after: str) -> tuple[int, bytes]:
+    at, _, id_ = after.partition(".")
+    try:
+        return int(at), bytes.fromhex(id_)
+    except ValueError:
+        raise Refusal(400, "bad_query", "`after` is what the page before said") from None
+
+
+def _only(call: Call) -> tuple[tuple[str, str], ...]:
+    namespace = _namespace(call)
+    return (("namespace", msgspec.json.encode(namespace).decode()),) if namespace else ()
+
+
+async def _action(store: Store, run: RunRecord) -> ActionView:
+    whole = await store.get(run.id)
+    read = _bulk if run.task == f"{SPACE}/{BULK}" else _piece
+    deed = read(whole)
+    said = await progress_of(store, run.id)
+    tally = msgspec.json.decode(whole.output, type=Tally) if whole.output else None
+    return ActionView(
+        id=id_text(run.id),
+        action=deed.wanted.action,
+        by=deed.by,
+        state=run.state.name.lower(),
+        created_at=run.created_at,
+        finished_at=run.finished_at,
+        namespace=deed.wanted.namespace,
+        filter=deed.wanted.filter,
+        count=deed.count,
+        at_least=deed.at_least,
+        seen=int(said.done) if said else 0,
+        done=tally.done if tally else None,
+        left=tally.left if tally else None,
+        error=brief(run.error) if run.error else None,
+    )
+
+
+def _bulk(run: RunRecord) -> Bulk:
+    return msgspec.json.decode(run.input or "{}", type=Bulk)
+
+
+def _piece(run: RunRecord) -> Bulk:
+    piece = msgspec.json.decode(run.input or "{}", type=Piece)
+    return Bulk(piece.wanted, piece.by, len(piece.ids))
+
+
+_START, _RUN = f"{API}/tasks/{{name:path}}/runs", f"{API}/runs/{{id}}"
+ROUTES = (
+    Route(
+        "POST",
+        f"{API}/tasks/{{name:path}}/runs",
+        Role.OPERATOR,
+        start_run,
+        Started,
+        body=StartBody,
+        largest=LARGEST,
+        status=201,
+    ),
+    Route("POST", f"{_RUN}/cancel", Role.OPERATOR, cancel, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/retry", Role.OPERATOR, retry, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/replay", Role.OPERATOR, replay, Acted, body=NoBody),
+    Route("POST", f"{API}/actions", Role.OPERATOR, act, Preview, body=ActionBody),
+    Route("GET", f"{API}/actions", Role.VIEWER, actions, ActionsView, ActionsQuery),
+)

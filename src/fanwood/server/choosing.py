@@ -1,0 +1,216 @@
+"""Which runs an action is about: all that a filter lets through, page after page, as they were at its preview.
+
+A page reads a bounded number of rows, and may find nothing though there is more. What is done to runs in between
+disturbs nothing: a page begins after the last row of the one before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from fanwood.ids import id_bytes, id_text
+from fanwood.lens.errors import brief, cluster_key, normal
+from fanwood.model.records import RunFilter, RunRecord
+from fanwood.model.states import TERMINAL, UNFINISHED, RunState
+from fanwood.sdk.listing import metadata_pairs
+from fanwood.server.queries import Moment, State, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.looks import FailedRow
+    from fanwood.store.store import Store
+
+SPACE = "fanwood.actions"
+"""The namespace of what the server itself executes. No filter leads there."""
+PAGE = 1000
+_LAST = 1 << 62
+_FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
+
+Action = Literal["cancel", "retry", "replay", "delete"]
+Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
+
+
+class ActionFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which runs. Of one tree (`tree`), of one family (`parent`), those named (`ids`), or of all trees: their roots
+    only, unless `all`. `since` and `until` are about when they ended, of a tree or of failures; else about when they
+    were created."""
+
+    tree: Text | None = None
+    parent: Text | None = None
+    ids: Ids = ()
+    task: Text | None = None
+    state: State | None = None
+    cluster: Text | None = None  # of failures
+    since: Moment | None = None
+    until: Moment | None = None
+    metadata: dict[str, Any] | None = None  # of roots: all of it must be there
+    all: bool = False
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it names anything at all."""
+        return self != ActionFilter(all=self.all)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What an action is about: the filter, in one namespace (or all), as it was at that moment."""
+
+    action: Action
+    filter: ActionFilter
+    namespace: str = ""
+    moment: int = _LAST
+
+    @property
+    def states(self) -> tuple[RunState, ...]:
+        """In which something can be done to them, as far as the filter lets them through. What was cancelled is retried
+        only if somebody says so."""
+        failed = _FAILED if self.filter.state is None and not self.filter.ids else _BADLY
+        fit = {"cancel": UNFINISHED, "retry": failed}.get(self.action, TERMINAL)
+        if self.filter.cluster is not None:
+            fit = tuple(state for state in fit if state is RunState.FAILED)
+        if self.filter.state is None:
+            return fit
+        return tuple(state for state in fit if state.name.lower() == self.filter.state)
+
+    def fits(self, run: RunRecord) -> bool:
+        """Whether a run is meant: also one that was found some time ago."""
+        filter_, at = self.filter, run.finished_at
+        happened = at if at is not None and self._by_end else run.created_at
+        return (
+            run.state in self.states
+            and self.may(run)
+            and (run.created_at if at is None else at) < self.moment
+            and (filter_.task is None or filter_.task == run.task)
+            and (filter_.since or 0) <= happened < (_LAST if filter_.until is None else filter_.until)
+            and (filter_.cluster is None or filter_.cluster == _cluster(run))
+            and (self.action != "delete" or run.parent_id is None)
+        )
+
+    def may(self, run: RunRecord) -> bool:
+        """Whether anything may be done to it. Not to actions, unless it is one that is meant."""
+        return is_in(self.namespace, run.task) and (self.namespace == SPACE or not is_in(SPACE, run.task))
+
+    @property
+    def _by_end(self) -> bool:
+        filter_ = self.filter
+        return bool(filter_.tree or filter_.parent or filter_.ids) or self.is_of_failures
+
+    @property
+    def is_of_failures(self) -> bool:
+        """Whether an index of failures leads to them."""
+        return self.states == (RunState.FAILED,) and (self.filter.all or self.filter.cluster is not None)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A page. `after`: where the next one begins; None: there is none."""
+
+    runs: tuple[RunRecord, ...]
+    after: str | None
+
+
+def is_in(namespace: str, task: str) -> bool:
+    """Whether a task is of a namespace; all are, if there is none."""
+    return not namespace or task.startswith(f"{namespace}/")
+
+
+def _cluster(run: RunRecord) -> str | None:
+    failure = brief(run.error)
+    return None if failure is None else cluster_key(failure.type or failure.kind, normal(failure.message))
+
+
+async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) -> Found:
+    """The next of what is meant. Of failures there is no more than what tells them."""
+    if not wanted.states:
+        return Found((), None)
+    filter_ = wanted.filter
+    if filter_.ids:
+        found, next_ = await _named(store, filter_.ids, after, size)
+    elif filter_.parent is not None:
+        found, next_ = await _children(store, wanted, id_bytes(filter_.parent), after, size)
+    elif filter_.tree is not None:
+        found, next_ = await _of_tree(store, wanted, id_bytes(filter_.tree), after, size)
+    elif wanted.is_of_failures:
+        found, next_ = await _failures(store, wanted, after, size)
+    else:
+        found, next_ = await _listed(store, wanted, after, size)
+    return Found(tuple(run for run in found if wanted.fits(run)), next_)
+
+
+_Rows = tuple["Sequence[RunRecord]", "str | None"]
+
+
+async def _named(store: Store, ids: tuple[str, ...], after: str, size: int) -> _Rows:
+    start = int(after or 0)
+    end = start + size
+    return await store.briefs([id_bytes(each) for each in ids[start:end]]), str(end) if end < len(ids) else None
+
+
+async def _children(store: Store, wanted: Wanted, parent: bytes, after: str, size: int) -> _Rows:
+    state = wanted.states[0] if len(wanted.states) == 1 else None
+    last = bytes.fromhex(after)
+    found = await store.children(parent, task=wanted.filter.task, state=state, after=last, limit=size)
+    return found, found[-1].id.hex() if len(found) == size else None
+
+
+async def _of_tree(store: Store, wanted: Wanted, root: bytes, after: str, size: int) -> _Rows:
+    if wanted.states == (RunState.FAILED,):
+        rows = await store.failed(root, bytes.fromhex(after), size)
+        return [_failed(row) for row in rows], rows[-1].id.hex() if len(rows) == size else None
+    if not after:
+        return await store.briefs([root]), "."
+    parent, _, last = after.partition(".")
+    found = await store.below(root, (bytes.fromhex(parent), bytes.fromhex(last)), size)
+    if len(found) < size:
+        return found, None
+    return found, f"{(found[-1].parent_id or b'').hex()}.{found[-1].id.hex()}"
+
+
+async def _failures(store: Store, wanted: Wanted, after: str, size: int) -> _Rows:
+    filter_ = wanted.filter
+    at, _, last = after.partition(".")
+    begin = (int(at), bytes.fromhex(last)) if after else (filter_.since or 0, b"")
+    before = min(wanted.moment, _LAST if filter_.until is None else filter_.until)
+    rows = await store.failed_at(begin, before, size)
+    next_ = f"{rows[-1].finished_at}.{rows[-1].id.hex()}" if len(rows) == size else None
+    return [_failed(row) for row in rows], next_
+
+
+def _failed(row: FailedRow) -> RunRecord:
+    """As far as it tells whether it is meant."""
+    return RunRecord(
+        id=row.id, parent_id=row.parent_id, root_id=row.root_id, depth=0, task=row.task, child_key=None, input=None,
+        metadata=None, priority=0, state=RunState.FAILED, attempt=row.attempt, retry_count=0, deaths=0, worker_id=None,
+        deadline=None, created_at=row.finished_at, started_at=None, finished_at=row.finished_at, due_at=None,
+        output=None, error=row.error,
+    )  # fmt: skip
+
+
+async def _listed(store: Store, wanted: Wanted, after: str, size: int) -> _Rows:
+    """State after state, since a listing knows one; or all of them."""
+    filter_, states = wanted.filter, wanted.states
+    number, _, place = after.partition(":")
+    now = int(number or 0)
+    at, _, last = place.partition(".")
+    asked = RunFilter(
+        task=filter_.task,
+        prefix=f"{wanted.namespace}/" if wanted.namespace else None,
+        state=states[now],
+        since=filter_.since or 0,
+        until=filter_.until,
+        limit=size,
+        every=filter_.all,
+        metadata=metadata_pairs(filter_.metadata),
+        after=(int(at), bytes.fromhex(last)) if place else None,
+    )
+    listed = await store.listing(asked)
+    if listed.after is not None:
+        return listed.runs, f"{now}:{listed.after[0]}.{listed.after[1].hex()}"
+    return listed.runs, f"{now + 1}:" if now + 1 < len(states) else None
+
+
+def names_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Their ids."""
+    return tuple(id_text(run.id) for run in runs)

@@ -1,0 +1,163 @@
+"""What the server itself executes: an action on many runs is a tree, and so survives the server, shows how far it is,
+can be cancelled, and says who wanted it.
+
+`bulk` is the root. For each thousand runs it has a child that finds them, and one that does it to them. Both are done
+once: what was found stands in the store, and what has been done to a run shows in that run. So whoever goes on after a
+crash does nothing twice, and counts right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from fanwood.app import Fanwood
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_bytes
+from fanwood.sdk.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
+from fanwood.sdk.waiting import called
+from fanwood.server.choosing import PAGE, SPACE, Wanted, names_of, page
+from fanwood.store.cancelling import cancel_all
+from fanwood.store.retention import delete_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from fanwood.model.records import RunRecord
+    from fanwood.sdk.task import Standalone
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+T = TypeVar("T")
+
+SLICE = 50
+"""Runs to which something is done before it is looked whether the action goes on."""
+SLOTS = 8
+BULK, PIECE = "bulk", "piece"
+
+
+class Bulk(msgspec.Struct, frozen=True):
+    """An action on all that a filter lets through. `count`: how many that was, or (`at_least`) at least, at the
+    preview. `token` tells two of the same from each other."""
+
+    wanted: Wanted
+    by: str
+    count: int
+    at_least: bool = False
+    token: str = ""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a page begins."""
+
+    wanted: Wanted
+    after: str = ""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some of them; `after`: where it goes on."""
+
+    ids: tuple[str, ...]
+    after: str | None = None
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """To which runs something is to be done."""
+
+    wanted: Wanted
+    ids: tuple[str, ...]
+    by: str = ""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What came of it. `left`: runs to which it could not be done, as they had changed."""
+
+    done: int = 0
+    left: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.done + other.done, self.left + other.left)
+
+
+class Deeds(NamedTuple):
+    """The built-in tasks, and the `Fanwood` object with the engine that executes them and nothing else."""
+
+    app: Fanwood
+    bulk: Standalone[Bulk, Tally]
+    piece: Standalone[Piece, Tally]
+
+    async def ask(self, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False) -> T:
+        """Ask the store, by way of the engine."""
+        return await called(self.app.engine().call(verb, changes=changes))
+
+
+def declare(settings: Settings) -> Deeds:
+    """On a new object, on the store of these settings."""
+    app = Fanwood(shared=False, local_worker=True)
+    app.settings = replace(settings, namespace=SPACE, slots=SLOTS, processes=1)
+    engine = app.engine
+
+    @app.task(retries=5, backoff_factor=2.0)
+    async def find(place: Place) -> Part:
+        """The next thousand runs that the filter lets through."""
+        found = await called(engine().call(lambda store: page(store, place.wanted, place.after, PAGE)))
+        return Part(names_of(found.runs), found.after)
+
+    @app.task(retries=5, backoff_factor=2.0)
+    async def piece(piece: Piece, ctx: Context) -> Tally:
+        """Do it to these."""
+        tally, again = Tally(), ctx.attempt_number > 1
+        for start in range(0, len(piece.ids), SLICE):
+            ids = [id_bytes(each) for each in piece.ids[start : start + SLICE]]
+            verb = functools.partial(_do, wanted=piece.wanted, ids=ids, again=again)
+            done = await called(engine().call(verb, changes=True))
+            tally += Tally(done, len(ids) - done)
+        return tally
+
+    @app.task
+    async def bulk(deed: Bulk, ctx: Context) -> Tally:
+        """An action on all that a filter lets through, a thousand at a time."""
+        tally, after = Tally(), ""
+        while after is not None:
+            part = await find.aio_run(Place(deed.wanted, after))
+            if part.ids:
+                tally += await piece.aio_run(Piece(deed.wanted, part.ids))
+            seen, after = tally.done + tally.left, part.after
+            ctx.progress(seen, max(seen, deed.count), f"{deed.wanted.action} by {deed.by}")
+        return tally
+
+    return Deeds(app, bulk, piece)
+
+
+async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], *, again: bool) -> int:
+    """To those that are still as they were found; to how many. `again`: an attempt before this one may have begun, and
+    what has changed since has changed by that."""
+    there = await store.briefs(ids)
+    runs = [run for run in there if wanted.fits(run)]
+    if wanted.action == "cancel":
+        named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what has ended
+        await cancel_all(store, [run.id for run in named], "by request")
+        done = len(runs)
+    elif wanted.action == "delete":
+        done = sum([await _deleted(store, run) for run in runs])
+    else:
+        done = sum([await _replayed(store, run.id, wanted) for run in runs])
+    return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
+
+
+async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:
+    try:
+        return await store.replay(run_id, wanted.states)
+    except RunNotFoundError:  # deleted meanwhile
+        return False
+    finally:
+        await asyncio.sleep(0)
+
+
+async def _deleted(store: Store, run: RunRecord) -> bool:
+    await delete_tree(store, run)
+    return not await store.briefs([run.id])

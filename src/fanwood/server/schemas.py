@@ -1,0 +1,161 @@
+"""Whether JSON fits a schema, as far as that can be said without the task's code. The worker looks again, with types.
+
+Of JSON Schema those words are understood that say of what shape a value is; others are passed over. Patterns are not
+looked at: some take for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEEPEST = 64
+MOST = 10
+"""Faults that are told."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+_LIMITS: tuple[tuple[str, str], ...] = (
+    ("minimum", "must be at least"),
+    ("maximum", "must be at most"),
+    ("exclusiveMinimum", "must be above"),
+    ("exclusiveMaximum", "must be below"),
+)
+_LENGTHS: tuple[tuple[type, str, str, str], ...] = (
+    (str, "minLength", "maxLength", "characters"),
+    (list, "minItems", "maxItems", "items"),
+    (dict, "minProperties", "maxProperties", "fields"),
+)
+
+Json = dict[str, Any]
+
+
+def faults(value: object, schema: object) -> list[str]:
+    """What is wrong, each with its place; the first few."""
+    if not isinstance(schema, dict):
+        return []
+    found: list[str] = []
+    for fault in _Check(cast("Json", schema)).of(value, cast("Json", schema), "input", 0):
+        found.append(fault)
+        if len(found) == MOST:
+            break
+    return found
+
+
+class _Check:
+    def __init__(self, whole: Json) -> None:
+        self._whole = whole
+
+    def of(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
+        """What is wrong with a value."""
+        if schema is False:
+            yield f"{place}: nothing may stand here"
+        if not isinstance(schema, dict) or depth > DEEPEST:
+            return
+        node = cast("Json", schema)
+        if "$ref" in node:
+            yield from self.of(value, self._referred(node["$ref"]), place, depth + 1)
+        yield from _kind(value, node, place)
+        yield from _limits(value, node, place)
+        if isinstance(value, dict):
+            yield from self._fields(cast("Json", value), node, place, depth)
+        if isinstance(value, list):
+            yield from self._items(cast("list[Any]", value), node, place, depth)
+        yield from self._choices(value, node, place, depth)
+
+    def _referred(self, reference: Any) -> Any:
+        """What is meant by "#/$defs/Name"; of anything else nothing is known."""
+        found: Any = self._whole
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return True
+        for name in reference.removeprefix("#").split("/")[1:]:
+            if not isinstance(found, dict):
+                return True
+            found = cast("Json", found).get(name.replace("~1", "/").replace("~0", "~"), True)
+        return found
+
+    def _fields(self, value: Json, node: Json, place: str, depth: int) -> Iterator[str]:
+        known: Json = node.get("properties") or {}
+        for name in node.get("required") or ():
+            if name not in value:
+                yield f"{place}.{name}: is missing"
+        others = node.get("additionalProperties", True)
+        for name, field in value.items():
+            if name in known:
+                yield from self.of(field, known[name], f"{place}.{name}", depth + 1)
+            elif others is False and "patternProperties" not in node:
+                yield f"{place}.{name[:100]}: there is no such field"
+            elif others is not True:
+                yield from self.of(field, others, f"{place}.{name[:100]}", depth + 1)
+
+    def _items(self, value: list[Any], node: Json, place: str, depth: int) -> Iterator[str]:
+        first: list[Any] = node.get("prefixItems") or []
+        for number, item in enumerate(value):
+            schema = first[number] if number < len(first) else node.get("items", True)
+            yield from self.of(item, schema, f"{place}[{number}]", depth + 1)
+
+    def _choices(self, value: Any, node: Json, place: str, depth: int) -> Iterator[str]:
+        for part in node.get("allOf") or ():
+            yield from self.of(value, part, place, depth + 1)
+        for word in ("anyOf", "oneOf"):
+            parts: list[Any] = node.get(word) or []
+            told = [list(self.of(value, part, place, depth + 1)) for part in parts]
+            if told and all(told):
+                # Of the alternative that comes closest, which is mostly the one that was meant.
+                yield from min(told, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)
+
+
+def _kind(value: Any, node: Json, place: str) -> Iterator[str]:
+    names = node.get("type")
+    names = [names] if isinstance(names, str) else names or []
+    if names and not any(_is(value, name) for name in names):
+        yield f"{place}: must be {' or '.join(names)}"
+    if "const" in node and not _equal(value, node["const"]):
+        yield f"{place}: must be {node['const']!r}"
+    if "enum" in node and not any(_equal(value, each) for each in node["enum"]):
+        yield f"{place}: must be one of {', '.join(map(repr, node['enum'][:10]))}"
+
+
+def _is(value: Any, name: str) -> bool:
+    kinds = _TYPES.get(name)
+    if kinds is None:
+        return True
+    if isinstance(value, bool):
+        return name == "boolean"
+    return isinstance(value, kinds) and (name != "integer" or value == int(value))
+
+
+def _equal(value: Any, other: Any) -> bool:
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _limits(value: Any, node: Json, place: str) -> Iterator[str]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for word, must in _LIMITS:
+            limit = node.get(word)
+            if isinstance(limit, int | float) and not _holds(word, value, limit):
+                yield f"{place}: {must} {limit}"
+    for kind, least, most, what in _LENGTHS:
+        if isinstance(value, kind):
+            size = len(cast("str", value))
+            if size < node.get(least, 0):
+                yield f"{place}: must have at least {node[least]} {what}"
+            if most in node and size > node[most]:
+                yield f"{place}: must have at most {node[most]} {what}"
+
+
+def _holds(word: str, value: float, limit: float) -> bool:
+    return {
+        "minimum": value >= limit,
+        "maximum": value <= limit,
+        "exclusiveMinimum": value > limit,
+        "exclusiveMaximum": value < limit,
+    }[word]

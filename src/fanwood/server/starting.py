@@ -1,0 +1,62 @@
+"""A new root of a task whose code is elsewhere: as the task's program would start it, from what it has published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.codec import codec_for
+from fanwood.engine.inbox import SpawnRequest
+from fanwood.model.commands import Spawn, SpawnKind
+from fanwood.sdk.answers import Answer
+from fanwood.sdk.identity import content_digest, root_identity
+from fanwood.sdk.spawning import RUN_KINDS
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fanwood.engine.engine import Engine
+    from fanwood.ids import IdSource
+    from fanwood.model.commands import TaskInfo
+
+_JSON = codec_for(object)
+
+
+async def start(
+    engine: Engine,
+    ids: IdSource,
+    task: TaskInfo,
+    input_: Any,
+    *,
+    metadata: str | None = None,
+    priority: int | None = None,
+    key: str | None = None,
+) -> bytes:
+    """Its id; of the run that has the key, if there is one already.
+
+    Raises:
+        IdempotencyConflictError: the key belongs to something else.
+    """
+    namespace, _, _ = task.name.rpartition("/")
+    kind = SpawnKind(
+        task.name,
+        priority=task.priority if priority is None else priority,
+        metadata=metadata if metadata is not None else task.metadata,
+        schedule_timeout=task.schedule_timeout,
+        run_kind=RUN_KINDS[task.kind],
+        namespace=namespace,
+    )
+    data = _JSON.encode(input_, "the input", "input")
+    spawn = Spawn(kind, ids.new_id(), None, data.decode())
+    if key is not None:
+        spawn.identity, spawn.child_key = root_identity(namespace, key), key
+        spawn.input_digest = content_digest(task.name, _JSON.canonical(data))
+    request = SpawnRequest()
+    request.kinds.append(kind)
+    request.spawns.append(spawn)
+    request.spawn_indexes.append(0)
+    answer = Answer(request, None, None)
+    engine.spawn(request)
+    await answer.signal.wait()
+    if answer.error is not None:
+        raise answer.error
+    return answer.taken.get(spawn.id, spawn.id)

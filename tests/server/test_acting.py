@@ -1,0 +1,164 @@
+"""What is done to one run; and runs that are started, of tasks whose code is elsewhere."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from benchmarks.trees import Level, Shape, make
+from fanwood import Fanwood, Settings
+from fanwood.ids import id_text
+from fanwood.model.commands import TaskInfo, WorkerInfo
+from fanwood.model.records import RunFilter
+from fanwood.model.states import RunKind, RunState
+from fanwood.store.store import Store
+from tests.server.desk import desk
+
+ENDED = Shape("ingest", (Level(3, ("parse",), 3, failed=1, cancelled=1),), state=RunState.FAILED)
+OPEN = Shape("ingest", (Level(3, ("parse",), 1),), state=RunState.WAITING)
+
+
+async def test_retry_and_replay(settings: Settings, store: Store):
+    made = await make(settings, ENDED)
+    by_state = {run.state: id_text(run.id) for run in await store.children(made.root)}
+    async with desk(settings) as server:
+        for state in (RunState.FAILED, RunState.CANCELLED):
+            answer = await server.post(f"/runs/{by_state[state]}/retry", None, "operator")
+            assert (answer.status, answer.body["state"], answer.body["done"]) == (200, "queued", True)
+        completed = by_state[RunState.COMPLETED]
+        answer = await server.post(f"/runs/{completed}/retry")
+        assert (answer.status, answer.body["code"]) == (409, "wrong_state")
+        assert (await server.post(f"/runs/{completed}/replay")).body["state"] == "queued"
+        assert (await server.post(f"/runs/{completed}/replay")).status == 409
+        assert (await server.post(f"/runs/{id_text(made.root)}/retry")).body["state"] == "queued"
+        assert (await server.post(f"/runs/{'0' * 32}/retry")).status == 404
+        assert (await server.post("/runs/nonsense/retry")).status == 404
+        told = (await server.get("/actions")).body["actions"]
+    assert [(each["action"], each["by"], each["state"]) for each in told] == [
+        ("retry", "ada", "completed"), ("replay", "ada", "completed"), *[("retry", "otto", "completed")] * 2,
+    ]  # fmt: skip
+
+
+async def test_cancel(settings: Settings, store: Store):
+    made = await make(settings, OPEN)
+    async with desk(settings) as server:
+        answer = await server.post(f"/runs/{id_text(made.root)}/cancel", None, "operator")
+        assert (answer.status, answer.body["state"], answer.body["done"]) == (200, "cancelled", True)
+        again = await server.post(f"/runs/{id_text(made.root)}/cancel")
+        assert (again.status, again.body["state"], again.body.get("done", False)) == (200, "cancelled", False)
+    assert {run.state for run in await store.children(made.root)} == {RunState.COMPLETED, RunState.CANCELLED}
+
+
+async def test_what_is_retried_is_executed(settings: Settings, store: Store):
+    fails = [True]
+    app = Fanwood(settings.database_url, local_worker=True)
+
+    @app.task
+    async def fragile() -> int:
+        if fails[0]:
+            raise ValueError("not yet")
+        return 7
+
+    ref = await fragile.aio_run_no_wait()
+    with pytest.raises(Exception, match="not yet"):
+        await ref
+    fails[0] = False
+    async with desk(settings) as server:
+        assert (await server.post(f"/runs/{ref.id}/retry")).status == 200
+        await app.prepare([fragile.name])
+        assert await app.runs.aio_get_result(ref.id) == 7
+    await app.aio_close()
+
+
+# --- starting --------------------------------------------------------------------------------------------------------
+
+SCHEMA = {
+    "$ref": "#/$defs/Order",
+    "$defs": {
+        "Order": {
+            "type": "object",
+            "properties": {"n": {"type": "integer", "minimum": 1}, "name": {"type": "string"}},
+            "required": ["n"],
+        }
+    },
+}
+
+
+@pytest.fixture
+async def published(store: Store) -> None:
+    tasks = [
+        TaskInfo(
+            "shop/order", "task", priority=3, metadata='{"team":"red"}', schema=msgspec.json.encode(SCHEMA).decode()
+        ),
+        TaskInfo("shop/flow", "workflow"),
+        TaskInfo("shop/flow:step", "step"),
+        TaskInfo("plain", "task"),
+    ]
+    worker = await store.register(WorkerInfo("w", "h", 1, 1, ("plain",), 1_000_000), tasks)
+    await store.unregister(worker)
+
+
+@pytest.mark.usefixtures("published")
+async def test_start(settings: Settings, store: Store):
+    async with desk(settings) as server:
+        body = {"input": {"n": 3}, "metadata": {"who": "me"}, "priority": 9}
+        answer = await server.post("/tasks/shop/order/runs", body, "shop")
+        assert answer.status == 201
+        run = await store.get(bytes.fromhex(answer.body["id"].replace("-", "")))
+        plain = await server.post("/tasks/plain/runs", {}, "operator")
+        flow = await server.post("/tasks/shop/flow/runs", {"input": [1, "two"]})
+    assert (run.task, run.state, run.priority, run.input) == ("shop/order", RunState.QUEUED, 9, '{"n":3}')
+    assert msgspec.json.decode(run.metadata or "") == {"team": "red", "who": "me"}
+    other = await store.get(bytes.fromhex(plain.body["id"].replace("-", "")))
+    assert (other.task, other.input, other.metadata, other.priority) == ("plain", "{}", None, 1)
+    assert (await store.get(bytes.fromhex(flow.body["id"].replace("-", "")))).kind is RunKind.WORKFLOW
+
+
+@pytest.mark.usefixtures("published")
+async def test_what_can_not_be_started(settings: Settings, store: Store):
+    async with desk(settings) as server:
+
+        async def refused(task: str, body: object, who: str = "operator") -> tuple[int, str]:
+            answer = await server.post(f"/tasks/{task}/runs", body, who)
+            return answer.status, answer.body["code"]
+
+        assert await refused("nothing", {}) == (404, "unknown_task")
+        assert await refused("plain", {}, "shop") == (404, "unknown_task")
+        assert await refused("fanwood.actions/bulk", {}) == (404, "unknown_task")
+        assert await refused("shop/flow:step", {}) == (422, "not_startable")
+        assert await refused("shop/order", {}) == (422, "input_does_not_fit")
+        assert await refused("shop/order", {"input": {"n": "x"}}) == (422, "input_does_not_fit")
+        assert await refused("plain", {"input": 1, "else": 2}) == (422, "bad_body")
+        assert await refused("plain", {"priority": 1 << 40}) == (422, "bad_body")
+        assert await refused("plain", {"key": ""}) == (422, "bad_body")
+        assert await refused("plain", {"input": "x" * 5_000_000}) == (413, "payload_too_large")
+        assert await refused("plain", {"metadata": {"x": "y" * 70_000}}) == (422, "usage")
+        assert await refused("plain", {}, "viewer") == (403, "not_allowed")
+        deep = b'{"input":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        assert (await server.post("/tasks/plain/runs", msgspec.Raw(deep))).status in (400, 422)
+    assert (await store.listing(RunFilter())).runs == []
+
+
+@pytest.mark.usefixtures("published")
+async def test_a_key_is_one_run(settings: Settings, store: Store):
+    async with desk(settings) as server:
+        first = await server.post("/tasks/shop/order/runs", {"input": {"n": 1, "name": "a"}, "key": "k"})
+        again = await server.post("/tasks/shop/order/runs", {"input": {"name": "a", "n": 1}, "key": "k"})
+        other = await server.post("/tasks/shop/order/runs", {"input": {"n": 2}, "key": "k"})
+    assert (first.status, again.body["id"]) == (201, first.body["id"])
+    assert (other.status, other.body["code"]) == (409, "idempotency_conflict")
+
+
+async def test_a_key_means_the_same_as_in_the_program(settings: Settings, store: Store):
+    app = Fanwood(settings.database_url, namespace="shop", local_worker=False)
+
+    @app.task
+    async def order(input: dict[str, int]) -> int:
+        return input["n"]
+
+    ref = await order.aio_run_no_wait({"n": 1}, idempotency_key="k")
+    await store.register(WorkerInfo("w", "h", 1, 1, (order.name,), 1), [order.spec.info()])
+    async with desk(settings) as server:
+        answer = await server.post("/tasks/shop/order/runs", {"input": {"n": 1}, "key": "k"})
+    assert answer.body["id"] == ref.id
+    await app.aio_close()
