@@ -44,7 +44,9 @@ ERRORS: list[type[BaseException]] = [
 UNTOUCHED = {"open", "close", "migrate", "now"}
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - UNTOUCHED)
 PROBABILITY = 0.2
-CALLERS, ROUNDS = scaled(8, 3), scaled(40, 4)
+CALLERS, ROUNDS = scaled(8, 4), scaled(40, 6)
+HARMED = scaled(100, 8)
+"""Commits to be harmed: it goes on until so many were."""
 
 
 @pytest.fixture
@@ -131,7 +133,9 @@ def test_a_store_that_raises_anything_anywhere(make_app: Any, seed: int, report:
     refused: list[Exception] = []
 
     def calls() -> None:
-        for _ in range(ROUNDS):
+        rounds = 0
+        while rounds < ROUNDS or trouble.raised.get("commit", 0) < HARMED:
+            rounds += 1
             try:
                 results.append(parent.run({}))
             except Exception as error:
@@ -151,7 +155,6 @@ def test_a_store_that_raises_anything_anywhere(make_app: Any, seed: int, report:
     runs = app.runs.list(all_runs=True, limit=10_000)
     assert {run.status for run in runs} <= {RunState.COMPLETED, RunState.QUEUED, RunState.RUNNING}
     report(f"{len(results)} results, {len(refused)} callers refused, raised {sum(trouble.raised.values())} times")
-    assert trouble.raised["commit"]
 
 
 OPTIONS = ("priority", "child_key", "additional_metadata", "on_parent_end", "detached", "idempotency_key")
@@ -215,6 +218,8 @@ def test_values_at_random_while_the_store_raises(make_app: Any, backend: Backend
             list(threads.map(call, [number == 1 for number in range(AT_ONCE)]))
 
     example()
+    while not answers or trouble.raised.get("commit", 0) < HARMED:
+        example()
     trouble.on = False
     assert engine.alive
     assert not [error for error in refused if isinstance(error, WaitTimeoutError)], f"a caller hangs; {trouble.raised}"
@@ -231,5 +236,3 @@ def test_values_at_random_while_the_store_raises(make_app: Any, backend: Backend
     report(
         f"{len(answers)} answers, {len(refused)} refused, {len(rows)} runs, raised {sum(trouble.raised.values())} times"
     )
-    assert trouble.raised["commit"]
-    assert answers
