@@ -65,8 +65,9 @@ format: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-screens: $(READY) ## write docs/reference/screens.md anew: what the commands look like
+screens: $(READY) ## write docs/reference/screens.md and rest.md anew: what commands look like, and what the API says
 	@$(BIN)/python -m tests.docs.screens
+	@$(BIN)/python -m tests.docs.rest
 
 bench: $(READY) ## measure: BENCH_ARGS="--help"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanwood.server.deltas import patch
@@ -39,6 +39,7 @@ def applied(old: Any, change: Any) -> Any:
     return kept | new
 
 
+@settings(max_examples=60, deadline=None)
 @given(PICTURES, PICTURES)
 def test_that_the_older_picture_becomes_the_newer(old: dict[str, Any], new: dict[str, Any]):
     change = patch(old, new)

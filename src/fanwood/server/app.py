@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +17,7 @@ from fanwood import logs
 from fanwood.clock import SystemClock
 from fanwood.errors import FanwoodError
 from fanwood.ids import SystemIds
+from fanwood.server import static
 from fanwood.server.calls import Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
 from fanwood.server.hands import Hands
@@ -22,12 +25,12 @@ from fanwood.server.identity import Role
 from fanwood.server.limits import Limits
 from fanwood.server.live import Live
 from fanwood.server.masking import shown
+from fanwood.server.openapi import described
 from fanwood.server.previews import Previews
 from fanwood.server.problems import Refusal, not_found, refusal_for
 from fanwood.server.reader import Reader
 from fanwood.server.routes import ROUTES
 from fanwood.server.site import Site
-from fanwood.server.static import Static
 from fanwood.server.trees import Trees
 
 if TYPE_CHECKING:
@@ -57,15 +60,21 @@ def create(
         options=options,
         clock=clock,
         reader=reader,
-        static=Static(),
+        static=static.ours(),
         limits=Limits(),
         owner_of=gate.owner_of,
+        description=_description,
         trees=Trees(clock),
         live=Live(reader, SystemIds()),
         hands=Hands(settings),
         previews=Previews(clock),
     )
     return Application(site, gate)
+
+
+@cache
+def _description() -> bytes:
+    return msgspec.json.encode(described(ROUTES, sys.modules["fanwood"].__version__))
 
 
 class Application:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fanwood.server import acting, entering, looking, reading
+from fanwood.server import acting, entering, looking, openapi, reading
 
-ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES, *acting.ROUTES)
+ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES, *acting.ROUTES, *openapi.ROUTES)

@@ -38,6 +38,8 @@ class Site:
     limits: Limits
     owner_of: Callable[[str], Identity | None]
     """Whose token that is."""
+    description: Callable[[], bytes]
+    """Of the API."""
     trees: Trees
     live: Live
     hands: Hands

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,7 @@ class File:
 class Static:
     """All files of the pages, and the frame that loads them."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or Path(str(files("fanwood.server").joinpath("web")))
+    def __init__(self, folder: Path) -> None:
         found = {
             path.relative_to(folder).as_posix(): served(path)
             for path in sorted(folder.rglob("*"))
@@ -84,6 +84,12 @@ def served(path: Path) -> bytes:
     if path.suffix != ".js" or path.parent.name == "vendor":
         return content
     return _COMMENT.sub(lambda match: b"\n" * match[0].count(b"\n"), content)
+
+
+@cache
+def ours() -> Static:
+    """Those of the package."""
+    return Static(Path(str(files("fanwood.server").joinpath("web"))))
 
 
 def _file(name: str, content: bytes) -> File:
