@@ -138,3 +138,19 @@ def test_all_of_a_deep_tree(invoke, app: Fanwood):
     assert [run["id"] for run in tree["runs"] if not run["children"]] == [
         run["id"] for run in tree["runs"] if run["depth"] == 5
     ]
+
+
+def test_the_critical_path(invoke, family):
+    """From the root down to the child that ended last."""
+    result = invoke("tree", family.id, "--critical")
+    head, root, last = (line.split("\t") for line in result.stdout.splitlines())
+    assert head == ["RUN", "STATE", "OWN", "TOOK", "SIBLINGS", "ID"]
+    assert (root[0], root[5], last[4]) == ("bush", family.id, "27")
+    path = json.loads(invoke("tree", family.id, "--critical", "--json").stdout)["path"]
+    assert [step["task"] for step in path] == ["bush", last[0].split()[0]]
+    assert 0 <= path[0]["own_seconds"] <= path[0]["seconds"]
+    ends = [run["finished_at"] for run in json.loads(invoke("tree", family.id, "--all", "--json").stdout)["runs"][1:]]
+    assert path[1]["finished_at"] == max(ends)
+    refused = invoke("tree", family.id, "--critical", "--all")
+    assert refused.exit_code == 2
+    assert "do not go with it" in refused.stderr

@@ -34,6 +34,7 @@ COMMANDS = (
     "runs ls --all --failed",
     "runs get 965eda32",
     "tree 73cf256d",
+    "tree 73cf256d --critical",
     "logs 73cf256d",
     WATCH,
     "top --once",
@@ -49,6 +50,7 @@ _VARYING = (
     (re.compile(r"sqlite:///\S+/"), "sqlite:////home/ada/site/.fanwood/"),
     (re.compile(r"SQLite [\d.]+"), "SQLite 3.x"),
     (re.compile(r"\d+\.\d kB"), "98.3 kB"),
+    (re.compile(r" +\d us  "), "      7 us  "),
 )
 _PROMPT = "\x1e"  # before each command
 

@@ -76,15 +76,15 @@ async def _latest(store: Store, parent: RunRecord) -> tuple[LastRow | None, int]
         found = await store.latest(part)
         if found is not None and (best is None or _place(found) > _place(best)):
             best = found
-        count += sum(cell.count for cell in await store.cube(part, 62))
+        count += 0 if found is None else found.among
         if end is None:
             break
         at = end
     return best, count
 
 
-def _place(row: LastRow) -> tuple[bool, int]:
-    return row.finished_at is None, row.finished_at or 0
+def _place(row: LastRow) -> tuple[bool, bool, int]:
+    return row.state == RunState.RUNNING, row.finished_at is None, row.finished_at or 0
 
 
 def _own(run: RunRecord, below: RunRecord | None, now: int) -> int:

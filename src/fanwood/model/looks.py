@@ -84,6 +84,7 @@ class LastRow(msgspec.Struct, frozen=True):
     state: int
     finished_at: int | None
     took: int | None
+    among: int = 0  # so many, if it was asked for the latest
 
 
 class Besides(msgspec.Struct, frozen=True):

@@ -72,7 +72,7 @@ class Looks(ABC):
 
     @abstractmethod
     async def latest(self, part: Part) -> LastRow | None:
-        """Of a part one that has not ended, or else the one that ended last."""
+        """Of a part the oldest that is RUNNING, or has not ended; or else the one that ended last."""
 
     # --- run by run ------------------------------------------------------------------------------------------------
 

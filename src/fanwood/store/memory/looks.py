@@ -116,7 +116,8 @@ class MemoryLooks(Looks):
     async def latest(self, part: Part) -> LastRow | None:
         with self.reading() as tables:
             found = [_last(run) for run in _runs(tables, part)]
-        return max(found, key=lambda row: (row.finished_at is None, row.finished_at or 0, row.id), default=None)
+        last = min(found, key=_lateness, default=None)
+        return None if last is None else replace(last, among=len(found))
 
     # --- run by run ------------------------------------------------------------------------------------------------
 
@@ -211,6 +212,11 @@ def _failed(run: Run) -> FailedRow:
     return FailedRow(
         run.id, run.root_id, run.parent_id, run.task, run.attempt, run.finished_at or 0, (run.error or "")[:ERROR]
     )
+
+
+def _lateness(row: LastRow) -> tuple[int, int, bytes]:
+    """What is looked for first, comes first: what runs, then what has not ended either, then what ended last."""
+    return 0 if row.state == RunState.RUNNING else 1 if row.finished_at is None else 2, -(row.finished_at or 0), row.id
 
 
 def _last(run: Run) -> LastRow:

@@ -115,19 +115,19 @@ where took is not null and (:task is null or task = :task)
 order by took desc, id limit :limit;
 
 -- name: latest
--- The one of a part that ended last, or has not ended.
+-- The one of a part that ended last; or that has not ended, the oldest that runs first; and of how many.
 with recursive given (n, id) as (
     select 1, substr(:parents, 1, 16)
     union all
     select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
 )
-select id, state, finished_at, took from (
+select id, state, finished_at, took, count(*) over () from (
     select r.id, r.state, r.finished_at, r.finished_at - r.started_at as took
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
     limit :most
 ) part
-order by case when finished_at is null then 0 else 1 end, finished_at desc, id desc limit 1;
+order by case when state = 1 then 0 when state < 8 then 1 else 2 end, finished_at desc, id limit 1;
 
 -- name: serving
 -- Who serves what, of those who live and have slots.
@@ -180,7 +180,7 @@ select deadline_by, output is not null, error from run where id = :id;
 -- The states of a tree's first so many runs; the root is not among them.
 select state, kind >= 10, count(*) from (
     select state, kind from run where root_id = :root and parent_id is not null limit :limit
-) some
+) sample
 group by state, kind >= 10;
 
 -- name: below
