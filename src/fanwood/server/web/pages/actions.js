@@ -1,6 +1,6 @@
 // What was done in bulk, by whom, and how far it is.
 
-import { age, count, now, percent, stamp } from "../core/format.js";
+import { age, count, now, percent, shortId, stamp, when } from "../core/format.js";
 import { html } from "../core/html.js";
 import { href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
@@ -23,6 +23,20 @@ export function ActionsPage() {
   <//>`;
 }
 
+const NAMES = { cluster: "failures of the kind", parent: "below", since: "since", until: "until", metadata: "with" };
+
+/** Which runs it was about. @param {Record<string, any>} filter */
+function told(filter) {
+  const { all, ids, ...rest } = filter;
+  const parts = Object.entries(rest).map(([name, value]) => {
+    const text = name === "since" || name === "until" ? when(value, now()) : name === "tree" || name === "parent" ? shortId(value) : typeof value === "object" ? JSON.stringify(value) : value;
+    return `${NAMES[name] ?? name} ${text}`;
+  });
+  if (ids?.length) parts.push(ids.slice(0, 3).map(shortId).join(", "));
+  if (all) parts.push("in all trees");
+  return parts.join(", ");
+}
+
 /** @param {any} action @param {number} seen @param {number} all */
 function outcome(action, seen, all) {
   if (action.error) return `${action.error.type || action.error.kind}: ${action.error.message ?? ""}`;
@@ -35,7 +49,7 @@ function Deed({ action, reload }) {
   const all = action.count ?? 0;
   const seen = action.seen ?? (action.done ?? 0) + (action.left ?? 0);
   const share = action.state === "completed" ? 1 : all ? Math.min(1, seen / all) : 0;
-  const filter = typeof action.filter === "object" && action.filter ? Object.entries(action.filter).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") : (action.filter ?? "");
+  const filter = told(action.filter ?? {});
   return html`<li class="deed">
     <${State} state=${action.state} />
     <a class="task" href=${href(`/t/${action.id}`)}>${action.action} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
