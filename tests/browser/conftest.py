@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-sandb
 """Nothing leads away from this machine. Root can't have a sandbox."""
 
 Open = Callable[..., Awaitable[Page]]
+Serve = Callable[..., "Site"]
 
 expect.set_options(timeout=PATIENCE)
 
@@ -71,6 +73,15 @@ def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """The pages of a store, until the end of the test: of one that the test changes."""
+    from tests.browser.serving import serving
+
+    with contextlib.ExitStack() as until_the_end:
+        yield lambda url, **options: until_the_end.enter_context(serving(url, **options))
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def watch(browser: Browser) -> AsyncIterator[Watch]:
     """What the pages of this test must not have done, in the end."""
@@ -80,8 +91,8 @@ async def watch(browser: Browser) -> AsyncIterator[Watch]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def opened(browser: Browser, watch: Watch) -> AsyncIterator[Open]:
-    """Opens a page of a site, in a context of its own."""
+async def opened(browser: Browser, watch: Watch, serve: Serve) -> AsyncIterator[Open]:
+    """Opens a page of a site, in a context of its own, which is closed before its server."""
     contexts = []
 
     async def opened(site: Site, path: str = "/", *, token: str | None = None, **options: Any) -> Page:

@@ -19,7 +19,7 @@ PAGES = {
     "workers": "/workers",
     "store": "/store",
     "actions": "/actions",
-    "search": "/search?q=parse",
+    "search": "/search?q=KeyError",
 }
 """All that there is to look at, by name; `{ingest}` stands for a tree of the company's store."""
 

@@ -14,7 +14,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.driving import PAGES, settled
 from tests.browser.installation import find
@@ -32,6 +32,7 @@ FONTS = ("fonts-inter", "fonts-jetbrains-mono")
 """What stands in for the fonts of other systems. Debian's own are not what most people read."""
 MOMENT = datetime(2026, 11, 26, 14, 3, 22, tzinfo=UTC)
 PARTS = 12_000
+PATIENCE = 180_000  # milliseconds
 
 
 class Moment:
@@ -58,6 +59,9 @@ def main() -> int:
     return 0
 
 
+expect.set_options(timeout=PATIENCE)
+
+
 async def _take(site: Site, pages: dict[str, str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     async with async_playwright() as playwright:
@@ -79,6 +83,7 @@ async def _opened(browser: Browser, site: Site, size: str) -> Page:
         viewport={"width": width, "height": height}, timezone_id="UTC", locale="en-GB", has_touch=size == "narrow"
     )
     await context.clock.set_fixed_time(MOMENT)
+    context.set_default_timeout(PATIENCE)
     return await context.new_page()
 
 

@@ -57,6 +57,7 @@ async def test_outputs_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
 
 async def test_what_stands_in_an_address_is_text(opened: Open, bad: tuple[Site, dict[str, Any]], watch):
     watch.expect("404")
+    watch.expect("400")
     site, _ = bad
     page = await opened(site, "/store")
     for text in PAYLOADS:

@@ -54,7 +54,7 @@ function page(path) {
     const found = pattern.exec(path);
     if (found && isReadable(path)) return draw(found);
   }
-  return html`<main id="main" class="frame" tabindex="-1"><${Refused} error=${new Problem(404)} /></main>`;
+  return html`<main id="main" class="frame" tabindex="-1"><h1 class="hidden">Nothing here</h1><${Refused} error=${new Problem(404)} /></main>`;
 }
 
 function App() {
@@ -75,7 +75,7 @@ function App() {
   }, [path]);
   const close = () => (open.value = "");
   return html`<${Shell} path=${path} onSearch=${() => (open.value = "search")} onHelp=${() => (open.value = "help")}>
-    ${error ? html`<main id="main" class="frame" tabindex="-1"><${Refused} error=${error} retry=${begin} /></main>` : page(path)}
+    ${error ? html`<main id="main" class="frame" tabindex="-1"><h1 class="hidden">Fanwood</h1><${Refused} error=${error} retry=${begin} /></main>` : page(path)}
     ${dialog === "search" && html`<${Search} onClose=${close} />`}
     ${dialog === "help" && html`<${Help} onClose=${close} />`}
   <//>`;

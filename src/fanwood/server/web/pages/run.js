@@ -32,7 +32,7 @@ export function RunPage({ id }) {
     { keys: "[", does: "The sibling before", run: () => to(before) },
     { keys: "]", does: "The next sibling", run: () => to(after) },
   ]);
-  if (!data) return html`<${Page} title="Run">${error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${10} />`}<//>`;
+  if (!data) return html`<${Page} title="Run"><h1 class="hidden">Run</h1>${error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${10} />`}<//>`;
   const below = sum((data.families ?? []).map((/** @type {any} */ family) => family.counts));
   return html`<${Page} title=${`${run.task} ${shortId(id)}`}>
     <${Way} data=${data} />

@@ -36,7 +36,7 @@ export function TreePage({ id }) {
     { keys: "p", does: "Up to the trees", run: () => go(href("/")) },
     { keys: "r", does: "The root's own page", run: () => go(href(`/r/${id}`)) },
   ]);
-  if (!view) return html`<${Page} title="Tree">${error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${10} />`}<//>`;
+  if (!view) return html`<${Page} title="Tree"><h1 class="hidden">Tree</h1>${error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${10} />`}<//>`;
   return html`<${Page} title=${`${root.task} ${shortId(id)}`}>
     <${Head} view=${view} reload=${reload} />
     ${gone && html`<p class="banner" role="alert">This tree has been pruned. What is shown is what it was.</p>`}

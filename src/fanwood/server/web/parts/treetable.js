@@ -51,7 +51,7 @@ export function TreeTable({ root, narrow = {}, beat, bare = false }) {
   const failure = () => {
     const next = [...rows.keys()].map((step) => (here + 1 + step) % rows.length).find((place) => isFailure(rows[place]));
     if (next === undefined) return;
-    if (rows[next].type !== "run") branches.toggle(rows[next].key, true);
+    if (!isFailed(rows[next])) branches.toggle(rows[next].key, true);
     if (rows[next].type === "group") branches.toggle(`${rows[next].key}|failed`, true);
     to(next);
   };
@@ -101,7 +101,9 @@ function useBeat(branches, beat) {
 }
 
 /** @param {import("../core/branches.js").Row} row */
-const isFailure = (row) => (row.type === "run" && row.run.state === "failed" && row.key !== row.run.root_id) || (row.type === "state" && row.state === "failed" && !row.open) || (row.type === "group" && row.family.counts.failed && !row.open);
+const isFailure = (row) => isFailed(row) || (!row.open && Boolean({ run: row.below?.failed, state: row.state === "failed", group: row.family?.counts.failed }[row.type]));
+/** @param {import("../core/branches.js").Row} row */
+const isFailed = (row) => row.type === "run" && row.run.state === "failed" && row.key !== row.run.root_id;
 
 /** @param {any} props */
 function Line({ row, place, focused, branches, act, onFocus }) {
