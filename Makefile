@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens bench soak growth closing lock vendor clean
+.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens screenshots bench soak growth closing lock vendor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,10 @@ format: $(READY) ## format, and repair what can be repaired
 screens: $(READY) ## write docs/reference/screens.md and rest.md anew: what commands look like, and what the API says
 	@$(BIN)/python -m tests.docs.screens
 	@$(BIN)/python -m tests.docs.rest
+
+screenshots: $(READY) ## take the pictures of the dashboard's pages, into docs/pictures
+	@$(BIN)/python -m tests.browser.installation
+	@$(BIN)/python -m tests.browser.screenshots $(SCREENSHOTS_ARGS)
 
 bench: $(READY) ## measure: BENCH_ARGS="--help"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -36,7 +36,7 @@ _MODULE = """
 async def settled(page: Page) -> None:
     """It shows what it has: nothing is said to be loading, and no fetch is under way that would change that."""
     await expect(page.locator("main")).to_be_visible()
-    await expect(page.locator("main[aria-busy=true], .loading")).to_have_count(0)
+    await expect(page.locator("main[aria-busy=true], .loading, .row-loading")).to_have_count(0)
 
 
 async def go(page: Page, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.browser.rows import HOUR, MINUTE, SECOND, C, F, Q, R, W, Writer, X
 MS = 1_000
 TASKS = ("ingest", "region", "parse", "fetch", "clean", "index", "report")
 SERVED = [task for task in TASKS if task != "report"]
+AT_ONCE = 22
+OUTAGE = (0.47, 0.52)
 KINDS = ("ValueError", "KeyError", "TimeoutError")
 
 
@@ -92,20 +95,22 @@ def _parts(
 ) -> list[bytes]:
     """Up to `share` of the parts have ended, by and by; the frontier is under way. Those that failed."""
     failed: list[bytes] = []
+    under_way = 0
     until = writer.now - begin - 4 * SECOND
     for n in range(parts):
-        at = begin + SECOND + int(until * n / parts / share)
+        at = begin + SECOND + int(until * _warped(n / parts / share))
         mixed = (n * 761 + region[-1]) % 1000
         took = 20 * MS + mixed * 90 + (mixed > 985) * 9 * SECOND
         task, worker = "index" if n % 9 == 4 else "parse", workers[n % 2]
         common = {"input": {"part": f"part-{n}.csv", "rows": 1000}, "child_key": f"part-{n}"}
         if at + took > writer.now:
             at = min(at, writer.now - SECOND - (parts - n) * 100)
-            is_queued = n > parts * share * 1.04
+            under_way += 1
+            is_queued = under_way > AT_ONCE
             writer.run(task, Q if is_queued else R, region, at=at, worker_id=None if is_queued else worker, **common)
-        elif mixed % 37 == 5:
+        elif mixed % 37 == 5 or (OUTAGE[0] < n / parts < OUTAGE[1] and mixed % 4 == 1):
             failed.append(_failed(writer, task, region, at, took, n, worker, common))
-        elif mixed % 53 == 3:
+        elif mixed % 53 == 3 and share < 1:
             due = writer.now + 40 * SECOND
             writer.run(task, W, region, at=at, attempt=1, retry_count=1, due_at=due, **common)
         elif mixed % 61 == 7:
@@ -120,11 +125,17 @@ def _parts(
     return failed
 
 
+def _warped(part: float) -> float:
+    """Nothing goes on evenly."""
+    return part + 0.018 * math.sin(17 * part) + 0.008 * math.sin(61 * part)
+
+
 def _failed(
     writer: Writer, task: str, region: bytes, at: int, took: int, n: int, worker: int, common: dict[str, Any]
 ) -> bytes:
     """After three attempts, of which the first was lost with its worker."""
-    error = failure(KINDS[n * 7 % 3], n, task)
+    kind = KINDS[2 if n * 11 % 7 < 4 else n // 2 % 2]
+    error = failure(kind, n, task)
     run = writer.run(
         task, F, region, at=at, took=took, error=error, attempt=3, retry_count=1, worker_id=worker, **common
     )

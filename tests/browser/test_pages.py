@@ -15,7 +15,7 @@ from tests.browser.serving import TOKEN, Site
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SHOWN = {
-    "trees": ("onboarding", "agent", "fibonacci", "ingest-2026-11-26"),
+    "trees": ("onboarding", "agent", "fibonacci", "which invoices are late?"),
     "tree": ("ingest", "region", "KeyError", "runs"),
     "run": ("parse", "part-", "not 8", "pipeline.py", "attempt"),
     "failures": ("KeyError", "ValueError", "TimeoutError"),

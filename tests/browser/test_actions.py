@@ -1,0 +1,150 @@
+"""What can be done from the pages, and by whom."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from playwright.async_api import Page, expect
+
+from fanwood import Fanwood, RunState
+from fanwood.server.identity import Token, digest
+from tests.browser.conftest import Open, Serve
+from tests.browser.driving import settled
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+DOING = re.compile(r"^(cancel|retry|replay|start|delete)\b", re.IGNORECASE)
+
+
+class Flaky:
+    """A task that fails until it is told not to."""
+
+    def __init__(self, app: Fanwood) -> None:
+        self.well = threading.Event()
+
+        @app.task
+        def flaky(n: int) -> int:
+            if not self.well.is_set():
+                raise ValueError(f"bad row {n}")
+            return n
+
+        self.task = flaky
+
+
+async def confirm(page: Page, name: str) -> None:
+    """What is asked before something is done."""
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_role("button", name=re.compile(f"^{name}")).click()
+    await expect(dialog).to_have_count(0)
+
+
+async def test_a_run_is_started_from_the_form(opened: Open, serve: Serve, app: Fanwood, url: str):
+    from dataclasses import dataclass
+
+    @dataclass
+    class Greeting:
+        name: str
+        times: int = 1
+
+    @app.task(input_validator=Greeting)
+    def greet(input: Greeting) -> str:
+        return " ".join([f"hello {input.name}"] * input.times)
+
+    await greet.aio_run(Greeting("first"))
+    site = serve(url)
+    page = await opened(site, "/tasks")
+    await page.get_by_role("link", name="Start a run of greet").click()
+    await page.get_by_label("name").fill("<b>world</b>")
+    await page.get_by_label("times").fill("2")
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.locator("h1")).to_have_text("greet")
+    await expect(page.locator("h1 + .state")).to_contain_text("done")
+    newest = (await app.runs.aio_list(limit=1))[0]
+    assert await newest_output(app, newest.id) == "hello <b>world</b> hello <b>world</b>"
+
+
+async def newest_output(app: Fanwood, id: str) -> object:
+    return (await app.runs.aio_get(id)).output
+
+
+async def test_a_run_is_cancelled(opened: Open, serve: Serve, app: Fanwood, url: str):
+    forever = threading.Event()
+
+    @app.task
+    def hold(n: int) -> None:
+        forever.wait(60)
+
+    ref = await hold.aio_run_no_wait(1)
+    try:
+        site = serve(url)
+        page = await opened(site, f"/t/{ref.id}")
+        await page.get_by_role("button", name="Cancel").click()
+        await confirm(page, "Cancel")
+        await expect(page.locator("h1 + .state")).to_contain_text("cancelled")
+    finally:
+        forever.set()
+    assert (await app.runs.aio_get(ref.id)).status is RunState.CANCELLED
+
+
+async def test_a_run_that_failed_is_tried_again(opened: Open, serve: Serve, app: Fanwood, url: str):
+    flaky = Flaky(app)
+    ref = await flaky.task.aio_run_no_wait(7)
+    site = serve(url)
+    page = await opened(site, f"/r/{ref.id}")
+    await expect(page.locator("main")).to_contain_text("bad row 7")
+    flaky.well.set()
+    await page.get_by_role("button", name="Retry").click()
+    await confirm(page, "Retry")
+    await expect(page.locator("h1 + .state")).to_contain_text("done")
+    assert await ref.aio_result() == 7
+
+
+async def test_all_failures_of_a_kind_are_tried_again(opened: Open, serve: Serve, app: Fanwood, url: str):
+    """With a preview of how many, and only when that is confirmed; and then it can be watched."""
+    flaky = Flaky(app)
+    refs = [await flaky.task.aio_run_no_wait(n) for n in range(12)]
+    site = serve(url)
+    page = await opened(site, "/failures")
+    await expect(page.locator("main")).to_contain_text("bad row")
+    await expect(page.locator("main")).to_contain_text("12")
+    flaky.well.set()
+    await page.get_by_role("button", name=re.compile("Retry these")).click()
+    await expect(page.get_by_role("dialog")).to_contain_text("12 runs")
+    await page.keyboard.press("Escape")
+    assert (await app.runs.aio_get(refs[0].id)).status is RunState.FAILED
+
+    await page.get_by_role("button", name=re.compile("Retry these")).click()
+    await confirm(page, "Retry 12")
+    await page.get_by_role("link", name="See it").click()
+    await expect(page.locator("main")).to_contain_text(re.compile("retry.*12.*done|done.*retry.*12", re.DOTALL))
+    assert [await ref.aio_result() for ref in refs] == list(range(12))
+
+
+@pytest.mark.parametrize("kind", ["viewer", "read-only"])
+async def test_who_may_only_look_is_offered_nothing(
+    opened: Open, serve: Serve, store, trees: dict[str, str], kind: str, tmp_path: Path
+):
+    told: dict[str, Any] = {"read_only": True}
+    if kind == "viewer":
+        told = {"tokens": tmp_path / "tokens"}
+        told["tokens"].write_bytes(msgspec.json.encode(Token("eve", digest("a-viewer"), "viewer")))
+    site = serve(store[0], **told)
+    page = await opened(site, token="a-viewer" if kind == "viewer" else None)
+    for path in (
+        "/",
+        f"/t/{trees['ingest']}",
+        f"/r/{trees['failed']}",
+        "/failures",
+        "/tasks",
+        "/tasks/ingest",
+        "/actions",
+    ):
+        await page.goto(f"http://{site.host}{path}")
+        await settled(page)
+        for role in ("button", "link"):
+            assert await page.locator("main").get_by_role(role, name=DOING).all_inner_texts() == [], path
