@@ -75,7 +75,10 @@ class SqlLooks(Looks):
         return [rows.record(row) for row in await self.looked("below", root=root, parent=parent, id=id_, limit=limit)]
 
     async def picked(self, part: Part, task: str | None, state: RunState | None, limit: int) -> list[RunRecord]:
-        found = await self.looked("picked", **_bindings(part), task=task, state=state, limit=limit)
+        found = await self.looked(
+            "picked", root=part.root, parent=part.parents, after=part.after, until=part.until, task=task, state=state,
+            limit=limit,
+        )  # fmt: skip
         return [rows.record(row) for row in found]
 
     async def picked_before(self, root: bytes, parent: bytes, run_id: bytes, limit: int) -> list[RunRecord]:

@@ -82,7 +82,7 @@ class Looks(ABC):
 
     @abstractmethod
     async def picked(self, part: Part, task: str | None, state: RunState | None, limit: int) -> list[RunRecord]:
-        """The first of a part that have this task and state, as `briefs` gives them."""
+        """The first of a part (of one family) that have this task and state, as `briefs` gives them."""
 
     @abstractmethod
     async def picked_before(self, root: bytes, parent: bytes, run_id: bytes, limit: int) -> list[RunRecord]:

@@ -136,17 +136,12 @@ where w.id = t.worker_id and l.worker_id = t.worker_id and l.expires_at > :now a
 order by t.task, t.worker_id limit :limit;
 
 -- name: picked
--- Some of a part, by id, without what they were given and gave.
-with recursive given (n, id) as (
-    select 1, substr(:parents, 1, 16)
-    union all
-    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
-)
+-- Some of one family, by id, without what they were given and gave.
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
        null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
-from given g cross join run r /* indexed by run_tree */
-where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+from run r /* indexed by run_tree */
+where r.root_id = :root and r.parent_id = :parent and r.id > :after and r.id <= :until
   and (:task is null or r.task = :task) and (:state is null or r.state = :state)
 order by r.root_id, r.parent_id, r.id limit :limit;
 
@@ -179,7 +174,8 @@ select deadline_by, output is not null, error from run where id = :id;
 -- name: tree_sample
 -- The states of a tree's first so many runs; the root is not among them.
 select state, kind >= 10, count(*) from (
-    select state, kind from run where root_id = :root and parent_id is not null limit :limit
+    select state, kind from run /* indexed by run_tree */ where root_id = :root and parent_id is not null
+    order by root_id, parent_id, id limit :limit
 ) sample
 group by state, kind >= 10;
 
