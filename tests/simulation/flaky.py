@@ -16,6 +16,7 @@ from fanwood.model.commands import Batch, Committed
 from fanwood.model.states import RunState
 from fanwood.store.memory.store import MemoryStore
 from fanwood.store.store import Store
+from tests.simulation import judging
 
 if TYPE_CHECKING:
     from fanwood.store.memory.memory import Memory
@@ -114,7 +115,9 @@ class Flaky(Store):
         if self._doubtful is not None and self._doubtful[0] is batch:
             done = self._as_it_is_now(worker_id, self._doubtful[1])
         else:
+            was = judging.before(self._world.tables, batch)
             done = await super().commit(worker_id, batch)
+            self._world.tell(judging.after(self._world.tables, was, batch, done))
         if not batch.only_looks or done != Committed():
             self._world.note(self._host.name, f"as {worker_id} {_told(done)}")
         self._doubtful = (batch, done)
@@ -122,6 +125,23 @@ class Flaky(Store):
         await self.after("commit", beginning)
         self._doubtful, self.undelivered = None, set()
         return done
+
+    async def renew(self, worker_id: int) -> bool:
+        beginning = await self.before("renew")
+        worker = self._world.tables.workers.get(worker_id)
+        had = worker is not None and worker.lease is not None
+        renewed = await super().renew(worker_id)
+        if renewed and not had:
+            self._world.wrong(f"worker {worker_id} has a lease again that was taken away")
+        await self.after("renew", beginning)
+        return renewed
+
+    async def reap(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
+        beginning = await self.before("reap")
+        self._world.wakes(worker_id)
+        released = await super().reap(worker_id, deaths_limit, if_lapsed=if_lapsed)
+        await self.after("reap", beginning)
+        return released
 
     def _as_it_is_now(self, worker_id: int, done: Committed) -> Committed:
         """The answer that was lost; what was claimed may have been taken away meanwhile."""
@@ -151,7 +171,7 @@ def _told(done: Committed) -> str:
 
 
 READING = {"look_around", "contended", "served", "deadlines", "get", "identities", "is_heard", "left_over", "workers"}
-_PLAIN = {"open", "close", "watch", "migrate", "now", "commit"}
+_PLAIN = {"open", "close", "watch", "migrate", "now", "commit", "renew", "reap"}
 
 
 def _surrounded(name: str) -> Any:

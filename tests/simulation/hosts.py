@@ -17,7 +17,12 @@ from tests.simulation.machine import HostClock, WorldIds
 from tests.simulation.threads import VirtualThread
 
 if TYPE_CHECKING:
+    from fanwood.sdk.attempt import Attempt
     from tests.simulation.world import World
+
+
+SOON = 500_000
+"""Microseconds."""
 
 
 class WorldEngine(Engine):
@@ -54,6 +59,7 @@ class Host:
         self.dead = False
         self.clock = HostClock(world.time, world.random.choice([0, 0, -3_600_000_000, 5_000_000, 40_000]))
         self.strands: list[Strand] = []
+        self.attempts: list[Attempt] = []  # whose code has not ended, or that have a slot
         self.engine_loop = world.loop(self, "engine")
         self.task_loop = world.loop(self, "tasks")
         self.store = world.ground.store(self)
@@ -124,3 +130,10 @@ class Host:
         self.world.note(self.name, f"freezes for {seconds:g} s")
         for strand in self.strands:
             strand.freeze(self.world.time.now + int(seconds * 1e6))
+
+    def wake(self) -> None:
+        """If it stands still: it goes on soon."""
+        now = self.world.time.now
+        for strand in self.strands:
+            if strand.stands_still_until > now + SOON:
+                strand.freeze(now + int(self.world.random.random() * SOON))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import dataclasses
@@ -21,12 +22,16 @@ from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.task import Standalone
 from fanwood.settings import Settings
+from fanwood.store.memory import store as memory
+from fanwood.store.sqlite import store as sqlite
 from fanwood.worker import executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
+from fanwood.worker.executor import Executor
 from tests.simulation import threads
 from tests.simulation.loops import VirtualTime
 
 if TYPE_CHECKING:
+    from fanwood.sdk.attempt import Attempt
     from tests.simulation.world import World
 
 
@@ -73,11 +78,14 @@ class WorldIds:
         return self._random.random()
 
 
+LINGERS, LINGER = 0.5, 2.0
+"""How often, and how many seconds, others have for themselves between two transactions of one verb."""
 _signatures: dict[CodeType, Signature] = {}
 _policies: dict[str, TaskPolicy] = {}
 _settings: dict[str, Settings] = {}
 _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
+_attempt_of = Executor._attempt
 _declare, _info, _policy_of, _load = Fanwood.task, TaskSpec.info, TaskPolicy.of, Settings.load
 
 
@@ -155,6 +163,17 @@ def patched(world: World) -> Generator[None]:
         strand = world.scheduler.running
         return 0 if strand is None or strand.host is None else strand.host.pid
 
+    def attempt(of: Executor, *about: Any) -> Attempt:
+        made = _attempt_of(of, *about)
+        assert world.scheduler.running is not None
+        world.scheduler.running.host.attempts.append(made)
+        return made
+
+    async def sleep(seconds: float) -> None:
+        """Between two transactions of one verb."""
+        late = not world.calm and world.random.random() < LINGERS
+        await asyncio.sleep(world.random.random() * LINGER if late else seconds)
+
     def is_dead(pid: int) -> bool:
         return any(host.dead for host in world.hosts if host.pid == pid)
 
@@ -163,6 +182,9 @@ def patched(world: World) -> Generator[None]:
         (membership, "host_identity", lambda: ""),
         (housekeeping, "is_dead", is_dead),
         (signals, "_ports", {}),  # what loops that died were told, keeps them
+        (Executor, "_attempt", attempt),
+        (memory, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
+        (sqlite, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
         (Fanwood, "task", _task),
         (workflow, "read_signature", _read),
         (TaskSpec, "info", _published),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,11 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from fanwood import ManualClock
-from fanwood.model.commands import ClaimRequest, WorkerInfo
+from fanwood.model.commands import Attach, Batch, ClaimRequest, Committed, Outcome, SpawnKind, WorkerInfo
 from fanwood.model.states import EndedBy, GateKind, RunState, Waits
 from fanwood.store.memory.claiming import Claiming
 from fanwood.store.memory.tables import Gate, Run
-from tests.simulation import invariants
+from tests.simulation import invariants, judging
 from tests.simulation.grounds import InMemory
 from tests.simulation.invariants import LATE, Watch
 from tests.simulation.plans import Maker, is_sure
@@ -248,6 +249,51 @@ def test_what_is_below_something_cancelled_until_it_is_replayed() -> None:
     again = {"trial_start": 2, "output": None, "error": None, "finished_at": None, "ended_by": None}
     scene.tables.change(scene.root, state=int(RunState.QUEUED), **again)
     assert scene.watch.closed_above(b"child", closed) is None
+
+
+# --- what a store answers ---------------------------------------------------------------------------------------------
+
+
+def _told(scene: Scene, batch: Batch, change: Callable[[], None] = lambda: None) -> list[str]:
+    """Of a commit that says that all of it counted, and did this."""
+    was = judging.before(scene.tables, batch)
+    change()
+    return list(judging.after(scene.tables, was, batch, Committed()))
+
+
+def test_an_outcome_of_another_attempt_that_counts() -> None:
+    scene = Scene()
+    ends = [Outcome(b"root", attempt, RunState.COMPLETED, ANSWER) for attempt in (1, 2)]
+    assert not _told(scene, Batch(outcomes=ends[:1]))
+    assert not _told(scene, Batch(outcomes=[Outcome(b"child", 0, RunState.QUEUED)]))  # handed back, and has been
+    (said,) = _told(scene, Batch(outcomes=ends[1:]))
+    assert "attempt 2, counted" in said
+
+
+def test_a_retry_that_does_not_wait() -> None:
+    scene = Scene()
+    batch = Batch(outcomes=[Outcome(b"root", 1, RunState.QUEUED, retry=True, delay=5)])
+    assert not _told(scene, batch, lambda: scene.wait(scene.root, 5))
+    scene = Scene()
+    (said,) = _told(scene, batch, lambda: scene.tables.change(scene.root, state=int(RunState.QUEUED)))
+    assert "does not wait" in said
+
+
+def test_a_child_that_is_executed_again_in_the_same_trial() -> None:
+    scene = Scene()
+    kind = SpawnKind("t", parent_id=b"root", parent_attempt=1)
+    scene.claim(scene.child)
+    scene.end(scene.child)
+    again = {"state": int(RunState.QUEUED), "finished_at": None, "ended_by": None, "error": None, "trial_start": 2}
+    (said,) = _told(scene, Batch(attaches=[Attach(kind, b"child")]), lambda: scene.tables.change(scene.child, **again))
+    assert "in the same trial" in said
+
+
+def test_a_slot_that_nobody_has() -> None:
+    executor: Any = SimpleNamespace(_slots=SimpleNamespace(busy=1))
+    attempts: list[Any] = [SimpleNamespace(holding=True), SimpleNamespace(holding=False)]
+    assert not list(judging.of_slots(executor, attempts))
+    assert len(list(judging.of_slots(executor, attempts[1:]))) == 1
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -22,7 +22,7 @@ from fanwood.model.commands import Batch
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
-from tests.simulation import invariants, plans, programs
+from tests.simulation import invariants, judging, plans, programs
 from tests.simulation.grounds import InFile, InMemory
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
@@ -45,6 +45,9 @@ NEVER_ON = {"memory": OF_FILES, "sqlite": OF_SERVERS}
 SYNC_ENDS = 60_000_000
 """Microseconds, for those to hear of an end who were frozen, or executed what was over: sync code that was cancelled
 takes longest."""
+WAKES = 0.7
+"""How often whoever stands still goes on as soon as another has begun something of his anew: what he is about to send
+is late then, and just not too late."""
 REMEMBERED = 400
 ROUTINE = {"renew", "look_around", "tidy", "contended", "prune"}
 """Last moments of a story."""
@@ -175,6 +178,11 @@ class World:
         if what not in ROUTINE:
             self._story.append((self.time.seconds, who, what))
 
+    def tell(self, found: Iterable[str]) -> None:
+        """All that must not be."""
+        for what in found:
+            self.wrong(what)
+
     def wrong(self, what: str) -> None:
         """Something that must not be."""
         self.note("WRONG", what)
@@ -235,17 +243,34 @@ class World:
     @contextlib.contextmanager
     def executing(self, app: Fanwood, ctx: Context, plan: Any) -> Generator[None]:
         """A task's code begins."""
-        run_id, attempt = ctx.task_run_id, ctx.attempt_number
+        run_id, attempt, host = ctx.task_run_id, ctx.attempt_number, self._host_of(app)
         self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
         if not self._may_not_know(app, id_bytes(run_id)):
-            for found in self.watch.history.began(id_bytes(run_id), attempt, self._host_of(app).name):
-                self.wrong(found)
+            self.wakes(self.watch.history.holder_of(id_bytes(run_id)))
+            self.tell(self.watch.history.began(id_bytes(run_id), attempt, host.name))
         if self._closed and (above := self.watch.closed_above(id_bytes(run_id), self._closed)):
             self.wrong(f"{plan['n']} begins below {above.hex()[-6:]}, whose cancelling has returned")
+        self._look_at_slots(host)
         try:
             yield
         finally:
             self.note("task", f"{plan['n']} leaves")
+            self._look_at_slots(host)
+
+    def _look_at_slots(self, host: Host) -> None:
+        if host.dead or host.worker is None or (executor := host.worker._executor) is None:
+            return
+        me = self.scheduler.running
+        host.attempts = [one for one in host.attempts if one.holding or not one.code_ended]
+        if not any(one.is_queued and one is not me for one in host.strands if isinstance(one, VirtualThread)):
+            self.tell(judging.of_slots(executor, host.attempts))
+
+    def wakes(self, whom: str | int) -> None:
+        """Somebody takes what this host has (or a worker), or begins it anew: should it stand still, it may go on about
+        now."""
+        for host in self.hosts if whom else ():
+            if whom in (host.name, host.engine.worker_id) and not host.dead and self.random.random() < WAKES:
+                host.wake()
 
     async def die_of(self, app: Fanwood) -> None:
         """A task's code takes its process with it."""
@@ -347,10 +372,8 @@ class World:
                 strand.freeze(soon)
         if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
             self.host("worker0", slots=2)
-        for fault in invariants.moved_on(self.tables, self.time.now):
-            self.wrong(fault)
-        for fault in self.ground.look():
-            self.wrong(fault)
+        self.tell(invariants.moved_on(self.tables, self.time.now))
+        self.tell(self.ground.look())
 
     def _is_over(self) -> bool:
         tables = self.tables
@@ -382,10 +405,8 @@ class World:
                 self.wrong(f"client {number} still waits")
             elif client.exception() is not None:
                 self.wrong(f"client {number} got {client.exception()!r}")
-        for fault in invariants.at_the_end(self.tables, self.watch.history, self.maker):
-            self.wrong(fault)
-        for fault in self.ground.look():
-            self.wrong(fault)
+        self.tell(invariants.at_the_end(self.tables, self.watch.history, self.maker))
+        self.tell(self.ground.look())
         for run_id in self.acknowledged:
             if id_bytes(run_id) not in self.tables.runs and id_bytes(run_id) not in self.watch.deleted:
                 self.wrong(f"{run_id} was acknowledged, and is not there")

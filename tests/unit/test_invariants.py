@@ -140,6 +140,7 @@ LIVES: dict[str, tuple[Audited, ...]] = {
     "the same child": (CHILD, replace(CHILD, id=b"other")),
 }
 DENSELY: dict[str, tuple[Audited, ...]] = {
+    "a retry in the same trial": (RUNNING, replace(WAITING, retry_count=1, trial_start=0)),
     "from nowhere to an end": (ROOT, COMPLETED),
     "two attempts at once": (ROOT, replace(RUNNING, attempt=2)),
     "claimed, and no attempt": (ROOT, replace(RUNNING, attempt=0)),

@@ -217,6 +217,8 @@ class History:
             claimed = row.state is RunState.RUNNING and before.state is not RunState.RUNNING
             if row.attempt != before.attempt + claimed:
                 yield f"went from attempt {before.attempt} to {row.attempt}"
+            if row.retry_count > before.retry_count and row.trial_start != before.attempt + 1:
+                yield f"is tried again after attempt {before.attempt}, in a trial from attempt {row.trial_start}"
 
     def began(self, run: bytes, attempt: int, by: str) -> Iterator[str]:
         """Code of an attempt begins, says who executes it."""
@@ -224,6 +226,10 @@ class History:
         if attempt <= last:
             yield f"attempt {attempt} of {run.hex()} begins at {by}, after attempt {last} did at {who}"
         self._begun[run] = max((last, who), (attempt, by))
+
+    def holder_of(self, run: bytes) -> str:
+        """Who has begun the last attempt that was begun; empty: nobody."""
+        return self._begun.get(run, (0, ""))[1]
 
     def gone(self, run: bytes) -> Iterator[str]:
         """A run was deleted."""

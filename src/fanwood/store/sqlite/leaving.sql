@@ -132,11 +132,11 @@ update run set state = 0, waits = null, due_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
 -- name: queued_now
--- After a miscount: which of these did `queue_runs` take.
+-- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial.)
 select json_group_array(v.key)
 from json_each(:rows) v
 cross join run r on r.id = unhex(v.value ->> 0)
-where r.state in (0, 2) and r.attempt = v.value ->> 1;
+where r.state in (0, 2) and r.attempt = v.value ->> 1 and (v.value ->> 3 <> 3 or r.trial_start > r.attempt);
 
 -- name: has_watchers
 select exists (select 1 from watch where worker_id < :me) or exists (select 1 from watch where worker_id > :me);
