@@ -22,6 +22,8 @@ export const isWait = (task) => task.startsWith("~");
 /** @param {string} task */
 export const named = (task) => (isWait(task) ? task.slice(1) : task);
 
+/** Of an address, which may say anything. @param {string | null} text @returns {State | null} */
+export const asState = (text) => ORDER.find((state) => state === text) ?? null;
 /** @param {string} state */
 export const hasEnded = (state) => ENDED.includes(/** @type {State} */ (state));
 /** @param {Counts | undefined} counts */

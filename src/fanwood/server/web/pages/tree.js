@@ -5,7 +5,7 @@ import { html, lazy, useEffect, useMemo, useSignal, useTick } from "../core/html
 import { useKeys } from "../core/keys.js";
 import { go, here, href, place, refine } from "../core/place.js";
 import { usePicture } from "../core/picture.js";
-import { hasEnded, inWords, total } from "../core/states.js";
+import { asState, hasEnded, inWords, total } from "../core/states.js";
 import { Durations } from "../draw/histogram.js";
 import { Icicle, way } from "../draw/icicle.js";
 import { Strip } from "../draw/strip.js";
@@ -21,12 +21,17 @@ import { clock } from "../core/format.js";
 
 const tab = (/** @type {string} */ name) => lazy(() => import("./treetabs.js"), name);
 const [CriticalPath, Slowest, TreeWorkers, WaterfallTab] = ["CriticalPath", "Slowest", "TreeWorkers", "WaterfallTab"].map(tab);
-const NAMES = ["task", "state", "path", "cluster", "since", "until"];
+
+/** What narrows the page; what makes no sense does not. @param {URLSearchParams} query @returns {Record<string, string | null>} */
+function whereOf(query) {
+  const whole = (/** @type {string} */ name) => (/^\d{1,16}$/.test(query.get(name) ?? "") ? query.get(name) : null);
+  return { task: query.get("task"), state: asState(query.get("state")), path: whole("path"), cluster: query.get("cluster"), since: whole("since"), until: whole("until") };
+}
 
 /** @param {{id: string}} props */
 export function TreePage({ id }) {
   const { query } = useSignal(place);
-  const where = useMemo(() => Object.fromEntries(NAMES.map((name) => [name, query.get(name)])), [query]);
+  const where = useMemo(() => whereOf(query), [query]);
   const { view, error, gone, beat, reload } = usePicture(id, where);
   const root = view?.root;
   useEffect(() => {

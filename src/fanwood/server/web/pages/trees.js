@@ -7,7 +7,7 @@ import { useKeys } from "../core/keys.js";
 import { listen } from "../core/live.js";
 import { go, href, place, refine } from "../core/place.js";
 import { useResource } from "../core/resource.js";
-import { ORDER, STATES, total } from "../core/states.js";
+import { asState, ORDER, STATES, total } from "../core/states.js";
 import { get } from "../core/api.js";
 import { Chips } from "../parts/chips.js";
 import { BulkButtons } from "../parts/doing.js";
@@ -23,7 +23,7 @@ function filterOf(asked) {
   const [key, value] = (asked.get("meta") ?? "").split("=");
   return {
     task: asked.get("task"),
-    state: asked.get("state"),
+    state: asState(asked.get("state")),
     q: asked.get("q"),
     since: span ? Math.floor((Date.now() / 1000 - span) / 60) * 60e6 : null,
     metadata: key && value !== undefined ? JSON.stringify({ [key]: value }) : null,
