@@ -34,8 +34,8 @@ function Lines({ tasks }) {
   return html`<div class="scroller" tabindex="0" role="region" aria-label="Tasks"><table class="list">
     <caption class="hidden">Tasks</caption>
     <thead><tr>
-      <th scope="col">Task</th><th scope="col" class="num">Workers</th><th scope="col" class="num">Rate</th><th scope="col" class="num">Running</th><th scope="col" class="num">Queued</th>
-      <th scope="col" class="num">Ended</th><th scope="col" class="num">Failed</th><th scope="col" class="num">p50</th><th scope="col" class="num">p95</th><th scope="col"><span class="hidden">Start a run</span></th>
+      <th scope="col">Task</th><th scope="col" class="num">Workers</th><th scope="col" class="num wide">Rate</th><th scope="col" class="num wide">Running</th><th scope="col" class="num">Queued</th>
+      <th scope="col" class="num wide">Ended</th><th scope="col" class="num">Failed</th><th scope="col" class="num wide">p50</th><th scope="col" class="num wide">p95</th><th scope="col"><span class="hidden">Start a run</span></th>
     </tr></thead>
     <tbody>
       ${tasks.map(
@@ -43,12 +43,12 @@ function Lines({ tasks }) {
           <td class="grow"><a class="task" href=${href("/", { task: task.name })}>${task.name}</a>${task.kind && task.kind !== "task" ? html` <span class="tag">${task.kind}</span>` : null}
             ${task.description && html`<p class="quiet cut about">${task.description}</p>`}</td>
           <td class="num">${task.serving ? count(task.serving) : html`<span class=${task.queued ? "is-failed" : "quiet"}>none</span>`}</td>
-          <td class="num">${task.rate ? rate(task.rate) : zero}</td>
-          <td class="num">${task.running ? html`<span class="is-running">${count(task.running)}</span>` : zero}</td>
+          <td class="num wide">${task.rate ? rate(task.rate) : zero}</td>
+          <td class="num wide">${task.running ? html`<span class="is-running">${count(task.running)}</span>` : zero}</td>
           <td class="num">${task.queued ? count(task.queued) : zero}</td>
-          <td class="num">${task.ended ? short(task.ended) : zero}</td>
+          <td class="num wide">${task.ended ? short(task.ended) : zero}</td>
           <td class="num">${task.failed ? html`<span class="is-failed" title=${percent(task.failed / (task.ended || 1))}>${short(task.failed)}</span> <span class="quiet">${percent(task.failed / (task.ended || 1))}</span>` : zero}</td>
-          <td class="num">${took(task.p50) || zero}</td><td class="num">${took(task.p95) || zero}</td>
+          <td class="num wide">${took(task.p50) || zero}</td><td class="num wide">${took(task.p95) || zero}</td>
           <td class="num">${may("operator") ? html`<a class="button small" href=${href(`/tasks/${encodeURIComponent(task.name)}`)} aria-label=${`Start a run of ${task.name}`}>Start</a>` : null}</td>
         </tr>`,
       )}

@@ -10,6 +10,8 @@ import { Bar, State, Tally } from "./state.js";
 import { reveal, useWindow } from "./window.js";
 
 const HIGH = 36;
+const FIRST = 4096; // children of a run in a list are counted so far
+
 
 /** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown, bare?: boolean}} props bare: without a row for the root; beat: changes when it is time to look again */
 export function TreeTable({ root, narrow = {}, beat, bare = false }) {
@@ -165,7 +167,7 @@ export function Detail({ run, below }) {
   const parts = [];
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
-  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${many(total(below), "child", "children")}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
+  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${total(below) < FIRST ? many(total(below), "child", "children") : `more than ${count(FIRST - 1)} children`}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
   if (isWait(run.task)) parts.push(html`<span class="tag">${hasEnded(run.state) ? "recorded" : "wait"}</span>`);
   else if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
   if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
