@@ -37,6 +37,7 @@ class Rounds:
         self._turn: deque[Piece] = deque()
         self._news: deque[Piece] = deque()  # something happened to them, or may have
         self._at_hand: set[int] = set()  # which those are
+        self._now: set[int] = set()  # what was read in this step: nothing is read twice
         self._again: deque[Piece] = deque()  # sealed, to be looked at once more
         self._verifies = False  # all of those, as fast as may be
         self._running: dict[bytes, Running] = {}
@@ -67,11 +68,12 @@ class Rounds:
 
     async def step(self, store: Store, is_over: Callable[[], bool]) -> bool:
         """Read on, until it is over; whether anything has changed."""
+        self._now.clear()
         changed = await self._read_all(store, self._first, is_over)
         if self._first:
             return changed
         await self._look(store)
-        changed |= await self._read_all(store, self._news, is_over)
+        changed |= await self._read_news(store, is_over)
         changed |= await self._read_front(store, is_over)
         changed |= await self._read_turn(store, is_over)
         if self._verifies:
@@ -85,10 +87,12 @@ class Rounds:
         return changed | await self._read_all(store, self._first, is_over)
 
     async def _read(self, store: Store, piece: Piece) -> bool:
+        if id(piece) in self._now:
+            return False
         changed, new = await self._tree.read(store, piece)
+        self._now.add(id(piece))
         self._add_first(new)
         self.read += 1
-        self._at_hand.discard(id(piece))
         return changed
 
     def _add_first(self, new: Iterable[Piece]) -> None:
@@ -100,13 +104,24 @@ class Rounds:
             changed |= await self._read(store, pieces.popleft())
         return changed
 
+    async def _read_news(self, store: Store, is_over: Callable[[], bool]) -> bool:
+        """What was read in this step already, before it was heard of, waits for the next."""
+        changed = False
+        for piece in [piece for piece in self._news if id(piece) not in self._now]:
+            if is_over():
+                break
+            changed |= await self._read(store, piece)
+            self._news.remove(piece)
+            self._at_hand.discard(id(piece))
+        return changed
+
     async def _read_front(self, store: Store, is_over: Callable[[], bool]) -> bool:
         """Where runs are claimed: of each path the first pieces with queued runs, as far as they change."""
         changed = False
         stopped: set[tuple[int, int]] = set()
         for piece in list(self._tree.pieces):
             place = (piece.path.index, piece.depth)
-            if place in stopped or not piece.living or not piece.has(RunState.QUEUED):
+            if place in stopped or id(piece) in self._now or not piece.living or not piece.has(RunState.QUEUED):
                 continue
             if is_over():
                 break

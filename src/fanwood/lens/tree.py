@@ -94,8 +94,9 @@ class Tree:
     async def read(self, store: Store, piece: Piece) -> tuple[bool, list[Piece]]:
         """Read a piece; whether it has changed, and pieces that are new by that."""
         now, new = store.now(), list[Piece]()
-        if not piece.reads and piece.family is not None:
-            new += await self._cut(store, piece)
+        if not piece.reads and (family := piece.family) is not None:
+            while piece in family.segments[-2:] and (rest := await self._cut(store, family.segments[-1])):
+                new += rest  # so far ahead that it is known whether anything may still be spawned here
         cells = await store.cube(piece.part, self.shift)
         if self._is_large(piece, sum(cell.count for cell in cells)):
             new += await self._cut(store, piece)

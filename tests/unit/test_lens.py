@@ -1,0 +1,151 @@
+"""Parts of the lens that need no store, or a wooden one; and which indexes its statements walk in SQLite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanwood import ManualClock
+from fanwood.lens.errors import brief, cluster_key, normal
+from fanwood.lens.lens import Lens
+from fanwood.lens.paths import Paths
+from fanwood.lens.pieces import Sizes
+from fanwood.lens.where import Where
+from fanwood.model.commands import Batch, ClaimRequest, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
+from fanwood.model.looks import class_end, duration_class
+from fanwood.model.states import RunState
+from fanwood.store.memory.store import MemoryStore
+from fanwood.store.sqlite import reading
+from fanwood.store.sqlite.connection import connect, migrate
+
+
+@pytest.mark.parametrize(
+    ("message", "same"),
+    [
+        ("bad row 381 in part 17", "bad row 5 in part 2"),
+        ("no key 'customer-7'", 'no key "customer-8"'),
+        ("no answer from 10.0.3.7:8080 after 5 s", "no answer from 10.0.44.1:80 after 12.5 s"),
+        ("GET https://a.example/x?y=1 failed", "GET https://b.example/ failed"),
+        ("run 01a21837-0e7d-7000-8000-0000000025fd is gone", "run 01a2183a-b0c0-7000-8000-00000002619f is gone"),
+        ("<object at 0x7f6b46023ba0>", "<object at 0x7f6b46000000>"),
+        ("commit 9cdbcd2b827e failed", "commit c9132df00aa1 failed"),
+        ("first line\nthen 1 more", "first line\nthen others"),
+    ],
+)
+def test_what_differs_only_in_values_is_one_kind(message: str, same: str) -> None:
+    assert normal(message) == normal(same)
+    assert cluster_key("E", normal(message)) == cluster_key("E", normal(same))
+
+
+def test_what_says_something_else_is_another_kind() -> None:
+    messages = ["bad row", "bad column", "no answer", "utf8 is bad", "sha256 is bad"]
+    assert len({normal(message) for message in messages}) == len(messages)
+
+
+@pytest.mark.parametrize("length", [40, 60, 70, 80, 90, 2000])
+def test_errors_that_are_cut_short_are_told_as_far_as_they_go(length: int) -> None:
+    error = '{"kind":"failed","type":"ValueError","message":"a \\"bad\\" r\\u00f6w\\n' + "x" * 50 + '","traceback":""}'
+    found = brief(error[:length])
+    assert found is not None
+    assert found.kind == "failed"
+    assert found.type in ("", "ValueError")
+    assert '"' not in found.message or found.message.startswith(('a "', "{"))
+
+
+def test_classes_of_durations_are_half_steps() -> None:
+    classes = [duration_class(n) for n in range(1, 2000)]
+    assert classes == sorted(classes)
+    assert all(n < class_end(duration_class(n)) + 1 for n in range(1, 2000))
+    assert [duration_class(1 << n) for n in range(50)] == [2 * n for n in range(50)]
+
+
+def test_a_task_that_calls_itself_stays_one_path() -> None:
+    paths = Paths("fib")
+    leaf = paths.below(paths.root, "leaf")
+    assert paths.below(paths.root, "fib") is paths.root
+    assert paths.below(leaf, "fib") is paths.root
+    assert paths.root.is_folded
+    assert not leaf.is_folded
+    assert [path.task for path in paths.all] == ["fib", "leaf"]
+    assert [path.task for path in paths.within(1)] == ["leaf"]
+
+
+# --- how much is asked for -------------------------------------------------------------------------------------------
+
+
+class Counted(MemoryStore):
+    """Counts its looks, and the runs that they go through."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.looks: list[str] = []
+        self.seen = 0
+
+    async def cube(self, *args: Any) -> Any:
+        cells = await super().cube(*args)
+        self.looks.append("cube")
+        self.seen += sum(cell.count for cell in cells)
+        return cells
+
+    async def parents(self, *args: Any) -> Any:
+        self.looks.append("parents")
+        return await super().parents(*args)
+
+
+async def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = Counted(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a", "b"), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 202)]
+    root = ids[0]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}")]))
+    await store.commit(worker, Batch(claim=ClaimRequest('["a"]', 1)))
+    kind = SpawnKind("b", parent_id=root, parent_attempt=1, root_id=root, depth=1)
+    await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}") for id_ in ids[1:]]))
+    await store.commit(worker, Batch(claim=ClaimRequest('["b"]', 160)))
+    await store.commit(worker, Batch(outcomes=[Outcome(id_, 1, RunState.COMPLETED, "1") for id_ in ids[1:151]]))
+    lens = Lens(root, clock, sizes=Sizes(segment=20))
+    while lens.done < 1:
+        await lens.refresh(store)
+    assert store.seen == 200
+    assert lens.view().counts.completed == 150
+    store.looks, store.seen = [], 0
+    await lens.refresh(store)
+    assert store.seen <= 4 * 20 + 20  # the two ends of the family, what is queued, and one that is sealed
+    assert lens.view(where=Where(state="completed")).counts.completed == 150
+    assert lens.view(where=Where(task="a")).counts.running == 1
+    await store.close()
+
+
+# --- indexes ---------------------------------------------------------------------------------------------------------
+
+BY_TREE = {
+    "segment_end",
+    "cube",
+    "next_parent",
+    "parents",
+    "longest",
+    "latest",
+    "picked",
+    "picked_before",
+    "tree_sample",
+}
+
+
+def test_sqlite_walks_the_index_of_trees(tmp_path: Path) -> None:
+    """Also where statistics say that there is but one tree."""
+    database = connect(tmp_path / "one.db")
+    migrate(database, tmp_path / "one.db")
+    database.execute("analyze")
+    for name in BY_TREE:
+        sql = reading._SQL[name]
+        names = ("root", "parent", "parents", "after", "until", "id")
+        bindings: dict[str, Any] = dict.fromkeys(names, b"x" * 16) | {"task": None, "state": None}
+        bindings |= {"count": 1, "limit": 1, "most": 1, "few": 1, "shift": 20}
+        plan = [row[-1] for row in database.execute(f"explain query plan {sql}", bindings).fetchall()]
+        assert any("run_tree" in step for step in plan), (name, plan)
+        assert not any("PRIMARY KEY" in step or step.startswith("SCAN run") for step in plan), (name, plan)
+    database.close()
