@@ -150,3 +150,20 @@ async def _step(lens: Lens, stage: Stage, lenses: dict[bytes, Lens]) -> None:
         await lens.refresh(stage.store)
     except RunNotFoundError:
         lenses.pop(lens.root)
+
+
+async def test_what_was_short_is_shown_finely_however_long_ago_it_was(
+    store_factory_anew: Callable[[], MakeStore],
+) -> None:
+    stage = Stage(store_factory_anew())
+    await stage.open()
+    root = await stage.running()
+    stage.clock.advance(4)
+    await stage.complete(root)
+    stage.clock.advance(3600)
+    lens = Lens(root.key, stage.clock)
+    await settled(lens, stage, quickly=False)
+    strip = lens.view().strip
+    assert strip is not None
+    assert strip.width * 100 < 4_000_000
+    await stage.close()

@@ -34,7 +34,8 @@ class Tree:
         self.root = root
         self._sizes = sizes
         self.paths = Paths(root.task)
-        self.shift = max(FINEST, (max(1, now - root.created_at)).bit_length() - BINS.bit_length() + 1)
+        spent = max(1, (root.finished_at or now) - root.created_at)
+        self.shift = max(FINEST, spent.bit_length() - BINS.bit_length() + 1)
         self.families: dict[bytes, Family] = {}
         self.pieces: list[Piece] = []  # parents' before their children's
         self.last_end = 0
