@@ -32,11 +32,8 @@ def written(description: dict[str, Any]) -> str:
     for path, methods in description["paths"].items():
         parts += [_operation(method.upper(), path, operation) for method, operation in methods.items()]
     parts.append("## Types\n\n")
-    parts += [
-        _type(name, schema)
-        for name, schema in sorted(description["components"]["schemas"].items())
-        if schema.get("properties")
-    ]
+    kinds = sorted(description["components"]["schemas"].items())
+    parts += [_type(name, schema) for name, schema in kinds if not name.endswith("Query") and name != "Nothing"]
     return "".join(parts).rstrip() + "\n"
 
 
@@ -62,8 +59,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 def _type(name: str, schema: dict[str, Any]) -> str:
     about = " ".join(schema.get("description", "").split())
-    rows = [f"| `{field}` | {_kind(kind)} |\n" for field, kind in schema["properties"].items()]
-    return f"### {name}\n\n{_end(about)}\n\n| field | type |\n|---|---|\n{''.join(rows)}\n"
+    rows = [f"| `{field}` | {_kind(kind)} |\n" for field, kind in schema.get("properties", {}).items()]
+    table = f"| field | type |\n|---|---|\n{''.join(rows)}\n" if rows else ""
+    return f"### {name}\n\n{_end(about)}\n\n{table}"
 
 
 def _kind(schema: dict[str, Any]) -> str:

@@ -8,7 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fanwood import Settings, SystemClock
+from fanwood.server.app import create
+from fanwood.server.options import Options
 from fanwood.server.routes import ROUTES
+from fanwood.store.opening import store_for
 from tests.server.asgi import Client
 from tests.server.conftest import BOUND, Make, World
 
@@ -186,13 +190,26 @@ async def test_that_the_store_is_opened_when_first_asked_and_for_looking_only(ma
     assert type(reader._store).__name__ == "LookingStore"
 
 
-@pytest.mark.parametrize("path", ["trees", "workers", "store", "tasks", "failures", "search?q=aaaa"])
-async def test_a_store_without_anything(make: Make, tmp_path: Path, path: str):
-    from fanwood import Settings, SystemClock
-    from fanwood.store.opening import store_for
-
-    url = f"sqlite:///{tmp_path}/new.db"
-    store = store_for(Settings.load(database_url=url), SystemClock())
+async def filled(settings: Settings) -> None:
+    """With nothing but its schema."""
+    store = store_for(settings, SystemClock())
     await store.open(lambda: None)
     await store.close()
+
+
+@pytest.mark.parametrize("path", ["trees", "workers", "store", "tasks", "failures", "search?q=aaaa"])
+async def test_a_store_without_anything(make: Make, tmp_path: Path, path: str):
+    url = f"sqlite:///{tmp_path}/new.db"
+    await filled(Settings.load(database_url=url))
     assert (await make(url).ask(f"/api/v1/{path}")).status == 200
+
+
+async def test_that_what_only_shows_is_read_from_a_replica(world: World, tmp_path: Path):
+    """Here another file plays one, that has heard of nothing yet."""
+    primary, replica = Settings.load(database_url=world.url), Settings.load(database_url=f"sqlite:///{tmp_path}/r.db")
+    await filled(replica)
+    client = Client(create(primary, Options(token="x"), reading=replica), "x")
+    assert "runs" not in await json(client, "trees")
+    assert (await client.ask(f"/api/v1/runs/{world.shop[0]}")).status == 404
+    assert (await json(client, f"runs/{world.shop[0]}/why"))["state"] == "running"
+    await client.app.close()

@@ -28,42 +28,57 @@ def is_installed() -> bool:
 
 
 class Dashboard:
-    """`fanwood ui` on the same store. `wanted=False`: there is none."""
+    """`fanwood ui` on the same store. `wanted=False`: there is none. `always`: also where nobody looks at a terminal.
+    However this process ends, it ends too: it notices that nobody holds the other end of its stdin."""
 
-    def __init__(self, settings: Settings, *, wanted: bool) -> None:
+    def __init__(self, settings: Settings, *, wanted: bool, always: bool = False) -> None:
         self._settings = settings
         self._wanted = wanted
+        self._always = always
         self._process: subprocess.Popen[str] | None = None
         self._url = self._token = ""
 
     def __enter__(self) -> Self:
         if self._wanted and not is_installed():
             output.warn(f"the dashboard needs two more packages: {INSTALL}")
-        elif self._wanted and output.on_terminal():
+        elif self._wanted and (self._always or output.on_terminal()):
             self._begin()
         return self
 
     def _begin(self) -> None:
         """On its usual port, or any other if that is taken."""
-        environment = {**os.environ, "FANWOOD_DATABASE_URL": self._settings.database_url}
+        settings = self._settings
+        environment = {
+            **os.environ,
+            "FANWOOD_DATABASE_URL": settings.database_url,
+            "FANWOOD_POSTGRES_SCHEMA": settings.postgres_schema,
+            "FANWOOD_NAMESPACE": settings.namespace,
+        }
         for port in ((), ("--port", "0")):
-            command = [sys.executable, "-m", "fanwood", "ui", "--json", "--no-open", *port]
+            command = [sys.executable, "-m", "fanwood", "ui", "--json", "--no-open", "--supervised", *port]
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True,
+                command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, env=environment, text=True,
                 start_new_session=True, stderr=None if port else subprocess.DEVNULL,
             )  # fmt: skip
             assert process.stdout is not None
+            assert process.stdin is not None
             if said := process.stdout.readline():
                 about = msgspec.json.decode(said, type=dict[str, str])
                 self._process, self._url, self._token = process, about["url"], about["token"]
                 return
             process.stdout.close()
+            process.stdin.close()
             process.wait()
 
     @property
     def is_there(self) -> bool:
         """Whether it serves."""
         return self._process is not None
+
+    @property
+    def home(self) -> str:
+        """The link to it; empty if it isn't there."""
+        return f"{self._url}#token={self._token}" if self.is_there else ""
 
     def link(self, run: str) -> str:
         """What opens a tree: a link, if it is there; else the command that makes one."""
@@ -84,5 +99,13 @@ class Dashboard:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            for end in (self._process.stdin, self._process.stdout):
+                assert end is not None
+                end.close()
+
+
+def stop_with_stdin() -> None:
+    """Whoever supervises us holds the other end, so this returns when they are gone, however they went."""
+    while os.read(sys.stdin.fileno(), 64):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,6 +1,6 @@
 """Looking into a store from a command, without becoming one of its engines; and runs as JSON.
 
-Nothing is created: where there is no database, that is what is said.
+Nothing is created unless asked for: where there is no database, that is what is said.
 """
 
 from __future__ import annotations
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def look(common: Common, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None] = lambda: None) -> T:
-    """Open the store, ask, close it. `on_notify`: see `Store.open`.
+def look(
+    common: Common,
+    verb: Callable[[Store], Awaitable[T]],
+    on_notify: Callable[[], None] = lambda: None,
+    *,
+    create: bool = False,
+) -> T:
+    """Open the store, ask, close it. `on_notify`: see `Store.open`. `create`: make it if there is none.
 
     Raises:
         StoreError: it can't be opened; above all: there is none.
     """
-    return asyncio.run(_look(common.settings(), verb, on_notify))
+    return asyncio.run(_look(common.settings(), verb, on_notify, create=create))
 
 
-async def _look(settings: Settings, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None]) -> T:
-    store = store_for(settings, SystemClock(), create=False)
+async def _look(
+    settings: Settings, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None], *, create: bool
+) -> T:
+    store = store_for(settings, SystemClock(), create=create)
     await store.open(on_notify)
     try:
         return await verb(store)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import click
 
 from fanwood.cli import looking, output
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
-from fanwood.cli.beside import INSTALL, is_installed
+from fanwood.cli.beside import INSTALL, is_installed, stop_with_stdin
 from fanwood.cli.finding import find, run_ids
 from fanwood.cli.logging_setup import configure
 from fanwood.ids import id_text
@@ -59,18 +61,22 @@ DEFAULT_PORT = 8765
 )
 @click.option("--group", "groups", metavar="NAME=ROLE", multiple=True, help="What a group of the proxy's users may do.")
 @click.option("--open/--no-open", "opens", default=None, help="Open a browser. Default: in a terminal.")
+@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
 @click.option("--insecure-bind", is_flag=True, help="Listen elsewhere than on this machine without TLS.")
 @common
-def command(common: Common, run: str | None, opens: bool | None, **given: Any) -> None:
+def command(common: Common, run: str | None, opens: bool | None, supervised: bool, **given: Any) -> None:
     """Serve the dashboard and its API, for a browser on this machine; RUN: it opens with that one.
 
     It prints a link with a token that changes with each start. Ctrl-C ends it.
     """
     _check_installed()
     page = "" if run is None else looking.look(common, lambda store: _page(store, run, common))
+    if supervised:
+        threading.Thread(target=stop_with_stdin, name="fanwood-supervised", daemon=True).start()
     _check_reach(given)
-    sock = _bound(given["host"], given["port"])
-    options = _options(given, sock.getsockname()[1])
+    options = _options(given)
+    sock = _bound(options.host, options.port)
+    options = replace(options, port=sock.getsockname()[1])
     configure("warning", as_json=False)
     certificate = None if given["certificate"] is None else (given["certificate"], given["key"])
     _serve(options, sock, common, page, certificate, opens=output.on_terminal() if opens is None else opens)
@@ -81,7 +87,7 @@ def _check_installed() -> None:
         raise Sentence(f"The dashboard needs two more packages, starlette and uvicorn: {INSTALL}")
 
 
-def _options(given: dict[str, Any], port: int) -> Options:
+def _options(given: dict[str, Any]) -> Options:
     from fanwood.ids import new_secret
     from fanwood.server.identity import role_named
     from fanwood.server.options import Options, Payloads
@@ -97,7 +103,7 @@ def _options(given: dict[str, Any], port: int) -> Options:
     token = os.environ.get("FANWOOD_UI_TOKEN") or new_secret()
     return Options(
         host=given["host"],
-        port=port,
+        port=given["port"],
         token=None if given["no_login"] else token,
         login=not given["no_login"],
         read_only=given["read_only"],
@@ -135,6 +141,10 @@ def _bound(host: str, port: int) -> socket.socket:
         raise Sentence(f"{host}:{port} can't be listened at: {error.strerror}. Another one? Try --port 0.") from None
 
 
+async def _seen(_store: Store) -> None:
+    """It was opened, and so made if there was none: an empty page is a better answer than none."""
+
+
 async def _page(store: Store, run: str, common: Common) -> str:
     """Of a tree, or of a run in it."""
     record = await store.get(await find(store, run, common.settings().namespace))
@@ -165,7 +175,14 @@ def _serve(
         if opens:
             click.launch(link)
 
+    settings = common.settings()
+    replica = os.environ.get("FANWOOD_UI_DATABASE_URL")
+    reading = (
+        replace(settings, database_url=replica, notify=False) if replica else None
+    )  # a standby can't be listened to
+    if not options.read_only:
+        looking.look(common, _seen, create=True)
     try:
-        serve(common.settings(), options, sock, on_ready=on_ready, certificate=certificate)
+        serve(settings, options, sock, reading=reading, on_ready=on_ready, certificate=certificate)
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None

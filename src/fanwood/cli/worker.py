@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import click
@@ -13,9 +13,11 @@ import click
 from fanwood.app import Fanwood
 from fanwood.cli import output
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.beside import Dashboard, stop_with_stdin
 from fanwood.cli.loading import app_of, load
 from fanwood.cli.logging_setup import LEVELS, configure
 from fanwood.errors import EngineClosedError, StoreUnavailableError
+from fanwood.settings import Settings
 from fanwood.worker.worker import Worker
 
 
@@ -39,6 +41,7 @@ from fanwood.worker.worker import Worker
     help="What is logged. Default: info, but for completed runs; info says those as well.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+@click.option("--ui", is_flag=True, help="Serve the dashboard as well, by a process of its own; see `fanwood ui`.")
 @click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
 @common
 def command(
@@ -47,6 +50,7 @@ def command(
     threads: int | None,
     processes: int,
     reload: bool,
+    ui: bool,
     supervised: bool,
     common: Common,
     **log: str | None,
@@ -62,15 +66,17 @@ def command(
         arguments = [text for name, value in options if value is not None for text in (name, str(value))]
         if as_json:
             arguments.append("--json")
-        raise SystemExit(_supervise(target, slots, arguments, processes, reload=reload))
+        with _dashboard(common.settings(), wanted=ui):
+            raise SystemExit(_supervise(target, slots, arguments, processes, reload=reload))
     worker, app = _worker(target, slots)
     settings = app.settings if common.url is None else replace(app.settings, database_url=common.url)
     app.settings = settings if threads is None else replace(settings, waiting_threads=threads)
     configure(level, as_json=as_json)
     if supervised:
-        threading.Thread(target=_stop_with_stdin, name="fanwood-supervised", daemon=True).start()
+        threading.Thread(target=stop_with_stdin, name="fanwood-supervised", daemon=True).start()
     try:
-        worker.start()
+        with _dashboard(app.settings, wanted=ui):
+            worker.start()
     except (EngineClosedError, StoreUnavailableError) as error:
         output.note(f"error: {error}")
         raise SystemExit(Exit.FAILED) from None  # not USAGE: a supervisor may try again
@@ -89,11 +95,12 @@ def _worker(target: str, slots: int | None) -> tuple[Worker, Fanwood]:
     return found.worker(slots=slots), found
 
 
-def _stop_with_stdin() -> None:
-    """The supervisor holds the other end, so this returns when it is gone, however it went."""
-    while os.read(sys.stdin.fileno(), 64):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+@contextmanager
+def _dashboard(settings: Settings, *, wanted: bool) -> Generator[None, None, None]:
+    with Dashboard(settings, wanted=wanted, always=True) as dashboard:
+        if dashboard.is_there:
+            output.note(f"The dashboard: {dashboard.home}")
+        yield
 
 
 def _supervise(target: str, slots: int | None, arguments: list[str], processes: int, *, reload: bool) -> int:

@@ -49,17 +49,25 @@ logger = logs.logger("fanwood.server")
 
 
 def create(
-    settings: Settings, options: Options, *, clock: Clock | None = None, store: Store | None = None
+    settings: Settings,
+    options: Options,
+    *,
+    reading: Settings | None = None,
+    clock: Clock | None = None,
+    store: Store | None = None,
 ) -> Application:
-    """The application. `store`: instead of the one that the settings name."""
+    """The application. `reading`: of a replica, for what only shows. `store`: instead of the one that the settings
+    name."""
     clock = clock or SystemClock()
     gate = Gate(options, clock)
-    reader = Reader(settings, clock, store)
+    primary = Reader(settings, clock, store)
+    reader = primary if reading is None else Reader(reading, clock)
     site = Site(
         settings=settings,
         options=options,
         clock=clock,
         reader=reader,
+        primary=primary,
         static=static.ours(),
         limits=Limits(),
         owner_of=gate.owner_of,
@@ -111,6 +119,7 @@ class Application:
         """Let go of everything."""
         await self.site.hands.close()
         await self.site.reader.close()
+        await self.site.primary.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -44,9 +44,9 @@ class Call:
     may: Callable[[], bool]
     """Whether who asked is still let in: a stream goes on for long."""
 
-    async def ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
-        """Ask the store, and see no more of it than this identity may."""
-        return await self.site.ask(self.identity, verb)
+    async def ask(self, verb: Callable[[Store], Awaitable[T]], *, primary: bool = False) -> T:
+        """Ask the store, and see no more of it than this identity may. `primary`: never a replica."""
+        return await self.site.ask(self.identity, verb, primary=primary)
 
     @property
     def sees_payloads(self) -> bool:

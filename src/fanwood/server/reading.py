@@ -149,7 +149,7 @@ async def logs(call: Call) -> LogsPage:
 
 async def why(call: Call) -> WhyView:
     """Why a run is where it is, and what helps."""
-    about = await call.ask(lambda store: store.circumstances(id_bytes(call.path["id"])))
+    about = await call.ask(lambda store: store.circumstances(id_bytes(call.path["id"])), primary=True)
     return seeing.why(explain(about))
 
 

@@ -74,7 +74,9 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
+    """Says when it begins to serve, and ends its streams before it waits for what is under way."""
+
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_end: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
@@ -95,11 +97,12 @@ def serve(
     options: Options,
     sock: socket.socket,
     *,
+    reading: Settings | None = None,
     on_ready: Callable[[], None] = lambda: None,
     certificate: tuple[str, str | None] | None = None,
 ) -> None:
-    """Until SIGINT or SIGTERM. `certificate`: its file, and that of its key."""
-    app = create(settings, options)
+    """Until SIGINT or SIGTERM. `reading`: of a replica. `certificate`: its file, and that of its key."""
+    app = create(settings, options, reading=reading)
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -116,4 +119,4 @@ def serve(
         ssl_certfile=certificate[0] if certificate else None,
         ssl_keyfile=certificate[1] if certificate else None,
     )
-    _Server(config, on_ready, app.site.live.end).run(sockets=[sock])
+    Server(config, on_ready, app.site.live.end).run(sockets=[sock])

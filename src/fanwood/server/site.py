@@ -34,6 +34,8 @@ class Site:
     options: Options
     clock: Clock
     reader: Reader
+    primary: Reader
+    """The same, unless that one reads a replica: for what must be as it is now."""
     static: Static
     limits: Limits
     owner_of: Callable[[str], Identity | None]
@@ -44,17 +46,18 @@ class Site:
     live: Live
     hands: Hands
     previews: Previews
-    _scopes: dict[str, Store] = field(default_factory=dict["str", "Store"])  # by namespace
+    _scopes: dict[tuple[str, str], Store] = field(default_factory=dict[tuple[str, str], "Store"])  # by namespace
 
-    async def ask(self, identity: Identity, verb: Callable[[Store], Awaitable[T]]) -> T:
+    async def ask(self, identity: Identity, verb: Callable[[Store], Awaitable[T]], *, primary: bool = False) -> T:
         """Ask the store in somebody's name."""
-        namespace = identity.namespace or self.settings.namespace
+        namespace, reader = identity.namespace or self.settings.namespace, self.primary if primary else self.reader
         if not namespace:
-            return await self.reader.ask(verb)
-        return await self.reader.ask(lambda store: verb(self._scope(store, namespace)))
+            return await reader.ask(verb)
+        return await reader.ask(lambda store: verb(self._scope(store, namespace)))
 
     def _scope(self, store: Store, namespace: str) -> Store:
         """On the reader's thread."""
-        if namespace not in self._scopes:
-            self._scopes[namespace] = cast("Store", Scoped(store, namespace))
-        return self._scopes[namespace]
+        key = store.url, namespace
+        if key not in self._scopes:
+            self._scopes[key] = cast("Store", Scoped(store, namespace))
+        return self._scopes[key]

@@ -1,0 +1,218 @@
+"""The server as it is: a socket, a process, slow and strange clients; and what it weighs."""
+
+from __future__ import annotations
+
+import ast
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fanwood import Settings
+from fanwood.cli.beside import Dashboard
+from fanwood.server import serving
+from fanwood.server.options import Options
+from tests.architecture.sources import our_modules
+from tests.server.conftest import World
+
+SOON = 30
+
+
+@pytest.fixture
+def port(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server in a thread of this process, impatient with requests that don't come."""
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
+    sock, ready = serving.bind("127.0.0.1", 0), threading.Event()
+    port = sock.getsockname()[1]
+    servers: list[serving.Server] = []
+    original = serving.Server.__init__
+
+    def remember(self: serving.Server, *args, **named) -> None:
+        servers.append(self)
+        original(self, *args, **named)
+
+    monkeypatch.setattr(serving.Server, "__init__", remember)
+    monkeypatch.setattr("uvicorn.Server.capture_signals", _none)  # they are the main thread's
+    settings = Settings.load(database_url=world.url)
+    thread = threading.Thread(
+        target=serving.serve, args=(settings, Options(port=port, login=False), sock), kwargs={"on_ready": ready.set}
+    )
+    thread.start()
+    assert ready.wait(SOON)
+    yield port
+    servers[0].should_exit = True
+    thread.join(SOON)
+    assert not thread.is_alive()
+
+
+class _none:  # noqa: N801
+    def __init__(self, *_) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_) -> None: ...
+
+
+def said(port: int, *parts: bytes) -> bytes:
+    """What comes back until the other end closes."""
+    with socket.create_connection(("127.0.0.1", port), SOON) as connection:
+        for part in parts:
+            connection.sendall(part)
+        found = bytearray()
+        while some := connection.recv(65_536):
+            found += some
+        return bytes(found)
+
+
+def test_real_requests(port: int):
+    host = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n"
+    assert said(port, f"GET /healthz HTTP/1.1\r\n{host}\r\n".encode()).endswith(b"\r\n\r\nok\n")
+    assert b'"runs":[' in said(port, f"GET /api/v1/trees HTTP/1.1\r\n{host}\r\n".encode())
+    evil = b"GET /api/v1/trees HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    assert said(port, evil).startswith(b"HTTP/1.1 403 ")
+    absolute = f"GET http://127.0.0.1:{port}/api/v1/trees HTTP/1.1\r\n{host}\r\n".encode()
+    assert said(port, absolute).startswith(b"HTTP/1.1 404 ")
+    for strange in (
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x00" * 9,
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ):
+        answer = said(port, strange)
+        assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 414 ")), answer[:100]
+
+
+def test_that_who_sends_nothing_or_too_slowly_is_cut_off(port: int):
+    assert said(port) == b""
+    assert said(port, b"GET / HTTP/1.1\r\n", b"Host: x") == b""
+    whole = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    assert said(port, whole, b"GET / HT").count(b"HTTP/1.1 200") == 1
+
+
+def test_the_server_beside_a_command(world: World):
+    """`fanwood ui`, as the demo and `fanwood worker --ui` start it: there, and gone with its stdin."""
+    with Dashboard(Settings.load(database_url=world.url), wanted=True, always=True) as dashboard:
+        assert dashboard.is_there
+        url, token = dashboard.home.split("#token=")
+        assert len(token) > 40
+        process = dashboard._process
+        assert process is not None
+        port = int(url.rstrip("/").rpartition(":")[2])
+        head = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        assert b'"name":"owner"' in said(port, f"GET /api/v1/me HTTP/1.1\r\n{head}".encode())
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(SOON) in (0, -15, 143)
+
+
+# --- what it is made of ----------------------------------------------------------------------------------------------
+
+
+def test_that_importing_fanwood_imports_nothing_of_it():
+    code = "import sys, fanwood; fanwood.Fanwood; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SOON)
+    imported = set(found.stdout.split())
+    assert not imported & {"starlette", "uvicorn", "anyio", "h11", "idna", "fanwood.server", "fanwood.lens"}
+
+
+def test_that_the_extra_is_six_packages_and_small():
+    from importlib.metadata import distribution, requires
+
+    from packaging.requirements import Requirement
+
+    def needed(name: str) -> set[str]:
+        found = [Requirement(text) for text in requires(name) or []]
+        here = {
+            one.name.lower().replace("_", "-")
+            for one in found
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        }
+        return here.union(*(needed(one) for one in here))
+
+    core = needed("fanwood")
+    extra = [Requirement(text) for text in requires("fanwood") or []]
+    asked = {one.name for one in extra if one.marker is not None and one.marker.evaluate({"extra": "server"})} - core
+    packages = asked.union(*(needed(name) for name in asked)) - core
+    assert len(packages) <= 6, packages
+    size = sum(
+        Path(str(file.locate())).stat().st_size
+        for name in packages
+        for file in distribution(name).files or []
+        if not str(file).endswith(".pyc") and Path(str(file.locate())).is_file()
+    )
+    assert size <= 4_000_000
+
+
+REFUSED = {
+    "requests", "urllib.request", "http.client", "httpx", "aiohttp", "ftplib", "smtplib", "importlib", "runpy",
+    "fanwood.cli.loading",
+}  # fmt: skip
+CALLS = {"import_module", "__import__", "open_connection", "create_connection", "urlopen"}
+
+
+def test_that_the_server_asks_nobody_and_imports_no_users_code():
+    for name, module in our_modules().items():
+        if not name.startswith("fanwood.server"):
+            continue
+        for node in ast.walk(module.tree):
+            wrong = _imported(node) & REFUSED
+            assert not wrong, (name, wrong)
+            called = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) else ""
+            assert called not in CALLS, (name, called)
+
+
+def _imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.ImportFrom):
+        return {node.module or ""}
+    return {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+
+
+def test_the_sentence_without_the_extra(monkeypatch: pytest.MonkeyPatch, world: World):
+    from click.testing import CliRunner
+
+    from fanwood.cli.main import cli
+
+    monkeypatch.setattr("fanwood.cli.ui.is_installed", lambda: False)
+    found = CliRunner().invoke(cli, ["ui", "--url", world.url])
+    assert found.exit_code == 2
+    assert "pip install 'fanwood[server]'" in found.output
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--host", "0.0.0.0"], "--insecure-bind"),
+        (["--host", "0.0.0.0", "--no-login"], "--no-login lets them in"),
+        (["--trusted-proxy", "10.0.0.1"], "FANWOOD_UI_PROXY_SECRET"),
+        (["--tokens", "/nothing/there"], "can't be read"),
+        (["--group", "ops=king"], "no role"),
+    ],
+)
+def test_what_is_refused_at_the_start(world: World, given: list[str], said: str):
+    from click.testing import CliRunner
+
+    from fanwood.cli.main import cli
+
+    found = CliRunner().invoke(cli, ["ui", "--url", world.url, "--port", "0", *given])
+    assert found.exit_code == 2, found.output
+    assert said in found.output
+
+
+def test_tokens_are_made(tmp_path: Path):
+    from click.testing import CliRunner
+
+    from fanwood.cli.main import cli
+    from fanwood.server.identity import digest, read_tokens
+
+    path = tmp_path / "tokens.jsonl"
+    for name in ("ann", "bob"):
+        found = CliRunner().invoke(cli, ["token", name, "--role", "operator", "--file", str(path), "--json"])
+        about = msgspec.json.decode(found.output)
+        assert about["token"].startswith("fw_")
+        assert about["token"] not in path.read_text()
+        assert read_tokens(path)[-1].sha256 == digest(about["token"])
+    assert [token.name for token in read_tokens(path)] == ["ann", "bob"]
+    assert path.stat().st_mode & 0o077 == 0
