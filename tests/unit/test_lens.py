@@ -14,8 +14,9 @@ from fanwood.lens.paths import Paths
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.where import Where
 from fanwood.model.commands import Batch, ClaimRequest, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
-from fanwood.model.looks import class_end, duration_class
+from fanwood.model.looks import Cell, ParentRow, Part, class_end, duration_class
 from fanwood.model.states import RunState
+from fanwood.store.looks import FEW
 from fanwood.store.memory.store import MemoryStore
 from fanwood.store.sqlite import reading
 from fanwood.store.sqlite.connection import connect, migrate
@@ -83,15 +84,15 @@ class Counted(MemoryStore):
         self.looks: list[str] = []
         self.seen = 0
 
-    async def cube(self, *args: Any) -> Any:
-        cells = await super().cube(*args)
+    async def cube(self, part: Part, shift: int) -> list[Cell]:
+        cells = await super().cube(part, shift)
         self.looks.append("cube")
         self.seen += sum(cell.count for cell in cells)
         return cells
 
-    async def parents(self, *args: Any) -> Any:
+    async def parents(self, part: Part, few: int = FEW) -> list[ParentRow]:
         self.looks.append("parents")
-        return await super().parents(*args)
+        return await super().parents(part, few)
 
 
 async def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
