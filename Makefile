@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens screenshots bench soak growth closing lock vendor clean
+.PHONY: help demo setup test simulate mutants interleave chaos crashes lint format screens screenshots bench soak growth closing dashboard lock vendor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,9 @@ growth: $(READY) ## does any verb take longer with 5,000,000 runs of history: GR
 
 closing: $(READY) ## end something very large; is anybody disturbed: CLOSING_ARGS="--help"
 	@$(BIN)/python -m benchmarks.closing $(CLOSING_ARGS)
+
+dashboard: $(READY) ## measure the dashboard with a tree of a million runs: DASHBOARD_ARGS="--help"
+	@$(BIN)/python -m benchmarks.dashboard $(DASHBOARD_ARGS)
 
 lock: ## write the lock files anew from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock
