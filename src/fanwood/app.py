@@ -22,15 +22,17 @@ from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.functions import code_of, location
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.infos import table
 from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.origins import origin_of, origin_of_caller
 from fanwood.sdk.runs import Runs
-from fanwood.sdk.signatures import code_of, location, read_signature
+from fanwood.sdk.signatures import read_signature
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import RawCodec
+from fanwood.sdk.steps import Stepping
 from fanwood.sdk.task import Runnable, Standalone
 from fanwood.sdk.waiting import called
 from fanwood.sdk.workflow import Workflow
@@ -53,7 +55,7 @@ logger = logs.logger("fanwood")
 NO_INPUT: Any = EmptyModel  # fits whatever type a workflow's input has when none is named
 
 
-class Fanwood(Hooked):
+class Fanwood(Hooked, Stepping):
     """Holds tasks and knows the store. Constructing it opens nothing.
 
     Args:

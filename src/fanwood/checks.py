@@ -127,7 +127,10 @@ def name(value: Any, subject: str, *, error: Error = UsageError, longest: int = 
 
 
 def task_name(value: Any, subject: str, *, error: Error, longest: int = MAX_NAME_LENGTH) -> str:
-    """The name of a task, workflow or step: the two marks that names are put together with are kept free."""
+    """The name of a task, workflow or step: the two marks that names are put together with are kept free, and the one
+    with which those begin that no worker executes."""
     if isinstance(value, str) and (":" in value or "/" in value):
         raise refused(subject, "must not hold ':' or '/'", value, error)
+    if isinstance(value, str) and value.startswith("~"):
+        raise refused(subject, "must not begin with '~', as sleeps and recorded steps do", value, error)
     return name(value, subject, error=error, longest=longest)

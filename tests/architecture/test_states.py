@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from fanwood.model.states import (
+    BORN,
     FIRST_TERMINAL,
+    FIRST_WAIT,
     TERMINAL,
     TRANSITIONS,
     UNFINISHED,
+    WAIT_NAMES,
     Cause,
     EndedBy,
     GateKind,
     OnParentEnd,
+    RunKind,
     RunState,
     Waits,
 )
@@ -31,7 +35,15 @@ _LISTED = re.compile(r"\bstate\s+(?:not\s+)?in\s*\(([^)]*)\)")
 _BETWEEN = re.compile(r"\bstate between (\d+) and (\d+)")
 
 CHANGES = {
-    "sqlite/leaving.sql": {"end_runs", "complete_runs", "close_runs", "close_children", "queue_runs", "promote_runs"},
+    "sqlite/leaving.sql": {
+        "end_runs",
+        "complete_runs",
+        "close_runs",
+        "close_children",
+        "queue_runs",
+        "promote_runs",
+        "record_again",
+    },
     "sqlite/claiming.sql": {"take_runs"},
 }
 """The statements of SQLite that write a state, beside births."""
@@ -96,7 +108,7 @@ def test_only_these_statements_write_a_state() -> None:
 def test_in_memory_only_these_modules_write_a_state() -> None:
     """The same two ways, beside births and copies."""
     writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
-    assert writing == {"leaving.py", "claiming.py", "hot.py", "upkeep.py"}
+    assert writing == {"leaving.py", "claiming.py", "hot.py", "recording.py", "upkeep.py"}
     hot = (STORE / "memory/hot.py").read_text("utf-8")
     assert len(re.findall(r"\bstate=", hot)) == 1
 
@@ -114,11 +126,24 @@ def test_the_causes_in_sql_are_those_of_the_table() -> None:
     assert (OnParentEnd.CANCEL, OnParentEnd.CONTINUE) == (1, 2)
 
 
-def test_nothing_leaves_an_end_but_by_a_replay() -> None:
+def test_nothing_leaves_an_end_but_by_a_replay_or_a_record() -> None:
     for (state, cause), targets in TRANSITIONS.items():
         assert targets, (state, cause)
         if state.is_terminal:
-            assert cause is Cause.REPLAY
+            assert cause in (Cause.REPLAY, Cause.RECORD)
         if cause is Cause.CANCEL:
             assert targets == {RunState.CANCELLED}
     assert {state for state, cause in TRANSITIONS if cause is Cause.CANCEL} == set(UNFINISHED)
+
+
+def test_every_kind_has_its_births() -> None:
+    """What has no code is never in the queue; what has some is begun by a claim."""
+    assert set(BORN) == set(RunKind)
+    for kind, states in BORN.items():
+        assert (kind >= FIRST_WAIT) == states.isdisjoint({RunState.QUEUED, RunState.RUNNING})
+    assert FIRST_WAIT == 10
+    assert set(WAIT_NAMES) == {kind for kind in RunKind if kind >= FIRST_WAIT}
+    assert all(name.startswith("~") for name in WAIT_NAMES.values())
+    text = "\n".join(code_of(path) for path in SQL)
+    assert {"10"} == set(re.findall(r"\bkind (?:>=|<) (\d+)", text))
+    assert {"10"} == set(re.findall(r"first_wait constant smallint := (\d+)", text))

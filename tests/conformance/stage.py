@@ -16,12 +16,14 @@ from fanwood.model.commands import (
     ClaimRequest,
     Committed,
     Outcome,
+    Record,
     Spawn,
     SpawnKind,
     TaskInfo,
     WorkerInfo,
 )
 from fanwood.model.records import RunFilter, RunRecord
+from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind
 from fanwood.store.store import Store
 
 MakeStore = Callable[[ManualClock], Store]
@@ -128,6 +130,32 @@ class Stage:
         given = about.pop("input_digest", None)
         kind = SpawnKind(task, parent_id=parent.key, parent_attempt=parent.attempt, depth=parent.depth + 1, **about)
         return Attach(kind, child, given)
+
+    def part(self, parent: ClaimedRun, what: str = "1", *, kind: RunKind = RunKind.SLEEP, **about: Any) -> Record:
+        """A child that no worker executes: a sleep of five seconds, or a step that returned 1."""
+        of = {"deadline": about.pop("deadline", None), "deadline_by": about.pop("deadline_by", None)}
+        made = SpawnKind(
+            WAIT_NAMES[kind],
+            parent_id=parent.key,
+            parent_attempt=parent.attempt,
+            root_id=bytes.fromhex(parent.root_id),
+            depth=parent.depth + 1,
+            on_parent_end=OnParentEnd.CANCEL,
+            run_kind=kind,
+            **of,
+        )
+        if kind is RunKind.SLEEP:
+            about = {"state": RunState.WAITING, "due_at": self.clock.now() + 5 * SECOND, **about}
+        else:
+            about = {"state": RunState.COMPLETED, "output": "1", **about}
+        return Record(made, about.pop("id", None) or self.ids.new_id(), digest(f"{kind} {what}"), f'"{what}"', **about)
+
+    async def recorded(self, parent: ClaimedRun, what: str = "1", **about: Any) -> bytes:
+        """It is there; its id."""
+        record = self.part(parent, what, **about)
+        done = await self.commit(records=[record])
+        assert not done.fenced_parents
+        return record.id
 
     # --- executing -------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,8 @@ class Delivery:
         for run, index in zip(found, request.attach_indexes, strict=True):
             if run is not None:
                 self._await_found(run, collector, index)
+        for index, record in enumerate(request.records):
+            add(record.id, collector, index)
 
     def _await_found(self, run: Attached, collector: Collector, index: int) -> bool:
         """A run that was there: its end is there as well, or is waited for (True)."""

@@ -200,6 +200,13 @@ class Engine:
         self._waker.wake()
         self._answer_if_over()
 
+    def record(self, request: SpawnRequest) -> None:
+        """Have what no worker executes written: nothing holds it back."""
+        self._must_live()
+        self._inbox.records.append(request)
+        self._waker.wake()
+        self._answer_if_over()
+
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts have ended."""
         if outcomes:

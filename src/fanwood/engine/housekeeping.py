@@ -84,6 +84,9 @@ class Housekeeping:
                 when = expiry(now, kind.schedule_timeout, kind.deadline)
                 if when is not None:
                     self.expect(when)
+        for record in batch.records:
+            if record.due_at is not None:
+                self.expect(record.due_at)
         for outcome in batch.outcomes:
             if outcome.delay:
                 self.expect(now + outcome.delay)

@@ -11,7 +11,7 @@ from threading import Condition
 import msgspec
 
 from fanwood.engine.waits import Collector
-from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Record, Spawn, SpawnKind
 
 LOG_BYTES = 4 * 1024 * 1024
 """Of lines that tasks have logged and that wait for their batch; who logs more waits."""
@@ -25,10 +25,12 @@ BATCH_BYTES = 16 * 1024 * 1024
 
 
 class SpawnRequest(msgspec.Struct):
-    """Some runs to be born, or found again, for one caller, below one parent (or none)."""
+    """Some runs to be born, or found again, for one caller, below one parent (or none). What no worker executes
+    (`records`) goes in requests of its own."""
 
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
+    records: list[Record] = []  # the collector's numbers are theirs
     kinds: list[SpawnKind] = []  # those that occur in it
     collector: Collector | None = None  # who wants their ends ...
     spawn_indexes: list[int] = []  # ... under which numbers
@@ -40,7 +42,7 @@ class SpawnRequest(msgspec.Struct):
     @property
     def parent(self) -> tuple[bytes | None, int]:
         """The attempt that spawns them."""
-        kind = (self.spawns or self.attaches)[0].kind
+        kind = (self.spawns or self.attaches or self.records)[0].kind
         return kind.parent_id, kind.parent_attempt
 
     def answer(
@@ -70,6 +72,7 @@ class Inbox:
     """Filled by any thread, emptied by the engine's. Deques: appending and emptying need no lock."""
 
     spawns: deque[SpawnRequest] = field(default_factory=deque[SpawnRequest])
+    records: deque[SpawnRequest] = field(default_factory=deque[SpawnRequest])
     outcomes: deque[list[Outcome]] = field(default_factory=deque[list[Outcome]])
     logs: deque[LogLine] = field(default_factory=deque[LogLine])
     watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
@@ -86,6 +89,7 @@ class Inbox:
         return bool(
             self.outcomes
             or self.spawns
+            or self.records
             or self.watches
             or self.logs
             or self.deadlines
@@ -136,6 +140,9 @@ class Inbox:
             while self.spawns:
                 self.spawns.popleft().answer(error)
         with suppress(IndexError):
+            while self.records:
+                self.records.popleft().answer(error)
+        with suppress(IndexError):
             while self.watches:
                 self.watches.popleft()[1].fail(error)
 
@@ -159,6 +166,15 @@ class Inbox:
         while self.heard and not self.outcomes:  # what it made us give back is in this batch or before it
             batch.heard.append(self.heard.popleft())
         return BATCH_BYTES - size
+
+    def take_records(self, batch: Batch, size: int) -> list[SpawnRequest]:
+        """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for."""
+        taken: list[SpawnRequest] = []
+        while self.records and (size > 0 or not taken):
+            taken.append(request := self.records.popleft())
+            batch.records += request.records
+            size -= sum([len(record.output or "") + len(record.input) for record in request.records])
+        return taken
 
     def _part(self, outcomes: list[Outcome]) -> tuple[list[Outcome], int]:
         """As many of the first as fit (one at least), and their size; the others are put back."""

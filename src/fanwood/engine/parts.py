@@ -45,6 +45,7 @@ def assembled(items: Iterable[Item]) -> tuple[Batch, list[SpawnRequest]]:
             requests.append(what)
             batch.spawns += what.spawns
             batch.attaches += what.attaches
+            batch.records += what.records
             batch.watch += [spawn.id for spawn in what.spawns] if what.watch else []
         else:
             getattr(batch, field).append(what)

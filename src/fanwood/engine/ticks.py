@@ -188,6 +188,8 @@ class Ticks:
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
+        if inbox.records:
+            requests += inbox.take_records(batch, left)
         while inbox.given_up:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
         while inbox.watches:

@@ -66,6 +66,33 @@ class Attach(msgspec.Struct, gc=False):
     instead: Spawn | None = None  # what is born (under that id) should there be no such run any more
 
 
+class Record(msgspec.Struct, gc=False):
+    """A child that no worker executes: born in a state that needs none (`BORN`), or (`again`) put into it, as it had
+    failed or been cancelled. Fenced as a spawn is, and told to nobody: who asks for it knows."""
+
+    kind: SpawnKind
+    id: bytes
+    identity: bytes
+    input: str  # what it is, for people
+    state: RunState
+    index: int = 0
+    child_key: str | None = None
+    output: str | None = None
+    error: str | None = None
+    began: int | None = None  # by the store's clock; None: with the commit
+    due_at: int | None = None  # WAITING
+    again: bool = False
+
+    @property
+    def attempt(self) -> int:
+        """Steps are done once when they are recorded."""
+        return int(self.kind.run_kind is RunKind.RECORDED)
+
+
+SLEPT = "null"
+"""The output of what ends because its time has come."""
+
+
 class Attached(msgspec.Struct, gc=False):
     """What an `Attach`, or a root's idempotency key, found: an existing run. `matches` is False when the key belongs
     to another task or input. Whether it has contents at all: see `Committed.later`."""
@@ -214,6 +241,7 @@ class Batch(msgspec.Struct):
     logs: list[LogLine] = []
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
+    records: list[Record] = []
     outcomes: list[Outcome] = []
     deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when
     watch: list[bytes] = []
@@ -234,6 +262,7 @@ class Batch(msgspec.Struct):
             self.outcomes
             or self.spawns
             or self.attaches
+            or self.records
             or self.watch
             or self.unwatch
             or self.logs

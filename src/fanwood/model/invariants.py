@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.states import TRANSITIONS, OnParentEnd, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, TRANSITIONS, OnParentEnd, RunState, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,13 @@ def _has_a_reason(row: Audited) -> str | None:
     return None
 
 
+def _has_code(row: Audited) -> str | None:
+    """What has none is never queued or executed, and is a part of a parent."""
+    if row.kind >= FIRST_WAIT and (row.parent_id is None or row.state in (RunState.QUEUED, RunState.RUNNING)):
+        return f"has no code, being of kind {row.kind}, and is a part of {row.parent_id!r}"
+    return None
+
+
 def _is_in_its_tree(row: Audited) -> str | None:
     """Its parent is there, and of the same tree, one step up; a root is its own."""
     if row.parent_id is None:
@@ -124,6 +131,7 @@ STATE: dict[str, Callable[[Audited], str | None]] = {
     "counts": _has_counted,
     "holder": _has_a_holder,
     "reason": _has_a_reason,
+    "code": _has_code,
     "tree": _is_in_its_tree,
     "asked": _was_asked_for,
     "closing": _ends_with_its_parent,

@@ -40,6 +40,17 @@ class RunRecord(msgspec.Struct, frozen=True):
     busy: int = 0  # microseconds with a slot, over all attempts that reported
 
 
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """A child that no worker executes, as its parent's next attempt finds it."""
+
+    identity: bytes
+    id: bytes
+    state: RunState
+    output: str | None
+    error: str | None
+    asked: int  # the parent's attempt that asked for it last, and had it written
+
+
 class Above(msgspec.Struct, frozen=True):
     """A run's parent, as far as the run is judged by it."""
 

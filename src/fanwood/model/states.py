@@ -9,7 +9,11 @@ RUNNING does not mean that code is executing. A run that waits for its children 
 worker, and holds no slot.
 
 WAITING means: not in the queue, under no worker, and something in the store moves it on. What that is stands in the row
-(`Waits`). For now it is time: a retry that is not due yet.
+(`Waits`). For now it is time: a retry that is not due yet, or a sleep.
+
+What a run waits for, or has recorded, is a child of it, of a kind that no worker executes (`FIRST_WAIT`). A sleep is
+born WAITING and ends when it is due; a recorded step is born as it ended. A parent that tries again and asks for one
+that had failed or been cancelled has it done anew, in place.
 
 From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED or WAITING: because it failed and has
 retries left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what
@@ -65,6 +69,8 @@ class Cause(IntEnum):
     EXPIRE = 7  # its schedule timeout or deadline ran out
     REPLAY = 8  # somebody asked for it again, or its parent's new trial did
     DUE = 9  # what it was waiting for has come
+    FIRE = 10  # the same, of what is only that: it has no code
+    RECORD = 11  # its parent did it again, or waits for it again
 
 
 _Q, _R, _W, _C, _F, _X = RunState
@@ -80,11 +86,14 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_R, Cause.CANCEL): frozenset({_X}),
     (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),
     (_W, Cause.DUE): frozenset({_Q}),
+    (_W, Cause.FIRE): frozenset({_C}),
     (_W, Cause.CANCEL): frozenset({_X}),
     (_W, Cause.EXPIRE): frozenset({_F}),
     (_C, Cause.REPLAY): frozenset({_Q}),
     (_F, Cause.REPLAY): frozenset({_Q}),
     (_X, Cause.REPLAY): frozenset({_Q}),
+    (_F, Cause.RECORD): frozenset({_C, _F, _W}),
+    (_X, Cause.RECORD): frozenset({_C, _F, _W}),
 }
 """From a state, for a cause, to which states. What isn't here can't happen. What would be queued below something that
 is closed is CANCELLED instead (`Cause.CANCEL`)."""
@@ -100,11 +109,23 @@ class RunKind(IntEnum):
     WORKFLOW = 1
     STEP = 2  # of a workflow
     BATCH = 3
+    RECORDED = 10  # a step of a run's own, as it ended
+    SLEEP = 11
 
 
 FIRST_WAIT = 10
 """Kinds from here on (recorded steps, sleeps, events, promises, messages, shares) have no code, and are never
 claimed."""
+
+BORN: dict[RunKind, frozenset[RunState]] = {
+    **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R})),
+    RunKind.RECORDED: frozenset({_C, _F}),
+    RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
+}
+"""In which states runs of a kind are born."""
+
+WAIT_NAMES = {RunKind.RECORDED: "~step", RunKind.SLEEP: "~sleep"}
+"""What stands in the place of a task's name. (No task's name begins so.)"""
 
 
 class Waits(IntEnum):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fanwood.engine.signals import Signal
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
     from fanwood.sdk.host import Host
+    from fanwood.sdk.parts import Parts
     from fanwood.sdk.spec import TaskSpec
 
 
@@ -73,6 +74,7 @@ class Attempt:
         "lifespan",
         "limit",
         "ordinals",
+        "parts",
         "raised",
         "run",
         "share",
@@ -108,6 +110,7 @@ class Attempt:
         self.children = 0  # asked for so far
         self.ordinals: dict[bytes, int] | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
+        self.parts: Parts | None = None  # what it records of its own, if anything
         self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over
 
     # --- who a child is --------------------------------------------------------------------------------------------

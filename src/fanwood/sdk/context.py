@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -14,14 +14,19 @@ from fanwood.engine.signals import block
 from fanwood.errors import NotInTaskError, TaskRunError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.commands import PROGRESS, LogLine
+from fanwood.model.states import FIRST_WAIT
+from fanwood.sdk import sleeping
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.refs import TaskRunRef
+from fanwood.sdk.steps import Call, StepOptions, policy_of, recorded
 from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
 from fanwood.store.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from datetime import datetime
+    from uuid import UUID
 
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
@@ -226,6 +231,8 @@ class Context:
                 attempt.host.engine().call(lambda store: store.children(attempt.id, after=start))  # noqa: B023
             )
             for record in page:
+                if record.kind >= FIRST_WAIT:
+                    continue
                 spec = attempt.host.spec(record.task)
                 refs.append(TaskRunRef(attempt.host, record.id, record.task, spec.output if spec else codec_for(Any)))
             if not page:
@@ -246,6 +253,100 @@ class Context:
             return []
         found = await called(attempt.host.engine().call(lambda store: store.attempts(attempt.id)))
         return [attempt_info(each) for each in found if each.number < attempt.run.attempt]
+
+    # --- what is kept over whatever happens ------------------------------------------------------------------------
+
+    def step(self, function: Callable[..., T], *args: Any, key: str | None = None, **options: Unpack[StepOptions]) -> T:
+        """Call `function(*args)` here and now, once in the life of this run: what it returned is recorded, and given
+        back to whatever attempt asks for it again. What it raised is recorded as well, after its retries: a resumed
+        attempt finds that, and one that tries again does the step again.
+
+        It is told from others by the function's name and the arguments, or by `key`: in the same attempt equal
+        arguments make another step each time, the same key gives what there is.
+
+        Args:
+            function: a function; in an async task, `aio_step` takes async ones as well.
+            args: what it is called with.
+            key: what tells it from this run's other steps. A lambda, a function that uses variables of the one around
+                it, and arguments that can't be encoded need one.
+            options: `retries`, how often it is called again after an exception, and the pauses between, by
+                `backoff_factor` and `backoff_max_seconds`.
+
+        Raises:
+            TaskRunError: the function raised something, now or before.
+            UsageError: it can't be told apart; an equal one is under way.
+            RunInterrupted: this attempt is over.
+        """
+        return block(recorded(self._call(function, args, key, options, threads=False)), "ctx.step")
+
+    @overload
+    async def aio_step(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        key: str | None = None,
+        **options: Unpack[StepOptions],
+    ) -> T: ...
+
+    @overload
+    async def aio_step(
+        self, function: Callable[..., T], *args: Any, key: str | None = None, **options: Unpack[StepOptions]
+    ) -> T: ...
+
+    async def aio_step(
+        self, function: Callable[..., Any], *args: Any, key: str | None = None, **options: Unpack[StepOptions]
+    ) -> Any:
+        """As `step`. A function that is not async is called on a thread."""
+        return await recorded(self._call(function, args, key, options, threads=True))
+
+    def _call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        key: str | None,
+        options: StepOptions,
+        *,
+        threads: bool,
+    ) -> Call:
+        return Call(self._attempt, function, args, {}, key, policy_of(options), threads)
+
+    def sleep_for(self, duration: Duration) -> None:
+        """Sleep, by the store's clock, without holding a slot. A later attempt of this run sleeps what is left of it.
+
+        Raises:
+            TaskRunCancelled: somebody cancelled the sleep.
+            RunInterrupted: this attempt is over.
+        """
+        block(sleeping.sleep_for(self._attempt, duration), "ctx.sleep_for")
+
+    async def aio_sleep_for(self, duration: Duration) -> None:
+        """As `sleep_for`."""
+        await sleeping.sleep_for(self._attempt, duration)
+
+    def sleep_until(self, when: datetime) -> None:
+        """As `sleep_for`, until a moment, which has a time zone. One that has passed is no sleep."""
+        block(sleeping.sleep_until(self._attempt, when), "ctx.sleep_until")
+
+    async def aio_sleep_until(self, when: datetime) -> None:
+        """As `sleep_until`."""
+        await sleeping.sleep_until(self._attempt, when)
+
+    def now(self, name: str) -> datetime:
+        """The time, in UTC, recorded under this name: every attempt of this run is given the same. Asked for again in
+        one attempt it is another one."""
+        return block(sleeping.now(self._attempt, name), "ctx.now")
+
+    async def aio_now(self, name: str) -> datetime:
+        """As `now`."""
+        return await sleeping.now(self._attempt, name)
+
+    def random(self, name: str) -> float:
+        """A random number from 0 to below 1: the next one under this name, the same in every attempt of this run."""
+        return sleeping.random(self._attempt, name)
+
+    def uuid(self, name: str) -> UUID:
+        """A random UUID: the next one under this name, the same in every attempt of this run."""
+        return sleeping.uuid_of(self._attempt, name)
 
     # --- in a workflow's step --------------------------------------------------------------------------------------
 

@@ -29,6 +29,11 @@ def child_identity(key: str) -> bytes:
     return blake2b(key.encode(), digest_size=16, person=b"key").digest()
 
 
+def part_identity(kind: str, key: str) -> bytes:
+    """The identity of a part of a run that has a key: another one than that of a child with it."""
+    return blake2b(f"{kind}\0{key}".encode(), digest_size=16, person=b"part").digest()
+
+
 def root_identity(namespace: str, key: str) -> bytes:
     """The identity of a root with an idempotency key, in the whole database. (No key holds a NUL.)"""
     return blake2b(f"{namespace}\0{key}".encode(), digest_size=16, person=b"root").digest()

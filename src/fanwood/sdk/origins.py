@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanwood.sdk.signatures import code_of
+from fanwood.sdk.functions import code_of
 from fanwood.sdk.spec import NOWHERE, Origin
 
 if TYPE_CHECKING:

@@ -227,6 +227,19 @@ class Runs:
         """As `replay`."""
         return await self._replay(run_id)
 
+    def wake(self, run_id: str) -> bool:
+        """End a sleep now, as if its time had come; False if it has ended.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it is no sleep.
+        """
+        return block(self._wake(run_id), "runs.wake")
+
+    async def aio_wake(self, run_id: str) -> bool:
+        """As `wake`."""
+        return await self._wake(run_id)
+
     def get_run_ref(self, run_id: str) -> TaskRunRef[Any]:
         """A reference to a run, rebuilt from its id."""
         return untyped_ref(self._host, id_bytes(run_id), "")
@@ -316,6 +329,10 @@ class Runs:
         record = await self._record(run_id)
         await self._host.prepare((record.task,))
         return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
+
+    async def _wake(self, run_id: str) -> bool:
+        id_ = id_bytes(run_id)
+        return await called(self._host.engine().call(lambda store: store.wake(id_), changes=True))
 
 
 def _whole_name(namespace: str, task_name: str | None) -> str | None:

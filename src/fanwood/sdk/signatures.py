@@ -22,6 +22,7 @@ from fanwood.engine.signals import running_loop
 from fanwood.errors import DeclarationError
 from fanwood.sdk.annotations import Resolver
 from fanwood.sdk.context import Context
+from fanwood.sdk.functions import code_of, is_async, location, name_of
 from fanwood.sdk.options import NOT_GIVEN
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def read_signature(function: Callable[..., Any], input_validator: Any) -> Signat
     return Signature(
         name=name,
         function=_callable(function, code),
-        is_async=_is_async(_outermost(function)),
+        is_async=is_async(_outermost(function)),
         arity=len(parameters),
         input_type=input_type,
         output_type=Any if output_type is None else output_type,
@@ -158,12 +159,8 @@ def _outermost(function: Any) -> Any:
     return function
 
 
-def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
 def _callable(function: Callable[..., Any], code: Callable[..., Any]) -> Callable[..., Any]:
-    if not _is_async(code) or _is_async(_outermost(function)):
+    if not is_async(code) or is_async(_outermost(function)):
         return function
 
     @functools.wraps(function)
@@ -183,31 +180,3 @@ def _to_its_end(awaitable: Awaitable[Any]) -> Any:
         return asyncio.run(wait())
     with ThreadPoolExecutor(1) as pool:  # of a mock run
         return pool.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
-
-
-def code_of(function: Any) -> Any:
-    """The function itself, inside what was put around it."""
-    while True:
-        if isinstance(function, functools.partial):
-            function = cast("Any", function).func
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        elif hasattr(function, "__func__"):  # of a method
-            function = function.__func__
-        elif hasattr(function, "__code__") or isinstance(function, type) or not callable(function):
-            return cast("Any", function)
-        else:
-            return getattr(type(function).__call__, "__func__", type(function).__call__)
-
-
-def name_of(function: Any) -> str:
-    """The name of a function, or of what stands for one."""
-    while isinstance(function, functools.partial):
-        function = cast("Any", function).func
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-def location(function: Any) -> str:
-    """Where a function is written: file and line."""
-    code = getattr(code_of(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

@@ -132,14 +132,24 @@ def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
     )
 
 
-async def parked(attempt: Attempt, signal: Signal) -> None:
+async def pause(attempt: Attempt, seconds: float) -> None:
+    """Wait for so long, without holding a slot.
+
+    Raises:
+        RunInterrupted: the attempt is over.
+    """
+    await parked(attempt, Signal(), seconds)
+    attempt.check()
+
+
+async def parked(attempt: Attempt, signal: Signal, timeout: float | None = None) -> None:
     """Wait for the signal, or for the attempt's end, without holding a slot: what was spawned before, and will be
     waited for, may need it to make room for more (`engine/admission.py`)."""
     go_on = Signal()
     attempt.share.park(attempt)
     try:
         with interruptible(attempt, signal):
-            await signal.wait()
+            await signal.wait(timeout)
     except BaseException:
         attempt.share.unpark(attempt)
         raise

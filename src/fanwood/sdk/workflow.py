@@ -23,11 +23,12 @@ from fanwood.errors import (
     WorkflowDeclarationError,
 )
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.functions import location, name_of
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
 from fanwood.sdk.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
 from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.signatures import location, name_of, read_signature
+from fanwood.sdk.signatures import read_signature
 from fanwood.sdk.spawning import Spawner
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import Step, StepCodec, StepInputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
-from fanwood.model.records import Above, AttemptRecord, Audited, RunRecord, TaskCount, TreeRun, Walk
+from fanwood.model.records import Above, AttemptRecord, Audited, Recorded, RunRecord, TaskCount, TreeRun, Walk
 from fanwood.model.states import RunKind, RunState
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def record(row: Iterable[Any]) -> RunRecord:
 def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
     """Rows of `attempts`."""
     return [AttemptRecord(number, id_, name, RunState(state), *rest) for number, id_, name, state, *rest in rows]
+
+
+def recorded(rows: Iterable[Any]) -> list[Recorded]:
+    """Rows of `recorded`."""
+    return [Recorded(identity or b"", id_, RunState(state), *rest) for identity, id_, state, *rest in rows]
 
 
 def audited(rows: Iterable[Any], walk: Walk) -> list[Audited]:

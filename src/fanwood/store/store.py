@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Page,
         PruneCount,
         Pruned,
+        Recorded,
         RunFilter,
         RunRecord,
         StoreReport,
@@ -209,6 +210,16 @@ class Store(Looks):
 
         Raises:
             RunNotFoundError: there is no such run, or its tree is being deleted.
+            UsageError: it has no code: a part of its parent.
+        """
+
+    @abstractmethod
+    async def wake(self, run_id: bytes) -> bool:
+        """End a sleep now; False if it has ended, or ends with its parent.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it is no sleep.
         """
 
     @abstractmethod
@@ -261,6 +272,10 @@ class Store(Looks):
     @abstractmethod
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         """All children of a run: from identity to id."""
+
+    @abstractmethod
+    async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
+        """A run's children that no worker executes, oldest first, from the one after `after`."""
 
     @abstractmethod
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:

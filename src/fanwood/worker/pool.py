@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
 from fanwood.errors import SettingsError
-from fanwood.sdk.signatures import code_of
+from fanwood.sdk.functions import code_of
 from fanwood.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:

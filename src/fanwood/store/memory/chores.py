@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES, Failure
 from fanwood.model.records import Around, OtherWorker
-from fanwood.model.states import Cause, EndedBy, GateKind, RunState
+from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, GateKind, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.memory.leaving import ALL, Ending, Leaving, Queueing
 from fanwood.store.memory.tables import LAST, Run, Tables, Worker
@@ -117,7 +117,8 @@ class Chores:
 
     def _has_living(self, run: Run) -> bool:
         children = self._tables.order("children", run.id)
-        return any(not self._tables.runs[child].is_over for child in children.before(LAST))
+        living = (run for child in children.before(LAST) if not (run := self._tables.runs[child]).is_over)
+        return any(run.kind < FIRST_WAIT for run in living)  # a sleep must not make dying free of charge
 
     def _relapsed(self, run: Run, now: int) -> bool:
         """Whether this and its last attempts were all lost soon after they had begun."""
@@ -209,6 +210,13 @@ class Chores:
             return False
         self._leaving.queue(now, [Queueing(run.id, run.attempt, run.state, Cause.REPLAY)])
         return True
+
+    def wake(self, run: Run, now: int) -> bool:
+        """See `Store.wake`."""
+        waits = run.state == RunState.WAITING and self._leaving.closed(run) is None
+        if waits:
+            self._leaving.fire(now, run, EndedBy.CALL)
+        return waits
 
 
 def _lives(worker: Worker, now: int) -> bool:

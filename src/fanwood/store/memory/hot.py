@@ -23,6 +23,7 @@ from fanwood.store.failures import ancestor_ended
 from fanwood.store.memory.claiming import Claiming, hexed
 from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
 from fanwood.store.memory.moving import Moving
+from fanwood.store.memory.recording import record
 from fanwood.store.memory.tables import Key, Line, Run, Tables
 from fanwood.store.reports import concerns, one_of_each, positions
 
@@ -51,6 +52,9 @@ class HotPath:
         self._fence(batch, done)
         self._spawn(me, now, batch.spawns, done)
         self._attach(now, batch.attaches, done)
+        fenced = done.fenced_parents
+        asked = [r for r in batch.records if (r.kind.parent_id, r.kind.parent_attempt) not in fenced]
+        record(self._tables, self.leaving, now, asked)
         done.has_closed = self.moving.note(now, batch.deadlines)
         self._report(me, now, batch.outcomes, done)
         self._watch(me, batch, done)
@@ -83,7 +87,7 @@ class HotPath:
 
     def _fence(self, batch: Batch, done: Committed) -> None:
         """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
-        for command in (*batch.spawns, *batch.attaches):
+        for command in (*batch.spawns, *batch.attaches, *batch.records):
             parent_id, attempt = command.kind.parent_id, command.kind.parent_attempt
             if parent_id is not None:
                 parent = self._tables.runs.get(parent_id)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fanwood.model.states import Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
+from fanwood.model.commands import SLEPT
+from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
 from fanwood.store.memory.tables import Gate, Past
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fanwood.model.commands import Record
     from fanwood.store.memory.tables import Run, Tables
 
 KEPT_ATTEMPTS = 100
@@ -155,8 +157,30 @@ class Leaving:
     def promote(self, now: int, due: Iterable[Run]) -> None:
         """As `queue`, for runs whose time has come."""
         for run in due:
-            if not self.end_closed(now, [run]):
+            if self.end_closed(now, [run]):
+                continue
+            if run.kind >= FIRST_WAIT:
+                self.fire(now, run, EndedBy.OUTCOME)
+            else:
                 self._tables.change(run, state=int(RunState.QUEUED), waits=None, due_at=None)
+
+    def fire(self, now: int, run: Run, by: EndedBy) -> None:
+        """What waits for a time, and has no code, ends."""
+        self.end(0, now, [Ending(run.id, run.attempt, run.state, RunState.COMPLETED, SLEPT, None, by)])
+
+    def record(self, now: int, run: Run, asked: Record) -> None:
+        """What had failed or been cancelled, and has no code, is done again in place."""
+        if run.state not in (RunState.FAILED, RunState.CANCELLED):
+            return
+        waits, kind = asked.state is RunState.WAITING, asked.kind
+        self._tables.change(
+            run, state=int(asked.state), waits=int(Waits.TIME) if waits else None,
+            due_at=asked.due_at if waits else None, trial_start=run.attempt + 1, asked=kind.parent_attempt,
+            output=asked.output, error=asked.error, finished_at=None if waits else now,
+            started_at=min(asked.began or now, now) if run.attempt else None,
+            ended_by=None if waits else int(EndedBy.OUTCOME), deadline=kind.deadline if waits else None,
+            deadline_by=kind.deadline_by if waits else None, expires_at=kind.deadline if waits else None,
+        )  # fmt: skip
 
     # --- gates -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from fanwood.model.records import (
     LeftOver,
     LogRecord,
     Page,
+    Recorded,
     RunFilter,
     RunRecord,
     StoreReport,
@@ -22,7 +23,7 @@ from fanwood.model.records import (
     Unserved,
     WorkerRecord,
 )
-from fanwood.model.states import UNFINISHED, RunState
+from fanwood.model.states import FIRST_WAIT, UNFINISHED, RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
 
@@ -284,3 +285,12 @@ def identities(tables: Tables, parent_id: bytes) -> dict[bytes, bytes]:
     """See `Store.identities`."""
     found = (tables.runs[id_] for id_ in tables.order("children", parent_id))
     return {run.identity: run.id for run in found if run.identity is not None}
+
+
+def recorded(tables: Tables, parent_id: bytes, after: bytes, limit: int) -> list[Recorded]:
+    """See `Store.recorded`."""
+    children = (tables.runs[id_] for id_ in tables.order("children", parent_id).after(after))
+    parts = islice((run for run in children if run.kind >= FIRST_WAIT), limit)
+    return [
+        Recorded(run.identity or b"", run.id, RunState(run.state), run.output, run.error, run.asked) for run in parts
+    ]

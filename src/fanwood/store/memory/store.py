@@ -22,6 +22,7 @@ from fanwood.store.memory import memory as memories
 from fanwood.store.memory.looks import MemoryLooks
 from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
+from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.retention import Deed, Plan, after_failure, plan, taking_apart
 from fanwood.store.store import START, Store
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         LogRecord,
         Page,
         PruneCount,
+        Recorded,
         RunFilter,
         RunRecord,
         StoreReport,
@@ -239,6 +241,7 @@ class MemoryStore(MemoryLooks, Store):
         while True:
             with self._memory.transaction(self._user) as now:
                 run = self._run(run_id)
+                refuse_part(run_id, run.kind, run.parent_id)
                 if run.state not in allowed or run.state not in TERMINAL:
                     return False
                 if self._memory.chores.is_pruned(run.root_id):
@@ -247,6 +250,14 @@ class MemoryStore(MemoryLooks, Store):
                     return True
             await self.sweep(run_id)
             await asyncio.sleep(0)
+
+    async def wake(self, run_id: bytes) -> bool:
+        with self._memory.transaction(self._user) as now:
+            run = self._run(run_id)
+            must_sleep(run_id, run.kind)
+            woken = self._memory.chores.wake(run, now)
+        self._on_notify()
+        return woken
 
     def _run(self, run_id: bytes) -> Run:
         run = self._memory.tables.runs.get(run_id)
@@ -289,6 +300,10 @@ class MemoryStore(MemoryLooks, Store):
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         with self._memory.reading() as tables:
             return reading.identities(tables, parent_id)
+
+    async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
+        with self._memory.reading() as tables:
+            return reading.recorded(tables, parent_id, after, limit)
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         with self._memory.reading() as tables:

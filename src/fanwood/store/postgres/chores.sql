@@ -61,6 +61,9 @@ select told, ready, cardinality($2::bytea[]) - cardinality(refused) - cardinalit
 -- name: root_of
 select root_id from run where id = :id;
 
+-- name: part_of
+select kind, parent_id from run where id = :id;
+
 -- name: under_way
 -- Transactions that look at gates, and may not have seen one that was made just now.
 select l.pid, l.virtualtransaction

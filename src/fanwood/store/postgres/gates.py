@@ -19,6 +19,7 @@ from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
 from fanwood.store.cancelling import fenced
 from fanwood.store.failures import ancestor_ended, encode_failure
+from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.postgres.chores import SQL, chores
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ async def _end(host: Host, run_id: bytes | None) -> Swept:
 
 async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
     """See `Store.replay`."""
+    kind, parent = await _part(host, run_id)
+    refuse_part(run_id, kind, parent)
     allowed = [int(state) for state in allow if state.is_terminal]
     begin = asyncio.get_running_loop().time()
     while True:
@@ -125,3 +128,23 @@ async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
             raise StoreBusyError(f"What is above run {id_text(run_id)} is closed, and not all below it has ended yet.")
         if not (await sweep(host, run_id)).ended:
             await asyncio.sleep(SWEEP_PAUSE)
+
+
+async def wake(host: Host, run_id: bytes) -> bool:
+    """See `Store.wake`."""
+    kind, _ = await _part(host, run_id)
+    must_sleep(run_id, kind)
+    async with chores(host) as work:
+        await work.db.call("fw_enter_gates")
+        ((woken, told),) = await work.db.call("fw_wake", run_id, work.now)
+        work.told += told
+    return woken
+
+
+async def _part(host: Host, run_id: bytes) -> tuple[int, bytes | None]:
+    """Of what kind a run is, and its parent: what never changes."""
+    async with host.side.transaction() as db:
+        found = await db.rows("part_of", SQL["part_of"], id=run_id)
+    if not found:
+        raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
+    return found[0]

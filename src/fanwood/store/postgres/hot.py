@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 63
+PARAMETERS = 64
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
@@ -76,10 +76,10 @@ class Call:
         self._ended = [o for o in outcomes if o.state is not RunState.QUEUED]
         self._requeued = [o for o in outcomes if o.state is RunState.QUEUED]
         # In this order: the parts number owners and kinds as they meet them.
-        spawns, attaches, deadlines = self._spawns(), self._attaches(), self._deadlines()
+        spawns, attaches, records, deadlines = self._spawns(), self._attaches(), self._records(), self._deadlines()
         kinds = self._kind_columns()
         self._columns = (
-            *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, *deadlines, *self._ends(),
+            *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, records, *deadlines, *self._ends(),
             *self._requeues(), batch.unwatch, batch.watch, *self._claim(),
         )  # fmt: skip
 
@@ -140,6 +140,21 @@ class Call:
 
     def _attaches(self) -> Columns:
         return _columns([(self._kind(a.kind), a.id, a.input_digest) for a in self._batch.attaches], 3)
+
+    def _records(self) -> str | None:
+        if not self._batch.records:
+            return None
+        return _json.encode(
+            [
+                {
+                    "kind": self._kind(r.kind), "id": r.id.hex(), "identity": r.identity.hex(), "index": r.index,
+                    "key": r.child_key if r.child_key is None else clean(r.child_key), "input": r.input,
+                    "state": r.state, "output": r.output, "error": r.error, "began": r.began, "due": r.due_at,
+                    "attempt": r.attempt, "again": r.again,
+                }
+                for r in self._batch.records
+            ]
+        ).decode()  # fmt: skip
 
     def _deadlines(self) -> Columns:
         return _columns([(self._owner(run, attempt), when) for run, attempt, when in self._batch.deadlines], 2)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         PruneCount,
         PruneCursor,
         Pruned,
+        Recorded,
         RunFilter,
         RunRecord,
         StoreReport,
@@ -323,6 +324,9 @@ class PostgresStore(SqlLooks, Store):
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         return await gates.replay(self, run_id, allow)
 
+    async def wake(self, run_id: bytes) -> bool:
+        return await gates.wake(self, run_id)
+
     async def get(self, run_id: bytes) -> RunRecord:
         async with self._reader.transaction() as db:
             found = await reading.get(db, run_id)
@@ -362,6 +366,9 @@ class PostgresStore(SqlLooks, Store):
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         async with self._reader.transaction() as db:
             return await reading.identities(db, parent_id)
+
+    async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
+        return rows.recorded(await self._rows("recorded", parent=parent_id, after=after, limit=limit))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return rows.counts(await self.looked("child_counts", parent=parent_id))

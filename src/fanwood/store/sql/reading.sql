@@ -59,6 +59,13 @@ where root_id = (select root_id from run where id = :parent) and parent_id = :pa
 order by id
 limit :limit;
 
+-- name: recorded
+-- Those that no worker executes.
+select identity, id, state, output, error, asked from run
+where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after and kind >= 10
+order by id
+limit :limit;
+
 -- name: tree_counts
 -- Of a root: its tree is one range.
 select task, state, count(*), min(created_at), max(coalesce(finished_at, 0))

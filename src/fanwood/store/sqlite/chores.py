@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES, Failure
 from fanwood.model.records import Around, OtherWorker
@@ -32,9 +33,9 @@ enough."""
 FURTHER = 5_000
 
 _held = msgspec.json.Decoder(list[tuple[str, int, str, str, int, int, int, int | None]])
-_state_of = msgspec.json.Decoder(tuple[int, int, str, str])
+_state_of = msgspec.json.Decoder(tuple[int, int, str, str, int])
 _further = msgspec.json.Decoder(tuple[int, str, int])
-_due = msgspec.json.Decoder(list[tuple[str, int, int]])
+_due = msgspec.json.Decoder(list[tuple[str, int, int, int]])
 
 _AT_ALL = 1 << 62
 
@@ -203,17 +204,17 @@ class Chores:
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
-    def about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes] | None:
-        """A run's state, attempt, root, and parent (empty for a root)."""
+    def about(self, run_id: bytes, url: str) -> tuple[RunState, int, bytes, bytes, int]:
+        """A run's state, attempt, root, parent (empty for a root), and kind.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
         found = self._one("about_run", id=run_id)
         if found is None:
-            return None
-        state, attempt, root, parent = _state_of.decode(found)
-        return RunState(state), attempt, bytes.fromhex(root), bytes.fromhex(parent)
-
-    def is_pruned(self, root: bytes) -> bool:
-        """Whether a tree is being deleted."""
-        return bool(self._one("is_pruned", root=root))
+            raise RunNotFoundError(missing(run_id, url))
+        state, attempt, root, parent, kind = _state_of.decode(found)
+        return RunState(state), attempt, bytes.fromhex(root), bytes.fromhex(parent), kind
 
     def cancel(self, run_id: bytes, state: RunState, attempt: int, reason: str, now: int) -> bool:
         """See `Store.cancel`."""
@@ -230,13 +231,27 @@ class Chores:
         """See `Store.is_heard`."""
         return not self._one("is_unheard", id=run_id, now=now)
 
-    def replay(self, run_id: bytes, state: RunState, attempt: int, now: int) -> bool:
-        """Queue an ended run again; False if something above it is closed."""
+    def replay(self, run_id: bytes, state: RunState, attempt: int, root: bytes, now: int) -> bool:
+        """Queue an ended run again; False if something above it is closed.
+
+        Raises:
+            RunNotFoundError: its tree is being deleted.
+        """
+        if self._one("is_pruned", root=root):
+            raise RunNotFoundError(f"Run {id_text(run_id)} is being deleted: its tree is older than runs are kept")
         id_ = run_id.hex().upper()
         if self._leaving.closed([id_]):
             return False
         self._leaving.queue(now, [Queueing(id_, attempt, state, Cause.REPLAY)])
         return True
+
+    def wake(self, run_id: bytes, state: RunState, attempt: int, now: int) -> bool:
+        """See `Store.wake`."""
+        id_ = run_id.hex().upper()
+        waits = state is RunState.WAITING and not self._leaving.closed([id_])
+        if waits:
+            self._leaving.fire(now, [(id_, attempt, state)], EndedBy.CALL)
+        return waits
 
 
 def _gate(run_id: str, attempt: int, how: str) -> Gate:

@@ -83,8 +83,9 @@ select json_group_array(json_array(
     hex(r.id), r.attempt, hex(r.root_id), r.task, r.deaths,
     exists (
         select 1 from (
-            select c.state from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit :probe
-        ) where state < 8
+            select c.state, c.kind from run c
+            where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit :probe
+        ) where state < 8 and kind < 10  -- a sleep must not make dying free of charge
     ),
     (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit :probe)),
     r.attempt >= :relapses and :now - r.started_at < :soon and (
@@ -97,8 +98,8 @@ from (select * from run indexed by run_running where state = 1 and worker_id = :
 
 -- name: children_page
 -- Further back: whether any of these lives, and the first of them.
-select json_array(coalesce(max(state < 8), 0), hex(min(id)), count(*)) from (
-    select c.id, c.state from run c where c.root_id = :root and c.parent_id = :parent and c.id < :before
+select json_array(coalesce(max(state < 8 and kind < 10), 0), hex(min(id)), count(*)) from (
+    select c.id, c.state, c.kind from run c where c.root_id = :root and c.parent_id = :parent and c.id < :before
     order by c.id desc limit :limit
 );
 
@@ -133,8 +134,8 @@ select min(due) from (
 );
 
 -- name: due_page
-select json_group_array(json_array(hex(id), attempt, state)) from (
-    select id, attempt, state from run indexed by run_due
+select json_group_array(json_array(hex(id), attempt, state, kind)) from (
+    select id, attempt, state, kind from run indexed by run_due
     where state = 2 and due_at is not null and due_at <= :now and waits = 2
     order by due_at, id limit :limit
 );
@@ -151,7 +152,7 @@ order by expires_at, id limit :limit;
 -- --- cancelling ------------------------------------------------------------------------------------------------------
 
 -- name: about_run
-select json_array(state, attempt, hex(root_id), hex(parent_id)) from run where id = :id;
+select json_array(state, attempt, hex(root_id), hex(parent_id), kind) from run where id = :id;
 
 -- name: tell_workers
 -- All that may have claimed something and not begun it.

@@ -95,6 +95,16 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     return connection
 
 
+def check_writable(connection: Database, path: Path) -> None:
+    """SQLite opens a file that it can't write as read-only, and says so only at the first write.
+
+    Raises:
+        StoreReadOnlyError: it is one.
+    """
+    if connection.readonly("main"):
+        raise StoreReadOnlyError(f"{path} can't be written to. Check the permissions of the file and of its folder.")
+
+
 def _wait(tries: int) -> bool:
     """Called by SQLite when another has a lock: wait a little, and say whether to try again."""
     time.sleep(RETRY_MS / 1000)

@@ -20,6 +20,7 @@ from fanwood.model.commands import (
     Finished,
     Notice,
     Outcome,
+    Record,
     Spawn,
 )
 from fanwood.model.states import Cause, EndedBy, RunState
@@ -85,7 +86,7 @@ class HotPath:
             self._look(me)
         if batch.logs:
             self._log(batch)
-        if batch.spawns or batch.attaches:
+        if batch.spawns or batch.attaches or batch.records:
             self._add(me, now, batch, done)
         if batch.deadlines and self.moving.note(now, batch.deadlines):
             done.has_closed = True
@@ -135,10 +136,12 @@ class HotPath:
             self._spawn(me, now, spawns, done)
         if batch.attaches:
             self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
+        if batch.records:
+            self._record(now, [r for r in batch.records if _parent(r) not in fenced])
 
     def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
         """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
-        asked = {_parent(s) for s in batch.spawns} | {_parent(a) for a in batch.attaches}
+        asked = {_parent(command) for command in chain(batch.spawns, batch.attaches, batch.records)}
         pairs = [pair for pair in asked if pair[0]]
         if pairs:
             rows = encoded([(parent.hex(), attempt) for parent, attempt in pairs])
@@ -210,6 +213,13 @@ class HotPath:
             run = Attached(bytes.fromhex(id_), found_in, output, error, bool(matches), task, input_)
             attached.append(run)
         return attached
+
+    def _record(self, now: int, records: list[Record]) -> None:
+        born = [_record_row(record) for record in records if not record.again]
+        if born:
+            self._execute(_SQL["insert_records"], {"rows": encoded(born), "now": now})
+        if len(born) < len(records):
+            self.leaving.record_again(now, [_record_row(record) for record in records if record.again])
 
     # --- reporting -------------------------------------------------------------------------------------------------
 
@@ -326,7 +336,7 @@ def _hexes(ids: list[bytes]) -> str:
     return encoded([id_.hex() for id_ in ids])
 
 
-def _parent(command: Spawn | Attach) -> tuple[bytes, int]:
+def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
     kind = command.kind
     return (kind.parent_id or b"", kind.parent_attempt)
 
@@ -366,6 +376,33 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         expires_at,
         now,
         now if claimed else None,
+    )
+
+
+def _record_row(record: Record) -> tuple[Any, ...]:
+    kind = record.kind
+    return (
+        record.id.hex(),
+        record.identity.hex(),
+        record.index,
+        record.child_key,
+        record.input,
+        record.state,
+        record.output,
+        record.error,
+        record.began,
+        record.due_at,
+        record.attempt,
+        kind.parent_attempt,
+        kind.deadline,
+        (kind.deadline_by or b"").hex(),
+        (kind.parent_id or b"").hex(),
+        (kind.root_id or b"").hex(),
+        kind.depth,
+        kind.run_kind,
+        kind.task,
+        kind.priority,
+        kind.on_parent_end,
     )
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.states import Cause, EndedBy, RunState
+from fanwood.model.commands import SLEPT
+from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, RunState
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -156,11 +157,22 @@ class Leaving:
         if any(q.attempt > KEPT_ATTEMPTS for q in queueings):
             self._execute(_SQL["forget_attempts"], {"rows": rows, "kept": KEPT_ATTEMPTS})
 
-    def promote(self, now: int, due: Sequence[tuple[str, int, int]]) -> None:
-        """As `queue`, for runs (id, attempt, state) whose time has come."""
-        closed = self.end_closed(now, due)
-        ids = [run[0] for run in due if run[0] not in closed]
+    def promote(self, now: int, due: Sequence[tuple[str, int, int, int]]) -> None:
+        """As `queue`, for runs (id, attempt, state, kind) whose time has come. What has no code ends."""
+        closed = self.end_closed(now, [run[:3] for run in due])
+        left = [run for run in due if run[0] not in closed]
+        self.fire(now, [run[:3] for run in left if run[3] >= FIRST_WAIT], EndedBy.OUTCOME)
+        ids = [run[0] for run in left if run[3] < FIRST_WAIT]
         self._execute(_SQL["promote_runs"], {"ids": encoded(ids)})
+
+    def fire(self, now: int, due: Sequence[tuple[str, int, int]], by: EndedBy) -> None:
+        """What waits for a time, and has no code, ends."""
+        if due:
+            self.end(0, now, [Ending(*run, RunState.COMPLETED, SLEPT, None, 0, by) for run in due])
+
+    def record_again(self, now: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        """What had failed or been cancelled, and has no code, is done again in place."""
+        self._execute(_SQL["record_again"], {"rows": encoded(rows), "now": now})
 
     def _refused(self, check: str, rows: str, count: int, **bindings: Any) -> list[int]:
         if self._changes() == count:

@@ -131,6 +131,20 @@ where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attemp
 update run set state = 0, waits = null, due_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
+-- name: record_again
+-- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial. Rows as those of
+-- `insert_records`.
+update run
+set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then 2 end, due_at = v.value ->> 9,
+    trial_start = run.attempt + 1, asked = v.value ->> 11, output = v.value ->> 6, error = v.value ->> 7,
+    ended_by = case when v.value ->> 5 >= 8 then 1 end, finished_at = case when v.value ->> 5 >= 8 then :now end,
+    started_at = case when run.attempt > 0 then coalesce(min(v.value ->> 8, :now), :now) end,
+    deadline = case when v.value ->> 5 = 2 then v.value ->> 12 end,
+    deadline_by = case when v.value ->> 5 = 2 then nullif(unhex(v.value ->> 13), x'') end,
+    expires_at = case when v.value ->> 5 = 2 then v.value ->> 12 end
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state in (9, 10);
+
 -- name: queued_now
 -- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial.)
 select json_group_array(v.key)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from fanwood.errors import RunNotFoundError, StoreReadOnlyError, StoreUnavailableError
-from fanwood.ids import id_text
+from fanwood.errors import RunNotFoundError, StoreUnavailableError
 from fanwood.model.commands import Batch, Committed, TaskInfo, WorkerInfo
 from fanwood.model.records import (
     Around,
@@ -34,17 +33,12 @@ from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import rows, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.looked import SqlLooks
+from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
+from fanwood.store.sqlite import connection as opening
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
-from fanwood.store.sqlite.connection import (
-    connect,
-    file_identity,
-    make_folder,
-    migrate,
-    pending,
-    translated,
-)
+from fanwood.store.sqlite.connection import connect, file_identity, migrate, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.reader import Reader
@@ -57,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import AttemptRecord, Audited, Circumstances, LeftOver, LogRecord, Walk
+    from fanwood.model.records import AttemptRecord, Audited, Circumstances, LeftOver, LogRecord, Recorded, Walk
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.store import Place
 
@@ -106,31 +100,23 @@ class SqliteStore(SqlLooks, Store):
         self._leaving, self._moving = self._hot.leaving, self._hot.moving
         self._sweeping = Sweeping(connection, self._leaving)
         self._chores = Chores(connection, self._leaving)
-        self._check_writable()
+        opening.check_writable(connection, self.path)
 
     def _connect(self) -> Database:
         if self._create and self._looks is None:
-            make_folder(self.path.parent)
+            opening.make_folder(self.path.parent)
         elif not self.path.exists():
             raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
         return connect(self.path, read_only=self._looks is not None)
 
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
         if dry_run:
-            return pending(self.path)
+            return opening.pending(self.path)
         connection = self._connect()
         try:
             return migrate(connection, self.path)
         finally:
             connection.close()
-
-    def _check_writable(self) -> None:
-        """SQLite opens a file that it can't write as read-only, and says so only at the first write."""
-        assert self._connection is not None
-        if self._connection.readonly("main"):
-            raise StoreReadOnlyError(
-                f"{self.path} can't be written to. Check the permissions of the file and of its folder."
-            )
 
     async def close(self) -> None:
         self._reader.close()
@@ -295,7 +281,7 @@ class SqliteStore(SqlLooks, Store):
 
     async def cancel(self, run_id: bytes, reason: str, attempt: int | None = None) -> bool:
         with self._transaction():
-            state, current, _, _ = self._about(run_id)
+            state, current, *_ = self._about(run_id)
             if attempt is not None and (attempt != current or state not in OWN):
                 raise fenced(run_id, attempt)
             cancelled = self._chores.cancel(run_id, state, current, reason, self._instant())
@@ -327,23 +313,25 @@ class SqliteStore(SqlLooks, Store):
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:
             with self._transaction():
-                state, attempt, root, _ = self._about(run_id)
+                state, attempt, root, parent, kind = self._about(run_id)
+                refuse_part(run_id, kind, parent)
                 if state not in allow or state not in TERMINAL:
                     return False
-                if self._chores.is_pruned(root):
-                    raise RunNotFoundError(
-                        f"Run {id_text(run_id)} is being deleted: its tree is older than runs are kept in {self.url}"
-                    )
-                if self._chores.replay(run_id, state, attempt, self._instant()):
+                if self._chores.replay(run_id, state, attempt, root, self._instant()):
                     return True
             await self.sweep(run_id)
             await asyncio.sleep(0)
 
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes]:
-        found = self._chores.about(run_id)
-        if found is None:
-            raise RunNotFoundError(missing(run_id, self.url))
-        return found
+    async def wake(self, run_id: bytes) -> bool:
+        with self._transaction():
+            state, attempt, _, _, kind = self._about(run_id)
+            must_sleep(run_id, kind)
+            woken = self._chores.wake(run_id, state, attempt, self._instant())
+        self._on_notify()
+        return woken
+
+    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
+        return self._chores.about(run_id, self.url)
 
     async def get(self, run_id: bytes) -> RunRecord:
         record = await self._read(lambda db: reading.run(db, run_id))
@@ -381,6 +369,10 @@ class SqliteStore(SqlLooks, Store):
 
     async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
         return await self._read(lambda db: reading.identities(db, parent_id))
+
+    async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
+        about = {"parent": parent_id, "after": after, "limit": limit}
+        return rows.recorded(await self._read(lambda db: reading.looked(db, "recorded", about)))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return await self._read(lambda db: reading.counts(db, "child_counts", {"parent": parent_id}))

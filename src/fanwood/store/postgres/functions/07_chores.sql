@@ -66,7 +66,7 @@ as $$ update setting set value = (value::bigint + 1)::text where name = 'members
 
 -- --- timers -----------------------------------------------------------------------------------------------------------
 
--- Those whose time has come, after this place, go to the queue. What others hold at this moment is passed by, and comes
+-- Those whose time has come, after this place, go to the queue; what has no code ends. What others hold at this moment is passed by, and comes
 -- when it is looked for from the beginning. And the place of the last.
 create function fw_promote(
     p_now bigint, p_limit integer, p_due bigint, p_due_id bytea,
@@ -77,26 +77,44 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
+    first_wait constant smallint := 10;
     places tid[];
     ids bytea[];
+    kinds smallint[];
+    fired bytea[];
+    closed bytea[];
     n integer;
+    told_ bigint[];
 begin
     told := '{}'; ready := '{}'; due_ := p_due; due_id := p_due_id;
-    select array_agg(d.place), array_agg(d.id), max(d.due_at) into places, ids, due_
+    select array_agg(d.place), array_agg(d.id), array_agg(d.kind), max(d.due_at) into places, ids, kinds, due_
     from (
-        select r.ctid as place, r.id, r.due_at from run r
+        select r.ctid as place, r.id, r.due_at, r.kind from run r
         where r.state = 2 and r.due_at is not null and r.due_at <= p_now and (r.due_at, r.id) > (p_due, p_due_id)
         order by r.due_at, r.id limit p_limit for update skip locked
     ) d;
     n := cardinality(places);
+    if coalesce(n, 0) = 0 then
+        due_ := p_due;
+        return;
+    end if;
+    due_id := ids[n];
+    if first_wait <= any (kinds) then
+        fired := array(select v.id from unnest(ids, kinds) v (id, kind) where v.kind >= first_wait);
+        select c.closed, c.told into closed, told from fw_cut(p_now, fired, array(
+            select v.place from unnest(places, kinds) v (place, kind) where v.kind >= first_wait
+        )) c;
+        told := told || fw_fire(p_now, array(select v.id from unnest(fired) v (id) where v.id <> all (closed)), 1::smallint);
+        select array_agg(v.place order by v.n), array_agg(v.id order by v.n) into places, ids
+        from unnest(places, ids, kinds) with ordinality v (place, id, kind, n) where v.kind < first_wait;
+        n := coalesce(cardinality(places), 0);
+    end if;
     if n > 0 then
-        due_id := ids[n];
-        select e.told, e.ready into told, ready from fw_enter(0, p_now, 9, row(
+        select e.told, e.ready into told_, ready from fw_enter(0, p_now, 9, row(
             ids, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),
             array_fill(null::text, array[n]), array_fill(0::bigint, array[n]), array_fill(false, array[n])
         )::fw_entries, places) e;
-    else
-        due_ := p_due;
+        told := told || told_;
     end if;
 end $$;
 
@@ -208,6 +226,7 @@ as $$
 #variable_conflict error
 declare
     terminal constant smallint := 8;
+    first_wait constant smallint := 10;  -- a sleep must not make dying free of charge
     relapses constant integer := 10;
     soon constant bigint := 60000000;
 begin
@@ -222,10 +241,10 @@ begin
                ) then true
                when r.id = any (p_known) then p_executing[array_position(p_known, r.id)]
                else (
-                   select case when coalesce(bool_or(c.state < terminal), false) then false
+                   select case when coalesce(bool_or(c.state < terminal and c.kind < first_wait), false) then false
                                when count(*) < 200 then true end
                    from (
-                       select x.state from run x where x.root_id = r.root_id and x.parent_id between r.id and r.id
+                       select x.state, x.kind from run x where x.root_id = r.root_id and x.parent_id between r.id and r.id
                        order by x.root_id desc, x.parent_id desc, x.id desc limit 200
                    ) c
                )
@@ -246,10 +265,13 @@ as $$
 #variable_conflict error
 declare
     terminal constant smallint := 8;
+    first_wait constant smallint := 10;
 begin
-    select (array_agg(c.id order by c.id desc))[1], coalesce(bool_or(c.state < terminal), false) into last, unfinished
+    select (array_agg(c.id order by c.id desc))[1],
+           coalesce(bool_or(c.state < terminal and c.kind < first_wait), false)
+    into last, unfinished
     from (
-        select x.id, x.state from run x
+        select x.id, x.state, x.kind from run x
         where x.root_id = (select p.root_id from run p where p.id = p_parent)
           and x.parent_id between p_parent and p_parent
           and x.id > p_after
@@ -367,5 +389,21 @@ begin
         select e.ready into ready from fw_enter(0, p_now, 8, row(
             array[p_id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
         )::fw_entries) e;
+    end if;
+end $$;
+
+-- A sleep ends now, unless it has ended, or ends with something above it that is closed.
+create function fw_wake(p_id bytea, p_now bigint, out woken boolean, out told bigint[]) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    waiting constant smallint := 2;
+begin
+    woken := false; told := '{}';
+    perform from run r where r.id = p_id and r.state = waiting for update;
+    if found and (select cardinality(c.ids) from fw_closed(array[p_id]) c) = 0 then
+        woken := true;
+        told := fw_fire(p_now, array[p_id], 2::smallint);
     end if;
 end $$;

@@ -26,7 +26,7 @@ create function fw_commit(
     k_kind smallint[], k_namespace text[],
     s_kind integer[], s_id bytea[], s_identity bytea[], s_index integer[], s_key text[], s_digest bytea[],
     s_input text[], s_claimed boolean[],
-    a_kind integer[], a_id bytea[], a_digest bytea[],
+    a_kind integer[], a_id bytea[], a_digest bytea[], r_records text,
     d_owner integer[], d_deadline bigint[],
     e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_ended_by smallint[],
     e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
@@ -141,6 +141,9 @@ begin
         perform fw_attach(p_now, fenced, o, k, a);
         found_ := fw_attached(fenced, k, a);
         ready := ready || k_task;
+    end if;
+    if r_records is not null then
+        perform fw_record(p_now, p_again, fenced, o, k, r_records);
     end if;
     if cardinality(e_id) + cardinality(q_id) > 0 then
         part := fw_report(

@@ -1,0 +1,31 @@
+"""What an attempt knows of that which its run has recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.model.states import RunState
+
+if TYPE_CHECKING:
+    from fanwood.engine.signals import Signal
+    from fanwood.model.commands import SpawnKind
+    from fanwood.model.records import Recorded
+
+
+class Parts:
+    """Of one attempt."""
+
+    __slots__ = ("draws", "found", "kind", "readers", "ready", "under_way")
+
+    def __init__(self, *, ready: bool) -> None:
+        self.ready = ready  # `found` is whole
+        self.found: dict[bytes, Recorded] = {}  # by identity: of earlier attempts, and of this one what has a key
+        self.readers: list[Signal] | None = None  # somebody reads, and these wait for it
+        self.under_way: set[bytes] = set()
+        self.draws: dict[bytes, int] = {}
+        self.kind: SpawnKind | None = None  # what steps have in common
+
+
+def counts(found: Recorded, trial_start: int) -> bool:
+    """Whether it is as it stands; else it is done again, in place."""
+    return found.state not in (RunState.FAILED, RunState.CANCELLED) or found.asked >= trial_start

@@ -1,0 +1,112 @@
+"""What a run records of its own (`Parts`): children that no worker executes. Code that asks for one again, in a later
+attempt, finds what was recorded: all of it is read once, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.signals import Signal
+from fanwood.model.commands import Record, SpawnKind
+from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind, RunState
+from fanwood.sdk.answers import Answer
+from fanwood.sdk.attempt import registering
+from fanwood.sdk.parts import Parts
+from fanwood.sdk.waiting import called, interruptible
+
+if TYPE_CHECKING:
+    from fanwood.engine.waits import Collector
+    from fanwood.sdk.attempt import Attempt
+
+PAGE = 1000
+
+
+def parts_of(attempt: Attempt) -> Parts:
+    """Those of an attempt, read or not. Under `registering`."""
+    if attempt.parts is None:
+        attempt.parts = Parts(ready=attempt.run.attempt == 1)
+    return attempt.parts
+
+
+async def known_parts(attempt: Attempt) -> Parts:
+    """Those of an attempt, with all that earlier ones recorded."""
+    while True:
+        signal = None
+        with registering:
+            parts = parts_of(attempt)
+            if parts.ready:
+                return parts
+            if parts.readers is None:
+                parts.readers = []
+            else:
+                parts.readers.append(signal := Signal())
+        if signal is None:
+            await _read(attempt, parts)
+            return parts
+        with interruptible(attempt, signal):
+            await signal.wait()
+        attempt.check()
+
+
+async def _read(attempt: Attempt, parts: Parts) -> None:
+    engine, after, waits = attempt.host.engine(), b"", False
+    try:
+        while not parts.ready:
+            start = after
+            page = await called(
+                engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
+            )
+            parts.found.update((each.identity, each) for each in page)
+            waits = waits or any(each.state is RunState.WAITING for each in page)
+            after = page[-1].id if page else after
+            parts.ready = len(page) < PAGE
+    finally:
+        with registering:
+            readers, parts.readers = parts.readers or [], None
+        for reader in readers:
+            reader.fire()
+    if waits and attempt.limit is not None:  # what waits has its deadline from the attempt before
+        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+
+
+def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
+    """What a part has from its parent."""
+    run = attempt.run
+    waits = run_kind is not RunKind.RECORDED
+    deadline, owner = attempt.child_deadline(waited=waits, policy=OnParentEnd.CANCEL)
+    return SpawnKind(
+        WAIT_NAMES[run_kind],
+        parent_id=attempt.id,
+        parent_attempt=run.attempt,
+        root_id=attempt.root,
+        depth=run.depth + 1,
+        priority=run.priority,
+        deadline=deadline,
+        deadline_by=owner,
+        on_parent_end=OnParentEnd.CANCEL,
+        run_kind=run_kind,
+    )
+
+
+def write(attempt: Attempt, record: Record, collector: Collector | None = None) -> Answer:
+    """Have it recorded. `collector` wants its end, if it has not ended by that."""
+    kinds = [record.kind] if record.due_at is not None else []  # (its deadline is one that the engine expects)
+    request = SpawnRequest(records=[record], kinds=kinds, collector=collector)
+    answer = Answer(request, collector, attempt)
+    attempt.host.engine().record(request)
+    return answer
+
+
+async def written(attempt: Attempt, answer: Answer) -> None:
+    """Returns when it is committed.
+
+    Raises:
+        SpawnError: it can't be: the attempt is over.
+    """
+    if not answer.signal.fired:
+        with interruptible(attempt, answer.signal):
+            await answer.signal.wait()
+        if not answer.signal_is_answer:
+            attempt.check()
+    if answer.error is not None:
+        raise answer.error

@@ -1,0 +1,66 @@
+"""Children that no worker executes: born as they are known to be, or done again in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.model.states import EndedBy, RunState, Waits
+from fanwood.store.memory.tables import Run, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fanwood.model.commands import Record
+    from fanwood.store.memory.leaving import Leaving
+
+
+def record(tables: Tables, leaving: Leaving, now: int, records: Iterable[Record]) -> None:
+    """Those of parents that are not fenced."""
+    for asked in records:
+        there = tables.runs.get(asked.id)
+        if not asked.again:
+            tables.add(_born(asked, now))
+        elif there is not None:
+            leaving.record(now, there, asked)
+
+
+def _born(asked: Record, now: int) -> Run:
+    kind, waits = asked.kind, asked.state is RunState.WAITING
+    began = min(asked.began or now, now)
+    return Run(
+        id=asked.id,
+        parent_id=kind.parent_id,
+        root_id=kind.root_id or asked.id,
+        depth=kind.depth,
+        kind=int(kind.run_kind),
+        task=kind.task,
+        identity=asked.identity,
+        child_index=asked.index,
+        child_key=asked.child_key,
+        input_digest=None,
+        input=asked.input,
+        metadata=kind.metadata,
+        priority=kind.priority,
+        on_parent_end=int(kind.on_parent_end),
+        state=int(asked.state),
+        waits=int(Waits.TIME) if waits else None,
+        due_at=asked.due_at if waits else None,
+        attempt=asked.attempt,
+        trial_start=0,
+        retry_count=0,
+        deaths=0,
+        asked=kind.parent_attempt,
+        worker_id=None,
+        deadline=kind.deadline if waits else None,
+        deadline_by=kind.deadline_by if waits else None,
+        schedule_timeout=None,
+        expires_at=kind.deadline if waits else None,
+        created_at=began,
+        started_at=began if asked.attempt else None,
+        finished_at=None if waits else now,
+        busy=0,
+        ended_by=None if waits else int(EndedBy.OUTCOME),
+        output=asked.output,
+        error=asked.error,
+        limit_at=None,
+    )

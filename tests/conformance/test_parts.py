@@ -1,0 +1,249 @@
+"""Children that no worker executes: sleeps, and steps as they ended. Born, ended, found again, done again."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanwood import RunState
+from fanwood.errors import RunNotFoundError, UsageError
+from fanwood.model.records import Walk
+from fanwood.model.states import TERMINAL, EndedBy, RunKind
+from fanwood.store.auditing import audited, findings
+from fanwood.store.failures import decode_failure
+from tests.conformance.stage import FAILURE, SECOND, Stage, failed, retried
+
+STEP = RunKind.RECORDED
+
+
+async def read_mail(stage: Stage) -> dict[bytes, RunState]:
+    return {id_: end.state for id_, end in (await stage.commit(mail=True)).finished.items()}
+
+
+async def sound(stage: Stage) -> None:
+    assert [found async for found in findings(stage.store, full=True, attended=False)] == []
+
+
+async def test_a_sleep_ends_when_it_is_due_and_its_parents_worker_is_told(stage: Stage) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent)
+    record = await stage.get(id_)
+    assert (record.state, record.kind, record.task) == (RunState.WAITING, RunKind.SLEEP, "~sleep")
+    assert (record.attempt, record.started_at, record.parent_id) == (0, None, parent.key)
+    assert record.due_at == stage.clock.now() + 5 * SECOND
+    await sound(stage)
+    stage.clock.advance(4.9)
+    assert await stage.store.tick() == record.due_at
+    assert await stage.state(id_) is RunState.WAITING
+    stage.clock.advance(0.1)
+    assert await stage.store.tick() is None
+    assert await read_mail(stage) == {id_: RunState.COMPLETED}
+    ended = await stage.get(id_)
+    assert (ended.state, ended.output, ended.due_at) == (RunState.COMPLETED, "null", None)
+    assert await stage.claim(10, tasks=["a", "~sleep"]) == []
+    await sound(stage)
+
+
+async def test_sleeps_end_a_bounded_number_at_a_time_beside_what_is_queued(stage: Stage) -> None:
+    parent = await stage.running()
+    await stage.commit(records=[stage.part(parent, f"{n}") for n in range(1300)])
+    retry = await stage.running("b")
+    await stage.report(retried(retry, 5))
+    stage.clock.advance(6)
+    turns = 0
+    while (due := await stage.store.tick()) is not None and due <= stage.clock.now():
+        turns += 1
+    assert turns in range(1, 8)
+    counts = {count.state: count.count for count in await stage.store.child_counts(parent.key)}
+    assert counts == {RunState.COMPLETED: 1300}
+    assert [run.key for run in await stage.claim(10, tasks=["b"])] == [retry.key]
+
+
+async def test_a_step_is_born_as_it_ended(stage: Stage) -> None:
+    parent = await stage.running()
+    began = stage.clock.now()
+    stage.clock.advance(2)
+    ok = await stage.recorded(parent, "ok", kind=STEP, output='{"a": 1}', began=began, child_key="k")
+    bad = await stage.recorded(parent, "bad", kind=STEP, state=RunState.FAILED, output=None, error=FAILURE)
+    record = await stage.get(ok)
+    assert (record.state, record.kind, record.output) == (RunState.COMPLETED, RunKind.RECORDED, '{"a": 1}')
+    assert (record.started_at, record.attempt, record.child_key) == (began, 1, "k")
+    assert record.finished_at is not None
+    assert record.finished_at >= began + 2 * SECOND
+    record = await stage.get(bad)
+    assert (record.state, record.error) == (RunState.FAILED, FAILURE)
+    assert (await stage.commit(mail=True)).finished == {}
+    await sound(stage)
+
+
+async def test_an_attempt_that_is_over_records_nothing(stage: Stage) -> None:
+    parent = await stage.running()
+    late = stage.part(parent)
+    assert await stage.retry(parent) is not None
+    done = await stage.commit(records=[late])
+    assert done.fenced_parents == {(parent.key, parent.attempt)}
+    assert late.id not in await stage.records()
+
+
+async def test_below_what_is_closed_nothing_is_recorded(stage: Stage) -> None:
+    stage.sweeps = False
+    root = await stage.running()
+    child = await stage.running("b", root)
+    late = stage.part(child)
+    await stage.store.cancel(root.key, "for a test")
+    done = await stage.commit(records=[late])
+    assert done.fenced_parents == {(child.key, child.attempt)}
+    assert late.id not in await stage.records()
+
+
+async def test_what_was_recorded_is_read_in_pages(stage: Stage) -> None:
+    parent = await stage.running()
+    await stage.born("b", parent)
+    ids = [await stage.recorded(parent, f"{n}", kind=STEP, output=f"{n}") for n in range(4)]
+    ids.append(await stage.recorded(parent, "sleep"))
+    first = await stage.store.recorded(parent.key, limit=3)
+    rest = await stage.store.recorded(parent.key, first[-1].id, limit=3)
+    assert [one.id for one in (*first, *rest)] == ids
+    assert [one.output for one in (*first, *rest)] == ["0", "1", "2", "3", None]
+    assert rest[-1].state is RunState.WAITING
+    assert {one.asked for one in first} == {parent.attempt}
+    assert {one.identity for one in first} == {row.identity for row in await _rows(stage, ids[:3])}
+
+
+async def _rows(stage: Stage, ids: list[bytes]) -> list[object]:
+    return [row async for row in audited(stage.store, Walk.CHILDREN, 10) if row.id in ids]
+
+
+@pytest.mark.parametrize("how", [RunState.COMPLETED, RunState.FAILED])
+async def test_a_failed_step_is_done_again_in_place(stage: Stage, how: RunState) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent, kind=STEP, state=RunState.FAILED, output=None, error=FAILURE)
+    again = await stage.retry(parent)
+    assert again is not None
+    stage.clock.advance(1)
+    about = {"output": "7"} if how is RunState.COMPLETED else {"output": None, "error": FAILURE}
+    await stage.recorded(again, kind=STEP, id=id_, again=True, state=how, **about)
+    record = await stage.get(id_)
+    assert (record.state, record.output) == (how, about["output"])
+    assert record.finished_at is not None
+    (found,) = await stage.store.recorded(parent.key)
+    assert found.asked == again.attempt
+    await sound(stage)
+
+
+async def test_what_completed_is_not_done_again(stage: Stage) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent, kind=STEP, output="1")
+    again = await stage.retry(parent)
+    assert again is not None
+    await stage.recorded(again, kind=STEP, id=id_, again=True, output="2")
+    assert (await stage.get(id_)).output == "1"
+
+
+async def test_a_cancelled_sleep_waits_again(stage: Stage) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent)
+    assert await stage.cancel(id_) == 1
+    assert await read_mail(stage) == {id_: RunState.CANCELLED}
+    again = await stage.retry(parent)
+    assert again is not None
+    await stage.recorded(again, id=id_, again=True, due_at=stage.clock.now() + SECOND)
+    assert (await stage.get(id_)).due_at == stage.clock.now() + SECOND
+    await sound(stage)
+    stage.clock.advance(1)
+    await stage.store.tick()
+    assert await read_mail(stage) == {id_: RunState.COMPLETED}
+
+
+async def test_a_sleep_is_woken(stage: Stage) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent)
+    hints = stage.hints
+    assert await stage.store.wake(id_)
+    assert stage.hints > hints or stage.store.url.startswith("postgres")  # (there a notification is sent)
+    assert await read_mail(stage) == {id_: RunState.COMPLETED}
+    (row,) = [row async for row in audited(stage.store, Walk.CHILDREN, 10)]
+    assert row.ended_by == EndedBy.CALL
+    assert not await stage.store.wake(id_)
+    with pytest.raises(UsageError, match="is no sleep"):
+        await stage.store.wake(parent.key)
+    with pytest.raises(RunNotFoundError):
+        await stage.store.wake(stage.ids.new_id())
+
+
+@pytest.mark.parametrize("how", ["completes", "fails", "is cancelled", "kills its worker"])
+async def test_a_sleep_ends_with_its_parent_however_that_ends(stage: Stage, how: str) -> None:
+    stage.sweeps = False
+    parent = await stage.running()
+    id_ = await stage.recorded(parent)
+    if how == "completes":
+        assert (await stage.complete(parent, closes=True)).has_closed
+    elif how == "fails":
+        assert (await stage.report(failed(parent, closes=True))).has_closed
+    elif how == "is cancelled":
+        await stage.store.cancel(parent.key, "for a test")
+    else:
+        other = await stage.register()
+        parent = await stage.running("b", worker=other)
+        id_ = await stage.recorded(parent, "other")
+        await stage.store.reap(other, 1)
+    stage.clock.advance(6)
+    assert not await stage.store.wake(id_)
+    await stage.store.tick()  # the gate counts, though it is not swept
+    await stage.sweep()
+    record = await stage.get(id_)
+    assert record.state is RunState.CANCELLED
+    await sound(stage)
+
+
+async def test_a_sleep_fails_at_its_deadline(stage: Stage) -> None:
+    parent = await stage.running()
+    deadline = stage.clock.now() + SECOND
+    id_ = await stage.recorded(parent, deadline=deadline, deadline_by=parent.key)
+    await sound(stage)
+    assert await stage.store.tick() == deadline
+    stage.clock.advance(1)
+    await stage.store.tick()
+    record = await stage.get(id_)
+    assert (record.state, decode_failure(record.error).kind) == (RunState.FAILED, "timed_out")
+    assert await read_mail(stage) == {id_: RunState.FAILED}
+
+
+@pytest.mark.parametrize("kind", [RunKind.SLEEP, STEP])
+async def test_none_is_run_again_by_itself(stage: Stage, kind: RunKind) -> None:
+    parent = await stage.running()
+    id_ = await stage.recorded(parent, kind=kind)
+    await stage.complete(parent, closes=True)
+    with pytest.raises(UsageError, match=r"is a part of run .*Retry or replay that one"):
+        await stage.store.replay(id_, TERMINAL)
+
+
+async def test_a_sleep_makes_no_death_free_of_charge(stage: Stage) -> None:
+    other = await stage.register()
+    sleeps, has_a_child = await stage.running(worker=other), await stage.running("b", worker=other)
+    await stage.recorded(sleeps)
+    await stage.recorded(has_a_child, "other")
+    await stage.born("c", has_a_child)
+    await stage.store.reap(other, 3)
+    assert [(await stage.get(run)).deaths for run in (sleeps, has_a_child)] == [1, 0]
+
+
+async def test_so_does_none_of_a_great_many(stage: Stage) -> None:
+    """More than the few that are looked at first."""
+    other = await stage.register()
+    sleeps, has_a_child = await stage.running(worker=other), await stage.running("b", worker=other)
+    await stage.born("c", has_a_child)
+    await stage.commit(records=[stage.part(run, f"{n}") for n in range(250) for run in (sleeps, has_a_child)])
+    await stage.store.reap(other, 3)
+    assert [(await stage.get(run)).deaths for run in (sleeps, has_a_child)] == [1, 0]
+
+
+async def test_a_tree_with_them_is_copied_and_pruned(stage: Stage) -> None:
+    parent = await stage.running()
+    await stage.recorded(parent)
+    await stage.recorded(parent, kind=STEP)
+    rows = await stage.store.copy_out("run", (b"",), 10)
+    await stage.complete(parent, closes=True)
+    stage.clock.advance(10)
+    assert (await stage.store.prune(stage.clock.now(), 100)).runs == 3
+    assert await stage.store.copy_in("run", rows) == 3
+    assert await stage.store.copy_out("run", (b"",), 10) == rows
