@@ -11,9 +11,9 @@ from typing import Any
 from msgspec.structs import asdict
 
 from fanwood import RunState, SeededIds, Settings
-from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Record, Spawn, SpawnKind
 from fanwood.model.records import Walk
-from fanwood.model.states import TERMINAL, OnParentEnd
+from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
 from fanwood.store.auditing import audited, findings
 from fanwood.store.memory.tables import Run
 from fanwood.store.opening import store_for
@@ -46,8 +46,10 @@ class Stream:
         self.attempts: dict[bytes, int] = {}  # of all runs, as claims told
         self.about: dict[bytes, dict[str, Any]] = {}
         self.holders: dict[bytes, int] = {}
+        self.parts: dict[bytes, bytes] = {}  # what no worker executes, and whose it is
         self.workers: list[int] = []
         self.suspected = False
+        self.rows: dict[bytes, dict[str, Any]] = {}
         self.story: list[str] = []
         self.succeeded: Counter[str] = Counter()
         self.told: dict[str, set[tuple[int, bytes]]] = {name: set() for name in stages}
@@ -258,12 +260,53 @@ class Stream:
         return not unknown
 
     async def cancel(self) -> bool:
-        id_ = self.a_run()
+        id_ = self.random.choice([*self.about, *self.parts])
 
         async def cancel(stage: Stage) -> Reply:
             return await stage.store.cancel(id_, "said")
 
         return await self.on_all(f"cancel {id_.hex()}", cancel)
+
+    async def record(self) -> bool:
+        """A step or a sleep; or one that had failed or been cancelled, done again."""
+        parent, attempt = self.an_attempt()
+        mine = [id_ for id_, of in self.parts.items() if of == parent]
+        again = bool(mine) and self.random.random() < 0.5
+        id_ = self.random.choice(mine) if again else self.ids.new_id()
+        sleeps = self.random.random() < 0.6
+        deadline = self.now() + self.random.randint(1, 20) * SECOND if self.random.random() < 0.3 else None
+        kind = SpawnKind(
+            "~sleep" if sleeps else "~step", parent, attempt, self.about[parent]["root"],
+            self.about[parent]["depth"] + 1, deadline=deadline, deadline_by=parent if deadline else None,
+            on_parent_end=OnParentEnd.CANCEL, run_kind=RunKind.SLEEP if sleeps else RunKind.RECORDED,
+        )  # fmt: skip
+        fails = not sleeps and self.random.random() < 0.5
+        state = RunState.WAITING if sleeps else RunState.FAILED if fails else RunState.COMPLETED
+        due = self.now() + self.random.randint(0, 9) * SECOND if sleeps else None
+        record = Record(
+            kind, id_, id_, '"part"', state, len(mine), None, None if sleeps or fails else "1",
+            FAILURE if fails else None, self.now() - SECOND if self.random.random() < 0.5 else None, due, again=again,
+        )  # fmt: skip
+
+        async def commit(stage: Stage) -> Reply:
+            return (await stage.commit(self.worker_of(parent), records=[record])).fenced_parents
+
+        fenced = await self.on_all(f"record {record}", commit)
+        if not fenced:
+            self.parts[id_] = parent
+        return not fenced
+
+    async def wake(self) -> bool:
+        sleeps = [id_ for id_, row in self.rows.items() if row["kind"] == RunKind.SLEEP]
+        if not sleeps:
+            return False
+        id_ = self.random.choice(sleeps)
+        return await self.on_all(f"wake {id_.hex()}", lambda stage: stage.store.wake(id_))
+
+    async def find_again(self) -> bool:
+        parent = self.random.choice(list(self.parts.values() or self.about))
+        after = self.random.choice([b"", *self.parts])
+        return bool(await self.on_all("find again", lambda stage: stage.store.recorded(parent, after, 3)))
 
     async def replay(self) -> bool:
         id_ = self.a_run()
@@ -300,7 +343,8 @@ class Stream:
         """All that is closed ends; then all rows are the same."""
         for stage in self.stages.values():
             await stage.sweep()
-        rows = await self.on_all("rows", _rows)
+        rows = self.rows = await self.on_all("rows", _rows)
+        self.parts = {id_: of for id_, of in self.parts.items() if id_ in rows}
         self.suspected = any(row["deaths"] >= SUSPECT_DEATHS for row in rows.values())
         for id_ in [id_ for id_ in self.about if id_ not in rows]:  # pruned
             del self.about[id_]
@@ -356,7 +400,8 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
-    "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 3, "prune": 1,
+    "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
+    "record": 4, "wake": 1, "find_again": 1,
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.errors import RunNotFoundError, UsageError
-from fanwood.model.records import Walk
+from fanwood.model.records import Audited, Walk
 from fanwood.model.states import TERMINAL, EndedBy, RunKind
 from fanwood.store.auditing import audited, findings
 from fanwood.store.failures import decode_failure
@@ -109,7 +109,7 @@ async def test_what_was_recorded_is_read_in_pages(stage: Stage) -> None:
     assert {one.identity for one in first} == {row.identity for row in await _rows(stage, ids[:3])}
 
 
-async def _rows(stage: Stage, ids: list[bytes]) -> list[object]:
+async def _rows(stage: Stage, ids: list[bytes]) -> list[Audited]:
     return [row async for row in audited(stage.store, Walk.CHILDREN, 10) if row.id in ids]
 
 

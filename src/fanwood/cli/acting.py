@@ -16,7 +16,7 @@ from fanwood.cli.finding import find, run_ids
 from fanwood.cli.selecting import Wanted, filters
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text, short_text
-from fanwood.model.states import TERMINAL, UNFINISHED, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunState
 from fanwood.sdk.listing import collect
 from fanwood.store import cancelling
 from fanwood.store.retention import delete_tree
@@ -35,11 +35,13 @@ _ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
 
 
 class Deed(NamedTuple):
-    """What is to be done: to `cancel`, to be `cancelled`; and to runs in which states."""
+    """What is to be done: to `cancel`, to be `cancelled`; and to runs in which states. `parts`: also to sleeps, and to
+    recorded steps."""
 
     verb: str
     past: str
     states: Collection[RunState]
+    parts: bool = True
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -79,7 +81,7 @@ async def _meant(store: Store, runs: tuple[str, ...], wanted: Wanted, deed: Deed
     found: list[RunRecord] = []
     for state in deed.states if filter_.state is None else {filter_.state} & set(deed.states):
         found += (await collect(store.listing, msgspec.structs.replace(filter_, state=state))).runs
-    return found
+    return found if deed.parts else [run for run in found if run.kind < FIRST_WAIT]
 
 
 def _ask(common: Common, runs: tuple[str, ...], wanted: Wanted, deed: Deed, *, yes: bool) -> list[RunRecord]:
@@ -182,7 +184,7 @@ class Retried(NamedTuple):
 def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, force: bool) -> None:
     """Run again what failed or was cancelled. What completed below it is not redone."""
     allow = TERMINAL if force else _ENDED_BADLY
-    found = _ask(common, runs, wanted, Deed("retry", "retried", allow), yes=yes)
+    found = _ask(common, runs, wanted, Deed("retry", "retried", allow, parts=False), yes=yes)
 
     async def act(store: Store) -> Retried:
         queued = {run.id for run in found if await store.replay(run.id, allow)}
@@ -208,6 +210,33 @@ def _not_retried(record: RunRecord) -> str:
     if record.state is RunState.COMPLETED:
         return f"{who} has completed and has its result. --force runs it again all the same."
     return f"{who} is {record.state.name}: only what has ended can be retried. `fanwood runs cancel` ends it."
+
+
+# --- wake ------------------------------------------------------------------------------------------------------------
+
+
+@click.command(
+    name="wake",
+    cls=Command,
+    epilog="Example:\n  fanwood runs wake 6c466a1c\n\nThe sleeps of a run are among its children: fanwood tree RUN\n\n"
+    "JSON: {id, status, woken}",
+)
+@click.argument("run", shell_complete=run_ids)
+@common
+def wake(run: str, common: Common) -> None:
+    """End a sleep now: the run that waits for it goes on."""
+
+    async def act(store: Store) -> tuple[bool, RunRecord]:
+        id_ = await find(store, run, common.settings().namespace)
+        return await store.wake(id_), await store.get(id_)
+
+    woken, record = looking.look(common, act)
+    if common.as_json:
+        output.print_json({"id": id_text(record.id), "status": record.state.name, "woken": woken})
+    elif woken:
+        output.print_line(f"Woken: {_who([record])}")
+    else:
+        output.print_line(f"{_who([record])} is {record.state.name}: it does not sleep any more")
 
 
 # --- rm --------------------------------------------------------------------------------------------------------------

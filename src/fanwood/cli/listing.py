@@ -195,7 +195,7 @@ def _remark(run: RunRecord, failed_below: int, now: int) -> str:
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         return looking.reason(run.error)
     if run.state is RunState.WAITING:
-        return looking.waits(run, now).removeprefix("waiting ")
+        return looking.waits(run, now).removeprefix("waiting ").removeprefix("sleeping ")
     if failed_below:
         return f"{failed_below:,} failed below"
     return f"attempt {run.attempt}" if run.attempt > 1 else ""

@@ -15,7 +15,7 @@ from fanwood.cli import text
 from fanwood.cli.base import Common
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.ids import id_text
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.opening import store_for
 
@@ -68,7 +68,8 @@ def reason(error: str | None) -> str:
 
 def waits(run: RunRecord, now: int) -> str:
     """What a WAITING run waits for."""
-    return "waiting" if run.due_at is None else f"waiting until {text.clock_time(run.due_at, now)}"
+    what = "sleeping" if run.kind is RunKind.SLEEP else "waiting"
+    return what if run.due_at is None else f"{what} until {text.clock_time(run.due_at, now)}"
 
 
 def run_json(run: RunRecord, now: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`fanwood runs`: list, show, cancel and retry."""
+"""`fanwood runs`: list, show, cancel, retry and wake."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MOST_LINES, MOST_SHOWN = 100, 8_000
 
 @click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
 def command() -> None:
-    """List, show, cancel, retry and delete runs."""
+    """List, show, cancel, retry, wake and delete runs."""
 
 
-for _command in (listing.command, acting.cancel, acting.retry, acting.rm):
+for _command in (listing.command, acting.cancel, acting.retry, acting.wake, acting.rm):
     command.add_command(_command)
 
 

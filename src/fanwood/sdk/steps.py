@@ -291,7 +291,7 @@ class Stepping:
 
     @overload
     def step(
-        self, *, key: Callable[..., str] | None = None, **options: Unpack[StepOptions]
+        self, function: None = None, /, *, key: Callable[..., str] | None = None, **options: Unpack[StepOptions]
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
     def step(
@@ -311,10 +311,10 @@ class Stepping:
             options: as those of `ctx.step`.
         """
         policy = policy_of(options)
-        return _declared(function, key, policy) if function is not None else lambda f: _declared(f, key, policy)
+        return functools.partial(_declared, key, policy) if function is None else _declared(key, policy, function)
 
 
-def _declared(function: Callable[..., Any], key: Callable[..., str] | None, policy: TaskPolicy) -> Any:
+def _declared(key: Callable[..., str] | None, policy: TaskPolicy, function: Callable[..., Any]) -> Any:
     def call(attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any], *, threads: bool) -> Call:
         return Call(attempt, function, args, kwargs, None if key is None else key(*args, **kwargs), policy, threads)
 

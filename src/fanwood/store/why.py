@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fanwood.clock import moment
 from fanwood.ids import id_text, short_text
 from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.records import Circumstances, Holding, Living, Serving
-from fanwood.model.states import GateKind, RunState
+from fanwood.model.states import FIRST_WAIT, GateKind, RunKind, RunState
 from fanwood.store.failures import decode_failure, summary
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ FAR = 10_000
 """Rows that a look goes through, at most."""
 SERVERS = 100
 """Workers that are named, at most."""
+SOON, DAY = 600_000_000, 86_400_000_000
+"""Microseconds: a time of the day is told with seconds before the one, and with its date after the other."""
 SAMPLE, ENOUGH = 1_000, 20
 """Others of its task whose times are looked at; fewer than this say nothing."""
 
@@ -83,6 +86,7 @@ class WhyCause(StrEnum):
     DELETING = "deleting"  # its tree is being deleted
     CLOSING = "closing"  # something above it ended, and it ends with that in a moment
     DELAYED = "delayed"  # it waits until it is due
+    SLEEPING = "sleeping"  # it is a sleep of a run
     NO_WORKER = "no_worker"  # no live worker serves its task
     SUSPECT = "suspect"  # it may have killed its workers, and waits for one that executes nothing
     SLOTS_BUSY = "slots_busy"  # others are before it
@@ -123,7 +127,7 @@ def explain(about: Circumstances) -> Why:
             f"fanwood runs get {above}", {"ended": id_text(about.gate)},
         )  # fmt: skip
     elif run.state is RunState.WAITING:
-        said = _delayed(about)
+        said = _sleeping(about) if run.kind is RunKind.SLEEP else _delayed(about)
     elif run.state is RunState.QUEUED:
         said = _queued(about)
     else:
@@ -145,9 +149,11 @@ def _ended(about: Circumstances) -> _Said:
     ago = _time(about.now - (run.finished_at or about.now))
     tries = f" after {run.attempt:,} attempts" if run.attempt > 1 else ""
     if run.state is RunState.COMPLETED:
-        return _Said(WhyCause.COMPLETED, f"it returned {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
+        how = "its time came, or it was woken" if run.kind is RunKind.SLEEP else "it returned"
+        return _Said(WhyCause.COMPLETED, f"{how} {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
     why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
-    again = f"fanwood runs retry {short_text(run.id)}"
+    who = run.id if run.kind < FIRST_WAIT else run.parent_id or run.id  # a part of its parent, which is run again
+    again = f"fanwood runs retry {short_text(who)}"
     if run.state is RunState.FAILED:
         return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
     return _Said(WhyCause.CANCELLED, f"{ago} ago{why}", again)
@@ -160,6 +166,18 @@ def _delayed(about: Circumstances) -> _Said:
     return _Said(
         WhyCause.DELAYED, f"it is queued again in {_time(left)}, for retry {run.retry_count}{why}",
         f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},
+    )  # fmt: skip
+
+
+def _sleeping(about: Circumstances) -> _Said:
+    run = about.run
+    until = run.due_at or about.now
+    left = max(0, until - about.now)
+    when = moment(until).astimezone()
+    shown = f"{when:%H:%M:%S}" if left < SOON else f"{when:%H:%M}" if left < DAY else f"{when:%Y-%m-%d %H:%M}"
+    return _Said(
+        WhyCause.SLEEPING, f"it sleeps until {shown} ({_time(left)})",
+        f"fanwood runs wake {short_text(run.id)}", {"due_at": run.due_at},
     )  # fmt: skip
 
 
