@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from fanwood import RunState
 from fanwood.model.invariants import STATE, Families, History, lateness, of_a_row
 from fanwood.model.records import Above, Audited
-from fanwood.model.states import EndedBy, OnParentEnd, Waits
+from fanwood.model.states import EndedBy, OnParentEnd, RunKind, Waits
 
 ROOT = Audited(
     id=b"root", parent_id=None, root_id=b"root", depth=0, kind=0, task="t", identity=None, on_parent_end=0,
@@ -30,6 +30,11 @@ CHILD = replace(
     ROOT, id=b"child", parent_id=b"root", depth=1, identity=b"who", asked=1,
     above=Above(RunState.RUNNING, 1, b"root", 0, None),
 )  # fmt: skip
+SLEEP = replace(CHILD, kind=int(RunKind.SLEEP), state=RunState.WAITING, waits=int(Waits.TIME), due_at=9)
+STEP = replace(
+    CHILD, kind=int(RunKind.RECORDED), state=RunState.COMPLETED, attempt=1, started_at=2, finished_at=3,
+    ended_by=int(EndedBy.OUTCOME), has_output=True,
+)  # fmt: skip
 LATER = replace(CHILD, deadline=50, expires_at=50, above=Above(RunState.RUNNING, 1, b"root", 0, 60))
 
 
@@ -39,7 +44,7 @@ def below(state: RunState, **about: Any) -> Audited:
 
 
 SOUND = [
-    ROOT, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED, CHILD, LATER,
+    ROOT, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP,
     below(RunState.COMPLETED),
     below(RunState.FAILED, on_parent_end=OnParentEnd.CONTINUE),
     below(RunState.FAILED, gated=True),
@@ -59,6 +64,10 @@ PLANTED: dict[str, list[Audited]] = {
     "reason": [
         replace(WAITING, waits=None), replace(WAITING, waits=99), replace(WAITING, due_at=None),
         replace(ROOT, due_at=5),
+    ],
+    "code": [
+        replace(SLEEP, state=RunState.QUEUED, waits=None, due_at=None), replace(RUNNING, kind=int(RunKind.RECORDED)),
+        replace(WAITING, kind=int(RunKind.SLEEP)),
     ],
     "tree": [
         replace(ROOT, depth=1), replace(ROOT, root_id=b"other"), replace(CHILD, above=None), replace(CHILD, depth=2),

@@ -150,6 +150,11 @@ class Attempt:
         """Whether the end of this attempt could concern children."""
         return self.spawned or self.run.attempt > 1
 
+    @property
+    def is_mocked(self) -> bool:
+        """Whether no worker executes it: nothing of it is recorded."""
+        return self.worker_id == 0
+
     # --- limits ----------------------------------------------------------------------------------------------------
 
     @property

@@ -22,8 +22,6 @@ class Host(Protocol):
     ids: IdSource
     clock: Clock
     hooks: Hooks
-    mocked: bool
-    """Whether there is nothing behind it: a task is called as a function, and nothing is recorded."""
 
     def engine(self) -> Engine:
         """The engine of this process; started when it is first asked for."""

@@ -65,8 +65,6 @@ class _NoStore:
 class MockHost:
     """In the place of the application; it has that one's settings, hooks, ids and clock."""
 
-    mocked = True
-
     def __init__(self, host: Host, task: str, children: Mapping[Any, Any]) -> None:
         self.settings, self.ids, self.clock, self.hooks = host.settings, host.ids, host.clock, host.hooks
         self.spec = host.spec

@@ -48,7 +48,7 @@ async def sleep_until(attempt: Attempt, when: datetime) -> None:
 
 async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: int, at: int | None) -> None:
     attempt.check()
-    if attempt.host.mocked:
+    if attempt.is_mocked:
         return
     parts, run = await known_parts(attempt), attempt.run
     with registering:
@@ -114,7 +114,7 @@ async def now(attempt: Attempt, name: str) -> datetime:
     """See `Context.now`."""
     attempt.check()
     name = _named(name)
-    if attempt.host.mocked:
+    if attempt.is_mocked:
         return moment(attempt.host.clock.now())
     parts = await known_parts(attempt)
     with registering:

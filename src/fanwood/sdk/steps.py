@@ -166,7 +166,7 @@ async def recorded(call: Call) -> Any:
     step = about(call.function)
     if step.is_async and not call.threads:
         raise UsageError(f"{step.name} is async, and ctx.step blocks: use `await ctx.aio_step(...)` in an async task")
-    if attempt.host.mocked:
+    if attempt.is_mocked:
         return await call.perform(step)
     content, shown = call.content(step)
     parts = await known_parts(attempt)
@@ -283,8 +283,6 @@ def policy_of(options: StepOptions) -> TaskPolicy:
 
 class Stepping:
     """What `Fanwood` objects have for steps that a run records."""
-
-    mocked = False
 
     @overload
     def step(self, function: Callable[P, R], /) -> Callable[P, R]: ...
