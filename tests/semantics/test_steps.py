@@ -267,7 +267,7 @@ def test_blocking_steps_take_no_async_function(app: Fanwood) -> None:
     @app.task
     def task(input: dict, ctx: Context) -> None:
         with pytest.raises(UsageError, match="aio_step"):
-            ctx.step(aio_charge, 1)
+            _ = ctx.step(aio_charge, 1)
 
     task.run({})
 

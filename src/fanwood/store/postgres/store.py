@@ -368,7 +368,7 @@ class PostgresStore(SqlLooks, Store):
             return await reading.identities(db, parent_id)
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
-        return rows.recorded(await self._rows("recorded", parent=parent_id, after=after, limit=limit))
+        return rows.recorded(await self.looked("recorded", parent=parent_id, after=after, limit=limit))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return rows.counts(await self.looked("child_counts", parent=parent_id))
