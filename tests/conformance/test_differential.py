@@ -22,7 +22,9 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-SEEDS = range(scaled(12, 2))
+FIRST = 47
+"""A seed that has every kind of command succeed by itself."""
+SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
 MANY = 40
 """Runs, after which there are no more, so that commands meet on one."""
@@ -342,6 +344,7 @@ class Stream:
     async def settle(self) -> None:
         """All that is closed ends; then all rows are the same."""
         for stage in self.stages.values():
+            stage.clock.advance(0.001)  # what a sweep ends has ended after what closed it, wherever time stands still
             await stage.sweep()
         rows = self.rows = await self.on_all("rows", _rows)
         self.parts = {id_: of for id_, of in self.parts.items() if id_ in rows}
