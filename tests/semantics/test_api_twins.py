@@ -16,7 +16,17 @@ WITHOUT_TWIN: dict[type, set[str]] = {
     Standalone: {"create_bulk_run_item", "get_run_ref"},
     Workflow: {"create_bulk_run_item", "get_run_ref", "task", "on_failure_task", "on_success_task", "check"},
     TaskRunRef: set(),
-    Context: {"get_task_run_error", "log", "progress", "refresh_timeout", "release_slot", "task_output", "was_skipped"},
+    Context: {
+        "get_task_run_error",
+        "log",
+        "progress",
+        "random",
+        "refresh_timeout",
+        "release_slot",
+        "task_output",
+        "uuid",
+        "was_skipped",
+    },
     Runs: {"get_run_ref", "watch"},
 }
 """Methods that wait for nothing."""
