@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -22,7 +23,6 @@ from tests.browser.rows import SECOND
 from tests.browser.serving import Site, serving
 from tests.browser.stories import company
 from tests.debian import InstallationError, can_install, install_packages
-from tests.places import in_memory
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 SIZES = {"wide": (1440, 810, 1200), "narrow": (390, 844, 1400)}  # width, at least so high, and at most
@@ -32,6 +32,7 @@ FONTS = ("fonts-inter", "fonts-jetbrains-mono")
 """What stands in for the fonts of other systems. Debian's own are not what most people read."""
 MOMENT = datetime(2026, 11, 26, 14, 3, 22, tzinfo=UTC)
 PARTS = 12_000
+PLACE = Path(tempfile.gettempdir()) / "acme"
 PATIENCE = 180_000  # milliseconds
 
 
@@ -52,10 +53,13 @@ def main() -> int:
         except InstallationError as error:
             print(f"The pictures will have other fonts: {error}", flush=True)
     only = set(sys.argv[1:]) or set(PAGES)
-    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-        trees = company(Path(folder) / "fanwood.db", Moment().now(), parts=PARTS, lease=8 * SECOND)
-        with serving(f"sqlite:///{folder}/fanwood.db", Moment()) as site:
+    PLACE.mkdir()  # (its name is in a picture)
+    try:
+        trees = company(PLACE / "fanwood.db", Moment().now(), parts=PARTS, lease=8 * SECOND)
+        with serving(f"sqlite:///{PLACE}/fanwood.db", Moment()) as site:
             asyncio.run(_take(site, {name: path.format(**trees) for name, path in PAGES.items() if name in only}))
+    finally:
+        shutil.rmtree(PLACE)
     return 0
 
 

@@ -57,13 +57,12 @@ async def test_outputs_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
 
 async def test_what_stands_in_an_address_is_text(opened: Open, bad: tuple[Site, dict[str, Any]], watch):
     watch.expect("404")
-    watch.expect("400")
     site, _ = bad
     page = await opened(site, "/store")
-    for text in PAYLOADS:
+    for number, text in enumerate(PAYLOADS):
         told = await page.evaluate("encodeURIComponent", text)
-        for path in (f"/search?q={told}", f"/?task={told}&state={told}", f"/tasks/{told}"):
-            await go(page, path)
+        paths = (f"/search?q={told}", f"/?task={told}&state={told}", f"/tasks/no {told}")
+        await go(page, paths[number % 3])
 
 
 async def test_names_of_any_kind_have_a_page(opened: Open, bad: tuple[Site, dict[str, Any]]):
