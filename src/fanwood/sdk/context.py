@@ -293,9 +293,9 @@ class Context:
         self, function: Callable[..., T], *args: Any, key: str | None = None, **options: Unpack[StepOptions]
     ) -> T: ...
 
-    async def aio_step(
-        self, function: Callable[..., Any], *args: Any, key: str | None = None, **options: Unpack[StepOptions]
-    ) -> Any:
+    async def aio_step(  # pyright: ignore[reportInconsistentOverload]  # its signature is that of its twin
+        self, function: Callable[..., T], *args: Any, key: str | None = None, **options: Unpack[StepOptions]
+    ) -> T:
         """As `step`. A function that is not async is called on a thread."""
         return await recorded(self._call(function, args, key, options, threads=True))
 
