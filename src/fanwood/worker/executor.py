@@ -243,11 +243,11 @@ class Executor:
                 return
             place.thread = threading.get_ident()
             for attempt in attempts:
+                if attempt.interruption is not None and attempt.coroutine_task is None and not attempt.code_ended:
+                    self._finish(attempt, None)  # also if its run is here again, as a later attempt
+                    continue
                 if running.get(attempt.run.id) is not attempt or attempt.coroutine_task is not None:
                     continue  # it was given twice
-                if attempt.interruption is not None:
-                    self._finish(attempt, None)
-                    continue
                 coroutine = self._execute_async(attempt)
                 try:
                     task = attempt.coroutine_task = create_task(coroutine, context=base.copy())
