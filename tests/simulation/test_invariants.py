@@ -317,3 +317,4 @@ def test_what_a_program_must_answer_is_known_beforehand() -> None:
     assert maker.answer(a_plan(13, ["run", [flow], strict]))["total"] == 36
     assert is_sure(flow)
     assert not is_sure(a_plan(14, ["start", [a_plan(15, ["above"])], strict]))
+    assert not is_sure(a_plan(14, ["run", [a_plan(15, ["fail", 1])], {"keep": False, "timeout": 0.5}]))
