@@ -10,6 +10,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.errors import RunNotFoundError
+from fanwood.lens.failures import MISSED
 from fanwood.lens.lens import Lens
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.views import TreeView
@@ -26,11 +27,13 @@ SMALL = Sizes(segment=4, few=2, medium=3, together=2)
 
 async def recount(stage: Stage, root: bytes) -> dict[str, Any]:
     """What a lens should say of a tree: from all rows."""
-    runs = [run for run in (await stage.records()).values() if run.root_id == root]
+    everything = [run for run in (await stage.records()).values() if run.root_id == root]
+    runs = [run for run in everything if run.kind < FIRST_WAIT]
     by_id = {run.id: run for run in runs}
     chains = {run.id: _folded(_chain(run, by_id)) for run in runs}
     return {
-        "counts": Counter(run.state.name.lower() for run in runs if run.kind < FIRST_WAIT),
+        "counts": Counter(run.state.name.lower() for run in runs),
+        "waits": Counter(run.state.name.lower() for run in everything if run.kind >= FIRST_WAIT),
         "tasks": Counter((run.task, run.state.name.lower()) for run in runs),
         "paths": Counter((chains[run.id], run.state.name.lower()) for run in runs),
         "took": Counter((run.task, took) for run in runs if (took := _class(run)) is not None),
@@ -38,7 +41,7 @@ async def recount(stage: Stage, root: bytes) -> dict[str, Any]:
         "failures": sum(run.state is RunState.FAILED for run in runs),
         "oldest_queued": min((run.created_at for run in runs if run.state is RunState.QUEUED), default=None),
         "ends": sum(run.finished_at is not None for run in runs),
-        "is_final": all(run.state.is_terminal for run in runs),
+        "is_final": all(run.state.is_terminal for run in everything),
     }
 
 
@@ -70,6 +73,7 @@ def told(view: TreeView) -> dict[str, Any]:
     ends = () if view.strip is None else (*view.strip.completed, *view.strip.failed, *view.strip.cancelled)
     return {
         "counts": _counter(view.counts),
+        "waits": _counter(view.waits),
         "tasks": Counter({(one.task, s): n for one in view.tasks for s, n in _counter(one.counts).items()}),
         "paths": _paths(view, chains),
         "took": Counter(
@@ -102,6 +106,8 @@ async def settled(lens: Lens, stage: Stage, *, quickly: bool) -> None:
     while lens.laps < lap + (1 if quickly else 3):
         if quickly:
             lens.recheck()
+        await lens.refresh(stage.store)
+    for _ in range(MISSED + 2):  # until what failed, and was asked for anew, is no failure any more
         await lens.refresh(stage.store)
 
 

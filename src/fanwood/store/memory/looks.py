@@ -81,12 +81,13 @@ class MemoryLooks(Looks):
 
     async def failed(self, root: bytes, after: bytes, limit: int) -> list[FailedRow]:
         with self.reading() as tables:
-            return [_failed(tables.runs[id_]) for id_ in islice(tables.order("failed", root).after(after), limit)]
+            failed = (tables.runs[id_] for id_ in tables.order("failed", root).after(after))
+            return [_failed(run) for run in islice((run for run in failed if run.kind < FIRST_WAIT), limit)]
 
     async def failed_at(self, after: tuple[int, bytes], before: int, limit: int) -> list[FailedRow]:
         with self.reading() as tables:
-            found = islice(tables.order("failed").after(after), limit)
-            return [_failed(tables.runs[id_]) for at, id_ in found if at < before]
+            failed = (tables.runs[id_] for at, id_ in tables.order("failed").after(after) if at < before)
+            return [_failed(run) for run in islice((run for run in failed if run.kind < FIRST_WAIT), limit)]
 
     async def briefs(self, ids: Sequence[bytes]) -> list[RunRecord]:
         with self.reading() as tables:
