@@ -17,7 +17,15 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Address, Transaction
 
-SQL = load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "postgres/looking.sql", "postgres/listing.sql")
+_HINT = re.compile(r"/\* in postgres: (.*?) \*/", re.DOTALL)
+"""What is said to PostgreSQL alone, in statements that others read as well. (Bounds of rows say nothing new, but only
+an index of a tree has them. Without, where one parent has nearly all rows, it takes each parent for such a one.)"""
+SQL = {
+    name: _HINT.sub(r"\1", sql)
+    for name, sql in load(
+        "sql/reading.sql", "sql/why.sql", "sql/lens.sql", "postgres/looking.sql", "postgres/listing.sql"
+    ).items()
+}
 IDENTITIES = 10_000
 """Children at a time."""
 FEW = 2_000

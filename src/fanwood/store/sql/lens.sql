@@ -28,6 +28,8 @@ from (
                case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
         from given g cross join run r /* indexed by run_tree */
         where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+          /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
+             and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
         limit :most
     ) part
 ) keyed
@@ -51,6 +53,8 @@ select id, parent_id, task, state, attempt, size from (
                as size
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
+         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
     limit :most
 ) part
 where size > 0;
@@ -109,6 +113,8 @@ select id, state, finished_at, took from (
     select r.id, r.task, r.state, r.finished_at, r.finished_at - r.started_at as took
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
+         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
     limit :most
 ) part
 where took is not null and (:task is null or task = :task)
@@ -125,6 +131,8 @@ select id, state, finished_at, took, count(*) over () from (
     select r.id, r.state, r.finished_at, r.finished_at - r.started_at as took
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
+         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
     limit :most
 ) part
 order by case when state = 1 then 0 when state < 8 then 1 else 2 end, finished_at desc, id limit 1;
