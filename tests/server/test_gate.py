@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fanwood.errors import SettingsError
 from fanwood.server.gate import COOKIE, HEADERS, PROXY_GROUPS, PROXY_SECRET, PROXY_USER
-from fanwood.server.identity import Role, Token, digest
+from fanwood.server.identity import Role, Token, digest, read_tokens
 from fanwood.server.options import Options
 from fanwood.server.problems import Refusal
 from tests.server.asgi import HOST, Client, scope_of
@@ -363,8 +364,23 @@ async def test_websockets_are_closed(client: Client):
 
 
 def test_hosts_of_other_addresses():
-    assert Options(host="10.1.2.3", port=80).all_hosts() == {"10.1.2.3:80"}
-    assert Options(host="::", port=80, hosts=("a.example",)).all_hosts() == {"[::]:80", "a.example"}
+    assert Options(host="10.1.2.3", port=8080).all_hosts() == {"10.1.2.3:8080"}
+    here = {"127.0.0.1:81", "localhost:81", "[::1]:81"}  # the link that is printed leads there
+    assert Options(host="::", port=81, hosts=("a.example",)).all_hosts() == {*here, "a.example"}
+    assert Options(host="0.0.0.0", port=81).all_hosts() == here
+
+
+@pytest.mark.parametrize(("port", "secure", "bare"), [(80, False, True), (443, True, True), (443, False, False)])
+def test_browsers_leave_the_usual_port_out(port: int, secure: bool, bare: bool):
+    hosts = Options(host="10.1.2.3", port=port, secure=secure).all_hosts()
+    assert hosts == {f"10.1.2.3:{port}"} | ({"10.1.2.3"} if bare else set())
+
+
+@pytest.mark.parametrize("sha256", ["", "é" * 64, "A" * 64, "0" * 63])
+def test_a_token_without_a_hash_is_said_when_its_file_is_read(tmp_path: Path, sha256: str):
+    (tmp_path / "tokens").write_text(f'{{"name":"a","sha256":"{sha256}"}}\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match="no file of tokens"):
+        read_tokens(tmp_path / "tokens")
 
 
 # --- the one table ---------------------------------------------------------------------------------------------------

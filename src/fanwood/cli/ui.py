@@ -160,10 +160,10 @@ def _serve(
     *,
     opens: bool,
 ) -> None:
-    from fanwood.server.options import bracketed
+    from fanwood.server.options import EVERYWHERE, bracketed
     from fanwood.server.serving import serve
 
-    name = options.host if options.host not in ("0.0.0.0", "::") else "localhost"  # noqa: S104  (compared only)
+    name = options.host if options.host not in EVERYWHERE else "localhost"
     url = f"{'http' if certificate is None else 'https'}://{bracketed(name)}:{options.port}/"
     link = f"{url}{page}" if options.token is None else f"{url}{page}#token={options.token}"
 

@@ -42,8 +42,14 @@ class Options:
 
     def all_hosts(self) -> frozenset[str]:
         """What a request's `Host` may be, exactly."""
-        own = {"127.0.0.1", "localhost", "::1"} if is_loopback(self.host) else {self.host}
-        return frozenset({f"{bracketed(name)}:{self.port}" for name in own} | set(self.hosts))
+        here = is_loopback(self.host) or self.host in EVERYWHERE
+        own = {bracketed(name) for name in ({"127.0.0.1", "localhost", "::1"} if here else {self.host})}
+        bare = own if self.port == (443 if self.secure else 80) else set[str]()  # browsers leave that port out
+        return frozenset({f"{name}:{self.port}" for name in own} | bare | set(self.hosts))
+
+
+EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  (compared only)
+"""Addresses that stand for all of a machine's, so that it is reached by its own names as well."""
 
 
 def is_loopback(host: str) -> bool:
