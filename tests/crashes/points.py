@@ -59,14 +59,15 @@ STEPS = {
     "fanwood.worker.local": ["LocalWorker.close"],
     "fanwood.cli.db": ["_migrate", "_prune", "copy", "_copy_opened"],
     "fanwood.store.copying": ["_refuse_strangers", "_compare"],
-    "fanwood.store.sqlite.store": ["make_folder", "connect", "migrate"],
+    "fanwood.store.sqlite.connection": ["make_folder"],
+    "fanwood.store.sqlite.store": ["connect", "migrate"],
     "fanwood.store.postgres.schema": ["check", "migrate", "_apply", "_apply_outside", "_apply_layer"],
 }
 """From module to its steps, by the names that they have there."""
 NO_CHANGE = {
     "now", "watch", "get", "find", "previews", "listing", "children", "identities", "child_counts", "tree_counts",
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
-    "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances",
+    "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances", "recorded",
 }  # fmt: skip
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""
