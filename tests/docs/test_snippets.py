@@ -35,17 +35,20 @@ def test_snippets(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [named(path)])
     page_blocks = blocks(path)
     namespace: dict[str, Any] = {"__name__": "a_page"}
+    apps: list[Fanwood] = []
     try:
         for number, block in enumerate(page_blocks):
             if block.info == "python":
                 follower = page_blocks[number + 1] if number + 1 < len(page_blocks) else None
                 expected = follower.text if follower is not None and follower.info == "text" else ""
                 assert _run(block, path, namespace) == expected, f"{named(path)}:{block.line}"
+                apps += [
+                    value for value in namespace.values() if isinstance(value, Fanwood)
+                ]  # the next block may take its name
         _run_tests(namespace)
     finally:
-        for value in list(namespace.values()):
-            if isinstance(value, Fanwood):
-                value.close()
+        for app in [*apps, *(value for value in namespace.values() if isinstance(value, Fanwood))]:
+            app.close()
 
 
 def _run(block: Block, path: Path, namespace: dict[str, Any]) -> str:
