@@ -148,7 +148,5 @@ def store_factory_anew(backend: str, request: pytest.FixtureRequest) -> Callable
 
 @pytest.fixture
 async def stage(store_factory: MakeStore) -> AsyncIterator[Stage]:
-    stage = Stage(store_factory)
-    await stage.open()
-    yield stage
-    await stage.close()
+    async with Stage(store_factory) as stage:
+        yield stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 from fanwood import ManualClock, RunState, SeededIds
 from fanwood.model.commands import (
@@ -54,6 +54,13 @@ class Stage:
 
     def _notify(self) -> None:
         self.hints += 1
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         for store in (*self._others, self.store):

@@ -43,9 +43,11 @@ class Lives(RuleBasedStateMachine):
             self.spawn_a_root(priority)
 
     def teardown(self) -> None:
-        self.compare_at_rest()
-        self.wait(self.stage.close())
-        self.loop.close()
+        try:
+            self.compare_at_rest()
+        finally:
+            self.wait(self.stage.close())
+            self.loop.close()
 
     # --- rules -----------------------------------------------------------------------------------------------------
 

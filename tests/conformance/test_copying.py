@@ -21,10 +21,8 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 @pytest.fixture
 async def source(store_factories: Callable[[], MakeStore]) -> AsyncIterator[Stage]:
-    stage = Stage(store_factories())
-    await stage.open()
-    yield stage
-    await stage.close()
+    async with Stage(store_factories()) as stage:
+        yield stage
 
 
 @pytest.fixture

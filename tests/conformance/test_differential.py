@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,6 @@ KINDS = {
 async def live(stages: dict[str, Stage], seed: int, succeeded: Counter[str]) -> None:
     for stage in stages.values():
         stage.sweeps = False
-        await stage.open()
     stream = Stream(stages, seed)
     await stream.begin()
     for step in range(STEPS):
@@ -426,8 +426,6 @@ async def live(stages: dict[str, Stage], seed: int, succeeded: Counter[str]) -> 
             assert not (await stream.on_all("audit", _audit))[b"found"]
     await stream.read_mail()
     assert len({frozenset(told) for told in stream.told.values()}) == 1
-    for stage in stages.values():
-        await stage.close()
 
 
 async def test_all_backends_do_the_same(tmp_path: Path, postgres_url: str, postgres_databases: Databases) -> None:
@@ -436,7 +434,11 @@ async def test_all_backends_do_the_same(tmp_path: Path, postgres_url: str, postg
     for seed in SEEDS:
         postgres_databases.empty(postgres_url.rpartition("/")[2])
         urls = [f"memory:{seed}", f"sqlite:///{tmp_path}/{seed}.db", postgres_url]
-        await live({url.partition(":")[0]: Stage(_makes(url)) for url in urls}, seed, succeeded)
+        stages = {url.partition(":")[0]: Stage(_makes(url)) for url in urls}
+        async with AsyncExitStack() as stack:
+            for stage in stages.values():
+                await stack.enter_async_context(stage)
+            await live(stages, seed, succeeded)
     assert all(succeeded[kind] for kind in KINDS), succeeded
 
 

@@ -116,11 +116,11 @@ async def test_it_says_what_a_recount_says(
     store_factory_anew: Callable[[], MakeStore], backend: str, sizes: Sizes
 ) -> None:
     for seed in range(6 if backend == "memory" else 1):
-        await _live(Stage(store_factory_anew()), seed, sizes, STEPS if backend == "memory" else STEPS // 2)
+        async with Stage(store_factory_anew()) as stage:
+            await _live(stage, seed, sizes, STEPS if backend == "memory" else STEPS // 2)
 
 
 async def _live(stage: Stage, seed: int, sizes: Sizes, steps: int) -> None:
-    await stage.open()
     stream, lenses = Stream({"one": stage}, seed), dict[bytes, Lens]()
     await stream.begin()
     for step in range(steps):
@@ -148,7 +148,6 @@ async def _live(stage: Stage, seed: int, sizes: Sizes, steps: int) -> None:
                     with pytest.raises(RunNotFoundError):
                         await lens.refresh(stage.store)
                     del lenses[root]
-    await stage.close()
 
 
 async def _step(lens: Lens, stage: Stage, lenses: dict[bytes, Lens]) -> None:
@@ -161,15 +160,13 @@ async def _step(lens: Lens, stage: Stage, lenses: dict[bytes, Lens]) -> None:
 async def test_what_was_short_is_shown_finely_however_long_ago_it_was(
     store_factory_anew: Callable[[], MakeStore],
 ) -> None:
-    stage = Stage(store_factory_anew())
-    await stage.open()
-    root = await stage.running()
-    stage.clock.advance(4)
-    await stage.complete(root)
-    stage.clock.advance(3600)
-    lens = Lens(root.key, stage.clock)
-    await settled(lens, stage, quickly=False)
-    strip = lens.view().strip
-    assert strip is not None
-    assert strip.width * 100 < 4_000_000
-    await stage.close()
+    async with Stage(store_factory_anew()) as stage:
+        root = await stage.running()
+        stage.clock.advance(4)
+        await stage.complete(root)
+        stage.clock.advance(3600)
+        lens = Lens(root.key, stage.clock)
+        await settled(lens, stage, quickly=False)
+        strip = lens.view().strip
+        assert strip is not None
+        assert strip.width * 100 < 4_000_000

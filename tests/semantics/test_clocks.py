@@ -161,34 +161,26 @@ async def test_once_nobody_is_there_the_wall_clock_counts_again(
     def make(_clock: object) -> Store:
         return SqliteStore(tmp_path / "fanwood.db", clock)
 
-    dead = Stage(make)
-    await dead.open()
-    await dead.store.renew(dead.worker)
-    await dead.close()  # without taking leave
+    async with Stage(make) as dead:  # it goes without taking leave
+        await dead.store.renew(dead.worker)
     clock.ahead = ahead
     monkeypatch.setattr(SystemClock, "timeline", "since the machine was started anew")
-    stage = Stage(make)
-    await stage.open()
-    assert abs(stage.store.now() - clock.now()) < HOUR // 10
-    (old,) = [worker for worker in await stage.store.workers() if worker.id == dead.worker]
-    assert old.lease_expires_at <= stage.store.now() + 10 * SECOND
-    assert await stage.state(await stage.born()) is RunState.QUEUED
-    await stage.close()
+    async with Stage(make) as stage:
+        assert abs(stage.store.now() - clock.now()) < HOUR // 10
+        (old,) = [worker for worker in await stage.store.workers() if worker.id == dead.worker]
+        assert old.lease_expires_at <= stage.store.now() + 10 * SECOND
+        assert await stage.state(await stage.born()) is RunState.QUEUED
 
 
 async def test_who_was_taken_for_dead_goes_by_the_clock_of_who_came_after_him(tmp_path: Path) -> None:
     """Before he judges anybody's lease."""
     here, there = SetClock(), SetClock(-HOUR)
-    frozen = Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", here))
-    stage = Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", there))
-    await frozen.open()
-    await frozen.store.reap(frozen.worker, 3)
-    await stage.open()
-    assert abs(stage.store.now() - there.now()) < HOUR // 10
-    await frozen.store.look_around(frozen.worker, "host")
-    assert abs(frozen.store.now() - there.now()) < HOUR // 10
-    for each in (frozen, stage):
-        await each.close()
+    async with Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", here)) as frozen:
+        await frozen.store.reap(frozen.worker, 3)
+        async with Stage(lambda _: SqliteStore(tmp_path / "fanwood.db", there)) as stage:
+            assert abs(stage.store.now() - there.now()) < HOUR // 10
+            await frozen.store.look_around(frozen.worker, "host")
+            assert abs(frozen.store.now() - there.now()) < HOUR // 10
 
 
 # --- real processes --------------------------------------------------------------------------------------------------
