@@ -49,9 +49,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
     return f"sqlite:///{file}", trees
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(store: tuple[str, dict[str, str]]) -> Iterator[Site]:
-    """The pages of that store. Whoever changes something makes a store of its own."""
+    """The pages of that store. Whoever changes something makes a store of its own. (Not for the whole session: other
+    folders' tests should not have its thread beside them.)"""
     from tests.browser.serving import serving
 
     with serving(store[0]) as site:
@@ -63,7 +64,7 @@ def trees(store: tuple[str, dict[str, str]]) -> dict[str, str]:
     return store[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from tests.browser.rows import Writer
     from tests.browser.serving import serving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ class Paces:
         self.slept: list[float] = []
         self.errors: list[StoreError] = []
         self.working = True
-        monkeypatch.setattr(retention.asyncio, "sleep", self._sleep)
+        monkeypatch.setattr(retention, "asyncio", SimpleNamespace(sleep=self._sleep))
         settings = Settings(retention_days=days, namespace="n")
         self.retention = Retention(self, settings, lambda: self.working, self.errors.append)  # pyright: ignore[reportArgumentType]  # as much of a store as it needs
 
