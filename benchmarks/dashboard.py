@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -282,6 +283,10 @@ def changes(bench: Bench, made: Made) -> Callable[[], object]:
     return lambda: bench.ask(f"/runs/{next(ids)}/replay", {})
 
 
+def _slow(cluster: Cluster) -> int:
+    return cluster.log.count("duration:")
+
+
 @contextmanager
 def stores(wanted: list[str]) -> Iterator[Iterator[tuple[str, Settings, Callable[[], int | None]]]]:
     """Each store, and how many statements of it have taken too long so far."""
@@ -295,7 +300,7 @@ def stores(wanted: list[str]) -> Iterator[Iterator[tuple[str, Settings, Callable
                 else:
                     cluster = stack.enter_context(Cluster({"log_min_duration_statement": SLOW}))
                     url = cluster.create_database()
-                    yield name, Settings.load(database_url=url), lambda: cluster.log.count("duration:")  # noqa: B023
+                    yield name, Settings.load(database_url=url), partial(_slow, cluster)
 
         yield each()
 

@@ -9,6 +9,7 @@ order by root_id, parent_id, id limit 1 offset :most;
 
 -- name: cube
 -- What is alike has one key: bin of time, class of duration (half steps of powers of two), state, and whether it is a wait.
+-- It comes before the task, since numbers are sorted sooner than texts.
 with recursive given (n, id) as (
     select 1, substr(:parents, 1, 16)
     union all
@@ -28,12 +29,11 @@ from (
                case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
         from given g cross join run r /* indexed by run_tree */
         where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
-          /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
-             and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
+          /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after) */
         limit :most
     ) part
 ) keyed
-group by task, key;
+group by key, task;
 
 -- name: next_parent
 -- The first run at or after one that has children.
@@ -53,8 +53,7 @@ select id, parent_id, task, state, attempt, size from (
                as size
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
-      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
-         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after) */
     limit :most
 ) part
 where size > 0;
@@ -113,8 +112,7 @@ select id, state, finished_at, took from (
     select r.id, r.task, r.state, r.finished_at, r.finished_at - r.started_at as took
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
-      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
-         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after) */
     limit :most
 ) part
 where took is not null and (:task is null or task = :task)
@@ -131,8 +129,7 @@ select id, state, finished_at, took, count(*) over () from (
     select r.id, r.state, r.finished_at, r.finished_at - r.started_at as took
     from given g cross join run r /* indexed by run_tree */
     where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
-      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after)
-         and (r.root_id, r.parent_id, r.id) <= (:root, g.id, :until) */
+      /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after) */
     limit :most
 ) part
 order by case when state = 1 then 0 when state < 8 then 1 else 2 end, finished_at desc, id limit 1;
