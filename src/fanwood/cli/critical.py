@@ -8,8 +8,9 @@ import click
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.finding import find
-from fanwood.clock import MICROSECONDS
+from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.ids import SHORT
+from fanwood.lens.book import Lenses
 from fanwood.lens.pages import critical_path
 from fanwood.model.states import RunState
 
@@ -29,7 +30,8 @@ def show_critical(common: Common, run: str | None, *, ids: bool) -> None:
 
     async def ask(store: Store) -> tuple[tuple[CriticalStep, ...], int]:
         id_ = await find(store, run, common.settings().namespace)
-        return await critical_path(store, id_), store.now()
+        lenses = Lenses(SystemClock())
+        return await critical_path(store, id_, lambda root: lenses.warm(store, root)), store.now()
 
     steps, now = looking.look(common, ask)
     if common.as_json:

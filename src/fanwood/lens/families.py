@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
+from fanwood.lens.book import no_lens, segments_of
 from fanwood.lens.briefs import PREVIEW, counts_of, names_of, run_brief
 from fanwood.lens.picture import percentile
 from fanwood.lens.views import ChildrenView, Counts, FamilyView
 from fanwood.model.looks import LAST_ID, Part
 
 if TYPE_CHECKING:
+    from fanwood.lens.book import Shelf
     from fanwood.model.looks import Cell
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
+AT_ONCE = 2
+"""Segments of a large family that are looked at where no lens knows it."""
 FAMILY = 20
 """More siblings of one task than this are one line."""
 ONE_BIN = 62
@@ -43,38 +47,45 @@ class OfTask:
         if self.count <= FAMILY and part not in self.parts:
             self.parts.append(part)
 
-    def view(self, task: str) -> FamilyView:
+    def view(self, task: str, *, more: bool) -> FamilyView:
         p50, p95 = (percentile(self.took, part, self.slowest) for part in (0.5, 0.95))
-        return FamilyView(task, counts_of(self.states), p50, p95, self.slowest)
+        return FamilyView(task, counts_of(self.states), p50, p95, self.slowest, more)
 
 
 @dataclass(slots=True)
 class Families:
-    """All of a run's children, in the order in which their tasks came first."""
+    """A run's children, in the order in which their tasks came first. `more`: there are more of them."""
 
     tasks: dict[str, OfTask] = field(default_factory=dict[str, OfTask])
+    more: bool = False
 
     def add(self, cells: list[Cell], part: Part) -> None:
         for cell in sorted(cells, key=lambda cell: cell.task):
             self.tasks.setdefault(cell.task, OfTask()).add(cell, part)
 
     def views(self) -> tuple[FamilyView, ...]:
-        return tuple(one.view(task) for task, one in self.tasks.items())
+        return tuple(one.view(task, more=self.more) for task, one in self.tasks.items())
 
 
-async def families(store: Store, parent: RunRecord) -> Families:
-    """Segment after segment."""
+async def families(store: Store, parent: RunRecord, shelf: Shelf = no_lens) -> Families:
+    """All of it, if it is one segment, or if there is a lens that has read it; else of the first segments."""
     found, at = Families(), b""
-    while True:
+    for number in range(AT_ONCE):
         end = await store.segment_end(parent.root_id, parent.id, at)
+        if end is not None and not number and (known := await segments_of(shelf, parent)):
+            for piece in known:
+                found.add(piece.cells, piece.part)
+            return found
         part = Part(parent.root_id, parent.id, at, end or LAST_ID)
         found.add(await store.cube(part, ONE_BIN), part)
         if end is None:
             return found
         at = end
+    found.more = True
+    return found
 
 
-async def children(store: Store, run_id: bytes) -> ChildrenView:
+async def children(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> ChildrenView:
     """What is right below a run.
 
     Raises:
@@ -84,7 +95,7 @@ async def children(store: Store, run_id: bytes) -> ChildrenView:
     if not there:
         raise RunNotFoundError(f"There is no run {id_text(run_id)} in {store.url}")
     parent = there[0]
-    found = await families(store, parent)
+    found = await families(store, parent, shelf)
     singles: list[RunRecord] = []
     for task, one in found.tasks.items():
         if one.count <= FAMILY:
@@ -98,7 +109,7 @@ async def children(store: Store, run_id: bytes) -> ChildrenView:
         run_brief(run, worker=names.get(run.worker_id or 0), preview=text)
         for run, text in zip([parent, *singles], previews, strict=True)
     ]
-    groups = tuple(one.view(task) for task, one in found.tasks.items() if one.count > FAMILY)
+    groups = tuple(one.view(task, more=found.more) for task, one in found.tasks.items() if one.count > FAMILY)
     return ChildrenView(shown[0], groups, tuple(shown[1:]), parents)
 
 

@@ -25,6 +25,7 @@ from fanwood.model.states import FIRST_TERMINAL, RunState
 
 if TYPE_CHECKING:
     from fanwood.clock import Clock
+    from fanwood.lens.pieces import Piece
     from fanwood.model.looks import Part
     from fanwood.store.store import Store
 
@@ -213,6 +214,11 @@ class Lens:
             clusters=tuple(one for one in clusters if where.cluster in (None, one.key)),
             unserved=tuple(sorted({path.task for path in paths if path.figures.states[0] and not serving[path.task]})),
         )
+
+    def segments(self, parent: bytes) -> list[Piece]:
+        """Those of a run's children, if they are many; else none."""
+        family = self._the_tree.families.get(parent)
+        return [] if family is None else list(family.segments)
 
     def longest_parts(self, task: str | None) -> list[tuple[Part, int]]:
         """Parts of the tree with the longest that one of their runs took, the longest first."""

@@ -8,6 +8,7 @@ import msgspec
 
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_bytes, id_text
+from fanwood.lens.book import no_lens
 from fanwood.lens.briefs import counts_of, names_of, run_brief
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.failures import Kinds
@@ -21,6 +22,7 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import attempt_error, decode_failure
 
 if TYPE_CHECKING:
+    from fanwood.lens.book import Shelf
     from fanwood.lens.views import ErrorBrief, RunBrief
     from fanwood.model.commands import Failure
     from fanwood.model.looks import FailedRow
@@ -85,7 +87,7 @@ async def briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -
     )
 
 
-async def run(store: Store, run_id: bytes) -> RunDetail:
+async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
     """A run, and what is above, beside and below it.
 
     Raises:
@@ -112,7 +114,7 @@ async def run(store: Store, run_id: bytes) -> RunDetail:
         ),
         None if besides.error is None else _detail(decode_failure(besides.error)),
         None if besides.deadline_by is None else id_text(besides.deadline_by),
-        (await families(store, record)).views(),
+        (await families(store, record, shelf)).views(),
         await briefs(store, before, preview=False),
         await briefs(store, after, preview=False),
         besides.has_output,

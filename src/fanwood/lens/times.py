@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
+from fanwood.lens.book import no_lens, segments_of
 from fanwood.lens.briefs import names_of, run_brief
+from fanwood.lens.families import AT_ONCE
 from fanwood.lens.views import CriticalStep, Lane, RunsPage, Waterfall
 from fanwood.model.looks import LAST_ID, LastRow, Part
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
+    from fanwood.lens.book import Shelf
     from fanwood.lens.lens import Lens
+    from fanwood.lens.pieces import Piece
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
@@ -39,9 +43,10 @@ async def slowest(store: Store, lens: Lens, *, task: str | None = None, limit: i
     return RunsPage(tuple(run_brief(run, worker=names.get(run.worker_id or 0)) for run in runs))
 
 
-async def critical_path(store: Store, run_id: bytes) -> tuple[CriticalStep, ...]:
+async def critical_path(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> tuple[CriticalStep, ...]:
     """From a run down: of each family the one that ended last, or has not ended. What ended before its parent was
-    waited for, else the path ends above it.
+    waited for, else the path ends above it. Of a large family a lens knows where that one is; without a lens only its
+    first segments are looked at.
 
     Raises:
         RunNotFoundError: there is no such run.
@@ -51,7 +56,7 @@ async def critical_path(store: Store, run_id: bytes) -> tuple[CriticalStep, ...]
         raise RunNotFoundError(f"There is no run {id_text(run_id)} in {store.url}")
     way, siblings = [there[0]], [0]
     while len(way) < DEEP:
-        last, count = await _latest(store, way[-1])
+        last, count = await _latest(store, way[-1], shelf)
         if last is None:
             break
         below = await store.briefs([last.id])
@@ -66,12 +71,15 @@ async def critical_path(store: Store, run_id: bytes) -> tuple[CriticalStep, ...]
     )
 
 
-async def _latest(store: Store, parent: RunRecord) -> tuple[LastRow | None, int]:
-    """The last of its children to end, segment after segment; and how many children there are."""
+async def _latest(store: Store, parent: RunRecord, shelf: Shelf) -> tuple[LastRow | None, int]:
+    """The last of its children to end; and how many children there are."""
     best: LastRow | None = None
     at, count = b"", 0
-    while parent.attempt:
+    for number in range(AT_ONCE if parent.attempt else 0):
         end = await store.segment_end(parent.root_id, parent.id, at)
+        if end is not None and not number and (known := await segments_of(shelf, parent)):
+            last = max(known, key=_last_of)
+            return await store.latest(last.part), sum(piece.count for piece in known)
         part = Part(parent.root_id, parent.id, at, end or LAST_ID)
         found = await store.latest(part)
         if found is not None and (best is None or _place(found) > _place(best)):
@@ -81,6 +89,12 @@ async def _latest(store: Store, parent: RunRecord) -> tuple[LastRow | None, int]
             break
         at = end
     return best, count
+
+
+def _last_of(piece: Piece) -> tuple[bool, bool, int]:
+    """As `_place`, of the one of a piece that comes last."""
+    end = max((cell.last or 0 for cell in piece.cells), default=0)
+    return piece.has(RunState.RUNNING), piece.living > 0, 0 if piece.living else end
 
 
 def _place(row: LastRow) -> tuple[bool, bool, int]:

@@ -151,6 +151,7 @@ class FamilyView(View, frozen=True):
     p50: int | None = None
     p95: int | None = None
     slowest: int | None = None
+    more: bool = False  # there are more than were looked at
 
 
 class ChildrenView(View, frozen=True):

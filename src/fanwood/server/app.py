@@ -17,6 +17,7 @@ from fanwood import logs
 from fanwood.clock import SystemClock
 from fanwood.errors import FanwoodError
 from fanwood.ids import SystemIds
+from fanwood.lens.book import Lenses
 from fanwood.server import static
 from fanwood.server.calls import Call, Table
 from fanwood.server.gate import HEADERS, SAFE, Gate
@@ -31,7 +32,6 @@ from fanwood.server.problems import Refusal, not_found, refusal_for
 from fanwood.server.reader import Reader
 from fanwood.server.routes import ROUTES
 from fanwood.server.site import Site
-from fanwood.server.trees import Trees
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -72,7 +72,7 @@ def create(
         limits=Limits(),
         owner_of=gate.owner_of,
         description=_description,
-        trees=Trees(clock),
+        trees=Lenses(clock),
         live=Live(reader, SystemIds()),
         hands=Hands(settings),
         previews=Previews(clock),

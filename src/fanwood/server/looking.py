@@ -57,7 +57,7 @@ async def _view(lens: Lens, where: Where, bins: int, window: tuple[int, int] | N
 async def _lens(call: Call) -> Lens:
     root = id_bytes(call.path["id"])
     await call.ask(lambda store: _root(store, root))
-    return await call.site.reader.ask(lambda store: call.site.trees.lens(store, root))
+    return await call.site.reader.ask(lambda store: call.site.trees.tree(store, root))
 
 
 async def _root(store: Store, run_id: bytes) -> None:
@@ -80,7 +80,8 @@ async def slowest(call: Call) -> RunsPage:
 
 async def critical_path(call: Call) -> tuple[CriticalStep, ...]:
     """Which chain of runs made a tree long."""
-    return await call.ask(lambda store: pages.critical_path(store, id_bytes(call.path["id"])))
+    run_id = id_bytes(call.path["id"])
+    return await call.ask(lambda store: pages.critical_path(store, run_id, call.site.warm_lens))
 
 
 async def waterfall(call: Call) -> Waterfall:
@@ -146,7 +147,7 @@ async def _channel(call: Call, topic: str) -> Channel:
 
 async def _picture(call: Call, store: Store, root: bytes) -> Picture:
     """On the reader's thread."""
-    lens = await call.site.trees.lens(store, root)
+    lens = await call.site.trees.tree(store, root)
     more = lens.interval == 0
     return Picture(shown(lens.view(), payloads=call.sees_payloads), lens.interval, more)
 

@@ -91,12 +91,12 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
 
 async def run(call: Call) -> RunDetail:
     """A run: what is above, beside and below it, its attempts, its error."""
-    return await call.ask(lambda store: pages.run(store, id_bytes(call.path["id"])))
+    return await call.ask(lambda store: pages.run(store, id_bytes(call.path["id"]), call.site.known_lens))
 
 
 async def children(call: Call) -> ChildrenView:
     """What is right below a run: small families run by run, larger ones as one line."""
-    return await call.ask(lambda store: pages.children(store, id_bytes(call.path["id"])))
+    return await call.ask(lambda store: pages.children(store, id_bytes(call.path["id"]), call.site.known_lens))
 
 
 async def members(call: Call) -> RunsPage:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fanwood.clock import Clock
+    from fanwood.lens.book import Lenses
+    from fanwood.lens.lens import Lens
     from fanwood.server.hands import Hands
     from fanwood.server.identity import Identity
     from fanwood.server.limits import Limits
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from fanwood.server.previews import Previews
     from fanwood.server.reader import Reader
     from fanwood.server.static import Static
-    from fanwood.server.trees import Trees
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -42,7 +43,7 @@ class Site:
     """Whose token that is."""
     description: Callable[[], bytes]
     """Of the API."""
-    trees: Trees
+    trees: Lenses
     live: Live
     hands: Hands
     previews: Previews
@@ -54,6 +55,14 @@ class Site:
         if not namespace:
             return await reader.ask(verb)
         return await reader.ask(lambda store: verb(self._scope(store, namespace)))
+
+    async def known_lens(self, root: bytes) -> Lens | None:
+        """That of a tree, if there is one that has read it."""
+        return await self.reader.ask(lambda store: self.trees.known(store, root))
+
+    async def warm_lens(self, root: bytes) -> Lens | None:
+        """That of a tree, once it has read it."""
+        return await self.reader.ask(lambda store: self.trees.warm(store, root))
 
     def _scope(self, store: Store, namespace: str) -> Store:
         """On the reader's thread."""

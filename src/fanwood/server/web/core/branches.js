@@ -7,6 +7,7 @@ import { hasEnded, present, total } from "./states.js";
 
 const PAGE = 100;
 const LOOKS = 5;
+const AGAIN = [1, 2, 4, 8, 16]; // seconds after which a family that was not counted to its end is asked for again
 
 /**
  * @typedef {object} Row
@@ -20,6 +21,7 @@ const LOOKS = 5;
  * @property {string} [state]
  * @property {number} [count]
  * @property {import("./states.js").Counts} [below]
+ * @property {boolean} [more] there are more than `count`
  * @property {string} [parent] the id of the run above
  * @property {string} [text]
  * @property {number} [place] among its siblings, from 1
@@ -64,10 +66,13 @@ export class Branches {
     } else if (!this.children.has(key)) await this.load(key);
   }
 
-  /** @param {string} id */
-  async load(id) {
+  /** @param {string} id @param {number} [look] how often it was asked for before */
+  async load(id, look = 0) {
     try {
-      this.children.set(id, await get(`/runs/${id}/children`));
+      const view = await get(`/runs/${id}/children`);
+      this.children.set(id, view);
+      // Its tree is still being read, since somebody looks at it.
+      if (!this.bare && look < AGAIN.length && view.families?.some((family) => family.more)) setTimeout(() => this.opened.has(id) && this.load(id, look + 1), AGAIN[look] * 1000);
     } catch (error) {
       if (!this.children.get(id)?.parent) this.children.set(id, { error });
     }
@@ -156,14 +161,14 @@ export class Branches {
     if (!open) return;
     const wanted = this.narrow.state;
     const states = present(family.counts).filter(([state]) => !wanted || wanted === state);
-    states.forEach(([state, count], at) => this.addState(rows, key, state, count, level + 1, at + 1, states.length));
+    states.forEach(([state, count], at) => this.addState(rows, key, state, count, level + 1, at + 1, states.length, family.more));
   }
 
-  /** @param {Row[]} rows @param {string} group @param {string} state @param {number} count @param {number} level @param {number} place @param {number} siblings */
-  addState(rows, group, state, count, level, place, siblings) {
+  /** @param {Row[]} rows @param {string} group @param {string} state @param {number} count @param {number} level @param {number} place @param {number} siblings @param {boolean} [more] */
+  addState(rows, group, state, count, level, place, siblings, more) {
     const key = `${group}|${state}`;
     const open = this.opened.has(key);
-    rows.push({ key, type: "state", level, state, count, opens: true, open, place, siblings, parent: group });
+    rows.push({ key, type: "state", level, state, count, more, opens: true, open, place, siblings, parent: group });
     if (open) this.addMembers(rows, key, count, level + 1);
   }
 

@@ -50,7 +50,7 @@ export function RunPage({ id }) {
         <${ErrorPanel} error=${data.error} id=${id} />
         ${total(below) > 0 &&
         html`<section class="section" aria-labelledby="children-title">
-          <div class="panel-head"><h2 id="children-title">Children</h2><span class="quiet">${count(total(below))}</span><span class="grow-bar"><${Bar} counts=${below} /></span><span class="soft only-wide">${inWords(below)}</span></div>
+          <div class="panel-head"><h2 id="children-title">Children</h2><span class="quiet">${count(total(below))}${data.families.some((/** @type {any} */ family) => family.more) ? "+" : ""}</span><span class="grow-bar"><${Bar} counts=${below} /></span><span class="soft only-wide">${inWords(below)}</span></div>
           <${TreeTable} root=${id} bare beat=${hasEnded(run.state) ? 0 : beat} />
         </section>`}
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />
