@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from fanwood.lens.lens import Lens
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.views import TreeView
 from fanwood.model.looks import duration_class
-from fanwood.model.records import RunRecord
+from fanwood.model.records import RunRecord, TaskCount
 from fanwood.model.states import FIRST_WAIT
 from tests.conformance.stage import MakeStore, Stage
 from tests.conformance.test_differential import KINDS, MANY, Stream
@@ -144,10 +144,15 @@ async def _live(stage: Stage, seed: int, sizes: Sizes, steps: int) -> None:
                 if root in await stage.records():
                     await settled(lens, stage, quickly=stream.random.random() < 0.5)
                     assert told(lens.view()) == await recount(stage, root), "\n".join(stream.story[-30:])
+                    assert _numbers(lens.counts()) == _numbers(await stage.store.tree_counts(root))
                 else:
                     with pytest.raises(RunNotFoundError):
                         await lens.refresh(stage.store)
                     del lenses[root]
+
+
+def _numbers(counts: Iterable[TaskCount]) -> list[tuple[str, int, int]]:
+    return [(each.task, each.state, each.count) for each in counts]
 
 
 async def _step(lens: Lens, stage: Stage, lenses: dict[bytes, Lens]) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 from fanwood.cli import output, text
 from fanwood.cli.engines import judged
 from fanwood.clock import MICROSECONDS
+from fanwood.errors import RunNotFoundError
+from fanwood.lens.book import Lenses
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -253,12 +255,12 @@ def follow(app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *,
 
     Looking at a big tree takes a while, so the bigger it is, the rarer the looks.
     """
-    engine, clock, rates = app.engine(), app.clock, Rates()
+    engine, clock, rates, lenses = app.engine(), app.clock, Rates(), Lenses(app.clock)
     start = clock.monotonic()
     ended = False
     while not ended:
         looked = clock.monotonic()
-        counts, crew = engine.call(lambda store: _look(store, run_id)).result()
+        counts, crew = engine.call(lambda store: _look(store, run_id, lenses)).result()
         now = clock.monotonic()
         rates.note(now - start, ended_of(counts))
         sight = Sight(task_lines(counts, rates.of), now - start, crew, rates.range())
@@ -278,8 +280,12 @@ def follow(app: Fanwood, run_id: bytes, waiting: Waiting, progress: Progress, *,
     return True
 
 
-async def _look(store: Store, run_id: bytes) -> tuple[list[TaskCount], Crew]:
-    counts = await store.tree_counts(run_id)
+async def _look(store: Store, run_id: bytes, lenses: Lenses | None = None) -> tuple[list[TaskCount], Crew]:
+    """With a lens it is cheap; without one it says when the first and the last was."""
+    try:
+        counts = await store.tree_counts(run_id) if lenses is None else (await lenses.warm(store, run_id)).counts()
+    except RunNotFoundError:  # deleted meanwhile
+        counts = []
     live = [worker for worker in await store.workers() if worker.slots and judged(worker, store.now()).live]
     queued = sorted({count.task for count in counts if count.state is RunState.QUEUED})
     unserved = tuple([task for task in queued if not await store.served(0, task)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,9 @@ from fanwood.cli.engines import Engine, judged
 from fanwood.cli.output import Column
 from fanwood.cli.progress import PER_RUN, SHARE, Rates, bar, ended_of, task_lines, task_table, time_left
 from fanwood.clock import MICROSECONDS, SystemClock
+from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text, short_text
+from fanwood.lens.book import Lenses
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
 from fanwood.sdk.listing import collect
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 """Seconds between two looks, at least."""
+PATIENCE = 0.5
+"""Seconds for a tree that was not read to its end yet."""
 ROOTS = 20
 """The newest unfinished roots that are looked below."""
 WIDE = 110
@@ -96,7 +101,7 @@ def command(once: bool, common: Common) -> None:
     if not once and not common.as_json and output.on_terminal():
         _watch(common)
         return
-    view = looking.look(common, lambda store: _look(store, common))
+    view = looking.look(common, lambda store: _look(store, common, Lenses(SystemClock()), inf))
     if common.as_json:
         output.print_json(_json(view))
     elif output.on_terminal():
@@ -110,11 +115,12 @@ def _watch(common: Common) -> None:
     from rich.live import Live
 
     marks, console, seen, clock = output.marks(), output.console(), Seen(), SystemClock()
+    lenses = Lenses(clock)
 
     async def go_on(store: Store) -> None:
         while True:
             began = clock.monotonic()
-            view = seen.add(began, await _look(store, common))
+            view = seen.add(began, await _look(store, common, lenses, PATIENCE))
             live.update(picture(view, console.width, console.height, marks), refresh=True)
             looked = min(clock.monotonic() - began, PER_RUN * sum(root.total for root in view.roots))
             await asyncio.sleep(max(EVERY, SHARE * looked))
@@ -123,13 +129,17 @@ def _watch(common: Common) -> None:
         looking.look(common, go_on)
 
 
-async def _look(store: Store, common: Common) -> View:
+async def _look(store: Store, common: Common, lenses: Lenses, patience: float) -> View:
+    """`patience`: seconds in which a tree is to be read; the rest of it comes with the next look."""
     namespace, runs = common.settings().namespace, list["RunRecord"]()
     for state in UNDER_WAY:
         prefix, limit = f"{namespace}/" if namespace else None, ROOTS + 1 - len(runs)
         if limit:
             runs += (await collect(store.listing, RunFilter(prefix=prefix, state=state, limit=limit))).runs
-    roots = [Root(run, await store.tree_counts(run.id)) for run in runs[:ROOTS]]
+    roots: list[Root] = []
+    for run in runs[:ROOTS]:
+        with contextlib.suppress(RunNotFoundError):  # it was deleted meanwhile
+            roots.append(Root(run, (await lenses.warm(store, run.id, patience)).counts()))
     now = store.now()
     engines = [judged(worker, now) for worker in await store.workers() if worker.slots]
     queued = sorted({c.task for root in roots for c in root.counts if c.state is RunState.QUEUED})

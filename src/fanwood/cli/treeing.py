@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fanwood.clock import SystemClock
+from fanwood.lens.book import Lenses
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -71,9 +73,10 @@ async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool)
     Raises:
         RunNotFoundError: there is no such run.
     """
-    counts = await store.tree_counts(id_)
+    record = await store.get(id_)
+    counts = await _counts(store, record)
     size = sum(count.count for count in counts)
-    root = Node(await store.get(id_), await store.child_counts(id_))
+    root = Node(record, await store.child_counts(id_))
     level: list[Node] = [root]
     lines, level_number, cut, grouped = 1, 0, False, False
     while parents := [node for node in level if node.counts]:
@@ -96,6 +99,13 @@ async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool)
         level_number += 1
     await _preview(store, root)
     return Picture(root, counts, store.now(), cut, grouped)
+
+
+async def _counts(store: Store, run: RunRecord) -> list[TaskCount]:
+    """Of all that is below it: of a whole tree in short looks, however large it is."""
+    if run.parent_id is not None:
+        return await store.tree_counts(run.id)
+    return (await Lenses(SystemClock()).warm(store, run.id)).counts()
 
 
 async def _preview(store: Store, root: Node) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -70,13 +71,14 @@ class Lenses:
         lens = self._lenses.get(root_id)
         return None if lens is None or lens.done < 1 else await self.tree(store, root_id)
 
-    async def warm(self, store: Store, root_id: bytes) -> Lens:
-        """That of a tree, once it has read all of it.
+    async def warm(self, store: Store, root_id: bytes, patience: float = inf) -> Lens:
+        """That of a tree, once it has read all of it, or after so many seconds.
 
         Raises:
             RunNotFoundError: there is no such run.
         """
-        while (lens := await self.tree(store, root_id)).done < 1:
+        until = self._clock.monotonic() + patience
+        while (lens := await self.tree(store, root_id)).done < 1 and self._clock.monotonic() < until:
             pass
         return lens
 

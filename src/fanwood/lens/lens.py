@@ -21,6 +21,7 @@ from fanwood.lens.rounds import Rounds
 from fanwood.lens.tree import Tree
 from fanwood.lens.views import TreeView
 from fanwood.lens.where import Where
+from fanwood.model.records import TaskCount
 from fanwood.model.states import FIRST_TERMINAL, RunState
 
 if TYPE_CHECKING:
@@ -214,6 +215,17 @@ class Lens:
             clusters=tuple(one for one in clusters if where.cluster in (None, one.key)),
             unserved=tuple(sorted({path.task for path in paths if path.figures.states[0] and not serving[path.task]})),
         )
+
+    def counts(self) -> list[TaskCount]:
+        """What there is of it, as `Store.tree_counts` says it; but `first` says only in which order the tasks came, and
+        nothing says how long runs took."""
+        root, found = self._the_tree.root, dict[tuple[str, int], TaskCount]()
+        for path in self._the_tree.paths.all:
+            for state, count in (path.figures.states + path.figures.waits).items():
+                there = found.get((path.task, state))
+                first, more = (root.created_at + path.index, 0) if there is None else (there.first, there.count)
+                found[path.task, state] = TaskCount(path.task, RunState(state), count + more, first, None)
+        return [found[place] for place in sorted(found)]
 
     def segments(self, parent: bytes) -> list[Piece]:
         """Those of a run's children, if they are many; else none."""
