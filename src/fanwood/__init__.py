@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         PayloadEncodingError,
         PayloadError,
         PayloadTooLargeError,
+        PromiseSettledError,
+        PromiseTokenError,
         RetryAfterException,
         RunInterrupted,
         RunNotFoundError,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.log_context import RunContextFilter
     from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
+    from fanwood.sdk.promises import Promise
     from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
     from fanwood.sdk.step import Step
     from fanwood.sdk.strays import with_context
@@ -94,6 +97,9 @@ __all__ = [
     "PayloadError",
     "PayloadTooLargeError",
     "Progress",
+    "Promise",
+    "PromiseSettledError",
+    "PromiseTokenError",
     "RetryAfterException",
     "RunContextFilter",
     "RunCounts",
@@ -150,6 +156,7 @@ _HOMES = {
     "LogInfo": "fanwood.sdk.infos",
     "ManualClock": "fanwood.clock",
     "Progress": "fanwood.store.progress",
+    "Promise": "fanwood.sdk.promises",
     "RunContextFilter": "fanwood.sdk.log_context",
     "RunCounts": "fanwood.sdk.infos",
     "RunEvent": "fanwood.sdk.hooks",

@@ -28,6 +28,7 @@ from fanwood.sdk.hooks import Hooks
 from fanwood.sdk.infos import table
 from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.origins import origin_of, origin_of_caller
+from fanwood.sdk.promises import Promises
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.signatures import read_signature
 from fanwood.sdk.spec import TaskSpec
@@ -88,6 +89,7 @@ class Fanwood(Hooked, Stepping):
         self.clock: Clock = clock or SystemClock()
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
+        self.promises = Promises(self)
         self.hooks = Hooks()
         self.local_worker = local_worker
         self._told_who_serves = False

@@ -20,6 +20,8 @@
     │   ├── IdempotencyConflictError   as that, for the idempotency key of a root
     │   └── AttemptFencedError         the attempt that asks is no longer the current one
     ├── RunNotFoundError             no run with that id
+    ├── PromiseTokenError            no token of a promise of this store
+    ├── PromiseSettledError          a promise has ended, and not as was asked now
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
     ├── StoreError                   the database; names its path or URL (without password)
     │   ├── StoreForeignError          a database or file that isn't ours
@@ -31,7 +33,7 @@
     │   └── StoreUnavailableError      can't be opened or reached
     └── TaskRunError                 a run that ended without a result
         ├── TaskRunCancelled           it was cancelled
-        ├── TaskRunTimedOut            a limit ran out: says which, and whose
+        ├── TaskRunTimedOut            a limit ran out: says which, and whose (also a TimeoutError)
         └── TaskRunPoisoned            it was executing on too many workers that died
 
 Two more are raised *by* tasks, to steer retries: `NonRetryableException` and `RetryAfterException`. And one is
@@ -185,6 +187,19 @@ class RunNotFoundError(FanwoodError):
     """No run has that id in this store."""
 
 
+class PromiseTokenError(FanwoodError, ValueError):
+    """A text is no token of a promise of this store: it is cut short, mistyped, or of another one."""
+
+
+class PromiseSettledError(FanwoodError):
+    """A promise is to be settled, and has ended. `state` says how: COMPLETED (it was resolved), FAILED (it was
+    rejected, or its time ran out), CANCELLED (its run has ended, or somebody cancelled it)."""
+
+    def __init__(self, message: str, state: object = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
 class WaitTimeoutError(FanwoodError, TimeoutError):
     """A wait's own timeout ran out; the run itself goes on."""
 
@@ -273,9 +288,9 @@ class TaskRunCancelled(TaskRunError):
         return f"{self.task_name} was cancelled: {self.message or 'no reason was given'} (run {self.run_id})"
 
 
-class TaskRunTimedOut(TaskRunError):
-    """A limit ran out. `limit` is `schedule_timeout`, `execution_timeout` or `deadline`; `owner` is the id of the
-    run that set it (the run itself, or the ancestor whose deadline was inherited)."""
+class TaskRunTimedOut(TaskRunError, TimeoutError):
+    """A limit ran out. `limit` is `schedule_timeout`, `execution_timeout`, `deadline`, or the `timeout` of a wait;
+    `owner` is the id of the run that set it (the run itself, or the ancestor whose deadline was inherited)."""
 
     def __init__(  # the five of the base, and the two that a time-out adds
         self,

@@ -23,7 +23,7 @@ from fanwood.model.commands import (
     WorkerInfo,
 )
 from fanwood.model.records import RunFilter, RunRecord
-from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind
+from fanwood.model.states import WAIT_NAMES, WAITS_OF, OnParentEnd, RunKind
 from fanwood.store.store import Store
 
 MakeStore = Callable[[ManualClock], Store]
@@ -139,7 +139,7 @@ class Stage:
         return Attach(kind, child, given)
 
     def part(self, parent: ClaimedRun, what: str = "1", *, kind: RunKind = RunKind.SLEEP, **about: Any) -> Record:
-        """A child that no worker executes: a sleep of five seconds, or a step that returned 1."""
+        """A child that no worker executes: a sleep of five seconds, a step that returned 1, or what waits."""
         of = {"deadline": about.pop("deadline", None), "deadline_by": about.pop("deadline_by", None)}
         made = SpawnKind(
             WAIT_NAMES[kind],
@@ -153,6 +153,8 @@ class Stage:
         )
         if kind is RunKind.SLEEP:
             about = {"state": RunState.WAITING, "due_at": self.clock.now() + 5 * SECOND, **about}
+        elif kind in WAITS_OF:
+            about = {"state": RunState.WAITING, **about}
         else:
             about = {"state": RunState.COMPLETED, "output": "1", **about}
         return Record(made, about.pop("id", None) or self.ids.new_id(), digest(f"{kind} {what}"), f'"{what}"', **about)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanwood.server.schemas import MOST, faults
+from fanwood.codec.schemas import MOST, faults
 
 POINT = {"$ref": "#/$defs/Point", "$defs": {"Point": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
 TREE: dict[str, Any] = {

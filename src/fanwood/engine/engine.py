@@ -67,6 +67,7 @@ class Engine:
     def __init__(self, store: Store, settings: Settings, name: str) -> None:
         self.store = store
         self.settings = settings
+        self.secret = ""  # of the store, once that is open
         self.failure: BaseException | None = None
         self._stopping = False
         self._over = False  # nothing is taken from the inbox any more
@@ -150,6 +151,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         await self.store.open(self.look)
         try:
+            self.secret = await self.store.secret()
             await self._membership.enter()
             started.set_result(None)
             self._housekeeping.start()

@@ -87,6 +87,8 @@ class Housekeeping:
         for record in batch.records:
             if record.due_at is not None:
                 self.expect(record.due_at)
+            if (when := record.expires_at(now)) is not None:
+                self.expect(when)
         for outcome in batch.outcomes:
             if outcome.delay:
                 self.expect(now + outcome.delay)

@@ -80,13 +80,21 @@ class Record(msgspec.Struct, gc=False):
     output: str | None = None
     error: str | None = None
     began: int | None = None  # by the store's clock; None: with the commit
-    due_at: int | None = None  # WAITING
+    due_at: int | None = None  # WAITING, for that
+    timeout: int | None = None  # WAITING: microseconds from now on after which it fails
     again: bool = False
 
     @property
     def attempt(self) -> int:
         """Steps are done once when they are recorded."""
         return int(self.kind.run_kind is RunKind.RECORDED)
+
+    def expires_at(self, now: int) -> int | None:
+        """When what waits has waited for too long."""
+        if self.state is not RunState.WAITING:
+            return None
+        limits = (self.kind.deadline, None if self.timeout is None else now + self.timeout)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 SLEPT = "null"

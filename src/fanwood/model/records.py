@@ -51,6 +51,15 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     asked: int  # the parent's attempt that asked for it last, and had it written
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """What somebody who settles a promise finds: how it ended, and whether he did that (`done`)."""
+
+    done: bool
+    state: RunState
+    output: str | None
+    error: str | None
+
+
 class Above(msgspec.Struct, frozen=True):
     """A run's parent, as far as the run is judged by it."""
 

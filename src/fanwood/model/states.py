@@ -9,11 +9,11 @@ RUNNING does not mean that code is executing. A run that waits for its children 
 worker, and holds no slot.
 
 WAITING means: not in the queue, under no worker, and something in the store moves it on. What that is stands in the row
-(`Waits`). For now it is time: a retry that is not due yet, or a sleep.
+(`Waits`): a time, for a retry that is not due yet, or a sleep; or something that comes from outside.
 
 What a run waits for, or has recorded, is a child of it, of a kind that no worker executes (`FIRST_WAIT`). A sleep is
-born WAITING and ends when it is due; a recorded step is born as it ended. A parent that tries again and asks for one
-that had failed or been cancelled has it done anew, in place.
+born WAITING and ends when it is due, others end when what they wait for comes; a recorded step is born as it ended. A
+parent that tries again and asks for one that had failed or been cancelled has it done anew, in place.
 
 From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED or WAITING: because it failed and has
 retries left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what
@@ -86,7 +86,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_R, Cause.CANCEL): frozenset({_X}),
     (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),
     (_W, Cause.DUE): frozenset({_Q}),
-    (_W, Cause.FIRE): frozenset({_C}),
+    (_W, Cause.FIRE): frozenset({_C, _F}),
     (_W, Cause.CANCEL): frozenset({_X}),
     (_W, Cause.EXPIRE): frozenset({_F}),
     (_C, Cause.REPLAY): frozenset({_Q}),
@@ -111,6 +111,9 @@ class RunKind(IntEnum):
     BATCH = 3
     RECORDED = 10  # a step of a run's own, as it ended
     SLEEP = 11
+    EVENT = 12
+    PROMISE = 13
+    MESSAGE = 14
 
 
 FIRST_WAIT = 10
@@ -121,10 +124,17 @@ BORN: dict[RunKind, frozenset[RunState]] = {
     **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R})),
     RunKind.RECORDED: frozenset({_C, _F}),
     RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
+    **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W})),
 }
 """In which states runs of a kind are born."""
 
-WAIT_NAMES = {RunKind.RECORDED: "~step", RunKind.SLEEP: "~sleep"}
+WAIT_NAMES = {
+    RunKind.RECORDED: "~step",
+    RunKind.SLEEP: "~sleep",
+    RunKind.EVENT: "~event",
+    RunKind.PROMISE: "~promise",
+    RunKind.MESSAGE: "~message",
+}
 """What stands in the place of a task's name. (No task's name begins so.)"""
 
 
@@ -133,6 +143,18 @@ class Waits(IntEnum):
 
     CHILDREN = 1
     TIME = 2
+    EVENT = 3
+    PROMISE = 4
+    MESSAGE = 5
+
+
+WAITS_OF = {
+    RunKind.SLEEP: Waits.TIME,
+    RunKind.EVENT: Waits.EVENT,
+    RunKind.PROMISE: Waits.PROMISE,
+    RunKind.MESSAGE: Waits.MESSAGE,
+}
+"""What a WAITING one of a kind that has no code waits for. (In SQL: the kind's number less 9.)"""
 
 
 class EndedBy(IntEnum):

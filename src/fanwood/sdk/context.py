@@ -17,6 +17,7 @@ from fanwood.model.commands import PROGRESS, LogLine
 from fanwood.model.states import FIRST_WAIT
 from fanwood.sdk import sleeping
 from fanwood.sdk.infos import attempt_info
+from fanwood.sdk.outside import Outside
 from fanwood.sdk.refs import TaskRunRef
 from fanwood.sdk.steps import Call, StepOptions, policy_of, recorded
 from fanwood.sdk.waiting import called
@@ -38,7 +39,7 @@ _EXACT = 2**53  # from here on not every whole number is a float
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
-class Context:
+class Context(Outside):
     """Handed to a task beside its input. Belongs to one attempt of one run."""
 
     __slots__ = ("_attempt", "_step")

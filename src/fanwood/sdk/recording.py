@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.signals import Signal
+from fanwood.engine.waits import Collector
 from fanwood.model.commands import Record, SpawnKind
 from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind, RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.parts import Parts
-from fanwood.sdk.waiting import called, interruptible
+from fanwood.sdk.waiting import called, interruptible, wait_for
 
 if TYPE_CHECKING:
-    from fanwood.engine.waits import Collector
+    from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
 
 PAGE = 1000
@@ -90,8 +91,7 @@ def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
 
 def write(attempt: Attempt, record: Record, collector: Collector | None = None) -> Answer:
     """Have it recorded. `collector` wants its end, if it has not ended by that."""
-    kinds = [record.kind] if record.due_at is not None else []  # (its deadline is one that the engine expects)
-    request = SpawnRequest(records=[record], kinds=kinds, collector=collector)
+    request = SpawnRequest(records=[record], collector=collector)
     answer = Answer(request, collector, attempt)
     attempt.host.engine().record(request)
     return answer
@@ -110,3 +110,24 @@ async def written(attempt: Attempt, answer: Answer) -> None:
             attempt.check()
     if answer.error is not None:
         raise answer.error
+
+
+def one_end() -> Collector:
+    """For the end of one."""
+    collector = Collector(fail_fast=False)
+    collector.grow(1)
+    collector.close()
+    return collector
+
+
+async def awaited(attempt: Attempt, run_id: bytes, what: str, collector: Collector | None = None) -> Ended:
+    """Wait for the end of what waits. `collector`: it was recorded with it."""
+    engine = attempt.host.engine()
+    if collector is None:
+        collector = one_end()
+        engine.watch(run_id, collector, 0)
+    with engine.waiting(collector, [run_id]):
+        await wait_for(collector, attempt.host, None, what)
+    ended = collector.results[0]
+    assert ended is not None
+    return ended

@@ -12,7 +12,6 @@ import msgspec
 from fanwood import checks
 from fanwood.clock import moment
 from fanwood.durations import in_microseconds
-from fanwood.engine.waits import Collector
 from fanwood.errors import UsageError
 from fanwood.model.commands import SLEPT, Finished, Record
 from fanwood.model.states import RunKind, RunState
@@ -20,11 +19,12 @@ from fanwood.sdk.attempt import registering
 from fanwood.sdk.identity import content_digest
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
-from fanwood.sdk.recording import kind_of, known_parts, parts_of, write
-from fanwood.sdk.waiting import pause, wait_for
+from fanwood.sdk.recording import awaited, kind_of, known_parts, one_end, parts_of, write
+from fanwood.sdk.waiting import pause
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
+    from fanwood.engine.waits import Collector
     from fanwood.model.records import Recorded
     from fanwood.sdk.attempt import Attempt
 
@@ -78,32 +78,21 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
         return
     record.due_at = due
     attempt.spawned = attempt.cancel_children = True
-    collector = _collector()
+    collector = one_end()
     write(attempt, record, collector)
     await _slept(attempt, record.id, collector)
 
 
 async def _found(attempt: Attempt, found: Recorded) -> None:
     if found.state is RunState.WAITING:
-        collector = _collector()
-        attempt.host.engine().watch(found.id, collector, 0)
-        await _slept(attempt, found.id, collector)
+        await _slept(attempt, found.id)
     elif found.state is not RunState.COMPLETED:
         raise error_of(Finished(found.state, found.output, found.error, "~sleep"), found.id, "~sleep")
 
 
-def _collector() -> Collector:
-    collector = Collector(fail_fast=False)
-    collector.grow(1)
-    collector.close()
-    return collector
-
-
-async def _slept(attempt: Attempt, run_id: bytes, collector: Collector) -> None:
-    with attempt.host.engine().waiting(collector, [run_id]):
-        await wait_for(collector, attempt.host, None, "a sleep")
-    ended = collector.results[0]
-    if ended is not None and ended.state is not RunState.COMPLETED:
+async def _slept(attempt: Attempt, run_id: bytes, collector: Collector | None = None) -> None:
+    ended = await awaited(attempt, run_id, "a sleep", collector)
+    if ended.state is not RunState.COMPLETED:
         raise error_of(ended, run_id, ended.task)
 
 

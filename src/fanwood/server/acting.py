@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from starlette.responses import Response
 
+from fanwood.codec.schemas import faults
 from fanwood.errors import RunNotFoundError, WaitTimeoutError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.briefs import run_brief
@@ -23,7 +24,6 @@ from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal, not_found
 from fanwood.server.queries import Query, Text
 from fanwood.server.reading import API
-from fanwood.server.schemas import faults
 from fanwood.server.starting import start
 from fanwood.store.progress import progress_of
 

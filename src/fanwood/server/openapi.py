@@ -90,6 +90,7 @@ def _of_path(route: Route) -> list[dict[str, Any]]:
 _PATH: dict[str, dict[str, Any]] = {
     "id": {"type": "string", "format": "uuid"},
     "name": {"type": "string", "minLength": 1},
+    "token": {"type": "string", "minLength": 1},
     "what": {"enum": ["input", "output", "error", "metadata"]},
 }
 

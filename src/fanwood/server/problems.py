@@ -44,6 +44,8 @@ class Refusal(Exception):  # noqa: N818  (an answer, rather than an error)
 _STATUS: tuple[tuple[type[errors.FanwoodError], int], ...] = (
     (errors.RunNotFoundError, 404),
     (errors.UnknownTaskError, 404),
+    (errors.PromiseTokenError, 404),
+    (errors.PromiseSettledError, 409),
     (errors.PayloadTooLargeError, 413),
     (errors.PayloadError, 422),
     (errors.IdempotencyConflictError, 409),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fanwood.server import acting, entering, looking, openapi, reading
+from fanwood.server import acting, entering, looking, openapi, reading, settling
 
-ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES, *acting.ROUTES, *openapi.ROUTES)
+ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES, *acting.ROUTES, *settling.ROUTES, *openapi.ROUTES)

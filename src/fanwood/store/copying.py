@@ -76,6 +76,7 @@ async def copy(
                 await guard()
     await guard()
     await _compare(source, target)
+    await target.take_secret(await source.secret())  # tokens of promises that somebody has hold on
     return new
 
 

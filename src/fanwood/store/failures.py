@@ -69,6 +69,14 @@ def expired(task: str, run_id: bytes, deadline_by: bytes | None, schedule_timeou
     if deadline_by is not None:
         return deadline_passed(task, deadline_by)
     seconds = (schedule_timeout or 0) / 1e6
+    if task.startswith("~"):  # it has no code, and waited for something
+        return Failure(
+            "timed_out",
+            type="TimeoutError",
+            message=f"its timeout of {seconds:g} s ran out, and nothing had come",
+            limit="timeout",
+            owner=id_text(run_id),
+        )
     return Failure(
         "timed_out",
         type="TimeoutError",

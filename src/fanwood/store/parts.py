@@ -20,6 +20,16 @@ def refuse_part(run_id: bytes, kind: int, parent_id: bytes | None) -> None:
         )
 
 
+def must_promise(run_id: bytes, kind: int) -> None:
+    """Only a promise can be settled.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if kind != RunKind.PROMISE:
+        raise UsageError(f"Run {id_text(run_id)} is no promise, and can't be settled")
+
+
 def must_sleep(run_id: bytes, kind: int) -> None:
     """Only a sleep can be woken.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.model.records import PruneCursor
 from fanwood.store.looks import Looks
+from fanwood.store.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,7 +54,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Looks):
+class Store(Outside, Looks):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import msgspec
 
 from fanwood.clock import moment
 from fanwood.ids import id_text, short_text
@@ -87,6 +89,7 @@ class WhyCause(StrEnum):
     CLOSING = "closing"  # something above it ended, and it ends with that in a moment
     DELAYED = "delayed"  # it waits until it is due
     SLEEPING = "sleeping"  # it is a sleep of a run
+    WAITING = "waiting"  # for what comes from outside
     NO_WORKER = "no_worker"  # no live worker serves its task
     SUSPECT = "suspect"  # it may have killed its workers, and waits for one that executes nothing
     SLOTS_BUSY = "slots_busy"  # others are before it
@@ -127,7 +130,7 @@ def explain(about: Circumstances) -> Why:
             f"fanwood runs get {above}", {"ended": id_text(about.gate)},
         )  # fmt: skip
     elif run.state is RunState.WAITING:
-        said = _sleeping(about) if run.kind is RunKind.SLEEP else _delayed(about)
+        said = _WAITING.get(run.kind, _delayed)(about)
     elif run.state is RunState.QUEUED:
         said = _queued(about)
     else:
@@ -179,6 +182,31 @@ def _sleeping(about: Circumstances) -> _Said:
         WhyCause.SLEEPING, f"it sleeps until {shown} ({_time(left)})",
         f"fanwood runs wake {short_text(run.id)}", {"due_at": run.due_at},
     )  # fmt: skip
+
+
+def _promised(about: Circumstances) -> _Said:
+    run = about.run
+    name = _told(run).get("name", "")
+    return _Said(
+        WhyCause.WAITING, f"it waits for somebody to settle {name}{_since(about)}",
+        "fanwood promises resolve TOKEN VALUE", {"promise": name, "created_at": run.created_at, "due_at": run.due_at},
+    )  # fmt: skip
+
+
+def _told(run: RunRecord) -> dict[str, Any]:
+    """What is written of a wait."""
+    try:
+        told = msgspec.json.decode(run.input or "{}")
+    except msgspec.DecodeError:  # somebody wrote it by hand
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+
+
+def _since(about: Circumstances) -> str:
+    return f" since {_time(about.now - about.run.created_at)}"
+
+
+_WAITING = {RunKind.SLEEP: _sleeping, RunKind.PROMISE: _promised}
 
 
 def _queued(about: Circumstances) -> _Said:

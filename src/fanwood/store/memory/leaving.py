@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.model.commands import SLEPT
-from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, WAITS_OF, Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
 from fanwood.store.memory.tables import Gate, Past
 
 if TYPE_CHECKING:
@@ -166,7 +166,13 @@ class Leaving:
 
     def fire(self, now: int, run: Run, by: EndedBy) -> None:
         """What waits for a time, and has no code, ends."""
-        self.end(0, now, [Ending(run.id, run.attempt, run.state, RunState.COMPLETED, SLEPT, None, by)])
+        self.fulfil(now, run, RunState.COMPLETED, SLEPT, None, by)
+
+    def fulfil(
+        self, now: int, run: Run, state: RunState, output: str | None, error: str | None, by: EndedBy = EndedBy.CALL
+    ) -> None:
+        """What a run waits for has come, and was this."""
+        self.end(0, now, [Ending(run.id, run.attempt, run.state, state, output, error, by)])
 
     def record(self, now: int, run: Run, asked: Record) -> None:
         """What had failed or been cancelled, and has no code, is done again in place."""
@@ -174,12 +180,13 @@ class Leaving:
             return
         waits, kind = asked.state is RunState.WAITING, asked.kind
         self._tables.change(
-            run, state=int(asked.state), waits=int(Waits.TIME) if waits else None,
+            run, state=int(asked.state), waits=int(WAITS_OF[kind.run_kind]) if waits else None,
             due_at=asked.due_at if waits else None, trial_start=run.attempt + 1, asked=kind.parent_attempt,
             output=asked.output, error=asked.error, finished_at=None if waits else now,
             started_at=min(asked.began or now, now) if run.attempt else None,
             ended_by=None if waits else int(EndedBy.OUTCOME), deadline=kind.deadline if waits else None,
-            deadline_by=kind.deadline_by if waits else None, expires_at=kind.deadline if waits else None,
+            deadline_by=kind.deadline_by if waits else None, expires_at=asked.expires_at(now),
+            schedule_timeout=asked.timeout,
         )  # fmt: skip
 
     # --- gates -----------------------------------------------------------------------------------------------------

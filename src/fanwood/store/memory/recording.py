@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fanwood.model.states import EndedBy, RunState, Waits
+from fanwood.model.states import WAITS_OF, EndedBy, RunState
 from fanwood.store.memory.tables import Run, Tables
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _born(asked: Record, now: int) -> Run:
         priority=kind.priority,
         on_parent_end=int(kind.on_parent_end),
         state=int(asked.state),
-        waits=int(Waits.TIME) if waits else None,
+        waits=int(WAITS_OF[kind.run_kind]) if waits else None,
         due_at=asked.due_at if waits else None,
         attempt=asked.attempt,
         trial_start=0,
@@ -53,8 +53,8 @@ def _born(asked: Record, now: int) -> Run:
         worker_id=None,
         deadline=kind.deadline if waits else None,
         deadline_by=kind.deadline_by if waits else None,
-        schedule_timeout=None,
-        expires_at=kind.deadline if waits else None,
+        schedule_timeout=asked.timeout,
+        expires_at=asked.expires_at(now),
         created_at=began,
         started_at=began if asked.attempt else None,
         finished_at=None if waits else now,

@@ -20,6 +20,7 @@ from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
 from fanwood.store.memory.looks import MemoryLooks
+from fanwood.store.memory.outside import MemoryOutside
 from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
 from fanwood.store.parts import must_sleep, refuse_part
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class MemoryStore(MemoryLooks, Store):
+class MemoryStore(MemoryOutside, MemoryLooks, Store):
     """One engine's way to a memory: to a given one, or to that which has the URL for its name in this process."""
 
     embedded = True

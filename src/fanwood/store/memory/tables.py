@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.errors import StoreValueError
+from fanwood.ids import new_secret
 from fanwood.model.commands import WorkerInfo
 from fanwood.model.states import RunState
 
@@ -211,6 +212,7 @@ class Tables:
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
         self._orders: defaultdict[tuple[Any, ...], Order] = defaultdict(Order)
         self._empty = Order()
+        self.secret = new_secret()  # what tokens of promises are made with
         self.stirred = False  # others should look: something was queued, or somebody was written to
 
     def order(self, *name: Any) -> Order:

@@ -64,6 +64,9 @@ select root_id from run where id = :id;
 -- name: part_of
 select kind, parent_id from run where id = :id;
 
+-- name: take_secret
+insert into setting (name, value) values ('secret', :secret) on conflict (name) do update set value = excluded.value;
+
 -- name: under_way
 -- Transactions that look at gates, and may not have seen one that was made just now.
 select l.pid, l.virtualtransaction

@@ -107,7 +107,7 @@ async def _end(host: Host, run_id: bytes | None) -> Swept:
 
 async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
     """See `Store.replay`."""
-    kind, parent = await _part(host, run_id)
+    kind, parent = await part_of(host, run_id)
     refuse_part(run_id, kind, parent)
     allowed = [int(state) for state in allow if state.is_terminal]
     begin = asyncio.get_running_loop().time()
@@ -132,7 +132,7 @@ async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
 
 async def wake(host: Host, run_id: bytes) -> bool:
     """See `Store.wake`."""
-    kind, _ = await _part(host, run_id)
+    kind, _ = await part_of(host, run_id)
     must_sleep(run_id, kind)
     async with chores(host) as work:
         await work.db.call("fw_enter_gates")
@@ -141,7 +141,7 @@ async def wake(host: Host, run_id: bytes) -> bool:
     return woken
 
 
-async def _part(host: Host, run_id: bytes) -> tuple[int, bytes | None]:
+async def part_of(host: Host, run_id: bytes) -> tuple[int, bytes | None]:
     """Of what kind a run is, and its parent: what never changes."""
     async with host.side.transaction() as db:
         found = await db.rows("part_of", SQL["part_of"], id=run_id)

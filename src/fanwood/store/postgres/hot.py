@@ -150,7 +150,7 @@ class Call:
                     "kind": self._kind(r.kind), "id": r.id.hex(), "identity": r.identity.hex(), "index": r.index,
                     "key": r.child_key if r.child_key is None else clean(r.child_key), "input": r.input,
                     "state": r.state, "output": r.output, "error": r.error, "began": r.began, "due": r.due_at,
-                    "attempt": r.attempt, "again": r.again,
+                    "timeout": r.timeout, "attempt": r.attempt, "again": r.again,
                 }
                 for r in self._batch.records
             ]

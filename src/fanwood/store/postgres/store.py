@@ -22,6 +22,7 @@ from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
+from fanwood.store.postgres.outside import PostgresOutside
 from fanwood.store.postgres.troubles import translated
 from fanwood.store.postgres.wakeups import Wakeups
 from fanwood.store.store import START, Store
@@ -65,7 +66,7 @@ _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
-class PostgresStore(SqlLooks, Store):
+class PostgresStore(PostgresOutside, SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
     of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
 
@@ -323,9 +324,6 @@ class PostgresStore(SqlLooks, Store):
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         return await gates.replay(self, run_id, allow)
-
-    async def wake(self, run_id: bytes) -> bool:
-        return await gates.wake(self, run_id)
 
     async def get(self, run_id: bytes) -> RunRecord:
         async with self._reader.transaction() as db:

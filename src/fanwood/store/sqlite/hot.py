@@ -29,7 +29,7 @@ from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
-from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
+from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded, record_row
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.statements import RowsStatement, load
 
@@ -215,11 +215,11 @@ class HotPath:
         return attached
 
     def _record(self, now: int, records: list[Record]) -> None:
-        born = [_record_row(record) for record in records if not record.again]
+        born = [record_row(record) for record in records if not record.again]
         if born:
             self._execute(_SQL["insert_records"], {"rows": encoded(born), "now": now})
         if len(born) < len(records):
-            self.leaving.record_again(now, [_record_row(record) for record in records if record.again])
+            self.leaving.record_again(now, [record for record in records if record.again])
 
     # --- reporting -------------------------------------------------------------------------------------------------
 
@@ -376,33 +376,6 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         expires_at,
         now,
         now if claimed else None,
-    )
-
-
-def _record_row(record: Record) -> tuple[Any, ...]:
-    kind = record.kind
-    return (
-        record.id.hex(),
-        record.identity.hex(),
-        record.index,
-        record.child_key,
-        record.input,
-        record.state,
-        record.output,
-        record.error,
-        record.began,
-        record.due_at,
-        record.attempt,
-        kind.parent_attempt,
-        kind.deadline,
-        (kind.deadline_by or b"").hex(),
-        (kind.parent_id or b"").hex(),
-        (kind.root_id or b"").hex(),
-        kind.depth,
-        kind.run_kind,
-        kind.task,
-        kind.priority,
-        kind.on_parent_end,
     )
 
 

@@ -19,7 +19,7 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fanwood.model.commands import Outcome
+    from fanwood.model.commands import Outcome, Record
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/leaving.sql")
@@ -170,9 +170,16 @@ class Leaving:
         if due:
             self.end(0, now, [Ending(*run, RunState.COMPLETED, SLEPT, None, 0, by) for run in due])
 
-    def record_again(self, now: int, rows: Sequence[tuple[Any, ...]]) -> None:
+    def fulfil(
+        self, now: int, runs: Sequence[tuple[str, int]], state: RunState, output: str | None, error: str | None
+    ) -> None:
+        """What these (id, attempt), which are WAITING, wait for has come, and was this."""
+        how = (RunState.WAITING, state, output, error, 0, EndedBy.CALL)
+        self.end(0, now, [Ending(*run, *how) for run in runs])
+
+    def record_again(self, now: int, records: Sequence[Record]) -> None:
         """What had failed or been cancelled, and has no code, is done again in place."""
-        self._execute(_SQL["record_again"], {"rows": encoded(rows), "now": now})
+        self._execute(_SQL["record_again"], {"rows": encoded([record_row(r) for r in records]), "now": now})
 
     def _refused(self, check: str, rows: str, count: int, **bindings: Any) -> list[int]:
         if self._changes() == count:
@@ -237,3 +244,32 @@ def _cancelled(id_: str, attempt: int, before: int, busy: int, error: str) -> En
 def encoded(rows: Any) -> str:
     """Rows as the statements read them."""
     return _json.encode(rows).decode()
+
+
+def record_row(record: Record) -> tuple[Any, ...]:
+    """A row of `insert_records`, and of `record_again`."""
+    kind = record.kind
+    return (
+        record.id.hex(),
+        record.identity.hex(),
+        record.index,
+        record.child_key,
+        record.input,
+        record.state,
+        record.output,
+        record.error,
+        record.began,
+        record.due_at,
+        record.attempt,
+        kind.parent_attempt,
+        kind.deadline,
+        (kind.deadline_by or b"").hex(),
+        (kind.parent_id or b"").hex(),
+        (kind.root_id or b"").hex(),
+        kind.depth,
+        kind.run_kind,
+        kind.task,
+        kind.priority,
+        kind.on_parent_end,
+        record.timeout,
+    )

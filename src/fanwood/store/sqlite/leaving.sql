@@ -135,13 +135,16 @@ where id in (select unhex(value) from json_each(:ids)) and state = 2;
 -- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial. Rows as those of
 -- `insert_records`.
 update run
-set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then 2 end, due_at = v.value ->> 9,
+set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->> 17) - 9 end, due_at = v.value ->> 9,
     trial_start = run.attempt + 1, asked = v.value ->> 11, output = v.value ->> 6, error = v.value ->> 7,
     ended_by = case when v.value ->> 5 >= 8 then 1 end, finished_at = case when v.value ->> 5 >= 8 then :now end,
     started_at = case when run.attempt > 0 then coalesce(min(v.value ->> 8, :now), :now) end,
     deadline = case when v.value ->> 5 = 2 then v.value ->> 12 end,
     deadline_by = case when v.value ->> 5 = 2 then nullif(unhex(v.value ->> 13), x'') end,
-    expires_at = case when v.value ->> 5 = 2 then v.value ->> 12 end
+    schedule_timeout = v.value ->> 21,
+    expires_at = case when v.value ->> 5 = 2 then coalesce(
+        min(v.value ->> 12, :now + (v.value ->> 21)), v.value ->> 12, :now + (v.value ->> 21)
+    ) end
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state in (9, 10);
 

@@ -41,6 +41,7 @@ from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import connect, file_identity, migrate, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
+from fanwood.store.sqlite.outside import SqliteOutside
 from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class SqliteStore(SqlLooks, Store):
+class SqliteStore(SqliteOutside, SqlLooks, Store):
     """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
     and opened for looking only; no look takes more seconds."""
 

@@ -270,38 +270,40 @@ declare
 begin
     insert into run (
         id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end,
-        state, waits, due_at, attempt, asked, deadline, deadline_by, expires_at, created_at, started_at, finished_at,
+        state, waits, due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at,
         ended_by, output, error
     )
     select v.id, o.id[k.owner[v.kind]], k.root[v.kind], k.depth[v.kind], k.kind[v.kind], k.task[v.kind], v.identity,
            v.index, v.key, v.input, k.priority[v.kind], k.on_parent_end[v.kind], v.state,
-           case when v.state = 2 then 2 end, v.due, v.attempt, o.attempt[k.owner[v.kind]],
+           case when v.state = 2 then k.kind[v.kind] - 9 end, v.due, v.attempt, o.attempt[k.owner[v.kind]],
            case when v.state = 2 then k.deadline[v.kind] end, case when v.state = 2 then k.deadline_by[v.kind] end,
-           case when v.state = 2 then k.deadline[v.kind] end, v.began, case when v.attempt > 0 then v.began end,
+           v.timeout, case when v.state = 2 then least(k.deadline[v.kind], p_now + v.timeout) end, v.began, case when v.attempt > 0 then v.began end,
            case when v.state >= 8 then p_now end, case when v.state >= 8 then 1 end, v.output, v.error
     from (
         select decode(x.id, 'hex') as id, decode(x.identity, 'hex') as identity, x.kind, x.index, x.key, x.input,
-               x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.attempt
+               x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout, x.attempt
         from json_to_recordset(records) x (
             kind integer, id text, identity text, index integer, key text, input text, state smallint, output text,
-            error text, began bigint, due bigint, attempt integer, again boolean
+            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean
         )
         where not x.again
     ) v
     where k.owner[v.kind] <> all (p_fenced)
       and not (p_again and (select r.id from run r where r.id = v.id) is not null);
     update run r
-    set state = v.state, waits = case when v.state = 2 then 2 end, due_at = v.due, trial_start = r.attempt + 1,
+    set state = v.state, waits = case when v.state = 2 then k.kind[v.kind] - 9 end, due_at = v.due, trial_start = r.attempt + 1,
         asked = o.attempt[k.owner[v.kind]], output = v.output, error = v.error,
         ended_by = case when v.state >= 8 then 1 end, finished_at = case when v.state >= 8 then p_now end,
         started_at = case when r.attempt > 0 then v.began end,
         deadline = case when v.state = 2 then k.deadline[v.kind] end,
         deadline_by = case when v.state = 2 then k.deadline_by[v.kind] end,
-        expires_at = case when v.state = 2 then k.deadline[v.kind] end
+        schedule_timeout = v.timeout,
+        expires_at = case when v.state = 2 then least(k.deadline[v.kind], p_now + v.timeout) end
     from (
-        select decode(x.id, 'hex') as id, x.kind, x.state, x.output, x.error, least(x.began, p_now) as began, x.due
+        select decode(x.id, 'hex') as id, x.kind, x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout
         from json_to_recordset(records) x (
-            kind integer, id text, state smallint, output text, error text, began bigint, due bigint, again boolean
+            kind integer, id text, state smallint, output text, error text, began bigint, due bigint, timeout bigint,
+            again boolean
         )
         where x.again
     ) v

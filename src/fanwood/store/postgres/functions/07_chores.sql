@@ -392,6 +392,37 @@ begin
     end if;
 end $$;
 
+create function fw_secret() returns text language sql stable set search_path from current
+as $$
+    select s.value from setting s where s.name = 'secret'
+$$;
+
+-- A promise is settled, unless it has ended, or ends with something above it that is closed. How it ended.
+create function fw_settle(
+    p_id bytea, p_now bigint, p_state smallint, p_output text, p_error text,
+    out done boolean, out state_ smallint, out output_ text, out error_ text, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    waiting constant smallint := 2;
+    why text;
+begin
+    told := '{}';
+    perform from run r where r.id = p_id and r.state = waiting for update;
+    done := found;
+    if done then
+        select c.reasons[1] into why from fw_closed(array[p_id]) c;
+        if why is not null then
+            done := false; state_ := 10; error_ := why;
+            return;
+        end if;
+        told := fw_fire(p_now, array[p_id], 2::smallint, p_state, p_output, p_error);
+    end if;
+    select r.state, r.output, r.error into state_, output_, error_ from run r where r.id = p_id;
+end $$;
+
 -- A sleep ends now, unless it has ended, or ends with something above it that is closed.
 create function fw_wake(p_id bytea, p_now bigint, out woken boolean, out told bigint[]) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan

@@ -217,4 +217,7 @@ create table setting (
     name  text collate "C" not null primary key,
     value text not null
 );
-insert into setting (name, value) values ('members', '0');
+insert into setting (name, value) values
+    ('members', '0'),
+    -- What tokens of promises are made with.
+    ('secret', replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''));

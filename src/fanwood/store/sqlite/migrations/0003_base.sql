@@ -195,4 +195,7 @@ create table setting (
     name  text not null primary key,
     value text not null
 ) strict, without rowid;
-insert into setting (name, value) values ('members', '0');
+insert into setting (name, value) values
+    ('members', '0'),
+    -- What tokens of promises are made with.
+    ('secret', lower(hex(randomblob(32))));

@@ -38,12 +38,12 @@ _LENGTHS: tuple[tuple[type, str, str, str], ...] = (
 Json = dict[str, Any]
 
 
-def faults(value: object, schema: object) -> list[str]:
+def faults(value: object, schema: object, root: str = "input") -> list[str]:
     """What is wrong, each with its place; the first few."""
     if not isinstance(schema, dict):
         return []
     found: list[str] = []
-    for fault in _Check(cast("Json", schema)).of(value, cast("Json", schema), "input", 0):
+    for fault in _Check(cast("Json", schema)).of(value, cast("Json", schema), root, 0):
         found.append(fault)
         if len(found) == MOST:
             break

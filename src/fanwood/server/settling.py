@@ -1,0 +1,95 @@
+"""The routes that settle promises: for whoever has a promise's token, which is a secret in itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from fanwood.lens.views import View
+from fanwood.sdk import promises
+from fanwood.sdk.waiting import called
+from fanwood.server.calls import API, Call, Route
+from fanwood.server.identity import Role
+from fanwood.server.problems import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fanwood.server.deeds import Deeds
+    from fanwood.store.store import Store
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a value; how large it may be, the settings say."""
+
+
+class PromiseView(View, frozen=True):
+    """What is promised. `schema`: of its value, if there is one."""
+
+    name: str
+    state: str
+    created_at: int
+    schema: Any = None
+
+
+class SettledView(View, frozen=True):
+    """What became of it. `settled`: now, and not in the same way before."""
+
+    state: str
+    settled: bool
+
+
+class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The value."""
+
+    value: Any = None
+
+
+class RejectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why there is none."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+
+
+async def promise(call: Call) -> PromiseView:
+    """See what is promised."""
+    record = await call.site.reader.ask(lambda store: promises.find(store, _token(call)))
+    name, schema = promises.about(record)
+    return PromiseView(name, record.state.name.lower(), record.created_at, schema)
+
+
+async def resolve(call: Call) -> SettledView:
+    """Say what the value of a promise is."""
+    body: ResolveBody = call.body
+    text = promises.encoded(body.value, call.site.settings.max_payload_bytes)
+    return SettledView("completed", await _settled(call, lambda store: promises.resolve(store, _token(call), text)))
+
+
+async def reject(call: Call) -> SettledView:
+    """Say that there will be no value."""
+    body: RejectBody = call.body
+    return SettledView("failed", await _settled(call, lambda store: promises.reject(store, _token(call), body.reason)))
+
+
+def _token(call: Call) -> str:
+    return call.path["token"]
+
+
+async def _settled(call: Call, verb: Callable[[Store], Awaitable[bool]]) -> bool:
+    if call.site.options.read_only:
+        raise Refusal(403, "read_only", "This server only shows")
+    secret = await call.site.reader.ask(lambda store: store.secret())
+    promises.promise_of(secret, _token(call))  # before an engine is opened
+
+    async def settle(deeds: Deeds) -> bool:
+        return await called(deeds.app.engine().call(verb, changes=True))
+
+    return await call.site.hands.do(settle)
+
+
+_PROMISE = f"{API}/promises/{{token}}"
+ROUTES = (
+    Route("GET", _PROMISE, Role.NOBODY, promise, PromiseView),
+    Route("POST", f"{_PROMISE}/resolve", Role.NOBODY, resolve, SettledView, body=ResolveBody, largest=LARGEST),
+    Route("POST", f"{_PROMISE}/reject", Role.NOBODY, reject, SettledView, body=RejectBody),
+)

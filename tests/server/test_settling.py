@@ -1,0 +1,52 @@
+"""Promises are settled by whoever has their token, logged in or not."""
+
+from __future__ import annotations
+
+import asyncio
+from queue import Queue
+from typing import Any
+
+import msgspec
+
+from fanwood import Context, Fanwood, Settings
+from tests.server.asgi import Client
+from tests.server.desk import Desk, desk
+
+
+async def _said(server: Desk, path: str, body: Any = None) -> tuple[int, Any]:
+    client, method = Client(server.application), "GET" if body is None else "POST"
+    answer = await client.ask(
+        f"/api/v1/promises/{path}", method, body=b"" if body is None else msgspec.json.encode(body)
+    )
+    return answer.status, answer.json()
+
+
+async def test_promises_are_settled_by_their_tokens(settings: Settings) -> None:
+    app, tokens = Fanwood(settings.database_url, local_worker=True), Queue[str]()
+
+    @app.task
+    async def ask(input: dict, ctx: Context) -> bool:
+        promise = await ctx.aio_promise(bool, "approval")
+        tokens.put(promise.token)
+        return await promise
+
+    async with desk(settings) as server:
+        ref = await ask.aio_run_no_wait({})
+        token = await asyncio.to_thread(tokens.get, timeout=60)
+        status, promise = await _said(server, token)
+        assert (status, promise["name"], promise["state"], promise["schema"]) == (
+            200, "approval", "waiting", {"type": "boolean"},
+        )  # fmt: skip
+        assert (await _said(server, f"{token}/resolve", {"value": "yes"}))[0] == 422
+        assert await _said(server, f"{token}/resolve", {"value": True}) == (
+            200, {"state": "completed", "settled": True},
+        )  # fmt: skip
+        assert await ref.aio_result(60) is True
+        assert (await _said(server, f"{token}/resolve", {"value": True}))[1] == {"state": "completed", "settled": False}
+        status, problem = await _said(server, f"{token}/reject", {"reason": "no"})
+        assert (status, problem["code"]) == (409, "promise_settled")
+        assert "resolved already" in problem["detail"]
+        for wrong in (token[:-1], "nonsense", "%00", "%ff", "x" * 500):
+            for path, body in ((wrong, None), (f"{wrong}/resolve", {"value": 1}), (f"{wrong}/reject", {})):
+                assert (await _said(server, path, body))[0] == 404
+    await app.aio_close()
