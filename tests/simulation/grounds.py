@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ from fanwood.store.sqlite.connection import connect, migrate
 from tests.places import in_memory
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from fanwood.clock import Clock
     from fanwood.model.commands import ClaimRequest
     from fanwood.store.sqlite.driver import Database
@@ -63,11 +64,8 @@ class InMemory:
         claiming = memory.hot.claiming
         transaction, claim = memory.transaction, claiming.claim
 
-        @contextmanager
-        def watched(user: int) -> Generator[int]:
-            with transaction(user) as now:
-                yield now
-            watch.settle(self.now())
+        def watched(user: int) -> _Watched:
+            return _Watched(transaction(user), watch, self.now)
 
         def watched_claim(*about: Any) -> Any:
             done = claim(*about)
@@ -82,6 +80,23 @@ class InMemory:
 
     def close(self) -> None:
         """The world is over."""
+
+
+class _Watched:
+    """A transaction, and then a look at what it changed."""
+
+    def __init__(self, transaction: AbstractContextManager[int], watch: Watch, now: Callable[[], int]) -> None:
+        self._transaction: Any = transaction
+        self._watch = watch
+        self._now = now
+
+    def __enter__(self) -> int:
+        return self._transaction.__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        self._transaction.__exit__(*raised)
+        if raised[0] is None:
+            self._watch.settle(self._now())
 
 
 class InFile:

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import heapq
 from array import array
-from asyncio import events
+from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextvars import Context, copy_context
 from random import Random
 from typing import Any
 
@@ -69,10 +70,33 @@ class Strand:
         self.dead = True
 
 
+class _Handle:
+    """A call that is to be made. (The standard library's asks its loop each time whether anybody debugs.)"""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when")
+
+    def __init__(self, callback: Any, args: Any, context: Context | None, when: float = 0.0) -> None:
+        self._callback: Any = callback
+        self._args: Any = args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._when = when
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def when(self) -> float:
+        return self._when
+
+
 class VirtualLoop(asyncio.BaseEventLoop, Strand):
     """One thread of control that is a loop. (Where the standard library's would be careful, it is quick.)"""
 
-    _ready: deque[asyncio.Handle]  # as the standard library has them, and no stub tells
+    _ready: deque[_Handle]  # as the standard library has them, and no stub tells
 
     def __init__(self, scheduler: Scheduler, name: str, number: int, on_trouble: Callable[[str, Any], None]) -> None:
         asyncio.BaseEventLoop.__init__(self)
@@ -95,8 +119,8 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
     def time(self) -> float:
         return self._time.now / 1e6
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle = _Handle(callback, args, context)
         self._ready.append(handle)
         if not self.is_queued:
             self.scheduler.queue(self)
@@ -104,18 +128,15 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
 
     call_soon_threadsafe = call_soon
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
         return self.call_at(self._time.now / 1e6 + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle = _Handle(callback, args, context, when)
         self.scheduler.remember(-int(-when * 1e6 // 1), self, handle)
         return handle
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is left out when it is due."""
-
-    def due(self, handle: asyncio.Handle) -> None:
+    def due(self, handle: _Handle) -> None:
         """Its time has come."""
         if handle._cancelled:
             return
@@ -145,11 +166,12 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
         ready = self._ready
         handle = ready.popleft()
         if not handle._cancelled:
-            events._set_running_loop(self)
+            _set_running_loop(self)
             try:
-                handle._run()
-            finally:
-                events._set_running_loop(None)
+                handle._context.run(handle._callback, *handle._args)
+            except Exception as error:
+                self._on_trouble(self.name, {"message": f"{handle._callback}", "exception": error})
+            _set_running_loop(None)
         return bool(ready)
 
     def die(self) -> None:
@@ -159,7 +181,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
     def end(self) -> None:
         """The world is over: whatever still stands on this loop is closed, in the order in which it began."""
         self.die()
-        events._set_running_loop(self)
+        _set_running_loop(self)
         try:
             for task in self._tasks:
                 if not task.done():
@@ -167,7 +189,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
                     with contextlib.suppress(BaseException):
                         task.get_coro().close()
         finally:
-            events._set_running_loop(None)
+            _set_running_loop(None)
         self._ready.clear()
         self._tasks.clear()
         self._closed = True
@@ -201,12 +223,12 @@ class Scheduler:
 
     def step(self, until: int) -> bool:
         """One step of one strand, or time goes on; False if nothing is left to do before `until`."""
-        now, timers, ready = self.time.now, self._timers, self._ready
+        random, now, timers, ready = self._random.random, self.time.now, self._timers, self._ready
         while timers and timers[0][0] <= now:
             self._fire(*heapq.heappop(timers)[2:])
         if not ready:
             return self._wait(now, until)
-        index = int(self._random.random() * len(ready)) if len(ready) > 1 else 0
+        index = int(random() * len(ready)) if len(ready) > 1 else 0
         strand = ready[index]
         if strand.dead or strand.stands_still_until > now:
             self._leave(index)
@@ -217,7 +239,7 @@ class Scheduler:
             self.disturb(strand)
             if strand.dead or strand.stands_still_until > now:
                 return True
-        self.time.now = now + 1 + int(self._random.random() * STEP)
+        self.time.now = now + 1 + int(random() * STEP)
         self.path.append(now << 10 | strand.number & 1023)
         self.running = strand
         more = strand.step()

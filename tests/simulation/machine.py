@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import dataclasses
 import gc
 import logging
+import sys
 from collections.abc import Callable, Generator
 from random import Random
 from types import CodeType, SimpleNamespace
@@ -80,6 +80,7 @@ class WorldIds:
 
 LINGERS, LINGER = 0.5, 2.0
 """How often, and how many seconds, others have for themselves between two transactions of one verb."""
+_set = object.__setattr__
 _signatures: dict[CodeType, Signature] = {}
 _policies: dict[str, TaskPolicy] = {}
 _settings: dict[str, Settings] = {}
@@ -127,9 +128,9 @@ def _loaded(**given: Any) -> Settings:
 
 def _with(frozen: Any, **values: Any) -> Any:
     """As `dataclasses.replace`, of what was checked already."""
-    made = copy.copy(frozen)
-    for name, value in values.items():
-        object.__setattr__(made, name, value)
+    made = object.__new__(type(frozen))
+    for name in type(frozen).__slots__:
+        _set(made, name, values[name] if name in values else getattr(frozen, name))
     return made
 
 
@@ -200,6 +201,10 @@ def patched(world: World) -> Generator[None]:
     if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
         instead.append((housekeeping, "RECHECK_EVERY", 1e9))
     instead += world.ground.instead
+    if sys.version_info < (3, 12):  # nobody asks for all tasks, and each would be noted, and told of when it goes
+        known: Any = vars(asyncio.tasks)["_all_tasks"]
+        vars(known).setdefault("add", known.add)
+        instead.append((known, "add", lambda _: None))
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in instead]
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -19,25 +19,25 @@ class Shape:
     """Without, until everything must have ended."""
     workers: tuple[int, int] = (1, 3)
     clients: tuple[int, int] = (1, 2)
-    roots: tuple[int, int] = (1, 4)
+    roots: tuple[int, int] = (1, 3)
     """Of each client."""
-    sizes: tuple[int, ...] = (3, 3, 4, 4, 5, 5, 7, 7, 10, 10, 15, 15, 25, 25, 40, 80)
+    sizes: tuple[int, ...] = (*(3, 4, 4, 5, 5, 7, 7, 10, 12, 16) * 4, *(25, 25, 40, 80))
     """Runs that programs ask for, about: most of what goes wrong needs few."""
-    between: float = 3.0
+    between: float = 2.0
     """From one root of a client to the next, at most."""
     in_turn: bool = False
     """Each client begins one root after another, never all at once."""
-    poll: float = 2.0
+    poll: float = 3.0
     """How often everybody looks at a server."""
-    sweeps: tuple[float, ...] = (0.5, 2.0, 3.0)
+    sweeps: tuple[float, ...] = (1.0, 2.0, 3.0)
     settings: Mapping[str, Any] = field(
         default_factory=lambda: {"switch_interval": 0.0, "lease": 6.0, "heartbeat": 2.0, "grace": 3.0}
     )
     rarity: float = 1.0
     """By how much there are fewer faults."""
     most_steps: int = 400_000
-    stores: tuple[str, ...] = (*["memory"] * 9, "sqlite")
-    """A seed has that of its last digit; or all have this one."""
+    stores: tuple[str, ...] = (*["memory"] * 19, "sqlite")
+    """A seed has one of them, each in its turn; or all have this one."""
 
     def __str__(self) -> str:
         """Options that make it."""

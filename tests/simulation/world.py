@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from functools import partial
 from hashlib import blake2b
@@ -77,8 +77,7 @@ class World:
         self.beginnings = 0  # of the store
         self.acknowledged: dict[str, Any] = {}
         self.trace = blake2b(digest_size=16)
-        self._said: list[str] = []  # all that becomes a part of it
-        self._story: deque[tuple[float, str, str]] = deque(maxlen=REMEMBERED)
+        self._said: list[tuple[int, str, str]] = []  # when, who, and what: all that becomes a part of it
         self._wrong: str | None = None
         self._closed: dict[bytes, int] = {}  # runs whose cancelling has returned
         self._names: Counter[str] = Counter()
@@ -121,14 +120,16 @@ class World:
 
     def happens(self, fault: str, verb: str) -> bool:
         """Whether something goes wrong now, at this verb of the store."""
-        if not self.may_happen(fault):
+        rate = self.rates[fault]
+        if not rate or self.calm or self.random.random() >= rate:
             return False
         self.happened(fault, verb)
         return True
 
     def may_happen(self, fault: str) -> bool:
         """Whether it is to be now, if it can be."""
-        return not self.calm and self.rates[fault] > 0 and self.random.random() < self.rates[fault]
+        rate = self.rates[fault]
+        return rate > 0 and not self.calm and self.random.random() < rate
 
     def happened(self, fault: str, verb: str) -> None:
         """It is."""
@@ -174,9 +175,7 @@ class World:
 
     def note(self, who: str, what: str) -> None:
         """It becomes a part of the story, and of the trace."""
-        self._said.append(f"{self.time.now} {who} {what}")
-        if what not in ROUTINE:
-            self._story.append((self.time.seconds, who, what))
+        self._said.append((self.time.now, who, what))
 
     def tell(self, found: Iterable[str]) -> None:
         """All that must not be."""
@@ -324,7 +323,7 @@ class World:
             raise WrongError(self.story(f"{type(error).__name__}: {error}")) from error
 
     def _end(self) -> None:
-        self.trace.update("\n".join(self._said).encode())
+        self.trace.update("\n".join([f"{when} {who} {what}" for when, who, what in self._said]).encode())
         self.trace.update(self.scheduler.path.tobytes())
         for strand in self._strands:
             strand.end()
@@ -419,7 +418,8 @@ class World:
 
     def story(self, what: str) -> str:
         """The last moments, to be read."""
-        lines = [f"{when:12.6f}  {who:<16} {said}" for when, who, said in self._story]
+        last = [each for each in self._said if each[2] not in ROUTINE][-REMEMBERED:]
+        lines = [f"{(when - self.time.start) / 1e6:12.6f}  {who:<16} {said}" for when, who, said in last]
         rates = {fault: rate for fault, rate in self.rates.items() if rate}
         kind = f"{self.kind}, a {'file' if self.embedded else 'server'}'s"
         return "\n".join([

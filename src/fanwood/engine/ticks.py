@@ -93,7 +93,7 @@ class Ticks:
     async def committed(self) -> None:
         """Returns when what attempts have reported is committed."""
         while self._inbox.outcomes or self._committing:  # noqa: ASYNC110  (once, at a worker's end)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.005)
 
     # --- when ------------------------------------------------------------------------------------------------------
 
