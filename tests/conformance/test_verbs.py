@@ -45,6 +45,29 @@ async def test_cancelling_again_changes_nothing(stage: Stage) -> None:
     assert await stage.get(run) == before
 
 
+async def test_who_gives_up_children_cancels_those_that_his_attempt_asked_for_last(stage: Stage) -> None:
+    parent = await stage.running()
+    queued, running = await stage.born("b", parent), await stage.running("c", parent)
+    below = await stage.born("b", running)
+    done, another = await stage.running("c", parent), await stage.born("b")
+    await stage.complete(done)
+    again = await stage.hand_back(parent)
+    asked = await stage.born("b", parent=again)
+    await stage.attach(again, running.key, "c")
+    given_up = [running.key, asked, queued, done.key, another, NOBODY]
+    # Of those that the first attempt asked for, the second has asked for one, and another one has ended.
+    assert await stage.store.cancel_children(parent.key, 1, given_up, "no more") == 1
+    assert await stage.store.cancel_children(parent.key, again.attempt, given_up, "no more") == 2
+    await stage.sweep()
+    for run in (queued, running.key, asked, below):
+        assert await stage.state(run) is RunState.CANCELLED
+    assert "no more" in ((await stage.get(running)).error or "")
+    assert await stage.state(done) is RunState.COMPLETED
+    assert await stage.state(another) is RunState.QUEUED
+    assert await stage.state(parent) is RunState.RUNNING
+    assert await stage.store.cancel_children(parent.key, again.attempt, given_up, "no more") == 0
+
+
 async def test_cancelling_closes_the_subtree_to_spawns(stage: Stage) -> None:
     root = await stage.running()
     child = await stage.running("b", root)

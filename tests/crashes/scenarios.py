@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from fanwood import Context, Fanwood, RunNotFoundError, RunState, TaskRunError
+from fanwood import Context, Fanwood, RunNotFoundError, RunState, TaskRunCancelled, TaskRunError
 from fanwood.cli.main import cli
 from fanwood.store.postgres import connection as links
 from fanwood.store.postgres.release import Step, present
@@ -129,6 +129,13 @@ def declare_endless(app: Fanwood, leaf: Any) -> None:
     async def endless(input: dict) -> None:
         began.set()
         await asyncio.Event().wait()
+
+    @app.task
+    async def impatient(input: dict) -> str:
+        with contextlib.suppress(TimeoutError, TaskRunCancelled):
+            async with asyncio.timeout(0.02):
+                await endless.aio_run(input)
+        return "went on"
 
     @app.task
     async def nest(input: dict) -> None:
@@ -288,6 +295,11 @@ def cancel_from_inside(ground: Ground) -> None:
         with pytest.raises(TaskRunError):
             ref.result(PATIENCE)
         assert ref.status() is RunState.CANCELLED
+
+
+@scenario()
+def give_up(ground: Ground) -> None:
+    answers(ground, "impatient", "went on")
 
 
 @scenario()

@@ -182,6 +182,9 @@ async def cancels(s: Session, n: int) -> None:
     assert not await s.store.is_heard(parent)  # by the others
     await s.raw.execute("delete from unheard")
     assert await s.store.replay(parent, TERMINAL)
+    (living,) = await s.parents(1)
+    ids = [row["id"] for row in await s.raw.fetch("select id from run where parent_id = $1 limit $2", living, n)]
+    await s.store.cancel_children(living, 1, ids, "by a test")
 
 
 async def reapings(s: Session, n: int) -> None:

@@ -55,6 +55,10 @@ class Delivery:
                 self._watched.discard(run_id)
                 batch.unwatch.append(run_id)
 
+    def is_owned(self, run_id: bytes) -> bool:
+        """Whether somebody who has asked for this run waits for it."""
+        return self._waits.is_owned(run_id)
+
     def look_again(self, count: int | None = None) -> None:
         """Look once more at the runs that have been waited for longest: a notification may be lost, and no result."""
         self._again += self._waits.some(len(self._waits) if count is None else count)

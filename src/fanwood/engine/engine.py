@@ -244,9 +244,13 @@ class Engine:
             yield
         finally:
             if not collector.complete:
-                collector.given_up = True
-                self._inbox.given_up.append((ids, collector))
-                self._waker.wake()
+                self.give_up(collector, ids)
+
+    def give_up(self, collector: Collector, ids: Iterable[bytes]) -> None:
+        """Nobody waits for these any more."""
+        collector.given_up = True
+        self._inbox.given_up.append((ids, collector))
+        self._waker.wake()
 
     def set_limit(self, run: str, attempt: int, when: int | None) -> None:
         """A run that executes here must end by `when` (None: it has ended)."""
@@ -330,6 +334,10 @@ class Engine:
     def look(self, *, mail: bool = True) -> None:
         """The store was changed, by others or by a cold verb: look at the queue, and into the mailbox."""
         self._ticks.look(mail=mail)
+
+    def is_owned(self, run_id: bytes) -> bool:
+        """Whether anybody here who has asked for a run waits for it."""
+        return self._delivery.is_owned(run_id)
 
     def _watch_all_again(self) -> None:
         """Watches went with the worker that we were."""

@@ -36,12 +36,14 @@ class Collector:
         "fail_fast",
         "first_failure",
         "given_up",
+        "owns",
         "ready",
         "results",
     )
 
-    def __init__(self, *, fail_fast: bool) -> None:
+    def __init__(self, *, fail_fast: bool, owns: bool = False) -> None:
         self.results: list[Ended | None] = []
+        self.owns = owns  # its waiter has asked for these runs
         self.fail_fast = fail_fast
         self.first_failure: int | None = None
         self.error: BaseException | None = None
@@ -121,6 +123,12 @@ class Waits:
 
     def __contains__(self, run_id: bytes) -> bool:
         return run_id in self._waiting
+
+    def is_owned(self, run_id: bytes) -> bool:
+        """Whether somebody who has asked for this run waits for it, and has not given up."""
+        present = self._waiting.get(run_id)
+        places = present if isinstance(present, list) else [present] if present else []
+        return any(place.collector.owns and not place.collector.given_up for place in places)
 
     def add(self, run_id: bytes, collector: Collector, index: int) -> None:
         """`collector` wants the end of `run_id` as its number `index`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
@@ -38,6 +38,9 @@ if hasattr(os, "register_at_fork"):
 class SlotShare(Protocol):
     """A worker's slots, as one attempt uses them. Calls may come from any thread."""
 
+    foreign_loop: bool
+    """Whether async tasks have been executed on a loop of the user's, which may end under them."""
+
     def park(self, attempt: Attempt) -> None:
         """The attempt begins to wait: its slot is free for others."""
         ...
@@ -55,6 +58,18 @@ class SlotShare(Protocol):
         ...
 
 
+class Losses(Protocol):
+    """What an attempt waited for and gave up (`sdk/owning.py`)."""
+
+    def add(self, spawner: Any) -> None:
+        """The children of one call are given up."""
+        ...
+
+    def then(self, call: Callable[[], None]) -> None:
+        """The attempt has ended by itself: `call` once all that it gave up is cancelled, from any thread."""
+        ...
+
+
 class Attempt:
     """See the module's essay."""
 
@@ -65,6 +80,7 @@ class Attempt:
         "children",
         "code_ended",
         "coroutine_task",
+        "gave_back",
         "holding",
         "host",
         "id",
@@ -73,6 +89,7 @@ class Attempt:
         "known",
         "lifespan",
         "limit",
+        "losses",
         "ordinals",
         "parts",
         "raised",
@@ -100,6 +117,7 @@ class Attempt:
         self.in_function = False  # the user's code, not ours before and after it
         self.raised: BaseException | None = None  # what that raised, for hooks
         self.code_ended = False
+        self.gave_back = False  # its loop ended, and it goes on elsewhere
         self.holding = True  # it has a slot ...
         self._since = host.clock.monotonic()
         self._busy = 0.0  # seconds with a slot, before that
@@ -110,6 +128,7 @@ class Attempt:
         self.children = 0  # asked for so far
         self.ordinals: dict[bytes, int] | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
+        self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
         self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over
 

@@ -9,6 +9,7 @@ from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import MockedError
+from fanwood.sdk.owning import owning
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
@@ -176,8 +177,10 @@ class Bulks(Generic[Out]):
             if not wait:
                 return [await mock.host.ref(item) for item in asked]
             return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
-        planned = await spawner.spawn_all(_checked(items, self.name))
         if not wait:
+            planned = await spawner.spawn_all(_checked(items, self.name))
             return [ref_for(self._host, p.id, p.spec) for p in planned]
-        await spawner.wait(patience)
+        with owning(spawner):
+            await spawner.spawn_all(_checked(items, self.name))
+            await spawner.wait(patience)
         return spawner.results(keep_errors=keep_errors)

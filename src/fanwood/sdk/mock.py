@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class _NoSlots:
     """A fake attempt holds nothing that others want."""
 
+    foreign_loop = False
+
     def park(self, attempt: Attempt) -> None: ...
 
     def resume(self, attempt: Attempt, go_on: Callable[[], None]) -> None:  # noqa: ARG002

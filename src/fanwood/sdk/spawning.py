@@ -66,14 +66,15 @@ class Spawner:
         self._elsewhere: Attempt | None = None
         if attempt is not None and attempt.host is not host and attempt.host.engine() is not self._engine:
             self._elsewhere, attempt = attempt, None
-        self._attempt = attempt
+        self.attempt = self._attempt = attempt
         self._wait = wait
         self._kinds: dict[tuple[Any, ...], SpawnKind] = {}
         self._last: tuple[TriggerWorkflowOptions, TaskSpec, SpawnKind] | None = None
         self._kept: list[Any] = []
         self._unanswered: deque[Answer] = deque()
         self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
-        self.collector = Collector(fail_fast=fail_fast) if wait else None
+        self._roots: set[bytes] = set()  # that it made inside a task
+        self.collector = Collector(fail_fast=fail_fast, owns=True) if wait else None
         self.planned: list[Planned] = []
 
     # --- spawning --------------------------------------------------------------------------------------------------
@@ -190,6 +191,8 @@ class Spawner:
 
     def _root(self, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes, digest: bytes) -> Spawn:
         id_, key = self._host.ids.new_id(), options.idempotency_key
+        if self._attempt is not None:
+            self._roots.add(id_)
         if key is None:
             return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
         self._keyed[id_] = len(self.planned)
@@ -305,6 +308,23 @@ class Spawner:
         told = interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned))
         with self._engine.waiting(self.collector, ids), told:
             await wait_for(self.collector, self._host, timeout, what, tasks)
+
+    def give_up(self) -> None:
+        """Nobody waits for what was spawned."""
+        if self.collector is not None:
+            self._engine.give_up(self.collector, (run.id for run in self.planned))
+
+    async def answered(self) -> None:
+        """Returns when all that was asked for is there, or refused."""
+        for answer in self._unanswered:
+            await answer.signal.wait()
+
+    def unfinished(self) -> list[bytes]:
+        """Children that have not ended, as far as is known here."""
+        ends = self.collector.results if self.collector is not None else []
+        return [
+            run.id for run, end in zip(self.planned, ends, strict=False) if end is None and run.id not in self._roots
+        ]
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
         """The outputs in order, typed; errors raised, or kept in their places.

@@ -14,6 +14,7 @@ from fanwood.sdk.infos import table, type_name
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import MockedError, mock_call
 from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TaskPolicy, TriggerWorkflowOptions, merged
+from fanwood.sdk.owning import owning
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
 
@@ -265,10 +266,11 @@ class Runnable(Bulks[Out], Generic[In, Out]):
             spawner = Spawner(self._host, wait=wait)
         except MockedError as mock:
             return await (mock.host.answer(item) if wait else mock.host.ref(item))
-        planned = await spawner.spawn_all((item,))
         if not wait:
-            return self._ref(planned[0].id)
-        await spawner.wait(patience)
+            return self._ref((await spawner.spawn_all((item,)))[0].id)
+        with owning(spawner):
+            await spawner.spawn_all((item,))
+            await spawner.wait(patience)
         return spawner.results()[0]
 
     @overload

@@ -195,6 +195,11 @@ class Store(Outside, Looks):
         """
 
     @abstractmethod
+    async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+        """Who waited for these children has given up: cancel those that have not ended, and that this attempt of their
+        parent asked for last; how many. One transaction."""
+
+    @abstractmethod
     async def is_heard(self, run_id: bytes) -> bool:
         """Whether every worker with a valid lease has acted upon the closing of what is below `run_id`."""
 

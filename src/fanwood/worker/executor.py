@@ -75,6 +75,7 @@ class Executor:
     def attach(self, loop: asyncio.AbstractEventLoop, *, on_lost: Callable[[], None] | None = None) -> None:
         """Async tasks run on `loop` from now on. A loop that isn't ours may end under us: then `on_lost` is called,
         and must attach another."""
+        self._slots.foreign_loop = self._slots.foreign_loop or on_lost is not None
         self._place.attach(loop, on_lost)
         self._flush()  # what the old loop may never come to
         waiting = [a for a in list(self._running.values()) if a.spec.is_async and a.coroutine_task is None]
@@ -291,8 +292,7 @@ class Executor:
         """On a thread of the pool."""
         outcome: Outcome | None = None
         try:
-            context = self._base.copy()
-            outcome = context.run(self._call, attempt)
+            outcome = self._base.copy().run(self._call, attempt)
         except BaseException as error:  # noqa: BLE001  (as above)
             outcome = self._raised(attempt, error)
         finally:
@@ -334,19 +334,17 @@ class Executor:
         return verdicts.raised(attempt, error)
 
     def _by_loop_end(self, attempt: Attempt) -> bool:
-        """Whether a task was cancelled because the user's loop ends (and not by itself): then it is handed back.
-
-        The two can't be told apart for sure, so one run is handed back for this a few times only.
-        """
+        """Whether a task was cancelled because the user's loop ends (and not by itself): then it is handed back. The
+        two can't be told apart for sure, so one run is handed back for this a few times only."""
         task, may_end = attempt.coroutine_task, self._place.may_be_lost or self._moved or self._closing
         if task is None or not task.cancelling() or not may_end:
             return False
-        if self._closing:
-            return True
-        count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
-        if count > 3:
-            return False
-        self._place.lose()
+        if not self._closing:
+            count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
+            if count > 3:
+                return False
+            self._place.lose()
+        attempt.gave_back = True
         return True
 
     # --- ending ----------------------------------------------------------------------------------------------------
@@ -362,7 +360,9 @@ class Executor:
             outcome.task, outcome.busy = run.task, attempt.busy
         else:
             outcome = None
-        if threading.get_ident() == self._place.thread and attempt.spec.is_async and self._place.loop is not None:
+        if attempt.losses is not None and outcome is not None and not attempt.gave_back:
+            attempt.losses.then(partial(self._conclude, [(attempt, outcome)]))
+        elif threading.get_ident() == self._place.thread and attempt.spec.is_async and self._place.loop is not None:
             self._finished.append((attempt, outcome))
             if not self._flushing:
                 self._flushing = True
@@ -373,8 +373,8 @@ class Executor:
     def _flush(self) -> None:
         """What ended in one turn of the loop is reported together, and its slots are given on together."""
         self._flushing = False
-        finished, self._finished = self._finished, []
-        if finished:
+        if finished := self._finished:
+            self._finished = []
             self._conclude(finished)
 
     def _conclude(self, finished: list[tuple[Attempt, Outcome | None]]) -> None:

@@ -30,6 +30,7 @@ class Slots:
 
     def __init__(self, count: int, waiting_threads: int, on_change: Callable[[], None]) -> None:
         self.count = count
+        self.foreign_loop = False
         self._free = count
         self._max_waiting = waiting_threads
         self._parked_threads = 0

@@ -224,6 +224,15 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
         self._on_notify()  # our own worker is told as well
         return cancelled
 
+    async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+        check_values(self.url, reason)
+        with self._memory.transaction(self._user) as now:
+            children = (self._memory.tables.runs.get(id_) for id_ in ids)
+            asked = [run for run in children if run and run.parent_id == parent_id and run.asked == attempt]
+            ended = sum(self._memory.chores.cancel(run, reason, now) for run in asked if not run.is_over)
+        self._on_notify()
+        return ended
+
     async def is_heard(self, run_id: bytes) -> bool:
         with self._memory.reading():
             return self._memory.chores.is_heard(run_id, self.now())

@@ -23,7 +23,7 @@ from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.postgres.chores import SQL, chores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fanwood.model.states import RunState
     from fanwood.store.postgres.chores import Host
@@ -71,6 +71,19 @@ async def cancel(host: Host, run_id: bytes, reason: str, attempt: int | None) ->
         raise fenced(run_id, attempt)
     if ended is None:
         raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
+    if closes:
+        await wait_for_others(host)
+    return ended
+
+
+async def cancel_children(host: Host, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+    """See `Store.cancel_children`."""
+    error = encode_failure(Failure("cancelled", message=reason))
+    closing = [ancestor_ended(id_, f"was cancelled: {reason}") for id_ in ids]
+    async with chores(host) as work:
+        found = await work.db.call("fw_cancel_children", parent_id, attempt, list(ids), work.now, error, closing)
+        ((ended, closes, told),) = found
+        work.told += told
     if closes:
         await wait_for_others(host)
     return ended

@@ -106,8 +106,7 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         self._unanswered: Batch | None = None  # it was sent, and may have been done
         self._read: list[int] = []  # letters that were read, and are to be taken away
         self._offset = 0.0  # of the server's clock, in seconds, from our monotonic one
-        self._synchronised = False
-        self._tidied = float("-inf")
+        self._synchronised, self._tidied = False, float("-inf")
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -191,10 +190,8 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         again, self._unanswered = self._unanswered is batch, batch
         while True:
             seq = self._seqs.get(worker_id, 0) + 1
-            arguments = call.arguments(
-                worker_id, seq, self.given_now, again=again, notify=self.notifies, read=self._read
-            )
-            answer = decode_answer(await self._ask(arguments))
+            given = call.arguments(worker_id, seq, self.given_now, again=again, notify=self.notifies, read=self._read)
+            answer = decode_answer(await self._ask(given))
             if answer.used is not None:
                 break
             self._seqs[worker_id] = int(answer.registered)  # another instance has committed under this worker
@@ -314,6 +311,9 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
 
     async def cancel(self, run_id: bytes, reason: str, attempt: int | None = None) -> bool:
         return await gates.cancel(self, run_id, reason, attempt)
+
+    async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+        return await gates.cancel_children(self, parent_id, attempt, ids, reason)
 
     async def is_heard(self, run_id: bytes) -> bool:
         async with self.side.transaction() as db:

@@ -13,7 +13,7 @@ from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES, Failure
 from fanwood.model.records import Around, OtherWorker
 from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
-from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing
+from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.statements import load
 
@@ -226,6 +226,14 @@ class Chores:
         if closed or state is RunState.RUNNING:  # which may be claimed and not begun itself
             self._execute(_SQL["tell_workers"], {"id": run_id, "now": now})
         return not state.is_terminal
+
+    def cancel_children(self, parent: bytes, attempt: int, ids: Sequence[bytes], reason: str, now: int) -> int:
+        """See `Store.cancel_children`."""
+        asked = {"parent": parent, "attempt": attempt, "ids": encoded([id_.hex() for id_ in ids])}
+        living = self._execute(_SQL["asked_children"], asked).fetchall()
+        for run_id, state, current in living:
+            self.cancel(run_id, RunState(state), current, reason, now)
+        return len(living)
 
     def is_heard(self, run_id: bytes, now: int) -> bool:
         """See `Store.is_heard`."""

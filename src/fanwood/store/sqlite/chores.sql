@@ -154,6 +154,12 @@ order by expires_at, id limit :limit;
 -- name: about_run
 select json_array(state, attempt, hex(root_id), hex(parent_id), kind) from run where id = :id;
 
+-- name: asked_children
+-- Of these children of a run those that live, and that this attempt of it asked for last.
+select r.id, r.state, r.attempt
+from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+where r.parent_id = :parent and r.asked = :attempt and r.state < 8;
+
 -- name: tell_workers
 -- All that may have claimed something and not begun it.
 insert or ignore into unheard (worker_id, run_id)

@@ -289,6 +289,12 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
         self._on_notify()  # our own worker is told as well
         return cancelled
 
+    async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+        with self._transaction():
+            ended = self._chores.cancel_children(parent_id, attempt, ids, reason, self._instant())
+        self._on_notify()
+        return ended
+
     async def is_heard(self, run_id: bytes) -> bool:
         with translated(self.path):
             return self._chores.is_heard(run_id, self._instant())

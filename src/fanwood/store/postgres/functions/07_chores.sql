@@ -350,6 +350,30 @@ begin
     end if;
 end $$;
 
+-- Who waited for these children has given up: those end that have not, and that this attempt asked for last.
+create function fw_cancel_children(
+    p_parent bytea, p_attempt integer, p_ids bytea[], p_now bigint, p_error text, p_closing text[],
+    out ended integer, out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    child record;
+    one record;
+begin
+    ended := 0; closes := false; told := '{}';
+    perform from run r where r.id = (select p.root_id from run p where p.id = p_parent) and r.id <> p_parent for key share;
+    for child in select v.id, v.closing from unnest(p_ids, p_closing) v (id, closing) order by v.id loop
+        perform from run r
+        where r.id = child.id and r.parent_id = p_parent and r.asked = p_attempt and r.state < 8 for update;
+        if found then
+            select c.ended, c.closes, c.told into one from fw_cancel(child.id, null, p_now, p_error, child.closing) c;
+            ended := ended + 1; closes := closes or one.closes; told := told || one.told;
+        end if;
+    end loop;
+end $$;
+
 create function fw_is_heard(p_id bytea, p_now bigint) returns boolean language plpgsql
 set enable_seqscan = off
 as $$

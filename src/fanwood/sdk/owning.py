@@ -1,0 +1,126 @@
+"""Who spawns and waits in one call owns what he spawned: if that wait is cancelled, the children are cancelled as well.
+
+A wait may also be cancelled as the attempt itself is over (it was handed back, it timed out, its loop ends). Then
+nobody has given anything up: the next attempt waits again. Which of the two it is can be told once the code went on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fanwood import logs
+from fanwood.errors import EngineClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from concurrent.futures import Future
+
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.spawning import Spawner
+    from fanwood.store.store import Store
+
+logger = logs.logger("fanwood")
+
+PAGE = 200
+"""Children that one transaction cancels, at most."""
+TURNS, FIRST_PAUSE, LAST_PAUSE = 10, 0.01, 0.5
+"""So many turns of the loop the code may take to go on; after that it is looked now and then."""
+REASON = "who waited for it was cancelled"
+
+_watching: set[asyncio.Task[None]] = set()
+
+
+@contextlib.contextmanager
+def owning(spawner: Spawner) -> Generator[None]:
+    """While inside, the children of `spawner` are spawned, and waited for."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        attempt = spawner.attempt
+        if attempt is not None and attempt.interruption is None and not attempt.code_ended:
+            spawner.give_up()
+            if attempt.losses is None:
+                attempt.losses = GivenUp(attempt)
+            attempt.losses.add(spawner)
+        raise
+
+
+class GivenUp:
+    """What one attempt waited for and gave up."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._lock = threading.Lock()
+        self._undecided: list[Spawner] = []
+        self._under_way = 0
+        self._then: Callable[[], None] | None = None
+
+    def add(self, spawner: Spawner) -> None:
+        """A wait was cancelled, on the loop that runs: it is looked whether the code goes on."""
+        with self._lock:
+            self._undecided.append(spawner)
+        task = asyncio.get_running_loop().create_task(self._watch(), context=contextvars.Context())
+        _watching.add(task)
+        task.add_done_callback(_watching.discard)
+
+    async def _watch(self) -> None:
+        turn, pause = 0, FIRST_PAUSE
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends after it was given up, and not the other way
+            while _is_ending(self._attempt):
+                await asyncio.sleep(0 if turn < TURNS else pause)
+                turn, pause = turn + 1, pause if turn < TURNS else min(LAST_PAUSE, pause * 2)
+        if self._attempt.interruption is None and not self._attempt.gave_back:
+            self._begin()
+
+    def then(self, call: Callable[[], None]) -> None:
+        """See `Losses`."""
+        self._begin()
+        with self._lock:
+            if self._under_way:
+                self._then = call
+                return
+        call()
+
+    def _begin(self) -> None:
+        with self._lock:
+            spawners, self._undecided = self._undecided, []
+            self._under_way += len(spawners)
+        engine = self._attempt.host.engine()
+        for spawner in spawners:
+            try:
+                call = engine.call(partial(self._cancel, spawner), changes=True, steadfast=True)
+            except EngineClosedError:
+                self._end(None)
+            else:
+                call.add_done_callback(self._end)
+
+    async def _cancel(self, spawner: Spawner, store: Store) -> None:
+        """On the engine's loop."""
+        await spawner.answered()
+        ids, run, engine = spawner.unfinished(), self._attempt.run, self._attempt.host.engine()
+        for start in range(0, len(ids), PAGE):
+            alone = [id_ for id_ in ids[start : start + PAGE] if not engine.is_owned(id_)]
+            await store.cancel_children(self._attempt.id, run.attempt, alone, REASON)
+            await asyncio.sleep(0)
+
+    def _end(self, done: Future[None] | None) -> None:
+        if done is not None and (error := done.exception()) is not None:
+            logger.warning("what nobody waits for any more could not be cancelled: %s", error)
+        with self._lock:
+            self._under_way -= 1
+            call, self._then = (None, self._then) if self._under_way else (self._then, None)
+        if call is not None:
+            call()
+
+
+def _is_ending(attempt: Attempt) -> bool:
+    """Whether it looks as if its loop were ending: by that all tasks on it are cancelled. (How often one task has been
+    is no sign: a `TaskGroup` that has failed leaves its parent marked as cancelled.)"""
+    if attempt.spec.is_async and (not attempt.share.foreign_loop or attempt.coroutine_task is None):
+        return False
+    return all(task.cancelling() for task in asyncio.all_tasks() - _watching)

@@ -1,0 +1,190 @@
+"""Who spawns and waits in one call owns what he spawned: a wait that is cancelled cancels the children; but not one
+that ends with its attempt, which waits again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+
+from fanwood import Fanwood, TaskRunCancelled, TaskRunRef
+from tests.serving import serving
+
+COUNTS = {"many": 3, "many queued": 12}
+
+
+def children(app: Fanwood) -> tuple[Any, threading.Event]:
+    """A child that ends when it is let, and the letting."""
+    gate = threading.Event()
+
+    @app.task
+    async def child(input: int) -> int:
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+        return input
+
+    return child, gate
+
+
+async def fails() -> None:
+    await asyncio.sleep(0.02)
+    raise ValueError
+
+
+async def wait_for_a_moment(child: Any, how: str) -> None:
+    many = [child.create_bulk_run_item(n) for n in range(COUNTS.get(how, 0))]
+    if how == "group":
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child.aio_run(0))
+                group.create_task(fails())
+    elif how == "race":
+        waits = [asyncio.ensure_future(child.aio_run(0)), asyncio.ensure_future(asyncio.sleep(0.02))]
+        _, lost = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in lost:
+            wait.cancel()
+    else:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.03):
+                await (child.aio_run_many(many) if many else child.aio_run(0))
+
+
+def refs_below(app: Fanwood, run_id: str) -> list[TaskRunRef[Any]]:
+    return [app.runs.get_run_ref(child.id) for child in app.runs.children(run_id)]
+
+
+@pytest.mark.parametrize(
+    ("how", "then"),
+    [
+        ("timeout", "ends"),
+        ("many queued", "ends"),
+        ("timeout", "goes on"),
+        ("group", "goes on"),
+        ("race", "goes on"),
+        ("many", "goes on"),
+    ],
+)
+def test_a_wait_that_is_cancelled_cancels_what_it_spawned(make_app: Any, how: str, then: str) -> None:
+    app = make_app(slots=4)
+    child, gate = children(app)
+    over = asyncio.Event()
+
+    @app.task
+    async def parent() -> str:
+        await wait_for_a_moment(child, how)
+        if then == "goes on":
+            await over.wait()
+        return "went on"
+
+    ref = parent.run_no_wait()
+    if then == "ends":
+        assert ref.result(timeout=60) == "went on"
+    found = waited_for(app, ref.id, COUNTS.get(how, 1))
+    for one in found:
+        with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
+            one.result(timeout=60)
+    gate.set()
+    if then == "goes on":
+        assert not ref.status().is_terminal
+        ref.cancel()
+
+
+def waited_for(app: Fanwood, run_id: str, count: int) -> list[TaskRunRef[Any]]:
+    """The children, once so many are there."""
+    while len(found := refs_below(app, run_id)) < count:
+        threading.Event().wait(0.005)
+    assert len(found) == count
+    return found
+
+
+@pytest.mark.parametrize("how", ["a reference", "shielded", "not waited for", "a root"])
+def test_what_is_kept(app: Fanwood, how: str) -> None:
+    child, gate = children(app)
+    kept: list[str] = []
+
+    @app.task
+    async def parent() -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.03):
+                if how == "shielded":
+                    await asyncio.shield(child.aio_run(7))
+                elif how == "a root":
+                    await child.aio_run(7, detached=True)
+                else:
+                    ref = await child.aio_run(7, wait_for_result=False)
+                    await (ref if how == "a reference" else asyncio.Event().wait())
+        return "went on"
+
+    ref = parent.run_no_wait()
+    assert ref.result(timeout=60) == "went on"
+    kept = [run.id for run in app.runs.list(task_name="child", all_runs=True)]
+    gate.set()
+    assert [app.runs.get_result(run, timeout=60) for run in kept] == [7]
+
+
+def test_what_another_one_waits_for_goes_on(app: Fanwood) -> None:
+    """Two waits for one child, by its key: it ends with the last of them."""
+    child, gate = children(app)
+
+    @app.task
+    async def parent() -> int:
+        lost, kept = (asyncio.ensure_future(child.aio_run(7, child_key="one")) for _ in range(2))
+        await asyncio.sleep(0.02)
+        lost.cancel()
+        await asyncio.sleep(0.02)
+        gate.set()
+        return await kept
+
+    assert parent.run(timeout=60) == 7
+
+
+def test_a_wait_that_times_out_with_its_attempt_cancels_nothing(app: Fanwood) -> None:
+    child, gate = children(app)
+    tries: list[int] = []
+
+    @app.task(execution_timeout=0.15, retries=1)
+    async def parent() -> int:
+        tries.append(1)
+        if len(tries) == 2:
+            gate.set()
+        async with asyncio.timeout(100):
+            return (await child.aio_run_many([child.create_bulk_run_item(7, on_parent_end="continue")]))[0]
+
+    ref = parent.run_no_wait()
+    assert ref.result(timeout=60) == 7
+    assert [run.status.name for run in app.runs.children(ref.id)] == ["COMPLETED"]
+
+
+@pytest.mark.parametrize("how", ["its worker stops", "its loop ends"])
+def test_a_wait_that_is_handed_back_cancels_nothing(make_app: Any, how: str) -> None:
+    app = make_app(local_worker=how == "its loop ends", grace=0)
+    child, gate = children(app)
+    begun = threading.Event()
+
+    @app.task
+    async def parent() -> list[int]:
+        begun.set()
+        async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+            waits = [group.create_task(child.aio_run(n)) for n in range(2)]
+        return [wait.result() for wait in waits]
+
+    async def main() -> str:
+        ref = await parent.aio_run_no_wait()
+        await asyncio.to_thread(begun.wait, 60)
+        while len(await app.runs.aio_children(ref.id)) < 2:
+            await asyncio.sleep(0.002)
+        return ref.id
+
+    if how == "its loop ends":
+        run_id = asyncio.run(main())
+        gate.set()
+        assert app.runs.get_result(run_id, timeout=60) == [0, 1]
+        return
+    with serving(app.worker()):
+        run_id = asyncio.run(main())
+    gate.set()
+    with serving(app.worker()):
+        assert app.runs.get_result(run_id, timeout=60) == [0, 1]
