@@ -75,6 +75,11 @@ class SeededIds:
         return self._random.random()
 
 
+def first_id(milliseconds: int) -> bytes:
+    """Before all ids that were made at a time, or later."""
+    return min(max(milliseconds, 0), (1 << 48) - 1).to_bytes(6, "big") + bytes(10)
+
+
 def shifted(id_: bytes, milliseconds: int) -> bytes:
     """The id as it would have been made so much later."""
     made = int.from_bytes(id_[:6], "big") + milliseconds

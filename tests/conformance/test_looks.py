@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fanwood import RunState
+from fanwood.lens import pages
 from fanwood.model.commands import ClaimedRun, Outcome
 from fanwood.model.looks import FIRST_ID, LAST_ID, Part, duration_class
 from fanwood.store.memory.tables import Run
@@ -137,3 +138,16 @@ async def test_some_of_a_part(stage: Stage) -> None:
     sample = await store.tree_sample(root.key, 100)
     assert sorted(sample) == [(0, False, 1), (1, False, 1), (8, False, 3)]
     assert ("b", stage.worker) in await store.serving(10)
+    recent = await store.recent(ids[0], LAST_ID[:16], 3)
+    assert [(row.id, row.root_id, row.task, row.is_wait) for row in recent] == [
+        (id_, root.key, "b", False) for id_ in ids[1:4]
+    ]
+    assert recent[0].finished_at is not None
+    assert [row.id for row in await store.recent(root.key, ids[1], 9)] == ids[:1]
+    assert dict(await store.queues(3))["b"] == 1
+    assert dict(await store.queues(0))["b"] == 0
+    [line] = [line for line in (await pages.tasks(store)).tasks if line.name == "b"]
+    assert (line.queued, line.running, line.ended, line.failed) == (1, 1, 3, 0)
+    assert line.rate > 0
+    assert line.p50 is not None
+    assert line.p95 is not None

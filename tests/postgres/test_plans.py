@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from fanwood.clock import SystemClock
 from fanwood.model.commands import Attach, Batch, ClaimRequest, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.looks import FIRST_ID, LAST_ID, Part
 from fanwood.model.records import RunFilter, Walk
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.auditing import BEGIN
@@ -225,7 +226,33 @@ async def prunes(s: Session, n: int) -> None:
     await s.store.prune(LATER, n, pruned.cursor)
 
 
-CHORES: list[Verb] = [chores, cancels, reapings, timers, looks, prunes]
+async def lenses(s: Session, n: int) -> None:
+    """What a lens and its pages look at."""
+    (parent,) = await s.parents(1)
+    store, end = s.store, await s.store.segment_end(parent, parent, FIRST_ID, n)
+    part = Part(parent, parent, until=end or LAST_ID)
+    runs = await store.picked(part, None, None, n)
+    await store.cube(part, 20)
+    await store.parents(part, n)
+    await store.longest(part, None, n)
+    await store.latest(part)
+    await store.next_parent(parent, FIRST_ID, LAST_ID)
+    await store.sizes(parent, [run.id for run in runs[:10]], n)
+    await store.picked_before(parent, parent, LAST_ID, n)
+    await store.above(runs[-1].id if runs else parent, n)
+    await store.briefs([run.id for run in runs])
+    await store.besides(parent)
+    await store.below(parent, (FIRST_ID, FIRST_ID), n)
+    await store.tree_sample(parent, n)
+    await store.failed(parent, FIRST_ID, n)
+    await store.failed_at((0, FIRST_ID), LATER, n)
+    await store.running((-1, FIRST_ID), n)
+    await store.serving(n)
+    await store.recent(FIRST_ID, LAST_ID, n)
+    await store.queues(n // 4)
+
+
+CHORES: list[Verb] = [chores, cancels, reapings, timers, looks, lenses, prunes]
 
 
 async def lists(s: Session, n: int) -> None:

@@ -271,7 +271,7 @@ class WhyView(View, frozen=True):
 
 
 class TaskLine(View, frozen=True):
-    """A task that was ever published. Figures are those of the last hour."""
+    """A task that was ever published. What ended and how long it took is told from some runs of the last hour."""
 
     name: str
     kind: str
@@ -279,11 +279,11 @@ class TaskLine(View, frozen=True):
     priority: int = 1
     schema: str | None = None  # of its input: JSON
     serving: int = 0  # live workers
-    queued: int = 0
+    queued: int = 0  # at most `TasksView.most`
     running: int = 0
-    ended: int = 0
-    failed: int = 0
-    rate: float = 0.0  # ends a second
+    ended: int = 0  # of those that were looked at
+    failed: int = 0  # of these
+    rate: float = 0.0  # ends a second, of as many as run now
     p50: int | None = None
     p95: int | None = None
 
@@ -293,6 +293,7 @@ class TasksView(View, frozen=True):
 
     as_of: int
     tasks: tuple[TaskLine, ...] = ()
+    most: int = 0  # runs of a queue that are counted
 
 
 class WorkerLine(View, frozen=True):

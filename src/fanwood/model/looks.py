@@ -55,6 +55,18 @@ class ParentRow(msgspec.Struct, frozen=True):
     size: int
 
 
+class RecentRow(msgspec.Struct, frozen=True):
+    """A run, as far as a list of tasks asks for it."""
+
+    id: bytes
+    root_id: bytes
+    task: str
+    state: int
+    is_wait: bool
+    started_at: int | None
+    finished_at: int | None
+
+
 class Running(msgspec.Struct, frozen=True):
     """A run that is RUNNING. With its worker it is the place where the next page goes on."""
 

@@ -119,6 +119,12 @@ class Scoped:
     async def tasks(self) -> list[Any]:
         return [task for task in await self._store.tasks() if task.name.startswith(self._prefix)]
 
+    async def recent(self, after: bytes, until: bytes, limit: int) -> list[Any]:
+        return [row for row in await self._store.recent(after, until, limit) if await self._is_ours(row.root_id)]
+
+    async def queues(self) -> list[Any]:
+        return [pair for pair in await self._store.queues() if pair[0].startswith(self._prefix)]
+
     async def serving(self, limit: int) -> list[Any]:
         return [pair for pair in await self._store.serving(limit) if pair[0].startswith(self._prefix)]
 

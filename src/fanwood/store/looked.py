@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.looks import SEGMENT, Besides, Cell, FailedRow, LastRow, ParentRow, Part, Running
+from fanwood.model.looks import SEGMENT, Besides, Cell, FailedRow, LastRow, ParentRow, Part, RecentRow, Running
 from fanwood.store import rows
-from fanwood.store.looks import FEW, MOST, Looks
+from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +92,16 @@ class SqlLooks(Looks):
     async def besides(self, run_id: bytes) -> Besides | None:
         found = await self.looked("besides", id=run_id)
         return Besides(found[0][0], bool(found[0][1]), found[0][2]) if found else None
+
+    async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
+        found = await self.looked("recent", after=after, until=until, limit=limit)
+        return [
+            RecentRow(id_, root, task, state, bool(wait), begun, over)
+            for id_, root, task, state, wait, begun, over in found
+        ]
+
+    async def queues(self, few: int = MOST_QUEUED) -> list[tuple[str, int]]:
+        return [(task, count) for task, count in await self.looked("queues", few=few)]
 
     async def tree_sample(self, root: bytes, limit: int) -> list[tuple[int, bool, int]]:
         found = await self.looked("tree_sample", root=root, limit=limit)

@@ -13,7 +13,7 @@ from fanwood.model.looks import SEGMENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.model.looks import Besides, Cell, FailedRow, LastRow, ParentRow, Part, Running
+    from fanwood.model.looks import Besides, Cell, FailedRow, LastRow, ParentRow, Part, RecentRow, Running
     from fanwood.model.records import RunRecord
     from fanwood.model.states import RunState
 
@@ -21,6 +21,8 @@ MOST = 4 * SEGMENT
 """Rows that a look reads, whatever the part: who asks for less sees the count."""
 FEW = 65
 """A family of so many is no small one."""
+MOST_QUEUED = 1_000
+"""Runs of one queue that are counted."""
 
 
 class Looks(ABC):
@@ -95,6 +97,14 @@ class Looks(ABC):
     @abstractmethod
     async def besides(self, run_id: bytes) -> Besides | None:
         """What else a run's row has; None if there is none."""
+
+    @abstractmethod
+    async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
+        """The first runs between two ids, of all trees."""
+
+    @abstractmethod
+    async def queues(self, few: int = MOST_QUEUED) -> list[tuple[str, int]]:
+        """Of each published task: how many runs are queued; of more than `few` not how many."""
 
     @abstractmethod
     async def tree_sample(self, root: bytes, limit: int) -> list[tuple[int, bool, int]]:

@@ -17,11 +17,12 @@ from fanwood.model.looks import (
     LastRow,
     ParentRow,
     Part,
+    RecentRow,
     Running,
     duration_class,
 )
 from fanwood.model.states import FIRST_WAIT, RunState
-from fanwood.store.looks import FEW, MOST, Looks
+from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
 from fanwood.store.memory.reading import record
 
 if TYPE_CHECKING:
@@ -149,6 +150,21 @@ class MemoryLooks(Looks):
         with self.reading() as tables:
             run = tables.runs.get(run_id)
         return None if run is None else Besides(run.deadline_by, run.output is not None, run.error)
+
+    async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
+        with self.reading() as tables:
+            runs = [tables.runs[id_] for id_ in sorted(id_ for id_ in tables.runs if after < id_ < until)[:limit]]
+        return [
+            RecentRow(
+                run.id, run.root_id, run.task, run.state, run.kind >= FIRST_WAIT, run.started_at, run.finished_at
+            )
+            for run in runs
+        ]  # fmt: skip
+
+    async def queues(self, few: int = MOST_QUEUED) -> list[tuple[str, int]]:
+        with self.reading() as tables:
+            queued = Counter(run.task for run in tables.runs.values() if run.state == RunState.QUEUED)
+            return [(task, min(few, queued[task])) for task in sorted(tables.tasks)]
 
     async def tree_sample(self, root: bytes, limit: int) -> list[tuple[int, bool, int]]:
         with self.reading() as tables:

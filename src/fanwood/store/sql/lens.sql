@@ -176,6 +176,16 @@ where r.id = a.id and a.n > 0;
 -- What else a run's row has: who set its deadline, and whether there is an output.
 select deadline_by, output is not null, error from run where id = :id;
 
+-- name: recent
+-- Of all trees, in the order in which they were made.
+select id, root_id, task, state, kind >= 10, started_at, finished_at from run where id > :after and id < :until
+order by id limit :limit;
+
+-- name: queues
+-- Of each published task: how many runs are queued; of more than :few not how many.
+select t.name, (select count(*) from (select 1 from run r where r.task = t.name and r.state = 0 limit :few) few)
+from task t order by t.name;
+
 -- name: tree_sample
 -- The states of a tree's first so many runs; the root is not among them.
 select state, kind >= 10, count(*) from (

@@ -1,6 +1,6 @@
 // All tasks: how fast, how long, how often they fail, and who serves them.
 
-import { count, percent, rate, short, took } from "../core/format.js";
+import { count, percent, rate, took } from "../core/format.js";
 import { html, useSignal } from "../core/html.js";
 import { href, place, refine } from "../core/place.js";
 import { useResource } from "../core/resource.js";
@@ -15,7 +15,7 @@ export function TasksPage() {
   const wanted = (query.get("task") ?? "").toLowerCase();
   const resource = useResource("/tasks", { every: 5000 });
   return html`<${Page} title="Tasks">
-    <div class="page-head"><h1>Tasks</h1><span class="sub">of the last hour</span><span class="push"></span><${Freshness} every=${5} /></div>
+    <div class="page-head"><h1>Tasks</h1><span class="sub" title="Rates, failures and durations are told from some runs of the last hour">of the last hour</span><span class="push"></span><${Freshness} every=${5} /></div>
     ${shown(resource, (data) => {
       const all = data.tasks ?? [];
       const tasks = all.filter((/** @type {any} */ task) => task.name.toLowerCase().includes(wanted));
@@ -23,19 +23,19 @@ export function TasksPage() {
       return html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
           <input aria-label="Filter tasks" placeholder="Filter tasks" value=${query.get("task") ?? ""} spellcheck="false" onInput=${(event) => refine({ task: event.currentTarget.value })} />
         </form>
-        <${Lines} tasks=${tasks} />
+        <${Lines} tasks=${tasks} most=${data.most} />
         ${!tasks.length && html`<p class="quiet pad">No task is called so.</p>`}`;
     })}
   <//>`;
 }
 
-/** @param {{tasks: any[]}} props */
-function Lines({ tasks }) {
+/** @param {{tasks: any[], most: number}} props most: of a queue that are counted */
+function Lines({ tasks, most }) {
   return html`<div class="scroller" tabindex="0" role="region" aria-label="Tasks"><table class="list">
     <caption class="hidden">Tasks</caption>
     <thead><tr>
       <th scope="col">Task</th><th scope="col" class="num">Workers</th><th scope="col" class="num wide">Rate</th><th scope="col" class="num wide">Running</th><th scope="col" class="num">Queued</th>
-      <th scope="col" class="num wide">Ended</th><th scope="col" class="num">Failed</th><th scope="col" class="num wide">p50</th><th scope="col" class="num wide">p95</th><th scope="col"><span class="hidden">Start a run</span></th>
+      <th scope="col" class="num">Failed</th><th scope="col" class="num wide">p50</th><th scope="col" class="num wide">p95</th><th scope="col"><span class="hidden">Start a run</span></th>
     </tr></thead>
     <tbody>
       ${tasks.map(
@@ -45,9 +45,8 @@ function Lines({ tasks }) {
           <td class="num">${task.serving ? count(task.serving) : html`<span class=${task.queued ? "is-failed" : "quiet"}>none</span>`}</td>
           <td class="num wide">${task.rate ? rate(task.rate) : zero}</td>
           <td class="num wide">${task.running ? html`<span class="is-running">${count(task.running)}</span>` : zero}</td>
-          <td class="num">${task.queued ? count(task.queued) : zero}</td>
-          <td class="num wide">${task.ended ? short(task.ended) : zero}</td>
-          <td class="num">${task.failed ? html`<span class="is-failed" title=${percent(task.failed / (task.ended || 1))}>${short(task.failed)}</span> <span class="quiet">${percent(task.failed / (task.ended || 1))}</span>` : zero}</td>
+          <td class="num">${task.queued ? `${count(task.queued)}${task.queued === most ? "+" : ""}` : zero}</td>
+          <td class="num" title=${task.ended ? `${count(task.failed)} of ${count(task.ended)} that were looked at` : null}>${task.ended ? html`<span class=${task.failed ? "is-failed" : "quiet"}>${percent((task.failed ?? 0) / task.ended)}</span>` : zero}</td>
           <td class="num wide">${took(task.p50) || zero}</td><td class="num wide">${took(task.p95) || zero}</td>
           <td class="num">${may("operator") ? html`<a class="button small" href=${href(`/tasks/${encodeURIComponent(task.name)}`)} aria-label=${`Start a run of ${task.name}`}>Start</a>` : null}</td>
         </tr>`,
