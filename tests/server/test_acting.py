@@ -145,7 +145,10 @@ async def test_a_key_is_one_run(settings: Settings, store: Store):
         first = await server.post("/tasks/shop/order/runs", {"input": {"n": 1, "name": "a"}, "key": "k"})
         again = await server.post("/tasks/shop/order/runs", {"input": {"name": "a", "n": 1}, "key": "k"})
         other = await server.post("/tasks/shop/order/runs", {"input": {"n": 2}, "key": "k"})
+        [*_, entry] = (await server.get("/actions")).body["actions"]
     assert (first.status, again.body["id"]) == (201, first.body["id"])
+    assert (entry["action"], entry["by"], entry["state"]) == ("start", "ada", "completed")
+    assert entry["filter"]["ids"] == [first.body["id"]]
     assert (other.status, other.body["code"]) == (409, "idempotency_conflict")
 
 

@@ -14,7 +14,7 @@ from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens import picture
 from fanwood.lens.briefs import PREVIEW, run_brief
-from fanwood.lens.failures import Failures
+from fanwood.lens.failures import LATE, Failures
 from fanwood.lens.pace import LATELY, Pace
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.rounds import Rounds
@@ -99,12 +99,13 @@ class Lens:
         return before != self._failures.version
 
     def _come_to_an_end(self) -> bool:
-        """Once all has ended it is counted once more, and then it is final; whether that is so now, and was not."""
+        """Once all has ended it is counted once more, but for what was read since; and then it is final. Whether that
+        is so now, and was not."""
         before = self._final
         if self._cold or self._the_tree.is_living:
             self._verified = False
         elif not self._verified:
-            self._the_rounds.verify()
+            self._the_rounds.verify(self._the_tree.last_end + LATE)
             self._verified = True
         self._final = self._verified and not self._the_rounds.pending
         return before != self._final

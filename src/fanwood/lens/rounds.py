@@ -61,10 +61,12 @@ class Rounds:
         """Whether something of it has not ended, or is to be looked at once more."""
         return bool(self._first) or self._verifies or any(not piece.is_sealed for piece in self._tree.pieces)
 
-    def verify(self) -> None:
-        """All is to be read once more, as soon as there is time."""
-        self._again = deque(piece for piece in self._tree.pieces if piece.is_sealed)
-        self._verifies = True
+    def verify(self, before: int | None = None) -> None:
+        """All that was read before a time (None: all of it) is to be read once more, as soon as there is time."""
+        self._again = deque(
+            piece for piece in self._tree.pieces if piece.is_sealed and (before is None or piece.as_of < before)
+        )
+        self._verifies = bool(self._again)
 
     async def step(self, store: Store, is_over: Callable[[], bool]) -> bool:
         """Read on, until it is over; whether anything has changed."""

@@ -19,7 +19,7 @@ from fanwood.server import previews
 from fanwood.server.answers import Acted, ActionsView, ActionView, Preview, Started
 from fanwood.server.calls import Call, Route
 from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
-from fanwood.server.deeds import BULK, Bulk, Piece, Tally
+from fanwood.server.deeds import BULK, START, Begun, Bulk, Piece, Tally
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal, not_found
 from fanwood.server.queries import Query, Text
@@ -97,7 +97,10 @@ async def start_run(call: Call) -> Started:
 
     async def begin(deeds: Deeds) -> bytes:
         app = deeds.app
-        return await start(app.engine(), app.ids, task, given, metadata=metadata, priority=body.priority, key=body.key)
+        id_ = await start(app.engine(), app.ids, task, given, metadata=metadata, priority=body.priority, key=body.key)
+        begun = Begun(id_text(id_), task.name, call.identity.name, _namespace(call))
+        await deeds.start.aio_run_no_wait(begun, additional_metadata=_about(call))
+        return id_
 
     return Started(id_text(await call.site.hands.do(begin)))
 
@@ -289,8 +292,9 @@ def _only(call: Call) -> tuple[tuple[str, str], ...]:
 
 async def _action(store: Store, run: RunRecord) -> ActionView:
     whole = await store.get(run.id)
-    read = _bulk if run.task == f"{SPACE}/{BULK}" else _piece
-    deed = read(whole)
+    if run.task == f"{SPACE}/{START}":
+        return _start(whole)
+    deed = _bulk(whole) if run.task == f"{SPACE}/{BULK}" else _piece(whole)
     said = await progress_of(store, run.id)
     tally = msgspec.json.decode(whole.output, type=Tally) if whole.output else None
     return ActionView(
@@ -309,6 +313,15 @@ async def _action(store: Store, run: RunRecord) -> ActionView:
         left=tally.left if tally else None,
         error=brief(run.error) if run.error else None,
     )
+
+
+def _start(run: RunRecord) -> ActionView:
+    begun = msgspec.json.decode(run.input or "{}", type=Begun)
+    return ActionView(
+        id=id_text(run.id), action="start", by=begun.by, state="completed", created_at=run.created_at,
+        finished_at=run.created_at, namespace=begun.namespace, filter=ActionFilter(task=begun.task, ids=(begun.id,)),
+        count=1, seen=1, done=1,
+    )  # fmt: skip
 
 
 def _bulk(run: RunRecord) -> Bulk:

@@ -37,7 +37,7 @@ T = TypeVar("T")
 SLICE = 50
 """Runs to which something is done before it is looked whether the action goes on."""
 SLOTS = 8
-BULK, PIECE = "bulk", "piece"
+BULK, PIECE, START = "bulk", "piece", "start"
 
 
 class Bulk(msgspec.Struct, frozen=True):
@@ -73,6 +73,15 @@ class Piece(msgspec.Struct, frozen=True):
     by: str = ""
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """Which run was started, and by whom."""
+
+    id: str
+    task: str
+    by: str
+    namespace: str = ""
+
+
 class Tally(msgspec.Struct, frozen=True):
     """What came of it. `left`: runs to which it could not be done, as they had changed."""
 
@@ -89,6 +98,7 @@ class Deeds(NamedTuple):
     app: Fanwood
     bulk: Standalone[Bulk, Tally]
     piece: Standalone[Piece, Tally]
+    start: Standalone[Begun, Tally]
 
     async def ask(self, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False) -> T:
         """Ask the store, by way of the engine."""
@@ -130,7 +140,12 @@ def declare(settings: Settings) -> Deeds:
             ctx.progress(seen, max(seen, deed.count), f"{deed.wanted.action} by {deed.by}")
         return tally
 
-    return Deeds(app, bulk, piece)
+    @app.task
+    async def start(begun: Begun) -> Tally:  # noqa: ARG001
+        """A run was started: this keeps who did, and is done with that."""
+        return Tally(1)
+
+    return Deeds(app, bulk, piece, start)
 
 
 async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], *, again: bool) -> int:

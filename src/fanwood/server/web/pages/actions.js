@@ -1,4 +1,4 @@
-// What was done in bulk, by whom, and how far it is.
+// What was done here, by whom, and how far it is.
 
 import { age, count, now, percent, shortId, stamp, when } from "../core/format.js";
 import { html } from "../core/html.js";
@@ -17,7 +17,7 @@ export function ActionsPage() {
     <div class="page-head"><h1>Actions</h1><span class="push"></span><${Freshness} every=${2} /></div>
     ${shown(resource, (data) => {
       const actions = Array.isArray(data) ? data : (data.actions ?? []);
-      if (!actions.length) return html`<${Empty} title="Nothing was done in bulk yet"><p class="soft">Retry all failures of a kind from a tree or from <a href=${href("/failures")}>Failures</a>, and watch it here.</p><//>`;
+      if (!actions.length) return html`<${Empty} title="Nothing was done here yet"><p class="soft">Retry all failures of a kind from a tree or from <a href=${href("/failures")}>Failures</a>, and watch it here.</p><//>`;
       return html`<ul class="deeds">${actions.map((/** @type {any} */ action) => html`<${Deed} key=${action.id} action=${action} reload=${resource.reload} />`)}</ul>`;
     })}
   <//>`;
@@ -52,7 +52,7 @@ function Deed({ action, reload }) {
   const filter = told(action.filter ?? {});
   return html`<li class="deed">
     <${State} state=${action.state} />
-    <a class="task" href=${href(`/t/${action.id}`)}>${action.action} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
+    <a class="task" href=${href(action.action === "start" ? `/r/${action.filter?.ids?.[0]}` : `/t/${action.id}`)}>${action.action} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
     <span class="share" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(share * 100)} aria-label=${`${action.action}: ${percent(share)}`}><span style=${{ width: `${share * 100}%` }}></span></span>
     <span class="num">${percent(share)}</span>
     <span class="deed-by quiet">${action.by ? `${action.by}, ` : ""}<span title=${stamp(action.created_at)}>${action.created_at ? `${age(now() - action.created_at)} ago` : ""}</span></span>

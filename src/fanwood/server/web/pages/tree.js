@@ -66,10 +66,13 @@ function Head({ view, reload }) {
     ${view.is_stalled && html`<span class="tag is-bad">stalled</span>`}
     <a class="quiet mono" href=${href(`/r/${root.id}`)} title="The root's own page">${root.key ? `${root.key} ` : ""}${shortId(root.id)}</a>
     <span class="push"></span>
-    <${Freshness} asOf=${view.as_of} final=${view.is_final} />
+    <${Freshness} asOf=${view.as_of} final=${view.is_final} over=${!(view.done < 1) && hasEnded(root.state) && !isOpen(view.counts)} />
     <${RunButtons} run=${root} failed=${view.counts.failed} after=${reload} />
   </div>`;
 }
+
+/** Whether anything has not ended. @param {import("../core/states.js").Counts} counts */
+const isOpen = (counts) => Boolean(counts.queued || counts.running || counts.waiting);
 
 /** @param {{view: any, state: string | null}} props */
 function Progress({ view, state }) {

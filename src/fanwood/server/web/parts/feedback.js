@@ -58,12 +58,13 @@ function NoToken() {
 
 const WORDS = { live: ["live", "good"], polling: ["polling", "good"], connecting: ["connecting", "still"], off: ["paused", "still"], lost: ["reconnecting", "bad"] };
 
-/** Whether what is shown is fresh. @param {{asOf?: number, final?: boolean, every?: number}} props every: seconds, if it is asked for again and again */
-export function Freshness({ asOf, final = false, every = 0 }) {
+/** Whether what is shown is fresh.
+ * @param {{asOf?: number, final?: boolean, over?: boolean, every?: number}} props over: it has ended, and is counted once more; every: seconds, if it is asked for again and again */
+export function Freshness({ asOf, final = false, over = false, every = 0 }) {
   const how = useSignal(status);
   const last = useSignal(heard);
   const at = asOf ?? last;
-  const [word, tone] = how === "lost" ? WORDS.lost : final ? ["final", "still"] : every && how !== "live" ? [`every ${every} s`, "good"] : WORDS[how];
+  const [word, tone] = how === "lost" ? WORDS.lost : final ? ["final", "still"] : over ? ["ended", "still"] : every && how !== "live" ? [`every ${every} s`, "good"] : WORDS[how];
   return html`<span class=${classes("freshness", `tone-${tone}`)}>
     <span class=${classes("dot", tone === "good" && "pulse")} aria-hidden="true"></span>${word}
     ${at ? html`<span class="quiet">as of ${clock(at)}</span>` : null}
