@@ -83,8 +83,8 @@ def test_the_constraints_are_those_of_the_table(backend: str) -> None:
     assert ended == list(range(FIRST_TERMINAL, ended[-1] + 1))
     if backend == "sqlite":  # (there it costs nothing)
         assert f"state between 0 and {living[-1]} or state between {FIRST_TERMINAL} and {ended[-1]}" in text
+        assert f"(state = {int(RunState.WAITING)}) = (waits is not null)" in text
     assert f"(state >= {FIRST_TERMINAL}) = (finished_at is not null)" in text
-    assert f"(state = {int(RunState.WAITING)}) = (waits is not null)" in text
 
 
 def test_there_is_room_before_the_ends() -> None:

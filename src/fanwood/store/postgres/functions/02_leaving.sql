@@ -248,7 +248,6 @@ begin
         from unnest(e.id, e.local) with ordinality v (id, local, n) join run r on r.id = any (array[v.id])
         where v.n <> all (refused);
     end if;
-    under := coalesce(under, '{}');
     watched := exists (select from watch t where t.worker_id < p_me)
         or exists (select from watch t where t.worker_id > p_me);
     if watched or false = any (e.local) or cardinality(under) > 0 then

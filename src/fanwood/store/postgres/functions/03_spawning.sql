@@ -10,7 +10,7 @@ as $$
 declare
     running constant smallint := 1;
     live integer[];
-    closed integer[] := '{}';
+    closed integer[];
 begin
     live := array(
         select p.n::integer
@@ -22,7 +22,7 @@ begin
     if p_gated then
         closed := (select c.numbers from fw_closed(o.id) c);
     end if;
-    if cardinality(live) = cardinality(o.id) and cardinality(closed) = 0 then
+    if cardinality(live) = cardinality(o.id) and coalesce(cardinality(closed), 0) = 0 then
         return '{}';
     end if;
     return array(
@@ -40,7 +40,12 @@ set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off se
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
+declare
+    born bytea[];
 begin
+    if p_again then  -- (no `exists`: for that the planner might read the whole table into a hash)
+        born := array(select c.id from unnest(s.id) c (id) where (select r.id from run r where r.id = c.id) is not null);
+    end if;
     insert into run (
         id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
         priority, on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at,
@@ -64,8 +69,7 @@ begin
     left join unnest(o.id, o.attempt) with ordinality as p (id, attempt, n) on p.n = t.owner
     where t.owner <> all (p_fenced)
       and not (t.owner <= 0 and c.identity is not null)  -- those are `fw_spawn_keyed`'s
-      -- (Not `exists`: for that the planner might read the whole table into a hash.)
-      and not (p_again and (select r.id from run r where r.id = c.id) is not null);
+      and (born is null or c.id <> all (born));
     return false = any (s.claimed);
 end $$;
 

@@ -40,34 +40,33 @@ as $$
 #variable_conflict error
 <<batch>>
 declare
-    o fw_owners := row(o_id, o_attempt);
-    k fw_kinds := row(k_owner, k_root, k_depth, k_task, k_priority, k_metadata, k_schedule_timeout, k_deadline,
-                      k_deadline_by, k_on_parent_end, k_kind, k_namespace);
-    s fw_spawns := row(s_kind, s_id, s_identity, s_index, s_key, s_digest, s_input, s_claimed);
-    a fw_attaches := row(a_kind, a_id, a_digest);
+    o fw_owners;
+    k fw_kinds;
+    s fw_spawns;
+    a fw_attaches;
     before record;
     part record;
     at bigint;
-    entered boolean;
     registered boolean;
     gated boolean;
-    unheard boolean;
-    keyed boolean := false;
-    more boolean := false;
-    closes boolean := false;
-    moves boolean := false;
     fenced integer[] := '{}';
-    refused integer[] := '{}';
-    not_queued integer[] := '{}';
-    overruled text := '[]';
-    claimed text := '[]';
-    told bigint[] := '{}';
-    ready text[] := '{}';
-    found_ text := '[]';
-    taken text := '[]';
-    watched text := '[]';
-    letters text := '[]';
-    closings text := '[]';
+    -- From here on null is none, as most batches have little: to set a variable takes as long as to read a row.
+    unheard boolean;
+    keyed boolean;
+    more boolean;
+    closes boolean;
+    moves boolean;
+    refused integer[];
+    not_queued integer[];
+    told bigint[];
+    ready text[];
+    overruled text;
+    claimed text;
+    found_ text;
+    taken text;
+    watched text;
+    letters text;
+    closings text;
 begin
     if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
        and not (c_limit > 0 and fw_has_ready(c_tasks))
@@ -77,18 +76,26 @@ begin
     p_now := coalesce(p_now, fw_micros());
     select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, w.programs, fw_enter_gates() into before
     from worker w where w.id = p_me for no key update;
-    entered := found;
-    if not entered then
+    if not found then
         perform fw_enter_gates();
     end if;
-    select entered and exists (select from lease l where l.worker_id = p_me),
-           exists (select from gate g where g.what = 1),
-           m_look and exists (select from unheard u where u.worker_id = p_me)
-    into registered, gated, unheard;
+    if m_look then  -- before gates are looked for: what is heard of has been seen
+        unheard := exists (select from unheard u where u.worker_id = p_me);
+    end if;
+    select before.seq is not null and exists (select from lease l where l.worker_id = p_me),
+           exists (select from gate g where g.what = 1)
+    into registered, gated;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
-    if 0 >= any (k_owner) and cardinality(s_id) > 0 then
-        keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
-                         where x.identity is not null and k_owner[x.kind] <= 0);
+    if cardinality(k_owner) > 0 or cardinality(o_id) > 0 then
+        o := row(o_id, o_attempt);
+        k := row(k_owner, k_root, k_depth, k_task, k_priority, k_metadata, k_schedule_timeout, k_deadline, k_deadline_by,
+                 k_on_parent_end, k_kind, k_namespace);
+        s := row(s_kind, s_id, s_identity, s_index, s_key, s_digest, s_input, s_claimed);
+        a := row(a_kind, a_id, a_digest);
+        if 0 >= any (k_owner) and cardinality(s_id) > 0 then
+            keyed := exists (select from unnest(s_kind, s_identity) x (kind, identity)
+                             where x.identity is not null and k_owner[x.kind] <= 0);
+        end if;
     end if;
     if before.seq > p_seq or (before.seq = p_seq and not p_again) then
         return concat('[null,', before.seq, ']');
@@ -115,85 +122,105 @@ begin
             overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
         end if;
         select m.letters, m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
-        return concat_ws(',', '[true,true', to_json(before.fenced), found_, taken, to_json(before.refused),
-                         to_json(before.not_queued), overruled, claimed, watched, letters, closings, to_json(more or c_limit > 0),
-                         to_json(gated), fw_micros() || ']');
+        return concat_ws(',', '[true,true', to_json(before.fenced), coalesce(found_, '[]'), coalesce(taken, '[]'),
+                         to_json(before.refused), to_json(before.not_queued), coalesce(overruled, '[]'),
+                         coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'),
+                         coalesce(closings, '[]'), to_json(more or c_limit > 0), to_json(gated), fw_micros() || ']');
     end if;
 
     if cardinality(l_run) > 0 then
         perform fw_write_log(row(l_run, l_attempt, l_at, l_level, l_message));
     end if;
-    if cardinality(o_id) > 0 then
-        fenced := fw_fence(o, gated);
-        closes := gated and cardinality(fenced) > 0;
-    end if;
-    if cardinality(s_id) > 0 then
-        if not registered then
-            s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
-            s.claimed := s_claimed;
+    if cardinality(k_owner) > 0 or cardinality(o_id) > 0 then
+        if cardinality(o_id) > 0 then
+            fenced := fw_fence(o, gated);
+            closes := gated and cardinality(fenced) > 0;
         end if;
-        -- (An expression: `perform` would be a query.)
-        if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s) then
-            ready := k_task;
+        if cardinality(s_id) > 0 then
+            if not registered then
+                s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
+                s.claimed := s_claimed;
+            end if;
+            -- (An expression: `perform` would be a query.)
+            if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s) then
+                ready := k_task;
+            end if;
+        end if;
+        if cardinality(a_id) > 0 then
+            perform fw_attach(p_now, fenced, o, k, a);
+            found_ := fw_attached(fenced, k, a);
+            ready := ready || k_task;
+        end if;
+        if r_records is not null then
+            perform fw_record(p_now, p_again, fenced, o, k, r_records);
         end if;
     end if;
-    if cardinality(a_id) > 0 then
-        perform fw_attach(p_now, fenced, o, k, a);
-        found_ := fw_attached(fenced, k, a);
-        ready := ready || k_task;
-    end if;
-    if r_records is not null then
-        perform fw_record(p_now, p_again, fenced, o, k, r_records);
-    end if;
-    if cardinality(e_id) + cardinality(q_id) > 0 then
+    if cardinality(e_id) > 0 and cardinality(q_id) = 0 and not gated then  -- as `fw_report` would, and that is all
+        part := fw_leave(
+            p_me, p_now, false,
+            row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local, e_which, e_closing)
+        );
+        refused := part.refused; told := part.told; closes := part.closes;
+    elsif cardinality(e_id) + cardinality(q_id) > 0 then
         part := fw_report(
             p_me, p_now, gated,
             row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local, e_which, e_closing),
             row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)
         );
-        refused := part.refused; not_queued := part.not_queued; closes := closes or part.closes;
-        told := told || part.told; ready := ready || part.ready;
-        if cardinality(refused) + cardinality(not_queued) > 0 then
-            overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
-        end if;
+        refused := part.refused; not_queued := part.not_queued; closes := coalesce(closes, false) or part.closes;
+        told := part.told; ready := ready || part.ready;
+    end if;
+    if cardinality(refused) > 0 or cardinality(not_queued) > 0 then
+        overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
     end if;
     if keyed then
         taken := fw_spawn_keyed(p_now, k, s);
     end if;
-    if cardinality(w_id) > 0 then
-        select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
-    end if;
-    if c_limit > 0 and registered then  -- a worker that was taken for dead gets none: nobody would look at them again
-        part := fw_claim(p_me, p_now, at, gated or closes, c_tasks, c_limit, c_fair, c_idle, before.programs);
-        claimed := part.claimed; more := part.has_more; closes := closes or part.cut; told := told || part.told;
-    end if;
-    if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
-        moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
-    end if;
-    if cardinality(u_id) > 0 then
-        perform fw_unwatch(p_me, u_id);
-    end if;
-    if cardinality(m_read) > 0 then
-        perform fw_take_away(p_me, m_read);
-    end if;
-    if cardinality(m_heard) > 0 then
-        delete from unheard u where u.worker_id = p_me and u.run_id = any (m_heard);
-        closings := case when m_look then fw_closings(p_me) else '[]' end;
+    if c_limit > 0 or cardinality(w_id) + cardinality(d_owner) + cardinality(u_id) + cardinality(m_read)
+       + cardinality(m_heard) > 0
+    then
+        if cardinality(w_id) > 0 then
+            select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
+        end if;
+        if c_limit > 0 and registered then  -- who was taken for dead gets none: nobody would look at them again
+            part := fw_claim(p_me, p_now, at, gated or coalesce(closes, false), c_tasks, c_limit, c_fair, c_idle,
+                             before.programs);
+            claimed := part.claimed; more := part.has_more; told := told || part.told;
+            closes := coalesce(closes, false) or part.cut;
+        end if;
+        if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
+            moves := fw_move_limits(p_now, fenced, o, d_owner, d_deadline);
+        end if;
+        if cardinality(u_id) > 0 then
+            perform fw_unwatch(p_me, u_id);
+        end if;
+        if cardinality(m_read) > 0 then
+            perform fw_take_away(p_me, m_read);
+        end if;
+        if cardinality(m_heard) > 0 then
+            delete from unheard u where u.worker_id = p_me and u.run_id = any (m_heard);
+            closings := case when m_look then fw_closings(p_me) else '[]' end;
+        end if;
     end if;
     if m_look or p_me = any (told) then
-        select m.letters, batch.more or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
+        select m.letters, coalesce(batch.more, false) or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
     end if;
-    if entered then
+    if before.seq is not null then
         update worker w
-        set seq = p_seq, has_claimed = claimed <> '[]' or true = any (s_claimed),
+        set seq = p_seq, has_claimed = coalesce(claimed <> '[]', false) or true = any (s_claimed),
             claimed_at = case when claimed <> '[]' or true = any (s_claimed) then at else w.claimed_at end,
-            fenced = batch.fenced, refused = batch.refused, not_queued = batch.not_queued
+            fenced = batch.fenced, refused = coalesce(batch.refused, '{}'),
+            not_queued = coalesce(batch.not_queued, '{}')
         where w.id = p_me;
     end if;
-    if p_notify and cardinality(told) + cardinality(ready) > 0 then
+    if p_notify and (cardinality(told) > 0 or cardinality(ready) > 0) then
         perform fw_announce(array_remove(told, p_me), ready);
     end if;
-    return concat_ws(',', '[true', to_json(registered), to_json(fenced), found_, taken, to_json(refused),
-                     to_json(not_queued), overruled, claimed, watched, letters, closings, to_json(more),
-                     to_json(closes or moves), fw_micros() || ']');
+    return concat_ws(
+        ',', '[true', to_json(registered), to_json(fenced), coalesce(found_, '[]'), coalesce(taken, '[]'),
+        coalesce(to_json(refused)::text, '[]'), coalesce(to_json(not_queued)::text, '[]'), coalesce(overruled, '[]'),
+        coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'), coalesce(closings, '[]'),
+        case when more then 'true' else 'false' end, case when closes or moves then 'true' else 'false' end,
+        fw_micros() || ']'
+    );
 end $$;
