@@ -427,7 +427,9 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(names[:20]) or "none"
-    return f"There is no task named {name!r}.{hint} Known tasks: {listed}{' ...' if len(names) > 20 else ''}"
+    return (
+        f"There is no task named {checks.shown(name)}.{hint} Known tasks: {listed}{' ...' if len(names) > 20 else ''}"
+    )
 
 
 def _first_line(function: Callable[..., Any]) -> str:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from fanwood import (
     Context,
+    DeclarationError,
     FailedTaskRunExceptionGroup,
     Fanwood,
     FanwoodError,
+    NotInTaskError,
     RetryAfterException,
     Settings,
     SettingsError,
@@ -66,6 +68,7 @@ VALUES = st.one_of(
     st.text(st.characters(exclude_categories=[]), max_size=8),
     st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.floats(), st.text(max_size=3)), max_size=3),
 )
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -226,14 +229,31 @@ def _probe(input: Any, ctx: Context) -> None:
     if not _soon(asked[-1]):
         refused(lambda: ctx.refresh_timeout(asked[-1]), "extend_by")
     ctx.refresh_timeout(60)
+    for draw in (ctx.now, ctx.random, ctx.uuid):
+        refused(lambda draw=draw: draw(asked[-1]), "name")
+    refused(lambda: ctx.step(dict, key=asked[-1]), "key")
+    refused(lambda: ctx.step(dict, key="options", retries=asked[-1]), "retries")
+    if not _is_duration(asked[-1]):
+        assert refused(lambda: ctx.sleep_for(asked[-1]), "duration")
+    if not isinstance(asked[-1], datetime):
+        assert refused(lambda: ctx.sleep_until(asked[-1]), "when")
+    for name in ("done", "total", "message"):
+        refused(lambda name=name: ctx.progress(**{"done": 1, name: asked[-1]}), name)
+    for ask in (ctx.task_output, ctx.was_skipped, ctx.get_task_run_error):
+        assert isinstance(raised(lambda ask=ask: ask(asked[-1])), NotInTaskError)
 
 
 def _soon(value: Any) -> bool:
     """Whether it is a duration, and may have gone by before the next line."""
+    return _is_duration(value) and 0 < durations.parse(value) < 10
+
+
+def _is_duration(value: Any) -> bool:
     try:
-        return 0 < durations.parse(value) < 10
-    except (ValueError, TypeError):
+        durations.parse(value)
+    except ValueError:
         return False
+    return True
 
 
 _probe.__name__ = "probe"
@@ -247,6 +267,56 @@ _probe.__name__ = "probe"
 def test_of_a_listing(app: Fanwood, task: Any, name: str, value: Any) -> None:
     refused(lambda: app.runs.list(**{name: value}), name, "state")
     still_at_work(app, task)
+
+
+@FEW
+@given(value=VALUES)
+def test_of_a_step_in_a_workflow(app: Fanwood, task: Any, value: Any) -> None:
+    """What is no step, where one is named."""
+    flow: Any = app.workflow(name=f"flow{next(COUNT)}")
+    said: list[FanwoodError | None] = []
+
+    @flow.task
+    def step(_input: Any, ctx: Context) -> int:
+        said.extend(raised(lambda ask=ask: ask(value)) for ask in (ctx.was_skipped, ctx.task_output))
+        return 1
+
+    flow.run(timeout=60)
+    assert all(isinstance(error, UsageError) and "must be a step" in str(error) for error in said)
+    assert len(said) == 2
+
+
+@FEW
+@given(name=st.sampled_from(["run_id", "interval", "limit", "after"]), value=VALUES)
+def test_of_a_look(app: Fanwood, task: Any, name: str, value: Any) -> None:
+    id_ = task.run_no_wait(1).id
+    if name == "run_id":
+        for verb in ("get", "children", "counts", "tree", "logs", "attempts", "why", "cancel", "replay", "wake"):
+            assert raised(lambda verb=verb: getattr(app.runs, verb)(value)) is not None
+    elif name == "interval":
+        refused(lambda: next(iter(app.runs.watch(id_, interval=value))), name)
+    else:
+        refused(lambda: app.runs.logs(id_, **{name: value}), name)
+        refused(lambda: app.runs.tree(id_, limit=value) if name == "limit" else None, name)
+        refused(lambda: app.runs.children(id_, limit=value) if name == "limit" else None, name)
+    still_at_work(app, task)
+
+
+@FEW
+@given(value=VALUES)
+def test_of_a_mock_run(app: Fanwood, value: Any) -> None:
+    task = app.task(name=f"mocked{next(COUNT)}")(lambda _n: None)
+    for name in ("children", "retry_count", "additional_metadata"):
+        refused(lambda name=name: task.mock_run(1, **{name: value}), name)
+
+
+@FEW
+@given(value=VALUES.filter(lambda value: not callable(value)))
+def test_of_what_is_declared(value: Any) -> None:
+    app = Fanwood("memory:")
+    assert value is None or refused(lambda: app.step(key=value), "key")
+    for add in (app.on_failure, app.on_retry, app.on_complete, app.on_cancel, app.middleware):
+        assert isinstance(raised(lambda add=cast("Any", add): add(value)), DeclarationError)
 
 
 @EXAMPLES
@@ -299,6 +369,9 @@ def test_keywords_that_there_are_not(task: Any, name: str) -> None:
 def test_an_enum_of_text_is_the_text_that_it_is(app: Fanwood) -> None:
     @app.task(name=Word.LATE, description=Text("of text"))
     def named(n: int, ctx: Context) -> int:
+        assert ctx.step(lambda: n, key=Text("key")) == ctx.step(lambda: -1, key="key") == n
+        assert ctx.now(Text("began")) < ctx.now(Word.LATE)
+        assert ctx.random(Text("draw")) != ctx.random("draw")
         ctx.log("said", Text("INFO"))
         ctx.progress(1, message=Text("done"))
         return n

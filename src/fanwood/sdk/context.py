@@ -358,7 +358,7 @@ class Context(Outside):
             NotInTaskError: this is no workflow's step.
             UsageError: that step is not among this one's parents, or was skipped.
         """
-        inputs = self._in_step("task_output")
+        inputs = self._in_step("task_output", step)
         raw = inputs.outputs.get(step.name)
         if raw is None:
             known = ", ".join(sorted(inputs.outputs)) or "none"
@@ -367,7 +367,8 @@ class Context(Outside):
 
     def was_skipped(self, step: Step[Any, Any]) -> bool:
         """Whether a parent step was skipped."""
-        return step.name in self._in_step("was_skipped").skipped
+        inputs = self._in_step("was_skipped", step)
+        return step.name in inputs.skipped
 
     @property
     def task_run_errors(self) -> dict[str, str]:
@@ -376,14 +377,18 @@ class Context(Outside):
 
     def get_task_run_error(self, step: Step[Any, Any]) -> TaskRunError | None:
         """In an on_failure task: why that step failed; None if it didn't."""
-        made_of = self._in_step("get_task_run_error").causes.get(step.name)
+        inputs = self._in_step("get_task_run_error", step)
+        made_of = inputs.causes.get(step.name)
         return None if made_of is None else TaskRunError(*made_of)
 
-    def _in_step(self, what: str) -> StepInputs:
+    def _in_step(self, what: str, *steps: object) -> StepInputs:
         if self._step is None:
             raise NotInTaskError(
                 f"ctx.{what} needs a workflow's step, and {self._attempt.spec.name} is a task by itself"
             )
+        for step in steps:
+            if not hasattr(step, "name") or not hasattr(step, "spec"):
+                raise checks.refused(f"the step of ctx.{what}", "must be a step of this workflow", step)
         return self._step
 
 

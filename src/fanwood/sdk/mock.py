@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fanwood import checks
@@ -20,7 +21,7 @@ from fanwood.sdk.outcomes import failure_of, single_error
 from fanwood.sdk.refs import TaskRunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable
 
     from fanwood.durations import Duration
     from fanwood.sdk.host import Host
@@ -148,8 +149,11 @@ def mock_call(
     checks.whole(retry_count, "retry_count", 0)
     if unknown := given.keys() - MockOptions.__annotations__.keys():
         raise UsageError(f"a mock run takes {', '.join(MockOptions.__annotations__)}, and not {', '.join(unknown)}")
+    children = given.get("children") or {}
+    if not isinstance(children, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise checks.refused("children", "must be a dict: what stands in for each child that is spawned", children)
     run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
-    attempt = Attempt(run, spec, MockHost(host, spec.name, given.get("children") or {}), _NoSlots())
+    attempt = Attempt(run, spec, MockHost(host, spec.name, children), _NoSlots())
     attempt.lifespan = given.get("lifespan")
     if step is None:
         value = spec.nothing() if input_ is NOT_GIVEN else input_

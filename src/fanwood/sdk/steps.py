@@ -137,8 +137,8 @@ class Call:
         """
         args: str | msgspec.Raw
         if self.key is not None:
-            name = msgspec.json.encode({"step": step.name}).decode()
-            return part_identity("step", checks.key(self.key, "key", "for a step that is known by its arguments")), name
+            self.key = checks.key(self.key, "key", "for a step that is known by its arguments")
+            return part_identity("step", self.key), msgspec.json.encode({"step": step.name}).decode()
         if step.nameless:
             raise UsageError(
                 f"{step.name} needs a key to be a step: {step.nameless}. Give one that says what it does: key="
@@ -307,7 +307,12 @@ class Stepping:
             function: sync or async.
             key: what tells one call from another, made of its arguments; else the arguments themselves do.
             options: as those of `ctx.step`.
+
+        Raises:
+            UsageError: `key` is no function, or an option can't be.
         """
+        if key is not None and not callable(key):
+            raise checks.refused("key", "must be a function of the step's arguments", key)
         policy = policy_of(options)
         return functools.partial(_declared, key, policy) if function is None else _declared(key, policy, function)
 
