@@ -413,3 +413,17 @@ async def test_a_worker_that_leaves_with_runs_is_found_by_others(stage: Stage) -
     assert await stage.store.reap(stage.worker, 3, if_lapsed=True) == 1
     assert (await stage.get(run)).state is RunState.QUEUED
     assert stage.worker not in {worker.id for worker in await stage.store.workers()}
+
+
+# --- telling hooks ---------------------------------------------------------------------------------------------------
+
+
+async def test_one_at_a_time_tells_and_goes_on_where_the_last_one_was(stage: Stage) -> None:
+    store = stage.store
+    assert await store.take_turn("these", 110, 200, 100) == 100
+    assert await store.take_turn("these", 150, 300, 150) is None
+    assert await store.take_turn("these", 201, 300, 201) == 100  # who had the turn has not come back
+    await store.end_turn("these", 180)
+    assert await store.take_turn("these", 202, 300, 202) == 180
+    await store.end_turn("these", 190)
+    assert await store.take_turn("others", 250, 300, 250) == 190  # they may have been among these until now

@@ -47,7 +47,7 @@ def strict() -> Iterator[Cluster]:
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """A command on a database, in a folder with a module `shop`. Nobody waits for a server that may come back."""
-    monkeypatch.setattr("fanwood.store.postgres.store.REFUSED_SECONDS", 0)
+    monkeypatch.setattr("fanwood.store.postgres.troubles.REFUSED_SECONDS", 0)
     (tmp_path / "shop.py").write_text(APP, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 

@@ -19,6 +19,7 @@ from fanwood import Context, DeclarationError, EmptyModel, RunEvent, TaskRunErro
 from fanwood.engine.engine import Engine
 from fanwood.model.commands import Outcome
 from fanwood.sdk import hooks
+from fanwood.worker import untold
 from tests.serving import serving
 
 COLOURS = pytest.mark.parametrize("colour", ["async", "sync"])
@@ -359,4 +360,41 @@ def test_hooks_are_told_of_what_is_cancelled_while_it_executes(app: Any, colour:
     assert sorted(event.task_name for _, event in events) == ["parent", "work", "work"]
     assert late.id not in {event.run_id for _, event in events}
     assert all(event.error and event.exception is None for _, event in events)
+    assert told.is_empty
+
+
+def test_hooks_are_told_of_what_failed_while_nobody_executed_it(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, by the next that serves the task; and not again by those who come later."""
+    monkeypatch.setattr(untold, "EVERY", 0.0)
+    monkeypatch.setattr(untold, "LATE_OF_SERVERS", 0)
+    monkeypatch.setattr(untold, "AT_ONCE", 2)
+    monkeypatch.setattr(untold, "TURN", 0.2)  # a worker that stops may have it
+    app = make_app(local_worker=False, sweep=0.05)
+    told = Told(app)
+
+    @app.task(schedule_timeout=0.05)
+    def late(n: int) -> int:
+        return n
+
+    def failed(*numbers: int) -> set[str]:
+        refs = [late.run_no_wait(n, additional_metadata={"n": n}) for n in numbers]
+        for ref in refs:
+            with pytest.raises(TaskRunError):
+                ref.result(timeout=60)
+        return {ref.id for ref in refs}
+
+    with serving(app.worker("first", slots=1)):  # from whose beginning on it is told
+        while not app.engine().call(lambda store: store.turns("turns")).result():
+            threading.Event().wait(0.01)
+    for numbers in ((0, 1, 2, 3, 4), (5,)):
+        ids = failed(*numbers)
+        with serving(app.worker("next", slots=1)):
+            events = told.take(len(numbers))
+            [ended] = app.engine().call(lambda store: store.turns("turns")).result()
+            while ended == app.engine().call(lambda store: store.turns("turns")).result()[0]:  # they were heard
+                threading.Event().wait(0.01)
+        assert {event.run_id for _, event in events} == ids
+        assert sorted((event.input, event.additional_metadata["n"]) for _, event in events) == [(n, n) for n in numbers]
+        assert {what for what, _ in events} == {"failure"}
+        assert all("schedule_timeout of 0.05 s" in (event.error or "") for _, event in events)
     assert told.is_empty

@@ -87,6 +87,7 @@ class FailedRow(msgspec.Struct, frozen=True):
     attempt: int
     finished_at: int
     error: str
+    ended_by: int | None = None
 
 
 class LastRow(msgspec.Struct, frozen=True):

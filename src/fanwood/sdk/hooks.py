@@ -80,7 +80,7 @@ class Hooks:
     def forget(self) -> None:
         """In a process that was forked: what waits is the parent's business, and so is its thread."""
         self._changed = threading.Condition()
-        self._events: deque[tuple[str, RunEvent]] = deque()
+        self._events: deque[tuple[str, RunEvent] | Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._busy = self._closing = False
         self._dropped = 0
@@ -148,11 +148,24 @@ class Hooks:
                     return
                 logger.warning("%d events wait for hooks, which are too slow: further ones are let go of", WAITING)
                 return
-            self._events.append((what, event))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="fanwood-hooks", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._append((what, event))
+
+    @property
+    def waiting(self) -> int:
+        """Events for which hooks were not called yet."""
+        return len(self._events)
+
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call this, on the thread of the hooks, when they have been called for all that was told until now."""
+        with self._changed:
+            self._append(call)
+
+    def _append(self, told: tuple[str, RunEvent] | Callable[[], None]) -> None:
+        self._events.append(told)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fanwood-hooks", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until the hooks have been called for all that was told, but not longer than this."""
@@ -175,12 +188,15 @@ class Hooks:
         """The thread. Async hooks have one event loop, for as long as it lasts."""
         with asyncio.Runner() as runner:
             while (told := self._next()) is not None:
+                if callable(told):
+                    told()
+                    continue
                 what, event = told
                 for hook in list(self.of.get(what, ())):
                     self._call(runner, hook, event)
                 del told, event  # the exception, and all that its frames hold
 
-    def _next(self) -> tuple[str, RunEvent] | None:
+    def _next(self) -> tuple[str, RunEvent] | Callable[[], None] | None:
         with self._changed:
             self._busy = False
             self._changed.notify_all()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fanwood.model.records import PruneCursor
 from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
+from fanwood.store.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +55,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Looks):
+class Store(Outside, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str

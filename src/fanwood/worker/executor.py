@@ -29,6 +29,7 @@ from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
 from fanwood.worker.telling import tell, tell_all, tell_of_notice
 from fanwood.worker.threads import ThreadPool
+from fanwood.worker.untold import Untold
 
 if TYPE_CHECKING:
     import contextvars
@@ -68,6 +69,7 @@ class Executor:
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
         self._overtime = Overtime(self._slots)
+        self._untold = Untold(host, engine, lambda: self.specs)
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._stopping = False  # nothing begins any more
         self._closing = False  # and what has begun is handed back
@@ -119,6 +121,7 @@ class Executor:
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
         self._overtime.look(self._host.clock.monotonic())
+        self._untold.look(self._host.clock.monotonic())
         self._place.look()
         self._threads.look()
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
@@ -399,10 +402,7 @@ class Executor:
             if task is not None:
                 port_of(task.get_loop()).post(lambda: self._cancel(attempt))
             else:  # it may be about to begin
-                self._place.post(self._cancel_begun, attempt)
-
-    def _cancel_begun(self, _loop: asyncio.AbstractEventLoop, attempt: Attempt) -> None:
-        self._cancel(attempt)
+                self._place.post(lambda _loop, begun: self._cancel(begun), attempt)
 
     @staticmethod
     def _cancel(attempt: Attempt) -> None:

@@ -227,8 +227,9 @@ def _since(run: Run) -> int | None:
 
 def _failed(run: Run) -> FailedRow:
     return FailedRow(
-        run.id, run.root_id, run.parent_id, run.task, run.attempt, run.finished_at or 0, (run.error or "")[:ERROR]
-    )
+        run.id, run.root_id, run.parent_id, run.task, run.attempt, run.finished_at or 0, (run.error or "")[:ERROR],
+        run.ended_by,
+    )  # fmt: skip
 
 
 def _lateness(row: LastRow) -> tuple[int, int, bytes]:

@@ -389,3 +389,7 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
     async def count(self, table: str) -> int:
         with self._memory.reading() as tables:
             return upkeep.count(tables, table)
+
+    async def turns(self, name: str, /, **bindings: Any) -> list[Any]:
+        with self._memory.transaction(self._user):
+            return upkeep.turns(self._memory.tables.told, name, **bindings)

@@ -207,6 +207,7 @@ class Tables:
         self.workers: dict[int, Worker] = {}
         self.last_worker = 0
         self.members = 0  # changes of workers and of what they serve
+        self.told: dict[str, str] = {}  # how far hooks have been told (store/telling.py)
         self.mail: defaultdict[int, Order] = defaultdict(Order)  # "look at this run", by worker
         self.unheard: defaultdict[int, Order] = defaultdict(Order)  # closed, and not heard of, by worker
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
@@ -326,5 +327,5 @@ def check_values(url: str, rows: Any) -> None:
     """
     try:
         msgspec.msgpack.encode(rows)
-    except (UnicodeError, OverflowError) as error:
+    except (UnicodeError, OverflowError, TypeError) as error:
         raise StoreValueError(f"{url}: a value that no store can hold: {error}") from error

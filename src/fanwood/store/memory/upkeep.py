@@ -198,3 +198,13 @@ def _is_new(table: dict[Any, Any], key: Any, row: Any) -> bool:
 def count(tables: Tables, table: str) -> int:
     """See `Store.count`."""
     return sum(1 for _ in _rows(tables, table))
+
+
+def turns(told_of: dict[str, str], verb: str, *, name: str = "", told: str = "", seen: str = "") -> list[Any]:
+    """What the statements of `sql/telling.sql` do."""
+    if verb == "turns":
+        return sorted(told_of.items())
+    if verb == "take_turn" and told_of.get(name, seen) != seen:
+        return []
+    told_of[name] = told
+    return [(name,)]

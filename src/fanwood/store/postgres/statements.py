@@ -18,7 +18,7 @@ _TYPES = {
     "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents",
     "bytea[]": "ids",
     "text[]": "tasks",
-    "text": "task prefix prefix_end name host kind description metadata schema namespace key secret",
+    "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen",
     "bigint": "now me worker worker_id limit most few servers lease since before created_at schedule_timeout at tops "
     "rows walk",
     "integer": "state pid slots priority seq start length number version count shift",

@@ -16,14 +16,14 @@ from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableErro
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
-from fanwood.store import rows, why
+from fanwood.store import rows, telling, why
 from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.outside import PostgresOutside
-from fanwood.store.postgres.troubles import translated
+from fanwood.store.postgres.troubles import is_worth_waiting_for, translated
 from fanwood.store.postgres.wakeups import Wakeups
 from fanwood.store.store import START, Store
 
@@ -52,10 +52,6 @@ if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Transaction
     from fanwood.store.store import Place
 
-OPENING_SECONDS = 10.0
-"""How long to wait for a server that is just starting, when a process begins."""
-REFUSED_SECONDS = 2.0
-"""... and for one whose port nobody listens at: a restart takes about as long."""
 OPENING_PAUSE = 0.25
 OF_A_LEASE = 0.8
 """A commit, and a renewal, may take so much of a lease and no more."""
@@ -129,7 +125,7 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
                     await schema.check(connection, self._address, create=self._create)
                 break
             except StoreUnavailableError as error:
-                if not _is_worth_waiting_for(error, asyncio.get_running_loop().time() - begin):
+                if not is_worth_waiting_for(error, asyncio.get_running_loop().time() - begin):
                     raise
             await asyncio.sleep(OPENING_PAUSE)
         async with self.side.transaction() as db:
@@ -439,10 +435,6 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         async with self._reader.transaction() as db:
             return await db.rows(name, reading.SQL[name], **bindings)
 
-
-def _is_worth_waiting_for(error: StoreUnavailableError, waited: float) -> bool:
-    """Somebody is there, but isn't ready; or nobody is, but he may be back in a moment."""
-    cause = error.__cause__
-    if getattr(cause, "sqlstate", "") in {"57P03", "57P01", "57P02", "53300"}:
-        return waited < OPENING_SECONDS
-    return isinstance(cause, ConnectionError) and waited < REFUSED_SECONDS
+    async def turns(self, name: str, /, **bindings: Any) -> list[Any]:
+        async with self.side.transaction() as db:
+            return await db.rows(name, telling.SQL[name], **bindings)

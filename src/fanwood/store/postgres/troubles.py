@@ -23,6 +23,11 @@ from fanwood.store.postgres.driver import driver
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+OPENING_SECONDS = 10.0
+"""How long to wait for a server that is just starting, when a process begins."""
+REFUSED_SECONDS = 2.0
+"""... and for one whose port nobody listens at: a restart takes about as long."""
+
 _AWAY = ("08", "57P")  # classes: the connection; the server stops, starts, or was told to end us
 _VALUES = ("22", "23", "54000")
 """Classes: data, constraints, limits. These say: this value."""
@@ -123,3 +128,11 @@ def _first_line(error: BaseException) -> str:
 def _away(url: str, error: BaseException) -> StoreUnavailableError:
     said = (_first_line(error) or type(error).__name__).rstrip(".")
     return StoreUnavailableError(f"{url} does not answer: {said}.")
+
+
+def is_worth_waiting_for(error: StoreUnavailableError, waited: float) -> bool:
+    """Somebody is there, but isn't ready; or nobody is, but he may be back in a moment."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", "") in {"57P03", "57P01", "57P02", "53300"}:
+        return waited < OPENING_SECONDS
+    return isinstance(cause, ConnectionError) and waited < REFUSED_SECONDS

@@ -30,7 +30,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import rows, why
+from fanwood.store import rows, telling, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.looked import SqlLooks
 from fanwood.store.parts import must_sleep, refuse_part
@@ -444,3 +444,7 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
 
     async def count(self, table: str) -> int:
         return await self._read(lambda db: upkeep.count(db, table))
+
+    async def turns(self, name: str, /, **bindings: Any) -> list[Any]:
+        with self._transaction() as db:
+            return list(db.execute(telling.SQL[name], bindings))
