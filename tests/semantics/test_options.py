@@ -315,8 +315,8 @@ def test_of_a_mock_run(app: Fanwood, value: Any) -> None:
 def test_of_what_is_declared(value: Any) -> None:
     app = Fanwood("memory:")
     assert value is None or refused(lambda: app.step(key=value), "key")
-    for add in (app.on_failure, app.on_retry, app.on_complete, app.on_cancel, app.middleware):
-        assert isinstance(raised(lambda add=cast("Any", add): add(value)), DeclarationError)
+    ways: list[Any] = [app.on_failure, app.on_retry, app.on_complete, app.on_cancel, app.middleware]
+    assert all(isinstance(raised(lambda add=add: add(value)), DeclarationError) for add in ways)
 
 
 @EXAMPLES
