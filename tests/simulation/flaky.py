@@ -158,7 +158,7 @@ class Flaky(Store):
 
 
 def _said(batch: Batch) -> str:
-    what = {name: getattr(batch, name) for name in ("spawns", "attaches", "outcomes", "watch", "heard")}
+    what = {name: getattr(batch, name) for name in ("spawns", "attaches", "records", "outcomes", "watch", "heard")}
     parts = [f"{len(found)} {name}" for name, found in what.items() if found]
     parts += ["claim"] if batch.claim else []
     return f"commit {', '.join(parts)}" if parts else "commit"

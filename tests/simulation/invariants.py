@@ -9,11 +9,11 @@ import msgspec
 
 from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.invariants import History, lateness, of_a_row
-from fanwood.model.states import TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState
 from fanwood.store.failures import decode_failure
 from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
-from tests.simulation.plans import retries
+from tests.simulation.plans import fails, retries
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimRequest
@@ -85,9 +85,13 @@ class Watch:
             run.expires_at,
             {name: getattr(run, name) for name in _FROZEN},
         )
+        asked = run.asked
         self._change(run, **values)
         state, attempt, due_at, expires_at, frozen = before
-        if run.state != state:
+        again = run.kind >= FIRST_WAIT and run.asked > asked and state in TERMINAL
+        if again:
+            self._was_recorded(run)
+        if run.state != state or again:
             self._seen(run, state)
             if state.is_terminal:
                 self._replayed[run.id] = self._now()
@@ -175,10 +179,17 @@ class Watch:
         if worker is None or worker.lease is None:
             self._wrong(f"{short(run)} is RUNNING under worker {run.worker_id}, which holds no lease")
 
+    def _was_recorded(self, run: Run) -> None:
+        """Its parent does it again, in an attempt that counts."""
+        parent = self._tables.runs.get(run.parent_id or b"")
+        if parent is None or not parent.is_at(RunState.RUNNING, run.asked):
+            self._wrong(f"{short(run)} is recorded again by an attempt that is over")
+
     def _is_in_time(self, run: Run, state: RunState, due_at: int | None, expires_at: int | None) -> None:
         """No timer is early, by the store's clock."""
         now = self._now()
-        if state is RunState.WAITING and run.state == RunState.QUEUED and due_at is not None and now < due_at:
+        goes_on = run.state in (RunState.QUEUED, RunState.COMPLETED) and run.ended_by != EndedBy.CALL
+        if state is RunState.WAITING and goes_on and due_at is not None and now < due_at:
             self._wrong(f"{short(run)} goes on {due_at - now} us too early")
         if run.ended_by == EndedBy.EXPIRY and (expires_at is None or now < expires_at):
             self._wrong(f"{short(run)} was to be failed at {expires_at}, and is at {now}")
@@ -232,6 +243,8 @@ def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
     for run in tables.runs.values():
         if (run.output is not None) != (run.state == RunState.COMPLETED):
             yield f"{short(run)} is {RunState(run.state).name}, with output {run.output!r}"
+        if run.kind >= FIRST_WAIT:
+            continue
         given = plan_of(tables, run)
         plan = maker.plans.get(given["n"], {})
         if given != plan:
@@ -254,7 +267,7 @@ def _explained(run: Run, plan: Plan) -> Iterator[str]:
     """It failed of something that may be; of its own will only if it must."""
     failure = decode_failure(run.error)
     wilful = failure.message == f"{plan['n']} fails"
-    wilful = wilful and not any(step[0] == "fail" and step[1] > retries(plan) for step in plan["steps"])
+    wilful = wilful and not any(fails(step) > retries(plan) for step in plan["steps"])
     if not run.error or wilful or (failure.kind == "failed" and failure.type not in EXPECTED):
         yield f"{short(run)} is {RunState(run.state).name}: {failure.type} {failure.message} {failure.traceback}"
 

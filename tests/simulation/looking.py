@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from fanwood.model.states import TRANSITIONS, Cause, RunState
+from fanwood.model.states import TRANSITIONS, RunState
 from fanwood.store.looks import Looks
 from fanwood.store.store import Store
 from tests.simulation.machine import without_collector
@@ -16,16 +16,7 @@ VERBS = sorted({*Store.__abstractmethods__} - Looks.__abstractmethods__ - {"open
 AT_HINTS = ("hint lost", "hint late", "hint twice")
 ONE_PLACE = {"refused": "commit"} | dict.fromkeys(AT_HINTS, "hint") | dict.fromkeys(AT_ANY_STEP, "")
 """Faults that do not come at any verb."""
-NOT_IN_PROGRAMS = (Cause.FIRE, Cause.RECORD)
-"""Why runs change that no program of a world has: those without code."""
-CHANGES = sorted(
-    {
-        (before, after)
-        for (before, why), targets in TRANSITIONS.items()
-        for after in targets
-        if why not in NOT_IN_PROGRAMS
-    }
-)
+CHANGES = sorted({(before, after) for (before, _), targets in TRANSITIONS.items() for after in targets})
 
 
 class Seen(NamedTuple):

@@ -35,6 +35,8 @@ WORKFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
 STEP_RETRIES = 1
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
 DEEPEST = 4
+NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)
+"""Seconds, and some thousandths, so that no two of a run are equal."""
 WAITING = ("run", "many", "twice", "keyed", "shared", "gather")
 """Steps that wait for children. Without `keep` and a limit of time a run that has such a step can't do without them."""
 SPAWNING = (*WAITING, "many", "start", "start", "break")
@@ -63,20 +65,21 @@ class Maker:
             plan["parts"] = {step: self._part(depth + 1) for step in WORKFLOWS[plan["task"]]}
             return plan
         for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
-            plan["steps"].append(self._step(depth, first=not plan["steps"]))
+            plan["steps"].append(self._step(depth, len(plan["steps"])))
         return plan
 
     def _part(self, depth: int) -> Plan:
         """What a step of a workflow does."""
         part: Plan = {"n": len(self.plans) + 1, "task": "step", "text": self._random.choice(TEXTS), "steps": []}
         self.plans[part["n"]] = part
-        part["steps"] = [self._step(depth, first=n == 0) for n in range(self._random.choice([0, 0, 1, 2]))]
+        part["steps"] = [self._step(depth, n) for n in range(self._random.choice([0, 0, 1, 2]))]
         return part
 
-    def _step(self, depth: int, *, first: bool) -> list[Any]:
+    def _step(self, depth: int, number: int) -> list[Any]:
         random = self._random
-        dies = not self.kills and random.random() < (0.1 if first else 0.01)
-        kinds = ["sleep", "sleep", "log"] + ["fail"] * (random.random() < 0.15) + ["die"] * dies
+        dies = not self.kills and random.random() < (0.01 if number else 0.1)
+        kinds = ["sleep", "sleep", "log", random.choice(["nap", "nap", "until"]), "record", "now"]
+        kinds += ["fail"] * (random.random() < 0.15) + ["die"] * dies
         if depth < DEEPEST and len(self.plans) < self._most:
             kinds += [*SPAWNING, random.choice(AFTERWARDS), random.choice(AFTERWARDS)]
         kind = random.choice(kinds)
@@ -87,6 +90,11 @@ class Maker:
                 return [kind, random.choice([1, 1, 1, 2, 4])]
             case "extend":
                 return [kind, random.choice([1, 6])]
+            case "nap" | "until":
+                return [kind, round(random.choice(NAPS) + 0.001 * number, 3)]
+            case "record":
+                fails, own = random.choice([0, 0, 0, 1, 1, 2]), random.choice([0, 0, 1])
+                return [kind, {"fails": fails, "retries": own, "keep": random.random() < 0.2}]
             case _ if kind in SPAWNING:
                 return self._spawning(kind, depth)
             case _:
@@ -122,7 +130,7 @@ class Maker:
     def _task(self, plan: Plan) -> Any:
         total = plan["n"]
         for step in plan["steps"]:
-            if step[0] == "fail" and step[1] > retries(plan):
+            if fails(step) > retries(plan):
                 return None
             if is_strict(step):
                 answers = [self.answer(child) for child in step[1]]
@@ -169,6 +177,17 @@ def shown(plans: list[Plan], indent: int = 2) -> str:
 def is_strict(step: list[Any]) -> bool:
     """Whether a run can't go on without what this step's children return."""
     return step[0] in WAITING and not step[2]["keep"] and step[2]["timeout"] is None
+
+
+def fails(step: list[Any]) -> int:
+    """In how many trials it fails, and with it its run."""
+    match step:
+        case ["fail", count]:
+            return count
+        case ["record", {"fails": count, "keep": False}]:
+            return count
+        case _:
+            return 0
 
 
 def retries(plan: Plan) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ from fanwood import (
     WaitTimeoutError,
 )
 from fanwood.engine.signals import Signal, block, running_loop
+from fanwood.ids import id_bytes
+from fanwood.model.states import RunState
+from tests.simulation.parts import Asked
 from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of
 
 if TYPE_CHECKING:
@@ -28,6 +33,10 @@ FAILED = (TaskRunError, FailedTaskRunExceptionGroup)
 """How a child, or a root, may end beside returning."""
 TIRED = 30
 """So often a client asks for the same."""
+
+
+_here: ContextVar[_Attempt] = ContextVar("_here")
+"""Who follows a plan in this task, or on this thread."""
 
 
 class BrokenError(Exception):
@@ -99,13 +108,17 @@ class _Attempt:
         self._ctx = ctx
         self._refs: list[tuple[Plan, Any]] = []
         self._total = plan["n"]
+        self._world, self._parts = program.world, program.world.parts
+        self._run = id_bytes(ctx.task_run_id), ctx.attempt_number
+        self._drawn: list[tuple[str, Any]] = []  # since something was recorded last
 
     async def follow(self) -> dict[str, Any]:
-        for step in self._plan["steps"]:
-            await self._do(step)
+        _here.set(self)
+        for number, step in enumerate(self._plan["steps"]):
+            await self._do(step, number)
         return {"n": self._plan["n"], "text": self._plan["text"], "total": self._total}
 
-    async def _do(self, step: list[Any]) -> None:
+    async def _do(self, step: list[Any], number: int) -> None:
         ctx, program = self._ctx, self._program
         match step[0]:
             case "sleep":
@@ -121,6 +134,14 @@ class _Attempt:
             case "extend":
                 if "execution_timeout" in ALL.get(self._plan["task"], {}):
                     ctx.refresh_timeout(step[1])
+            case "nap" | "until":
+                await self._sleep(number, *step)
+            case "record":
+                with contextlib.suppress(*FAILED if step[1]["keep"] else ()):
+                    await self._record(number, step[1]["retries"])
+            case "now":
+                name = f"now {number}"
+                self._drawn.append((name, (await ctx.aio_now(name), ctx.random(name), ctx.uuid(name))))
             case "above":
                 if ctx.parent_workflow_run_id is not None:
                     await program.app.runs.aio_cancel(ctx.parent_workflow_run_id)
@@ -130,6 +151,34 @@ class _Attempt:
                 await self._start(step)
             case _:
                 await self._wait(step)
+
+    async def _sleep(self, number: int, kind: str, span: float) -> None:
+        ctx, now = self._ctx, self._world.ground.now
+        if kind == "nap":
+            asked = Asked({"for": span}, span, None, now())
+            await ctx.aio_sleep_for(span)
+        else:
+            until = await ctx.aio_now(f"until {number}") + timedelta(seconds=span)
+            asked = Asked({"until": until.isoformat()}, span, round(until.timestamp() * 1e6), now())
+            await ctx.aio_sleep_until(until)
+        self._world.tell(self._parts.slept(*self._run, asked, self._world.watch.punctual_from))
+
+    async def _record(self, number: int, retries: int) -> None:
+        """A step: what it gave stands there, and so does all that was drawn before."""
+        value = await self._ctx.aio_step(_made, self._plan["n"], number, retries=retries)
+        for what, answer in [*self._drawn, (number, value)]:
+            self._world.tell(self._parts.answered(self._run[0], what, answer))
+        self._drawn.clear()
+
+    async def make(self, number: int) -> dict[str, Any]:
+        """What a step does: another thing each time; it fails as its plan says, and first of all if it is tried
+        again."""
+        about = self._plan["steps"][number][1]
+        self._world.tell(self._parts.does(*self._run, number, [self._plan["n"], number]))
+        await Signal().wait(self._world.random.choice([0.0, 0.0, 0.05, 0.5]))
+        if self._ctx.retry_count < about["fails"] or self._parts.times(*self._run, number) <= about["retries"]:
+            raise ValueError(f"{self._plan['n']} makes nothing")
+        return {"n": self._plan["n"], "text": self._plan["text"], "made": self._parts.made()}
 
     async def _afterwards(self, kind: str) -> None:
         """With those that were started."""
@@ -185,6 +234,13 @@ class _Attempt:
                 raise result
 
 
+async def _made(n: int, number: int) -> dict[str, Any]:
+    """Of some run's plan, this step's."""
+    attempt = _here.get()
+    assert attempt._plan["n"] == n
+    return await attempt.make(number)
+
+
 async def _kept(call: Any) -> Any:
     """As `return_exceptions` has it."""
     try:
@@ -229,9 +285,12 @@ class _Root:
         self._sure = calm and fate >= 0.35 and is_sure(self._plan) and self._world.maker.answer(self._plan) is not None
         if fate < 0.35:
             await asyncio.sleep(random.random() * 5)
-            await self._cancel(self._ref.id if fate < 0.25 else await self._some_child())
+            await self._cancel(self._ref.id if fate < 0.25 else await self._some_child(parts=True))
+        elif fate < 0.45:
+            await asyncio.sleep(random.random() * 5)
+            await self._wake()
         await self._result()
-        if fate > 0.8:
+        if fate > 0.8 or 0.25 < fate < 0.32:
             await self._again(self._ref.id)
             await self._result()
         elif fate > 0.7:
@@ -251,14 +310,27 @@ class _Root:
             self._world.wrong(f"{self._plan['n']} was started as {[ref.id for ref in refs]}, by one idempotency key")
         return refs[0] if refs else None
 
-    async def _some_child(self) -> str | None:
-        """Some run below the root, if there is any."""
+    async def _some_child(self, *, parts: bool = False) -> str | None:
+        """Some run below the root, if there is any; or a part of one."""
         found, id_ = None, self._ref.id
-        while children := await self._asked(partial(self._app.runs.aio_children, id_)):
+        while children := await self._children(id_, parts=parts):
             id_ = found = self._world.random.choice(children).id
             if self._world.random.random() < 0.5:
                 break
         return found
+
+    async def _children(self, id_: str, *, parts: bool) -> list[Any]:
+        found = await self._asked(partial(self._app.runs.aio_children, id_))
+        return [child for child in found or () if parts or not child.task_name.startswith("~")]
+
+    async def _wake(self) -> None:
+        """Some sleeps below the root."""
+        id_ = self._ref.id
+        while children := await self._children(id_, parts=True):
+            for child in children:
+                if child.task_name == "~sleep" and child.status is RunState.WAITING:
+                    await self._asked(partial(self._app.runs.aio_wake, child.id))
+            id_ = self._world.random.choice(children).id
 
     async def _cancel(self, run_id: str | None) -> None:
         began = self._world.time.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,13 @@ from msgspec.structs import replace
 
 from fanwood import ManualClock
 from fanwood.model.commands import Attach, Batch, ClaimRequest, Committed, Outcome, SpawnKind, WorkerInfo
-from fanwood.model.states import EndedBy, GateKind, RunState, Waits
+from fanwood.model.states import EndedBy, GateKind, RunKind, RunState, Waits
 from fanwood.store.memory.claiming import Claiming
 from fanwood.store.memory.tables import Gate, Run
 from tests.simulation import invariants, judging
 from tests.simulation.grounds import InMemory
 from tests.simulation.invariants import LATE, Watch
+from tests.simulation.parts import Asked, Parts
 from tests.simulation.plans import Maker, is_sure
 
 GIVEN = '{"n":1,"task":"plain","text":"","steps":[]}'
@@ -195,6 +197,82 @@ def test_a_fault_that_is_seen_in_the_end(said: str) -> None:
     ENDS[said](scene)
     found = list(invariants.at_the_end(scene.tables, scene.watch.history, scene.maker))
     assert any(said in one for one in found), found
+
+
+# --- what runs record of their own -----------------------------------------------------------------------------------
+
+
+class Recording(Scene):
+    """... and the root has recorded a step, and a sleep of five seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = Parts(self.tables, self.ground.now)
+        self.value = {"n": 1, "made": 1}
+        with self.memory.transaction(0) as now:
+            ended = {"finished_at": now, "ended_by": int(EndedBy.OUTCOME), "output": '{"n":1,"made":1}'}
+            step = {"kind": RunKind.RECORDED, "state": RunState.COMPLETED, "input": '{"args":[1,0]}', **ended}
+            sleep = {"kind": RunKind.SLEEP, "state": RunState.WAITING, "input": '{"for":5.0}', "waits": Waits.TIME}
+            sleep["due_at"] = now + 5_000_000
+            for id_, about in ((b"step", step), (b"sleep", sleep)):
+                values = {name: int(value) if isinstance(value, IntEnum) else value for name, value in about.items()}
+                self.tables.add(replace(self.child, id=id_, identity=id_, asked=1, **values))
+        self.sleep = self.tables.runs[b"sleep"]
+        self.nap = Asked({"for": 5.0}, 5.0, None, self.sleep.created_at)
+
+    def slept(self) -> list[str]:
+        return list(self.parts.slept(b"root", 1, self.nap, None))
+
+
+def test_a_step_that_is_done_again_though_it_was_recorded() -> None:
+    parts = Recording().parts
+    assert not list(parts.does(b"root", 1, 1, [1, 1]))
+    assert not list(parts.does(b"root", 0, 0, [1, 0]))  # an attempt that is over may not know
+    (said,) = parts.does(b"root", 1, 0, [1, 0])
+    assert "is done again" in said
+
+
+def test_a_step_that_is_answered_otherwise_than_it_stands_there() -> None:
+    scene = Recording()
+    parts = scene.parts
+    assert not [*parts.answered(b"root", 0, scene.value), *parts.answered(b"root", 0, scene.value)]
+    assert not list(parts.at_the_end())
+    assert list(parts.answered(b"root", 0, {"n": 1, "made": 2}))
+    scene.tables.runs[b"step"].output = '{"n":1,"made":3}'
+    assert list(parts.at_the_end())
+
+
+def test_sleeps_that_end_early_or_never() -> None:
+    scene = Recording()
+    (said,) = scene.slept()
+    assert "goes on after" in said  # though it has not ended
+    scene.clock.advance(5.001)
+    with scene.memory.transaction(0) as now:
+        scene.memory.hot.leaving.promote(now, [scene.sleep])
+    assert scene.said == scene.slept() == []
+    scene.nap = scene.nap._replace(until=now + 2_000_000, said={"for": 5.0})
+    (said,) = scene.slept()
+    assert "too early" in said
+
+
+def test_a_sleep_that_is_over_before_its_time_is_seen_as_it_is_made() -> None:
+    scene = Recording()
+    with scene.memory.transaction(0) as now:
+        scene.memory.hot.leaving.fire(now, scene.sleep, EndedBy.CALL)  # it was woken
+    assert not scene.said
+    scene = Recording()
+    with scene.memory.transaction(0) as now:
+        scene.memory.hot.leaving.promote(now, [scene.sleep])
+    assert any("too early" in said for said in scene.said)
+
+
+def test_a_part_that_is_recorded_again_by_an_attempt_that_is_over() -> None:
+    scene = Recording()
+    again = {"state": int(RunState.WAITING), "waits": int(Waits.TIME), "due_at": 1, "finished_at": None}
+    with scene.memory.transaction(0):
+        scene.end(scene.sleep, RunState.CANCELLED, by=EndedBy.CALL)
+        scene.tables.change(scene.sleep, asked=2, error=None, ended_by=None, **again)
+    assert any("recorded again by an attempt that is over" in said for said in scene.said)
 
 
 # --- claims, and what is below something that was cancelled ----------------------------------------------------------

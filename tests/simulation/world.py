@@ -27,6 +27,7 @@ from tests.simulation.grounds import InFile, InMemory
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
+from tests.simulation.parts import Parts
 from tests.simulation.shapes import SMALL, Less, Shape
 from tests.simulation.threads import VirtualThread
 
@@ -115,6 +116,7 @@ class World:
         self.calm = False
         self.watch = invariants.Watch(self.tables, self.ground.now, self.wrong, self._on_state)
         self.ground.watched_by(self.watch)
+        self.parts = Parts(self.tables, self.ground.now)
 
     # --- what happens ----------------------------------------------------------------------------------------------
 
@@ -385,8 +387,10 @@ class World:
         )
 
     def _has_settled(self) -> bool:
-        """Those who executed what was over, or were frozen, have heard of it."""
-        if any(each.running or each._slots._free != each._slots.count for each in self._executors()):
+        """Those who executed what was over, or were frozen, have heard of it; and so has who was interrupted while it
+        asked for something, which is done all the same."""
+        executes = any(each.running or each._slots._free != each._slots.count for each in self._executors())
+        if executes or not self._is_over():
             return False
         tables = self.tables
         return not any(tables.mail.values()) and not any(tables.watchers.values())
@@ -405,6 +409,7 @@ class World:
             elif client.exception() is not None:
                 self.wrong(f"client {number} got {client.exception()!r}")
         self.tell(invariants.at_the_end(self.tables, self.watch.history, self.maker))
+        self.tell(self.parts.at_the_end())
         self.tell(self.ground.look())
         for run_id in self.acknowledged:
             if id_bytes(run_id) not in self.tables.runs and id_bytes(run_id) not in self.watch.deleted:

@@ -148,6 +148,10 @@ LIVES: dict[str, tuple[Audited, ...]] = {
     "another parent": (CHILD, replace(CHILD, parent_id=b"other")),
     "the same child": (CHILD, replace(CHILD, id=b"other")),
 }
+LIVES["a step that is done again in the same trial"] = (
+    replace(STEP, trial_start=2),
+    replace(STEP, trial_start=2, finished_at=4),
+)
 DENSELY: dict[str, tuple[Audited, ...]] = {
     "a retry in the same trial": (RUNNING, replace(WAITING, retry_count=1, trial_start=0)),
     "from nowhere to an end": (ROOT, COMPLETED),

@@ -104,7 +104,7 @@ def _ends_with_its_parent(row: Audited) -> str | None:
     if row.state.is_terminal or above is None or row.gated or not above.state.is_terminal:
         return None
     policy = OnParentEnd(row.on_parent_end)
-    if policy is OnParentEnd.CONTINUE or row.trial_start > 0:  # it may have been replayed
+    if policy is OnParentEnd.CONTINUE or (row.trial_start > 0 and row.kind < FIRST_WAIT):  # it may have been replayed
         return None
     dropped = row.asked < above.attempt
     if above.state is RunState.COMPLETED and policy is not OnParentEnd.CANCEL and not dropped:
@@ -217,7 +217,8 @@ class History:
         yield from _changed(_LASTING, before, row)
         if row.attempt < before.attempt or row.trial_start < before.trial_start:
             yield f"went back from attempt {before.attempt} to {row.attempt}"
-        if before.state.is_terminal and row.trial_start <= before.attempt:
+        again = row.asked > before.asked if row.kind >= FIRST_WAIT else row.trial_start > before.attempt
+        if before.state.is_terminal and not again:
             yield from (f"had ended, and was changed: it {said}" for said in _changed(_RECORDED, before, row))
         if self._dense:
             if row.state is not before.state and (before.state, row.state) not in DENSE:

@@ -93,7 +93,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_F, Cause.REPLAY): frozenset({_Q}),
     (_X, Cause.REPLAY): frozenset({_Q}),
     (_F, Cause.RECORD): frozenset({_C, _F, _W}),
-    (_X, Cause.RECORD): frozenset({_C, _F, _W}),
+    (_X, Cause.RECORD): frozenset({_C, _W}),
 }
 """From a state, for a cause, to which states. What isn't here can't happen. What would be queued below something that
 is closed is CANCELLED instead (`Cause.CANCEL`)."""

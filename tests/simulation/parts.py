@@ -1,0 +1,109 @@
+"""What runs record of their own (steps, sleeps, times), as code in a world sees it: each is done once, and is the same
+ever after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from fanwood.model.states import EndedBy, RunKind, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fanwood.store.memory.tables import Run, Tables
+
+REVIVED = (RunState.FAILED, RunState.CANCELLED)
+EARLY = 1000
+"""Microseconds by which a store's time may be ahead of the world's: each of its transactions has another time."""
+HEARD = 60_000_000
+"""Microseconds within which the code that slept goes on, once all is calm: it may wait for a slot."""
+SHORT = 1_000_000
+"""Microseconds. A sleep of less is recorded when it is over, and nobody waits for that."""
+
+
+class Asked(NamedTuple):
+    """A sleep, as an attempt asked for it."""
+
+    said: dict[str, Any]  # of it, in its row
+    span: float  # seconds
+    until: int | None  # instead
+    began: int
+
+
+class Parts:
+    """Of one world."""
+
+    def __init__(self, tables: Tables, now: Callable[[], int]) -> None:
+        self._tables = tables
+        self._now = now
+        self._answers: dict[tuple[bytes, Any], Any] = {}
+        self._done: dict[tuple[bytes, int, Any], int] = {}  # how often an attempt has done something
+        self._made = 0
+
+    def is_current(self, run_id: bytes, attempt: int) -> bool:
+        """Whether an attempt is the one that counts."""
+        run = self._tables.runs.get(run_id)
+        return run is not None and run.is_at(RunState.RUNNING, attempt)
+
+    def find(self, run_id: bytes, kind: RunKind, said: dict[str, Any]) -> Run | None:
+        """What a run has recorded: the one of which it says this."""
+        for id_ in self._tables.order("children", run_id):
+            part = self._tables.runs[id_]
+            if part.kind == kind and msgspec.json.decode(part.input).items() >= said.items():
+                return part
+        return None
+
+    # --- steps and times -------------------------------------------------------------------------------------------
+
+    def does(self, run_id: bytes, attempt: int, what: Any, args: list[Any]) -> Iterator[str]:
+        """A step's function is called."""
+        key = run_id, attempt, what
+        self._done[key] = self._done.get(key, 0) + 1
+        part = self.find(run_id, RunKind.RECORDED, {"args": args})
+        if part is not None and part.state == RunState.COMPLETED and self.is_current(run_id, attempt):
+            yield f"step {what} of {run_id.hex()[-6:]} is done again by attempt {attempt}, and was recorded"
+
+    def times(self, run_id: bytes, attempt: int, what: Any) -> int:
+        """How often this attempt has done it."""
+        return self._done.get((run_id, attempt, what), 0)
+
+    def made(self) -> int:
+        """Something that nobody else has."""
+        self._made += 1
+        return self._made
+
+    def answered(self, run_id: bytes, what: Any, value: Any) -> Iterator[str]:
+        """Code got this, and it was recorded."""
+        first = self._answers.setdefault((run_id, what), value)
+        if first != value:
+            yield f"{what} of {run_id.hex()[-6:]} was {first}, and is {value}"
+
+    def at_the_end(self) -> Iterator[str]:
+        """What was answered stands there."""
+        for (run_id, what), value in self._answers.items():
+            if run_id in self._tables.runs and isinstance(what, int):
+                part = self.find(run_id, RunKind.RECORDED, {"args": [value["n"], what]})
+                if part is None or msgspec.json.decode(part.output or "null") != value:
+                    yield f"step {what} of {run_id.hex()[-6:]} was answered with {value}, and {part} stands there"
+
+    # --- sleeps ----------------------------------------------------------------------------------------------------
+
+    def slept(self, run_id: bytes, attempt: int, asked: Asked, calm: int | None) -> Iterator[str]:
+        """Code goes on after a sleep; all has been calm since then, or never."""
+        if not self.is_current(run_id, attempt):
+            return
+        now, part, whose = self._now(), self.find(run_id, RunKind.SLEEP, asked.said), run_id.hex()[-6:]
+        due = asked.until or round((part.created_at if part else asked.began) + asked.span * 1e6)
+        if (part is None or part.state in REVIVED) and due < asked.began + SHORT:
+            if now < due - EARLY:
+                yield f"{whose} goes on {due - now} us too early, after a short sleep: {asked}"
+            return
+        if part is None or part.state != RunState.COMPLETED or part.finished_at is None:
+            yield f"{whose} goes on after {asked}, and its sleep is {part}"
+            return
+        if part.ended_by != EndedBy.CALL and now < due - EARLY:
+            yield f"{whose} goes on {due - now} us too early, after {asked}"
+        if calm is not None and part.finished_at > calm and now > part.finished_at + HEARD:
+            yield f"{whose} goes on {now - part.finished_at} us after its sleep has ended"
