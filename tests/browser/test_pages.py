@@ -23,7 +23,7 @@ SHOWN = {
     "task": ("bucket", "How many at most.", "Only look."),
     "workers": ("ingest-1", "build-02.example", "mail-1"),
     "store": ("SQLite", "report"),
-    "actions": ("bulk",),
+    "actions": ("Nothing was done",),
     "search": ("parse", "customer-"),
 }
 """What is to be read on each."""

@@ -15,6 +15,7 @@ from fanwood.ids import id_text
 from fanwood.lens import pages
 from fanwood.lens.book import Lenses
 from fanwood.lens.briefs import total
+from fanwood.lens.where import Where
 from fanwood.model.looks import SEGMENT
 from fanwood.model.records import RunFilter
 from fanwood.store.opening import store_for
@@ -95,3 +96,51 @@ async def test_a_list_of_trees_counts_a_sample(store: SqliteStore, asked: list[s
     found = await pages.trees(store, RunFilter())
     assert [total(counts) for counts in found.counts.values()] == [pages.SAMPLE + 1]
     assert asked.count("cube") == 0
+
+
+async def test_a_kind_of_failure_narrows_all_that_is_shown(store: SqliteStore, made: tuple[Path, Made]) -> None:
+    lens = await Lenses(SystemClock()).warm(store, made[1].root)
+    clusters = lens.view().clusters
+    assert len(clusters) > 1
+    for cluster in clusters:
+        view = lens.view(where=Where(cluster=cluster.key))
+        assert total(view.counts) == view.counts.failed == cluster.count
+        assert view.strip is not None
+        assert sum(view.strip.failed) == cluster.count
+        assert sum(total(path.counts) for path in view.paths) == cluster.count
+        assert sum(sum(task.took.counts) for task in view.tasks) == cluster.count
+    assert total(lens.view(where=Where(cluster="none")).counts) == 0
+
+
+@pytest.mark.parametrize("of", ["path", "time", "both"])
+async def test_what_a_filter_lets_through_is_listed_to_the_last(
+    store: SqliteStore, made: tuple[Path, Made], of: str
+) -> None:
+    root = made[1].root
+    lens = await Lenses(SystemClock()).warm(store, root)
+    view = lens.view()
+    runs = {id_text(run.id): run for run in await store.children(root, limit=2 * RUNS)}
+    middle = sorted(run.finished_at for run in runs.values() if run.finished_at is not None)[RUNS // 2]
+    index = [path.task for path in view.paths].index("index")
+    where = Where(path=index if of != "time" else None, until=middle if of != "path" else None)
+    found, after = set[str](), None
+    while True:
+        page = await pages.narrowed(store, lens, where, after, 1_000)
+        found |= {run.id for run in page.runs}
+        after = page.after
+        if after is None:
+            break
+    assert found == {
+        id_
+        for id_, run in runs.items()
+        if (of == "time" or run.task == "index") and (of == "path" or (run.finished_at or run.created_at) < middle)
+    }
+
+
+async def test_a_page_of_what_fits_goes_on_where_another_ended(store: SqliteStore, made: tuple[Path, Made]) -> None:
+    lens = await Lenses(SystemClock()).warm(store, made[1].root)
+    first = await pages.narrowed(store, lens, Where(state="failed"), None, 15)
+    second = await pages.narrowed(store, lens, Where(state="failed"), first.after, 100)
+    assert (len(first.runs), len(second.runs), second.after) == (15, 25, None)
+    with pytest.raises(ValueError, match=r"unpack|literal|hex"):
+        await pages.narrowed(store, lens, Where(), "nowhere", 5)

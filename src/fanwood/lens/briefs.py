@@ -63,3 +63,13 @@ async def names_of(store: Store, runs: Iterable[RunRecord]) -> dict[int, str]:
     if not any(run.worker_id for run in runs):
         return {}
     return {one.id: one.name for one in await store.workers()}
+
+
+async def named_briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -> tuple[RunBrief, ...]:
+    """Runs, with the names of their workers and the beginnings of their inputs."""
+    names = await names_of(store, runs)
+    previews = await store.previews([run.id for run in runs], PREVIEW) if preview and runs else [""] * len(runs)
+    return tuple(
+        run_brief(run, worker=names.get(run.worker_id or 0), preview=text)
+        for run, text in zip(runs, previews, strict=True)
+    )

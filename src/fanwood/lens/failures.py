@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief, cluster_key, normal
+from fanwood.lens.paths import Sums, coarser
 from fanwood.lens.views import Cluster, ErrorBrief, RunBrief
-from fanwood.model.looks import LAST_ID
+from fanwood.model.looks import LAST_ID, duration_class
+from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from fanwood.lens.paths import Key, Path
     from fanwood.model.looks import FailedRow
     from fanwood.store.store import Store
 
@@ -24,6 +27,8 @@ LATE = 10_000_000
 """Microseconds for which a commit may be under way, or clocks differ."""
 MISSED, MOST_MISSED = 3, 100
 """Looks in a row that explain nothing, before all are read once more: ever more of them, if that does not either."""
+ONE_BIN = 62
+"""A shift after which there is one bin of time."""
 CLUSTERS = 200
 """More kinds than this are one."""
 
@@ -40,14 +45,28 @@ class Alike:
     last: int = 0
     tasks: dict[str, int] = field(default_factory=dict[str, int])
     examples: list[RunBrief] = field(default_factory=list[RunBrief])
+    sums: dict[str, dict[Key, Sums]] = field(default_factory=dict[str, "dict[Key, Sums]"])  # by task
+    shift: int = 0  # of the bins of these
 
-    def add(self, row: FailedRow, error: ErrorBrief) -> None:
+    def add(self, row: FailedRow, error: ErrorBrief, shift: int) -> None:
+        self.coarsen(shift)
+        took = None if row.started_at is None else row.finished_at - row.started_at
+        of_task = self.sums.setdefault(row.task, {})
+        key = (int(RunState.FAILED), False, row.finished_at >> self.shift, -1 if took is None else duration_class(took))
+        sums = of_task.get(key) or of_task.setdefault(key, Sums())
+        sums.count, sums.total, sums.busy = sums.count + 1, sums.total + (took or 0), sums.busy + row.busy
         self.count += 1
         self.first, self.last = min(self.first, row.finished_at), max(self.last, row.finished_at)
         if row.task in self.tasks or len(self.tasks) < TASKS:
             self.tasks[row.task] = self.tasks.get(row.task, 0) + 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(_example(row, error))
+
+    def coarsen(self, shift: int) -> None:
+        """Bins of time are no finer than those of the tree."""
+        if shift > self.shift:
+            self.sums = {task: coarser(sums, shift - self.shift) for task, sums in self.sums.items()}
+            self.shift = shift
 
 
 class Kinds:
@@ -57,7 +76,7 @@ class Kinds:
         self.alike: dict[str, Alike] = {}
         self.count = 0
 
-    def add(self, rows: Iterable[FailedRow]) -> None:
+    def add(self, rows: Iterable[FailedRow], shift: int = ONE_BIN) -> None:
         for row in rows:
             error = brief(row.error) or ErrorBrief("failed")
             type_, message = error.type or error.kind, normal(error.message)
@@ -66,8 +85,20 @@ class Kinds:
                 type_, message = "", "others"
                 key = cluster_key(type_, message)
             there = self.alike.get(key) or self.alike.setdefault(key, Alike(key, type_, message))
-            there.add(row, error)
+            there.add(row, error, shift)
             self.count += 1
+
+    def of_paths(self, key: str, paths: Sequence[Path], shift: int) -> dict[int, dict[Key, Sums]]:
+        """A kind's runs, by path. (Of a task that is on several paths all are on that on which most have failed.)"""
+        alike, found = self.alike.get(key), dict[int, "dict[Key, Sums]"]()
+        if alike is None:
+            return found
+        alike.coarsen(shift)
+        for task, sums in alike.sums.items():
+            there = [path for path in paths if path.task == task]
+            if there:
+                found[max(there, key=lambda path: path.figures.states[RunState.FAILED]).index] = sums
+        return found
 
     def view(self) -> tuple[Cluster, ...]:
         """The largest first."""
@@ -110,10 +141,13 @@ class Failures:
         self._late: dict[tuple[bytes, int], int] = {}  # of what is known: what failed after that, and when
         self._missed = 0  # looks in a row that found as many as there were before, and too few or too many
         self._patience = MISSED
+        self._shift = ONE_BIN
         self.version = 0
 
-    async def read(self, store: Store, failed: int) -> bool:
-        """One look, if the tree says that so many failed; whether there is more to be read."""
+    async def read(self, store: Store, failed: int, shift: int = ONE_BIN) -> bool:
+        """One look, if the tree says that so many failed; whether there is more to be read. `shift`: of the tree's bins
+        of time."""
+        self._shift = shift
         if self._next is not None:
             return await self._walk(store, self._next)
         if failed == self.known.count:
@@ -128,7 +162,7 @@ class Failures:
 
     async def _walk(self, store: Store, kinds: Kinds) -> bool:
         rows = await store.failed(self._root, self._at, PAGE)
-        kinds.add(rows)
+        kinds.add(rows, self._shift)
         self._late |= {(row.id, row.attempt): row.finished_at for row in rows if row.finished_at > self._since[0]}
         if len(rows) == PAGE:
             self._at = rows[-1].id
@@ -141,7 +175,7 @@ class Failures:
         """What failed since, in all trees; what was committed late is not missed."""
         rows = await store.failed_at(self._since, store.now() + LATE, PAGE)
         new = [row for row in rows if row.root_id == self._root and (row.id, row.attempt) not in self._late]
-        self.known.add(new)
+        self.known.add(new, self._shift)
         self.version += bool(new)
         self._late |= {(row.id, row.attempt): row.finished_at for row in new}
         if len(rows) == PAGE:

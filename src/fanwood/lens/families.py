@@ -10,6 +10,7 @@ from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens.book import no_lens, segments_of
 from fanwood.lens.briefs import PREVIEW, counts_of, names_of, run_brief
+from fanwood.lens.failures import ONE_BIN
 from fanwood.lens.picture import percentile
 from fanwood.lens.views import ChildrenView, Counts, FamilyView
 from fanwood.model.looks import LAST_ID, Part
@@ -24,8 +25,6 @@ AT_ONCE = 2
 """Segments of a large family that are looked at where no lens knows it."""
 FAMILY = 20
 """More siblings of one task than this are one line."""
-ONE_BIN = 62
-"""A shift after which there is one bin of time."""
 
 
 @dataclass(slots=True)

@@ -26,8 +26,10 @@ from fanwood.model.states import FIRST_TERMINAL, RunState
 
 if TYPE_CHECKING:
     from fanwood.clock import Clock
+    from fanwood.lens.paths import Figures
     from fanwood.lens.pieces import Piece
     from fanwood.model.looks import Part
+    from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
 COLD, WARM = 0.2, 0.1
@@ -89,7 +91,7 @@ class Lens:
         """A page at least; whether anything is different by that."""
         before = self._failures.version
         failed = sum(path.figures.states[RunState.FAILED] for path in self._the_tree.paths.all)
-        while more := await self._failures.read(store, failed):
+        while more := await self._failures.read(store, failed, self._the_tree.shift):
             if self._clock.monotonic() >= limit:
                 break
         if self._cold and not more:
@@ -186,7 +188,7 @@ class Lens:
         tree, root, now = self._the_tree, self._the_tree.root, self._as_of
         paths = tree.paths.all
         everything = [path.figures for path in paths]
-        picked = everything if where.is_all else picture.chosen(tree.paths, where, tree.shift)
+        picked = everything if where.is_all else self._chosen(where)
         whole = picture.all_states(everything)
         end = now if tree.is_living else max(tree.last_end, root.created_at)
         leaves, left = self._leaves_running(), whole.queued + whole.running + whole.waiting
@@ -216,6 +218,39 @@ class Lens:
             clusters=tuple(one for one in clusters if where.cluster in (None, one.key)),
             unserved=tuple(sorted({path.task for path in paths if path.figures.states[0] and not serving[path.task]})),
         )
+
+    def _chosen(self, where: Where) -> list[Figures]:
+        tree, known = self._the_tree, self._failures.known
+        alike = None if where.cluster is None else known.of_paths(where.cluster, tree.paths.all, tree.shift)
+        return picture.chosen(tree.paths, where, tree.shift, alike)
+
+    def pieces_with(self, where: Where, first: int = 0) -> list[tuple[int, Piece]]:
+        """Those in which something fits, with their numbers, from one on."""
+        tree, found = self._the_tree, list[tuple[int, "Piece"]]()
+        inside = None if where.path is None else {path.index for path in tree.paths.within(where.path)}
+        state = None if where.state is None else RunState[where.state.upper()]
+        since, until = where.since, where.until
+        for number, piece in enumerate(tree.pieces[first:], first):
+            for cell in piece.cells:
+                begin, end = cell.bin << piece.shift, (cell.bin + 1) << piece.shift
+                if (
+                    where.task in (None, cell.task)
+                    and state in (None, cell.state)
+                    and (since is None or end > since)
+                    and (until is None or begin < until)
+                    and (inside is None or tree.paths.below(piece.path, cell.task).index in inside)
+                ):
+                    found.append((number, piece))
+                    break
+        return found
+
+    def fits(self, run: RunRecord, piece: Piece, where: Where) -> bool:
+        """Whether a run of a piece is asked for, by its path and time."""
+        at = run.finished_at or (run.started_at if run.state is RunState.RUNNING else None) or run.created_at
+        if (where.since is not None and at < where.since) or (where.until is not None and at >= where.until):
+            return False
+        paths = self._the_tree.paths
+        return where.path is None or paths.below(piece.path, run.task) in list(paths.within(where.path))
 
     def counts(self) -> list[TaskCount]:
         """What there is of it, as `Store.tree_counts` says it; but `first` says only in which order the tasks came, and

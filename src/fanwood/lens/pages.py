@@ -9,10 +9,11 @@ import msgspec
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.book import no_lens
-from fanwood.lens.briefs import counts_of, names_of, run_brief
+from fanwood.lens.briefs import counts_of, named_briefs
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.failures import Kinds
 from fanwood.lens.families import children, families
+from fanwood.lens.narrowed import narrowed
 from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
 from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, RunDetail, RunsPage
@@ -23,15 +24,15 @@ from fanwood.store.failures import attempt_error, decode_failure
 
 if TYPE_CHECKING:
     from fanwood.lens.book import Shelf
-    from fanwood.lens.views import ErrorBrief, RunBrief
+    from fanwood.lens.views import ErrorBrief
     from fanwood.model.commands import Failure
     from fanwood.model.looks import FailedRow
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
 __all__ = [
-    "children", "clusters", "critical_path", "members", "run", "search", "slowest", "tasks", "trees", "waterfall",
-    "workers",
+    "children", "clusters", "critical_path", "members", "narrowed", "run", "search", "slowest", "tasks", "trees",
+    "waterfall", "workers",
 ]  # fmt: skip
 
 LIMIT = 100
@@ -63,7 +64,7 @@ async def trees(store: Store, filter_: RunFilter) -> RunsPage:
         if root.state is RunState.COMPLETED and (failed := len(await store.failed(root.id, b"", PAGE))):
             failures[id_text(root.id)] = failed
     after = None if page.after is None else f"{page.after[0]}-{page.after[1].hex()}"
-    runs = await briefs(store, page.runs)
+    runs = await named_briefs(store, page.runs)
     return RunsPage(runs, after, counts, failures)
 
 
@@ -75,16 +76,6 @@ def place(after: str) -> tuple[int, bytes]:
     """
     at, _, id_ = after.partition("-")
     return int(at), bytes.fromhex(id_)
-
-
-async def briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -> tuple[RunBrief, ...]:
-    """Runs, with the names of their workers and the beginnings of their inputs."""
-    names = await names_of(store, runs)
-    previews = await store.previews([run.id for run in runs], 200) if preview and runs else [""] * len(runs)
-    return tuple(
-        run_brief(run, worker=names.get(run.worker_id or 0), preview=text)
-        for run, text in zip(runs, previews, strict=True)
-    )
 
 
 async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
@@ -103,8 +94,8 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         after = await store.picked(Part(record.root_id, record.parent_id, run_id), None, None, BESIDE)
     attempts = await store.attempts(run_id)
     return RunDetail(
-        (await briefs(store, [record]))[0],
-        await briefs(store, await store.above(run_id, ANCESTORS), preview=False),
+        (await named_briefs(store, [record]))[0],
+        await named_briefs(store, await store.above(run_id, ANCESTORS), preview=False),
         tuple(
             AttemptView(
                 one.number, one.state.name.lower(), one.worker, one.started_at, one.finished_at,
@@ -115,8 +106,8 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         None if besides.error is None else _detail(decode_failure(besides.error)),
         None if besides.deadline_by is None else id_text(besides.deadline_by),
         (await families(store, record, shelf)).views(),
-        await briefs(store, before, preview=False),
-        await briefs(store, after, preview=False),
+        await named_briefs(store, before, preview=False),
+        await named_briefs(store, after, preview=False),
         besides.has_output,
         _keys(record.metadata),
     )  # fmt: skip
@@ -155,7 +146,7 @@ async def members(
         found, next_ = await _failed(store, record, task, cluster, at, limit)
     else:
         found, next_ = await _picked(store, record, task, state, at, limit)
-    return RunsPage(await briefs(store, found), None if next_ is None else id_text(next_))
+    return RunsPage(await named_briefs(store, found), None if next_ is None else id_text(next_))
 
 
 async def _brief(store: Store, run_id: bytes) -> RunRecord:
@@ -244,4 +235,4 @@ async def search(store: Store, text: str, limit: int = 20) -> RunsPage:
             error = brief(one.error)
             if error is not None and text.lower() in f"{error.type}: {error.message}".lower():
                 found.setdefault(one.id, one)
-    return RunsPage(await briefs(store, list(found.values())[:limit]))
+    return RunsPage(await named_briefs(store, list(found.values())[:limit]))

@@ -87,14 +87,19 @@ class Path:
 
     def coarsen(self) -> None:
         """Bins of time are twice as wide from now on."""
-        before, self.sums, self._figures = self.sums, {}, None
-        for (state, is_wait, bin_, took), sums in before.items():
-            key = (state, is_wait, bin_ >> 1, took)
-            there = self.sums.setdefault(key, sums)
-            if there is not sums:
-                there.count += sums.count
-                there.total += sums.total
-                there.busy += sums.busy
+        self.sums, self._figures = coarser(self.sums, 1), None
+
+
+def coarser(fine: dict[Key, Sums], by: int) -> dict[Key, Sums]:
+    """With wider bins of time: by so many powers of two."""
+    found: dict[Key, Sums] = {}
+    for (state, is_wait, bin_, took), sums in fine.items():
+        there = found.setdefault((state, is_wait, bin_ >> by, took), sums)
+        if there is not sums:
+            there.count += sums.count
+            there.total += sums.total
+            there.busy += sums.busy
+    return found
 
 
 class Paths:

@@ -14,15 +14,17 @@ from fanwood.model.states import FIRST_TERMINAL, TERMINAL, RunState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fanwood.lens.paths import Path, Paths
+    from fanwood.lens.paths import Key, Path, Paths, Sums
     from fanwood.lens.pieces import Piece
     from fanwood.lens.where import Where
 
 NOTHING = Figures(())
 
 
-def chosen(paths: Paths, where: Where, shift: int) -> list[Figures]:
-    """What of a tree is asked for, of each of its paths."""
+def chosen(
+    paths: Paths, where: Where, shift: int, alike: Mapping[int, Mapping[Key, Sums]] | None = None
+) -> list[Figures]:
+    """What of a tree is asked for, of each of its paths. `alike`: only of these, by path."""
     inside = {path.index for path in (paths.all if where.path is None else paths.within(where.path))}
     state = None if where.state is None else RunState[where.state.upper()]
     first = None if where.since is None else where.since >> shift
@@ -31,13 +33,14 @@ def chosen(paths: Paths, where: Where, shift: int) -> list[Figures]:
     for path in paths.all:
         if path.index not in inside or where.task not in (None, path.task):
             found.append(NOTHING)
-        elif state is None and first is None and last is None:
+        elif state is None and first is None and last is None and alike is None:
             found.append(path.figures)
         else:
+            rows = path.sums if alike is None else alike.get(path.index, {})
             found.append(
                 Figures(
                     (key, sums)
-                    for key, sums in path.sums.items()
+                    for key, sums in rows.items()
                     if (state is None or key[0] == state)
                     and (first is None or key[2] >= first)
                     and (last is None or key[2] <= last)

@@ -88,6 +88,8 @@ class FailedRow(msgspec.Struct, frozen=True):
     finished_at: int
     error: str
     ended_by: int | None = None
+    started_at: int | None = None
+    busy: int = 0
 
 
 class LastRow(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from fanwood.server.identity import Role
 from fanwood.server.live import PAUSE, SCHEMA, Picture, event
 from fanwood.server.masking import shown
 from fanwood.server.problems import Refusal, code_of
-from fanwood.server.queries import FocusQuery, LiveQuery, TaskQuery, WhereQuery
+from fanwood.server.queries import FocusQuery, LiveQuery, NarrowQuery, TaskQuery, WhereQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -69,6 +69,17 @@ async def _root(store: Store, run_id: bytes) -> None:
     found = await store.briefs([run_id])
     if not found or found[0].parent_id is not None:
         raise RunNotFoundError(f"There is no tree {id_text(run_id)} in {store.url}")
+
+
+async def narrowed(call: Call) -> RunsPage:
+    """The runs of a tree that a filter lets through, wherever they are, page by page."""
+    query: NarrowQuery = call.query
+    where = Where(query.task, query.state, query.path, None, query.since, query.until)
+    lens = await _lens(call)
+    try:
+        return await call.ask(lambda store: pages.narrowed(store, lens, where, query.after, query.limit))
+    except ValueError:
+        raise Refusal(400, "bad_query", "`after` is what the page before said") from None
 
 
 async def slowest(call: Call) -> RunsPage:
@@ -159,6 +170,7 @@ async def _roots(store: Store) -> RunsPage:
 _TREE = f"{API}/trees/{{id}}"
 ROUTES = (
     Route("GET", f"{_TREE}/view", Role.VIEWER, view, TreeView, WhereQuery),
+    Route("GET", f"{_TREE}/members", Role.VIEWER, narrowed, RunsPage, NarrowQuery, heavy=True),
     Route("GET", f"{_TREE}/slowest", Role.VIEWER, slowest, RunsPage, TaskQuery, heavy=True),
     Route("GET", f"{_TREE}/critical-path", Role.VIEWER, critical_path, tuple[CriticalStep, ...], heavy=True),
     Route("GET", f"{_TREE}/waterfall", Role.VIEWER, waterfall, Waterfall, FocusQuery, heavy=True),

@@ -42,6 +42,18 @@ class WhereQuery(Query, frozen=True):
     until: Moment | None = None
 
 
+class NarrowQuery(Query, frozen=True):
+    """Which runs of a tree."""
+
+    task: Text | None = None
+    path: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    state: State | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    after: Text | None = None
+    limit: Limit = 100
+
+
 class MembersQuery(Query, frozen=True):
     """Which children."""
 

@@ -229,6 +229,7 @@ def _failed(run: Run) -> FailedRow:
     return FailedRow(
         run.id, run.root_id, run.parent_id, run.task, run.attempt, run.finished_at or 0, (run.error or "")[:ERROR],
         run.ended_by,
+        run.started_at, run.busy,
     )  # fmt: skip
 
 

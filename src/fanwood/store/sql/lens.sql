@@ -78,13 +78,15 @@ order by worker_id, id limit :limit;
 
 -- name: failed
 -- Of a tree.
-select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000) from run
+select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000), ended_by, started_at, busy
+from run
 where state = 9 and root_id = :root and id > :after and kind < 10
 order by root_id, id limit :limit;
 
 -- name: failed_at
 -- Of all trees, in the order of time.
-select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000), ended_by from run
+select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000), ended_by, started_at, busy
+from run
 where state = 9 and (finished_at, id) > (:at, :after) and finished_at < :before and kind < 10
 order by finished_at, id limit :limit;
 

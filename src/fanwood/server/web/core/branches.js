@@ -29,7 +29,8 @@ const AGAIN = [1, 2, 4, 8, 16]; // seconds after which a family that was not cou
  */
 
 /** What may narrow the list. A kind of failure makes it flat: what failed so, anywhere below, `count` in all.
- * @typedef {{task?: string | null, state?: string | null, cluster?: string | null, count?: number}} Narrow */
+ * So does what is said of places in the tree or of times (`flat`: a query).
+ * @typedef {{task?: string | null, state?: string | null, cluster?: string | null, flat?: string, count?: number}} Narrow */
 
 export class Branches {
   /** @param {string} root @param {Narrow} [narrow] @param {boolean} [bare] without a row for the root itself */
@@ -45,6 +46,15 @@ export class Branches {
     this.children = new Map();
     /** @type {Map<string, {runs: any[], after: string | null, error?: Error, busy?: boolean}>} */
     this.pages = new Map();
+  }
+
+  /** Whether it is a list of what fits, wherever that is. */
+  get isFlat() {
+    return Boolean(this.narrow.cluster || this.narrow.flat);
+  }
+
+  get flatKey() {
+    return `${this.root}|${this.narrow.task ?? ""}|${this.narrow.cluster ? "failed" : "any"}`;
   }
 
   /** @param {string} key */
@@ -87,13 +97,13 @@ export class Branches {
     this.pages.set(key, { ...page, busy: true });
     this.changed();
     try {
-      const { cluster } = this.narrow;
+      const { cluster, flat } = this.narrow;
       let { after } = page;
       const runs = [...page.runs];
       // A page may be short, or empty, and not be the last: what is looked through at a time is bounded.
       for (let look = 0; look < LOOKS && runs.length < page.runs.length + PAGE; look += 1) {
         const asked = { task, state: cluster ? null : state, cluster, after, limit: PAGE };
-        const found = await get(`/runs/${id}/members${query(asked)}`);
+        const found = await get(flat && id === this.root ? `/trees/${id}/members?${flat}${query({ after, limit: PAGE }).replace("?", "&")}` : `/runs/${id}/members${query(asked)}`);
         runs.push(...(found.runs ?? []));
         after = found.after ?? null;
         if (!after) break;
@@ -107,7 +117,7 @@ export class Branches {
 
   /** What is open and may have changed is asked for again. */
   async refresh() {
-    if (this.narrow.cluster) return;
+    if (this.isFlat) return;
     const stale = [...this.children].filter(([id, view]) => this.opened.has(id) && !(view.parent && hasEnded(view.parent.state)));
     for (const [id] of stale.slice(0, 8)) await this.load(id);
   }
@@ -119,7 +129,7 @@ export class Branches {
     if (view.error) return [{ key: "error", type: "error", level: 1, text: view.error.message }];
     /** @type {Row[]} */
     const rows = [];
-    if (this.narrow.cluster) return this.addMembers(rows, `${this.root}|${this.narrow.task ?? ""}|failed`, this.narrow.count ?? 0, 1), rows;
+    if (this.isFlat) return this.addMembers(rows, this.flatKey, this.narrow.count ?? 0, 1), rows;
     if (this.bare) return this.addChildren(rows, this.root, 1), rows;
     const counts = sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((run) => ({ [run.state]: 1 }))]);
     this.addRun(rows, view.parent, counts, 1, 1, 1);

@@ -1,5 +1,6 @@
 // One tree: what runs now, what failed and why, what is slow, how long it still takes, and what it cost.
 
+import { query as queryOf } from "../core/api.js";
 import { count, many, now, percent, shortId, took } from "../core/format.js";
 import { html, lazy, useEffect, useMemo, useSignal, useTick } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
@@ -145,9 +146,9 @@ function Measures({ chosen }) {
 /** @param {{id: string, view: any, where: Record<string, string | null>, beat: number, tab: string}} props */
 function Below({ id, view, where, beat, tab }) {
   const task = where.task ?? view.paths?.[Number(where.path ?? -1)]?.task ?? null;
-  const path = where.path === null ? null : view.paths?.[Number(where.path)];
   const cluster = view.clusters?.find((/** @type {any} */ each) => each.key === where.cluster);
-  const narrow = { task: where.task ?? (path?.parent === 0 ? path.task : null), state: where.state, cluster: where.cluster, count: cluster?.count };
+  const flat = !where.cluster && (where.since || where.until || Number(where.path)) ? queryOf(where).slice(1) : "";
+  const narrow = { task: where.task, state: where.state, cluster: where.cluster, flat, count: cluster?.count ?? total(view.counts) };
   const draw = {
     slowest: () => html`<${Slowest} id=${id} task=${task} />`,
     critical: () => html`<${CriticalPath} id=${id} />`,

@@ -15,7 +15,7 @@ const FIRST = 4096; // children of a run in a list are counted so far
 
 /** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown, bare?: boolean}} props bare: without a row for the root; beat: changes when it is time to look again */
 export function TreeTable({ root, narrow = {}, beat, bare = false }) {
-  const branches = useMemo(() => new Branches(root, narrow, bare), [root, narrow.task, narrow.state, narrow.cluster]);
+  const branches = useMemo(() => new Branches(root, narrow, bare), [root, narrow.task, narrow.state, narrow.cluster, narrow.flat]);
   useSignal(branches.version);
   const rows = branches.rows();
   const [at, setAt] = useState(0);
@@ -26,7 +26,7 @@ export function TreeTable({ root, narrow = {}, beat, bare = false }) {
     const view = branches.children.get(root);
     if (!view || view.error) return;
     const few = [...(view.families ?? [])].filter((family) => branches.fits(family.task, family.counts));
-    if (narrow.cluster) void branches.more(`${root}|${narrow.task ?? ""}|failed`);
+    if (branches.isFlat) void branches.more(branches.flatKey);
     else if (narrow.state)
       for (const family of few.slice(0, 3)) {
         branches.toggle(`${root}|${family.task}`, true);
