@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         DeclarationError,
         DuplicateTaskError,
         EngineClosedError,
+        EventConflictError,
         FailedTaskRunExceptionGroup,
         FanwoodError,
         IdempotencyConflictError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from fanwood.model.states import RunState
     from fanwood.sdk.context import Context
     from fanwood.sdk.current import current_run_id
+    from fanwood.sdk.events import Event, PushEvent
     from fanwood.sdk.hooks import RunEvent
     from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
@@ -83,6 +85,8 @@ __all__ = [
     "DuplicateTaskError",
     "EmptyModel",
     "EngineClosedError",
+    "Event",
+    "EventConflictError",
     "FailedTaskRunExceptionGroup",
     "Fanwood",
     "FanwoodError",
@@ -100,6 +104,7 @@ __all__ = [
     "Promise",
     "PromiseSettledError",
     "PromiseTokenError",
+    "PushEvent",
     "RetryAfterException",
     "RunContextFilter",
     "RunCounts",
@@ -151,12 +156,14 @@ _HOMES = {
     "Clock": "fanwood.clock",
     "Context": "fanwood.sdk.context",
     "EmptyModel": "fanwood.codec.empty",
+    "Event": "fanwood.sdk.events",
     "Fanwood": "fanwood.app",
     "IdSource": "fanwood.ids",
     "LogInfo": "fanwood.sdk.infos",
     "ManualClock": "fanwood.clock",
     "Progress": "fanwood.store.progress",
     "Promise": "fanwood.sdk.promises",
+    "PushEvent": "fanwood.sdk.events",
     "RunContextFilter": "fanwood.sdk.log_context",
     "RunCounts": "fanwood.sdk.infos",
     "RunEvent": "fanwood.sdk.hooks",

@@ -22,6 +22,7 @@ from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.events import Events
 from fanwood.sdk.functions import code_of, location
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
@@ -90,6 +91,7 @@ class Fanwood(Hooked, Stepping):
         self.ids: IdSource = ids or SystemIds()
         self.runs = Runs(self)
         self.promises = Promises(self)
+        self.events = Events(self)
         self.hooks = Hooks()
         self.local_worker = local_worker
         self._told_who_serves = False

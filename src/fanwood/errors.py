@@ -22,6 +22,7 @@
     ├── RunNotFoundError             no run with that id
     ├── PromiseTokenError            no token of a promise of this store
     ├── PromiseSettledError          a promise has ended, and not as was asked now
+    ├── EventConflictError           an event's id belongs to another one
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
     ├── StoreError                   the database; names its path or URL (without password)
     │   ├── StoreForeignError          a database or file that isn't ours
@@ -198,6 +199,10 @@ class PromiseSettledError(FanwoodError):
     def __init__(self, message: str, state: object = None) -> None:
         super().__init__(message)
         self.state = state
+
+
+class EventConflictError(FanwoodError, ValueError):
+    """An event is pushed under an id that belongs to another one, with another key, payload or scope."""
 
 
 class WaitTimeoutError(FanwoodError, TimeoutError):

@@ -69,6 +69,8 @@ class Settings:
     """How long a stopping worker lets its runs finish before it hands them back."""
     retention_days: float = 0.0
     """For how many days a tree that has ended is kept, and then deleted by a worker; 0: for ever."""
+    event_retention: float = 604_800.0
+    """For how many seconds events are kept; those that runs wait for are looked for so far back, at most."""
     deaths_limit: int = 3
     """How many workers in a row may die while executing one run before it fails as poison."""
     switch_interval: float = 0.00005

@@ -10,6 +10,7 @@ import pytest
 from fanwood import RunState
 from fanwood.errors import StoreError
 from fanwood.model.commands import LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.matching import Event
 from fanwood.model.states import OnParentEnd
 from fanwood.store import copying
 from fanwood.store.copying import TABLES, copy
@@ -69,6 +70,8 @@ async def fill(stage: Stage) -> None:
     await stage.born("b", half_done, child_key="second")
     await stage.complete(first)
     await stage.store.reap(dying, 3)
+    events = [Event("z", "k", "1", "s", '{"m":1}'), Event("a", "k", '"ä\\u0000"')]
+    await stage.store.push(events)
 
 
 async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> None:
@@ -77,7 +80,9 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     counts = await copy(source.store, target.store, nobody, unseen)
     after = await everything(target.store)
     assert after == before
-    assert counts == {"task": 3, "gate": 0, "run": len(before["run"]), "idem": 1, "log": 9, "attempt": 2}
+    assert await target.store.secret() == await source.store.secret()
+    assert await target.store.number() == await source.store.number()
+    assert counts == {"task": 3, "gate": 0, "run": len(before["run"]), "idem": 1, "log": 9, "attempt": 2, "event": 2}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
 
@@ -148,7 +153,15 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     there = await target.store.count("run")
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
-    assert counts == {"task": 0, "gate": 0, "run": len(before["run"]) - there, "idem": 1, "log": 9, "attempt": 2}
+    assert counts == {
+        "task": 0,
+        "gate": 0,
+        "run": len(before["run"]) - there,
+        "idem": 1,
+        "log": 9,
+        "attempt": 2,
+        "event": 2,
+    }
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)
 

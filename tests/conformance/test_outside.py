@@ -106,5 +106,5 @@ async def test_each_store_has_a_secret_of_its_own_until_it_is_a_copy(stage: Stag
     secret = await stage.store.secret()
     assert len(secret) >= 32
     assert await (await stage.another_store()).secret() == secret
-    await stage.store.take_secret("another")
+    await stage.store.take_over("another", 0)
     assert await stage.store.secret() == "another"

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("fanwood.cli.run", "Run a task and print its output."),
     "runs": ("fanwood.cli.runs", "List, show, cancel, retry and delete runs."),
     "promises": ("fanwood.cli.promises", "Settle promises that runs wait for."),
+    "events": ("fanwood.cli.events", "Push events, and look at those that there are."),
     "tree": ("fanwood.cli.tree", "Show a run and everything below it."),
     "why": ("fanwood.cli.why", "Say why a run is where it is, and what helps."),
     "top": ("fanwood.cli.top", "Show what is under way, and who works on it, live."),

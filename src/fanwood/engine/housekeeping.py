@@ -16,6 +16,7 @@ from fanwood.engine.closing import Closing
 from fanwood.engine.liveness import is_dead
 from fanwood.engine.retention import Retention
 from fanwood.engine.services import Services
+from fanwood.engine.spreading import Spreading
 from fanwood.engine.tidying import Tidying
 from fanwood.store.expiry import expiry
 
@@ -108,6 +109,7 @@ class Housekeeping:
         start("timers", self._keep_time)
         start("closing", self._closing.run)
         start("retention", Retention(store, self._settings, works, trouble).run)
+        start("events", Spreading(store, self._settings, works, trouble).run)
         start("tidying", Tidying(store, works, trouble).run)
 
     async def stop(self) -> None:

@@ -83,6 +83,7 @@ class Record(msgspec.Struct, gc=False):
     due_at: int | None = None  # WAITING, for that
     timeout: int | None = None  # WAITING: microseconds from now on after which it fails
     again: bool = False
+    awaits: bytes | None = None  # of a wait for events: its mark, without the number
 
     @property
     def attempt(self) -> int:

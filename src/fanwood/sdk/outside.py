@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from fanwood.engine.signals import block
+from fanwood.sdk.events import wait_for_event
 from fanwood.sdk.promises import aio_promised, promised
 
 if TYPE_CHECKING:
@@ -37,3 +39,54 @@ class Outside:
         """As `promise`. It is recorded when this returns; an async task may use `promise` as well, which returns at
         once."""
         return await aio_promised(self._attempt, type_, name, timeout)
+
+    def wait_for_event(
+        self,
+        key: str,
+        expression: str | None = None,
+        *,
+        match: dict[str, Any] | None = None,
+        payload_validator: Any = None,
+        scope: str | None = None,
+        lookback_window: Duration | None = None,
+        timeout: Duration | None = None,
+    ) -> Any:
+        """Wait, without a slot, for an event that is pushed from now on (`fanwood.events.push`). A later attempt of
+        this run waits on, or finds what came. It ends with the run.
+
+        Args:
+            key: that of the event.
+            expression: in CEL, of `input` (the payload), `metadata`, `key` and `scope`: whether this is the event.
+            match: values that the payload must have, by their paths: `{"order.id": 7}`. Needs nothing installed, and is
+                quick however many wait.
+            payload_validator: the payload's type; else it comes as plain JSON.
+            scope: only events that were pushed with it.
+            lookback_window: also what was pushed so long ago or less; of that the latest.
+            timeout: after so long the wait fails.
+
+        Returns:
+            The payload.
+
+        Raises:
+            TaskRunTimedOut: the time ran out. (It is a `TimeoutError`, too.)
+            InputValidationError: the payload is not of that type.
+            UsageError: it can't be waited for so.
+            RunInterrupted: this attempt is over.
+        """
+        about = (key, expression, match, payload_validator, scope, lookback_window, timeout)
+        return block(wait_for_event(self._attempt, *about), "ctx.wait_for_event")
+
+    async def aio_wait_for_event(
+        self,
+        key: str,
+        expression: str | None = None,
+        *,
+        match: dict[str, Any] | None = None,
+        payload_validator: Any = None,
+        scope: str | None = None,
+        lookback_window: Duration | None = None,
+        timeout: Duration | None = None,
+    ) -> Any:
+        """As `wait_for_event`."""
+        about = (key, expression, match, payload_validator, scope, lookback_window, timeout)
+        return await wait_for_event(self._attempt, *about)

@@ -46,6 +46,7 @@ _STATUS: tuple[tuple[type[errors.FanwoodError], int], ...] = (
     (errors.UnknownTaskError, 404),
     (errors.PromiseTokenError, 404),
     (errors.PromiseSettledError, 409),
+    (errors.EventConflictError, 409),
     (errors.PayloadTooLargeError, 413),
     (errors.PayloadError, 422),
     (errors.IdempotencyConflictError, 409),

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from fanwood.server import acting, entering, looking, openapi, reading, settling
+from fanwood.server import acting, entering, happening, looking, openapi, reading, settling
 
-ROUTES = (*entering.ROUTES, *reading.ROUTES, *looking.ROUTES, *acting.ROUTES, *settling.ROUTES, *openapi.ROUTES)
+ROUTES = (
+    *entering.ROUTES,
+    *reading.ROUTES,
+    *looking.ROUTES,
+    *acting.ROUTES,
+    *settling.ROUTES,
+    *happening.ROUTES,
+    *openapi.ROUTES,
+)

@@ -25,6 +25,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "idem": ("namespace", "key"),
     "log": ("run_id", "seq"),
     "attempt": ("run_id", "number"),
+    "event": ("id",),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -34,6 +35,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "idem": ("", ""),
     "log": (b"", -1),
     "attempt": (b"", -1),
+    "event": ("",),
 }
 """Before the first key of each."""
 
@@ -76,7 +78,7 @@ async def copy(
                 await guard()
     await guard()
     await _compare(source, target)
-    await target.take_secret(await source.secret())  # tokens of promises that somebody has hold on
+    await target.take_over(await source.secret(), await source.number())
     return new
 
 
@@ -115,7 +117,7 @@ async def _refuse_strangers(source: Store, target: Store) -> None:
 
 
 async def _compare(source: Store, target: Store) -> None:
-    for table in ("run", "log", "attempt"):
+    for table in ("run", "log", "attempt", "event"):
         here, there = await source.count(table), await target.count(table)
         if here != there:
             raise StoreError(

@@ -1,13 +1,41 @@
-"""What comes to runs from outside: the verbs by which a wait ends that no clock ends."""
+"""What comes to runs from outside: the verbs by which a wait ends that no clock ends, and events, which end many."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from fanwood.errors import EventConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.matching import Event
     from fanwood.model.records import Settled
     from fanwood.model.states import RunState
+
+AT_ONCE = 1_000
+"""Waits that one transaction ends; an event that ends more is open, and the rest follows."""
+
+
+class Asking(NamedTuple):
+    """A wait of which an expression decides. `mark`: where it stands."""
+
+    mark: bytes
+    id: bytes
+    expression: str
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Which events: the latest before `before` (a number), or all."""
+
+    key: str | None = None
+    scope: str | None = None
+    since: int = 0
+    before: int | None = None
+    limit: int = 100
 
 
 class Outside(ABC):
@@ -18,8 +46,12 @@ class Outside(ABC):
         """What tokens of promises are made with: another one in each store."""
 
     @abstractmethod
-    async def take_secret(self, secret: str) -> None:
-        """Go by another store's secret from now on: what it holds was copied from there."""
+    async def number(self) -> int:
+        """The number of the last event, or wait for one."""
+
+    @abstractmethod
+    async def take_over(self, secret: str, number: int) -> None:
+        """Go on with another store's secret and numbers: what it holds was copied from there."""
 
     @abstractmethod
     async def settle(self, run_id: bytes, state: RunState, output: str | None, error: str | None) -> Settled:
@@ -29,3 +61,58 @@ class Outside(ABC):
             RunNotFoundError: there is no such run.
             UsageError: it is no promise.
         """
+
+    @abstractmethod
+    async def push(self, events: Sequence[Event]) -> list[Event]:
+        """Keep events, and end waits that they end: `AT_ONCE` in all. As they are kept; those whose ids are there
+        already are as they were.
+
+        Raises:
+            EventConflictError: an id belongs to another event. Nothing is kept.
+        """
+
+    @abstractmethod
+    async def spread(self, event: Event) -> bool:
+        """End some more of the waits that an event ends; whether there are more yet."""
+
+    @abstractmethod
+    async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
+        """Waits that an event ends if their expression says so, from the mark after `after` on."""
+
+    @abstractmethod
+    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+        """End these waits, if they wait still."""
+
+    @abstractmethod
+    async def close_event(self, event_id: str) -> None:
+        """All waits that it may end were looked at."""
+
+    @abstractmethod
+    async def open_events(self, limit: int) -> list[Event]:
+        """Those of which waits are yet to be looked at, the oldest first."""
+
+    @abstractmethod
+    async def event(self, event_id: str) -> Event | None:
+        """The event of that id."""
+
+    @abstractmethod
+    async def events(self, filter_: EventFilter) -> list[Event]:
+        """Events, the latest first."""
+
+    @abstractmethod
+    async def forget_events(self, before: int, limit: int) -> int:
+        """Delete some that happened before then; how many."""
+
+
+def same_event(kept: Event, digest: bytes, given: Event) -> Event:
+    """One that is kept already under the id that is given.
+
+    Raises:
+        EventConflictError: it is another one.
+    """
+    if digest != given.digest:
+        raise EventConflictError(
+            f"The event id {given.id!r} is taken: it belongs to an event with another key, payload or scope than this "
+            f"one, {given.key!r}. Use an id of its own for each event."
+        )
+    return kept

@@ -14,6 +14,7 @@ import msgspec
 from fanwood.clock import moment
 from fanwood.ids import id_text, short_text
 from fanwood.model.commands import SUSPECT_DEATHS
+from fanwood.model.matching import read
 from fanwood.model.records import Circumstances, Holding, Living, Serving
 from fanwood.model.states import FIRST_WAIT, GateKind, RunKind, RunState
 from fanwood.store.failures import decode_failure, summary
@@ -193,6 +194,18 @@ def _promised(about: Circumstances) -> _Said:
     )  # fmt: skip
 
 
+def _for_event(about: Circumstances) -> _Said:
+    run = about.run
+    wanted = read(run.input or "{}")
+    facts: dict[str, Any] = {"event": wanted.key, "scope": wanted.scope, "match": wanted.match}
+    facts |= {"expression": wanted.expression, "created_at": run.created_at, "due_at": run.due_at}
+    more = [] if wanted.scope is None else [f"scope {wanted.scope}"]
+    more += [f"{path} = {msgspec.json.encode(value).decode()[:80]}" for path, value in wanted.match.items()]
+    more += [] if wanted.expression is None else [wanted.expression]
+    text = ", ".join([f"it waits for event {wanted.key}{_since(about)}", *more])
+    return _Said(WhyCause.WAITING, text, f"fanwood events push {wanted.key} PAYLOAD", facts)
+
+
 def _told(run: RunRecord) -> dict[str, Any]:
     """What is written of a wait."""
     try:
@@ -206,7 +219,7 @@ def _since(about: Circumstances) -> str:
     return f" since {_time(about.now - about.run.created_at)}"
 
 
-_WAITING = {RunKind.SLEEP: _sleeping, RunKind.PROMISE: _promised}
+_WAITING = {RunKind.SLEEP: _sleeping, RunKind.EVENT: _for_event, RunKind.PROMISE: _promised}
 
 
 def _queued(about: Circumstances) -> _Said:

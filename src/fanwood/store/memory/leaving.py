@@ -174,7 +174,7 @@ class Leaving:
         """What a run waits for has come, and was this."""
         self.end(0, now, [Ending(run.id, run.attempt, run.state, state, output, error, by)])
 
-    def record(self, now: int, run: Run, asked: Record) -> None:
+    def record(self, now: int, run: Run, asked: Record, awaits: bytes | None) -> None:
         """What had failed or been cancelled, and has no code, is done again in place."""
         if run.state not in (RunState.FAILED, RunState.CANCELLED):
             return
@@ -186,7 +186,7 @@ class Leaving:
             started_at=min(asked.began or now, now) if run.attempt else None,
             ended_by=None if waits else int(EndedBy.OUTCOME), deadline=kind.deadline if waits else None,
             deadline_by=kind.deadline_by if waits else None, expires_at=asked.expires_at(now),
-            schedule_timeout=asked.timeout,
+            schedule_timeout=asked.timeout, awaits=awaits,
         )  # fmt: skip
 
     # --- gates -----------------------------------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from fanwood.model.matching import LAST_MARK, Event, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
-from fanwood.store.outside import Outside
+from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run
 
@@ -19,6 +25,7 @@ class MemoryOutside(Outside):
 
     _memory: Memory
     _user: int
+    _on_notify: Callable[[], None]
 
     def _run(self, run_id: bytes) -> Run:
         raise NotImplementedError
@@ -26,8 +33,12 @@ class MemoryOutside(Outside):
     async def secret(self) -> str:
         return self._memory.tables.secret
 
-    async def take_secret(self, secret: str) -> None:
-        self._memory.tables.secret = secret
+    async def number(self) -> int:
+        return self._memory.tables.number
+
+    async def take_over(self, secret: str, number: int) -> None:
+        tables = self._memory.tables
+        tables.secret, tables.number = secret, max(tables.number, number)
 
     async def settle(self, run_id: bytes, state: RunState, output: str | None, error: str | None) -> Settled:
         leaving = self._memory.hot.leaving
@@ -39,4 +50,119 @@ class MemoryOutside(Outside):
                 return Settled(False, RunState.CANCELLED, None, closed)
             if waits:
                 leaving.fulfil(now, run, state, output, error)
-            return Settled(waits, RunState(run.state), run.output, run.error)
+            settled = Settled(waits, RunState(run.state), run.output, run.error)
+        self._on_notify()  # our own worker is told as well
+        return settled
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    async def push(self, events: Sequence[Event]) -> list[Event]:
+        tables = self._memory.tables
+        kept: list[Event] = []
+        with self._memory.transaction(self._user) as now:
+            first = {event.id: event for event in reversed(events)}
+            there = {event.id: tables.events.get(event.id, first[event.id]) for event in events}
+            for event in events:
+                same_event(there[event.id], there[event.id].digest, event)
+            left = AT_ONCE
+            for event in events:
+                if event.id not in tables.events:
+                    new = replace(event, at=now, number=tables.next_number(), open=True)
+                    ended, more = self._end(now, new, left)
+                    left -= ended
+                    tables.events[event.id] = replace(new, open=more)
+                kept.append(tables.events[event.id])
+        self._on_notify()
+        return kept
+
+    def _end(self, now: int, event: Event, limit: int) -> tuple[int, bool]:
+        """End waits; how many, and whether there is more to be done."""
+        leaving, more, ended = self._memory.hot.leaving, False, 0
+        for run, _, expression in self._found(event):
+            if expression is not None or ended == limit:
+                more = True
+            elif not leaving.end_closed(now, [run]):
+                leaving.fulfil(now, run, RunState.COMPLETED, event.payload, None)
+                ended += 1
+        return ended, more
+
+    def _found(self, event: Event) -> Iterator[tuple[Run, bytes, str | None]]:
+        """Waits that an event may end, with their marks and expressions."""
+        tables = self._memory.tables
+        order = tables.order("awaiting")
+        for mark, _ in list(probes(event, self._shapes(event))):
+            end = numbered_mark(mark, event.number)
+            found = list(order.after((mark, b"")))
+            for at, id_ in found:
+                if at >= end:
+                    break
+                yield tables.runs[id_], at, read(tables.runs[id_].input).expression
+
+    def _shapes(self, event: Event) -> list[str]:
+        """Of each shape that is waited for under a key what one wait wants."""
+        tables, place = self._memory.tables, key_mark(event.key)
+        found: list[str] = []
+        while entry := next(islice(tables.order("awaiting").after((place, b"")), 1), None):
+            mark, id_ = entry
+            if mark > key_mark(event.key) + LAST_MARK:
+                break
+            found.append(tables.runs[id_].input)
+            place = shape_end(mark)
+        return found
+
+    async def spread(self, event: Event) -> bool:
+        with self._memory.transaction(self._user) as now:
+            ended, _ = self._end(now, event, AT_ONCE)
+        self._on_notify()
+        return ended == AT_ONCE
+
+    async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
+        with self._memory.reading():
+            found = [Asking(mark, run.id, said) for run, mark, said in self._found(event) if said is not None]
+        return sorted(each for each in found if each.mark > after)[:limit]
+
+    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+        leaving = self._memory.hot.leaving
+        with self._memory.transaction(self._user) as now:
+            for id_ in ids:
+                run = self._memory.tables.runs.get(id_)
+                if run is not None and run.state == RunState.WAITING and not leaving.end_closed(now, [run]):
+                    leaving.fulfil(now, run, RunState.COMPLETED, event.payload, None)
+        self._on_notify()
+
+    async def close_event(self, event_id: str) -> None:
+        with self._memory.transaction(self._user):
+            events = self._memory.tables.events
+            if event_id in events:
+                events[event_id] = replace(events[event_id], open=False)
+
+    async def open_events(self, limit: int) -> list[Event]:
+        with self._memory.reading() as tables:
+            found = [event for event in tables.events.values() if event.open]
+            return sorted(found, key=lambda event: event.number)[:limit]
+
+    async def event(self, event_id: str) -> Event | None:
+        with self._memory.reading() as tables:
+            return tables.events.get(event_id)
+
+    async def events(self, filter_: EventFilter) -> list[Event]:
+        with self._memory.reading() as tables:
+            found = [event for event in tables.events.values() if _is_in(filter_, event)]
+            return sorted(found, key=lambda event: -event.number)[: filter_.limit]
+
+    async def forget_events(self, before: int, limit: int) -> int:
+        with self._memory.transaction(self._user):
+            events = self._memory.tables.events
+            old = sorted((e.number, e.id) for e in events.values() if e.at < before and not e.open)[:limit]
+            for _, event_id in old:
+                del events[event_id]
+        return len(old)
+
+
+def _is_in(filter_: EventFilter, event: Event) -> bool:
+    return (
+        (filter_.key is None or event.key == filter_.key)
+        and (filter_.scope is None or event.scope == filter_.scope)
+        and event.at >= filter_.since
+        and (filter_.before is None or event.number < filter_.before)
+    )

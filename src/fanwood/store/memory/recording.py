@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fanwood.model.matching import numbered_mark
 from fanwood.model.states import WAITS_OF, EndedBy, RunState
 from fanwood.store.memory.tables import Run, Tables
 
@@ -18,13 +19,14 @@ def record(tables: Tables, leaving: Leaving, now: int, records: Iterable[Record]
     """Those of parents that are not fenced."""
     for asked in records:
         there = tables.runs.get(asked.id)
+        awaits = None if asked.awaits is None else numbered_mark(asked.awaits, tables.next_number())
         if not asked.again:
-            tables.add(_born(asked, now))
+            tables.add(_born(asked, now, awaits))
         elif there is not None:
-            leaving.record(now, there, asked)
+            leaving.record(now, there, asked, awaits)
 
 
-def _born(asked: Record, now: int) -> Run:
+def _born(asked: Record, now: int, awaits: bytes | None) -> Run:
     kind, waits = asked.kind, asked.state is RunState.WAITING
     began = min(asked.began or now, now)
     return Run(
@@ -63,4 +65,5 @@ def _born(asked: Record, now: int) -> Run:
         output=asked.output,
         error=asked.error,
         limit_at=None,
+        awaits=awaits,
     )

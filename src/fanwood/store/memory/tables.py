@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fanwood.model.commands import TaskInfo
+    from fanwood.model.matching import Event
 
 LAST = b"\xff" * 17
 """After every id."""
@@ -65,6 +66,7 @@ class Run(msgspec.Struct):
     output: str | None
     error: str | None
     limit_at: int | None
+    awaits: bytes | None = None
 
     @property
     def is_over(self) -> bool:
@@ -213,8 +215,15 @@ class Tables:
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
         self._orders: defaultdict[tuple[Any, ...], Order] = defaultdict(Order)
         self._empty = Order()
+        self.events: dict[str, Event] = {}
+        self.number = 0  # of the last event, or wait for one
         self.secret = new_secret()  # what tokens of promises are made with
         self.stirred = False  # others should look: something was queued, or somebody was written to
+
+    def next_number(self) -> int:
+        """The next one of events and waits."""
+        self.number += 1
+        return self.number
 
     def order(self, *name: Any) -> Order:
         """One of the orders that `_places` enters runs into."""
@@ -295,6 +304,8 @@ def _places(run: Run) -> list[tuple[tuple[Any, ...], Any]]:
         places.append((("queue", run.task), (-run.priority, run.root_id, -run.depth, id_)))
     if run.due_at is not None:
         places.append((("due",), (run.due_at, id_)))
+    if run.awaits is not None:
+        places.append((("awaiting",), (run.awaits, id_)))
     if run.expires_at is not None:
         places.append((("expiring",), (run.expires_at, id_)))
     return places

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.model.commands import TaskInfo
+from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState
 from fanwood.store.copying import TABLES
@@ -146,6 +147,11 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, tables.keys.values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
+        case "event":
+            yield from (
+                (e.id, e.number, e.key, e.scope, e.payload, e.metadata, e.at, int(e.open), e.digest)
+                for e in tables.events.values()
+            )
         case _:
             yield from (_tuple(past) for kept in tables.past.values() for past in kept.values())
 
@@ -187,6 +193,10 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             return new
         case "log":
             return _is_new(tables.logs.setdefault(row[0], {}), row[1], Line(*row))
+        case "event":
+            id_, number, key, scope, payload, metadata, at, is_open, _ = row
+            event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
+            return _is_new(tables.events, id_, event)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
 

@@ -64,8 +64,43 @@ select root_id from run where id = :id;
 -- name: part_of
 select kind, parent_id from run where id = :id;
 
--- name: take_secret
-insert into setting (name, value) values ('secret', :secret) on conflict (name) do update set value = excluded.value;
+-- name: take_over
+update setting set value = :secret where name = 'secret';
+
+-- name: number_on
+select setval('event_number', greatest(last_value, :number)) from event_number;
+
+-- name: number
+select last_value from event_number;
+
+-- name: awaiting
+select awaits, id, input from run
+where state = 2 and awaits is not null and awaits > :mark and awaits < :mark_end order by awaits limit :limit;
+
+-- name: close_event
+update event set open = 0 where id = any(:events) and open = 1;
+
+-- name: forget_events
+delete from event where number in (
+    select number from event where at < :since and open = 0 order by number limit :limit
+)
+returning number;
+
+-- name: event
+select id, key, payload, scope, metadata, at, number, open from event where id = :event;
+
+-- name: open_events
+select id, key, payload, scope, metadata, at, number, open from event where open = 1 order by number limit :limit;
+
+-- name: events
+select id, key, payload, scope, metadata, at, number, open from event
+where number < :upto and at >= :since and (:scope is null or scope = :scope)
+order by number desc limit :limit;
+
+-- name: events_of_key
+select id, key, payload, scope, metadata, at, number, open from event
+where key = :key and number < :upto and at >= :since and (:scope is null or scope = :scope)
+order by number desc limit :limit;
 
 -- name: under_way
 -- Transactions that look at gates, and may not have seen one that was made just now.

@@ -151,6 +151,7 @@ class Call:
                     "key": r.child_key if r.child_key is None else clean(r.child_key), "input": r.input,
                     "state": r.state, "output": r.output, "error": r.error, "began": r.began, "due": r.due_at,
                     "timeout": r.timeout, "attempt": r.attempt, "again": r.again,
+                    "awaits": None if r.awaits is None else r.awaits.hex(),
                 }
                 for r in self._batch.records
             ]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec.structs import replace
+
+from fanwood.model.matching import LAST_MARK, Event, key_lock, key_mark, numbered_mark, probes, read
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
-from fanwood.store.outside import Outside
+from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise
-from fanwood.store.postgres.chores import SQL, chores
+from fanwood.store.postgres.chores import SQL, Work, chores
 from fanwood.store.postgres.gates import part_of, wake
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fanwood.store.postgres.chores import Places
     from fanwood.store.postgres.connection import Link, Transaction
+
+_EVER = 2**62
+_MOST = LAST_MARK[16:]
+_encode = msgspec.json.Encoder().encode
 
 
 class PostgresOutside(Outside):
@@ -35,9 +45,17 @@ class PostgresOutside(Outside):
     async def secret(self) -> str:
         return await self.side.call("secret")
 
-    async def take_secret(self, secret: str) -> None:
+    async def number(self) -> int:
+        return (await self._rows("number"))[0][0]
+
+    async def take_over(self, secret: str, number: int) -> None:
         async with self.side.transaction() as db:
-            await db.rows("take_secret", SQL["take_secret"], secret=secret)
+            await db.rows("take_over", SQL["take_over"], secret=secret)
+            await db.rows("number_on", SQL["number_on"], number=number)
+
+    async def _rows(self, name: str, **bindings: Any) -> list[Any]:
+        async with self.side.transaction() as db:
+            return await db.rows(name, SQL[name], **bindings)
 
     async def wake(self, run_id: bytes) -> bool:
         """See `Store.wake`."""
@@ -53,3 +71,112 @@ class PostgresOutside(Outside):
             )
             work.told += told
         return Settled(done, RunState(end), output, error)
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    async def push(self, events: Sequence[Event]) -> list[Event]:
+        keys = [key_lock(key_mark(event.key)) for event in events]
+        async with chores(self) as work:
+            await work.db.call("fw_enter_gates")
+            rows = await work.db.call("fw_push", work.now, keys, _written(events))
+            new: dict[str, Event] = {}
+            for event, (_, number, digest) in zip(events, rows, strict=True):
+                if digest is None:
+                    new[event.id] = replace(event, at=work.now, number=number, open=True)
+                else:
+                    same_event(event, digest, event)
+            _, more = await self._end(work, list(new.values()), AT_ONCE)
+            await work.db.rows("close_event", SQL["close_event"], events=sorted(new.keys() - more))
+            known = {id_: replace(event, open=id_ in more) for id_, event in new.items()}
+            for event in events:
+                if event.id not in known and (there := await self._event(work.db, event.id)) is not None:
+                    known[event.id] = there
+        return [known[event.id] for event in events]
+
+    async def _end(self, work: Work, events: Sequence[Event], limit: int) -> tuple[int, set[str]]:
+        """End waits; how many, and of which events there is more to be done."""
+        more: set[str] = set()
+        sought: list[tuple[bytes, bytes, str]] = []
+        owners: list[str] = []
+        shapes = {key: await self._shapes(work.db, key) for key in {event.key: None for event in events}}
+        for event in events:
+            for mark, asks in probes(event, shapes[event.key]):
+                if asks:
+                    more.add(event.id)
+                else:
+                    sought.append((mark, numbered_mark(mark, event.number), event.payload))
+                    owners.append(event.id)
+        if not sought:
+            return 0, more
+        columns = [list(column) for column in zip(*sought, strict=True)]
+        ((ended, left, told),) = await work.db.call("fw_end_waits", work.now, *columns, limit)
+        work.told += told
+        return ended, more | {owners[n - 1] for n in left}
+
+    async def _shapes(self, db: Transaction, key: str) -> list[str]:
+        """Of each shape that is waited for under a key what one wait wants."""
+        place = key_mark(key)
+        return (await db.call("fw_shapes", place, place + LAST_MARK, _MOST))[0][0]
+
+    async def _event(self, db: Transaction, event_id: str) -> Event | None:
+        rows = await db.rows("event", SQL["event"], event=event_id)
+        return _event(rows[0]) if rows else None
+
+    async def spread(self, event: Event) -> bool:
+        async with chores(self) as work:
+            await work.db.call("fw_enter_gates")
+            ended, _ = await self._end(work, [event], AT_ONCE)
+        return ended == AT_ONCE
+
+    async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
+        found: list[Asking] = []
+        async with self.side.transaction() as db:
+            for mark, asks in probes(event, await self._shapes(db, event.key)):
+                if asks:
+                    place = {"mark": max(mark, after), "mark_end": numbered_mark(mark, event.number), "limit": limit}
+                    rows = await db.rows("awaiting", SQL["awaiting"], **place)
+                    found += [Asking(at, id_, read(text).expression or "") for at, id_, text in rows]
+        return sorted(found)[:limit]
+
+    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+        async with chores(self) as work:
+            await work.db.call("fw_enter_gates")
+            work.told += await work.db.value("select fw_fulfil($1, $2, $3)", work.now, list(ids), event.payload)
+
+    async def close_event(self, event_id: str) -> None:
+        await self._rows("close_event", events=[event_id])
+
+    async def open_events(self, limit: int) -> list[Event]:
+        return [_event(row) for row in await self._rows("open_events", limit=limit)]
+
+    async def event(self, event_id: str) -> Event | None:
+        async with self.side.transaction() as db:
+            return await self._event(db, event_id)
+
+    async def events(self, filter_: EventFilter) -> list[Event]:
+        until = _EVER if filter_.before is None else filter_.before
+        about: dict[str, Any] = {"scope": filter_.scope, "since": filter_.since, "upto": until, "limit": filter_.limit}
+        if filter_.key is None:
+            return [_event(row) for row in await self._rows("events", **about)]
+        return [_event(row) for row in await self._rows("events_of_key", key=filter_.key, **about)]
+
+    async def forget_events(self, before: int, limit: int) -> int:
+        async with self.side.transaction() as db:
+            return len(await db.rows("forget_events", SQL["forget_events"], since=before, limit=limit))
+
+
+def _written(events: Sequence[Event]) -> str:
+    return _encode(
+        [
+            {
+                "id": e.id, "key": e.key, "scope": e.scope, "payload": e.payload, "metadata": e.metadata,
+                "digest": e.digest.hex(),
+            }
+            for e in events
+        ]
+    ).decode()  # fmt: skip
+
+
+def _event(row: Any) -> Event:
+    *about, is_open = row
+    return Event(*about, open=bool(is_open))

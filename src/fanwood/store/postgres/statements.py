@@ -15,17 +15,18 @@ import msgspec
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 
 _TYPES = {
-    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents",
+    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents mark mark_end",
     "bytea[]": "ids",
-    "text[]": "tasks",
-    "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen",
+    "text[]": "tasks events",
+    "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
+    "scope",
     "bigint": "now me worker worker_id limit most few servers lease since before created_at schedule_timeout at tops "
-    "rows walk",
+    "rows walk upto",
     "integer": "state pid slots priority seq start length number version count shift",
     "integer[]": "programs",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
-_EXCEPTIONS = {("logs", "after"): "integer"}
+_EXCEPTIONS = {("logs", "after"): "integer", ("number_on", "number"): "bigint", ("copy_out_event", "id"): "text"}
 
 
 class Statement(msgspec.Struct, frozen=True):

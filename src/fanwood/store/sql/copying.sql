@@ -14,7 +14,7 @@ on conflict do nothing;
 select id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
        priority, on_parent_end, case when state = 1 then 0 else state end as state, waits, due_at, attempt,
        trial_start, retry_count, deaths, case when parent_id is not null then asked else 0 end as asked, null as worker_id, deadline, deadline_by, schedule_timeout,
-       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at
+       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits
 from run where id > :id order by id limit :limit;
 
 -- name: copy_in_run
@@ -22,12 +22,12 @@ insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
     priority, on_parent_end, state, waits, due_at, attempt, trial_start, retry_count, deaths, asked, worker_id,
     deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at, busy, ended_by, output,
-    error, limit_at
+    error, limit_at, awaits
 ) values (
     :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input,
     :metadata, :priority, :on_parent_end, :state, :waits, :due_at, :attempt, :trial_start, :retry_count, :deaths,
     :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at,
-    :finished_at, :busy, :ended_by, :output, :error, :limit_at
+    :finished_at, :busy, :ended_by, :output, :error, :limit_at, :awaits
 )
 on conflict do nothing;
 
@@ -64,6 +64,17 @@ from attempt where (run_id, number) > (:run_id, :number) order by run_id, number
 insert into attempt (run_id, number, worker_id, worker, state, started_at, finished_at, due_at, error)
 values (:run_id, :number, :worker_id, :worker, :state, :started_at, :finished_at, :due_at, :error)
 on conflict do nothing;
+
+-- name: copy_out_event
+select id, number, key, scope, payload, metadata, at, open, digest from event where id > :id order by id limit :limit;
+
+-- name: copy_in_event
+insert into event (id, number, key, scope, payload, metadata, at, open, digest)
+values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest)
+on conflict do nothing;
+
+-- name: count_event
+select count(*) from event;
 
 -- name: count_task
 select count(*) from task;

@@ -215,7 +215,7 @@ class HotPath:
         return attached
 
     def _record(self, now: int, records: list[Record]) -> None:
-        born = [record_row(record) for record in records if not record.again]
+        born = [record_row(record, self.leaving.next_number) for record in records if not record.again]
         if born:
             self._execute(_SQL["insert_records"], {"rows": encoded(born), "now": now})
         if len(born) < len(records):

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from fanwood.model.commands import SLEPT
+from fanwood.model.matching import numbered_mark
 from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, RunState
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.model.commands import Outcome, Record
     from fanwood.store.sqlite.driver import Database
@@ -179,7 +180,12 @@ class Leaving:
 
     def record_again(self, now: int, records: Sequence[Record]) -> None:
         """What had failed or been cancelled, and has no code, is done again in place."""
-        self._execute(_SQL["record_again"], {"rows": encoded([record_row(r) for r in records]), "now": now})
+        rows = encoded([record_row(record, self.next_number) for record in records])
+        self._execute(_SQL["record_again"], {"rows": rows, "now": now})
+
+    def next_number(self) -> int:
+        """The next one of events and waits for them."""
+        return self._one("next_number")
 
     def _refused(self, check: str, rows: str, count: int, **bindings: Any) -> list[int]:
         if self._changes() == count:
@@ -246,7 +252,7 @@ def encoded(rows: Any) -> str:
     return _json.encode(rows).decode()
 
 
-def record_row(record: Record) -> tuple[Any, ...]:
+def record_row(record: Record, number: Callable[[], int]) -> tuple[Any, ...]:
     """A row of `insert_records`, and of `record_again`."""
     kind = record.kind
     return (
@@ -272,4 +278,5 @@ def record_row(record: Record) -> tuple[Any, ...]:
         kind.priority,
         kind.on_parent_end,
         record.timeout,
+        None if record.awaits is None else numbered_mark(record.awaits, number()).hex(),
     )

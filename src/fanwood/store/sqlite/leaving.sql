@@ -141,12 +141,15 @@ set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->>
     started_at = case when run.attempt > 0 then coalesce(min(v.value ->> 8, :now), :now) end,
     deadline = case when v.value ->> 5 = 2 then v.value ->> 12 end,
     deadline_by = case when v.value ->> 5 = 2 then nullif(unhex(v.value ->> 13), x'') end,
-    schedule_timeout = v.value ->> 21,
+    schedule_timeout = v.value ->> 21, awaits = unhex(v.value ->> 22),
     expires_at = case when v.value ->> 5 = 2 then coalesce(
         min(v.value ->> 12, :now + (v.value ->> 21)), v.value ->> 12, :now + (v.value ->> 21)
     ) end
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state in (9, 10);
+
+-- name: next_number
+update setting set value = cast(value as integer) + 1 where name = 'number' returning cast(value as integer);
 
 -- name: queued_now
 -- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial.)

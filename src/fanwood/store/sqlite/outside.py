@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
+from fanwood.model.matching import LAST_MARK, Event, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
-from fanwood.store.outside import Outside
+from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise
 from fanwood.store.sqlite.connection import translated
+from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.sqlite.leaving import Leaving
+    from fanwood.store.sqlite.reader import Reader
 
 _SQL = load("sqlite/outside.sql")
 _end = msgspec.json.Decoder(tuple[RunState, str | None, str | None])
+_EVER = 2**62
 
 
 class SqliteOutside(Outside):
@@ -31,6 +36,7 @@ class SqliteOutside(Outside):
     _leaving: Leaving
     _connection: Database | None
     path: Path
+    _reader: Reader
     _on_notify: Callable[[], None]
 
     def _transaction(self) -> AbstractContextManager[Database]:
@@ -42,14 +48,20 @@ class SqliteOutside(Outside):
     def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
         raise NotImplementedError
 
-    async def secret(self) -> str:
+    def _value(self, name: str) -> Any:
         assert self._connection is not None
         with translated(self.path):
-            return self._connection.execute(_SQL["secret"]).get
+            return self._connection.execute(_SQL[name]).get
 
-    async def take_secret(self, secret: str) -> None:
+    async def secret(self) -> str:
+        return self._value("secret")
+
+    async def number(self) -> int:
+        return self._value("number")
+
+    async def take_over(self, secret: str, number: int) -> None:
         with self._transaction() as db:
-            db.execute(_SQL["take_secret"], {"secret": secret})
+            db.execute(_SQL["take_over"], {"secret": secret, "number": number})
 
     async def settle(self, run_id: bytes, state: RunState, output: str | None, error: str | None) -> Settled:
         with self._transaction() as db:
@@ -64,3 +76,120 @@ class SqliteOutside(Outside):
             ended = Settled(waits, *_end.decode(db.execute(_SQL["how_it_ended"], {"id": run_id}).get))
         self._on_notify()  # our own worker is told as well
         return ended
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    async def push(self, events: Sequence[Event]) -> list[Event]:
+        kept: list[Event] = []
+        with self._transaction() as db:
+            left = AT_ONCE
+            for event in events:
+                there = db.execute(_SQL["event"], {"id": event.id}).fetchone()
+                if there is not None:
+                    digest = db.execute(_SQL["event_digest"], {"id": event.id}).get
+                    kept.append(same_event(_event(there), digest, event))
+                    continue
+                number = self._leaving.next_number()
+                new = replace(event, at=self._instant(), number=number)
+                ended, more = self._end(db, new, left)
+                left -= ended
+                kept.append(new := replace(new, open=more))
+                db.execute(_SQL["push_event"], {**_bindings(new), "digest": new.digest})
+        self._on_notify()
+        return kept
+
+    def _end(self, db: Database, event: Event, limit: int) -> tuple[int, bool]:
+        """End waits; how many, and whether there is more to be done."""
+        left, more = limit, False
+        for mark, asks in probes(event, self._shapes(db, event)):
+            if asks:
+                more = True
+                continue
+            found = self._awaiting(db, mark, b"", event.number, left + 1)
+            more = more or len(found) > left
+            self._fulfil(event, [(id_, attempt) for id_, attempt, *_ in found[:left]])
+            left -= min(left, len(found))
+        return limit - left, more
+
+    def _shapes(self, db: Database, event: Event) -> list[str]:
+        """Of each shape that is waited for under a key what one wait wants."""
+        found, place = list[str](), key_mark(event.key)
+        end = place + LAST_MARK
+        while row := db.execute(_SQL["next_shape"], {"after": place, "end": end}).fetchone():
+            mark, text = row
+            found.append(text)
+            place = shape_end(mark)
+        return found
+
+    def _awaiting(self, db: Database, mark: bytes, after: bytes, number: int, limit: int) -> list[Any]:
+        place = {"after": max(mark, after), "end": numbered_mark(mark, number), "limit": limit}
+        return db.execute(_SQL["awaiting"], place).fetchall()
+
+    def _fulfil(self, event: Event, waits: list[tuple[str, int]]) -> None:
+        now, leaving = self._instant(), self._leaving
+        closed = leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING)) for id_, attempt in waits])
+        waits = [wait for wait in waits if wait[0] not in closed]
+        if waits:
+            leaving.fulfil(now, waits, RunState.COMPLETED, event.payload, None)
+
+    async def spread(self, event: Event) -> bool:
+        with self._transaction() as db:
+            ended, _ = self._end(db, event, AT_ONCE)
+        self._on_notify()
+        return ended == AT_ONCE
+
+    async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
+        assert self._connection is not None
+        db, found = self._connection, list[Asking]()
+        with translated(self.path):
+            for mark, asks in probes(event, self._shapes(db, event)):
+                for id_, _, at, text in self._awaiting(db, mark, after, event.number, limit) if asks else ():
+                    found.append(Asking(at, bytes.fromhex(id_), read(text).expression or ""))
+        return sorted(found)[:limit]
+
+    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+        with self._transaction() as db:
+            rows = db.execute(_SQL["still_waiting"], {"ids": encoded([id_.hex() for id_ in ids])}).fetchall()
+            self._fulfil(event, rows)
+        self._on_notify()
+
+    async def close_event(self, event_id: str) -> None:
+        with self._transaction() as db:
+            db.execute(_SQL["close_event"], {"id": event_id})
+
+    async def open_events(self, limit: int) -> list[Event]:
+        assert self._connection is not None
+        with translated(self.path):
+            return [_event(row) for row in self._connection.execute(_SQL["open_events"], {"limit": limit}).fetchall()]
+
+    async def event(self, event_id: str) -> Event | None:
+        row = await self._reader.read(lambda db: db.execute(_SQL["event"], {"id": event_id}).fetchone())
+        return None if row is None else _event(row)
+
+    async def events(self, filter_: EventFilter) -> list[Event]:
+        about = filter_bindings(filter_)
+        name = "events" if filter_.key is None else "events_of_key"
+        return [_event(row) for row in await self._reader.read(lambda db: db.execute(_SQL[name], about).fetchall())]
+
+    async def forget_events(self, before: int, limit: int) -> int:
+        with self._transaction() as db:
+            db.execute(_SQL["forget_events"], {"before": before, "limit": limit})
+            return db.changes()
+
+
+def filter_bindings(filter_: EventFilter) -> dict[str, Any]:
+    """What the statements take."""
+    about: dict[str, Any] = msgspec.structs.asdict(filter_)
+    about["before"] = _EVER if filter_.before is None else filter_.before
+    if filter_.key is None:
+        del about["key"]
+    return about
+
+
+def _bindings(event: Event) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(event), "open": int(event.open)}
+
+
+def _event(row: Any) -> Event:
+    *about, is_open = row
+    return Event(*about, open=bool(is_open))

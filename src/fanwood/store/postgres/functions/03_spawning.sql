@@ -260,6 +260,19 @@ begin
     );
 end $$;
 
+-- Whoever waits for events shares the locks of their keys, and whoever pushes one has its key's alone, until the end of his
+-- transaction, and under it each draws a number: so a wait is ended by events that are pushed after it, and one that is
+-- pushed at the same moment waits for it, or it for that. Before anything else is locked; in order.
+create function fw_share_keys(p_records text) returns void language plpgsql
+as $$
+#variable_conflict error
+begin
+    perform pg_advisory_xact_lock_shared(v.key) from (
+        select distinct ('x' || left(x.awaits, 16))::bit(64)::bigint as key
+        from json_to_recordset(p_records::json) x (awaits text) where x.awaits is not null order by 1 offset 0
+    ) v;
+end $$;
+
 -- Children that no worker executes: born as they are known to be, or (`again`) done again in place, as they had failed or
 -- been cancelled. Rows of JSON, as there are few: the batch's hot part pays for one parameter.
 create function fw_record(
@@ -275,20 +288,22 @@ begin
     insert into run (
         id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end,
         state, waits, due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at,
-        ended_by, output, error
+        ended_by, output, error, awaits
     )
     select v.id, o.id[k.owner[v.kind]], k.root[v.kind], k.depth[v.kind], k.kind[v.kind], k.task[v.kind], v.identity,
            v.index, v.key, v.input, k.priority[v.kind], k.on_parent_end[v.kind], v.state,
            case when v.state = 2 then k.kind[v.kind] - 9 end, v.due, v.attempt, o.attempt[k.owner[v.kind]],
            case when v.state = 2 then k.deadline[v.kind] end, case when v.state = 2 then k.deadline_by[v.kind] end,
            v.timeout, case when v.state = 2 then least(k.deadline[v.kind], p_now + v.timeout) end, v.began, case when v.attempt > 0 then v.began end,
-           case when v.state >= 8 then p_now end, case when v.state >= 8 then 1 end, v.output, v.error
+           case when v.state >= 8 then p_now end, case when v.state >= 8 then 1 end, v.output, v.error,
+           case when v.awaits is not null then v.awaits || int8send(nextval('event_number')) end
     from (
         select decode(x.id, 'hex') as id, decode(x.identity, 'hex') as identity, x.kind, x.index, x.key, x.input,
-               x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout, x.attempt
+               x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout, x.attempt,
+               decode(x.awaits, 'hex') as awaits
         from json_to_recordset(records) x (
             kind integer, id text, identity text, index integer, key text, input text, state smallint, output text,
-            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean
+            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean, awaits text
         )
         where not x.again
     ) v
@@ -302,12 +317,14 @@ begin
         deadline = case when v.state = 2 then k.deadline[v.kind] end,
         deadline_by = case when v.state = 2 then k.deadline_by[v.kind] end,
         schedule_timeout = v.timeout,
+        awaits = case when v.awaits is not null then v.awaits || int8send(nextval('event_number')) end,
         expires_at = case when v.state = 2 then least(k.deadline[v.kind], p_now + v.timeout) end
     from (
-        select decode(x.id, 'hex') as id, x.kind, x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout
+        select decode(x.id, 'hex') as id, x.kind, x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout,
+               decode(x.awaits, 'hex') as awaits
         from json_to_recordset(records) x (
             kind integer, id text, state smallint, output text, error text, began bigint, due bigint, timeout bigint,
-            again boolean
+            again boolean, awaits text
         )
         where x.again
     ) v

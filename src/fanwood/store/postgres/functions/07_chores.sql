@@ -421,6 +421,122 @@ as $$
     select s.value from setting s where s.name = 'secret'
 $$;
 
+-- Events are kept, under the locks of their keys (see fw_share_keys). Of each: its number; of one whose id was there already
+-- its digest. Rows of JSON.
+create function fw_push(p_now bigint, p_keys bigint[], p_events text)
+returns table (event_id text, event_number bigint, kept_digest bytea) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    here record;
+    before record;
+    drawn bigint;
+begin
+    perform pg_advisory_xact_lock(v.key) from (select distinct x.key from unnest(p_keys) x (key) order by 1 offset 0) v;
+    for here in
+        select * from json_to_recordset(p_events::json) x (
+            id text, key text, scope text, payload text, metadata text, digest text
+        )
+    loop
+        drawn := nextval('event_number');
+        insert into event (id, number, key, scope, payload, metadata, at, open, digest)
+        values (here.id, drawn, here.key, here.scope, here.payload, here.metadata, p_now, 1, decode(here.digest, 'hex'))
+        on conflict do nothing;
+        if found then
+            return query select here.id, drawn, null::bytea;
+        else
+            select e.number, e.digest into before from event e where e.id = here.id;
+            return query select here.id, before.number, before.digest;
+        end if;
+    end loop;
+end $$;
+
+-- Of each shape that is waited for under a key, what one wait wants.
+create function fw_shapes(p_from bytea, p_end bytea, p_most bytea) returns text[] language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    place bytea := p_from;
+    mark bytea;
+    wanted text;
+    found_ text[] := '{}';
+begin
+    loop
+        select r.awaits, r.input into mark, wanted from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
+        order by r.awaits limit 1;
+        exit when not found;
+        found_ := found_ || wanted;
+        place := substr(mark, 1, 16) || p_most;
+    end loop;
+    return found_;
+end $$;
+
+-- Waits between these marks end, at most so many in all, each with the output beside its marks; what others hold at this
+-- moment is passed by. How many; and between which marks some are left (numbers, from 1).
+create function fw_end_waits(
+    p_now bigint, p_from bytea[], p_end bytea[], p_outputs text[], p_limit integer,
+    out ended integer, out left_ integer[], out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    n integer;
+    ids bytea[];
+    places tid[];
+    closed bytea[];
+    told_ bigint[];
+begin
+    ended := 0; left_ := '{}'; told := '{}';
+    for n in 1 .. coalesce(cardinality(p_from), 0) loop
+        select array_agg(w.id), array_agg(w.place) into ids, places from (
+            select r.id, r.ctid as place from run r
+            where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
+            order by r.awaits limit p_limit - ended for update skip locked
+        ) w;
+        if cardinality(ids) > 0 then
+            select c.closed, c.told into closed, told_ from fw_cut(p_now, ids, places) c;
+            told := told || told_ || fw_fire(
+                p_now, array(select v.id from unnest(ids) v (id) where v.id <> all (closed)), 2::smallint, 8::smallint, p_outputs[n]
+            );
+            ended := ended + cardinality(ids);
+        end if;
+        if exists (
+            select from run r
+            where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
+        ) then
+            left_ := left_ || n;
+        end if;
+    end loop;
+end $$;
+
+-- These waits end, if they wait still.
+create function fw_fulfil(p_now bigint, p_ids bytea[], p_output text) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    ids bytea[];
+    places tid[];
+    closed bytea[];
+    told bigint[];
+begin
+    select array_agg(w.id), array_agg(w.place) into ids, places from (
+        select r.id, r.ctid as place from run r
+        where r.id = any (p_ids) and r.state = 2 and r.kind >= 10 order by r.id for update
+    ) w;
+    if ids is null then
+        return '{}';
+    end if;
+    select c.closed, c.told into closed, told from fw_cut(p_now, ids, places) c;
+    return told || fw_fire(
+        p_now, array(select v.id from unnest(ids) v (id) where v.id <> all (closed)), 2::smallint, 8::smallint, p_output
+    );
+end $$;
+
 -- A promise is settled, unless it has ended, or ends with something above it that is closed. How it ended.
 create function fw_settle(
     p_id bytea, p_now bigint, p_state smallint, p_output text, p_error text,

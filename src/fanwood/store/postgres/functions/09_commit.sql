@@ -74,6 +74,9 @@ begin
         return '[false]';
     end if;
     p_now := coalesce(p_now, fw_micros());
+    if r_records is not null then
+        perform fw_share_keys(r_records);
+    end if;
     select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, w.programs, fw_enter_gates() into before
     from worker w where w.id = p_me for no key update;
     if not found then

@@ -40,6 +40,7 @@ create table run (
     metadata         text,
     output           text,
     error            text,
+    awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py)
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
     check ((state >= 8) = (finished_at is not null))
@@ -62,6 +63,7 @@ create index run_ready on run (task, priority desc, root_id, depth desc, id) whe
 create index run_running on run (worker_id, id) where state = 1;
 create index run_waiting on run (root_id, id) where state = 2;
 create index run_due on run (due_at, id) where state = 2 and due_at is not null;
+create index run_awaiting on run (awaits) where state = 2 and awaits is not null;
 create index run_expiring on run (expires_at, id) where state in (0, 2) and expires_at is not null;
 
 -- Listings: roots, newest first; roots by task; roots in any state but COMPLETED; roots by their metadata, as far as jsonb
@@ -210,6 +212,22 @@ create table attempt (
     error       text,                                 -- null: its worker was lost
     primary key (run_id, number)
 );
+
+-- What has happened. `open`: not all waits that it may end were looked at yet.
+create table event (
+    number   bigint  not null primary key,            -- of one row with the numbers of waits; drawn under the key's lock
+    at       bigint  not null,
+    open     smallint not null,
+    id       text collate "C" not null unique,
+    key      text collate "C" not null,
+    scope    text collate "C",
+    payload  text    not null,
+    metadata text,
+    digest   bytea   not null                         -- of key, scope and payload, to tell an id's misuse
+);
+create index event_key on event (key, number);
+create index event_open on event (number) where open = 1;
+create sequence event_number;
 
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (

@@ -39,6 +39,7 @@ create table run (
     error            text,
     limit_at         integer,                       -- the deadline of those below that have theirs from this run, if it
                                                     -- moved since they were spawned
+    awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py)
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
     check (state = 2 or due_at is null)
@@ -57,6 +58,8 @@ create index run_running on run (worker_id, id) where state = 1;
 create index run_waiting on run (root_id, id) where state = 2;
 create index run_due on run (due_at, id) where state = 2 and due_at is not null;
 create index run_expiring on run (expires_at, id) where state in (0, 2) and expires_at is not null;
+
+create index run_awaiting on run (awaits) where state = 2 and awaits is not null;
 
 -- Listings: roots, newest first; roots by task; roots in any state but COMPLETED.
 create index run_root on run (created_at, id) where parent_id is null;
@@ -190,6 +193,22 @@ create table attempt (
     primary key (run_id, number)
 ) strict, without rowid;
 
+-- What has happened. `open`: not all waits that it may end were looked at yet.
+create table event (
+    id       text    not null primary key,
+    number   integer not null,                      -- of one row with the numbers of waits
+    key      text    not null,
+    scope    text,
+    payload  text    not null,
+    metadata text,
+    at       integer not null,
+    open     integer not null,
+    digest   blob    not null                       -- of key, scope and payload, to tell an id's misuse
+) strict, without rowid;
+create unique index event_number on event (number);
+create index event_key on event (key, number);
+create index event_open on event (number) where open = 1;
+
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,
@@ -197,5 +216,6 @@ create table setting (
 ) strict, without rowid;
 insert into setting (name, value) values
     ('members', '0'),
+    ('number', '0'),
     -- What tokens of promises are made with.
     ('secret', lower(hex(randomblob(32))));

@@ -1,0 +1,340 @@
+"""Events: what has happened, told to whoever waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from fanwood import checks
+from fanwood.clock import moment
+from fanwood.codec import codec_for
+from fanwood.durations import in_microseconds
+from fanwood.engine.signals import block
+from fanwood.errors import PayloadTooLargeError, RunNotFoundError, UsageError
+from fanwood.ids import id_text
+from fanwood.model.commands import Finished, Record
+from fanwood.model.matching import Event as Kept
+from fanwood.model.matching import Wanted, fits, mark_of
+from fanwood.model.states import RunKind, RunState
+from fanwood.sdk.attempt import registering
+from fanwood.sdk.identity import content_digest
+from fanwood.sdk.listing import microseconds_of
+from fanwood.sdk.options import metadata_json
+from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.parts import counts
+from fanwood.sdk.recording import awaited, kind_of, known_parts, one_end, write, written
+from fanwood.sdk.waiting import called
+from fanwood.store.outside import EventFilter
+from fanwood.store.spreading import compiled, finish, is_true
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from fanwood.durations import Duration
+    from fanwood.model.commands import Ended
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.host import Host
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+T = TypeVar("T")
+
+AT_ONCE = 1_000
+"""Events of one transaction."""
+MOST = 100_000
+"""Events that one call gives, at most."""
+PATHS = 100
+"""Values that one wait compares, at most."""
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What has happened."""
+
+    id: str
+    key: str
+    payload: Any
+    scope: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PushEvent:
+    """One of the events of `bulk_push`."""
+
+    key: str
+    payload: Any = None
+    id: str | None = None
+    scope: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Events:
+    """The events of one store. Every method has an `aio_` twin."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def push(
+        self,
+        key: str,
+        payload: Any = None,
+        scope: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        id: str | None = None,
+    ) -> Event:
+        """Say that something has happened. Whoever waits for it goes on.
+
+        Args:
+            key: what it is, such as "order:paid".
+            payload: what is to be said of it; mostly a dict.
+            scope: of whom; waits that name one are ended only by events of it.
+            metadata: what is kept beside it.
+            id: an event that is pushed twice under one id is one event.
+
+        Raises:
+            EventConflictError: the id belongs to another event.
+        """
+        return block(self._push([PushEvent(key, payload, id, scope, metadata)]), "events.push")[0]
+
+    async def aio_push(
+        self,
+        key: str,
+        payload: Any = None,
+        scope: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        id: str | None = None,
+    ) -> Event:
+        """As `push`."""
+        return (await self._push([PushEvent(key, payload, id, scope, metadata)]))[0]
+
+    def bulk_push(self, events: Iterable[PushEvent]) -> list[Event]:
+        """Many events, in this order; up to 1,000 of them all or none."""
+        return block(self._push(list(events)), "events.bulk_push")
+
+    async def aio_bulk_push(self, events: Iterable[PushEvent]) -> list[Event]:
+        """As `bulk_push`."""
+        return await self._push(list(events))
+
+    def get(self, event_id: str) -> Event:
+        """One event.
+
+        Raises:
+            RunNotFoundError: there is none of that id, or it was too old to be kept.
+        """
+        return block(self._get(event_id), "events.get")
+
+    async def aio_get(self, event_id: str) -> Event:
+        """As `get`."""
+        return await self._get(event_id)
+
+    def list(
+        self,
+        key: str | None = None,
+        *,
+        scope: str | None = None,
+        since: datetime | Duration | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> list[Event]:
+        """Events, the latest first. `after`: the id of one; only those before it."""
+        return block(self._list(key, scope, since, limit, after), "events.list")
+
+    async def aio_list(
+        self,
+        key: str | None = None,
+        *,
+        scope: str | None = None,
+        since: datetime | Duration | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> list[Event]:
+        """As `list`."""
+        return await self._list(key, scope, since, limit, after)
+
+    # --- the one implementation ------------------------------------------------------------------------------------
+
+    async def _push(self, events: Sequence[PushEvent]) -> list[Event]:
+        host, pushed = self._host, list[Event]()
+        kept = [kept_event(event, host.settings, id_text(host.ids.new_id())) for event in events]
+        for start in range(0, len(kept), AT_ONCE):
+            page = kept[start : start + AT_ONCE]
+            verb = _verb(page)
+            pushed += [event_of(each) for each in await called(host.engine().call(verb, changes=True))]
+        return pushed
+
+    async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
+        return await called(self._host.engine().call(verb))
+
+    async def _get(self, event_id: str) -> Event:
+        return event_of(await self._ask(lambda store: found(store, event_id)))
+
+    async def _list(
+        self, key: str | None, scope: str | None, since: datetime | Duration | None, limit: int, after: str | None
+    ) -> list[Event]:
+        checks.whole(limit, "limit", 0, MOST)
+        began = 0 if since is None else microseconds_of(since, self._host.clock.now(), "since")
+        before = None if after is None else (await self._ask(lambda store: found(store, after))).number
+        filter_ = EventFilter(_text(key, "key"), _text(scope, "scope"), began, before, limit)
+        return [event_of(each) for each in await self._ask(lambda store: store.events(filter_))]
+
+
+async def found(store: Store, event_id: str) -> Kept:
+    """The event of that id.
+
+    Raises:
+        RunNotFoundError: there is none.
+    """
+    event = await store.event(checks.storable(event_id, "event_id", checks.MAX_KEY_LENGTH))
+    if event is None:
+        raise RunNotFoundError(f"There is no event {checks.shown(event_id)}, or it was too old to be kept")
+    return event
+
+
+def _verb(events: Sequence[Kept]) -> Callable[[Store], Awaitable[list[Kept]]]:
+    return lambda store: push(store, events)
+
+
+async def push(store: Store, events: Sequence[Kept]) -> list[Kept]:
+    """Keep them, and end all waits that they end."""
+    pushed = await store.push(events)
+    for event in pushed:
+        if event.open:
+            await finish(store, event)
+    return pushed
+
+
+def kept_event(event: PushEvent, settings: Settings, new_id: str) -> Kept:
+    """An event as it is kept, if it can be."""
+    if not isinstance(event, PushEvent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise checks.refused("events", "must be PushEvents", event)
+    key = checks.key(event.key, "key", "out: an event needs one")
+    data = codec_for(Any).encode(event.payload, f"the payload of {key}", "payload")
+    if len(data) > settings.max_payload_bytes:
+        raise PayloadTooLargeError(f"the payload of {key}", len(data), settings.max_payload_bytes)
+    metadata = None if event.metadata is None else metadata_json(event.metadata, "metadata")
+    id_ = new_id if event.id is None else checks.key(event.id, "id", "and the event gets one")
+    return Kept(id_, key, data.decode(), _text(event.scope, "scope"), metadata)
+
+
+def event_of(kept: Kept) -> Event:
+    """An event as people see it."""
+    metadata: dict[str, Any] = msgspec.json.decode(kept.metadata or "{}")
+    return Event(kept.id, kept.key, msgspec.json.decode(kept.payload), kept.scope, metadata, moment(kept.at))
+
+
+def _text(value: str | None, subject: str) -> str | None:
+    return None if value is None else checks.key(value, subject, "for any")
+
+
+# --- in a task --------------------------------------------------------------------------------------------------------
+
+
+async def wait_for_event(
+    attempt: Attempt,
+    key: str,
+    expression: str | None,
+    match: dict[str, Any] | None,
+    validator: Any,
+    scope: str | None,
+    window: Duration | None,
+    timeout: Duration | None,
+) -> Any:
+    """See `Context.wait_for_event`."""
+    attempt.check()
+    wanted, back = wanted_of(key, expression, match, scope), _window(attempt, window)
+    codec = codec_for(Any if validator is None else validator)
+    limit = None if timeout is None else in_microseconds(checks.seconds(timeout, "timeout", zero=True))
+    if attempt.is_mocked:
+        raise UsageError(f"nothing pushes the event {key} to a mock run")
+    ended, id_ = await _ended(attempt, wanted, limit, back)
+    if ended.state is not RunState.COMPLETED:
+        raise error_of(ended, id_, ended.task)
+    return codec.decode(ended.output or "null", f"the payload of {key}")
+
+
+async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int | None) -> tuple[Ended, bytes]:
+    text = msgspec.json.encode(wanted).decode()
+    parts = await known_parts(attempt)
+    with registering:
+        identity = attempt.identify(
+            None, content_digest("~event", mark_of(wanted) + (wanted.expression or "").encode())
+        )
+        index = attempt.children
+        attempt.children += 1
+    there = parts.found.pop(identity, None)
+    if there is not None and counts(there, attempt.run.trial_start):
+        if there.state.is_terminal:
+            return Finished(there.state, there.output, there.error, "~event"), there.id
+        await _look_back(attempt, wanted, there.id, back)
+        return await awaited(attempt, there.id, f"the event {wanted.key}"), there.id
+    id_ = attempt.host.ids.new_id() if there is None else there.id
+    kind, waits, again = kind_of(attempt, RunKind.EVENT), RunState.WAITING, there is not None
+    mark = mark_of(wanted)
+    record = Record(kind, id_, identity, text, waits, index, timeout=limit, again=again, awaits=mark)
+    attempt.spawned = attempt.cancel_children = True
+    collector = one_end()
+    answer = write(attempt, record, collector)
+    if back is not None:
+        await written(attempt, answer)
+        await _look_back(attempt, wanted, id_, back)
+    return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
+
+
+async def _look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> None:
+    """It waits by now, so nothing is missed; what came before ends it as well, the latest of it."""
+    if back is None:
+        return
+    engine = attempt.host.engine()
+
+    async def look(store: Store) -> None:
+        filter_ = EventFilter(wanted.key, wanted.scope, store.now() - back, None, PAGE)
+        while page := await store.events(filter_):
+            for event in page:
+                if fits(event, wanted) and (wanted.expression is None or is_true(wanted.expression, event)):
+                    await store.fulfil(event, [run_id])
+                    return
+            filter_ = msgspec.structs.replace(filter_, before=page[-1].number)
+
+    await called(engine.call(look, changes=True, steadfast=True))
+
+
+def wanted_of(key: str, expression: str | None, match: dict[str, Any] | None, scope: str | None) -> Wanted:
+    """What is waited for, checked.
+
+    Raises:
+        UsageError: it can't be.
+    """
+    key = checks.key(key, "key", "out: a wait for an event needs one")
+    if match is not None and not isinstance(match, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise checks.refused("match", "must be a dict of paths and values", match)
+    match = match or {}
+    if len(match) > PATHS:
+        raise UsageError(f"match must have at most {PATHS} paths, and has {len(match):,}")
+    for path in match:
+        if not isinstance(path, str) or not path:  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+            raise checks.refused("match", "must have paths such as 'order.id' for keys", path)
+        checks.storable(path, "a path of match", checks.MAX_KEY_LENGTH)
+    if expression is not None:
+        compiled(checks.storable(expression, "expression", checks.MAX_TEXT_LENGTH))
+    values = msgspec.json.decode(codec_for(Any).encode(match, "match", "match"))
+    return Wanted(key, _text(scope, "scope"), values, expression)
+
+
+def _window(attempt: Attempt, window: Duration | None) -> int | None:
+    if window is None:
+        return None
+    back, kept = checks.seconds(window, "lookback_window", zero=True), attempt.host.settings.event_retention
+    if back > kept:
+        raise UsageError(
+            f"lookback_window is {back:g} s, and events are kept for event_retention, {kept:g} s: what is older is not "
+            f"there"
+        )
+    return in_microseconds(back)

@@ -1,0 +1,99 @@
+"""The routes of events: for programs that have no Python, and for who looks. Events belong to no namespace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.lens.views import View
+from fanwood.sdk import events
+from fanwood.sdk.waiting import called
+from fanwood.server.calls import API, Call, Route
+from fanwood.server.identity import Role
+from fanwood.server.queries import Query, Text
+from fanwood.store.outside import EventFilter
+
+if TYPE_CHECKING:
+    from fanwood.model.matching import Event
+    from fanwood.server.deeds import Deeds
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a request; how large a payload may be, the settings say."""
+
+
+class EventView(View, frozen=True):
+    """What has happened. `payload` and `metadata` only for who may see payloads."""
+
+    id: str
+    key: str
+    created_at: int
+    scope: str | None = None
+    payload: Any = None
+    metadata: Any = None
+
+
+class EventBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event. `id`: pushed twice under one it is one event."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    payload: Any = None
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] | None = None
+    scope: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class EventsQuery(Query, frozen=True):
+    """Which events. `after`: the id of one; those before it."""
+
+    key: Text | None = None
+    scope: Text | None = None
+    after: Text | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
+
+
+async def push(call: Call) -> EventView:
+    """Push an event: runs that wait for it go on."""
+    body: EventBody = call.body
+    given = events.PushEvent(body.key, body.payload, body.id, body.scope, body.metadata)
+
+    async def act(deeds: Deeds) -> Event:
+        app = deeds.app
+        event = events.kept_event(given, app.settings, id_text(app.ids.new_id()))
+        return (await called(app.engine().call(lambda store: events.push(store, [event]), changes=True)))[0]
+
+    return _view(call, await call.site.hands.do(act))
+
+
+async def listed(call: Call) -> list[EventView]:
+    """List events, the latest first."""
+    query: EventsQuery = call.query
+    before = None if query.after is None else (await _found(call, query.after)).number
+    filter_ = EventFilter(query.key, query.scope, 0, before, query.limit)
+    return [_view(call, event) for event in await call.site.reader.ask(lambda store: store.events(filter_))]
+
+
+async def one(call: Call) -> EventView:
+    """Show one event."""
+    return _view(call, await _found(call, call.path["id"]))
+
+
+async def _found(call: Call, event_id: str) -> Event:
+    return await call.site.reader.ask(lambda store: events.found(store, event_id))
+
+
+def _view(call: Call, event: Event) -> EventView:
+    if not call.sees_payloads:
+        return EventView(event.id, event.key, event.at, event.scope)
+    payload, metadata = msgspec.json.decode(event.payload), msgspec.json.decode(event.metadata or "null")
+    return EventView(event.id, event.key, event.at, event.scope, payload, metadata)
+
+
+ROUTES = (
+    Route(
+        "POST", f"{API}/events", Role.OPERATOR, push, EventView, body=EventBody, largest=LARGEST, status=201, whole=True
+    ),
+    Route("GET", f"{API}/events", Role.VIEWER, listed, list[EventView], EventsQuery, whole=True),
+    Route("GET", f"{API}/events/{{id}}", Role.VIEWER, one, EventView, whole=True),
+)

@@ -1,0 +1,102 @@
+"""A wait beside a push that is not committed yet, either way round: nothing is missed, and nothing ended too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from fanwood import RunState
+from fanwood.ids import SystemIds
+from fanwood.model.commands import Batch, Record, Spawn, SpawnKind
+from fanwood.model.matching import Event, Wanted, key_lock, key_mark, mark_of
+from fanwood.model.states import OnParentEnd, RunKind
+from fanwood.store.postgres.store import PostgresStore
+from tests.postgres.stores import claimed, connected, opened, registered, until_blocked
+
+IDS = SystemIds()
+WANTED = Wanted("k", match={"id": 7})
+
+
+class Two:
+    """A worker with a run that waits, and somebody who pushes; `raw` holds one of them up."""
+
+    def __init__(self, waiter: PostgresStore, pusher: PostgresStore, worker: int, raw: asyncpg.Connection) -> None:
+        self.waiter, self.pusher, self.worker, self.raw = waiter, pusher, worker, raw
+
+    async def record(self) -> Record:
+        root = Spawn(SpawnKind("a"), IDS.new_id(), None, "{}")
+        await self.waiter.commit(self.worker, Batch(spawns=[root]))
+        (parent,) = await claimed(self.waiter, self.worker, 1)
+        kind = SpawnKind(
+            "~event", parent_id=parent.key, parent_attempt=1, root_id=parent.key, depth=1,
+            on_parent_end=OnParentEnd.CANCEL, run_kind=RunKind.EVENT,
+        )  # fmt: skip
+        wait = '{"key":"k","match":{"id":7}}'
+        return Record(kind, IDS.new_id(), b"i" * 16, wait, RunState.WAITING, awaits=mark_of(WANTED))
+
+    async def push(self) -> Event:
+        return (await self.pusher.push([Event(IDS.new_id().hex(), "k", '{"id":7}')]))[0]
+
+    async def state(self, record: Record) -> RunState:
+        return (await self.waiter.get(record.id)).state
+
+
+@pytest.fixture
+async def two(postgres_url: str) -> AsyncIterator[Two]:
+    async with opened(postgres_url, count=2) as (waiter, pusher), connected(postgres_url) as raw:
+        yield Two(waiter, pusher, await registered(waiter), raw)
+
+
+async def test_a_push_waits_for_a_wait_that_is_not_committed(two: Two) -> None:
+    """It holds the key from before its row is there, so that who pushes looks when it is."""
+    record = await two.record()
+    async with two.raw.transaction():
+        await two.raw.execute("lock table run in share mode")  # the wait has the key, and can't be written yet
+        waits = asyncio.create_task(two.waiter.commit(two.worker, Batch(records=[record])))
+        await until_blocked(two.raw, two.waiter._hot.pid)
+        pushes = asyncio.create_task(two.push())
+        await until_blocked(two.raw, await _pid(two.pusher))
+        assert not pushes.done()
+    await waits
+    await pushes
+    assert await two.state(record) is RunState.COMPLETED
+
+
+async def test_a_wait_waits_for_a_push_that_is_not_committed(two: Two) -> None:
+    """... and is not ended by it, in whatever page it is looked at."""
+    record = await two.record()
+    async with two.raw.transaction():
+        await two.raw.execute("select pg_advisory_xact_lock($1)", key_lock(key_mark("k")))  # as a push holds it
+        waits = asyncio.create_task(two.waiter.commit(two.worker, Batch(records=[record])))
+        await until_blocked(two.raw, two.waiter._hot.pid)
+        number = await two.raw.fetchval("select nextval('event_number')")
+    await waits
+    early = Event("early", "k", '{"id":7}', number=number)
+    assert not await two.pusher.spread(early)
+    assert await two.state(record) is RunState.WAITING
+    await two.push()
+    assert await two.state(record) is RunState.COMPLETED
+
+
+async def test_what_others_hold_is_not_lost(two: Two) -> None:
+    """A wait that somebody holds is passed by, as he might hold others in another order; then the event stays open."""
+    record = await two.record()
+    await two.waiter.commit(two.worker, Batch(records=[record]))
+    async with two.raw.transaction():
+        await two.raw.execute("select from run where id = $1 for update", record.id)
+        event = await two.push()
+        assert event.open
+    assert await two.state(record) is RunState.WAITING
+    assert await two.pusher.open_events(9) == [event]
+    await two.pusher.spread(event)
+    assert await two.state(record) is RunState.COMPLETED
+
+
+async def _pid(store: PostgresStore) -> int:
+    async with asyncio.timeout(60):
+        while not store.side.pid:
+            await asyncio.sleep(0)
+    return store.side.pid

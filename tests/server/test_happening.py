@@ -1,0 +1,27 @@
+"""Events over HTTP."""
+
+from __future__ import annotations
+
+from fanwood import Settings
+from fanwood.store.store import Store
+from tests.server.desk import desk
+
+
+async def test_events_are_pushed_and_looked_at(settings: Settings, store: Store) -> None:
+    async with desk(settings) as server:
+        pushed = await server.post("/events", {"key": "paid", "payload": {"n": 1}, "scope": "s", "id": "e"}, "operator")
+        assert (pushed.status, pushed.body["id"], pushed.body["payload"]) == (201, "e", {"n": 1})
+        taken = await server.post("/events", {"key": "paid", "payload": {"n": 2}, "scope": "s", "id": "e"})
+        assert (taken.status, taken.body["code"]) == (409, "event_conflict")
+        assert (await server.post("/events", {"key": "unpaid"}, "viewer")).status == 403
+        assert (await server.post("/events", {"key": "unpaid"}, "shop")).status == 403
+        assert (await server.post("/events", {"key": ""})).status == 422
+        assert (await server.post("/events", {"key": "unpaid"})).status == 201
+        listed = (await server.get("/events")).body
+        assert [event["key"] for event in listed] == ["unpaid", "paid"]
+        assert [event["id"] for event in (await server.get("/events?key=paid&scope=s")).body] == ["e"]
+        assert [event["id"] for event in (await server.get(f"/events?after={listed[0]['id']}")).body] == ["e"]
+        one = await server.get("/events/e", "operator")
+        assert (one.status, one.body["key"]) == (200, "paid")
+        assert (await server.get("/events/nothing")).status == 404
+    assert (await store.event("e")) is not None
