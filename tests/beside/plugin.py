@@ -28,8 +28,7 @@ class Beside:
 
     def pytest_runtest_logreport(self) -> None:
         if self._process.poll():
-            runner = self._session.config.pluginmanager.get_plugin("dsession") or self._session  # (of pytest-xdist)
-            runner.shouldstop = f"{self._name} has found something"
+            self._session.shouldstop = f"{self._name} has found something"
 
     def pytest_sessionfinish(self) -> None:
         if self._session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

@@ -1,0 +1,225 @@
+"""
+Tests in several processes (`-p tests.beside.forks --forks 4`): they are collected once, and processes that are forked
+then take one file after the other. Where each process collects for itself, that takes each of them as long as hundreds
+of tests do, and three times as long in a new clone.
+
+Whoever is forked has fixtures of its own, also those of a session. One that ends before its time ends the tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn, TextIO
+
+import pytest
+
+PATIENCE = 20.0
+LINES = 60
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forks", type=int, default=0, help="run tests in so many processes, a file at a time")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    many = session.config.getoption("--forks")
+    if not many or session.testsfailed or session.config.option.collectonly:
+        return None  # as ever
+    files = [list(tests) for _, tests in itertools.groupby(session.items, key=lambda test: test.path)]
+    _Loop(session, files).run(many)
+    return True
+
+
+@dataclass
+class _Fork:
+    """As its parent knows it."""
+
+    pid: int
+    wire: Connection
+    output: TextIO
+    at: str = "its beginning"  # which test
+    done: bool = False
+
+    def last_words(self) -> str:
+        self.output.seek(0)
+        return "".join(self.output.readlines()[-LINES:])
+
+
+class _Loop:
+    def __init__(self, session: pytest.Session, files: list[list[pytest.Item]]) -> None:
+        self._session = session
+        self._hook = session.config.hook
+        self._files = files
+        self._next = iter(range(len(files)))
+        self._forks: list[_Fork] = []
+
+    def run(self, many: int) -> None:
+        temporary = self._session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        gc.collect()
+        gc.freeze()  # what there is now stays: collections of garbage needn't go through it again and again
+        try:
+            for number in range(min(many, len(self._files))):
+                self._forks.append(self._fork(number, temporary / str(number)))
+            while wires := {fork.wire: fork for fork in self._forks if not fork.done}:
+                for wire in wait(list(wires), timeout=1.0):
+                    self._hear(wires[wire])  # type: ignore[index]
+                self._stop_if_asked()
+        finally:
+            self._end()
+
+    def _fork(self, number: int, temporary: Any) -> _Fork:
+        ours, theirs = multiprocessing.Pipe()
+        output: Any = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the fork's end)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            for wire in (ours, *(fork.wire for fork in self._forks)):
+                wire.close()  # so that who is left alone hears of it
+            _be_forked(self._session, self._files, theirs, output, temporary)
+        theirs.close()
+        return _Fork(pid, ours, output)
+
+    def _hear(self, fork: _Fork) -> None:
+        try:
+            kind, data = fork.wire.recv()
+        except (EOFError, OSError):
+            self._lost(fork)
+        if kind == "next":
+            fork.wire.send(next(self._next, None))
+        elif kind == "starts":
+            fork.at = data
+        elif kind == "report":
+            report = self._hook.pytest_report_from_serializable(config=self._session.config, data=data)
+            self._hook.pytest_runtest_logreport(report=report)
+            if report.when == "teardown":
+                self._hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+        elif kind == "failed":
+            self._fail("a process has failed", data)
+        else:
+            fork.done = True
+
+    def _lost(self, fork: _Fork) -> NoReturn:
+        self._fail(f"a process has ended at {fork.at}", fork.last_words())
+
+    def _fail(self, message: str, details: str) -> NoReturn:
+        self._session.testsfailed += 1
+        self._session.shouldfail = message
+        self._session.config.get_terminal_writer().write(f"\n{details}\n")
+        raise self._session.Failed(message)
+
+    def _stop_if_asked(self) -> None:
+        if self._session.shouldfail:
+            raise self._session.Failed(self._session.shouldfail)
+        if self._session.shouldstop:
+            raise self._session.Interrupted(self._session.shouldstop)
+
+    def _end(self) -> None:
+        """Those that aren't done are interrupted, and take down what they have set up."""
+        for fork in self._forks:
+            if not fork.done:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(fork.pid, signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for fork in self._forks:
+            while not fork.done and wait([fork.wire], timeout=max(deadline - time.monotonic(), 0)):
+                try:
+                    fork.done = fork.wire.recv()[0] == "done"
+                except (EOFError, OSError):
+                    fork.done = True  # it has ended, one way or another
+            if not fork.done:
+                os.kill(fork.pid, signal.SIGKILL)
+            os.waitpid(fork.pid, 0)
+            fork.wire.close()
+            fork.output.close()
+
+
+# --- in a process that was forked ------------------------------------------------------------------------------------
+
+
+class _Teller:
+    def __init__(self, config: pytest.Config, wire: Connection) -> None:
+        self._config = config
+        self._wire = wire
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._wire.send(("starts", nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._wire.send(("report", data))
+
+
+class _Later:
+    """Instead of the next test, when there may be one: it needs what belongs to the session, and nothing else."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session = session
+
+    def listchain(self) -> list[pytest.Session]:
+        return [self._session]
+
+
+def _be_forked(
+    session: pytest.Session, files: list[list[pytest.Item]], wire: Connection, output: TextIO, temporary: Any
+) -> NoReturn:
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _set_apart(session.config, output, temporary)
+        session.config.pluginmanager.register(_Teller(session.config, wire))
+        later: Any = _Later(session)
+        try:
+            for tests in _assigned(files, wire):
+                for test, following in itertools.zip_longest(tests, tests[1:], fillvalue=later):
+                    session.config.hook.pytest_runtest_protocol(item=test, nextitem=following)
+        finally:
+            session._setupstate.teardown_exact(None)
+            session.config._ensure_unconfigure()
+        wire.send(("done", None))
+        code = 0
+    except KeyboardInterrupt:
+        code = 2
+    except BaseException:
+        with contextlib.suppress(OSError):
+            wire.send(("failed", traceback.format_exc()))
+    finally:
+        output.flush()
+        os._exit(code)
+
+
+def _assigned(files: list[list[pytest.Item]], wire: Connection) -> Iterator[list[pytest.Item]]:
+    while True:
+        wire.send(("next", None))
+        number = wire.recv()
+        if number is None:
+            return
+        yield files[number]
+
+
+def _set_apart(config: pytest.Config, output: TextIO, temporary: Any) -> None:
+    """From its parent and those beside it: what it captures, what it prints, where it writes."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()
+    os.dup2(output.fileno(), 1)  # for what captures nothing, and for the stacks of a test that hangs
+    os.dup2(output.fileno(), 2)
+    if capture is not None:
+        capture.start_global_capturing()
+    config.get_terminal_writer()._file = output
+    temporary.mkdir(mode=0o700)
+    config._tmp_path_factory._basetemp = temporary  # type: ignore[attr-defined]

@@ -1,0 +1,61 @@
+"""Tests in several processes are all run, each once, and whatever goes wrong in one of them fails the whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[2]
+SHARED = """
+import pytest
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    yield tmp_path_factory.getbasetemp()
+    with open({log!r}, "a") as log: log.write("down ")
+"""
+TESTS = """
+import os, pytest
+@pytest.fixture(scope="module")
+def module(place):
+    yield
+    with open({log!r}, "a") as log: log.write("left ")
+@pytest.mark.parametrize("n", range(3))
+def test_it(n, place, module):
+    with open({log!r}, "a") as log: log.write(f"{{place.name}}-{{n}} ")
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        ("", 0, "9 passed"),
+        ("def test_that_fails(): print('why'); assert 1 == 2", 1, "1 failed, 9 passed"),
+        ("def test_that_ends(): os._exit(0)", 1, "a process has ended at test_2.py::test_that_ends"),
+        (
+            "@pytest.fixture(scope='session')\ndef bad():\n  yield\n  1/0\ndef test_bad(bad): pass",
+            1,
+            "division by zero",
+        ),
+    ],
+)
+def test_what_they_say_counts(tmp_path: Path, more: str, code: int, said: str) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "conftest.py").write_text(SHARED.format(log=str(log)))
+    for number in range(3):
+        (tmp_path / f"test_{number}.py").write_text(TESTS.format(log=str(log)) + (more if number == 2 else ""))
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(TREE)}
+    forks = ("-p", "tests.beside.forks", "--forks", "2", "--basetemp", str(tmp_path / "base"), str(tmp_path))
+    done = subprocess.run((*command, *forks), cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout
+    if not code:
+        words = log.read_text().split()
+        told = [word.split("-") for word in words if "-" in word]
+        assert sorted(number for _, number in told) == [*"000111222"]
+        assert words.count("left") == 3
+        assert words.count("down") == len({place for place, _ in told})  # whoever has two files has it for both
