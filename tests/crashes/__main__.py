@@ -139,7 +139,7 @@ def databases(store: str) -> Iterator[list[str]]:
         return
     os.environ.setdefault("PGSSLMODE", "disable")
     with Cluster({"max_connections": 200}, below=in_memory()) as cluster:
-        yield [cluster.url(cluster.create_database(f"crashes_{n}")) for n in cores]
+        yield [cluster.create_database(f"crashes_{n}") for n in cores]
 
 
 if __name__ == "__main__":

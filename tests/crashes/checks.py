@@ -109,7 +109,7 @@ def history(ground: Ground, scene: Scenario, sql: Reader, done: dict[bytes, str]
     """What was told is there, and nothing was executed that should not have been. `done` was completed after the first
     so many lines of the journal."""
     rows = {bytes(id_): (state, attempt) for id_, state, attempt in sql("select id, state, attempt from run")}
-    told, begun = journal(ground), Counter[tuple[str, int]]()
+    told, begun, recorded = journal(ground), Counter[tuple[str, int]](), set[tuple[str, str]]()
     for number, (event, run, *about) in enumerate(told):
         if event == "killed":
             continue
@@ -123,6 +123,10 @@ def history(ground: Ground, scene: Scenario, sql: Reader, done: dict[bytes, str]
                 yield f"attempt {about[0]} of {run} began, and its row is at {last}"
             if number >= lines and done.get(id_, "leaf") not in scene.again and id_ in done:
                 yield f"{done[id_]} {run} had been completed, and began again"
+        elif event == "did" and (run, about[0]) in recorded:
+            yield f"{about[0]} of {run} was recorded, and done again"
+        elif event == "recorded":
+            recorded.add((run, about[0]))
         elif state is None and scene.name != "prune":
             yield f"run {run} was acknowledged, and is gone"
         elif event == "cancelled" and state != RunState.CANCELLED:

@@ -34,7 +34,7 @@ from fanwood.store.store import Store
 Hit = Callable[[str], None]
 
 STEPS = {
-    "fanwood.engine.engine": ["Engine.spawn", "Engine.report", "Engine.stop"],
+    "fanwood.engine.engine": ["Engine.spawn", "Engine.record", "Engine.report", "Engine.stop"],
     "fanwood.engine.ticks": ["Ticks._fill", "Ticks._commit", "Ticks._deliver", "Ticks._offer", "Ticks._hear"],
     "fanwood.engine.commits": ["Commits.commit", "Commits._try"],
     "fanwood.engine.delivery": ["Delivery.deliver"],
@@ -55,6 +55,7 @@ STEPS = {
         "Executor.begin_stop",
         "Executor.hand_back_all",
     ],
+    "fanwood.sdk.steps": ["_ended"],
     "fanwood.worker.worker": ["Worker._drain"],
     "fanwood.worker.local": ["LocalWorker.close"],
     "fanwood.cli.db": ["_migrate", "_prune", "copy", "_copy_opened"],

@@ -28,6 +28,7 @@ from fanwood.store.sqlite.connection import migrations
 from tests.raw import sql
 
 PATIENCE = 60.0
+LONG = 3600
 SOON = {"retries": 2, "backoff_factor": 1, "backoff_max_seconds": 0.03}
 
 
@@ -120,8 +121,25 @@ def declare(ground: Ground, app: Fanwood) -> Fanwood:
         return 1 + sum(await tree.aio_run_many(below))
 
     declare_endless(app, leaf)
+    declare_dreamer(ground, app)
     declare_flow(app, leaf)
     return app
+
+
+def declare_dreamer(ground: Ground, app: Fanwood) -> None:
+    @app.task
+    async def dreamer(input: dict, ctx: Context) -> list[str]:
+        async def step(name: str) -> str:
+            ground.note("did", ctx.task_run_id, name)
+            return name
+
+        first = await ctx.aio_step(step, "first", key="first")
+        ground.note("recorded", ctx.task_run_id, "first")
+        await ctx.aio_sleep_for(LONG)
+        await ctx.aio_sleep_for(0.01)
+        second = await ctx.aio_step(step, "second", key="second")
+        ground.note("recorded", ctx.task_run_id, "second")
+        return [first, second]
 
 
 def declare_endless(app: Fanwood, leaf: Any) -> None:
@@ -295,6 +313,19 @@ def cancel_from_inside(ground: Ground) -> None:
         with pytest.raises(TaskRunError):
             ref.result(PATIENCE)
         assert ref.status() is RunState.CANCELLED
+
+
+@scenario()
+def sleep(ground: Ground) -> None:
+    """Steps that are recorded, and a sleep that is ended by a call."""
+    with ground.app() as app:
+        ref = asked(app, ground, "dreamer")
+        while not ref.status().is_terminal:
+            for child in app.runs.children(ref.id):
+                if child.task_name == "~sleep" and child.status is RunState.WAITING:
+                    app.runs.wake(child.id)
+            ended_soon.wait(0.02)
+        assert ref.result(PATIENCE) == ["first", "second"]
 
 
 @scenario()

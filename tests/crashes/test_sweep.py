@@ -49,7 +49,13 @@ def clean(kills: list[dict[str, Any]], scenarios: list[str]) -> None:
 def test_whoever_is_killed_on_a_file_is_gone_on_for(tmp_path: Path) -> None:
     scenarios = [name for name, scene in SCENARIOS.items() if name not in ON_A_SERVER and not scene.beside]
     scenarios.append("cancel_beside")
+    scenarios.remove("sleep")
     clean(swept(tmp_path, "sqlite:///", f"--sample={SEED}", *(f"--scenario={name}" for name in scenarios)), scenarios)
+
+
+def test_between_a_step_and_its_record(tmp_path: Path) -> None:
+    """It is done once more, and that is recorded."""
+    clean(swept(tmp_path, "sqlite:///", "--scenario=sleep", "--at=engine: _ended: done"), ["sleep"])
 
 
 def test_whoever_is_killed_on_a_server_is_gone_on_for(tmp_path: Path, postgres_url: str) -> None:

@@ -14,15 +14,17 @@ from typing import Any
 from fanwood.model.commands import (
     Attach,
     Batch,
+    ClaimedRun,
     ClaimRequest,
     Committed,
     LogLine,
     Outcome,
+    Record,
     SpawnKind,
     TaskInfo,
     WorkerInfo,
 )
-from fanwood.model.states import FIRST_TERMINAL, RunState
+from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
 from fanwood.store.postgres.hot import Answer, Call, decode_answer
 from tests.conformance.stage import completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -71,6 +73,11 @@ async def _sent(s: Scene, p: Player, *, again: bool) -> Answer:
     answer = decode_answer(await p.store._ask(arguments))
     answer.now, answer.has_more, answer.has_closed = 0, False, False
     return answer
+
+
+def _part(s: Scene, p: Player, parent: ClaimedRun, kind: RunKind = RunKind.SLEEP) -> Record:
+    name = f"part{p.number}"
+    return s.part(parent, name, kind=kind, id=s.id(name))
 
 
 async def _prune(s: Scene, p: Player) -> int:
@@ -136,6 +143,14 @@ ROUTINES = [
     Routine("spawn", lambda s, p: by_me(s, p, spawns=[s.new(p, s.mine(p), "g")])),
     Routine("spawn claimed", lambda s, p: by_me(s, p, spawns=[s.new(p, s.mine(p), "g", claimed=True)])),
     Routine("spawn below root", lambda s, p: by_root(s, p, spawns=[s.new(p, s["R"], "q")])),
+    Routine("sleep", lambda s, p: by_me(s, p, records=[_part(s, p, s.mine(p))])),
+    Routine("sleep below root", lambda s, p: by_root(s, p, records=[_part(s, p, s["R"])])),
+    Routine("step", lambda s, p: by_root(s, p, records=[_part(s, p, s["R"], kind=RunKind.RECORDED)])),
+    Routine("sleep again", lambda s, p: by_root(s, p, records=[s.again("z")]), (Scene.asleep, Scene.woken_by_cancel)),
+    Routine("wake", lambda s, p: p.store.wake(s.id("z")), (Scene.asleep,)),
+    Routine("cancel sleep", lambda s, p: p.store.cancel(s.id("z"), "test"), (Scene.asleep,)),
+    Routine("fire", _tick, (Scene.asleep, Scene.due), passes_by=True),
+    Routine("end root asleep", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["R"]))]), (Scene.asleep,)),
     Routine("spawn first", lambda s, p: by_root(s, p, spawns=[s.new(p, s["s"], "g")]), (Scene.childless,)),
     Routine("end childless", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["s"]))]), (Scene.childless,)),
     Routine("cancel childless", lambda s, p: p.store.cancel(s["s"].key, "test"), (Scene.childless,)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanwood import ManualClock
 from fanwood.ids import SeededIds
-from fanwood.model.commands import ClaimedRun, Spawn, SpawnKind
+from fanwood.model.commands import ClaimedRun, Record, Spawn, SpawnKind
 from fanwood.store.postgres.chores import Places
 from tests.conformance.stage import Stage, completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -133,6 +133,25 @@ class Scene(Stage):
         return run
 
     # --- what a routine may want beside that -------------------------------------------------------------------------
+
+    async def asleep(self) -> None:
+        """The root sleeps."""
+        await self.commit(self.workers[2], records=[self.part(self["R"], "z", id=self.id("z"))])
+
+    async def due(self) -> None:
+        """... and has slept long enough."""
+        self.clock.advance(6)
+
+    async def woken_by_cancel(self) -> None:
+        """... or its sleep was cancelled, and it tries again."""
+        await self.store.cancel(self.id("z"), "before")
+        await self.second_trial()
+
+    def again(self, name: str) -> Record:
+        """What the root's attempt before had asked for."""
+        record = self.part(self["R"], name, id=self.id(name))
+        record.again = True
+        return record
 
     async def closed(self) -> None:
         """The root was cancelled, and nothing below it is swept."""

@@ -24,7 +24,7 @@ FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/cancel child  end/replay child  end root/claim below
     prune/replay  prune/cancel over  tick/claim late  tick/hand back late  reap/renew  root with key/prune  watch/end
-    sent/sent again
+    sent/sent again  wake/fire  sleep below root/cancel root
 """
 PLANTED = {
     "a parent that spawns isn't locked": (
@@ -42,6 +42,9 @@ PLANTED = {
         "perform from run r where r.id = root and r.id <> p_id for key share;", "", "prune/cancel over",
     ),
     "a key's holder is looked for once": ("exit when held = wanted;", "exit;", "root with key/prune"),
+    "who wakes a sleep doesn't lock it": (
+        "r.id = p_id and r.state = waiting for update", "r.id = p_id and r.state = waiting", "wake/fire",
+    ),
     "a lapsed lease isn't locked": (
         "l.expires_at <= p_now) for update", "l.expires_at <= p_now)", "reap/renew",
     ),

@@ -129,6 +129,20 @@ def test_who_cancels_the_sleep_tells_the_run(app: Fanwood, colour: str) -> None:
     assert told.value.exc_type == "TaskRunCancelled"
 
 
+def test_who_comes_again_is_told_that_its_sleep_was_cancelled(make_app: MakeApp) -> None:
+    """And does not pass for one who has slept."""
+    app = make_app()
+    ref = sleeper(app, "async", LONG, lambda _: None).run_no_wait({})
+    sleep = the_sleep(app, ref.id)
+    app.close()
+    other = make_app()
+    task = sleeper(other, "async", LONG, lambda _: None)
+    other.runs.cancel(sleep.id)
+    with pytest.raises(TaskRunError) as told:
+        task.get_run_ref(ref.id).result(60)
+    assert told.value.exc_type == "TaskRunCancelled"
+
+
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_deadline_ends_a_sleep(app: Fanwood, colour: str) -> None:
     task = sleeper(app, colour, LONG, lambda _: None, execution_timeout=0.3)

@@ -70,7 +70,7 @@ class Flaky(Store):
             await asyncio.sleep(world.random.random() * 0.002)
         if world.calm:
             return world.beginnings
-        if self._host.slots and happens("crash before", verb):  # (clients are who looks in the end)
+        if world.may_die(self._host) and happens("crash before", verb):
             await self._host.die()
         if happens("freeze", verb):
             self._host.freeze()
@@ -97,7 +97,7 @@ class Flaky(Store):
         world, happens = self._world, self._happens
         if world.calm and world.beginnings == beginning:
             return
-        if self._host.slots and happens("crash after", verb):
+        if world.may_die(self._host) and happens("crash after", verb):
             await self._host.die()
         if happens("restart", verb):
             world.beginnings += 1

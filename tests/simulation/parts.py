@@ -107,3 +107,9 @@ class Parts:
             yield f"{whose} goes on {due - now} us too early, after {asked}"
         if calm is not None and part.finished_at > calm and now > part.finished_at + HEARD:
             yield f"{whose} goes on {now - part.finished_at} us after its sleep has ended"
+
+    def woken(self, sleep_id: bytes, *, woken: bool) -> Iterator[str]:
+        """A sleep was ended, says the store."""
+        sleep = self._tables.runs.get(sleep_id)
+        if woken and sleep is not None and sleep.state != RunState.COMPLETED:
+            yield f"{sleep_id.hex()[-6:]} was woken, and is {RunState(sleep.state).name}"

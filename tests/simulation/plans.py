@@ -91,10 +91,11 @@ class Maker:
             case "extend":
                 return [kind, random.choice([1, 6])]
             case "nap" | "until":
-                return [kind, round(random.choice(NAPS) + 0.001 * number, 3)]
+                return [kind, round(random.choice(NAPS) + 0.001 * number, 3), self._within()]
             case "record":
                 fails, own = random.choice([0, 0, 0, 1, 1, 2]), random.choice([0, 0, 1])
-                return [kind, {"fails": fails, "retries": own, "keep": random.random() < 0.2}]
+                keep, within = random.random() < 0.2, self._within()
+                return [kind, {"fails": fails, "retries": own, "keep": keep or within is not None, "within": within}]
             case _ if kind in SPAWNING:
                 return self._spawning(kind, depth)
             case _:
@@ -112,7 +113,14 @@ class Maker:
             if kind in ("keyed", "shared"):
                 options["child_key"] = f"key {child['n']}"
         timeout = random.choice([None] * 6 + [0.5, 5.0])
-        return [kind, children, {"keep": random.random() < 0.75, "timeout": timeout}]
+        about = {"keep": random.random() < 0.75, "timeout": timeout, "within": None}
+        if kind in WAITING:
+            about["within"] = self._within()
+        return [kind, children, about]
+
+    def _within(self) -> float | None:
+        """Seconds after which asyncio cancels a step."""
+        return self._random.choice([None] * 11 + [0.02, 0.4, 2.0])
 
     # --- what comes of it ------------------------------------------------------------------------------------------
 
@@ -176,7 +184,20 @@ def shown(plans: list[Plan], indent: int = 2) -> str:
 
 def is_strict(step: list[Any]) -> bool:
     """Whether a run can't go on without what this step's children return."""
-    return step[0] in WAITING and not step[2]["keep"] and step[2]["timeout"] is None
+    return step[0] in WAITING and not step[2]["keep"] and step[2]["timeout"] is None and within(step) is None
+
+
+def within(step: list[Any]) -> float | None:
+    """Seconds after which a step is cancelled, if it is async; and then its run goes on."""
+    match step:
+        case ["nap" | "until", _, seconds]:
+            return seconds
+        case ["record", {"within": seconds}]:
+            return seconds
+        case [kind, _, {"within": seconds}] if kind in WAITING:
+            return seconds
+        case _:
+            return None
 
 
 def fails(step: list[Any]) -> int:

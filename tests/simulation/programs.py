@@ -22,7 +22,7 @@ from fanwood.engine.signals import Signal, block, running_loop
 from fanwood.ids import id_bytes
 from fanwood.model.states import RunState
 from tests.simulation.parts import Asked
-from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of
+from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,13 @@ class _Attempt:
     async def follow(self) -> dict[str, Any]:
         _here.set(self)
         for number, step in enumerate(self._plan["steps"]):
-            await self._do(step, number)
+            seconds = within(step)
+            if seconds is None:
+                await self._do(step, number)
+                continue
+            with contextlib.suppress(TimeoutError, *FAILED):
+                async with asyncio.timeout(seconds) if running_loop() is not None else contextlib.nullcontext():
+                    await self._do(step, number)
         return {"n": self._plan["n"], "text": self._plan["text"], "total": self._total}
 
     async def _do(self, step: list[Any], number: int) -> None:
@@ -135,7 +141,7 @@ class _Attempt:
                 if "execution_timeout" in ALL.get(self._plan["task"], {}):
                     ctx.refresh_timeout(step[1])
             case "nap" | "until":
-                await self._sleep(number, *step)
+                await self._sleep(number, step[0], step[1])
             case "record":
                 with contextlib.suppress(*FAILED if step[1]["keep"] else ()):
                     await self._record(number, step[1]["retries"])
@@ -329,7 +335,8 @@ class _Root:
         while children := await self._children(id_, parts=True):
             for child in children:
                 if child.task_name == "~sleep" and child.status is RunState.WAITING:
-                    await self._asked(partial(self._app.runs.aio_wake, child.id))
+                    woken = await self._asked(partial(self._app.runs.aio_wake, child.id))
+                    self._world.tell(self._world.parts.woken(id_bytes(child.id), woken=bool(woken)))
             id_ = self._world.random.choice(children).id
 
     async def _cancel(self, run_id: str | None) -> None:

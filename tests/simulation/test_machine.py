@@ -123,7 +123,7 @@ def test_what_a_file_says_is_held_against_what_was_told(monkeypatch: pytest.Monk
             grounds._run(tables, kind, old, new, update)
 
     monkeypatch.setitem(grounds._ROWS, "run", told)
-    assert any("the file says" in look_at(seed, shape=ON_FILE).wrong for seed in range(5))
+    assert any("the file says" in look_at(seed, shape=ON_FILE).wrong for seed in range(40))
 
 
 def test_a_mistake_in_sql_is_seen_by_a_world_on_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

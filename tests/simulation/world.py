@@ -87,10 +87,11 @@ class World:
         self._revivals = 0  # processes that will come in the place of others
         self._unfinished = 0  # runs
         self.hosts: list[Host] = []
-        self.clients: list[asyncio.Task[None]] = []
+        self._clients: list[tuple[Host, asyncio.Task[None]]] = []
         self.scheduler = Scheduler(self.time, self.random)
         random = self.random
         self.embedded = random.random() < 0.5 or self.kind == "sqlite"
+        self.clients_die = random.random() < 0.3  # and nobody comes in their place
         self.suspends = random.choice([0.0, 0.1, 0.7])
         self.lags = 0.0  # how often who reads a file for people comes late
         self.rates: dict[str, float] = {
@@ -149,7 +150,7 @@ class World:
         self._plan_disturbance()
         (fault,) = self.random.choices(AT_ANY_STEP, [self.rates[each] for each in AT_ANY_STEP])
         self._calls = [call for call in self._calls if not call.done()]
-        if (fault == "crash" and not strand.host.slots) or (fault == "interrupted" and not self._calls):
+        if (fault == "crash" and not self.may_die(strand.host)) or (fault == "interrupted" and not self._calls):
             return
         self.faults[fault, ""] += 1
         self.note("fault", fault)
@@ -229,8 +230,14 @@ class World:
         self.note(host.name, "begins")
         return host
 
+    def may_die(self, host: Host) -> bool:
+        """Whether a process may."""
+        return bool(host.slots) or self.clients_die
+
     def revive_later(self, host: Host) -> None:
-        """A process in the place of one that died."""
+        """A process in the place of one that died, if it was a worker."""
+        if not host.slots:
+            return
         pause = self.random.random() * (1e6 if self.calm else 10e6)
         self._revivals += 1
         self.scheduler.remember(self.time.now + int(pause), None, partial(self._revive, host))
@@ -342,7 +349,7 @@ class World:
             roots = plans.without([self.maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
             self.program += f"{host.name}:\n{plans.shown(roots)}"
             client = partial(programs.client, self, host.tasks, host.app, roots)
-            self.clients.append(host.execute(client))
+            self._clients.append((host, host.execute(client)))
         self._go_on(self.time.now + int(shape.safety * 1e6), self._is_over)
         self._calm_down()
         self._go_on(self.time.now + int(shape.liveness * 1e6), self._is_over)
@@ -379,7 +386,7 @@ class World:
     def _is_over(self) -> bool:
         tables = self.tables
         return (
-            all(client.done() for client in self.clients)
+            all(host.dead or client.done() for host, client in self._clients)
             and not self._unfinished
             and not any(strand.stands_still_until > self.time.now and not strand.dead for strand in self._strands)
             and not tables.gates
@@ -403,11 +410,11 @@ class World:
                 yield executor
 
     def _look_back(self) -> None:
-        for number, client in enumerate(self.clients):
-            if not client.done():
-                self.wrong(f"client {number} still waits")
-            elif client.exception() is not None:
-                self.wrong(f"client {number} got {client.exception()!r}")
+        for host, client in self._clients:
+            if not client.done() and not host.dead:
+                self.wrong(f"{host.name} still waits")
+            elif client.done() and client.exception() is not None:
+                self.wrong(f"{host.name} got {client.exception()!r}")
         self.tell(invariants.at_the_end(self.tables, self.watch.history, self.maker))
         self.tell(self.parts.at_the_end())
         self.tell(self.ground.look())
