@@ -110,6 +110,9 @@ async def test_a_kind_of_failure_narrows_all_that_is_shown(store: SqliteStore, m
         assert sum(total(path.counts) for path in view.paths) == cluster.count
         assert sum(sum(task.took.counts) for task in view.tasks) == cluster.count
     assert total(lens.view(where=Where(cluster="none")).counts) == 0
+    for where in (Where(task="index"), Where(task="parse", since=lens.view().root.created_at), Where(until=1)):
+        view = lens.view(where=where)
+        assert sum(cluster.count for cluster in view.clusters) == view.counts.failed
 
 
 @pytest.mark.parametrize("of", ["path", "time", "both"])

@@ -101,7 +101,14 @@ async def children(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> Child
             for part in one.parts:
                 singles += await store.picked(part, task, None, FAMILY)
     singles.sort(key=lambda run: run.id)
-    parents = {id_text(run.id): counts for run in singles if (counts := await of_family(store, run)) is not None}
+    parents: dict[str, Counts] = {}
+    waits: dict[str, int] = {}
+    for run in singles:
+        counts, waiting = await of_family(store, run)
+        if counts:
+            parents[id_text(run.id)] = counts_of(counts)
+        if waiting:
+            waits[id_text(run.id)] = waiting
     names = await names_of(store, [parent, *singles])
     previews = await store.previews([run.id for run in [parent, *singles]], PREVIEW)
     shown = [
@@ -109,15 +116,18 @@ async def children(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> Child
         for run, text in zip([parent, *singles], previews, strict=True)
     ]
     groups = tuple(one.view(task, more=found.more) for task, one in found.tasks.items() if one.count > FAMILY)
-    return ChildrenView(shown[0], groups, tuple(shown[1:]), parents)
+    return ChildrenView(shown[0], groups, tuple(shown[1:]), parents, waits)
 
 
-async def of_family(store: Store, parent: RunRecord) -> Counts | None:
-    """The states of a run's children, of the first segment of these; None if there are none."""
-    if not parent.attempt:  # it has spawned nothing
-        return None
-    end = await store.segment_end(parent.root_id, parent.id, b"")
+async def of_family(store: Store, parent: RunRecord) -> tuple[Counter[int], int]:
+    """The states of a run's children, of the first segment of these; and how many waits and recorded steps it has."""
     states: Counter[int] = Counter()
-    for cell in await store.cube(Part(parent.root_id, parent.id, until=end or LAST_ID), ONE_BIN):
-        states[cell.state] += cell.count
-    return counts_of(states) if states else None
+    waits = 0
+    if parent.attempt:  # else it has spawned nothing
+        end = await store.segment_end(parent.root_id, parent.id, b"")
+        for cell in await store.cube(Part(parent.root_id, parent.id, until=end or LAST_ID), ONE_BIN):
+            if cell.is_wait:
+                waits += cell.count
+            else:
+                states[cell.state] += cell.count
+    return states, waits

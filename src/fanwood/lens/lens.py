@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fanwood.clock import MICROSECONDS
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
@@ -19,7 +21,7 @@ from fanwood.lens.pace import LATELY, Pace
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.rounds import Rounds
 from fanwood.lens.tree import Tree
-from fanwood.lens.views import TreeView
+from fanwood.lens.views import Cluster, TreeView
 from fanwood.lens.where import Where
 from fanwood.model.records import TaskCount
 from fanwood.model.states import FIRST_TERMINAL, RunState
@@ -195,7 +197,6 @@ class Lens:
         tasks = dict.fromkeys(path.task for path in paths)
         used = {worker for task in tasks for worker in self._serving.get(task, ())}
         serving = {task: len(self._serving.get(task, ())) for task in tasks}
-        clusters = self._failures.known.view()
         return TreeView(
             run_brief(root, worker=self._workers.get(root.worker_id or 0, (None, 0))[0], preview=self._preview),
             version=f"{self.epoch}.{self.version}",
@@ -215,7 +216,7 @@ class Lens:
             strip=picture.strip(picked, tree.shift, bins, window or (root.created_at, end + 1), now),
             tasks=picture.task_views(paths, picked, tree.pieces, serving),
             paths=picture.path_views(paths, picked),
-            clusters=tuple(one for one in clusters if where.cluster in (None, one.key)),
+            clusters=self._clusters(where),
             unserved=tuple(sorted({path.task for path in paths if path.figures.states[0] and not serving[path.task]})),
         )
 
@@ -223,6 +224,15 @@ class Lens:
         tree, known = self._the_tree, self._failures.known
         alike = None if where.cluster is None else known.of_paths(where.cluster, tree.paths.all, tree.shift)
         return picture.chosen(tree.paths, where, tree.shift, alike)
+
+    def _clusters(self, where: Where) -> tuple[Cluster, ...]:
+        """Kinds of failures, with as many as are asked for; a state does not narrow them."""
+        clusters = [one for one in self._failures.known.view() if where.cluster in (None, one.key)]
+        rest = replace(where, state=None, cluster=None)
+        if rest.is_all:
+            return tuple(clusters)
+        counted = [(one, picture.all_states(self._chosen(replace(rest, cluster=one.key))).failed) for one in clusters]
+        return tuple(replace(one, count=count) for one, count in counted if count or one.key == where.cluster)
 
     def pieces_with(self, where: Where, first: int = 0) -> list[tuple[int, Piece]]:
         """Those in which something fits, with their numbers, from one on."""

@@ -160,7 +160,8 @@ class ChildrenView(View, frozen=True):
     parent: RunBrief
     families: tuple[FamilyView, ...] = ()
     runs: tuple[RunBrief, ...] = ()  # of the small families, in the order of their spawning
-    parents: dict[str, Counts] = {}  # those of `runs` that have children: their counts
+    parents: dict[str, Counts] = {}  # those of `runs` that have children: their counts, no more than of a segment
+    waits: dict[str, int] = {}  # those of `runs` that have waits and recorded steps: how many, no more than a segment
 
 
 class RunsPage(View, frozen=True):

@@ -3,7 +3,7 @@
 
 import { get, query } from "./api.js";
 import { signal } from "./html.js";
-import { hasEnded, present, total } from "./states.js";
+import { hasEnded, isWait, present, total } from "./states.js";
 
 const PAGE = 100;
 const LOOKS = 5;
@@ -21,6 +21,8 @@ const AGAIN = [1, 2, 4, 8, 16]; // seconds after which a family that was not cou
  * @property {string} [state]
  * @property {number} [count]
  * @property {import("./states.js").Counts} [below]
+ * @property {number} [waits] waits and recorded steps below it
+ * @property {boolean} [some] of `below` and `waits` no more were counted than a segment has
  * @property {boolean} [more] there are more than `count`
  * @property {string} [parent] the id of the run above
  * @property {string} [text]
@@ -131,16 +133,15 @@ export class Branches {
     const rows = [];
     if (this.isFlat) return this.addMembers(rows, this.flatKey, this.narrow.count ?? 0, 1), rows;
     if (this.bare) return this.addChildren(rows, this.root, 1), rows;
-    const counts = sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((run) => ({ [run.state]: 1 }))]);
-    this.addRun(rows, view.parent, counts, 1, 1, 1);
+    this.addRun(rows, view.parent, counted(view), 1, 1, 1);
     return rows;
   }
 
-  /** @param {Row[]} rows @param {any} run @param {import("./states.js").Counts | undefined} below @param {number} level @param {number} place @param {number} siblings */
-  addRun(rows, run, below, level, place, siblings) {
-    const opens = total(below) > 0;
+  /** @param {Row[]} rows @param {any} run @param {Below | undefined} has @param {number} level @param {number} place @param {number} siblings */
+  addRun(rows, run, has, level, place, siblings) {
+    const opens = Boolean(has && (total(has.below) || has.waits));
     const open = opens && this.opened.has(run.id);
-    rows.push({ key: run.id, type: "run", level, run, below, opens, open, place, siblings, parent: run.parent_id });
+    rows.push({ key: run.id, type: "run", level, run, ...has, opens, open, place, siblings, parent: run.parent_id });
     if (open) this.addChildren(rows, run.id, level + 1);
   }
 
@@ -150,10 +151,10 @@ export class Branches {
     if (!view) return void rows.push({ key: `${id}|loading`, type: "loading", level });
     if (view.error) return void rows.push({ key: `${id}|error`, type: "error", level, text: view.error.message });
     const families = (view.families ?? []).filter((family) => this.fits(family.task, family.counts));
-    const runs = (view.runs ?? []).filter((run) => this.fits(run.task, { [run.state]: 1 }) || total(view.parents?.[run.id]));
+    const runs = (view.runs ?? []).filter((run) => this.fits(run.task, { [run.state]: 1 }) || total(view.parents?.[run.id]) || view.waits?.[run.id]);
     const siblings = families.length + runs.length;
     families.forEach((family, at) => this.addGroup(rows, id, family, level, at + 1, siblings));
-    runs.forEach((run, at) => this.addRun(rows, run, view.parents?.[run.id], level, families.length + at + 1, siblings));
+    runs.forEach((run, at) => this.addRun(rows, run, this.below(run) ?? { below: view.parents?.[run.id], waits: view.waits?.[run.id], some: true }, level, families.length + at + 1, siblings));
     if (!siblings) rows.push({ key: `${id}|none`, type: "none", level, text: "Nothing below it fits the filter" });
   }
 
@@ -194,9 +195,18 @@ export class Branches {
   /** A member of a page may have children, which is not known before it is opened. @param {any} run */
   below(run) {
     const view = this.children.get(run.id);
-    if (!view || view.error) return undefined;
-    return sum([...(view.families ?? []).map((family) => family.counts), ...(view.runs ?? []).map((each) => ({ [each.state]: 1 }))]);
+    return view && !view.error ? counted(view) : undefined;
   }
+}
+
+/** @typedef {{below?: import("./states.js").Counts, waits?: number, some?: boolean}} Below */
+
+/** What is right below a run. @param {any} view of its children @returns {Below} */
+function counted(view) {
+  const [families, runs] = [view.families ?? [], view.runs ?? []];
+  const waits = sum([...families.filter((each) => isWait(each.task)).map((each) => each.counts), ...runs.filter((each) => isWait(each.task)).map((each) => ({ [each.state]: 1 }))]);
+  const below = sum([...families.filter((each) => !isWait(each.task)).map((each) => each.counts), ...runs.filter((each) => !isWait(each.task)).map((each) => ({ [each.state]: 1 }))]);
+  return { below, waits: total(waits), some: families.some((each) => each.more) };
 }
 
 /** @param {import("./states.js").Counts[]} all */

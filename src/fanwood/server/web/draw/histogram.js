@@ -42,7 +42,7 @@ export function Durations({ tasks: given, most = 5, chosen, to }) {
         </li>`,
       )}
     </ul>
-    <p class="scale" aria-hidden="true"><span>${took(bound(first))}</span><span>${took(bound((first + end) / 2))}</span><span>${took(bound(end))}</span></p>
+    ${tasks.some((task) => task.took?.counts?.length) && html`<p class="scale" aria-hidden="true"><span>${took(bound(first))}</span><span>${took(bound((first + end) / 2))}</span><span>${took(bound(end))}</span></p>`}
     ${sorted.length > most && html`<button class="link-button quiet" onClick=${() => setOpen(!open)}>${open ? "Fewer" : many(sorted.length - most, "more task", "more tasks")}</button>`}`;
 }
 

@@ -140,7 +140,7 @@ function paint(context, width, height, strip, all, at, chosen) {
   context.font = font(11);
   context.textAlign = "left";
   context.textBaseline = "top";
-  context.fillText(`${rate(most / (strip.width / 1e6))} at most`, 0, 2);
+  if (all.some(sum)) context.fillText(`${rate(most / (strip.width / 1e6))} at most`, 0, 2);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Bin} bin @param {number} x @param {number} wide @param {number} floor @param {number} scale */

@@ -5,7 +5,7 @@ import { html, useEffect, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href, place } from "../core/place.js";
 import { useResource } from "../core/resource.js";
-import { hasEnded, inWords, total } from "../core/states.js";
+import { hasEnded, inWords, isWait, total } from "../core/states.js";
 import { sum } from "../core/branches.js";
 import { listen } from "../core/live.js";
 import { Tabs } from "../parts/chips.js";
@@ -33,7 +33,9 @@ export function RunPage({ id }) {
     { keys: "]", does: "The next sibling", run: () => to(after) },
   ]);
   if (!data) return html`<${Page} title="Run"><h1 class="hidden">Run</h1>${error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${10} />`}<//>`;
-  const below = sum((data.families ?? []).map((/** @type {any} */ family) => family.counts));
+  const families = data.families ?? [];
+  const of = (/** @type {boolean} */ wait) => sum(families.filter((/** @type {any} */ family) => isWait(family.task) === wait).map((/** @type {any} */ family) => family.counts));
+  const [below, waits] = [of(false), of(true)];
   return html`<${Page} title=${`${run.task} ${shortId(id)}`}>
     <${Way} data=${data} />
     <div class="page-head tree-title">
@@ -48,9 +50,9 @@ export function RunPage({ id }) {
     <div class="run-columns">
       <div class="run-main">
         <${ErrorPanel} error=${data.error} id=${id} />
-        ${total(below) > 0 &&
+        ${families.length > 0 &&
         html`<section class="section" aria-labelledby="children-title">
-          <div class="panel-head"><h2 id="children-title">Children</h2><span class="quiet">${count(total(below))}${data.families.some((/** @type {any} */ family) => family.more) ? "+" : ""}</span><span class="grow-bar"><${Bar} counts=${below} /></span><span class="soft only-wide">${inWords(below)}</span></div>
+          <div class="panel-head"><h2 id="children-title">${total(below) ? "Children" : "Waits and recorded steps"}</h2><span class="quiet">${count(total(below) || total(waits))}${families.some((/** @type {any} */ family) => family.more) ? "+" : ""}</span>${total(below) > 0 && html`<span class="grow-bar"><${Bar} counts=${below} /></span>`}<span class="soft only-wide">${inWords(total(below) ? below : waits)}${total(below) && total(waits) ? `, and ${many(total(waits), "wait or recorded step", "waits and recorded steps")}` : ""}</span></div>
           <${TreeTable} root=${id} bare beat=${hasEnded(run.state) ? 0 : beat} />
         </section>`}
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />

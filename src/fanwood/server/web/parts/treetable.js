@@ -1,7 +1,7 @@
 // The tree, row by row: a treegrid of which only what can be seen is in the page.
 
 import { Branches } from "../core/branches.js";
-import { age, count, many, now, took } from "../core/format.js";
+import { age, count, now, took } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href } from "../core/place.js";
@@ -11,7 +11,6 @@ import { reveal, useWindow } from "./window.js";
 
 const HIGH = 36;
 const FIRST = 4096; // children of a run in a list are counted so far
-
 
 /** @param {{root: string, narrow?: import("../core/branches.js").Narrow, beat?: unknown, bare?: boolean}} props bare: without a row for the root; beat: changes when it is time to look again */
 export function TreeTable({ root, narrow = {}, beat, bare = false }) {
@@ -150,8 +149,8 @@ const NAMES = {
 const blank = () => html`<span class="cell" role="gridcell"></span><span class="cell" role="gridcell"></span><span class="cell wide" role="gridcell"></span>`;
 
 const MIDDLE = {
-  run({ run, below }) {
-    return html`<span class="cell detail" role="gridcell"><${Detail} run=${run} below=${below} /></span>
+  run({ run, below, waits, some }) {
+    return html`<span class="cell detail" role="gridcell"><${Detail} run=${run} below=${below} waits=${waits} some=${some} /></span>
       <span class="cell num" role="gridcell">${lasted(run)}</span>
       <span class="cell num wide quiet" role="gridcell">${run.started_at ? `${age(now() - run.started_at)} ago` : ""}</span>`;
   },
@@ -162,12 +161,15 @@ const MIDDLE = {
   },
 };
 
-/** What is to be known of a run besides its name. @param {{run: any, below?: any}} props */
-export function Detail({ run, below }) {
+/** What is to be known of a run besides its name.
+ * @param {{run: any, below?: any, waits?: number, some?: boolean}} props some: not more were counted than a segment has */
+export function Detail({ run, below, waits = 0, some }) {
+  const least = (/** @type {number} */ n) => some && total(below) + waits >= FIRST ? `${count(n)}+` : count(n);
   const parts = [];
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
-  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${total(below) < FIRST ? many(total(below), "child", "children") : `more than ${count(FIRST - 1)} children`}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
+  if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${least(total(below))} ${total(below) === 1 ? "child" : "children"}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
+  if (waits) parts.push(html`<span class="quiet nowrap">${least(waits)} ${waits === 1 ? "wait or step" : "waits and steps"}</span>`);
   if (isWait(run.task)) parts.push(html`<span class="tag">${hasEnded(run.state) ? "recorded" : "wait"}</span>`);
   else if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
   if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
