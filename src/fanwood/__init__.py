@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from fanwood.ids import IdSource, SeededIds, SystemIds
     from fanwood.model.states import RunState
+    from fanwood.sdk.conditions import OrGroup, SleepCondition, UserEventCondition, WaitResult, or_
     from fanwood.sdk.context import Context
     from fanwood.sdk.current import current_run_id
     from fanwood.sdk.events import Event, PushEvent
@@ -97,6 +98,7 @@ __all__ = [
     "ManualClock",
     "NonRetryableException",
     "NotInTaskError",
+    "OrGroup",
     "PayloadEncodingError",
     "PayloadError",
     "PayloadTooLargeError",
@@ -117,6 +119,7 @@ __all__ = [
     "SeededIds",
     "Settings",
     "SettingsError",
+    "SleepCondition",
     "SpawnError",
     "Standalone",
     "Step",
@@ -140,6 +143,8 @@ __all__ = [
     "TriggerWorkflowOptions",
     "UnknownTaskError",
     "UsageError",
+    "UserEventCondition",
+    "WaitResult",
     "WaitTimeoutError",
     "Worker",
     "Workflow",
@@ -147,6 +152,7 @@ __all__ = [
     "WorkflowRunRef",
     "__version__",
     "current_run_id",
+    "or_",
     "with_context",
 ]
 
@@ -155,6 +161,11 @@ _HOMES = {
     "BulkRunItem": "fanwood.sdk.items",
     "Clock": "fanwood.clock",
     "Context": "fanwood.sdk.context",
+    "OrGroup": "fanwood.sdk.conditions",
+    "SleepCondition": "fanwood.sdk.conditions",
+    "UserEventCondition": "fanwood.sdk.conditions",
+    "WaitResult": "fanwood.sdk.conditions",
+    "or_": "fanwood.sdk.conditions",
     "EmptyModel": "fanwood.codec.empty",
     "Event": "fanwood.sdk.events",
     "Fanwood": "fanwood.app",

@@ -32,6 +32,7 @@ class Collector:
         "_lock",
         "_on_ready",
         "_put",
+        "any_of",
         "error",
         "fail_fast",
         "first_failure",
@@ -49,6 +50,7 @@ class Collector:
         self.error: BaseException | None = None
         self.ready = False
         self.given_up = False  # nobody waits any more
+        self.any_of = False  # each end may be the one that is waited for
         self._added = 0
         self._put = 0
         self._closed = False
@@ -66,7 +68,7 @@ class Collector:
         """No more will be added."""
         self._closed = True
         if self._put == self._added:
-            self._be_ready()
+            self.be_ready()
 
     @property
     def complete(self) -> bool:
@@ -81,13 +83,13 @@ class Collector:
             if finished.state is not RunState.COMPLETED and self.first_failure is None:
                 self.first_failure = index
             if (self._closed and self._put == self._added) or (self.fail_fast and self.first_failure is not None):
-                self._be_ready()
+                self.be_ready()
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come."""
         if self.error is None:
             self.error = error
-        self._be_ready()
+        self.be_ready()
 
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from whatever thread, when the wait is over; at once if it is over already."""
@@ -97,7 +99,8 @@ class Collector:
                 return
         callback()
 
-    def _be_ready(self) -> None:
+    def be_ready(self) -> None:
+        """The wait is over."""
         with self._lock:
             self.ready = True
             callback, self._on_ready = self._on_ready, None

@@ -249,7 +249,7 @@ async def wait_for_event(
 ) -> Any:
     """See `Context.wait_for_event`."""
     attempt.check()
-    wanted, back = wanted_of(key, expression, match, scope), _window(attempt, window)
+    wanted, back = wanted_of(key, expression, match, scope), window_of(attempt, window)
     codec = codec_for(Any if validator is None else validator)
     limit = None if timeout is None else in_microseconds(checks.seconds(timeout, "timeout", zero=True))
     if attempt.is_mocked:
@@ -273,7 +273,7 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
     if there is not None and counts(there, attempt.run.trial_start):
         if there.state.is_terminal:
             return Finished(there.state, there.output, there.error, "~event"), there.id
-        await _look_back(attempt, wanted, there.id, back)
+        await look_back(attempt, wanted, there.id, back)
         return await awaited(attempt, there.id, f"the event {wanted.key}"), there.id
     id_ = attempt.host.ids.new_id() if there is None else there.id
     kind, waits, again = kind_of(attempt, RunKind.EVENT), RunState.WAITING, there is not None
@@ -284,11 +284,11 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
     answer = write(attempt, record, collector)
     if back is not None:
         await written(attempt, answer)
-        await _look_back(attempt, wanted, id_, back)
+        await look_back(attempt, wanted, id_, back)
     return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
 
 
-async def _look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> None:
+async def look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> None:
     """It waits by now, so nothing is missed; what came before ends it as well, the latest of it."""
     if back is None:
         return
@@ -328,7 +328,12 @@ def wanted_of(key: str, expression: str | None, match: dict[str, Any] | None, sc
     return Wanted(key, _text(scope, "scope"), values, expression)
 
 
-def _window(attempt: Attempt, window: Duration | None) -> int | None:
+def window_of(attempt: Attempt, window: Duration | None) -> int | None:
+    """How far to look back, in microseconds.
+
+    Raises:
+        UsageError: further than events are kept.
+    """
     if window is None:
         return None
     back, kept = checks.seconds(window, "lookback_window", zero=True), attempt.host.settings.event_retention

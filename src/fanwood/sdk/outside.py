@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fanwood.engine.signals import block
+from fanwood.sdk.conditions import wait_for_all
 from fanwood.sdk.events import wait_for_event
 from fanwood.sdk.promises import aio_promised, promised
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.conditions import Condition, OrGroup, WaitResult
     from fanwood.sdk.promises import Promise
 
 T = TypeVar("T")
@@ -90,3 +92,21 @@ class Outside:
         """As `wait_for_event`."""
         about = (key, expression, match, payload_validator, scope, lookback_window, timeout)
         return await wait_for_event(self._attempt, *about)
+
+    def wait_for(self, name: str, *conditions: Condition | OrGroup) -> WaitResult:
+        """Wait, without a slot, until all of these have come: `SleepCondition(...)`, `UserEventCondition(...)`;
+        of an `or_(...)` any. The others of it end then. What came is recorded under the name: every attempt of this
+        run is told the same.
+
+        Returns:
+            By condition what came with it, in the order in which they came; `first` is the first of them.
+
+        Raises:
+            TaskRunError: somebody cancelled what it waits for.
+            RunInterrupted: this attempt is over.
+        """
+        return block(wait_for_all(self._attempt, name, conditions), "ctx.wait_for")
+
+    async def aio_wait_for(self, name: str, *conditions: Condition | OrGroup) -> WaitResult:
+        """As `wait_for`."""
+        return await wait_for_all(self._attempt, name, conditions)
