@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PromiseSettledError,
         PromiseTokenError,
         RetryAfterException,
+        RunEndedError,
         RunInterrupted,
         RunNotFoundError,
         SettingsError,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.log_context import RunContextFilter
+    from fanwood.sdk.messages import Message
     from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
     from fanwood.sdk.promises import Promise
     from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
@@ -96,6 +98,7 @@ __all__ = [
     "InputValidationError",
     "LogInfo",
     "ManualClock",
+    "Message",
     "NonRetryableException",
     "NotInTaskError",
     "OrGroup",
@@ -110,6 +113,7 @@ __all__ = [
     "RetryAfterException",
     "RunContextFilter",
     "RunCounts",
+    "RunEndedError",
     "RunEvent",
     "RunInfo",
     "RunInterrupted",
@@ -172,6 +176,7 @@ _HOMES = {
     "IdSource": "fanwood.ids",
     "LogInfo": "fanwood.sdk.infos",
     "ManualClock": "fanwood.clock",
+    "Message": "fanwood.sdk.messages",
     "Progress": "fanwood.store.progress",
     "Promise": "fanwood.sdk.promises",
     "PushEvent": "fanwood.sdk.events",

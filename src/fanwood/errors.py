@@ -23,6 +23,7 @@
     ├── PromiseTokenError            no token of a promise of this store
     ├── PromiseSettledError          a promise has ended, and not as was asked now
     ├── EventConflictError           an event's id belongs to another one
+    ├── RunEndedError                a message for a run that has ended
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
     ├── StoreError                   the database; names its path or URL (without password)
     │   ├── StoreForeignError          a database or file that isn't ours
@@ -203,6 +204,10 @@ class PromiseSettledError(FanwoodError):
 
 class EventConflictError(FanwoodError, ValueError):
     """An event is pushed under an id that belongs to another one, with another key, payload or scope."""
+
+
+class RunEndedError(FanwoodError):
+    """A message is sent to a run that has ended, or ends with something above it: nobody would receive it."""
 
 
 class WaitTimeoutError(FanwoodError, TimeoutError):

@@ -72,6 +72,8 @@ async def fill(stage: Stage) -> None:
     await stage.store.reap(dying, 3)
     events = [Event("z", "k", "1", "s", '{"m":1}'), Event("a", "k", '"ä\\u0000"')]
     await stage.store.push(events)
+    for n in range(2):
+        await stage.store.send(half_done.key, "cmd", f"{n}")
 
 
 async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> None:
@@ -82,7 +84,8 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert after == before
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
-    assert counts == {"task": 3, "gate": 0, "run": len(before["run"]), "idem": 1, "log": 9, "attempt": 2, "event": 2}
+    small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2}
+    assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
 
@@ -153,15 +156,8 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     there = await target.store.count("run")
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
-    assert counts == {
-        "task": 0,
-        "gate": 0,
-        "run": len(before["run"]) - there,
-        "idem": 1,
-        "log": 9,
-        "attempt": 2,
-        "event": 2,
-    }
+    small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2}
+    assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fanwood.engine.signals import block
 from fanwood.sdk.conditions import wait_for_all
 from fanwood.sdk.events import wait_for_event
+from fanwood.sdk.messages import Messages, receive
 from fanwood.sdk.promises import aio_promised, promised
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.conditions import Condition, OrGroup, WaitResult
+    from fanwood.sdk.messages import Message
     from fanwood.sdk.promises import Promise
 
 T = TypeVar("T")
@@ -110,3 +112,21 @@ class Outside:
     async def aio_wait_for(self, name: str, *conditions: Condition | OrGroup) -> WaitResult:
         """As `wait_for`."""
         return await wait_for_all(self._attempt, name, conditions)
+
+    def receive(self, name: str, *, timeout: Duration | None = None) -> Message:
+        """The next message that was sent to this run under this name (`fanwood.runs.send`); waits for one, without a
+        slot. Each is received once, in the order of their sending; a later attempt receives the same ones again.
+
+        Raises:
+            TaskRunTimedOut: none came in time. (It is a `TimeoutError`, too.)
+            RunInterrupted: this attempt is over.
+        """
+        return block(receive(self._attempt, name, timeout), "ctx.receive")
+
+    async def aio_receive(self, name: str, *, timeout: Duration | None = None) -> Message:
+        """As `receive`."""
+        return await receive(self._attempt, name, timeout)
+
+    def messages(self, name: str) -> Messages:
+        """To be looped over, with `for` or `async for`: what is sent to this run under this name, without end."""
+        return Messages(self._attempt, name)

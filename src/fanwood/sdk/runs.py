@@ -12,9 +12,11 @@ from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
 from fanwood.model.states import TERMINAL, RunState
+from fanwood.sdk import messages
 from fanwood.sdk.infos import AttemptInfo, attempt_info, log_info, run_info
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
-from fanwood.sdk.refs import untyped_ref
+from fanwood.sdk.promises import Promise
+from fanwood.sdk.refs import TaskRunRef, untyped_ref
 from fanwood.sdk.waiting import called
 from fanwood.sdk.watching import Watch, count, tree
 from fanwood.store.cancelling import cancel
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from fanwood.model.records import Page, RunFilter, RunRecord
     from fanwood.sdk.host import Host
     from fanwood.sdk.infos import LogInfo, RunCounts, RunInfo
-    from fanwood.sdk.refs import TaskRunRef
     from fanwood.sdk.watching import RunTree
     from fanwood.store.store import Store
     from fanwood.store.why import Why
@@ -240,6 +241,22 @@ class Runs:
         """As `wake`."""
         return await self._wake(run_id)
 
+    def send(self, run_id: str, name: str, payload: Any = None, *, reply_to: Promise[Any] | str | None = None) -> None:
+        """Send a message to a run, which gets it by `ctx.receive(name)`; until then it is kept. `reply_to`: a promise
+        of the sender's, which `message.reply` settles.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunEndedError: it has ended.
+        """
+        block(self._send(run_id, name, payload, reply_to), "runs.send")
+
+    async def aio_send(
+        self, run_id: str, name: str, payload: Any = None, *, reply_to: Promise[Any] | str | None = None
+    ) -> None:
+        """As `send`."""
+        await self._send(run_id, name, payload, reply_to)
+
     def get_run_ref(self, run_id: str) -> TaskRunRef[Any]:
         """A reference to a run, rebuilt from its id."""
         return untyped_ref(self._host, id_bytes(run_id), "")
@@ -329,6 +346,12 @@ class Runs:
         record = await self._record(run_id)
         await self._host.prepare((record.task,))
         return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
+
+    async def _send(self, run_id: Any, name: str, payload: Any, reply_to: Promise[Any] | str | None) -> None:
+        id_ = id_bytes(run_id.id if isinstance(run_id, TaskRunRef) else run_id)
+        token = reply_to.token if isinstance(reply_to, Promise) else reply_to
+        name, text = messages.sent(self._host, name, payload, token)
+        await called(self._host.engine().call(lambda store: store.send(id_, name, text), changes=True))
 
     async def _wake(self, run_id: str) -> bool:
         id_ = id_bytes(run_id)

@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "log": ("run_id", "seq"),
     "attempt": ("run_id", "number"),
     "event": ("id",),
+    "message": ("run_id", "number"),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -36,6 +37,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "log": (b"", -1),
     "attempt": (b"", -1),
     "event": ("",),
+    "message": (b"", -1),
 }
 """Before the first key of each."""
 
@@ -117,7 +119,7 @@ async def _refuse_strangers(source: Store, target: Store) -> None:
 
 
 async def _compare(source: Store, target: Store) -> None:
-    for table in ("run", "log", "attempt", "event"):
+    for table in ("run", "log", "attempt", "event", "message"):
         here, there = await source.count(table), await target.count(table)
         if here != there:
             raise StoreError(

@@ -63,6 +63,21 @@ class Outside(ABC):
         """
 
     @abstractmethod
+    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+        """Send a message to a run; what waits for one gets it, or it is kept until then.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunEndedError: it has ended.
+            UsageError: it is a part of a run, and receives nothing.
+        """
+
+    @abstractmethod
+    async def deliver(self, run_id: bytes) -> None:
+        """Give the messages of a run to its receives that wait for them: in the order in which they were sent, and
+        asked for; each once."""
+
+    @abstractmethod
     async def push(self, events: Sequence[Event]) -> list[Event]:
         """Keep events, and end waits that they end: `AT_ONCE` in all. As they are kept; those whose ids are there
         already are as they were.

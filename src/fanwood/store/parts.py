@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanwood.errors import UsageError
+from fanwood.errors import RunEndedError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.states import FIRST_WAIT, RunKind
 
@@ -17,6 +17,21 @@ def refuse_part(run_id: bytes, kind: int, parent_id: bytes | None) -> None:
         raise UsageError(
             f"Run {id_text(run_id)} can't be run again by itself: it is a part of run {id_text(parent_id or b'')}, "
             f"whose code asked for it. Retry or replay that one"
+        )
+
+
+def must_receive(run_id: bytes, kind: int, *, over: bool) -> None:
+    """Only a run that has not ended receives messages.
+
+    Raises:
+        RunEndedError: it has.
+        UsageError: it is a part of one.
+    """
+    if kind >= FIRST_WAIT:
+        raise UsageError(f"Run {id_text(run_id)} is a part of a run, and receives no messages")
+    if over:
+        raise RunEndedError(
+            f"Run {id_text(run_id)} has ended, or ends with something above it: it receives no messages"
         )
 
 

@@ -206,6 +206,15 @@ def _for_event(about: Circumstances) -> _Said:
     return _Said(WhyCause.WAITING, text, f"fanwood events push {wanted.key} PAYLOAD", facts)
 
 
+def _for_message(about: Circumstances) -> _Said:
+    run = about.run
+    name = read(run.input or "{}").key
+    return _Said(
+        WhyCause.WAITING, f"it waits for a message {name}{_since(about)}", None,
+        {"message": name, "created_at": run.created_at, "due_at": run.due_at},
+    )  # fmt: skip
+
+
 def _told(run: RunRecord) -> dict[str, Any]:
     """What is written of a wait."""
     try:
@@ -219,7 +228,12 @@ def _since(about: Circumstances) -> str:
     return f" since {_time(about.now - about.run.created_at)}"
 
 
-_WAITING = {RunKind.SLEEP: _sleeping, RunKind.EVENT: _for_event, RunKind.PROMISE: _promised}
+_WAITING = {
+    RunKind.SLEEP: _sleeping,
+    RunKind.EVENT: _for_event,
+    RunKind.PROMISE: _promised,
+    RunKind.MESSAGE: _for_message,
+}
 
 
 def _queued(about: Circumstances) -> _Said:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from fanwood.model.matching import LAST_MARK, Event, key_mark, numbered_mark, probes, read, shape_end
+from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
+from fanwood.store.memory.tables import Message
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
-from fanwood.store.parts import must_promise
+from fanwood.store.parts import must_promise, must_receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,33 @@ class MemoryOutside(Outside):
             settled = Settled(waits, RunState(run.state), run.output, run.error)
         self._on_notify()  # our own worker is told as well
         return settled
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+        tables = self._memory.tables
+        with self._memory.transaction(self._user) as now:
+            run = self._run(run_id)
+            must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
+            message = Message(run_id, tables.next_number(), name, envelope)
+            tables.messages.setdefault(run_id, {})[message.number] = message
+            self._deliver(now, run_id)
+        self._on_notify()
+
+    async def deliver(self, run_id: bytes) -> None:
+        with self._memory.transaction(self._user) as now:
+            self._deliver(now, run_id)
+        self._on_notify()
+
+    def _deliver(self, now: int, run_id: bytes) -> None:
+        tables, leaving, place = self._memory.tables, self._memory.hot.leaving, inbox_mark(run_id, "")[:8]
+        sent = tables.messages.get(run_id, {})
+        end = place + LAST_MARK
+        for mark, id_ in [key for key in tables.order("awaiting").after((place, b"")) if key < (end, b"")]:
+            run = tables.runs[id_]
+            found = next((m for m in sorted(sent) if inbox_mark(run_id, sent[m].name)[:32] == mark[:32]), None)
+            if found is not None and not leaving.end_closed(now, [run]):
+                leaving.fulfil(now, run, RunState.COMPLETED, sent.pop(found).envelope, None)
 
     # --- events ----------------------------------------------------------------------------------------------------
 

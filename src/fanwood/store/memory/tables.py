@@ -122,6 +122,15 @@ class Line(msgspec.Struct):
     message: str
 
 
+class Message(msgspec.Struct):
+    """Sent to a run, and not received yet."""
+
+    run_id: bytes
+    number: int
+    name: str
+    envelope: str
+
+
 class Past(msgspec.Struct):
     """An attempt that is over, and after which its run went on."""
 
@@ -216,6 +225,7 @@ class Tables:
         self._orders: defaultdict[tuple[Any, ...], Order] = defaultdict(Order)
         self._empty = Order()
         self.events: dict[str, Event] = {}
+        self.messages: dict[bytes, dict[int, Message]] = {}  # by run and number
         self.number = 0  # of the last event, or wait for one
         self.secret = new_secret()  # what tokens of promises are made with
         self.stirred = False  # others should look: something was queued, or somebody was written to
@@ -257,7 +267,7 @@ class Tables:
         """A run goes, with all that hangs on it."""
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
-        for table in (self.runs, self.logs, self.past, self.watchers, self.gates):
+        for table in (self.runs, self.logs, self.past, self.messages, self.watchers, self.gates):
             table.pop(run.id, None)
         for unheard in self.unheard.values():
             unheard.discard(run.id)

@@ -12,7 +12,7 @@ from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState
 from fanwood.store.copying import TABLES
-from fanwood.store.memory.tables import LAST, Gate, Key, Line, Past, Run, Tables
+from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Run, Tables
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, tables.keys.values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
+        case "message":
+            yield from (_tuple(message) for sent in tables.messages.values() for message in sent.values())
         case "event":
             yield from (
                 (e.id, e.number, e.key, e.scope, e.payload, e.metadata, e.at, int(e.open), e.digest)
@@ -193,6 +195,8 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             return new
         case "log":
             return _is_new(tables.logs.setdefault(row[0], {}), row[1], Line(*row))
+        case "message":
+            return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
         case "event":
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from fanwood.model.matching import LAST_MARK, Event, key_lock, key_mark, numbered_mark, probes, read
+from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_lock, key_mark, numbered_mark, probes, read
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
-from fanwood.store.parts import must_promise
+from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.postgres.chores import SQL, Work, chores
 from fanwood.store.postgres.gates import part_of, wake
 
@@ -71,6 +71,27 @@ class PostgresOutside(Outside):
             )
             work.told += told
         return Settled(done, RunState(end), output, error)
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+        kind, _ = await part_of(self, run_id)
+        must_receive(run_id, kind, over=False)
+        place = inbox_mark(run_id, "")[:8]
+        async with chores(self) as work:
+            await work.db.call("fw_enter_gates")
+            about = (run_id, name, envelope, place, place + LAST_MARK)
+            ((answer, told),) = await work.db.call("fw_send", work.now, key_lock(place), *about)
+            work.told += told
+        must_receive(run_id, kind, over=answer != 0)
+
+    async def deliver(self, run_id: bytes) -> None:
+        place = inbox_mark(run_id, "")[:8]
+        async with chores(self) as work:
+            await work.db.call("fw_enter_gates")
+            await work.db.value("select pg_advisory_xact_lock($1)", key_lock(place))
+            about = (work.now, run_id, place, place + LAST_MARK)
+            work.told += await work.db.value("select fw_deliver($1, $2, $3, $4)", *about)
 
     # --- events ----------------------------------------------------------------------------------------------------
 

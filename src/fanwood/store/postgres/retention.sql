@@ -81,6 +81,9 @@ delete from log t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v
 -- name: delete_attempts
 delete from attempt t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
+-- name: delete_messages
+delete from message t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
+
 -- name: delete_watches
 delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 

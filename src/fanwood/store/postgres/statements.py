@@ -26,7 +26,12 @@ _TYPES = {
     "integer[]": "programs",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
-_EXCEPTIONS = {("logs", "after"): "integer", ("number_on", "number"): "bigint", ("copy_out_event", "id"): "text"}
+_EXCEPTIONS = {
+    ("logs", "after"): "integer",
+    ("number_on", "number"): "bigint",
+    ("copy_out_event", "id"): "text",
+    ("copy_out_message", "number"): "bigint",
+}
 
 
 class Statement(msgspec.Struct, frozen=True):

@@ -73,6 +73,16 @@ insert into event (id, number, key, scope, payload, metadata, at, open, digest)
 values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest)
 on conflict do nothing;
 
+-- name: copy_out_message
+select run_id, number, name, envelope from message where (run_id, number) > (:run_id, :number) order by run_id, number
+limit :limit;
+
+-- name: copy_in_message
+insert into message (run_id, number, name, envelope) values (:run_id, :number, :name, :envelope) on conflict do nothing;
+
+-- name: count_message
+select count(*) from message;
+
 -- name: count_event
 select count(*) from event;
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from fanwood.model.matching import LAST_MARK, Event, key_mark, numbered_mark, probes, read, shape_end
+from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
-from fanwood.store.parts import must_promise
+from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.sqlite.connection import translated
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
@@ -76,6 +76,32 @@ class SqliteOutside(Outside):
             ended = Settled(waits, *_end.decode(db.execute(_SQL["how_it_ended"], {"id": run_id}).get))
         self._on_notify()  # our own worker is told as well
         return ended
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+        with self._transaction() as db:
+            state, _, _, _, kind = self._about(run_id)
+            must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
+            about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
+            db.execute(_SQL["send"], about)
+            self._deliver(db, run_id)
+        self._on_notify()
+
+    async def deliver(self, run_id: bytes) -> None:
+        with self._transaction() as db:
+            self._deliver(db, run_id)
+        self._on_notify()
+
+    def _deliver(self, db: Database, run_id: bytes) -> None:
+        place, now = inbox_mark(run_id, "")[:8], self._instant()
+        about = {"after": place, "end": place + LAST_MARK, "limit": AT_ONCE}
+        for id_, attempt, _, text in db.execute(_SQL["awaiting"], about).fetchall():
+            row = db.execute(_SQL["sent"], {"run": run_id, "name": read(text).key}).fetchone()
+            if row is not None and not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
+                number, envelope = row
+                self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
+                db.execute(_SQL["received"], {"run": run_id, "number": number})
 
     # --- events ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,16 @@ where name in ('secret', 'number');
 -- name: how_it_ended
 select json_array(state, output, error) from run where id = :id;
 
+-- name: send
+insert into message (run_id, number, name, envelope) values (:run, :number, :name, :envelope);
+
+-- name: sent
+-- The oldest of that name.
+select number, envelope from message where run_id = :run and name = :name order by number limit 1;
+
+-- name: received
+delete from message where run_id = :run and number = :number;
+
 -- name: push_event
 insert into event (id, number, key, scope, payload, metadata, at, open, digest)
 values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest);

@@ -66,6 +66,9 @@ delete from log where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_attempts
 delete from attempt where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_messages
+delete from message where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 

@@ -421,6 +421,60 @@ as $$
     select s.value from setting s where s.name = 'secret'
 $$;
 
+-- The messages of a run are given to its receives that wait, in the order in which they were sent, and asked for. Under the
+-- lock of its inbox (see fw_share_keys): a receive that is not committed waits for it, or it for that.
+create function fw_deliver(p_now bigint, p_run bytea, p_from bytea, p_end bytea) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    wait record;
+    sent record;
+    told bigint[] := '{}';
+    closed bytea[];
+    told_ bigint[];
+begin
+    for wait in
+        select r.id, r.ctid as place, (r.input::json) ->> 'key' as name from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > p_from and r.awaits < p_end
+        order by r.awaits for update
+    loop
+        select m.number, m.envelope into sent from message m
+        where m.run_id = p_run and m.name = wait.name order by m.number limit 1 for update;
+        continue when not found;
+        select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
+        told := told || told_;
+        continue when cardinality(closed) > 0;
+        told := told || fw_fire(p_now, array[wait.id], 2::smallint, 8::smallint, sent.envelope);
+        delete from message m where m.run_id = p_run and m.number = sent.number;
+    end loop;
+    return told;
+end $$;
+
+-- A message is sent to a run. 0: it is; 1: the run has ended, or ends with something above it; null: there is none.
+create function fw_send(
+    p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_from bytea, p_end bytea,
+    out answer integer, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    before smallint;
+begin
+    told := '{}';
+    perform pg_advisory_xact_lock(p_lock);
+    select r.state into before from run r where r.id = p_run for share;
+    if not found then
+        return;
+    end if;
+    answer := case when before >= 8 or (select cardinality(c.ids) from fw_closed(array[p_run]) c) > 0 then 1 else 0 end;
+    if answer = 0 then
+        insert into message (run_id, number, name, envelope) values (p_run, nextval('event_number'), p_name, p_envelope);
+        told := fw_deliver(p_now, p_run, p_from, p_end);
+    end if;
+end $$;
+
 -- Events are kept, under the locks of their keys (see fw_share_keys). Of each: its number; of one whose id was there already
 -- its digest. Rows of JSON.
 create function fw_push(p_now bigint, p_keys bigint[], p_events text)

@@ -229,6 +229,15 @@ create index event_key on event (key, number);
 create index event_open on event (number) where open = 1;
 create sequence event_number;
 
+-- Sent to a run, and not received yet.
+create table message (
+    number   bigint not null,                         -- of one row with those of waits and events
+    run_id   bytea  not null,
+    name     text collate "C" not null,
+    envelope text   not null,                         -- what the receive will have for its output
+    primary key (run_id, number)
+);
+
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text collate "C" not null primary key,

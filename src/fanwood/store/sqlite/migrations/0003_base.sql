@@ -209,6 +209,15 @@ create unique index event_number on event (number);
 create index event_key on event (key, number);
 create index event_open on event (number) where open = 1;
 
+-- Sent to a run, and not received yet.
+create table message (
+    run_id   blob    not null,
+    number   integer not null,                      -- of one row with those of waits and events
+    name     text    not null,
+    envelope text    not null,                      -- what the receive will have for its output
+    primary key (run_id, number)
+) strict, without rowid;
+
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,

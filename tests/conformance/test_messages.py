@@ -1,0 +1,89 @@
+"""Messages on every store: each is received once, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fanwood import RunState
+from fanwood.errors import RunEndedError, RunNotFoundError, UsageError
+from fanwood.model.commands import ClaimedRun
+from fanwood.model.matching import Wanted, inbox_mark
+from fanwood.model.states import RunKind
+from fanwood.store.auditing import findings
+from tests.conformance.stage import SECOND, Stage
+
+MESSAGE = RunKind.MESSAGE
+
+
+async def receiving(stage: Stage, parent: ClaimedRun, name: str = "n", **about: Any) -> bytes:
+    """A receive that waits."""
+    what = stage.ids.new_id().hex()
+    record = stage.part(parent, what, kind=MESSAGE, awaits=inbox_mark(parent.key, name), **about)
+    record.input = msgspec.json.encode(Wanted(name)).decode()
+    await stage.commit(records=[record])
+    return record.id
+
+
+async def outputs(stage: Stage, *ids: bytes) -> list[str | None]:
+    return [(await stage.get(id_)).output for id_ in ids]
+
+
+async def test_messages_and_receives_are_paired_in_their_order(stage: Stage) -> None:
+    run, other = await stage.running(), await stage.running("b")
+    for n in range(3):
+        await stage.store.send(run.key, "n", f"{n}")
+    await stage.store.send(run.key, "m", '"m"')
+    await stage.store.send(other.key, "n", '"other"')
+    first, second = await receiving(stage, run), await receiving(stage, run)
+    assert await outputs(stage, first, second) == [None, None]
+    await stage.store.deliver(run.key)
+    assert await outputs(stage, first, second) == ["0", "1"]
+    assert set((await stage.commit(mail=True)).finished) == {first, second}
+    third, fourth, fifth = [await receiving(stage, run, name) for name in ("n", "n", "m")]
+    await stage.store.send(run.key, "n", "3")  # the older one first
+    assert await outputs(stage, third, fourth, fifth) == ["2", "3", '"m"']
+    await stage.store.deliver(run.key)
+    assert await stage.store.count("message") == 1
+    assert [found async for found in findings(stage.store, full=True, attended=False)] == []
+
+
+async def test_what_timed_out_takes_nothing(stage: Stage) -> None:
+    run = await stage.running()
+    late, later = await receiving(stage, run, timeout=SECOND), await receiving(stage, run)
+    stage.clock.advance(1.5)
+    await stage.store.tick()
+    await stage.store.send(run.key, "n", "1")
+    assert await outputs(stage, late, later) == [None, "1"]
+
+
+@pytest.mark.parametrize("how", ["completed", "cancelled", "closed"])
+async def test_a_run_that_has_ended_refuses_messages(stage: Stage, how: str) -> None:
+    stage.sweeps = False
+    root = await stage.running()
+    run = await stage.running("b", root)
+    wait = await receiving(stage, run)
+    with pytest.raises(UsageError, match="a part of a run"):
+        await stage.store.send(wait, "n", "1")
+    with pytest.raises(RunNotFoundError):
+        await stage.store.send(stage.ids.new_id(), "n", "1")
+    if how == "completed":
+        await stage.complete(run, closes=True)
+    else:
+        await stage.store.cancel(root.key if how == "closed" else run.key, "for a test")
+    with pytest.raises(RunEndedError):
+        await stage.store.send(run.key, "n", "1")
+    await stage.store.deliver(run.key)
+    assert (await stage.get(wait)).state is not RunState.COMPLETED
+    assert await stage.store.count("message") == 0
+
+
+async def test_messages_go_with_their_run(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.store.send(run.key, "n", "1")
+    await stage.complete(run)
+    stage.clock.advance(10)
+    await stage.store.prune(stage.clock.now(), 100)
+    assert await stage.store.count("message") == 0
