@@ -11,8 +11,9 @@ from fanwood.engine.claims import Claims
 from fanwood.engine.delivery import Delivery
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector
-from fanwood.model.commands import Batch, Committed, Finished, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
+from fanwood.store.failures import ancestor_ended, encode_failure
 
 PARENT, ID, OTHER = b"p" * 16, b"i" * 16, b"o" * 16
 
@@ -169,3 +170,24 @@ def test_who_is_about_to_stop_claims_nothing() -> None:
     claims.plan(batch, Executors(5))  # type: ignore[arg-type]
     assert batch.claim is None
     assert not any(spawn.claimed for spawn in batch.spawns)
+
+
+def test_a_child_that_was_cancelled_with_its_parent_is_not_told_before_that() -> None:
+    """The parent would go on with it. But a notice may be lost, and no result: who looks again is told."""
+    delivery = Delivery("store:")
+    ends = Committed(
+        finished={
+            ID: Finished(RunState.CANCELLED, None, ancestor_ended(PARENT, "was cancelled"), "t"),
+            OTHER: Finished(RunState.CANCELLED, None, encode_failure(Failure("cancelled", message="by request")), "t"),
+        }
+    )
+    collector, _ = waited_for(delivery, ID, OTHER)
+    collector.owns = True
+    for _ in range(2):
+        delivery.deliver(Batch(), [], ends)
+        assert [ended is not None for ended in collector.results] == [False, True]
+    delivery.deliver(Batch(), [], ends)
+    assert collector.complete
+    others, _ = waited_for(delivery, ID)  # who has not asked for it
+    delivery.deliver(Batch(), [], ends)
+    assert others.complete

@@ -11,6 +11,7 @@ from fanwood.errors import AttemptFencedError, RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.model.commands import Attached, Finished
 from fanwood.model.states import RunState
+from fanwood.store.failures import is_by_ancestor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logs.logger("fanwood.engine")
+
+HOLDS = 2
+"""How often the end of a run that was cancelled with its parent is not told to that."""
 
 
 class Delivery:
@@ -32,6 +36,7 @@ class Delivery:
         self._waits = Waits()
         self._watched: set[bytes] = set()
         self._again: list[bytes] = []  # to be looked at once more
+        self._held: dict[bytes, int] = {}  # ends that their parents are not told of yet, and how often that was so
         self._later: set[bytes] = set()  # ended, but their contents didn't fit into the answer
 
     @property
@@ -51,6 +56,8 @@ class Delivery:
         """`collector` wants these ends no more. What nobody here waits for need not be told to us."""
         for run_id in ids:
             self._waits.remove(run_id, collector)
+            if self._held:
+                self._held.pop(run_id, None)
             if run_id in self._watched and run_id not in self._waits:
                 self._watched.discard(run_id)
                 batch.unwatch.append(run_id)
@@ -149,6 +156,8 @@ class Delivery:
         for outcome in ended:
             deliver(outcome.run_id, outcome)
         for run_id, finished in committed.finished.items():
+            if finished.state is RunState.CANCELLED and self._is_for_the_closed(run_id, finished.error):
+                continue
             deliver(run_id, finished)
         self._again += sorted(committed.later)
         for run_id in committed.unknown:
@@ -158,6 +167,16 @@ class Delivery:
             self._watched.difference_update(committed.finished, committed.unknown)
         if late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced):
             logger.warning("%d result(s) came too late and were refused: their attempts were over", late)
+
+    def _is_for_the_closed(self, run_id: bytes, error: str | None) -> bool:
+        """A run was cancelled with what is above it: so was who has asked for it and waits, or is about to be. Its own
+        notice comes first, lest it goes on with this one. (But not for ever: what is looked for again comes again.)"""
+        held = self._held.get(run_id, 0)
+        if held >= HOLDS or not is_by_ancestor(error) or not self._waits.is_owned(run_id):
+            self._held.pop(run_id, None)
+            return False
+        self._held[run_id] = held + 1
+        return True
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be delivered."""

@@ -100,3 +100,8 @@ def deadline_passed(task: str, owner: bytes) -> Failure:
 def ancestor_ended(run_id: bytes, how: str) -> str:
     """What is said, as it is stored, of runs that end because something above them did."""
     return encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))
+
+
+def is_by_ancestor(error: str | None) -> bool:
+    """Whether that is what a run ended with."""
+    return error is not None and '"its ancestor ' in error[:80]
