@@ -186,7 +186,7 @@ class Commits:
             return 0
         if count:
             self._one_task = None
-            logger.error("%d run(s) could not be read in the database, and have failed", count)
+            logger.error("%d run(s) could not be read in the database, and have failed or are passed by", count)
         return count
 
     # --- in parts --------------------------------------------------------------------------------------------------

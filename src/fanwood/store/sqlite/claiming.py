@@ -6,8 +6,10 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import apsw
 import msgspec
 
+from fanwood import logs
 from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest
 from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fanwood.store.sqlite.driver import Database
+
+logger = logs.logger("fanwood.store")
 
 _SQL = load("sqlite/claiming.sql")
 
@@ -59,6 +63,9 @@ class Claiming:
         self._changes = connection.changes
         self._leaving = leaving
         self._programs = ""  # of the present claim
+        self._damaged: set[str] = (
+            set()
+        )  # queued runs of which the disk has lost something: nothing can be done with them
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -87,28 +94,41 @@ class Claiming:
         """See `Store.fail_unreadable`. Ids and the queue's own columns are what they should be; each is read by
         itself."""
         ready = _texts.decode(self._one("ready_tasks", tasks=tasks))
-        ids = self._ids(ready, ClaimRequest(tasks, LOOKED_AT, LOOKED_AT // FEWER), "") if ready else []
+        ids = self._around_damage(ready, LOOKED_AT, "")
+        known = len(self._damaged)
         unreadable = [id_ for id_ in ids if not self._is_readable(id_)]
         error = encode_failure(UNREADABLE)
-        endings = [
-            Ending(id_, attempt, RunState.QUEUED, RunState.FAILED, None, error, 0, EndedBy.OUTCOME)
-            for id_, attempt in _attempts.decode(self._one("attempts_of", ids=encoded(unreadable)))
-        ]
-        refused = self._leaving.end(0, now, endings) if endings else []
-        return len(endings) - len(refused)
+        ended = 0
+        for id_, attempt in _attempts.decode(self._one("attempts_of", ids=encoded(unreadable))):
+            how = Ending(id_, attempt, RunState.QUEUED, RunState.FAILED, None, error, 0, EndedBy.OUTCOME)
+            self._execute("savepoint one")
+            try:
+                ended += not self._leaving.end(0, now, [how])
+            except apsw.CorruptError:  # to write it, all of its row has to be read
+                self._execute("rollback to one")
+                self._pass_by(id_)
+            self._execute("release one")
+        return ended + len(self._damaged) - known
+
+    def _pass_by(self, id_: str) -> None:
+        self._damaged.add(id_)
+        logger.error("run %s is queued, and passed by: its part of the file is damaged", id_)
 
     def _is_readable(self, id_: str) -> bool:
         try:
             return all(run.attempt <= MAX_ATTEMPTS for run in self._read([id_]))
         except (UnicodeError, msgspec.DecodeError):
             return False
+        except apsw.CorruptError:
+            self._pass_by(id_)
+            return True
 
     def _pick(self, claim: ClaimRequest) -> tuple[list[ClaimedRun], bool]:
         tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))
         if not tasks:
             return [], False
         own, self._programs = "_own" if claim.programs else "", claim.programs
-        if len(tasks) == 1 and not claim.fair and not own:
+        if len(tasks) == 1 and not claim.fair and not own and not self._damaged:
             best = self._one("best_of_one", task=tasks[0], limit=claim.limit, bytes=ANSWER_BYTES)
             runs = _claimed.decode(best)
             letters = sum([len(run.input) for run in runs])  # of four bytes at most
@@ -126,7 +146,18 @@ class Claiming:
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         return runs, more
 
+    def _around_damage(self, tasks: list[str], limit: int, which: str) -> list[str]:
+        """Some of each task, by the queue's index alone."""
+        found: list[str] = []
+        for task in tasks:
+            most = max(1, limit // len(tasks)) + len(self._damaged)
+            heads = self._one(f"heads_of_one{which}", task=task, limit=most, programs=self._programs)
+            found += [id_ for id_ in _texts.decode(heads) if id_ not in self._damaged]
+        return found[:limit]
+
     def _ids(self, tasks: list[str], claim: ClaimRequest, which: str, suspects: Collection[str] = ()) -> list[str]:
+        if self._damaged:
+            return self._around_damage(tasks, claim.limit, which)
         oldest: list[str] = []
         if claim.fair:
             found = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
