@@ -37,6 +37,10 @@ async def test_promises_are_settled_by_their_tokens(settings: Settings) -> None:
         assert (status, promise["name"], promise["state"], promise["schema"]) == (
             200, "approval", "waiting", {"type": "boolean"},
         )  # fmt: skip
+        [child] = (await server.get(f"/runs/{ref.id}/children")).body["runs"]
+        assert (await server.get(f"/runs/{child['id']}/promise", "operator")).body["token"] == token
+        assert (await server.get(f"/runs/{child['id']}/promise", "viewer")).status == 403
+        assert (await server.get(f"/runs/{ref.id}/promise", "operator")).status == 404
         assert (await _said(server, f"{token}/resolve", {"value": "yes"}))[0] == 422
         assert await _said(server, f"{token}/resolve", {"value": True}) == (
             200, {"state": "completed", "settled": True},

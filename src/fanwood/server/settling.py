@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from fanwood.ids import id_bytes
 from fanwood.lens.views import View
+from fanwood.model.states import RunKind
 from fanwood.sdk import promises
 from fanwood.sdk.waiting import called
 from fanwood.server.calls import API, Call, Route
@@ -16,6 +18,7 @@ from fanwood.server.problems import Refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fanwood.model.records import RunRecord
     from fanwood.server.deeds import Deeds
     from fanwood.store.store import Store
 
@@ -30,6 +33,7 @@ class PromiseView(View, frozen=True):
     state: str
     created_at: int
     schema: Any = None
+    token: str = ""  # for who needs none
 
 
 class SettledView(View, frozen=True):
@@ -53,9 +57,23 @@ class RejectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def promise(call: Call) -> PromiseView:
     """See what is promised."""
-    record = await call.site.reader.ask(lambda store: promises.find(store, _token(call)))
+    return _view(await call.site.reader.ask(lambda store: promises.find(store, _token(call))))
+
+
+async def promise_of_run(call: Call) -> PromiseView:
+    """See what is promised, with the token that settles it."""
+    record = await call.ask(lambda store: store.get(id_bytes(call.path["id"])))
+    if record.kind is not RunKind.PROMISE:
+        raise Refusal(404, "no_promise", "That is no promise")
+    if call.site.options.read_only:
+        return _view(record)
+    secret = await call.site.reader.ask(lambda store: store.secret())
+    return _view(record, promises.token_of(secret, record.id))
+
+
+def _view(record: RunRecord, token: str = "") -> PromiseView:
     name, schema = promises.about(record)
-    return PromiseView(name, record.state.name.lower(), record.created_at, schema)
+    return PromiseView(name, record.state.name.lower(), record.created_at, schema, token)
 
 
 async def resolve(call: Call) -> SettledView:
@@ -89,6 +107,7 @@ async def _settled(call: Call, verb: Callable[[Store], Awaitable[bool]]) -> bool
 
 _PROMISE = f"{API}/promises/{{token}}"
 ROUTES = (
+    Route("GET", f"{API}/runs/{{id}}/promise", Role.OPERATOR, promise_of_run, PromiseView),
     Route("GET", _PROMISE, Role.NOBODY, promise, PromiseView),
     Route("POST", f"{_PROMISE}/resolve", Role.NOBODY, resolve, SettledView, body=ResolveBody, largest=LARGEST),
     Route("POST", f"{_PROMISE}/reject", Role.NOBODY, reject, SettledView, body=RejectBody),

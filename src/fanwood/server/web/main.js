@@ -4,7 +4,7 @@ import { get, Problem } from "./core/api.js";
 import { html, lazy, render, signal, useEffect, useSignal } from "./core/html.js";
 import { useKeys } from "./core/keys.js";
 import { go, href, place } from "./core/place.js";
-import { me } from "./core/session.js";
+import { credentials, me } from "./core/session.js";
 import { asTables } from "./draw/canvas.js";
 import { Refused } from "./parts/feedback.js";
 import { Help, Shell } from "./parts/shell.js";
@@ -19,6 +19,7 @@ const StartPage = lazy(() => import("./pages/start.js"), "StartPage");
 const WorkersPage = lazy(() => import("./pages/workers.js"), "WorkersPage");
 const StorePage = lazy(() => import("./pages/store.js"), "StorePage");
 const ActionsPage = lazy(() => import("./pages/actions.js"), "ActionsPage");
+const PromisePage = lazy(() => import("./pages/promise.js"), "PromisePage");
 const SearchPage = lazy(() => import("./pages/search.js"), "SearchPage");
 const Search = lazy(() => import("./parts/search.js"), "Search");
 
@@ -33,6 +34,7 @@ const PAGES = [
   [/^\/workers$/, () => html`<${WorkersPage} />`],
   [/^\/store$/, () => html`<${StorePage} />`],
   [/^\/actions$/, () => html`<${ActionsPage} />`],
+  [/^\/promise$/, () => html`<${PromisePage} />`],
   [/^\/search$/, () => html`<${SearchPage} />`],
 ];
 
@@ -75,13 +77,15 @@ function App() {
   }, [path]);
   const close = () => (open.value = "");
   return html`<${Shell} path=${path} onSearch=${() => (open.value = "search")} onHelp=${() => (open.value = "help")}>
-    ${error ? html`<main id="main" class="frame" tabindex="-1"><h1 class="hidden">Fanwood</h1><${Refused} error=${error} retry=${begin} /></main>` : page(path)}
+    ${error && path !== "/promise" ? html`<main id="main" class="frame" tabindex="-1"><h1 class="hidden">Fanwood</h1><${Refused} error=${error} retry=${begin} /></main>` : page(path)}
     ${dialog === "search" && html`<${Search} onClose=${close} />`}
     ${dialog === "help" && html`<${Help} onClose=${close} />`}
   <//>`;
 }
 
 async function begin() {
+  // Who settles a promise is let in by its token, and is nobody else.
+  if (place.peek().path === "/promise" && !credentials().Authorization) return;
   try {
     me.value = await get("/me");
     problem.value = null;

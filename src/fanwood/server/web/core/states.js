@@ -19,6 +19,17 @@ export const ENDED = /** @type {State[]} */ (["completed", "failed", "cancelled"
 
 /** Sleeps, events and recorded steps stand among runs, and are none: their names begin so. @param {string} task */
 export const isWait = (task) => task.startsWith("~");
+/** What a wait is for: a promise's name, an event's key. @param {{task: string, preview?: string}} run */
+export function waitsFor({ task, preview = "" }) {
+  if (!isWait(task)) return "";
+  const found = /"(?:name|key)":("(?:[^"\\]|\\.)*")/.exec(preview);
+  try {
+    return found ? String(JSON.parse(found[1])) : "";
+  } catch {
+    return "";
+  }
+}
+
 /** @param {string} task */
 export const named = (task) => (isWait(task) ? task.slice(1) : task);
 

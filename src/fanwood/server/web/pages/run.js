@@ -1,11 +1,12 @@
 // One run: where it stands and why, what went in and came out, what it logged, what is around it.
 
 import { age, count, many, now, shortId, stamp, took, when } from "../core/format.js";
-import { html, useEffect, useSignal, useState } from "../core/html.js";
+import { html, lazy, useEffect, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href, place } from "../core/place.js";
 import { useResource } from "../core/resource.js";
-import { hasEnded, inWords, isWait, total } from "../core/states.js";
+import { may, me } from "../core/session.js";
+import { hasEnded, inWords, isWait, named, total, waitsFor } from "../core/states.js";
 import { sum } from "../core/branches.js";
 import { listen } from "../core/live.js";
 import { Tabs } from "../parts/chips.js";
@@ -17,9 +18,12 @@ import { Page } from "../parts/shell.js";
 import { Bar, State } from "../parts/state.js";
 import { lasted, TreeTable } from "../parts/treetable.js";
 
+const SettleRun = lazy(() => import("../parts/settle.js"), "SettleRun");
+
 /** @param {{id: string}} props */
 export function RunPage({ id }) {
   const { query } = useSignal(place);
+  useSignal(me);
   const detail = useResource(`/runs/${id}`);
   const { data, error, reload } = detail;
   const run = data?.run;
@@ -36,10 +40,11 @@ export function RunPage({ id }) {
   const families = data.families ?? [];
   const of = (/** @type {boolean} */ wait) => sum(families.filter((/** @type {any} */ family) => isWait(family.task) === wait).map((/** @type {any} */ family) => family.counts));
   const [below, waits] = [of(false), of(true)];
-  return html`<${Page} title=${`${run.task} ${shortId(id)}`}>
+  const name = waitsFor(run) ? `${named(run.task)} ${waitsFor(run)}` : named(run.task);
+  return html`<${Page} title=${`${name} ${shortId(id)}`}>
     <${Way} data=${data} />
     <div class="page-head tree-title">
-      <h1>${run.task}</h1><${State} state=${run.state} />
+      <h1>${name}</h1><${State} state=${run.state} />
       ${lasted(run) && html`<span class="soft nowrap">${lasted(run)}</span>`}
       ${run.kind !== "task" && html`<span class="tag">${run.kind}</span>`}
       <span class="push"></span>
@@ -47,6 +52,7 @@ export function RunPage({ id }) {
       <${RunButtons} run=${run} failed=${below.failed} after=${reload} />
     </div>
     ${!hasEnded(run.state) && html`<${Why} id=${id} beat=${beat} />`}
+    ${run.kind === "promise" && !hasEnded(run.state) && may("operator") && html`<${SettleRun} id=${id} after=${reload} />`}
     <div class="run-columns">
       <div class="run-main">
         <${ErrorPanel} error=${data.error} id=${id} />
@@ -170,6 +176,6 @@ function Attempts({ attempts, open }) {
 function Neighbours({ before, after }) {
   if (!before && !after) return null;
   const link = (/** @type {any} */ run, /** @type {string} */ key, /** @type {string} */ text) =>
-    run ? html`<a href=${href(`/r/${run.id}`)} aria-label=${`${text}: ${run.task} ${run.key ?? shortId(run.id)}`}><kbd aria-hidden="true">${key}</kbd> <${State} state=${run.state} plain /> <span>${run.task}</span> <span class="quiet mono">${run.key ?? shortId(run.id)}</span></a>` : html`<span></span>`;
+    run ? html`<a href=${href(`/r/${run.id}`)} aria-label=${`${text}: ${run.task} ${run.key ?? shortId(run.id)}`}><kbd aria-hidden="true">${key}</kbd> <${State} state=${run.state} plain /> <span>${named(run.task)}</span> <span class="quiet mono">${run.key ?? shortId(run.id)}</span></a>` : html`<span></span>`;
   return html`<nav class="neighbours" aria-label="Siblings">${link(before, "[", "The sibling before")}${link(after, "]", "The next sibling")}</nav>`;
 }

@@ -1,11 +1,11 @@
 // The tree, row by row: a treegrid of which only what can be seen is in the page.
 
 import { Branches } from "../core/branches.js";
-import { age, count, now, took } from "../core/format.js";
+import { age, count, now, took, when } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href } from "../core/place.js";
-import { hasEnded, inWords, isWait, named, STATES, total } from "../core/states.js";
+import { hasEnded, inWords, isWait, named, STATES, total, waitsFor } from "../core/states.js";
 import { Bar, State, Tally } from "./state.js";
 import { reveal, useWindow } from "./window.js";
 
@@ -137,7 +137,7 @@ function Line({ row, place, focused, branches, act, onFocus }) {
 
 const NAMES = {
   run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" href=${href(`/r/${run.id}`)}>${named(run.task)}</a>
-    ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
+    ${run.key && html`<span class="soft cut">${run.key}</span>`}${waitsFor(run) && html`<span class="cut">${waitsFor(run)}</span>`}<span class="preview cut">${!waitsFor(run) && run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
   group: ({ family }) => html`<span class="times" title=${family.more ? "At least: the rest was not counted" : null}>× ${count(total(family.counts))}${family.more ? "+" : ""}</span><b class="task">${named(family.task)}</b>${isWait(family.task) ? html`<span class="tag">waits and recorded steps</span>` : null}`,
   state: ({ state, count: n, more }) => html`<${State} state=${state} plain /><span>${count(n)}${more ? "+" : ""} ${STATES[state].word}</span>`,
   more: ({ count: n }) => html`<span class="linkish">Show 100 more</span>${n ? html`<span class="quiet">of ${count(n)}</span>` : null}`,
@@ -167,6 +167,8 @@ export function Detail({ run, below, waits = 0, some }) {
   const least = (/** @type {number} */ n) => some && total(below) + waits >= FIRST ? `${count(n)}+` : count(n);
   const parts = [];
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
+  else if (isWait(run.task) && run.state === "waiting")
+    parts.push(html`<span class="is-waiting nowrap">${run.due_at && run.due_at > now() ? `until ${when(run.due_at, now())} (${took(run.due_at - now())})` : `since ${age(now() - run.created_at)}`}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
   if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${least(total(below))} ${total(below) === 1 ? "child" : "children"}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
   if (waits) parts.push(html`<span class="quiet nowrap">${least(waits)} ${waits === 1 ? "wait or step" : "waits and steps"}</span>`);
