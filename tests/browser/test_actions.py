@@ -64,7 +64,7 @@ async def test_a_run_is_started_from_the_form(opened: Open, serve: Serve, app: F
     await page.get_by_role("button", name="Start the run").click()
     await expect(page.locator("h1")).to_have_text("greet")
     await expect(page.locator("h1 + .state")).to_contain_text("done")
-    newest = (await app.runs.aio_list(limit=1))[0]
+    newest = (await app.runs.aio_list(task_name="greet", limit=1))[0]
     assert await newest_output(app, newest.id) == "hello <b>world</b> hello <b>world</b>"
 
 

@@ -17,6 +17,7 @@ from fanwood.lens.views import TreeView
 from fanwood.model.looks import duration_class
 from fanwood.model.records import RunRecord, TaskCount
 from fanwood.model.states import FIRST_WAIT
+from tests.chaos.scale import scaled
 from tests.conformance.stage import MakeStore, Stage
 from tests.conformance.test_differential import KINDS, MANY, Stream
 
@@ -115,7 +116,7 @@ async def settled(lens: Lens, stage: Stage, *, quickly: bool) -> None:
 async def test_it_says_what_a_recount_says(
     store_factory_anew: Callable[[], MakeStore], backend: str, sizes: Sizes
 ) -> None:
-    for seed in range(6 if backend == "memory" else 1):
+    for seed in range(scaled(6, 2) if backend == "memory" else 1):
         async with Stage(store_factory_anew()) as stage:
             await _live(stage, seed, sizes, STEPS if backend == "memory" else STEPS // 2)
 

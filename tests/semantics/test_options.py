@@ -32,6 +32,7 @@ from fanwood import (
 )
 from fanwood.durations import LONGEST
 from fanwood.sdk.options import AttemptOptions, RunOptions, TaskOptions, WorkflowOptions
+from tests.chaos.scale import scaled
 
 
 class Level(enum.IntEnum):
@@ -328,7 +329,7 @@ def test_of_a_worker(app: Fanwood, name: str, value: Any) -> None:
 # --- without a store -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=scaled(500, 150), deadline=None)
 @given(name=st.sampled_from(sorted(Settings.__dataclass_fields__)), value=VALUES)
 def test_of_settings(name: str, value: Any) -> None:
     made: list[Fanwood] = []
@@ -349,7 +350,7 @@ def test_of_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
     assert error is None or name in str(error).lower()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=scaled(500, 150), deadline=None)
 @given(factor=VALUES, longest=VALUES, count=st.integers(0, 2**31), jitter=st.floats(0, 1), after=VALUES)
 def test_pauses_have_an_end(factor: Any, longest: Any, count: int, jitter: float, after: Any) -> None:
     made: list[Any] = []

@@ -56,7 +56,7 @@ async def until(url: str, enough: int) -> Any:
             [action] = (await ask(url, "/actions"))["actions"]
             if action.get("seen", 0) >= enough or "finished_at" in action:
                 return action
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 async def test_kill_9(settings: Settings, store: Store):
@@ -66,7 +66,7 @@ async def test_kill_9(settings: Settings, store: Store):
         preview = await ask(url, "/actions", {"action": "retry", "filter": filter_, "dry_run": True})
         assert preview["count"] == FAILED
         await ask(url, "/actions", {"token": preview["token"]})
-        await until(url, 1_000)
+        await until(url, 400)
         process.kill()
         process.wait()
     with served(settings) as (url, _):

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from fanwood.codec import MAX_DEPTH, codec_for
 from fanwood.errors import InputValidationError, PayloadEncodingError, PayloadError
+from tests.chaos.scale import scaled
 
 
 class Point(BaseModel):
@@ -234,7 +235,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=scaled(200, 25), deadline=None)
 @given(JSON)
 def test_json_round_trips(value: Any) -> None:
     codec = codec_for(Any)

@@ -44,6 +44,7 @@ from pydantic import dataclasses as pydantic_dataclasses
 from fanwood import EmptyModel
 from fanwood.codec import codec_for
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
+from tests.chaos.scale import scaled
 
 T = TypeVar("T")
 
@@ -441,7 +442,7 @@ def has_alternatives(inside: list[Any]) -> bool:
 
 
 @settings(
-    max_examples=300,
+    max_examples=scaled(1_000, 100),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
