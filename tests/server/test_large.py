@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.trees import Made, make, wide
 from fanwood import Settings, SystemClock
-from fanwood.ids import id_text
+from fanwood.ids import id_bytes, id_text
 from fanwood.lens import pages
 from fanwood.lens.book import Lenses
 from fanwood.lens.briefs import total
@@ -90,6 +91,22 @@ async def test_the_critical_path_looks_where_the_last_one_is(
     queued = min(run.id for run in oldest if run.finished_at is None)
     assert [step.run.id for step in way] == [id_text(root), id_text(queued)]
     assert way[1].siblings == RUNS - 1
+
+
+async def test_the_waterfall_shows_examples_of_all_of_a_large_family(
+    store: SqliteStore, made: tuple[Path, Made]
+) -> None:
+    root, lenses = made[1].root, Lenses(SystemClock())
+    lens = await lenses.warm(store, root)
+    lanes = (await pages.waterfall(store, root, None, lambda id_: lenses.known(store, id_))).lanes
+    slow = {lane.run.id for lane in lanes if lane.why == "slow"}
+    assert slow == {run.id for run in (await pages.slowest(store, lens, limit=5)).runs}
+    assert len(lanes) <= 101
+    ends = [piece.part.until for piece in lens.segments(root)]
+    shown = [bisect_left(ends, id_bytes(lane.run.id)) for lane in lanes[1:]]
+    assert set(shown) == set(range(len(ends)))
+    without = (await pages.waterfall(store, root)).lanes
+    assert {bisect_left(ends, id_bytes(lane.run.id)) for lane in without[1:]} == {0}
 
 
 async def test_a_list_of_trees_counts_a_sample(store: SqliteStore, asked: list[str]) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SLOWEST = 20
 DEEP = 200
 """Levels of a critical path, and of a waterfall, at most."""
+SPREAD = 10
+"""Segments of a large family that the waterfall's examples are taken from."""
 SLOW, ROWS = 5, 100
 """Runs of a level of the waterfall: the slowest, and in all."""
 
@@ -110,7 +112,7 @@ def _own(run: RunRecord, below: RunRecord | None, now: int) -> int:
     return max(0, end - start - max(0, over - begun))
 
 
-async def waterfall(store: Store, run_id: bytes, focus: bytes | None = None) -> Waterfall:
+async def waterfall(store: Store, run_id: bytes, focus: bytes | None = None, shelf: Shelf = no_lens) -> Waterfall:
     """The way from a run down to another, and examples of each level.
 
     Raises:
@@ -124,7 +126,7 @@ async def waterfall(store: Store, run_id: bytes, focus: bytes | None = None) -> 
     lanes: list[tuple[RunRecord, int, str]] = [(way[0], 0, "focus")]
     for level, parent in enumerate(way, 1):
         below = way[level] if level < len(way) else None
-        lanes += [(run, level, why) for run, why in await _level(store, parent, below)]
+        lanes += [(run, level, why) for run, why in await _level(store, parent, below, shelf)]
     now, names = store.now(), await names_of(store, [run for run, _, _ in lanes])
     start = min(run.started_at or run.created_at for run, _, _ in lanes)
     end = max(run.finished_at or now for run, _, _ in lanes)
@@ -132,21 +134,25 @@ async def waterfall(store: Store, run_id: bytes, focus: bytes | None = None) -> 
     return Waterfall(start, end, shown, _gaps([run for run, _, _ in lanes], start, end, now))
 
 
-async def _level(store: Store, parent: RunRecord, focus: RunRecord | None) -> list[tuple[RunRecord, str]]:
+async def _level(store: Store, parent: RunRecord, focus: RunRecord | None, shelf: Shelf) -> list[tuple[RunRecord, str]]:
     """Of a family: the one that is looked at, the slowest, the first that failed, and others spread over its time. Of a
-    large one only its first segment, and the one about the focus, are looked at."""
+    large one a lens knows which segments these are in; without a lens it is the first."""
     if not parent.attempt:
         return []
     end = await store.segment_end(parent.root_id, parent.id, b"")
-    part = Part(parent.root_id, parent.id, until=end or LAST_ID)
-    slow = [row.id for row in await store.longest(part, None, SLOW)]
-    failed = [run.id for run in await store.picked(part, None, RunState.FAILED, 1)]
-    sample = await store.picked(part, None, None, ROWS)
-    if end is not None:
-        sample = [
-            *sample[: ROWS // 2],
-            *await store.picked(Part(parent.root_id, parent.id, end), None, None, ROWS // 2),
-        ]
+    pieces = [] if end is None else await segments_of(shelf, parent)
+    parts = [piece.part for piece in pieces] or [Part(parent.root_id, parent.id, until=end or LAST_ID)]
+    by_longest = sorted(pieces, key=lambda piece: -max(piece.longest.values(), default=0))
+    slowest = [
+        row
+        for part in ([one.part for one in by_longest[:SLOW]] or parts)
+        for row in await store.longest(part, None, SLOW)
+    ]
+    slow = [row.id for row in sorted(slowest, key=lambda row: (-(row.took or 0), row.id))[:SLOW]]
+    bad = next((piece.part for piece in pieces if piece.has(RunState.FAILED)), parts[0])
+    failed = [run.id for run in await store.picked(bad, None, RunState.FAILED, 1)]
+    spread = parts[:: -(-len(parts) // SPREAD)]
+    sample = [run for part in spread for run in await store.picked(part, None, None, ROWS // len(spread))]
     whys: dict[bytes, str] = {}
     if focus is not None:
         whys[focus.id] = "focus"

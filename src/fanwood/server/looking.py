@@ -99,7 +99,7 @@ async def waterfall(call: Call) -> Waterfall:
     """The way to a run, and of each level some examples."""
     query: FocusQuery = call.query
     focus = None if query.focus is None else id_bytes(query.focus)
-    return await call.ask(lambda store: pages.waterfall(store, id_bytes(call.path["id"]), focus))
+    return await call.ask(lambda store: pages.waterfall(store, id_bytes(call.path["id"]), focus, call.site.known_lens))
 
 
 # --- live ------------------------------------------------------------------------------------------------------------
