@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+import asyncpg
 import pytest
 
 from fanwood import Settings, StoreError, SystemClock, SystemIds
 from fanwood.errors import StoreBusyError, StoreSchemaError, StoreUnavailableError
+from fanwood.ids import id_text
 from fanwood.model.commands import Batch, Spawn, SpawnKind, WorkerInfo
 from fanwood.model.records import RunFilter
+from fanwood.server.app import create
+from fanwood.server.options import Options
 from fanwood.store.opening import store_for
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.sqlite.connection import connect, migrations
 from fanwood.store.sqlite.store import SqliteStore
 from fanwood.store.store import Store
+from tests.server.asgi import Client
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -85,3 +92,33 @@ async def test_that_nothing_is_migrated(url: str, tmp_path):
     connection.close()
     with pytest.raises(StoreSchemaError, match="newer Fanwood"):
         await opened(settings, 5.0)
+
+
+PATHS = (
+    "me", "trees", "trees/{root}/view", "trees/{root}/members", "trees/{root}/slowest", "trees/{root}/critical-path",
+    "trees/{root}/waterfall", "runs/{root}", "runs/{root}/children", "runs/{root}/members", "runs/{root}/logs",
+    "runs/{root}/why", "runs/{root}/payload/input", "search?q={root}", "failures", "tasks", "workers", "store",
+    "actions",
+)  # fmt: skip
+
+
+async def test_that_a_role_that_may_only_select_is_enough(postgres_url: str):
+    root = id_text(await filled(Settings.load(database_url=postgres_url)))
+    role = f"viewer_{root.replace('-', '')}"
+    owner = await asyncpg.connect(postgres_url)
+    try:
+        await owner.execute(
+            f"create role {role} login; grant usage on schema fanwood to {role}; "
+            f"grant select on all tables in schema fanwood to {role}"
+        )
+        place = urlsplit(postgres_url)
+        url = place._replace(netloc=f"{role}@{place.netloc.rpartition('@')[2]}").geturl()
+        application = create(Settings.load(database_url=url), Options(login=False, read_only=True))
+        client = Client(application, None)
+        for path in PATHS:
+            answer = await client.ask(f"/api/v1/{path.format(root=root)}")
+            assert answer.status == 200, (path, answer.json())
+        await application.close()
+    finally:
+        await owner.execute(f"drop owned by {role}; drop role {role}")
+        await owner.close()
