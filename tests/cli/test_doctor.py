@@ -32,6 +32,16 @@ def test_in_full(invoke, family):
     assert "runs         27 completed, 2 failed\n" in result.stdout
 
 
+def test_what_the_pieces_of_a_tree_say_is_recounted(invoke, family, here: Path):
+    """A child that is not below any run of its tree can't come about, so it is planted."""
+    db = apsw.Connection(str(here / "fanwood.db"))
+    db.execute("update run set parent_id = id where id = (select max(id) from run where task = 'leaf' and state = 8)")
+    db.close()
+    result = invoke("doctor", "--full")
+    assert result.exit_code == 1
+    assert "23 runs of leaf are COMPLETED, and by its pieces 22" in re.sub(r"\s+", " ", result.stdout)
+
+
 @pytest.mark.parametrize("setting", ["off", "normal"])
 def test_a_setting_that_may_lose_what_was_acknowledged(invoke, family, monkeypatch, setting: str):
     def careless(path: Path, *, read_only: bool = False) -> Any:

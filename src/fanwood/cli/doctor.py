@@ -12,9 +12,10 @@ from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Exit, common
 from fanwood.cli.engines import Engine, judged
 from fanwood.cli.output import Column
-from fanwood.clock import MICROSECONDS
+from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.errors import StoreError
 from fanwood.ids import id_text
+from fanwood.lens.recount import recount
 from fanwood.model.invariants import LATE
 from fanwood.model.records import StoreReport, Unserved, WorkerRecord
 from fanwood.model.states import UNFINISHED, RunState
@@ -74,6 +75,8 @@ def _examine(common: Common, *, full: bool) -> Findings:
         closing = (await store.look_around(NOBODY, "")).closed
         report, workers = await store.report(full=full), await store.workers()
         audit = await _audit(store, attended=_is_attended(workers, report.now), full=full)
+        if full:
+            audit += [f"{differs}. Please report it." for differs in await recount(store, SystemClock())]
         return report, workers, await store.unserved(), closing, audit
 
     url = without_password(common.settings().database_url)

@@ -169,6 +169,11 @@ class Lens:
         return 0 if self._rounds is None else self._rounds.laps
 
     @property
+    def is_over(self) -> bool:
+        """Whether all has ended, as far as is known."""
+        return self._tree is not None and not self._tree.is_living
+
+    @property
     def is_final(self) -> bool:
         """Whether the root and all below it have ended, and all of that has been counted since."""
         return self._final
