@@ -134,7 +134,7 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 
 $(READY): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood and its tools into $(VENV) ..."
-	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@$(PIP) install --require-hashes --no-compile --requirement requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@conflicts=$$($(PIP) check) || { echo "$$conflicts" >&2; echo "pyproject.toml asks for what requirements-dev.lock hasn't: make lock" >&2; exit 1; }
 	@touch $(INSTALLED) $@

@@ -12,7 +12,7 @@ import tempfile
 import pytest
 
 COMMANDS = {
-    "pyright": (sys.executable, "-m", "pyright", "--project", "pyproject.toml"),
+    "types": (sys.executable, "-m", "tests.beside.types"),
     "a newer Python": (sys.executable, "-m", "tests.beside.newest"),
 }
 
