@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from fanwood import Fanwood, RunState
 from fanwood.server.identity import Token, digest
 from tests.browser.conftest import Open, Serve
-from tests.browser.driving import settled
+from tests.browser.driving import go
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -144,7 +144,6 @@ async def test_who_may_only_look_is_offered_nothing(
         "/tasks/ingest",
         "/actions",
     ):
-        await page.goto(f"http://{site.host}{path}")
-        await settled(page)
+        await go(page, path)
         for role in ("button", "link"):
             assert await page.locator("main").get_by_role(role, name=DOING).all_inner_texts() == [], path
