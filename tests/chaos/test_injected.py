@@ -44,8 +44,8 @@ ERRORS: list[type[BaseException]] = [
 UNTOUCHED = {"open", "close", "migrate", "now"}
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - UNTOUCHED)
 PROBABILITY = 0.2
-CALLERS, ROUNDS = scaled(8, 4), scaled(40, 6)
-HARMED = scaled(100, 8)
+CALLERS, ROUNDS = scaled(8, 3), scaled(40, 3)
+HARMED = scaled(100, 5)
 """Commits to be harmed: it goes on until so many were."""
 
 
@@ -191,7 +191,7 @@ def test_values_at_random_while_the_store_raises(make_app: Any, backend: Backend
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=scaled(300, 6),
+        max_examples=scaled(300, 4),
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -22,9 +22,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
-    claim/claim  spawn first/cancel childless  spawn/end root  end/cancel child  end/replay child  end root/claim below
-    prune/replay  prune/cancel over  tick/claim late  tick/hand back late  reap/renew  root with key/prune  watch/end
-    sent/sent again  wake/fire  sleep below root/cancel root
+    claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
+    tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
 """
 PLANTED = {
     "a parent that spawns isn't locked": (

@@ -291,7 +291,7 @@ class _File:
         folder = tempfile.TemporaryDirectory(prefix="world", dir=where or in_memory())
         self.path = Path(folder.name) / "world.db"
         self.idle: dict[bool, list[Database]] = {False: [], True: []}  # whether they only read
-        self.path.write_bytes(_nothing())
+        self.path.write_bytes(_new()[0])
         weakref.finalize(self, self._remove, self.idle, folder)
 
     @staticmethod
@@ -307,7 +307,8 @@ class _File:
         connection.execute("begin immediate")
         for name in names:
             connection.execute(f"delete from {name}")
-        connection.execute("insert into setting (name, value) values ('members', '0')")
+        for setting in _new()[1]:
+            connection.execute("insert into setting (name, value) values (?, ?)", setting)
         connection.execute("commit")
 
 
@@ -316,13 +317,14 @@ _files: list[_File] = []
 
 
 @cache
-def _nothing() -> bytes:
-    """A file with nothing in it but the schema: it takes longer to make than to write."""
+def _new() -> tuple[bytes, list[Any]]:
+    """A file with nothing in it but the schema: it takes longer to make than to write. And its settings."""
     with tempfile.TemporaryDirectory(prefix="world", dir=in_memory()) as folder:
         path = Path(folder) / "new.db"
         database = connect(path)
         migrate(database, path)
         columns = [column[1] for column in database.execute("pragma table_info(run)")]
         assert columns == list(Run.__struct_fields__)
+        settings = list(database.execute("select name, value from setting"))
         database.close()
-        return path.read_bytes()
+        return path.read_bytes(), settings

@@ -213,7 +213,7 @@ def moved_on(tables: Tables, now: int) -> Iterator[str]:
         match run.state:
             case RunState.RUNNING if run.worker_id not in tables.workers:
                 yield f"{short(run)} is RUNNING under nobody"
-            case RunState.WAITING if run.due_at is None or run.waits is None:
+            case RunState.WAITING if run.waits is None or (run.due_at is None and run.expires_at is None):
                 yield f"{short(run)} is WAITING for nothing"
             case RunState.QUEUED if (-run.priority, run.root_id, -run.depth, run.id) not in tables.order(
                 "queue", run.task

@@ -41,6 +41,8 @@ class Parts:
         self._answers: dict[tuple[bytes, Any], Any] = {}
         self._done: dict[tuple[bytes, int, Any], int] = {}  # how often an attempt has done something
         self._made = 0
+        self._sent: dict[str, list[Any]] = {}  # values of promises, by token, and of events, by key
+        self._settled: dict[str, Any] = {}
 
     def is_current(self, run_id: bytes, attempt: int) -> bool:
         """Whether an attempt is the one that counts."""
@@ -113,3 +115,37 @@ class Parts:
         sleep = self._tables.runs.get(sleep_id)
         if woken and sleep is not None and sleep.state != RunState.COMPLETED:
             yield f"{sleep_id.hex()[-6:]} was woken, and is {RunState(sleep.state).name}"
+
+    # --- from outside ----------------------------------------------------------------------------------------------
+
+    def sends(self, to: str, value: Any) -> None:
+        """Somebody is about to say this: of a promise (its token), or of what has happened (its key)."""
+        self._sent.setdefault(to, []).append(value)
+
+    def settled(self, token: str, value: Any) -> Iterator[str]:
+        """A promise has this value, says the store."""
+        if value not in self._sent.get(token, ()):
+            yield f"a promise has the value {value}, which nobody sent"
+        first = self._settled.setdefault(token, value)
+        if first != value:
+            yield f"a promise was resolved with {first}, and with {value}"
+
+    def happened(self, key: str, value: Any) -> Iterator[str]:
+        """Code was told of an event."""
+        if value not in self._sent.get(key, ()):
+            yield f"code was told that {value} has happened, which nobody said of {key}"
+
+    def waiting_for(self, key: str) -> list[bytes]:
+        """Runs that wait for such an event."""
+        runs = self._tables.runs.values()
+        waiting = (run for run in runs if run.kind == RunKind.EVENT and run.state == RunState.WAITING)
+        return [run.id for run in waiting if msgspec.json.decode(run.input)["key"] == key]
+
+    def heard(self, waiting: list[bytes]) -> Iterator[str]:
+        """It has happened: they wait no more, but for those that have begun to wait anew, or end with their tree."""
+        gated = {gate.root_id for gate in self._tables.gates.values()}
+        for id_ in waiting:
+            run = self._tables.runs.get(id_)
+            waits = run is not None and run.state == RunState.WAITING and not run.trial_start
+            if run is not None and waits and run.root_id not in gated:
+                yield f"{id_.hex()[-6:]} waits for what has happened"

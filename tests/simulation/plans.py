@@ -37,6 +37,8 @@ TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
 DEEPEST = 4
 NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)
 """Seconds, and some thousandths, so that no two of a run are equal."""
+KEYS = ("paid", "sent")
+"""Of events."""
 WAITING = ("run", "many", "twice", "keyed", "shared", "gather")
 """Steps that wait for children. Without `keep` and a limit of time a run that has such a step can't do without them."""
 SPAWNING = (*WAITING, "many", "start", "start", "break")
@@ -78,7 +80,8 @@ class Maker:
     def _step(self, depth: int, number: int) -> list[Any]:
         random = self._random
         dies = not self.kills and random.random() < (0.01 if number else 0.1)
-        kinds = ["sleep", "sleep", "log", random.choice(["nap", "nap", "until"]), "record", "now"]
+        kinds = ["sleep", "sleep", "log", random.choice(["nap", "nap", "until", "promise", "event"])]
+        kinds += ["record", "now"]
         kinds += ["fail"] * (random.random() < 0.15) + ["die"] * dies
         if depth < DEEPEST and len(self.plans) < self._most:
             kinds += [*SPAWNING, random.choice(AFTERWARDS), random.choice(AFTERWARDS)]
@@ -92,6 +95,8 @@ class Maker:
                 return [kind, random.choice([1, 6])]
             case "nap" | "until":
                 return [kind, round(random.choice(NAPS) + 0.001 * number, 3), self._within()]
+            case "promise" | "event":
+                return [kind, random.choice(KEYS), random.choice([1.0, 3.0, 6.0]), self._within()]
             case "record":
                 fails, own = random.choice([0, 0, 0, 1, 1, 2]), random.choice([0, 0, 1])
                 keep, within = random.random() < 0.2, self._within()
@@ -190,7 +195,7 @@ def is_strict(step: list[Any]) -> bool:
 def within(step: list[Any]) -> float | None:
     """Seconds after which a step is cancelled, if it is async; and then its run goes on."""
     match step:
-        case ["nap" | "until", _, seconds]:
+        case ["nap" | "until", _, seconds] | ["promise" | "event", _, _, seconds]:
             return seconds
         case ["record", {"within": seconds}]:
             return seconds

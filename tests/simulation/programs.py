@@ -14,6 +14,8 @@ from fanwood import (
     FailedTaskRunExceptionGroup,
     Fanwood,
     FanwoodError,
+    PromiseSettledError,
+    PromiseTokenError,
     RunNotFoundError,
     TaskRunError,
     WaitTimeoutError,
@@ -142,6 +144,9 @@ class _Attempt:
                     ctx.refresh_timeout(step[1])
             case "nap" | "until":
                 await self._sleep(number, step[0], step[1])
+            case "promise" | "event":
+                with contextlib.suppress(*FAILED):
+                    await (self._promise if step[0] == "promise" else self._event)(number, step[1], step[2])
             case "record":
                 with contextlib.suppress(*FAILED if step[1]["keep"] else ()):
                     await self._record(number, step[1]["retries"])
@@ -168,6 +173,25 @@ class _Attempt:
             asked = Asked({"until": until.isoformat()}, span, round(until.timestamp() * 1e6), now())
             await ctx.aio_sleep_until(until)
         self._world.tell(self._parts.slept(*self._run, asked, self._world.watch.punctual_from))
+
+    async def _promise(self, number: int, key: str, timeout: float) -> None:
+        """Somebody is given the token, perhaps, and says a value; or two do."""
+        world = self._world
+        promise = await self._ctx.aio_promise(dict[str, Any], key, timeout=timeout)
+        for _ in range(world.random.choice([0, 1, 1, 1, 2])):
+            world.outside(partial(_settle, world, promise.token, {"n": self._plan["n"], "made": self._parts.made()}))
+        value = await promise
+        world.tell(self._parts.settled(promise.token, value))
+        world.tell(self._parts.answered(self._run[0], f"promise {number}", value))
+
+    async def _event(self, number: int, key: str, timeout: float) -> None:
+        """It happens, perhaps."""
+        world = self._world
+        if world.random.random() < 0.7:
+            world.outside(partial(_push, world, key, {"key": key, "made": self._parts.made()}))
+        value = await self._ctx.aio_wait_for_event(key, timeout=timeout)
+        world.tell(self._parts.happened(key, value))
+        world.tell(self._parts.answered(self._run[0], f"event {number}", value))
 
     async def _record(self, number: int, retries: int) -> None:
         """A step: what it gave stands there, and so does all that was drawn before."""
@@ -253,6 +277,41 @@ async def _kept(call: Any) -> Any:
         return await call
     except FAILED as error:
         return error
+
+
+# --- from outside ----------------------------------------------------------------------------------------------------
+
+
+async def _settle(world: World, token: str, value: dict[str, Any], app: Fanwood) -> None:
+    """Says the value of a promise, or that there will be none."""
+    await asyncio.sleep(world.random.random() * 4)
+    world.parts.sends(token, value)
+    if world.random.random() < 0.2:
+        await _insistently(world, partial(app.promises.aio_reject, token, "no"))
+    elif await _insistently(world, partial(app.promises.aio_resolve, token, value)):
+        world.tell(world.parts.settled(token, value))
+
+
+async def _push(world: World, key: str, value: dict[str, Any], app: Fanwood) -> None:
+    """Says that something has happened: whoever waits for it by then goes on."""
+    await asyncio.sleep(world.random.random() * 4)
+    world.parts.sends(key, value)
+    waiting = world.parts.waiting_for(key)
+    if await _insistently(world, partial(app.events.aio_push, key, value, id=f"event {value['made']}")) is not None:
+        world.tell(world.parts.heard(waiting))
+
+
+async def _insistently(world: World, ask: Any) -> Any:
+    """Until it is said, or can't be; None: it was not."""
+    for _ in range(TIRED):
+        try:
+            return await ask()
+        except (PromiseSettledError, PromiseTokenError):
+            return None  # it has ended otherwise, or is gone
+        except FanwoodError as error:
+            world.note("outside", f"{type(error).__name__}")
+            await asyncio.sleep(1.0)
+    return None
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------

@@ -255,6 +255,26 @@ def test_sleeps_that_end_early_or_never() -> None:
     assert "too early" in said
 
 
+def test_values_from_outside_that_nobody_sent_or_that_change() -> None:
+    parts = Recording().parts
+    for number in (1, 2):
+        parts.sends("to", number)
+    assert not [*parts.settled("to", 1), *parts.settled("to", 1), *parts.happened("to", 2)]
+    assert len(list(parts.settled("to", 2))) == len(list(parts.happened("to", 3))) == 1
+    assert len(list(parts.settled("to", 3))) == 2
+
+
+def test_who_waits_for_what_has_happened() -> None:
+    scene = Recording()
+    with scene.memory.transaction(0):
+        scene.tables.change(scene.sleep, kind=int(RunKind.EVENT), input='{"key":"paid"}')
+    waiting = scene.parts.waiting_for("paid")
+    assert (waiting, scene.parts.waiting_for("sent")) == ([b"sleep"], [])
+    assert len(list(scene.parts.heard(waiting))) == 1
+    scene.end(scene.sleep, RunState.COMPLETED, by=EndedBy.CALL)
+    assert not list(scene.parts.heard(waiting))
+
+
 def test_a_sleep_that_is_over_before_its_time_is_seen_as_it_is_made() -> None:
     scene = Recording()
     with scene.memory.transaction(0) as now:

@@ -20,6 +20,7 @@ from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
 from fanwood.model.states import TERMINAL, RunState
+from fanwood.sdk.waiting import called
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
 from tests.simulation import invariants, judging, plans, programs
@@ -284,6 +285,17 @@ class World:
         """A task's code takes its process with it."""
         self.note("task", "kills its process")
         await self._host_of(app).die()
+
+    def outside(self, does: Callable[[Fanwood], Coroutine[Any, Any, None]]) -> None:
+        """Some process does this meanwhile, whatever becomes of who wants it."""
+        host = self.random.choice([host for host in self.hosts if not host.dead])
+
+        async def do() -> None:
+            with contextlib.suppress(FanwoodError):
+                await called(host.started)
+                await does(host.app)
+
+        host.task_loop.create_task(do())
 
     async def asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """A client's call, which may be interrupted at any await.
