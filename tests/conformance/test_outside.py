@@ -108,3 +108,23 @@ async def test_each_store_has_a_secret_of_its_own_until_it_is_a_copy(stage: Stag
     assert await (await stage.another_store()).secret() == secret
     await stage.store.take_over("another", 0)
     assert await stage.store.secret() == "another"
+
+
+async def test_a_run_says_something_of_itself_while_it_runs(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.store.value(run.key, "k") is None
+    for value in ("1", '"\\u0000"'):
+        assert await stage.store.say(run.key, run.attempt, "k", value)
+        assert await stage.store.value(run.key, "k") == value
+    again = await stage.retry(run)
+    assert again is not None
+    assert not await stage.store.say(run.key, run.attempt, "k", "late")
+    assert await stage.store.say(run.key, again.attempt, "other", "2")
+    await stage.complete(again)
+    assert not await stage.store.say(run.key, again.attempt, "k", "late")
+    assert [await stage.store.value(run.key, key) for key in ("k", "other")] == ['"\\u0000"', "2"]
+    with pytest.raises(RunNotFoundError):
+        await stage.store.value(stage.ids.new_id(), "k")
+    stage.clock.advance(10)
+    await stage.store.prune(stage.clock.now(), 100)
+    assert await stage.store.count("value") == 0

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.parts import Parts
 
+FOR_GOOD = 300_000_000.0
+"""Seconds."""
 MOST = 100
 """Conditions of one wait."""
 
@@ -251,7 +253,8 @@ async def _gathered(
                 await look_back(attempt, member.wanted, member.id, member.back)
         ids = [member.id for n, member in enumerate(members) if n not in ended]
         with engine.waiting(gathering, ids):
-            await wait_for(gathering, attempt.host, None, "what is waited for")
+            # (For good, as good as: what has a time-out is not taken for one wait for all of these.)
+            await wait_for(gathering, attempt.host, FOR_GOOD, "what is waited for")
     if (lost := gathering.lost) is not None:
         finished = gathering.results[lost]
         assert finished is not None

@@ -9,6 +9,7 @@ from fanwood.sdk.conditions import wait_for_all
 from fanwood.sdk.events import wait_for_event
 from fanwood.sdk.messages import Messages, receive
 from fanwood.sdk.promises import aio_promised, promised
+from fanwood.sdk.publishing import publish
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
@@ -130,3 +131,15 @@ class Outside:
     def messages(self, name: str) -> Messages:
         """To be looped over, with `for` or `async for`: what is sent to this run under this name, without end."""
         return Messages(self._attempt, name)
+
+    def publish(self, key: str, value: Any) -> None:
+        """Say something of this run, for who asks by `fanwood.runs.get_value(id, key)`: what was said last counts.
+
+        Raises:
+            AttemptFencedError: this attempt is over.
+        """
+        block(publish(self._attempt, key, value), "ctx.publish")
+
+    async def aio_publish(self, key: str, value: Any) -> None:
+        """As `publish`."""
+        await publish(self._attempt, key, value)

@@ -16,6 +16,7 @@ from fanwood.sdk import messages
 from fanwood.sdk.infos import AttemptInfo, attempt_info, log_info, run_info
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
 from fanwood.sdk.promises import Promise
+from fanwood.sdk.publishing import value_of
 from fanwood.sdk.refs import TaskRunRef, untyped_ref
 from fanwood.sdk.waiting import called
 from fanwood.sdk.watching import Watch, count, tree
@@ -257,6 +258,18 @@ class Runs:
         """As `send`."""
         await self._send(run_id, name, payload, reply_to)
 
+    def get_value(self, run_id: str, key: str) -> Any:
+        """What a run has said of itself last (`ctx.publish(key, value)`); None if it has not.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._value(run_id, key), "runs.get_value")
+
+    async def aio_get_value(self, run_id: str, key: str) -> Any:
+        """As `get_value`."""
+        return await self._value(run_id, key)
+
     def get_run_ref(self, run_id: str) -> TaskRunRef[Any]:
         """A reference to a run, rebuilt from its id."""
         return untyped_ref(self._host, id_bytes(run_id), "")
@@ -352,6 +365,10 @@ class Runs:
         token = reply_to.token if isinstance(reply_to, Promise) else reply_to
         name, text = messages.sent(self._host, name, payload, token)
         await called(self._host.engine().call(lambda store: store.send(id_, name, text), changes=True))
+
+    async def _value(self, run_id: str, key: str) -> Any:
+        id_ = id_bytes(run_id)
+        return await self._ask(lambda store: value_of(store, id_, key))
 
     async def _wake(self, run_id: str) -> bool:
         id_ = id_bytes(run_id)

@@ -27,6 +27,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "attempt": ("run_id", "number"),
     "event": ("id",),
     "message": ("run_id", "number"),
+    "value": ("run_id", "key"),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -38,6 +39,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "attempt": (b"", -1),
     "event": ("",),
     "message": (b"", -1),
+    "value": (b"", ""),
 }
 """Before the first key of each."""
 
@@ -119,7 +121,7 @@ async def _refuse_strangers(source: Store, target: Store) -> None:
 
 
 async def _compare(source: Store, target: Store) -> None:
-    for table in ("run", "log", "attempt", "event", "message"):
+    for table in ("run", "log", "attempt", "event", "message", "value"):
         here, there = await source.count(table), await target.count(table)
         if here != there:
             raise StoreError(

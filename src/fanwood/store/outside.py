@@ -63,6 +63,18 @@ class Outside(ABC):
         """
 
     @abstractmethod
+    async def say(self, run_id: bytes, attempt: int, key: str, value: str) -> bool:
+        """A run says something of itself; False if that attempt is over."""
+
+    @abstractmethod
+    async def value(self, run_id: bytes, key: str) -> str | None:
+        """What a run said last under a key.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+
+    @abstractmethod
     async def send(self, run_id: bytes, name: str, envelope: str) -> None:
         """Send a message to a run; what waits for one gets it, or it is kept until then.
 

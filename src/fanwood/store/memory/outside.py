@@ -55,6 +55,18 @@ class MemoryOutside(Outside):
         self._on_notify()  # our own worker is told as well
         return settled
 
+    async def say(self, run_id: bytes, attempt: int, key: str, value: str) -> bool:
+        with self._memory.transaction(self._user):
+            run = self._memory.tables.runs.get(run_id)
+            if run is None or not run.is_at(RunState.RUNNING, attempt):
+                return False
+            self._memory.tables.values.setdefault(run_id, {})[key] = value
+        return True
+
+    async def value(self, run_id: bytes, key: str) -> str | None:
+        with self._memory.reading() as tables:
+            return tables.values.get(self._run(run_id).id, {}).get(key)
+
     # --- messages --------------------------------------------------------------------------------------------------
 
     async def send(self, run_id: bytes, name: str, envelope: str) -> None:

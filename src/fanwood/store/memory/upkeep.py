@@ -147,6 +147,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, tables.keys.values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
+        case "value":
+            yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
         case "message":
             yield from (_tuple(message) for sent in tables.messages.values() for message in sent.values())
         case "event":
@@ -195,14 +197,23 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             return new
         case "log":
             return _is_new(tables.logs.setdefault(row[0], {}), row[1], Line(*row))
-        case "message":
-            return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
         case "event":
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
+        case "value" | "message":
+            return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
+
+
+def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
+    if table == "value":
+        said, (_, key, value) = tables.values.setdefault(row[0], {}), row
+        new = key not in said
+        said.setdefault(key, value)
+        return new
+    return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
 
 
 def _is_new(table: dict[Any, Any], key: Any, row: Any) -> bool:

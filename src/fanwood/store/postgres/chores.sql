@@ -73,6 +73,9 @@ select setval('event_number', greatest(last_value, :number)) from event_number;
 -- name: number
 select last_value from event_number;
 
+-- name: value
+select value from value where run_id = :id and key = :key;
+
 -- name: awaiting
 select awaits, id, input from run
 where state = 2 and awaits is not null and awaits > :mark and awaits < :mark_end order by awaits limit :limit;

@@ -72,6 +72,15 @@ class PostgresOutside(Outside):
             work.told += told
         return Settled(done, RunState(end), output, error)
 
+    async def say(self, run_id: bytes, attempt: int, key: str, value: str) -> bool:
+        async with self.side.transaction() as db:
+            return await db.value("select fw_publish($1, $2, $3, $4)", run_id, attempt, key, value)
+
+    async def value(self, run_id: bytes, key: str) -> str | None:
+        await part_of(self, run_id)
+        rows = await self._rows("value", id=run_id, key=key)
+        return rows[0][0] if rows else None
+
     # --- messages --------------------------------------------------------------------------------------------------
 
     async def send(self, run_id: bytes, name: str, envelope: str) -> None:

@@ -73,6 +73,15 @@ insert into event (id, number, key, scope, payload, metadata, at, open, digest)
 values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest)
 on conflict do nothing;
 
+-- name: copy_out_value
+select run_id, key, value from value where (run_id, key) > (:run_id, :key) order by run_id, key limit :limit;
+
+-- name: copy_in_value
+insert into value (run_id, key, value) values (:run_id, :key, :value) on conflict do nothing;
+
+-- name: count_value
+select count(*) from value;
+
 -- name: copy_out_message
 select run_id, number, name, envelope from message where (run_id, number) > (:run_id, :number) order by run_id, number
 limit :limit;

@@ -77,6 +77,16 @@ class SqliteOutside(Outside):
         self._on_notify()  # our own worker is told as well
         return ended
 
+    async def say(self, run_id: bytes, attempt: int, key: str, value: str) -> bool:
+        with self._transaction() as db:
+            db.execute(_SQL["publish"], {"run": run_id, "attempt": attempt, "key": key, "value": value})
+            return db.changes() > 0
+
+    async def value(self, run_id: bytes, key: str) -> str | None:
+        with translated(self.path):
+            self._about(run_id)
+        return await self._reader.read(lambda db: db.execute(_SQL["value"], {"run": run_id, "key": key}).get)
+
     # --- messages --------------------------------------------------------------------------------------------------
 
     async def send(self, run_id: bytes, name: str, envelope: str) -> None:

@@ -13,6 +13,14 @@ where name in ('secret', 'number');
 -- name: how_it_ended
 select json_array(state, output, error) from run where id = :id;
 
+-- name: publish
+insert into value (run_id, key, value)
+select id, :key, :value from run where id = :run and state = 1 and attempt = :attempt
+on conflict (run_id, key) do update set value = excluded.value;
+
+-- name: value
+select value from value where run_id = :run and key = :key;
+
 -- name: send
 insert into message (run_id, number, name, envelope) values (:run, :number, :name, :envelope);
 

@@ -69,6 +69,9 @@ delete from attempt where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_messages
 delete from message where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_values
+delete from value where run_id in (select unhex(e.value) from json_each(:ids) e);
+
 -- name: delete_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 

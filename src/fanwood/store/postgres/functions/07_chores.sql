@@ -421,6 +421,21 @@ as $$
     select s.value from setting s where s.name = 'secret'
 $$;
 
+-- A run says something of itself; false if that attempt is over.
+create function fw_publish(p_run bytea, p_attempt integer, p_key text, p_value text) returns boolean language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    perform from run r where r.id = p_run and r.state = 1 and r.attempt = p_attempt for share;
+    if not found then
+        return false;
+    end if;
+    insert into value (run_id, key, value) values (p_run, p_key, p_value)
+    on conflict (run_id, key) do update set value = excluded.value;
+    return true;
+end $$;
+
 -- The messages of a run are given to its receives that wait, in the order in which they were sent, and asked for. Under the
 -- lock of its inbox (see fw_share_keys): a receive that is not committed waits for it, or it for that.
 create function fw_deliver(p_now bigint, p_run bytea, p_from bytea, p_end bytea) returns bigint[] language plpgsql

@@ -238,6 +238,14 @@ create table message (
     primary key (run_id, number)
 );
 
+-- What runs say of themselves (ctx.publish), for who asks.
+create table value (
+    run_id bytea not null,
+    key    text collate "C" not null,
+    value  text not null,
+    primary key (run_id, key)
+);
+
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text collate "C" not null primary key,

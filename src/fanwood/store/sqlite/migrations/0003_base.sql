@@ -218,6 +218,14 @@ create table message (
     primary key (run_id, number)
 ) strict, without rowid;
 
+-- What runs say of themselves (ctx.publish), for who asks.
+create table value (
+    run_id blob not null,
+    key    text not null,
+    value  text not null,
+    primary key (run_id, key)
+) strict, without rowid;
+
 -- Numbers and texts of the whole store. `members` counts changes of workers and of what they serve.
 create table setting (
     name  text not null primary key,
