@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from fanwood.model.commands import PROGRESS, ClaimedRun, LogLine
+import re
+from pathlib import Path
+
+import fanwood
+from fanwood.model.commands import BYTES_CHUNK, FIRST_CHUNK, PROGRESS, TEXT_CHUNK, ClaimedRun, LogLine
 from tests.conformance.stage import Stage
 
 BEFORE_ALL = -2
+PLACES = ("sqlite/spawning.sql", "postgres/functions/04_reporting.sql")
 
 
 def line(run: ClaimedRun, text: str, level: str = "info") -> LogLine:
@@ -56,3 +61,26 @@ async def test_failed_children_by_pages(stage: Stage) -> None:
     assert [record.id for record in found] == [child.key for child in children[:4]]
     only = await stage.store.children(parent.key, state=state, task="b")
     assert [record.id for record in only] == [children[1].key, children[3].key]
+
+
+async def test_chunks_of_a_stream_are_numbered_apart(stage: Stage) -> None:
+    one, other = await stage.running(), await stage.running("b")
+    first = [line(one, "t0", TEXT_CHUNK), line(one, "a"), line(one, "YjE=", BYTES_CHUNK), line(other, "u0", TEXT_CHUNK)]
+    await stage.commit(logs=[*first, line(one, "1", PROGRESS)])
+    await stage.commit(
+        logs=[line(one, "b"), line(one, "t2", TEXT_CHUNK), line(other, "u1", TEXT_CHUNK), line(one, "c")]
+    )
+    assert await told(stage, one) == [(0, "a"), (1, "b"), (2, "c")]
+    assert await told(stage, other) == []
+    assert await stage.store.log_end(one.key) == 2
+    assert await stage.store.log_end(other.key) == -1
+    for run, texts in ((one, ["t0", "YjE=", "t2"]), (other, ["u0", "u1"])):
+        chunks = await stage.store.logs(run.key, FIRST_CHUNK - 1, until=2**31 - 1)
+        assert [(chunk.seq - FIRST_CHUNK, chunk.message) for chunk in chunks] == list(enumerate(texts))
+    assert [chunk.message for chunk in await stage.store.logs(one.key, FIRST_CHUNK, 1, 2**31 - 1)] == ["YjE="]
+
+
+async def test_the_numbers_in_the_statements_are_those_of_the_model() -> None:
+    places = [Path(fanwood.__file__).parent / "store" / name for name in PLACES]
+    for place in places:
+        assert {int(number) for number in re.findall(r"\b\d{10}\b", place.read_text())} == {FIRST_CHUNK}

@@ -16,7 +16,9 @@ from fanwood.sdk import options
 from fanwood.sdk.runs import Runs
 from tests.docs.pages import page, section
 
-FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"}
+FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"} | {
+    "host", "key", "task_name", "has_end", "has_failed", "with_end",
+}  # fmt: skip
 ERRORS = sorted(
     name
     for name in fanwood.__all__

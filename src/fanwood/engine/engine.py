@@ -223,6 +223,15 @@ class Engine:
         elif not self._over:
             logger.warning("run %s logs more than the store takes: a line was left out", line.run_id.hex())
 
+    def put_chunk(self, line: LogLine, patience: float | None) -> bool:
+        """A task has put something into its stream; whether there was room for it, after so many seconds at most (None:
+        any number)."""
+        self._must_live()
+        taken = self._inbox.add_log(line, patience)
+        if taken:
+            self._waker.wake()
+        return taken
+
     def note_progress(self, line: LogLine) -> None:
         """A task says how far it is. What it said before, and is not committed yet, is let go of."""
         anew = not self._inbox.progress

@@ -1,12 +1,14 @@
 """Who waits for which run, inside this process.
 
 A `Collector` gathers the ends of a number of runs, one or a hundred thousand, and tells its waiter once: when all
-are there, or when there is no point in waiting for more. So a fan-out costs one wake-up, not one per child.
+are there, or when there is no point in waiting for more. So a fan-out costs one wake-up, not one per child. A `Stream`
+tells whenever some have come.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -106,6 +108,48 @@ class Collector:
             callback, self._on_ready = self._on_ready, None
         if callback is not None:
             callback()
+
+
+class Stream(Collector):
+    """The ends of runs as they come: ready whenever one is there that was not taken yet. Keeps nothing else, so that
+    any number of runs can go through it."""
+
+    __slots__ = ("_come", "_open")
+
+    def __init__(self, *, owns: bool = False) -> None:
+        super().__init__(fail_fast=False, owns=owns)
+        self._come: deque[tuple[int, Ended]] = deque()
+        self._open: set[int] = set()  # added by the waiter's thread, taken out by the engine's
+
+    def grow(self, count: int) -> int:
+        """Make room for `count` more; the number of the first of them."""
+        start = self._added
+        self._added += count
+        self._open.update(range(start, self._added))
+        return start
+
+    def put(self, index: int, finished: Ended) -> None:
+        """Run number `index` has ended."""
+        if index in self._open:
+            self._open.discard(index)
+            self._come.append((index, finished))
+            self.nudge()
+
+    def nudge(self) -> None:
+        """Have the waiter look: at what has come, or at something of his own. From any thread."""
+        if not self.ready:  # if it is, he hasn't looked yet
+            self._be_ready()
+
+    def take(self) -> list[tuple[int, Ended]]:
+        """What has come since the last time, by number. On the waiter's thread."""
+        self.ready = self.error is not None  # first: what comes from here on makes it ready again
+        come = self._come
+        return [come.popleft() for _ in range(len(come))]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._open
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):

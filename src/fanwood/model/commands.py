@@ -152,8 +152,14 @@ PROGRESS = "progress"
 """The level of a line that says how far a run is. Of each run the last one is kept, under the number -1."""
 
 
+TEXT_CHUNK, BYTES_CHUNK = "chunk", "bytes"
+"""The levels of what a task has put into its stream: text, or bytes in base64."""
+FIRST_CHUNK = 2**30
+"""Chunks are numbered from here on, lines below it: so each are one range. (A test knows the places in SQL.)"""
+
+
 class LogLine(msgspec.Struct, gc=False):
-    """One line that a task logged with `ctx.log`; or how far it is."""
+    """One line that a task logged with `ctx.log`; or a chunk of its stream; or how far it is."""
 
     run_id: bytes
     attempt: int

@@ -14,10 +14,12 @@ from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
 from fanwood.model.states import OnParentEnd
 from fanwood.sdk.identity import child_identity, numbered
+from fanwood.sdk.ordinals import Ordinals
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     from fanwood.engine.signals import Signal
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
@@ -63,6 +65,10 @@ class Losses(Protocol):
 
     def add(self, spawner: Any) -> None:
         """The children of one call are given up."""
+        ...
+
+    def drop(self, spawner: Any) -> list[Future[None]]:
+        """The same, of code that goes on: what cancels them."""
         ...
 
     def then(self, call: Callable[[], None]) -> None:
@@ -126,7 +132,7 @@ class Attempt:
         self.spawned = False
         self.cancel_children = False
         self.children = 0  # asked for so far
-        self.ordinals: dict[bytes, int] | None = None
+        self.ordinals: Ordinals | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
@@ -144,9 +150,8 @@ class Attempt:
         if child_key is not None:
             return child_identity(child_key)
         if self.ordinals is None:
-            self.ordinals = {}
-        ordinal = self.ordinals.get(content, 0)
-        self.ordinals[content] = ordinal + 1
+            self.ordinals = Ordinals()
+        ordinal = self.ordinals.next(content)
         return content if ordinal == 0 else numbered(content, ordinal)
 
     def forget(self, spawns: Iterable[Spawn], contents: Iterable[bytes]) -> None:
@@ -156,8 +161,8 @@ class Attempt:
             if self.known is not None and spawn.identity is not None and self.known.get(spawn.identity) == spawn.id:
                 del self.known[spawn.identity]
         for content in contents:
-            if self.ordinals is not None and self.ordinals.get(content):
-                self.ordinals[content] -= 1
+            if self.ordinals is not None:
+                self.ordinals.take_back(content)
 
     @property
     def root(self) -> bytes:

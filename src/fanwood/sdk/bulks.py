@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.sdk.items import BulkRunItem
-from fanwood.sdk.mock import MockedError
+from fanwood.sdk.mock_host import MockedError
 from fanwood.sdk.owning import owning
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -15,7 +15,8 @@ from fanwood.errors import NotInTaskError, TaskRunError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.commands import PROGRESS, LogLine
 from fanwood.model.states import FIRST_WAIT
-from fanwood.sdk import sleeping
+from fanwood.sdk import chunks, sleeping
+from fanwood.sdk.groups import Group, GroupOptions
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.outside import Outside
 from fanwood.sdk.refs import TaskRunRef
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.ended import Outcome
     from fanwood.sdk.infos import AttemptInfo
     from fanwood.sdk.step import Step, StepInputs
 
@@ -145,6 +147,48 @@ class Context(Outside):
         """What the worker's lifespan yielded."""
         return self._attempt.lifespan
 
+    def group(
+        self,
+        name: str | None = None,
+        *,
+        on_error: Literal["cancel", "collect"] = "cancel",
+        quorum: int | None = None,
+        until: Callable[[Outcome[Any]], bool] | None = None,
+        limit: int | None = None,
+        deadline: Duration | None = None,
+        tolerate: float | None = None,
+    ) -> Group:
+        """Children that end together: `async with ctx.group() as g: g.spawn(child, input)`; `with` in sync tasks.
+        Leaving the block waits for them, and nothing of them goes on after it but what was detached. How the group came
+        out is recorded, and stands when this run is executed again.
+
+        Args:
+            name: tells the group from others of this run. Default: its number, which in branches that run at the same
+                time is not sure: give them names.
+            on_error: "cancel": the first failure cancels the others, and is raised as an exception group. "collect":
+                failures are among `g.outcomes`.
+            quorum: so many have to complete; then the others are cancelled. 1 is a race.
+            until: called with each outcome; when it returns True, the others are cancelled.
+            limit: so many are under way at a time.
+            deadline: how long all of it may take. What has not ended then has timed out.
+            tolerate: so many failures (a share, if it is a float) are none of the group's.
+
+        Raises:
+            UsageError: an option that can't be.
+        """
+        return Group(
+            self._attempt,
+            GroupOptions(
+                name=name,
+                on_error=on_error,
+                quorum=quorum,
+                until=until,
+                limit=limit,
+                deadline=deadline,
+                tolerate=tolerate,
+            ),
+        )
+
     # --- what can I do ---------------------------------------------------------------------------------------------
 
     def log(self, message: object, level: str = "info") -> None:
@@ -173,6 +217,22 @@ class Context(Outside):
         engine = attempt.host.engine()
         text = msgspec.json.encode(said).decode()
         engine.note_progress(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), PROGRESS, text))
+
+    def put_stream(self, chunk: str | bytes) -> None:
+        """Give out a piece of what this run is making, a model's tokens say: whoever reads `ref.stream()` gets all
+        pieces in order, those of a later attempt marked as such. Returns at once, unless more is given out than the
+        store takes: a sync task waits then, in an async one use `aio_put_stream`.
+
+        Raises:
+            PayloadTooLargeError: it has more than 256 KiB.
+            RunInterrupted: this attempt is over.
+            StoreBusyError: on an event loop, if the store does not take it within half a second.
+        """
+        chunks.put(self._attempt, chunk)
+
+    async def aio_put_stream(self, chunk: str | bytes) -> None:
+        """As `put_stream`; waits until the store takes it."""
+        await chunks.aio_put(self._attempt, chunk)
 
     def cancel(self) -> None:
         """Cancel this run and its subtree; the task is interrupted at its next await or Fanwood call.

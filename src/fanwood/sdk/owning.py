@@ -14,13 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fanwood import logs
-from fanwood.errors import EngineClosedError
+from fanwood.engine.signals import running_loop
+from fanwood.errors import EngineClosedError, StoreError
+from fanwood.sdk.waiting import called
+from fanwood.store.cancelling import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from concurrent.futures import Future
 
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.attempt import Attempt, Losses
     from fanwood.sdk.spawning import Spawner
     from fanwood.store.store import Store
 
@@ -44,10 +47,32 @@ def owning(spawner: Spawner) -> Generator[None]:
         attempt = spawner.attempt
         if attempt is not None and attempt.interruption is None and not attempt.code_ended:
             spawner.give_up()
-            if attempt.losses is None:
-                attempt.losses = GivenUp(attempt)
-            attempt.losses.add(spawner)
+            _losses_of(attempt).add(spawner)
         raise
+
+
+async def abandon(spawner: Spawner) -> None:
+    """Nobody wants what is under way any more. Returns when it is cancelled; but if the attempt is over, that settles
+    all."""
+    attempt, engine = spawner.attempt, spawner.engine
+    if attempt is None:
+        spawner.give_up()
+        await spawner.answered()
+        ids = spawner.unfinished()
+        await called(engine.call(lambda store: cancel_all(store, ids, REASON), changes=True))
+        return
+    is_ending = running_loop() is not None and _is_ending(attempt)
+    if attempt.interruption is None and not attempt.gave_back and not is_ending:
+        spawner.give_up()
+        for cancelling in _losses_of(attempt).drop(spawner):
+            with contextlib.suppress(EngineClosedError, StoreError):  # `_end` says it
+                await called(cancelling)
+
+
+def _losses_of(attempt: Attempt) -> Losses:
+    if attempt.losses is None:
+        attempt.losses = GivenUp(attempt)
+    return attempt.losses
 
 
 class GivenUp:
@@ -77,6 +102,12 @@ class GivenUp:
         if self._attempt.interruption is None and not self._attempt.gave_back:
             self._begin()
 
+    def drop(self, spawner: Spawner) -> list[Future[None]]:
+        """What it has spawned is wanted by nobody, and the code goes on: what cancels it."""
+        with self._lock:
+            self._undecided.append(spawner)
+        return self._begin()
+
     def then(self, call: Callable[[], None]) -> None:
         """See `Losses`."""
         self._begin()
@@ -86,11 +117,11 @@ class GivenUp:
                 return
         call()
 
-    def _begin(self) -> None:
+    def _begin(self) -> list[Future[None]]:
         with self._lock:
             spawners, self._undecided = self._undecided, []
             self._under_way += len(spawners)
-        engine = self._attempt.host.engine()
+        engine, calls = self._attempt.host.engine(), list[Future[None]]()
         for spawner in spawners:
             try:
                 call = engine.call(partial(self._cancel, spawner), changes=True, steadfast=True)
@@ -98,6 +129,8 @@ class GivenUp:
                 self._end(None)
             else:
                 call.add_done_callback(self._end)
+                calls.append(call)
+        return calls
 
     async def _cancel(self, spawner: Spawner, store: Store) -> None:
         """On the engine's loop."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+import copy
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fanwood import checks
 from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Collector
 from fanwood.ids import id_text
+from fanwood.model.states import RunState
+from fanwood.sdk.chunks import ChunkStream
 from fanwood.sdk.circles import refuse_circle
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.infos import table, type_name
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from fanwood.codec import Codec
     from fanwood.durations import Duration
-    from fanwood.model.states import RunState
+    from fanwood.model.commands import Ended
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
 
@@ -31,13 +34,14 @@ T = TypeVar("T")
 class TaskRunRef(Generic[T]):
     """A run, by its id. `await ref` is its result."""
 
-    __slots__ = ("_host", "_id", "_output", "_task")
+    __slots__ = ("_end", "_host", "_id", "_output", "_task")
 
     def __init__(self, host: Host, run_id: bytes, task: str, output: Codec[Any]) -> None:
         self._host = host
         self._id = run_id
         self._task = task
         self._output = output
+        self._end: Ended | None = None  # if it came with it
 
     @property
     def id(self) -> str:
@@ -82,6 +86,11 @@ class TaskRunRef(Generic[T]):
         """As `result`."""
         return await self._result(timeout)
 
+    def stream(self, *, after: int = -1) -> ChunkStream:
+        """What the run gives out with `ctx.put_stream`, from its first chunk on, or from the one after number `after`
+        (`chunk.seq`): for `for`, and for `async for`. Ends with the run."""
+        return ChunkStream(self._host, self._id, after)
+
     def status(self) -> RunState:
         """The state that the run is in now."""
         return block(self._status(), "status")
@@ -99,8 +108,45 @@ class TaskRunRef(Generic[T]):
         """As `cancel`."""
         await self._cancel()
 
+    # --- for those who wait for many -------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Host:
+        """Whose run it is."""
+        return self._host
+
+    @property
+    def key(self) -> bytes:
+        """The run's id, as it is stored."""
+        return self._id
+
+    @property
+    def task_name(self) -> str:
+        """The task's name, if it is known here; else empty."""
+        return self._task
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the result is here, so that nobody has to be asked."""
+        return self._end is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is here, and no output."""
+        return self._end is not None and self._end.state is not RunState.COMPLETED
+
+    def with_end(self, ended: Ended) -> Self:
+        """An equal reference that has the result with it."""
+        ref = copy.copy(self)
+        ref._end = ended  # noqa: SLF001  (one of us)
+        return ref
+
+    # --- what the methods do ---------------------------------------------------------------------------------------
+
     async def _result(self, timeout: Duration | None) -> T:
         patience = checks.waiting(timeout)
+        if self._end is not None:
+            return result_of(self._end, self._id, self._task or self._end.task, self._output)
         if (attempt := current_attempt.get()) is not None:
             await refuse_circle(attempt, self._id, self._host.engine())
         elif self._task:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.model.records import Page, RunFilter, RunRecord
+    from fanwood.sdk.chunks import ChunkStream
     from fanwood.sdk.host import Host
     from fanwood.sdk.infos import LogInfo, RunCounts, RunInfo
     from fanwood.sdk.watching import RunTree
@@ -174,6 +175,14 @@ class Runs:
     async def aio_tree(self, run_id: str, *, limit: int = 1000) -> RunTree:
         """As `tree`."""
         return await tree(self._host, id_bytes(run_id), checks.whole(limit, "limit", 1, MOST))
+
+    def subscribe_to_stream(self, run_id: str, *, after: int = -1) -> ChunkStream:
+        """What a run gives out with `ctx.put_stream`; see `TaskRunRef.stream`.
+
+        Raises:
+            RunNotFoundError: there is no such run: said when the first chunk is asked for.
+        """
+        return self.get_run_ref(run_id).stream(after=after)
 
     def logs(self, run_id: str, *, after: int = -1, limit: int = 1000) -> list[LogInfo]:
         """What a run logged with `ctx.log`, from the line after that number (`seq`) on.

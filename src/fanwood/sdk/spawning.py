@@ -20,7 +20,7 @@ from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
-from fanwood.sdk.mock import MockedError, MockHost
+from fanwood.sdk.mock_host import MockedError, MockHost
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.spec import TaskSpec
@@ -56,12 +56,12 @@ _Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, bytes, "Attempt | No
 class Spawner:
     """The spawning of one call: one run, or a bulk of any size."""
 
-    def __init__(self, host: Host, *, wait: bool, fail_fast: bool = True) -> None:
+    def __init__(self, host: Host, *, wait: bool, fail_fast: bool = True, collector: Collector | None = None) -> None:
         attempt = current_attempt.get()
         if attempt is not None and isinstance(attempt.host, MockHost):
             raise MockedError(attempt.host)
         self._host = host
-        self._engine = host.engine()
+        self.engine = self._engine = host.engine()
         # A task may start what belongs to another store: a root there, and nothing of its own tree.
         self._elsewhere: Attempt | None = None
         if attempt is not None and attempt.host is not host and attempt.host.engine() is not self._engine:
@@ -74,8 +74,9 @@ class Spawner:
         self._unanswered: deque[Answer] = deque()
         self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
         self._roots: set[bytes] = set()  # that it made inside a task
-        self.collector = Collector(fail_fast=fail_fast, owns=True) if wait else None
+        self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned: list[Planned] = []
+        self._taken_out = 0  # of those planned, by who spawns without end
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
@@ -86,27 +87,41 @@ class Spawner:
             PayloadError: an input that can't travel. What was spawned before it stays spawned.
             SpawnError: a key conflict, or this attempt is over.
         """
-        attempt, source = self._attempt, iter(items)
-        if attempt is not None:
-            attempt.check()
-            if attempt.run.attempt > 1 and attempt.known is None:
-                known = await self._call_identities(attempt)
-                if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
-                    attempt.known = known
-                    if attempt.limit is not None:  # what is below has its deadline from the attempt before
-                        self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+        source = iter(items)
+        await self.begin()
         while chunk := list(islice(source, CHUNK)):
-            while len(self._unanswered) >= WINDOW:
-                await self._next_answer()
-            if attempt is None:
-                await self._host.prepare(dict.fromkeys(item.spec.name for item in chunk))
-            self._send(chunk)
+            await self.spawn_some(chunk)
         if self._engine_must_answer():
-            while self._unanswered:
-                await self._next_answer()
+            await self.all_answered()
         if self.collector is not None:
             self.collector.close()
         return self.planned
+
+    async def begin(self) -> None:
+        """Before anything is spawned: learn of the children that the attempts before this one had."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        attempt.check()
+        if attempt.run.attempt > 1 and attempt.known is None:
+            known = await self._call_identities(attempt)
+            if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
+                attempt.known = known
+                if attempt.limit is not None:  # what is below has its deadline from the attempt before
+                    self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+
+    async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
+        """Spawn up to `CHUNK` runs, as soon as the store has taken what was sent before."""
+        while len(self._unanswered) >= WINDOW:
+            await self._next_answer()
+        if self._attempt is None:
+            await self._host.prepare(dict.fromkeys(item.spec.name for item in chunk))
+        self._send(chunk)
+
+    async def all_answered(self) -> None:
+        """Wait until the store has taken all of it, or an error has said that it won't."""
+        while self._unanswered:
+            await self._next_answer()
 
     def _engine_must_answer(self) -> bool:
         """A waiter is told by its collector; who doesn't wait must know that what he spawned is committed, and who gave
@@ -195,7 +210,7 @@ class Spawner:
             self._roots.add(id_)
         if key is None:
             return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
-        self._keyed[id_] = len(self.planned)
+        self._keyed[id_] = self._taken_out + len(self.planned)
         identity = root_identity(self._host.settings.namespace, key)
         return Spawn(kind, id_, identity, data.decode(), 0, key, digest)
 
@@ -290,8 +305,16 @@ class Spawner:
         if answer.error is not None:
             raise answer.error
         for asked_for, holder in answer.taken.items():
-            number = self._keyed[asked_for]
-            self.planned[number] = Planned(holder, self.planned[number].spec)
+            self._found_instead(self._keyed.pop(asked_for), holder)
+
+    def _found_instead(self, number: int, holder: bytes) -> None:
+        """In the place of number `number` there is a run already."""
+        self.planned[number] = Planned(holder, self.planned[number].spec)
+
+    @property
+    def tasks(self) -> set[str]:
+        """The names of the tasks that it has spawned runs of."""
+        return {alike[0] for alike in self._kinds}
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
@@ -303,7 +326,7 @@ class Spawner:
         """
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
-        what, tasks = f"{len(self.planned)} run(s) of {first}", {alike[0] for alike in self._kinds}
+        what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
         ids = (run.id for run in self.planned)
         told = interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned))
         with self._engine.waiting(self.collector, ids), told:

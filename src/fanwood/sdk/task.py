@@ -12,11 +12,13 @@ from fanwood.ids import id_bytes
 from fanwood.sdk.bulks import Bulks, patience_of
 from fanwood.sdk.infos import table, type_name
 from fanwood.sdk.items import BulkRunItem
-from fanwood.sdk.mock import MockedError, mock_call
+from fanwood.sdk.mock import mock_call
+from fanwood.sdk.mock_host import MockedError
 from fanwood.sdk.options import NOT_GIVEN, MockOptions, RunOptions, TaskPolicy, TriggerWorkflowOptions, merged
 from fanwood.sdk.owning import owning
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.spawning import Spawner
+from fanwood.sdk.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
         timeout: Duration | None
 
 
-class Runnable(Bulks[Out], Generic[In, Out]):
+class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
     """A task or a workflow: something that `run` and its siblings make runs of.
 
     Called inside a running task these spawn children of it, outside they spawn roots. Every blocking method has a

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.records import PruneCursor
 from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
@@ -301,8 +302,11 @@ class Store(Outside, Looks, Telling):
         """The failed and cancelled runs of a tree."""
 
     @abstractmethod
-    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
-        """What a run logged, from the line after `after`. (`PROGRESS` is before all of it.)"""
+    async def logs(
+        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
+    ) -> list[LogRecord]:
+        """What a run logged, from the line after `after` to that before `until`. (`PROGRESS` is before all of it, the
+        chunks of its stream come after it.)"""
 
     @abstractmethod
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:

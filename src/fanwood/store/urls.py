@@ -41,7 +41,7 @@ def check_server_url(url: str) -> None:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown; of one that can't be read no more than its beginning."""
-    if url.startswith("sqlite:"):
+    if url.startswith(("sqlite:", "memory:")):
         return url
     found = _SERVER.fullmatch(url)
     if found is None:

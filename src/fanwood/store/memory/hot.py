@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.commands import (
     ANSWER_BYTES,
+    BYTES_CHUNK,
+    FIRST_CHUNK,
     PROGRESS,
+    TEXT_CHUNK,
     Attach,
     Attached,
     Batch,
@@ -28,7 +31,7 @@ from fanwood.store.memory.tables import Key, Line, Run, Tables
 from fanwood.store.reports import concerns, one_of_each, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 LETTERS = 2000
 """So many at a time."""
@@ -75,12 +78,12 @@ class HotPath:
         return batch.claim is not None and self.claiming.finds(batch.claim)
 
     def _log(self, batch: Batch) -> None:
-        """Of a run's progress there is one line, the last one, before all others."""
+        """Of a run's progress there is one line, the last one, before all others. Chunks of its stream come after."""
         for line in batch.logs:
             run = self._tables.runs.get(line.run_id)
             if run is not None and run.is_at(RunState.RUNNING, line.attempt):
                 lines = self._tables.logs.setdefault(run.id, {})
-                seq = -1 if line.level == PROGRESS else max(lines, default=-1) + 1
+                seq = -1 if line.level == PROGRESS else _next_line(lines, line.level)
                 lines[seq] = Line(run.id, seq, line.attempt, line.at, line.level, line.message)
 
     # --- spawning --------------------------------------------------------------------------------------------------
@@ -303,3 +306,10 @@ def _born(spawn: Spawn, me: int, now: int) -> Run:
         error=None,
         limit_at=None,
     )
+
+
+def _next_line(lines: Mapping[int, Line], level: str) -> int:
+    """The number of the next line, or of the next chunk."""
+    if level in (TEXT_CHUNK, BYTES_CHUNK):
+        return max(FIRST_CHUNK, max(lines, default=-1) + 1)
+    return max((seq for seq in lines if seq < FIRST_CHUNK), default=-1) + 1

@@ -198,12 +198,11 @@ def failures(tables: Tables, run_id: bytes, task: str | None, limit: int) -> lis
 # --- a run's own -----------------------------------------------------------------------------------------------------
 
 
-def logs(tables: Tables, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
+def logs(tables: Tables, run_id: bytes, after: int, limit: int, until: int) -> list[LogRecord]:
     """See `Store.logs`."""
     lines = sorted(tables.logs.get(run_id, {}).items())
-    return [LogRecord(seq, line.attempt, line.at, line.level, line.message) for seq, line in lines if seq > after][
-        :limit
-    ]
+    found = [(seq, line) for seq, line in lines if after < seq < until]
+    return [LogRecord(seq, line.attempt, line.at, line.level, line.message) for seq, line in found[:limit]]
 
 
 def attempts(tables: Tables, run_id: bytes) -> list[AttemptRecord]:

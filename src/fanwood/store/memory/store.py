@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.errors import RunNotFoundError, StoreUnavailableError, StoreValueError
 from fanwood.ids import id_text
-from fanwood.model.commands import Batch, Committed
+from fanwood.model.commands import FIRST_CHUNK, Batch, Committed
 from fanwood.model.records import PruneCursor, Pruned, Swept
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import rows
@@ -331,9 +331,11 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
         with self._memory.reading() as tables:
             return reading.failures(tables, run_id, task, limit)
 
-    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
+    async def logs(
+        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
+    ) -> list[LogRecord]:
         with self._memory.reading() as tables:
-            return reading.logs(tables, run_id, after, limit)
+            return reading.logs(tables, run_id, after, limit, until)
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
         with self._memory.reading() as tables:
@@ -341,7 +343,7 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
 
     async def log_end(self, run_id: bytes) -> int:
         with self._memory.reading() as tables:
-            return max(tables.logs.get(run_id, {}), default=-1)
+            return max((seq for seq in tables.logs.get(run_id, {}) if seq < FIRST_CHUNK), default=-1)
 
     async def report(self, *, full: bool = False) -> StoreReport:
         with self._memory.reading() as tables:

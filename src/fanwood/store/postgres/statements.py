@@ -28,6 +28,8 @@ _TYPES = {
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}
 _EXCEPTIONS = {
     ("logs", "after"): "integer",
+    ("logs", "until"): "integer",
+    ("log_end", "until"): "integer",
     ("number_on", "number"): "bigint",
     ("copy_out_event", "id"): "text",
     ("copy_out_message", "number"): "bigint",

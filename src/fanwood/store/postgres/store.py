@@ -14,7 +14,7 @@ import msgspec
 from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
-from fanwood.model.commands import TaskInfo
+from fanwood.model.commands import FIRST_CHUNK, TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import rows, telling, why
 from fanwood.store.looked import SqlLooks
@@ -379,14 +379,16 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         async with self._reader.transaction() as db:
             return await reading.failures(db, run_id, task, limit)
 
-    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000) -> list[LogRecord]:
-        return [LogRecord(*row) for row in await self.looked("logs", id=run_id, after=after, limit=limit)]
+    async def logs(
+        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
+    ) -> list[LogRecord]:
+        return [LogRecord(*row) for row in await self.looked("logs", id=run_id, after=after, limit=limit, until=until)]
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
         return rows.attempts(await self.looked("attempts", id=run_id))
 
     async def log_end(self, run_id: bytes) -> int:
-        ((last,),) = await self.looked("log_end", id=run_id)
+        ((last,),) = await self.looked("log_end", id=run_id, until=FIRST_CHUNK)
         return -1 if last is None else last
 
     async def report(self, *, full: bool = False) -> StoreReport:

@@ -23,7 +23,7 @@ order by root_id desc, parent_id desc, id desc limit :limit;
 select substr(input, 1, :length) from run where id = :id;
 
 -- name: log_end
-select max(seq) from log where run_id = :id;
+select max(seq) from log where run_id = :id and seq < :until;
 
 -- name: list_children
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
@@ -141,7 +141,8 @@ order by r.id
 limit :limit;
 
 -- name: logs
-select seq, attempt, at, level, message from log where run_id = :id and seq > :after order by seq limit :limit;
+select seq, attempt, at, level, message from log where run_id = :id and seq > :after and seq < :until
+order by seq limit :limit;
 
 -- name: attempts
 -- Those that are kept, and the one that the run's own row tells of.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fanwood.model.commands import TaskInfo
+from fanwood.model.commands import FIRST_CHUNK, TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
     Audited,
@@ -76,7 +76,7 @@ def previews(db: Database, ids: Sequence[bytes], length: int) -> list[str]:
 
 
 def log_end(db: Database, run_id: bytes) -> int:
-    last = db.execute(_SQL["log_end"], {"id": run_id}).get
+    last = db.execute(_SQL["log_end"], {"id": run_id, "until": FIRST_CHUNK}).get
     return -1 if last is None else last
 
 
@@ -129,8 +129,8 @@ def failures(db: Database, run_id: bytes, task: str | None, limit: int) -> list[
     return rows.failures(db.execute(_SQL[name], bindings).fetchall())
 
 
-def logs(db: Database, run_id: bytes, after: int, limit: int) -> list[LogRecord]:
-    found = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit}).fetchall()
+def logs(db: Database, run_id: bytes, after: int, limit: int, until: int) -> list[LogRecord]:
+    found = db.execute(_SQL["logs"], {"id": run_id, "after": after, "limit": limit, "until": until}).fetchall()
     return [LogRecord(*row) for row in found]
 
 

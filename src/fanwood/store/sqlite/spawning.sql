@@ -82,11 +82,18 @@ cross join run r on r.id = i.run_id
 where i.run_id <> unhex(v.value ->> 0);
 
 -- name: insert_log
--- Of a run's progress there is one line, the last one, before all others.
+-- Of a run's progress there is one line, the last one, before all others. Chunks of its stream come after all of them.
 insert into log (run_id, seq, attempt, at, level, message)
-select r.id, case when l.value ->> 3 = 'progress' then -1
-                  else row_number() over (partition by r.id, l.value ->> 3 = 'progress' order by l.key) - 1
-                       + coalesce((select max(seq) + 1 from log where run_id = r.id), 0) end,
+select r.id,
+       case l.value ->> 3 when 'progress' then -1
+       else row_number() over (
+                partition by r.id, case l.value ->> 3 when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1 else 2 end
+                order by l.key
+            ) - 1
+            + case when l.value ->> 3 in ('chunk', 'bytes')
+                   then coalesce((select max(seq) + 1 from log where run_id = r.id and seq >= 1073741824), 1073741824)
+                   else coalesce((select max(seq) + 1 from log where run_id = r.id and seq < 1073741824), 0) end
+       end,
        r.attempt, l.value ->> 2, l.value ->> 3, l.value ->> 4
 from json_each(:lines) l
 cross join run r on r.id = unhex(l.value ->> 0)

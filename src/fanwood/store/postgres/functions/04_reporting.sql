@@ -1,6 +1,6 @@
 -- How attempts end, and what they logged.
 
--- (Of a run's progress there is one line, the last one, before all others.)
+-- (Of a run's progress there is one line, the last one, before all others. Chunks of its stream come after all of them.)
 create function fw_write_log(l fw_logs) returns void language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -10,9 +10,16 @@ declare
 begin
     insert into log (run_id, seq, attempt, at, level, message)
     select r.id,
-           case when v.level = 'progress' then -1
-                else row_number() over (partition by r.id, v.level = 'progress' order by v.n) - 1
-                     + coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id), 0) end,
+           case v.level when 'progress' then -1
+           else row_number() over (
+                    partition by r.id, case v.level when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1 else 2 end
+                    order by v.n
+                ) - 1
+                + case when v.level in ('chunk', 'bytes')
+                       then coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq >= 1073741824),
+                                     1073741824)
+                       else coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824), 0) end
+           end,
            r.attempt, v.at, v.level, v.message
     from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
     cross join lateral (  -- (numbered by run, they might else be read in the order of all runs)

@@ -1,0 +1,88 @@
+"""How groups are to go, and what came of them, as it is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood import checks
+from fanwood.model.commands import Failure, Finished
+from fanwood.model.states import RunState
+from fanwood.store.failures import encode_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.durations import Duration
+    from fanwood.sdk.spawning import Planned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOptions:
+    """How a group is to go; checked."""
+
+    name: str | None
+    on_error: str
+    quorum: int | None
+    until: Callable[[Any], bool] | None
+    limit: int | None
+    deadline: Duration | None
+    tolerate: float | None
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            checks.key(self.name, "name", "for a group that is told apart by its number")
+        if self.on_error not in ("cancel", "collect"):
+            raise checks.refused("on_error", 'must be "cancel" or "collect"', self.on_error)
+        for name in ("quorum", "limit"):
+            if getattr(self, name) is not None:
+                checks.whole(getattr(self, name), name, 1)
+        if self.until is not None and not callable(self.until):
+            raise checks.refused("until", "must be a function of an outcome", self.until)
+        if self.deadline is not None:
+            checks.seconds(self.deadline, "deadline")
+        if isinstance(self.tolerate, float):
+            checks.real(self.tolerate, "tolerate", 1.0)
+        elif self.tolerate is not None:
+            checks.whole(self.tolerate, "tolerate", 0)
+
+    def tolerates(self, failures: int, members: int) -> bool:
+        """Whether so many failures among so many members may be."""
+        if self.tolerate is None:
+            return failures == 0
+        return failures <= (self.tolerate * members if isinstance(self.tolerate, float) else self.tolerate)
+
+
+class Decision(msgspec.Struct):
+    """What came of a group, as it is recorded: the numbers of the members that were left out, as ranges from and up to;
+    whether that is as their time was over; and why the group failed, if it did."""
+
+    left_out: list[tuple[int, int]] = []
+    timed_out: bool = False
+    failed: str = ""
+
+    def leaves_out(self, number: int) -> bool:
+        """Whether that member was left out."""
+        return any(low <= number < high for low, high in self.left_out)
+
+
+def left_out_of(run: Planned, decision: Decision) -> Finished:
+    """How one came out that was left out, whatever its row says."""
+    if decision.timed_out:
+        failure = Failure("timed_out", message="its group's time was over", limit="deadline")
+        return Finished(RunState.FAILED, None, encode_failure(failure), run.spec.name)
+    failure = Failure("cancelled", message="its group was decided without it")
+    return Finished(RunState.CANCELLED, None, encode_failure(failure), run.spec.name)
+
+
+def ranges_of(numbers: list[int]) -> list[tuple[int, int]]:
+    """Numbers that rise, as ranges from and up to."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number:
+            ranges[-1] = (ranges[-1][0], number + 1)
+        else:
+            ranges.append((number, number + 1))
+    return ranges

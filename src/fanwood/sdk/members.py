@@ -1,0 +1,119 @@
+"""The members of a group: children that are asked for one by one, at once, and are sent as the group's limit allows."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.engine.waits import Stream
+from fanwood.errors import UsageError
+from fanwood.sdk.answers import Answer
+from fanwood.sdk.attempt import registering
+from fanwood.sdk.spawning import Planned, Spawner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.engine.inbox import SpawnRequest
+    from fanwood.model.commands import Ended, SpawnKind
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.items import BulkRunItem
+    from fanwood.sdk.options import TriggerWorkflowOptions
+
+
+class _Stream(Stream):
+    """Sends the next request of those that are held as soon as one has ended (on the engine's thread)."""
+
+    __slots__ = ("_held", "_in_flight", "_limit", "_send", "stopped")
+
+    def __init__(self, limit: int | None, send: Callable[[SpawnRequest], None]) -> None:
+        super().__init__(owns=True)
+        self._limit = limit
+        self._send = send
+        self._held: deque[SpawnRequest] = deque()
+        self._in_flight = 0
+        self.stopped = False
+
+    def send(self, request: SpawnRequest) -> None:
+        """Send it, or hold it until there is room. Under `registering`, as all of these."""
+        if self._limit is None or self._in_flight < self._limit:
+            self._in_flight += 1
+            self._send(request)
+        else:
+            self._held.append(request)
+
+    def put(self, index: int, finished: Ended) -> None:
+        if self._limit is not None and index in self._open:
+            with registering:
+                self._in_flight -= 1
+                if self._held and not self.stopped:
+                    self._in_flight += 1
+                    self._send(self._held.popleft())
+        super().put(index, finished)
+
+    def stop(self) -> None:
+        """Send nothing any more."""
+        with registering:
+            self.stopped = True
+            self._held.clear()
+
+
+class Members(Spawner):
+    """Spawns the members of a group, one at a time and at once."""
+
+    def __init__(self, attempt: Attempt, limit: int | None, deadline: int | None) -> None:
+        self.stream = _Stream(limit, self._send_now)
+        super().__init__(attempt.host, wait=True, collector=self.stream)
+        self._deadline = deadline
+        self.all: list[Planned] = []
+        self.living: dict[int, Planned] = {}
+
+    def add(self, item: BulkRunItem[Any, Any]) -> Planned:
+        """One more."""
+        encoded = [self._encode(item)]
+        with registering:
+            number = self.stream.grow(1)
+            for request in self._register(encoded, number):
+                self.stream.send(request)
+        run = self.planned.pop()
+        self._taken_out += 1
+        self.all.append(run)
+        self.living[number] = run
+        return run
+
+    def _send_now(self, request: SpawnRequest) -> None:
+        self._unanswered.append(Answer(request, self.collector, self._attempt))
+        self._engine.spawn(request)
+
+    def reserve(self, item: BulkRunItem[Any, Any]) -> Planned:
+        """One more, of a group that was decided before: as it stands, or that never was."""
+        attempt = self._attempt
+        assert attempt is not None
+        _, options, _, content, _, _ = self._encode(item)
+        with registering:
+            identity = attempt.identify(options.effective_key, content)
+            attempt.children += 1
+            known = (attempt.known or {}).get(identity)
+        run = Planned(known or self._host.ids.new_id(), item.spec)
+        self.all.append(run)
+        if known is not None:
+            self.living[len(self.all) - 1] = run
+        return run
+
+    def give_up(self) -> None:
+        self._engine.give_up(self.stream, self.unfinished())
+
+    def unfinished(self) -> list[bytes]:
+        return [run.id for run in self.living.values()]
+
+    def _new_kind(self, spec: Any, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
+        if attempt is None:
+            raise UsageError(
+                f"{spec.name} can't be a root in a group: its members are children. Leave out detached=True"
+            )
+        kind = super()._new_kind(spec, options, attempt)
+        if self._deadline is None or (kind.deadline is not None and kind.deadline <= self._deadline):
+            return kind
+        return msgspec.structs.replace(kind, deadline=self._deadline, deadline_by=attempt.id)

@@ -1,0 +1,107 @@
+"""How many equal children an attempt has asked for, by content, in little memory.
+
+A parent of a million children must not hold a million digests in a dict: 106 MB. What was asked for once, long ago, and
+not again, which is nearly all of it, is kept as eight bytes of its digest. Two contents that share these are taken for
+one, and the second of them for a repetition: of a million children that happens once in a hundred million times, and
+all that comes of it is a child which is done again, should the parent ask in another order when it is resumed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+EXACT = 16_384
+"""So many contents are kept as they are, beside those that were asked for more than once."""
+
+
+class Ordinals:
+    """See the module's essay. Not for two threads at a time."""
+
+    __slots__ = ("_counts", "_most", "_old")
+
+    def __init__(self) -> None:
+        self._counts: dict[bytes, int] = {}  # lately, or more than once
+        self._most = EXACT  # as many as that are kept as they are
+        self._old: Fingerprints | None = None  # once, long ago
+
+    def next(self, content: bytes) -> int:
+        """The ordinal of one more of this content: 0 for the first."""
+        counts = self._counts
+        ordinal = counts.get(content)
+        if ordinal is None:
+            if len(counts) >= self._most:
+                self._fold()
+                counts = self._counts
+            ordinal = 1 if self._old is not None and content in self._old else 0
+        counts[content] = ordinal + 1
+        return ordinal
+
+    def take_back(self, content: bytes) -> None:
+        """The last one of this content was refused: the next one gets its ordinal."""
+        count = self._counts.get(content, 0)
+        if count:
+            self._counts[content] = count - 1
+        elif self._old is not None and content in self._old:
+            self._counts[content] = 0
+
+    def count(self, content: bytes) -> int:
+        """How many were asked for."""
+        count = self._counts.get(content)
+        return count if count is not None else int(self._old is not None and content in self._old)
+
+    def _fold(self) -> None:
+        """What was asked for once is kept shorter from here on."""
+        if self._old is None:
+            self._old = Fingerprints()
+        self._old.add([content for content, count in self._counts.items() if count == 1])
+        self._counts = {content: count for content, count in self._counts.items() if count != 1}
+        self._most = len(self._counts) + EXACT
+
+
+class Fingerprints:
+    """A set of digests, by their first eight bytes: a table with open addresses, at most three fifths full.
+
+    Places are counted from the end, as negative indexes: one past the last is 0, the first, without a comparison.
+    """
+
+    __slots__ = ("_count", "_slots")
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 * 2 * EXACT))
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, digest: bytes) -> bool:
+        slots, fingerprint = self._slots, int.from_bytes(digest[:8], "big") or 1  # 0 is an empty slot
+        place = fingerprint % len(slots) - len(slots)
+        while present := slots[place]:
+            if present == fingerprint:
+                return True
+            place += 1
+        return False
+
+    def add(self, digests: Collection[bytes]) -> None:
+        """All of these as well."""
+        if 5 * (self._count + len(digests)) > 3 * len(self._slots):
+            old = self._slots  # by a third: more would be too much for most
+            self._slots = array("Q", bytes(8 * max(len(old) * 4 // 3, 2 * (self._count + len(digests)))))
+            self._count = 0
+            self._put(fingerprint for fingerprint in old if fingerprint)
+        self._put(int.from_bytes(digest[:8], "big") or 1 for digest in digests)
+
+    def _put(self, fingerprints: Iterable[int]) -> None:
+        slots, size, count = self._slots, len(self._slots), 0
+        for fingerprint in fingerprints:
+            place = fingerprint % size - size
+            while (present := slots[place]) and present != fingerprint:
+                place += 1
+            if not present:
+                slots[place] = fingerprint
+                count += 1
+        self._count += count

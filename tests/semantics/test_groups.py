@@ -1,0 +1,419 @@
+"""Groups decide once how they come out; nothing of them outlives their block, and nothing is decided anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+
+from fanwood import (
+    Cancelled,
+    Completed,
+    Context,
+    Failed,
+    FailedTaskRunExceptionGroup,
+    Fanwood,
+    RunState,
+    TaskRunCancelled,
+    TaskRunError,
+    TimedOut,
+    UsageError,
+)
+from tests.semantics.test_streams import states, until
+
+
+@pytest.fixture
+def gates() -> dict[int, threading.Event]:
+    return {n: threading.Event() for n in range(-9, 10)}
+
+
+@pytest.fixture
+def began() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def member(app: Fanwood, gates: dict[int, threading.Event], began: list[int]) -> Any:
+    """Ends when it is let: with its number, or if that is negative with an error."""
+
+    @app.task
+    async def member(n: int) -> int:
+        began.append(n)
+        while not gates[n].is_set():
+            await asyncio.sleep(0.002)
+        if n < 0:
+            raise ValueError(f"{n} is negative")
+        return n
+
+    return member
+
+
+def let(gates: dict[int, threading.Event], *numbers: int) -> None:
+    for n in numbers:
+        gates[n].set()
+
+
+def shown(outcomes: list[Any]) -> list[Any]:
+    return [outcome.value if isinstance(outcome, Completed) else type(outcome).__name__ for outcome in outcomes]
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_leaving_waits_for_all(app: Fanwood, member: Any, gates: dict[int, threading.Event], colour: str) -> None:
+    let(gates, *range(5))
+
+    @app.task
+    async def awaits(_: dict, ctx: Context) -> list[Any]:
+        async with ctx.group() as g:
+            refs = [g.spawn(member, n) for n in range(5)]
+            with pytest.raises(UsageError):
+                _ = g.outcomes
+        return [*shown(g.outcomes), *[await ref for ref in refs]]
+
+    @app.task
+    def blocks(_: dict, ctx: Context) -> list[Any]:
+        with ctx.group() as g:
+            refs = [g.spawn(member, n) for n in range(5)]
+        outcome = g.outcomes[3]
+        assert isinstance(outcome, Completed)
+        assert outcome.run_id == refs[3].id
+        assert outcome.attempt == 1
+        assert outcome.created_at <= outcome.started_at <= outcome.finished_at
+        match outcome:
+            case Completed(value):
+                assert value == outcome.result() == 3
+        return [*shown(g.outcomes), *[ref.result() for ref in refs]]
+
+    assert (awaits if colour == "async" else blocks).run({}) == [*range(5), *range(5)]
+
+
+def test_a_group_of_nobody(app: Fanwood) -> None:
+    @app.task
+    async def parent(_: dict, ctx: Context) -> int:
+        async with ctx.group() as g:
+            pass
+        assert g.winner is None
+        return len(g.outcomes)
+
+    assert parent.run({}) == 0
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_the_first_failure_cancels_the_rest(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], colour: str
+) -> None:
+    let(gates, -1, 1)
+
+    def members(g: Any) -> None:
+        for n in (1, -1, 2, 3):
+            g.spawn(member, n)
+
+    def caught(g: Any, error: FailedTaskRunExceptionGroup) -> list[Any]:
+        assert [single.message for single in error.exceptions] == ["-1 is negative"]
+        assert "1 failed" in str(error)
+        return shown(g.outcomes)
+
+    @app.task
+    async def awaits(_: dict, ctx: Context) -> list[Any]:
+        try:
+            async with ctx.group() as g:
+                members(g)
+        except FailedTaskRunExceptionGroup as error:
+            return caught(g, error)
+        return []
+
+    @app.task
+    def blocks(_: dict, ctx: Context) -> list[Any]:
+        try:
+            with ctx.group() as g:
+                members(g)
+        except FailedTaskRunExceptionGroup as error:
+            return caught(g, error)
+        return []
+
+    run = (awaits if colour == "async" else blocks).run_no_wait({})
+    assert run.result(60)[1:] == ["Failed", "Cancelled", "Cancelled"]
+    until(lambda: {"CANCELLED", "FAILED"} <= set(states(app, run.id)) <= {"CANCELLED", "COMPLETED", "FAILED"})
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers", "opened", "expected"),
+    [
+        ({"on_error": "collect"}, (1, -1, 2), (1, -1, 2), [1, "Failed", 2]),
+        ({"quorum": 1}, (1, 2, 3), (2,), ["Cancelled", 2, "Cancelled"]),
+        ({"quorum": 2}, (1, -1, 2, 3), (1, -1, 2), [1, "Failed", 2, "Cancelled"]),
+        ({"quorum": 2}, (1, -1, -2), (-1, -2), None),
+        ({"quorum": 2, "on_error": "collect"}, (1, -1, -2), (-1, -2), ["Cancelled", "Failed", "Failed"]),
+        ({"until": lambda outcome: outcome.result() == 2}, (1, 2, 3), (2,), ["Cancelled", 2, "Cancelled"]),
+        ({"tolerate": 1}, (-1, 2), (-1, 2), ["Failed", 2]),
+        ({"tolerate": 0.5}, (-1, -2, 3, 4), (-1, -2, 3, 4), ["Failed", "Failed", 3, 4]),
+        ({"tolerate": 0.25}, (-1, -2, 3, 4), (-1, -2), None),
+    ],
+)
+def test_how_it_may_go(
+    app: Fanwood,
+    member: Any,
+    gates: dict[int, threading.Event],
+    began: list[int],
+    options: dict[str, Any],
+    numbers: tuple[int, ...],
+    opened: tuple[int, ...],
+    expected: list[Any] | None,
+) -> None:
+    let(gates, *opened)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[Any] | None:
+        result: list[Any] | None = None
+        try:
+            async with ctx.group("the one", **options) as g:
+                for n in numbers:
+                    g.spawn(member, n)
+        except FailedTaskRunExceptionGroup:
+            result = None
+        else:
+            result = shown(g.outcomes)
+        if ctx.attempt_number == 1:
+            assert result == expected
+            began.clear()
+            let(gates, *numbers)  # if one were run again, it would end
+            raise ValueError("once more")
+        return result
+
+    run = parent.run_no_wait({})
+    assert run.result(60) == expected
+    assert began == []  # what was decided stands: nobody is run again, also no loser
+    assert len([run for run in app.runs.children(run.id) if not run.task_name.startswith("~")]) == len(numbers)
+
+
+def test_no_more_than_the_limit_are_under_way(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], began: list[int]
+) -> None:
+    @app.task
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        async with ctx.group(limit=2) as g:
+            for n in range(6):
+                g.spawn(member, n)
+        return shown(g.outcomes)
+
+    run = parent.run_no_wait({})
+    until(lambda: len(began) == 2)
+    assert len(app.runs.children(run.id)) == 2
+    for n in range(6):
+        until(lambda n=n: len(began) >= min(n + 2, 6))
+        assert len(began) <= n + 2
+        let(gates, n)
+    assert run.result(60) == list(range(6))
+
+
+def test_losers_that_never_began(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
+    let(gates, 1)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        async with ctx.group(limit=1, quorum=1) as g:
+            refs = [g.spawn(member, n) for n in (1, 2, 3)]
+        if ctx.attempt_number == 2:
+            for ref in refs[1:]:
+                with pytest.raises(TaskRunCancelled):
+                    await ref
+            return [g.winner.value if g.winner else None, *shown(g.outcomes)]
+        raise ValueError("once more")
+
+    run = parent.run_no_wait({})
+    assert run.result(60) == [1, 1, "Cancelled", "Cancelled"]
+
+
+@pytest.mark.parametrize("on_error", ["cancel", "collect"])
+def test_its_time(app: Fanwood, member: Any, gates: dict[int, threading.Event], on_error: Any) -> None:
+    let(gates, 1)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        result: list[Any] = []
+        try:
+            async with ctx.group(on_error=on_error, deadline=0.3, limit=2) as g:
+                for n in (1, 2, 3):
+                    g.spawn(member, n)
+        except FailedTaskRunExceptionGroup as error:
+            result.append(len(error.exceptions))
+        result += shown(g.outcomes)
+        if ctx.attempt_number == 1:
+            let(gates, 2, 3)
+            raise ValueError("once more")
+        return result
+
+    expected = [1, "TimedOut", "TimedOut"]
+    assert parent.run({}) == ([2, *expected] if on_error == "cancel" else expected)
+
+
+def test_who_is_detached_outlives_it(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
+    let(gates, 1)
+
+    @app.task
+    async def parent(_: dict, ctx: Context) -> str:
+        async with ctx.group() as g:
+            ref = g.spawn(member, 2)
+            g.spawn(member, 1)
+            g.detach(ref)
+            with pytest.raises(UsageError):
+                g.detach(await member.aio_run_no_wait(3))
+        assert shown(g.outcomes) == [1]
+        return ref.id
+
+    ref = member.get_run_ref(parent.run({}))
+    assert ref.status() in (RunState.RUNNING, RunState.QUEUED)
+    let(gates, 2, 3)
+    assert ref.result(60) == 2
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_block_that_raises_cancels_all(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], colour: str
+) -> None:
+    @app.task
+    async def awaits(_: dict, ctx: Context) -> None:
+        async with ctx.group(limit=2) as g:
+            for n in (1, 2, 3):
+                g.spawn(member, n)
+            raise ValueError("no")
+
+    @app.task
+    def blocks(_: dict, ctx: Context) -> None:
+        with ctx.group() as g:
+            g.spawn(member, 1)
+            raise ValueError("no")
+
+    run = (awaits if colour == "async" else blocks).run_no_wait({})
+    with pytest.raises(TaskRunError, match="no"):
+        run.result(60)
+    until(lambda: set(states(app, run.id)) <= {"CANCELLED"})
+
+
+def test_nested_groups(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
+    let(gates, -1, 1, 2)
+
+    @app.task
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        with contextlib.suppress(FailedTaskRunExceptionGroup):
+            async with ctx.group("outer") as outer:
+                outer.spawn(member, 9)
+                async with ctx.group("race", quorum=1) as race:
+                    race.spawn(member, 1)
+                    race.spawn(member, 8)
+                async with ctx.group("inner") as inner:
+                    inner.spawn(member, -1)
+                    inner.spawn(member, 7)
+        return [*shown(race.outcomes), *shown(inner.outcomes)]
+
+    run = parent.run_no_wait({})
+    assert run.result(60) == [1, "Cancelled", "Failed", "Cancelled"]
+    until(lambda: "RUNNING" not in states(app, run.id))
+
+
+def test_a_worker_that_dies_between_the_decision_and_its_end_changes_nothing(
+    make_app: Any,
+) -> None:
+    """The loser completes as it is being cancelled; a loser it stays."""
+    app = make_app(slots=4)
+
+    @app.task
+    async def member(n: int) -> int:
+        if n:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        return n
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        async with ctx.group(quorum=1) as g:
+            for n in (0, 1):
+                g.spawn(member, n)
+        if ctx.attempt_number == 1:
+            raise ValueError("once more")
+        assert isinstance(g.outcomes[1], Cancelled)
+        return shown(g.outcomes)
+
+    assert parent.run({}) == [0, "Cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"name": ""}, "name must not be empty"),
+        ({"name": "x" * 501}, "name must have at most"),
+        ({"on_error": "ignore"}, 'on_error must be "cancel" or "collect"'),
+        ({"quorum": 0}, "quorum must be at least 1"),
+        ({"quorum": 2**63}, "quorum must be at most"),
+        ({"limit": 0}, "limit must be"),
+        ({"limit": 1.5}, "limit must be a whole number"),
+        ({"until": 3}, "until must be a function"),
+        ({"deadline": -1}, "deadline"),
+        ({"deadline": float("nan")}, "deadline"),
+        ({"tolerate": 1.5}, "tolerate must be at most 1"),
+        ({"tolerate": -1}, "tolerate must not be negative"),
+        ({"tolerate": float("nan")}, "tolerate must be a finite number"),
+        ({"tolerate": True}, "tolerate must be a whole number"),
+    ],
+)
+def test_what_can_not_be_is_refused(app: Fanwood, options: dict[str, Any], match: str) -> None:
+    @app.task
+    async def parent(_: dict, ctx: Context) -> None:
+        ctx.group(**options)
+
+    with pytest.raises(TaskRunError, match=match):
+        parent.run({})
+
+
+def test_misuses(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
+    let(gates, 1)
+    found: list[str] = []
+
+    @app.task
+    async def parent(_: dict, ctx: Context) -> None:
+        group = ctx.group("a")
+        with pytest.raises(UsageError, match="between its beginning and its end"):
+            group.spawn(member, 1)
+        async with group:
+            group.spawn(member, 1)
+            with pytest.raises(UsageError, match="under way already"):
+                async with ctx.group("a"):
+                    pass
+            with pytest.raises(UsageError, match="members are children"):
+                group.spawn(member, 1, detached=True)
+        with pytest.raises(UsageError, match="for one block"):
+            async with group:
+                pass
+        with pytest.raises(UsageError, match="can't be had of 1"):
+            async with ctx.group(quorum=2) as short:
+                short.spawn(member, 2)
+        found.append("all")
+
+    parent.run({})
+    assert found == ["all"]
+
+
+def test_a_failure_can_be_matched(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
+    let(gates, -1, 1)
+
+    @app.task
+    async def parent(_: dict, ctx: Context) -> list[str]:
+        async with ctx.group(on_error="collect") as g:
+            g.spawn(member, -1)
+            g.spawn(member, 1)
+        said: list[str] = []
+        for outcome in g.outcomes:
+            match outcome:
+                case Completed(value=value):
+                    said.append(str(value))
+                case Failed(error=error):
+                    said.append(str(getattr(error, "message", "")))
+                case Cancelled() | TimedOut():
+                    said.append("no")
+                case _:
+                    said.append("poison")
+        return said
+
+    assert parent.run({}) == ["-1 is negative", "1"]
