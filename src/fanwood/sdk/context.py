@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -16,7 +16,8 @@ from fanwood.ids import id_text
 from fanwood.model.commands import PROGRESS, LogLine
 from fanwood.model.states import FIRST_WAIT
 from fanwood.sdk import chunks, sleeping
-from fanwood.sdk.groups import Group, GroupOptions
+from fanwood.sdk.decisions import GroupKeywords, GroupOptions
+from fanwood.sdk.groups import Group
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.outside import Outside
 from fanwood.sdk.refs import TaskRunRef
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.ended import Outcome
     from fanwood.sdk.infos import AttemptInfo
     from fanwood.sdk.step import Step, StepInputs
 
@@ -147,47 +147,20 @@ class Context(Outside):
         """What the worker's lifespan yielded."""
         return self._attempt.lifespan
 
-    def group(
-        self,
-        name: str | None = None,
-        *,
-        on_error: Literal["cancel", "collect"] = "cancel",
-        quorum: int | None = None,
-        until: Callable[[Outcome[Any]], bool] | None = None,
-        limit: int | None = None,
-        deadline: Duration | None = None,
-        tolerate: float | None = None,
-    ) -> Group:
+    def group(self, name: str | None = None, **how: Unpack[GroupKeywords]) -> Group:
         """Children that end together: `async with ctx.group() as g: g.spawn(child, input)`; `with` in sync tasks.
-        Leaving the block waits for them, and nothing of them goes on after it but what was detached. How the group came
-        out is recorded, and stands when this run is executed again.
+        Leaving the block waits for them, and none of them goes on after it but who was detached. How the group came out
+        is recorded, and stands when this run is executed again.
 
         Args:
             name: tells the group from others of this run. Default: its number, which in branches that run at the same
                 time is not sure: give them names.
-            on_error: "cancel": the first failure cancels the others, and is raised as an exception group. "collect":
-                failures are among `g.outcomes`.
-            quorum: so many have to complete; then the others are cancelled. 1 is a race.
-            until: called with each outcome; when it returns True, the others are cancelled.
-            limit: so many are under way at a time.
-            deadline: how long all of it may take. What has not ended then has timed out.
-            tolerate: so many failures (a share, if it is a float) are none of the group's.
+            how: see `GroupKeywords`.
 
         Raises:
             UsageError: an option that can't be.
         """
-        return Group(
-            self._attempt,
-            GroupOptions(
-                name=name,
-                on_error=on_error,
-                quorum=quorum,
-                until=until,
-                limit=limit,
-                deadline=deadline,
-                tolerate=tolerate,
-            ),
-        )
+        return Group(self._attempt, GroupOptions.of(name, how))
 
     # --- what can I do ---------------------------------------------------------------------------------------------
 

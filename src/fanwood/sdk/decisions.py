@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
 from fanwood import checks
 from fanwood.model.commands import Failure, Finished
 from fanwood.model.states import RunState
+from fanwood.sdk.options import known_only
 from fanwood.store.failures import encode_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fanwood.durations import Duration
+    from fanwood.sdk.ended import Outcome
     from fanwood.sdk.spawning import Planned
+
+
+class GroupKeywords(TypedDict, total=False):
+    """The keywords of `Context.group`.
+
+    on_error: "cancel": the first failure cancels the others, and is raised as an exception group. "collect": failures
+        are among the outcomes.
+    quorum: so many have to complete; then the others are cancelled. 1 is a race.
+    until: called with each outcome; when it returns True, the others are cancelled.
+    limit: so many are under way at a time.
+    deadline: how long all of it may take. What has not ended then has timed out.
+    tolerate: so many failures (a share, if it is a float) are none of the group's.
+    """
+
+    on_error: Literal["cancel", "collect"]
+    quorum: int | None
+    until: Callable[[Outcome[Any]], bool] | None
+    limit: int | None
+    deadline: Duration | None
+    tolerate: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupOptions:
     """How a group is to go; checked."""
 
-    name: str | None
-    on_error: str
-    quorum: int | None
-    until: Callable[[Any], bool] | None
-    limit: int | None
-    deadline: Duration | None
-    tolerate: float | None
+    name: str | None = None
+    on_error: str = "cancel"
+    quorum: int | None = None
+    until: Callable[[Any], bool] | None = None
+    limit: int | None = None
+    deadline: Duration | None = None
+    tolerate: float | None = None
+
+    @classmethod
+    def of(cls, name: str | None, given: Mapping[str, Any]) -> GroupOptions:
+        """What was given.
+
+        Raises:
+            UsageError: there is no such option, or it can't be that.
+        """
+        known_only(given, GroupKeywords.__annotations__, "ctx.group")
+        return cls(name=name, **given)
 
     def __post_init__(self) -> None:
         if self.name is not None:

@@ -25,7 +25,7 @@ from fanwood.sdk.decisions import Decision, GroupOptions, left_out_of, ranges_of
 from fanwood.sdk.ended import Completed, outcome_of
 from fanwood.sdk.identity import content_digest, part_identity
 from fanwood.sdk.members import Members
-from fanwood.sdk.options import NOT_GIVEN
+from fanwood.sdk.options import NOT_GIVEN, merged
 from fanwood.sdk.owning import abandon, owning
 from fanwood.sdk.recording import kind_of, known_parts, write, written
 from fanwood.sdk.refs import TaskRunRef, ref_for
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.ended import Outcome
     from fanwood.sdk.options import RunOptions, TriggerWorkflowOptions
     from fanwood.sdk.parts import Parts
-    from fanwood.sdk.task import Runnable
+    from fanwood.sdk.streams import Streams
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -72,7 +72,7 @@ class Group:
 
     def spawn(
         self,
-        task: Runnable[In, Out],
+        task: Streams[In, Out],
         input: In | Mapping[str, Any] = NOT_GIVEN,
         options: TriggerWorkflowOptions | None = None,
         **given: Unpack[RunOptions],
@@ -87,7 +87,7 @@ class Group:
         if members is None or self._outcomes is not None:
             raise UsageError("a group takes members between its beginning and its end: `async with ctx.group() as g:`")
         self._attempt.check()
-        item = task.create_bulk_run_item(input, options=options, **given)
+        item = task.asked_for(input, merged(options, given, input, task.name))
         if self._decided is None:
             run = members.add(item)
         else:

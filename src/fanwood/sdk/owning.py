@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from fanwood.store.cancelling import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from concurrent.futures import Future
 
     from fanwood.sdk.attempt import Attempt, Losses
     from fanwood.sdk.spawning import Spawner

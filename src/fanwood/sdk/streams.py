@@ -238,7 +238,8 @@ class Streams(Generic[In, Out]):
         """The name under which runs of it are stored."""
         raise NotImplementedError
 
-    def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem[In, Out]:
+    def asked_for(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem[In, Out]:
+        """A run that is asked for."""
         raise NotImplementedError
 
     @overload
@@ -346,7 +347,7 @@ class Streams(Generic[In, Out]):
         options = merged(None, {"on_parent_end": "cancel", **given}, NOT_GIVEN, self.name)
 
         def item(value: Any) -> BulkRunItem[Any, Any]:
-            return cast("Any", value) if isinstance(value, BulkRunItem) else self._item(value, options)
+            return cast("Any", value) if isinstance(value, BulkRunItem) else self.asked_for(value, options)
 
         source = source_of(inputs, self._host.clock, self.name, blocking=blocking)
         attempt = current_attempt.get()

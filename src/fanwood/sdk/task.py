@@ -263,7 +263,7 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
         timeout: Duration | None = None,
     ) -> Any:
         patience = patience_of(timeout, wait)
-        item = self._item(input_, merged(options, given, input_, self.name))
+        item = self.asked_for(input_, merged(options, given, input_, self.name))
         try:
             spawner = Spawner(self._host, wait=wait)
         except MockedError as mock:
@@ -311,9 +311,10 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
         merged_options = merged(options, given, input, self.name)
         if key is not None:
             merged_options = replace(merged_options, key=key)
-        return self._item(input, merged_options)
+        return self.asked_for(input, merged_options)
 
-    def _item(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem[In, Out]:
+    def asked_for(self, input_: Any, options: TriggerWorkflowOptions) -> BulkRunItem[In, Out]:
+        """A run that is asked for, by an input that may have been left out."""
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
             input_ = options.input
         return BulkRunItem(self.spec, self.spec.nothing() if input_ is NOT_GIVEN else input_, options)
