@@ -10,16 +10,26 @@ from typing import Any, assert_type
 
 from fanwood import (
     BulkRunItem,
+    Cancelled,
+    Completed,
     Context,
     EmptyModel,
+    Failed,
     Fanwood,
+    Outcome,
+    Poisoned,
     Standalone,
     Step,
     TaskRunRef,
+    TimedOut,
     TriggerWorkflowOptions,
     Workflow,
+    aio_wait,
+    as_completed,
 )
 from fanwood import hatchet as theirs
+
+TIMES: Any = {}
 
 
 @dataclass
@@ -49,6 +59,32 @@ def program(url: str) -> Fanwood:
         assert_type(priced, float)
         return priced, await name.aio_run(input)
 
+    @app.task
+    async def many(orders: list[Order], ctx: Context) -> list[str]:
+        async for cost in price.aio_map(orders, window=2):
+            assert_type(cost, float)
+        async for maybe in price.aio_map(orders, return_exceptions=True):
+            assert_type(maybe, float | BaseException)
+        refs = await name.aio_run_many_no_wait([name.create_bulk_run_item(order) for order in orders])
+        async for ref in as_completed(refs):
+            assert_type(await ref, str)
+        done, _ = await aio_wait(refs, return_when="FIRST_COMPLETED")
+        assert_type(done, set[TaskRunRef[str]])
+        async with ctx.group(quorum=1) as group:
+            assert_type(group.spawn(name, orders[0]), TaskRunRef[str])
+        assert_type(group.outcomes, list[Outcome[Any]])
+        return [described(Completed("a", **TIMES)), *[described(outcome) for outcome in group.outcomes]]
+
+    def described(outcome: Outcome[str]) -> str:
+        match outcome:
+            case Completed(value):
+                assert_type(value, str)
+                return value
+            case Failed(error) | Cancelled(error) | TimedOut(error) | Poisoned(error):
+                return str(error)
+
+    for cost in price.map([Order(1), {"number": 2}]):
+        assert_type(cost, float)
     assert_type(price, Standalone[Order, float])
     assert_type(name, Standalone[Order, str])
     assert_type(both, Standalone[Order, tuple[float, str]])
@@ -88,6 +124,8 @@ def program(url: str) -> Fanwood:
         price.create_bulk_run_item()  # type: ignore[call-overload]
         price.create_bulk_run_item(None)  # type: ignore[call-overload]
         price.mock_run()  # type: ignore[call-arg]
+        price.map([3])  # type: ignore[list-item]
+        as_completed([3])  # type: ignore[arg-type]
         name.run_many([Order(1)])  # type: ignore[list-item]
         defaulted.run("3")  # type: ignore[call-overload]
 
