@@ -75,7 +75,7 @@ async def test_chunks_of_a_stream_are_numbered_apart(stage: Stage) -> None:
     assert await stage.store.log_end(one.key) == 2
     assert await stage.store.log_end(other.key) == -1
     for run, texts in ((one, ["t0", "YjE=", "t2"]), (other, ["u0", "u1"])):
-        chunks = await stage.store.logs(run.key, FIRST_CHUNK - 1, until=2**31 - 1)
+        chunks = await stage.store.logs(run.key, FIRST_CHUNK - 1, stop=2**31 - 1)
         assert [(chunk.seq - FIRST_CHUNK, chunk.message) for chunk in chunks] == list(enumerate(texts))
     assert [chunk.message for chunk in await stage.store.logs(one.key, FIRST_CHUNK, 1, 2**31 - 1)] == ["YjE="]
 

@@ -77,7 +77,7 @@ def test_more_than_a_page_keeps_its_order_below_a_parent_that_reads(app: Fanwood
     @app.task
     async def listens(count: int) -> list[str]:
         ref = await talks.aio_run_no_wait(count)
-        return [chunk async for chunk in ref.stream()]
+        return [str(chunk) async for chunk in ref.stream()]
 
     assert listens.run(1234) == [str(number) for number in range(1234)]
 

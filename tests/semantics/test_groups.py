@@ -69,7 +69,7 @@ def test_leaving_waits_for_all(app: Fanwood, member: Any, gates: dict[int, threa
         async with ctx.group() as g:
             refs = [g.spawn(member, n) for n in range(5)]
             with pytest.raises(UsageError):
-                _ = g.outcomes
+                shown(g.outcomes)
         return [*shown(g.outcomes), *[await ref for ref in refs]]
 
     @app.task
@@ -80,7 +80,8 @@ def test_leaving_waits_for_all(app: Fanwood, member: Any, gates: dict[int, threa
         assert isinstance(outcome, Completed)
         assert outcome.run_id == refs[3].id
         assert outcome.attempt == 1
-        assert outcome.created_at <= outcome.started_at <= outcome.finished_at
+        times: Any = outcome
+        assert times.created_at <= times.started_at <= times.finished_at
         match outcome:
             case Completed(value):
                 assert value == outcome.result() == 3
@@ -117,6 +118,7 @@ def test_the_first_failure_cancels_the_rest(
 
     @app.task
     async def awaits(_: dict, ctx: Context) -> list[Any]:
+        g: Any = None
         try:
             async with ctx.group() as g:
                 members(g)
@@ -126,6 +128,7 @@ def test_the_first_failure_cancels_the_rest(
 
     @app.task
     def blocks(_: dict, ctx: Context) -> list[Any]:
+        g: Any = None
         try:
             with ctx.group() as g:
                 members(g)
@@ -233,6 +236,7 @@ def test_its_time(app: Fanwood, member: Any, gates: dict[int, threading.Event], 
     @app.task(retries=1)
     async def parent(_: dict, ctx: Context) -> list[Any]:
         result: list[Any] = []
+        g: Any = None
         try:
             async with ctx.group(on_error=on_error, deadline=0.3, limit=2) as g:
                 for n in (1, 2, 3):
@@ -297,6 +301,8 @@ def test_nested_groups(app: Fanwood, member: Any, gates: dict[int, threading.Eve
 
     @app.task
     async def parent(_: dict, ctx: Context) -> list[Any]:
+        race: Any = None
+        inner: Any = None
         with contextlib.suppress(FailedTaskRunExceptionGroup):
             async with ctx.group("outer") as outer:
                 outer.spawn(member, 9)

@@ -302,10 +302,8 @@ class Store(Outside, Looks, Telling):
         """The failed and cancelled runs of a tree."""
 
     @abstractmethod
-    async def logs(
-        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
-    ) -> list[LogRecord]:
-        """What a run logged, from the line after `after` to that before `until`. (`PROGRESS` is before all of it, the
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000, stop: int = FIRST_CHUNK) -> list[LogRecord]:
+        """What a run logged, from the line after `after` to that before `stop`. (`PROGRESS` is before all of it, the
         chunks of its stream come after it.)"""
 
     @abstractmethod

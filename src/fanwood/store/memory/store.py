@@ -331,11 +331,9 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
         with self._memory.reading() as tables:
             return reading.failures(tables, run_id, task, limit)
 
-    async def logs(
-        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
-    ) -> list[LogRecord]:
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000, stop: int = FIRST_CHUNK) -> list[LogRecord]:
         with self._memory.reading() as tables:
-            return reading.logs(tables, run_id, after, limit, until)
+            return reading.logs(tables, run_id, after, limit, stop)
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
         with self._memory.reading() as tables:

@@ -379,10 +379,8 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         async with self._reader.transaction() as db:
             return await reading.failures(db, run_id, task, limit)
 
-    async def logs(
-        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
-    ) -> list[LogRecord]:
-        return [LogRecord(*row) for row in await self.looked("logs", id=run_id, after=after, limit=limit, until=until)]
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000, stop: int = FIRST_CHUNK) -> list[LogRecord]:
+        return [LogRecord(*row) for row in await self.looked("logs", id=run_id, after=after, limit=limit, until=stop)]
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
         return rows.attempts(await self.looked("attempts", id=run_id))

@@ -393,10 +393,8 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
     async def tree_failures(self, run_id: bytes, task: str | None, limit: int) -> list[TreeRun]:
         return await self._read(lambda db: reading.failures(db, run_id, task, limit))
 
-    async def logs(
-        self, run_id: bytes, after: int = -1, limit: int = 1000, until: int = FIRST_CHUNK
-    ) -> list[LogRecord]:
-        return await self._read(lambda db: reading.logs(db, run_id, after, limit, until))
+    async def logs(self, run_id: bytes, after: int = -1, limit: int = 1000, stop: int = FIRST_CHUNK) -> list[LogRecord]:
+        return await self._read(lambda db: reading.logs(db, run_id, after, limit, stop))
 
     async def attempts(self, run_id: bytes) -> list[AttemptRecord]:
         return await self._read(lambda db: reading.attempts(db, run_id))
