@@ -138,7 +138,7 @@ class Stream(Collector):
     def nudge(self) -> None:
         """Have the waiter look: at what has come, or at something of his own. From any thread."""
         if not self.ready:  # if it is, he hasn't looked yet
-            self._be_ready()
+            self.be_ready()
 
     def take(self) -> list[tuple[int, Ended]]:
         """What has come since the last time, by number. On the waiter's thread."""
