@@ -74,8 +74,10 @@ def app(make_app: MakeApp) -> Fanwood:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """One server for all tests, started when the first asks for it. A test that stops a server starts its own."""
-    with Cluster({"max_connections": 200}, below=in_memory()) as cluster:
+    """One server for all tests, started when the first asks for it. A test that stops a server starts its own.
+
+    Fanwood's sessions have no JIT, and those of tests need none: it compiles for seconds what is executed once."""
+    with Cluster({"max_connections": 200, "jit": False}, below=in_memory()) as cluster:
         yield cluster
 
 

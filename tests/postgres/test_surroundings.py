@@ -81,6 +81,9 @@ async def a_life(store: PostgresStore) -> None:
 @pytest.mark.parametrize("setting", HOSTILE)
 async def test_settings_of_a_database(setting: str, postgres_url: str):
     async with connected(postgres_url) as raw:
+        await raw.execute(
+            f"alter database {database_of(postgres_url)} set jit = on"
+        )  # as servers have it, and ours hasn't
         await raw.execute(f"alter database {database_of(postgres_url)} set {setting}")
     try:
         async with opened(postgres_url) as (store,):

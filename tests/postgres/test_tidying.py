@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.postgres.cluster import Cluster
@@ -47,6 +49,7 @@ async def test_many_dead_rows_are_cleared_away_and_few_are_left(postgres_url: st
             await connection.execute("update fanwood.run set attempt = 1")
         while await _vacuums(postgres_url) == 0:  # the server counts a moment later, both what is dead and the vacuum
             await store.tidy()
+            await asyncio.sleep(0.02)
         async with connected(postgres_url) as connection:
             assert await connection.fetchval(_DEAD) < 60_000
 
@@ -60,6 +63,7 @@ async def test_a_role_that_may_not_vacuum_leaves_it(postgres_cluster: Cluster, p
             await connection.execute("update fanwood.run set attempt = 1")
             while await connection.fetchval(_DEAD) < 60_000:
                 await connection.execute("select pg_stat_clear_snapshot()")
+                await asyncio.sleep(0.02)
             await connection.execute("drop role if exists tidying_guest; create role tidying_guest login")
             await connection.execute("grant usage on schema fanwood to tidying_guest")
             await connection.execute(
