@@ -20,9 +20,9 @@ import pytest
 from fanwood import Fanwood, ManualClock, StoreUnavailableError
 from fanwood.engine import commits
 from fanwood.model.commands import SUSPECT_DEATHS, Batch, ClaimedRun, ClaimRequest, Committed, LogLine, Spawn
-from fanwood.model.states import OnParentEnd
+from fanwood.model.states import OnParentEnd, RunKind, RunState
 from fanwood.store.postgres.store import PostgresStore
-from tests.conformance.stage import SECOND, Stage, completed, digest, failed, handed_back, retried
+from tests.conformance.stage import FAILURE, SECOND, Stage, completed, digest, failed, handed_back, retried
 from tests.postgres.databases import Databases
 from tests.postgres.harms import AGAIN, HARMS, NOTHING_TO_DO, SEQ, Harm, HarmedStore
 from tests.postgres.roles import database_of
@@ -263,6 +263,20 @@ async def letters(t: Teller) -> None:
     await t.commit("no mail", mail=True, watch=[children[0].key])
 
 
+async def parts(t: Teller) -> None:
+    """What has no code: recorded, and done again in place."""
+    stage = t.stage
+    parent = await stage.running()
+    sleep, step = stage.part(parent), stage.part(parent, kind=RunKind.RECORDED)
+    failure = stage.part(parent, "2", kind=RunKind.RECORDED, state=RunState.FAILED, output=None, error=FAILURE)
+    await t.commit("a sleep, and steps", records=[sleep, step, failure])
+    again = await stage.retry(parent)
+    assert again is not None
+    once_more = stage.part(again, "2", kind=RunKind.RECORDED, id=failure.id, again=True)
+    await t.commit("again", records=[once_more, stage.part(again, "3"), stage.part(parent, "fenced")])
+    await t.commit("beside an end", records=[stage.part(again, "4")], outcomes=[completed(again, closes=True)])
+
+
 async def all_at_once(t: Teller) -> None:
     stage = t.stage
     parent, ending, retrying = await stage.running(), await stage.running("b"), await stage.running("c")
@@ -288,7 +302,7 @@ async def all_at_once(t: Teller) -> None:
     )
 
 
-STORIES: list[Story] = [births, keyed_roots, asked_again, ends, gates, claims, watches, letters, all_at_once]
+STORIES: list[Story] = [births, keyed_roots, asked_again, ends, gates, claims, watches, letters, parts, all_at_once]
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)

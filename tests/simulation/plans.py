@@ -156,7 +156,7 @@ class Maker:
 def is_sure(plan: Plan) -> bool:
     """Whether nothing of a program can go wrong by itself: no limits of time, and nobody who cancels."""
     doubtful = plan["task"] in ("hasty", "fresh", "limited", "sync limited")
-    doubtful = doubtful or any(step[0] in ("above", "cancel", "cancel all") for step in plan["steps"])
+    doubtful = doubtful or any(step[0] in ("above", "cancel", "cancel all", "until") for step in plan["steps"])
     waits = [step[2] for step in plan["steps"] if step[0] in WAITING]
     doubtful = doubtful or any(about["timeout"] is not None and not about["keep"] for about in waits)
     below = [child for step in plan["steps"] if step[0] in SPAWNING for child in step[1]]

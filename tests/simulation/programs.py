@@ -21,8 +21,8 @@ from fanwood import (
     WaitTimeoutError,
 )
 from fanwood.engine.signals import Signal, block, running_loop
-from fanwood.ids import id_bytes
-from fanwood.model.states import RunState
+from fanwood.ids import id_bytes, id_text
+from fanwood.model.states import RunKind, RunState
 from tests.simulation.parts import Asked
 from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of, within
 
@@ -171,6 +171,8 @@ class _Attempt:
         else:
             until = await ctx.aio_now(f"until {number}") + timedelta(seconds=span)
             asked = Asked({"until": until.isoformat()}, span, round(until.timestamp() * 1e6), now())
+            if self._world.random.random() < 0.4:
+                self._world.outside(partial(_cancel_sleep, self._world, self._run[0], asked.said, span - 0.6))
             await ctx.aio_sleep_until(until)
         self._world.tell(self._parts.slept(*self._run, asked, self._world.watch.punctual_from))
 
@@ -290,6 +292,14 @@ async def _settle(world: World, token: str, value: dict[str, Any], app: Fanwood)
         await _insistently(world, partial(app.promises.aio_reject, token, "no"))
     elif await _insistently(world, partial(app.promises.aio_resolve, token, value)):
         world.tell(world.parts.settled(token, value))
+
+
+async def _cancel_sleep(world: World, run_id: bytes, said: dict[str, Any], after: float, app: Fanwood) -> None:
+    """Just before it would end: whoever tries again then finds it cancelled, and has slept long enough."""
+    await asyncio.sleep(max(0.0, after))
+    sleep = world.parts.find(run_id, RunKind.SLEEP, said)
+    if sleep is not None:
+        await _insistently(world, partial(app.runs.aio_cancel, id_text(sleep.id)))
 
 
 async def _push(world: World, key: str, value: dict[str, Any], app: Fanwood) -> None:
