@@ -23,6 +23,7 @@ from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.events import Events
+from fanwood.sdk.durable import Durable
 from fanwood.sdk.functions import code_of, location
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks
@@ -36,6 +37,7 @@ from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.step import RawCodec
 from fanwood.sdk.steps import Stepping
 from fanwood.sdk.task import Runnable, Standalone
+from fanwood.sdk.unloading import EvictionPolicy
 from fanwood.sdk.waiting import called
 from fanwood.sdk.workflow import Workflow
 from fanwood.settings import MAX_SLOTS, Settings
@@ -57,7 +59,7 @@ logger = logs.logger("fanwood")
 NO_INPUT: Any = EmptyModel  # fits whatever type a workflow's input has when none is named
 
 
-class Fanwood(Hooked, Stepping):
+class Fanwood(Hooked, Stepping, Durable):
     """Holds tasks and knows the store. Constructing it opens nothing.
 
     Args:
@@ -198,6 +200,7 @@ class Fanwood(Hooked, Stepping):
         input_validator: Any,
         policy: TaskPolicy,
         description: str | None,
+        durable: EvictionPolicy | None = None,
     ) -> Standalone[Any, Any]:
         signature = read_signature(function, input_validator)
         spec = TaskSpec(
@@ -211,6 +214,7 @@ class Fanwood(Hooked, Stepping):
             where=signature.where,
             default=signature.default,
             origin=origin_of(function),
+            durable=durable,
             host=self,
         )
         return self._register(Standalone(self, spec, function), signature.where)
@@ -242,6 +246,7 @@ class Fanwood(Hooked, Stepping):
             policy=policy,
             kind="workflow",
             origin=origin_of_caller(inspect.currentframe()),
+            durable=EvictionPolicy(),
             host=self,
         )
         return self._register(Workflow(self, spec, task_defaults or TaskPolicy()), f"workflow {name}")

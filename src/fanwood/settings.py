@@ -20,6 +20,7 @@ _ABOVE_ZERO = {"lease", "heartbeat", "sweep", "poll"}
 _RANGES = {
     "slots": (1, MAX_SLOTS),
     "waiting_threads": (0, MAX_SLOTS),
+    "waiting_runs": (0, checks.INT32),
     "max_payload_bytes": (1, 500_000_000),  # a row of PostgreSQL holds a gigabyte, and so does a row of SQLite
     "deaths_limit": (0, checks.INT32),
     "processes": (0, MAX_PROCESSES),
@@ -44,6 +45,9 @@ class Settings:
     starts and which end with it, each with so many slots; the script itself executes nothing. 0: one for each core."""
     waiting_threads: int = 1000
     """How many sync runs of one worker may wait for children at a time; each holds a thread."""
+    waiting_runs: int = 10_000
+    """How many runs of durable tasks that wait one worker keeps in memory; of more those that have waited longest are
+    unloaded."""
     max_payload_bytes: int = 4 * 1024 * 1024
     """The largest input or output, as JSON."""
     lease: float = 10.0

@@ -17,6 +17,7 @@ from fanwood.model.states import (
     TRANSITIONS,
     UNFINISHED,
     WAIT_NAMES,
+    Awaited,
     Cause,
     EndedBy,
     GateKind,
@@ -42,6 +43,7 @@ CHANGES = {
         "close_children",
         "queue_runs",
         "promote_runs",
+        "suspend_runs",
         "record_again",
     },
     "sqlite/claiming.sql": {"take_runs"},
@@ -121,7 +123,8 @@ def test_the_causes_in_sql_are_those_of_the_table() -> None:
     assert EndedBy.POISON == 5
     assert EndedBy.ANCESTOR == 3
     assert EndedBy.OUTCOME == 1
-    assert Waits.TIME == 2
+    assert (Waits.CHILDREN, Waits.TIME) == (1, 2)
+    assert (Awaited.ONE_OF, Awaited.WAKES, Awaited.ONE_OF_UNLESS_FAILED) == (1, 2, 3)
     assert (GateKind.CLOSED, GateKind.PRUNED) == (1, 3)
     assert (OnParentEnd.CANCEL, OnParentEnd.CONTINUE) == (1, 2)
 

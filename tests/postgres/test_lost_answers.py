@@ -41,6 +41,8 @@ TABLES = {
     "log": "run_id, seq",
     "attempt": "run_id, number",
     "mail": "worker_id, run_ids",
+    "suspended": "run_id",
+    "awaited": "run_id, waiter_id",
 }
 OWN = {
     "worker": {"seq", "claimed_at", "has_claimed", "fenced", "refused", "not_queued"},

@@ -21,7 +21,7 @@ from fanwood.model.states import TERMINAL
 from fanwood.store.auditing import BEGIN
 from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
-from fanwood.store.memory.tables import Gate, Moved, Run, Tables, Worker
+from fanwood.store.memory.tables import Gate, Moved, Run, Suspended, Tables, Worker
 from fanwood.store.sqlite import reader, reading
 from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
@@ -220,6 +220,23 @@ class InFile:
 # --- rows, as the tables in memory have them --------------------------------------------------------------------------
 
 
+def _suspended(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        del tables.suspended[old[0]]
+    else:
+        tables.suspended[new[0]] = Suspended(*new[1:], [])
+
+
+def _awaited(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        waiters = tables.awaited[old[0]]
+        del waiters[old[1]]
+        if not waiters:
+            del tables.awaited[old[0]]
+    else:
+        tables.awaited.setdefault(new[0], {})[new[1]] = new[2]
+
+
 def _run(tables: Tables, kind: str, old: Any, new: Any, update: Any) -> None:
     match kind:
         case "INSERT":
@@ -281,6 +298,8 @@ _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "moved_deadline": _moved,
     "mail": _mail,
     "watch": _watch,
+    "suspended": _suspended,
+    "awaited": _awaited,
 }
 
 

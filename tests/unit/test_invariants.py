@@ -16,16 +16,17 @@ ROOT = Audited(
     id=b"root", parent_id=None, root_id=b"root", depth=0, kind=0, task="t", identity=None, on_parent_end=0,
     state=RunState.QUEUED, waits=None, due_at=None, attempt=0, trial_start=0, retry_count=0, deaths=0, asked=0,
     worker_id=None, deadline=None, expires_at=None, created_at=1, started_at=None, finished_at=None, busy=0,
-    ended_by=None, has_output=False, has_error=False, held=False, gated=False, moved=False, above=None,
+    ended_by=None, missing=None, awaits=0, missed=0,
+    has_output=False, has_error=False, held=False, gated=False, moved=False, above=None,
 )  # fmt: skip
 RUNNING = replace(ROOT, state=RunState.RUNNING, attempt=1, started_at=2, worker_id=7, held=True)
 WAITING = replace(
-    ROOT, state=RunState.WAITING, attempt=1, started_at=2, trial_start=2, retry_count=1, waits=1, due_at=9
+    ROOT, state=RunState.WAITING, attempt=1, started_at=2, trial_start=2, retry_count=1, waits=int(Waits.TIME), due_at=9
 )
-WAITING = replace(WAITING, waits=int(Waits.TIME))
 COMPLETED = replace(RUNNING, state=RunState.COMPLETED, finished_at=3, ended_by=int(EndedBy.OUTCOME), has_output=True)
 FAILED = replace(COMPLETED, state=RunState.FAILED, has_output=False, has_error=True)
 CANCELLED = replace(FAILED, state=RunState.CANCELLED, ended_by=int(EndedBy.CALL))
+SUSPENDED = replace(WAITING, waits=int(Waits.CHILDREN), due_at=None, missing=2, awaits=3)
 CHILD = replace(
     ROOT, id=b"child", parent_id=b"root", depth=1, identity=b"who", asked=1,
     above=Above(RunState.RUNNING, 1, b"root", 0, None),
@@ -44,7 +45,7 @@ def below(state: RunState, **about: Any) -> Audited:
 
 
 SOUND = [
-    ROOT, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP,
+    ROOT, RUNNING, WAITING, SUSPENDED, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP,
     below(RunState.COMPLETED),
     below(RunState.FAILED, on_parent_end=OnParentEnd.CONTINUE),
     below(RunState.FAILED, gated=True),
@@ -64,6 +65,10 @@ PLANTED: dict[str, list[Audited]] = {
     "reason": [
         replace(WAITING, waits=None), replace(WAITING, waits=99), replace(WAITING, due_at=None),
         replace(ROOT, due_at=5),
+    ],
+    "waking": [
+        replace(SUSPENDED, missing=None), replace(SUSPENDED, missing=0), replace(SUSPENDED, awaits=1),
+        replace(SUSPENDED, missed=1),
     ],
     "code": [
         replace(SLEEP, state=RunState.QUEUED, waits=None, due_at=None), replace(RUNNING, kind=int(RunKind.RECORDED)),

@@ -33,7 +33,7 @@ from fanwood.engine.commits import Commits
 from fanwood.engine.delivery import Delivery
 from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
-from fanwood.engine.inbox import Inbox, Limit, SpawnRequest
+from fanwood.engine.inbox import Inbox, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.engine.ticks import Ticks
@@ -249,6 +249,7 @@ class Engine:
     @contextlib.contextmanager
     def waiting(self, collector: Collector, ids: Iterable[bytes]) -> Generator[None]:
         """While inside, somebody waits for the ends of these. Afterwards nobody does, of those that are not there."""
+        collector.runs = ids
         try:
             yield
         finally:
@@ -260,6 +261,18 @@ class Engine:
         collector.given_up = True
         self._inbox.given_up.append((ids, collector))
         self._waker.wake()
+
+    def suspend(self, request: SuspendRequest) -> None:
+        """Have an attempt suspended whose code waits."""
+        self._inbox.suspends.append(request)
+        self._waker.wake()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """`call` on the engine's thread, after so many seconds."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is over
+                loop.call_soon_threadsafe(loop.call_later, seconds, call)
 
     def set_limit(self, run: str, attempt: int, when: int | None) -> None:
         """A run that executes here must end by `when` (None: it has ended)."""

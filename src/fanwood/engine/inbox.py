@@ -11,7 +11,7 @@ from threading import Condition
 import msgspec
 
 from fanwood.engine.waits import Collector
-from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Record, Spawn, SpawnKind
+from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Record, Spawn, SpawnKind, Suspend
 
 LOG_BYTES = 4 * 1024 * 1024
 """Of lines that tasks have logged and that wait for their batch; who logs more waits."""
@@ -59,6 +59,14 @@ class SpawnRequest(msgspec.Struct):
             self.collector.fail(error)
 
 
+class SuspendRequest(msgspec.Struct, frozen=True):
+    """An attempt is to be suspended. On the engine's thread: `make` says what is asked of the store (None: nothing any
+    more), and `on_done` is told whether the attempt is over by that."""
+
+    make: Callable[[], Suspend | None]
+    on_done: Callable[[bool], None]
+
+
 class Limit(msgspec.Struct, frozen=True):
     """When an attempt that executes here must have ended; None: it has."""
 
@@ -80,6 +88,10 @@ class Inbox:
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
     heard: deque[bytes] = field(default_factory=deque[bytes])
+    suspends: deque[SuspendRequest] = field(default_factory=deque[SuspendRequest])
+    suspending: dict[tuple[bytes, int], SuspendRequest] = field(
+        default_factory=dict[tuple[bytes, int], SuspendRequest]
+    )  # those whose answers are on their way
     progress: dict[bytes, LogLine] = field(default_factory=dict[bytes, LogLine])  # how far attempts are, if they say
     _log_bytes: int = 0
     _log_room: Condition = field(default_factory=Condition)
@@ -96,6 +108,7 @@ class Inbox:
             or self.limits
             or self.heard
             or self.given_up
+            or self.suspends
         )
 
     def add_log(self, line: LogLine, patience: float | None) -> bool:
@@ -175,6 +188,24 @@ class Inbox:
             batch.records += request.records
             size -= sum([len(record.output or "") + len(record.input) for record in request.records])
         return taken
+
+    def take_suspends(self, batch: Batch) -> None:
+        """What may be unloaded, as it is now: after all that those attempts have asked for before."""
+        while self.suspends:
+            request = self.suspends.popleft()
+            command = request.make()
+            if command is None:
+                request.on_done(False)
+            else:
+                batch.suspends.append(command)
+                self.suspending[command.run_id, command.attempt] = request
+
+    def tell_suspended(self, batch: Batch, going_on: set[int]) -> None:
+        """The store has decided."""
+        for number, command in enumerate(batch.suspends):
+            request = self.suspending.pop((command.run_id, command.attempt), None)
+            if request is not None:
+                request.on_done(number not in going_on)
 
     def _part(self, outcomes: list[Outcome]) -> tuple[list[Outcome], int]:
         """As many of the first as fit (one at least), and their size; the others are put back."""

@@ -30,6 +30,7 @@ def items_of(batch: Batch, requests: Iterable[SpawnRequest]) -> list[Item]:
         *[Item("logs", line) for line in batch.logs],
         *[Item(REQUEST, request) for request in requests],
         *[Item("outcomes", outcome) for outcome in batch.outcomes],
+        *[Item("suspends", suspend) for suspend in batch.suspends],
         *[Item("deadlines", deadline) for deadline in batch.deadlines],
         *[Item("unwatch", run_id) for run_id in batch.unwatch],
         *[Item("watch", run_id) for run_id in batch.watch if run_id not in theirs],

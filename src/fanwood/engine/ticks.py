@@ -190,6 +190,7 @@ class Ticks:
             batch.attaches += request.attaches
         if inbox.records:
             requests += inbox.take_records(batch, left)
+        inbox.take_suspends(batch)
         while inbox.given_up:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
         while inbox.watches:
@@ -205,6 +206,7 @@ class Ticks:
         self._housekeeping.note_commit(batch, requests, committed)
         if committed.has_more:
             self._mail = True
+        self._inbox.tell_suspended(batch, committed.going_on)
         for notice in committed.mine:  # before any ends: a parent must not go on with those of children that were
             dispatcher.notice(notice)  # cancelled with it
         self._inbox.spawns.extendleft(self._delivery.deliver(batch, requests, committed))

@@ -35,6 +35,7 @@ class Collector:
         "_on_ready",
         "_put",
         "any_of",
+        "due",
         "error",
         "fail_fast",
         "first_failure",
@@ -42,11 +43,14 @@ class Collector:
         "owns",
         "ready",
         "results",
+        "runs",
     )
 
     def __init__(self, *, fail_fast: bool, owns: bool = False) -> None:
         self.results: list[Ended | None] = []
         self.owns = owns  # its waiter has asked for these runs
+        self.runs: Iterable[bytes] = ()  # whose ends they are, for as long as somebody waits
+        self.due: int | None = None  # of a sleep: when it ends
         self.fail_fast = fail_fast
         self.first_failure: int | None = None
         self.error: BaseException | None = None

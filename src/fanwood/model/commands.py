@@ -135,6 +135,22 @@ class Outcome(msgspec.Struct, gc=False):
     parent: str = ""  # its id, as in `ClaimedRun`: where its present attempt is, is looked at when this is committed
 
 
+class Suspend(msgspec.Struct, gc=False):
+    """An attempt of which all code waits: its run is to be WAITING for the ends of others, and under no worker.
+
+    In one transaction the store counts how many of `awaited` (runs, and what their ends mean: `Awaited`) have ended. If
+    those are `missing` or more, nothing is changed, and the code goes on. Else the run is suspended, and each end to
+    come lowers what is missing; at nothing the run is queued. (Waking too early is harmless: who wakes looks.)
+    """
+
+    run_id: bytes
+    attempt: int
+    awaited: list[tuple[bytes, int]]
+    missing: int
+    until: int | None = None  # the limit of the attempt, at which it is queued in any case
+    busy: int = 0  # microseconds with a slot
+
+
 class Ended(Protocol):
     """What waiters are told of a run: read from the store (`Finished`), or as it was reported here (`Outcome`)."""
 
@@ -212,6 +228,8 @@ class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     deadline: int | None
     deadline_by: str
     trial_start: int = 0  # the attempt with which its present trial began
+    wakes: int = 0  # how often it was suspended
+    until: int | None = None  # the limit of the attempt that was suspended before this one
 
     @property
     def key(self) -> bytes:
@@ -258,6 +276,7 @@ class Batch(msgspec.Struct):
     attaches: list[Attach] = []
     records: list[Record] = []
     outcomes: list[Outcome] = []
+    suspends: list[Suspend] = []
     deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when
     watch: list[bytes] = []
     unwatch: list[bytes] = []  # others than those
@@ -275,6 +294,7 @@ class Batch(msgspec.Struct):
         """Whether there is nothing to do but (perhaps) to look for mail, and for runs to claim."""
         return not (
             self.outcomes
+            or self.suspends
             or self.spawns
             or self.attaches
             or self.records
@@ -321,6 +341,7 @@ class Committed(msgspec.Struct):
     attached: dict[int, Attached] = {}  # by positions in the batch; without those that don't exist
     taken: dict[bytes, Attached] = {}  # roots not born, as their key was held: from the id asked for to who holds it
     fenced_outcomes: set[int] = set()  # by their positions in the batch
+    going_on: set[int] = set()  # suspends by their positions: these were not, as what they wait for is there
     claimed: list[ClaimedRun] = []
     finished: dict[bytes, Finished] = {}
     later: set[bytes] = set()  # ended (watched, attached, told of), but too large for this answer: watch them again

@@ -70,6 +70,16 @@ def _has_a_reason(row: Audited) -> str | None:
     return None
 
 
+def _can_wake(row: Audited) -> str | None:
+    """What is suspended misses no more ends than there are to come, and none that has come: else it wakes too late, or
+    never."""
+    if row.state is not RunState.WAITING or row.waits != Waits.CHILDREN:
+        return None
+    if row.missing is None or row.missed or not 0 < row.missing <= row.awaits:
+        return f"is suspended for {row.missing} ends: {row.awaits} are to come, and {row.missed} were not counted"
+    return None
+
+
 def _has_code(row: Audited) -> str | None:
     """What has none is never queued or executed, and is a part of a parent."""
     if row.kind >= FIRST_WAIT and (row.parent_id is None or row.state in (RunState.QUEUED, RunState.RUNNING)):
@@ -131,6 +141,7 @@ STATE: dict[str, Callable[[Audited], str | None]] = {
     "counts": _has_counted,
     "holder": _has_a_holder,
     "reason": _has_a_reason,
+    "waking": _can_wake,
     "code": _has_code,
     "tree": _is_in_its_tree,
     "asked": _was_asked_for,

@@ -97,6 +97,9 @@ class Audited(msgspec.Struct, frozen=True):
     finished_at: int | None
     busy: int
     ended_by: int | None
+    missing: int | None  # of what was suspended: how many ends
+    awaits: int  # how many runs it was suspended for that have not ended ...
+    missed: int  # ... and that have: somebody forgot to tell
     has_output: bool
     has_error: bool
     held: bool  # its worker is entered
@@ -332,5 +335,9 @@ class Circumstances(msgspec.Struct, frozen=True):
     """How many of its newest children are in which state, of those that have not ended."""
     oldest: Living | None = None
     slowest: Living | None = None
+    missing: int = 0
+    """Of a suspended run: how many ends it needs ..."""
+    awaited: int = 0
+    """... of so many."""
     took: tuple[int, ...] = ()
     """How long others of its task took, in microseconds: siblings, or roots."""

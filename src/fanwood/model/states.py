@@ -9,7 +9,8 @@ RUNNING does not mean that code is executing. A run that waits for its children 
 worker, and holds no slot.
 
 WAITING means: not in the queue, under no worker, and something in the store moves it on. What that is stands in the row
-(`Waits`): a time, for a retry that is not due yet, or a sleep; or something that comes from outside.
+(`Waits`): a time, for a retry that is not due yet, or a sleep; something that comes from outside; or the ends of
+others, for a parent whose code was unloaded (*suspended*).
 
 What a run waits for, or has recorded, is a child of it, of a kind that no worker executes (`FIRST_WAIT`). A sleep is
 born WAITING and ends when it is due, others end when what they wait for comes; a recorded step is born as it ended. A
@@ -18,7 +19,11 @@ parent that tries again and asks for one that had failed or been cancelled has i
 From RUNNING a run ends (COMPLETED, FAILED, CANCELLED), or goes back to QUEUED or WAITING: because it failed and has
 retries left, because its worker was lost, or because its worker stopped and handed it back. The three differ in what
 they charge. A failure uses up a retry and begins a new *trial*; a lost worker is charged as a death, if the run was
-executing; handing back charges nothing.
+executing; handing back charges nothing. Suspending charges nothing either.
+
+What must hold of a suspended run: the ends that it misses are to come. It is WAITING for so many (`missing`) of those
+that it awaits, all of them unfinished, and each end, whatever its cause, lowers that in its own transaction; at nothing
+it is queued. Waking too early is harmless, waking too late must be impossible.
 
 The end is the end, but for an explicit retry or replay, and for one more thing: a parent that *tries again* (a new
 trial) and asks for a child that had failed or been cancelled has it run again. A parent that merely *resumes* (after
@@ -71,6 +76,7 @@ class Cause(IntEnum):
     DUE = 9  # what it was waiting for has come
     FIRE = 10  # the same, of what is only that: it has no code
     RECORD = 11  # its parent did it again, or waits for it again
+    SUSPEND = 12  # its code waits, and is unloaded
 
 
 _Q, _R, _W, _C, _F, _X = RunState
@@ -85,6 +91,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_R, Cause.LEASE_LOST): frozenset({_Q, _F}),
     (_R, Cause.CANCEL): frozenset({_X}),
     (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),
+    (_R, Cause.SUSPEND): frozenset({_W}),
     (_W, Cause.DUE): frozenset({_Q}),
     (_W, Cause.FIRE): frozenset({_C, _F}),
     (_W, Cause.CANCEL): frozenset({_X}),
@@ -155,6 +162,14 @@ WAITS_OF = {
     RunKind.MESSAGE: Waits.MESSAGE,
 }
 """What a WAITING one of a kind that has no code waits for. (In SQL: the kind's number less 9.)"""
+
+
+class Awaited(IntEnum):
+    """What the end of a run means to a suspended one that waits for it."""
+
+    ONE_OF = 1  # one of so many
+    WAKES = 2  # it goes on
+    ONE_OF_UNLESS_FAILED = 3  # one of so many; if it did not complete, it goes on
 
 
 class EndedBy(IntEnum):

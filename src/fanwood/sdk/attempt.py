@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from weakref import WeakSet
 
     from fanwood.engine.signals import Signal
+    from fanwood.engine.waits import Collector
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
     from fanwood.sdk.host import Host
     from fanwood.sdk.parts import Parts
@@ -76,6 +79,22 @@ class Losses(Protocol):
         ...
 
 
+class Unloads(Protocol):
+    """How the code of a durable task is unloaded while it waits (`sdk/unloading.py`)."""
+
+    is_suspending: bool
+    thread: int
+    tasks: WeakSet[asyncio.Task[Any]]
+
+    def waiting(self, collector: Collector, *, timed: bool) -> AbstractContextManager[None]:
+        """While inside, somebody of it waits for Fanwood."""
+        ...
+
+    def among(self) -> AbstractContextManager[None]:
+        """While inside, this asyncio task waits for others of the same run."""
+        ...
+
+
 class Attempt:
     """See the module's essay."""
 
@@ -105,6 +124,7 @@ class Attempt:
         "spawned",
         "spec",
         "thread_waits",
+        "unloading",
         "waits",
         "worker_id",
     )
@@ -118,6 +138,7 @@ class Attempt:
         self.worker_id = 0
         self.lifespan: object = None
         self.coroutine_task: asyncio.Task[None] | None = None
+        self.unloading: Unloads | None = None  # of a durable task: how its code is unloaded while it waits
         self.limit: int | None = None  # when this attempt's execution timeout comes
         self.interruption: Failure | None = None  # why it may do nothing any more
         self.in_function = False  # the user's code, not ours before and after it
@@ -188,6 +209,11 @@ class Attempt:
         if limit is not None and (inherited is None or limit <= inherited):
             return limit, self.id
         return inherited, bytes.fromhex(self.run.deadline_by) if self.run.deadline_by else None
+
+    @property
+    def new_limit(self) -> int | None:
+        """Its own limit, if what is below it may have another one, from an attempt before."""
+        return self.limit if self.run.until is None else None
 
     def child_deadline(self, *, waited: bool, policy: OnParentEnd) -> tuple[int | None, bytes | None]:
         """The deadline that a child inherits: none if its parent doesn't wait, or it may outlive the parent."""

@@ -112,7 +112,14 @@ class Context(Outside):
 
     @property
     def attempt_number(self) -> int:
-        """How many times the run has been claimed, with this time. At least `retry_count` + 1."""
+        """How many times the run has been claimed, with this time, but for going on after it was suspended. At least
+        `retry_count` + 1."""
+        return self._attempt.run.attempt - self._attempt.run.wakes
+
+    @property
+    def invocation_count(self) -> int:
+        """How many times its code has been begun, with this time: tries, and how often it went on after it had been
+        suspended."""
         return self._attempt.run.attempt
 
     @property
@@ -140,7 +147,13 @@ class Context(Outside):
     @property
     def is_cancelled(self) -> bool:
         """Whether this attempt is over: cancelled, timed out, or taken away from a worker that seemed lost."""
-        return self._attempt.interruption is not None
+        return self._attempt.interruption is not None and not self.is_suspending
+
+    @property
+    def is_suspending(self) -> bool:
+        """Whether the code of this durable task is being unloaded, to go on later from the top: `finally` blocks run
+        then, and nothing has ended."""
+        return self._attempt.unloading is not None and self._attempt.unloading.is_suspending
 
     @property
     def lifespan(self) -> Any:

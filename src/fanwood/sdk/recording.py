@@ -66,8 +66,8 @@ async def _read(attempt: Attempt, parts: Parts) -> None:
             readers, parts.readers = parts.readers or [], None
         for reader in readers:
             reader.fire()
-    if waits and attempt.limit is not None:  # what waits has its deadline from the attempt before
-        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+    if waits and attempt.new_limit is not None:  # what waits has its deadline from the attempt before
+        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
 
 
 def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:

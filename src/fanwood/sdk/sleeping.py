@@ -79,6 +79,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     record.due_at = due
     attempt.spawned = attempt.cancel_children = True
     collector = one_end()
+    collector.due = due
     write(attempt, record, collector)
     await _slept(attempt, record.id, collector)
 

@@ -50,6 +50,16 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
     spec: TaskSpec
 
 
+class Ids:
+    """Those of planned runs, without a copy of them."""
+
+    def __init__(self, planned: list[Planned]) -> None:
+        self._planned = planned
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (run.id for run in self._planned)
+
+
 _Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, bytes, "Attempt | None", SpawnKind]
 
 
@@ -107,8 +117,8 @@ class Spawner:
             known = await self._call_identities(attempt)
             if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
                 attempt.known = known
-                if attempt.limit is not None:  # what is below has its deadline from the attempt before
-                    self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
+                if attempt.new_limit is not None:  # what is below has its deadline from the attempt before
+                    self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
         """Spawn up to `CHUNK` runs, as soon as the store has taken what was sent before."""
@@ -327,7 +337,7 @@ class Spawner:
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
         what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
-        ids = (run.id for run in self.planned)
+        ids = Ids(self.planned)
         told = interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned))
         with self._engine.waiting(self.collector, ids), told:
             await wait_for(self.collector, self._host, timeout, what, tasks)
@@ -335,7 +345,7 @@ class Spawner:
     def give_up(self) -> None:
         """Nobody waits for what was spawned."""
         if self.collector is not None:
-            self._engine.give_up(self.collector, (run.id for run in self.planned))
+            self._engine.give_up(self.collector, Ids(self.planned))
 
     async def answered(self) -> None:
         """Returns when all that was asked for is there, or refused."""

@@ -43,6 +43,7 @@ class TaskSpec:
     ready: Callable[[], None] | None = None  # raises if the declaration is not whole yet
     default: Any = NOT_GIVEN  # the input, if none is given
     origin: Origin = NOWHERE  # the program that it belongs to
+    durable: Any = None  # of a durable task: its EvictionPolicy
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:

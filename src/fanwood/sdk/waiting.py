@@ -40,8 +40,11 @@ async def wait_for(
     if not collector.ready:
         if attempt is None:
             await _wait_outside(collector, host, timeout, what, tasks)
-        else:
+        elif attempt.unloading is None:
             await _wait_inside(collector, attempt, timeout, what, tasks)
+        else:
+            with attempt.unloading.waiting(collector, timed=timeout is not None):
+                await _wait_inside(collector, attempt, timeout, what, tasks)
     if attempt is not None:
         attempt.check()
     if collector.error is not None:

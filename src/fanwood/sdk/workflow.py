@@ -8,6 +8,7 @@ nobody knows of DAGs: a workflow that is resumed or retried finds its finished s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -23,6 +24,7 @@ from fanwood.errors import (
     WorkflowDeclarationError,
 )
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.durable import eviction
 from fanwood.sdk.functions import location, name_of
 from fanwood.sdk.items import BulkRunItem
 from fanwood.sdk.mock import mock_call
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.decorators import StepDecorator
     from fanwood.sdk.host import Host
+    from fanwood.sdk.unloading import EvictionPolicy
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -102,10 +105,22 @@ class Workflow(Runnable[In, dict[str, Any]]):
         policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "task()", self._defaults)
         if callable(name):
             return self.task()(name)
+        return self._step_declared(name, parents, policy)
 
+    def _step_declared(
+        self,
+        name: str | None,
+        parents: Sequence[Step[Any, Any] | str],
+        policy: TaskPolicy,
+        durable: EvictionPolicy | None = None,
+    ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             step = self._step(
-                name_of(function) if name is None else name, function, policy, self._parent_names(parents, function)
+                name_of(function) if name is None else name,
+                function,
+                policy,
+                self._parent_names(parents, function),
+                durable,
             )
             if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
                 raise WorkflowDeclarationError(
@@ -116,6 +131,21 @@ class Workflow(Runnable[In, dict[str, Any]]):
             return step
 
         return declare
+
+    def durable_task(
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *,
+        parents: Sequence[Step[Any, Any] | str] = (),
+        eviction_policy: EvictionPolicy | None = None,
+        **options: Unpack[AttemptOptions],
+    ) -> Any:
+        """Declare a step whose code is unloaded while it waits; else as `task`."""
+        durable = eviction(eviction_policy)
+        if callable(name):
+            return self._step_declared(None, (), TaskPolicy.of({}, {}, "", self._defaults), durable)(name)
+        policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "durable_task()", self._defaults)
+        return self._step_declared(name, parents, policy, durable)
 
     def on_failure_task(
         self,
@@ -152,7 +182,12 @@ class Workflow(Runnable[In, dict[str, Any]]):
         return declare
 
     def _step(
-        self, name: str, function: Callable[..., Any], policy: TaskPolicy, parents: tuple[str, ...]
+        self,
+        name: str,
+        function: Callable[..., Any],
+        policy: TaskPolicy,
+        parents: tuple[str, ...],
+        durable: EvictionPolicy | None = None,
     ) -> Step[In, Any]:
         name = checks.task_name(name, "name", error=SettingsError)
         signature = read_signature(function, None)
@@ -166,6 +201,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
             policy=policy,
             kind="step",
             where=signature.where,
+            durable=durable,
             host=self._host,
         )
         return Step(name, spec, parents, function, partial(mock_call, self._host))
@@ -289,8 +325,9 @@ class _Coordination:
 
     async def _run_step(self, step: Step[Any, Any]) -> None:
         try:
-            for parent in step.parents:
-                await self._ended[parent].wait()
+            with self._attempt.unloading.among() if self._attempt.unloading else contextlib.nullcontext():
+                for parent in step.parents:
+                    await self._ended[parent].wait()
             if all(parent in self._outputs for parent in step.parents):
                 await self._spawn(step, step.name)
         finally:

@@ -53,6 +53,9 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
         serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
         found["place"] = place[0][0] if place else None
         found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
+    if run.state is RunState.WAITING and run.kind < FIRST_WAIT:
+        for missing, awaited, *oldest in await rows("why_suspended", id=run.id, most=FAR):
+            found |= {"missing": missing, "awaited": awaited, "oldest": _living([oldest])}
     if run.state is RunState.RUNNING:
         found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
         found["oldest"] = _living(await rows("why_oldest", **family))
@@ -96,6 +99,7 @@ class WhyCause(StrEnum):
     SLOTS_BUSY = "slots_busy"  # others are before it
     STARTING = "starting"  # a worker takes it at any moment
     WAITING_FOR_CHILDREN = "waiting_for_children"
+    SUSPENDED = "suspended"  # its code is unloaded until others have ended
     LOST = "lost"  # its worker is gone; it is queued again in a moment
     EXECUTING = "executing"
 
@@ -131,7 +135,7 @@ def explain(about: Circumstances) -> Why:
             f"fanwood runs get {above}", {"ended": id_text(about.gate)},
         )  # fmt: skip
     elif run.state is RunState.WAITING:
-        said = _WAITING.get(run.kind, _delayed)(about)
+        said = _WAITING.get(run.kind, _suspended if about.awaited else _delayed)(about)
     elif run.state is RunState.QUEUED:
         said = _queued(about)
     else:
@@ -183,6 +187,18 @@ def _sleeping(about: Circumstances) -> _Said:
         WhyCause.SLEEPING, f"it sleeps until {shown} ({_time(left)})",
         f"fanwood runs wake {short_text(run.id)}", {"due_at": run.due_at},
     )  # fmt: skip
+
+
+def _suspended(about: Circumstances) -> _Said:
+    run, oldest = about.run, about.oldest
+    said = f"suspended: its code is unloaded, and waits for {about.missing:,} of {_many(about.awaited, 'run')}"
+    facts: dict[str, Any] = {"missing": about.missing, "awaited": about.awaited, "due_at": run.due_at}
+    if oldest is None:
+        return _Said(WhyCause.SUSPENDED, said, None, facts)
+    facts["oldest"] = id_text(oldest.id)
+    age = _time(about.now - oldest.created_at)
+    said += f"; the oldest is {oldest.task} {short_text(oldest.id)}, {oldest.state.name}, asked for {age} ago"
+    return _Said(WhyCause.SUSPENDED, said, f"fanwood why {short_text(oldest.id)}", facts)
 
 
 def _promised(about: Circumstances) -> _Said:

@@ -7,14 +7,12 @@ The executor knows which code belongs to a run, runs it on a loop or a thread, a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
 from fanwood.engine.signals import port_of
-from fanwood.errors import EngineClosedError
 from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 from fanwood.model.states import RunState
@@ -24,10 +22,12 @@ from fanwood.sdk.current import current_attempt, current_run_id
 from fanwood.sdk.strays import note_threads
 from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
+from fanwood.worker.deadlines import Deadlines
+from fanwood.worker.durables import Durables
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
-from fanwood.worker.telling import tell, tell_all, tell_of_notice
+from fanwood.worker.telling import tell_all, tell_of_notice
 from fanwood.worker.threads import ThreadPool
 from fanwood.worker.untold import Untold
 
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
 logger = logs.logger("fanwood.worker")
 
-LOOKED_AT = 500
-"""Deadlines that are looked at in one call, at most."""
+SUSPENDED = Failure("cancelled", message="it was suspended, and goes on later")
 
 
 class Executor:
@@ -64,12 +63,14 @@ class Executor:
         self._place = TaskLoop(self._strand)
         self._base = base
         self._running: dict[str, Attempt] = {}
+        self._deadlines = Deadlines(engine, self._running, self._interrupt)
         self._unbegun: dict[asyncio.Task[None], Attempt] = {}  # before their first step
         self._on_unbegun = self._never_began  # bound once: a callback is found by what it is
         self._finished: list[tuple[Attempt, Outcome | None]] = []  # in this turn of the loop
         self._flushing = False
         self._overtime = Overtime(self._slots)
         self._untold = Untold(host, engine, lambda: self.specs)
+        self.durables = Durables(host.settings.waiting_runs, self._unload)
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._stopping = False  # nothing begins any more
         self._closing = False  # and what has begun is handed back
@@ -124,6 +125,7 @@ class Executor:
         self._untold.look(self._host.clock.monotonic())
         self._place.look()
         self._threads.look()
+        self.durables.look()
         return [verdicts.handed_back(run) for run in self._slots.give_up(contended)]
 
     def go_on(self) -> None:
@@ -167,44 +169,7 @@ class Executor:
             self._engine.set_limit(attempt.run.id, notice.attempt, attempt.deadline[0])  # its own may come sooner
 
     def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
-        due = [a for run, number in attempts if (a := self._running.get(run)) is not None and a.run.attempt == number]
-        over = {attempt.id: attempt for attempt in due if attempt.deadline[1] == attempt.id}
-        doubtful: list[Attempt] = []
-        for attempt in [*over.values(), *(a for a in due if a.id not in over)]:
-            if attempt.interruption is None and (attempt.id in over or attempt.deadline[1] in over):
-                self._time_out(attempt)
-            elif attempt.interruption is None:
-                doubtful.append(attempt)
-        for start in range(0, len(doubtful), LOOKED_AT):
-            self._look_at_deadlines(doubtful[start : start + LOOKED_AT])
-
-    def _look_at_deadlines(self, attempts: list[Attempt]) -> None:
-        """Their deadlines are an ancestor's, which may have moved, and we were not told yet."""
-        ids = [attempt.id for attempt in attempts]
-        with contextlib.suppress(EngineClosedError):
-            looked = self._engine.call(lambda store: store.deadlines(ids), steadfast=True)
-            looked.add_done_callback(lambda done: self._judge(attempts, None if done.exception() else done.result()))
-
-    def _judge(self, attempts: list[Attempt], deadlines: dict[bytes, int] | None) -> None:
-        """These are their deadlines; None: nobody can say."""
-        now = self._engine.store.now()
-        for attempt in attempts:
-            if attempt.interruption is not None or self._running.get(attempt.run.id) is not attempt:
-                continue
-            if deadlines is not None:
-                attempt.run.deadline = deadlines.get(attempt.id)
-            when, _ = attempt.deadline
-            if when is not None and when <= now:
-                self._time_out(attempt)
-            elif when is not None:
-                self._engine.set_limit(attempt.run.id, attempt.run.attempt, when)
-
-    def _time_out(self, attempt: Attempt) -> None:
-        outcome = verdicts.timed_out(attempt)
-        outcome.busy = attempt.busy
-        self._interrupt(attempt, decode_failure(outcome.error))
-        self._engine.report([outcome])
-        tell(attempt, outcome)
+        self._deadlines.reached(attempts)
 
     def abandon(self, failure: Failure) -> None:
         self._slots.withdraw()
@@ -235,6 +200,8 @@ class Executor:
         attempt = self._running[run.id] = Attempt(run, spec, spec.host or self._host, self._slots)
         attempt.worker_id = me
         attempt.lifespan = self.lifespan
+        if spec.durable is not None:
+            self.durables.add(attempt, spec.durable)
         if run.deadline is not None or spec.policy.execution_timeout is not None:
             self._set_limit(attempt)
         return attempt
@@ -252,6 +219,7 @@ class Executor:
                     continue
                 if running.get(attempt.run.id) is not attempt or attempt.coroutine_task is not None:
                     continue  # it was given twice
+                self.durables.begin(attempt, loop)
                 coroutine = self._execute_async(attempt)
                 try:
                     task = attempt.coroutine_task = create_task(coroutine, context=base.copy())
@@ -265,9 +233,12 @@ class Executor:
     def _set_limit(self, attempt: Attempt) -> None:
         timeout = attempt.spec.policy.execution_limit
         if timeout is not None:
-            attempt.limit = self._engine.store.now() + timeout
+            until = attempt.run.until  # counted from before it was suspended
+            attempt.limit = self._engine.store.now() + timeout if until is None else until
         when, _ = attempt.deadline
         self._engine.set_limit(attempt.run.id, attempt.run.attempt, when)
+        if attempt.run.until is not None and attempt.run.until <= self._engine.store.now():
+            self._deadlines.time_out(attempt)  # it was suspended until then
 
     # --- executing -------------------------------------------------------------------------------------------------
 
@@ -294,6 +265,8 @@ class Executor:
     def execute_sync(self, attempt: Attempt) -> None:
         """On a thread of the pool."""
         outcome: Outcome | None = None
+        if attempt.unloading is not None:
+            attempt.unloading.thread = threading.get_ident()
         try:
             outcome = self._base.copy().run(self._call, attempt)
         except BaseException as error:  # noqa: BLE001  (as above)
@@ -359,6 +332,8 @@ class Executor:
             del self._running[run.id]
         if attempt.limit is not None or run.deadline is not None:
             self._engine.set_limit(run.id, run.attempt, None)
+        if attempt.unloading is not None:
+            self.durables.remove(attempt)
         if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
         else:
@@ -403,6 +378,13 @@ class Executor:
                 port_of(task.get_loop()).post(lambda: self._cancel(attempt))
             else:  # it may be about to begin
                 self._place.post(lambda _loop, begun: self._cancel(begun), attempt)
+
+    def _unload(self, attempt: Attempt) -> None:
+        """It was suspended, and goes on later: all its code is unwound."""
+        unloading, task = attempt.unloading, attempt.coroutine_task
+        self._interrupt(attempt, SUSPENDED)
+        if unloading is not None and task is not None:
+            port_of(task.get_loop()).post(lambda: [one.cancel() for one in list(unloading.tasks)] and None)
 
     @staticmethod
     def _cancel(attempt: Attempt) -> None:

@@ -18,7 +18,7 @@ from fanwood.sdk.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import LoopThread
-from fanwood.worker.worker import enter_switch_interval, leave_switch_interval
+from fanwood.worker.worker import SUSPEND_SECONDS, enter_switch_interval, leave_switch_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -139,6 +139,7 @@ class LocalWorker:
                 return
             self._engine.pause()
             executor.begin_stop()
+            executor.durables.suspend_all(SUSPEND_SECONDS)
             executor.hand_back_all()
             if self._thread is not None:
                 self._thread.stop()

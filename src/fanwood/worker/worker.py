@@ -35,6 +35,8 @@ NAMED = 8
 """Tasks that a line of the log names."""
 HAND_BACK_SECONDS = 2.0
 """How long handed-back code may take to notice that it is over."""
+SUSPEND_SECONDS = 2.0
+"""How long it may take to have suspended what can be, before the rest is handed back."""
 
 
 class Worker:
@@ -170,6 +172,7 @@ class Worker:
         deadline = self.host.clock.monotonic() + grace
         while engine.alive and executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+        await asyncio.to_thread(executor.durables.suspend_all, SUSPEND_SECONDS)
         handed_back = Counter(executor.hand_back_all())
         if handed_back:
             tasks = ", ".join(f"{count} {task}" for task, count in handed_back.most_common(NAMED))

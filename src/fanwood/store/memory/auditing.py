@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from fanwood.model.records import Above, Audited, Walk
-from fanwood.model.states import UNFINISHED, RunState
+from fanwood.model.states import UNFINISHED, RunState, Waits
 from fanwood.store.rows import place_of
 
 if TYPE_CHECKING:
@@ -21,11 +21,22 @@ def audited(tables: Tables, run: Run) -> Audited:
         run.id, run.parent_id, run.root_id, run.depth, run.kind, run.task, run.identity, run.on_parent_end,
         RunState(run.state), run.waits, run.due_at, run.attempt, run.trial_start, run.retry_count, run.deaths,
         run.asked, run.worker_id, run.deadline, run.expires_at, run.created_at, run.started_at, run.finished_at,
-        run.busy, run.ended_by, run.output is not None, run.error is not None, run.worker_id in tables.workers,
+        run.busy, run.ended_by, *_awaiting(tables, run),
+        run.output is not None, run.error is not None, run.worker_id in tables.workers,
         bool(tables.gates) and any(gate.root_id == run.root_id for gate in tables.gates.values()),
         _moved(tables, run) or _moved(tables, above),
         above and Above(RunState(above.state), above.attempt, above.root_id, above.depth, above.deadline),
     )  # fmt: skip
+
+
+def _awaiting(tables: Tables, run: Run) -> tuple[int | None, int, int]:
+    """Of one that is suspended: how many ends it misses, for how many that live, and how many that don't."""
+    if run.waits != Waits.CHILDREN:
+        return None, 0, 0
+    entry = tables.suspended.get(run.id)
+    awaited = [tables.runs.get(id_) for id_, waiters in tables.awaited.items() if run.id in waiters]
+    living = sum(one is not None and not one.is_over for one in awaited)
+    return None if entry is None else entry.missing, living, len(awaited) - living
 
 
 def _moved(tables: Tables, run: Run | None) -> bool:

@@ -12,7 +12,7 @@ from fanwood.model.commands import ANSWER_BYTES, SUSPECT_DEATHS, ClaimedRun, Cla
 from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
 from fanwood.store.memory.leaving import Ending, Leaving
-from fanwood.store.memory.tables import LAST, Run, Tables
+from fanwood.store.memory.tables import LAST, Run, Suspended, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,8 @@ class Claiming:
             self._tables.change(
                 run, state=int(RunState.RUNNING), attempt=run.attempt + 1, worker_id=me, started_at=now, expires_at=None
             )
-        return Claim([claimed(run) for run in runs], more or bool(closed), bool(closed))
+        suspended = self._tables.suspended
+        return Claim([claimed(run, suspended.get(run.id)) for run in runs], more or bool(closed), bool(closed))
 
     def fail_unreadable(self, now: int, tasks: str) -> int:
         """See `Store.fail_unreadable`. Here all can be read; but an attempt may have a number that no other has."""
@@ -174,12 +175,13 @@ def fit(runs: list[Run], sizes: list[int]) -> list[Run]:
     return fitting
 
 
-def claimed(run: Run) -> ClaimedRun:
-    """As its worker needs it."""
+def claimed(run: Run, before: Suspended | None = None) -> ClaimedRun:
+    """As its worker needs it. `before`: what is known of its suspensions."""
     return ClaimedRun(
         hexed(run.id), run.attempt, hexed(run.parent_id), hexed(run.root_id), run.depth, run.task, run.child_index,
         run.child_key, run.input, run.metadata, run.priority, run.retry_count, run.deaths, run.deadline,
-        hexed(run.deadline_by), run.trial_start,
+        hexed(run.deadline_by), run.trial_start, before.wakes if before else 0,
+        before.until if before and before.attempt == run.attempt - 1 else None,
     )  # fmt: skip
 
 

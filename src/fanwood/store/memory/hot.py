@@ -51,6 +51,7 @@ class HotPath:
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`."""
         done = Committed()
+        self.leaving.woken = False
         self._log(batch)
         self._fence(batch, done)
         self._spawn(me, now, batch.spawns, done)
@@ -60,6 +61,9 @@ class HotPath:
         record(self._tables, self.leaving, now, asked)
         done.has_closed = self.moving.note(now, batch.deadlines)
         self._report(me, now, batch.outcomes, done)
+        for number, suspend in enumerate(batch.suspends):
+            if not self.leaving.suspend(suspend):
+                done.going_on.add(number)
         self._watch(me, batch, done)
         if batch.claim:
             claim = self.claiming.claim(me, now, batch.claim)
@@ -69,6 +73,7 @@ class HotPath:
             self._tables.unheard[me].discard(run_id)
         if batch.mail:
             self._read_mail(me, done)
+        done.has_more = done.has_more or self.leaving.woken
         return done
 
     def finds(self, me: int, batch: Batch) -> bool:

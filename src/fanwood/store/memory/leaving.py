@@ -9,13 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.model.commands import SLEPT
-from fanwood.model.states import FIRST_WAIT, WAITS_OF, Cause, EndedBy, GateKind, OnParentEnd, RunState, Waits
-from fanwood.store.memory.tables import Gate, Past
+from fanwood.model.states import (
+    FIRST_WAIT,
+    WAITS_OF,
+    Awaited,
+    Cause,
+    EndedBy,
+    GateKind,
+    OnParentEnd,
+    RunState,
+    Waits,
+)
+from fanwood.store.memory.tables import Gate, Past, Suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fanwood.model.commands import Record
+    from fanwood.model.commands import Record, Suspend
     from fanwood.store.memory.tables import Run, Tables
 
 KEPT_ATTEMPTS = 100
@@ -59,6 +69,7 @@ class Leaving:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.woken = False  # somebody who was suspended was queued
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -76,9 +87,61 @@ class Leaving:
                 expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
             self._tell(me, run, parent=ending.tell_parent)
+            self._count(now, run)
             if ending.before == RunState.RUNNING and ending.by is not EndedBy.OUTCOME:
                 self.tell_holder(run)
         return refused
+
+    def suspend(self, asked: Suspend) -> bool:
+        """A run whose code waits is unloaded; False: it goes on, as what it waits for has come. (Of an attempt that is
+        over nothing is changed, and it does not go on.)"""
+        tables = self._tables
+        run = tables.runs.get(asked.run_id)
+        if run is None or not run.is_at(RunState.RUNNING, asked.attempt):
+            return True
+        runs = {id_: tables.runs.get(id_) for id_, _ in asked.awaited}
+        over = [(runs[id_], weight) for id_, weight in asked.awaited if (there := runs[id_]) is None or there.is_over]
+        if len(over) >= asked.missing or any(wakes(one, weight) for one, weight in over) or self.closed(run):
+            return False
+        before = tables.suspended.get(run.id)
+        missing = asked.missing - len(over)
+        living = [(id_, weight) for id_, weight in asked.awaited if (one := runs[id_]) is not None and not one.is_over]
+        tables.suspended[run.id] = Suspended(
+            asked.attempt, before.wakes + 1 if before else 1, missing, asked.until, [id_ for id_, _ in living]
+        )
+        for id_, weight in living:
+            tables.awaited.setdefault(id_, {})[run.id] = weight
+        tables.change(
+            run, state=int(RunState.WAITING), waits=int(Waits.CHILDREN), due_at=asked.until, deaths=0,
+            busy=run.busy + asked.busy, expires_at=run.deadline,
+        )  # fmt: skip
+        return True
+
+    def _count(self, now: int, run: Run) -> None:
+        """An end: those who are suspended and wait for it are told, and it waits for nothing itself."""
+        tables = self._tables
+        if not tables.suspended:
+            return
+        self._forget(run.id)
+        tables.suspended.pop(run.id, None)
+        for waiter, weight in sorted(tables.awaited.pop(run.id, {}).items()):
+            entry, above = tables.suspended[waiter], tables.runs[waiter]
+            entry.missing = 0 if wakes(run, weight) else entry.missing - 1
+            if entry.missing <= 0:
+                self.woken = True
+                self.promote(now, [above])
+
+    def _forget(self, waiter: bytes) -> None:
+        """It waits for nothing any more."""
+        tables = self._tables
+        entry = tables.suspended.get(waiter)
+        for id_ in entry.awaits if entry is not None else ():
+            waiters = tables.awaited.get(id_, {})
+            waiters.pop(waiter, None)
+            if not waiters:
+                tables.awaited.pop(id_, None)
+        if entry is not None:
+            entry.awaits = []
 
     def _tell(self, me: int, run: Run, *, parent: bool) -> None:
         """Who waits for an end: the worker of the parent, and whoever watches."""
@@ -162,6 +225,7 @@ class Leaving:
             if run.kind >= FIRST_WAIT:
                 self.fire(now, run, EndedBy.OUTCOME)
             else:
+                self._forget(run.id)
                 self._tables.change(run, state=int(RunState.QUEUED), waits=None, due_at=None)
 
     def fire(self, now: int, run: Run, by: EndedBy) -> None:
@@ -238,9 +302,16 @@ class Leaving:
                 finished_at=now, expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
             self._tell(0, run, parent=False)
+            self._count(now, run)
             if held:
                 self.tell_holder(run)
         return errors
+
+
+def wakes(run: Run | None, weight: int) -> bool:
+    """Whether an end (None: there is no such run any more) is enough by itself."""
+    failed = run is None or run.state != RunState.COMPLETED
+    return run is None or weight == Awaited.WAKES or (weight == Awaited.ONE_OF_UNLESS_FAILED and failed)
 
 
 def _covers(gate: Gate, child: Run) -> bool:

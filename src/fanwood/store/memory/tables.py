@@ -111,6 +111,16 @@ class Key(msgspec.Struct):
     expires_at: int | None = None
 
 
+class Suspended(msgspec.Struct):
+    """A run whose code was unloaded; kept to its end."""
+
+    attempt: int  # that was suspended last
+    wakes: int
+    missing: int
+    until: int | None
+    awaits: list[bytes]  # while it is suspended
+
+
 class Line(msgspec.Struct):
     """A line that a run logged."""
 
@@ -222,6 +232,8 @@ class Tables:
         self.mail: defaultdict[int, Order] = defaultdict(Order)  # "look at this run", by worker
         self.unheard: defaultdict[int, Order] = defaultdict(Order)  # closed, and not heard of, by worker
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
+        self.suspended: dict[bytes, Suspended] = {}
+        self.awaited: dict[bytes, dict[bytes, int]] = {}  # from a run to those that are suspended and wait for it
         self._orders: defaultdict[tuple[Any, ...], Order] = defaultdict(Order)
         self._empty = Order()
         self.events: dict[str, Event] = {}

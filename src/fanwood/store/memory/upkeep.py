@@ -10,7 +10,7 @@ import msgspec
 from fanwood.model.commands import TaskInfo
 from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
-from fanwood.model.states import GateKind, RunState
+from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.copying import TABLES
 from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Run, Tables
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
@@ -165,10 +165,11 @@ def _tuple(row: Any) -> tuple[Any, ...]:
 
 
 def _stranded(run: Run) -> Run:
-    """A run as another database gets it: under no worker, and of no program."""
-    state = int(RunState.QUEUED) if run.state == RunState.RUNNING else run.state
+    """A run as another database gets it: under no worker, not suspended, and of no program."""
     asked = run.asked if run.parent_id is not None else 0
-    return msgspec.structs.replace(run, state=state, asked=asked, worker_id=None)
+    if run.state == RunState.RUNNING or run.waits == Waits.CHILDREN:
+        run = msgspec.structs.replace(run, state=int(RunState.QUEUED), waits=None, due_at=None)
+    return msgspec.structs.replace(run, asked=asked, worker_id=None)
 
 
 def copy_in(tables: Tables, table: str, rows: Sequence[tuple[Any, ...]]) -> int:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from fanwood.model.records import Circumstances, Holding, Living, Serving
-from fanwood.model.states import GateKind, RunState
+from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.memory import reading
 from fanwood.store.memory.tables import LAST
 from fanwood.store.why import FAR, SAMPLE, SERVERS
@@ -29,6 +29,12 @@ def circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circu
         queue = islice(tables.order("queue", run.task), FAR)
         place = next((n for n, key in enumerate(queue, 1) if key[3] == run.id), None)
         return Circumstances(record, now, gate, deleting, place, _serving(tables, run.task, now))
+    if run.waits == Waits.CHILDREN and (entry := tables.suspended.get(run.id)) is not None:
+        awaited = sorted(id_ for id_, waiters in tables.awaited.items() if run.id in waiters)
+        oldest = _living(tables.runs[awaited[0]]) if awaited else None
+        return Circumstances(
+            record, now, gate, deleting, missing=entry.missing, awaited=min(len(awaited), FAR), oldest=oldest
+        )
     if run.state != RunState.RUNNING:
         return Circumstances(record, now, gate, deleting)
     newest = [tables.runs[id_] for id_ in islice(tables.order("children", run.id).before(LAST), FAR)]

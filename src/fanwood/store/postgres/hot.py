@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 64
+PARAMETERS = 65
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
@@ -59,6 +59,7 @@ class Answer(msgspec.Struct, array_like=True):
     has_more: bool = False
     has_closed: bool = False
     now: int = 0
+    going_on: list[int] = []
 
 
 decode_answer = msgspec.json.Decoder(Answer).decode
@@ -80,7 +81,7 @@ class Call:
         kinds = self._kind_columns()
         self._columns = (
             *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, records, *deadlines, *self._ends(),
-            *self._requeues(), batch.unwatch, batch.watch, *self._claim(),
+            *self._requeues(), self._suspends(), batch.unwatch, batch.watch, *self._claim(),
         )  # fmt: skip
 
     def arguments(
@@ -180,6 +181,16 @@ class Call:
     def _requeues(self) -> Columns:
         return _columns([(o.run_id, o.attempt, o.delay, o.error, o.busy, o.retry) for o in self._requeued], 6)
 
+    def _suspends(self) -> str | None:
+        suspends = self._batch.suspends
+        if not suspends:
+            return None
+        rows = [
+            (s.run_id.hex(), s.attempt, s.missing, s.until, s.busy, [[id_.hex(), weight] for id_, weight in s.awaited])
+            for s in suspends
+        ]
+        return _json.encode(rows).decode()
+
     def _claim(self) -> tuple[Any, ...]:
         claim = self._batch.claim
         return ([], 0, 0, False) if claim is None else (_tasks.decode(claim.tasks), claim.limit, claim.fair, claim.idle)
@@ -198,6 +209,7 @@ class Call:
         done.attached = {number - 1: _attached(found, done) for *found, number in answer.attached}
         done.taken = {bytes.fromhex(asked): _attached(found, done) for asked, *found in answer.taken}
         self._note_refused(answer, done)
+        done.going_on = {number - 1 for number in answer.going_on}
         done.claimed = answer.claimed
         self._note_watched(answer, done)
         for letter in answer.letters:

@@ -1,5 +1,5 @@
 -- Whole tables, from one database to another, in the order of their keys. Common subset of SQLite and PostgreSQL. What
--- is RUNNING under a worker of one database is QUEUED in the other; which worker had a run before means nothing there.
+-- is RUNNING under a worker of one database, or suspended, is QUEUED in the other; which worker had a run before means nothing there.
 
 -- name: copy_out_task
 select name, kind, description, priority, schedule_timeout, metadata, schema, version, updated_at
@@ -12,7 +12,8 @@ on conflict do nothing;
 
 -- name: copy_out_run
 select id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
-       priority, on_parent_end, case when state = 1 then 0 else state end as state, waits, due_at, attempt,
+       priority, on_parent_end, case when state = 1 or waits = 1 then 0 else state end as state,
+       case when waits <> 1 then waits end as waits, case when waits <> 1 then due_at end as due_at, attempt,
        trial_start, retry_count, deaths, case when parent_id is not null then asked else 0 end as asked, null as worker_id, deadline, deadline_by, schedule_timeout,
        expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits
 from run where id > :id order by id limit :limit;

@@ -180,7 +180,16 @@ order by r.worker_id, r.id limit 100;
 -- after a place on; 2 the first of what has not ended, of each state so many.
 select r.id, r.parent_id, r.root_id, r.depth, r.kind, r.task, r.identity, r.on_parent_end, r.state, r.waits, r.due_at,
        r.attempt, r.trial_start, r.retry_count, r.deaths, r.asked, r.worker_id, r.deadline, r.expires_at, r.created_at,
-       r.started_at, r.finished_at, r.busy, r.ended_by, r.output is not null, r.error is not null,
+       r.started_at, r.finished_at, r.busy, r.ended_by,
+       case when r.waits = 1 then (select s.missing from suspended s where s.run_id = r.id) end,
+       case when r.waits = 1 then (
+           select count(*) from awaited a cross join run o where a.waiter_id = r.id and o.id = a.run_id and o.state < 8
+       ) else 0 end,
+       case when r.waits = 1 then (
+           select count(*) from awaited a left join run o on o.id = a.run_id
+           where a.waiter_id = r.id and (o.id is null or o.state >= 8)
+       ) else 0 end,
+       r.output is not null, r.error is not null,
        exists (select 1 from worker w where w.id = r.worker_id),
        exists (select 1 from gate g where g.root_id = r.root_id),
        exists (select 1 from run o where o.id in (r.deadline_by, p.deadline_by) and o.limit_at is not null),

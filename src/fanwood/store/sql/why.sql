@@ -67,3 +67,12 @@ select finished_at - started_at from (
     order by task desc, created_at desc, id desc limit :most
 ) newest
 where state = 8 and started_at is not null;
+
+-- name: why_suspended
+-- What a suspended run waits for: how many ends, of how many runs, and the oldest of those.
+select s.missing, (select count(*) from (select 1 from awaited a where a.waiter_id = :id limit :most) few),
+       o.id, o.task, o.state, o.created_at, o.started_at
+from suspended s
+cross join (select run_id from awaited where waiter_id = :id order by waiter_id, run_id limit 1) first
+cross join run o
+where s.run_id = :id and o.id = first.run_id;

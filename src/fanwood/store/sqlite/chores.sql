@@ -136,7 +136,7 @@ select min(due) from (
 -- name: due_page
 select json_group_array(json_array(hex(id), attempt, state, kind)) from (
     select id, attempt, state, kind from run indexed by run_due
-    where state = 2 and due_at is not null and due_at <= :now and waits = 2
+    where state = 2 and due_at is not null and due_at <= :now
     order by due_at, id limit :limit
 );
 

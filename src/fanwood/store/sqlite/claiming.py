@@ -88,7 +88,16 @@ class Claiming:
             self._execute(_SQL["take_runs"], {"ids": encoded([run.id for run in runs]), "me": me, "now": now})
             if not self._changes():
                 return Claim([], more=False, met_closed=met_closed)
+            self._recall(runs)
         return Claim(runs, more, met_closed)
+
+    def _recall(self, runs: list[ClaimedRun]) -> None:
+        """What is known of those that were suspended."""
+        found = {id_: rest for id_, *rest in self._leaving.suspending.history([run.id for run in runs])}
+        for run in runs if found else ():
+            if run.id in found:
+                attempt, run.wakes, until = found[run.id]
+                run.until = until if attempt == run.attempt - 1 else None
 
     def fail_unreadable(self, now: int, tasks: str) -> int:
         """See `Store.fail_unreadable`. Ids and the queue's own columns are what they should be; each is read by

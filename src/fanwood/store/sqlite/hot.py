@@ -77,6 +77,7 @@ class HotPath:
         self._gated = False  # something is closed, as this transaction sees it
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
+        self._suspended = False  # some run is suspended, or was
         self._seen: tuple[int, int] | None = None  # by whom, and at which version of the data, all this was seen
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -84,6 +85,16 @@ class HotPath:
         done = Committed()
         if self._seen != (me, self._version()):
             self._look(me)
+        suspending = self.leaving.suspending
+        suspending.known, self.leaving.woken = self._suspended, False
+        try:
+            self._run(me, now, batch, done)
+        finally:
+            self._suspended, suspending.known = bool(suspending.known), None
+        done.has_more = done.has_more or self.leaving.woken
+        return done
+
+    def _run(self, me: int, now: int, batch: Batch, done: Committed) -> None:
         if batch.logs:
             self._log(batch)
         if batch.spawns or batch.attaches or batch.records:
@@ -92,6 +103,8 @@ class HotPath:
             done.has_closed = True
         if batch.outcomes:
             self._report(me, now, batch.outcomes, done)
+        if batch.suspends:
+            done.going_on = self.leaving.suspend(batch.suspends)
         if batch.watch:
             self._watch(me, batch.watch, done)
         if batch.unwatch:
@@ -104,7 +117,6 @@ class HotPath:
             self._execute(_SQL["hear"], {"me": me, "ids": _hexes(batch.heard)})
         if batch.mail:
             self._read_mail(me, done)
-        return done
 
     def committed(self, me: int) -> None:
         """The transaction was committed."""
@@ -114,6 +126,7 @@ class HotPath:
         self._gated = self.leaving.gated
         self._watched = self.leaving.has_watchers(me)
         self._registered = bool(self._one("is_registered", me=me))
+        self._suspended = self.leaving.suspending.any
 
     def finds(self, me: int, batch: Batch) -> bool:
         """Whether mail or a claim would bring anything; needs no transaction."""
@@ -352,31 +365,12 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
     claimed = spawn.claimed
     expires_at = None if claimed else expiry(now, kind.schedule_timeout, kind.deadline)
     return (
-        spawn.id,
-        kind.parent_id,
-        kind.root_id or spawn.id,
-        kind.depth,
-        int(kind.run_kind),
-        kind.task,
-        spawn.identity if kind.parent_id else None,
-        spawn.index if kind.parent_id else None,
-        spawn.child_key,
-        spawn.input_digest,
-        spawn.input,
-        kind.metadata,
-        kind.priority,
-        int(kind.on_parent_end),
-        1 if claimed else 0,
-        1 if claimed else 0,
-        kind.parent_attempt or kind.program,
-        me if claimed else None,
-        kind.deadline,
-        kind.deadline_by,
-        kind.schedule_timeout,
-        expires_at,
-        now,
-        now if claimed else None,
-    )
+        spawn.id, kind.parent_id, kind.root_id or spawn.id, kind.depth, int(kind.run_kind), kind.task,
+        spawn.identity if kind.parent_id else None, spawn.index if kind.parent_id else None, spawn.child_key,
+        spawn.input_digest, spawn.input, kind.metadata, kind.priority, int(kind.on_parent_end), 1 if claimed else 0,
+        1 if claimed else 0, kind.parent_attempt or kind.program, me if claimed else None, kind.deadline,
+        kind.deadline_by, kind.schedule_timeout, expires_at, now, now if claimed else None,
+    )  # fmt: skip
 
 
 def _key_row(spawn: Spawn) -> tuple[str, str, str | None, str, str]:

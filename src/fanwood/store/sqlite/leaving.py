@@ -15,12 +15,13 @@ import msgspec
 from fanwood.model.commands import SLEPT
 from fanwood.model.matching import numbered_mark
 from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, RunState
+from fanwood.store.sqlite.suspending import Suspending
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fanwood.model.commands import Outcome, Record
+    from fanwood.model.commands import Outcome, Record, Suspend
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/leaving.sql")
@@ -83,6 +84,8 @@ class Leaving:
     def __init__(self, connection: Database) -> None:
         self._execute = connection.execute
         self._changes = connection.changes
+        self.suspending = Suspending(connection)
+        self.woken = False  # somebody who was suspended was queued
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -101,6 +104,7 @@ class Leaving:
         self._tell(me, [e.id for e in endings], refused, told)
         held = [e.id for e in endings if e.before == RunState.RUNNING and e.by is not EndedBy.OUTCOME]
         self.tell_holders(held)
+        self._wake(now, [e.id for e in endings])
         return refused
 
     def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: Iterable[str] | None = None) -> list[int]:
@@ -110,7 +114,18 @@ class Leaving:
         self._execute(_SQL["complete_runs"], {"rows": rows, "now": now})
         refused = self._refused("completed_now", rows, len(outcomes), now=now)
         self._tell(me, ids, refused, told)
+        self._wake(now, ids)
         return refused
+
+    def _wake(self, now: int, ids: Sequence[str]) -> None:
+        """After ends: who was suspended, and misses nothing any more, is queued."""
+        if awake := self.suspending.ended(ids):
+            self.woken = True
+            self.promote(now, awake)
+
+    def suspend(self, suspends: Sequence[Suspend]) -> set[int]:
+        """Runs whose code waits are unloaded; the numbers of those that go on, as what they wait for is there."""
+        return self.suspending.suspend(suspends, self.closed)
 
     def _tell(self, me: int, ids: list[str], refused: list[int], told: Iterable[str] | None) -> None:
         if told is not None:
@@ -165,6 +180,7 @@ class Leaving:
         self.fire(now, [run[:3] for run in left if run[3] >= FIRST_WAIT], EndedBy.OUTCOME)
         ids = [run[0] for run in left if run[3] < FIRST_WAIT]
         self._execute(_SQL["promote_runs"], {"ids": encoded(ids)})
+        self.suspending.forget(ids)
 
     def fire(self, now: int, due: Sequence[tuple[str, int, int]], by: EndedBy) -> None:
         """What waits for a time, and has no code, ends."""
@@ -228,6 +244,7 @@ class Leaving:
                 text = encoded(list(closed))
                 self._execute(_SQL["mail_watchers"], {"ids": text})
                 self._execute(_SQL["forget_watches"], {"ids": text})
+            self._wake(now, list(closed))
         return closed
 
     def end_children(self, now: int, place: dict[str, Any], limit: int) -> int:

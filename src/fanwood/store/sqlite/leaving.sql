@@ -1,5 +1,5 @@
 -- How runs leave their states: to an end, by `end_runs`, `complete_runs`, `close_runs` and `close_children`, and by nothing
--- else; into the queue, or to wait for a time, by `queue_runs` and `promote_runs`, and by nothing else. Every row says
+-- else; into the queue, or to wait, by `queue_runs`, `promote_runs` and `suspend_runs`, and by nothing else. Every row says
 -- from which state and attempt, and is passed by if that is over. What goes with it (mail, watches, gates) is put together
 -- in leaving.py.
 
@@ -42,7 +42,7 @@ select json_group_array(distinct hex(parent_id)) from (
 -- name: close_children
 -- The same for what is queued below something that is closed: some of one root, task, priority and depth. They are children
 -- of `parents`, which are closed themselves (`error` says why), or a gate of their own parent covers them. Nobody holds
--- these, and what somebody watches is left out, so nothing has to be said of each.
+-- these, and what somebody watches, or was suspended for, is left out, so nothing has to be said of each.
 update run
 set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = null,
     error = coalesce((select g.error from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
@@ -56,6 +56,8 @@ where id in (
 )
 and on_parent_end <> 2
 and not exists (select 1 from watch t where t.run_id = run.id)
+and not exists (select 1 from awaited a where a.run_id = run.id or a.waiter_id = run.id)
+and not exists (select 1 from suspended s where s.run_id = run.id)
 and (
     parent_id in (select unhex(value) from json_each(:parents))
     or exists (select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
@@ -248,3 +250,84 @@ select json_group_array(json_array(error, json(ids))) from (
     where error is not null
     group by error
 );
+
+-- --- suspended runs --------------------------------------------------------------------------------------------------
+
+-- name: has_suspended
+select exists (select 1 from suspended);
+
+-- name: suspendable
+-- Which of these (run, attempt) pairs are what they say.
+select json_group_array(v.key)
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
+where r.state = 1 and r.attempt = v.value ->> 1;
+
+-- name: count_awaited
+-- Rows: number, run, weight. By number: how many have ended (or are gone), and whether one of those is enough by itself.
+select json_group_array(json_array(n, over, enough)) from (
+    select v.value ->> 0 as n, sum(r.id is null or r.state >= 8) as over,
+           max(r.id is null or (r.state >= 8 and (v.value ->> 2 = 2 or (v.value ->> 2 = 3 and r.state <> 8)))) as enough
+    from json_each(:rows) v left join run r on r.id = unhex(v.value ->> 1)
+    group by v.value ->> 0
+);
+
+-- name: suspend_runs
+-- Rows: id, attempt, until, busy, missing.
+update run
+set state = 2, waits = 1, due_at = v.value ->> 2, busy = run.busy + (v.value ->> 3), deaths = 0,
+    expires_at = run.deadline
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state = 1 and run.attempt = v.value ->> 1;
+
+-- name: note_suspended
+insert into suspended (run_id, attempt, wakes, missing, until)
+select unhex(v.value ->> 0), v.value ->> 1, 1, v.value ->> 4, v.value ->> 2 from json_each(:rows) v where true
+on conflict (run_id) do update
+set attempt = excluded.attempt, wakes = wakes + 1, missing = excluded.missing, until = excluded.until;
+
+-- name: note_awaited
+-- Rows: waiter, run, weight.
+insert or replace into awaited (run_id, waiter_id, weight)
+select r.id, unhex(v.value ->> 0), v.value ->> 2
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 1) where r.state < 8;
+
+-- name: ends_awaited
+-- After ends: whose they are awaited by, how many each is missing less, and whether one is enough by itself.
+select json_group_array(json_array(hex(waiter_id), n, enough)) from (
+    select a.waiter_id, count(*) as n, max(a.weight = 2 or (a.weight = 3 and r.state <> 8)) as enough
+    from json_each(:ids) e cross join awaited a on a.run_id = unhex(e.value) cross join run r on r.id = a.run_id
+    where r.state >= 8
+    group by a.waiter_id
+);
+
+-- name: drop_awaited
+delete from awaited
+where run_id in (select unhex(value) from json_each(:ids))
+  and (select r.state from run r where r.id = awaited.run_id) >= 8;
+
+-- name: lower_missing
+-- Rows: waiter, how many, whether one is enough.
+update suspended set missing = case when v.value ->> 2 then 0 else missing - (v.value ->> 1) end
+from json_each(:rows) v where run_id = unhex(v.value ->> 0);
+
+-- name: awake
+-- Of these waiters those that miss nothing any more.
+select json_group_array(json_array(hex(r.id), r.attempt, r.state, r.kind))
+from json_each(:rows) v
+cross join suspended s on s.run_id = unhex(v.value ->> 0) cross join run r on r.id = s.run_id
+where s.missing <= 0 and r.state = 2 and r.waits = 1;
+
+-- name: drop_waiters
+-- Of those that do not wait any more.
+delete from awaited
+where waiter_id in (select unhex(value) from json_each(:ids))
+  and (select r.state from run r where r.id = awaited.waiter_id) <> 2;
+
+-- name: drop_suspended
+delete from suspended
+where run_id in (select unhex(value) from json_each(:ids))
+  and (select r.state from run r where r.id = suspended.run_id) >= 8;
+
+-- name: read_suspended
+select json_group_array(json_array(hex(s.run_id), s.attempt, s.wakes, s.until))
+from json_each(:ids) e cross join suspended s on s.run_id = unhex(e.value);

@@ -193,11 +193,11 @@ begin
 end $$;
 
 -- Runs end. p_places: where they stand, of runs that the caller has locked, and that are closed. p_foreign: not by their own attempts, so that whoever executes them is told as well; these the caller has
--- locked. The numbers (from 1) of those that were refused (they had ended, or their attempt is over), to whom it was written, and whether something
--- below them was closed.
+-- locked. The numbers (from 1) of those that were refused (they had ended, or their attempt is over), to whom it was written, whether something
+-- below them was closed, and of which tasks somebody who was suspended is queued now.
 create function fw_leave(
     p_me bigint, p_now bigint, p_foreign boolean, e fw_ends, p_places tid[] default null,
-    out refused integer[], out told bigint[], out closes boolean
+    out refused integer[], out told bigint[], out closes boolean, out woken text[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -211,7 +211,7 @@ declare
     to_tell bytea[];
     watched boolean;
 begin
-    told := '{}'; refused := '{}'; closes := false;
+    told := '{}'; refused := '{}'; closes := false; woken := '{}';
     if p_places is null then
         with done as (
             update run r
@@ -275,6 +275,12 @@ begin
             );
         end if;
         closes := fw_close(p_now, e.id, e.which, e.closing);
+    end if;
+    if exists (select from suspended) then  -- (looked at after the ends: see fw_suspend)
+        woken := fw_count_ends(p_now, e.id);
+        if cardinality(woken) > 0 then
+            perform fw_announce('{}', woken);
+        end if;
     end if;
 end $$;
 
@@ -425,6 +431,9 @@ begin
         select coalesce(array_agg(d.n), '{}'), array_agg(distinct d.task) into entered, ready from done d;
     end if;
     ready := coalesce(ready, '{}');
+    if p_cause = 9 and exists (select from suspended) then
+        delete from awaited a using unnest(q.id) v (id) where a.waiter_id = any (array[v.id]);
+    end if;
     if cardinality(entered) + cardinality(cut) < cardinality(q.id) then
         refused := array(
             select generate_series(1, cardinality(q.id)) except select v.n from unnest(entered || cut) v (n)

@@ -52,7 +52,8 @@ end $$;
 -- written, which tasks have a run that is ready again, and whether something was closed, or had been.
 create function fw_report(
     p_me bigint, p_now bigint, p_gated boolean, e fw_ends, q fw_entries,
-    out refused integer[], out not_queued integer[], out told bigint[], out ready text[], out closes boolean
+    out refused integer[], out not_queued integer[], out told bigint[], out ready text[], out closes boolean,
+    out woken boolean
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -64,7 +65,7 @@ declare
     part record;
     cause integer;
 begin
-    refused := '{}'; not_queued := '{}'; told := '{}'; ready := '{}'; closes := false;
+    refused := '{}'; not_queued := '{}'; told := '{}'; ready := '{}'; closes := false; woken := false;
     if cardinality(e.id) > 0 then
         if p_gated then
             select c.numbers, c.reasons into closed, reasons from fw_closed(e.id) c;
@@ -78,6 +79,7 @@ begin
             refused := array(select distinct r from unnest(closed || refused) r);
         end if;
         told := part.told;
+        woken := cardinality(part.woken) > 0;
         closes := part.closes or cardinality(closed) > 0;
     end if;
     if cardinality(q.id) > 0 then

@@ -299,7 +299,9 @@ begin
     select coalesce(json_agg(json_build_array(
         upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
         upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata, r.priority,
-        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start
+        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start,
+        coalesce((select s.wakes from suspended s where s.run_id = r.id), 0),
+        (select s.until from suspended s where s.run_id = r.id and s.attempt = r.attempt - 1)
     ) order by r.n)::text, '[]')
     into claimed
     from taken r;
@@ -316,7 +318,8 @@ begin
             upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
             upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
             r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
-            r.trial_start
+            r.trial_start, coalesce((select s.wakes from suspended s where s.run_id = r.id), 0),
+            (select s.until from suspended s where s.run_id = r.id and s.attempt = r.attempt - 1)
         ) order by r.priority desc, r.root_id, r.depth desc, r.id)::text, '[]')
         from run r
         where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)

@@ -13,7 +13,8 @@
 
 -- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
 -- attaches, taken keys, numbers of refused ends, numbers of refused requeues, those of them that were closed, claimed
--- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time]. A batch
+-- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time, numbers of
+-- suspends that go on]. A batch
 -- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
 -- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
 -- way. A number that was taken by something else gets [null, the last number], and nothing is done.
@@ -31,7 +32,7 @@ create function fw_commit(
     e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_ended_by smallint[],
     e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
     q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
-    u_id bytea[], w_id bytea[],
+    x_suspends text, u_id bytea[], w_id bytea[],
     c_tasks text[], c_limit integer, c_fair integer, c_idle boolean,
     m_look boolean, m_read bigint[], m_heard bytea[]
 ) returns text language plpgsql
@@ -67,6 +68,7 @@ declare
     watched text;
     letters text;
     closings text;
+    going_on integer[];
 begin
     if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
        and not (c_limit > 0 and fw_has_ready(c_tasks))
@@ -125,10 +127,14 @@ begin
             overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
         end if;
         select m.letters, m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
+        if x_suspends is not null then
+            going_on := fw_going_on(x_suspends);
+        end if;
         return concat_ws(',', '[true,true', to_json(before.fenced), coalesce(found_, '[]'), coalesce(taken, '[]'),
                          to_json(before.refused), to_json(before.not_queued), coalesce(overruled, '[]'),
                          coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'),
-                         coalesce(closings, '[]'), to_json(more or c_limit > 0), to_json(gated), fw_micros() || ']');
+                         coalesce(closings, '[]'), to_json(more or c_limit > 0), to_json(gated), fw_micros(),
+                         coalesce(to_json(going_on)::text, '[]') || ']');
     end if;
 
     if cardinality(l_run) > 0 then
@@ -163,7 +169,7 @@ begin
             p_me, p_now, false,
             row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local, e_which, e_closing)
         );
-        refused := part.refused; told := part.told; closes := part.closes;
+        refused := part.refused; told := part.told; closes := part.closes; more := cardinality(part.woken) > 0;
     elsif cardinality(e_id) + cardinality(q_id) > 0 then
         part := fw_report(
             p_me, p_now, gated,
@@ -171,10 +177,14 @@ begin
             row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)
         );
         refused := part.refused; not_queued := part.not_queued; closes := coalesce(closes, false) or part.closes;
-        told := part.told; ready := ready || part.ready;
+        told := part.told; ready := ready || part.ready; more := part.woken;
     end if;
     if cardinality(refused) > 0 or cardinality(not_queued) > 0 then
         overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
+    end if;
+    if x_suspends is not null then
+        perform fw_suspend(x_suspends);
+        going_on := fw_going_on(x_suspends);
     end if;
     if keyed then
         taken := fw_spawn_keyed(p_now, k, s);
@@ -188,7 +198,7 @@ begin
         if c_limit > 0 and registered then  -- who was taken for dead gets none: nobody would look at them again
             part := fw_claim(p_me, p_now, at, gated or coalesce(closes, false), c_tasks, c_limit, c_fair, c_idle,
                              before.programs);
-            claimed := part.claimed; more := part.has_more; told := told || part.told;
+            claimed := part.claimed; more := coalesce(more, false) or part.has_more; told := told || part.told;
             closes := coalesce(closes, false) or part.cut;
         end if;
         if cardinality(d_owner) > 0 then  -- after all that may wait for runs: a tree's row comes last
@@ -224,6 +234,6 @@ begin
         coalesce(to_json(refused)::text, '[]'), coalesce(to_json(not_queued)::text, '[]'), coalesce(overruled, '[]'),
         coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'), coalesce(closings, '[]'),
         case when more then 'true' else 'false' end, case when closes or moves then 'true' else 'false' end,
-        fw_micros() || ']'
+        fw_micros(), coalesce(to_json(going_on)::text, '[]') || ']'
     );
 end $$;

@@ -169,6 +169,26 @@ create table idem (
 );
 create unique index idem_run on idem (run_id);
 
+-- Runs whose code was unloaded as it waits (WAITING for children), and what is known of that, to their ends. Empty in the
+-- common case.
+create table suspended (
+    until   bigint,                                   -- the limit of that attempt
+    attempt integer not null,                         -- that was suspended last
+    wakes   integer not null,                         -- how often it was
+    missing integer not null,                         -- so many more ends of those that it waits for
+    run_id  bytea   not null primary key
+);
+
+-- Whose ends are counted for it, and what each means (`Awaited` in model/states.py): only living ones, and only while it
+-- is suspended.
+create table awaited (
+    weight    smallint not null,
+    run_id    bytea    not null,
+    waiter_id bytea    not null,
+    primary key (run_id, waiter_id)
+);
+create index awaited_waiter on awaited (waiter_id, run_id);
+
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
     run_id    bytea  not null,

@@ -153,6 +153,26 @@ create table idem (
 ) strict, without rowid;
 create unique index idem_run on idem (run_id);
 
+-- Runs whose code was unloaded as it waits (WAITING for children), and what is known of that, to their ends. Empty in the
+-- common case.
+create table suspended (
+    run_id  blob    not null primary key,
+    attempt integer not null,                       -- that was suspended last
+    wakes   integer not null,                       -- how often it was
+    missing integer not null,                       -- so many more ends of those that it waits for
+    until   integer                                 -- the limit of that attempt
+) strict, without rowid;
+
+-- Whose ends are counted for it, and what each means (`Awaited` in model/states.py): only living ones, and only while it
+-- is suspended.
+create table awaited (
+    run_id    blob    not null,
+    waiter_id blob    not null,
+    weight    integer not null,
+    primary key (run_id, waiter_id)
+) strict, without rowid;
+create index awaited_waiter on awaited (waiter_id, run_id);
+
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
     run_id    blob    not null,

@@ -1,0 +1,63 @@
+"""The attempts of durable tasks that one worker has in memory: unloaded by their own policies, when there are too many,
+and when it stops."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from fanwood.sdk.unloading import Unloading, keep_account
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.unloading import EvictionPolicy
+
+
+class Durables:
+    """Of one executor. `unload` is called, on the engine's thread, with an attempt that was suspended; `most`: how many
+    that wait are kept."""
+
+    def __init__(self, most: int, unload: Callable[[Attempt], None]) -> None:
+        self._most = most
+        self._unload = unload
+        self._attempts: dict[Attempt, Unloading] = {}
+        self._changed = threading.Condition()
+
+    def add(self, attempt: Attempt, policy: EvictionPolicy) -> None:
+        """An attempt begins."""
+        attempt.unloading = self._attempts[attempt] = Unloading(attempt, policy, self._unload, self.note)
+
+    def begin(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
+        """Its code begins, on a loop."""
+        if attempt.unloading is not None:
+            keep_account(loop)
+
+    def remove(self, attempt: Attempt) -> None:
+        """It has ended."""
+        self._attempts.pop(attempt, None)
+
+    def look(self) -> None:
+        """Now and then: of those that wait there may be too many; who waited longest goes first, by priority."""
+        if len(self._attempts) <= self._most:
+            return
+        waiting = [(one.policy.priority, since, one) for one in list(self._attempts.values())
+                   if one.policy.allow_capacity_eviction and (since := one.idle_since) is not None]  # fmt: skip
+        waiting.sort(key=lambda each: each[:2])
+        for _, _, one in waiting[: max(0, len(waiting) - self._most)]:
+            one.ask()
+
+    def suspend_all(self, patience: float) -> None:
+        """The worker stops: what waits, and is quiet, is suspended, within so many seconds. Not on the tasks' loop."""
+        waiting = [one for one in list(self._attempts.values()) if one.idle_since is not None]
+        for one in waiting:
+            one.ask()
+        with self._changed:
+            self._changed.wait_for(lambda: not any(one.is_undecided for one in waiting), patience)
+
+    def note(self) -> None:
+        """It was decided of one."""
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,193 @@
+"""Durable tasks: their code is unloaded while it waits, and run from the top when it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EvictionPolicy, Fanwood, RunState, TaskRunTimedOut
+from tests.serving import serving
+
+AT_ONCE = EvictionPolicy(ttl=0)
+
+
+def until(app: Fanwood, run_id: str, state: RunState) -> None:
+    """It is in that state."""
+    while (run := app.runs.get(run_id)).status is not state:
+        assert not run.status.is_terminal, run.error
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_sleeper_is_unloaded_and_goes_on_from_the_top(app: Fanwood, colour: str) -> None:
+    seen: list[tuple[int, int]] = []
+    left: list[tuple[bool, bool]] = []
+    done: list[str] = []
+
+    def work(name: str) -> str:
+        done.append(name)
+        return name
+
+    if colour == "async":
+
+        @app.durable_task(eviction_policy=AT_ONCE)
+        async def agent(input: dict, ctx: Context) -> list[str]:
+            seen.append((ctx.invocation_count, ctx.attempt_number))
+            first = await ctx.aio_step(work, "first", key="1")
+            try:
+                await ctx.aio_sleep_for("1h")
+            finally:
+                left.append((ctx.is_suspending, ctx.is_cancelled))
+            return [first, await ctx.aio_step(work, "second", key="2")]
+
+    else:
+
+        @app.durable_task(eviction_policy=AT_ONCE)
+        def agent(input: dict, ctx: Context) -> list[str]:
+            seen.append((ctx.invocation_count, ctx.attempt_number))
+            first = ctx.step(work, "first", key="1")
+            try:
+                ctx.sleep_for("1h")
+            finally:
+                left.append((ctx.is_suspending, ctx.is_cancelled))
+            return [first, ctx.step(work, "second", key="2")]
+
+    ref = agent.run_no_wait({})
+    until(app, ref.id, RunState.WAITING)
+    (sleep,) = [child.id for child in app.runs.children(ref.id) if child.task_name == "~sleep"]
+    assert app.runs.wake(sleep)
+    assert ref.result(timeout=60) == ["first", "second"]
+    assert seen == [(1, 1), (2, 1)]
+    assert left == [(True, False), (False, False)]
+    assert done == ["first", "second"]
+    assert [child.status for child in app.runs.children(ref.id)] == [RunState.COMPLETED] * 3
+
+
+@pytest.mark.parametrize("how", ["one", "bulk", "gather", "group", "wait"])
+def test_a_parent_is_unloaded_while_its_children_go_on(make_app: Any, how: str) -> None:
+    app = make_app(slots=4)
+    gate, begun = threading.Event(), []
+
+    @app.task
+    async def child(n: int) -> int:
+        begun.append(n)
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+        return n
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        if how == "one":
+            return [await child.aio_run(0), ctx.invocation_count]
+        if how == "bulk":
+            return [*await child.aio_run_many([child.create_bulk_run_item(n) for n in range(3)]), ctx.invocation_count]
+        if how == "gather":
+            return [*await asyncio.gather(*(child.aio_run(n) for n in range(3))), ctx.invocation_count]
+        if how == "wait":
+            tasks = [asyncio.ensure_future(child.aio_run(n)) for n in range(3)]
+            await asyncio.wait(tasks)
+        else:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(child.aio_run(n)) for n in range(3)]
+        return [*(task.result() for task in tasks), ctx.invocation_count]
+
+    ref = parent.run_no_wait({})
+    until(app, ref.id, RunState.WAITING)
+    gate.set()
+    *results, invocations = ref.result(timeout=60)
+    assert results == list(range(1 if how == "one" else 3))
+    assert invocations >= 2
+    assert sorted(begun) == results
+
+
+def test_one_whose_code_does_something_else_stays(app: Fanwood) -> None:
+    gate = threading.Event()
+
+    @app.task
+    async def child() -> int:
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+        return 1
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        async def elsewhere() -> int:
+            while not gate.is_set():
+                await asyncio.sleep(0.005)
+            return 2
+
+        return [*await asyncio.gather(child.aio_run(), elsewhere()), ctx.invocation_count]
+
+    ref = parent.run_no_wait({})
+    while not app.runs.children(ref.id):
+        time.sleep(0.002)
+    time.sleep(0.05)
+    assert ref.status() is RunState.RUNNING
+    gate.set()
+    assert ref.result(timeout=60) == [1, 2, 1]
+
+
+def test_a_worker_that_stops_suspends_what_waits(make_app: Any) -> None:
+    app = make_app(local_worker=False, grace=0)
+    gate = threading.Event()
+    began: list[int] = []
+
+    @app.task
+    async def child() -> int:
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+        return 1
+
+    @app.durable_task
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        began.append(ctx.attempt_number)
+        return [await child.aio_run(), ctx.attempt_number, ctx.invocation_count]
+
+    with serving(app.worker()):
+        ref = parent.run_no_wait({})
+        while not app.runs.children(ref.id):
+            time.sleep(0.002)
+    assert ref.status() is RunState.WAITING
+    gate.set()
+    with serving(app.worker()):
+        assert ref.result(timeout=60) == [1, 1, 2]
+
+
+def test_a_time_out_counts_over_suspensions(app: Fanwood) -> None:
+    began: list[int] = []
+
+    @app.durable_task(eviction_policy=AT_ONCE, execution_timeout=0.4)
+    async def parent(input: dict, ctx: Context) -> None:
+        began.append(ctx.invocation_count)
+        await ctx.aio_sleep_for("1h")
+
+    with pytest.raises(TaskRunTimedOut) as caught:
+        parent.run({}, timeout=60)
+    assert caught.value.limit == "execution_timeout"
+    assert began == [1]  # and was not begun once more
+
+
+def test_a_workflow_is_durable(make_app: Any) -> None:
+    app = make_app(slots=2)
+    flow = app.workflow(name="flow")
+
+    @flow.durable_task(eviction_policy=AT_ONCE)
+    async def first(input: dict, ctx: Context) -> int:
+        await ctx.aio_sleep_for("1h")
+        return ctx.invocation_count
+
+    @flow.task(parents=[first])
+    def second(input: dict, ctx: Context) -> int:
+        return ctx.task_output(first) + 1
+
+    ref = flow.run_no_wait({})
+    while not (steps := app.runs.children(ref.id)):
+        time.sleep(0.002)
+    until(app, steps[0].id, RunState.WAITING)
+    (sleep,) = app.runs.children(steps[0].id)
+    assert app.runs.wake(sleep.id)
+    assert ref.result(timeout=60) == {"first": 2, "second": 3}
