@@ -243,6 +243,24 @@ async def test_its_parent_may_be_awaited_by_several(stage: Stage) -> None:
         assert await stage.state(waiter) is RunState.QUEUED
 
 
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.QUEUED])
+async def test_a_deadline_that_moves_does_not_make_it_one_that_has_not_begun(stage: Stage, state: RunState) -> None:
+    above = await stage.running("c")
+    limit = stage.clock.now() + 50 * SECOND
+    about = {"deadline": limit, "deadline_by": above.key, "schedule_timeout": SECOND}
+    parent = await stage.running("a", above, **about)
+    sleep = await stage.recorded(parent)
+    await suspended(stage, parent, [sleep])
+    if state is RunState.QUEUED:
+        assert await stage.store.wake(sleep)
+    await stage.commit(deadlines=[(above.key, 1, limit + 50 * SECOND)])
+    await stage.sweep()
+    assert (await stage.get(parent)).deadline == limit + 50 * SECOND
+    stage.clock.advance(60)
+    await stage.store.tick()
+    assert await stage.state(parent) is RunState.QUEUED
+
+
 async def test_why_says_for_what_it_waits(stage: Stage) -> None:
     parent = await stage.running()
     runs = await children(stage, parent, 3)

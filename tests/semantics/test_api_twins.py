@@ -14,7 +14,15 @@ from fanwood.sdk.task import Runnable, Standalone
 WITHOUT_TWIN: dict[type, set[str]] = {
     Runnable: {"create_bulk_run_item", "get_run_ref"},
     Standalone: {"create_bulk_run_item", "get_run_ref"},
-    Workflow: {"create_bulk_run_item", "get_run_ref", "task", "on_failure_task", "on_success_task", "check"},
+    Workflow: {
+        "create_bulk_run_item",
+        "get_run_ref",
+        "task",
+        "durable_task",
+        "on_failure_task",
+        "on_success_task",
+        "check",
+    },
     TaskRunRef: set(),
     Context: {
         "get_task_run_error",

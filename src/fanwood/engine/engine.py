@@ -253,6 +253,7 @@ class Engine:
         try:
             yield
         finally:
+            collector.runs = ()
             if not collector.complete:
                 self.give_up(collector, ids)
 

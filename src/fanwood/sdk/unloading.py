@@ -14,7 +14,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from fanwood import checks
 from fanwood.engine.inbox import SuspendRequest
@@ -136,25 +136,24 @@ class Unloading:
         ttl = self.policy.seconds
         if ttl is None:
             return
-        if ttl == 0 or self._only_sleeps(ttl):
-            loop = running_loop()
-            if loop is not None and self._attempt.spec.is_async:
-                loop.call_soon(self._look)  # once the task has begun to wait
-            else:
-                self._look()
-        self._wind(max(ttl, AGAIN))
+        if ttl != 0 and not self._only_sleeps(ttl):
+            self._wind(max(ttl, AGAIN))
+        elif (loop := running_loop()) is not None and self._attempt.spec.is_async:
+            loop.call_soon(self._look)  # once the task has begun to wait
+        else:
+            self._look()
 
     def _only_sleeps(self, ttl: float) -> bool:
         until = self._attempt.host.engine().store.now() + round(ttl * 1e6)
         return all(wait.collector.due is not None and wait.collector.due > until for wait in list(self._waits.values()))
 
     def _wind(self, seconds: float) -> None:
-        if not self._timer:
-            self._timer = True
-            self._attempt.host.engine().later(seconds, self._due)
+        if not self._timer and self.policy.seconds is not None:
+            self._timer, me = True, ref(self)  # (it may be over long before that)
+            self._attempt.host.engine().later(seconds, lambda: (one := me()) is not None and one.due())
 
-    def _due(self) -> None:
-        """On the engine's thread."""
+    def due(self) -> None:
+        """On the engine's thread: it is time to look."""
         self._timer = False
         ttl = self.policy.seconds
         if self._is_over() or not self._waits or ttl is None:
@@ -187,6 +186,8 @@ class Unloading:
         self._wanted = False
         if self._asked or self._is_over() or not self._waits or not self.is_quiet():
             self._decided()
+            if not self._is_over() and self._waits:
+                self._wind(max(self.policy.seconds or 0.0, AGAIN))
             return
         changes, self._asked = self._changes, True
         self._attempt.host.engine().suspend(SuspendRequest(lambda: self._command(changes), self._answered))
@@ -220,6 +221,8 @@ class Unloading:
         if suspended and not self._is_over():
             self.is_suspending = True
             self._unload(self._attempt)
+        elif not self._is_over():
+            self._wind(max(self.policy.seconds or 0.0, AGAIN))
         self._decided()
 
     # --- whether it is quiet ---------------------------------------------------------------------------------------
@@ -291,12 +294,19 @@ def keep_account(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(_Factory(before))
 
 
+def close_account(loop: asyncio.AbstractEventLoop) -> None:
+    """No durable attempt is executed on this loop any more."""
+    factory: Any = loop.get_task_factory()
+    if isinstance(factory, _Factory):
+        loop.set_task_factory(factory.before)
+
+
 class _Factory:
     def __init__(self, before: Any) -> None:
-        self._before = before
+        self.before = before
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **given: Any) -> Any:
-        before, context = self._before, given.get("context")
+        before, context = self.before, given.get("context")
         task = asyncio.Task(coroutine, loop=loop, **given) if before is None else before(loop, coroutine, **given)
         attempt = current_attempt.get() if context is None else context.get(current_attempt)
         if attempt is not None and attempt.unloading is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from fanwood.sdk.unloading import Unloading, keep_account
+from fanwood.sdk.unloading import Unloading, close_account, keep_account
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,19 +25,26 @@ class Durables:
         self._unload = unload
         self._attempts: dict[Attempt, Unloading] = {}
         self._changed = threading.Condition()
+        self._loops: set[asyncio.AbstractEventLoop] = set()
 
     def add(self, attempt: Attempt, policy: EvictionPolicy) -> None:
         """An attempt begins."""
-        attempt.unloading = self._attempts[attempt] = Unloading(attempt, policy, self._unload, self.note)
+        with self._changed:
+            attempt.unloading = self._attempts[attempt] = Unloading(attempt, policy, self._unload, self.note)
 
     def begin(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
         """Its code begins, on a loop."""
         if attempt.unloading is not None:
-            keep_account(loop)
+            with self._changed:
+                keep_account(loop)
+                self._loops.add(loop)
 
     def remove(self, attempt: Attempt) -> None:
         """It has ended."""
-        self._attempts.pop(attempt, None)
+        with self._changed:
+            self._attempts.pop(attempt, None)
+            while self._loops and not self._attempts:
+                close_account(self._loops.pop())
 
     def look(self) -> None:
         """Now and then: of those that wait there may be too many; who waited longest goes first, by priority."""

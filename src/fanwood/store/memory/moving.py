@@ -127,7 +127,10 @@ class Moving:
             late.add(run.id)
             past = self._tables.past.get(run.id, {}).get(run.attempt)
             could_begin = None if past is None else past.due_at
-            self._tables.change(run, deadline=deadline, expires_at=_patience(run, deadline, could_begin, now))
+            suspended = self._tables.suspended.get(run.id)
+            begun = suspended is not None and suspended.attempt == run.attempt and run.state != RunState.RUNNING
+            expires_at = deadline if begun else _patience(run, deadline, could_begin, now)
+            self._tables.change(run, deadline=deadline, expires_at=expires_at)
             if run.state == RunState.RUNNING:
                 self._leaving.tell_holder(run)
         return late

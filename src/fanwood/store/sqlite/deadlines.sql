@@ -60,6 +60,7 @@ update run
 set deadline = v.value ->> 1,
     expires_at = case
         when state not in (0, 2) or (expires_at < deadline and expires_at < v.value ->> 1) then expires_at  -- its schedule timeout
+        when exists (select 1 from suspended s where s.run_id = run.id and s.attempt = run.attempt) then v.value ->> 1  -- it has begun
         else min(v.value ->> 1, coalesce(
             coalesce(case when attempt = 0 then created_at end, (
                 select a.due_at from attempt a where a.run_id = run.id and a.number = run.attempt

@@ -97,6 +97,7 @@ begin
     set deadline = v.deadline,
         expires_at = case
             when r.state = running or (r.expires_at < r.deadline and r.expires_at < v.deadline) then r.expires_at
+            when exists (select from suspended s where s.run_id = r.id and s.attempt = r.attempt) then v.deadline  -- it has begun
             -- (Of one that was handed back nobody knows any more from when on it could begin.)
             else least(v.deadline, coalesce(case when r.attempt = 0 then r.created_at end, (
                                        select a.due_at from attempt a where a.run_id = r.id and a.number = r.attempt
