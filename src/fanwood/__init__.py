@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.step import Step
     from fanwood.sdk.strays import with_context
     from fanwood.sdk.task import Standalone
+    from fanwood.sdk.unloading import EvictionPolicy
     from fanwood.sdk.watching import RunTree
     from fanwood.sdk.workflow import Workflow
     from fanwood.settings import Settings

@@ -22,8 +22,8 @@ from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
-from fanwood.sdk.events import Events
 from fanwood.sdk.durable import Durable
+from fanwood.sdk.events import Events
 from fanwood.sdk.functions import code_of, location
 from fanwood.sdk.hooked import Hooked
 from fanwood.sdk.hooks import Hooks

@@ -107,7 +107,7 @@ HOWS = ["outcome", "call", "expiry", "sleep", "woken", "sweep", "poison", "given
 @pytest.mark.parametrize("how", HOWS)
 async def test_all_causes_of_ends(stage: Stage, how: str) -> None:
     parent = await stage.running()
-    worker = await stage.register(name="another")
+    worker, above = await stage.register(name="another"), parent
     if how in ("sleep", "woken"):
         awaited = await stage.recorded(parent)
     elif how == "expiry":

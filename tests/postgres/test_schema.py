@@ -34,7 +34,8 @@ pytestmark = pytest.mark.empty_database
 STEPS = [*[step.name for step in present().steps], present().layer_name]
 TABLES = {
     "run", "worker", "lease", "worker_task", "task", "gate", "moved_deadline", "unheard", "idem", "watch", "mail",
-    "log", "attempt", "event", "message", "value", "setting", "schema_migration", "schema_layer", "suspended", "awaited",
+    "log", "attempt", "event", "message", "value", "setting", "schema_migration", "schema_layer",
+    "suspended", "awaited",
 }  # fmt: skip
 
 

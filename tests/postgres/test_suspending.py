@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fanwood import RunState, Settings, SystemClock
-from fanwood.model.commands import Batch, Suspend
+from fanwood.model.commands import Batch, Committed, Suspend
 from fanwood.model.states import Awaited
 from fanwood.store.opening import store_for
 from tests.conformance.stage import Stage, completed
@@ -34,7 +34,7 @@ async def test_neither_is_missed(first: str, postgres_url: str) -> None:
         suspend = stage.store.commit(stage.worker, Batch(suspends=[asked]))
         async with raw.transaction():
             await raw.execute("select from run where id = $1 for no key update", child.key)
-            waiting: list[asyncio.Future[object]] = []
+            waiting: list[asyncio.Future[Committed]] = []
             for verb in (end, suspend) if first == "the end" else (suspend, end):
                 waiting.append(asyncio.ensure_future(verb))
                 while await looks.fetchval(LOCKED) < len(waiting):

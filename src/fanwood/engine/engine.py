@@ -249,7 +249,7 @@ class Engine:
     @contextlib.contextmanager
     def waiting(self, collector: Collector, ids: Iterable[bytes]) -> Generator[None]:
         """While inside, somebody waits for the ends of these. Afterwards nobody does, of those that are not there."""
-        collector.runs = ids
+        collector.runs = () if hasattr(ids, "__next__") else ids
         try:
             yield
         finally:

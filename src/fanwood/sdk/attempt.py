@@ -90,6 +90,10 @@ class Unloads(Protocol):
         """While inside, somebody of it waits for Fanwood."""
         ...
 
+    def cancel(self) -> None:
+        """On the loop: what its code has begun ends, as well as the code itself."""
+        ...
+
     def among(self) -> AbstractContextManager[None]:
         """While inside, this asyncio task waits for others of the same run."""
         ...

@@ -150,7 +150,7 @@ class Unloading:
     def _wind(self, seconds: float) -> None:
         if not self._timer and self.policy.seconds is not None:
             self._timer, me = True, ref(self)  # (it may be over long before that)
-            self._attempt.host.engine().later(seconds, lambda: (one := me()) is not None and one.due())
+            self._attempt.host.engine().later(seconds, lambda: _look_at(me()))
 
     def due(self) -> None:
         """On the engine's thread: it is time to look."""
@@ -225,6 +225,11 @@ class Unloading:
             self._wind(max(self.policy.seconds or 0.0, AGAIN))
         self._decided()
 
+    def cancel(self) -> None:
+        """On the loop: what its code has begun ends, as well as the code itself."""
+        for task in list(self.tasks):
+            task.cancel()
+
     # --- whether it is quiet ---------------------------------------------------------------------------------------
 
     def is_quiet(self) -> bool:
@@ -236,7 +241,9 @@ class Unloading:
         if not self._attempt.spec.is_async:
             return self.thread in who
         own = self._attempt.coroutine_task
-        tasks = {task for task in self.tasks if not task.done()} | ({own} if own is not None else set())
+        tasks: set[asyncio.Task[Any]] = {task for task in self.tasks if not task.done()}
+        if own is not None:
+            tasks.add(own)
         if not all(task in who or _waits_for(task, tasks) for task in tasks):
             return False
         return not self._has_timers()
@@ -250,12 +257,17 @@ class Unloading:
         )
 
 
+def _look_at(one: Unloading | None) -> None:
+    if one is not None:
+        one.due()
+
+
 def _who() -> object:
     return asyncio.current_task() if running_loop() is not None else threading.get_ident()
 
 
 def _weight(collector: Collector) -> Awaited:
-    if len(collector.results) == 1:
+    if len(collector.results) == 1 or collector.any_of:
         return Awaited.WAKES
     return Awaited.ONE_OF_UNLESS_FAILED if collector.fail_fast else Awaited.ONE_OF
 

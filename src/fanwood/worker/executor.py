@@ -384,7 +384,7 @@ class Executor:
         unloading, task = attempt.unloading, attempt.coroutine_task
         self._interrupt(attempt, SUSPENDED)
         if unloading is not None and task is not None:
-            port_of(task.get_loop()).post(lambda: [one.cancel() for one in list(unloading.tasks)] and None)
+            port_of(task.get_loop()).post(unloading.cancel)
 
     @staticmethod
     def _cancel(attempt: Attempt) -> None:
