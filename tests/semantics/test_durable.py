@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, RunState, TaskRunTimedOut
+from fanwood import (
+    Completed,
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    RunState,
+    TaskRunTimedOut,
+    UserEventCondition,
+    as_completed,
+    or_,
+)
 from tests.serving import serving
 
 AT_ONCE = EvictionPolicy(ttl=0)
@@ -191,3 +201,49 @@ def test_a_workflow_is_durable(make_app: Any) -> None:
     (sleep,) = app.runs.children(steps[0].id)
     assert app.runs.wake(sleep.id)
     assert ref.result(timeout=60) == {"first": 2, "second": 3}
+
+
+@pytest.mark.parametrize("how", ["stream", "group", "race", "collect", "completed", "any", "limited"])
+def test_whoever_waits_for_several_is_unloaded_and_misses_none(make_app: Any, how: str) -> None:
+    app = make_app(slots=4)
+    gates = {n: threading.Event() for n in range(3)}
+    begun: list[int] = []
+
+    @app.task
+    async def child(n: int) -> int:
+        begun.append(n)
+        while not gates[n].is_set():
+            await asyncio.sleep(0.002)
+        return n
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        if how == "stream":
+            return [n async for n in child.aio_map(range(3))]
+        if how == "completed":
+            refs = [await child.aio_run_no_wait(n) for n in range(3)]
+            return sorted([await ref async for ref in as_completed(refs)])
+        if how == "any":
+            waited = await ctx.aio_wait_for("both", or_(UserEventCondition("a"), UserEventCondition("b")))
+            return [0] if waited else []
+        options: dict[str, Any] = {
+            "race": {"quorum": 1}, "collect": {"on_error": "collect"}, "limited": {"limit": 1, "deadline": "1h"},
+        }.get(how, {})  # fmt: skip
+        async with ctx.group(**options) as group:
+            for n in range(3):
+                group.spawn(child, n)
+        return [outcome.value for outcome in group.outcomes if isinstance(outcome, Completed)]
+
+    ref = parent.run_no_wait({})
+    if how == "any":
+        until(app, ref.id, RunState.WAITING)
+        app.events.push("b", {})
+        assert ref.result(timeout=60) == [0]
+        return
+    for n in {"race": [2], "limited": [0, 1, 2]}.get(how, [2, 0, 1]):
+        while (run := app.runs.get(ref.id)).status is not RunState.WAITING and not run.status.is_terminal:
+            time.sleep(0.002)
+        gates[n].set()
+    assert ref.result(timeout=60) == ([2] if how == "race" else [0, 1, 2])
+    assert len(begun) == len(set(begun))
+    assert app.runs.get(ref.id).attempt > 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fanwood.model.states import RunState
+from fanwood.model.states import Awaited, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,6 +76,14 @@ class Collector:
         if self._put == self._added:
             self.be_ready()
 
+    def awaited(self) -> tuple[list[bytes], Awaited, int]:
+        """What a waiter still waits for whose code is unloaded: these runs (none: it had better stay), what the end of
+        one means to him, and after how many of them his wait could be over. On the engine's thread."""
+        left = [id_ for id_, end in zip(self.runs, self.results, strict=False) if end is None]
+        if len(self.results) == 1 or self.any_of:
+            return left, Awaited.WAKES, len(left)
+        return left, Awaited.ONE_OF_UNLESS_FAILED if self.fail_fast else Awaited.ONE_OF, len(left)
+
     @property
     def complete(self) -> bool:
         """Whether all are there."""
@@ -118,12 +126,13 @@ class Stream(Collector):
     """The ends of runs as they come: ready whenever one is there that was not taken yet. Keeps nothing else, so that
     any number of runs can go through it."""
 
-    __slots__ = ("_come", "_open")
+    __slots__ = ("_come", "_open", "under_way")
 
     def __init__(self, *, owns: bool = False) -> None:
         super().__init__(fail_fast=False, owns=owns)
         self._come: deque[tuple[int, Ended]] = deque()
         self._open: set[int] = set()  # added by the waiter's thread, taken out by the engine's
+        self.under_way: Callable[[], Iterable[tuple[int, bytes]]] = tuple  # the numbers and ids of what is waited for
 
     def grow(self, count: int) -> int:
         """Make room for `count` more; the number of the first of them."""
@@ -143,6 +152,12 @@ class Stream(Collector):
         """Have the waiter look: at what has come, or at something of his own. From any thread."""
         if not self.ready:  # if it is, he hasn't looked yet
             self.be_ready()
+
+    def awaited(self) -> tuple[list[bytes], Awaited, int]:
+        """As above: each end is taken."""
+        if self._come:
+            return [], Awaited.WAKES, 0
+        return [id_ for number, id_ in self.under_way() if number in self._open], Awaited.WAKES, 1
 
     def take(self) -> list[tuple[int, Ended]]:
         """What has come since the last time, by number. On the waiter's thread."""

@@ -137,6 +137,7 @@ class _Ends(Generic[T]):
         self._patience = patience
         self._stream = Stream()
         self._under_way: dict[int, TaskRunRef[T]] = {}
+        self._stream.under_way = lambda: [(number, ref.key) for number, ref in list(self._under_way.items())]
         self._until: float | None = None
         self._begun = False
 

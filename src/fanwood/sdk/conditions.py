@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.parts import Parts
 
-FOR_GOOD = 300_000_000.0
-"""Seconds."""
 MOST = 100
 """Conditions of one wait."""
 
@@ -251,10 +249,8 @@ async def _gathered(
         for member in members:
             if member.back is not None and member.wanted is not None:
                 await look_back(attempt, member.wanted, member.id, member.back)
-        ids = [member.id for n, member in enumerate(members) if n not in ended]
-        with engine.waiting(gathering, ids):
-            # (For good, as good as: what has a time-out is not taken for one wait for all of these.)
-            await wait_for(gathering, attempt.host, FOR_GOOD, "what is waited for")
+        with engine.waiting(gathering, [member.id for member in members]):
+            await wait_for(gathering, attempt.host, None, "what is waited for")
     if (lost := gathering.lost) is not None:
         finished = gathering.results[lost]
         assert finished is not None

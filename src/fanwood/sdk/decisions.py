@@ -9,7 +9,7 @@ import msgspec
 
 from fanwood import checks
 from fanwood.model.commands import Failure, Finished
-from fanwood.model.states import RunState
+from fanwood.model.states import Awaited, RunState
 from fanwood.sdk.options import known_only
 from fanwood.store.failures import encode_failure
 
@@ -85,6 +85,20 @@ class GroupOptions:
         if self.tolerate is None:
             return failures == 0
         return failures <= (self.tolerate * members if isinstance(self.tolerate, float) else self.tolerate)
+
+    def enough(self, living: int, successes: int, failures: int, members: int) -> tuple[Awaited, int]:
+        """What the end of a member means to a group that is suspended, and after how many it could be over."""
+        if self.until is not None:
+            return Awaited.WAKES, 1
+        if self.quorum is not None:
+            short = self.quorum - successes
+            return Awaited.ONE_OF, max(1, min(short, living - short + 1))
+        if self.on_error == "collect":
+            return Awaited.ONE_OF, living
+        if self.tolerate is None:
+            return Awaited.ONE_OF_UNLESS_FAILED, living
+        more = sum(self.tolerates(failures + n, members) for n in range(1, living + 1))  # failures that may come yet
+        return Awaited.ONE_OF, min(living, more + 1)
 
 
 class Decision(msgspec.Struct):

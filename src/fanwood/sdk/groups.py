@@ -245,12 +245,17 @@ class Group:
     async def _wait(self, members: Members) -> None:
         """Until enough is known."""
         store = self._attempt.host.engine().store
+        members.stream.enough = lambda: self._how.enough(
+            len(members.living), len(self._successes), len(self._failures), len(members.all)
+        )
         while True:
             for number, ended in members.stream.take():
                 self._note(members, number, ended)
             if self._is_over(members) or (self._deadline is not None and store.now() >= self._deadline):
                 return
             left = None if self._deadline is None else max(0.001, (self._deadline - store.now()) / 1e6)
+            if self._attempt.unloading is not None:
+                left = None  # who is under way has the deadline as well: its end comes, also to whom is suspended
             with contextlib.suppress(WaitTimeoutError):
                 await wait_for(members.stream, self._attempt.host, left, "a group", members.tasks)
 

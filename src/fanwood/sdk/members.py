@@ -9,6 +9,7 @@ import msgspec
 
 from fanwood.engine.waits import Stream
 from fanwood.errors import UsageError
+from fanwood.model.states import Awaited
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.spawning import Planned, Spawner
@@ -26,23 +27,24 @@ if TYPE_CHECKING:
 class _Stream(Stream):
     """Sends the next request of those that are held as soon as one has ended (on the engine's thread)."""
 
-    __slots__ = ("_held", "_in_flight", "_limit", "_send", "stopped")
+    __slots__ = ("_held", "_in_flight", "_limit", "_send", "enough", "stopped")
 
     def __init__(self, limit: int | None, send: Callable[[SpawnRequest], None]) -> None:
         super().__init__(owns=True)
         self._limit = limit
         self._send = send
-        self._held: deque[SpawnRequest] = deque()
+        self._held: deque[tuple[int, SpawnRequest]] = deque()
         self._in_flight = 0
         self.stopped = False
+        self.enough: Callable[[], tuple[Awaited, int]] = lambda: (Awaited.WAKES, 1)  # what ends mean
 
-    def send(self, request: SpawnRequest) -> None:
+    def send(self, number: int, request: SpawnRequest) -> None:
         """Send it, or hold it until there is room. Under `registering`, as all of these."""
         if self._limit is None or self._in_flight < self._limit:
             self._in_flight += 1
             self._send(request)
         else:
-            self._held.append(request)
+            self._held.append((number, request))
 
     def put(self, index: int, finished: Ended) -> None:
         if self._limit is not None and index in self._open:
@@ -50,8 +52,17 @@ class _Stream(Stream):
                 self._in_flight -= 1
                 if self._held and not self.stopped:
                     self._in_flight += 1
-                    self._send(self._held.popleft())
+                    self._send(self._held.popleft()[1])
         super().put(index, finished)
+
+    def awaited(self) -> tuple[list[bytes], Awaited, int]:
+        """As above; but after how many ends the group could be over, it knows. With some held each end lets one go."""
+        if not self._held:
+            left, _, _ = super().awaited()
+            return left, *self.enough()
+        held = {number for number, _ in list(self._held)}
+        sent = [id_ for number, id_ in self.under_way() if number in self._open and number not in held]
+        return [] if self._come else sent, Awaited.WAKES, 1
 
     def stop(self) -> None:
         """Send nothing any more."""
@@ -69,6 +80,7 @@ class Members(Spawner):
         self._deadline = deadline
         self.all: list[Planned] = []
         self.living: dict[int, Planned] = {}
+        self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.living.items())]
 
     def add(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more."""
@@ -76,7 +88,7 @@ class Members(Spawner):
         with registering:
             number = self.stream.grow(1)
             for request in self._register(encoded, number):
-                self.stream.send(request)
+                self.stream.send(number, request)
         run = self.planned.pop()
         self._taken_out += 1
         self.all.append(run)

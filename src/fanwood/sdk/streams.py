@@ -64,6 +64,7 @@ class StreamSpawner(Spawner):
         self.stream = Stream(owns=True)
         super().__init__(host, wait=True, collector=self.stream)
         self.under_way: dict[int, Planned] = {}
+        self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.under_way.items())]
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
         await super().spawn_some(chunk)

@@ -200,14 +200,12 @@ class Unloading:
         awaited: dict[bytes, int] = {}
         missing: list[int] = []
         for wait in waits:
-            collector = wait.collector
-            left = [id_ for id_, end in zip(collector.runs, collector.results, strict=False) if end is None]
-            if collector.ready or not left:
+            left, weight, enough = wait.collector.awaited()
+            if wait.collector.ready or not left:
                 return None
-            weight = _weight(collector)
             for id_ in left:
                 awaited[id_] = int(Awaited.WAKES if awaited.get(id_, weight) != weight else weight)
-            missing.append(len(left))
+            missing.append(enough)
         if len(awaited) > MOST_AWAITED:
             return None
         attempt = self._attempt
@@ -264,12 +262,6 @@ def _look_at(one: Unloading | None) -> None:
 
 def _who() -> object:
     return asyncio.current_task() if running_loop() is not None else threading.get_ident()
-
-
-def _weight(collector: Collector) -> Awaited:
-    if len(collector.results) == 1 or collector.any_of:
-        return Awaited.WAKES
-    return Awaited.ONE_OF_UNLESS_FAILED if collector.fail_fast else Awaited.ONE_OF
 
 
 def _waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
