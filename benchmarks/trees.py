@@ -19,7 +19,7 @@ import asyncpg
 from fanwood import Settings, SystemClock
 from fanwood.ids import id_text
 from fanwood.model.commands import TaskInfo, WorkerInfo
-from fanwood.model.states import FIRST_WAIT, EndedBy, RunKind, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, Awaited, EndedBy, RunKind, RunState, Waits
 from fanwood.store.opening import store_for
 
 SQLITE = "sqlite:///"
@@ -191,7 +191,25 @@ class _Writer:
     form: _Sqlite | _Postgres
 
     def statements(self) -> list[str]:
-        return [self._root_row(), *(self._level(depth) for depth in range(1, len(self.shape.levels) + 1))]
+        levels = [self._level(depth) for depth in range(1, len(self.shape.levels) + 1)]
+        return [self._root_row(), *levels, *self._suspended()]
+
+    def _suspended(self) -> list[str]:
+        """What is known of those that wait for children: that they miss the end of one."""
+        if not any(level.waiting and level.waits == Waits.CHILDREN for level in self.shape.levels):
+            return []
+        of_tree = f"r.root_id = {self._id(0, 'cast(0 as bigint)')} and r.state = 2 and r.waits = {int(Waits.CHILDREN)}"
+        child = "c.root_id = r.root_id and c.parent_id = r.id and c.state < 8"
+        return [
+            f"""
+insert into suspended (run_id, attempt, wakes, missing, until)
+select r.id, r.attempt, 1, 1, null from run r where {of_tree}
+""",
+            f"""
+insert into awaited (run_id, waiter_id, weight)
+select c.id, r.id, {int(Awaited.WAKES)} from run r join run c on {child} where {of_tree}
+""",
+        ]
 
     @property
     def _held(self) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fanwood.sdk.task import Runnable
+    from fanwood.sdk.unloading import EvictionPolicy
     from fanwood.worker.worker import Lifespan, Worker
 
 In = TypeVar("In")
@@ -50,6 +51,27 @@ class Hatchet(Fanwood):
 
         def task(self, **_: Any) -> Any: ...  # pyright: ignore[reportIncompatibleMethodOverride]  # never a bare one
 
+        @overload
+        def durable_task(
+            self,
+            *,
+            name: str | None = ...,
+            input_validator: type[In],
+            eviction_policy: EvictionPolicy | None = ...,
+            **options: Unpack[TaskOptions],
+        ) -> TaskDecorator[In]: ...
+
+        @overload
+        def durable_task(
+            self,
+            *,
+            name: str | None = ...,
+            eviction_policy: EvictionPolicy | None = ...,
+            **options: Unpack[TaskOptions],
+        ) -> InferringDecorator: ...
+
+        def durable_task(self, **_: Any) -> Any: ...  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
+
         def workflow(
             self,
             *,
@@ -58,9 +80,6 @@ class Hatchet(Fanwood):
             task_defaults: TaskPolicy | None = None,
             **options: Unpack[WorkflowOptions],
         ) -> Workflow[In]: ...
-
-    durable_task = task if TYPE_CHECKING else Fanwood.task
-    """Every task finds its children again."""
 
     def _register(self, runnable: Any, where: str) -> Any:
         ours = Workflow[Any] if runnable.spec.kind == "workflow" else Standalone[Any, Any]

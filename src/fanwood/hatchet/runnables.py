@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.options import TaskPolicy
     from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.unloading import EvictionPolicy
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -147,16 +148,16 @@ class Workflow(_Names[In, dict[str, Any]], workflow.Workflow[In]):
         return cls(other._host, other.spec, other._defaults)  # noqa: SLF001  (of its base)
 
     def _step(
-        self, name: str, function: Callable[..., Any], policy: TaskPolicy, parents: tuple[str, ...]
+        self,
+        name: str,
+        function: Callable[..., Any],
+        policy: TaskPolicy,
+        parents: tuple[str, ...],
+        durable: EvictionPolicy | None = None,
     ) -> step.Step[In, Any]:
-        made = super()._step(name, function, policy, parents)
+        made = super()._step(name, function, policy, parents, durable)
         made.spec = handed_spec(made.spec)
         return made
-
-    if TYPE_CHECKING:
-        durable_task = workflow.Workflow[In].task
-    else:
-        durable_task = workflow.Workflow.task
 
 
 class InferringDecorator(Protocol):

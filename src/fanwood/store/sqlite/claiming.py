@@ -96,7 +96,8 @@ class Claiming:
         found = {id_: rest for id_, *rest in self._leaving.suspending.history([run.id for run in runs])}
         for run in runs if found else ():
             if run.id in found:
-                attempt, run.wakes, until = found[run.id]
+                attempt, wakes, until = found[run.id]
+                run.wakes = wakes or 0
                 run.until = until if attempt == run.attempt - 1 else None
 
     def fail_unreadable(self, now: int, tasks: str) -> int:
