@@ -74,8 +74,12 @@ class _Loop:
             for number in range(min(many, len(self._files))):
                 self._forks.append(self._fork(number, temporary / str(number)))
             while wires := {fork.wire: fork for fork in self._forks if not fork.done}:
-                for wire in wait(list(wires), timeout=1.0):
+                heard = wait(list(wires), timeout=1.0)
+                for wire in heard:
                     self._hear(wires[wire])  # type: ignore[index]
+                for fork in wires.values() if not heard else ():
+                    if _has_ended(fork.pid) and not fork.wire.poll():
+                        self._lost(fork)  # a process that it has left behind may hold the wire open
                 self._stop_if_asked()
         finally:
             self._end()
@@ -145,6 +149,10 @@ class _Loop:
             os.waitpid(fork.pid, 0)
             fork.wire.close()
             fork.output.close()
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 # --- in a process that was forked ------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ async def test_a_promise_is_settled_by_a_form(opened: Open, tmp_path: Path):
             await page.get_by_role("button", name="Yes").click()
             await expect(main).to_contain_text("It is settled")
             await asyncio.to_thread(tokens.get, timeout=PATIENCE)
-            *_, order = await app.runs.aio_children(ref.id)
+            (order,) = await app.runs.aio_children(ref.id, status="WAITING")
             page = await opened(site, f"/r/{order.id}")
             await page.get_by_label("item").fill("lamp")
             await page.get_by_label("count").fill("two")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import faulthandler
 import logging
 import os
 import threading
@@ -104,6 +105,7 @@ def test_the_waits_of_a_loop_in_a_sync_task_are_one_thread(make_app: MakeApp) ->
 def test_a_process_that_is_forked_at_any_moment_works(app: Fanwood) -> None:
     """The engine is busy: at any moment it may be within SQLite, whose locks the new process would have for ever."""
     over = threading.Event()
+    logging.disable(logging.CRITICAL)  # a stream that is being written to is locked as well
 
     @app.task
     async def task(n: int) -> int:
@@ -119,11 +121,16 @@ def test_a_process_that_is_forked_at_any_moment_works(app: Fanwood) -> None:
         for _ in range(3):
             pid = os.fork()
             if pid == 0:
-                os._exit(0 if task.run(7, timeout=30) == 7 else 1)
+                try:  # whatever comes of it, it is not to go on with the tests
+                    faulthandler.dump_traceback_later(40, exit=True)
+                    os._exit(0 if task.run(7, timeout=60) == 7 else 1)
+                finally:
+                    os._exit(2)
             assert os.waitpid(pid, 0)[1] == 0
     finally:
         over.set()
         busy.join()
+        logging.disable(logging.NOTSET)
     assert task.run(8) == 8
 
 
