@@ -85,7 +85,9 @@ async def test_pages_and_search_are_reached_from_anywhere(opened: Open, site: Si
         await press(key)
         await expect(page.locator("h1")).to_have_text(title)
 
+    await settled(page)
     await press("/")
+    await expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.type(trees["failed"][-8:])
     await expect(page.get_by_role("dialog").get_by_role("option").first).to_contain_text("parse")
     await press("Enter")
