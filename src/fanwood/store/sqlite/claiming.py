@@ -63,9 +63,7 @@ class Claiming:
         self._changes = connection.changes
         self._leaving = leaving
         self._programs = ""  # of the present claim
-        self._damaged: set[str] = (
-            set()
-        )  # queued runs of which the disk has lost something: nothing can be done with them
+        self._damaged = set[str]()  # queued runs of which the disk has lost something: nothing can be done with them
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
