@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import logging
 import sys
+import threading
 from collections.abc import Callable, Generator
 from random import Random
 from types import CodeType, SimpleNamespace
@@ -192,9 +193,9 @@ def patched(world: World) -> Generator[None]:
         (TaskPolicy, "of", staticmethod(_policy)),
         (Settings, "load", staticmethod(_loaded)),
     ]
-    threading = threads.module(world.scheduler, world.random, world.thread)
+    threads_of_world = threads.module(world.scheduler, world.random, world.thread)
     instead += [
-        (module, "threading", threading) for module in (waking, signals, waits, executor, slots, taskloop, pool)
+        (module, "threading", threads_of_world) for module in (waking, signals, waits, executor, slots, taskloop, pool)
     ]
     for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
         instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))
@@ -206,6 +207,9 @@ def patched(world: World) -> Generator[None]:
         vars(known).setdefault("add", known.add)
         instead.append((known, "add", lambda _: None))
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in instead]
+    instead = [(owner, name, _for_ours(value, getattr(owner, name))) for owner, name, value in instead]
+    me = threading.get_ident()
+    threads.ours.add(me)
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -216,3 +220,22 @@ def patched(world: World) -> Generator[None]:
         for owner, name, value in before:
             setattr(owner, name, value)
         logging.disable(level)
+        threads.ours.discard(me)
+
+
+def _for_ours(made: Any, real: Any) -> Any:
+    """What a world has made, for its threads, and what is real for all others: if one of those took a lock, or slept,
+    the world's dice would be thrown once more."""
+    if isinstance(made, SimpleNamespace):
+        named = {name: _for_ours(value, vars(real).get(name)) for name, value in vars(made).items()}
+        return SimpleNamespace(**{**vars(real), **named})
+    if isinstance(made, staticmethod):
+        return staticmethod(_for_ours(made.__func__, real))
+    if made is real or not callable(made):
+        return made
+    ours, ident = threads.ours, threading.get_ident
+
+    def either(*args: Any, **named: Any) -> Any:
+        return (made if ident() in ours else real)(*args, **named)
+
+    return either

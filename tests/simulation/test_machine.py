@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -9,16 +12,20 @@ from typing import Any
 
 import pytest
 
+from fanwood.engine import membership, waking
 from fanwood.model.states import RunState
+from fanwood.settings import Settings
+from fanwood.store.memory import store as memory
 from fanwood.store.memory.tables import Tables
 from fanwood.store.sqlite import leaving
 from tests.simulation import grounds
 from tests.simulation.looking import CHANGES, Seen, Total, look_at
 from tests.simulation.loops import Scheduler, VirtualTime
+from tests.simulation.machine import patched
 from tests.simulation.shapes import SMALL, Less, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.threads import VirtualThread, WorldEvent, WorldLock
-from tests.simulation.world import FAULTS
+from tests.simulation.world import FAULTS, World
 
 
 def _order(seed: int) -> list[str]:
@@ -75,6 +82,27 @@ def test_a_thread_that_waits_when_the_world_is_over_ends() -> None:
     assert not left
     thread.end()
     assert left
+
+
+def test_threads_of_others_have_nothing_of_a_world() -> None:
+    """As those of an engine that a test before has left behind in this process."""
+    world, found = World(1), list[Any]()
+
+    def live() -> None:
+        with waking.threading.Lock():
+            asyncio.run(memory.asyncio.sleep(0))
+        found.extend([waking.threading.Event(), waking.threading.get_ident(), membership.os.getpid()])
+        found.append(Settings.load(heartbeat=1.5) is Settings.load(heartbeat=1.5))
+
+    other = threading.Thread(target=live)
+    with patched(world):
+        before = world.random.getstate()
+        other.start()
+        other.join()
+        assert isinstance(waking.threading.Event(), WorldEvent)
+        assert world.random.getstate() == before
+    assert isinstance(found.pop(0), threading.Event)
+    assert found == [other.ident, os.getpid(), False]
 
 
 def test_a_loop_may_not_block() -> None:

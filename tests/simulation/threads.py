@@ -18,6 +18,11 @@ SWITCHES = 0.2
 """How often a thread that takes a lock, and has none, is overtaken by others just before."""
 
 
+ours: set[int] = set()
+"""Threads of the system that live through worlds. A process may have others, as of an engine that a test before has
+left behind: what they do is real, and none of it is of a seed."""
+
+
 class OverError(BaseException):
     """The world is over, and with it whatever waits."""
 
@@ -33,6 +38,7 @@ class _Carrier:
         threading.Thread(target=self._main, name="world", daemon=True).start()
 
     def _main(self) -> None:
+        ours.add(threading.get_ident())
         while True:
             self.bell.acquire()
             contextvars.Context().run(self.carried.live, self)
