@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         as_completed,
         wait,
     )
-    from fanwood.sdk.conditions import OrGroup, SleepCondition, UserEventCondition, WaitResult, or_
+    from fanwood.sdk.conditions import OrGroup, ParentCondition, SleepCondition, UserEventCondition, WaitResult, or_
     from fanwood.sdk.context import Context
     from fanwood.sdk.current import current_run_id
     from fanwood.sdk.ended import Cancelled, Completed, Failed, Outcome, Poisoned, TimedOut
@@ -128,6 +128,7 @@ __all__ = [
     "NotInTaskError",
     "OrGroup",
     "Outcome",
+    "ParentCondition",
     "PayloadEncodingError",
     "PayloadError",
     "PayloadTooLargeError",
@@ -222,6 +223,7 @@ _HOMES = {
     "or_": "fanwood.sdk.conditions",
     "OrGroup": "fanwood.sdk.conditions",
     "Outcome": "fanwood.sdk.ended",
+    "ParentCondition": "fanwood.sdk.conditions",
     "Poisoned": "fanwood.sdk.ended",
     "Progress": "fanwood.store.progress",
     "Promise": "fanwood.sdk.promises",

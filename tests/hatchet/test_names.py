@@ -9,19 +9,26 @@ import pytest
 
 import fanwood
 from fanwood import hatchet as theirs
+from fanwood.sdk.conditions import Condition
 from fanwood.sdk.step import Step
 
-THE_SAME = {
+THE_SAME: dict[str, object] = {
+    "Condition": Condition,
     "EmptyModel": fanwood.EmptyModel,
     "FailedTaskRunExceptionGroup": fanwood.FailedTaskRunExceptionGroup,
     "NonRetryableException": fanwood.NonRetryableException,
+    "OrGroup": fanwood.OrGroup,
+    "ParentCondition": fanwood.ParentCondition,
     "RetryAfterException": fanwood.RetryAfterException,
+    "SleepCondition": fanwood.SleepCondition,
     "Task": Step,
     "TaskDefaults": fanwood.TaskPolicy,
     "TaskRunError": fanwood.TaskRunError,
     "TriggerWorkflowOptions": fanwood.TriggerWorkflowOptions,
+    "UserEventCondition": fanwood.UserEventCondition,
     "Worker": fanwood.Worker,
     "WorkflowRunRef": fanwood.WorkflowRunRef,
+    "or_": fanwood.or_,
 }
 BASED_ON = {
     "Context": fanwood.Context,

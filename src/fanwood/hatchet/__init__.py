@@ -23,6 +23,7 @@ from fanwood.hatchet.runs import (
     TaskRunDetail,
     V1TaskStatus,
 )
+from fanwood.sdk.conditions import Condition, OrGroup, ParentCondition, SleepCondition, UserEventCondition, or_
 from fanwood.sdk.options import TriggerWorkflowOptions
 from fanwood.sdk.refs import WorkflowRunRef
 from fanwood.sdk.step import Step as Task
@@ -30,12 +31,15 @@ from fanwood.worker.worker import Worker
 
 __all__ = [
     "BulkCancelReplayOpts",
+    "Condition",
     "Context",
     "DurableContext",
     "EmptyModel",
     "FailedTaskRunExceptionGroup",
     "Hatchet",
     "NonRetryableException",
+    "OrGroup",
+    "ParentCondition",
     "Priority",
     "RetryAfterException",
     "RunDetails",
@@ -43,6 +47,7 @@ __all__ = [
     "RunList",
     "RunRow",
     "RunStatus",
+    "SleepCondition",
     "Standalone",
     "Task",
     "TaskDefaults",
@@ -50,9 +55,11 @@ __all__ = [
     "TaskRunError",
     "TaskRunRef",
     "TriggerWorkflowOptions",
+    "UserEventCondition",
     "V1TaskStatus",
     "Worker",
     "Workflow",
     "WorkflowRunRef",
     "exceptions",
+    "or_",
 ]

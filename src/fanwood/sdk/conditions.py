@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -14,7 +14,7 @@ from fanwood.codec import codec_for
 from fanwood.durations import in_microseconds
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector
-from fanwood.errors import UsageError
+from fanwood.errors import NotInTaskError, UsageError
 from fanwood.model.commands import Finished, Record
 from fanwood.model.matching import Wanted, mark_of
 from fanwood.model.states import RunKind, RunState
@@ -26,14 +26,19 @@ from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
 from fanwood.sdk.recording import kind_of, known_parts, write, written
 from fanwood.sdk.waiting import called, wait_for
+from fanwood.store.spreading import compiled, holds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
+    from fanwood.model.matching import Event as Kept
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.parts import Parts
+    from fanwood.sdk.step import Step, StepInputs
+
+Out = TypeVar("Out")
 
 MOST = 100
 """Conditions of one wait."""
@@ -58,7 +63,36 @@ class UserEventCondition:
     lookback_window: Duration | None = field(default=None, kw_only=True)
 
 
-Condition = SleepCondition | UserEventCondition
+@dataclass(frozen=True, eq=False)
+class ParentCondition(Generic[Out]):
+    """In a workflow's step: true if that parent was not skipped, and what it returned is such that `expression` is true
+    of it: a function, or a text in CEL, of `output`. It is known at once."""
+
+    parent: Step[Any, Out] | str
+    expression: str | Callable[[Out], bool] | None = None
+
+    @property
+    def name(self) -> str:
+        """That of the parent."""
+        return self.parent if isinstance(self.parent, str) else self.parent.name
+
+    def is_met(self, output: bytes | None) -> bool:
+        """Whether it is true of what the parent returned; None: it was skipped. (In CEL that is `output.skipped`.)"""
+        if self.expression is None:
+            return output is not None
+        if isinstance(self.expression, str):
+            value = {"skipped": True} if output is None else msgspec.json.decode(output)
+            return holds(self.expression, {"output": value})
+        return output is not None and bool(self.expression(self.typed(output)))
+
+    def typed(self, output: bytes) -> Any:
+        """What the parent returned, in its type if that is known."""
+        if isinstance(self.parent, str):
+            return msgspec.json.decode(output)
+        return self.parent.spec.output.decode(output, f"the output of {self.name}")
+
+
+Condition = SleepCondition | UserEventCondition | ParentCondition[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +106,7 @@ def or_(*conditions: Condition) -> OrGroup:
     """Any of these conditions: the others end when one has come."""
     if not conditions:
         raise UsageError("or_() needs conditions: of none nothing can come")
-    return OrGroup(tuple(_one(each) for each in conditions))
+    return OrGroup(tuple(checked(each) for each in conditions))
 
 
 class WaitResult(Mapping[Condition, Any]):
@@ -99,42 +133,83 @@ class WaitResult(Mapping[Condition, Any]):
         return next(iter(self._came))
 
 
-class _Gathering(Collector):
-    """Ready as soon as of each group one has come, or of one group none can come any more."""
+class Gathering(Collector):
+    """The ends of all conditions of a wait."""
 
-    __slots__ = ("_groups", "order")
+    __slots__ = ("order",)
 
-    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
+    def __init__(self, count: int) -> None:
         super().__init__(fail_fast=False)
-        self._groups = groups
         self.order: list[int] = []  # of those that have ended
         self.any_of = True
-        self.grow(sum(len(group) for group in groups))
+        self.grow(count)
+
+    def begin(self, ended: Mapping[int, Ended]) -> None:
+        """These have ended before it is waited."""
+        for number, finished in ended.items():
+            self.results[number] = finished
+            self.order.append(number)
+        self.look()
 
     def put(self, index: int, finished: Ended) -> None:
         """One has ended."""
         if self.results[index] is None:
             self.results[index] = finished
             self.order.append(index)
-            if self.lost is not None or all(any(self.has_come(n) for n in group) for group in self._groups):
-                self.be_ready()
+            self.look()
+
+    def found(self, index: int, event: Kept | None) -> None:
+        """By looking back. (It is told of by its end.)"""
+
+    def looked(self) -> None:
+        """It is known what came before."""
+
+    def look(self) -> None:
+        """Whether the wait is over."""
+        if not self.ready and self.is_over():
+            self.be_ready()
+
+    def is_over(self) -> bool:
+        """Whether enough is known."""
+        raise NotImplementedError
 
     def has_come(self, index: int) -> bool:
         """Whether that one has, and was not ended otherwise."""
         finished = self.results[index]
         return finished is not None and finished.state is RunState.COMPLETED
 
-    @property
-    def lost(self) -> int | None:
+    def have_come(self, groups: Sequence[Sequence[int]]) -> bool:
+        """Whether of each of these groups one has."""
+        return all(any(self.has_come(n) for n in group) for group in groups)
+
+    def lost_of(self, groups: Sequence[Sequence[int]]) -> int | None:
         """One of a group of which none can come any more."""
-        for group in self._groups:
+        for group in groups:
             ended = [self.results[n] for n in group]
             if all(each is not None and each.state is not RunState.COMPLETED for each in ended):
                 return group[0]
         return None
 
 
-class _Member(msgspec.Struct):
+class _AllOf(Gathering):
+    """Ready as soon as of each group one has come, or of one group none can come any more."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
+        super().__init__(sum(len(group) for group in groups))
+        self._groups = groups
+
+    def is_over(self) -> bool:
+        return self.lost is not None or self.have_come(self._groups)
+
+    @property
+    def lost(self) -> int | None:
+        """One of a group of which none can come any more."""
+        return self.lost_of(self._groups)
+
+
+class Member(msgspec.Struct):
     """One condition, as a child."""
 
     identity: bytes
@@ -143,14 +218,17 @@ class _Member(msgspec.Struct):
     span: int | None = None  # of a sleep
     wanted: Wanted | None = None  # of an event ...
     back: int | None = None  # ... and how far to look back for it
+    known: Finished | None = None  # of a parent: it is no child, and was known before
     id: bytes = b""
 
 
-async def wait_for_all(attempt: Attempt, name: str, conditions: tuple[Condition | OrGroup, ...]) -> WaitResult:
+async def wait_for_all(
+    attempt: Attempt, name: str, conditions: tuple[Condition | OrGroup, ...], step: StepInputs | None = None
+) -> WaitResult:
     """See `Context.wait_for`."""
     attempt.check()
     name = checks.name(name, "name")
-    groups = [each.conditions if isinstance(each, OrGroup) else (_one(each),) for each in conditions]
+    groups = groups_of(conditions)
     flat = [condition for group in groups for condition in group]
     if not flat or len(flat) > MOST:
         raise UsageError(f"wait_for needs 1 to {MOST} conditions, and has {len(flat)}")
@@ -163,18 +241,19 @@ async def wait_for_all(attempt: Attempt, name: str, conditions: tuple[Condition 
         attempt.children += 1 + len(flat)
     there = parts.found.pop(identity, None)
     if there is None or there.output is None:
-        members = [_member(attempt, each, identity, n) for n, each in enumerate(flat)]
-        came = await _gathered(attempt, parts, members, _numbered(groups), index)
+        members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
+        gathering = _AllOf(numbered(groups))
+        await gathered(attempt, parts, members, gathering, index)
+        came = _came(gathering, members)
         text = msgspec.json.encode({"wait": name}).decode()
         record = Record(
             kind_of(attempt, RunKind.RECORDED), attempt.host.ids.new_id(), identity, text, RunState.COMPLETED, index,
             output=msgspec.json.encode([[n, msgspec.Raw((output or "null").encode())] for n, output in came]).decode(),
         )  # fmt: skip
         answer = write(attempt, record)
-        losers = [each.id for n, each in enumerate(members) if n not in dict(came)]
-        if losers:
+        if losers := losers_of(gathering, members):
             await written(attempt, answer)  # first: what is recorded is what counts
-            await _end(attempt, name, losers)
+            await end(attempt, name, losers)
         decided = record.output
     else:
         decided = there.output
@@ -182,78 +261,143 @@ async def wait_for_all(attempt: Attempt, name: str, conditions: tuple[Condition 
     return WaitResult({flat[n]: _value(flat[n], payload) for n, payload in found})
 
 
-def _one(condition: Any) -> Condition:
-    if not isinstance(condition, SleepCondition | UserEventCondition):
+def groups_of(conditions: Sequence[Condition | OrGroup]) -> list[tuple[Condition, ...]]:
+    """Of each of these groups one must come.
+
+    Raises:
+        UsageError: something else is among them.
+    """
+    return [each.conditions if isinstance(each, OrGroup) else (checked(each),) for each in conditions]
+
+
+def checked(condition: Any) -> Condition:
+    """A condition, if it is one.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(condition, SleepCondition | UserEventCondition | ParentCondition):
         raise checks.refused(
-            "a condition", "must be a SleepCondition or a UserEventCondition, or or_() of such", condition
+            "a condition",
+            "must be a SleepCondition, a UserEventCondition or a ParentCondition, or or_() of such",
+            condition,
         )
-    return condition
+    if isinstance(condition, ParentCondition):
+        given = cast("Any", condition)
+        parent, expression = given.parent, given.expression
+        if not isinstance(parent, str) and not (hasattr(parent, "name") and hasattr(parent, "spec")):
+            raise checks.refused("the parent of a ParentCondition", "must be a step, or the name of one", parent)
+        if isinstance(expression, str):
+            compiled(expression)
+        elif expression is not None and not callable(expression):
+            raise checks.refused("expression", "must be a function of the parent's output, or in CEL", expression)
+    return cast("Condition", condition)
 
 
 def _value(condition: Condition, payload: Any) -> Any:
+    if isinstance(condition, ParentCondition):
+        return condition.typed(msgspec.json.encode(payload))
     validator = condition.payload_validator if isinstance(condition, UserEventCondition) else None
     if validator is None:
         return payload
     return codec_for(validator).decode(msgspec.json.encode(payload), "the payload of an event")
 
 
-def _numbered(groups: Sequence[Sequence[Condition]]) -> list[list[int]]:
-    numbered: list[list[int]] = []
+def numbered(groups: Sequence[Sequence[Condition]]) -> list[list[int]]:
+    """The same groups, of numbers."""
+    found: list[list[int]] = []
     count = 0
     for group in groups:
-        numbered.append(list(range(count, count + len(group))))
+        found.append(list(range(count, count + len(group))))
         count += len(group)
-    return numbered
+    return found
 
 
-def _member(attempt: Attempt, condition: Condition, group: bytes, number: int) -> _Member:
+def member(attempt: Attempt, condition: Condition, group: bytes, number: int, step: StepInputs | None) -> Member:
+    """A condition as a child of the run. `step`: what a workflow's step knows of its parents.
+
+    Raises:
+        UsageError: it can't come to this run.
+    """
+    if isinstance(condition, ParentCondition):
+        return Member(b"", RunKind.RECORDED, "", known=_of_parent(attempt, condition, step))
     if isinstance(condition, SleepCondition):
         span = in_microseconds(checks.seconds(condition.duration, "duration", zero=True))
-        content, member = f"for {span}".encode(), _Member(b"", RunKind.SLEEP, _json({"for": span / 1e6}), span)
+        content, made = f"for {span}".encode(), Member(b"", RunKind.SLEEP, _json({"for": span / 1e6}), span)
     else:
         wanted = wanted_of(condition.event_key, condition.expression, condition.match, condition.scope)
         back = window_of(attempt, condition.lookback_window)
-        content, member = _json(wanted).encode(), _Member(b"", RunKind.EVENT, _json(wanted), None, wanted, back)
-    member.identity = blake2b(content, digest_size=16, key=group, salt=number.to_bytes(8, "big")).digest()
-    return member
+        content, made = _json(wanted).encode(), Member(b"", RunKind.EVENT, _json(wanted), None, wanted, back)
+    made.identity = blake2b(content, digest_size=16, key=group, salt=number.to_bytes(8, "big")).digest()
+    return made
+
+
+def _of_parent(attempt: Attempt, condition: ParentCondition[Any], step: StepInputs | None) -> Finished:
+    if step is None:
+        raise NotInTaskError(f"a ParentCondition needs a workflow's step, and {attempt.spec.name} is a task by itself")
+    output = step.outputs.get(condition.name)
+    if output is None and condition.name not in step.skipped:
+        known = ", ".join(sorted([*step.outputs, *step.skipped])) or "none"
+        raise UsageError(f"{condition.name} is no parent of {attempt.spec.name}: its parents are: {known}")
+    text = None if output is None else bytes(output)
+    state = RunState.COMPLETED if condition.is_met(text) else RunState.FAILED
+    return Finished(state, None if text is None else text.decode(), None, condition.name)
 
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def _gathered(
-    attempt: Attempt, parts: Parts, members: list[_Member], groups: list[list[int]], index: int
-) -> list[tuple[int, str | None]]:
-    """Which came, and with what, in this order."""
-    engine, gathering, ended = attempt.host.engine(), _Gathering(groups), dict[int, Any]()
+async def gathered(attempt: Attempt, parts: Parts, members: list[Member], gathering: Gathering, index: int) -> None:
+    """Wait until enough has come."""
+    engine = attempt.host.engine()
+    ended: dict[int, Ended] = {}
     records: list[Record] = []
     watched: list[tuple[bytes, int]] = []
-    for n, member in enumerate(members):
-        there = parts.found.pop(member.identity, None)
+    for n, one in enumerate(members):
+        if one.known is not None:
+            ended[n] = one.known
+            continue
+        there = parts.found.pop(one.identity, None)
         if there is None or not counts(there, attempt.run.trial_start):
-            member.id = attempt.host.ids.new_id() if there is None else there.id
-            records.append(_record(attempt, member, index + 1 + n, again=there is not None))
+            one.id = attempt.host.ids.new_id() if there is None else there.id
+            records.append(_record(attempt, one, index + 1 + n, again=there is not None))
         else:
-            member.id = there.id
+            one.id = there.id
             if there.state.is_terminal:
                 ended[n] = Finished(there.state, there.output, there.error, "")
             else:
                 watched.append((there.id, n))
-    for n, finished in ended.items():
-        gathering.put(n, finished)
-    if not gathering.ready:
-        for id_, n in watched:
-            engine.watch(id_, gathering, n)
-        await _recorded(attempt, records, gathering, members)
-        for member in members:
-            if member.back is not None and member.wanted is not None:
-                await look_back(attempt, member.wanted, member.id, member.back)
-        with engine.waiting(gathering, [member.id for member in members]):
-            await wait_for(gathering, attempt.host, None, "what is waited for")
+    gathering.begin(ended)
+    if gathering.ready:
+        for record in records:  # they are not waited for, and never were
+            next(one for one in members if one.id == record.id).id = b""
+        return
+    for id_, n in watched:
+        engine.watch(id_, gathering, n)
+    await _recorded(attempt, records, gathering, members)
+    for n, one in enumerate(members):
+        if one.back is not None and one.wanted is not None:
+            gathering.found(n, await look_back(attempt, one.wanted, one.id, one.back))
+    gathering.looked()
+    with engine.waiting(gathering, [one.id for one in members]):
+        await wait_for(gathering, attempt.host, None, "what is waited for")
+
+
+def _came(gathering: _AllOf, members: list[Member]) -> list[tuple[int, str | None]]:
+    """Which came, and with what, in this order.
+
+    Raises:
+        TaskRunError: somebody ended what could have come.
+        UsageError: none of them could.
+    """
     if (lost := gathering.lost) is not None:
         finished = gathering.results[lost]
         assert finished is not None
+        if members[lost].known is not None:
+            raise UsageError(
+                f"what is waited for can't come: {finished.task} did not return what its condition asks for"
+            )
         raise error_of(finished, members[lost].id, finished.task or "~event")
     return [
         (n, finished.output)
@@ -262,23 +406,28 @@ async def _gathered(
     ]
 
 
-def _record(attempt: Attempt, member: _Member, index: int, *, again: bool) -> Record:
+def losers_of(gathering: Gathering, members: list[Member]) -> list[bytes]:
+    """What is waited for no more."""
+    return [one.id for n, one in enumerate(members) if one.id and gathering.results[n] is None]
+
+
+def _record(attempt: Attempt, one: Member, index: int, *, again: bool) -> Record:
     began = attempt.host.engine().store.now()
     return Record(
-        kind_of(attempt, member.kind), member.id, member.identity, member.shown, RunState.WAITING, index, began=began,
-        due_at=None if member.span is None else began + member.span, again=again,
-        awaits=None if member.wanted is None else mark_of(member.wanted),
+        kind_of(attempt, one.kind), one.id, one.identity, one.shown, RunState.WAITING, index, began=began,
+        due_at=None if one.span is None else began + one.span, again=again,
+        awaits=None if one.wanted is None else mark_of(one.wanted),
     )  # fmt: skip
 
 
-async def _recorded(attempt: Attempt, records: list[Record], gathering: _Gathering, members: list[_Member]) -> None:
+async def _recorded(attempt: Attempt, records: list[Record], gathering: Gathering, members: list[Member]) -> None:
     """All in one commit; `gathering` hears of them."""
     if not records:
         return
     attempt.spawned = attempt.cancel_children = True
     request = SpawnRequest(records=records)
     answer = Answer(request, None, attempt)
-    numbers = {member.id: n for n, member in enumerate(members)}
+    numbers = {one.id: n for n, one in enumerate(members)}
     engine = attempt.host.engine()
     engine.record(request)
     await written(attempt, answer)
@@ -286,7 +435,7 @@ async def _recorded(attempt: Attempt, records: list[Record], gathering: _Gatheri
         engine.watch(record.id, gathering, numbers[record.id])
 
 
-async def _end(attempt: Attempt, name: str, losers: list[bytes]) -> None:
+async def end(attempt: Attempt, name: str, losers: list[bytes]) -> None:
     """What did not come is not waited for any more."""
     engine = attempt.host.engine()
     for id_ in losers:

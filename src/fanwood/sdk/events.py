@@ -288,22 +288,23 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
     return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
 
 
-async def look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> None:
+async def look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> Kept | None:
     """It waits by now, so nothing is missed; what came before ends it as well, the latest of it."""
     if back is None:
-        return
+        return None
     engine = attempt.host.engine()
 
-    async def look(store: Store) -> None:
+    async def look(store: Store) -> Kept | None:
         filter_ = EventFilter(wanted.key, wanted.scope, store.now() - back, None, PAGE)
         while page := await store.events(filter_):
             for event in page:
                 if fits(event, wanted) and (wanted.expression is None or is_true(wanted.expression, event)):
                     await store.fulfil(event, [run_id])
-                    return
+                    return event
             filter_ = msgspec.structs.replace(filter_, before=page[-1].number)
+        return None
 
-    await called(engine.call(look, changes=True, steadfast=True))
+    return await called(engine.call(look, changes=True, steadfast=True))
 
 
 def wanted_of(key: str, expression: str | None, match: dict[str, Any] | None, scope: str | None) -> Wanted:

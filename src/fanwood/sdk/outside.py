@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.conditions import Condition, OrGroup, WaitResult
     from fanwood.sdk.messages import Message
     from fanwood.sdk.promises import Promise
+    from fanwood.sdk.step import StepInputs
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ class Outside:
     __slots__ = ()
 
     _attempt: Attempt
+    _step: StepInputs | None
 
     def promise(self, type_: type[T], name: str, *, timeout: Duration | None = None) -> Promise[T]:
         """A value that somebody else will say, who is given `promise.token`: by `fanwood.promises.resolve`, on the
@@ -97,22 +99,23 @@ class Outside:
         return await wait_for_event(self._attempt, *about)
 
     def wait_for(self, name: str, *conditions: Condition | OrGroup) -> WaitResult:
-        """Wait, without a slot, until all of these have come: `SleepCondition(...)`, `UserEventCondition(...)`;
-        of an `or_(...)` any. The others of it end then. What came is recorded under the name: every attempt of this
-        run is told the same.
+        """Wait, without a slot, until all of these have come: `SleepCondition(...)`, `UserEventCondition(...)`, in a
+        workflow's step `ParentCondition(...)`; of an `or_(...)` any. The others of it end then. What came is recorded
+        under the name: every attempt of this run is told the same.
 
         Returns:
             By condition what came with it, in the order in which they came; `first` is the first of them.
 
         Raises:
             TaskRunError: somebody cancelled what it waits for.
+            UsageError: it can't come: a `ParentCondition` is not true.
             RunInterrupted: this attempt is over.
         """
-        return block(wait_for_all(self._attempt, name, conditions), "ctx.wait_for")
+        return block(wait_for_all(self._attempt, name, conditions, self._step), "ctx.wait_for")
 
     async def aio_wait_for(self, name: str, *conditions: Condition | OrGroup) -> WaitResult:
         """As `wait_for`."""
-        return await wait_for_all(self._attempt, name, conditions)
+        return await wait_for_all(self._attempt, name, conditions, self._step)
 
     def receive(self, name: str, *, timeout: Duration | None = None) -> Message:
         """The next message that was sent to this run under this name (`fanwood.runs.send`); waits for one, without a

@@ -23,6 +23,7 @@ from fanwood.errors import (
     TaskRunError,
     WorkflowDeclarationError,
 )
+from fanwood.sdk.choosing import Choice, Conditions, choose
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.durable import eviction
 from fanwood.sdk.functions import location, name_of
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.choosing import Given
     from fanwood.sdk.decorators import StepDecorator
     from fanwood.sdk.host import Host
     from fanwood.sdk.unloading import EvictionPolicy
@@ -65,6 +67,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         self._defaults = task_defaults
         self.spec = replace(spec, function=self._coordinate, is_async=True, arity=1, kind="workflow", ready=self.check)
         self.steps: dict[str, Step[In, Any]] = {}
+        self.conditions: dict[str, Conditions] = {}
         self.on_failure: Step[In, Any] | None = None
         self.on_success: Step[In, Any] | None = None
 
@@ -87,6 +90,9 @@ class Workflow(Runnable[In, dict[str, Any]]):
         name: str | None = ...,
         *,
         parents: Sequence[Step[Any, Any] | str] = ...,
+        wait_for: Given = ...,
+        skip_if: Given = ...,
+        cancel_if: Given = ...,
         **options: Unpack[AttemptOptions],
     ) -> StepDecorator[In]: ...
 
@@ -95,23 +101,36 @@ class Workflow(Runnable[In, dict[str, Any]]):
         name: str | Callable[..., Any] | None = None,
         *,
         parents: Sequence[Step[Any, Any] | str] = (),
+        wait_for: Given = (),
+        skip_if: Given = (),
+        cancel_if: Given = (),
         **options: Unpack[AttemptOptions],
     ) -> Any:
         """Declare a step, to run when its `parents` (steps, or names of steps) are done; with or without arguments.
 
+        Args:
+            name: default: the function's.
+            parents: the steps before it. If all of them are skipped, it is skipped as well.
+            wait_for: what must come after that: conditions, all of them; of an `or_` any.
+            skip_if: if all of these come before it runs, it is skipped. Of a parent it is known at once.
+            cancel_if: the same, and the step is cancelled, with what follows it.
+            options: see `AttemptOptions`.
+
         Raises:
             WorkflowDeclarationError: a double name, a parent of another workflow, or a cycle.
+            UsageError: something among the conditions is none.
         """
         policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "task()", self._defaults)
         if callable(name):
             return self.task()(name)
-        return self._step_declared(name, parents, policy)
+        return self._step_declared(name, parents, policy, Conditions.of(wait_for, skip_if, cancel_if))
 
     def _step_declared(
         self,
         name: str | None,
         parents: Sequence[Step[Any, Any] | str],
         policy: TaskPolicy,
+        conditions: Conditions,
         durable: EvictionPolicy | None = None,
     ) -> Callable[[Callable[..., Any]], Step[In, Any]]:
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
@@ -119,7 +138,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
                 name_of(function) if name is None else name,
                 function,
                 policy,
-                self._parent_names(parents, function),
+                self._parent_names(parents, conditions, function),
                 durable,
             )
             if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
@@ -127,6 +146,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
                     f"{location(function)}: workflow {self.name} has a step named {step.name} already"
                 )
             self.steps[step.name] = step
+            self.conditions[step.name] = conditions
             self._refuse_cycle(step)
             return step
 
@@ -137,15 +157,19 @@ class Workflow(Runnable[In, dict[str, Any]]):
         name: str | Callable[..., Any] | None = None,
         *,
         parents: Sequence[Step[Any, Any] | str] = (),
+        wait_for: Given = (),
+        skip_if: Given = (),
+        cancel_if: Given = (),
         eviction_policy: EvictionPolicy | None = None,
         **options: Unpack[AttemptOptions],
     ) -> Any:
         """Declare a step whose code is unloaded while it waits; else as `task`."""
         durable = eviction(eviction_policy)
         if callable(name):
-            return self._step_declared(None, (), TaskPolicy.of({}, {}, "", self._defaults), durable)(name)
+            policy = TaskPolicy.of({}, {}, "", self._defaults)
+            return self._step_declared(None, (), policy, Conditions(), durable)(name)
         policy = TaskPolicy.of(options, AttemptOptions.__annotations__, "durable_task()", self._defaults)
-        return self._step_declared(name, parents, policy, durable)
+        return self._step_declared(name, parents, policy, Conditions.of(wait_for, skip_if, cancel_if), durable)
 
     def on_failure_task(
         self,
@@ -206,9 +230,12 @@ class Workflow(Runnable[In, dict[str, Any]]):
         )
         return Step(name, spec, parents, function, partial(mock_call, self._host))
 
-    def _parent_names(self, parents: Sequence[Step[Any, Any] | str], function: Callable[..., Any]) -> tuple[str, ...]:
+    def _parent_names(
+        self, parents: Sequence[Step[Any, Any] | str], conditions: Conditions, function: Callable[..., Any]
+    ) -> tuple[str, ...]:
+        """Those given, and those that conditions name."""
         names: list[str] = []
-        for parent in (parents,) if isinstance(parents, (Step, str)) else parents:
+        for parent in [*((parents,) if isinstance(parents, (Step, str)) else parents), *conditions.parents]:
             if not isinstance(parent, (Step, str)):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
                 raise WorkflowDeclarationError(
                     f"{location(function)}: parents must be steps, or names of steps, and hold {checks.shown(parent)}"
@@ -219,7 +246,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
                     f"and can't be a parent in it"
                 )
             names.append(parent.name if isinstance(parent, Step) else str.__str__(parent))
-        return tuple(names)
+        return tuple(dict.fromkeys(names))
 
     def _refuse_second(self, present: Step[Any, Any] | None, function: Callable[..., Any]) -> None:
         if present is not None:
@@ -281,6 +308,7 @@ class _Coordination:
         self._outputs: dict[str, msgspec.Raw] = {}
         self._values: dict[str, Any] = {}
         self._errors: dict[str, TaskRunError | FailedTaskRunExceptionGroup] = {}
+        self._skipped: set[str] = set()
         self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in workflow.steps}
         self._spawning = asyncio.Lock()
 
@@ -328,22 +356,44 @@ class _Coordination:
             with self._attempt.unloading.among() if self._attempt.unloading else contextlib.nullcontext():
                 for parent in step.parents:
                     await self._ended[parent].wait()
-            if all(parent in self._outputs for parent in step.parents):
-                await self._spawn(step, step.name)
+            if all(parent in self._outputs or parent in self._skipped for parent in step.parents):
+                await self._go_on_with(step)
         finally:
             self._ended[step.name].set()
 
-    async def _spawn(self, step: Step[Any, Any], key: str) -> None:
-        """Spawn a step and keep how it ended. A step whose parents failed is never spawned."""
-        wanted = step.parents if step.name in self._workflow.steps else tuple(self._outputs)
+    async def _go_on_with(self, step: Step[Any, Any]) -> None:
+        """Its parents are done: it runs, if nothing is against it."""
+        conditions = self._workflow.conditions[step.name]
+        if conditions.flat or (step.parents and self._skipped.issuperset(step.parents)):
+            try:
+                verdict = await choose(self._attempt, step.name, conditions, self._inputs(step))
+            except (TaskRunError, FailedTaskRunExceptionGroup) as error:
+                self._errors[step.name] = error
+                return
+            if verdict.decided is Choice.CANCEL:
+                self._errors[step.name] = verdict.error(step.spec.name)
+            elif verdict.decided is Choice.SKIP:
+                self._skipped.add(step.name)
+            if verdict.decided is not Choice.RUN:
+                return
+        await self._spawn(step, step.name)
+
+    def _inputs(self, step: Step[Any, Any]) -> StepInputs:
+        """What it is handed: the same in each attempt, in whatever order the steps before it ended."""
+        before = step.parents if step.name in self._workflow.steps else tuple(self._workflow.steps)
         failed = step is self._workflow.on_failure  # others are asked for again in a retry, with the same input
-        inputs = StepInputs(
+        return StepInputs(
             self._input,
-            {name: self._outputs[name] for name in wanted},
+            {name: self._outputs[name] for name in before if name in self._outputs},
+            [name for name in before if name in self._skipped],
             errors={name: str(error) for name, error in self._errors.items()} if failed else {},
             causes={name: _flat([error])[0].args[:5] for name, error in self._errors.items()} if failed else {},
             workflow=self._workflow.name,
         )
+
+    async def _spawn(self, step: Step[Any, Any], key: str) -> None:
+        """Spawn a step and keep how it ended. A step whose parents failed is never spawned."""
+        inputs = self._inputs(step)
         spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)
         planned = await spawner.spawn_all((BulkRunItem(step.spec, inputs, replace(DEFAULT_OPTIONS, child_key=key)),))
         await spawner.wait(None)

@@ -56,6 +56,11 @@ def is_true(expression: str, event: Event) -> bool:
         "key": event.key,
         "scope": event.scope or "",
     }
+    return holds(expression, about)
+
+
+def holds(expression: str, about: dict[str, Any]) -> bool:
+    """Whether it is true of these. One that can't be evaluated, as a field is missing, is not."""
     execute = compiled(expression).execute
     try:
         return execute(about) is True

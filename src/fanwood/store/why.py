@@ -158,6 +158,9 @@ def _ended(about: Circumstances) -> _Said:
     tries = f" after {run.attempt:,} attempts" if run.attempt > 1 else ""
     if run.state is RunState.COMPLETED:
         how = "its time came, or it was woken" if run.kind is RunKind.SLEEP else "it returned"
+        if run.kind is RunKind.RECORDED and "decided" in (told := _told(run)):
+            what = {"run": "ran"}.get(str(told["decided"]), str(told["decided"]))
+            how = f"step {told.get('step')} {'' if what == 'ran' else 'was '}{what}: {told.get('because')},"
         return _Said(WhyCause.COMPLETED, f"{how} {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
     why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
     who = run.id if run.kind < FIRST_WAIT else run.parent_id or run.id  # a part of its parent, which is run again
