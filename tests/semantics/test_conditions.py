@@ -9,6 +9,7 @@ import pytest
 
 from fanwood import Context, Fanwood, RunState, SleepCondition, UserEventCondition, or_
 from fanwood.errors import TaskRunCancelled, TaskRunError, UsageError
+from fanwood.sdk import conditions
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 
@@ -74,6 +75,25 @@ def test_of_an_or_the_first_one_counts_and_the_others_end(app: Fanwood, colour: 
         "~event": [RunState.CANCELLED, RunState.COMPLETED],
         "~step": [RunState.COMPLETED],
     }
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_who_goes_on_ends_the_others(app: Fanwood, colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since who was told what came has not come to it."""
+    end = conditions.end
+
+    async def broken_off(attempt: Any, name: str, losers: list[bytes]) -> None:
+        if attempt.run.retry_count == 0:
+            raise ValueError("once more")
+        await end(attempt, name, losers)
+
+    monkeypatch.setattr(conditions, "end", broken_off)
+    ref = chooser(app, colour, either, retries=1).run_no_wait({})
+    waits(app, ref.id, 3)
+    app.events.push("a", 1)
+    assert ref.result(60) == [[1, 1], 1]
+    (sleep,) = (child for child in app.runs.children(ref.id) if child.task_name == "~sleep")
+    assert "choice has come without it" in str(app.runs.get(sleep.id).error)
 
 
 @pytest.mark.parametrize("colour", COLOURS)

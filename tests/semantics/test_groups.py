@@ -13,6 +13,7 @@ from fanwood import (
     Cancelled,
     Completed,
     Context,
+    EvictionPolicy,
     Failed,
     FailedTaskRunExceptionGroup,
     Fanwood,
@@ -22,6 +23,7 @@ from fanwood import (
     TimedOut,
     UsageError,
 )
+from fanwood.sdk import groups
 from tests.semantics.test_streams import states, until
 
 
@@ -229,6 +231,31 @@ def test_losers_that_never_began(app: Fanwood, member: Any, gates: dict[int, thr
     assert run.result(60) == [1, 1, "Cancelled", "Cancelled"]
 
 
+async def broken_off(*_: Any) -> None:
+    """In the place of what ends the others."""
+    raise ValueError("once more")
+
+
+def test_who_goes_on_cancels_whom_the_group_has_left_out(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since who decided has not come to it."""
+    let(gates, 1)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[str]:
+        with monkeypatch.context() as breaking:
+            if ctx.attempt_number == 1:
+                breaking.setattr(groups, "abandon", broken_off)
+            async with ctx.group(quorum=1) as g:
+                g.spawn(member, 1)
+                g.spawn(member, 2)
+        runs = [await app.runs.aio_get(outcome.run_id) for outcome in g.outcomes]
+        return [str(run.status) for run in runs]
+
+    assert parent.run({}) == ["COMPLETED", "CANCELLED"]
+
+
 @pytest.mark.parametrize("on_error", ["cancel", "collect"])
 def test_its_time(app: Fanwood, member: Any, gates: dict[int, threading.Event], on_error: Any) -> None:
     let(gates, 1)
@@ -423,3 +450,38 @@ def test_a_failure_can_be_matched(app: Fanwood, member: Any, gates: dict[int, th
         return said
 
     assert parent.run({}) == ["-1 is negative", "1"]
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_group_that_was_unloaded_can_cancel_its_members(app: Fanwood, colour: str) -> None:
+    """The code that was unloaded on the same worker had waited for them; nobody does any more."""
+    policy = EvictionPolicy(ttl=0)
+
+    @app.task
+    async def member(n: int, ctx: Context) -> int:
+        return n if n == 1 and await ctx.aio_wait_for_event("go") else await ctx.aio_wait_for_event("never")
+
+    if colour == "async":
+
+        @app.durable_task(name="parent", eviction_policy=policy)
+        async def parent(_: dict, ctx: Context) -> list[Any]:
+            async with ctx.group(quorum=1) as g:
+                g.spawn(member, 1)
+                g.spawn(member, 2)
+            return [str((await app.runs.aio_get(outcome.run_id)).status) for outcome in g.outcomes]
+    else:
+
+        @app.durable_task(name="parent", eviction_policy=policy)
+        def parent(_: dict, ctx: Context) -> list[Any]:
+            with ctx.group(quorum=1) as g:
+                g.spawn(member, 1)
+                g.spawn(member, 2)
+            return [str(app.runs.get(outcome.run_id).status) for outcome in g.outcomes]
+
+    run = parent.run_no_wait({})
+    until(lambda: app.runs.get_status(run.id) is RunState.WAITING)
+    until(
+        lambda: [str(c.status) for m in app.runs.children(run.id) for c in app.runs.children(m.id)] == ["WAITING"] * 2
+    )
+    app.events.push("go", {"n": 1})
+    assert run.result(60) == ["COMPLETED", "CANCELLED"]

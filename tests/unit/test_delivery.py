@@ -8,7 +8,7 @@ import pytest
 
 from fanwood import AttemptFencedError, RunNotFoundError
 from fanwood.engine.claims import Claims
-from fanwood.engine.delivery import Delivery
+from fanwood.engine.delivery import HOLDS, Delivery
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
@@ -61,6 +61,27 @@ def test_what_did_not_fit_is_asked_for_again() -> None:
     batch = Batch()
     delivery.prepare(batch, [])
     assert batch.watch == [ID]
+
+
+def test_an_end_that_is_held_is_looked_at_again_and_told_in_the_end() -> None:
+    """It was cancelled with who waits for it, who then lives on all the same: he was asked for anew."""
+    delivery, collector = Delivery("store:"), Collector(fail_fast=False, owns=True)
+    collector.grow(1)
+    collector.close()
+    delivery.watch(ID, collector, 0, Batch())
+    ended = Finished(RunState.CANCELLED, None, ancestor_ended(PARENT, "was cancelled"), "t")
+    for _ in range(HOLDS):
+        delivery.deliver(Batch(), [], Committed(finished={ID: ended}))
+        assert not collector.ready
+        assert not delivery.has_work
+        delivery.look_at_held()
+        batch = Batch()
+        delivery.prepare(batch, [])
+        assert batch.watch == [ID]
+    delivery.deliver(Batch(), [], Committed(finished={ID: ended}))
+    assert collector.ready
+    delivery.look_at_held()
+    assert not delivery.has_work
 
 
 def test_the_end_of_what_is_watched_is_told_by_the_store_so_that_the_watch_goes() -> None:

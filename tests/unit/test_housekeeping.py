@@ -31,7 +31,7 @@ class Scene:
         self.disturbed_at = 0
         settings = Settings.load(database_url="memory:", heartbeat=2.0, lease=10.0)
         self.housekeeping = Housekeeping(
-            self, settings, self, self, lambda **_: None, lambda: None  # pyright: ignore[reportArgumentType]  # as much of each as it needs
+            self, settings, self, self, lambda **_: None, lambda _: None  # pyright: ignore[reportArgumentType]  # as much of each as it needs
         )  # fmt: skip
 
     def now(self) -> int:

@@ -46,6 +46,7 @@ def below(state: RunState, **about: Any) -> Audited:
 
 SOUND = [
     ROOT, RUNNING, WAITING, SUSPENDED, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP,
+    replace(LATER, deadline=70, expires_at=70, on_parent_end=OnParentEnd.CONTINUE),  # its group's
     below(RunState.COMPLETED),
     below(RunState.FAILED, on_parent_end=OnParentEnd.CONTINUE),
     below(RunState.FAILED, gated=True),

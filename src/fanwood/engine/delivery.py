@@ -70,6 +70,10 @@ class Delivery:
         """Look once more at the runs that have been waited for longest: a notification may be lost, and no result."""
         self._again += self._waits.some(len(self._waits) if count is None else count)
 
+    def look_at_held(self) -> None:
+        """Ends that were not told yet: they may be after all, as who waits is asked for anew meanwhile."""
+        self._again += self._held
+
     def watch_all_again(self) -> None:
         """Our watches went with the worker that we were."""
         self._watched.clear()

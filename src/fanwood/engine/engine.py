@@ -367,8 +367,10 @@ class Engine:
         self._delivery.watch_all_again()
         self.look()
 
-    def _recheck(self) -> None:
-        """Look again at some of the runs that are waited for."""
-        self._delivery.look_again(RECHECKED)
+    def _recheck(self, some: bool) -> None:  # noqa: FBT001  (a callback)
+        """Look again at ends that were held, and now and then at some of the runs that are waited for."""
+        self._delivery.look_at_held()
+        if some:
+            self._delivery.look_again(RECHECKED)
         if self._delivery.has_work:
             self.look()

@@ -51,7 +51,7 @@ class Housekeeping:
         membership: Membership,
         health: Health,
         look: Callable[..., None],
-        recheck: Callable[[], None],
+        recheck: Callable[[bool], None],
     ) -> None:
         self._store = store
         self._settings = settings
@@ -131,9 +131,8 @@ class Housekeeping:
             if self._store.embedded:  # others notify, or poll, by themselves
                 self._look(mail=False)
             recheck += sweep
-            if recheck >= RECHECK_EVERY:
-                recheck = 0.0
-                self._recheck()
+            self._recheck(recheck >= RECHECK_EVERY)
+            recheck %= RECHECK_EVERY
             await asyncio.sleep(sweep)
 
     async def _keep_time(self) -> None:

@@ -128,7 +128,8 @@ def _has_its_deadline(row: Audited) -> str | None:
         return None
     above = row.above
     current = above is not None and above.state is RunState.RUNNING and row.asked == above.attempt
-    limit = above.deadline if above is not None and current else None
+    inherits = current and row.on_parent_end != OnParentEnd.CONTINUE  # else it has one of its group, at most
+    limit = above.deadline if above is not None and inherits else None
     if limit is not None and row.deadline > limit:
         return f"has the deadline {row.deadline}, and its parent {limit}"
     if row.state is not RunState.RUNNING and (row.expires_at is None or row.expires_at > row.deadline):

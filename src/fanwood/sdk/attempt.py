@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
-    from weakref import WeakSet
+    from weakref import WeakKeyDictionary
 
     from fanwood.engine.signals import Signal
     from fanwood.engine.waits import Collector
@@ -84,7 +84,7 @@ class Unloads(Protocol):
 
     is_suspending: bool
     thread: int
-    tasks: WeakSet[asyncio.Task[Any]]
+    tasks: WeakKeyDictionary[asyncio.Task[Any], None]
 
     def waiting(self, collector: Collector, *, timed: bool) -> AbstractContextManager[None]:
         """While inside, somebody of it waits for Fanwood."""

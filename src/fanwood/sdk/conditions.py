@@ -257,6 +257,9 @@ async def wait_for_all(
         decided = record.output
     else:
         decided = there.output
+        members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
+        parted = [parts.found.pop(each.identity, None) for each in members]
+        await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
     found: list[tuple[int, Any]] = msgspec.json.decode(decided or "[]")
     return WaitResult({flat[n]: _value(flat[n], payload) for n, payload in found})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ from fanwood import checks
 from fanwood.durations import in_microseconds
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Stream
-from fanwood.errors import FailedTaskRunExceptionGroup, UsageError, WaitTimeoutError
+from fanwood.errors import FailedTaskRunExceptionGroup, RunInterrupted, UsageError, WaitTimeoutError
 from fanwood.model.commands import Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.attempt import registering
@@ -26,10 +27,11 @@ from fanwood.sdk.ended import Completed, outcome_of
 from fanwood.sdk.identity import content_digest, part_identity
 from fanwood.sdk.members import Members
 from fanwood.sdk.options import NOT_GIVEN, merged
-from fanwood.sdk.owning import abandon, owning
+from fanwood.sdk.owning import REASON, abandon, owning
 from fanwood.sdk.recording import kind_of, known_parts, write, written
 from fanwood.sdk.refs import TaskRunRef, ref_for
 from fanwood.sdk.waiting import called, wait_for
+from fanwood.store.cancelling import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,8 +218,8 @@ class Group:
         """The block raised: nothing is decided. What is under way is cancelled, if the attempt goes on."""
         members.stream.stop()
         self._outcomes = []
-        if isinstance(error, asyncio.CancelledError):
-            with contextlib.suppress(asyncio.CancelledError), owning(members):
+        if isinstance(error, asyncio.CancelledError | RunInterrupted):
+            with contextlib.suppress(asyncio.CancelledError, RunInterrupted), owning(members):
                 raise error
         elif isinstance(error, Exception):
             await abandon(members)
@@ -232,6 +234,7 @@ class Group:
         else:
             decision = self._decided
             await self._look(members)
+            await self._end_left_out(members, decision)
         left_out = {number: left_out_of(run, decision) for number, run in members.living.items()}
         self._ended.update(left_out)
         members.living.clear()
@@ -323,6 +326,16 @@ class Group:
         finally:
             if living:
                 engine.give_up(stream, [run.id for run in living.values()])
+
+    async def _end_left_out(self, members: Members, decision: Decision) -> None:
+        """Who decided may have died before these were cancelled."""
+        engine = self._attempt.host.engine()
+        ids = [run.id for number, run in enumerate(members.all) if decision.leaves_out(number)]
+        for start in range(0, len(ids), PAGE):
+            found = await called(engine.call(lambda store: store.briefs(ids[start : start + PAGE])))  # noqa: B023
+            if living := [record.id for record in found if not record.state.is_terminal]:
+                verb = partial(cancel_all, ids=living, reason=REASON)
+                await called(engine.call(verb, changes=True, steadfast=True))
 
     async def _with_times(self, members: Members) -> list[Outcome[Any]]:
         numbers = [number for number in range(len(members.all)) if number not in self._detached]

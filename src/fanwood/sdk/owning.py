@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.signals import running_loop
-from fanwood.errors import EngineClosedError, StoreError
+from fanwood.errors import EngineClosedError, RunInterrupted, StoreError
 from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel_all
 
@@ -41,13 +41,14 @@ _watching: set[asyncio.Task[None]] = set()
 @contextlib.contextmanager
 def owning(spawner: Spawner) -> Generator[None]:
     """While inside, the children of `spawner` are spawned, and waited for."""
+    attempt = spawner.attempt
     try:
         yield
-    except asyncio.CancelledError:
-        attempt = spawner.attempt
-        if attempt is not None and attempt.interruption is None and not attempt.code_ended:
-            spawner.give_up()
-            _losses_of(attempt).add(spawner)
+    except (asyncio.CancelledError, RunInterrupted) as error:
+        if attempt is not None:
+            spawner.give_up()  # also if the attempt is over: else it would seem here for ever that somebody waits
+            if attempt.interruption is None and not attempt.code_ended and isinstance(error, asyncio.CancelledError):
+                _losses_of(attempt).add(spawner)
         raise
 
 
@@ -62,8 +63,8 @@ async def abandon(spawner: Spawner) -> None:
         await called(engine.call(lambda store: cancel_all(store, ids, REASON), changes=True))
         return
     is_ending = running_loop() is not None and _is_ending(attempt)
+    spawner.give_up()
     if attempt.interruption is None and not attempt.gave_back and not is_ending:
-        spawner.give_up()
         for cancelling in _losses_of(attempt).drop(spawner):
             with contextlib.suppress(EngineClosedError, StoreError):  # `_end` says it
                 await called(cancelling)

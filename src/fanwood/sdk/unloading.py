@@ -14,7 +14,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
 from fanwood import checks
 from fanwood.engine.inbox import SuspendRequest
@@ -87,7 +87,7 @@ class Unloading:
         self.is_suspending = False
         self.since = attempt.host.clock.monotonic()  # when anything came, or a wait began, last
         self.thread = 0  # of a sync task: its own
-        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()  # that its code has made
+        self.tasks: WeakKeyDictionary[asyncio.Task[Any], None] = WeakKeyDictionary()  # that its code has made, in order
         self.resting: set[object] = set()  # tasks that wait for others of the same run
         self._attempt = attempt
         self._unload = unload
@@ -314,5 +314,5 @@ class _Factory:
         task = asyncio.Task(coroutine, loop=loop, **given) if before is None else before(loop, coroutine, **given)
         attempt = current_attempt.get() if context is None else context.get(current_attempt)
         if attempt is not None and attempt.unloading is not None:
-            attempt.unloading.tasks.add(task)
+            attempt.unloading.tasks[task] = None
         return task
