@@ -167,7 +167,7 @@ class Delivery:
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
         if self._watched:
-            self._watched.difference_update(outcome.run_id for outcome in ended)
+            self._watched.difference_update([outcome.run_id for outcome in ended])
             self._watched.difference_update(committed.finished, committed.unknown)
         if late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced):
             logger.warning("%d result(s) came too late and were refused: their attempts were over", late)

@@ -32,12 +32,11 @@ class Durables:
         with self._changed:
             attempt.unloading = self._attempts[attempt] = Unloading(attempt, policy, self._unload, self.note)
 
-    def begin(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        """Its code begins, on a loop."""
-        if attempt.unloading is not None:
-            with self._changed:
-                keep_account(loop)
-                self._loops.add(loop)
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The code of one begins, on a loop."""
+        with self._changed:
+            keep_account(loop)
+            self._loops.add(loop)
 
     def remove(self, attempt: Attempt) -> None:
         """It has ended."""

@@ -219,7 +219,8 @@ class Executor:
                     continue
                 if running.get(attempt.run.id) is not attempt or attempt.coroutine_task is not None:
                     continue  # it was given twice
-                self.durables.begin(attempt, loop)
+                if attempt.unloading is not None:
+                    self.durables.begin(loop)
                 coroutine = self._execute_async(attempt)
                 try:
                     task = attempt.coroutine_task = create_task(coroutine, context=base.copy())

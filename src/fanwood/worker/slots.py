@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fanwood.errors import TooManyWaitingThreadsError
+from fanwood.model.commands import SUSPECT_DEATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class Slots:
             starting = self._starting
             taken: list[ClaimedRun] = []
             while starting and self._free > 0 and not self._alone and not self._resuming:
-                if starting[0].is_suspect:
+                if starting[0].deaths >= SUSPECT_DEATHS:  # (no property: this is done for every run)
                     if self._free < self.count:
                         break
                     self._alone = True
@@ -177,7 +178,8 @@ class Slots:
             self._finished_lately += len(attempts)
             for attempt in attempts:
                 attempt.code_ended = True
-                self._give_back(attempt)
+                if attempt.holding:
+                    self._give_back(attempt)
 
     def next_resuming(self) -> Callable[[], None] | None:
         """An attempt that waits for a slot to go on, now that there is one."""
@@ -232,7 +234,7 @@ class Slots:
         if attempt.holding:
             attempt.let_go()
             self._free += 1
-            if attempt.run.is_suspect:
+            if attempt.run.deaths >= SUSPECT_DEATHS:
                 self._alone = False
 
     def _unwait(self, attempt: Attempt) -> None:

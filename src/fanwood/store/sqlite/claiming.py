@@ -10,7 +10,7 @@ import apsw
 import msgspec
 
 from fanwood import logs
-from fanwood.model.commands import ANSWER_BYTES, ClaimedRun, ClaimRequest
+from fanwood.model.commands import ANSWER_BYTES, SUSPECT_DEATHS, ClaimedRun, ClaimRequest
 from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
 from fanwood.store.sqlite.leaving import Ending, Leaving, encoded
@@ -145,7 +145,7 @@ class Claiming:
             ids = self._ids(tasks, claim, own)
             runs = self._read(ids)
             more = len(ids) >= claim.limit or len(runs) < len(ids)
-        if any(run.is_suspect for run in runs):  # seldom, so that nobody else pays for looking
+        if [run for run in runs if run.deaths >= SUSPECT_DEATHS]:  # seldom, so that nobody else pays for looking
             if claim.idle and (best := self._read(self._best(tasks, 1, own))) and best[0].is_suspect:
                 return best, True
             suspects = {run.id for run in runs if run.is_suspect}

@@ -6,6 +6,7 @@ Why one step per statement: see the head of `spawning.sql`.
 from __future__ import annotations
 
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,6 +52,7 @@ _UNREADABLE = encode_failure(UNREADABLE)
 LETTERS = 2000
 """So many at a time."""
 
+_kind = attrgetter("kind")
 _children = msgspec.json.Decoder(list[tuple[int, tuple[str, int, int, str, str]]])
 _keyed = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, str, str]]])
 _revivable = msgspec.json.Decoder(list[tuple[tuple[str, int, int], int]])
@@ -154,8 +156,8 @@ class HotPath:
 
     def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
         """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
-        asked = {_parent(command) for command in chain(batch.spawns, batch.attaches, batch.records)}
-        pairs = [pair for pair in asked if pair[0]]
+        kinds = {id(kind): kind for kind in map(_kind, chain(batch.spawns, batch.attaches, batch.records))}
+        pairs = list({(kind.parent_id, kind.parent_attempt): None for kind in kinds.values() if kind.parent_id})
         if pairs:
             rows = encoded([(parent.hex(), attempt) for parent, attempt in pairs])
             current = _indexes.decode(self._one("current_attempts", pairs=rows))
@@ -268,7 +270,7 @@ class HotPath:
     def _end(self, me: int, now: int, ended: list[Outcome], late: list[Outcome]) -> list[Outcome]:
         """Those of them that counted; `late` gets the others."""
         told = None if self._watched else [o.run_id.hex() for o in ended if not o.local]
-        if all(o.state is RunState.COMPLETED and o.output is not None for o in ended):
+        if all([o.state is RunState.COMPLETED and o.output is not None for o in ended]):  # noqa: C419  (quicker)
             refused = self.leaving.complete(me, now, ended, told)
         else:
             refused = self.leaving.end(me, now, [_ending(o) for o in ended], told)
