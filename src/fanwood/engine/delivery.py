@@ -84,8 +84,9 @@ class Delivery:
         for request in requests:
             if request.watch and not (request.collector and request.collector.given_up):
                 batch.watch += [spawn.id for spawn in request.spawns]
-        batch.watch += [run_id for run_id in self._again if run_id in self._waits]
-        self._again = []
+        if self._again:
+            batch.watch += [run_id for run_id in self._again if run_id in self._waits]
+            self._again = []
         self._watched.update(batch.watch)
         if batch.unwatch:
             batch.unwatch = [run_id for run_id in batch.unwatch if run_id not in self._watched]
@@ -166,7 +167,7 @@ class Delivery:
         self._again += sorted(committed.later)
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
-        if self._watched:
+        if self._watched and (ended or committed.finished or committed.unknown):
             self._watched.difference_update([outcome.run_id for outcome in ended])
             self._watched.difference_update(committed.finished, committed.unknown)
         if late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced):

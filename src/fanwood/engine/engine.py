@@ -37,12 +37,14 @@ from fanwood.engine.inbox import Inbox, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.engine.ticks import Ticks
+from fanwood.engine.waits import Waiting
 from fanwood.engine.waking import Waker
 from fanwood.errors import EngineClosedError
 from fanwood.model.commands import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
     from fanwood.engine.waits import Collector
@@ -246,16 +248,9 @@ class Engine:
         self._waker.wake()
         self._answer_if_over()
 
-    @contextlib.contextmanager
-    def waiting(self, collector: Collector, ids: Iterable[bytes]) -> Generator[None]:
+    def waiting(self, collector: Collector, ids: Iterable[bytes]) -> AbstractContextManager[None]:
         """While inside, somebody waits for the ends of these. Afterwards nobody does, of those that are not there."""
-        collector.runs = () if hasattr(ids, "__next__") else ids
-        try:
-            yield
-        finally:
-            collector.runs = ()
-            if not collector.complete:
-                self.give_up(collector, ids)
+        return Waiting(collector, ids, self.give_up)
 
     def give_up(self, collector: Collector, ids: Iterable[bytes]) -> None:
         """Nobody waits for these any more."""

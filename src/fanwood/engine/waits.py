@@ -171,6 +171,27 @@ class Stream(Collector):
         return not self._open
 
 
+class Waiting:
+    """While inside, somebody waits for the ends of some runs; `give_up` is told of those that are not there then."""
+
+    __slots__ = ("_collector", "_give_up", "_ids")
+
+    def __init__(
+        self, collector: Collector, ids: Iterable[bytes], give_up: Callable[[Collector, Iterable[bytes]], None]
+    ) -> None:
+        self._collector = collector
+        self._ids = ids
+        self._give_up = give_up
+
+    def __enter__(self) -> None:
+        self._collector.runs = () if hasattr(self._ids, "__next__") else self._ids
+
+    def __exit__(self, *_: object) -> None:
+        self._collector.runs = ()
+        if not self._collector.complete:
+            self._give_up(self._collector, self._ids)
+
+
 class _Place(msgspec.Struct, frozen=True, gc=False):
     """Where the end of a run belongs."""
 

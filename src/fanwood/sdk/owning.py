@@ -21,7 +21,7 @@ from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from fanwood.sdk.attempt import Attempt, Losses
     from fanwood.sdk.spawning import Spawner
@@ -38,18 +38,24 @@ REASON = "who waited for it was cancelled"
 _watching: set[asyncio.Task[None]] = set()
 
 
-@contextlib.contextmanager
-def owning(spawner: Spawner) -> Generator[None]:
+class owning:  # noqa: N801  (reads as the statement that it is)
     """While inside, the children of `spawner` are spawned, and waited for."""
-    attempt = spawner.attempt
-    try:
-        yield
-    except (asyncio.CancelledError, RunInterrupted) as error:
-        if attempt is not None:
-            spawner.give_up()  # also if the attempt is over: else it would seem here for ever that somebody waits
-            if attempt.interruption is None and not attempt.code_ended and isinstance(error, asyncio.CancelledError):
-                _losses_of(attempt).add(spawner)
-        raise
+
+    __slots__ = ("_spawner",)
+
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        attempt = self._spawner.attempt
+        if attempt is None or not isinstance(error, (asyncio.CancelledError, RunInterrupted)):
+            return
+        self._spawner.give_up()  # also if the attempt is over: else it would seem here for ever that somebody waits
+        if attempt.interruption is None and not attempt.code_ended and isinstance(error, asyncio.CancelledError):
+            _losses_of(attempt).add(self._spawner)
 
 
 async def abandon(spawner: Spawner) -> None:

@@ -15,7 +15,7 @@ from fanwood.ids import id_text
 from fanwood.sdk.current import current_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Collection
     from concurrent.futures import Future
 
     from fanwood.engine.waits import Collector
@@ -112,21 +112,29 @@ async def _wait_inside(
         raise _timed_out(timeout, what)
 
 
-@contextlib.contextmanager
-def interruption_told(first: bytes, task: str, count: int = 1) -> Generator[None]:
+class interruption_told:  # noqa: N801  (reads as the statement that it is)
     """While inside, outside of any task, runs are waited for. Who interrupts that (Ctrl-C, or a notebook's button, by
     which a coroutine is cancelled) does not end them: that is said, and how to."""
-    try:
-        yield
-    except (KeyboardInterrupt, asyncio.CancelledError) as error:
-        meant = isinstance(error, KeyboardInterrupt) or hasattr(builtins, "get_ipython")
-        if meant and current_attempt.get() is None:
-            runs = f"run {id_text(first)}" if count == 1 else f"{count} runs, the first {id_text(first)}"
+
+    __slots__ = ("_count", "_first", "_task")
+
+    def __init__(self, first: bytes, task: str, count: int = 1) -> None:
+        self._first = first
+        self._task = task
+        self._count = count
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        notebook = isinstance(error, asyncio.CancelledError) and hasattr(builtins, "get_ipython")
+        if (notebook or isinstance(error, KeyboardInterrupt)) and current_attempt.get() is None:
+            first = id_text(self._first)
             logger.warning(
                 "The wait was interrupted. What it waited for goes on, here or where it is served next: %s (%s). "
-                "app.runs.cancel(id) ends a run, and `fanwood runs cancel` any number.", task, runs,
+                "app.runs.cancel(id) ends a run, and `fanwood runs cancel` any number.",
+                self._task, f"run {first}" if self._count == 1 else f"{self._count} runs, the first {first}",
             )  # fmt: skip
-        raise
 
 
 def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:

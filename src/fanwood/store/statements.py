@@ -32,8 +32,14 @@ def _parse(text: str, path: str) -> dict[str, str]:
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         if name in found:
             raise ValueError(f"{path}: statement {name!r} stands there twice")
-        found[name] = body.strip().rstrip(";")
+        found[name] = _bare(body).rstrip(";")
     return found
+
+
+def _bare(body: str) -> str:
+    """A statement as it is executed: drivers find it again by its text, each time, so that is kept short."""
+    lines = [line.strip() for line in body.splitlines()]
+    return "\n".join([line for line in lines if line and not line.startswith("--")])
 
 
 @dataclass(frozen=True, slots=True)

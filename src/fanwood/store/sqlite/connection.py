@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +22,6 @@ from fanwood.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
     from fanwood.store.sqlite.driver import Database
@@ -235,14 +234,60 @@ def schema_version(connection: Database, path: Path, newest: int) -> int:
     return present
 
 
-@contextmanager
-def translated(path: Path) -> Generator[None, None, None]:
+class translated:  # noqa: N801  (reads as the statement that it is)
     """SQLite's errors, in our words and with the path."""
-    try:
-        yield
-    except apsw.Error as error:
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            _raise(error, self._path)
+
+
+class Transaction:
+    """Begun when it is entered; committed, or undone by an exception."""
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, connection: Database, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def __enter__(self) -> Database:
+        try:
+            self._connection.execute("begin immediate")
+        except BaseException as error:
+            self._undo(error)
+            raise
+        return self._connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            self._undo(error)
+            return
+        try:
+            self._connection.execute("commit")
+        except BaseException as failed:
+            self._undo(failed)
+            raise
+
+    def _undo(self, error: BaseException) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("rollback")
+        _raise(error, self._path)
+
+
+def _raise(error: BaseException, path: Path) -> None:
+    """If it is one of SQLite's; else it goes on as it is."""
+    if isinstance(error, apsw.Error):
         raise _translate(error, path) from error
-    except (OverflowError, UnicodeError) as error:  # before it was SQLite's turn
+    if isinstance(error, (OverflowError, UnicodeError)):  # before it was SQLite's turn
         raise StoreValueError(f"{path}: a value that SQLite can't hold: {error}") from error
 
 

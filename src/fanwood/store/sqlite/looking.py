@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from fanwood.errors import StoreReadOnlyError
 from fanwood.store.sqlite.connection import check_schema
 from fanwood.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from fanwood.store.sqlite.driver import Database
 
 
@@ -21,7 +18,5 @@ class LookingStore(SqliteStore):
     def _prepare(self, connection: Database) -> None:
         check_schema(connection, self.path)
 
-    @contextmanager
-    def _transaction(self) -> Generator[Database, None, None]:
+    def _transaction(self) -> Never:
         raise StoreReadOnlyError(f"{self.path} was opened for looking only")
-        yield

@@ -38,7 +38,7 @@ from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import connection as opening
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.chores import Chores, Held, missing
-from fanwood.store.sqlite.connection import connect, file_identity, migrate, translated
+from fanwood.store.sqlite.connection import Transaction, connect, file_identity, migrate, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
@@ -49,6 +49,7 @@ from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fanwood.clock import Clock
@@ -170,24 +171,14 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
         finally:
             self._connection.pragma("synchronous", "full")
 
-    @contextmanager
-    def _transaction(self) -> Generator[Database, None, None]:
+    def _transaction(self) -> AbstractContextManager[Database]:
         assert self._connection is not None
-        connection = self._connection
         if file_identity(self._name) != self._identity:
             raise StoreUnavailableError(
                 f"{self.path} is gone: it was removed or replaced while it was in use. Nothing more can be written to "
                 f"it. Restart the programs that use it, with the file in its place or with a new one."
             )
-        try:
-            connection.execute("begin immediate")
-            yield connection
-            connection.execute("commit")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("rollback")
-            with translated(self.path):
-                raise
+        return Transaction(self._connection, self.path)
 
     async def fail_unreadable(self, tasks: str) -> int:
         with self._transaction():
