@@ -96,13 +96,14 @@ def storable(value: Any, subject: str, longest: int, *, error: Error = UsageErro
         raise error(f"{subject} must be text, and is {shown(value)}, a {type(value).__name__}")
     if len(value) > longest:
         raise error(f"{subject} must have at most {longest:,} characters, and has {len(value):,}: {value[:40]!r}...")
-    if "\0" in value or not _is_utf8(value):
+    if "\0" in value or has_surrogates(value):
         raise refused(subject, "must be text that can be stored: no NUL, no lone surrogate;", value, error)
     return value if type(value) is str else str.__str__(value)
 
 
-def _is_utf8(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+def has_surrogates(text: str) -> bool:
+    """Whether it holds halves of surrogate pairs, and so can't be written as UTF-8."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def key(value: Any, subject: str, otherwise: str) -> str:

@@ -15,7 +15,7 @@ LONGEST = 36_500 * 86_400.0
 """A hundred years, in seconds: what is added to any time of ours is still a time that a store and a clock can hold."""
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
+_PART = re.compile(r"(\d++(?:\.\d++)?)(us|ms|s|m|h|d)")
 
 
 def parse(value: Any, longest: float = LONGEST) -> float:
@@ -57,7 +57,7 @@ def _finite(value: float) -> float:
 
 def _read(text: str) -> float | None:
     compact = text.strip().replace(" ", "")
-    parts = _PART.findall(compact)
-    if not parts or "".join(number + unit for number, unit in parts) != compact:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    total, at = 0.0, 0
+    while part := _PART.match(compact, at):  # (from where the last one ended: however long it is, it is read once)
+        total, at = total + float(part[1]) * _UNITS[part[2]], part.end()
+    return total if at and at == len(compact) else None

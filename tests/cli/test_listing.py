@@ -123,7 +123,7 @@ def test_metadata(invoke, stocked, meta, found):
         (("--meta", "=7"), "--meta '=7' is not KEY=VALUE, such as --meta customer=7"),
         (("--meta", "a=1", "--meta", "a=2"), "--meta a=... is given twice: a run has one value of a name"),
         (("--meta", "a=\udcff"), "--meta 'a=\\udcff' is not UTF-8 text"),
-        (("--meta", "\udcff=1"), "metadata must be JSON: "),
+        (("--meta", "\udcff=1"), "--meta '\\udcff=1' is not UTF-8 text"),
         (("--meta", "a=" + "[" * 100_000), "--meta a=... is nested too deeply"),
         (("--task", ""), "--task is empty: name a task"),
         (("--since", "yesterday"), "--since 'yesterday' is neither a duration (90s, 1h, 2d) nor an ISO time"),

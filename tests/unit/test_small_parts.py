@@ -22,7 +22,7 @@ from fanwood import (
     UsageError,
 )
 from fanwood.checks import seconds
-from fanwood.durations import in_microseconds
+from fanwood.durations import in_microseconds, parse
 from fanwood.engine.signals import Signal, block
 from fanwood.engine.timers import SLACK, Timers
 from fanwood.engine.waits import Collector, Waits
@@ -290,3 +290,20 @@ async def test_a_wait_for_a_signal_can_be_cancelled_and_begun_again() -> None:
 async def test_block_refuses_to_freeze_a_loop() -> None:
     with pytest.raises(BlockingCallError, match=r"aio_run\b"):
         block(Signal().wait(), "task.run")
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 100_000, "9" * 100_000 + "d", "1." + "9" * 100_000, "1h" * 30_000 + "!", " " * 100_000]
+)
+def test_a_duration_of_any_length_is_read_once(text):
+    """(Were it not, this would take a minute.)"""
+    with pytest.raises(ValueError, match="must be"):
+        parse(text)
+
+
+def test_the_parts_of_a_duration():
+    assert parse(" 1h 30m ") == 5400
+    assert parse("1.5s500ms") == 2
+    for text in ("", "1", "s", "1h30", "h1", "1 .5s x", "1.s", "-1s"):
+        with pytest.raises(ValueError, match="must be a duration"):
+            parse(text)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from fanwood.checks import seconds
+from fanwood.checks import has_surrogates, seconds, shown
 from fanwood.cli.text import clean_block
 from fanwood.errors import FanwoodError
 from fanwood.settings import Settings
@@ -34,7 +37,18 @@ class Sentence(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"error: {clean_block(self.format_message())}", file=file, err=file is None)
+        click.echo(f"error: {in_short(clean_block(self.format_message()))}", file=file, err=file is None)
+
+
+_LONG_WORD = re.compile(r"\S{300,}")
+MOST_OF_A_LINE = 2000
+"""Characters of an error that are shown in one line."""
+
+
+def in_short(text: str) -> str:
+    """An error without the whole of what somebody gave: whatever that was, it can be read."""
+    lines = [_LONG_WORD.sub(lambda word: f"{word[0][:80]}...", line) for line in text.splitlines()]
+    return "\n".join(line if len(line) <= MOST_OF_A_LINE else f"{line[:MOST_OF_A_LINE]}..." for line in lines)
 
 
 ALSO_KNOWN = {
@@ -49,24 +63,69 @@ ALSO_KNOWN = {
 """What other tools call what we have."""
 
 
-class Command(click.Command):
-    """A command whose epilog, the example, is shown as it is written; knows what others call its options."""
+class _Brief(click.Command):
+    """Says in short what is wrong with what was given."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            error.message = in_short(error.message)  # pyright: ignore[reportAttributeAccessIssue]  # where it is shown from
+            raise
+
+
+class Command(_Brief):
+    """A command whose epilog, the example, is shown as it is written; knows what others call its options, and takes
+    no text that nothing could be done with."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             ours = ALSO_KNOWN.get(error.option_name)
             if ours is None or ours not in {name for parameter in self.params for name in parameter.opts}:
                 raise
             said = f"No such option {error.option_name!r}. Did you mean {ours!r}?"
             raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name or "")
+            for text in given if isinstance(given, tuple) else (given,):  # pyright: ignore[reportUnknownVariableType]
+                if isinstance(text, str) and not ctx.resilient_parsing:
+                    _check_text(parameter, text)
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         _as_written(self.epilog, formatter)
 
 
-class Group(click.Group):
+class File(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]  # click 8.1 takes none
+    """The name of a file or folder, which need not be there: any bytes that one may have."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("it is empty: name a file or a folder.", param, ctx)
+        try:
+            os.fsencode(value)
+        except UnicodeError:
+            self.fail(f"{shown(value)} is no name that a file can have.", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  (click's signature)
+        return [CompletionItem(incomplete, type="file")]
+
+
+def _check_text(parameter: click.Parameter, text: str) -> None:
+    """A name of a file may be any bytes; all else goes into a database, or is compared with what is there."""
+    if "\0" in text or (not isinstance(parameter.type, File) and has_surrogates(text)):
+        name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+        raise Sentence(f"{name} {shown(text)} is not UTF-8 text")
+
+
+class Group(_Brief, click.Group):
     """A command with commands below it; turns our errors into sentences and a misspelt command into a question."""
 
     command_class = Command
@@ -79,6 +138,10 @@ class Group(click.Group):
             return super().invoke(ctx)
         except FanwoodError as error:
             raise Sentence(str(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise Sentence(f"{error.filename}: {error.strerror}") from error
         except KeyboardInterrupt:
             ctx.exit(Exit.INTERRUPTED)
 
@@ -141,7 +204,7 @@ def duration(_: click.Context, parameter: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        return seconds(_number(value), f"--{parameter.name}")
+        return seconds(_number(value), parameter.opts[0])
     except FanwoodError as error:
         raise Sentence(str(error)) from None
 

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from fanwood.cli import output, synthetic, text
-from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.base import Command, Common, Exit, File, Sentence, common
 from fanwood.cli.beside import Dashboard
 from fanwood.cli.output import Column
 from fanwood.cli.progress import Progress, follow
@@ -51,7 +51,7 @@ class Story:
     "  error: text | null}\n"
     "  With --runs: {run, status, seconds, runs, completed, failed, cancelled, failures: [{type, count, example}]}",
 )
-@click.argument("path", default=".")
+@click.argument("path", default=".", type=File())
 @click.option(
     "--runs", metavar="N", type=int, help="Instead: a tree of N runs with stragglers, retries, failures, recursion."
 )

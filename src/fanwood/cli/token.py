@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fanwood.cli import output
-from fanwood.cli.base import Command, Sentence, duration
+from fanwood.cli.base import Command, File, Sentence, duration
 from fanwood.clock import MICROSECONDS, SystemClock
 
 DEFAULT = "90d"
@@ -23,7 +23,12 @@ DEFAULT = "90d"
 )
 @click.argument("name")
 @click.option(
-    "--file", "path", metavar="FILE", required=True, help="Of tokens, for `fanwood ui --tokens`; one line more."
+    "--file",
+    "path",
+    metavar="FILE",
+    type=File(),
+    required=True,
+    help="Of tokens, for `fanwood ui --tokens`; one line more.",
 )
 @click.option(
     "--role",
@@ -39,9 +44,13 @@ def command(name: str, path: str, role: str, namespace: str, lasts: float, as_js
     """Make a token for NAME, and enter its hash in a file. The token itself is printed, and kept nowhere."""
     import msgspec
 
+    from fanwood.checks import MAX_NAMESPACE_LENGTH
+    from fanwood.checks import name as checked
     from fanwood.ids import new_secret
     from fanwood.server.identity import PREFIX, Token, digest
 
+    name = checked(name, "NAME")
+    namespace = namespace and checked(namespace, "--namespace", longest=MAX_NAMESPACE_LENGTH)
     secret = PREFIX + new_secret()
     expires = SystemClock().now() + round(lasts * MICROSECONDS)
     line = msgspec.json.encode(Token(name, digest(secret), role, namespace, expires)) + b"\n"

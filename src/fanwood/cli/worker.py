@@ -11,13 +11,14 @@ from dataclasses import replace
 import click
 
 from fanwood.app import Fanwood
+from fanwood.checks import INT32
 from fanwood.cli import output
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
 from fanwood.cli.beside import Dashboard, stop_with_stdin
 from fanwood.cli.loading import app_of, load
 from fanwood.cli.logging_setup import LEVELS, configure
 from fanwood.errors import EngineClosedError, StoreUnavailableError
-from fanwood.settings import Settings
+from fanwood.settings import MAX_PROCESSES, Settings
 from fanwood.worker.worker import Worker
 
 
@@ -30,10 +31,15 @@ from fanwood.worker.worker import Worker
 )
 @click.argument("target", metavar="MODULE:OBJECT")
 @click.option(
-    "--slots", type=click.IntRange(1), help="Runs that execute at a time. Default: 100; waiting ones are free."
+    "--slots", type=click.IntRange(1, INT32), help="Runs that execute at a time. Default: 100; waiting ones are free."
 )
-@click.option("--threads", type=click.IntRange(1), help="Sync runs that may wait for children. Default: 1,000.")
-@click.option("--processes", type=click.IntRange(1), default=1, help="Worker processes; one that dies is replaced.")
+@click.option("--threads", type=click.IntRange(1, INT32), help="Sync runs that may wait for children. Default: 1,000.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, MAX_PROCESSES),
+    default=1,
+    help="Worker processes; one that dies is replaced.",
+)
 @click.option("--reload", is_flag=True, help="Start anew when a .py file below this folder changes.")
 @click.option(
     "--log-level",
