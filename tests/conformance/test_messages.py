@@ -87,3 +87,21 @@ async def test_messages_go_with_their_run(stage: Stage) -> None:
     stage.clock.advance(10)
     await stage.store.prune(stage.clock.now(), 100)
     assert await stage.store.count("message") == 0
+
+
+async def test_what_is_sent_twice_under_one_key_is_sent_once(stage: Stage) -> None:
+    run, other = await stage.running(), await stage.running("b")
+    for to in (run, other):
+        for _ in range(2):
+            await stage.store.send(to.key, "n", '"a"', b"k" * 16)
+    await stage.store.send(run.key, "n", '"b"', b"l" * 16)
+    first = await receiving(stage, run)
+    await stage.store.deliver(run.key)
+    await stage.store.send(run.key, "n", '"a"', b"k" * 16)  # received, and known still
+    rest = [await receiving(stage, run) for _ in range(2)]
+    await stage.store.deliver(run.key)
+    assert await outputs(stage, first, *rest) == ['"a"', '"b"', None]
+    await stage.complete(run)
+    await stage.store.send(run.key, "n", '"b"', b"l" * 16)  # as it was sent, that it has ended is no matter
+    with pytest.raises(RunEndedError):
+        await stage.store.send(run.key, "n", '"b"', b"m" * 16)

@@ -220,13 +220,22 @@ async def test_many_are_suspended_and_go_on_at_once(stage: Stage) -> None:
     runs = await stage.claim(count, tasks=["a"])
     sleeps = [stage.part(run) for run in runs]
     await stage.commit(records=sleeps)
-    asked = [Suspend(run.key, 1, [(sleep.id, int(WAKES))], 1) for run, sleep in zip(runs, sleeps, strict=True)]
+    asked = [
+        Suspend(run.key, 1, [(sleep.id, int(WAKES))], 1, pending=sleep.id.hex())
+        for run, sleep in zip(runs, sleeps, strict=True)
+    ]
     assert (await stage.commit(suspends=asked)).going_on == set()
     stage.clock.advance(6)
     for _ in range(4):
         await stage.store.tick()
     again = await stage.claim(count, tasks=["a"])
     assert {(run.attempt, run.wakes) for run in again} == {(2, 1)}
+    assert {(run.key, run.pending) for run in again} == {(run.run_id, run.pending) for run in asked}
+    await stage.report(*[handed_back(run) for run in again[:1]])
+    back = await stage.claim_again(again[0])  # not what was pending: its code may have been given it
+    assert back is not None
+    assert (back.wakes, back.pending) == (1, None)
+    again[0] = back
     assert len(again) == count
     await stage.report(*[completed(run) for run in again])
 

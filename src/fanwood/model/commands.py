@@ -149,6 +149,7 @@ class Suspend(msgspec.Struct, gc=False):
     missing: int
     until: int | None = None  # the limit of the attempt, at which it is queued in any case
     busy: int = 0  # microseconds with a slot
+    pending: str | None = None  # whose ends its code had not been given: ids, hex, as one text
 
 
 class Ended(Protocol):
@@ -230,6 +231,7 @@ class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     trial_start: int = 0  # the attempt with which its present trial began
     wakes: int = 0  # how often it was suspended
     until: int | None = None  # the limit of the attempt that was suspended before this one
+    pending: str | None = None  # whose ends its code had not been given
 
     @property
     def key(self) -> bytes:

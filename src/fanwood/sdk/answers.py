@@ -34,6 +34,11 @@ class Answer:
         self._attempt = attempt
         request.on_done = self._done
 
+    @property
+    def asked(self) -> list[bytes]:
+        """The ids of the runs that it was asked for."""
+        return [spawn.id for spawn in self._request.spawns]
+
     def _done(
         self, error: BaseException | None, taken: dict[bytes, Attached], found: Sequence[Attached | None]
     ) -> None:

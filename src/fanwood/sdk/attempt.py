@@ -18,7 +18,7 @@ from fanwood.sdk.ordinals import Ordinals
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from weakref import WeakKeyDictionary
@@ -122,6 +122,7 @@ class Attempt:
         "ordinals",
         "parts",
         "raised",
+        "replay",
         "run",
         "share",
         "signals",
@@ -143,6 +144,7 @@ class Attempt:
         self.lifespan: object = None
         self.coroutine_task: asyncio.Task[None] | None = None
         self.unloading: Unloads | None = None  # of a durable task: how its code is unloaded while it waits
+        self.replay: Collection[bytes] | None = None  # its code does what it did before, until it is given one of these
         self.limit: int | None = None  # when this attempt's execution timeout comes
         self.interruption: Failure | None = None  # why it may do nothing any more
         self.in_function = False  # the user's code, not ours before and after it
@@ -188,6 +190,11 @@ class Attempt:
         for content in contents:
             if self.ordinals is not None:
                 self.ordinals.take_back(content)
+
+    def given(self, ids: Iterable[bytes]) -> None:
+        """Its code is given the ends of these: it may have come to where it was the last time."""
+        if self.replay is not None and any(id_ in self.replay for id_ in ids):
+            self.replay = None
 
     @property
     def root(self) -> bytes:

@@ -92,7 +92,7 @@ def _line(attempt: Attempt, chunk: str | bytes) -> LogLine | None:
         size = len(chunk)
     if size > MAX_CHUNK_BYTES:
         raise PayloadTooLargeError(f"a chunk of the stream of {attempt.spec.name}", size, MAX_CHUNK_BYTES)
-    if attempt.is_mocked:
+    if attempt.is_mocked or attempt.replay is not None:
         return None
     return LogLine(attempt.id, attempt.run.attempt, attempt.host.engine().store.now(), level, data)
 

@@ -153,7 +153,10 @@ class _Ends(Generic[T]):
                 return known
         while self._under_way:
             if come := self._stream.take():
-                return [self._under_way.pop(number).with_end(ended) for number, ended in come]
+                refs = [self._under_way.pop(number).with_end(ended) for number, ended in come]
+                if (attempt := current_attempt.get()) is not None:
+                    attempt.given(ref.key for ref in refs)
+                return refs
             await self._wait_for_some()
         return []
 

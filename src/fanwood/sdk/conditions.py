@@ -254,12 +254,13 @@ async def wait_for_all(
         if losers := losers_of(gathering, members):
             await written(attempt, answer)  # first: what is recorded is what counts
             await end(attempt, name, losers)
-        decided = record.output
+        decided, attempt.replay = record.output, None
     else:
         decided = there.output
         members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
         parted = [parts.found.pop(each.identity, None) for each in members]
         await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
+        attempt.given((there.id,))
     found: list[tuple[int, Any]] = msgspec.json.decode(decided or "[]")
     return WaitResult({flat[n]: _value(flat[n], payload) for n, payload in found})
 

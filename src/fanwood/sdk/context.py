@@ -186,6 +186,8 @@ class Context(Outside):
         if not isinstance(level, str) or level.lower() not in _LEVELS:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
             raise checks.refused("level", f"must be one of {', '.join(sorted(_LEVELS))}", level)
         attempt = self._attempt
+        if attempt.replay is not None:
+            return  # it was said before
         text = str(message).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
         engine = attempt.host.engine()
         engine.log(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), level.lower(), text))
@@ -200,6 +202,8 @@ class Context(Outside):
         message = checks.storable(message, "message", checks.MAX_TEXT_LENGTH)
         said = Progress(_number(done, "done"), None if total is None else _number(total, "total"), message)
         attempt = self._attempt
+        if attempt.replay is not None:
+            return  # it was said before
         engine = attempt.host.engine()
         text = msgspec.json.encode(said).decode()
         engine.note_progress(LogLine(attempt.id, attempt.run.attempt, engine.store.now(), PROGRESS, text))

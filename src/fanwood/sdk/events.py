@@ -21,10 +21,11 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.identity import content_digest
 from fanwood.sdk.listing import microseconds_of
+from fanwood.sdk.once import each_once
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
-from fanwood.sdk.recording import awaited, kind_of, known_parts, one_end, write, written
+from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.waiting import called
 from fanwood.store.outside import EventFilter
 from fanwood.store.spreading import compiled, finish, is_true
@@ -162,13 +163,22 @@ class Events:
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _push(self, events: Sequence[PushEvent]) -> list[Event]:
-        host, pushed = self._host, list[Event]()
+        host = self._host
         kept = [kept_event(event, host.settings, id_text(host.ids.new_id())) for event in events]
-        for start in range(0, len(kept), AT_ONCE):
-            page = kept[start : start + AT_ONCE]
-            verb = _verb(page)
-            pushed += [event_of(each) for each in await called(host.engine().call(verb, changes=True))]
-        return pushed
+
+        async def act(keys: Sequence[bytes | None], numbers: Sequence[int]) -> list[tuple[str, int]]:
+            pushed: list[Kept] = []
+            for start in range(0, len(numbers), AT_ONCE):
+                chosen = numbers[start : start + AT_ONCE]
+                page = [_known_as(kept[n], events[n], key) for n, key in zip(chosen, keys[start:], strict=False)]
+                pushed += await called(host.engine().call(_verb(page), changes=True))
+            return [(each.id, each.at) for each in pushed]
+
+        things = [(event.key, f"{event.id}\0".encode() + each.digest) for event, each in zip(events, kept, strict=True)]
+        said = await each_once("events.push", things, act, tuple[str, int])
+        return [
+            event_of(msgspec.structs.replace(each, id=id_, at=at)) for each, (id_, at) in zip(kept, said, strict=True)
+        ]
 
     async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
         return await called(self._host.engine().call(verb))
@@ -224,6 +234,11 @@ def kept_event(event: PushEvent, settings: Settings, new_id: str) -> Kept:
     return Kept(id_, key, data.decode(), _text(event.scope, "scope"), metadata)
 
 
+def _known_as(kept: Kept, given: PushEvent, key: bytes | None) -> Kept:
+    """With the id of what a durable run does once, if it has none of its own."""
+    return kept if key is None or given.id is not None else msgspec.structs.replace(kept, id=id_text(key))
+
+
 def event_of(kept: Kept) -> Event:
     """An event as people see it."""
     metadata: dict[str, Any] = msgspec.json.decode(kept.metadata or "{}")
@@ -269,7 +284,7 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
         )
         index = attempt.children
         attempt.children += 1
-    there = parts.found.pop(identity, None)
+    there = found_in(attempt, parts, identity)
     if there is not None and counts(there, attempt.run.trial_start):
         if there.state.is_terminal:
             return Finished(there.state, there.output, there.error, "~event"), there.id

@@ -172,6 +172,7 @@ class Group:
         found = parts.found.pop(self._identity, None)
         if found is not None and found.output is not None:
             self._decided = msgspec.json.decode(found.output, type=Decision)
+            attempt.given((found.id,))
         self._members = Members(attempt, self._how.limit, self._deadline)
         await self._members.begin()
 
@@ -267,6 +268,7 @@ class Group:
         if run is None:
             return  # it was detached
         self._ended[number] = ended
+        self._attempt.given((run.id,))
         (self._successes if ended.state is RunState.COMPLETED else self._failures).append(number)
         if self._how.until is not None and not self._enough:
             self._enough = bool(self._how.until(outcome_of(run, ended, None)))

@@ -22,7 +22,7 @@ from fanwood.sdk.identity import content_digest
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
 from fanwood.sdk.promises import Promises
-from fanwood.sdk.recording import awaited, kind_of, known_parts, one_end, write, written
+from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.waiting import called
 
 if TYPE_CHECKING:
@@ -93,15 +93,15 @@ class Messages:
             yield await receive(self._attempt, self._name, None)
 
 
-def sent(host: Host, name: str, payload: Any, reply_to: str | None) -> tuple[str, str]:
-    """A message's name, and it as it is stored."""
+def sent(host: Host, name: str, payload: Any, reply_to: str | None) -> tuple[str, bytes, str]:
+    """A message's name, what tells it from others, and it as it is stored."""
     name = checks.key(name, "name", "out: a message needs one")
     data = codec_for(Any).encode(payload, f"the message {name}", "payload")
     if len(data) > host.settings.max_payload_bytes:
         raise PayloadTooLargeError(f"the message {name}", len(data), host.settings.max_payload_bytes)
     reply = None if reply_to is None else checks.storable(reply_to, "reply_to", checks.MAX_TEXT_LENGTH)
     envelope = _Envelope(id_text(host.ids.new_id()), msgspec.Raw(data), host.engine().store.now(), reply)
-    return name, msgspec.json.encode(envelope).decode()
+    return name, f"{name}\0{reply}\0".encode() + data, msgspec.json.encode(envelope).decode()
 
 
 async def receive(attempt: Attempt, name: str, timeout: Duration | None) -> Message:
@@ -124,7 +124,7 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
     with registering:
         identity, index = attempt.identify(None, content_digest("~message", name.encode())), attempt.children
         attempt.children += 1
-    there = parts.found.pop(identity, None)
+    there = found_in(attempt, parts, identity)
     if there is not None and counts(there, attempt.run.trial_start):
         if there.state.is_terminal:
             return Finished(there.state, there.output, there.error, "~message"), there.id

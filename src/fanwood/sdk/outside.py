@@ -135,6 +135,13 @@ class Outside:
         """To be looped over, with `for` or `async for`: what is sent to this run under this name, without end."""
         return Messages(self._attempt, name)
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code of this durable task does what it did before, as it was unloaded, or its worker was lost:
+        until it comes to what is not recorded yet. Meanwhile `ctx.log`, `ctx.progress`, `ctx.put_stream` and
+        `ctx.publish` do nothing: it was said before."""
+        return self._attempt.replay is not None
+
     def publish(self, key: str, value: Any) -> None:
         """Say something of this run, for who asks by `fanwood.runs.get_value(id, key)`: what was said last counts.
 

@@ -29,14 +29,15 @@ from fanwood.model.commands import Failure, Finished, Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.identity import content_digest, part_id
+from fanwood.sdk.once import once
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.parts import counts
-from fanwood.sdk.recording import awaited, kind_of, known_parts, write, written
+from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, write, written
 from fanwood.sdk.waiting import called
 from fanwood.store.failures import decode_failure, encode_failure, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from fanwood.codec import Codec
     from fanwood.durations import Duration
@@ -151,7 +152,7 @@ class Promise(Generic[T]):
         if attempt.is_mocked:
             return
         parts = await known_parts(attempt)
-        found = parts.found.pop(self._identity, None)
+        found = found_in(attempt, parts, self._identity)
         if found is not None and counts(found, attempt.run.trial_start):
             if found.state.is_terminal:
                 self._ended = Finished(found.state, found.output, found.error, "~promise")
@@ -231,13 +232,15 @@ class Promises:
 
     async def _resolve(self, token: str, value: Any) -> bool:
         text = encoded(value, self._host.settings.max_payload_bytes)
-        engine = self._host.engine()
-        return await called(engine.call(lambda store: resolve(store, token, text), changes=True))
+        return await self._once(token, lambda store: resolve(store, token, text))
 
     async def _reject(self, token: str, reason: str) -> bool:
         reason = checks.storable(reason, "reason", checks.MAX_TEXT_LENGTH)
-        engine = self._host.engine()
-        return await called(engine.call(lambda store: reject(store, token, reason), changes=True))
+        return await self._once(token, lambda store: reject(store, token, reason))
+
+    async def _once(self, token: str, verb: Callable[[Store], Awaitable[bool]]) -> bool:
+        about, engine = str(token).encode(errors="replace"), self._host.engine()
+        return await once("settle a promise", "", about, lambda _: called(engine.call(verb, changes=True)))
 
 
 def encoded(value: Any, limit: int) -> str:

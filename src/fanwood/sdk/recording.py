@@ -12,11 +12,12 @@ from fanwood.model.commands import Record, SpawnKind
 from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind, RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
-from fanwood.sdk.parts import Parts
+from fanwood.sdk.parts import Parts, counts
 from fanwood.sdk.waiting import called, interruptible, wait_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended
+    from fanwood.model.records import Recorded
     from fanwood.sdk.attempt import Attempt
 
 PAGE = 1000
@@ -68,6 +69,16 @@ async def _read(attempt: Attempt, parts: Parts) -> None:
             reader.fire()
     if waits and attempt.new_limit is not None:  # what waits has its deadline from the attempt before
         engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
+
+
+def found_in(attempt: Attempt, parts: Parts, identity: bytes, *, keep: bool = False) -> Recorded | None:
+    """What the run has recorded under this identity. `keep`: for who asks again."""
+    found = parts.found.get(identity) if keep else parts.found.pop(identity, None)
+    if found is None or not counts(found, attempt.run.trial_start):
+        attempt.replay = None  # this is new
+    elif found.state.is_terminal:
+        attempt.given((found.id,))
+    return found
 
 
 def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
@@ -128,6 +139,7 @@ async def awaited(attempt: Attempt, run_id: bytes, what: str, collector: Collect
         engine.watch(run_id, collector, 0)
     with engine.waiting(collector, [run_id]):
         await wait_for(collector, attempt.host, None, what)
+    attempt.replay = None
     ended = collector.results[0]
     assert ended is not None
     return ended

@@ -15,6 +15,7 @@ from fanwood.sdk.chunks import ChunkStream
 from fanwood.sdk.circles import refuse_circle
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.infos import table, type_name
+from fanwood.sdk.once import once
 from fanwood.sdk.outcomes import result_of
 from fanwood.sdk.waiting import called, interruption_told, wait_for
 from fanwood.store.cancelling import cancel
@@ -166,14 +167,18 @@ class TaskRunRef(Generic[T]):
         return (await called(self._host.engine().call(lambda store: store.get(self._id)))).state
 
     async def _cancel(self) -> None:
-        verb = self._host.engine().call(lambda store: cancel(store, self._id, "by request"), changes=True)
-        await called(verb)
+        await once("cancel", self.id, self._id, lambda _: cancelled(self._host, self._id))
 
 
 class WorkflowRunRef(TaskRunRef[T]):
     """A workflow's run, by its id; its result is `{step name: output}`."""
 
     __slots__ = ()
+
+
+async def cancelled(host: Host, run_id: bytes) -> int:
+    """Cancel a run and its subtree; how many have ended by that so far."""
+    return await called(host.engine().call(lambda store: cancel(store, run_id, "by request"), changes=True))
 
 
 def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:

@@ -10,17 +10,17 @@ import msgspec
 from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
-from fanwood.ids import id_bytes
+from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk import messages
 from fanwood.sdk.infos import AttemptInfo, attempt_info, log_info, run_info
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
+from fanwood.sdk.once import once
 from fanwood.sdk.promises import Promise
 from fanwood.sdk.publishing import value_of
-from fanwood.sdk.refs import TaskRunRef, untyped_ref
+from fanwood.sdk.refs import TaskRunRef, cancelled, untyped_ref
 from fanwood.sdk.waiting import called
 from fanwood.sdk.watching import Watch, count, tree
-from fanwood.store.cancelling import cancel
 from fanwood.store.why import explain
 
 if TYPE_CHECKING:
@@ -362,18 +362,26 @@ class Runs:
 
     async def _cancel(self, run_id: str) -> int:
         id_ = id_bytes(run_id)
-        return await called(self._host.engine().call(lambda store: cancel(store, id_, "by request"), changes=True))
+        return await once("cancel", id_text(id_), id_, lambda _: cancelled(self._host, id_))
 
     async def _replay(self, run_id: str) -> bool:
         record = await self._record(run_id)
         await self._host.prepare((record.task,))
-        return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
+
+        async def act(_: object) -> bool:
+            return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
+
+        return await once("replay", id_text(record.id), record.id, act)
 
     async def _send(self, run_id: Any, name: str, payload: Any, reply_to: Promise[Any] | str | None) -> None:
         id_ = id_bytes(run_id.id if isinstance(run_id, TaskRunRef) else run_id)
         token = reply_to.token if isinstance(reply_to, Promise) else reply_to
-        name, text = messages.sent(self._host, name, payload, token)
-        await called(self._host.engine().call(lambda store: store.send(id_, name, text), changes=True))
+        name, about, text = messages.sent(self._host, name, payload, token)
+
+        async def act(key: bytes | None) -> None:
+            await called(self._host.engine().call(lambda store: store.send(id_, name, text, key), changes=True))
+
+        await once("runs.send", name, id_ + about, act)
 
     async def _value(self, run_id: str, key: str) -> Any:
         id_ = id_bytes(run_id)

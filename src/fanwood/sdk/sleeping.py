@@ -19,7 +19,7 @@ from fanwood.sdk.attempt import registering
 from fanwood.sdk.identity import content_digest
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
-from fanwood.sdk.recording import awaited, kind_of, known_parts, one_end, parts_of, write
+from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, parts_of, write
 from fanwood.sdk.waiting import pause
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     with registering:
         identity, index = attempt.identify(None, content_digest("~sleep", what.encode())), attempt.children
         attempt.children += 1
-    found = parts.found.pop(identity, None)
+    found = found_in(attempt, parts, identity)
     if found is not None and counts(found, run.trial_start):
         await _found(attempt, found)
         return
@@ -110,7 +110,7 @@ async def now(attempt: Attempt, name: str) -> datetime:
     with registering:
         identity, index = attempt.identify(None, content_digest("~now", name.encode())), attempt.children
         attempt.children += 1
-    found = parts.found.pop(identity, None)
+    found = found_in(attempt, parts, identity)
     if found is not None and found.output is not None:
         return moment(int(found.output))
     began = attempt.host.engine().store.now()

@@ -21,8 +21,10 @@ from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.mock_host import MockedError, MockHost
+from fanwood.sdk.once import Doing, doing
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
+from fanwood.sdk.recording import known_parts, parts_of
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.strays import refuse_strays, tell_of_fork
 from fanwood.sdk.waiting import called, interruptible, interruption_told, parked, wait_for
@@ -84,6 +86,8 @@ class Spawner:
         self._unanswered: deque[Answer] = deque()
         self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
         self._roots: set[bytes] = set()  # that it made inside a task
+        self._doing = doing()
+        self._once: dict[bytes, Doing] = {}  # roots that a durable run makes once
         self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned: list[Planned] = []
         self._taken_out = 0  # of those planned, by who spawns without end
@@ -110,6 +114,8 @@ class Spawner:
     async def begin(self) -> None:
         """Before anything is spawned: learn of the children that the attempts before this one had."""
         attempt = self._attempt
+        if self._doing is not None:
+            await known_parts(self._doing)
         if attempt is None:
             return
         attempt.check()
@@ -163,7 +169,7 @@ class Spawner:
         if len(data) > self._host.settings.max_payload_bytes:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
         attempt = None if options.detached else self._attempt
-        identified = attempt is not None or options.idempotency_key is not None
+        identified = attempt is not None or options.idempotency_key is not None or self._doing is not None
         digest = content_digest(spec.name, spec.input.canonical(data)) if identified else b""
         return spec, options, data, digest, attempt, self._kind(spec, options, attempt)
 
@@ -172,12 +178,12 @@ class Spawner:
         roots with it."""
         children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
         for number, one in enumerate(encoded, index):
-            spec, options, data, digest, attempt, kind = one
+            _, _, data, _, attempt, kind = one
             request = roots if attempt is None else children
             if not request.kinds or request.kinds[-1] is not kind:
                 request.kinds.append(kind)
             if attempt is None:
-                self._add(request, self._root(options, kind, data, digest), number, spec)
+                self._root(request, one, number)
             else:
                 self._child(request, attempt, one, number)
             size += len(data)
@@ -204,6 +210,7 @@ class Spawner:
         existing = known.get(identity) if known is not None else None
         spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)
         if existing is None:
+            attempt.replay = None  # this is new
             if key is not None or known is not None:
                 if attempt.known is None:
                     attempt.known = {}
@@ -214,15 +221,33 @@ class Spawner:
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
 
-    def _root(self, options: TriggerWorkflowOptions, kind: SpawnKind, data: bytes, digest: bytes) -> Spawn:
-        id_, key = self._host.ids.new_id(), options.idempotency_key
+    def _root(self, request: SpawnRequest, encoded: _Encoded, number: int) -> None:
+        """A root becomes part of a request; one that a durable run makes is made once in the life of that."""
+        spec, options, data, digest, _, kind = encoded
+        id_, key, one = self._host.ids.new_id(), options.idempotency_key, None
+        if key is None and self._doing is not None:
+            one = Doing(self._doing, parts_of(self._doing), "detached run", spec.name, digest)
+            if one.done is not None:
+                self._made_before(bytes.fromhex(msgspec.json.decode(one.done)), number, spec)
+                return
+            key = f"once {one.id.hex()}"
+            self._once[id_] = one
+            request.contents.append(one.content)
         if self._attempt is not None:
             self._roots.add(id_)
-        if key is None:
-            return Spawn(kind, id_, None, data.decode(), 0, options.effective_key)
-        self._keyed[id_] = self._taken_out + len(self.planned)
-        identity = root_identity(self._host.settings.namespace, key)
-        return Spawn(kind, id_, identity, data.decode(), 0, key, digest)
+        identity = None
+        if key is not None:
+            self._keyed[id_] = self._taken_out + len(self.planned)
+            identity = root_identity(self._host.settings.namespace, key)
+        shown = options.effective_key if key is None else key
+        spawn = Spawn(kind, id_, identity, data.decode(), 0, shown, None if key is None else digest)
+        self._add(request, spawn, number, spec)
+
+    def _made_before(self, root: bytes, number: int, spec: TaskSpec) -> None:
+        self._roots.add(root)
+        self.planned.append(Planned(root, spec))
+        if self.collector is not None:
+            self._engine.watch(root, self.collector, number)
 
     def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
         request.spawns.append(spawn)
@@ -314,6 +339,9 @@ class Spawner:
                 attempt.check()
         if answer.error is not None:
             raise answer.error
+        for id_ in answer.asked if self._once else ():
+            if (one := self._once.pop(id_, None)) is not None:
+                one.record(msgspec.json.encode(answer.taken.get(id_, id_).hex()).decode())
         for asked_for, holder in answer.taken.items():
             self._found_instead(self._keyed.pop(asked_for), holder)
 

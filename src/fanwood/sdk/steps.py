@@ -33,10 +33,11 @@ from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.functions import code_of, is_async, location
 from fanwood.sdk.identity import content_digest, part_identity
+from fanwood.sdk.once import inside
 from fanwood.sdk.options import TaskPolicy
 from fanwood.sdk.outcomes import error_of, failure_of, typed_output
 from fanwood.sdk.parts import Parts, counts
-from fanwood.sdk.recording import kind_of, known_parts, write, written
+from fanwood.sdk.recording import found_in, kind_of, known_parts, write, written
 from fanwood.sdk.waiting import pause
 from fanwood.store.failures import encode_failure
 
@@ -120,9 +121,16 @@ class Call:
     key: str | None
     policy: TaskPolicy
     threads: bool
+    identity: bytes = b""
 
     async def perform(self, step: About) -> Any:
         """What the function returns."""
+        if self.attempt.spec.durable is None:
+            return await self._perform(step)
+        with inside(self.identity):
+            return await self._perform(step)
+
+    async def _perform(self, step: About) -> Any:
         if step.is_async:
             return await self.function(*self.args, **self.kwargs)
         if self.threads:
@@ -179,8 +187,9 @@ async def recorded(call: Call) -> Any:
             )
         identity = content if call.key is not None else attempt.identify(None, content)
         parts.under_way.add(content)
+        call.identity = identity
     try:
-        found = parts.found.get(identity)
+        found = found_in(attempt, parts, identity, keep=True)
         if found is not None and counts(found, attempt.run.trial_start):
             if call.key is None:
                 del parts.found[identity]

@@ -178,6 +178,8 @@ class Flow:
                 break
             self._next += 1
             run, ended = self._ended.pop(index)
+            if self._spawner.attempt is not None:
+                self._spawner.attempt.given((run.id,))
             if ended.state is RunState.COMPLETED:
                 values.append(typed_output(ended.output, run.spec.output, run.spec.name))
             elif self._how.keep_errors:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MOST_AWAITED = 10_000
 """A run that waits for more than so many others stays in memory: each would be a row."""
+MOST_PENDING = 250
+"""So many are noted whose ends its code had not been given."""
 AGAIN = 1.0
 """Seconds after which it is looked again, at least."""
 
@@ -199,6 +201,7 @@ class Unloading:
             return None
         awaited: dict[bytes, int] = {}
         missing: list[int] = []
+        pending: list[str] = []
         for wait in waits:
             left, weight, enough = wait.collector.awaited()
             if wait.collector.ready or not left:
@@ -206,12 +209,14 @@ class Unloading:
             for id_ in left:
                 awaited[id_] = int(Awaited.WAKES if awaited.get(id_, weight) != weight else weight)
             missing.append(enough)
+            pending += [id_.hex() for id_ in (left if weight is Awaited.WAKES else left[:1])]
         if len(awaited) > MOST_AWAITED:
             return None
         attempt = self._attempt
         return Suspend(
-            attempt.id, attempt.run.attempt, list(awaited.items()), min(missing), attempt.limit, attempt.busy
-        )
+            attempt.id, attempt.run.attempt, list(awaited.items()), min(missing), attempt.limit, attempt.busy,
+            "".join(pending) if len(pending) <= MOST_PENDING else None,
+        )  # fmt: skip
 
     def _answered(self, suspended: bool) -> None:  # noqa: FBT001  (a callback)
         """On the engine's thread."""

@@ -47,6 +47,7 @@ async def wait_for(
                 await _wait_inside(collector, attempt, timeout, what, tasks)
     if attempt is not None:
         attempt.check()
+        attempt.given(collector.runs)
     if collector.error is not None:
         raise collector.error
 

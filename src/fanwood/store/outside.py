@@ -75,8 +75,9 @@ class Outside(ABC):
         """
 
     @abstractmethod
-    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
-        """Send a message to a run; what waits for one gets it, or it is kept until then.
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
+        """Send a message to a run; what waits for one gets it, or it is kept until then. `once`: what is sent twice
+        under it is sent once.
 
         Raises:
             RunNotFoundError: there is no such run.

@@ -19,6 +19,7 @@ from fanwood.model.states import RunState
 from fanwood.sdk.attempt import Attempt
 from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt, current_run_id
+from fanwood.sdk.replaying import replayed
 from fanwood.sdk.strays import note_threads
 from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
@@ -297,6 +298,8 @@ class Executor:
         function, context = spec.function, Context(attempt, step)
         if attempt.host.hooks.middleware and spec.kind != "workflow":
             function = attempt.host.hooks.surround(function, context, is_async=spec.is_async)
+        if attempt.unloading is not None and run.attempt > 1:
+            function = replayed(attempt, function)
         return function, (value, context)[: spec.arity]
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:

@@ -177,11 +177,12 @@ def fit(runs: list[Run], sizes: list[int]) -> list[Run]:
 
 def claimed(run: Run, before: Suspended | None = None) -> ClaimedRun:
     """As its worker needs it. `before`: what is known of its suspensions."""
+    suspended = before if before is not None and before.attempt == run.attempt - 1 else None
     return ClaimedRun(
         hexed(run.id), run.attempt, hexed(run.parent_id), hexed(run.root_id), run.depth, run.task, run.child_index,
         run.child_key, run.input, run.metadata, run.priority, run.retry_count, run.deaths, run.deadline,
         hexed(run.deadline_by), run.trial_start, before.wakes if before else 0,
-        before.until if before and before.attempt == run.attempt - 1 else None,
+        suspended.until if suspended else None, suspended.pending if suspended else None,
     )  # fmt: skip
 
 

@@ -107,7 +107,12 @@ class Leaving:
         missing = asked.missing - len(over)
         living = [(id_, weight) for id_, weight in asked.awaited if (one := runs[id_]) is not None and not one.is_over]
         tables.suspended[run.id] = Suspended(
-            asked.attempt, before.wakes + 1 if before else 1, missing, asked.until, [id_ for id_, _ in living]
+            asked.attempt,
+            before.wakes + 1 if before else 1,
+            missing,
+            asked.until,
+            [id_ for id_, _ in living],
+            asked.pending,
         )
         for id_, weight in living:
             tables.awaited.setdefault(id_, {})[run.id] = weight

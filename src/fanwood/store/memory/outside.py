@@ -69,13 +69,16 @@ class MemoryOutside(Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
         tables = self._memory.tables
         with self._memory.transaction(self._user) as now:
             run = self._run(run_id)
+            sent = tables.messages.setdefault(run_id, {})
+            if once is not None and any(each.once == once for each in sent.values()):
+                return
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
-            message = Message(run_id, tables.next_number(), name, envelope)
-            tables.messages.setdefault(run_id, {})[message.number] = message
+            message = Message(run_id, tables.next_number(), name, envelope, once)
+            sent[message.number] = message
             self._deliver(now, run_id)
         self._on_notify()
 
@@ -92,7 +95,9 @@ class MemoryOutside(Outside):
             run = tables.runs[id_]
             found = next((m for m in sorted(sent) if inbox_mark(run_id, sent[m].name)[:32] == mark[:32]), None)
             if found is not None and not leaving.end_closed(now, [run]):
-                leaving.fulfil(now, run, RunState.COMPLETED, sent.pop(found).envelope, None)
+                leaving.fulfil(now, run, RunState.COMPLETED, sent[found].envelope, None)
+                if (there := sent.pop(found)).once is not None:  # so that it is known
+                    sent[found] = replace(there, name="", envelope="")
 
     # --- events ----------------------------------------------------------------------------------------------------
 

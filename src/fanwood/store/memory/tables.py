@@ -119,6 +119,7 @@ class Suspended(msgspec.Struct):
     missing: int
     until: int | None
     awaits: list[bytes]  # while it is suspended
+    pending: str | None = None  # whose ends its code had not been given, then
 
 
 class Line(msgspec.Struct):
@@ -139,6 +140,7 @@ class Message(msgspec.Struct):
     number: int
     name: str
     envelope: str
+    once: bytes | None = None
 
 
 class Past(msgspec.Struct):

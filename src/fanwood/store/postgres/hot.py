@@ -186,7 +186,15 @@ class Call:
         if not suspends:
             return None
         rows = [
-            (s.run_id.hex(), s.attempt, s.missing, s.until, s.busy, [[id_.hex(), weight] for id_, weight in s.awaited])
+            (
+                s.run_id.hex(),
+                s.attempt,
+                s.missing,
+                s.until,
+                s.busy,
+                [[id_.hex(), weight] for id_, weight in s.awaited],
+                s.pending,
+            )
             for s in suspends
         ]
         return _json.encode(rows).decode()

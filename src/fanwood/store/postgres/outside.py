@@ -83,13 +83,13 @@ class PostgresOutside(Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
         kind, _ = await part_of(self, run_id)
         must_receive(run_id, kind, over=False)
         place = inbox_mark(run_id, "")[:8]
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
-            about = (run_id, name, envelope, place, place + LAST_MARK)
+            about = (run_id, name, envelope, once, place, place + LAST_MARK)
             ((answer, told),) = await work.db.call("fw_send", work.now, key_lock(place), *about)
             work.told += told
         must_receive(run_id, kind, over=answer != 0)

@@ -84,11 +84,12 @@ insert into value (run_id, key, value) values (:run_id, :key, :value) on conflic
 select count(*) from value;
 
 -- name: copy_out_message
-select run_id, number, name, envelope from message where (run_id, number) > (:run_id, :number) order by run_id, number
-limit :limit;
+select run_id, number, name, envelope, once from message where (run_id, number) > (:run_id, :number)
+order by run_id, number limit :limit;
 
 -- name: copy_in_message
-insert into message (run_id, number, name, envelope) values (:run_id, :number, :name, :envelope) on conflict do nothing;
+insert into message (run_id, number, name, envelope, once) values (:run_id, :number, :name, :envelope, :once)
+on conflict do nothing;
 
 -- name: count_message
 select count(*) from message;

@@ -91,12 +91,13 @@ class Claiming:
 
     def _recall(self, runs: list[ClaimedRun]) -> None:
         """What is known of those that were suspended."""
-        found = {id_: rest for id_, *rest in self._leaving.suspending.history([run.id for run in runs])}
+        found = {row[0]: row for row in self._leaving.suspending.history([run.id for run in runs])}
         for run in runs if found else ():
             if run.id in found:
-                attempt, wakes, until = found[run.id]
-                run.wakes = wakes or 0
-                run.until = until if attempt == run.attempt - 1 else None
+                _, attempt, wakes, until, pending = found[run.id]
+                run.wakes = wakes
+                if attempt == run.attempt - 1:
+                    run.until, run.pending = until, pending
 
     def fail_unreadable(self, now: int, tasks: str) -> int:
         """See `Store.fail_unreadable`. Ids and the queue's own columns are what they should be; each is read by

@@ -280,10 +280,11 @@ from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = 1 and run.attempt = v.value ->> 1;
 
 -- name: note_suspended
-insert into suspended (run_id, attempt, wakes, missing, until)
-select unhex(v.value ->> 0), v.value ->> 1, 1, v.value ->> 4, v.value ->> 2 from json_each(:rows) v where true
+insert into suspended (run_id, attempt, wakes, missing, until, pending)
+select unhex(v.value ->> 0), v.value ->> 1, 1, v.value ->> 4, v.value ->> 2, v.value ->> 5 from json_each(:rows) v where true
 on conflict (run_id) do update
-set attempt = excluded.attempt, wakes = wakes + 1, missing = excluded.missing, until = excluded.until;
+set attempt = excluded.attempt, wakes = wakes + 1, missing = excluded.missing, until = excluded.until,
+    pending = excluded.pending;
 
 -- name: note_awaited
 -- Rows: waiter, run, weight.
@@ -329,5 +330,5 @@ where run_id in (select unhex(value) from json_each(:ids))
   and (select r.state from run r where r.id = suspended.run_id) >= 8;
 
 -- name: read_suspended
-select json_group_array(json_array(hex(s.run_id), s.attempt, s.wakes, s.until))
+select json_group_array(json_array(hex(s.run_id), s.attempt, s.wakes, s.until, s.pending))
 from json_each(:ids) e cross join suspended s on s.run_id = unhex(e.value);

@@ -89,12 +89,14 @@ class SqliteOutside(Outside):
 
     # --- messages --------------------------------------------------------------------------------------------------
 
-    async def send(self, run_id: bytes, name: str, envelope: str) -> None:
+    async def send(self, run_id: bytes, name: str, envelope: str, once: bytes | None = None) -> None:
         with self._transaction() as db:
             state, _, _, _, kind = self._about(run_id)
+            if once is not None and db.execute(_SQL["was_sent"], {"run": run_id, "once": once}).get:
+                return
             must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
             about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
-            db.execute(_SQL["send"], about)
+            db.execute(_SQL["send"], {**about, "once": once})
             self._deliver(db, run_id)
         self._on_notify()
 
@@ -112,6 +114,7 @@ class SqliteOutside(Outside):
                 number, envelope = row
                 self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
                 db.execute(_SQL["received"], {"run": run_id, "number": number})
+                db.execute(_SQL["received_once"], {"run": run_id, "number": number})
 
     # --- events ----------------------------------------------------------------------------------------------------
 

@@ -22,14 +22,20 @@ on conflict (run_id, key) do update set value = excluded.value;
 select value from value where run_id = :run and key = :key;
 
 -- name: send
-insert into message (run_id, number, name, envelope) values (:run, :number, :name, :envelope);
+insert into message (run_id, number, name, envelope, once) values (:run, :number, :name, :envelope, :once);
+
+-- name: was_sent
+select count(*) from message where run_id = :run and once = :once;
 
 -- name: sent
 -- The oldest of that name.
 select number, envelope from message where run_id = :run and name = :name order by number limit 1;
 
 -- name: received
-delete from message where run_id = :run and number = :number;
+delete from message where run_id = :run and number = :number and once is null;
+
+-- name: received_once
+update message set name = '', envelope = '' where run_id = :run and number = :number;
 
 -- name: push_event
 insert into event (id, number, key, scope, payload, metadata, at, open, digest)

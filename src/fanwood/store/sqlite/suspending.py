@@ -63,7 +63,7 @@ class Suspending:
             if enough or count >= suspend.missing or id_.upper() in below:
                 going_on.add(number)
                 continue
-            rows.append((id_, suspend.attempt, suspend.until, suspend.busy, suspend.missing - count))
+            rows.append((id_, suspend.attempt, suspend.until, suspend.busy, suspend.missing - count, suspend.pending))
             awaited += [(id_, run_id.hex(), weight) for run_id, weight in suspend.awaited]
         if rows:
             text = _text(rows)
@@ -94,12 +94,12 @@ class Suspending:
         if ids and self.any:
             self._execute(_SQL["drop_waiters"], {"ids": _text(ids)})
 
-    def history(self, ids: Sequence[str]) -> list[tuple[str, int, int, int | None]]:
-        """Of those of these that were suspended: id, attempt, how often, limit."""
+    def history(self, ids: Sequence[str]) -> list[tuple[str, int, int, int | None, str | None]]:
+        """Of those of these that were suspended: id, attempt, how often, limit, and what was pending."""
         return _history.decode(self._one("read_suspended", ids=_text(ids))) if self.any else []
 
 
-_history = msgspec.json.Decoder(list[tuple[str, int, int, int | None]])
+_history = msgspec.json.Decoder(list[tuple[str, int, int, int | None, str | None]])
 
 
 def _text(rows: Any) -> str:

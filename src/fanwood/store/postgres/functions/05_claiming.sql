@@ -300,11 +300,11 @@ begin
         upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
         upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata, r.priority,
         r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start,
-        coalesce((select s.wakes from suspended s where s.run_id = r.id), 0),
-        (select s.until from suspended s where s.run_id = r.id and s.attempt = r.attempt - 1)
+        coalesce(s.wakes, 0), case when s.attempt = r.attempt - 1 then s.until end,
+        case when s.attempt = r.attempt - 1 then s.pending end
     ) order by r.n)::text, '[]')
     into claimed
-    from taken r;
+    from taken r left join lateral (select x.* from suspended x where x.run_id = r.id offset 0) s on true;
 end $$;
 
 -- What a commit claimed whose answer was lost, as `fw_claim` would have said it.
@@ -318,10 +318,10 @@ begin
             upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
             upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
             r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
-            r.trial_start, coalesce((select s.wakes from suspended s where s.run_id = r.id), 0),
-            (select s.until from suspended s where s.run_id = r.id and s.attempt = r.attempt - 1)
+            r.trial_start, coalesce(s.wakes, 0), case when s.attempt = r.attempt - 1 then s.until end,
+            case when s.attempt = r.attempt - 1 then s.pending end
         ) order by r.priority desc, r.root_id, r.depth desc, r.id)::text, '[]')
-        from run r
+        from run r left join lateral (select x.* from suspended x where x.run_id = r.id offset 0) s on true
         where r.worker_id = p_me and r.state = 1 and r.started_at = p_at and r.id <> all (p_born)
     );
 end $$;

@@ -454,22 +454,27 @@ begin
         where r.state = 2 and r.awaits is not null and r.awaits > p_from and r.awaits < p_end
         order by r.awaits for update
     loop
-        select m.number, m.envelope into sent from message m
+        select m.number, m.envelope, m.once into sent from message m
         where m.run_id = p_run and m.name = wait.name order by m.number limit 1 for update;
         continue when not found;
         select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
         told := told || told_;
         continue when cardinality(closed) > 0;
         told := told || fw_fire(p_now, array[wait.id], 2::smallint, 8::smallint, sent.envelope);
-        delete from message m where m.run_id = p_run and m.number = sent.number;
+        if sent.once is null then
+            delete from message m where m.run_id = p_run and m.number = sent.number;
+        else
+            update message m set name = '', envelope = '' where m.run_id = p_run and m.number = sent.number;
+        end if;
     end loop;
     return told;
 end $$;
 
--- A message is sent to a run. 0: it is; 1: the run has ended, or ends with something above it; null: there is none.
+-- A message is sent to a run; once under `p_once`, if that is given. 0: it is; 1: the run has ended, or ends with something
+-- above it; null: there is none.
 create function fw_send(
-    p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_from bytea, p_end bytea,
-    out answer integer, out told bigint[]
+    p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_once bytea, p_from bytea,
+    p_end bytea, out answer integer, out told bigint[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -483,9 +488,14 @@ begin
     if not found then
         return;
     end if;
+    if p_once is not null and exists (select from message m where m.run_id = p_run and m.once = p_once) then
+        answer := 0;
+        return;
+    end if;
     answer := case when before >= 8 or (select cardinality(c.ids) from fw_closed(array[p_run]) c) > 0 then 1 else 0 end;
     if answer = 0 then
-        insert into message (run_id, number, name, envelope) values (p_run, nextval('event_number'), p_name, p_envelope);
+        insert into message (run_id, number, name, envelope, once)
+        values (p_run, nextval('event_number'), p_name, p_envelope, p_once);
         told := fw_deliver(p_now, p_run, p_from, p_end);
     end if;
 end $$;

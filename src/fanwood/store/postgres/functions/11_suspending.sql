@@ -7,7 +7,7 @@
 --
 -- All lock in one order: rows of runs, then `suspended`, then `awaited`.
 
--- p_suspends, as JSON: [[run, attempt, missing, limit, busy, [[awaited run, weight], ...]], ...].
+-- p_suspends, as JSON: [[run, attempt, missing, limit, busy, [[awaited run, weight], ...], pending], ...].
 create function fw_suspend(p_suspends text) returns void language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -24,7 +24,8 @@ declare
 begin
     for one in
         select decode(v.j ->> 0, 'hex') as id, (v.j ->> 1)::integer as attempt, (v.j ->> 2)::integer as missing,
-               (v.j ->> 3)::bigint as until, (v.j ->> 4)::bigint as busy, v.j -> 5 as awaited
+               (v.j ->> 3)::bigint as until, (v.j ->> 4)::bigint as busy, v.j -> 5 as awaited,
+               v.j ->> 6 as pending
         from json_array_elements(p_suspends::json) v (j) order by decode(v.j ->> 0, 'hex')
     loop
         perform from run r where r.id = one.id and r.state = running and r.attempt = one.attempt for update;
@@ -51,10 +52,11 @@ begin
         set state = 2, waits = 1, due_at = one.until, busy = r.busy + one.busy, deaths = 0, expires_at = r.deadline,
             worker_id = null
         where r.id = one.id;
-        insert into suspended (run_id, attempt, wakes, missing, until)
-        values (one.id, one.attempt, 1, one.missing - over, one.until)
+        insert into suspended (run_id, attempt, wakes, missing, until, pending)
+        values (one.id, one.attempt, 1, one.missing - over, one.until, one.pending)
         on conflict (run_id) do update
-        set attempt = excluded.attempt, wakes = suspended.wakes + 1, missing = excluded.missing, until = excluded.until;
+        set attempt = excluded.attempt, wakes = suspended.wakes + 1, missing = excluded.missing, until = excluded.until,
+            pending = excluded.pending;
         insert into awaited (run_id, waiter_id, weight)
         select v.id, one.id, v.weight
         from unnest(ids, weights) v (id, weight)

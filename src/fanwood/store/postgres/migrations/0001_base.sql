@@ -175,6 +175,7 @@ create table suspended (
     until   bigint,                                   -- the limit of that attempt
     attempt integer not null,                         -- that was suspended last
     wakes   integer not null,                         -- how often it was
+    pending text,                                     -- whose ends its code had not been given, then
     missing integer not null,                         -- so many more ends of those that it waits for
     run_id  bytea   not null primary key
 );
@@ -255,8 +256,10 @@ create table message (
     run_id   bytea  not null,
     name     text collate "C" not null,
     envelope text   not null,                         -- what the receive will have for its output
+    once     bytea,                                   -- of one that is sent once: under what (it stays then)
     primary key (run_id, number)
 );
+create unique index message_once on message (run_id, once) where once is not null;
 
 -- What runs say of themselves (ctx.publish), for who asks.
 create table value (

@@ -159,6 +159,7 @@ create table suspended (
     run_id  blob    not null primary key,
     attempt integer not null,                       -- that was suspended last
     wakes   integer not null,                       -- how often it was
+    pending text,                                   -- whose ends its code had not been given, then
     missing integer not null,                       -- so many more ends of those that it waits for
     until   integer                                 -- the limit of that attempt
 ) strict, without rowid;
@@ -235,8 +236,10 @@ create table message (
     number   integer not null,                      -- of one row with those of waits and events
     name     text    not null,
     envelope text    not null,                      -- what the receive will have for its output
+    once     blob,                                  -- of one that is sent once: under what (it stays then)
     primary key (run_id, number)
 ) strict, without rowid;
+create unique index message_once on message (run_id, once) where once is not null;
 
 -- What runs say of themselves (ctx.publish), for who asks.
 create table value (

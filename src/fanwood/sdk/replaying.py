@@ -1,0 +1,53 @@
+"""Code of a durable run that is run again from the top: how far it does what it did before.
+
+It is *replaying* until it asks for something that is not recorded, or is given an end that it had not been given when
+it was unloaded (`ClaimedRun.pending`). Until then it says nothing: it was said before. Of an attempt that was not
+unloaded, since its worker died say, nobody knows what it had been given; it is taken for all but what was recorded
+last, so that a line may be said twice, and is never left out.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from fanwood.engine.signals import block
+from fanwood.sdk.recording import known_parts
+from fanwood.sdk.waiting import called
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.sdk.attempt import Attempt
+
+ID_DIGITS = 32
+
+
+def replayed(attempt: Attempt, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a durable run that was begun before."""
+    if (text := attempt.run.pending) is not None:
+        attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
+        return function
+    if attempt.spec.is_async:
+
+        @wraps(function)
+        async def aio_call(*arguments: Any) -> Any:
+            await _look(attempt)
+            return await function(*arguments)
+
+        return aio_call
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        block(_look(attempt), "the beginning of a run")
+        return function(*arguments)
+
+    return call
+
+
+async def _look(attempt: Attempt) -> None:
+    parts = await known_parts(attempt)
+    known = await called(attempt.host.engine().call(lambda store: store.identities(attempt.id), steadfast=True))
+    ids = [*known.values(), *(each.id for each in parts.found.values())]
+    if ids:
+        attempt.replay = {max(ids)}
