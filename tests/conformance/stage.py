@@ -177,10 +177,12 @@ class Stage:
         idle: bool = False,
         worker: int | None = None,
         programs: Sequence[int] = (),
+        turns: dict[int, str] | None = None,
     ) -> list[ClaimedRun]:
-        """`programs`: those that the worker has registered for."""
+        """`programs`: those that the worker has registered for; `turns`: by priority, whose the last turn was."""
         only = json.dumps(list(programs)) if programs else ""
-        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair, idle, only))
+        last = None if turns is None else json.dumps(turns)
+        done = await self.commit(worker, claim=ClaimRequest(json.dumps(list(tasks)), limit, fair, idle, only, last))
         return done.claimed
 
     async def report(self, *outcomes: Outcome, worker: int | None = None) -> Committed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -47,6 +48,7 @@ class Stream:
         self.random = random.Random(seed)
         self.ids = SeededIds(seed)
         self.attempts: dict[bytes, int] = {}  # of all runs, as claims told
+        self.turns = "{}"
         self.about: dict[bytes, dict[str, Any]] = {}
         self.holders: dict[bytes, int] = {}
         self.parts: dict[bytes, bytes] = {}  # what no worker executes, and whose it is
@@ -168,10 +170,12 @@ class Stream:
     async def claim(self) -> bool:
         worker, limit = self.random.choice(self.workers), self.random.randint(1, 5)
         fair = 0 if self.suspected else self.random.randint(0, 1)  # who is the oldest beside suspects is not fixed
-        request = ClaimRequest(TASKS, limit, fair, self.random.random() < 0.5)
+        turns = [None, "{}", self.turns][limit % 3]
+        request = ClaimRequest(TASKS, limit, fair, self.random.random() < 0.5, turns=turns)
 
         async def commit(stage: Stage) -> Reply:
             done = await stage.commit(worker, claim=request)
+            self.turns = json.dumps({run.priority: run.root_id for run in done.claimed})
             return [(run.key, run.attempt, run.deaths, run.trial_start, run.deadline) for run in done.claimed]
 
         claimed = await self.on_all(f"claim {worker} {request}", commit)

@@ -17,7 +17,8 @@ from tests.simulation.plans import fails, retries
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimRequest
-    from fanwood.store.memory.tables import Run, Tables
+    from fanwood.store.turns import FEW as TURNS
+from fanwood.store.memory.tables import Run, Tables
     from tests.simulation.plans import Maker, Plan
 
 FEW = 100
@@ -118,7 +119,8 @@ class Watch:
         judged = taken + [tables.runs[place[3]] for place in first]
         if not taken or tables.gates or claim.programs or any(run.deaths >= SUSPECT_DEATHS for run in judged):
             return  # (who is executed alone is another matter)
-        worse = [run for run in taken if first and _place(run) > min(first)]
+        best = min(first, default=None)
+        worse = [run for run in taken if best and _place(run) > best and (claim.turns is None or _place(run)[0] > best[0])]
         if len(worse) > claim.fair:
             self._wrong(f"{short(worse[-1])} is claimed before {min(first)[3].hex()[-6:]}")
         queued = [(task, *place) for task in tasks for place in tables.order("queue", task).first(FEW)]
@@ -133,6 +135,18 @@ class Watch:
             oldest = min(id_ for _, id_ in heads.values())
             if oldest not in {run.id for run in taken}:
                 self._wrong(f"{oldest.hex()[-6:]} is the oldest, and is not claimed")
+        if claim.turns is not None and len(queued) < FEW and plain:
+            self._had_turns(claim, [(id_, priority, root) for _, priority, root, _, id_ in queued], set(ids))
+
+    def _had_turns(self, claim: ClaimRequest, queued: list[tuple[bytes, int, bytes]], taken: set[bytes]) -> None:
+        """Each of a few roots of the highest priority got something, or had nothing."""
+        highest = min(priority for _, priority, _ in queued)
+        roots = {root for _, priority, root in queued if priority == highest}
+        served = {root for id_, priority, root in queued if priority == highest and id_ in taken}
+        waiting = {root for id_, priority, root in queued if priority == highest and id_ not in taken}
+        begun = {root for root in roots if self._tables.runs[root].state != RunState.QUEUED and root not in taken}
+        if len(roots) <= min(TURNS, claim.limit - claim.fair) and (begun & waiting) - served:
+            self._wrong(f"{min((begun & waiting) - served).hex()[-6:]} had no turn")
 
     def settle(self, now: int) -> None:
         """A transaction is over: what was changed by it is sound, also beside what it belongs to, and so is all that

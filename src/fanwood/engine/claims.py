@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 FAIR_SHARE = 8
 """One claim in so many takes the oldest ready run, so that nothing starves."""
 
+PRIORITIES = 1000
+"""Of so many it is remembered whose turn it was."""
+
+_json = msgspec.json.Encoder()
+
 
 class Claims:
     """What this engine believes of the queue. `ready` may be wrong: notifications and the sweep set it right."""
@@ -29,6 +34,7 @@ class Claims:
         self._tasks = "[]"
         self._programs = ""
         self._fairness = 0.0
+        self._turns: dict[int, str] = {}  # by priority, the root that had the last turn
         self._asked = False  # a claim is on its way
 
     def begin(self, tasks: Sequence[str], programs: Sequence[int] = ()) -> None:
@@ -67,7 +73,8 @@ class Claims:
             self._fairness -= fair
             if self._programs:
                 fair = 0
-            batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs)
+            turns = _json.encode(self._turns).decode()
+            batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs, turns)
             self._asked = True
             self.ready = False  # what is queued from now on this claim may not see
 
@@ -80,6 +87,7 @@ class Claims:
             # And where it met nothing but what is closed, the sweep of that says when to look again: it is quicker.
             more = committed.has_more and (bool(runs) or not committed.has_closed)
             self.ready = self.ready or more or (not self._one_at_a_time and bool(runs))
+            self._had_turns(runs)
         elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
             self.ready = True
         fenced = committed.fenced_parents
@@ -89,6 +97,16 @@ class Claims:
             if spawn.claimed and (not fenced or (spawn.kind.parent_id, spawn.kind.parent_attempt) not in fenced)
         ]
         return [*runs, *born] if born else runs
+
+    def _had_turns(self, runs: list[ClaimedRun]) -> None:
+        """Roots go round in the order of their ids."""
+        had = {(run.priority, run.root_id) for run in runs}
+        if len(self._turns) + len(had) > PRIORITIES:
+            self._turns.clear()
+        before = {priority: self._turns.get(priority, "") for priority, _ in had}
+        for priority, last in before.items():
+            roots = [root for other, root in had if other == priority]
+            self._turns[priority] = max([root for root in roots if root > last] or roots)
 
 
 def _born(spawn: Spawn) -> ClaimedRun:

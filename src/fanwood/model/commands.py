@@ -188,6 +188,9 @@ class LogLine(msgspec.Struct, gc=False):
 class ClaimRequest(msgspec.Struct, frozen=True):
     """Up to `limit` runs of `tasks`; `fair` of them among the oldest, whatever their priority, root and depth.
 
+    The others are the best. With `turns` (JSON: by priority, the root that had the last one) roots of one priority have
+    their turns; else one root comes after another.
+
     Suspects are passed by; but for an `idle` worker, which takes one suspect, and nothing beside it, if that is the
     best there is.
     """
@@ -197,6 +200,7 @@ class ClaimRequest(msgspec.Struct, frozen=True):
     fair: int = 0
     idle: bool = False
     programs: str = ""  # JSON array: only what is below roots of these programs, or of nobody's; else whatever there is
+    turns: str | None = None
 
 
 SUSPECT_DEATHS = 2

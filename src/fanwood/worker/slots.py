@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fanwood.errors import TooManyWaitingThreadsError
-from fanwood.model.commands import SUSPECT_DEATHS
+from fanwood.worker.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Slots:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._resuming: deque[tuple[Attempt, Callable[[], None]]] = deque()
-        self._starting: deque[ClaimedRun] = deque()
+        self._starting = Turns()
         self._alone = False  # a suspect is executing
         self._ahead = 0
         self._finished_lately = 0
@@ -53,8 +53,8 @@ class Slots:
         None before half of those ahead have begun: a few large claims are cheaper than many small ones.
         """
         with self._lock:
-            starting = len(self._starting)
-            if self._alone or (starting and self._starting[-1].is_suspect):
+            starting = self._starting.count
+            if self._alone or self._starting.suspects:
                 return 0  # what is claimed behind a suspect would be charged with it
             room = self._free + self._ahead - len(self._resuming) - starting
             return room if room > 0 and starting * 2 <= self._ahead else 0
@@ -68,56 +68,56 @@ class Slots:
         """
         with self._lock:
             bound = min(PREFETCH_MAX, AHEAD * self._finished_lately)
-            self._ahead = min(bound, self._ahead if self._starting else max(self._ahead * 2, AHEAD))
+            self._ahead = min(bound, self._ahead if self._starting.count else max(self._ahead * 2, AHEAD))
             self._finished_lately = 0
-            self._starting.extend(runs)
+            self._starting.add(runs)
 
     @property
     def starting(self) -> bool:
         """Whether anything waits to begin."""
-        return bool(self._starting)
+        return self._starting.count > 0
 
     def take(self) -> list[ClaimedRun]:
         """The runs that may begin, with a slot for each."""
         with self._lock:
             starting = self._starting
             taken: list[ClaimedRun] = []
-            while starting and self._free > 0 and not self._alone and not self._resuming:
-                if starting[0].deaths >= SUSPECT_DEATHS:  # (no property: this is done for every run)
+            if not starting.suspects and self._free > 0 and not self._alone and not self._resuming:
+                taken = starting.take(self._free)
+                self._free -= len(taken)
+            while starting.suspects and self._free > 0 and not self._alone and not self._resuming:
+                if starting.next().is_suspect:
                     if self._free < self.count:
                         break
                     self._alone = True
                 self._free -= 1
-                taken.append(starting.popleft())
+                taken += starting.take(1)
             self._begun_lately = self._begun_lately or bool(taken)
             return taken
 
     def give_up(self, tasks: frozenset[str]) -> list[ClaimedRun]:
         """Called now and then: what waits to begin, of these tasks, though nothing has begun for two times in a row."""
         with self._lock:
-            stalled = bool(self._starting) and not self._begun_lately
+            stalled = self._starting.count > 0 and not self._begun_lately
             before, self._stalled, self._begun_lately = self._stalled, stalled, False
             if not (stalled and before and tasks):
                 return []
-            given = [run for run in self._starting if run.task in tasks]
+            given = self._starting.remove(lambda run: run.task in tasks)
             if given:
                 self._ahead = 0
-                self._starting = deque(run for run in self._starting if run.task not in tasks)
             return given
 
     def withdraw(
         self, *, run: str | None = None, attempt: int | None = None, root: str | None = None
     ) -> list[ClaimedRun]:
         """Take back what has not begun: one run (its attempts up to this one), those of one tree, or all."""
+
+        def is_meant(claimed: ClaimedRun) -> bool:
+            ours = run in (None, claimed.id) and root in (None, claimed.root_id)
+            return ours and (attempt is None or claimed.attempt <= attempt)
+
         with self._lock:
-            taken: list[ClaimedRun] = []
-            kept: deque[ClaimedRun] = deque()
-            for claimed in self._starting:
-                ours = run in (None, claimed.id) and root in (None, claimed.root_id)
-                ours = ours and (attempt is None or claimed.attempt <= attempt)
-                (taken if ours else kept).append(claimed)
-            self._starting = kept
-            return taken
+            return self._starting.remove(is_meant)
 
     def waiting_to_begin(self, run_id: str) -> ClaimedRun | None:
         """A run that was claimed and has not begun."""
@@ -205,7 +205,7 @@ class Slots:
     def idle(self) -> bool:
         """Whether nothing executes, and nothing waits to begin or to go on."""
         with self._lock:
-            return self._free == self.count and not self._starting and not self._resuming
+            return self._free == self.count and not self._starting.count and not self._resuming
 
     @property
     def streams(self) -> bool:

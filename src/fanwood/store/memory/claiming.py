@@ -13,6 +13,7 @@ from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
 from fanwood.store.memory.leaving import Ending, Leaving
 from fanwood.store.memory.tables import LAST, Run, Suspended, Tables
+from fanwood.store.memory.turning import Place, Turning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,6 @@ LOOKED_AT = 1_000
 """So many of the first in the queue are looked at, if a claim could not be read."""
 GROUPS = 32
 """So many roots, of each task, are looked at for the oldest."""
-
-Place = tuple[int, bytes, int, bytes]
-"""In the queue of a task: priority and depth (negated), root, id."""
 
 
 class Claim(NamedTuple):
@@ -89,8 +87,12 @@ class Claiming:
         return runs, more
 
     def _some(self, tasks: Sequence[str], claim: ClaimRequest, may: Callable[[Run], bool]) -> tuple[list[Run], bool]:
-        """The oldest, as many as are to be, and then the best; as far as their inputs fit into an answer."""
+        """The oldest, as many as are to be, those whose turn it is, and the best; as far as their inputs fit into an
+        answer."""
         picked = {run.id: run for run in self._oldest(tasks, claim.fair) if may(run)}
+        if claim.turns is not None:
+            queue = Turning(self._tables, tasks, self._ours(claim.programs))
+            picked |= {run.id: run for run in queue.first(claim.turns, claim.limit) if may(run)}
         picked |= {run.id: run for run in self._best(tasks, claim.limit, may)}
         runs = list(picked.values())[: claim.limit]
         fitting = fit(runs, [len(run.input.encode()) for run in runs])

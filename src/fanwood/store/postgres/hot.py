@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 65
+PARAMETERS = 66
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
@@ -201,7 +201,9 @@ class Call:
 
     def _claim(self) -> tuple[Any, ...]:
         claim = self._batch.claim
-        return ([], 0, 0, False) if claim is None else (_tasks.decode(claim.tasks), claim.limit, claim.fair, claim.idle)
+        if claim is None:
+            return [], 0, 0, False, None
+        return _tasks.decode(claim.tasks), claim.limit, claim.fair, claim.idle, claim.turns
 
     # --- and back --------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from fanwood.model.commands import ANSWER_BYTES, SUSPECT_DEATHS, ClaimedRun, Cla
 from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import MAX_ATTEMPTS, UNREADABLE, encode_failure
 from fanwood.store.sqlite.leaving import Ending, Leaving, encoded
+from fanwood.store.sqlite.turning import Turning
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Claiming:
     """Claims, on one connection."""
 
     def __init__(self, connection: Database, leaving: Leaving) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._changes = connection.changes
         self._leaving = leaving
@@ -133,24 +135,29 @@ class Claiming:
             return True
 
     def _pick(self, claim: ClaimRequest) -> tuple[list[ClaimedRun], bool]:
-        tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))
+        first: list[str] = []
+        if claim.turns is not None and not self._damaged:
+            turning = Turning(self._connection, claim.tasks, claim.programs)
+            tasks, first = turning.first(claim.turns, claim.limit)
+        else:
+            tasks = _texts.decode(self._one("ready_tasks", tasks=claim.tasks))
         if not tasks:
             return [], False
         own, self._programs = "_own" if claim.programs else "", claim.programs
-        if len(tasks) == 1 and not claim.fair and not own and not self._damaged:
+        if len(tasks) == 1 and not claim.fair and not own and not first and not self._damaged:
             best = self._one("best_of_one", task=tasks[0], limit=claim.limit, bytes=ANSWER_BYTES)
             runs = _claimed.decode(best)
             letters = sum([len(run.input) for run in runs])  # of four bytes at most
             more = len(runs) >= claim.limit or letters * 4 >= ANSWER_BYTES
         else:
-            ids = self._ids(tasks, claim, own)
+            ids = self._ids(tasks, claim, own, first)
             runs = self._read(ids)
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         if [run for run in runs if run.deaths >= SUSPECT_DEATHS]:  # seldom, so that nobody else pays for looking
             if claim.idle and (best := self._read(self._best(tasks, 1, own))) and best[0].is_suspect:
                 return best, True
             suspects = {run.id for run in runs if run.is_suspect}
-            ids = self._ids(tasks, claim, f"_unsuspected{own}", suspects)
+            ids = self._ids(tasks, claim, f"_unsuspected{own}", first, suspects)
             runs = [run for run in self._read(ids) if not run.is_suspect]
             more = len(ids) >= claim.limit or len(runs) < len(ids)
         return runs, more
@@ -164,20 +171,19 @@ class Claiming:
             found += [id_ for id_ in _texts.decode(heads) if id_ not in self._damaged]
         return found[:limit]
 
-    def _ids(self, tasks: list[str], claim: ClaimRequest, which: str, suspects: Collection[str] = ()) -> list[str]:
+    def _ids(
+        self, tasks: list[str], claim: ClaimRequest, which: str, turns: list[str], suspects: Collection[str] = ()
+    ) -> list[str]:
+        """The oldest, as many as are to be, then those whose turn it is, then the best."""
         if self._damaged:
             return self._around_damage(tasks, claim.limit, which)
         oldest: list[str] = []
         if claim.fair:
-            found = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
-            oldest = [
-                id_ for id_ in found if id_ not in suspects
-            ]  # before any more is left out: a place is for another
-        best = self._best(tasks, claim.limit, which)
-        if not oldest:
-            return best
-        first = set(oldest)
-        return (oldest + [id_ for id_ in best if id_ not in first])[: claim.limit]
+            oldest = _texts.decode(self._one("oldest", tasks=encoded(tasks), fair=claim.fair))
+        first = dict.fromkeys(id_ for id_ in oldest + turns if id_ not in suspects)  # a place is for another
+        if len(first) < claim.limit:
+            first |= dict.fromkeys(self._best(tasks, claim.limit, which))
+        return list(first)[: claim.limit]
 
     def _best(self, tasks: list[str], limit: int, which: str) -> list[str]:
         if len(tasks) == 1:

@@ -67,6 +67,129 @@ begin
     return found_;
 end $$;
 
+-- Whose turn it is of several roots, and what they have, to be claimed before anything else: as store/turns.py has it.
+-- Nothing, if there is one root only. By the index alone, and no more than so many roots.
+create function fw_turns(p_tasks text[], p_limit integer, p_turns text, p_programs integer[]) returns bytea[]
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    beyond constant bytea := decode(repeat('ff', 17), 'hex');  -- every root
+    tasks text[];
+    found_ bytea[] := '{}';
+    theirs bytea[];
+    roots bytea[];
+    itself boolean[];
+    most integer;
+    room integer;
+    prio integer;
+    last_ bytea;
+    at bytea;
+    root bytea;
+    here boolean;
+    begins boolean;
+    again boolean;
+    whole boolean;
+    lower_ boolean;
+    full_ boolean;
+begin
+    select array_agg(t.task), max(h.priority), min(l.priority) < max(h.priority),
+           min(l.priority) = max(h.priority) and count(distinct h.root_id) = 1 and bool_and(h.root_id = l.root_id)
+    into tasks, prio, lower_, whole
+    from unnest(p_tasks) t (task)
+    cross join lateral (
+        select r.priority, r.root_id from run r
+        where r.task = t.task and r.state = 0
+          and (p_programs = '{}' or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id))
+        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+    ) h
+    cross join lateral (
+        select r.priority, r.root_id from run r
+        where r.task = t.task and r.state = 0
+          and (p_programs = '{}' or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id))
+        order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1
+    ) l;
+    if prio is null or whole then
+        return found_;
+    end if;
+    most := greatest(8 / cardinality(tasks), 4);
+    while prio is not null loop
+        room := p_limit - cardinality(found_);
+        last_ := coalesce(decode(p_turns::json ->> prio::text, 'hex'), '\x');
+        roots := '{}'; itself := '{}'; begins := false; again := false; whole := true; at := last_;
+        loop
+            select q.root_id into root
+            from unnest(tasks) t (task)
+            cross join lateral (
+                select r.root_id from run r
+                where r.task = t.task and r.state = 0 and r.priority = prio and r.root_id > at and (
+                    p_programs = '{}'
+                    or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+                )
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            ) q
+            order by q.root_id limit 1;
+            if root is null or (again and root > last_) then
+                exit when again or last_ = '\x';
+                again := true; at := '\x';
+                continue;
+            end if;
+            here := coalesce((select x.state = queued from run x where x.id = root), false);
+            if cardinality(roots) = least(most, room) or (here and begins) then
+                whole := false;
+                exit;
+            end if;
+            roots := roots || root; itself := itself || here; at := root;
+            if here then
+                exit when again or last_ = '\x';
+                begins := true; again := true; at := '\x';
+            end if;
+        end loop;
+        exit when cardinality(roots) = 1 and whole and not lower_;  -- they are the best
+        select array_agg(v.id order by v.rank, v.n), coalesce(bool_or(v.rank = v.share), false) into theirs, full_
+        from (
+            select h.id, h.rank, o.n, s.share
+            from unnest(roots, itself) with ordinality o (root, itself, n)
+            cross join (select (room + cardinality(roots) - 1) / cardinality(roots) as share) s
+            cross join lateral (
+                select q.id, row_number() over (order by q.root_id, q.depth desc, q.id) as rank
+                from unnest(tasks) t (task)
+                cross join lateral (
+                    select r.root_id, r.depth, r.id from run r
+                    where r.task = t.task and r.state = 0 and r.priority = prio
+                      and r.root_id between o.root and case when o.itself then beyond else o.root end and (
+                        p_programs = '{}'
+                        or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+                    )
+                    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit s.share
+                ) q
+                order by q.root_id, q.depth desc, q.id limit s.share
+            ) h
+        ) v;
+        theirs := theirs[1:room];
+        if true = any (itself) then  -- whose range may hold roots that have a turn of their own
+            theirs := array(select v.id from unnest(theirs) with ordinality v (id, n) group by v.id order by min(v.n));
+        end if;
+        found_ := found_ || theirs;
+        most := most - cardinality(roots);
+        exit when not whole or full_ or most = 0 or cardinality(found_) >= p_limit;
+        select max(q.priority) into prio
+        from unnest(tasks) t (task)
+        cross join lateral (
+            select r.priority from run r
+            where r.task = t.task and r.state = 0 and r.priority < prio and (
+                p_programs = '{}'
+                or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+            )
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+        ) q;
+    end loop;
+    return found_;
+end $$;
+
 -- How many of each task are among the best p_limit: so many are to be locked, and no more, or others would find them
 -- locked. A few of each task are looked at, and more only of those whose few are all among the best.
 create function fw_shares(p_tasks text[], p_limit integer, p_without bytea[], out tasks text[], out rows integer[])
@@ -135,9 +258,9 @@ begin
     );
 end $$;
 
--- Lock up to p_limit ready runs: first p_oldest, then the best. What others are claiming at this moment is passed by.
+-- Lock up to p_limit ready runs: first p_first, then the best. What others are claiming at this moment is passed by.
 -- Where they stand, in order, as far as their inputs fit into an answer.
-create function fw_pick(p_tasks text[], p_limit integer, p_oldest bytea[], out places tid[], out ids bytea[],
+create function fw_pick(p_tasks text[], p_limit integer, p_first bytea[], out places tid[], out ids bytea[],
                         out has_more boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -149,11 +272,11 @@ declare
     tasks text[];
     rows integer[];
 begin
-    select s.tasks, s.rows into tasks, rows from fw_shares(p_tasks, p_limit - cardinality(p_oldest), p_oldest) s;
-    with old as materialized (
-        select r.ctid as place, r.id, octet_length(r.input) as size
-        from unnest(p_oldest) o (id) join run r on r.id = any (array[o.id])
-        where r.state = queued
+    select s.tasks, s.rows into tasks, rows from fw_shares(p_tasks, p_limit - cardinality(p_first), p_first) s;
+    with first_ as materialized (
+        select f.n, r.ctid as place, r.id, octet_length(r.input) as size
+        from unnest(p_first) with ordinality f (id, n) join run r on r.id = any (array[f.id])
+        where r.state = queued and r.deaths < 2
         for update of r skip locked
     ),
     best as materialized (
@@ -162,33 +285,33 @@ begin
         cross join lateral (
             select r.ctid as place, r.id, r.priority, r.root_id, r.depth, octet_length(r.input) as size
             from run r
-            where r.task = t.task and r.state = 0 and r.deaths < 2 and r.id <> all (p_oldest)
+            where r.task = t.task and r.state = 0 and r.deaths < 2 and r.id <> all (p_first)
             order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit t.rows
             for update skip locked
         ) q
     ),
     picked as (
-        select 0 as turn, 0 as priority, '\x'::bytea as root_id, 0 as depth, o.id, o.place, o.size from old o
+        select f.n, 0 as priority, '\x'::bytea as root_id, 0 as depth, f.id, f.place, f.size from first_ f
         union all
-        select 1, b.priority, b.root_id, b.depth, b.id, b.place, b.size from best b
+        select 1 << 30, b.priority, b.root_id, b.depth, b.id, b.place, b.size from best b
     ),
     in_order as (
-        select p.place, p.id, row_number() over whole as n, coalesce(sum(p.size) over before, 0) as size_before
+        select p.place, p.id, row_number() over whole as rank, coalesce(sum(p.size) over before, 0) as size_before
         from picked p
-        window whole as (order by p.turn, p.priority desc, p.root_id, p.depth desc, p.id),
+        window whole as (order by p.n, p.priority desc, p.root_id, p.depth desc, p.id),
                before as (whole rows between unbounded preceding and 1 preceding)
     )
-    select coalesce(array_agg(p.place order by p.n) filter (where p.size_before < 16000000), '{}'),
-           coalesce(array_agg(p.id order by p.n) filter (where p.size_before < 16000000), '{}'),
+    select coalesce(array_agg(p.place order by p.rank) filter (where p.size_before < 16000000), '{}'),
+           coalesce(array_agg(p.id order by p.rank) filter (where p.size_before < 16000000), '{}'),
            coalesce(bool_or(p.size_before >= 16000000), false)
     into places, ids, has_more
     from in_order p;
 end $$;
 
--- The same for a worker that serves only what is below roots of some programs, or of nobody's; suspects as in `fw_claim`. No
+-- The same for a worker that serves only what is below roots of some programs, or of nobody's, p_first as well; suspects as in `fw_claim`. No
 -- more are locked than are taken, so two who look at the same time find the same: who comes second looks again.
-create function fw_pick_own(p_tasks text[], p_limit integer, p_idle boolean, p_programs integer[], out places tid[],
-                            out ids bytea[], out has_more boolean)
+create function fw_pick_own(p_tasks text[], p_limit integer, p_idle boolean, p_programs integer[], p_first bytea[],
+                            out places tid[], out ids bytea[], out has_more boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
@@ -198,10 +321,12 @@ declare
     queued constant smallint := 0;
     best bytea[];
     deaths_ integer[];
+    sizes integer[];
 begin
-    select array_agg(b.id order by b.n), array_agg(b.deaths order by b.n) into best, deaths_
+    select array_agg(b.id order by b.n), array_agg(b.deaths order by b.n), array_agg(b.size order by b.n)
+    into best, deaths_, sizes
     from (
-        select q.id, q.deaths, row_number() over whole as n, coalesce(sum(q.size) over before, 0) as size_before
+        select q.id, q.deaths, q.size, row_number() over whole as n, coalesce(sum(q.size) over before, 0) as size_before
         from unnest(p_tasks) t (task)
         cross join lateral (
             select r.id, r.priority, r.root_id, r.depth, r.deaths, octet_length(r.input) as size
@@ -217,8 +342,24 @@ begin
     if p_idle and deaths_[1] >= 2 then
         best := best[1:1];
     else
-        best := array(select v.id from unnest(best, deaths_) with ordinality v (id, deaths, n)
-                      where v.deaths < 2 order by v.n);
+        best := array(
+            select b.id
+            from (
+                select c.id, c.n, coalesce(sum(c.size) over before, 0) as size_before
+                from (
+                    select f.n, r.id, octet_length(r.input) as size
+                    from unnest(p_first) with ordinality f (id, n)
+                    cross join lateral (select x.id, x.input from run x where x.id = f.id and x.deaths < 2) r
+                    union all
+                    select (1 << 30) + v.n, v.id, v.size
+                    from unnest(best, deaths_, sizes) with ordinality v (id, deaths, size, n)
+                    where v.deaths < 2 and v.id <> all (p_first)
+                ) c
+                window before as (order by c.n rows between unbounded preceding and 1 preceding)
+                order by c.n limit p_limit
+            ) b
+            where b.size_before < 16000000 order by b.n
+        );
     end if;
     select coalesce(array_agg(r.place order by v.n), '{}'), coalesce(array_agg(v.id order by v.n), '{}')
     into places, ids
@@ -234,7 +375,7 @@ end $$;
 -- As JSON: the runs as their worker needs them.
 create function fw_claim(
     p_me bigint, p_now bigint, p_at bigint, p_gated boolean, p_tasks text[], p_limit integer, p_fair integer,
-    p_idle boolean, p_programs integer[],
+    p_idle boolean, p_turns text, p_programs integer[],
     out claimed text, out has_more boolean, out told bigint[], out cut boolean
 ) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -243,6 +384,7 @@ as $$
 #variable_conflict error
 declare
     queued constant smallint := 0;
+    first_ bytea[] := '{}';
     tasks text[] := case when cardinality(p_tasks) > 1 then fw_ready_tasks(p_tasks) else p_tasks end;
     oldest bytea[] := '{}';
     places tid[] := '{}';
@@ -254,9 +396,12 @@ begin
         p_limit := least(p_limit, 50);
     end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
+    if p_turns is not null then
+        first_ := fw_turns(tasks, p_limit, p_turns, p_programs);
+    end if;
     if cardinality(p_programs) > 0 then
         select p.places, p.ids, p.has_more into places, ids, has_more
-        from fw_pick_own(tasks, p_limit, p_idle, p_programs) p;
+        from fw_pick_own(tasks, p_limit, p_idle, p_programs, first_) p;
     elsif p_idle then
         suspect := fw_best_suspect(tasks);
         select array_agg(r.ctid), array_agg(r.id) into places, ids
@@ -271,6 +416,12 @@ begin
                 select o.id from unnest(tasks) t (task) cross join lateral unnest(fw_oldest_of(t.task)) o (id)
                 order by o.id limit least(p_fair, p_limit)
             );
+        end if;
+        if cardinality(first_) > 0 then
+            first_ := array(
+                select f.id from unnest(first_) with ordinality f (id, n) where f.id <> all (oldest) order by f.n
+            );
+            oldest := (oldest || first_)[1:p_limit];
         end if;
         select p.places, p.ids, p.has_more into places, ids, has_more from fw_pick(tasks, p_limit, oldest) p;
     end if;

@@ -33,7 +33,7 @@ create function fw_commit(
     e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
     q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
     x_suspends text, u_id bytea[], w_id bytea[],
-    c_tasks text[], c_limit integer, c_fair integer, c_idle boolean,
+    c_tasks text[], c_limit integer, c_fair integer, c_idle boolean, c_turns text,
     m_look boolean, m_read bigint[], m_heard bytea[]
 ) returns text language plpgsql
 set search_path from current set jit = off
@@ -197,7 +197,7 @@ begin
         end if;
         if c_limit > 0 and registered then  -- who was taken for dead gets none: nobody would look at them again
             part := fw_claim(p_me, p_now, at, gated or coalesce(closes, false), c_tasks, c_limit, c_fair, c_idle,
-                             before.programs);
+                             c_turns, before.programs);
             claimed := part.claimed; more := coalesce(more, false) or part.has_more; told := told || part.told;
             closes := coalesce(closes, false) or part.cut;
         end if;

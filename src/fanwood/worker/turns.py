@@ -1,0 +1,99 @@
+"""What was claimed and waits to begin: by priority, and within one the trees in turns.
+
+A claim brings runs of several trees in turns. But what came with the claim before it stands there as well, a thousand
+of one tree, and a small one behind them would wait for all of these.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fanwood.model.commands import SUSPECT_DEATHS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from fanwood.model.commands import ClaimedRun
+
+Tree = tuple[int, str]
+"""Priority, and root; roots that have not begun are one tree."""
+
+
+class Turns:
+    """Runs that wait; those of one tree in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.suspects = 0
+        """So many of them execute alone."""
+        self._trees: dict[Tree, deque[ClaimedRun]] = {}
+        self._levels: dict[int, deque[Tree]] = {}  # by priority: whose turn it is
+        self._highest = 0
+
+    def __iter__(self) -> Iterator[ClaimedRun]:
+        for runs in self._trees.values():
+            yield from runs
+
+    def add(self, runs: Sequence[ClaimedRun]) -> None:
+        """They wait behind those of their trees."""
+        trees = {_tree(run) for run in runs}
+        if len(trees) == 1:
+            self._tree(trees.pop()).extend(runs)
+        else:
+            for run in runs:
+                self._tree(_tree(run)).append(run)
+        self.count += len(runs)
+        self.suspects += len([True for run in runs if run.deaths >= SUSPECT_DEATHS])
+
+    def next(self) -> ClaimedRun:
+        """Whose turn it is."""
+        return self._trees[self._levels[self._highest][0]][0]
+
+    def take(self, count: int) -> list[ClaimedRun]:
+        """So many whose turn it is."""
+        count = min(count, self.count)
+        taken: list[ClaimedRun] = []
+        while len(taken) < count:
+            level = self._levels[self._highest]
+            runs = self._trees[level[0]]
+            if len(level) == 1:
+                taken += [runs.popleft() for _ in range(min(count - len(taken), len(runs)))]
+            else:
+                taken.append(runs.popleft())
+            if runs:
+                level.rotate(-1)
+            else:
+                self._forget(level)
+        self.count -= count
+        if self.suspects:
+            self.suspects -= len([True for run in taken if run.is_suspect])
+        return taken
+
+    def remove(self, is_meant: Callable[[ClaimedRun], bool]) -> list[ClaimedRun]:
+        """They wait no more."""
+        runs = list(self)
+        taken = [run for run in runs if is_meant(run)]
+        if taken:
+            self.__init__()
+            self.add([run for run in runs if not is_meant(run)])
+        return taken
+
+    def _tree(self, tree: Tree) -> deque[ClaimedRun]:
+        runs = self._trees.get(tree)
+        if runs is None:
+            runs = self._trees[tree] = deque()
+            priority, _ = tree
+            self._levels.setdefault(priority, deque()).append(tree)
+            self._highest = max(self._levels)
+        return runs
+
+    def _forget(self, level: deque[Tree]) -> None:
+        del self._trees[level.popleft()]
+        if not level:
+            del self._levels[self._highest]
+            self._highest = max(self._levels, default=0)
+
+
+def _tree(run: ClaimedRun) -> Tree:
+    return run.priority, run.root_id if run.parent_id else ""

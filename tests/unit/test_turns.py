@@ -1,0 +1,112 @@
+"""Whose turn it is, in the engine's claims and among what waits to begin."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fanwood.engine.claims import PRIORITIES, Claims
+from fanwood.model.commands import Batch, ClaimedRun, Committed
+from fanwood.worker.turns import Turns
+
+
+def run(id_: str, root: str = "", *, priority: int = 1, deaths: int = 0) -> ClaimedRun:
+    row = dict.fromkeys(ClaimedRun.__struct_fields__)
+    parent = root and "F"
+    about: dict[str, Any] = {
+        "id": id_,
+        "root_id": root or id_,
+        "parent_id": parent,
+        "priority": priority,
+        "deaths": deaths,
+    }
+    return ClaimedRun(**{**row, **about, "task": "t"})
+
+
+def runs_of(root: str, count: int, **about: Any) -> list[ClaimedRun]:
+    return [run(f"{root}{n}", root, **about) for n in range(count)]
+
+
+def waiting(*claims: list[ClaimedRun]) -> Turns:
+    turns = Turns()
+    for runs in claims:
+        turns.add(runs)
+    return turns
+
+
+def taken(turns: Turns, count: int) -> list[str]:
+    return [run.id for run in turns.take(count)]
+
+
+def test_a_small_tree_does_not_wait_for_all_of_a_large_one() -> None:
+    turns = waiting(runs_of("A", 100), runs_of("B", 2), runs_of("C", 1))
+    assert taken(turns, 8) == ["A0", "B0", "C0", "A1", "B1", "A2", "A3", "A4"]
+    assert turns.count == 95
+    assert len(taken(turns, 1000)) == 95
+    assert taken(turns, 1) == []
+
+
+def test_a_turn_is_kept_from_one_time_to_the_next() -> None:
+    turns = waiting([*runs_of("A", 3), *runs_of("B", 3)])
+    assert [taken(turns, 1) for _ in range(4)] == [["A0"], ["B0"], ["A1"], ["B1"]]
+
+
+def test_priorities_stand_above_turns() -> None:
+    turns = waiting(runs_of("A", 3), runs_of("B", 2, priority=5), runs_of("C", 1))
+    assert taken(turns, 4) == ["B0", "B1", "A0", "C0"]
+    turns.add(runs_of("D", 1, priority=9))
+    assert taken(turns, 9) == ["D0", "A1", "A2"]
+
+
+def test_roots_that_have_not_begun_have_one_turn_together() -> None:
+    turns = waiting([run("X"), run("Y"), run("Z")], runs_of("A", 3))
+    assert taken(turns, 6) == ["X", "A0", "Y", "A1", "Z", "A2"]
+
+
+def test_what_is_taken_back_waits_no_more() -> None:
+    turns = waiting(runs_of("A", 2), [*runs_of("B", 2), run("S", deaths=2)])
+    assert turns.suspects == 1
+    assert [run.id for run in turns.remove(lambda run: run.root_id in "AS")] == ["A0", "A1", "S"]
+    assert (turns.count, turns.suspects, turns.next().id) == (2, 0, "B0")
+    assert turns.remove(lambda _: False) == []
+    assert taken(turns, 9) == ["B0", "B1"]
+
+
+class Room:
+    def demand(self) -> int:
+        return 4
+
+    def idle(self) -> bool:
+        return False
+
+
+def turns_after(claims: Claims, *runs: ClaimedRun) -> dict[str, str]:
+    """What the claim after the one that brought these says."""
+    for brought in (runs, ()):
+        batch = Batch()
+        claims.ready = True
+        claims.plan(batch, Room())  # type: ignore[arg-type]
+        claims.learn(batch, Committed(claimed=list(brought)))
+    assert batch.claim is not None
+    return json.loads(batch.claim.turns or "")
+
+
+def test_the_next_claim_says_whose_turn_was_the_last() -> None:
+    claims = Claims(one_at_a_time=True)
+    claims.begin(["t"])
+    assert turns_after(claims) == {}
+    assert turns_after(claims, run("1", "A"), run("2", "B"), run("3", "A"), run("4", "Z", priority=7)) == {
+        "1": "B",
+        "7": "Z",
+    }
+    assert turns_after(claims, run("5", "C"), run("6", "A")) == {"1": "C", "7": "Z"}
+    assert turns_after(claims, run("7", "A"), run("8", "B")) == {"1": "B", "7": "Z"}  # it is round
+
+
+def test_what_is_remembered_of_turns_is_bounded() -> None:
+    claims = Claims(one_at_a_time=True)
+    claims.begin(["t"])
+    for priority in range(PRIORITIES + 10):
+        last = turns_after(claims, run("1", "A", priority=priority))
+        assert last[f"{priority}"] == "A"
+    assert len(last) < PRIORITIES
