@@ -106,7 +106,9 @@ def test_the_next_claim_says_whose_turn_was_the_last() -> None:
 def test_what_is_remembered_of_turns_is_bounded() -> None:
     claims = Claims(one_at_a_time=True)
     claims.begin(["t"])
+    most = 0
     for priority in range(PRIORITIES + 10):
         last = turns_after(claims, run("1", "A", priority=priority))
         assert last[f"{priority}"] == "A"
-    assert len(last) < PRIORITIES
+        most = max(most, len(last))
+    assert most <= PRIORITIES
