@@ -13,12 +13,12 @@ from fanwood.model.states import FIRST_WAIT, TERMINAL, EndedBy, GateKind, OnPare
 from fanwood.store.failures import decode_failure
 from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
+from fanwood.store.turns import FEW as TURNS
 from tests.simulation.plans import fails, retries
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimRequest
-    from fanwood.store.turns import FEW as TURNS
-from fanwood.store.memory.tables import Run, Tables
+    from fanwood.store.memory.tables import Run, Tables
     from tests.simulation.plans import Maker, Plan
 
 FEW = 100
@@ -120,7 +120,8 @@ class Watch:
         if not taken or tables.gates or claim.programs or any(run.deaths >= SUSPECT_DEATHS for run in judged):
             return  # (who is executed alone is another matter)
         best = min(first, default=None)
-        worse = [run for run in taken if best and _place(run) > best and (claim.turns is None or _place(run)[0] > best[0])]
+        depth = 4 if claim.turns is None else 1  # roots have their turns: of them only the priority tells
+        worse = [run for run in taken if best and _place(run)[:depth] > best[:depth]]
         if len(worse) > claim.fair:
             self._wrong(f"{short(worse[-1])} is claimed before {min(first)[3].hex()[-6:]}")
         queued = [(task, *place) for task in tasks for place in tables.order("queue", task).first(FEW)]

@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fanwood.errors import TooManyWaitingThreadsError
+from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.worker.turns import Turns
 
 if TYPE_CHECKING:
