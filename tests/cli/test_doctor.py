@@ -95,6 +95,42 @@ def test_a_damaged_file(invoke, stocked, here: Path):
     assert "problem" in result.stdout
 
 
+@pytest.mark.parametrize("index", ["run_ready", "run_tree"])
+def test_a_damaged_index_and_what_is_said_to_help(invoke, here: Path, make_app: Callable[..., Fanwood], index: str):
+    app = make_app(local_worker=False)
+    task = app.task(name="task")(lambda _n: None)
+    task.run_many([task.create_bulk_run_item(n) for n in range(3)], wait_for_result=False)
+    app.close()
+    _damage(here / "fanwood.db", index)
+    result = invoke("doctor", "--full", "--json")
+    assert result.exit_code == 1
+    said = " ".join(json.loads(result.stdout)["problems"])
+    command = re.search(r"run fanwood (db copy \S+ \S+)\. ", said)
+    assert command is not None
+    copied = invoke(*command[1].split())
+    assert (copied.exit_code, "3 runs" in copied.output) == (0, True)
+    shown = invoke("doctor", "--full", "--json", "--url", command[1].split()[-1]).stdout
+    assert "is damaged (" not in shown
+    assert json.loads(shown)["runs"]["QUEUED"] == 3
+
+
+def test_what_can_not_be_read_of_a_lost_worker_is_a_sentence(invoke, stocked, here: Path):
+    stocked(children=3)
+    _damage(here / "fanwood.db", "run_tree")
+    result = invoke("db", "copy", f"sqlite:///{here / 'fanwood.db'}", f"sqlite:///{here / 'new.db'}")
+    assert (result.exit_code, "is damaged" in result.output) == (2, True)
+
+
+def _damage(file: Path, index: str) -> None:
+    connection = apsw.Connection(str(file))
+    connection.pragma("wal_checkpoint(truncate)")
+    page = connection.execute("select rootpage from sqlite_schema where name = ?", (index,)).get
+    connection.close()
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * 4096)
+        opened.write(b"\xb3" * 4096)
+
+
 def test_no_database_is_a_problem_and_stays_none(invoke, here: Path):
     result = invoke("doctor")
     assert result.exit_code == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from fanwood import RunState, UsageError
+from fanwood import Context, RunState, UsageError
 from fanwood.testing import TestApp, drain, effects, faults, tree
 from tests.testing import shop
 
@@ -81,3 +82,23 @@ def test_that_a_fault_that_never_came_fails(fanwood_app: TestApp):
         assert shop.double.run(1) == 2
     with pytest.raises(ZeroDivisionError), faults.lose_answer():
         raise ZeroDivisionError
+
+
+def test_that_an_attempt_whose_worker_is_lost_is_not_timed_out(fanwood_app: TestApp):
+    """Its limit went with it: the next one has all of the time again, and no retry is used up."""
+    begun: list[tuple[float, int, int]] = []
+
+    @fanwood_app.task(execution_timeout=60)
+    async def slow(_n: int, ctx: Context) -> str:
+        assert ctx.deadline is not None
+        begun.append(((ctx.deadline - fanwood_app.now()).total_seconds(), ctx.attempt_number, ctx.retry_count))
+        await asyncio.sleep(40)
+        return "done"
+
+    begin = fanwood_app.now()
+    with faults.lose_worker(before=True):  # with what came of it
+        assert slow.run(1) == "done"
+    assert fanwood_app.now() - begin >= timedelta(seconds=80)
+    assert [(pytest.approx(60, abs=1), attempt, retries) for _, attempt, retries in begun] == begun
+    assert [attempt for _, attempt, _ in begun] == [1, 2]
+    assert {retries for _, _, retries in begun} == {0}

@@ -20,6 +20,7 @@ from fanwood.errors import (
     StoreUnavailableError,
     StoreValueError,
 )
+from fanwood.store.sqlite.driver import damaged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -313,7 +314,8 @@ def _translate(error: apsw.Error, path: Path) -> StoreError:
         return StoreValueError(f"{path}: a value that does not fit ({said}).")
     if isinstance(error, apsw.CantOpenError):
         return StoreUnavailableError(f"{path} can't be opened ({said}). {_why_not(path)}")
-    return StoreError(f"{path}: {type(error).__name__}: {said}")
+    is_damage = isinstance(error, apsw.CorruptError)
+    return StoreError(damaged(path, said) if is_damage else f"{path}: {type(error).__name__}: {said}")
 
 
 def _no_space(path: Path) -> bool:

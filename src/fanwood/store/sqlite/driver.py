@@ -10,6 +10,7 @@ import apsw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 reading_lock = threading.Lock()
@@ -82,6 +83,15 @@ class Database(Protocol):
 
 
 # SQLite takes any bytes for text, if somebody writes them by hand, and the driver does not give out what isn't UTF-8.
+
+
+def damaged(path: Path, what: str) -> str:
+    """What happened to a file, and what to do. (SQLite can't make a damaged index anew in its place.)"""
+    return (
+        f"{path} is damaged ({what}). If it is only one of its indexes, a copy is whole: stop what uses the file, and "
+        f"run fanwood db copy sqlite:///{path} sqlite:///{path}.new. If that can't read it either: a backup, or what "
+        f"SQLite's own .recover finds."
+    )
 
 
 def in_bytes(statement: str) -> str:

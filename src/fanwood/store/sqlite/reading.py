@@ -24,6 +24,7 @@ from fanwood.model.records import (
 from fanwood.model.states import RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
+from fanwood.store.sqlite.driver import damaged
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
 
@@ -178,7 +179,7 @@ def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
         )
     durable = journal == "wal" and seen.synchronous >= FULL
     if full and (check := str(db.execute("pragma quick_check(1)").get)) != "ok":
-        problems.append(f"the file is damaged: {check}")
+        problems.append(damaged(seen.path, " ".join(check.split())))
     counted = _SQL["counts" if full else "unfinished_counts"]
     files = (seen.path, seen.path.with_name(seen.path.name + "-wal"))
     return StoreReport(

@@ -214,7 +214,7 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
             if not self._chores.take_lease(worker_id, self._instant(), if_lapsed=if_lapsed):
                 return 0
         released = 0
-        while held := self._chores.held(worker_id, self._instant()):
+        while held := self._held(worker_id):
             for run in held:
                 if run.unsure:
                     run.waited = await self._has_living(run)
@@ -225,6 +225,10 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
         with self._transaction():
             self._chores.remove_worker(worker_id)
         return released
+
+    def _held(self, worker_id: int) -> list[Held]:
+        with translated(self.path):
+            return self._chores.held(worker_id, self._instant())
 
     async def _has_living(self, run: Held) -> bool:
         """A long look through its children, beside everything else."""
