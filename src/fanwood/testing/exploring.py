@@ -246,6 +246,8 @@ def _told(what: Any, done: Any) -> str:
     if not isinstance(what, Batch):
         return f"a {what}"
     parts = [f"{len(what.spawns)} child(ren) of {what.spawns[0].kind.task}"] if what.spawns else []
+    parts += [f"{len(what.records)} record(s)"] if what.records else []
+    parts += ["a suspension"] if what.suspends else []
     parts += [f"the end of {', '.join(dict.fromkeys(each.task for each in what.outcomes))}"] if what.outcomes else []
     if done is not None and done.claimed:
         parts.append(f"the claim of {', '.join(dict.fromkeys(run.task for run in done.claimed))}")

@@ -53,6 +53,11 @@ class Ground(ABC):
         ...
 
     @abstractmethod
+    def next_time(self) -> int | None:
+        """See `World`."""
+        ...
+
+    @abstractmethod
     def drive(self, done: Callable[[], bool], until: int | None = None, *, passes: bool = True) -> bool:
         """See `World`."""
         ...

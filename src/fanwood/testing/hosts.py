@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from fanwood.testing.threads import Crew
 from fanwood.worker.executor import Executor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fanwood.home import Member
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.spec import TaskSpec
@@ -77,6 +80,25 @@ class VirtualEngine(Engine):
 
     is_killed = False
 
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self._wishes: Counter[float] = Counter()  # when somebody wants to be called
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """As of an engine; what is wanted so comes, however long nothing else happens."""
+        if self._loop is None:
+            return
+        when = self._loop.time() + seconds
+        self._wishes[when] += 1
+
+        def come() -> None:
+            self._wishes[when] -= 1
+            if not self._wishes[when]:
+                del self._wishes[when]
+            call()
+
+        super().later(seconds, come)
+
     def begin(self, loop: VirtualLoop) -> Future[None]:
         """What `start` does."""
         started: Future[None] = Future()
@@ -108,8 +130,10 @@ class VirtualEngine(Engine):
 
     def next_time(self) -> float:
         """Seconds until there is something to do, whatever anybody says."""
-        pause = self._ticks._pause() if self._loop is not None else None
-        return NEVER if pause is None else pause
+        if self._loop is None:
+            return NEVER
+        pause, now = self._ticks._pause(), self._loop.time()
+        return min([NEVER if pause is None else pause, *(when - now for when in self._wishes)])
 
     def stay_leased(self, seconds: float) -> None:
         """As if it had renewed its lease all the while."""

@@ -61,6 +61,11 @@ class Outside:
         future.add_done_callback(self._end)
         return future
 
+    def drop(self, future: asyncio.Future[Any]) -> None:
+        """Nobody will hear of its end."""
+        self.jobs -= 1
+        future.remove_done_callback(self._end)
+
     def _end(self, _: object) -> None:
         self.jobs -= 1
 
@@ -79,6 +84,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._outside = outside
         self._thread_id = threading.get_ident()  # it runs, for all that ask
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._jobs: dict[asyncio.Future[Any], None] = {}  # on threads that are not ours
         self._fds = len(self._selector.get_map())
         self.set_debug(False)
 
@@ -98,7 +104,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._outside.bell.set()
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        return self._outside.begin(super().run_in_executor(executor, func, *args))
+        future = self._outside.begin(super().run_in_executor(executor, func, *args))
+        self._jobs[future] = None
+        future.add_done_callback(lambda _: self._jobs.pop(future, None))
+        return future
 
     # --- for the world ---------------------------------------------------------------------------------------------
 
@@ -152,6 +161,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Nothing on it is done any more."""
         self._ready.clear()
         self._scheduled.clear()
+        while self._jobs:
+            self._outside.drop(self._jobs.popitem()[0])
 
     def end(self) -> None:
         """Close whatever still stands on it."""
