@@ -201,6 +201,8 @@ class Fanwood(Hooked, Stepping, Durable):
         policy: TaskPolicy,
         description: str | None,
         durable: EvictionPolicy | None = None,
+        *,
+        strict: bool = False,
     ) -> Standalone[Any, Any]:
         signature = read_signature(function, input_validator)
         spec = TaskSpec(
@@ -215,6 +217,7 @@ class Fanwood(Hooked, Stepping, Durable):
             default=signature.default,
             origin=origin_of(function),
             durable=durable,
+            strict=strict,
             host=self,
         )
         return self._register(Standalone(self, spec, function), signature.where)

@@ -24,6 +24,7 @@
     ├── PromiseSettledError          a promise has ended, and not as was asked now
     ├── EventConflictError           an event's id belongs to another one
     ├── RunEndedError                a message for a run that has ended
+    ├── NonDeterminismError          a durable run's code asks for something else than it did
     ├── WaitTimeoutError             a wait's own timeout ran out (also a TimeoutError)
     ├── StoreError                   the database; names its path or URL (without password)
     │   ├── StoreForeignError          a database or file that isn't ours
@@ -362,3 +363,8 @@ class RetryAfterException(Exception):  # noqa: N818  (as above)
 
 class RunInterrupted(BaseException):
     """Raised inside a sync task, at its next Fanwood call, once its attempt is over: cancelled, timed out or fenced."""
+
+
+class NonDeterminismError(FanwoodError, NonRetryableException):
+    """The code of a durable run does not ask again for what is recorded of it: it is other code than that which began
+    it, or decides by what is another each time (the time, say). Its message shows both. The run is not tried again."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fanwood.engine.signals import Signal
     from fanwood.engine.waits import Collector
+    from fanwood.errors import NonDeterminismError
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
     from fanwood.sdk.host import Host
     from fanwood.sdk.parts import Parts
@@ -99,6 +100,37 @@ class Unloads(Protocol):
         ...
 
 
+class Asked(Protocol):
+    """What code that is run again asks for (`sdk/sameness.py`)."""
+
+    recorded: dict[bytes, bytes]
+    is_strict: bool
+
+    def ask(self, identity: bytes, shown: str) -> None:
+        """Its code asks for this."""
+        ...
+
+    async def learn(self, store: Any) -> None:
+        """All that is recorded, by name."""
+        ...
+
+    def unasked(self) -> list[bytes]:
+        """What is recorded and was not asked for."""
+        ...
+
+    def is_other(self) -> bool:
+        """Whether it can't go on, as it is other code."""
+        ...
+
+    def error(self, named: dict[bytes, str] | None = None) -> NonDeterminismError:
+        """What it asks for, beside what it had asked for."""
+        ...
+
+    def note(self) -> None:
+        """It is unloaded."""
+        ...
+
+
 class Attempt:
     """See the module's essay."""
 
@@ -124,6 +156,7 @@ class Attempt:
         "raised",
         "replay",
         "run",
+        "same",
         "share",
         "signals",
         "spawned",
@@ -145,6 +178,7 @@ class Attempt:
         self.coroutine_task: asyncio.Task[None] | None = None
         self.unloading: Unloads | None = None  # of a durable task: how its code is unloaded while it waits
         self.replay: Collection[bytes] | None = None  # its code does what it did before, until it is given one of these
+        self.same: Asked | None = None  # of code that is run again: what it asks for
         self.limit: int | None = None  # when this attempt's execution timeout comes
         self.interruption: Failure | None = None  # why it may do nothing any more
         self.in_function = False  # the user's code, not ours before and after it
@@ -190,6 +224,12 @@ class Attempt:
         for content in contents:
             if self.ordinals is not None:
                 self.ordinals.take_back(content)
+
+    def asks(self, shown: str, *identities: bytes) -> None:
+        """Its code asks for these. `shown`: what they are, for people."""
+        if (same := self.same) is not None:
+            for identity in identities:
+                same.ask(identity, shown)
 
     def given(self, ids: Iterable[bytes]) -> None:
         """Its code is given the ends of these: it may have come to where it was the last time."""

@@ -259,6 +259,7 @@ async def wait_for_all(
         decided = there.output
         members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
         parted = [parts.found.pop(each.identity, None) for each in members]
+        attempt.asks("", identity, *(each.identity for each in members))
         await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
         attempt.given((there.id,))
     found: list[tuple[int, Any]] = msgspec.json.decode(decided or "[]")
@@ -363,6 +364,7 @@ async def gathered(attempt: Attempt, parts: Parts, members: list[Member], gather
             ended[n] = one.known
             continue
         there = parts.found.pop(one.identity, None)
+        attempt.asks(one.shown, one.identity)
         if there is None or not counts(there, attempt.run.trial_start):
             one.id = attempt.host.ids.new_id() if there is None else there.id
             records.append(_record(attempt, one, index + 1 + n, again=there is not None))

@@ -62,6 +62,7 @@ class Durable:
         name: str | None = ...,
         input_validator: Callable[[], In],
         eviction_policy: EvictionPolicy | None = ...,
+        strict: bool = ...,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator[In | EmptyModel]: ...
 
@@ -73,6 +74,7 @@ class Durable:
         name: str | None = ...,
         input_validator: type[In],
         eviction_policy: EvictionPolicy | None = ...,
+        strict: bool = ...,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator[In]: ...
 
@@ -83,6 +85,7 @@ class Durable:
         *,
         name: str | None = ...,
         eviction_policy: EvictionPolicy | None = ...,
+        strict: bool = ...,
         **options: Unpack[TaskOptions],
     ) -> InferringDecorator: ...
 
@@ -94,6 +97,7 @@ class Durable:
         name: str | None = None,
         input_validator: Any = None,
         eviction_policy: EvictionPolicy | None = None,
+        strict: bool = False,
         **options: Unpack[TaskOptions],
     ) -> Any:
         """Declare a task whose code is unloaded while it waits: it holds nothing then but rows, and is run from the top
@@ -104,6 +108,8 @@ class Durable:
             name: default: the function's.
             input_validator: the input's type; default: the annotation's.
             eviction_policy: when it is unloaded.
+            strict: its code must ask again for all that it had asked for; a run of other code fails with a
+                `NonDeterminismError`. Two looks at the store more for each time that it goes on.
             options: see `TaskOptions`.
 
         Raises:
@@ -112,10 +118,12 @@ class Durable:
             SettingsError: a value of an option that can't be.
         """
         policy = TaskPolicy.of(options, TaskOptions.__annotations__, "durable_task()")
-        durable = eviction(eviction_policy)
+        durable, strict = eviction(eviction_policy), checks.flag(strict, "strict")
 
         def declare(function: Callable[..., Any]) -> Standalone[Any, Any]:
-            return self._declare(function, name, input_validator, policy, options.get("description"), durable)
+            return self._declare(
+                function, name, input_validator, policy, options.get("description"), durable, strict=strict
+            )
 
         return declare if function is None else declare(function)
 
@@ -127,5 +135,7 @@ class Durable:
         policy: TaskPolicy,
         description: str | None,
         durable: EvictionPolicy | None = None,
+        *,
+        strict: bool = False,
     ) -> Standalone[Any, Any]:
         raise NotImplementedError

@@ -284,7 +284,7 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
         )
         index = attempt.children
         attempt.children += 1
-    there = found_in(attempt, parts, identity)
+    there = found_in(attempt, parts, identity, f"~event {text}")
     if there is not None and counts(there, attempt.run.trial_start):
         if there.state.is_terminal:
             return Finished(there.state, there.output, there.error, "~event"), there.id

@@ -171,6 +171,7 @@ class Group:
             self._deadline = self._began(parts) + in_microseconds(checks.seconds(self._how.deadline, "deadline"))
         found = parts.found.pop(self._identity, None)
         if found is not None and found.output is not None:
+            attempt.asks("", self._identity)
             self._decided = msgspec.json.decode(found.output, type=Decision)
             attempt.given((found.id,))
         self._members = Members(attempt, self._how.limit, self._deadline)
@@ -180,6 +181,7 @@ class Group:
         """When the group was begun, by the first attempt that did."""
         identity = part_identity("group's beginning", self._identity.hex())
         found = parts.found.get(identity)
+        self._attempt.asks("a group's beginning", identity)
         if found is not None and found.output is not None:
             return int(found.output)
         now = self._attempt.host.engine().store.now()

@@ -108,6 +108,7 @@ class Members(Spawner):
             identity = attempt.identify(options.effective_key, content)
             attempt.children += 1
             known = (attempt.known or {}).get(identity)
+            attempt.asks(item.spec.name, identity)
         run = Planned(known or self._host.ids.new_id(), item.spec)
         self.all.append(run)
         if known is not None:

@@ -124,7 +124,7 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
     with registering:
         identity, index = attempt.identify(None, content_digest("~message", name.encode())), attempt.children
         attempt.children += 1
-    there = found_in(attempt, parts, identity)
+    there = found_in(attempt, parts, identity, f"~message {name}")
     if there is not None and counts(there, attempt.run.trial_start):
         if there.state.is_terminal:
             return Finished(there.state, there.output, there.error, "~message"), there.id

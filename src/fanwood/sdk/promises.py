@@ -152,7 +152,7 @@ class Promise(Generic[T]):
         if attempt.is_mocked:
             return
         parts = await known_parts(attempt)
-        found = found_in(attempt, parts, self._identity)
+        found = found_in(attempt, parts, self._identity, f"~promise {self.name}")
         if found is not None and counts(found, attempt.run.trial_start):
             if found.state.is_terminal:
                 self._ended = Finished(found.state, found.output, found.error, "~promise")

@@ -60,6 +60,8 @@ async def _read(attempt: Attempt, parts: Parts) -> None:
             )
             parts.found.update((each.identity, each) for each in page)
             waits = waits or any(each.state is RunState.WAITING for each in page)
+            if attempt.same is not None:
+                attempt.same.recorded.update((each.identity, each.id) for each in page if each.state.is_terminal)
             after = page[-1].id if page else after
             parts.ready = len(page) < PAGE
     finally:
@@ -71,8 +73,13 @@ async def _read(attempt: Attempt, parts: Parts) -> None:
         engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
 
 
-def found_in(attempt: Attempt, parts: Parts, identity: bytes, *, keep: bool = False) -> Recorded | None:
-    """What the run has recorded under this identity. `keep`: for who asks again."""
+def found_in(attempt: Attempt, parts: Parts, identity: bytes, shown: str, *, keep: bool = False) -> Recorded | None:
+    """What the run has recorded under this identity. `shown`: what is asked for. `keep`: for who asks again.
+
+    Raises:
+        NonDeterminismError: the code does not ask any more for what it had asked for.
+    """
+    attempt.asks(shown, identity)
     found = parts.found.get(identity) if keep else parts.found.pop(identity, None)
     if found is None or not counts(found, attempt.run.trial_start):
         attempt.replay = None  # this is new

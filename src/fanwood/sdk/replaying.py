@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import block
 from fanwood.sdk.recording import known_parts
+from fanwood.sdk.sameness import Sameness
 from fanwood.sdk.waiting import called
 
 if TYPE_CHECKING:
@@ -27,27 +28,48 @@ def replayed(attempt: Attempt, function: Callable[..., Any]) -> Callable[..., An
     """The function of a durable run that was begun before."""
     if (text := attempt.run.pending) is not None:
         attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
-        return function
+    if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
+        attempt.same = Sameness(attempt, is_strict=attempt.spec.strict)
+    looks = attempt.run.pending is None or attempt.spec.strict
     if attempt.spec.is_async:
 
         @wraps(function)
         async def aio_call(*arguments: Any) -> Any:
             await _look(attempt)
-            return await function(*arguments)
+            result = await function(*arguments)
+            _check(attempt)
+            return result
 
-        return aio_call
+        return aio_call if looks else function
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
         block(_look(attempt), "the beginning of a run")
-        return function(*arguments)
+        result = function(*arguments)
+        _check(attempt)
+        return result
 
-    return call
+    return call if looks else function
 
 
 async def _look(attempt: Attempt) -> None:
+    engine = attempt.host.engine()
+    if (same := attempt.same) is not None and same.is_strict:
+        await called(engine.call(same.learn, steadfast=True))
+    if attempt.run.pending is not None:
+        return
     parts = await known_parts(attempt)
-    known = await called(attempt.host.engine().call(lambda store: store.identities(attempt.id), steadfast=True))
+    known = await called(engine.call(lambda store: store.identities(attempt.id), steadfast=True))
     ids = [*known.values(), *(each.id for each in parts.found.values())]
     if ids:
         attempt.replay = {max(ids)}
+
+
+def _check(attempt: Attempt) -> None:
+    """Its code has come to its end.
+
+    Raises:
+        NonDeterminismError: without asking for all that it had asked for.
+    """
+    if (same := attempt.same) is not None and same.is_strict and same.unasked():
+        raise same.error()

@@ -54,7 +54,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     with registering:
         identity, index = attempt.identify(None, content_digest("~sleep", what.encode())), attempt.children
         attempt.children += 1
-    found = found_in(attempt, parts, identity)
+    found = found_in(attempt, parts, identity, f"~sleep {what}")
     if found is not None and counts(found, run.trial_start):
         await _found(attempt, found)
         return
@@ -110,7 +110,7 @@ async def now(attempt: Attempt, name: str) -> datetime:
     with registering:
         identity, index = attempt.identify(None, content_digest("~now", name.encode())), attempt.children
         attempt.children += 1
-    found = found_in(attempt, parts, identity)
+    found = found_in(attempt, parts, identity, f"~step now {name}")
     if found is not None and found.output is not None:
         return moment(int(found.output))
     began = attempt.host.engine().store.now()

@@ -206,6 +206,8 @@ class Spawner:
         identity, digest = attempt.identify(key, content), content if key is not None else None
         if key is None:
             request.contents.append(content)
+        if attempt.same is not None:
+            attempt.same.ask(identity, f"{spec.name} {data.decode()}")
         known = attempt.known
         existing = known.get(identity) if known is not None else None
         spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)

@@ -44,6 +44,7 @@ class TaskSpec:
     default: Any = NOT_GIVEN  # the input, if none is given
     origin: Origin = NOWHERE  # the program that it belongs to
     durable: Any = None  # of a durable task: its EvictionPolicy
+    strict: bool = False  # whether its code must ask again for all that it had asked for
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:

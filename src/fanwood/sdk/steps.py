@@ -189,7 +189,7 @@ async def recorded(call: Call) -> Any:
         parts.under_way.add(content)
         call.identity = identity
     try:
-        found = found_in(attempt, parts, identity, keep=True)
+        found = found_in(attempt, parts, identity, f"~step {shown}", keep=True)
         if found is not None and counts(found, attempt.run.trial_start):
             if call.key is None:
                 del parts.found[identity]

@@ -23,13 +23,16 @@ from fanwood.errors import SettingsError
 from fanwood.model.commands import Suspend
 from fanwood.model.states import Awaited
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.sameness import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from concurrent.futures import Future
 
     from fanwood.durations import Duration
     from fanwood.engine.waits import Collector
     from fanwood.sdk.attempt import Attempt
+    from fanwood.store.store import Store
 
 MOST_AWAITED = 10_000
 """A run that waits for more than so many others stays in memory: each would be a row."""
@@ -192,7 +195,30 @@ class Unloading:
                 self._wind(max(self.policy.seconds or 0.0, AGAIN))
             return
         changes, self._asked = self._changes, True
-        self._attempt.host.engine().suspend(SuspendRequest(lambda: self._command(changes), self._answered))
+        same, engine = self._attempt.same, self._attempt.host.engine()
+        if same is not None and same.is_other():
+            engine.call(self._named, steadfast=True).add_done_callback(lambda done: self._judge(changes, done))
+            return
+        engine.suspend(SuspendRequest(lambda: self._command(changes), self._answered))
+
+    async def _named(self, store: Store) -> dict[bytes, str] | None:
+        """The children in words, if nothing that is waited for has ended."""
+        ids = [id_ for wait in list(self._waits.values()) for id_ in wait.collector.awaited()[0]][:MOST_PENDING]
+        found = await store.briefs(ids)
+        if len(found) < len(ids) or any(run.state.is_terminal for run in found):
+            return None
+        return await told(store, self._attempt.id)
+
+    def _judge(self, changes: int, done: Future[dict[bytes, str] | None]) -> None:
+        """On the engine's thread: its code waits, and has not asked for all that is recorded."""
+        named, same = None if done.exception() is not None else done.result(), self._attempt.same
+        self._asked = False
+        if named is not None and same is not None and changes == self._changes and not self._is_over():
+            for wait in list(self._waits.values()):
+                wait.collector.fail(same.error(named))
+        elif not self._is_over():
+            self._wind(max(self.policy.seconds or 0.0, AGAIN))
+        self._decided()
 
     def _command(self, changes: int) -> Suspend | None:
         """On the engine's thread: what is asked of the store, if it is as it was looked at."""
@@ -223,6 +249,8 @@ class Unloading:
         self._asked = False
         if suspended and not self._is_over():
             self.is_suspending = True
+            if self._attempt.same is not None:
+                self._attempt.same.note()
             self._unload(self._attempt)
         elif not self._is_over():
             self._wind(max(self.policy.seconds or 0.0, AGAIN))

@@ -1,0 +1,139 @@
+"""Code of durable runs that is another one than that which began them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EvictionPolicy, Fanwood, NonDeterminismError, RunState, TaskRunError, UserEventCondition
+from fanwood.sdk import sameness
+from tests.semantics.test_durable import until
+
+AT_ONCE = EvictionPolicy(ttl=0)
+COLOURS = ["async", "sync"]
+
+
+def flow(app: Fanwood, colour: str, script: list[list[str]], **options: Any) -> Any:
+    """A durable task that does what the script of the present life says, and the same things in branches if there are
+    several."""
+
+    @app.task(name="child")
+    async def child(n: str) -> str:
+        return n
+
+    if colour == "async":
+
+        @app.durable_task(name="flow", eviction_policy=AT_ONCE, **options)
+        async def flow(input: dict, ctx: Context) -> list[str]:
+            async def branch(words: str) -> None:
+                for word in words.split():
+                    kind, _, what = word.partition(":")
+                    if kind == "step":
+                        await ctx.aio_step(str, what)
+                    elif kind == "child":
+                        await child.aio_run(what)
+                    elif kind == "push":
+                        await app.events.aio_push(what)
+                    elif kind == "any":
+                        await ctx.aio_wait_for(what, UserEventCondition(what))
+                    else:
+                        await ctx.aio_wait_for_event(what, lookback_window="1h")
+
+            said = script.pop(0)
+            if len(said) == 1:
+                await branch(said[0])
+            else:
+                await asyncio.gather(*map(branch, said))
+            return said
+
+        return flow
+
+    @app.durable_task(name="flow", eviction_policy=AT_ONCE, **options)
+    def sync_flow(input: dict, ctx: Context) -> list[str]:
+        said = script.pop(0)
+        for word in said[0].split():
+            kind, _, what = word.partition(":")
+            if kind == "step":
+                ctx.step(str, what)
+            elif kind == "child":
+                child.run(what)
+            elif kind == "push":
+                app.events.push(what)
+            elif kind == "any":
+                ctx.wait_for(what, UserEventCondition(what))
+            else:
+                ctx.wait_for_event(what, lookback_window="1h")
+        return said
+
+    return sync_flow
+
+
+def lives(app: Fanwood, colour: str, *script: list[str], **options: Any) -> Any:
+    """Run it, and push the event that it waits for each time that it is unloaded."""
+    left = list(script)
+    ref = flow(app, colour, left, **options).run_no_wait({})
+    for n in range(len(script) - 1):
+        while len(left) == len(script) - n or ref.status() is RunState.RUNNING:
+            assert not ref.status().is_terminal, app.runs.get(ref.id).error
+        until(app, ref.id, RunState.WAITING)
+        app.events.push(f"e{n}")
+    return ref
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_the_same_code_is_the_same(app: Fanwood, colour: str) -> None:
+    said = ["step:a push:p step:a event:e0 step:b any:e1 step:c event:e2 step:d"]
+    assert lives(app, colour, said, said, said, said, strict=True).result(60) == said
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize(
+    ("now", "lost", "new"),
+    [
+        ("step:b event:e0", '- ~step {"step":"builtins.str","args":["a"]}', "builtins.str"),
+        ("child:b event:e0", "- ~step", '+ child "b"'),
+        ("push:b event:e0", "- ~step", "events.push"),
+        ("event:e1", "- ~step", "~event"),
+        ("event:e0", "- ~step", ""),
+    ],
+)
+def test_other_code_is_refused_before_it_does_anything(
+    app: Fanwood, colour: str, now: str, lost: str, new: str
+) -> None:
+    ref = lives(app, colour, ["step:a event:e0"], [now], strict=True, retries=3)
+    with pytest.raises(TaskRunError, match="asks for something else") as raised:
+        ref.result(60)
+    assert raised.value.exc_type == NonDeterminismError.__name__
+    said = str(raised.value)
+    assert lost in said
+    assert new in said
+    assert len(app.runs.children(ref.id)) == 2  # nothing was done
+    assert [each.key for each in app.events.list()] == ["e0"]
+
+
+def test_what_is_asked_for_once_more_or_in_another_order_is_no_other_code(app: Fanwood) -> None:
+    ref = lives(app, "async", ["step:a step:b event:e0"], ["step:b step:a event:e0 step:c"], strict=True)
+    assert ref.result(60) == ["step:b step:a event:e0 step:c"]
+
+
+def test_of_branches_it_is_said_when_all_wait(app: Fanwood) -> None:
+    before, after = ["step:a event:e0", "step:b event:never"], ["step:x event:e0", "step:b event:never"]
+    ref = lives(app, "async", before, after, strict=True)
+    with pytest.raises(TaskRunError, match="asks for something else"):
+        ref.result(60)
+
+
+def test_without_strict_it_is_logged_and_ends_after_a_number_of_wakes(
+    app: Fanwood, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sameness, "WAKES", 2)
+    caplog.set_level(logging.WARNING)
+    script = [[f"step:{n} event:e{n}"] for n in range(4)]
+    ref = lives(app, "async", *script[:3])
+    with pytest.raises(TaskRunError, match="asks for something else") as raised:
+        ref.result(60)
+    assert raised.value.exc_type == NonDeterminismError.__name__
+    assert "asks for something else" in caplog.text
