@@ -52,7 +52,8 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minu
 # What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py).
 BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
-	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics/test_options.py
+	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
+	tests/browser/test_large.py tests/browser/test_accessible.py
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

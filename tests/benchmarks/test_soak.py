@@ -30,7 +30,7 @@ def test_a_soak_yields_its_figures(
 ) -> None:
     url = request.getfixturevalue("postgres_url") if store == "postgres" else f"sqlite:///{tmp_path / 'soak.db'}"
     output = tmp_path / "figures" / "soak.json"
-    arguments = ["--url", url, "--json", str(output), "--minutes", "0.1", "--rate", "15", "--children", "5"]
+    arguments = ["--url", url, "--json", str(output), "--minutes", "0.1", "--rate", "5", "--children", "5"]
 
     code = soak.main([*arguments, "--workers", "1"])
 

@@ -21,12 +21,16 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import pytest
 
 PATIENCE = 20.0
 LINES = 60
+TOGETHER = {"browser"}
+COLLECTIONS = (10_000, 20, 100)
+"""Of garbage: seldom, since a test makes little of it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,9 +42,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     many = session.config.getoption("--forks")
     if not many or session.testsfailed or session.config.option.collectonly:
         return None  # as ever
-    files = [list(tests) for _, tests in itertools.groupby(session.items, key=lambda test: test.path)]
+    files = [list(tests) for _, tests in itertools.groupby(session.items, key=_block)]
     _Loop(session, files).run(many)
     return True
+
+
+def _block(test: pytest.Item) -> Path:
+    """What one process takes: a file; or a folder, if what its tests share is dear, as a browser is."""
+    return test.path.parent if test.path.parent.name in TOGETHER else test.path
 
 
 @dataclass
@@ -189,6 +198,7 @@ def _be_forked(
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _set_apart(session.config, output, temporary)
+        gc.set_threshold(*COLLECTIONS)
         session.config.pluginmanager.register(_Teller(session.config, wire))
         later: Any = _Later(session)
         try:

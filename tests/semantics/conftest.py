@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from fanwood import Context, Fanwood
 from fanwood.engine import housekeeping
 from fanwood.store.memory.memory import join
+from tests.chaos.scale import FULL
 
 IN_DATABASES_ONLY = {"test_unreadable.py"}
 """Rows that somebody has written by hand."""
@@ -30,6 +31,14 @@ ABOVE_STORES = {
     },
 }
 """What no store has a part in (of a file without names, all): in memory only."""
+IN_OUR_OWN_PROCESS = {
+    "test_bulks.py", "test_chunks.py", "test_conditions.py", "test_groups.py", "test_hooks.py", "test_identity.py",
+    "test_loops.py", "test_objects.py", "test_order.py", "test_outcomes.py", "test_owning.py", "test_publishing.py",
+    "test_references.py", "test_steps.py", "test_streams.py", "test_surroundings.py", "test_workflow_failures.py",
+    "test_workflows.py",
+}  # fmt: skip
+"""What is above a store and asks it for nothing of its own: a server has a part in these in the long form only, and in
+what a store is asked for it always has (`tests/conformance`)."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,6 +52,8 @@ def _is_left_out(item: pytest.Item) -> bool:
         return False
     if "memory" in url:
         return item.path.name in IN_DATABASES_ONLY
+    if "postgres" in url and item.path.name in IN_OUR_OWN_PROCESS and not FULL:
+        return True
     names = ABOVE_STORES.get(item.path.name)
     return names is not None and (not names or getattr(item, "originalname", "") in names)
 

@@ -227,11 +227,14 @@ def _for_ours(made: Any, real: Any) -> Any:
     """What a world has made, for its threads, and what is real for all others: if one of those took a lock, or slept,
     the world's dice would be thrown once more."""
     if isinstance(made, SimpleNamespace):
-        named = {name: _for_ours(value, vars(real).get(name)) for name, value in vars(made).items()}
-        return SimpleNamespace(**{**vars(real), **named})
+        there = vars(real)
+        named = {
+            name: _for_ours(value, there[name]) for name, value in vars(made).items() if value is not there.get(name)
+        }
+        return SimpleNamespace(**{**there, **named})
     if isinstance(made, staticmethod):
         return staticmethod(_for_ours(made.__func__, real))
-    if made is real or not callable(made):
+    if not callable(made):
         return made
     ours, ident = threads.ours, threading.get_ident
 
