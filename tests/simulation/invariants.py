@@ -140,14 +140,15 @@ class Watch:
             self._had_turns(claim, [(id_, priority, root) for _, priority, root, _, id_ in queued], set(ids))
 
     def _had_turns(self, claim: ClaimRequest, queued: list[tuple[bytes, int, bytes]], taken: set[bytes]) -> None:
-        """Each of a few roots of the highest priority got something, or had nothing."""
+        """Each of a few roots of the highest priority got something, or had nothing; if all have begun, as those that
+        have not share a turn."""
         highest = min(priority for _, priority, _ in queued)
         roots = {root for _, priority, root in queued if priority == highest}
         served = {root for id_, priority, root in queued if priority == highest and id_ in taken}
         waiting = {root for id_, priority, root in queued if priority == highest and id_ not in taken}
-        begun = {root for root in roots if self._tables.runs[root].state != RunState.QUEUED and root not in taken}
-        if len(roots) <= min(TURNS, claim.limit - claim.fair) and (begun & waiting) - served:
-            self._wrong(f"{min((begun & waiting) - served).hex()[-6:]} had no turn")
+        begun = all(self._tables.runs[root].state != RunState.QUEUED and root not in taken for root in roots)
+        if begun and len(roots) <= min(TURNS, claim.limit - claim.fair) and waiting - served:
+            self._wrong(f"{min(waiting - served).hex()[-6:]} had no turn")
 
     def settle(self, now: int) -> None:
         """A transaction is over: what was changed by it is sound, also beside what it belongs to, and so is all that

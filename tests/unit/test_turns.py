@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from fanwood.engine.claims import PRIORITIES, Claims
 from fanwood.model.commands import Batch, ClaimedRun, Committed
+from fanwood.worker.slots import PREFETCH_BESIDE_SMALL, REMEMBERED, Slots
 from fanwood.worker.turns import Turns
 
 
@@ -72,9 +75,60 @@ def test_what_is_taken_back_waits_no_more() -> None:
     assert taken(turns, 9) == ["B0", "B1"]
 
 
+@pytest.mark.parametrize(
+    ("trees", "is_uneven"),
+    [([100], False), ([100, 100], False), ([100, 1], True), ([9, 9, 4], True), ([9] * 9 + [1], False)],
+)
+def test_a_small_tree_beside_a_large_one_is_seen(trees: list[int], is_uneven: bool) -> None:
+    assert waiting(*(runs_of("ABCDEFGHIJK"[n], count) for n, count in enumerate(trees))).is_uneven() == is_uneven
+
+
+def test_little_is_claimed_ahead_beside_a_small_tree_and_much_again_later() -> None:
+    """What the small one spawns would wait for the commit of all that."""
+    slots = Slots(1, 1, lambda: None)
+
+    def ahead(runs: list[ClaimedRun]) -> int:
+        slots._finished_lately = 1000
+        slots.offer(runs)
+        while slots.take():
+            slots._free += 1
+        return slots.demand()
+
+    most = 0
+    for _ in range(12):
+        most = ahead(runs_of("A", 1))
+    assert most > 1000
+    assert slots.streams
+    assert ahead([*runs_of("A", 30), *runs_of("B", 2)]) <= PREFETCH_BESIDE_SMALL + 1
+    assert not slots.streams
+    for _ in range(REMEMBERED + 12):
+        most = ahead(runs_of("A", 1))
+    assert most > 1000
+    assert slots.streams
+
+
+@pytest.mark.parametrize("room", [1, 7, 100])
+def test_one_claimed_run_in_eight_is_to_be_the_oldest_by_a_few_claims(room: int) -> None:
+    """As to look for them takes as long as to claim."""
+    claims, asked = Claims(one_at_a_time=True), list[int]()
+    claims.begin(["t"])
+    for _ in range(64):
+        batch = Batch()
+        claims.ready = True
+        claims.plan(batch, Room(room))  # type: ignore[arg-type]
+        assert batch.claim is not None
+        asked.append(batch.claim.fair)
+    assert sum(asked) == pytest.approx(64 * room / 8, abs=room / 2 + 1)
+    assert sum(fair > 0 for fair in asked) <= 64 / 4
+    assert max(asked) <= room
+
+
 class Room:
+    def __init__(self, room: int = 4) -> None:
+        self._room = room
+
     def demand(self) -> int:
-        return 4
+        return self._room
 
     def idle(self) -> bool:
         return False

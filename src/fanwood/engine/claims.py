@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fanwood.model.commands import Batch, Committed, Spawn
 
 FAIR_SHARE = 8
-"""One claim in so many takes the oldest ready run, so that nothing starves."""
+"""One claimed run in so many is the oldest that is ready, so that nothing starves."""
 
 PRIORITIES = 1000
 """Of so many it is remembered whose turn it was."""
@@ -69,8 +69,12 @@ class Claims:
                     room -= 1
         if self.ready and room > 0:
             self._fairness += room / FAIR_SHARE
-            fair = int(self._fairness)
-            self._fairness -= fair
+            fair = 0
+            if self._fairness >= max(
+                1, room / 2
+            ):  # not a few of each claim: to look for them takes as long as to claim
+                fair = min(int(self._fairness), room)
+                self._fairness -= fair
             if self._programs:
                 fair = 0
             turns = _json.encode(self._turns).decode()

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
 
 PREFETCH_MAX = 1000
+PREFETCH_BESIDE_SMALL = 32
+"""So many are claimed ahead while a small tree is executed beside a large one."""
+REMEMBERED = 100
+"""For so many claims since the last time that there was one."""
 AHEAD = 4
 
 
@@ -42,6 +46,7 @@ class Slots:
         self._starting = Turns()
         self._alone = False  # a suspect is executing
         self._ahead = 0
+        self._beside = 0  # while it counts down: there was a small tree beside a large one
         self._finished_lately = 0
         self._begun_lately = False
         self._stalled = False  # nothing had begun when we last looked
@@ -65,13 +70,17 @@ class Slots:
 
         How many to claim ahead is learnt here. If none were left from the last time, the slots ran dry while the claim
         was being committed: claim more, but not more than a few times what ended meanwhile, so that a worker whose
-        runs take long claims nothing that another could begin at once.
+        runs take long claims nothing that another could begin at once. Beside a small tree little of a large one is
+        claimed ahead: what the small one spawns waits for the next claim, and for commits of all that ended meanwhile.
         """
         with self._lock:
-            bound = min(PREFETCH_MAX, AHEAD * self._finished_lately)
-            self._ahead = min(bound, self._ahead if self._starting.count else max(self._ahead * 2, AHEAD))
-            self._finished_lately = 0
+            waiting = self._starting.count
             self._starting.add(runs)
+            self._beside = REMEMBERED if self._starting.is_uneven() else max(self._beside - 1, 0)
+            most = PREFETCH_BESIDE_SMALL if self._beside else PREFETCH_MAX
+            bound = min(most, AHEAD * self._finished_lately)
+            self._ahead = min(bound, self._ahead if waiting else max(self._ahead * 2, AHEAD))
+            self._finished_lately = 0
 
     @property
     def starting(self) -> bool:
@@ -210,8 +219,8 @@ class Slots:
 
     @property
     def streams(self) -> bool:
-        """Whether runs are claimed ahead of the slots."""
-        return self._ahead > 0
+        """Whether runs are claimed ahead of the slots, and nobody beside waits for a turn."""
+        return self._ahead > 0 and not self._beside
 
     @property
     def busy(self) -> int:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import ClaimedRun
 
+FEW = 8
+"""With more trees than these none is quick."""
+
 Tree = tuple[int, str]
 """Priority, and root; roots that have not begun are one tree."""
 
@@ -34,6 +37,13 @@ class Turns:
     def __iter__(self) -> Iterator[ClaimedRun]:
         for runs in self._trees.values():
             yield from runs
+
+    def is_uneven(self) -> bool:
+        """Whether there are a few trees, and small ones among them: who has little did not have all of its share."""
+        if not 1 < len(self._trees) <= FEW:
+            return False
+        sizes = [len(runs) for runs in self._trees.values()]
+        return min(sizes) * 2 < max(sizes)
 
     def add(self, runs: Sequence[ClaimedRun]) -> None:
         """They wait behind those of their trees."""
