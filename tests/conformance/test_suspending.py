@@ -96,6 +96,16 @@ async def test_an_end_that_is_enough_by_itself(stage: Stage, weight: Awaited, wh
     assert await stage.state(parent) is expected
 
 
+async def test_ends_of_one_commit_count_each(stage: Stage) -> None:
+    parent = await stage.running()
+    runs = await children(stage, parent, 4)
+    await suspended(stage, parent, ids(runs), 3)
+    await stage.commit(outcomes=[completed(run, local=True) for run in runs[:2]])
+    assert await stage.state(parent) is RunState.WAITING
+    await stage.complete(runs[2])
+    await goes_on(stage, parent)
+
+
 async def test_one_that_is_gone_is_an_end(stage: Stage) -> None:
     parent = await stage.running()
     assert (await suspend(stage, parent, [stage.ids.new_id()], 3)).going_on == {0}
@@ -180,6 +190,8 @@ async def test_who_ends_while_he_is_suspended_is_not_woken(stage: Stage, how: st
     parent = await stage.running("a", above)
     other = await stage.running("b")
     await suspended(stage, parent, [other.key])
+    beside = await stage.running("a")
+    await suspended(stage, beside, [await stage.recorded(beside)])  # somebody is suspended still
     await stage.cancel(parent if how == "cancelled" else above)
     assert await stage.state(parent) is RunState.CANCELLED
     await stage.complete(other)

@@ -247,3 +247,42 @@ def test_whoever_waits_for_several_is_unloaded_and_misses_none(make_app: Any, ho
     assert ref.result(timeout=60) == ([2] if how == "race" else [0, 1, 2])
     assert len(begun) == len(set(begun))
     assert app.runs.get(ref.id).attempt > 1
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
+    make_app: Any, colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(heartbeat=0.05)
+    began: list[bool] = []
+
+    def begins(ctx: Context) -> int:
+        began.append(app.engine().holds_lease)
+        if len(began) == 1:
+            raise ValueError("once more")
+        return ctx.invocation_count
+
+    if colour == "async":
+
+        @app.durable_task(name="parent", retries=1)
+        async def parent(input: dict, ctx: Context) -> int:
+            return begins(ctx)
+    else:
+
+        @app.durable_task(name="parent", retries=1)
+        def parent(input: dict, ctx: Context) -> int:
+            return begins(ctx)
+
+    engine = app.engine()
+    identities, stood = type(engine.store).identities, list[int]()
+
+    async def late(store: Any, run_id: bytes) -> Any:
+        found = await identities(store, run_id)
+        if not stood:
+            stood.append(1)
+            engine._membership._leased_until = 0.0
+        return found
+
+    monkeypatch.setattr(type(engine.store), "identities", late)
+    assert parent.run({}, timeout=60) > 2  # it was handed back, and taken again
+    assert began == [True, True]

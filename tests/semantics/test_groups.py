@@ -485,3 +485,20 @@ def test_a_group_that_was_unloaded_can_cancel_its_members(app: Fanwood, colour: 
     )
     app.events.push("go", {"n": 1})
     assert run.result(60) == ["COMPLETED", "CANCELLED"]
+
+
+def test_who_is_suspended_for_a_quorum_that_can_not_be_had_goes_on(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event]
+) -> None:
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(_: dict, ctx: Context) -> None:
+        async with ctx.group(quorum=2) as g:
+            g.spawn(member, -1)
+            g.spawn(member, 2)
+
+    run = parent.run_no_wait({})
+    until(lambda: app.runs.get_status(run.id) is RunState.WAITING)
+    let(gates, -1)
+    with pytest.raises(TaskRunError, match="0 of the 2"):
+        run.result(60)
+    until(lambda: "RUNNING" not in states(app, run.id))

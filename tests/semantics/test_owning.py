@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Fanwood, TaskRunCancelled, TaskRunRef
+from fanwood import Context, Fanwood, RunState, TaskRunCancelled, TaskRunRef
 from tests.serving import serving
 
 COUNTS = {"many": 3, "many queued": 12}
@@ -188,3 +188,33 @@ def test_a_wait_that_is_handed_back_cancels_nothing(make_app: Any, how: str) -> 
     gate.set()
     with serving(app.worker()):
         assert app.runs.get_result(run_id, timeout=60) == [0, 1]
+
+
+def test_what_is_cancelled_has_ended_before_it_is_asked_for_again(app: Fanwood) -> None:
+    """Else what it waits for would be cancelled under it, with the attempt before."""
+
+    @app.task
+    async def member(n: int, ctx: Context) -> str:
+        return await ctx.aio_wait_for_event("go")
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[str]:
+        async with ctx.group() as group:
+            group.spawn(member, 1)
+            if ctx.retry_count == 0:
+                await _waits(app, ctx)
+                raise ValueError("once more")
+            await _waits(app, ctx)
+            await app.events.aio_push("go", "went")
+        return [outcome.result() for outcome in group.outcomes]
+
+    assert parent.run({}, timeout=60) == ["went"]
+
+
+async def _waits(app: Fanwood, ctx: Context) -> None:
+    """Until a child of it waits."""
+    while True:
+        for child in await app.runs.aio_children(ctx.task_run_id):
+            if any(each.status is RunState.WAITING for each in await app.runs.aio_children(child.id)):
+                return
+        await asyncio.sleep(0.002)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, RunState, SleepCondition, UserEventCondition, or_
+from fanwood import Context, EvictionPolicy, Fanwood, RunState, SleepCondition, TaskRunTimedOut, UserEventCondition, or_
 from fanwood.testing import TestApp, drain, effects, explore, faults, travel
 from fanwood.testing.exploring import _told
 
@@ -65,6 +65,22 @@ async def paid_or_late(order: int, ctx: Context) -> str:
     return "late" if late in await ctx.aio_wait_for("payment", or_(late, event)) else "paid"
 
 
+@app.durable_task(retries=1)
+async def in_ten_days(order: int, ctx: Context) -> str:
+    async with ctx.group(on_error="collect", deadline="10d") as group:
+        group.spawn(paid, order)
+        if ctx.retry_count == 0:
+            await ctx.aio_sleep_for("8d")
+            raise ValueError("once more")
+    return type(group.outcomes[0]).__name__
+
+
+@app.durable_task(execution_timeout="10d")
+async def twice_six_days(order: int, ctx: Context) -> None:
+    await ctx.aio_sleep_for("6d")
+    await ctx.aio_sleep_for("6d")
+
+
 @app.durable_task(eviction_policy=AT_ONCE)
 async def collect(count: int, ctx: Context) -> list[int]:
     return [(await ctx.aio_receive("number")).payload for _ in range(count)]
@@ -94,6 +110,17 @@ def test_travel_goes_as_far_as_it_says(fanwood_app: TestApp, task: Any, meanwhil
     assert order.status() is meanwhile
     travel(days=1)
     assert order.status() is RunState.COMPLETED
+
+
+def test_limits_of_time_count_from_the_beginning(fanwood_app: TestApp):
+    """Of a try over suspensions, of a group over tries."""
+    begin = fanwood_app.now()
+    assert in_ten_days.run(1) == "TimedOut"
+    assert (fanwood_app.now() - begin).days == 10
+    begin = fanwood_app.now()
+    with pytest.raises(TaskRunTimedOut):
+        twice_six_days.run(1)
+    assert (fanwood_app.now() - begin).days == 10
 
 
 @pytest.mark.parametrize("task", [approve, paid])

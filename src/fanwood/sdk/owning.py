@@ -18,7 +18,7 @@ from fanwood import logs
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError, RunInterrupted, StoreError
 from fanwood.sdk.waiting import called
-from fanwood.store.cancelling import cancel_all
+from fanwood.store.cancelling import cancel_all, sweep_for_a_while
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +147,8 @@ class GivenUp:
             alone = [id_ for id_ in ids[start : start + PAGE] if not engine.is_owned(id_)]
             await store.cancel_children(self._attempt.id, run.attempt, alone, REASON)
             await asyncio.sleep(0)
+        if ids:  # else what they wait for would end under them, should the next attempt ask for them at once
+            await sweep_for_a_while(store, [self._attempt.id])
 
     def _end(self, done: Future[None] | None) -> None:
         if done is not None and (error := done.exception()) is not None:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 ID_DIGITS = 32
 
 
-def replayed(attempt: Attempt, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of a durable run that was begun before."""
+def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable[[], None]) -> Callable[..., Any]:
+    """The function of a durable run that was begun before. `may_begin` raises if it must not begin after all, since the
+    look at the store took too long."""
     if (text := attempt.run.pending) is not None:
         attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
     if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
@@ -36,6 +37,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any]) -> Callable[..., An
         @wraps(function)
         async def aio_call(*arguments: Any) -> Any:
             await _look(attempt)
+            may_begin()
             result = await function(*arguments)
             _check(attempt)
             return result
@@ -45,6 +47,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any]) -> Callable[..., An
     @wraps(function)
     def call(*arguments: Any) -> Any:
         block(_look(attempt), "the beginning of a run")
+        may_begin()
         result = function(*arguments)
         _check(attempt)
         return result

@@ -42,13 +42,20 @@ async def cancel(store: Store, run_id: bytes, reason: str, attempt: int | None =
 
 async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: int | None = None) -> int:
     """As `cancel`, for any number of runs, in little more time."""
-    loop, pause, ended = asyncio.get_running_loop(), FIRST_PAUSE, 0
+    pause, ended = FIRST_PAUSE, 0
     for run_id in ids:
         ended += int(await _recorded(store, run_id, reason, attempt))
     for run_id in ids:
         while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
             await asyncio.sleep(pause)
             pause = min(LAST_PAUSE, pause * 1.5)
+    return ended + await sweep_for_a_while(store, ids, ended)
+
+
+async def sweep_for_a_while(store: Store, ids: Sequence[bytes], ended: int = 0) -> int:
+    """End what is closed in the trees of these, as far as that is soon done; how many runs that were. `ended`: so many
+    have been before."""
+    loop, before = asyncio.get_running_loop(), ended
     begin = loop.time()
     for run_id in ids:
         swept = None
@@ -58,7 +65,7 @@ async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: i
             swept = await store.sweep(run_id)
             ended += swept.ended
             await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
-    return ended
+    return ended - before
 
 
 async def _recorded(store: Store, run_id: bytes, reason: str, attempt: int | None) -> bool:

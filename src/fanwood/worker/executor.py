@@ -281,13 +281,8 @@ class Executor:
         return verdicts.completed(attempt, function(*arguments))
 
     def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """The code, and what it is called with.
-
-        Raises:
-            UnleasedError: since it was to begin, this process stood still, and it may be another one's.
-        """
-        if attempt.interruption is not None or not self._engine.holds_lease:
-            raise verdicts.UnleasedError
+        """The code, and what it is called with."""
+        self._check_lease(attempt)
         spec, run = attempt.spec, attempt.run
         current_attempt.set(attempt)
         current_run_id.set(hex_text(run.id))
@@ -299,8 +294,17 @@ class Executor:
         if attempt.host.hooks.middleware and spec.kind != "workflow":
             function = attempt.host.hooks.surround(function, context, is_async=spec.is_async)
         if attempt.unloading is not None and run.attempt > 1:
-            function = replayed(attempt, function)
+            function = replayed(attempt, function, partial(self._check_lease, attempt))
         return function, (value, context)[: spec.arity]
+
+    def _check_lease(self, attempt: Attempt) -> None:
+        """Its code is about to begin.
+
+        Raises:
+            UnleasedError: since it was to begin, this process stood still, and it may be another one's.
+        """
+        if attempt.interruption is not None or not self._engine.holds_lease:
+            raise verdicts.UnleasedError
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
         """What an exception means; None if the attempt is over anyway, and there is nothing to say."""
