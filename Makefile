@@ -50,7 +50,8 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minu
 	@FANWOOD_CHAOS=full $(BIN)/python -m pytest $(BY_CHANCE) -q -s $(CHAOS_ARGS)
 
 # What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py).
-BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py \
+BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py tests/postgres/test_lost_answers.py \
+	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/server/test_actions_killed.py \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
 	tests/browser/test_large.py tests/browser/test_accessible.py

@@ -14,7 +14,7 @@ from tests.chaos.proxy import Moment, Proxy
 from tests.chaos.scale import scaled
 from tests.faults.processes import until
 
-CUTS = scaled(1_000, 12)
+CUTS = scaled(1_000, 8)
 PROBABILITY = 0.1
 WORKERS = scaled(3, 2)
 

@@ -19,8 +19,8 @@ from tests.chaos.scale import scaled
 from tests.faults.processes import AppProcess, until
 
 LEASE, HEARTBEAT, SWEEP = 0.5, 0.12, 0.1
-WORKERS = scaled(5, 4)
-SLOTS, CHILDREN = scaled((20, 300), (5, 60))
+WORKERS = scaled(5, 3)
+SLOTS, CHILDREN = scaled((20, 300), (5, 40))
 ROUNDS, AT_A_TIME = scaled((25, 2), (1, 2))
 
 

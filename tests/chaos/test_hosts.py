@@ -22,7 +22,7 @@ from tests.faults.processes import AppProcess, until
 from tests.postgres.cluster import Cluster
 
 HOSTS = 3
-CHILDREN = scaled(20_000, 240)
+CHILDREN = scaled(20_000, 120)
 SECONDS = scaled(0.005, 0.03)  # long enough for all hosts to get some
 SLOTS = scaled(100, 3)
 LEASE = scaled({"lease": 2.0, "heartbeat": 0.5}, {"lease": 1.0, "heartbeat": 0.25})

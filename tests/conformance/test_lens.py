@@ -118,7 +118,7 @@ async def test_it_says_what_a_recount_says(
 ) -> None:
     for seed in range(scaled(6, 2) if backend == "memory" else 1):
         async with Stage(store_factory_anew()) as stage:
-            await _live(stage, seed, sizes, STEPS if backend == "memory" else STEPS // 2)
+            await _live(stage, seed, sizes, STEPS if backend == "memory" else STEPS // scaled(2, 4))
 
 
 async def _live(stage: Stage, seed: int, sizes: Sizes, steps: int) -> None:

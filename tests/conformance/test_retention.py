@@ -158,8 +158,8 @@ def _random_tree(seed: int, runs: int) -> list[int]:
 
 @pytest.mark.parametrize(
     "parents",
-    [[0] * 60, list(range(60)), [(n - 1) // 2 for n in range(1, 62)], [0] * 6 + [1 + n % 6 for n in range(54)]]
-    + [_random_tree(seed, 70) for seed in range(2)],
+    [[0] * 30, list(range(30)), [(n - 1) // 2 for n in range(1, 32)], [0] * 6 + [1 + n % 6 for n in range(24)]]
+    + [_random_tree(seed, 40) for seed in range(2)],
     ids=["wide", "deep", "binary", "broad", "1", "2"],
 )
 async def test_that_a_large_tree_is_taken_apart_from_its_leaves(stage: Stage, parents: list[int]) -> None:

@@ -84,7 +84,7 @@ async def test_all_pairs(ours: Arena, first: object) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", PLANTED if FULL else list(PLANTED)[::3])
 async def test_a_planted_race_is_seen(ours: Arena, name: str) -> None:
     old, new, pair = PLANTED[name]
     first, second = (BY_NAME[name] for name in pair.split("/"))

@@ -15,6 +15,7 @@ from fanwood.model.commands import Batch, Outcome, Spawn, SpawnKind
 from fanwood.store.postgres import chores
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.store import PostgresStore
+from tests.chaos.scale import scaled
 from tests.postgres.cluster import Cluster
 from tests.postgres.roles import database_of
 from tests.postgres.stores import address_of, claimed, connected, opened, registered, until_blocked
@@ -78,16 +79,21 @@ async def a_life(store: PostgresStore) -> None:
     assert await store.reap(me, 3) == 0
 
 
-@pytest.mark.parametrize("setting", HOSTILE)
-async def test_settings_of_a_database(setting: str, postgres_url: str):
+TOGETHER = scaled([[setting] for setting in HOSTILE], [HOSTILE[number::5] for number in range(5)])
+"""Settings that a database has at once: each by itself in the long form."""
+
+
+@pytest.mark.parametrize("settings", TOGETHER, ids=lambda settings: settings[0])
+async def test_settings_of_a_database(settings: list[str], postgres_url: str):
     async with connected(postgres_url) as raw:
         await raw.execute(
             f"alter database {database_of(postgres_url)} set jit = on"
         )  # as servers have it, and ours hasn't
-        await raw.execute(f"alter database {database_of(postgres_url)} set {setting}")
+        for setting in settings:
+            await raw.execute(f"alter database {database_of(postgres_url)} set {setting}")
     try:
         async with opened(postgres_url) as (store,):
-            await asyncio.sleep(0.3 if "idle_session" in setting else 0)
+            await asyncio.sleep(0.3 if any("idle_session" in setting for setting in settings) else 0)
             await a_life(store)
     finally:
         raw = await asyncpg.connect(postgres_url, server_settings=QUIET)

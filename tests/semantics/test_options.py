@@ -69,8 +69,10 @@ VALUES = st.one_of(
     st.text(st.characters(exclude_categories=[]), max_size=8),
     st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.floats(), st.text(max_size=3)), max_size=3),
 )
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=scaled(12, 6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(
+    max_examples=scaled(30, 12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def raised(call: Any) -> FanwoodError | None:
@@ -329,7 +331,7 @@ def test_of_a_worker(app: Fanwood, name: str, value: Any) -> None:
 # --- without a store -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=scaled(500, 150), deadline=None)
+@settings(max_examples=scaled(500, 60), deadline=None)
 @given(name=st.sampled_from(sorted(Settings.__dataclass_fields__)), value=VALUES)
 def test_of_settings(name: str, value: Any) -> None:
     made: list[Fanwood] = []
@@ -350,7 +352,7 @@ def test_of_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
     assert error is None or name in str(error).lower()
 
 
-@settings(max_examples=scaled(500, 150), deadline=None)
+@settings(max_examples=scaled(500, 60), deadline=None)
 @given(factor=VALUES, longest=VALUES, count=st.integers(0, 2**31), jitter=st.floats(0, 1), after=VALUES)
 def test_pauses_have_an_end(factor: Any, longest: Any, count: int, jitter: float, after: Any) -> None:
     made: list[Any] = []

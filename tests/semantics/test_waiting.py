@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fanwood import Context, TaskRunError, WaitTimeoutError
+from tests.chaos.scale import scaled
 from tests.serving import serving
 
 
@@ -36,7 +37,8 @@ def binary(app: Any, colour: str) -> Any:
 @pytest.mark.parametrize("colour", ["async", "sync", "mixed"])
 def test_a_binary_recursion_on_one_slot(make_app: Any, colour: str) -> None:
     app = make_app(slots=1, waiting_threads=2000)
-    assert binary(app, colour).run(8, timeout=150) == 511
+    depth = scaled(8, 5)
+    assert binary(app, colour).run(depth, timeout=150) == 2 ** (depth + 1) - 1
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])

@@ -19,9 +19,10 @@ from fanwood import Settings
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
 from fanwood.store.store import Store
+from tests.chaos.scale import scaled
 from tests.server.desk import PATIENCE
 
-FAILED = 1_100
+RUNS, FAILED, ENOUGH = scaled((5_001, 1_100, 400), (1_501, 600, 200))
 
 
 @contextmanager
@@ -60,13 +61,13 @@ async def until(url: str, enough: int) -> Any:
 
 
 async def test_kill_9(settings: Settings, store: Store):
-    made = await make(settings, replace(wide(5_001, failed=FAILED, running=0), state=RunState.COMPLETED))
+    made = await make(settings, replace(wide(RUNS, failed=FAILED, running=0), state=RunState.COMPLETED))
     with served(settings) as (url, process):
         filter_ = {"tree": id_text(made.root), "state": "failed"}
         preview = await ask(url, "/actions", {"action": "retry", "filter": filter_, "dry_run": True})
         assert preview["count"] == FAILED
         await ask(url, "/actions", {"token": preview["token"]})
-        await until(url, 400)
+        await until(url, ENOUGH)
         process.kill()
         process.wait()
     with served(settings) as (url, _):
@@ -75,4 +76,4 @@ async def test_kill_9(settings: Settings, store: Store):
     states = {count.state for count in await store.child_counts(made.root)}
     assert RunState.FAILED not in states
     again = await store.children(made.root, state=RunState.QUEUED, limit=5_000)
-    assert len(again) == FAILED + 250, "each was queued, and those that were queued before"
+    assert len(again) == FAILED + RUNS // 20, "each was queued, and those that were queued before"

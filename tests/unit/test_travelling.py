@@ -442,7 +442,7 @@ def has_alternatives(inside: list[Any]) -> bool:
 
 
 @settings(
-    max_examples=scaled(1_000, 100),
+    max_examples=scaled(1_000, 50),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
