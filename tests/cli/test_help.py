@@ -25,6 +25,7 @@ COMMANDS = [
     ("db", "prune"),
     ("db", "copy"),
     ("doctor",),
+    ("check",),
     ("docs",),
     ("bench",),
 ]
@@ -49,7 +50,7 @@ def test_every_command_has_an_example(invoke, command):
 def test_every_command_has_json_and_url(invoke, command):
     shown = invoke(*command, "--help").stdout
     assert "--json" in shown
-    assert "--url" in shown or command in {("db", "copy"), ("docs",)}  # which have two, and none
+    assert "--url" in shown or command in {("db", "copy"), ("docs",), ("check",)}  # which have others, or none
     assert "JSON: " in shown
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fanwood import Context, EvictionPolicy, Fanwood, NonDeterminismError, RunState, TaskRunError, UserEventCondition
 from fanwood.sdk import sameness
+from fanwood.sdk.rehearsing import rehearse, runs_of
 from tests.semantics.test_durable import until
 
 AT_ONCE = EvictionPolicy(ttl=0)
@@ -137,3 +138,25 @@ def test_without_strict_it_is_logged_and_ends_after_a_number_of_wakes(
         ref.result(60)
     assert raised.value.exc_type == NonDeterminismError.__name__
     assert "asks for something else" in caplog.text
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("now", ["step:a child:b event:e0 any:e1 step:c", "step:a child:c event:e0 any:e1"])
+async def test_a_recorded_run_is_held_against_the_code(app: Fanwood, colour: str, now: str) -> None:
+    """As it stands; and nothing is done, and nothing else said of it."""
+    script = [["step:a child:b event:e0 any:e1"]] * 9
+    task = flow(app, colour, script)
+    ref = await task.aio_run_no_wait({})
+    await app.events.aio_push("e0")
+    while len([1 for each in await app.runs.aio_children(ref.id) if each.task_name == "~event"]) < 2:
+        await asyncio.sleep(0.002)
+    while await ref.aio_status() is not RunState.WAITING:
+        await asyncio.sleep(0.002)
+    script[:] = [[now]]
+    (run,) = [each async for each in runs_of(app, task.spec, 10)]
+    children = await app.runs.aio_children(ref.id)
+    found = await asyncio.to_thread(rehearse, app, task.spec, run)
+    assert (found.text is None) == (now.split()[1] == "child:b"), found.text
+    assert found.followed
+    assert await app.runs.aio_children(ref.id) == children
+    await ref.aio_cancel()

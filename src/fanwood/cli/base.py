@@ -54,7 +54,7 @@ def in_short(text: str) -> str:
 ALSO_KNOWN = {
     "list": "ls", "ps": "ls", "show": "get", "describe": "get", "delete": "rm", "remove": "rm", "abort": "cancel",
     "kill": "cancel", "replay": "retry", "start": "worker", "serve": "worker", "dev": "worker", "submit": "run",
-    "trigger": "run", "status": "doctor", "check": "doctor", "log": "logs",
+    "trigger": "run", "status": "doctor", "log": "logs",
     "--concurrency": "--slots", "--parallel": "--slots", "--workers": "--processes", "--jobs": "--processes",
     "--tail": "--follow", "--state": "--status", "--database": "--url", "--db": "--url", "--name": "--task",
     "--force": "--yes", "--data": "--input", "--payload": "--input", "--metadata": "--meta",

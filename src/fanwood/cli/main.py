@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("fanwood.cli.logs", "Show what a run logged, and follow it."),
     "db": ("fanwood.cli.db", "Migrate a database, delete old runs, copy it to another."),
     "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
+    "check": ("fanwood.cli.check", "Check durable tasks against the runs that a database has."),
     "docs": ("fanwood.cli.docs", "Read the documentation, offline."),
     "bench": ("fanwood.cli.bench", "Measure this machine (in a checkout)."),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 
@@ -32,6 +34,18 @@ def name_of(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = cast("Any", function).func
     return getattr(function, "__name__", None) or type(function).__name__
+
+
+def module_of(code: Any) -> str:
+    """The module that it is in: that of a script by the name under which others import it."""
+    name: str = getattr(code, "__module__", "") or ""
+    if name != "__main__":
+        return name
+    main: Any = sys.modules[name]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return spec.name
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else name
 
 
 def location(function: Any) -> str:

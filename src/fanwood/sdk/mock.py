@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.step import StepInputs
 
 
-class _NoSlots:
+class NoSlots:
     """A fake attempt holds nothing that others want."""
 
     foreign_loop = False
@@ -54,7 +54,7 @@ def mock_call(
     if not isinstance(children, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("children", "must be a dict: what stands in for each child that is spawned", children)
     run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
-    attempt = Attempt(run, spec, MockHost(host, spec.name, children), _NoSlots())
+    attempt = Attempt(run, spec, MockHost(host, spec.name, children), NoSlots())
     attempt.lifespan = given.get("lifespan")
     if step is None:
         value = spec.nothing() if input_ is NOT_GIVEN else input_

@@ -102,11 +102,10 @@ async def told(store: Store, run_id: bytes) -> dict[bytes, str]:
 
 
 def _text(attempt: Attempt, unasked: Sequence[bytes], named: dict[bytes, str], new: Sequence[str]) -> str:
-    lines = [
-        f"The code of {attempt.spec.name} is not what began run {id_text(attempt.id)}: it asks for something else",
-        "  recorded, and not asked for any more:",
-        *(f"    - {named.get(id_, id_text(id_))}" for id_ in unasked[:SHOWN]),
-    ]
+    lines = [f"The code of {attempt.spec.name} is not what began run {id_text(attempt.id)}: it asks for something else"]
+    if unasked:
+        lines.append("  recorded, and not asked for any more:")
+        lines += [f"    - {named.get(id_, id_text(id_))}" for id_ in unasked[:SHOWN]]
     if len(unasked) > SHOWN:
         lines.append(f"    - and {len(unasked) - SHOWN} more")
     if new:

@@ -31,7 +31,7 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.annotations import Resolver
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.current import current_attempt
-from fanwood.sdk.functions import code_of, is_async, location
+from fanwood.sdk.functions import code_of, is_async, location, module_of
 from fanwood.sdk.identity import content_digest, part_identity
 from fanwood.sdk.once import inside
 from fanwood.sdk.options import TaskPolicy
@@ -92,7 +92,7 @@ def _about(function: Callable[..., Any]) -> About:
     if not callable(function):
         raise UsageError(f"a step must be a function, and is {checks.shown(function)}")
     code: Any = function if inspect.isbuiltin(function) else code_of(function)
-    name = f"{getattr(code, '__module__', '')}.{getattr(code, '__qualname__', type(function).__qualname__)}"
+    name = f"{module_of(code)}.{getattr(code, '__qualname__', type(function).__qualname__)}"
     returns = Resolver(code, location(function), name).resolve("return")
     return About(name, is_async(function), codec_for(returns), _nameless(function, code))
 

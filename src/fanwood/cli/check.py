@@ -1,0 +1,83 @@
+"""`fanwood check`: recorded runs of durable tasks, against the code that there is now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from fanwood.checks import INT32
+from fanwood.cli import looking, output, text
+from fanwood.cli.base import Command, Common, Exit
+from fanwood.cli.loading import load_app
+from fanwood.engine.signals import block
+from fanwood.ids import id_text
+from fanwood.sdk.rehearsing import Rehearsed, rehearse, runs_of
+
+if TYPE_CHECKING:
+    from fanwood.app import Fanwood
+    from fanwood.model.records import RunRecord
+    from fanwood.sdk.spec import TaskSpec
+    from fanwood.store.store import Store
+
+
+@click.command(
+    name="check",
+    cls=Command,
+    epilog="Examples:\n  fanwood check --against postgresql://me@db/site app:fanwood\n"
+    "  fanwood check --against sqlite:///copy.db app:fanwood --limit 10000\n\n"
+    "Exit code: 0 all go on as they began, 1 some would ask for something else, 2 it could not be looked at.\n\n"
+    "JSON: checked, not_followed, others: [{run_id, task_name, status, text}].",
+)
+@click.argument("target", metavar="MODULE:OBJECT")
+@click.option("--against", "url", metavar="URL", required=True, help="The database with the runs.")
+@click.option("--limit", type=click.IntRange(1, INT32), default=1000, help="Newest runs of each task. Default: 1,000.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def command(target: str, url: str, limit: int, as_json: bool) -> None:
+    """Check that the durable tasks of MODULE:OBJECT go on with the runs that a database has.
+
+    The code of each is run from the top, is given what is recorded, and goes no further: steps are not executed,
+    nothing is spawned, sent or written. Says which runs would ask for something else than is recorded.
+    """
+    app = load_app(target)
+    looking.look(Common(url, as_json=as_json), _is_there)
+    app.settings, app.local_worker = replace(app.settings, database_url=url), False
+    try:
+        found = [rehearse(app, spec, run) for spec, run in _recorded(app, limit)]
+    finally:
+        app.close()
+    others = [each for each in found if each.text is not None]
+    lost = sum(not each.followed for each in found)
+    if as_json:
+        output.print_json({"checked": len(found), "not_followed": lost, "others": [_row(each) for each in others]})
+    else:
+        for each in others:
+            output.print_line((text.clean_block(each.text or ""), "red"))
+        output.print_line(_summary(len(found), len(others), lost))
+    if others:
+        raise SystemExit(Exit.FAILED)
+
+
+async def _is_there(_: Store) -> None:
+    """Where there is no database, none is made."""
+
+
+def _recorded(app: Fanwood, limit: int) -> list[tuple[TaskSpec, RunRecord]]:
+    specs = [each.spec for each in app.tasks if each.spec.durable is not None and each.spec.kind == "task"]
+
+    async def collect() -> list[tuple[TaskSpec, RunRecord]]:
+        return [(spec, run) for spec in specs async for run in runs_of(app, spec, limit)]
+
+    return block(collect(), "check")
+
+
+def _summary(checked: int, others: int, lost: int) -> str:
+    said = f"{checked:,} run(s) of durable tasks: "
+    said += f"{others:,} would ask for something else" if others else "all ask for what is recorded"
+    return said + (f"; {lost:,} could not be followed (streams, groups, code that waits for others)" if lost else "")
+
+
+def _row(each: Rehearsed) -> dict[str, str | None]:
+    run = each.run
+    return {"run_id": id_text(run.id), "task_name": run.task, "status": run.state.name, "text": each.text}

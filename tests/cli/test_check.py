@@ -1,0 +1,144 @@
+"""`fanwood check`: durable tasks against the runs that a database has."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanwood import Fanwood, RunState
+
+FLOW = """
+from fanwood import Context, EvictionPolicy, Fanwood
+
+fanwood = Fanwood()
+done = []
+
+
+@fanwood.task
+async def child(n: int) -> int:
+    return n
+
+
+def work(n: int) -> int:
+    done.append(n)
+    return n
+
+
+@fanwood.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+async def flow(input: dict, ctx: Context) -> int:
+    try:
+        a = await ctx.aio_step(work, {step})
+        ctx.log("once")
+        await fanwood.events.aio_push("done", a)
+        ref = await child.aio_run_no_wait(5, detached=True)
+        b = await child.aio_run({child})
+        if input["sleeps"]:
+            await ctx.aio_sleep_for("1h")
+        {more}
+        return await ref + b
+    finally:
+        await ctx.aio_step(work, 100)
+
+
+@fanwood.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+def sync_flow(input: dict, ctx: Context) -> int:
+    a = ctx.step(work, {step})
+    b = child.run({child})
+    if input["sleeps"]:
+        ctx.sleep_for("1h")
+    return a + b
+"""
+CODE = {"step": "1", "child": "2", "more": "pass"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_modules(here: Path) -> Any:
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    sys.modules.pop("flows", None)
+
+
+def written(here: Path, **other: str) -> None:
+    code = FLOW
+    for name, value in {**CODE, **other}.items():
+        code = code.replace("{" + name + "}", value)
+    (here / "flows.py").write_text(code, encoding="utf-8")
+    sys.modules.pop("flows", None)
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def recorded(here: Path, url: str) -> list[str]:
+    """The ids of two runs that sleep, and of two that have ended."""
+    written(here)
+    sys.path.insert(0, str(here))
+    flows = importlib.import_module("flows")
+    app: Fanwood = flows.fanwood
+    asleep = [each.run_no_wait({"sleeps": True}) for each in (flows.flow, flows.sync_flow)]
+    ended = [each.run_no_wait({"sleeps": False}) for each in (flows.flow, flows.sync_flow)]
+    assert [ref.result(60) for ref in ended] == [7, 3]
+    while any(ref.status() is not RunState.WAITING for ref in asleep):
+        time.sleep(0.002)
+    app.close()
+    return [ref.id for ref in (*asleep, *ended)]
+
+
+def rows(url: str) -> Any:
+    app = Fanwood(url, local_worker=False)
+    try:
+        runs = app.runs.list(limit=100, all_runs=True)
+        return [(run.id, run.status) for run in runs], len(app.events.list()), [app.runs.logs(run.id) for run in runs]
+    finally:
+        app.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "lost", "new", "who"),
+    [
+        ({}, "", "", ()),
+        (
+            {"step": "3"},
+            '- ~step {"step":"flows.work","args":[1]}',
+            '+ ~step {"step":"flows.work","args":[3]}',
+            (0, 1, 2, 3),
+        ),
+        ({"child": "3"}, "- child 2", "+ child 3", (0, 1, 2, 3)),
+        ({"more": "await ctx.aio_step(work, 9)"}, "", "[9]", (2,)),  # whoever sleeps has not come there
+    ],
+)
+def test_which_would_ask_for_something_else(
+    invoke: Any,
+    here: Path,
+    url: str,
+    recorded: list[str],
+    other: dict[str, str],
+    lost: str,
+    new: str,
+    who: tuple[int, ...],
+) -> None:
+    before = rows(url)
+    written(here, **other)
+    result = invoke("check", "--against", url, "flows:fanwood")
+    assert result.exit_code == int(bool(who)), result.output
+    assert lost in result.output
+    assert new in result.output
+    sys.modules.pop("flows", None)
+    found = json.loads(invoke("check", "--against", url, "flows:fanwood", "--json").stdout)
+    assert {each["run_id"] for each in found["others"]} == {recorded[n] for n in who}
+    assert (found["checked"], found["not_followed"]) == (4, 0)
+    assert rows(url) == before
+    assert sys.modules["flows"].done == []  # nothing was executed
+
+
+def test_what_can_not_be_looked_at(invoke: Any, here: Path) -> None:
+    written(here)
+    result = invoke("check", "--against", f"sqlite:///{here}/none.db", "flows:fanwood")
+    assert result.exit_code == 2
+    assert not (here / "none.db").exists()
