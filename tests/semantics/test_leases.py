@@ -13,6 +13,7 @@ import pytest
 
 from fanwood import Context, Fanwood, RunState
 from fanwood.model.commands import Failure
+from fanwood.model.records import Swept
 from fanwood.sdk.attempt import Attempt
 from fanwood.worker.executor import Executor
 
@@ -126,3 +127,47 @@ def test_a_heartbeat_that_waits_holds_up_nothing_else(app: Fanwood, monkeypatch:
     tried: list[int] = []
     assert flaky.run_no_wait(7).result(timeout=PATIENCE) == 7
     until(lambda: engine.holds_lease, "it holds a lease again")
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_what_was_about_to_begin_does_not_begin_after_a_call_has_cancelled_its_tree(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    """It had a slot, and its loop or thread had not come to it. (Nor had a sweep: the tree might be large.)"""
+    begun: list[int] = []
+    reached, may_go_on = threading.Event(), threading.Event()
+
+    def body(n: int) -> int:
+        begun.append(n)
+        return n
+
+    async def async_body(n: int) -> int:
+        return body(n)
+
+    task = app.task(name="task")(async_body if colour == "async" else body)
+
+    @app.task
+    async def root(n: int) -> int:
+        return await task.aio_run(n)
+
+    prepare = Executor._prepare
+
+    def late(self: Executor, attempt: Attempt) -> Any:
+        if attempt.spec.name == "task" and not reached.is_set():
+            reached.set()
+            assert may_go_on.wait(PATIENCE)
+        return prepare(self, attempt)
+
+    async def nothing(*_: Any) -> Swept:
+        return Swept(0, more=False)
+
+    monkeypatch.setattr(Executor, "_prepare", late)
+    monkeypatch.setattr(app.engine().store, "sweep", nothing)
+    ref = root.run_no_wait(1)
+    assert reached.wait(PATIENCE)
+    app.runs.cancel(ref.id)
+    may_go_on.set()
+    monkeypatch.undo()
+    assert task.run(2) == 2  # it is served as before
+    assert begun == [2]
+    until(lambda: all(run.status.is_terminal for run in app.runs.children(ref.id)), "what was not begun has ended")

@@ -20,7 +20,22 @@ class Told:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.batches: list[Batch] = []
         self.dispatcher = self
+        self.contended = frozenset[str]()
+
+    async def commit(self, _me: int, batch: Batch, *_: Any) -> bool:
+        self.batches.append(batch)
+        return True
+
+    def place(self, _: list[Outcome]) -> None:
+        pass
+
+    def prepare(self, *_: Any) -> None:
+        pass
+
+    def serves(self, _: str) -> bool:
+        return True
 
     def notice(self, _: Notice) -> None:
         self.heard.append("notice")
@@ -75,17 +90,17 @@ def test_no_limit_comes_early_though_another_has_come() -> None:
     assert ticks._pause() == 1e-6  # until the next one
 
 
-def test_who_hears_of_a_call_gives_back_what_has_not_begun_before_he_says_so() -> None:
-    """Both may go into one batch, and the one never before the other."""
+async def test_who_hears_of_a_call_has_withdrawn_what_has_not_begun_before_he_says_so() -> None:
+    """He says so before anything else is committed: somebody waits for it."""
     told, inbox = Told(), Inbox()
     root, run = b"a" * 16, b"b" * 16
-    ticks_with(told, inbox)._deliver(Batch(), [], Committed(closings=[Closing(run.hex(), root.hex())]))
+    ticks = ticks_with(told, inbox)
+    ticks._deliver(Batch(), [], Committed(closings=[Closing(run.hex(), root.hex())]))
     assert f"hand back {root.hex()}" in told.heard
     assert list(inbox.heard) == [run]
-    batch = Batch()
-    inbox.empty_into(batch)
-    assert [outcome.run_id for outcome in batch.outcomes] == [b"r" * 16]
-    assert batch.heard == [run]
+    await ticks._commit()
+    assert [batch.heard for batch in told.batches] == [[run], []]
+    assert [[outcome.run_id for outcome in batch.outcomes] for batch in told.batches] == [[], [b"r" * 16]]
 
 
 def test_more_letters_are_asked_for() -> None:

@@ -176,8 +176,6 @@ class Inbox:
             size += bytes_
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
-        while self.heard and not self.outcomes:  # what it made us give back is in this batch or before it
-            batch.heard.append(self.heard.popleft())
         return BATCH_BYTES - size
 
     def take_records(self, batch: Batch, size: int) -> list[SpawnRequest]:

@@ -164,6 +164,8 @@ class Ticks:
                 self._committing = False
 
     async def _commit(self) -> None:
+        if self._inbox.heard:
+            await self._commit_heard()
         batch = Batch()
         self._in_hand = requests = self._fill(batch)
         if batch.is_empty:
@@ -171,6 +173,15 @@ class Ticks:
         if not await self._commits.commit(self._membership.worker_id, batch, requests, self._deliver):
             self.look()
         self._in_hand = []
+
+    async def _commit_heard(self) -> None:
+        """That we begin nothing more of some trees, before anything else, as who has cancelled them waits for it. (What
+        we give back comes with all else: until then it is ours, and nobody begins it.)"""
+        batch = Batch()
+        while self._inbox.heard:
+            batch.heard.append(self._inbox.heard.popleft())
+        if not await self._commits.commit(self._membership.worker_id, batch, [], self._deliver):
+            self.look()
 
     def _fill(self, batch: Batch) -> list[SpawnRequest]:
         inbox, dispatcher = self._inbox, self._membership.dispatcher

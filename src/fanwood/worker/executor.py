@@ -73,6 +73,7 @@ class Executor:
         self._untold = Untold(host, engine, lambda: self.specs)
         self.durables = Durables(host.settings.waiting_runs, self._unload)
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
+        self._recalled = set[Attempt]()  # what goes back when it is about to begin
         self._stopping = False  # nothing begins any more
         self._closing = False  # and what has begun is handed back
 
@@ -119,6 +120,12 @@ class Executor:
         return self._slots.streams
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
+        if root is not None:  # those that have a slot and are about to begin go back as they do so
+            self._recalled.update(
+                a
+                for a in list(self._running.values())
+                if a.run.root_id == root and (not a.in_function or a.unloading is not None)
+            )
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
@@ -301,9 +308,12 @@ class Executor:
         """Its code is about to begin.
 
         Raises:
-            UnleasedError: since it was to begin, this process stood still, and it may be another one's.
+            UnleasedError: since it was to begin, this process stood still, and it may be another one's; or something
+                above it was closed.
         """
         if attempt.interruption is not None or not self._engine.holds_lease:
+            raise verdicts.UnleasedError
+        if self._recalled and attempt in self._recalled:
             raise verdicts.UnleasedError
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:
@@ -342,6 +352,8 @@ class Executor:
             self._engine.set_limit(run.id, run.attempt, None)
         if attempt.unloading is not None:
             self.durables.remove(attempt)
+        if self._recalled:
+            self._recalled.discard(attempt)
         if outcome is not None and attempt.interruption is None:
             outcome.task, outcome.busy = run.task, attempt.busy
         else:

@@ -32,7 +32,7 @@ PAGE = 1_000
 """How many runs one call of `sweep` ends, at most."""
 BUDGET = 10_000
 """... and after so many microseconds it begins no further page: each holds its runs until the end of the call."""
-UNDER_WAY_PAUSE = 0.003
+UNDER_WAY_PAUSE, LONGEST_PAUSE = 0.003, 0.02
 PASSES = 3
 SWEEP_PAUSE = 0.02
 
@@ -57,7 +57,7 @@ async def wait_for_others(host: Host) -> bool:
         if loop.time() - begin > host.lease:
             return False
         await asyncio.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 async def cancel(host: Host, run_id: bytes, reason: str, attempt: int | None) -> bool:
