@@ -14,7 +14,7 @@ import pytest
 from fanwood import RunState
 from fanwood.errors import StoreBusyError
 from fanwood.ids import SystemIds
-from fanwood.model.commands import Batch, ClaimedRun, Closing, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Closing, Committed, Outcome, Spawn, SpawnKind
 from fanwood.model.records import Swept
 from fanwood.store.postgres import gates
 from fanwood.store.postgres.store import PostgresStore
@@ -43,7 +43,7 @@ class Forest:
         )  # fmt: skip
         return Spawn(kind, self.ids.new_id(), digest(f"{parent.id} {n}"), "{}", n)
 
-    async def commit(self, who: int, **batch: object) -> object:
+    async def commit(self, who: int, **batch: object) -> Committed:
         return await until_committed(self.stores[who], self.workers[who], Batch(**batch))  # pyright: ignore[reportArgumentType]
 
     async def root(self, who: int = 0) -> ClaimedRun:
@@ -287,3 +287,28 @@ async def test_workers_hear_of_it_until_they_say_so(forest: Forest):
     for who in (0, 3):
         await forest.stores[who].commit(forest.workers[who], Batch(heard=[root.key]))
     assert await forest.stores[3].is_heard(root.key)
+
+
+async def test_claims_pass_by_a_large_tree_that_is_being_swept(forest: Forest, monkeypatch: pytest.MonkeyPatch):
+    """They lock nothing of it, and bring what is queued beside it, before and behind it."""
+    before = await forest.root(1)
+    _, children = await a_page_of_children(forest, monkeypatch)
+    behind = await forest.root(1)
+    await forest.commit(1, spawns=[forest.below(behind, 0), forest.below(behind, 1, "r"), forest.below(before, 0)])
+    done = await forest.commit(2, claim=ClaimRequest('["a","r"]', 10))
+    assert [(run.root_id, run.task) for run in done.claimed] == [(before.id, "a"), (behind.id, "a"), (behind.id, "r")]
+    assert done.has_closed
+    assert not done.has_more
+    living = await forest.raw.fetchval("select count(*) from run where id = any ($1) and state = 0", children)
+    assert living == len(children)
+    assert await swept(forest.stores[3]) == len(children)
+
+
+async def test_a_tree_that_is_replayed_is_claimed_though_what_it_left_is_being_swept(
+    forest: Forest, monkeypatch: pytest.MonkeyPatch
+):
+    root, children = await a_page_of_children(forest, monkeypatch)
+    assert await forest.stores[0].replay(root.key, [RunState.FAILED])
+    done = await forest.commit(2, claim=ClaimRequest('["a","r"]', 10))
+    assert [run.key for run in done.claimed] == [root.key]
+    assert await forest.raw.fetchval("select count(*) from run where id = any ($1) and state = 8", children) == 0

@@ -144,7 +144,7 @@ def test_what_was_about_to_begin_does_not_begin_after_a_call_has_cancelled_its_t
     async def async_body(n: int) -> int:
         return body(n)
 
-    task = app.task(name="task")(async_body if colour == "async" else body)
+    task: Any = app.task(name="task")(async_body if colour == "async" else body)
 
     @app.task
     async def root(n: int) -> int:

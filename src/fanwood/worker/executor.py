@@ -120,12 +120,10 @@ class Executor:
         return self._slots.streams
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
-        if root is not None:  # those that have a slot and are about to begin go back as they do so
-            self._recalled.update(
-                a
-                for a in list(self._running.values())
-                if a.run.root_id == root and (not a.in_function or a.unloading is not None)
-            )
+        if (
+            root is not None
+        ):  # who has a slot, and is about to begin, goes back as he does so (to all others it is nothing)
+            self._recalled.update([a for a in list(self._running.values()) if a.run.root_id == root])
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
@@ -308,12 +306,11 @@ class Executor:
         """Its code is about to begin.
 
         Raises:
-            UnleasedError: since it was to begin, this process stood still, and it may be another one's; or something
-                above it was closed.
+            UnleasedError: since it was to begin, this process stood still, and it may be another one's; or a call has
+                closed something of its tree.
         """
-        if attempt.interruption is not None or not self._engine.holds_lease:
-            raise verdicts.UnleasedError
-        if self._recalled and attempt in self._recalled:
+        recalled = self._recalled and attempt in self._recalled
+        if recalled or attempt.interruption is not None or not self._engine.holds_lease:
             raise verdicts.UnleasedError
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:

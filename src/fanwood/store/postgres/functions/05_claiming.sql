@@ -190,6 +190,52 @@ begin
     return found_;
 end $$;
 
+-- The best of these tasks, but of trees that are closed as a whole nothing: the sweep that ends those is quicker than claims
+-- that meet them, lock them and end a few. By the index alone, between one such tree and the next.
+create function fw_open(p_tasks text[], p_limit integer, p_closed bytea[]) returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    bounds constant bytea[] := array(select c.root from unnest(p_closed) c (root) order by c.root)
+        || decode(repeat('ff', 17), 'hex');  -- beyond every root
+    places jsonb := '[]';
+    t text;
+    prio integer;
+    after bytea;
+    before bytea;
+    room integer;
+    part jsonb;
+begin
+    foreach t in array p_tasks loop
+        room := p_limit;
+        select r.priority into prio from run r where r.task = t and r.state = 0
+        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+        while prio is not null and room > 0 loop
+            after := '\x';
+            foreach before in array bounds loop
+                select jsonb_agg(jsonb_build_array(-q.priority, encode(q.root_id, 'hex'), -q.depth, encode(q.id, 'hex'))) into part
+                from (
+                    select r.priority, r.root_id, r.depth, r.id from run r
+                    where r.task = t and r.state = 0 and r.priority = prio and r.root_id > after and r.root_id < before
+                    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit room
+                ) q;
+                places := places || coalesce(part, '[]');
+                room := room - coalesce(jsonb_array_length(part), 0);
+                exit when room = 0;
+                after := before;
+            end loop;
+            select r.priority into prio from run r where r.task = t and r.state = 0 and r.priority < prio
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+        end loop;
+    end loop;
+    return array(
+        select decode(p.place ->> 3, 'hex') from jsonb_array_elements(places) p (place)
+        order by (p.place ->> 0)::integer, p.place ->> 1, (p.place ->> 2)::integer, p.place ->> 3 limit p_limit
+    );
+end $$;
+
 -- How many of each task are among the best p_limit: so many are to be locked, and no more, or others would find them
 -- locked. A few of each task are looked at, and more only of those whose few are all among the best.
 create function fw_shares(p_tasks text[], p_limit integer, p_without bytea[], out tasks text[], out rows integer[])
@@ -384,25 +430,41 @@ as $$
 #variable_conflict error
 declare
     queued constant smallint := 0;
+    terminal constant smallint := 8;
     first_ bytea[] := '{}';
     tasks text[] := case when cardinality(p_tasks) > 1 then fw_ready_tasks(p_tasks) else p_tasks end;
     oldest bytea[] := '{}';
     places tid[] := '{}';
     ids bytea[];
     closed bytea[];
+    trees bytea[] := '{}';
     suspect bytea;
 begin
     if p_gated then  -- what it meets, and locks, it may not get; and a sweep is at these as well
         p_limit := least(p_limit, 50);
     end if;
     claimed := '[]'; has_more := false; told := '{}'; cut := false;
-    if p_turns is not null then
+    if p_gated and p_programs = '{}' then
+        -- Large trees that are being swept: what is to go on of them, if anything is, does so after that.
+        trees := array(
+            select g.run_id from gate g
+            where g.what = 1 and g.which = 0 and g.run_id = g.root_id and g.phase > 0
+              and (select r.state >= terminal from run r where r.id = g.run_id)
+            limit 100
+        );
+    end if;
+    if cardinality(trees) > 0 then  -- (their ends are told by who sweeps)
+        cut := true;
+        first_ := fw_open(tasks, p_limit, trees);
+        select p.places, p.ids, p.has_more or cardinality(first_) = p_limit into places, ids, has_more
+        from fw_pick(tasks, cardinality(first_), first_) p;
+    elsif p_turns is not null then
         first_ := fw_turns(tasks, p_limit, p_turns, p_programs);
     end if;
     if cardinality(p_programs) > 0 then
         select p.places, p.ids, p.has_more into places, ids, has_more
         from fw_pick_own(tasks, p_limit, p_idle, p_programs, first_) p;
-    elsif p_idle then
+    elsif p_idle and cardinality(trees) = 0 then
         suspect := fw_best_suspect(tasks);
         select array_agg(r.ctid), array_agg(r.id) into places, ids
         from (
@@ -410,7 +472,7 @@ begin
             for update skip locked
         ) r;
     end if;
-    if cardinality(p_programs) = 0 and coalesce(cardinality(places), 0) = 0 then
+    if cardinality(p_programs) = 0 and coalesce(cardinality(places), 0) = 0 and cardinality(trees) = 0 then
         if p_fair > 0 then
             oldest := array(
                 select o.id from unnest(tasks) t (task) cross join lateral unnest(fw_oldest_of(t.task)) o (id)
