@@ -144,13 +144,13 @@ def travel(to: Duration | datetime | None = None, /, **units: float) -> None:
     world = here()
     if (to is None) == (not units):
         raise UsageError("travel() takes a time to go to, or units such as days=30")
-    if isinstance(to, datetime):
-        target = round((to if to.tzinfo else to.astimezone()).timestamp() * MICROSECONDS) - world.time.ahead
-    else:
-        try:
+    try:
+        if isinstance(to, datetime):
+            target = round((to if to.tzinfo else to.astimezone()).timestamp() * MICROSECONDS) - world.time.ahead
+        else:
             target = world.time.now + round(durations.parse(timedelta(**units) if to is None else to) * MICROSECONDS)
-        except ValueError as error:
-            raise UsageError(f"travel() {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:  # whatever datetime says of what it can't
+        raise UsageError(f"travel(): {error}") from None
     if target < world.time.now:
         raise UsageError(f"travel() goes to later times only, and it is {moment(world.clock.now()).astimezone(UTC)}")
     world.drive(lambda: False, target)
@@ -185,11 +185,14 @@ def tree(run: TaskRunRef[Any] | RunInfo | str | None = None) -> str:
             for each in tables.runs.values()
             if each.parent_id is None
         )
-    wanted = id_bytes(run if isinstance(run, str) else run.id)
+    id_ = run if isinstance(run, str) else getattr(run, "id", None)
+    if not isinstance(id_, str):
+        raise UsageError(f"tree() takes a run's id, a TaskRunRef or a RunInfo, and not {checks.shown(run)}")
+    wanted = id_bytes(id_)
     for tables in everything:
         if wanted in tables.runs:
             return telling.tree_text(tables, tables.runs[wanted])
-    raise UsageError(f"there is no run {run!r} in this test")
+    raise UsageError(f"there is no run {checks.shown(run)} in this test")
 
 
 def _spec_of(task: Any) -> TaskSpec:

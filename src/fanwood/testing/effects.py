@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from fanwood import checks
 from fanwood.testing.ground import current, here
 
 
 def record(what: str, *details: Any, exactly_once: bool = False) -> None:
     """It happens now. `explore` holds that it happens as often with a crash anywhere as without: at least; exactly, if
     that is what the code promises. Outside of any test this does nothing."""
+    checks.storable(what, "what", checks.MAX_TEXT_LENGTH)
+    checks.flag(exactly_once, "exactly_once")
     if current and not current[-1].over:
         current[-1].effects.append((what, details, exactly_once))
 

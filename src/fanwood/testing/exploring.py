@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from fanwood import checks, logs
+from fanwood import checks, durations, logs
 from fanwood.errors import UsageError
 from fanwood.model.commands import Batch
 from fanwood.sdk.options import NOT_GIVEN
@@ -74,6 +74,11 @@ def explore(
         ExploreError: it does not; the message says after a crash at which point, and what is different.
     """
     checks.whole(at_most, "at_most", 1)
+    if point is not None:
+        checks.whole(point, "point", 1)
+    checks.real(patience, "patience", durations.LONGEST)
+    if setup is not None and not callable(setup):
+        raise UsageError(f"explore(): setup must be a function, and is {checks.shown(setup)}")
     client = _client_of(flow, input)
     name = getattr(flow, "name", None) or getattr(flow, "__name__", repr(flow))
 
@@ -90,6 +95,8 @@ def explore(
             f"{name} is another each time, without any crash (clocks, random numbers and ids belong into a child, "
             f"whose result is kept):\n{_indented(different)}"
         )
+    if point is not None and point > usual.points:
+        raise UsageError(f"explore(): there is no point {point}: {name} has {usual.points}")
     step = max(1, -(-usual.points // at_most))
     points = range(1, usual.points + 1, step) if point is None else [point]
     for number in points:
@@ -109,7 +116,9 @@ def _client_of(flow: Any, input_: Any) -> Callable[[], Any]:
             return runnable.aio_run
         return lambda: runnable.aio_run(input_)
     if not callable(flow):
-        raise UsageError(f"explore() takes a task, a workflow, or a function without arguments, and not {flow!r}")
+        raise UsageError(
+            f"explore() takes a task, a workflow, or a function without arguments, and not {checks.shown(flow)}"
+        )
     if input_ is not NOT_GIVEN:
         raise UsageError("explore(): an input is for a task; a function takes none, and runs what it runs")
     return flow

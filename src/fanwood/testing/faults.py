@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import checks
 from fanwood.clock import MICROSECONDS
+from fanwood.durations import LONGEST
 from fanwood.errors import StoreUnavailableError, UsageError
 from fanwood.testing.ground import here
 
@@ -26,6 +27,7 @@ class Fault:
     def __init__(self, kind: str, commit: int, times: int, *, before: bool) -> None:
         checks.whole(commit, "commit", 1)
         checks.whole(times, "times", 1)
+        checks.flag(before, "before")
         self.happened = 0
         """How often it has come to pass."""
         self._kind = kind
@@ -99,6 +101,8 @@ def jump_clock(by: timedelta | float | None = None, /, **units: float) -> Genera
         length = by if isinstance(by, timedelta) else timedelta(seconds=by) if by is not None else timedelta(**units)
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"jump_clock(): {error}") from None
+    if abs(length.total_seconds()) > LONGEST:
+        raise UsageError("jump_clock() takes at most a hundred years (36,500 days)")
     jump = round(length.total_seconds() * MICROSECONDS)
     time.ahead += jump
     try:

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from fanwood.checks import shown
 from fanwood.errors import UsageError
 from fanwood.sdk.options import NOT_GIVEN
 
@@ -34,9 +35,9 @@ class Stub:
         if sum(given) > 1:
             raise UsageError(f"a stub of {spec.name} takes one of: a function, returns=, raises=")
         if raises is not None and not _is_exception(raises):
-            raise UsageError(f"a stub of {spec.name}: raises= must be an exception, and is {raises!r}")
+            raise UsageError(f"a stub of {spec.name}: raises= must be an exception, and is {shown(raises)}")
         if function is not None and not callable(function):
-            raise UsageError(f"a stub of {spec.name}: {function!r} is no function. A value is given by returns=")
+            raise UsageError(f"a stub of {spec.name}: {shown(function)} is no function. A value is given by returns=")
         self.task = spec.name
         self.calls: list[Any] = []
         """The inputs that it was given, an entry for each attempt."""
