@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import Batch, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
 from fanwood.model.states import RunKind, RunState
 from fanwood.store.opening import store_for
+from tests.faults import forking
 
 Invoke = Callable[..., Result]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -97,8 +97,7 @@ def invoke(here: Path) -> Invoke:
 @pytest.fixture
 def program(here: Path) -> Program:
     def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fanwood", *args]
-        return subprocess.run(command, cwd=here, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        return forking.run([forking.COMMAND, *args], dict(os.environ), here, stdin)
 
     return call
 

@@ -13,8 +13,10 @@ import pytest
 
 from fanwood import Fanwood
 from tests.docs.processes import Process
+from tests.faults import forking
 
 ROOT = Path(__file__).resolve().parents[2]
+WITH_PROCESSES_OF_THEIR_OWN = {"all_cores"}
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 OUTPUT = {
@@ -119,6 +121,9 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         "PYTHONPATH": str(ROOT / "src"),
         "PYTHONWARNINGS": "error",
     }
+    script, *more = (forking.COMMAND, *arguments[2:]) if arguments[:2] == ("-m", "fanwood") else arguments
+    if Path(script).suffix and Path(script).stem not in WITH_PROCESSES_OF_THEIR_OWN:
+        return forking.run([script, *more], environment, folder)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

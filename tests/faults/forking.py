@@ -17,13 +17,18 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 IMPORTS = ("fanwood.home", "fanwood.engine.engine", "fanwood.worker.local", "fanwood.store.sqlite.store", "asyncpg",
-           "fanwood.store.postgres.store", "uvloop", "apsw", "random", "logging", "asyncio", "json")  # fmt: skip
+           "fanwood.store.postgres.store", "fanwood.cli.main", "fanwood.cli.run", "uvloop",
+           "apsw", "random", "logging", "asyncio", "json")  # fmt: skip
+COMMAND = str(Path(__file__).parents[2] / "src" / "fanwood" / "__main__.py")
+"""What `python -m fanwood` runs."""
 MOST = 1 << 17  # of what is told
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _lock = threading.Lock()
@@ -44,13 +49,41 @@ class Forked(subprocess.Popen[str]):
         self._waitpid_lock = threading.Lock()
 
 
-def start(arguments: list[str], environment: dict[str, str], stderr: int) -> Forked | None:
+def run(
+    arguments: list[str], environment: dict[str, str], folder: Path, said: str | None = None, *, patience: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, of `python SCRIPT ...` in a folder; or of `python -m fanwood ...`, if the script is the
+    `COMMAND`."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as stderr:
+        process = start(arguments, environment, stderr.fileno(), folder)
+        if process is None:
+            return subprocess.run(
+                [sys.executable, *arguments], input=said, cwd=folder, env=environment,
+                capture_output=True, text=True, encoding="utf-8", timeout=patience, check=False,
+            )  # fmt: skip
+        late = threading.Timer(patience, process.kill)
+        late.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with process.stdin, process.stdout:
+                process.stdin.write(said or "")
+                process.stdin.close()
+                printed = process.stdout.read()
+            code = process.wait()
+        finally:
+            late.cancel()
+        stderr.seek(0)
+        return subprocess.CompletedProcess(arguments, code, printed, stderr.read())
+
+
+def start(arguments: list[str], environment: dict[str, str], stderr: int, folder: Path | None = None) -> Forked | None:
     """`python -u SCRIPT ...`; None where it can't be done this way."""
     if sys.platform != "linux":
         return None
     there, ours = os.pipe()
     back, theirs = os.pipe()
-    told = json.dumps([arguments, environment]).encode()
+    told = json.dumps([arguments, environment, str(folder or "")]).encode()
     try:
         with _lock:
             channel = _server()
@@ -115,17 +148,28 @@ def serve(channel: socket.socket) -> list[str]:
             os.close(number)
 
 
-def become(channel: socket.socket, numbers: list[int], arguments: list[str], environment: dict[str, str]) -> list[str]:
+def become(
+    channel: socket.socket, numbers: list[int], arguments: list[str], environment: dict[str, str], folder: str
+) -> list[str]:
     channel.close()
+    if folder:
+        os.chdir(folder)
+    if environment.get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
     for place, number in enumerate(numbers):
         os.dup2(number, place)
         os.close(number)
-    sys.stdin = os.fdopen(0)
-    sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(place, "wb", 0), write_through=True) for place in (1, 2))
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(os.fdopen(place, "wb", 0, closefd=False), write_through=True) for place in (1, 2)
+    )
     os.environ.clear()
     os.environ.update(environment)
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:1] = [str(Path(arguments[0]).parent), *(path for path in paths if path and path not in sys.path)]
+    sys.path[:1] = [
+        folder if arguments[0] == COMMAND else str(Path(arguments[0]).parent),
+        *(path for path in paths if path and path not in sys.path),
+    ]
     sys.argv = arguments
     return arguments
 
