@@ -129,6 +129,15 @@ async def _commit_ms(url: str, schema: str) -> float:
     return median(taken) * 1e3
 
 
+async def asked(url: str, schema: str, statement: str) -> int:
+    """One number."""
+    connection: Any = await asyncpg.connect(url, server_settings={"search_path": f'"{schema}"'})
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
 async def _connect(url: str, schema: str, shape: Shape) -> Any:
     """Plans as the store's functions have them: the table has no statistics yet, and is to be found by its indexes."""
     connection = await asyncpg.connect(url)

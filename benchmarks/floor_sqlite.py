@@ -4,12 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import apsw
 
 from benchmarks.floor import BATCH, WORKER, batches
 from fanwood.ids import SystemIds
 from fanwood.store.sqlite.connection import CHECKPOINT_PAGES
+
+COMMITS = 200
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,31 @@ def seconds_for(shape: Shape, path: Path, rows: int) -> float:
         connection.close()
     assert completed == rows, f"the {shape.name} completed {completed} of {rows} rows"
     return seconds
+
+
+def commit_ms(path: Path) -> float:
+    """What inserting one row of the bare shape takes, alone, in a new database at `path`. The median of many."""
+    connection, taken = _connect(path), list[float]()
+    try:
+        connection.execute(BARE.schema)
+        for number in range(COMMITS):
+            row = BARE.insert_row(SystemIds().new_id(), bytes(16), number, 0)
+            start = time.perf_counter()
+            with _transaction(connection):
+                connection.execute(BARE.insert, row)
+            taken.append(time.perf_counter() - start)
+    finally:
+        connection.close()
+    return median(taken) * 1e3
+
+
+def asked(path: Path, statement: str) -> int:
+    """One number."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return connection.execute(statement).get
+    finally:
+        connection.close()
 
 
 def _connect(path: Path) -> apsw.Connection:

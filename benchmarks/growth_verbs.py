@@ -54,15 +54,15 @@ async def fan_out(ground: Ground) -> dict[str, float]:
     reported, _ = await timed(ground.commit(Batch(outcomes=[ended(r.key, r.attempt) for r in runs])))
     counted, counts = await timed(ground.store.child_counts(kind.parent_id))
     assert sum(c.count for c in counts) == BATCH
-    known, identities = await timed(ground.store.identities(kind.parent_id))
-    assert len(identities) == BATCH
+    known, recalled = await timed(ground.store.recalled(kind.parent_id))
+    assert len(recalled) == BATCH
     await ground.end([(kind.parent_id, 1)])
     return dict(zip(FAN_OUT, (spawned, claimed, reported, counted, known), strict=True))
 
 
 FAN_OUT = (
     f"commit: {BATCH} children are spawned", f"commit: {BATCH} are claimed", f"commit: {BATCH} end",
-    f"child_counts of {BATCH} new ones", f"identities of {BATCH} new ones",
+    f"child_counts of {BATCH} new ones", f"recalled: {BATCH} new ones",
 )  # fmt: skip
 
 
@@ -299,7 +299,7 @@ VERBS: tuple[Verb, ...] = (
     read("tree_counts of 11, a branch", lambda g: g.store.tree_counts(recent_branch(g))),
     read(f"tree_slowest of {TREE:,}", lambda g: g.store.tree_slowest(recent(g), None, 10)),
     read(f"tree_failures of {TREE:,}", lambda g: g.store.tree_failures(recent(g), None, PAGE)),
-    read("identities of 909", lambda g: g.store.identities(recent(g))),
+    read("recalled: 909", lambda g: g.store.recalled(recent(g), most=1000)),
     read("logs: 50 lines", lambda g: g.store.logs(recent(g))),
     read("attempts of one run", lambda g: g.store.attempts(recent(g))),
     read("workers", lambda g: g.store.workers()),

@@ -4,6 +4,7 @@ import asyncio
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,3 +125,25 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
+
+
+def peak_memory() -> float:
+    """The most memory that this process has had, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # here and not in getrusage: there Linux counts the parent's memory before exec as well
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    import resource  # not on Windows
+
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_rss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def memory_of(pid: int) -> float:
+    """What a process has now, in MB (10^6 bytes); 0 where that can't be seen."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return 0.0
+    return (
+        int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) * 1024 / 1e6
+    )

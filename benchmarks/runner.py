@@ -14,7 +14,7 @@ from benchmarks import startup
 from benchmarks.catalogue import Benchmark
 from benchmarks.databases import Database, Place
 from benchmarks.job import Job
-from benchmarks.workloads import Figures
+from benchmarks.numbers import Figures
 
 CHECKOUT = Path(__file__).parents[1]
 TIMEOUT = 300

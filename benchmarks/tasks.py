@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from benchmarks.durable_tasks import declare_recording, declare_waiting
 from benchmarks.job import Job
 from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException
 
@@ -30,6 +31,8 @@ def declare(job: Job, *, local_worker: bool = True) -> Fanwood:
     declare_parents(app)
     declare_parents_elsewhere(app)
     declare_trees(app)
+    declare_waiting(app)
+    declare_recording(app)
     return app
 
 

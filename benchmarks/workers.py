@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from benchmarks.job import Job
+from benchmarks.machine import memory_of
 from benchmarks.tasks import declare
 
 STOP_SECONDS = 20
@@ -34,17 +35,28 @@ class Workers:
         self._orders = Orders(job, tasks)
         self._count = count
         self._ends = ExitStack()
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
-            processes = [self._start(started) for _ in range(self._count)]
-            for process in processes:
+            self._processes = [self._start(started) for _ in range(self._count)]
+            for process in self._processes:
                 self._await(process)
             self._ends = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ends.close()
+
+    def kill(self) -> None:
+        """By SIGKILL."""
+        for process in self._processes:
+            process.kill()
+
+    @property
+    def memory(self) -> float:
+        """What they have now, in MB (10^6 bytes), in sum."""
+        return sum(memory_of(process.pid) for process in self._processes)
 
     def _start(self, started: ExitStack) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "benchmarks.workers"]

@@ -5,21 +5,20 @@ as JSON, one line of its stdin, and prints its figures as JSON, on the last line
 """
 
 import json
-import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claiming, floor_postgres, floor_sqlite, tasks
+from benchmarks import claiming, durable, floor_postgres, floor_sqlite, tasks
 from benchmarks.databases import POSTGRES
 from benchmarks.job import Job
-from benchmarks.machine import fsync_ms
+from benchmarks.machine import fsync_ms, peak_memory
+from benchmarks.numbers import Figures, percentiles
 from benchmarks.tasks import WARM_UP, Branch, FanOut, Number, declare
 from benchmarks.workers import Workers
 
 PROCESSES = 4
-Figures = dict[str, float]
 
 
 # --- in one process --------------------------------------------------------------------------------------------------
@@ -151,27 +150,6 @@ def raw_floor(job: Job) -> Figures:
     }
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def percentiles(seconds: Sequence[float]) -> Figures:
-    """In milliseconds."""
-    ordered = sorted(seconds)
-    return {"p50": statistics.median(ordered) * 1e3, "p99": ordered[int(len(ordered) * 0.99)] * 1e3}
-
-
-def peak_memory() -> float:
-    """The most memory that this process has had, in MB (10^6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # here and not in getrusage: there Linux counts the parent's memory before exec as well
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    import resource  # not on Windows
-
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_rss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
 MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "fan_out": fan_out,
     "fan_out_sync": fan_out_sync,
@@ -185,6 +163,7 @@ MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "workers": workers,
     "wakeup": wakeup,
     "claim": claim,
+    **durable.MEASUREMENTS,
     "raw_floor": raw_floor,
 }
 

@@ -23,6 +23,7 @@ from benchmarks.catalogue import Figure, at_least, at_most
 from benchmarks.databases import POSTGRES, SQLITE, Place
 from benchmarks.job import Job
 from benchmarks.machine import Machine, Server
+from benchmarks.numbers import Figures
 from benchmarks.runner import Result
 from tests.postgres.binaries import MissingBinariesError
 from tests.postgres.cluster import Cluster
@@ -49,7 +50,10 @@ def bench(folder: Path, *arguments: str, url: str = "") -> tuple[int, dict]:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not each measurement in a process of its own; and few rounds."""
 
-    def measure(workload: str, size: int, slots: int, place: Place) -> workloads.Figures:
+    def measure(workload: str, size: int, slots: int, place: Place) -> Figures:
+        if workload in ("pushes", "suspended", "assistant"):  # several processes each, that take seconds to begin
+            figures = next(b.figures for b in catalogue.BENCHMARKS if b.workload == workload)
+            return {figure.key: 1.0 for figure in figures}
         monkeypatch.setattr(tasks, "executed", 0)
         with place.new() as new:
             return workloads.MEASUREMENTS[workload](Job(workload, size, slots, new))
