@@ -144,3 +144,29 @@ async def test_they_go_with_their_run(stage: Stage) -> None:
     assert await kept(stage) == 1
     assert (await stage.store.prune(stage.store.now() - SECOND, 500, START)).runs == 1
     assert await kept(stage) == 0
+
+
+async def test_the_next_attempt_finds_its_children_and_what_they_said(stage: Stage) -> None:
+    """In pages; of what has not ended, or said too much, only that it is there; and no waits or steps."""
+    parent = await stage.running()
+    spawns = [stage.spawn("b", parent, input=str(n), child_key=[None, "key"][n == 3]) for n in range(5)]
+    await stage.commit(spawns=spawns)
+    await stage.recorded(parent)
+    long = '"' + "é" * 50 + '"'
+    for n, run in enumerate(await stage.claim(4, tasks=["b"])):
+        await (stage.complete(run, [long, "1"][n % 2]) if n < 3 else stage.fail(run))
+    other = await stage.running()
+    await stage.commit(spawns=[stage.spawn("b", other)])
+    found = await stage.store.recalled(parent.key, most=101)
+    paged = await stage.store.recalled(parent.key, limit=2, most=101)
+    paged += await stage.store.recalled(parent.key, paged[-1].id, 4, 101)
+    assert paged == found
+    assert [(child.id, child.identity, child.asked) for child in found] == [(s.id, s.identity, 1) for s in spawns]
+    assert [child.digest for child in found] == [spawn.input_digest for spawn in spawns]
+    ends = {child.id: (child.state, child.told, child.output, child.error) for child in found}
+    for child in found:
+        run = await stage.get(child.id)
+        told = run.state.is_terminal and run.output != long
+        assert ends[child.id] == (run.state, told, run.output if told else None, run.error if told else None)
+    assert sorted(told for _, told, *_ in ends.values()) == [False, False, False, True, True]
+    assert not any(child.told for child in await stage.store.recalled(parent.key, most=-1))

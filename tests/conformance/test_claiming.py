@@ -173,7 +173,7 @@ async def test_many_alike_and_mixed_in_one_batch(stage: Stage) -> None:
         run = claimed[spawn.id]
         assert (run.input, run.metadata, run.priority, run.depth) == (f'{{"n":{number}}}', '{"k":1}', 4, 1)
     assert {claimed[spawn.id].child_key for spawn in keyed} == {f"key{n}" for n in range(20)}
-    identities = await stage.store.identities(parent.key)
+    identities = {child.identity: child.id for child in await stage.store.recalled(parent.key, limit=2000)}
     assert identities == {spawn.identity: spawn.id for spawn in (*alike, *keyed)}
 
 

@@ -102,7 +102,7 @@ async def test_that_a_tree_goes_on_where_it_was(source: Stage, target: Stage) ->
     target.worker = await target.register()
     [parent] = [run for run in await target.claim(10, tasks=["a"]) if run.deadline is not None]
     assert (parent.attempt, parent.trial_start) == (2, 0)
-    known = await target.store.identities(parent.key)
+    known = {child.identity: child.id for child in await target.store.recalled(parent.key)}
     found = await target.attach(parent, known[digest("key first")], "b")
     assert (found.state, found.matches) == (RunState.COMPLETED, True)
     [child] = await target.claim(10, tasks=["b"])

@@ -58,6 +58,32 @@ async def test_sleeps_end_a_bounded_number_at_a_time_beside_what_is_queued(stage
     assert [run.key for run in await stage.claim(10, tasks=["b"])] == [retry.key]
 
 
+async def test_many_steps_at_once_are_each_what_they_are(stage: Stage) -> None:
+    """Keys, failures, texts of all lengths, times: also of another parent's, and beside a wait."""
+    parents = [await stage.running(), await stage.running()]
+    began = stage.clock.now()
+    stage.clock.advance(2)
+    records = [stage.part(parents[0], "nap")]
+    for parent in parents:
+        kind = stage.part(parent, "kind", kind=STEP, output="1").kind
+        for n in range(12):
+            text = "\u00e9\U0001f600" * n + "."
+            refused = {"state": RunState.FAILED, "output": None, "error": FAILURE}
+            ends = refused if n % 5 == 4 else {"output": f'["{text}"]'}
+            part = stage.part(parent, f"{n} {text}", kind=STEP, began=[None, began][n % 2], **ends)
+            part.kind, part.child_key, part.index = kind, [None, "k", text][n % 3], n
+            records.append(part)
+    await stage.commit(records=records)
+    for record in records[1:]:
+        run = await stage.get(record.id)
+        assert (run.state, run.output, run.error) == (record.state, record.output, record.error)
+        assert (run.input, run.child_key) == (record.input, record.child_key)
+        assert (run.parent_id, run.kind, run.task) == (record.kind.parent_id, STEP, "~step")
+        assert run.started_at == run.created_at
+        assert run.started_at in ([began] if record.began else range(began + 2 * SECOND, stage.clock.now() + SECOND))
+    await sound(stage)
+
+
 async def test_a_step_is_born_as_it_ended(stage: Stage) -> None:
     parent = await stage.running()
     began = stage.clock.now()

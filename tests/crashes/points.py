@@ -66,7 +66,7 @@ STEPS = {
 }
 """From module to its steps, by the names that they have there."""
 NO_CHANGE = {
-    "now", "watch", "get", "find", "previews", "listing", "children", "identities", "child_counts", "tree_counts",
+    "now", "watch", "get", "find", "previews", "listing", "children", "recalled", "child_counts", "tree_counts",
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
     "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances", "recorded",
 }  # fmt: skip

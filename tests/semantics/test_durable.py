@@ -274,15 +274,15 @@ def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
             return begins(ctx)
 
     engine = app.engine()
-    identities, stood = type(engine.store).identities, list[int]()
+    recalled, stood = type(engine.store).recalled, list[int]()
 
-    async def late(store: Any, run_id: bytes) -> Any:
-        found = await identities(store, run_id)
+    async def late(store: Any, *about: Any) -> Any:
+        found = await recalled(store, *about)
         if not stood:
             stood.append(1)
             engine._membership._leased_until = 0.0
         return found
 
-    monkeypatch.setattr(type(engine.store), "identities", late)
+    monkeypatch.setattr(type(engine.store), "recalled", late)
     assert parent.run({}, timeout=60) > 2  # it was handed back, and taken again
     assert began == [True, True]

@@ -358,3 +358,55 @@ def test_children_that_the_last_attempt_never_asked_for_are_cancelled_when_the_p
     states = {app.runs.get(c.id).input: c.status for c in app.runs.children(parent_id)}
     assert states["old"] is RunState.CANCELLED
     assert not any(states[name].is_terminal for name in ("kept", "both", "new"))
+
+
+@pytest.mark.parametrize("how", ["one by one", "at once", "no wait"])
+def test_nothing_is_written_for_a_child_that_has_ended(
+    app: Fanwood, done: Executions, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It is answered from what the attempt has read. What is to run again, is unfinished, or said much is asked for."""
+    store, asked = app.engine().store, list[str]()
+    commit = store.commit
+
+    async def noting(worker: int, batch: Any) -> Any:
+        asked.extend(attach.kind.task for attach in batch.attaches)
+        return await commit(worker, batch)
+
+    @app.task
+    async def good(n: int) -> int:
+        done.note(n)
+        return n
+
+    @app.task
+    async def long(n: int) -> str:
+        return "x" * 20_000
+
+    @app.task
+    async def bad(n: int) -> None:
+        done.note("bad")
+        raise ValueError("bad")
+
+    @app.task(retries=1)
+    async def parent(input: dict, ctx: Context) -> list[Any]:
+        async def ask(task: Any) -> list[Any]:
+            if how == "one by one":
+                return [await task.aio_run(n % 4, child_key=f"{task.name}{n}" if n > 3 else None) for n in range(6)]
+            options: list[Any] = [{"child_key": f"{task.name}{n}"} if n > 3 else {} for n in range(6)]
+            items = [task.create_bulk_run_item(n % 4, **options[n]) for n in range(6)]
+            if how == "at once":
+                return await task.aio_run_many(items)
+            return [await ref for ref in await task.aio_run_many_no_wait(items)]
+
+        found = [await ask(good), len(await ask(long))]
+        with pytest.raises(TaskRunError, match="bad"):
+            await bad.aio_run(1)
+        if ctx.retry_count == 0:
+            monkeypatch.setattr(store, "commit", noting)
+            raise ValueError("once more")
+        with pytest.raises(ChildKeyConflictError):
+            await good.aio_run(7, child_key="good4")
+        return found
+
+    assert parent.run({}) == [[0, 1, 2, 3, 0, 1], 6]
+    assert sorted(asked) == ["bad", "good", *["long"] * 6]
+    assert done.counts == {0: 2, 1: 2, 2: 1, 3: 1, "bad": 2}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fanwood import Context, Fanwood, NonRetryableException, RunState
-from fanwood.errors import BlockingCallError, TaskRunError, UsageError
+from fanwood.errors import BlockingCallError, StoreValueError, TaskRunError, UsageError
+from fanwood.model.commands import Batch
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 
@@ -97,6 +98,32 @@ def test_a_new_trial_does_a_failed_step_again(app: Fanwood, colour: str) -> None
     assert CALLS == [7, 7, 7]
     (step,) = app.runs.children(ref.id)
     assert step.status is RunState.COMPLETED
+
+
+async def test_of_steps_at_once_only_the_one_that_can_not_be_stored_is_refused(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written together."""
+    store = app.engine().store
+    commit, sizes = store.commit, list[int]()
+
+    async def refusing(worker: int, batch: Batch) -> Any:
+        sizes.append(len(batch.records))
+        if any("[7]" in record.input for record in batch.records):
+            raise StoreValueError("it can't be held")
+        return await commit(worker, batch)
+
+    @app.task
+    async def task(input: dict, ctx: Context) -> list[Any]:
+        steps = (ctx.aio_step(aio_charge, n) for n in range(100))
+        found = await asyncio.gather(*steps, return_exceptions=True)
+        return [str(each) if isinstance(each, Exception) else each for each in found]
+
+    monkeypatch.setattr(store, "commit", refusing)
+    result = await task.aio_run({})
+    assert [each for n, each in enumerate(result) if n != 7] == [[n, n] for n in range(100) if n != 7]
+    assert "it can't be held" in str(result[7])
+    assert max(sizes) > 10
 
 
 def test_what_failed_is_told_in_one_way_now_and_later(make_app: MakeApp) -> None:

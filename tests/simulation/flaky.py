@@ -170,7 +170,7 @@ def _told(done: Committed) -> str:
     return f"is told {', '.join(parts)}{', and more' * done.has_more}" if parts or done.has_more else "committed"
 
 
-READING = {"look_around", "contended", "served", "deadlines", "get", "identities", "is_heard", "left_over", "workers"}
+READING = {"look_around", "contended", "served", "deadlines", "get", "recalled", "is_heard", "left_over", "workers"}
 _PLAIN = {"open", "close", "watch", "migrate", "now", "commit", "renew", "reap"}
 
 

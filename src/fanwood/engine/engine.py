@@ -33,7 +33,7 @@ from fanwood.engine.commits import Commits
 from fanwood.engine.delivery import Delivery
 from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
-from fanwood.engine.inbox import Inbox, Limit, SpawnRequest, SuspendRequest
+from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.engine.ticks import Ticks
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
     from fanwood.engine.waits import Collector
     from fanwood.ids import SystemIds
-    from fanwood.model.commands import LogLine, Outcome
+    from fanwood.model.commands import LogLine, Outcome, Record
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -210,6 +210,10 @@ class Engine:
         self._inbox.records.append(request)
         self._waker.wake()
         self._answer_if_over()
+
+    def join(self, joint: Joint, record: Record, tell: Callable[[BaseException | None], None]) -> bool:
+        """Have one more written with what was handed in; whether it was in time for that. `tell` is called then."""
+        return self._inbox.join(joint, record, tell)
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts have ended."""

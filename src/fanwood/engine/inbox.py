@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, Lock
 
 import msgspec
 
@@ -59,6 +59,33 @@ class SpawnRequest(msgspec.Struct):
             self.collector.fail(error)
 
 
+JOINT_BYTES = 1024 * 1024
+"""Of what is written together."""
+
+
+class Joint(SpawnRequest):
+    """Steps of one attempt, written together as they come: whoever has one more adds it (`Engine.join`) until they are
+    taken. Each is answered by itself, and goes by itself if the store refuses one of them."""
+
+    told: list[Callable[[BaseException | None], None]] = []
+    size: int = 0
+    taken: bool = False
+
+    def answer(
+        self,
+        error: BaseException | None,
+        taken: dict[bytes, Attached] | None = None,  # noqa: ARG002  (of runs)
+        attached: Sequence[Attached | None] = (),  # noqa: ARG002
+    ) -> None:
+        """Tell all of them."""
+        for tell in self.told:
+            tell(error)
+
+    def apart(self) -> list[SpawnRequest]:
+        """Each by itself."""
+        return [Joint(records=[r], told=[t], taken=True) for r, t in zip(self.records, self.told, strict=True)]
+
+
 class SuspendRequest(msgspec.Struct, frozen=True):
     """An attempt is to be suspended. On the engine's thread: `make` says what is asked of the store (None: nothing any
     more), and `on_done` is told whether the attempt is over by that."""
@@ -93,6 +120,7 @@ class Inbox:
         default_factory=dict[tuple[bytes, int], SuspendRequest]
     )  # those whose answers are on their way
     progress: dict[bytes, LogLine] = field(default_factory=dict[bytes, LogLine])  # how far attempts are, if they say
+    _joining: Lock = field(default_factory=Lock)
     _log_bytes: int = 0
     _log_room: Condition = field(default_factory=Condition)
     _closed: bool = False
@@ -152,9 +180,8 @@ class Inbox:
         with suppress(IndexError):  # another thread may be at it as well
             while self.spawns:
                 self.spawns.popleft().answer(error)
-        with suppress(IndexError):
-            while self.records:
-                self.records.popleft().answer(error)
+        for request in self._all_records():
+            request.answer(error)
         with suppress(IndexError):
             while self.watches:
                 self.watches.popleft()[1].fail(error)
@@ -181,11 +208,34 @@ class Inbox:
     def take_records(self, batch: Batch, size: int) -> list[SpawnRequest]:
         """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for."""
         taken: list[SpawnRequest] = []
-        while self.records and (size > 0 or not taken):
-            taken.append(request := self.records.popleft())
-            batch.records += request.records
-            size -= sum([len(record.output or "") + len(record.input) for record in request.records])
+        with self._joining:
+            while self.records and (size > 0 or not taken):
+                taken.append(request := self.records.popleft())
+                if isinstance(request, Joint):
+                    request.taken = True
+                batch.records += request.records
+                size -= sum([len(record.output or "") + len(record.input) for record in request.records])
         return taken
+
+    def _all_records(self) -> list[SpawnRequest]:
+        """Nobody takes them any more."""
+        requests: list[SpawnRequest] = []
+        with self._joining, suppress(IndexError):  # another thread may be at it as well
+            while self.records:
+                requests.append(request := self.records.popleft())
+                if isinstance(request, Joint):
+                    request.taken = True
+        return requests
+
+    def join(self, joint: Joint, record: Record, tell: Callable[[BaseException | None], None]) -> bool:
+        """One more record for a request that was handed in; whether it was in time."""
+        with self._joining:
+            if joint.taken or joint.size > JOINT_BYTES:
+                return False
+            joint.records.append(record)
+            joint.told.append(tell)
+            joint.size += len(record.input) + len(record.output or "")
+        return True
 
     def take_suspends(self, batch: Batch) -> None:
         """What may be unloaded, as it is now: after all that those attempts have asked for before."""

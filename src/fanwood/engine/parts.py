@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fanwood.engine.inbox import Joint
 from fanwood.model.commands import Batch
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def items_of(batch: Batch, requests: Iterable[SpawnRequest]) -> list[Item]:
     theirs = {spawn.id for request in requests if request.watch for spawn in request.spawns}
     return [
         *[Item("logs", line) for line in batch.logs],
-        *[Item(REQUEST, request) for request in requests],
+        *[Item(REQUEST, part) for one in requests for part in (one.apart() if isinstance(one, Joint) else (one,))],
         *[Item("outcomes", outcome) for outcome in batch.outcomes],
         *[Item("suspends", suspend) for suspend in batch.suspends],
         *[Item("deadlines", deadline) for deadline in batch.deadlines],

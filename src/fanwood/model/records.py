@@ -51,6 +51,19 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     asked: int  # the parent's attempt that asked for it last, and had it written
 
 
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """A child that has code, as its parent's next attempt finds it."""
+
+    identity: bytes
+    id: bytes
+    state: RunState
+    asked: int
+    digest: bytes | None  # of what it was asked with, if it has a key
+    told: bool  # its output or error is here, if it has ended
+    output: str | None
+    error: str | None
+
+
 class Settled(msgspec.Struct, frozen=True):
     """What somebody who settles a promise finds: how it ended, and whether he did that (`done`)."""
 

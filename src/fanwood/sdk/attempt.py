@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fanwood.engine.waits import Collector
     from fanwood.errors import NonDeterminismError
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
+    from fanwood.model.records import Known
     from fanwood.sdk.host import Host
     from fanwood.sdk.parts import Parts
     from fanwood.sdk.spec import TaskSpec
@@ -137,6 +138,7 @@ class Attempt:
     __slots__ = (
         "_busy",
         "_since",
+        "answers",
         "cancel_children",
         "children",
         "code_ended",
@@ -195,6 +197,7 @@ class Attempt:
         self.children = 0  # asked for so far
         self.ordinals: Ordinals | None = None
         self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
+        self.answers: dict[bytes, Known] | None = None  # by identity: those of them that have ended
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
         self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over

@@ -32,7 +32,7 @@ from fanwood.sdk.events import wanted_of
 from fanwood.sdk.identity import part_identity
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
-from fanwood.sdk.recording import kind_of, known_parts, write, written
+from fanwood.sdk.recording import found_in, kind_of, known_parts, write, written
 from fanwood.store.failures import decode_failure, encode_failure
 
 if TYPE_CHECKING:
@@ -157,10 +157,15 @@ async def choose(attempt: Attempt, name: str, conditions: Conditions, inputs: St
     """
     parts, identity = await known_parts(attempt), part_identity("decision", name)
     with registering:
-        there = parts.found.pop(identity, None)
+        there = found_in(attempt, parts, identity, f"what becomes of step {name}")
         index = attempt.children
         attempt.children += 1 + len(conditions.flat)
     if there is not None and counts(there, attempt.run.trial_start):
+        waits = [(n, each) for n, each in enumerate(conditions.flat) if not isinstance(each, ParentCondition)]
+        members = [member(attempt, each, identity, n, inputs) for n, each in waits]
+        attempt.asks("", *(each.identity for each in members))
+        parted = [parts.found.pop(each.identity, None) for each in members]
+        await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
         return _read(there)
     if inputs.skipped and not inputs.outputs:
         verdict, losers = Verdict(Choice.SKIP, "all its parents were skipped"), list[bytes]()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class _Stream(Stream):
     """Sends the next request of those that are held as soon as one has ended (on the engine's thread)."""
 
-    __slots__ = ("_held", "_in_flight", "_limit", "_send", "enough", "stopped")
+    __slots__ = ("_held", "_in_flight", "_limit", "_send", "enough", "roomless", "stopped")
 
     def __init__(self, limit: int | None, send: Callable[[SpawnRequest], None]) -> None:
         super().__init__(owns=True)
@@ -35,6 +35,7 @@ class _Stream(Stream):
         self._send = send
         self._held: deque[tuple[int, SpawnRequest]] = deque()
         self._in_flight = 0
+        self.roomless: set[int] = set()  # that had ended before: they were not sent
         self.stopped = False
         self.enough: Callable[[], tuple[Awaited, int]] = lambda: (Awaited.WAKES, 1)  # what ends mean
 
@@ -47,7 +48,7 @@ class _Stream(Stream):
             self._held.append((number, request))
 
     def put(self, index: int, finished: Ended) -> None:
-        if self._limit is not None and index in self._open:
+        if self._limit is not None and index in self._open and index not in self.roomless:
             with registering:
                 self._in_flight -= 1
                 if self._held and not self.stopped:
@@ -89,6 +90,9 @@ class Members(Spawner):
             number = self.stream.grow(1)
             for request in self._register(encoded, number):
                 self.stream.send(number, request)
+        if self._answered:
+            self.stream.roomless.add(number)
+            self._put_answered()
         run = self.planned.pop()
         self._taken_out += 1
         self.all.append(run)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
+    from fanwood.engine.inbox import Joint
     from fanwood.engine.signals import Signal
     from fanwood.model.commands import SpawnKind
     from fanwood.model.records import Recorded
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Parts:
     """Of one attempt."""
 
-    __slots__ = ("draws", "found", "kind", "readers", "ready", "under_way")
+    __slots__ = ("draws", "found", "joint", "kind", "readers", "ready", "under_way")
 
     def __init__(self, *, ready: bool) -> None:
         self.ready = ready  # `found` is whole
@@ -24,6 +25,7 @@ class Parts:
         self.under_way: set[bytes] = set()
         self.draws: dict[bytes, int] = {}
         self.kind: SpawnKind | None = None  # what steps have in common
+        self.joint: Joint | None = None  # steps that were handed in last: others may still join them
 
 
 def counts(found: Recorded, trial_start: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.inbox import Joint, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Record, SpawnKind
@@ -109,13 +109,42 @@ def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
 
 def write(attempt: Attempt, record: Record, collector: Collector | None = None) -> Answer:
     """Have it recorded. `collector` wants its end, if it has not ended by that."""
+    if attempt.parts is not None:
+        attempt.parts.joint = None  # what comes from now on comes after this
     request = SpawnRequest(records=[record], collector=collector)
     answer = Answer(request, collector, attempt)
     attempt.host.engine().record(request)
     return answer
 
 
-async def written(attempt: Attempt, answer: Answer) -> None:
+class Written:
+    """The answer to a step that was written with others."""
+
+    __slots__ = ("error", "signal", "signal_is_answer")
+
+    def __init__(self) -> None:
+        self.signal = Signal()
+        self.signal_is_answer = False
+        self.error: BaseException | None = None
+
+    def tell(self, error: BaseException | None) -> None:
+        """On the engine's thread."""
+        self.error, self.signal_is_answer = error, True
+        self.signal.fire()
+
+
+def write_step(attempt: Attempt, parts: Parts, record: Record) -> Written:
+    """Have a step recorded, with those of the same attempt that the engine has not taken yet. It must be waited for:
+    nothing else of the attempt is written before it."""
+    attempt.replay = None  # this is new
+    answer, engine, joint = Written(), attempt.host.engine(), parts.joint
+    if joint is None or not engine.join(joint, record, answer.tell):
+        parts.joint = joint = Joint(records=[record], told=[answer.tell])
+        engine.record(joint)
+    return answer
+
+
+async def written(attempt: Attempt, answer: Answer | Written) -> None:
     """Returns when it is committed.
 
     Raises:

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from fanwood.engine.signals import block
+from fanwood.sdk.recalling import learn
 from fanwood.sdk.recording import known_parts
 from fanwood.sdk.sameness import Sameness
 from fanwood.sdk.waiting import called
@@ -62,8 +63,8 @@ async def _look(attempt: Attempt) -> None:
     if attempt.run.pending is not None:
         return
     parts = await known_parts(attempt)
-    known = await called(engine.call(lambda store: store.identities(attempt.id), steadfast=True))
-    ids = [*known.values(), *(each.id for each in parts.found.values())]
+    await learn(attempt)
+    ids = [*(attempt.known or {}).values(), *(each.id for each in parts.found.values())]
     if ids:
         attempt.replay = {max(ids)}
 

@@ -47,7 +47,7 @@ class Sameness:
 
     async def learn(self, store: Store) -> None:
         """All that is recorded, by name."""
-        self.recorded, self._told = await store.identities(self._attempt.id), await told(store, self._attempt.id)
+        self.recorded, self._told = await _identities(store, self._attempt.id), await told(store, self._attempt.id)
 
     def ask(self, identity: bytes, shown: str) -> None:
         """Its code asks for this.
@@ -88,6 +88,17 @@ class Sameness:
             return unloading.thread == threading.get_ident()
         own = self._attempt.coroutine_task
         return asyncio.current_task() is own and all(task.done() or task is own for task in list(unloading.tasks))
+
+
+async def _identities(store: Store, run_id: bytes) -> dict[bytes, bytes]:
+    """All children of a run: from identity to id."""
+    found: dict[bytes, bytes] = {}
+    for read in (store.recalled, store.recorded):
+        after = b""
+        while page := await read(run_id, after, PAGE):
+            found.update((child.identity, child.id) for child in page if child.identity)
+            after = page[-1].id
+    return found
 
 
 async def told(store: Store, run_id: bytes) -> dict[bytes, str]:

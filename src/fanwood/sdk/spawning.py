@@ -24,14 +24,16 @@ from fanwood.sdk.mock_host import MockedError, MockHost
 from fanwood.sdk.once import Doing, doing
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
+from fanwood.sdk.recalling import answer_of, learn
 from fanwood.sdk.recording import known_parts, parts_of
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.strays import refuse_strays, tell_of_fork
-from fanwood.sdk.waiting import called, interruptible, interruption_told, parked, wait_for
+from fanwood.sdk.waiting import interruptible, interruption_told, parked, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
     from fanwood.sdk.items import BulkRunItem
@@ -90,6 +92,8 @@ class Spawner:
         self._once: dict[bytes, Doing] = {}  # roots that a durable run makes once
         self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned: list[Planned] = []
+        self._answered: list[tuple[int, Ended]] = []  # their numbers, and how they had ended
+        self._has_asked = False  # the engine puts ends, too
         self._taken_out = 0  # of those planned, by who spawns without end
 
     # --- spawning --------------------------------------------------------------------------------------------------
@@ -119,12 +123,7 @@ class Spawner:
         if attempt is None:
             return
         attempt.check()
-        if attempt.run.attempt > 1 and attempt.known is None:
-            known = await self._call_identities(attempt)
-            if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
-                attempt.known = known
-                if attempt.new_limit is not None:  # what is below has its deadline from the attempt before
-                    self._engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
+        await learn(attempt)
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
         """Spawn up to `CHUNK` runs, as soon as the store has taken what was sent before."""
@@ -144,9 +143,6 @@ class Spawner:
         keys, which runs they led to."""
         return self.collector is None or bool(self._keyed) or any(answer.has_keys for answer in self._unanswered)
 
-    async def _call_identities(self, attempt: Attempt) -> dict[bytes, bytes]:
-        return await called(self._engine.call(lambda store: store.identities(attempt.id), steadfast=True))
-
     def _send(self, items: list[BulkRunItem[Any, Any]]) -> None:
         """One request with up to CHUNK runs; a few, if they are large. Nothing is registered before all are encoded."""
         encoded = [self._encode(item) for item in items]
@@ -155,7 +151,26 @@ class Spawner:
             for request in self._register(encoded, index):
                 answer = Answer(request, self.collector, self._attempt)
                 self._unanswered.append(answer)
+                self._has_asked = True
                 self._engine.spawn(request)
+        if self._answered:
+            self._put_answered()
+
+    def _put_answered(self) -> None:
+        """What children had said goes to who waits: by the engine's thread, as soon as that puts ends as well."""
+        answered, self._answered, collector = self._answered, [], self.collector
+        if collector is None:
+            return
+        if type(collector) is Collector and not self._has_asked:
+            for number, end in answered:
+                collector.put(number, end)
+            return
+
+        def put() -> None:
+            for number, end in answered:
+                collector.put(number, end)
+
+        self._engine.later(0, put)
 
     def _encode(self, item: BulkRunItem[Any, Any]) -> _Encoded:
         """What can be said of a run before anybody knows of it.
@@ -210,6 +225,10 @@ class Spawner:
             attempt.same.ask(identity, f"{spec.name} {data.decode()}")
         known = attempt.known
         existing = known.get(identity) if known is not None else None
+        if existing is not None and (answer := answer_of(attempt, identity, digest)) is not None:
+            self._answered.append((number, answer))
+            self.planned.append(Planned(existing, spec))
+            return
         spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)
         if existing is None:
             attempt.replay = None  # this is new

@@ -37,7 +37,7 @@ from fanwood.sdk.once import inside
 from fanwood.sdk.options import TaskPolicy
 from fanwood.sdk.outcomes import error_of, failure_of, typed_output
 from fanwood.sdk.parts import Parts, counts
-from fanwood.sdk.recording import found_in, kind_of, known_parts, write, written
+from fanwood.sdk.recording import found_in, kind_of, known_parts, write_step, written
 from fanwood.sdk.waiting import pause
 from fanwood.store.failures import encode_failure
 
@@ -237,7 +237,9 @@ async def _done(attempt: Attempt, parts: Parts, call: Call, step: About, asked: 
         began,
         again=asked.before is not None,
     )
-    await written(attempt, write(attempt, record))
+    await written(attempt, write_step(attempt, parts, record))
+    if parts.joint is not None and parts.joint.taken:
+        parts.joint = None  # it is kept by nobody else
     found = Recorded(asked.identity, record.id, state, output, error, attempt.run.attempt)
     if call.key is not None:
         parts.found[asked.identity] = found

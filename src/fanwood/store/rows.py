@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
-from fanwood.model.records import Above, AttemptRecord, Audited, Recorded, RunRecord, TaskCount, TreeRun, Walk
-from fanwood.model.states import RunKind, RunState
+from fanwood.model.records import Above, AttemptRecord, Audited, Known, Recorded, RunRecord, TaskCount, TreeRun, Walk
+from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,14 @@ def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
 def recorded(rows: Iterable[Any]) -> list[Recorded]:
     """Rows of `recorded`."""
     return [Recorded(identity or b"", id_, RunState(state), *rest) for identity, id_, state, *rest in rows]
+
+
+def recalled(rows: Iterable[Any]) -> list[Known]:
+    """Rows of `recalled`."""
+    return [
+        Known(identity, id_, RunState(state), asked, digest, bool(short) and state >= FIRST_TERMINAL, output, error)
+        for identity, id_, state, asked, digest, short, output, error in rows
+    ]
 
 
 def audited(rows: Iterable[Any], walk: Walk) -> list[Audited]:

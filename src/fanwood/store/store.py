@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         AttemptRecord,
         Audited,
         Circumstances,
+        Known,
         LeftOver,
         LogRecord,
         Page,
@@ -278,8 +279,9 @@ class Store(Outside, Looks, Telling):
         """A run's children, oldest first, from the one after `after`."""
 
     @abstractmethod
-    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
-        """All children of a run: from identity to id."""
+    async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
+        """A run's children, as its next attempt finds them: oldest first, from the one after `after`. What has ended
+        comes with its output or error, if that has at most `most` bytes."""
 
     @abstractmethod
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:

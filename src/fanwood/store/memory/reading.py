@@ -11,6 +11,7 @@ import msgspec
 
 from fanwood.model.records import (
     AttemptRecord,
+    Known,
     LeftOver,
     LogRecord,
     Page,
@@ -23,7 +24,7 @@ from fanwood.model.records import (
     Unserved,
     WorkerRecord,
 )
-from fanwood.model.states import FIRST_WAIT, UNFINISHED, RunState
+from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, UNFINISHED, RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
 
@@ -280,10 +281,18 @@ def report(tables: Tables, url: str, now: int, *, full: bool) -> StoreReport:
     )
 
 
-def identities(tables: Tables, parent_id: bytes) -> dict[bytes, bytes]:
-    """See `Store.identities`."""
-    found = (tables.runs[id_] for id_ in tables.order("children", parent_id))
-    return {run.identity: run.id for run in found if run.identity is not None}
+def recalled(tables: Tables, parent_id: bytes, after: bytes, limit: int, most: int) -> list[Known]:
+    """See `Store.recalled`."""
+    children = (tables.runs[id_] for id_ in tables.order("children", parent_id).after(after))
+    runs = islice((run for run in children if run.kind < FIRST_WAIT and run.identity is not None), limit)
+    found: list[Known] = []
+    for run in runs:
+        size = len((run.output or "").encode()) + len((run.error or "").encode())
+        told = run.state >= FIRST_TERMINAL and size <= most
+        output, error = (run.output, run.error) if told else (None, None)
+        state = RunState(run.state)
+        found.append(Known(run.identity or b"", run.id, state, run.asked, run.input_digest, told, output, error))
+    return found
 
 
 def recorded(tables: Tables, parent_id: bytes, after: bytes, limit: int) -> list[Recorded]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         AttemptRecord,
         Audited,
         Circumstances,
+        Known,
         LeftOver,
         LogRecord,
         Page,
@@ -307,9 +308,9 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
         with self._memory.reading() as tables:
             return reading.children(tables, parent_id, task, state, after, limit)
 
-    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
+    async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
         with self._memory.reading() as tables:
-            return reading.identities(tables, parent_id)
+            return reading.recalled(tables, parent_id, after, limit, most)
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         with self._memory.reading() as tables:

@@ -26,7 +26,6 @@ SQL = {
         "sql/reading.sql", "sql/why.sql", "sql/lens.sql", "postgres/looking.sql", "postgres/listing.sql"
     ).items()
 }
-IDENTITIES = 10_000
 """Children at a time."""
 FEW = 2_000
 """So many roots with the same metadata are sorted; if there are more, walking finds enough of them soon."""
@@ -72,16 +71,6 @@ async def _few(db: Transaction, filter_: RunFilter, metadata: str, page: Page) -
     left = replace(filter_, after=page.after, limit=filter_.limit - len(page.runs))
     rest = listings.page(left, await db.rows(name, SQL[name], **{**listings.bindings(left), "walk": FEW + 1}))
     return Page([*page.runs, *rest.runs], rest.after)
-
-
-async def identities(db: Transaction, parent_id: bytes) -> dict[bytes, bytes]:
-    """All children, a page at a time: from identity to id."""
-    found: dict[bytes, bytes] = {}
-    after, name = b"", "child_identities"
-    while page := await db.rows(name, SQL[name], parent=parent_id, after=after, limit=IDENTITIES):
-        found.update((row[0], row[1]) for row in page)
-        after = page[-1][1]
-    return found
 
 
 async def tree_counts(db: Transaction, run_id: bytes) -> list[TaskCount]:

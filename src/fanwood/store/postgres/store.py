@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Audited,
         Circumstances,
+        Known,
         Page,
         PruneCount,
         PruneCursor,
@@ -357,9 +358,8 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
         return [rows.record(row) for row in await self.looked(rows.children_statement(about), **about)]
 
-    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
-        async with self._reader.transaction() as db:
-            return await reading.identities(db, parent_id)
+    async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
+        return rows.recalled(await self.looked("recalled", parent=parent_id, after=after, limit=limit, most=most))
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         return rows.recorded(await self.looked("recorded", parent=parent_id, after=after, limit=limit))

@@ -53,11 +53,21 @@ from run
 where root_id = (select root_id from run where id = :parent) and parent_id = :parent
 group by task, state order by task, state;
 
--- name: child_identities
-select identity, id from run
-where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after and identity is not null
-order by id
-limit :limit;
+-- name: recalled
+-- Those that have code. What one said that has ended comes with it if it has at most so many bytes.
+select identity, id, state, asked, input_digest, output_size + error_size <= :most,
+       case when output_size + error_size <= :most then output end,
+       case when output_size + error_size <= :most then error end
+from (
+    select identity, id, state, asked, input_digest, output, error, coalesce(octet_length(output), 0) as output_size,
+        coalesce(octet_length(error), 0) as error_size
+    from run
+    where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
+        and kind < 10 and identity is not null
+    order by id
+    limit :limit
+) child
+order by id;
 
 -- name: recorded
 -- Those that no worker executes.

@@ -30,8 +30,9 @@ from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
-from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded, record_row
+from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
+from fanwood.store.sqlite.recording import insert_records
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
@@ -230,9 +231,9 @@ class HotPath:
         return attached
 
     def _record(self, now: int, records: list[Record]) -> None:
-        born = [record_row(record, self.leaving.next_number) for record in records if not record.again]
+        born = [record for record in records if not record.again]
         if born:
-            self._execute(_SQL["insert_records"], {"rows": encoded(born), "now": now})
+            insert_records(self._execute, now, born, self.leaving.next_number)
         if len(born) < len(records):
             self.leaving.record_again(now, [record for record in records if record.again])
 

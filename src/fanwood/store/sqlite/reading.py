@@ -9,6 +9,7 @@ from fanwood.model.commands import FIRST_CHUNK, TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
     Audited,
+    Known,
     LeftOver,
     LogRecord,
     Page,
@@ -42,7 +43,6 @@ _SQL = {
     name: _HINT.sub(r"\1", sql)
     for name, sql in load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "sqlite/listing.sql").items()
 }
-IDENTITIES = 10_000  # at a time
 SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 
@@ -97,16 +97,9 @@ def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskC
     return rows.counts(db.execute(_SQL[statement], bindings).fetchall())
 
 
-def identities(db: Database, parent_id: bytes) -> dict[bytes, bytes]:
-    """All children, a page at a time: from identity to id."""
-    found: dict[bytes, bytes] = {}
-    after = b""
-    while page := db.execute(
-        _SQL["child_identities"], {"parent": parent_id, "after": after, "limit": IDENTITIES}
-    ).fetchall():
-        found.update(page)
-        after = page[-1][1]
-    return found
+def recalled(db: Database, parent_id: bytes, after: bytes, limit: int, most: int) -> list[Known]:
+    about = {"parent": parent_id, "after": after, "limit": limit, "most": most}
+    return rows.recalled(db.execute(_SQL["recalled"], about).fetchall())
 
 
 def tree_counts(db: Database, run_id: bytes) -> list[TaskCount]:

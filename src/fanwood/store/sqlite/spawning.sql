@@ -60,6 +60,25 @@ select unhex(v.value ->> 0), unhex(v.value ->> 14), unhex(v.value ->> 15), v.val
        unhex(v.value ->> 22)
 from json_each(:rows) v;
 
+-- name: insert_steps
+-- Those of one attempt, which have all but what is their own in common. A row is that, strung together: two times 32 hex
+-- digits, then digits: ten of the index, two of the state, twenty of the time, ten of the length of the key and one, ten of
+-- the input's; key, input, output or error.
+insert into run (
+    id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end, state,
+    attempt, asked, created_at, started_at, finished_at, ended_by, output, error
+)
+select unhex(substr(v, 1, 32)), :parent_id, :root_id, :depth, :kind, :task, unhex(substr(v, 33, 32)),
+       cast(substr(v, 65, 10) as integer), case when keyed > 0 then substr(v, 117, keyed - 1) end,
+       substr(v, 117 + max(keyed - 1, 0), long), :priority, :on_parent_end, state, 1, :asked, min(began, :now),
+       min(began, :now), :now, 1, case when state = 8 then substr(v, 117 + max(keyed - 1, 0) + long) end,
+       case when state = 9 then substr(v, 117 + max(keyed - 1, 0) + long) end
+from (
+    select value as v, cast(substr(value, 75, 2) as integer) as state, cast(substr(value, 77, 20) as integer) as began,
+        cast(substr(value, 97, 10) as integer) as keyed, cast(substr(value, 107, 10) as integer) as long
+    from json_each(:rows)
+);
+
 -- name: take_keys
 -- Idempotency keys of roots to be born, if nobody holds them: of two in one batch the first gets it.
 insert or ignore into idem (namespace, key, run_id, digest)

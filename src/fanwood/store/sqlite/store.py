@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fanwood.clock import Clock
-    from fanwood.model.records import AttemptRecord, Audited, Circumstances, LeftOver, LogRecord, Recorded, Walk
+    from fanwood.model.records import AttemptRecord, Audited, Circumstances, Known, LeftOver, LogRecord, Recorded, Walk
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.store import Place
 
@@ -369,8 +369,8 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
         about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
         return await self._read(lambda db: reading.children(db, about))
 
-    async def identities(self, parent_id: bytes) -> dict[bytes, bytes]:
-        return await self._read(lambda db: reading.identities(db, parent_id))
+    async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
+        return await self._read(lambda db: reading.recalled(db, parent_id, after, limit, most))
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         about = {"parent": parent_id, "after": after, "limit": limit}

@@ -267,6 +267,9 @@ create function fw_share_keys(p_records text) returns void language plpgsql
 as $$
 #variable_conflict error
 begin
+    if p_records not like '%"awaits":"%' then  -- (what is within a text of theirs has its quotes escaped)
+        return;
+    end if;
     perform pg_advisory_xact_lock_shared(v.key) from (
         select distinct ('x' || left(x.awaits, 16))::bit(64)::bigint as key
         from json_to_recordset(p_records::json) x (awaits text) where x.awaits is not null order by 1 offset 0
@@ -309,6 +312,9 @@ begin
     ) v
     where k.owner[v.kind] <> all (p_fenced)
       and not (p_again and (select r.id from run r where r.id = v.id) is not null);
+    if p_records not like '%"again":true%' then
+        return;
+    end if;
     update run r
     set state = v.state, waits = case when v.state = 2 then k.kind[v.kind] - 9 end, due_at = v.due, trial_start = r.attempt + 1,
         asked = o.attempt[k.owner[v.kind]], output = v.output, error = v.error,
