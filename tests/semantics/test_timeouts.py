@@ -129,7 +129,7 @@ def test_children_inherit_the_deadline_and_the_error_names_its_owner(app: Fanwoo
         assert ctx.deadline is not None
         await leaf.aio_run()
 
-    @app.task(execution_timeout=0.15)
+    @app.task(execution_timeout=0.6)
     async def top() -> None:
         await middle.aio_run()
 
@@ -205,7 +205,7 @@ def test_a_retried_parents_new_deadline_is_its_childrens(app: Fanwood) -> None:
         assert ctx.deadline is not None
         return ctx.attempt_number
 
-    @app.task(execution_timeout=0.1, retries=1)
+    @app.task(execution_timeout=0.6, retries=1)
     async def parent(input: EmptyModel, ctx: Context) -> int:
         if ctx.retry_count == 1:
             ctx.refresh_timeout(30)
@@ -215,14 +215,14 @@ def test_a_retried_parents_new_deadline_is_its_childrens(app: Fanwood) -> None:
 
 
 def test_refresh_timeout_moves_the_own_limit(app: Fanwood) -> None:
-    @app.task(execution_timeout=0.1)
+    @app.task(execution_timeout=0.6)
     async def task(input: EmptyModel, ctx: Context) -> str:
         before = ctx.deadline
         ctx.refresh_timeout("30s")
         assert before is not None
         assert ctx.deadline is not None
         assert (ctx.deadline - before).total_seconds() > 20
-        await asyncio.sleep(0.15)  # past the old limit: that is what is tested
+        await asyncio.sleep(0.65)  # past the old limit: that is what is tested
         return "in time"
 
     assert task.run() == "in time"
@@ -235,10 +235,10 @@ def test_refresh_timeout_moves_the_deadline_of_running_and_queued_children(make_
     @app.task
     async def leaf(input: int) -> int:
         started.set()
-        await asyncio.sleep(0.3)  # past the old limit
+        await asyncio.sleep(0.7)  # past the old limit
         return input
 
-    @app.task(execution_timeout=0.2)
+    @app.task(execution_timeout=0.6)
     async def parent(input: EmptyModel, ctx: Context) -> list[int]:
         children = asyncio.ensure_future(leaf.aio_run_many([leaf.create_bulk_run_item(n) for n in range(2)]))
         await started.wait()
@@ -365,7 +365,7 @@ def test_a_deadline_is_not_healed_by_retries(app: Fanwood) -> None:
         tries.append(1)
         await asyncio.Event().wait()
 
-    @app.task(execution_timeout=0.08)
+    @app.task(execution_timeout=0.6)
     async def parent() -> None:
         await leaf.aio_run()
 

@@ -36,6 +36,7 @@ def test_worlds() -> None:
     assert not done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(600)
 def test_a_day_of_twenty_workers() -> None:
     """Faults and all, in seconds."""
     seen = look_at(A_DAY, shape=DAY)
