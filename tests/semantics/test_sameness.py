@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EvictionPolicy, Fanwood, NonDeterminismError, RunState, TaskRunError, UserEventCondition
+from fanwood.ids import id_bytes
 from fanwood.sdk import sameness
 from fanwood.sdk.rehearsing import rehearse, runs_of
 from tests.semantics.test_durable import until
+from tests.serving import serving
 
 AT_ONCE = EvictionPolicy(ttl=0)
 COLOURS = ["async", "sync"]
@@ -160,3 +162,61 @@ async def test_a_recorded_run_is_held_against_the_code(app: Fanwood, colour: str
     assert found.followed
     assert await app.runs.aio_children(ref.id) == children
     await ref.aio_cancel()
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_code_is_told_the_version_of_that_which_began_the_run(make_app: Any, colour: str) -> None:
+    """And it is no other code for that."""
+    seen: list[tuple[str | None, bool]] = []
+
+    def declared(version: str | None) -> tuple[Fanwood, Any]:
+        app = make_app(local_worker=False)
+        if colour == "async":
+
+            @app.durable_task(name="versioned", eviction_policy=AT_ONCE, strict=True, version=version)
+            async def versioned(input: dict, ctx: Context) -> None:
+                seen.append((ctx.version, ctx.is_replaying))
+                await ctx.aio_wait_for_event("go on", scope=input["who"])
+
+            return app, versioned
+
+        @app.durable_task(name="versioned", eviction_policy=AT_ONCE, strict=True, version=version)
+        def sync_versioned(input: dict, ctx: Context) -> None:
+            seen.append((ctx.version, ctx.is_replaying))
+            ctx.wait_for_event("go on", scope=input["who"])
+
+        return app, sync_versioned
+
+    for version in ("1", None):
+        app, task = declared(version)
+        ref = task.run_no_wait({"who": str(version)})
+        with serving(app.worker("old")):
+            until(app, ref.id, RunState.WAITING)
+        assert seen == [(version, False)]
+        new, task = declared("2")
+        (run,) = [each for each in _runs(new, task) if each.id == id_bytes(ref.id)]
+        assert rehearse(new, task.spec, run).text is None
+        with serving(new.worker("new")):
+            new.events.push("go on", scope=str(version))
+            assert new.runs.get_run_ref(ref.id).result(60) is None
+        assert seen == [(version, False), (version, True), (version, True)]
+        seen.clear()
+
+
+def _runs(app: Fanwood, task: Any) -> list[Any]:
+    async def collect() -> list[Any]:
+        return [each async for each in runs_of(app, task.spec, 10)]
+
+    return asyncio.run(collect())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_the_version_of_a_run_that_is_executed_once(app: Fanwood, durable: bool) -> None:
+    declare: Any = app.durable_task if durable else app.task
+
+    @declare(version="3")
+    def versioned(input: dict, ctx: Context) -> str | None:
+        return ctx.version
+
+    assert versioned.run({}) == "3"
+    assert versioned.mock_run({}) == "3"

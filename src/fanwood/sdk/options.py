@@ -76,7 +76,7 @@ class TaskOptions(AttemptOptions, total=False):
 
     default_priority: higher goes first.
     default_additional_metadata: JSON that every run carries.
-    version: yours.
+    version: yours; `ctx.version` tells it.
     """
 
     default_priority: int

@@ -10,6 +10,7 @@ from fanwood.sdk.events import wait_for_event
 from fanwood.sdk.messages import Messages, receive
 from fanwood.sdk.promises import aio_promised, promised
 from fanwood.sdk.publishing import publish
+from fanwood.sdk.replaying import version_of
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
@@ -141,6 +142,12 @@ class Outside:
         until it comes to what is not recorded yet. Meanwhile `ctx.log`, `ctx.progress`, `ctx.put_stream` and
         `ctx.publish` do nothing: it was said before."""
         return self._attempt.replay is not None
+
+    @property
+    def version(self) -> str | None:
+        """The task's `version`; of a durable task that of the code that began this run, so that new code can go on as
+        that would have. None: the task has none, or had none then."""
+        return version_of(self._attempt)
 
     def publish(self, key: str, value: Any) -> None:
         """Say something of this run, for who asks by `fanwood.runs.get_value(id, key)`: what was said last counts.

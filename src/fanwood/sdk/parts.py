@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Parts:
     """Of one attempt."""
 
-    __slots__ = ("draws", "found", "joint", "kind", "readers", "ready", "under_way")
+    __slots__ = ("draws", "found", "joint", "kind", "readers", "ready", "under_way", "version")
 
     def __init__(self, *, ready: bool) -> None:
         self.ready = ready  # `found` is whole
@@ -26,6 +26,7 @@ class Parts:
         self.draws: dict[bytes, int] = {}
         self.kind: SpawnKind | None = None  # what steps have in common
         self.joint: Joint | None = None  # steps that were handed in last: others may still join them
+        self.version: str | None = None  # of the code that began the run
 
 
 def counts(found: Recorded, trial_start: int) -> bool:

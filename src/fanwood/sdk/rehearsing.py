@@ -28,6 +28,7 @@ from fanwood.sdk.once import Doing
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.parts import Parts
 from fanwood.sdk.refs import TaskRunRef
+from fanwood.sdk.replaying import VERSION, recall_version
 from fanwood.sdk.sameness import Sameness
 from fanwood.sdk.waiting import called
 
@@ -145,6 +146,8 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
         page = await called(engine.call(lambda store: store.recorded(run_id, start, PAGE)))  # noqa: B023
         attempt.parts.found.update((each.identity, each) for each in page)
         if len(page) < PAGE:
+            recall_version(attempt.parts)
+            same.recorded.pop(VERSION, None)
             return attempt, same, run
         after = page[-1].id
 

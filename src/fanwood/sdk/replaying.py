@@ -11,9 +11,14 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fanwood.engine.signals import block
+from fanwood.model.commands import Record
+from fanwood.model.states import RunKind, RunState
+from fanwood.sdk.identity import part_identity
 from fanwood.sdk.recalling import learn
-from fanwood.sdk.recording import known_parts
+from fanwood.sdk.recording import kind_of, known_parts, parts_of, write
 from fanwood.sdk.sameness import Sameness
 from fanwood.sdk.waiting import called
 
@@ -21,18 +26,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.parts import Parts
 
 ID_DIGITS = 32
+VERSION = part_identity("version", "")
+"""Under which a durable run has recorded the version of the code that began it."""
+
+
+def begun(attempt: Attempt) -> None:
+    """The code of a durable run begins for the first time."""
+    version = attempt.spec.policy.version
+    if version is None:
+        return
+    parts_of(attempt).version = version
+    shown = msgspec.json.encode({"step": "version", "args": [version]}).decode()
+    kind, output = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode(version).decode()
+    write(attempt, Record(kind, attempt.host.ids.new_id(), VERSION, shown, RunState.COMPLETED, output=output))
+
+
+def version_of(attempt: Attempt) -> str | None:
+    """The version of the code that began the run."""
+    if attempt.spec.durable is None or attempt.spec.policy.version is None or attempt.is_mocked:
+        return attempt.spec.policy.version
+    return attempt.parts.version if attempt.parts is not None else None
+
+
+def recall_version(parts: Parts) -> None:
+    """Take it from what is recorded."""
+    found = parts.found.pop(VERSION, None)
+    if found is not None:
+        parts.version = msgspec.json.decode(found.output or "null")
 
 
 def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable[[], None]) -> Callable[..., Any]:
-    """The function of a durable run that was begun before. `may_begin` raises if it must not begin after all, since the
-    look at the store took too long."""
+    """The function of a durable run, which may have been begun before. `may_begin` raises if it must not begin after
+    all, since the look at the store took too long."""
+    if attempt.run.attempt == 1:
+        begun(attempt)
+        return function
     if (text := attempt.run.pending) is not None:
         attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
     if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
         attempt.same = Sameness(attempt, is_strict=attempt.spec.strict)
-    looks = attempt.run.pending is None or attempt.spec.strict
+        attempt.asks("", VERSION)
+    looks = attempt.run.pending is None or attempt.spec.strict or attempt.spec.policy.version is not None
     if attempt.spec.is_async:
 
         @wraps(function)
@@ -60,13 +97,20 @@ async def _look(attempt: Attempt) -> None:
     engine = attempt.host.engine()
     if (same := attempt.same) is not None and same.is_strict:
         await called(engine.call(same.learn, steadfast=True))
+    parts = await known_parts(attempt)
+    recall_version(parts)
     if attempt.run.pending is not None:
         return
-    parts = await known_parts(attempt)
     await learn(attempt)
-    ids = [*(attempt.known or {}).values(), *(each.id for each in parts.found.values())]
+    known = attempt.known or {}
+    ids = [
+        *(id_ for identity, id_ in known.items() if identity != VERSION),
+        *(each.id for each in parts.found.values()),
+    ]
     if ids:
         attempt.replay = {max(ids)}
+    elif parts.version is None:
+        begun(attempt)  # it was claimed before, and no more
 
 
 def _check(attempt: Attempt) -> None:

@@ -50,13 +50,13 @@ class Sameness:
         self.recorded, self._told = await _identities(store, self._attempt.id), await told(store, self._attempt.id)
 
     def ask(self, identity: bytes, shown: str) -> None:
-        """Its code asks for this.
+        """Its code asks for this. (`shown` is empty: what is not its code's.)
 
         Raises:
             NonDeterminismError: and for something else before, which it does not ask for any more.
         """
         self._asked.add(identity)
-        if identity not in self.recorded and len(self._new) < SHOWN:
+        if identity not in self.recorded and shown and len(self._new) < SHOWN:
             self._new.append(shown[:LENGTH])
         if self.is_strict and identity not in self.recorded and self._is_alone() and self.unasked():
             raise self.error()

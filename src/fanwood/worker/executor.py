@@ -298,7 +298,7 @@ class Executor:
         function, context = spec.function, Context(attempt, step)
         if attempt.host.hooks.middleware and spec.kind != "workflow":
             function = attempt.host.hooks.surround(function, context, is_async=spec.is_async)
-        if attempt.unloading is not None and run.attempt > 1:
+        if attempt.unloading is not None:
             function = replayed(attempt, function, partial(self._check_lease, attempt))
         return function, (value, context)[: spec.arity]
 
