@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fanwood import Context, Fanwood
+from fanwood import Context, EvictionPolicy, Fanwood
 from fanwood.engine import membership
 
 HOST, NAME = os.environ.get("CHAOS_HOST"), os.environ.get("CHAOS_NAME")
@@ -33,11 +33,11 @@ _journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O
 
 
 def journal(event: str, ctx: Context) -> None:
-    os.write(_journal, json.dumps([event, ctx.task_run_id, ctx.attempt_number, WHO, time.time()]).encode() + b"\n")
+    os.write(_journal, json.dumps([event, ctx.task_run_id, ctx.invocation_count, WHO, time.time()]).encode() + b"\n")
 
 
 def answer(ctx: Context, value: Any) -> dict:
-    return {"value": value, "attempt": ctx.attempt_number, "by": WHO}
+    return {"value": value, "attempt": ctx.invocation_count, "by": WHO}
 
 
 @fanwood.task
@@ -53,6 +53,31 @@ async def parent(input: dict, ctx: Context) -> dict:
     seconds = input.get("seconds", 0)
     items = [child.create_bulk_run_item({"n": n, "seconds": seconds}) for n in range(input["n"])]
     return answer(ctx, sum(result["value"] for result in await child.aio_run_many(items)))
+
+
+@fanwood.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+async def durable(input: dict, ctx: Context) -> dict:
+    """Children, again and again, one after another and in groups: its code is unloaded whenever it waits for them."""
+    journal("begin", ctx)
+    total = 0
+    for number in range(input["rounds"]):
+        given = [{"n": n, "seconds": input["seconds"], "round": number} for n in range(input["n"])]
+        if number % 2:
+            results = await child.aio_run_many([child.create_bulk_run_item(each) for each in given])
+        else:
+            async with ctx.group() as group:
+                for each in given:
+                    group.spawn(child, each)
+            results = [outcome.result() for outcome in group.outcomes]
+        total += sum(result["value"] for result in results)
+    return answer(ctx, total)
+
+
+@fanwood.task
+async def durables(input: dict, ctx: Context) -> dict:
+    journal("begin", ctx)
+    items = [durable.create_bulk_run_item({**input, "number": number}) for number in range(input["parents"])]
+    return answer(ctx, sum(result["value"] for result in await durable.aio_run_many(items)))
 
 
 @fanwood.task

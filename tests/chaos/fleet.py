@@ -26,7 +26,7 @@ APP = (*PYTHON, str(HERE / "app.py"))
 CLI = (*PYTHON, "-m", "fanwood", "worker", "tests.chaos.app:fanwood")
 PAUSE = scaled(0.0, 0.05)
 """Of clients, after each root: in the short form there is work all the time, but not as much as the machine can do."""
-TASKS = ("child", "parent", "patient", "stamp", "chain")
+TASKS = ("child", "parent", "patient", "stamp", "chain", "durables")
 
 
 class Distant(AppProcess):

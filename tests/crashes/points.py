@@ -56,6 +56,7 @@ STEPS = {
         "Executor.hand_back_all",
     ],
     "fanwood.sdk.steps": ["_ended"],
+    "fanwood.sdk.unloading": ["Unloading._look", "Unloading._command", "Unloading._answered"],
     "fanwood.worker.worker": ["Worker._drain"],
     "fanwood.worker.local": ["LocalWorker.close"],
     "fanwood.cli.db": ["_migrate", "_prune", "copy", "_copy_opened"],

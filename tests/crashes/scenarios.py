@@ -19,7 +19,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from fanwood import Context, Fanwood, RunNotFoundError, RunState, TaskRunCancelled, TaskRunError
+from fanwood import (
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    RunEndedError,
+    RunNotFoundError,
+    RunState,
+    TaskRunCancelled,
+    TaskRunError,
+)
 from fanwood.cli.main import cli
 from fanwood.store.postgres import connection as links
 from fanwood.store.postgres.release import Step, present
@@ -67,7 +76,7 @@ began = threading.Event()
 def declare(ground: Ground, app: Fanwood) -> Fanwood:
     @app.middleware
     def noted(ctx: Context) -> Iterator[None]:
-        ground.note("begin", ctx.task_run_id, ctx.attempt_number, os.getpid())
+        ground.note("begin", ctx.task_run_id, ctx.invocation_count, os.getpid())
         yield
 
     @app.task
@@ -122,6 +131,7 @@ def declare(ground: Ground, app: Fanwood) -> Fanwood:
 
     declare_endless(app, leaf)
     declare_dreamer(ground, app)
+    declare_durable(ground, app)
     declare_flow(app, leaf)
     return app
 
@@ -140,6 +150,41 @@ def declare_dreamer(ground: Ground, app: Fanwood) -> None:
         second = await ctx.aio_step(step, "second", key="second")
         ground.note("recorded", ctx.task_run_id, "second")
         return [first, second]
+
+
+def declare_durable(ground: Ground, app: Fanwood) -> None:
+    at_once = EvictionPolicy(ttl=0)
+
+    @app.task
+    async def unhurried(n: int) -> int:
+        await asyncio.sleep(0.03)
+        return n
+
+    @app.durable_task(eviction_policy=at_once)
+    async def suspends(input: dict, ctx: Context) -> list[int]:
+        one = await unhurried.aio_run(1)
+        async with ctx.group() as group:
+            for n in range(2, 4):
+                group.spawn(unhurried, n)
+        several = [n async for n in unhurried.aio_map([4, 5], window=1)]
+        return [one, *(outcome.result() for outcome in group.outcomes), *several]
+
+    @app.durable_task(eviction_policy=at_once)
+    async def waits_for_event(input: dict, ctx: Context) -> int:
+        return (await ctx.aio_wait_for_event("paid", lookback_window="1h"))["n"]
+
+    @app.durable_task(eviction_policy=at_once)
+    async def waits_for_promise(input: dict, ctx: Context) -> int:
+        promise = await ctx.aio_promise(int, "answer")
+        ground.note("token", ctx.task_run_id, promise.token)
+        return await promise
+
+    @app.durable_task(eviction_policy=at_once)
+    async def receives(input: dict, ctx: Context) -> list[int]:
+        found: list[int] = []
+        while len(set(found)) < 2:
+            found.append((await ctx.aio_receive("number")).payload)
+        return sorted(set(found))
 
 
 def declare_endless(app: Fanwood, leaf: Any) -> None:
@@ -326,6 +371,55 @@ def sleep(ground: Ground) -> None:
                     app.runs.wake(child.id)
             ended_soon.wait(0.02)
         assert ref.result(PATIENCE) == ["first", "second"]
+
+
+@scenario()
+def suspend(ground: Ground) -> None:
+    """A parent is unloaded while it waits for children, a group and a stream."""
+    answers(ground, "suspends", [1, 2, 3, 4, 5])
+
+
+def waiting(app: Fanwood, ref: Any) -> None:
+    """Until it waits, perhaps, or has ended."""
+    for _ in range(10):
+        if ref.status() in (RunState.QUEUED, RunState.RUNNING):
+            ended_soon.wait(0.01)
+
+
+@scenario()
+def event(ground: Ground) -> None:
+    with ground.app() as app:
+        ref = asked(app, ground, "waits_for_event")
+        waiting(app, ref)
+        app.events.push("paid", {"n": 7}, id="payment")
+        assert ref.result(PATIENCE) == 7
+
+
+@scenario()
+def promise(ground: Ground) -> None:
+    """It is settled by whoever has its token; which is the same in each attempt."""
+    with ground.app() as app:
+        ref = asked(app, ground, "waits_for_promise")
+        tokens: set[str] = set()
+        while not tokens:
+            lines = [json.loads(line) for line in (ground.folder / "journal").read_text().splitlines()]
+            tokens = {about[0] for event, run, *about in lines if event == "token" and run == ref.id}
+            ended_soon.wait(0.01)
+        (token,) = tokens
+        app.promises.resolve(token, 5)
+        assert ref.result(PATIENCE) == 5
+
+
+@scenario()
+def message(ground: Ground) -> None:
+    """Each is received once; whoever does not know whether he has sent one sends it again, and that is another one."""
+    with ground.app() as app:
+        ref = asked(app, ground, "receives")
+        waiting(app, ref)
+        with contextlib.suppress(RunEndedError):
+            for n in (1, 2):
+                app.runs.send(ref.id, "number", n)
+        assert ref.result(PATIENCE) == [1, 2]
 
 
 @scenario()
