@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from benchmarks.durable_tasks import declare_recording, declare_waiting
 from benchmarks.job import Job
-from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException
+from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException, as_completed
 
 WARM_UP = 10  # children that run before the clock does: the worker is up, late imports are done
 
@@ -30,6 +30,7 @@ def declare(job: Job, *, local_worker: bool = True) -> Fanwood:
     declare_children(app)
     declare_parents(app)
     declare_parents_elsewhere(app)
+    declare_streams(app)
     declare_trees(app)
     declare_waiting(app)
     declare_recording(app)
@@ -133,6 +134,71 @@ def declare_parents_elsewhere(app: Fanwood) -> None:
             await asyncio.sleep(pause())
             ended = await when.aio_run(Number(n=n))
             taken.append(time.time() - ended)
+        return taken
+
+
+# --- streams and groups ----------------------------------------------------------------------------------------------
+
+
+class Row(BaseModel):
+    """The input of runs that `trees` makes by hand."""
+
+    part: int
+    row: int
+
+
+def declare_streams(app: Fanwood) -> None:
+    child = app.find("child")
+
+    def refs(n: int) -> list[Any]:
+        return [child.create_bulk_run_item(Number(n=k)) for k in range(n)]
+
+    @app.task(input_validator=Row)
+    async def row(input: Row, ctx: Context) -> int:
+        return input.row
+
+    @app.task(input_validator=Number)
+    async def ten(input: Number, ctx: Context) -> int:
+        """A small tree; the number keeps one from another."""
+        return sum(await run_all(app, FanOut(n=10)))
+
+    @app.task(input_validator=FanOut)
+    async def stream(input: FanOut, ctx: Context) -> float:
+        """Seconds in which so many children were run and folded into a sum."""
+        start, total = time.perf_counter(), 0
+        async for output in child.aio_map(Number(n=n) for n in range(input.n)):
+            total += output
+        assert total == input.n * (input.n + 1) // 2
+        return time.perf_counter() - start
+
+    @app.task(input_validator=FanOut)
+    async def as_they_end(input: FanOut, ctx: Context) -> float:
+        start, total = time.perf_counter(), 0
+        async for ref in as_completed(await child.aio_run_many(refs(input.n), wait_for_result=False)):
+            total += await ref
+        assert total == input.n * (input.n + 1) // 2
+        return time.perf_counter() - start
+
+    @app.task(input_validator=FanOut)
+    async def group(input: FanOut, ctx: Context) -> float:
+        start = time.perf_counter()
+        async with ctx.group() as members:
+            for n in range(input.n):
+                members.spawn(child, Number(n=n))
+        assert len(members.outcomes) == input.n
+        return time.perf_counter() - start
+
+    @app.task(input_validator=Number)
+    async def race(input: Number, ctx: Context) -> list[float]:
+        """Seconds of each of so many races of ten."""
+        taken = list[float]()
+        for number in range(input.n):
+            start = time.perf_counter()
+            async with ctx.group(quorum=1) as members:
+                for n in range(10):
+                    members.spawn(child, Number(n=10 * number + n))
+            assert members.winner is not None
+            taken.append(time.perf_counter() - start)
         return taken
 
 

@@ -4,21 +4,25 @@ Each measurement runs in a process of its own, on a database of its own: `python
 as JSON, one line of its stdin, and prints its figures as JSON, on the last line.
 """
 
+import asyncio
 import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claiming, durable, floor_postgres, floor_sqlite, tasks
+from benchmarks import claiming, durable, floor_postgres, floor_sqlite, tasks, trees
 from benchmarks.databases import POSTGRES
 from benchmarks.job import Job
 from benchmarks.machine import fsync_ms, peak_memory
 from benchmarks.numbers import Figures, percentiles
 from benchmarks.tasks import WARM_UP, Branch, FanOut, Number, declare
+from benchmarks.trees import Level, Shape
 from benchmarks.workers import Workers
 
 PROCESSES = 4
+TREES = 20  # small ones, beside a large one
+Figures = dict[str, float]
 
 
 # --- in one process --------------------------------------------------------------------------------------------------
@@ -99,6 +103,56 @@ def resume(job: Job) -> Figures:
     return {"first": first, "seconds": second}
 
 
+# --- streams, groups, and trees beside each other --------------------------------------------------------------------
+
+
+def stream(job: Job, task: str = "stream") -> Figures:
+    with declare(job) as app:
+        parent = app.find(task)
+        parent.run(FanOut(n=WARM_UP))
+        seconds = parent.run(FanOut(n=job.size))
+        return {"rate": job.size / seconds, "memory": peak_memory()}
+
+
+def as_completed(job: Job) -> Figures:
+    """Beside `run_many` of as many."""
+    figures = stream(job, "as_they_end")
+    with declare(job) as app:
+        seconds = app.find("fan_out").run(FanOut(n=job.size))
+    return {**figures, "ratio": job.size / seconds / figures["rate"]}
+
+
+def group(job: Job) -> Figures:
+    return stream(job, "group")
+
+
+def race(job: Job) -> Figures:
+    with declare(job) as app:
+        parent = app.find("race")
+        parent.run(Number(n=WARM_UP))
+        return percentiles(parent.run(Number(n=job.size)))
+
+
+def fairness(job: Job) -> Figures:
+    """A tree of ten, one after another: alone, and beside a tree of which so many are queued."""
+    first = _ten(job, 0)
+    large = Shape("a large one", (Level(job.size, ("row",), ended=0),))
+    asyncio.run(trees.make(job.database.settings(), large))
+    idle, beside = (percentiles(seconds)["p50"] for seconds in (first, _ten(job, 1_000)))
+    return {"idle": idle, "beside": beside, "ratio": beside / idle}
+
+
+def _ten(job: Job, first: int) -> list[float]:
+    with declare(job) as app:
+        tree, taken = app.find("ten"), list[float]()
+        for n in range(first, first + WARM_UP + TREES):
+            time.sleep(tasks.pause())
+            start = time.perf_counter()
+            tree.run(Number(n=n))
+            taken.append(time.perf_counter() - start)
+    return taken[WARM_UP:]
+
+
 # --- across processes ------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +214,11 @@ MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "bulk": bulk,
     "waiting": waiting,
     "resume": resume,
+    "stream": stream,
+    "as_completed": as_completed,
+    "group": group,
+    "race": race,
+    "fairness": fairness,
     "workers": workers,
     "wakeup": wakeup,
     "claim": claim,

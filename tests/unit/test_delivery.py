@@ -130,6 +130,9 @@ class Executors:
     def serves(self, _: str) -> bool:
         return True
 
+    def turn(self, *_: object) -> int:
+        return 0
+
 
 def spawns_of(attempt: int, count: int) -> list[Spawn]:
     kind = SpawnKind("t", parent_id=PARENT, parent_attempt=attempt, root_id=PARENT, depth=1)

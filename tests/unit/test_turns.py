@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanwood.engine.claims import PRIORITIES, Claims
-from fanwood.model.commands import Batch, ClaimedRun, Committed
+from fanwood.model.commands import Batch, ClaimedRun, Committed, Spawn, SpawnKind
 from fanwood.worker.slots import PREFETCH_BESIDE_SMALL, REMEMBERED, Slots
 from fanwood.worker.turns import Turns
 
@@ -99,8 +99,12 @@ def test_little_is_claimed_ahead_beside_a_small_tree_and_much_again_later() -> N
         most = ahead(runs_of("A", 1))
     assert most > 1000
     assert slots.streams
-    assert ahead([*runs_of("A", 30), *runs_of("B", 2)]) <= PREFETCH_BESIDE_SMALL + 1
+    assert slots.turn("C", 1) == 0
+    assert ahead([*runs_of("A", 30), *runs_of("B", 2)]) <= PREFETCH_BESIDE_SMALL
     assert not slots.streams
+    slots.offer(runs_of("A", 3))
+    turns = [slots.turn(root, priority) > 0 for root, priority in (("A", 1), ("C", 1), ("C", 0), ("C", 2), ("", 1))]
+    assert turns == [False, True, False, True, True]
     for _ in range(REMEMBERED + 12):
         most = ahead(runs_of("A", 1))
     assert most > 1000
@@ -123,9 +127,26 @@ def test_one_claimed_run_in_eight_is_to_be_the_oldest_by_a_few_claims(room: int)
     assert max(asked) <= room
 
 
+def test_a_small_trees_spawns_are_born_claimed_if_it_is_their_turn() -> None:
+    claims = Claims(one_at_a_time=True)
+    claims.begin(["t"])
+    small, large = (SpawnKind("t", parent_id=id_ * 16, root_id=id_ * 16, parent_attempt=1) for id_ in (b"s", b"l"))
+    spawns = [Spawn(kind, bytes([n]) * 16, b"", "{}") for n, kind in enumerate([small, large] * 3)]
+    batch = Batch(spawns=spawns)
+    claims.plan(batch, Room(0, {(b"s" * 16).hex().upper(): 2}))  # type: ignore[arg-type]
+    assert [spawn.claimed for spawn in spawns] == [True, False, True, False, False, False]
+
+
 class Room:
-    def __init__(self, room: int = 4) -> None:
+    def __init__(self, room: int = 4, turns: dict[str, int] | None = None) -> None:
         self._room = room
+        self._turns = turns or {}
+
+    def serves(self, _: str) -> bool:
+        return True
+
+    def turn(self, root: str, _: int) -> int:
+        return self._turns.get(root, 0)
 
     def demand(self) -> int:
         return self._room

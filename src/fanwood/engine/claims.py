@@ -67,12 +67,12 @@ class Claims:
                 if dispatcher.serves(spawn.kind.task) and not spawn.is_keyed_root:  # whose birth isn't certain
                     spawn.claimed = True
                     room -= 1
+        elif batch.spawns:
+            self._begin(batch.spawns, dispatcher)
         if self.ready and room > 0:
             self._fairness += room / FAIR_SHARE
             fair = 0
-            if self._fairness >= max(
-                1, room / 2
-            ):  # not a few of each claim: to look for them takes as long as to claim
+            if self._fairness >= max(1, room / 2):  # not a few of each: to look takes as long as to claim
                 fair = min(int(self._fairness), room)
                 self._fairness -= fair
             if self._programs:
@@ -81,6 +81,18 @@ class Claims:
             batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs, turns)
             self._asked = True
             self.ready = False  # what is queued from now on this claim may not see
+
+    def _begin(self, spawns: list[Spawn], dispatcher: Dispatcher) -> None:
+        """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim."""
+        left: dict[tuple[bytes | None, int], int] = {}
+        for spawn in spawns:
+            kind = spawn.kind
+            tree = (kind.root_id, kind.priority)
+            if tree not in left:
+                left[tree] = dispatcher.turn(kind.root_id.hex().upper() if kind.root_id else "", kind.priority)
+            if left[tree] and dispatcher.serves(kind.task) and not spawn.is_keyed_root:
+                spawn.claimed = True
+                left[tree] -= 1
 
     def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""

@@ -37,6 +37,10 @@ class Dispatcher(Protocol):
         """Whether runs come and end at such a pace that they are claimed ahead of the slots."""
         ...
 
+    def turn(self, root: str, priority: int) -> int:
+        """How many runs of this tree it would begin before others that are queued, as they have had their turn."""
+        ...
+
     def offer(self, runs: list[ClaimedRun]) -> None:
         """Execute these, which are claimed for it."""
         ...
@@ -91,6 +95,9 @@ class NoDispatcher:
 
     def streams(self) -> bool:
         return False
+
+    def turn(self, root: str, priority: int) -> int:  # noqa: ARG002
+        return 0
 
     def offer(self, runs: list[ClaimedRun]) -> None:  # noqa: ARG002
         raise AssertionError("a client claims nothing")

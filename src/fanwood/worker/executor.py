@@ -119,6 +119,9 @@ class Executor:
     def streams(self) -> bool:
         return self._slots.streams
 
+    def turn(self, root: str, priority: int) -> int:
+        return self._slots.turn(root, priority)
+
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         if (
             root is not None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.attempt import Attempt
 
 PREFETCH_MAX = 1000
-PREFETCH_BESIDE_SMALL = 32
+PREFETCH_BESIDE_SMALL = 16
 """So many are claimed ahead while a small tree is executed beside a large one."""
 REMEMBERED = 100
 """For so many claims since the last time that there was one."""
@@ -63,7 +63,17 @@ class Slots:
             if self._alone or self._starting.suspects:
                 return 0  # what is claimed behind a suspect would be charged with it
             room = self._free + self._ahead - len(self._resuming) - starting
-            return room if room > 0 and starting * 2 <= self._ahead else 0
+            if room <= 0 or starting * 2 > self._ahead:
+                return 0
+            return min(room, PREFETCH_BESIDE_SMALL) if self._beside else room
+
+    def turn(self, root: str, priority: int) -> int:
+        """How many runs of this tree (of roots that have not begun, if it is none) may begin though others are queued:
+        some, if it is a small one beside a large one, has nothing that waits here, and stands behind nothing."""
+        if not self._beside or self._alone:
+            return 0
+        with self._lock:
+            return PREFETCH_BESIDE_SMALL if self._starting.is_turn_of(root, priority) else 0
 
     def offer(self, runs: list[ClaimedRun]) -> None:
         """Runs that were claimed, to begin when there are slots.

@@ -45,6 +45,10 @@ class Turns:
         sizes = [len(runs) for runs in self._trees.values()]
         return min(sizes) * 2 < max(sizes)
 
+    def is_turn_of(self, root: str, priority: int) -> bool:
+        """Whether something of this tree would be the next but one at the latest, of as many as there are trees."""
+        return not self.suspects and priority >= self._highest and (priority, root) not in self._trees
+
     def add(self, runs: Sequence[ClaimedRun]) -> None:
         """They wait behind those of their trees."""
         trees = {_tree(run) for run in runs}
