@@ -244,7 +244,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             Figure("ratio", "the second, in firsts", "x", on_both(at_most(3))),
         ),
         1_000_000,
-        2_000,
+        300,
     ),
     Benchmark(
         "workers",

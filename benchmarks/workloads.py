@@ -21,7 +21,7 @@ from benchmarks.trees import Level, Shape
 from benchmarks.workers import Workers
 
 PROCESSES = 4
-TREES = 20  # small ones, beside a large one
+TREES = 30  # small ones, beside a large one
 Figures = dict[str, float]
 
 
@@ -145,7 +145,7 @@ def fairness(job: Job) -> Figures:
 def _ten(job: Job, first: int) -> list[float]:
     with declare(job) as app:
         tree, taken = app.find("ten"), list[float]()
-        for n in range(first, first + WARM_UP + TREES):
+        for n in range(first, first + WARM_UP + max(2, min(TREES, job.size // 100))):
             time.sleep(tasks.pause())
             start = time.perf_counter()
             tree.run(Number(n=n))
