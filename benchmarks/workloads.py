@@ -22,7 +22,6 @@ from benchmarks.workers import Workers
 
 PROCESSES = 4
 TREES = 30  # small ones, beside a large one
-Figures = dict[str, float]
 
 
 # --- in one process --------------------------------------------------------------------------------------------------

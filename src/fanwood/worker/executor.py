@@ -60,6 +60,7 @@ class Executor:
         self._host = host
         self._engine = engine
         self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
+        self.turn = self._slots.turn
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._place = TaskLoop(self._strand)
         self._base = base
@@ -118,9 +119,6 @@ class Executor:
 
     def streams(self) -> bool:
         return self._slots.streams
-
-    def turn(self, root: str, priority: int) -> int:
-        return self._slots.turn(root, priority)
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         if (
