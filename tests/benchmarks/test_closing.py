@@ -11,6 +11,7 @@ from benchmarks.closing_scenarios import DEPTH
 from benchmarks.closing_stage import Figure
 from benchmarks.closing_states import COLUMNS, deep_tree, fan_out
 from fanwood.model.states import RunState
+from tests.chaos.scale import scaled
 
 ID, PARENT, DEPTH_OF, STATE = (COLUMNS.index(name) for name in ("id", "parent_id", "depth", "state"))
 SMALL = [
@@ -31,7 +32,10 @@ SMALL = [
 
 @pytest.mark.parametrize(
     ("store", "names"),
-    [("sqlite", ["fails", "cancelled", "timers"]), ("postgres", ["tree", "expired", "dead"])],
+    scaled(
+        [("sqlite", ["fails", "cancelled", "timers"]), ("postgres", ["tree", "expired", "dead"])],
+        [("sqlite", ["timers"]), ("postgres", ["tree", "dead"])],
+    ),
 )
 def test_scenarios_yield_their_figures(
     store: str, names: list[str], tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
