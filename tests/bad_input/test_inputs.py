@@ -70,6 +70,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.parametrize("kind", [int, int | None, list[int], str])
+def test_an_input_that_was_left_out(app: Fanwood, kind: Any) -> None:
+    def task(input): ...
+
+    task.__annotations__ = {"input": kind}
+    with pytest.raises(InputValidationError, match="as if none was given: it needs one"):
+        app.task(task).run()
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_inputs_that_cannot_travel(app: Fanwood, case: str) -> None:
     @app.task

@@ -16,7 +16,7 @@ from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, 
 from fanwood.codec.knowing import enums, is_foreign, refuse_structs, refuse_unknown, refuse_unreadable
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
 from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
-from fanwood.codec.problems import all_problems, invalid, path, problems
+from fanwood.codec.problems import all_problems, invalid, path, problems, said_of_none
 from fanwood.codec.shapes import SCALARS, class_of, is_closed, members, remember
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
 
@@ -183,7 +183,9 @@ class _TypedCodec(Codec[T]):
             self._encode_carefully(value, subject, "input")
             raise invalid(subject, exc) from exc
         except Exception as exc:
-            raise InputValidationError(subject, all_problems(given, self.declared) or problems(exc)) from exc
+            found = all_problems(given, self.declared) or problems(exc)
+            is_nothing = isinstance(given, dict) and not given
+            raise InputValidationError(subject, said_of_none(found) if is_nothing else found) from exc
 
     def _convert(self, given: Any) -> T:
         try:

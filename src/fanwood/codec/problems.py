@@ -49,6 +49,11 @@ def problems(exc: BaseException) -> Problems:
     return [(found[2] or "", found[1])] if found else [("", text)]
 
 
+def said_of_none(found: Problems) -> Problems:
+    """An object without fields is what is taken if nothing was given: if it is no object that is expected, that."""
+    return [(place, text if place else f"{text}, as if none was given: it needs one") for place, text in found]
+
+
 def all_problems(value: Any, hint: Any, start: str = "") -> Problems:
     """As msgspec stops at the first problem: convert part by part, to tell all."""
     try:
