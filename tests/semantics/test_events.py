@@ -262,3 +262,25 @@ def test_old_events_are_forgotten(make_app: MakeApp, monkeypatch: pytest.MonkeyP
     app.events.push("paid", 1)
     waiter(app, "async").run_no_wait({})  # now there is a worker
     until(lambda: app.events.list() == [], "it is gone")
+
+
+async def test_pushes_at_the_same_moment_go_together_and_fail_alone(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sizes = app.engine().store, list[int]()
+    push = store.push
+
+    async def noting(events: Any) -> Any:
+        sizes.append(len(events))
+        return await push(events)
+
+    await app.events.aio_push("paid", {"n": -1}, id="taken")
+    monkeypatch.setattr(store, "push", noting)
+    pushes = [app.events.aio_push("paid", {"n": n}, id="taken" if n == 20 else f"event {n}") for n in range(40)]
+    pushed = await asyncio.gather(*pushes, return_exceptions=True)
+    assert isinstance(pushed.pop(20), EventConflictError)
+    assert [each.payload["n"] for each in pushed if not isinstance(each, BaseException)] == [
+        n for n in range(40) if n != 20
+    ]
+    assert max(sizes) > 1
+    assert len(await app.events.aio_list("paid", limit=100)) == 40

@@ -25,6 +25,7 @@ from fanwood.sdk.once import each_once
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of
 from fanwood.sdk.parts import counts
+from fanwood.sdk.pushing import AT_ONCE, Pushing
 from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.waiting import called
 from fanwood.store.outside import EventFilter
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 1_000
-"""Events of one transaction."""
 MOST = 100_000
 """Events that one call gives, at most."""
 PATHS = 100
@@ -80,6 +79,7 @@ class Events:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._pushing = Pushing()
 
     def push(
         self,
@@ -171,7 +171,7 @@ class Events:
             for start in range(0, len(numbers), AT_ONCE):
                 chosen = numbers[start : start + AT_ONCE]
                 page = [_known_as(kept[n], events[n], key) for n, key in zip(chosen, keys[start:], strict=False)]
-                pushed += await called(host.engine().call(_verb(page), changes=True))
+                pushed += await called(host.engine().call(self._verb(page), changes=True))
             return [(each.id, each.at) for each in pushed]
 
         things = [(event.key, f"{event.id}\0".encode() + each.digest) for event, each in zip(events, kept, strict=True)]
@@ -179,6 +179,12 @@ class Events:
         return [
             event_of(msgspec.structs.replace(each, id=id_, at=at)) for each, (id_, at) in zip(kept, said, strict=True)
         ]
+
+    def _verb(self, events: Sequence[Kept]) -> Callable[[Store], Awaitable[list[Kept]]]:
+        async def verb(store: Store) -> list[Kept]:
+            return await _finished(store, await self._pushing.push(store, events))
+
+        return verb
 
     async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
         return await called(self._host.engine().call(verb))
@@ -208,13 +214,12 @@ async def found(store: Store, event_id: str) -> Kept:
     return event
 
 
-def _verb(events: Sequence[Kept]) -> Callable[[Store], Awaitable[list[Kept]]]:
-    return lambda store: push(store, events)
-
-
 async def push(store: Store, events: Sequence[Kept]) -> list[Kept]:
     """Keep them, and end all waits that they end."""
-    pushed = await store.push(events)
+    return await _finished(store, await store.push(events))
+
+
+async def _finished(store: Store, pushed: list[Kept]) -> list[Kept]:
     for event in pushed:
         if event.open:
             await finish(store, event)
