@@ -65,7 +65,7 @@ class Arena:
             await prepare(scene)
         await self.ground.keep()
         calls = (lambda p: first.call(scene, p)), (lambda p: second.call(scene, p))
-        for name in ("new0", "new1", "part0", "part1", "born", "begun", "keyed"):
+        for name in ("new0", "new1", "part0", "part1", "born", "begun", "keyed", "e"):
             scene.id(name)
         return Duel(self.ground, self.players, calls, scene.resetter(), namer(scene.names), scene.sweep)
 

@@ -21,10 +21,12 @@ from fanwood.model.commands import (
     Outcome,
     Record,
     SpawnKind,
+    Suspend,
     TaskInfo,
     WorkerInfo,
 )
-from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
+from fanwood.model.matching import Event
+from fanwood.model.states import FIRST_TERMINAL, Awaited, RunKind, RunState
 from fanwood.store.postgres.hot import Answer, Call, decode_answer
 from tests.conformance.stage import completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -78,6 +80,27 @@ async def _sent(s: Scene, p: Player, *, again: bool) -> Answer:
 def _part(s: Scene, p: Player, parent: ClaimedRun, kind: RunKind = RunKind.SLEEP) -> Record:
     name = f"part{p.number}"
     return s.part(parent, name, kind=kind, id=s.id(name))
+
+
+def _suspend(s: Scene, missing: int, *names: str, weight: Awaited = Awaited.ONE_OF) -> Suspend:
+    """The root's code waits for these."""
+    root = s["R"]
+    return Suspend(root.key, root.attempt, [(s.id(name), int(weight)) for name in names], missing)
+
+
+async def _receive(s: Scene, p: Player) -> Committed:
+    """As code does: it waits, and then takes what was sent before."""
+    done = await by_root(s, p, records=[s.waits(RunKind.MESSAGE)])
+    await p.store.deliver(s["R"].key)
+    return done
+
+
+async def _send(s: Scene, p: Player) -> None:
+    await p.store.send(s["R"].key, "paid", "{}")
+
+
+async def _push(s: Scene, p: Player) -> int:
+    return len(await p.store.push([Event(f"event {p.number}", "paid", "{}")]))
 
 
 async def _prune(s: Scene, p: Player) -> int:
@@ -190,6 +213,29 @@ ROUTINES = [
     Routine("lost one ends", lambda s, p: by_lost(s, p, outcomes=[_closes(completed(s["l"]))])),
     Routine("lost one spawns", lambda s, p: by_lost(s, p, spawns=[s.new(p, s["l"], "g")])),
     Routine("lost one claims", lambda s, p: by_lost(s, p, claim=_claim(1, "q")), passes_by=True),
+    Routine("suspend", lambda s, p: by_root(s, p, suspends=[_suspend(s, 1, "c0", "c1")])),
+    Routine("suspend for both", lambda s, p: by_root(s, p, suspends=[_suspend(s, 2, "c0", "c1")])),
+    Routine(
+        "suspend unless failed",
+        lambda s, p: by_root(s, p, suspends=[_suspend(s, 2, "c0", "c1", weight=Awaited.ONE_OF_UNLESS_FAILED)]),
+    ),
+    Routine("suspend for failed", lambda s, p: by_root(s, p, suspends=[_suspend(s, 1, "f")])),
+    Routine("suspend for sleep", lambda s, p: by_root(s, p, suspends=[_suspend(s, 1, "z")]), (Scene.asleep,)),
+    Routine("suspend for promise", lambda s, p: by_root(s, p, suspends=[_suspend(s, 1, "p")]), (Scene.promised,)),
+    Routine("end awaited", lambda s, p: by_me(s, p, outcomes=[completed(s.mine(p), local=False)]), (Scene.suspended,)),
+    Routine("fail awaited", lambda s, p: by_me(s, p, outcomes=[_closes(failed(s.mine(p)))]), (Scene.suspended,)),
+    Routine("cancel awaited", lambda s, p: p.store.cancel(s["c0"].key, "test"), (Scene.suspended,)),
+    Routine("cancel suspended", lambda s, p: p.store.cancel(s["R"].key, "test"), (Scene.suspended,)),
+    Routine("claim suspended", lambda s, p: by_me(s, p, claim=_claim(1, "r")), (Scene.suspended,), passes_by=True),
+    Routine("wait for event", lambda s, p: by_root(s, p, records=[s.waits(RunKind.EVENT)])),
+    Routine("push", _push),
+    Routine("push to one", _push, (Scene.waiting,)),
+    Routine("receive", _receive),
+    Routine("send", _send),
+    Routine("send to one", _send, (Scene.receiving,)),
+    Routine("settle", lambda s, p: p.store.settle(s.id("p"), RunState.COMPLETED, "1", None), (Scene.promised,)),
+    Routine("reject", lambda s, p: p.store.settle(s.id("p"), RunState.FAILED, None, "{}"), (Scene.promised,)),
+    Routine("expire promise", _tick, (Scene.promised, Scene.due), passes_by=True),
     Routine("unregister", lambda s, p: p.store.unregister(s.workers[3])),
 ]  # fmt: skip
 BY_NAME = {routine.name: routine for routine in ROUTINES}

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.json import encode
+
 from fanwood import ManualClock
 from fanwood.ids import SeededIds
-from fanwood.model.commands import ClaimedRun, Record, Spawn, SpawnKind
+from fanwood.model.commands import ClaimedRun, Record, Spawn, SpawnKind, Suspend
+from fanwood.model.matching import Wanted, inbox_mark, mark_of
+from fanwood.model.states import Awaited, RunKind
 from fanwood.store.postgres.chores import Places
 from tests.conformance.stage import Stage, completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -161,6 +165,31 @@ class Scene(Stage):
     async def childless(self) -> None:
         """A run executes that has no children yet."""
         self.runs["s"] = await self._running("s", "s", self.workers[2], self["R"])
+
+    async def suspended(self) -> None:
+        """The root is suspended, and goes on when both players' runs have ended."""
+        awaited = [(self[name].key, int(Awaited.ONE_OF)) for name in ("c0", "c1")]
+        await self.commit(self.workers[2], suspends=[Suspend(self["R"].key, self["R"].attempt, awaited, 2)])
+
+    def waits(self, kind: RunKind, name: str = "e") -> Record:
+        """The root waits for what comes from outside: an event, or a message."""
+        mark = mark_of(Wanted("paid")) if kind is RunKind.EVENT else inbox_mark(self["R"].key, "paid")
+        made = self.part(self["R"], name, kind=kind, id=self.id(name), awaits=mark)
+        made.input = encode(Wanted("paid")).decode()
+        return made
+
+    async def waiting(self) -> None:
+        """It does, for an event."""
+        await self.commit(self.workers[2], records=[self.waits(RunKind.EVENT)])
+
+    async def receiving(self) -> None:
+        """... for a message."""
+        await self.commit(self.workers[2], records=[self.waits(RunKind.MESSAGE)])
+
+    async def promised(self) -> None:
+        """... for a promise, for five seconds."""
+        part = self.part(self["R"], "p", kind=RunKind.PROMISE, id=self.id("p"), timeout=5_000_000)
+        await self.commit(self.workers[2], records=[part])
 
     async def late(self) -> None:
         """A run executes whose deadline has passed, and so has that of another one, which is queued."""

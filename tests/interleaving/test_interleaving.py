@@ -24,7 +24,19 @@ FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
+    suspend/end  wait for event/push
 """
+WAITS = """
+    suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
+    suspend for both/reap  suspend for failed/replay failed  suspend for sleep/wake
+    suspend for promise/settle  suspend/sweep  suspend/unregister  suspend/suspend for both
+    end awaited/end awaited  end awaited/fail awaited  end awaited/cancel awaited  end awaited/cancel suspended
+    end awaited/claim suspended  end awaited/end root  cancel suspended/claim suspended  cancel suspended/cancel awaited
+    push/push  push to one/push  push to one/cancel root  wait for event/push to one  push to one/end root
+    receive/send  send/send  send to one/send  send to one/cancel root  send/cancel root  send/end root  receive/receive
+    settle/expire promise  settle/reject  settle/cancel root  reject/expire promise  settle/end root
+"""
+"""As well in full: runs that are suspended, and what comes from outside."""
 PLANTED = {
     "a parent that spawns isn't locked": (
         "p.attempt and r.state = running for share", "p.attempt and r.state = running",
@@ -63,7 +75,7 @@ async def ours(postgres_cluster: Cluster, postgres_databases: Databases) -> Asyn
 
 
 @pytest.mark.timeout(3600 if FULL else 180)
-@pytest.mark.parametrize("pair", _pairs(SHORT))
+@pytest.mark.parametrize("pair", _pairs(SHORT + WAITS * FULL))
 async def test_what_comes_out_is_what_one_order_gives(ours: Arena, pair: str) -> None:
     first, second = (BY_NAME[name] for name in pair.split("/"))
     found = await ours.interleave(first, second, within=FULL, twice=FULL)
