@@ -224,8 +224,8 @@ def _suspended(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
     if kind == "DELETE":
         del tables.suspended[old[0]]
     else:
-        _, attempt, wakes, missing, limit = new
-        tables.suspended[new[0]] = Suspended(attempt, wakes, missing, limit, [])
+        _, attempt, wakes, pending, missing, limit = new
+        tables.suspended[new[0]] = Suspended(attempt, wakes, missing, limit, [], pending)
 
 
 def _awaited(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
