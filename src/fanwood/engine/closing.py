@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fanwood.store.store import Store
 
-REST = 1.0
+REST = 0.7
 """How many times as long as a page held up others to rest after it. (A server does it beside our commits, and not
 between them.)"""
 LEAST_REST = 0.0005

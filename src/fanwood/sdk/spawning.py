@@ -123,7 +123,8 @@ class Spawner:
         if attempt is None:
             return
         attempt.check()
-        await learn(attempt)
+        if attempt.run.attempt > 1:
+            await learn(attempt)
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
         """Spawn up to `CHUNK` runs, as soon as the store has taken what was sent before."""
