@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 import time
@@ -65,10 +66,14 @@ def _fresh_modules(here: Path) -> Any:
     sys.modules.pop("flows", None)
 
 
+_writings = itertools.count(1)
+
+
 def written(here: Path, **other: str) -> None:
     code = FLOW
     for name, value in {**CODE, **other}.items():
         code = code.replace("{" + name + "}", value)
+    code += "#" * next(_writings)  # another length each time: else what was compiled of it in the same second counts
     (here / "flows.py").write_text(code, encoding="utf-8")
     sys.modules.pop("flows", None)
     importlib.invalidate_caches()

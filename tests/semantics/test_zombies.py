@@ -64,12 +64,13 @@ def test_a_child_of_a_parent_that_goes_on_elsewhere_wakes_it_there(make_app: Any
     """The first attempt's code does not stop, on the worker that executes the child: it must not be taken for the
     parent."""
     first, second = make_app(slots=3, local_worker=False), make_app(slots=3, local_worker=False)
-    begun, over, child_may_end = threading.Event(), threading.Event(), threading.Event()
+    begun, over, child_begun, child_may_end = (threading.Event() for _ in range(4))
     refs: list[Any] = []
 
     def declare(app: Fanwood) -> tuple[Any, Any]:
         @app.task
         def child(input: dict) -> int:
+            child_begun.set()
             child_may_end.wait(PATIENCE)
             return 5
 
@@ -90,7 +91,7 @@ def test_a_child_of_a_parent_that_goes_on_elsewhere_wakes_it_there(make_app: Any
         with serving(first.worker(workflows=[parent, child])):
             ref = parent.run_no_wait({})
             assert begun.wait(PATIENCE)
-            until(lambda: refs[0].status() is RunState.RUNNING, "the child executes")
+            assert child_begun.wait(PATIENCE)  # else it goes back, and nobody else serves it
             first.engine().pause()  # the next attempt is the other's
             first.runs.cancel(ref.id)
             with serving(second.worker(workflows=[parent_of_second])):
