@@ -48,7 +48,7 @@ def test_in_a_pipe_it_says_which_command_opens_the_tree(program, invoke):
 def test_on_a_terminal_it_ends_with_a_link_that_opens_the_tree(here: Path):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fanwood", "demo", "--runs", "10", "--processes", "1", "--ui"]
-    process = subprocess.Popen(command, cwd=here, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=here, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         said = b""
