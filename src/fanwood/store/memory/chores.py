@@ -163,7 +163,7 @@ class Chores:
         late = self._until("expiring", now, EXPIRED)
         moved = self._moving.correct(now, late)
         for run in late:
-            if run.id not in moved and not run.is_over:  # the first come again, if it is time; the others ended with these
+            if run.id not in moved and not run.is_over:  # (who was moved comes again, if it is time)
                 self._expire(run, now)
 
     def _until(self, name: str, now: int, count: int) -> list[Run]:
