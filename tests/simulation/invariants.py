@@ -9,7 +9,7 @@ import msgspec
 
 from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.invariants import History, lateness, of_a_row
-from fanwood.model.states import FIRST_WAIT, TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState, Waits
 from fanwood.store.failures import decode_failure
 from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
@@ -82,7 +82,7 @@ class Watch:
         before = (
             RunState(run.state),
             run.attempt,
-            run.due_at,
+            None if run.waits == Waits.CHILDREN else run.due_at,  # whose limit it is, and who mostly goes on before
             run.expires_at,
             {name: getattr(run, name) for name in _FROZEN},
         )
@@ -164,10 +164,19 @@ class Watch:
             for id_ in changed:
                 if id_ in tables.runs:
                     self._tell(of_a_row(audited(tables, tables.runs[id_])))
+                if id_ in tables.awaited:
+                    self._is_awaited(id_)
         if self.punctual_from is not None and now > self.punctual_from:
             for name in ("due", "expiring"):
                 for _, id_ in tables.order(name).first(1):
                     self._tell(lateness(audited(tables, tables.runs[id_]), now, self.late))
+
+    def _is_awaited(self, id_: bytes) -> None:
+        """By somebody who is suspended: then it has not ended, else he would have been told."""
+        run, waiters = self._tables.runs.get(id_), self._tables.awaited[id_]
+        for waiter in waiters:
+            if run is None or run.is_over or self._tables.runs[waiter].state != RunState.WAITING:
+                self._wrong(f"{id_.hex()[-6:]} is over, and {waiter.hex()[-6:]} is suspended for it")
 
     def closed_above(self, run_id: bytes, closed: dict[bytes, int]) -> bytes | None:
         """The run above this one (or itself) that is among `closed` by a call, if this one ends with that, and nothing
@@ -229,7 +238,7 @@ def moved_on(tables: Tables, now: int) -> Iterator[str]:
         match run.state:
             case RunState.RUNNING if run.worker_id not in tables.workers:
                 yield f"{short(run)} is RUNNING under nobody"
-            case RunState.WAITING if run.waits is None or (run.due_at is None and run.expires_at is None):
+            case RunState.WAITING if run.waits is None or (run.waits == Waits.TIME and run.due_at is None):
                 yield f"{short(run)} is WAITING for nothing"
             case RunState.QUEUED if (-run.priority, run.root_id, -run.depth, run.id) not in tables.order(
                 "queue", run.task

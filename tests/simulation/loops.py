@@ -97,6 +97,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
     """One thread of control that is a loop. (Where the standard library's would be careful, it is quick.)"""
 
     _ready: deque[_Handle]  # as the standard library has them, and no stub tells
+    _task_factory: Any
 
     def __init__(self, scheduler: Scheduler, name: str, number: int, on_trouble: Callable[[str, Any], None]) -> None:
         asyncio.BaseEventLoop.__init__(self)
@@ -109,7 +110,11 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
         self._debug = False
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        factory: Any = self._task_factory
+        if factory is None:
+            task = asyncio.Task(coro, loop=self, name=name, context=context)
+        else:
+            task = factory(self, coro, name=name, context=context)
         self._tasks.append(task)
         if len(self._tasks) > self._most:
             self._tasks = [task for task in self._tasks if not task.done()]

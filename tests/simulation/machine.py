@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from random import Random
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
-from fanwood.sdk import workflow
+from fanwood.sdk import unloading, workflow
+from fanwood.sdk.durable import Durable
 from fanwood.sdk.options import TaskPolicy
 from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.sdk.spec import TaskSpec
@@ -25,7 +27,7 @@ from fanwood.sdk.task import Standalone
 from fanwood.settings import Settings
 from fanwood.store.memory import store as memory
 from fanwood.store.sqlite import store as sqlite
-from fanwood.worker import executor, slots, taskloop, worker
+from fanwood.worker import durables, executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
 from fanwood.worker.executor import Executor
 from tests.simulation import threads
@@ -89,15 +91,18 @@ _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
 _attempt_of = Executor._attempt
 _declare, _info, _policy_of, _load = Fanwood.task, TaskSpec.info, TaskPolicy.of, Settings.load
+_declare_durable = Durable.durable_task
 
 
 def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
-    """As `Fanwood.task`. What all processes of all worlds declare in the same way is read once."""
+    """As `Fanwood.task`, and its `durable_task`. What all processes of all worlds declare in the same way is read
+    once."""
+    as_it_is: Any = _declare_durable if "eviction_policy" in options else _declare
 
     def declare(function: Any) -> Any:
         key = function.__code__, f"{name} {options}"
         if (spec := _specs.get(key)) is None:
-            task = _declare(app, name=name, **options)(function)
+            task = as_it_is(app, name=name, **options)(function)
             _specs[key] = dataclasses.replace(task.spec, function=_task, host=None)
             return task
         spec = _with(spec, function=function, host=app)
@@ -157,6 +162,19 @@ def without_collector() -> Generator[None]:
             gc.enable()
 
 
+async def _to_thread(world: World, function: Callable[..., Any], *arguments: Any) -> Any:
+    """As `asyncio.to_thread`: on a thread of this process, since it may wait."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        function(*arguments)
+        loop.call_soon_threadsafe(done.set_result, None)
+
+    world.thread("waiting", work)
+    await done
+
+
 @contextlib.contextmanager
 def patched(world: World) -> Generator[None]:
     """What asks the machine asks the world."""
@@ -188,6 +206,8 @@ def patched(world: World) -> Generator[None]:
         (memory, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
         (sqlite, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep})),
         (Fanwood, "task", _task),
+        (Durable, "durable_task", _task),
+        (worker, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": partial(_to_thread, world)})),
         (workflow, "read_signature", _read),
         (TaskSpec, "info", _published),
         (TaskPolicy, "of", staticmethod(_policy)),
@@ -195,7 +215,8 @@ def patched(world: World) -> Generator[None]:
     ]
     threads_of_world = threads.module(world.scheduler, world.random, world.thread)
     instead += [
-        (module, "threading", threads_of_world) for module in (waking, signals, waits, executor, slots, taskloop, pool)
+        (module, "threading", threads_of_world)
+        for module in (waking, signals, waits, executor, slots, taskloop, pool, durables, unloading)
     ]
     for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
         instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))

@@ -3,11 +3,12 @@ ever after."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.states import EndedBy, RunKind, RunState
+from fanwood.model.states import FIRST_WAIT, EndedBy, RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,16 @@ class Asked(NamedTuple):
     began: int
 
 
+@dataclass
+class _Post:
+    """A message, and when its sending began, and was acknowledged, if it was: of what happens with messages, so many
+    things before."""
+
+    payload: dict[str, Any]
+    began: int
+    acknowledged: int | None = None
+
+
 class Parts:
     """Of one world."""
 
@@ -43,6 +54,7 @@ class Parts:
         self._made = 0
         self._sent: dict[str, list[Any]] = {}  # values of promises, by token, and of events, by key
         self._settled: dict[str, Any] = {}
+        self._posts: dict[tuple[bytes, str], list[_Post]] = {}  # messages, as they were begun to be sent
 
     def is_current(self, run_id: bytes, attempt: int) -> bool:
         """Whether an attempt is the one that counts."""
@@ -143,9 +155,57 @@ class Parts:
 
     def heard(self, waiting: list[bytes]) -> Iterator[str]:
         """It has happened: they wait no more, but for those that have begun to wait anew, or end with their tree."""
-        gated = {gate.root_id for gate in self._tables.gates.values()}
+        gated = self._gated()
         for id_ in waiting:
             run = self._tables.runs.get(id_)
             waits = run is not None and run.state == RunState.WAITING and not run.trial_start
             if run is not None and waits and run.root_id not in gated:
                 yield f"{id_.hex()[-6:]} waits for what has happened"
+
+    # --- messages --------------------------------------------------------------------------------------------------
+
+    def posts(self, run_id: bytes, name: str) -> dict[str, Any]:
+        """A message is about to be sent: this one."""
+        payload = {"name": name, "made": self.made()}
+        self._posts.setdefault((run_id, name), []).append(_Post(payload, self.made()))
+        return payload
+
+    def posted(self, run_id: bytes, name: str, payload: dict[str, Any]) -> None:
+        """... and was."""
+        (post,) = (post for post in self._posts[run_id, name] if post.payload is payload)
+        post.acknowledged = self.made()
+
+    def received(self, run_id: bytes, name: str, payload: dict[str, Any]) -> Iterator[str]:
+        """Code got this message: it was sent, one wait took it, and all that were sent before were taken as well."""
+        if run_id not in self._tables.runs:
+            return
+        whose, posts = run_id.hex()[-6:], self._posts.get((run_id, name), [])
+        post = next((post for post in posts if post.payload == payload), None)
+        if post is None:
+            yield f"{whose} received {payload}, which nobody sent"
+            return
+        parts = [self._tables.runs[id_] for id_ in self._tables.order("children", run_id)]
+        outputs = [part.output for part in parts if part.kind == RunKind.MESSAGE and part.output is not None]
+        taken = [msgspec.json.decode(output)["payload"]["made"] for output in outputs]
+        if taken.count(payload["made"]) != 1:
+            yield f"{whose} received {payload}, which {taken.count(payload['made'])} of its waits have"
+        for each in posts:
+            sooner = each.acknowledged is not None and each.acknowledged < post.began
+            if sooner and each.payload["made"] not in taken:
+                yield f"{whose} received {payload}, and not {each.payload}, which was sent before"
+
+    # --- children that nobody wants any more -----------------------------------------------------------------------
+
+    def left(self, run_id: bytes, attempt: int, numbers: list[int]) -> Iterator[str]:
+        """Of these children, by numbers of their plans, this attempt has let go: none lives on."""
+        run = self._tables.runs.get(run_id)
+        if run is None or not self.is_current(run_id, attempt) or run.root_id in self._gated():
+            return
+        for child in (self._tables.runs[id_] for id_ in self._tables.order("children", run_id)):
+            if child.is_over or child.kind >= FIRST_WAIT or child.kind == RunKind.STEP:
+                continue
+            if child.asked <= attempt and msgspec.json.decode(child.input)["n"] in numbers:
+                yield f"{child.id.hex()[-6:]} lives on, and {run_id.hex()[-6:]} does not want it any more"
+
+    def _gated(self) -> set[bytes]:
+        return {gate.root_id for gate in self._tables.gates.values()}

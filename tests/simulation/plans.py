@@ -9,6 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from fanwood import EvictionPolicy
+
 Plan = dict[str, Any]
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -19,11 +21,15 @@ TASKS: dict[str, dict[str, Any]] = {
     "hasty": {"retries": 1, "execution_timeout": 3},
     "fresh": {"schedule_timeout": 4},
     "limited": {"execution_timeout": 8},
+    "durable": {"retries": 1, "eviction_policy": EvictionPolicy(ttl=0)},
+    "durable later": {"retries": 2, "eviction_policy": EvictionPolicy(ttl=1.5)},
+    "durable limited": {"execution_timeout": 12, "eviction_policy": EvictionPolicy(ttl=0)},
 }
 SYNC: dict[str, dict[str, Any]] = {
     "sync": {},
     "sync stubborn": {"retries": 2},
     "sync limited": {"execution_timeout": 6},
+    "sync durable": {"retries": 1, "eviction_policy": EvictionPolicy(ttl=0)},
 }
 """Those that have a thread."""
 ALL = {**TASKS, **SYNC}
@@ -38,10 +44,23 @@ DEEPEST = 4
 NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)
 """Seconds, and some thousandths, so that no two of a run are equal."""
 KEYS = ("paid", "sent")
-"""Of events."""
+"""Of events, of promises, and of messages."""
 WAITING = ("run", "many", "twice", "keyed", "shared", "gather")
 """Steps that wait for children. Without `keep` and a limit of time a run that has such a step can't do without them."""
-SPAWNING = (*WAITING, "many", "start", "start", "break")
+TOGETHER = ("group", "stream", "each")
+"""Steps that wait for children, and take what comes."""
+SPAWNING = (*WAITING, "start", "break", "group", *TOGETHER)
+GROUPS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "collected": {"on_error": "collect"},
+    "race": {"quorum": 1},
+    "most": {"quorum": 2, "on_error": "collect"},
+    "timed": {"deadline": 2.0},
+    "narrow": {"limit": 1, "tolerate": 1},
+}
+"""How groups go."""
+OUTSIDE = ("nap", "nap", "until", "promise", "event", "message", "message", "any")
+"""Steps that wait for times, and for what comes from outside."""
 AFTERWARDS = ("join", "cancel", "cancel all", "above", "extend")
 
 
@@ -80,7 +99,7 @@ class Maker:
     def _step(self, depth: int, number: int) -> list[Any]:
         random = self._random
         dies = not self.kills and random.random() < (0.01 if number else 0.1)
-        kinds = ["sleep", "sleep", "log", random.choice(["nap", "nap", "until", "promise", "event"])]
+        kinds = ["sleep", "sleep", "log", random.choice(OUTSIDE)]
         kinds += ["record", "now"]
         kinds += ["fail"] * (random.random() < 0.15) + ["die"] * dies
         if depth < DEEPEST and len(self.plans) < self._most:
@@ -95,7 +114,7 @@ class Maker:
                 return [kind, random.choice([1, 6])]
             case "nap" | "until":
                 return [kind, round(random.choice(NAPS) + 0.001 * number, 3), self._within()]
-            case "promise" | "event":
+            case "promise" | "event" | "message" | "any":
                 return [kind, random.choice(KEYS), random.choice([1.0, 3.0, 6.0]), self._within()]
             case "record":
                 fails, own = random.choice([0, 0, 0, 1, 1, 2]), random.choice([0, 0, 1])
@@ -119,8 +138,10 @@ class Maker:
                 options["child_key"] = f"key {child['n']}"
         timeout = random.choice([None] * 6 + [0.5, 5.0])
         about = {"keep": random.random() < 0.75, "timeout": timeout, "within": None}
-        if kind in WAITING:
+        if kind not in ("start", "break"):
             about["within"] = self._within()
+        if kind == "group":
+            about["how"] = random.choice(list(GROUPS))
         return [kind, children, about]
 
     def _within(self) -> float | None:
@@ -155,7 +176,7 @@ class Maker:
 
 def is_sure(plan: Plan) -> bool:
     """Whether nothing of a program can go wrong by itself: no limits of time, and nobody who cancels."""
-    doubtful = plan["task"] in ("hasty", "fresh", "limited", "sync limited")
+    doubtful = plan["task"] in ("hasty", "fresh", "limited", "durable limited", "sync limited")
     doubtful = doubtful or any(step[0] in ("above", "cancel", "cancel all", "until") for step in plan["steps"])
     waits = [step[2] for step in plan["steps"] if step[0] in WAITING]
     doubtful = doubtful or any(about["timeout"] is not None and not about["keep"] for about in waits)
@@ -195,11 +216,11 @@ def is_strict(step: list[Any]) -> bool:
 def within(step: list[Any]) -> float | None:
     """Seconds after which a step is cancelled, if it is async; and then its run goes on."""
     match step:
-        case ["nap" | "until", _, seconds] | ["promise" | "event", _, _, seconds]:
+        case ["nap" | "until", _, seconds] | ["promise" | "event" | "message" | "any", _, _, seconds]:
             return seconds
         case ["record", {"within": seconds}]:
             return seconds
-        case [kind, _, {"within": seconds}] if kind in WAITING:
+        case [kind, _, {"within": seconds}] if kind in (*WAITING, *TOGETHER):
             return seconds
         case _:
             return None

@@ -11,28 +11,45 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import (
     Context,
-    FailedTaskRunExceptionGroup,
     Fanwood,
     FanwoodError,
     PromiseSettledError,
     PromiseTokenError,
+    RunEndedError,
     RunNotFoundError,
-    TaskRunError,
+    SleepCondition,
+    UserEventCondition,
     WaitTimeoutError,
+    or_,
 )
 from fanwood.engine.signals import Signal, block, running_loop
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunKind, RunState
 from tests.simulation.parts import Asked
-from tests.simulation.plans import ALL, STEP_RETRIES, SYNC, WORKFLOWS, Plan, is_strict, is_sure, total_of, within
+from tests.simulation.plans import (
+    ALL,
+    KEYS,
+    STEP_RETRIES,
+    SYNC,
+    WAITING,
+    WORKFLOWS,
+    Plan,
+    is_strict,
+    is_sure,
+    total_of,
+    within,
+)
+from tests.simulation.together import FAILED, Together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.simulation.world import World
 
-FAILED = (TaskRunError, FailedTaskRunExceptionGroup)
-"""How a child, or a root, may end beside returning."""
+OWNING = (*WAITING, "group", "stream")
+"""Steps that own the children for which they wait."""
+SOON = 3.0
+"""Seconds in which what nobody wants any more is cancelled, where nothing goes wrong."""
 TIRED = 30
 """So often a client asks for the same."""
 
@@ -64,7 +81,8 @@ class Program:
         def sync_task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
             return block(self._executed(input, ctx), "a task")
 
-        self.tasks[name] = self.app.task(name=name, **options)(sync_task if name in SYNC else task)
+        declare: Any = self.app.durable_task if "eviction_policy" in options else self.app.task
+        self.tasks[name] = declare(name=name, **options)(sync_task if name in SYNC else task)
 
     def _declare_workflow(self, name: str, steps: dict[str, tuple[str, ...]]) -> None:
         workflow = self.tasks[name] = self.app.workflow(name=name, input_validator=dict[str, Any])
@@ -111,7 +129,7 @@ class _Attempt:
         self._refs: list[tuple[Plan, Any]] = []
         self._total = plan["n"]
         self._world, self._parts = program.world, program.world.parts
-        self._run = id_bytes(ctx.task_run_id), ctx.attempt_number
+        self._run = id_bytes(ctx.task_run_id), ctx.invocation_count
         self._drawn: list[tuple[str, Any]] = []  # since something was recorded last
 
     async def follow(self) -> dict[str, Any]:
@@ -121,10 +139,26 @@ class _Attempt:
             if seconds is None:
                 await self._do(step, number)
                 continue
-            with contextlib.suppress(TimeoutError, *FAILED):
-                async with asyncio.timeout(seconds) if running_loop() is not None else contextlib.nullcontext():
-                    await self._do(step, number)
+            with contextlib.suppress(*FAILED):
+                try:
+                    async with asyncio.timeout(seconds) if running_loop() is not None else contextlib.nullcontext():
+                        await self._do(step, number)
+                except TimeoutError:
+                    self._gave_up(step)
         return {"n": self._plan["n"], "text": self._plan["text"], "total": self._total}
+
+    def _gave_up(self, step: list[Any]) -> None:
+        """A wait was cancelled, and with it what it was for."""
+        world = self._world
+        if step[0] not in OWNING or any(world.rates.values()):
+            return
+        numbers = [child["n"] for child in step[1]]
+
+        async def look(_: Fanwood) -> None:
+            await asyncio.sleep(SOON)
+            world.tell(self._parts.left(*self._run, numbers))
+
+        world.outside(look)
 
     async def _do(self, step: list[Any], number: int) -> None:
         ctx, program = self._ctx, self._program
@@ -144,9 +178,12 @@ class _Attempt:
                     ctx.refresh_timeout(step[1])
             case "nap" | "until":
                 await self._sleep(number, step[0], step[1])
-            case "promise" | "event":
+            case "promise" | "event" | "message" | "any":
+                waits = {"promise": self._promise, "event": self._event, "message": self._message, "any": self._any}
                 with contextlib.suppress(*FAILED):
-                    await (self._promise if step[0] == "promise" else self._event)(number, step[1], step[2])
+                    await waits[step[0]](number, step[1], step[2])
+            case "group" | "stream" | "each":
+                await Together(self._program, self._ctx, step, number).wait()
             case "record":
                 with contextlib.suppress(*FAILED if step[1]["keep"] else ()):
                     await self._record(number, step[1]["retries"])
@@ -194,6 +231,26 @@ class _Attempt:
         value = await self._ctx.aio_wait_for_event(key, timeout=timeout)
         world.tell(self._parts.happened(key, value))
         world.tell(self._parts.answered(self._run[0], f"event {number}", value))
+
+    async def _message(self, number: int, name: str, timeout: float) -> None:
+        """Some are sent to this run, perhaps; it receives one."""
+        world, run_id = self._world, self._run[0]
+        for _ in range(world.random.choice([0, 1, 1, 2])):
+            world.outside(partial(_send, world, run_id, name))
+        message = await self._ctx.aio_receive(name, timeout=timeout)
+        world.tell(self._parts.received(run_id, name, message.payload))
+        world.tell(self._parts.answered(run_id, f"message {number}", message.payload))
+
+    async def _any(self, number: int, key: str, span: float) -> None:
+        """What happens, or a while: whichever comes first, that is what came."""
+        world = self._world
+        if world.random.random() < 0.5:
+            world.outside(partial(_push, world, key, {"key": key, "made": self._parts.made()}))
+        while_, event = SleepCondition(span), UserEventCondition(key)
+        came = await self._ctx.aio_wait_for(f"any {number}", or_(while_, event))
+        if event in came:
+            world.tell(self._parts.happened(key, came[event]))
+        world.tell(self._parts.answered(self._run[0], f"any {number}", [while_ in came, came.get(event)]))
 
     async def _record(self, number: int, retries: int) -> None:
         """A step: what it gave stands there, and so does all that was drawn before."""
@@ -311,12 +368,31 @@ async def _push(world: World, key: str, value: dict[str, Any], app: Fanwood) -> 
         world.tell(world.parts.heard(waiting))
 
 
+async def push_all(world: World, app: Fanwood) -> None:
+    """All that may happen happens: whoever waits for something or a sleep has but the one, if the other was
+    cancelled."""
+    for key in KEYS:
+        await _push(world, key, {"key": key, "made": world.parts.made()}, app)
+
+
+async def _send(world: World, run_id: bytes, name: str, app: Fanwood) -> None:
+    """Sends a run a message, or does not know whether it has: then it sends another one."""
+    await asyncio.sleep(world.random.random() * 4)
+
+    async def send() -> None:
+        sent = world.parts.posts(run_id, name)
+        await app.runs.aio_send(id_text(run_id), name, sent)
+        world.parts.posted(run_id, name, sent)
+
+    await _insistently(world, send)
+
+
 async def _insistently(world: World, ask: Any) -> Any:
     """Until it is said, or can't be; None: it was not."""
     for _ in range(TIRED):
         try:
             return await ask()
-        except (PromiseSettledError, PromiseTokenError):
+        except (PromiseSettledError, PromiseTokenError, RunEndedError, RunNotFoundError):
             return None  # it has ended otherwise, or is gone
         except FanwoodError as error:
             world.note("outside", f"{type(error).__name__}")

@@ -21,7 +21,7 @@ class Shape:
     clients: tuple[int, int] = (1, 2)
     roots: tuple[int, int] = (1, 3)
     """Of each client."""
-    sizes: tuple[int, ...] = (*(3, 4, 4, 5, 5, 7, 7, 10, 12, 16) * 4, *(25, 25, 40, 80))
+    sizes: tuple[int, ...] = (*(3, 4, 4, 5, 5, 7, 7, 10, 11, 14) * 4, *(20, 25, 40, 40))
     """Runs that programs ask for, about: most of what goes wrong needs few."""
     between: float = 2.0
     """From one root of a client to the next, at most."""

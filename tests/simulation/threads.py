@@ -223,6 +223,33 @@ class WorldLock(_Waited):
         self.release()
 
 
+class WorldCondition:
+    """As `threading.Condition`."""
+
+    def __init__(self, scheduler: Scheduler, random: Random) -> None:
+        self._lock = WorldLock(scheduler, random)
+        self._event = WorldEvent(scheduler)
+        self._time = scheduler.time
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float) -> bool:
+        until = self._time.now + timeout * 1e6
+        while not predicate() and self._time.now < until:
+            self._event.clear()
+            self._lock.release()
+            self._event.wait((until - self._time.now) / 1e6)
+            self._lock.acquire()
+        return predicate()
+
+    def notify_all(self) -> None:
+        self._event.set()
+
+
 def module(scheduler: Scheduler, random: Random, begin: Callable[[str, Callable[[], None]], Any]) -> SimpleNamespace:
     """What modules take for `threading`; `begin` has a thread begin."""
 
@@ -237,5 +264,6 @@ def module(scheduler: Scheduler, random: Random, begin: Callable[[str, Callable[
         "Thread": thread,
         "Event": partial(WorldEvent, scheduler),
         "Lock": partial(WorldLock, scheduler, random),
+        "Condition": partial(WorldCondition, scheduler, random),
     }
     return SimpleNamespace(**{**vars(threading), **mine})

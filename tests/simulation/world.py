@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from functools import partial
@@ -252,7 +253,7 @@ class World:
     @contextlib.contextmanager
     def executing(self, app: Fanwood, ctx: Context, plan: Any) -> Generator[None]:
         """A task's code begins."""
-        run_id, attempt, host = ctx.task_run_id, ctx.attempt_number, self._host_of(app)
+        run_id, attempt, host = ctx.task_run_id, ctx.invocation_count, self._host_of(app)
         self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
         if not self._may_not_know(app, id_bytes(run_id)):
             self.wakes(self.watch.history.holder_of(id_bytes(run_id)))
@@ -295,7 +296,7 @@ class World:
                 await called(host.started)
                 await does(host.app)
 
-        host.task_loop.create_task(do())
+        host.task_loop.create_task(do(), context=contextvars.Context())  # no task does it
 
     async def asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """A client's call, which may be interrupted at any await.
@@ -394,6 +395,9 @@ class World:
             self.host("worker0", slots=2)
         self.tell(invariants.moved_on(self.tables, self.time.now))
         self.tell(self.ground.look())
+        for minutes in (1, 2, 3):
+            pushes = partial(self.outside, partial(programs.push_all, self))
+            self.scheduler.remember(self.time.now + minutes * 60_000_000, None, pushes)
 
     def _is_over(self) -> bool:
         tables = self.tables
@@ -437,6 +441,8 @@ class World:
             slots = executor._slots
             if slots._free != slots.count or executor.running:
                 self.wrong(f"{slots._free} of {slots.count} slots are free, and {executor.running} run(s) in the end")
+            if executor.durables._attempts:
+                self.wrong(f"{len(executor.durables._attempts)} attempt(s) of durable tasks are kept in the end")
         if self._wrong is not None:
             raise WrongError(self.story(self._wrong))
 
