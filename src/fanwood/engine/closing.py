@@ -1,7 +1,7 @@
 """Ending what is below runs that have ended, a page at a time, beside everything else.
 
 A parent's end, or a call, only records that what is below is closed; from then on nothing of it can be born or begin.
-This ends it. It takes a bounded share of the time: after each page it rests for as long as that held up others.
+This ends it. It takes a bounded share of the time: after each page it rests for most of what that held up others.
 """
 
 from __future__ import annotations
