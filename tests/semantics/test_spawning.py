@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,13 @@ from fanwood import (
     EmptyModel,
     Fanwood,
     InputValidationError,
+    RunState,
+    TaskRunError,
     TriggerWorkflowOptions,
     UsageError,
 )
+from fanwood.engine.waits import Collector
+from fanwood.sdk import spawning
 from tests.semantics.conftest import Number
 
 
@@ -372,3 +377,44 @@ def test_priorities_decide_who_goes_first(make_app: Any) -> None:
     parent.run()
     assert sorted(order) == [1, 2, 3]
     assert order.index(3) < order.index(2)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_bulk_asks_for_no_more_once_one_has_failed(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    """Unless errors take their places: then all are asked for."""
+    monkeypatch.setattr(spawning, "CHUNK", 10)
+    put = Collector.put
+    failed = threading.Event()
+
+    def told(self: Collector, index: int, end: Any) -> None:
+        put(self, index, end)
+        if end.state is RunState.FAILED:
+            failed.set()
+
+    monkeypatch.setattr(Collector, "put", told)
+    asked: list[int] = []
+
+    @app.task
+    async def fails(input: Number) -> int:
+        if input.n == 0:
+            raise ValueError("the first")
+        return input.n
+
+    def items() -> Iterator[BulkRunItem[Number, int]]:
+        for n in range(200):
+            if n == 20:
+                assert failed.wait(60)
+            asked.append(n)
+            yield fails.create_bulk_run_item(Number(n=n))
+
+    @app.task
+    def parent(input: EmptyModel) -> int:
+        if keep:
+            return len(fails.run_many(items(), return_exceptions=True))
+        with pytest.raises(TaskRunError, match="the first"):
+            fails.run_many(items())
+        return len(asked)
+
+    assert await parent.aio_run() == (200 if keep else 30)

@@ -107,13 +107,21 @@ class Spawner:
         """
         source = iter(items)
         await self.begin()
-        while chunk := list(islice(source, CHUNK)):
+        while not self._has_failed() and (chunk := list(islice(source, CHUNK))):
             await self.spawn_some(chunk)
         if self._engine_must_answer():
             await self.all_answered()
         if self.collector is not None:
             self.collector.close()
         return self.planned
+
+    def _has_failed(self) -> bool:
+        """Whether one has, whose error is all that the caller will have: then no more are asked for. (But by durable
+        tasks, which are to ask for the same each time.)"""
+        collector, attempt = self.collector, self._attempt
+        if collector is None or not collector.fail_fast or (attempt is not None and attempt.unloading is not None):
+            return False
+        return collector.first_failure is not None
 
     async def begin(self) -> None:
         """Before anything is spawned: learn of the children that the attempts before this one had."""
