@@ -310,7 +310,6 @@ class _Coordination:
         self._errors: dict[str, TaskRunError | FailedTaskRunExceptionGroup] = {}
         self._skipped: set[str] = set()
         self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in workflow.steps}
-        self._spawning = asyncio.Lock()
 
     async def run(self) -> dict[str, Any]:
         workflow = self._workflow

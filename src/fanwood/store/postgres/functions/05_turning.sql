@@ -1,0 +1,215 @@
+-- Where a claim begins: with the oldest, with the trees whose turn it is, and past those that are closed as a whole.
+
+-- Some of the oldest of one task's ready runs, so that nothing starves: of each priority, from the bottom up, where the
+-- starving are, and of each root there, the oldest first, the oldest run of its lowest depth. A root that was made after
+-- the best run so far holds nothing older. Bounded: no more than so many steps.
+create function fw_oldest_of(p_task text) returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    found_ bytea[] := '{}';
+    best bytea;
+    prio integer;
+    root bytea;
+    low integer;
+    id_ bytea;
+    steps integer := 0;
+begin
+    select r.priority into prio from run r where r.task = p_task and r.state = 0
+    order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+    while prio is not null and steps < 32 loop
+        root := '\x'; best := null;
+        loop
+            select r.root_id into root from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id > root
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            exit when root is null or root > best or steps >= 32;
+            steps := steps + 1;
+            select r.depth into low from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id = root
+            order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+            select r.id into id_ from run r
+            where r.task = p_task and r.state = 0 and r.priority = prio and r.root_id = root and r.depth between low and low
+              and r.deaths < 2
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            if id_ is not null then
+                found_ := found_ || id_;
+                best := least(best, id_);
+            end if;
+        end loop;
+        select r.priority into prio from run r where r.task = p_task and r.state = 0 and r.priority > prio
+        order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1;
+    end loop;
+    return found_;
+end $$;
+
+-- Whose turn it is of several roots, and what they have, to be claimed before anything else: as store/turns.py has it.
+-- Nothing, if there is one root only. By the index alone, and no more than so many roots.
+create function fw_turns(p_tasks text[], p_limit integer, p_turns text, p_programs integer[]) returns bytea[]
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    beyond constant bytea := decode(repeat('ff', 17), 'hex');  -- every root
+    tasks text[];
+    found_ bytea[] := '{}';
+    theirs bytea[];
+    roots bytea[];
+    itself boolean[];
+    most integer;
+    room integer;
+    prio integer;
+    last_ bytea;
+    at bytea;
+    root bytea;
+    here boolean;
+    begins boolean;
+    again boolean;
+    whole boolean;
+    lower_ boolean;
+    full_ boolean;
+begin
+    select array_agg(t.task), max(h.priority), min(l.priority) < max(h.priority),
+           min(l.priority) = max(h.priority) and count(distinct h.root_id) = 1 and bool_and(h.root_id = l.root_id)
+    into tasks, prio, lower_, whole
+    from unnest(p_tasks) t (task)
+    cross join lateral (
+        select r.priority, r.root_id from run r
+        where r.task = t.task and r.state = 0
+          and (p_programs = '{}' or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id))
+        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+    ) h
+    cross join lateral (
+        select r.priority, r.root_id from run r
+        where r.task = t.task and r.state = 0
+          and (p_programs = '{}' or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id))
+        order by r.task desc, r.priority, r.root_id desc, r.depth, r.id desc limit 1
+    ) l;
+    if prio is null or whole then
+        return found_;
+    end if;
+    most := greatest(8 / cardinality(tasks), 4);
+    while prio is not null loop
+        room := p_limit - cardinality(found_);
+        last_ := coalesce(decode(p_turns::json ->> prio::text, 'hex'), '\x');
+        roots := '{}'; itself := '{}'; begins := false; again := false; whole := true; at := last_;
+        loop
+            select q.root_id into root
+            from unnest(tasks) t (task)
+            cross join lateral (
+                select r.root_id from run r
+                where r.task = t.task and r.state = 0 and r.priority = prio and r.root_id > at and (
+                    p_programs = '{}'
+                    or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+                )
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            ) q
+            order by q.root_id limit 1;
+            if root is null or (again and root > last_) then
+                exit when again or last_ = '\x';
+                again := true; at := '\x';
+                continue;
+            end if;
+            here := coalesce((select x.state = queued from run x where x.id = root), false);
+            if cardinality(roots) = least(most, room) or (here and begins) then
+                whole := false;
+                exit;
+            end if;
+            roots := roots || root; itself := itself || here; at := root;
+            if here then
+                exit when again or last_ = '\x';
+                begins := true; again := true; at := '\x';
+            end if;
+        end loop;
+        exit when cardinality(roots) = 1 and whole and not lower_;  -- they are the best
+        select array_agg(v.id order by v.rank, v.n), coalesce(bool_or(v.rank = v.share), false) into theirs, full_
+        from (
+            select h.id, h.rank, o.n, s.share
+            from unnest(roots, itself) with ordinality o (root, itself, n)
+            cross join (select (room + cardinality(roots) - 1) / cardinality(roots) as share) s
+            cross join lateral (
+                select q.id, row_number() over (order by q.root_id, q.depth desc, q.id) as rank
+                from unnest(tasks) t (task)
+                cross join lateral (
+                    select r.root_id, r.depth, r.id from run r
+                    where r.task = t.task and r.state = 0 and r.priority = prio
+                      and r.root_id between o.root and case when o.itself then beyond else o.root end and (
+                        p_programs = '{}'
+                        or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+                    )
+                    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit s.share
+                ) q
+                order by q.root_id, q.depth desc, q.id limit s.share
+            ) h
+        ) v;
+        theirs := theirs[1:room];
+        if true = any (itself) then  -- whose range may hold roots that have a turn of their own
+            theirs := array(select v.id from unnest(theirs) with ordinality v (id, n) group by v.id order by min(v.n));
+        end if;
+        found_ := found_ || theirs;
+        most := most - cardinality(roots);
+        exit when not whole or full_ or most = 0 or cardinality(found_) >= p_limit;
+        select max(q.priority) into prio
+        from unnest(tasks) t (task)
+        cross join lateral (
+            select r.priority from run r
+            where r.task = t.task and r.state = 0 and r.priority < prio and (
+                p_programs = '{}'
+                or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+            )
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+        ) q;
+    end loop;
+    return found_;
+end $$;
+
+-- The best of these tasks, but of trees that are closed as a whole nothing: the sweep that ends those is quicker than claims
+-- that meet them, lock them and end a few. By the index alone, between one such tree and the next.
+create function fw_open(p_tasks text[], p_limit integer, p_closed bytea[]) returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    bounds constant bytea[] := array(select c.root from unnest(p_closed) c (root) order by c.root)
+        || decode(repeat('ff', 17), 'hex');  -- beyond every root
+    places jsonb := '[]';
+    t text;
+    prio integer;
+    after bytea;
+    before bytea;
+    room integer;
+    part jsonb;
+begin
+    foreach t in array p_tasks loop
+        room := p_limit;
+        select r.priority into prio from run r where r.task = t and r.state = 0
+        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+        while prio is not null and room > 0 loop
+            after := '\x';
+            foreach before in array bounds loop
+                select jsonb_agg(jsonb_build_array(-q.priority, encode(q.root_id, 'hex'), -q.depth, encode(q.id, 'hex'))) into part
+                from (
+                    select r.priority, r.root_id, r.depth, r.id from run r
+                    where r.task = t and r.state = 0 and r.priority = prio and r.root_id > after and r.root_id < before
+                    order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit room
+                ) q;
+                places := places || coalesce(part, '[]');
+                room := room - coalesce(jsonb_array_length(part), 0);
+                exit when room = 0;
+                after := before;
+            end loop;
+            select r.priority into prio from run r where r.task = t and r.state = 0 and r.priority < prio
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+        end loop;
+    end loop;
+    return array(
+        select decode(p.place ->> 3, 'hex') from jsonb_array_elements(places) p (place)
+        order by (p.place ->> 0)::integer, p.place ->> 1, (p.place ->> 2)::integer, p.place ->> 3 limit p_limit
+    );
+end $$;
