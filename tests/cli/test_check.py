@@ -147,3 +147,30 @@ def test_what_can_not_be_looked_at(invoke: Any, here: Path) -> None:
     result = invoke("check", "--against", f"sqlite:///{here}/none.db", "flows:fanwood")
     assert result.exit_code == 2
     assert not (here / "none.db").exists()
+
+
+PROMISE = """
+from fanwood import Context, Fanwood
+
+fanwood = Fanwood()
+
+
+@fanwood.durable_task
+async def flow(input: dict, ctx: Context) -> int:
+    promise = ctx.promise(int, "answer")
+    await fanwood.promises.aio_resolve(promise.token, 5)
+    return await promise
+"""
+
+
+def test_a_promise_of_its_own_that_it_has_settled_is_the_same(
+    invoke: Any, here: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "settles.py").write_text(PROMISE, encoding="utf-8")
+    monkeypatch.syspath_prepend(here)
+    app: Fanwood = importlib.import_module("settles").fanwood
+    assert app.find("flow").run({}) == 5
+    app.close()
+    sys.modules.pop("settles")
+    result = invoke("check", "--against", url, "settles:fanwood")
+    assert (result.exit_code, "all ask for what is recorded" in result.output) == (0, True), result.output

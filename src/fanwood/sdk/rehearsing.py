@@ -173,7 +173,8 @@ class _Recorded(Sameness):
 class _Silent:
     """In the place of the engine: who asks for anything has come to the end of what is recorded."""
 
-    secret = ""
+    def __init__(self, secret: str) -> None:
+        self.secret = secret  # by which tokens of promises are those that were handed out
 
     def __getattr__(self, name: str) -> NoReturn:
         raise Stop
@@ -187,7 +188,7 @@ class _RecordedHost(MockHost):
     def __init__(self, host: Host, task: str) -> None:
         super().__init__(host, task, {})
         self._host = host
-        self._silent = _Silent()
+        self._silent = _Silent(host.engine().secret)
 
     def engine(self) -> Any:
         return self._silent
