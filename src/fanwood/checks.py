@@ -93,11 +93,11 @@ def waiting(value: Any, subject: str = "timeout") -> float | None:
 def storable(value: Any, subject: str, longest: int, *, error: Error = UsageError) -> str:
     """Text that every store can hold; of an instance of a subclass (an enum, say) the text that it is."""
     if not isinstance(value, str):
-        raise error(f"{subject} must be text, and is {shown(value)}, a {type(value).__name__}")
+        raise error(f"{subject} must be text, and is {shown(value)} ({type(value).__name__})")
     if len(value) > longest:
         raise error(f"{subject} must have at most {longest:,} characters, and has {len(value):,}: {value[:40]!r}...")
     if "\0" in value or has_surrogates(value):
-        raise refused(subject, "must be text that can be stored: no NUL, no lone surrogate;", value, error)
+        raise refused(subject, "must be text that can be stored (no NUL, no lone surrogate)", value, error)
     return value if type(value) is str else str.__str__(value)
 
 

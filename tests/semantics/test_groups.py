@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fanwood import (
+    BlockingCallError,
     Cancelled,
     Completed,
     Context,
@@ -416,6 +417,10 @@ def test_misuses(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -
                     pass
             with pytest.raises(UsageError, match="members are children"):
                 group.spawn(member, 1, detached=True)
+            with pytest.raises(UsageError, match="must be a task or workflow, and is 'member'"):
+                group.spawn("member", 1)  # type: ignore[arg-type]
+        with pytest.raises(BlockingCallError, match=r"Use `async with ctx\.group\(\.\.\.\)` here"), ctx.group():
+            pass
         with pytest.raises(UsageError, match="for one block"):
             async with group:
                 pass

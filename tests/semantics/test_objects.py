@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import DuplicateTaskError, Fanwood, RunState, SettingsError, TaskRunError
+from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsError, TaskRunError, UsageError
 from fanwood.engine.liveness import host_identity
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
@@ -166,6 +166,35 @@ def test_a_child_of_another_store_is_an_error_that_says_so(app: Fanwood, tmp_pat
         assert [run.parent_id for run in other.runs.list()] == [None]
         with pytest.raises(SettingsError, match="library is not of this object"):
             app.worker(workflows=[library])
+
+
+def test_a_task_of_another_store_is_refused_among_those_of_this_one(app: Fanwood, tmp_path: Path) -> None:
+    with Fanwood(f"sqlite:///{tmp_path}/other.db", local_worker=True) as other:
+
+        @other.task
+        async def library(n: int) -> int:
+            return n + 1
+
+        @app.task
+        async def ours(n: int) -> int:
+            return n
+
+        @app.task
+        async def mixing(n: int) -> list[int]:
+            return await ours.aio_run_many([ours.create_bulk_run_item(n), library.create_bulk_run_item(n)])
+
+        @app.task
+        async def grouping(n: int, ctx: Context) -> None:
+            async with ctx.group() as group:
+                group.spawn(library, n)
+
+        refused = r"library can't be asked for here: .*other\.db"
+        for parent in (mixing, grouping):
+            with pytest.raises(TaskRunError, match=refused):
+                parent.run(1, timeout=20)
+        with pytest.raises(UsageError, match=refused):
+            ours.run_many([library.create_bulk_run_item(1)])
+        assert other.runs.list() == []
 
 
 # --- whose code executes it ------------------------------------------------------------------------------------------

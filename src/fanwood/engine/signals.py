@@ -168,17 +168,18 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return asyncio._get_running_loop()  # noqa: SLF001  (get_running_loop, without the exception)
 
 
-def block(coroutine: Coroutine[Any, Any, T], name: str) -> T:
+def block(coroutine: Coroutine[Any, Any, T], name: str, instead: str | None = None) -> T:
     """Run a coroutine of this package to its end on this thread, blocking where it would await.
 
     Raises:
-        BlockingCallError: an event loop runs on this thread, and would be frozen; `name` is the blocking method.
+        BlockingCallError: an event loop runs on this thread, and would be frozen; `name` is the blocking method, and
+            `instead` what to write there, if it isn't the method of that name with `aio_` in front.
     """
     if running_loop() is not None:
         coroutine.close()
         raise BlockingCallError(
             f"{name}() blocks, and an event loop runs on this thread: it, and all tasks on it, would freeze. "
-            f"Use `await {twin_of(name)}(...)` here."
+            f"Use `{instead or f'await {twin_of(name)}(...)'}` here."
         )
     try:
         while True:

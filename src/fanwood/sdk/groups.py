@@ -30,6 +30,7 @@ from fanwood.sdk.options import NOT_GIVEN, merged
 from fanwood.sdk.owning import REASON, abandon, owning
 from fanwood.sdk.recording import kind_of, known_parts, write, written
 from fanwood.sdk.refs import TaskRunRef, ref_for
+from fanwood.sdk.streams import Streams
 from fanwood.sdk.waiting import called, wait_for
 from fanwood.store.cancelling import cancel_all
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from fanwood.sdk.ended import Outcome
     from fanwood.sdk.options import RunOptions, TriggerWorkflowOptions
     from fanwood.sdk.parts import Parts
-    from fanwood.sdk.streams import Streams
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -89,6 +89,8 @@ class Group:
         if members is None or self._outcomes is not None:
             raise UsageError("a group takes members between its beginning and its end: `async with ctx.group() as g:`")
         self._attempt.check()
+        if not isinstance(task, Streams):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise checks.refused("what is spawned", "must be a task or workflow", task)
         item = task.asked_for(input, merged(options, given, input, task.name))
         if self._decided is None:
             run = members.add(item)
@@ -145,11 +147,11 @@ class Group:
         await self._end(error)
 
     def __enter__(self) -> Self:
-        block(self._begin(), "group")
+        block(self._begin(), "group", "async with ctx.group(...)")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        block(self._end(error), "group")
+        block(self._end(error), "group", "async with ctx.group(...)")
 
     async def _begin(self) -> None:
         attempt, name = self._attempt, self._how.name

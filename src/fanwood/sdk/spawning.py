@@ -18,6 +18,7 @@ from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
+from fanwood.sdk.belonging import must_be_here, must_be_root
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.mock_host import MockedError, MockHost
@@ -27,7 +28,6 @@ from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.recalling import answer_of, learn
 from fanwood.sdk.recording import known_parts, parts_of
 from fanwood.sdk.spec import TaskSpec
-from fanwood.sdk.strays import refuse_strays, tell_of_fork
 from fanwood.sdk.waiting import interruptible, interruption_told, parked, wait_for
 
 if TYPE_CHECKING:
@@ -306,13 +306,14 @@ class Spawner:
     def _new_kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
         if spec.ready is not None:
             spec.ready()
+        must_be_here(spec, self._host)
         policy = spec.policy
         run = attempt.run if attempt is not None else None
         priority = options.priority if options.priority is not None else policy.default_priority
         metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
         if attempt is None or run is None:
             if not options.detached:
-                self._must_be_root(spec)
+                must_be_root(spec, self._host, self._attempt, self._elsewhere)
             return SpawnKind(
                 spec.name,
                 priority=priority,
@@ -339,22 +340,6 @@ class Spawner:
             on_parent_end=options.parent_end,
             run_kind=RUN_KINDS[spec.kind],
         )
-
-    def _must_be_root(self, spec: TaskSpec) -> None:
-        """Nobody said that it is to be one, and there is no parent.
-
-        Raises:
-            UsageError: there should be.
-        """
-        if self._elsewhere is not None:
-            raise UsageError(
-                f"{spec.name} can't be a child of {self._elsewhere.spec.name}: it belongs to {self._host!r}, the other "
-                f"to {self._elsewhere.host!r}, and a tree is in one store. Give both objects one URL and namespace, or "
-                f"make it a root of its own: detached=True"
-            )
-        if self._attempt is None:
-            refuse_strays(spec.name)
-            tell_of_fork(spec.name)
 
     async def _next_answer(self) -> None:
         """Wait for the oldest request's acknowledgement."""
