@@ -3,70 +3,65 @@
     python examples/agent_loop.py "your question"
 
 Each call of the model and of a tool is a run of its own. So after a crash the loop goes on with the turn it was at,
-what was paid for is not asked for again, and `fanwood tree` shows what it did. The model here is a stand-in.
+what was paid for is not asked for again, and `fanwood tree` shows what it did. The model here is a stand-in, which
+speaks as OpenAI's chat completions do.
 """
 
 import asyncio
+import json
 import sys
-from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
-from fanwood import Context, Fanwood, RetryAfterException, TaskRunError
+from fanwood import Context, Fanwood, RetryAfterException, Tools
 
 fanwood = Fanwood()
 
 MOST_TURNS = 8
-
-
-@dataclass
-class Call:
-    tool: str
-    argument: str
-
-
-@dataclass
-class Reply:
-    text: str = ""
-    calls: list[Call] = field(default_factory=list[Call])
-
-
-@dataclass
-class Message:
-    role: str  # user, model, tool
-    text: str
+Message = dict[str, Any]
 
 
 # --- tools: any task --------------------------------------------------------------------------------------------------
 
 
 @fanwood.task(execution_timeout="10s", retries=1)
-async def look_up(city: str) -> str:
+async def look_up(city: str) -> int:
+    """How many people live in a city."""
     await asyncio.sleep(0.01)  # a search, a database, somebody else's API
-    return {"Oslo": "717000", "Bergen": "291000"}[city]
+    return {"Oslo": 717_000, "Bergen": 291_000}[city]
 
 
 @fanwood.task
-def add(numbers: str) -> str:
-    return str(sum(int(number) for number in numbers.split("+")))
+def add(numbers: list[int]) -> int:
+    """The sum of numbers."""
+    return sum(numbers)
 
 
-TOOLS = {"look_up": look_up, "add": add}
+TOOLS = Tools(look_up, add)
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
 @fanwood.task(retries=5, execution_timeout="2m")
-async def ask_model(messages: list[Message], ctx: Context) -> Reply:
-    """Here a model's API would be called. What it answers is stored, and is not asked for twice."""
+async def ask_model(messages: list[Message], ctx: Context) -> Message:
+    """Here a model's API would be called, with tools=TOOLS.openai(). What it answers is stored, and is not asked for
+    twice."""
     if len(messages) == 1 and ctx.retry_count == 0:
         raise RetryAfterException("too many requests", after=timedelta(milliseconds=10))
-    told = [message.text for message in messages if message.role == "tool"]
+    told = [message["content"] for message in messages if message["role"] == "tool"]
     if not told:
-        return Reply(calls=[Call("look_up", "Oslo"), Call("look_up", "Bergen"), Call("look_up", "Atlantis")])
+        return wanted(*(("look_up", {"city": city}) for city in ("Oslo", "Bergen", "Atlantis")))
     if len(told) == 3:
-        return Reply(calls=[Call("add", f"{told[0]}+{told[1]}")])
-    return Reply(text=f"Together {told[-1]} people live there. (Atlantis: {told[2]})")
+        return wanted(("add", {"numbers": [int(told[0]), int(told[1])]}))
+    return {"role": "assistant", "content": f"Together {told[-1]} people live there. (Atlantis: {told[2]})"}
+
+
+def wanted(*calls: tuple[str, Any]) -> Message:
+    """As a model says what it wants done."""
+    functions = [{"name": name, "arguments": json.dumps(arguments)} for name, arguments in calls]
+    told = [{"id": f"call_{n}", "type": "function", "function": function} for n, function in enumerate(functions)]
+    return {"role": "assistant", "content": None, "tool_calls": told}
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
@@ -74,17 +69,15 @@ async def ask_model(messages: list[Message], ctx: Context) -> Reply:
 
 @fanwood.task
 async def agent(question: str, ctx: Context) -> str:
-    messages = [Message("user", question)]
+    messages: list[Message] = [{"role": "user", "content": question}]
     for turn in range(MOST_TURNS):
         reply = await ask_model.aio_run(messages)
-        if not reply.calls:
-            return reply.text
-        ctx.progress(turn + 1, MOST_TURNS, ", ".join(f"{call.tool}({call.argument})" for call in reply.calls))
-        messages.append(Message("model", str(reply.calls)))
-        items = [TOOLS[call.tool].create_bulk_run_item(call.argument) for call in reply.calls]
-        for answer in await look_up.aio_run_many(items, return_exceptions=True):  # all at the same time
-            failed = isinstance(answer, TaskRunError)
-            messages.append(Message("tool", f"{answer.exc_type}: {answer.message}" if failed else str(answer)))
+        calls = reply.get("tool_calls")
+        if not calls:
+            return reply["content"]
+        ctx.progress(turn + 1, MOST_TURNS, ", ".join(call["function"]["name"] for call in calls))
+        results = await TOOLS.aio_run(calls)  # all at the same time
+        messages += [reply, *(result.openai() for result in results)]
     return f"I gave up after {MOST_TURNS} turns."
 
 

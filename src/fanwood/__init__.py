@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.step import Step
     from fanwood.sdk.strays import with_context
     from fanwood.sdk.task import Standalone
+    from fanwood.sdk.tools import Tool, ToolResult, Tools
     from fanwood.sdk.unloading import EvictionPolicy
     from fanwood.sdk.watching import RunTree
     from fanwood.sdk.workflow import Workflow
@@ -176,6 +177,9 @@ __all__ = [
     "TextChunk",
     "TimedOut",
     "TooManyWaitingThreadsError",
+    "Tool",
+    "ToolResult",
+    "Tools",
     "TriggerWorkflowOptions",
     "UnknownTaskError",
     "UsageError",
@@ -247,6 +251,9 @@ _HOMES = {
     "TaskRunRef": "fanwood.sdk.refs",
     "TextChunk": "fanwood.sdk.chunks",
     "TimedOut": "fanwood.sdk.ended",
+    "Tool": "fanwood.sdk.tools",
+    "ToolResult": "fanwood.sdk.tools",
+    "Tools": "fanwood.sdk.tools",
     "TriggerWorkflowOptions": "fanwood.sdk.options",
     "UserEventCondition": "fanwood.sdk.conditions",
     "wait": "fanwood.sdk.completing",

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, Fanwood, TaskRunRef, Workflow
+from fanwood import Context, Fanwood, TaskRunRef, Tool, Tools, Workflow
 from fanwood.sdk.runs import Runs
 from fanwood.sdk.task import Runnable, Standalone
 
 WITHOUT_TWIN: dict[type, set[str]] = {
-    Runnable: {"asked_for", "create_bulk_run_item", "get_run_ref"},
-    Standalone: {"asked_for", "create_bulk_run_item", "get_run_ref"},
+    Runnable: {"as_tool", "asked_for", "create_bulk_run_item", "get_run_ref"},
+    Standalone: {"as_tool", "asked_for", "create_bulk_run_item", "get_run_ref"},
     Workflow: {
+        "as_tool",
         "asked_for",
         "create_bulk_run_item",
         "get_run_ref",
@@ -38,6 +39,8 @@ WITHOUT_TWIN: dict[type, set[str]] = {
         "uuid",
         "was_skipped",
     },
+    Tool: {"anthropic", "item", "openai", "openai_responses", "result"},
+    Tools: {"anthropic", "count", "index", "openai", "openai_responses"},
     Runs: {"get_run_ref", "subscribe_to_stream", "watch"},
 }
 """Methods that wait for nothing; or what they return has both colours."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.sdk.host import Host
     from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.tools import Tool
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -318,6 +319,30 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
         if input_ is NOT_GIVEN or (input_ is None and options.input is not NOT_GIVEN):
             input_ = options.input
         return BulkRunItem(self.spec, self.spec.nothing() if input_ is NOT_GIVEN else input_, options)
+
+    def as_tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        max_characters: int = 50_000,
+        **options: Unpack[RunOptions],
+    ) -> Tool:
+        """It as a tool of a language model: a name, a description, the schema of its arguments. See `Tool`, and `Tools`
+        for several.
+
+        Args:
+            name: what the model calls it. Default: the task's, without what models don't take.
+            description: default: the task's.
+            max_characters: of an answer; a longer one is cut, and says so.
+            options: of each run that a call makes, but for keys.
+
+        Raises:
+            UsageError: an option that can't be.
+        """
+        from fanwood.sdk.tools import Tool  # noqa: PLC0415  (few processes have agents)
+
+        return Tool(self, self._host, name, description, max_characters, options)
 
     # --- references ------------------------------------------------------------------------------------------------
 
