@@ -396,6 +396,27 @@ def test_waiting_for_some(app: Fanwood, held: Any, double: Any, gates: dict[int,
     assert list(as_completed([])) == []
 
 
+def test_who_only_looks_finds_what_has_ended(
+    app: Fanwood, held: Any, double: Any, gates: dict[int, threading.Event]
+) -> None:
+    ended, living = double.run_no_wait(4), held.run_no_wait(1)
+    ended.result()
+    fresh = double.get_run_ref(str(ended))
+    assert fresh.result(timeout=0) == 8
+    assert wait([fresh, living], timeout=0) == ({fresh}, {living})
+    assert [ref.result() for ref in as_completed([fresh], timeout=0)] == [8]
+    with pytest.raises(WaitTimeoutError):
+        living.result(timeout=0)
+
+    @app.task
+    async def parent(_: dict) -> list[int]:
+        done, _left = await aio_wait([double.get_run_ref(str(ended)), living], timeout=0)
+        return [await fresh.aio_result(timeout=0), *[ref.result() for ref in done]]
+
+    assert parent.run({}) == [8, 8]
+    gates[1].set()
+
+
 def test_references_that_are_none_are_refused(held: Any) -> None:
     with pytest.raises(UsageError, match="refs must be a list"):
         as_completed(3)  # type: ignore[arg-type]

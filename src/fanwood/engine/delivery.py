@@ -16,6 +16,7 @@ from fanwood.store.failures import is_by_ancestor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fanwood.engine.signals import Signal
     from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logs.logger("fanwood.engine")
@@ -37,6 +38,7 @@ class Delivery:
         self._watched: set[bytes] = set()
         self._again: list[bytes] = []  # to be looked at once more
         self._held: dict[bytes, int] = {}  # ends that their parents are not told of yet, and how often that was so
+        self._looks: list[Signal] = []
         self._later: set[bytes] = set()  # ended, but their contents didn't fit into the answer
 
     @property
@@ -51,6 +53,16 @@ class Delivery:
         self._waits.add(run_id, collector, index)
         self._watched.add(run_id)
         batch.watch.append(run_id)
+
+    def when_looked(self, signal: Signal) -> None:
+        """Fire it when the batch that is filled has been answered."""
+        self._looks.append(signal)
+
+    def tell_looked(self) -> None:
+        """All that was watched has been looked at."""
+        for signal in self._looks:
+            signal.fire()
+        self._looks.clear()
 
     def give_up(self, ids: Iterable[bytes], collector: Collector, batch: Batch) -> None:
         """`collector` wants these ends no more. What nobody here waits for need not be told to us."""
@@ -119,6 +131,7 @@ class Delivery:
             else:
                 request.answer(None, committed.taken, found)
         self._deliver_ends(batch, committed)
+        self.tell_looked()
         return instead
 
     def _collect(

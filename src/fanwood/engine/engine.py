@@ -35,7 +35,7 @@ from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.membership import Membership
-from fanwood.engine.signals import new_loop, running_loop
+from fanwood.engine.signals import Signal, new_loop, running_loop
 from fanwood.engine.ticks import Ticks
 from fanwood.engine.waits import Waiting
 from fanwood.engine.waking import Waker
@@ -251,6 +251,14 @@ class Engine:
         self._inbox.watches.append((run_id, collector, index))
         self._waker.wake()
         self._answer_if_over()
+
+    def looked(self) -> Signal:
+        """Is fired when the store was asked about all that was watched before: what had ended is told by then."""
+        signal = Signal()
+        self._inbox.looks.append(signal)
+        self._waker.wake()
+        self._answer_if_over()
+        return signal
 
     def waiting(self, collector: Collector, ids: Iterable[bytes]) -> AbstractContextManager[None]:
         """While inside, somebody waits for the ends of these. Afterwards nobody does, of those that are not there."""

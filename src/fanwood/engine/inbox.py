@@ -10,6 +10,7 @@ from threading import Condition, Lock
 
 import msgspec
 
+from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Record, Spawn, SpawnKind, Suspend
 
@@ -111,6 +112,7 @@ class Inbox:
     outcomes: deque[list[Outcome]] = field(default_factory=deque[list[Outcome]])
     logs: deque[LogLine] = field(default_factory=deque[LogLine])
     watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
+    looks: deque[Signal] = field(default_factory=deque[Signal])  # to be fired when the watches before were looked at
     given_up: deque[tuple[Iterable[bytes], Collector]] = field(default_factory=deque[tuple[Iterable[bytes], Collector]])
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])
     limits: deque[Limit] = field(default_factory=deque[Limit])
@@ -131,6 +133,7 @@ class Inbox:
             or self.spawns
             or self.records
             or self.watches
+            or self.looks
             or self.logs
             or self.deadlines
             or self.limits
@@ -185,6 +188,9 @@ class Inbox:
         with suppress(IndexError):
             while self.watches:
                 self.watches.popleft()[1].fail(error)
+        with suppress(IndexError):
+            while self.looks:
+                self.looks.popleft().fire()
 
     def empty_into(self, batch: Batch) -> int:
         """All commands but the spawns become part of `batch`; the bytes that are left for those."""

@@ -169,6 +169,7 @@ class Ticks:
         batch = Batch()
         self._in_hand = requests = self._fill(batch)
         if batch.is_empty:
+            self._delivery.tell_looked()
             return
         if not await self._commits.commit(self._membership.worker_id, batch, requests, self._deliver):
             self.look()
@@ -206,6 +207,8 @@ class Ticks:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
         while inbox.watches:
             self._delivery.watch(*inbox.watches.popleft(), batch)
+        while inbox.looks:
+            self._delivery.when_looked(inbox.looks.popleft())
         self._delivery.prepare(batch, requests)
         batch.mail, self._mail = self._mail, False
         if not self._stopping:  # else what is claimed is handed back, and claimed again, for ever

@@ -12,7 +12,7 @@ from fanwood.errors import WaitTimeoutError
 from fanwood.sdk.circles import refuse_circle
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.refs import TaskRunRef
-from fanwood.sdk.waiting import wait_for
+from fanwood.sdk.waiting import looked, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -181,6 +181,7 @@ class _Ends(Generic[T]):
         self._under_way = dict(enumerate(asked))
         for number, ref in self._under_way.items():
             ref.host.engine().watch(ref.key, self._stream, number)
+        await looked((ref.host.engine() for ref in asked), self._patience)
         if self._patience is not None and asked:
             self._until = asked[0].host.clock.monotonic() + self._patience
         return known

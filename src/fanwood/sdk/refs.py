@@ -17,7 +17,7 @@ from fanwood.sdk.current import current_attempt
 from fanwood.sdk.infos import table, type_name
 from fanwood.sdk.once import once
 from fanwood.sdk.outcomes import result_of
-from fanwood.sdk.waiting import called, interruption_told, wait_for
+from fanwood.sdk.waiting import called, interruption_told, looked, wait_for
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -74,13 +74,17 @@ class TaskRunRef(Generic[T]):
         return self.aio_result().__await__()
 
     def result(self, timeout: Duration | None = None) -> T:
-        """The output, waited for at most `timeout`.
+        """The output, waited for at most `timeout`. A reference that has it with it answers on any thread.
 
         Raises:
             TaskRunError: the run ended without one; its subclasses say why.
             WaitTimeoutError: it didn't end in time; it goes on.
             RunNotFoundError: there is no such run.
+            BlockingCallError: it isn't here yet, and an event loop runs on this thread; use `aio_result`, or `await`.
         """
+        if self._end is not None:
+            checks.waiting(timeout)
+            return self._given(self._end)
         return block(self._result(timeout), "result")
 
     async def aio_result(self, timeout: Duration | None = None) -> T:
@@ -147,7 +151,7 @@ class TaskRunRef(Generic[T]):
     async def _result(self, timeout: Duration | None) -> T:
         patience = checks.waiting(timeout)
         if self._end is not None:
-            return result_of(self._end, self._id, self._task or self._end.task, self._output)
+            return self._given(self._end)
         if (attempt := current_attempt.get()) is not None:
             await refuse_circle(attempt, self._id, self._host.engine())
         elif self._task:
@@ -158,10 +162,14 @@ class TaskRunRef(Generic[T]):
         engine = self._host.engine()
         engine.watch(self._id, collector, 0)
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
+            await looked((engine,), patience)
             await wait_for(collector, self._host, patience, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
-        return result_of(finished, self._id, self._task or finished.task, self._output)
+        return self._given(finished)
+
+    def _given(self, ended: Ended) -> T:
+        return result_of(ended, self._id, self._task or ended.task, self._output)
 
     async def _status(self) -> RunState:
         return (await called(self._host.engine().call(lambda store: store.get(self._id)))).state

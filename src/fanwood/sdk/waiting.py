@@ -15,9 +15,10 @@ from fanwood.ids import id_text
 from fanwood.sdk.current import current_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from concurrent.futures import Future
 
+    from fanwood.engine.engine import Engine
     from fanwood.engine.waits import Collector
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logs.logger("fanwood")
+
+LOOK = 1.0
+"""Seconds for which a store is waited for by who only looks."""
 
 
 async def wait_for(
@@ -50,6 +54,16 @@ async def wait_for(
         attempt.given(collector.runs)
     if collector.error is not None:
         raise collector.error
+
+
+async def looked(engines: Iterable[Engine], timeout: float | None) -> None:
+    """Before a wait for what is watched: one that may be over before the store has answered, as it is there to look and
+    not to wait, waits until it was asked once (or can't be, for now)."""
+    if timeout is None or timeout >= LOOK:
+        return
+    for engine in set(engines):
+        with interruptible(current_attempt.get(), signal := engine.looked()):
+            await signal.wait(LOOK)
 
 
 async def _wait_outside(
