@@ -27,9 +27,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script has started us
 SESSIONS_OUTLIVE = {"conformance", "semantics", "test_lost_answers.py"}
 """Folders and files whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
 
-MANY_PROCESSES = {"benchmarks", "browser", "chaos", "crashes", "faults"}
-FIRST = {"test_simulation.py"}
-"""Files that take a minute and more: begun last, they would be waited for by all that are done."""
+MANY_PROCESSES = {"benchmarks", "chaos", "crashes", "faults"}
+FIRST = {"test_simulation.py": 0, "browser": 1}
+"""A file and a folder that take minutes: begun last, they would be waited for by all that are done. A folder stays
+together: what its tests share is dear, and one process has it (`tests/beside/forks.py`)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,7 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for many, until in ((True, 0.8), (False, 1.0)):
         these = [path for path in files if (path.parent.name in MANY_PROCESSES) == many]
         place |= {path: (number + 0.5) / len(these) * until for number, path in enumerate(these)}
-    items.sort(key=lambda item: (item.path.name not in FIRST, place[item.path]))
+    place |= {
+        path: FIRST[name] - len(FIRST) for path in files for name in (path.name, path.parent.name) if name in FIRST
+    }
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from tests import conftest
+from tests.beside import forks
 
 TREE = Path(__file__).parents[2]
 SHARED = """
@@ -59,3 +65,15 @@ def test_what_they_say_counts(tmp_path: Path, more: str, code: int, said: str) -
         assert sorted(number for _, number in told) == [*"000111222"]
         assert words.count("left") == 3
         assert words.count("down") == len({place for place, _ in told})  # whoever has two files has it for both
+
+
+def test_what_one_process_is_to_have_is_not_torn_apart() -> None:
+    """Else each process that gets a file of the pages' starts a browser of its own."""
+    names = [f"{folder}/test_{number}.py" for folder in ("a", "browser", "chaos", "z") for number in range(9)]
+    items: list[Any] = [
+        SimpleNamespace(path=TREE / "tests" / name) for name in [*names, "simulation/test_simulation.py"]
+    ]
+    conftest.pytest_collection_modifyitems(items)
+    blocks = [block.name for block, _ in itertools.groupby(map(forks._block, items))]
+    assert blocks[:2] == ["test_simulation.py", "browser"]
+    assert len(blocks) == len(set(map(str, (forks._block(item) for item in items)))) == 29

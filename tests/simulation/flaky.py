@@ -66,9 +66,9 @@ class Flaky(Store):
         world.note(self._host.name, said or verb)
         if happens("slow", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
-        elif world.random.random() < world.suspends:
+        elif world.suspends and world.random.random() < world.suspends:
             await asyncio.sleep(world.random.random() * 0.002)
-        if world.calm:
+        if world.calm or world.harmless:
             return world.beginnings
         if world.may_die(self._host) and happens("crash before", verb):
             await self._host.die()
@@ -95,7 +95,7 @@ class Flaky(Store):
     async def after(self, verb: str, beginning: int) -> None:
         """The way back."""
         world, happens = self._world, self._happens
-        if world.calm and world.beginnings == beginning:
+        if (world.calm or world.harmless) and world.beginnings == beginning:
             return
         if world.may_die(self._host) and happens("crash after", verb):
             await self._host.die()

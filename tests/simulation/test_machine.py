@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fanwood import Fanwood
 from fanwood.engine import membership, waking
 from fanwood.model.states import RunState
 from fanwood.settings import Settings
@@ -168,3 +169,25 @@ def test_nothing_is_left_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(grounds, "in_memory", lambda: tmp_path)
     assert not look_at(2, shape=ON_FILE).wrong
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_done_outside_is_never_asked_of_a_process_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a day many stop in good order: each of three pushes went to one of those, and who waited for them did so for
+    ever."""
+    world, asked = World(1), list[str]()
+
+    async def does(app: Fanwood) -> None:
+        asked.append(world._host_of(app).name)
+
+    with patched(world):
+        for number in range(20):
+            world.host(f"client{number}", slots=0)
+        world._go_on(world.time.now + 1_000_000, lambda: False)
+        for host in world.hosts[:-1]:
+            host.engine.stop()
+        world._go_on(world.time.now + 1_000_000, lambda: False)
+        for _ in range(20):
+            world.outside(does)
+        world._go_on(world.time.now + 1_000_000, lambda: False)
+        world._end()
+    assert asked == ["client19.1"] * 20

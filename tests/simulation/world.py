@@ -113,6 +113,7 @@ class World:
         if self.kind == "sqlite":
             self.lags = random.choice([0.0, 0.1, 0.7])
         self.rates |= dict.fromkeys(self.less.faults, 0)
+        self.harmless = not any(self.rates.values())
         self.settings = {**shape.settings, "retention_days": self.kept, "sweep": random.choice(shape.sweeps)}
         self.scheduler.disturb = self._disturb
         self._plan_disturbance()
@@ -288,8 +289,9 @@ class World:
         await self._host_of(app).die()
 
     def outside(self, does: Callable[[Fanwood], Coroutine[Any, Any, None]]) -> None:
-        """Some process does this meanwhile, whatever becomes of who wants it."""
-        host = self.random.choice([host for host in self.hosts if not host.dead])
+        """Some process does this meanwhile, whatever becomes of who wants it. (One that has stopped would never.)"""
+        there = [host for host in self.hosts if not host.dead]
+        host = self.random.choice([host for host in there if host.engine.alive] or there)
 
         async def do() -> None:
             with contextlib.suppress(FanwoodError):
@@ -395,9 +397,13 @@ class World:
             self.host("worker0", slots=2)
         self.tell(invariants.moved_on(self.tables, self.time.now))
         self.tell(self.ground.look())
-        for minutes in (1, 2, 3):
-            pushes = partial(self.outside, partial(programs.push_all, self))
-            self.scheduler.remember(self.time.now + minutes * 60_000_000, None, pushes)
+        self._push_on()
+
+    def _push_on(self) -> None:
+        """Time and again whatever may happen happens, as long as somebody waits for it: also who has begun only now."""
+        if any(map(self.parts.waiting_for, plans.KEYS)):
+            self.outside(partial(programs.push_all, self))
+        self.scheduler.remember(self.time.now + int(self.shape.liveness / 8 * 1e6), None, self._push_on)
 
     def _is_over(self) -> bool:
         tables = self.tables
