@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fanwood.errors import (
         AttemptFencedError,
         BlockingCallError,
+        BudgetExceeded,
         ChildKeyConflictError,
         DeclarationError,
         DuplicateTaskError,
@@ -98,6 +99,7 @@ __all__ = [
     "AttemptFencedError",
     "AttemptInfo",
     "BlockingCallError",
+    "BudgetExceeded",
     "BulkRunItem",
     "BytesChunk",
     "Cancelled",

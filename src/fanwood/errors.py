@@ -18,6 +18,7 @@
     ├── SpawnError                   a run that can't be spawned
     │   ├── ChildKeyConflictError      the key belongs to another task or input
     │   ├── IdempotencyConflictError   as that, for the idempotency key of a root
+    │   ├── BudgetExceeded             it would use more than a budget, or a limit of the tree, allows
     │   └── AttemptFencedError         the attempt that asks is no longer the current one
     ├── RunNotFoundError             no run with that id
     ├── PromiseTokenError            no token of a promise of this store
@@ -52,6 +53,7 @@ from fanwood.durations import Duration, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
 
 def _again(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
@@ -174,6 +176,25 @@ class ChildKeyConflictError(SpawnError):
 
 class IdempotencyConflictError(SpawnError):
     """An idempotency key is taken, in this namespace, by a root with another task or input."""
+
+
+class BudgetExceeded(SpawnError):
+    """It would use more than there is: of a budget, or of what a tree may have. Nothing of it was done."""
+
+    limit: str = ""
+    """Which limit: "depth", "runs", "seconds", or a unit of a budget's own, such as "usd"."""
+    most: Decimal | int = 0
+    """How much that allows."""
+    used: Decimal | int = 0
+    """How much of it is taken: used, reserved, or given to children as their part."""
+    wanted: Decimal | int = 0
+    """How much more was asked for."""
+    run_id: str = ""
+    """By whom."""
+    owner: str = ""
+    """Whose budget it is: the run that it was given to. Empty: a setting's limit."""
+    root_id: str = ""
+    """The root of the tree."""
 
 
 class AttemptFencedError(SpawnError):

@@ -23,6 +23,8 @@ _RANGES = {
     "waiting_runs": (0, checks.INT32),
     "max_payload_bytes": (1, 500_000_000),  # a row of PostgreSQL holds a gigabyte, and so does a row of SQLite
     "deaths_limit": (0, checks.INT32),
+    "max_depth": (1, checks.INT32),
+    "max_tree_runs": (1, 10**15),
     "processes": (0, MAX_PROCESSES),
 }
 
@@ -77,6 +79,10 @@ class Settings:
     """For how many seconds events are kept; those that runs wait for are looked for so far back, at most."""
     deaths_limit: int = 3
     """How many workers in a row may die while executing one run before it fails as poison."""
+    max_depth: int = 1000
+    """How deep a tree may be: a run so many levels below its root spawns no children."""
+    max_tree_runs: int = 10_000_000
+    """How many runs (and waits and steps) one tree may have, about; what would be more is refused."""
     switch_interval: float = 0.00005
     """Python's thread switch interval while a worker runs, in seconds; 0 leaves it as it is."""
     no_worker_warning: float = 3.0

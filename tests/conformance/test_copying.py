@@ -71,6 +71,7 @@ async def fill(stage: Stage) -> None:
     await stage.complete(first)
     assert await stage.store.say(half_done.key, 1, "k", "1")
     await stage.store.reap(dying, 3)
+    await stage.commit(blocks=[(half_done.key, 10_000)])
     events = [Event("z", "k", "1", "s", '{"m":1}'), Event("a", "k", '"ä\\u0000"')]
     await stage.store.push(events)
     for n in range(2):
@@ -85,7 +86,7 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert after == before
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
-    small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
+    small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1, "tree": 1}
     assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
@@ -157,7 +158,7 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     there = await target.store.count("run")
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
-    small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
+    small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1, "tree": 1}
     assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)

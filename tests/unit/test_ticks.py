@@ -16,7 +16,7 @@ class Told:
     """All that a tick speaks to, in one; and what it heard, in order."""
 
     worker_id, slots, is_worker, embedded, url = 1, 1, False, True, "store:"
-    due_again = None
+    due_again, most_runs = None, 10_000_000
 
     def __init__(self) -> None:
         self.heard: list[str] = []

@@ -211,7 +211,7 @@ class Inbox:
             batch.deadlines.append(self.deadlines.popleft())
         return BATCH_BYTES - size
 
-    def take_records(self, batch: Batch, size: int) -> list[SpawnRequest]:
+    def take_records(self, size: int) -> list[SpawnRequest]:
         """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for."""
         taken: list[SpawnRequest] = []
         with self._joining:
@@ -219,7 +219,6 @@ class Inbox:
                 taken.append(request := self.records.popleft())
                 if isinstance(request, Joint):
                     request.taken = True
-                batch.records += request.records
                 size -= sum([len(record.output or "") + len(record.input) for record in request.records])
         return taken
 

@@ -64,6 +64,11 @@ class Membership:
         """Whether it executes anything."""
         return self.dispatcher.slots > 0
 
+    @property
+    def most_runs(self) -> int:
+        """How many a tree may have."""
+        return self._settings.max_tree_runs
+
     async def enter(self) -> None:
         """For the first time, as a client."""
         self._loop = asyncio.get_running_loop()

@@ -36,6 +36,7 @@ def items_of(batch: Batch, requests: Iterable[SpawnRequest]) -> list[Item]:
         *[Item("unwatch", run_id) for run_id in batch.unwatch],
         *[Item("watch", run_id) for run_id in batch.watch if run_id not in theirs],
         *[Item("heard", run_id) for run_id in batch.heard],
+        *[Item("blocks", block) for block in batch.blocks],
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fanwood import logs
 from fanwood.engine.admission import Admission, Room
 from fanwood.engine.commits import refuse
+from fanwood.engine.guard import Guard
 from fanwood.engine.timers import Timers
 from fanwood.model.commands import Batch, Closing, Committed, Outcome
 from fanwood.model.states import RunState
@@ -51,6 +52,7 @@ class Ticks:
         self._delivery = delivery
         self._housekeeping = housekeeping
         self._waker = waker
+        self._guard = Guard(membership.most_runs)
         self._admission = Admission()
         self._limits = Timers()
         self._mail = False  # the mailbox may hold something for us
@@ -197,11 +199,14 @@ class Ticks:
             self._progress_since = None
         dispatcher.place(batch.outcomes)
         requests = self._admission.admit(inbox.spawns, dispatcher.serves, Room(self._room_for_spawns(), left, _time()))
+        requests = self._guard.admit(requests, batch)
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
         if inbox.records:
-            requests += inbox.take_records(batch, left)
+            recorded = self._guard.admit(inbox.take_records(left), batch)
+            batch.records += [record for request in recorded for record in request.records]
+            requests += recorded
         inbox.take_suspends(batch)
         while inbox.given_up:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
@@ -218,6 +223,7 @@ class Ticks:
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
         dispatcher = self._membership.dispatcher
         self._housekeeping.note_commit(batch, requests, committed)
+        self._guard.learn(committed.sizes)
         if committed.has_more:
             self._mail = True
         self._inbox.tell_suspended(batch, committed.going_on)

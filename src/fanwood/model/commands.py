@@ -289,6 +289,7 @@ class Batch(msgspec.Struct):
     claim: ClaimRequest | None = None
     mail: bool = False  # look into this engine's mailbox
     heard: list[bytes] = []  # closings (`Committed.closings`) that this engine has acted upon
+    blocks: list[tuple[bytes, int]] = []  # large trees (roots), and for how many more of their runs room is taken
 
     @property
     def is_empty(self) -> bool:
@@ -309,6 +310,7 @@ class Batch(msgspec.Struct):
             or self.logs
             or self.deadlines
             or self.heard
+            or self.blocks
         )
 
 
@@ -356,6 +358,7 @@ class Committed(msgspec.Struct):
     closings: list[Closing] = []
     has_more: bool = False  # there is more to claim, or more mail, than was brought
     has_closed: bool = False  # something was closed by this batch (or met, perhaps), or a deadline moved: `sweep`
+    sizes: dict[bytes, int] = {}  # of the trees in `blocks`: for how many runs engines have taken room, in all
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -15,15 +15,15 @@ from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.waits import Collector
 from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
-from fanwood.model.states import RunKind, RunState
+from fanwood.model.states import RunState
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.belonging import must_be_here, must_be_root
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.identity import content_digest, root_identity
+from fanwood.sdk.kinds import child_kind, root_kind
 from fanwood.sdk.mock_host import MockedError, MockHost
 from fanwood.sdk.once import Doing, doing
-from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.recalling import answer_of, learn
 from fanwood.sdk.recording import known_parts, parts_of
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """Runs per request to the engine: small enough that children start while their siblings are still being spawned."""
-RUN_KINDS = {"task": RunKind.TASK, "workflow": RunKind.WORKFLOW, "step": RunKind.STEP}
 WINDOW = 4
 """Requests that may be on their way at a time; past that, the spawner waits (back-pressure)."""
 
@@ -307,39 +306,11 @@ class Spawner:
         if spec.ready is not None:
             spec.ready()
         must_be_here(spec, self._host)
-        policy = spec.policy
-        run = attempt.run if attempt is not None else None
-        priority = options.priority if options.priority is not None else policy.default_priority
-        metadata = _metadata(run.metadata if run else None, policy.default_additional_metadata, options)
-        if attempt is None or run is None:
-            if not options.detached:
-                must_be_root(spec, self._host, self._attempt, self._elsewhere)
-            return SpawnKind(
-                spec.name,
-                priority=priority,
-                metadata=metadata,
-                schedule_timeout=policy.schedule_limit,
-                run_kind=RUN_KINDS[spec.kind],
-                namespace=self._host.settings.namespace,
-                program=spec.origin.program,
-            )
-        attempt.spawned = True
-        attempt.cancel_children = attempt.cancel_children or options.on_parent_end == "cancel"
-        deadline, owner = attempt.child_deadline(waited=self._wait, policy=options.parent_end)
-        return SpawnKind(
-            task=spec.name,
-            parent_id=attempt.id,
-            parent_attempt=run.attempt,
-            root_id=bytes.fromhex(run.root_id),
-            depth=run.depth + 1,
-            priority=priority,
-            metadata=metadata,
-            schedule_timeout=policy.schedule_limit,
-            deadline=deadline,
-            deadline_by=owner,
-            on_parent_end=options.parent_end,
-            run_kind=RUN_KINDS[spec.kind],
-        )
+        if attempt is not None:
+            return child_kind(attempt, spec, options, self._host.settings, waited=self._wait)
+        if not options.detached:
+            must_be_root(spec, self._host, self._attempt, self._elsewhere)
+        return root_kind(spec, options, self._host.settings)
 
     async def _next_answer(self) -> None:
         """Wait for the oldest request's acknowledgement."""
@@ -422,12 +393,3 @@ class Spawner:
             else:
                 results.append(error_of(ended, run.id, run.spec.name))
         return results
-
-
-def _metadata(inherited: str | None, default: Any, options: TriggerWorkflowOptions) -> str | None:
-    """A parent's metadata is its children's, theirs winning."""
-    given = options.additional_metadata
-    if not given and not default:
-        return inherited  # it was checked when it was given
-    base = msgspec.json.decode(inherited, type=dict[str, Any]) if inherited else {}
-    return metadata_json({**default, **base, **(given or {})}, "additional_metadata")

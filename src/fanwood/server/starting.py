@@ -9,7 +9,7 @@ from fanwood.engine.inbox import SpawnRequest
 from fanwood.model.commands import Spawn, SpawnKind
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.identity import content_digest, root_identity
-from fanwood.sdk.spawning import RUN_KINDS
+from fanwood.sdk.kinds import RUN_KINDS
 
 if TYPE_CHECKING:
     from typing import Any

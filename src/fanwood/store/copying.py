@@ -28,6 +28,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "event": ("id",),
     "message": ("run_id", "number"),
     "value": ("run_id", "key"),
+    "tree": ("root_id",),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -40,6 +41,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "event": ("",),
     "message": (b"", -1),
     "value": (b"", ""),
+    "tree": (b"",),
 }
 """Before the first key of each."""
 

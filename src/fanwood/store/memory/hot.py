@@ -73,6 +73,9 @@ class HotPath:
             self._tables.unheard[me].discard(run_id)
         if batch.mail:
             self._read_mail(me, done)
+        for root, runs in batch.blocks:
+            if root in self._tables.runs:
+                done.sizes[root] = self._tables.trees[root] = self._tables.trees.get(root, 0) + runs
         done.has_more = done.has_more or self.leaving.woken
         return done
 

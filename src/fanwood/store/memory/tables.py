@@ -241,6 +241,7 @@ class Tables:
         self.events: dict[str, Event] = {}
         self.messages: dict[bytes, dict[int, Message]] = {}  # by run and number
         self.values: dict[bytes, dict[str, str]] = {}  # what runs say of themselves, by key
+        self.trees: dict[bytes, int] = {}  # large ones: for how many runs room was taken
         self.number = 0  # of the last event, or wait for one
         self.secret = new_secret()  # what tokens of promises are made with
         self.stirred = False  # others should look: something was queued, or somebody was written to
@@ -282,7 +283,8 @@ class Tables:
         """A run goes, with all that hangs on it."""
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
-        for table in (self.runs, self.logs, self.past, self.messages, self.values, self.watchers, self.gates):
+        beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees)
+        for table in (self.runs, *beside):
             table.pop(run.id, None)
         for unheard in self.unheard.values():
             unheard.discard(run.id)

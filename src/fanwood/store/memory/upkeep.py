@@ -147,10 +147,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, tables.keys.values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
-        case "value":
-            yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
-        case "message":
-            yield from (_tuple(message) for sent in tables.messages.values() for message in sent.values())
+        case "value" | "message" | "tree":
+            yield from _rows_beside(tables, table)
         case "event":
             yield from (
                 (e.id, e.number, e.key, e.scope, e.payload, e.metadata, e.at, int(e.open), e.digest)
@@ -158,6 +156,15 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             )
         case _:
             yield from (_tuple(past) for kept in tables.past.values() for past in kept.values())
+
+
+def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
+    if table == "tree":
+        yield from tables.trees.items()
+    elif table == "value":
+        yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
+    else:
+        yield from (_tuple(message) for sent in tables.messages.values() for message in sent.values())
 
 
 def _tuple(row: Any) -> tuple[Any, ...]:
@@ -202,7 +209,7 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
-        case "value" | "message":
+        case "value" | "message" | "tree":
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
@@ -213,6 +220,10 @@ def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
         said, (_, key, value) = tables.values.setdefault(row[0], {}), row
         new = key not in said
         said.setdefault(key, value)
+        return new
+    if table == "tree":
+        new = row[0] not in tables.trees
+        tables.trees.setdefault(row[0], row[1])
         return new
     return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
 

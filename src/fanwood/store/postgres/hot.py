@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 66
+PARAMETERS = 67
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
@@ -60,6 +60,7 @@ class Answer(msgspec.Struct, array_like=True):
     has_closed: bool = False
     now: int = 0
     going_on: list[int] = []
+    sizes: list[tuple[str, int]] = []
 
 
 decode_answer = msgspec.json.Decoder(Answer).decode
@@ -89,7 +90,8 @@ class Call:
     ) -> tuple[Any, ...]:
         """All parameters in order. `read`: letters that were read before; `again`: it was sent before, perhaps done."""
         batch = self._batch
-        return (me, seq, now, again, notify, batch.only_looks, *self._columns, batch.mail, list(read), batch.heard)
+        looks, columns = batch.only_looks, self._columns
+        return (me, seq, now, again, notify, looks, *columns, batch.mail, list(read), batch.heard, self._blocks())
 
     # --- there -----------------------------------------------------------------------------------------------------
 
@@ -199,6 +201,10 @@ class Call:
         ]
         return _json.encode(rows).decode()
 
+    def _blocks(self) -> str | None:
+        blocks = self._batch.blocks
+        return _json.encode([(root.hex(), runs) for root, runs in blocks]).decode() if blocks else None
+
     def _claim(self) -> tuple[Any, ...]:
         claim = self._batch.claim
         if claim is None:
@@ -226,6 +232,8 @@ class Call:
             _read(letter, me, done)
         done.closings = answer.closings
         done.has_more, done.has_closed = answer.has_more, answer.has_closed
+        if answer.sizes:
+            done.sizes = {bytes.fromhex(root): runs for root, runs in answer.sizes}
         return done
 
     def _note_refused(self, answer: Answer, done: Committed) -> None:

@@ -87,6 +87,9 @@ delete from message t using unnest($1::bytea[]) v (id) where t.run_id = any (arr
 -- name: delete_values
 delete from value t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
+-- name: delete_trees
+delete from tree t using unnest($1::bytea[]) v (id) where t.root_id = any (array[v.id]);
+
 -- name: delete_watches
 delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 

@@ -74,6 +74,15 @@ insert into event (id, number, key, scope, payload, metadata, at, open, digest)
 values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest)
 on conflict do nothing;
 
+-- name: copy_out_tree
+select root_id, runs from tree where root_id > :root_id order by root_id limit :limit;
+
+-- name: copy_in_tree
+insert into tree (root_id, runs) values (:root_id, :runs) on conflict do nothing;
+
+-- name: count_tree
+select count(*) from tree;
+
 -- name: copy_out_value
 select run_id, key, value from value where (run_id, key) > (:run_id, :key) order by run_id, key limit :limit;
 

@@ -28,6 +28,7 @@ from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
+from fanwood.store.sqlite.budgets import take_blocks
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
@@ -72,6 +73,7 @@ class HotPath:
     """
 
     def __init__(self, connection: Database) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._version = connection.data_version
         self.leaving = Leaving(connection)
@@ -120,6 +122,8 @@ class HotPath:
             self._execute(_SQL["hear"], {"me": me, "ids": _hexes(batch.heard)})
         if batch.mail:
             self._read_mail(me, done)
+        if batch.blocks:
+            done.sizes = take_blocks(self._connection, batch.blocks)
 
     def committed(self, me: int) -> None:
         """The transaction was committed."""

@@ -80,7 +80,7 @@ def _delete(db: Database, ids: Sequence[bytes]) -> int:
     if not ids:
         return 0
     text = _text(ids)
-    for name in ("logs", "attempts", "messages", "values", "watches", "gates", "unheard", "keys", "runs"):
+    for name in ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "runs"):
         db.execute(_SQL[f"delete_{name}"], {"ids": text})
     return db.changes()
 

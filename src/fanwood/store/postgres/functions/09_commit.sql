@@ -14,7 +14,7 @@
 -- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
 -- attaches, taken keys, numbers of refused ends, numbers of refused requeues, those of them that were closed, claimed
 -- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time, numbers of
--- suspends that go on]. A batch
+-- suspends that go on, sizes of large trees]. A batch
 -- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
 -- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
 -- way. A number that was taken by something else gets [null, the last number], and nothing is done.
@@ -34,7 +34,7 @@ create function fw_commit(
     q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
     x_suspends text, u_id bytea[], w_id bytea[],
     c_tasks text[], c_limit integer, c_fair integer, c_idle boolean, c_turns text,
-    m_look boolean, m_read bigint[], m_heard bytea[]
+    m_look boolean, m_read bigint[], m_heard bytea[], b_budgets text
 ) returns text language plpgsql
 set search_path from current set jit = off
 as $$
@@ -69,6 +69,7 @@ declare
     letters text;
     closings text;
     going_on integer[];
+    sizes text;
 begin
     if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
        and not (c_limit > 0 and fw_has_ready(c_tasks))
@@ -218,6 +219,9 @@ begin
     if m_look or p_me = any (told) then
         select m.letters, coalesce(batch.more, false) or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
     end if;
+    if b_budgets is not null then  -- rows that many share, last
+        sizes := fw_take_blocks(b_budgets);
+    end if;
     if before.seq is not null then
         update worker w
         set seq = p_seq, has_claimed = coalesce(claimed <> '[]', false) or true = any (s_claimed),
@@ -234,6 +238,6 @@ begin
         coalesce(to_json(refused)::text, '[]'), coalesce(to_json(not_queued)::text, '[]'), coalesce(overruled, '[]'),
         coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'), coalesce(closings, '[]'),
         case when more then 'true' else 'false' end, case when closes or moves then 'true' else 'false' end,
-        fw_micros(), coalesce(to_json(going_on)::text, '[]') || ']'
+        fw_micros(), coalesce(to_json(going_on)::text, '[]'), coalesce(sizes, '[]') || ']'
     );
 end $$;

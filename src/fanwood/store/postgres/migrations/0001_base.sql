@@ -190,6 +190,12 @@ create table awaited (
 );
 create index awaited_waiter on awaited (waiter_id, run_id);
 
+-- Large trees: for how many runs of each engines have taken room so far, a block at a time. Nothing for small ones.
+create table tree (
+    runs    bigint not null,
+    root_id bytea  not null primary key
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
     run_id    bytea  not null,

@@ -174,6 +174,12 @@ create table awaited (
 ) strict, without rowid;
 create index awaited_waiter on awaited (waiter_id, run_id);
 
+-- Large trees: for how many runs of each engines have taken room so far, a block at a time. Nothing for small ones.
+create table tree (
+    root_id blob    not null primary key,
+    runs    integer not null
+) strict, without rowid;
+
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
     run_id    blob    not null,
