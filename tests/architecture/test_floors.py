@@ -44,6 +44,7 @@ FLOORS = {
     "cli": 6,
     "demo": 6,
     "server": 6,
+    "mcp": 6,
     "__main__": 6,
 }
 

@@ -27,6 +27,7 @@ COMMANDS = [
     ("doctor",),
     ("check",),
     ("docs",),
+    ("mcp",),
     ("bench",),
 ]
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "top": ("fanwood.cli.top", "Show what is under way, and who works on it, live."),
     "ui": ("fanwood.cli.ui", "Serve the dashboard: all of it in a browser."),
     "token": ("fanwood.cli.token", "Let somebody else look at the dashboard."),
+    "mcp": ("fanwood.cli.mcp", "Let an agent look at runs: the Model Context Protocol."),
     "logs": ("fanwood.cli.logs", "Show what a run logged, and follow it."),
     "db": ("fanwood.cli.db", "Migrate a database, delete old runs, copy it to another."),
     "doctor": ("fanwood.cli.doctor", "Check the database and who works on it."),
