@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fanwood import RunState
 from fanwood.lens import pages
 from fanwood.model.commands import ClaimedRun, Outcome
 from fanwood.model.looks import FIRST_ID, LAST_ID, Part, duration_class
+from fanwood.store import looked
 from fanwood.store.memory.tables import Run
 from tests.conformance.stage import FAILURE, Stage
 
@@ -151,3 +154,20 @@ async def test_some_of_a_part(stage: Stage) -> None:
     assert line.rate > 0
     assert line.p50 is not None
     assert line.p95 is not None
+
+
+@pytest.mark.parametrize("near", [3, 100])
+async def test_a_segment_is_read_whole_whatever_stands_between_its_runs(
+    stage: Stage, near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of others are no part of it; and if too many are among them, it is read in another way, now and later."""
+    monkeypatch.setattr(looked, "NEAR", near)
+    root, other = await stage.running("a"), await stage.running("a")
+    ids: list[bytes] = []
+    for _ in range(4):
+        ids += await _children(stage, root, 1)
+        await _children(stage, other, 1, "c")
+    for _ in range(2):
+        for after, until, count in ((0, 2, 2), (0, 3, 3), (1, 1, 0)):
+            cells = await stage.store.cube(Part(root.key, root.key, ids[after], ids[until]), 30)
+            assert [(cell.task, cell.count) for cell in cells] == [("b", count)] * bool(count)

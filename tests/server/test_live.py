@@ -17,7 +17,9 @@ from fanwood.model.commands import Batch, Outcome, Spawn, SpawnKind, WorkerInfo
 from fanwood.model.states import RunState
 from fanwood.server.identity import Token, digest
 from fanwood.server.limits import STREAMS
+from fanwood.server.reader import Reader
 from fanwood.store.opening import store_for
+from fanwood.store.store import Store
 from tests.server.asgi import Client, scope_of
 from tests.server.conftest import BOUND, TOKENS, Make, World, write_tokens
 
@@ -342,3 +344,26 @@ async def test_comments_while_nothing_is_new(make: Make, world: World, monkeypat
         async with asyncio.timeout(SOON):
             while names != {"view", "comment"}:
                 names.add((await stream._events.get())[0])
+
+
+async def test_that_of_many_changes_one_is_heard_until_somebody_looks(settings: Settings, store: Store):
+    reader, told = Reader(settings, SystemClock()), asyncio.Semaphore(0)
+    reader.on_change = told.release
+    me = await store.register(WorkerInfo("w", "h", 1, 1, ("t",), lease=60_000_000), [])
+
+    async def spawn() -> None:
+        await store.commit(me, Batch(spawns=[Spawn(SpawnKind("t"), SystemIds().new_id(), None, "1")]))
+
+    try:
+        async with asyncio.timeout(SOON), reader.watched():
+            await reader.ask(lambda store: store.workers())
+            for _ in range(2):
+                await reader.attend()
+                await spawn()
+                await told.acquire()
+                for _ in range(20):
+                    await spawn()
+                await reader.ask(lambda _: asyncio.sleep(0.05))  # (what was sent would be there by now)
+                assert told.locked()
+    finally:
+        await reader.close()

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
-COLD, WARM = 0.2, 0.1
-"""Seconds that a refresh may take: the first ones, until everything was read once; and those after."""
-PAUSE, SHARE = 0.5, 20
-"""Seconds between two refreshes, at least; and so many times what the last one cost."""
+FIRST, COLD, WARM = 0.1, 0.2, 0.045
+"""Seconds that a refresh may take: the first one, after which there is something to see; those until everything was
+read once; and those after."""
+PAUSE, SHARE, LONGEST = 0.5, 20, 3.0
+"""Seconds between two refreshes, at least; so many times what the last one cost; and at most."""
 CREW = 2.0
 """Seconds after which it is looked again who works."""
 PAIRS = 10_000
@@ -75,7 +76,7 @@ class Lens:
             RunNotFoundError: the tree is gone.
         """
         began = self._clock.monotonic()
-        limit = began + (COLD if self._cold else WARM)
+        limit = began + (WARM if not self._cold else COLD if self.version else FIRST)
         changed = await self._see_root(store)
         changed |= await self._look_around(store, began)
         if not self._cold or self._the_rounds.is_cold:
@@ -186,7 +187,7 @@ class Lens:
     @property
     def interval(self) -> float:
         """Seconds until the next refresh is due."""
-        return 0.0 if self._cold else min(max(PAUSE, SHARE * self._cost), SHARE * WARM)
+        return 0.0 if self._cold else min(max(PAUSE, SHARE * self._cost), LONGEST)
 
     # --- showing ---------------------------------------------------------------------------------------------------
 

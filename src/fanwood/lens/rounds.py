@@ -169,6 +169,7 @@ class Rounds:
                 self._add_news(unit)
             else:
                 unknown.append(run)
+        unknown = await tree.maybe_parents(store, unknown)
         for at in range(0, min(len(unknown), PAGE), PROBED):
             self._add_first(await tree.enter(store, unknown[at : at + PROBED]))
 

@@ -235,6 +235,19 @@ class Tree:
                 found.append(added)
         return found
 
+    async def maybe_parents(self, store: Store, runs: Sequence[Running]) -> list[Running]:
+        """Those of these runs that may have children: of a segment one seek tells whether any of its runs has."""
+        by_piece: dict[int, tuple[Piece, list[Running]]] = {}
+        for run in runs:
+            if (piece := self.place_of(run.parent_id, run.id)) is not None:
+                by_piece.setdefault(id(piece), (piece, []))[1].append(run)
+        found: list[Running] = []
+        for piece, some in by_piece.values():
+            part = piece.part
+            if piece.family is None or len(some) == 1 or await store.next_parent(part.root, part.after, part.until):
+                found += some
+        return found
+
     async def enter(self, store: Store, runs: Sequence[Running]) -> list[Piece]:
         """Those of these runs that have children now; pieces that are new by that."""
         places = {run.id: piece for run in runs if (piece := self.place_of(run.parent_id, run.id)) is not None}

@@ -63,10 +63,17 @@ class Picture(NamedTuple):
 class Channel:
     """One topic, for all who follow it and may see the same."""
 
-    def __init__(self, topic: str, epoch: str, look: Callable[[], Awaitable[Picture]]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        epoch: str,
+        look: Callable[[], Awaitable[Picture]],
+        attend: Callable[[], Awaitable[None]],
+    ) -> None:
         self.topic = topic
         self._epoch = epoch
         self._look = look
+        self._attend = attend  # to what changes from now on
         self._number = 0  # of the last event
         self._events = deque[bytes](maxlen=KEPT)
         self._shown: dict[str, Any] | None = None
@@ -118,6 +125,7 @@ class Channel:
         while True:
             self._hint.clear()
             try:
+                await self._attend()
                 found = await self._look()
             except RunNotFoundError as error:
                 self._say("gone", code_of(type(error)))
@@ -192,7 +200,7 @@ class Live:
         """That of a topic. `key`: the topic, and what else tells what is to be seen."""
         found = self._channels.get(key)
         if found is None:
-            found = self._channels[key] = Channel(topic, short_text(self._ids.new_id()), look)
+            found = self._channels[key] = Channel(topic, short_text(self._ids.new_id()), look, self._reader.attend)
         self._channels.move_to_end(key)
         idle = [each for each, one in self._channels.items() if one is not found and not one.is_followed]
         for old in idle[: max(0, len(self._channels) - KEPT)]:

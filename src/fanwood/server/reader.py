@@ -42,7 +42,9 @@ class Reader:
         self._thread: threading.Thread | None = None
         self._watchers = 0
         self._watch: asyncio.Future[None] | None = None
-        self._told = False  # and they have not looked yet
+        self._told = False  # and they have not looked yet: nothing more need be heard
+        self._ear: asyncio.Lock | None = None
+        self._hushing: asyncio.Task[None] | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called on the loop of who watches, when somebody else has changed something."""
 
@@ -77,7 +79,9 @@ class Reader:
             self._watchers -= 1
             if not self._watchers and self._watch is not None:
                 self._watch.cancel()
-                self._watch = None
+                self._watch, self._told = None, True
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(self._hush_soon)
 
     async def _keep_watching(self) -> None:
         while True:
@@ -87,23 +91,41 @@ class Reader:
                 await asyncio.sleep(PATIENCE)
                 self._changed()
 
+    async def attend(self) -> None:
+        """Somebody is about to look: what is changed from now on is told, once."""
+        if self._told:
+            await self.ask(self._attend)
+
+    async def _attend(self, store: Store) -> None:
+        assert self._ear is not None
+        async with self._ear:
+            self._told = False
+            await store.attend()
+
     def _changed(self) -> None:
-        """On the thread. Thousands of changes a second are one until it was heard of."""
+        """On the thread. Of thousands of changes a second one is told, and no more until somebody looks."""
         if not self._told and self._watchers:
             self._told = True
+            self._hush_soon()
             with contextlib.suppress(RuntimeError):  # the server has ended
-                self._home.call_soon_threadsafe(self._tell)
+                self._home.call_soon_threadsafe(self.on_change)
 
-    def _tell(self) -> None:
-        self._told = False
-        self.on_change()
+    def _hush_soon(self) -> None:
+        self._hushing = asyncio.ensure_future(self._hush())
+
+    async def _hush(self) -> None:
+        assert self._ear is not None
+        async with self._ear:
+            if self._told and self._store is not None:
+                with contextlib.suppress(StoreError):  # whoever looks is told
+                    await self._store.hush()
 
     # --- its life --------------------------------------------------------------------------------------------------
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = loop = asyncio.new_event_loop()
-            self._opening = asyncio.Lock()
+            self._opening, self._ear = asyncio.Lock(), asyncio.Lock()
             self._thread = threading.Thread(target=loop.run_forever, name="fanwood-ui-reader", daemon=True)
             self._thread.start()
         return self._loop
@@ -121,6 +143,8 @@ class Reader:
         loop.close()
 
     async def _close(self) -> None:
+        if self._hushing is not None:
+            await self._hushing
         if self._store is not None:
             await self._store.close()
             self._store = None

@@ -5,7 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.looks import SEGMENT, Besides, Cell, FailedRow, LastRow, ParentRow, Part, RecentRow, Running
+from fanwood.model.looks import (
+    FIRST_ID,
+    LAST_ID,
+    SEGMENT,
+    Besides,
+    Cell,
+    FailedRow,
+    LastRow,
+    ParentRow,
+    Part,
+    RecentRow,
+    Running,
+)
 from fanwood.store import rows
 from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
 
@@ -16,8 +28,17 @@ if TYPE_CHECKING:
     from fanwood.model.states import RunState
 
 
+NEAR = 2 * SEGMENT
+"""Rows among which those of a segment are looked for, if it is one range of ids."""
+PLACES = 10_000
+"""Segments that are known to be scattered among others' runs."""
+
+
 class SqlLooks(Looks):
     """The verbs, on a store that knows SQL."""
+
+    def __init__(self) -> None:
+        self._scattered = set[tuple[bytes, bytes]]()
 
     @abstractmethod
     async def looked(self, name: str, /, **bindings: Any) -> list[Any]:
@@ -32,6 +53,15 @@ class SqlLooks(Looks):
         return found[0][0] if found else None
 
     async def cube(self, part: Part, shift: int) -> list[Cell]:
+        place = (part.parents, part.after)
+        if part.count == 1 and part.after != FIRST_ID and part.until != LAST_ID and place not in self._scattered:
+            about = {"parents": part.parents, "after": part.after, "until": part.until}
+            found = await self.looked("cube_near", **about, near=NEAR, shift=shift)
+            if sum(row[_COUNT] for row in found) < NEAR:
+                return [_cell(row) for row in found if row[_KEY] is not None]
+            if len(self._scattered) >= PLACES:
+                self._scattered.clear()
+            self._scattered.add(place)
         found = await self.looked("cube", **_bindings(part), shift=shift)
         return [_cell(row) for row in found]
 
@@ -112,6 +142,7 @@ class SqlLooks(Looks):
         return LastRow(*found[0]) if found else None
 
 
+_KEY, _COUNT = 1, 2
 _STATE, _TOOK, _NONE = 0xF, 0x7F, 127
 
 

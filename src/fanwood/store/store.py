@@ -80,6 +80,12 @@ class Store(Outside, Looks, Telling):
     async def watch(self) -> None:
         """For ever: look whether others have changed something. May be begun anew after an error."""
 
+    async def attend(self) -> None:
+        """Have changes told again, after `hush`: those from now on."""
+
+    async def hush(self) -> None:
+        """Changes need not be told for a while: who has heard of one, and looks later, is only disturbed by more."""
+
     @abstractmethod
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
         """Of a store that is not open, and stays so: bring the schema up to date; the names of the steps that this

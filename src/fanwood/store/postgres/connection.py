@@ -29,7 +29,8 @@ ANSWER_SECONDS = 20.0
 """How long a chore may take before its connection counts as cut. (It may have been done.)"""
 HELD_SECONDS = 5
 """How long a process that froze within a transaction may hold its locks before the server ends it."""
-_BY_INDEX = "; ".join(f"set local enable_{way} to off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"))
+_WAYS = ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+_BY_INDEX = "; ".join(f"set local enable_{way} to off" for way in _WAYS)
 """Row by row and in order, as everything here is meant to be found: statistics are always late in a queue."""
 
 
@@ -133,6 +134,12 @@ class Address:
         assert trouble is not None
         raise trouble
 
+    async def enter(self, connection: Connection) -> None:
+        """A new connection for looks: it is in our schema, and goes by index, in each of its transactions."""
+        if not self.pooled:
+            ways = "; ".join(f"set enable_{way} to off" for way in _WAYS)
+            await connection.execute(f'set search_path to "{self.schema}", pg_temp; {ways}')
+
 
 @dataclass(slots=True)
 class Link:
@@ -219,6 +226,20 @@ class Link:
                 if _was_answered(error) and not connection.is_closed():
                     await connection.execute("rollback")
                 raise
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[Transaction, None]:
+        """For one statement that only looks: a transaction by itself, in one round trip. The connection was entered.
+
+        Raises:
+            StoreError: what went wrong.
+        """
+        if self.address.pooled:
+            async with self.transaction() as db:
+                yield db
+        else:
+            async with self.use() as connection:
+                yield Transaction(connection, self.address)
 
     def _begin(self) -> str:
         begin = "begin isolation level read committed"

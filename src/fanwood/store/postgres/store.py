@@ -80,6 +80,7 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         lease: float = 10.0,
         looks: float | None = None,
     ) -> None:
+        super().__init__()
         self.url = address.shown
         self.lease = lease
         self.places = chores.Places()
@@ -94,7 +95,7 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=write_arrays)
         self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
         self.side = Link(address, "side")
-        self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0)
+        self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0, on_connect=address.enter)
         self._wakeups.own_pid = lambda: self._hot.pid
         self._commit_sql = address.function("commit", PARAMETERS)
         self._renew_sql = address.function("renew", 2)
@@ -117,6 +118,12 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
 
     async def watch(self) -> None:
         await self._wakeups.run(self._beat)
+
+    async def attend(self) -> None:
+        await self._wakeups.attend(self._beat)
+
+    async def hush(self) -> None:
+        await self._wakeups.hush(self._beat)
 
     async def _open(self) -> None:
         begin = asyncio.get_running_loop().time()
@@ -432,7 +439,7 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
     # --- within ----------------------------------------------------------------------------------------------------
 
     async def looked(self, name: str, /, **bindings: Any) -> list[Any]:
-        async with self._reader.transaction() as db:
+        async with self._reader.alone() as db:
             return await db.rows(name, reading.SQL[name], **bindings)
 
     async def turns(self, name: str, /, **bindings: Any) -> list[Any]:

@@ -49,6 +49,23 @@ class Wakeups:
         self._listening = True
         self._notify()  # what was told while nobody listened
 
+    async def attend(self, beat: Link) -> None:
+        """Listen again, after `hush`."""
+        if self._listens and not self._listening:
+            async with beat.use() as connection:
+                if not self._listening:  # (a new connection does so by itself)
+                    for channel in self._channels:
+                        await connection.add_listener(channel, self._heard)
+                    self._listening = True
+
+    async def hush(self, beat: Link) -> None:
+        """Don't listen for a while: each notification takes a little of the server, of who sends it, and of us."""
+        if self._listening:
+            async with beat.use() as connection:
+                self._listening = False
+                for channel in self._channels:
+                    await connection.remove_listener(channel, self._heard)
+
     def note_activity(self) -> None:
         """Something was committed or found: more is likely to come."""
         if self._pause > POLL_FIRST:

@@ -35,6 +35,32 @@ from (
 ) keyed
 group by key, task;
 
+-- name: cube_near
+-- As `cube`, of one parent's children between two of them, which have mostly been spawned one after another: then they are
+-- one range of the table, and reading it is half the work. Rows of others have no key; if there are as many rows as :near,
+-- there may be more.
+select task, key, count(*), cast(coalesce(sum(duration), 0) as bigint), cast(coalesce(max(duration), 0) as bigint),
+       cast(sum(busy) as bigint), max(finished_at), min(since)
+from (
+    select task, duration, busy, finished_at, since, case when is_ours = 1 then
+               (((at >> :shift) * 128 + case
+                   when duration is null then 127 when duration < 1 then 0
+                   else cast(floor(2.8853900817779268 * ln(duration) + 0.000000001) as integer)
+               end) * 16 + state) * 2 + is_wait
+           end as key
+    from (
+        select r.task, r.state, r.busy, r.finished_at, case when r.kind >= 10 then 1 else 0 end as is_wait,
+               case when r.parent_id = :parents then 1 else 0 end as is_ours,
+               case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end as at,
+               r.finished_at - r.started_at as duration,
+               case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
+        from run r /* not indexed */
+        where r.id > :after and r.id <= :until
+        order by r.id limit :near
+    ) part
+) keyed
+group by key, task;
+
 -- name: next_parent
 -- The first run at or after one that has children.
 select parent_id from run /* indexed by run_tree */ where root_id = :root and parent_id > :after and parent_id <= :until

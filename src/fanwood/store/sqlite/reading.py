@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-_HINT = re.compile(r"/\* (indexed by \w+) \*/")
+_HINT = re.compile(r"/\* (indexed by \w+|not indexed) \*/")
 """What is said to SQLite alone, in statements that others read as well."""
 _SQL = {
     name: _HINT.sub(r"\1", sql)

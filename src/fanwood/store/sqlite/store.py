@@ -67,6 +67,7 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
     def __init__(
         self, path: Path, clock: Clock, *, poll: float = 0.01, create: bool = True, looks: float | None = None
     ) -> None:
+        super().__init__()
         self.path = path
         self._name = str(path)
         self.url = f"sqlite:///{path}"
