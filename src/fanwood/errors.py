@@ -386,6 +386,10 @@ class RunInterrupted(BaseException):
     """Raised inside a sync task, at its next Fanwood call, once its attempt is over: cancelled, timed out or fenced."""
 
 
+class RunStartsOver(BaseException):
+    """Raised by `ctx.start_over`, so that the run's code comes to its end. Let it pass."""
+
+
 class NonDeterminismError(FanwoodError, NonRetryableException):
     """The code of a durable run does not ask again for what is recorded of it: it is other code than that which began
     it, or decides by what is another each time (the time, say). Its message shows both. The run is not tried again."""

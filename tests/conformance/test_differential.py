@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 
 from fanwood import RunState, SeededIds, Settings
 from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Record, Spawn, SpawnKind
+from fanwood.model.lives import life_of
 from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
 from fanwood.store.auditing import audited, findings
@@ -24,7 +25,7 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 47
+FIRST = 45
 """A seed that has every kind of command succeed by itself."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
@@ -219,6 +220,10 @@ class Stream:
     async def hand_back(self) -> bool:
         return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED))
 
+    async def start_over(self) -> bool:
+        text = json.dumps(self.random.randint(1, 9))
+        return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED, text, renews=True))
+
     async def attach(self) -> bool:
         children = [id_ for id_, about in self.about.items() if about["parent"] is not None]
         if not children:
@@ -382,6 +387,7 @@ async def _rows(stage: Stage) -> dict[bytes, dict[str, Any]]:
     for row in await stage.store.copy_out("run", (b"",), 10_000):
         about = dict(zip(COLUMNS, row, strict=True))
         about |= {name: _rounded(about[name]) for name in TIMES}
+        about["life"] = (life := life_of(about["life"])) and (life.number, life.since, _rounded(life.at))
         about["state"] = RunState.RUNNING if about["id"] in running else about["state"]  # copies are of queued ones
         found[about["id"]] = about
     attempts = await stage.store.copy_out("attempt", (b"", -1), 10_000)
@@ -409,7 +415,7 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
-    "record": 4, "wake": 1, "find_again": 1,
+    "record": 4, "wake": 1, "find_again": 1, "start_over": 1,
 }  # fmt: skip
 
 

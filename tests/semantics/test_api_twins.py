@@ -35,6 +35,7 @@ WITHOUT_TWIN: dict[type, set[str]] = {
         "random",
         "refresh_timeout",
         "release_slot",
+        "start_over",
         "task_output",
         "uuid",
         "was_skipped",

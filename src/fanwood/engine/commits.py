@@ -358,6 +358,7 @@ def _blame(item: Item, error: StoreValueError) -> list[Item]:
         outcome: Outcome = item.what
         logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)
         outcome.state, outcome.output, outcome.retry, outcome.delay = RunState.FAILED, None, False, 0
+        outcome.renews = False
         outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
         outcome.closes = True
         return [item]

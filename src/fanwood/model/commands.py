@@ -98,6 +98,10 @@ class Record(msgspec.Struct, gc=False):
         return min((limit for limit in limits if limit is not None), default=None)
 
 
+FEW_CHILDREN = 100
+"""Whether so many children have all ended is looked at before what is below their parent is closed for nothing."""
+
+
 SLEPT = "null"
 """The output of what ends because its time has come."""
 
@@ -118,7 +122,9 @@ class Attached(msgspec.Struct, gc=False):
 class Outcome(msgspec.Struct, gc=False):
     """How an attempt ended. `state` QUEUED means: not for good; with a `delay` the run is WAITING first.
 
-    A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing.
+    A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing. Starting over (`renews`)
+    is handing back with another input, and what the run had asked for before is nothing of its any more: what lives of
+    that is closed.
     """
 
     run_id: bytes
@@ -133,6 +139,7 @@ class Outcome(msgspec.Struct, gc=False):
     local: bool = True  # its parent's present attempt executes on this engine: no mail is needed
     task: str = ""
     parent: str = ""  # its id, as in `ClaimedRun`: where its present attempt is, is looked at when this is committed
+    renews: bool = False  # handed back, and its run starts over: `output` is its input from now on
 
 
 class Suspend(msgspec.Struct, gc=False):
@@ -233,6 +240,7 @@ class ClaimedRun(msgspec.Struct, array_like=True, gc=False):
     deadline: int | None
     deadline_by: str
     trial_start: int = 0  # the attempt with which its present trial began
+    life: str | None = None  # as it stands in the row (model/lives.py)
     wakes: int = 0  # how often it was suspended
     until: int | None = None  # the limit of the attempt that was suspended before this one
     pending: str | None = None  # whose ends its code had not been given

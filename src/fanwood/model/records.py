@@ -38,6 +38,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     error: str | None
     kind: RunKind = RunKind.TASK
     busy: int = 0  # microseconds with a slot, over all attempts that reported
+    life: str | None = None  # of a run that has started over (model/lives.py)
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):

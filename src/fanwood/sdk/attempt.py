@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
+from fanwood.model.lives import life_of
 from fanwood.model.states import OnParentEnd
 from fanwood.sdk.identity import child_identity, numbered
 from fanwood.sdk.ordinals import Ordinals
@@ -40,6 +41,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=registering.acquire, after_in_parent=registering.release, after_in_child=registering.release
     )
+
+
+LIVES = 1 << 62
+"""Added to the number of a life: beyond all numbers of equal children."""
 
 
 class SlotShare(Protocol):
@@ -150,12 +155,14 @@ class Attempt:
         "in_function",
         "interruption",
         "known",
+        "life",
         "lifespan",
         "limit",
         "losses",
         "ordinals",
         "parts",
         "raised",
+        "renewal",
         "replay",
         "run",
         "same",
@@ -201,6 +208,8 @@ class Attempt:
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
         self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over
+        self.life = None if run.life is None else life_of(run.life)  # of a run that has started over: the present one
+        self.renewal: str | None = None  # it starts over with this input, once its code has ended
 
     # --- who a child is --------------------------------------------------------------------------------------------
 
@@ -212,11 +221,41 @@ class Attempt:
         another order still finds each one again.
         """
         if child_key is not None:
-            return child_identity(child_key)
+            return self.mine(child_identity(child_key))
         if self.ordinals is None:
             self.ordinals = Ordinals()
         ordinal = self.ordinals.next(content)
-        return content if ordinal == 0 else numbered(content, ordinal)
+        return self.mine(content if ordinal == 0 else numbered(content, ordinal))
+
+    def mine(self, identity: bytes) -> bytes:
+        """An identity, as it is in the present life of the run."""
+        return identity if self.life is None else numbered(identity, LIVES + self.life.number)
+
+    def new_id(self) -> bytes:
+        """For a child that is new."""
+        id_ = self.host.ids.new_id()
+        return id_ if self.life is None or id_ > self.life.floor else self.life.floor[:6] + id_[6:]
+
+    @property
+    def origin(self) -> bytes:
+        """By what parts are named and numbers drawn: the run's id; if it has started over, one of its present life."""
+        life = self.life
+        return self.id if life is None else life.floor[:6] + numbered(self.id, LIVES + life.number)[6:]
+
+    @property
+    def floor(self) -> bytes:
+        """Before the ids of all children that are known to the run."""
+        return b"" if self.life is None else self.life.floor
+
+    @property
+    def since(self) -> int:
+        """The first attempt of its life."""
+        return 1 if self.life is None else self.life.since
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing can be recorded of the run yet."""
+        return self.run.attempt <= self.since
 
     def forget(self, spawns: Iterable[Spawn], contents: Iterable[bytes]) -> None:
         """These were refused: who asks for them again asks for the same. `contents`: of those without a key, as they
@@ -247,7 +286,7 @@ class Attempt:
     @property
     def may_have_children(self) -> bool:
         """Whether the end of this attempt could concern children."""
-        return self.spawned or self.run.attempt > 1
+        return self.spawned or not self.is_first
 
     @property
     def is_mocked(self) -> bool:

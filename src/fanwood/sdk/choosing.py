@@ -155,7 +155,7 @@ async def choose(attempt: Attempt, name: str, conditions: Conditions, inputs: St
     Raises:
         TaskRunError: somebody ended what it waits for.
     """
-    parts, identity = await known_parts(attempt), part_identity("decision", name)
+    parts, identity = await known_parts(attempt), attempt.mine(part_identity("decision", name))
     with registering:
         there = found_in(attempt, parts, identity, f"what becomes of step {name}")
         index = attempt.children
@@ -174,7 +174,7 @@ async def choose(attempt: Attempt, name: str, conditions: Conditions, inputs: St
         gathering = _Choosing(conditions, looks_back=any(one.back is not None for one in members))
         await gathered(attempt, parts, members, gathering, index)
         verdict, losers = _verdict(gathering, members, conditions.flat), losers_of(gathering, members)
-    verdict.id = attempt.host.ids.new_id() if there is None else there.id
+    verdict.id = attempt.new_id() if there is None else there.id
     answer = write(attempt, _record(attempt, name, verdict, identity, index, again=there is not None))
     if losers:
         await written(attempt, answer)  # first: what is recorded is what counts

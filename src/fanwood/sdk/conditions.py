@@ -247,7 +247,7 @@ async def wait_for_all(
         came = _came(gathering, members)
         text = msgspec.json.encode({"wait": name}).decode()
         record = Record(
-            kind_of(attempt, RunKind.RECORDED), attempt.host.ids.new_id(), identity, text, RunState.COMPLETED, index,
+            kind_of(attempt, RunKind.RECORDED), attempt.new_id(), identity, text, RunState.COMPLETED, index,
             output=msgspec.json.encode([[n, msgspec.Raw((output or "null").encode())] for n, output in came]).decode(),
         )  # fmt: skip
         answer = write(attempt, record)
@@ -366,7 +366,7 @@ async def gathered(attempt: Attempt, parts: Parts, members: list[Member], gather
         there = parts.found.pop(one.identity, None)
         attempt.asks(one.shown, one.identity)
         if there is None or not counts(there, attempt.run.trial_start):
-            one.id = attempt.host.ids.new_id() if there is None else there.id
+            one.id = attempt.new_id() if there is None else there.id
             records.append(_record(attempt, one, index + 1 + n, again=there is not None))
         else:
             one.id = there.id

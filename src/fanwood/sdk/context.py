@@ -114,13 +114,13 @@ class Context(Outside):
     def attempt_number(self) -> int:
         """How many times the run has been claimed, with this time, but for going on after it was suspended. At least
         `retry_count` + 1."""
-        return self._attempt.run.attempt - self._attempt.run.wakes
+        return self._attempt.run.attempt - self._attempt.since + 1 - self._attempt.run.wakes
 
     @property
     def invocation_count(self) -> int:
         """How many times its code has been begun, with this time: tries, and how often it went on after it had been
         suspended."""
-        return self._attempt.run.attempt
+        return self._attempt.run.attempt - self._attempt.since + 1
 
     @property
     def max_attempts(self) -> int:
@@ -275,7 +275,7 @@ class Context(Outside):
         return await self._children()
 
     async def _children(self) -> list[TaskRunRef[Any]]:
-        attempt, refs, after = self._attempt, list[TaskRunRef[Any]](), b""
+        attempt, refs, after = self._attempt, list[TaskRunRef[Any]](), self._attempt.floor
         while True:
             start = after
             page = await called(
@@ -300,10 +300,10 @@ class Context(Outside):
 
     async def _attempts(self) -> list[AttemptInfo]:
         attempt = self._attempt
-        if attempt.run.attempt == 1:
+        if attempt.is_first:
             return []
         found = await called(attempt.host.engine().call(lambda store: store.attempts(attempt.id)))
-        return [attempt_info(each) for each in found if each.number < attempt.run.attempt]
+        return [attempt_info(each) for each in found if attempt.since <= each.number < attempt.run.attempt]
 
     # --- what is kept over whatever happens ------------------------------------------------------------------------
 

@@ -295,7 +295,7 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
             return Finished(there.state, there.output, there.error, "~event"), there.id
         await look_back(attempt, wanted, there.id, back)
         return await awaited(attempt, there.id, f"the event {wanted.key}"), there.id
-    id_ = attempt.host.ids.new_id() if there is None else there.id
+    id_ = attempt.new_id() if there is None else there.id
     kind, waits, again = kind_of(attempt, RunKind.EVENT), RunState.WAITING, there is not None
     mark = mark_of(wanted)
     record = Record(kind, id_, identity, text, waits, index, timeout=limit, again=again, awaits=mark)

@@ -163,7 +163,7 @@ class Group:
             if name is None:
                 self._identity = attempt.identify(None, content_digest("~group", b""))
             else:
-                self._identity = part_identity("group", name)
+                self._identity = attempt.mine(part_identity("group", name))
                 if self._identity in parts.under_way:
                     raise UsageError(
                         f"the group {name!r} is under way already in this run: give each a name of its own"
@@ -197,7 +197,7 @@ class Group:
             attempt.children += 1
         shown = msgspec.json.encode({"group": self._how.name or "", "what": what}).decode()
         now = attempt.host.engine().store.now()
-        kind, id_ = kind_of(attempt, RunKind.RECORDED), attempt.host.ids.new_id()
+        kind, id_ = kind_of(attempt, RunKind.RECORDED), attempt.new_id()
         return write(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=output, began=now))
 
     async def _end(self, error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from fanwood.clock import MICROSECONDS, moment
 from fanwood.ids import id_text
 from fanwood.model.commands import Finished
+from fanwood.model.lives import life_of
 from fanwood.model.states import RunState
 from fanwood.sdk.outcomes import error_of, plain_json
 from fanwood.store.failures import attempt_error, summary
@@ -49,7 +50,7 @@ class RunInfo:
     """A run, as it stands. In listings `input` and `output` are left out (None).
 
     `busy_seconds`: how long it held a slot, over all attempts that have ended. `due_at`: until when it waits, if it
-    is WAITING.
+    is WAITING. `started_over`: how often it has (`ctx.start_over`).
     """
 
     id: str
@@ -71,6 +72,7 @@ class RunInfo:
     finished_at: datetime | None
     due_at: datetime | None
     busy_seconds: float
+    started_over: int = 0
 
     def __repr__(self) -> str:
         why = "" if self.error is None else f", error={self.error!r:.200}"
@@ -189,6 +191,7 @@ def run_info(record: RunRecord) -> RunInfo:
         finished_at=None if record.finished_at is None else moment(record.finished_at),
         due_at=None if record.due_at is None else moment(record.due_at),
         busy_seconds=record.busy / MICROSECONDS,
+        started_over=0 if (life := life_of(record.life)) is None else life.number,
     )
 
 

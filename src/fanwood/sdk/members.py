@@ -113,7 +113,7 @@ class Members(Spawner):
             attempt.children += 1
             known = (attempt.known or {}).get(identity)
             attempt.asks(item.spec.name, identity)
-        run = Planned(known or self._host.ids.new_id(), item.spec)
+        run = Planned(known or attempt.new_id(), item.spec)
         self.all.append(run)
         if known is not None:
             self.living[len(self.all) - 1] = run

@@ -130,7 +130,7 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
             return Finished(there.state, there.output, there.error, "~message"), there.id
         await _deliver(attempt)
         return await awaited(attempt, there.id, f"a message {name}"), there.id
-    id_ = attempt.host.ids.new_id() if there is None else there.id
+    id_ = attempt.new_id() if there is None else there.id
     kind, waits, again = kind_of(attempt, RunKind.MESSAGE), RunState.WAITING, there is not None
     text, mark = msgspec.json.encode(Wanted(name)).decode(), inbox_mark(attempt.id, name)
     record = Record(kind, id_, identity, text, waits, index, timeout=limit, again=again, awaits=mark)

@@ -65,7 +65,7 @@ class Doing:
             attempt.children += 1
         else:
             self._identity = numbered(self.content, scope[1].next(self.content) + 1)
-        self.id = part_id(attempt.id, self._identity)
+        self.id = part_id(attempt.origin, self._identity)
         found = found_in(attempt, parts, self._identity, f"~step {self._shown}") if self._recorded else None
         self.done = None if found is None else found.output
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fanwood.engine.signals import block
 from fanwood.sdk.conditions import wait_for_all
 from fanwood.sdk.events import wait_for_event
 from fanwood.sdk.messages import Messages, receive
+from fanwood.sdk.options import NOT_GIVEN
 from fanwood.sdk.promises import aio_promised, promised
 from fanwood.sdk.publishing import publish
+from fanwood.sdk.renewing import start_over
 from fanwood.sdk.replaying import version_of
 
 if TYPE_CHECKING:
@@ -135,6 +137,26 @@ class Outside:
     def messages(self, name: str) -> Messages:
         """To be looped over, with `for` or `async for`: what is sent to this run under this name, without end."""
         return Messages(self._attempt, name)
+
+    def start_over(self, input: Any = NOT_GIVEN) -> NoReturn:
+        """End this attempt, and have the run begin anew: under the same id, with this input, and nothing recorded. Its
+        children, steps and waits are not known to it any more; those that have not ended are cancelled, but for
+        children with `on_parent_end="continue"`. Messages that it has not received are still there. For loops without
+        an end, which else would have more children each day.
+
+        It does not return. The run starts over when its code has come to its end, in one commit: if that fails, or the
+        worker dies before it, nothing has happened, and the attempt goes on elsewhere.
+
+        Args:
+            input: of the declared type, or a dict that fits it.
+
+        Raises:
+            RunStartsOver: always. (It is no `Exception`: code that passes over failures lets it pass.)
+            InputValidationError: the input doesn't fit.
+            UsageError: this is a step of a workflow.
+            RunInterrupted: this attempt is over.
+        """
+        start_over(self._attempt, input)
 
     @property
     def is_replaying(self) -> bool:

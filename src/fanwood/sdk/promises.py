@@ -103,7 +103,7 @@ class Promise(Generic[T]):
         self._attempt = attempt
         self._codec = codec
         self._timeout = timeout
-        self._id = part_id(attempt.id, self._identity)
+        self._id = part_id(attempt.origin, self._identity)
         self._ended: Ended | None = None
         self._recording: asyncio.Future[None] | None = None
         self.name = name

@@ -20,7 +20,7 @@ SHORT = 16_384
 
 async def learn(attempt: Attempt) -> None:
     """Of the children that the attempts before it had, once."""
-    if attempt.run.attempt > 1 and attempt.known is None:
+    if not attempt.is_first and attempt.known is None:
         known, answers = await _recall(attempt)
         if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on
             attempt.answers, attempt.known = answers, known
@@ -31,13 +31,15 @@ async def learn(attempt: Attempt) -> None:
 async def _recall(attempt: Attempt) -> tuple[dict[bytes, bytes], dict[bytes, Known]]:
     """Its children by their identities: their ids, and what they said, as far as that is not too much in all."""
     engine, known, answers = attempt.host.engine(), dict[bytes, bytes](), dict[bytes, "Known"]()
-    left, after = ANSWER_BYTES, b""
+    left, after = ANSWER_BYTES, attempt.floor
     while True:
         start, most = after, SHORT if left > 0 else -1
         page = await called(
             engine.call(lambda store: store.recalled(attempt.id, start, PAGE, most), steadfast=True)  # noqa: B023
         )
         for child in page:
+            if child.asked < attempt.since:
+                continue  # it was asked for before the run started over
             known[child.identity] = child.id
             if child.told:
                 answers[child.identity] = child

@@ -26,7 +26,7 @@ PAGE = 1000
 def parts_of(attempt: Attempt) -> Parts:
     """Those of an attempt, read or not. Under `registering`."""
     if attempt.parts is None:
-        attempt.parts = Parts(ready=attempt.run.attempt == 1)
+        attempt.parts = Parts(ready=attempt.run.attempt == 1 or attempt.is_first)
     return attempt.parts
 
 
@@ -51,17 +51,18 @@ async def known_parts(attempt: Attempt) -> Parts:
 
 
 async def _read(attempt: Attempt, parts: Parts) -> None:
-    engine, after, waits = attempt.host.engine(), b"", False
+    engine, after, waits = attempt.host.engine(), attempt.floor, False
     try:
         while not parts.ready:
             start = after
             page = await called(
                 engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
             )
-            parts.found.update((each.identity, each) for each in page)
-            waits = waits or any(each.state is RunState.WAITING for each in page)
+            mine = page if attempt.life is None else [each for each in page if each.asked >= attempt.since]
+            parts.found.update((each.identity, each) for each in mine)
+            waits = waits or any(each.state is RunState.WAITING for each in mine)
             if attempt.same is not None:
-                attempt.same.recorded.update((each.identity, each.id) for each in page if each.state.is_terminal)
+                attempt.same.recorded.update((each.identity, each.id) for each in mine if each.state.is_terminal)
             after = page[-1].id if page else after
             parts.ready = len(page) < PAGE
     finally:

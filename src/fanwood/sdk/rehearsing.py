@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import msgspec
 
 from fanwood.engine.signals import block
-from fanwood.errors import InputValidationError, RunNotFoundError
+from fanwood.errors import InputValidationError, RunNotFoundError, RunStartsOver
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Finished
+from fanwood.model.lives import life_of
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
 from fanwood.sdk.attempt import Attempt, registering
@@ -99,7 +100,7 @@ def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
 
 def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
     """Whether it was stopped, or has come to its end."""
-    with contextlib.suppress(Stop):
+    with contextlib.suppress(Stop, RunStartsOver):
         try:
             function(*arguments)
         except MockedError:
@@ -129,9 +130,10 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
     engine = host.engine()
     run = await called(engine.call(lambda store: store.get(run_id)))
     id_, root, parent = (each.hex().upper() for each in (run.id, run.root_id, run.parent_id or b""))
+    life = life_of(run.life)
     claimed = ClaimedRun(
-        id_, max(2, run.attempt), parent, root, run.depth, run.task, None, run.child_key, run.input or "null",
-        run.metadata, run.priority, run.retry_count, 0, None, "",
+        id_, 2 if life is None else life.since + 1, parent, root, run.depth, run.task, None, run.child_key,
+        run.input or "null", run.metadata, run.priority, run.retry_count, 0, None, "", life=run.life,
     )  # fmt: skip
     recorded = _RecordedHost(host, spec.name)
     attempt = recorded.attempt = Attempt(claimed, spec, recorded, NoSlots())
@@ -140,14 +142,14 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
     same = attempt.same = _Recorded(attempt)
     await called(engine.call(same.learn))
     attempt.parts = Parts(ready=True)
-    after = b""
+    after = attempt.floor
     while True:
         start = after
         page = await called(engine.call(lambda store: store.recorded(run_id, start, PAGE)))  # noqa: B023
-        attempt.parts.found.update((each.identity, each) for each in page)
+        attempt.parts.found.update((each.identity, each) for each in page if each.asked >= attempt.since)
         if len(page) < PAGE:
-            recall_version(attempt.parts)
-            same.recorded.pop(VERSION, None)
+            recall_version(attempt, attempt.parts)
+            same.recorded.pop(attempt.mine(VERSION), None)
             return attempt, same, run
         after = page[-1].id
 

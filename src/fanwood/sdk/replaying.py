@@ -41,7 +41,7 @@ def begun(attempt: Attempt) -> None:
     parts_of(attempt).version = version
     shown = msgspec.json.encode({"step": "version", "args": [version]}).decode()
     kind, output = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode(version).decode()
-    write(attempt, Record(kind, attempt.host.ids.new_id(), VERSION, shown, RunState.COMPLETED, output=output))
+    write(attempt, Record(kind, attempt.new_id(), attempt.mine(VERSION), shown, RunState.COMPLETED, output=output))
 
 
 def version_of(attempt: Attempt) -> str | None:
@@ -51,9 +51,9 @@ def version_of(attempt: Attempt) -> str | None:
     return attempt.parts.version if attempt.parts is not None else None
 
 
-def recall_version(parts: Parts) -> None:
+def recall_version(attempt: Attempt, parts: Parts) -> None:
     """Take it from what is recorded."""
-    found = parts.found.pop(VERSION, None)
+    found = parts.found.pop(attempt.mine(VERSION), None)
     if found is not None:
         parts.version = msgspec.json.decode(found.output or "null")
 
@@ -61,14 +61,14 @@ def recall_version(parts: Parts) -> None:
 def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable[[], None]) -> Callable[..., Any]:
     """The function of a durable run, which may have been begun before. `may_begin` raises if it must not begin after
     all, since the look at the store took too long."""
-    if attempt.run.attempt == 1:
+    if attempt.is_first:
         begun(attempt)
         return function
     if (text := attempt.run.pending) is not None:
         attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
     if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
         attempt.same = Sameness(attempt, is_strict=attempt.spec.strict)
-        attempt.asks("", VERSION)
+        attempt.asks("", attempt.mine(VERSION))
     looks = attempt.run.pending is None or attempt.spec.strict or attempt.spec.policy.version is not None
     if attempt.spec.is_async:
 
@@ -98,13 +98,13 @@ async def _look(attempt: Attempt) -> None:
     if (same := attempt.same) is not None and same.is_strict:
         await called(engine.call(same.learn, steadfast=True))
     parts = await known_parts(attempt)
-    recall_version(parts)
+    recall_version(attempt, parts)
     if attempt.run.pending is not None:
         return
     await learn(attempt)
-    known = attempt.known or {}
+    known, version = attempt.known or {}, attempt.mine(VERSION)
     ids = [
-        *(id_ for identity, id_ in known.items() if identity != VERSION),
+        *(id_ for identity, id_ in known.items() if identity != version),
         *(each.id for each in parts.found.values()),
     ]
     if ids:

@@ -47,7 +47,7 @@ class Sameness:
 
     async def learn(self, store: Store) -> None:
         """All that is recorded, by name."""
-        self.recorded, self._told = await _identities(store, self._attempt.id), await told(store, self._attempt.id)
+        self.recorded, self._told = await _identities(store, self._attempt), await told(store, self._attempt)
 
     def ask(self, identity: bytes, shown: str) -> None:
         """Its code asks for this. (`shown` is empty: what is not its code's.)
@@ -90,22 +90,22 @@ class Sameness:
         return asyncio.current_task() is own and all(task.done() or task is own for task in list(unloading.tasks))
 
 
-async def _identities(store: Store, run_id: bytes) -> dict[bytes, bytes]:
-    """All children of a run: from identity to id."""
+async def _identities(store: Store, attempt: Attempt) -> dict[bytes, bytes]:
+    """All children of a run (of its present life): from identity to id."""
     found: dict[bytes, bytes] = {}
     for read in (store.recalled, store.recorded):
-        after = b""
-        while page := await read(run_id, after, PAGE):
-            found.update((child.identity, child.id) for child in page if child.identity)
+        after = attempt.floor
+        while page := await read(attempt.id, after, PAGE):
+            found.update((each.identity, each.id) for each in page if each.identity and each.asked >= attempt.since)
             after = page[-1].id
     return found
 
 
-async def told(store: Store, run_id: bytes) -> dict[bytes, str]:
+async def told(store: Store, attempt: Attempt) -> dict[bytes, str]:
     """The children of a run, in words."""
     found: dict[bytes, str] = {}
-    after = b""
-    while page := await store.children(run_id, after=after, limit=PAGE):
+    after = attempt.floor
+    while page := await store.children(attempt.id, after=after, limit=PAGE):
         after = page[-1].id
         inputs = await store.previews([child.id for child in page], LENGTH)
         found.update((child.id, f"{child.task} {given}") for child, given in zip(page, inputs, strict=True))

@@ -63,7 +63,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     due = began + span if at is None else at
     record = Record(
         kind_of(attempt, RunKind.SLEEP),
-        attempt.host.ids.new_id() if found is None else found.id,
+        attempt.new_id() if found is None else found.id,
         identity,
         msgspec.json.encode(shown).decode(),
         RunState.WAITING,
@@ -115,7 +115,7 @@ async def now(attempt: Attempt, name: str) -> datetime:
         return moment(int(found.output))
     began = attempt.host.engine().store.now()
     kind, shown = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode({"now": name}).decode()
-    id_ = attempt.host.ids.new_id()
+    id_ = attempt.new_id()
     # Not waited for: it goes before whatever is written next, and until then nothing depends on it.
     write(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=str(began), began=began))
     return moment(began)
@@ -138,7 +138,7 @@ def _drawn(attempt: Attempt, what: str, name: str) -> bytes:
     with registering:
         draws = parts_of(attempt).draws
         count = draws[of] = draws.get(of, 0) + 1
-    return blake2b(of, digest_size=16, key=attempt.id, salt=count.to_bytes(16, "big")).digest()
+    return blake2b(of, digest_size=16, key=attempt.origin, salt=count.to_bytes(16, "big")).digest()
 
 
 def _named(name: str) -> str:

@@ -130,7 +130,7 @@ class Spawner:
         if attempt is None:
             return
         attempt.check()
-        if attempt.run.attempt > 1:
+        if attempt.run.attempt > 1 and not attempt.is_first:
             await learn(attempt)
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
@@ -237,7 +237,7 @@ class Spawner:
             self._answered.append((number, answer))
             self.planned.append(Planned(existing, spec))
             return
-        spawn = Spawn(kind, existing or self._host.ids.new_id(), identity, data.decode(), index, key, digest)
+        spawn = Spawn(kind, existing or attempt.new_id(), identity, data.decode(), index, key, digest)
         if existing is None:
             attempt.replay = None  # this is new
             if key is not None or known is not None:

@@ -185,7 +185,7 @@ async def recorded(call: Call) -> Any:
                 f"{'arguments' if call.key is None else 'key'}: a later attempt could not tell which is which. "
                 f"Give each a key of its own: key="
             )
-        identity = content if call.key is not None else attempt.identify(None, content)
+        identity = attempt.mine(content) if call.key is not None else attempt.identify(None, content)
         parts.under_way.add(content)
         call.identity = identity
     try:
@@ -226,7 +226,7 @@ async def _done(attempt: Attempt, parts: Parts, call: Call, step: About, asked: 
         attempt.children += 1
     record = Record(
         parts.kind,
-        attempt.host.ids.new_id() if asked.before is None else asked.before.id,
+        attempt.new_id() if asked.before is None else asked.before.id,
         asked.identity,
         asked.shown,
         state,

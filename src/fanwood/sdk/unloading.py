@@ -207,7 +207,7 @@ class Unloading:
         found = await store.briefs(ids)
         if len(found) < len(ids) or any(run.state.is_terminal for run in found):
             return None
-        return await told(store, self._attempt.id)
+        return await told(store, self._attempt)
 
     def _judge(self, changes: int, done: Future[dict[bytes, str] | None]) -> None:
         """On the engine's thread: its code waits, and has not asked for all that is recorded."""

@@ -102,6 +102,11 @@ def ancestor_ended(run_id: bytes, how: str) -> str:
     return encode_failure(Failure("cancelled", message=f"its ancestor {id_text(run_id)} {how}"))
 
 
+def life_said(number: int) -> str:
+    """The line in the log of a run that starts over, for the so-manieth time."""
+    return f"it starts over ({number})"
+
+
 def is_by_ancestor(error: str | None) -> bool:
     """Whether that is what a run ended with."""
     return error is not None and '"its ancestor ' in error[:80]

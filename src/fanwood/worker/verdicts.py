@@ -43,10 +43,12 @@ def completed(attempt: Attempt, value: Any) -> Outcome:
     """
     spec, run, limit = attempt.spec, attempt.run, attempt.host.settings.max_payload_bytes
     attempt.in_function = False
+    if attempt.renewal is not None:
+        return _starts_over(attempt, attempt.renewal)
     output = spec.output.encode(value, f"the output of {spec.name}", "output")
     if len(output) > limit:
         raise PayloadTooLargeError(f"the output of {spec.name}", len(output), limit)
-    closes = attempt.cancel_children or run.attempt > 1
+    closes = attempt.cancel_children or (run.attempt > 1 and not attempt.is_first)
     return Outcome(
         attempt.id, run.attempt, RunState.COMPLETED, output.decode(), None, closes=closes, parent=run.parent_id
     )
@@ -54,6 +56,8 @@ def completed(attempt: Attempt, value: Any) -> Outcome:
 
 def raised(attempt: Attempt, error: BaseException) -> Outcome:
     """It raised; even something whose class fights back when it is looked at."""
+    if attempt.renewal is not None:
+        return _starts_over(attempt, attempt.renewal)
     try:
         return _judged(attempt, error)
     except BaseException as broken:  # noqa: BLE001  (the run must end, whatever a user's class does)
@@ -77,6 +81,11 @@ def _judged(attempt: Attempt, error: BaseException) -> Outcome:
     if isinstance(error, RetryAfterException):
         return _retry(attempt, failure, max(0.0, error.after.total_seconds()))
     return _retry(attempt, failure, _backoff(attempt))
+
+
+def _starts_over(attempt: Attempt, input_: str) -> Outcome:
+    """Its code said so, whatever came after that."""
+    return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, input_, renews=True)
 
 
 def timed_out(attempt: Attempt) -> Outcome:

@@ -183,7 +183,7 @@ def claimed(run: Run, before: Suspended | None = None) -> ClaimedRun:
     return ClaimedRun(
         hexed(run.id), run.attempt, hexed(run.parent_id), hexed(run.root_id), run.depth, run.task, run.child_index,
         run.child_key, run.input, run.metadata, run.priority, run.retry_count, run.deaths, run.deadline,
-        hexed(run.deadline_by), run.trial_start, before.wakes if before else 0,
+        hexed(run.deadline_by), run.trial_start, run.life, before.wakes if before else 0,
         suspended.until if suspended else None, suspended.pending if suspended else None,
     )  # fmt: skip
 

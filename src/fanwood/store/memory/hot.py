@@ -27,6 +27,7 @@ from fanwood.store.memory.claiming import Claiming, hexed
 from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
 from fanwood.store.memory.moving import Moving
 from fanwood.store.memory.recording import record
+from fanwood.store.memory.renewing import have_ended, renew
 from fanwood.store.memory.tables import Key, Line, Run, Tables
 from fanwood.store.reports import concerns, one_of_each, positions
 
@@ -203,6 +204,8 @@ class HotPath:
                     done.finished[run.id] = Finished(RunState.CANCELLED, None, closed, outcome.task)
             elif self._take(me, now, outcome):
                 kept.append(outcome)
+                if outcome.renews and run is not None and run.state == RunState.QUEUED:
+                    done.has_closed = renew(self._tables, self.leaving, now, outcome) or done.has_closed
             else:
                 late.append(outcome)
         done.fenced_outcomes = positions(reported, late)
@@ -223,6 +226,9 @@ class HotPath:
         how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
         which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
         error = ancestor_ended(outcome.run_id, how[outcome.state])
+        run = self._tables.runs.get(outcome.run_id)
+        if which == THOSE_THAT_END and run is not None and have_ended(self._tables, run):
+            return False
         return self.leaving.close(now, outcome.run_id, which, outcome.attempt, error)
 
     # --- waiting ---------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Run(msgspec.Struct):
     error: str | None
     limit_at: int | None
     awaits: bytes | None = None
+    life: str | None = None
 
     @property
     def is_over(self) -> bool:

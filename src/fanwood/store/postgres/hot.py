@@ -23,6 +23,7 @@ from fanwood.model.commands import (
     SpawnKind,
 )
 from fanwood.model.states import EndedBy, RunState
+from fanwood.store.failures import ancestor_ended
 from fanwood.store.reports import concerns, one_of_each, positions
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Call:
         kinds = self._kind_columns()
         self._columns = (
             *self._logs(), *self._owner_columns(), *kinds, *spawns, *attaches, records, *deadlines, *self._ends(),
-            *self._requeues(), self._suspends(), batch.unwatch, batch.watch, *self._claim(),
+            *self._requeues(), self._renewals(), self._suspends(), batch.unwatch, batch.watch, *self._claim(),
         )  # fmt: skip
 
     def arguments(
@@ -182,6 +183,16 @@ class Call:
 
     def _requeues(self) -> Columns:
         return _columns([(o.run_id, o.attempt, o.delay, o.error, o.busy, o.retry) for o in self._requeued], 6)
+
+    def _renewals(self) -> str | None:
+        if not any(o.renews for o in self._requeued):
+            return None
+        rows = [
+            (number, o.run_id.hex(), o.output, ancestor_ended(o.run_id, "started over"))
+            for number, o in enumerate(self._requeued, 1)
+            if o.renews
+        ]
+        return _json.encode(rows).decode()
 
     def _suspends(self) -> str | None:
         suspends = self._batch.suspends

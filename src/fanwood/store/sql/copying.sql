@@ -15,7 +15,7 @@ select id, parent_id, root_id, depth, kind, task, identity, child_index, child_k
        priority, on_parent_end, case when state = 1 or waits = 1 then 0 else state end as state,
        case when waits <> 1 then waits end as waits, case when waits <> 1 then due_at end as due_at, attempt,
        trial_start, retry_count, deaths, case when parent_id is not null then asked else 0 end as asked, null as worker_id, deadline, deadline_by, schedule_timeout,
-       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits
+       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits, life
 from run where id > :id order by id limit :limit;
 
 -- name: copy_in_run
@@ -23,12 +23,12 @@ insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
     priority, on_parent_end, state, waits, due_at, attempt, trial_start, retry_count, deaths, asked, worker_id,
     deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at, busy, ended_by, output,
-    error, limit_at, awaits
+    error, limit_at, awaits, life
 ) values (
     :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input,
     :metadata, :priority, :on_parent_end, :state, :waits, :due_at, :attempt, :trial_start, :retry_count, :deaths,
     :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at,
-    :finished_at, :busy, :ended_by, :output, :error, :limit_at, :awaits
+    :finished_at, :busy, :ended_by, :output, :error, :limit_at, :awaits, :life
 )
 on conflict do nothing;
 

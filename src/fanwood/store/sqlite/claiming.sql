@@ -15,7 +15,7 @@ where exists (select 1 from run q where q.task = t.value and q.state = 0);
 -- The best of one task, as their worker needs them; those only whose inputs fit into the answer (the first in any case).
 select json_group_array(json_array(
     hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
-    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
+    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start, r.life
 ))
 from (
     select id, coalesce(sum(size) over (rows between unbounded preceding and 1 preceding), 0) as before
@@ -145,7 +145,7 @@ select json_group_array(hex(id)) from (
 -- These runs as their worker needs them; those only whose inputs fit into the answer (the first in any case).
 select json_group_array(json_array(
     hex(r.id), r.attempt + 1, hex(r.parent_id), hex(r.root_id), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
-    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start
+    r.priority, r.retry_count, r.deaths, r.deadline, hex(r.deadline_by), r.trial_start, r.life
 ))
 from (
     select r.id, coalesce(sum(octet_length(r.input)) over (rows between unbounded preceding and 1 preceding), 0) as before

@@ -34,6 +34,7 @@ from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.sqlite.recording import insert_records
+from fanwood.store.sqlite.renewing import Renewals
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
@@ -264,8 +265,11 @@ class HotPath:
                 )
                 for o in requeued
             ]  # fmt: skip
-            refused, _ = self.leaving.queue(now, rows)
+            renewals = Renewals(self._execute, requeued)
+            refused, closed = self.leaving.queue(now, rows)
             late += [requeued[i] for i in refused]
+            if renewals.left and renewals.renew(self.leaving, now, closed):
+                self._gated = done.has_closed = True
         if late:
             done.fenced_outcomes = positions(reported, late)
         gates = [_gate(o) for o in kept if o.closes]
@@ -421,4 +425,5 @@ def _ending(outcome: Outcome, closed: str | None = None) -> Ending:
 def _gate(outcome: Outcome) -> Gate:
     how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
     which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
-    return Gate(outcome.run_id.hex(), which, outcome.attempt, ancestor_ended(outcome.run_id, how[outcome.state]))
+    error = ancestor_ended(outcome.run_id, how[outcome.state])
+    return Gate(outcome.run_id.hex(), which, outcome.attempt, error, int(which == THOSE_THAT_END))

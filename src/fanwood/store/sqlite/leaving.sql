@@ -153,6 +153,27 @@ where run.id = unhex(v.value ->> 0) and run.state in (9, 10);
 -- name: next_number
 update setting set value = cast(value as integer) + 1 where name = 'number' returning cast(value as integer);
 
+-- name: renew_runs
+-- Of runs that were just handed back: they start over. Rows: id, attempt, input, life.
+update run
+set input = v.value ->> 2, retry_count = 0, trial_start = run.attempt + 1, error = null, life = v.value ->> 3
+from json_each(:rows) v
+where run.id = unhex(v.value ->> 0) and run.state = 0 and run.attempt = v.value ->> 1;
+
+-- name: lives
+select json_group_array(json_array(r.attempt, r.life))
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0);
+
+-- name: forget_suspended
+delete from suspended where run_id in (select unhex(v.value ->> 0) from json_each(:rows) v);
+
+-- name: log_renewals
+-- Rows as those of `renew_runs`, and what is said.
+insert into log (run_id, seq, attempt, at, level, message)
+select r.id, coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824), 0), r.attempt, :now,
+       'info', v.value ->> 4
+from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0);
+
 -- name: queued_now
 -- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial.)
 select json_group_array(v.key)
@@ -192,11 +213,20 @@ delete from watch where run_id in (select unhex(value) from json_each(:ids));
 select exists (select 1 from gate where what = 1);
 
 -- name: make_gates
--- What is below these is closed; nothing for those that have no children. Rows: id, which, attempt, error.
+-- What is below these is closed; nothing for those that have no children. Rows: id, which, attempt, error, and whether it
+-- is looked first if few children have all ended (1), and have had none (2).
 insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 select r.id, r.root_id, 1, v.value ->> 1, v.value ->> 2, v.value ->> 3, :now
 from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
 where exists (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id)
+  and (v.value ->> 4 = 0 or (
+      select count(*) > 100 or max(k.state < 8 or (v.value ->> 4 = 2 and exists (
+          select 1 from run d where d.root_id = r.root_id and d.parent_id = k.id
+      )))
+      from (
+          select c.id, c.state from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id limit 101
+      ) k
+  ))
 on conflict (run_id) do update set
     which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,
     pass = null, phase = 0, place = null

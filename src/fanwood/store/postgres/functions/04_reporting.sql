@@ -123,3 +123,37 @@ begin
         where r.state = cancelled and r.ended_by = 3
     );
 end $$;
+
+-- Runs start over: of these requeues (which were handed back just now, but for p_refused) the next attempts are the first
+-- of new lives. As JSON: [[number of the requeue, run, input, the error of what is closed], ...]. Whether something is
+-- closed now.
+create function fw_renew(p_now bigint, p_renewals text, p_refused integer[]) returns boolean language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    one record;
+    run_ record;
+    closes boolean := false;
+begin
+    for one in
+        select (v.j ->> 0)::integer as n, decode(v.j ->> 1, 'hex') as id, v.j ->> 2 as input, v.j ->> 3 as closing
+        from json_array_elements(p_renewals::json) v (j) order by decode(v.j ->> 1, 'hex')
+    loop
+        continue when one.n = any (p_refused);
+        update run r
+        set input = one.input, retry_count = 0, trial_start = r.attempt + 1, error = null,
+            life = format('[%s,%s,%s]', coalesce(substring(r.life from '^\[(\d{1,9}),')::integer, 0) + 1, r.attempt + 1, p_now)
+        where r.id = one.id
+        returning r.root_id, r.attempt, substring(r.life from '^\[(\d+),') as number into run_;
+        delete from suspended s where s.run_id = one.id;
+        insert into log (run_id, seq, attempt, at, level, message)
+        select one.id,
+               coalesce((select max(o.seq) + 1 from log o where o.run_id = one.id and o.seq < 1073741824), 0),
+               run_.attempt, p_now, 'info', format('it starts over (%s)', run_.number);
+        if not fw_have_ended(one.id, run_.root_id, true) then
+            closes := fw_close(p_now, array[one.id], array[0::smallint], array[one.closing]) or closes;
+        end if;
+    end loop;
+    return closes;
+end $$;

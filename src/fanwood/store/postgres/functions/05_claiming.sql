@@ -298,7 +298,7 @@ begin
     select coalesce(json_agg(json_build_array(
         upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
         upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata, r.priority,
-        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start,
+        r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''), r.trial_start, r.life,
         coalesce(s.wakes, 0), case when s.attempt = r.attempt - 1 then s.until end,
         case when s.attempt = r.attempt - 1 then s.pending end
     ) order by r.n)::text, '[]')
@@ -317,7 +317,7 @@ begin
             upper(encode(r.id, 'hex')), r.attempt, coalesce(upper(encode(r.parent_id, 'hex')), ''),
             upper(encode(r.root_id, 'hex')), r.depth, r.task, r.child_index, r.child_key, r.input, r.metadata,
             r.priority, r.retry_count, r.deaths, r.deadline, coalesce(upper(encode(r.deadline_by, 'hex')), ''),
-            r.trial_start, coalesce(s.wakes, 0), case when s.attempt = r.attempt - 1 then s.until end,
+            r.trial_start, r.life, coalesce(s.wakes, 0), case when s.attempt = r.attempt - 1 then s.until end,
             case when s.attempt = r.attempt - 1 then s.pending end
         ) order by r.priority desc, r.root_id, r.depth desc, r.id)::text, '[]')
         from run r left join lateral (select x.* from suspended x where x.run_id = r.id offset 0) s on true

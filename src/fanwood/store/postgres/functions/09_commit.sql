@@ -32,7 +32,7 @@ create function fw_commit(
     e_id bytea[], e_attempt integer[], e_state smallint[], e_output text[], e_error text[], e_ended_by smallint[],
     e_busy bigint[], e_local boolean[], e_which smallint[], e_closing text[],
     q_id bytea[], q_attempt integer[], q_delay bigint[], q_error text[], q_busy bigint[], q_retry boolean[],
-    x_suspends text, u_id bytea[], w_id bytea[],
+    q_renewals text, x_suspends text, u_id bytea[], w_id bytea[],
     c_tasks text[], c_limit integer, c_fair integer, c_idle boolean, c_turns text,
     m_look boolean, m_read bigint[], m_heard bytea[], b_budgets text
 ) returns text language plpgsql
@@ -179,6 +179,9 @@ begin
         );
         refused := part.refused; not_queued := part.not_queued; closes := coalesce(closes, false) or part.closes;
         told := part.told; ready := ready || part.ready; more := part.woken;
+    end if;
+    if q_renewals is not null then
+        closes := fw_renew(p_now, q_renewals, not_queued) or coalesce(closes, false);
     end if;
     if cardinality(refused) > 0 or cardinality(not_queued) > 0 then
         overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);

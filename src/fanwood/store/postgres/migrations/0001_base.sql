@@ -41,6 +41,7 @@ create table run (
     output           text,
     error            text,
     awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py)
+    life             text,                            -- of a run that has started over (model/lives.py)
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
     check ((state >= 8) = (finished_at is not null))

@@ -40,6 +40,7 @@ create table run (
     limit_at         integer,                       -- the deadline of those below that have theirs from this run, if it
                                                     -- moved since they were spawned
     awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py)
+    life             text,                          -- of a run that has started over (model/lives.py)
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
     check (state = 2 or due_at is null)
