@@ -202,4 +202,4 @@ def test_a_new_life_reads_nothing_of_those_before(app: Fanwood, monkeypatch: pyt
         return ctx.invocation_count
 
     assert parent.run(0) == 2
-    assert sum(pages) <= 6, pages
+    assert sum(pages) < 20, pages  # of 72

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Columns = tuple[list[Any], ...]
 _NONE: list[Any] = []
 
-PARAMETERS = 67
+PARAMETERS = 68
 _KEYED_ANSWER = tuple[str, str, int, str | None, str | None, bool, str, str, bool]
 _FOUND = tuple[str, int, str | None, str | None, bool, str, str, bool, int]
 _ENDED = tuple[str, int, str | None, str | None, str, bool]
