@@ -172,7 +172,7 @@ ROUTINES = [
     Routine("sleep again", lambda s, p: by_root(s, p, records=[s.again("z")]), (Scene.asleep, Scene.woken_by_cancel)),
     Routine("wake", lambda s, p: p.store.wake(s.id("z")), (Scene.asleep,)),
     Routine("cancel sleep", lambda s, p: p.store.cancel(s.id("z"), "test"), (Scene.asleep,)),
-    Routine("fire", _tick, (Scene.asleep, Scene.due), passes_by=True),
+    Routine("fire", _tick, (Scene.asleep, Scene.in_time, Scene.due), passes_by=True),
     Routine("end root asleep", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["R"]))]), (Scene.asleep,)),
     Routine("spawn first", lambda s, p: by_root(s, p, spawns=[s.new(p, s["s"], "g")]), (Scene.childless,)),
     Routine("end childless", lambda s, p: by_root(s, p, outcomes=[_closes(completed(s["s"]))]), (Scene.childless,)),

@@ -146,6 +146,10 @@ class Scene(Stage):
         """... and has slept long enough."""
         self.clock.advance(6)
 
+    async def in_time(self) -> None:
+        """Nobody was begun too late: a tick does one thing after the other, and who comes between them meets half."""
+        await self.store.cancel(self.id("x"), "before")
+
     async def woken_by_cancel(self) -> None:
         """... or its sleep was cancelled, and it tries again."""
         await self.store.cancel(self.id("z"), "before")

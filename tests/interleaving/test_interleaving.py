@@ -28,7 +28,7 @@ SHORT = """
 """
 WAITS = """
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
-    suspend for both/reap  suspend for failed/replay failed  suspend for sleep/wake
+    suspend for both/reap  suspend for failed/replay failed  suspend for sleep/wake  suspend for sleep/fire
     suspend for promise/settle  suspend/sweep  suspend/unregister  suspend/suspend for both
     end awaited/end awaited  end awaited/fail awaited  end awaited/cancel awaited  end awaited/cancel suspended
     end awaited/claim suspended  end awaited/end root  cancel suspended/claim suspended  cancel suspended/cancel awaited

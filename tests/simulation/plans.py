@@ -39,6 +39,12 @@ WORKFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Steps, and those that each waits for."""
 STEP_RETRIES = 1
+DURABLE_STEPS: dict[tuple[str, str], EvictionPolicy] = {
+    ("diamond", "a"): EvictionPolicy(ttl=0),
+    ("diamond", "c"): EvictionPolicy(ttl=1.5),
+    ("line", "b"): EvictionPolicy(ttl=0),
+}
+"""Those whose code is unloaded while they wait."""
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
 DEEPEST = 4
 NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)

@@ -28,6 +28,7 @@ from fanwood.model.states import RunKind, RunState
 from tests.simulation.parts import Asked
 from tests.simulation.plans import (
     ALL,
+    DURABLE_STEPS,
     KEYS,
     STEP_RETRIES,
     SYNC,
@@ -95,7 +96,9 @@ class Program:
                 self.check(input["parts"][parent], ctx.task_output(workflow.steps[parent]), "a step")
             return await self._executed(input["parts"][name], ctx)
 
-        workflow.task(name, parents=parents, retries=STEP_RETRIES)(step)
+        policy = DURABLE_STEPS.get((workflow.name, name))
+        declare = workflow.task if policy is None else partial(workflow.durable_task, eviction_policy=policy)
+        declare(name, parents=parents, retries=STEP_RETRIES)(step)
 
     async def _executed(self, plan: Plan, ctx: Context) -> dict[str, Any]:
         if plan != self.world.maker.plans[plan["n"]]:
