@@ -20,7 +20,7 @@ OUTPUT = runner.CHECKOUT / ".bench"
 
 EPILOG = """\
 examples:
-  python -m benchmarks                        everything, in some ten minutes
+  python -m benchmarks                        everything, in half an hour
   python -m benchmarks --quick                small sizes: does it work, and roughly how fast
   python -m benchmarks --store postgres       on a server that is started for it, with the settings of a new one
   python -m benchmarks --only fanout,cold     what begins with these names

@@ -58,6 +58,7 @@ class Benchmark:
     slots: int | None = None  # None: as the command line says
     beside_floor: bool = False
     stores: tuple[str, ...] = STORES
+    once: bool = False  # it takes minutes: not repeated
     store: str = SQLITE  # the one that is measured
 
 
@@ -213,6 +214,43 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         ),
         100_000,
         500,
+    ),
+    Benchmark(
+        "million",
+        "map: a tenth of {size} children in a worker process, then {size}, folded into a sum",
+        "million",
+        (
+            Figure("rate", "children", "/s", {SQLITE: at_least(15_000), POSTGRES: at_least(10_000)}),
+            Figure("memory", "peak memory of the worker", "MB", on_both(at_most(300))),
+            Figure("growth", "of that, beyond the tenth", "MB", on_both(at_most(20))),
+        ),
+        1_000_000,
+        2_000,
+        once=True,
+    ),
+    Benchmark(
+        "million-resume",
+        "map: its worker killed with half of {size} children done; another goes on",
+        "million_resume",
+        (
+            Figure("seconds", "until new children run", "s", on_both(at_most(10))),
+            Figure("memory", "peak memory of the second worker", "MB", on_both(at_most(300))),
+        ),
+        1_000_000,
+        20_000,
+        once=True,
+    ),
+    Benchmark(
+        "million-many",
+        "run_many: {size} children, all results in a list",
+        "fan_out",
+        (
+            Figure("rate", "children", "/s"),
+            Figure("memory", "peak memory of the process", "MB", on_both(at_most(450))),
+        ),
+        1_000_000,
+        2_000,
+        once=True,
     ),
     Benchmark(
         "as-completed",

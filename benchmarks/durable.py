@@ -61,7 +61,7 @@ def pushes(job: Job) -> Figures:
         crowd = client.find("crowd")
         for first in range(0, job.size, OTHERS):
             crowd.run_no_wait(Count(n=min(OTHERS, job.size - first), first=FAR + first))
-        _until(lambda: _waiting(job, RunKind.EVENT) == job.size)
+        until(lambda: _waiting(job, RunKind.EVENT) == job.size)
         across = asyncio.run(_pushed(client, job))
         with declare(job) as app:
             here = asyncio.run(_pushed(app, job))
@@ -74,7 +74,7 @@ async def _pushed(app: Fanwood, job: Job) -> list[float]:
     crowd, taken = app.find("crowd"), list[float]()
     for order in range(WARM_UP + PUSHES):
         ref = await crowd.aio_run_no_wait(Count(n=1, first=order))
-        await asyncio.to_thread(_until, lambda: _waiting(job, RunKind.EVENT) == job.size + 1)
+        await asyncio.to_thread(until, lambda: _waiting(job, RunKind.EVENT) == job.size + 1)
         await asyncio.sleep(pause())
         start = time.time()
         await app.events.aio_push(KEY, {"order": order})
@@ -86,7 +86,7 @@ async def _pushed(app: Fanwood, job: Job) -> list[float]:
 async def _matched(app: Fanwood, job: Job) -> float:
     """Seconds for so many pushes, each of which ends one wait of one run."""
     ref = await app.find("crowd").aio_run_no_wait(Count(n=MATCHED))
-    await asyncio.to_thread(_until, lambda: _waiting(job, RunKind.EVENT) == job.size + MATCHED)
+    await asyncio.to_thread(until, lambda: _waiting(job, RunKind.EVENT) == job.size + MATCHED)
     start = time.time()
     await asyncio.gather(*(app.events.aio_push(KEY, {"order": order}) for order in range(MATCHED)))
     return max(await ref.aio_result()) - start
@@ -97,16 +97,14 @@ def suspended(job: Job) -> Figures:
     with Workers(job, "sleeper") as workers, declare(job, local_worker=False) as client:
         sleeper = client.find("sleeper")
         sleeper.run(Count(n=0))
-        empty, until = workers.memory, int(time.time() + 4 + job.size / SUSPENDED_A_SECOND)
-        refs = sleeper.run_many_no_wait(
-            [sleeper.create_bulk_run_item(Count(n=until, first=n)) for n in range(job.size)]
-        )
-        _until(lambda: _waiting(job, RunKind.TASK) == job.size)
-        held, spare = workers.memory, until - time.time()
+        empty, due = workers.memory, int(time.time() + 4 + job.size / SUSPENDED_A_SECOND)
+        refs = sleeper.run_many_no_wait([sleeper.create_bulk_run_item(Count(n=due, first=n)) for n in range(job.size)])
+        until(lambda: _waiting(job, RunKind.TASK) == job.size)
+        held, spare = workers.memory, due - time.time()
         assert spare > 0, f"they were due {-spare:.0f} s before all were suspended"
         time.sleep(spare)
-        _until(lambda: _waiting(job, RunKind.TASK) + _living(job) == 0)
-        seconds = time.time() - until
+        until(lambda: _waiting(job, RunKind.TASK) + _living(job) == 0)
+        seconds = time.time() - due
         assert refs[-1].result(PATIENCE) == job.size - 1
     return {"rate": job.size / seconds, "memory": held - empty}
 
@@ -116,7 +114,7 @@ def assistant(job: Job) -> Figures:
     with declare(job, local_worker=False) as client:
         with Workers(job, "assistant") as lost:
             ref = client.find("assistant").run_no_wait(Count(n=job.size))
-            _until(lambda: client.runs.counts(ref.id).progress is not None)
+            until(lambda: client.runs.counts(ref.id).progress is not None)
             lost.kill()
         with Workers(job, "assistant"):
             seconds, memory = ref.result(PATIENCE)
@@ -126,7 +124,7 @@ def assistant(job: Job) -> Figures:
 # --- what there is ----------------------------------------------------------------------------------------------------
 
 
-def _until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "it takes too long"

@@ -56,7 +56,7 @@ def run(plan: Plan, progress: Callable[[str], None]) -> list[Result]:
     results = [Result(b, plan.slots if b.slots is None else b.slots) for b in plan.benchmarks]
     for repeat in range(1, plan.repeat + 1):
         for result in results:
-            if result.error is None:
+            if result.error is None and not (result.benchmark.once and result.samples):
                 benchmark = result.benchmark
                 progress(f"{repeat}/{plan.repeat} {benchmark.store} {benchmark.name}")
                 try:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from benchmarks.durable_tasks import declare_recording, declare_waiting
 from benchmarks.job import Job
+from benchmarks.machine import peak_memory
 from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException, as_completed
 
 WARM_UP = 10  # children that run before the clock does: the worker is up, late imports are done
@@ -147,6 +148,14 @@ class Row(BaseModel):
     row: int
 
 
+async def fold(app: Fanwood, n: int) -> float:
+    start, total = time.perf_counter(), 0
+    async for output in app.find("child").aio_map(Number(n=k) for k in range(n)):
+        total += output
+    assert total == n * (n + 1) // 2
+    return time.perf_counter() - start
+
+
 def declare_streams(app: Fanwood) -> None:
     child = app.find("child")
 
@@ -165,11 +174,27 @@ def declare_streams(app: Fanwood) -> None:
     @app.task(input_validator=FanOut)
     async def stream(input: FanOut, ctx: Context) -> float:
         """Seconds in which so many children were run and folded into a sum."""
-        start, total = time.perf_counter(), 0
-        async for output in child.aio_map(Number(n=n) for n in range(input.n)):
-            total += output
-        assert total == input.n * (input.n + 1) // 2
-        return time.perf_counter() - start
+        return await fold(app, input.n)
+
+    @app.task(input_validator=FanOut)
+    async def folded(input: FanOut, ctx: Context) -> list[float]:
+        """As `stream`; and the most memory that this process has had until then."""
+        return [await fold(app, input.n), peak_memory()]
+
+    @app.task(input_validator=FanOut)
+    async def interrupted(input: FanOut, ctx: Context) -> list[float]:
+        """Its first attempt stays when half of its children have ended. The next one says after how many seconds a new
+        one ran, and how much memory its process had at most."""
+        start, number, half = time.time(), 0, input.n // 2
+        async for ran in app.find("when").aio_map(Number(n=n) for n in range(input.n)):
+            number += 1
+            if ctx.attempt_number == 1 and number == half:
+                ctx.progress(half)
+                await asyncio.Event().wait()
+            if ctx.attempt_number > 1 and ran > start:
+                assert number > half, f"child {number} ran again"
+                return [ran - start, peak_memory()]
+        raise AssertionError("no new child ran")
 
     @app.task(input_validator=FanOut)
     async def as_they_end(input: FanOut, ctx: Context) -> float:
