@@ -186,7 +186,8 @@ def declare_streams(app: Fanwood) -> None:
         """Its first attempt stays when half of its children have ended. The next one says after how many seconds a new
         one ran, and how much memory its process had at most."""
         start, number, half = time.time(), 0, input.n // 2
-        async for ran in app.find("when").aio_map(Number(n=n) for n in range(input.n)):
+        window = max(1, min(2_000, input.n // 10))  # not all of a small one
+        async for ran in app.find("when").aio_map((Number(n=n) for n in range(input.n)), window=window):
             number += 1
             if ctx.attempt_number == 1 and number == half:
                 ctx.progress(half)
