@@ -46,7 +46,8 @@ class Settings:
     """How many processes execute what a script starts. 1: the script itself. More: so many worker processes, which it
     starts and which end with it, each with so many slots; the script itself executes nothing. 0: one for each core."""
     waiting_threads: int = 1000
-    """How many sync runs of one worker may wait for children at a time; each holds a thread."""
+    """How many sync runs of one worker may wait for children at a time; each holds a thread. Where there would be more,
+    those of durable tasks are unloaded."""
     waiting_runs: int = 10_000
     """How many runs of durable tasks that wait one worker keeps in memory; of more those that have waited longest are
     unloaded."""

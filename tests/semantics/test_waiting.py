@@ -158,6 +158,38 @@ def test_too_many_waiting_threads_is_an_error_that_says_so(make_app: Any) -> Non
     assert deep.run(2) == 2
 
 
+def test_durable_tasks_wait_on_few_threads(make_app: Any) -> None:
+    """For children, sleeps, events, for moments; and those of other tasks are let in among them."""
+    app = make_app(slots=2, waiting_threads=2)
+    most: list[int] = []
+
+    @app.task
+    def child(n: int) -> int:
+        return n
+
+    @app.durable_task
+    def waits(n: int, ctx: Context) -> int:
+        most.append(sum(thread.name.startswith("fanwood-task") for thread in threading.enumerate()))
+        found = child.run(n)
+        if n % 3 == 0:
+            ctx.sleep_for("1.1s")
+        elif n % 3 == 1:
+            ctx.wait_for_event("go", lookback_window="1h")
+        else:
+            ctx.sleep_for(0.001)
+        return found + child.run(n)
+
+    @app.task
+    def plain(n: int) -> int:
+        return child.run(n)
+
+    refs = [waits.run_no_wait(n) for n in range(24)]
+    assert plain.run(5, timeout=60) == 5
+    app.events.push("go", {})
+    assert [ref.result(60) for ref in refs] == [2 * n for n in range(24)]
+    assert max(most) <= 2 + 2 + 4  # of those that end some are still there
+
+
 def test_release_slot_lets_others_in(make_app: Any) -> None:
     app = make_app(slots=1)
     gate = threading.Event()

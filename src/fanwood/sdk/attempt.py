@@ -65,6 +65,10 @@ class SlotShare(Protocol):
         """A wait was given up: the attempt goes on at once, slot or not."""
         ...
 
+    def make_room(self) -> bool:
+        """As many threads wait as may: unload some that wait; whether there are such."""
+        ...
+
     def free(self, attempt: Attempt) -> None:
         """The attempt gives up its slot for good, though it goes on."""
         ...

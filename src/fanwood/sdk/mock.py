@@ -37,6 +37,9 @@ class NoSlots:
 
     def unpark(self, attempt: Attempt) -> None: ...
 
+    def make_room(self) -> bool:
+        return False
+
     def free(self, attempt: Attempt) -> None: ...
 
 

@@ -133,6 +133,15 @@ class Unloading:
         """Since when it waits; None: it does not."""
         return self.since if self._waits else None
 
+    @property
+    def may_be_evicted(self) -> bool:
+        """Whether it is a sync task's, and would be suspended for lack of threads."""
+        if self._attempt.spec.is_async or not self.policy.allow_capacity_eviction or self._is_over():
+            return False
+        waits = list(self._waits.values())
+        few = sum(len(wait.collector.results) for wait in waits) <= MOST_AWAITED
+        return few and not any(wait.timed for wait in waits)
+
     def _changed(self) -> None:
         self._changes += 1
         self.since = self._attempt.host.clock.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fanwood import logs
 from fanwood.engine.signals import Signal
-from fanwood.errors import WaitTimeoutError
+from fanwood.errors import TooManyWaitingThreadsError, WaitTimeoutError
 from fanwood.ids import id_text
 from fanwood.sdk.current import current_attempt
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logs.logger("fanwood")
+
+ROOM_SECONDS = 0.005
+"""How long to wait between two tries, while others are unloaded to make room."""
 
 LOOK = 1.0
 """Seconds for which a store is waited for by who only looks."""
@@ -110,7 +113,8 @@ async def _wait_inside(
         if once.acquire(blocking=False):
             attempt.share.resume(attempt, signal.fire)
 
-    attempt.share.park(attempt)
+    if not await _parked(attempt, collector):
+        return
     attempt.listen(signal)
     try:
         collector.when_ready(resume)
@@ -125,6 +129,30 @@ async def _wait_inside(
             attempt.share.unpark(attempt)
     if not collector.ready and attempt.interruption is None:
         raise _timed_out(timeout, what)
+
+
+async def _parked(attempt: Attempt, collector: Collector) -> bool:
+    """Give the slot back; False: what is waited for has come. Where as many threads wait as may, those of durable tasks
+    are unloaded first; it may be this one.
+
+    Raises:
+        TooManyWaitingThreadsError: there are none of those.
+        RunInterrupted: the attempt is over.
+    """
+    while True:
+        try:
+            attempt.share.park(attempt)
+        except TooManyWaitingThreadsError:
+            if not attempt.share.make_room():
+                raise
+        else:
+            return True
+        with interruptible(attempt, signal := Signal()):
+            collector.when_ready(signal.fire)
+            await signal.wait(ROOM_SECONDS)
+        attempt.check()
+        if collector.ready:
+            return False
 
 
 class interruption_told:  # noqa: N801  (reads as the statement that it is)
@@ -172,7 +200,12 @@ async def parked(attempt: Attempt, signal: Signal, timeout: float | None = None)
     """Wait for the signal, or for the attempt's end, without holding a slot: what was spawned before, and will be
     waited for, may need it to make room for more (`engine/admission.py`)."""
     go_on = Signal()
-    attempt.share.park(attempt)
+    try:
+        attempt.share.park(attempt)
+    except TooManyWaitingThreadsError:  # it ends by itself: until then it holds its slot
+        with interruptible(attempt, signal):
+            await signal.wait(timeout)
+        return
     try:
         with interruptible(attempt, signal):
             await signal.wait(timeout)

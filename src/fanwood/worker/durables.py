@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.unloading import EvictionPolicy
+    from fanwood.worker.slots import Slots
+
+PART = 4
+"""This part of the threads that wait is given back where there are too many."""
 
 
 class Durables:
     """Of one executor. `unload` is called, on the engine's thread, with an attempt that was suspended; `most`: how many
     that wait are kept."""
 
-    def __init__(self, most: int, unload: Callable[[Attempt], None]) -> None:
+    def __init__(self, most: int, unload: Callable[[Attempt], None], slots: Slots) -> None:
+        slots.evict = self.make_room
         self._most = most
         self._unload = unload
         self._attempts: dict[Attempt, Unloading] = {}
@@ -54,6 +59,16 @@ class Durables:
         waiting.sort(key=lambda each: each[:2])
         for _, _, one in waiting[: max(0, len(waiting) - self._most)]:
             one.ask()
+
+    def make_room(self) -> bool:
+        """As many threads wait as may: of those that wait in sync tasks some are suspended, by priority, and who waited
+        longest first. Whether there are such. From any thread."""
+        waiting = [(one.policy.priority, since, one) for one in list(self._attempts.values())
+                   if (since := one.idle_since) is not None and one.may_be_evicted]  # fmt: skip
+        waiting.sort(key=lambda each: each[:2])
+        for _, _, one in waiting[: 1 + len(waiting) // PART]:
+            one.ask()
+        return bool(waiting)
 
     def suspend_all(self, patience: float) -> None:
         """The worker stops: what waits, and is quiet, is suspended, within so many seconds. Not on the tasks' loop."""

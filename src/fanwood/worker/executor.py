@@ -72,7 +72,7 @@ class Executor:
         self._flushing = False
         self._overtime = Overtime(self._slots)
         self._untold = Untold(host, engine, lambda: self.specs)
-        self.durables = Durables(host.settings.waiting_runs, self._unload)
+        self.durables = Durables(host.settings.waiting_runs, self._unload, self._slots)
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._recalled = set[Attempt]()  # what goes back when it is about to begin
         self._stopping = False  # nothing begins any more

@@ -31,12 +31,17 @@ REMEMBERED = 100
 AHEAD = 4
 
 
+def _nobody() -> bool:
+    return False
+
+
 class Slots:
     """The slots of one worker. Any thread may call; `on_change` is called, outside the lock, when runs may begin."""
 
     def __init__(self, count: int, waiting_threads: int, on_change: Callable[[], None]) -> None:
         self.count = count
         self.foreign_loop = False
+        self.evict: Callable[[], bool] = _nobody
         self._free = count
         self._max_waiting = waiting_threads
         self._parked_threads = 0
@@ -158,7 +163,8 @@ class Slots:
                     raise TooManyWaitingThreadsError(
                         f"{self._parked_threads} sync runs of this worker wait for children already, each on a thread "
                         f"of its own, and waiting_threads allows no more. Make {attempt.spec.name} async (waiting then "
-                        f"costs no thread), raise waiting_threads, or start more workers."
+                        f"costs no thread) or durable (then it is unloaded), raise waiting_threads, or start more "
+                        f"workers."
                     )
                 self._parked_threads += 1
             attempt.thread_waits += 1
@@ -184,6 +190,10 @@ class Slots:
             self._unwait(attempt)
             if attempt.waits == 0 and not attempt.holding and not attempt.code_ended:
                 self._hand_to(attempt)
+
+    def make_room(self) -> bool:
+        """As many threads wait as may."""
+        return self.evict()
 
     def free(self, attempt: Attempt) -> None:
         """The attempt goes on without a slot."""
