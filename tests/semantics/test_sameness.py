@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, NonDeterminismError, RunState, TaskRunError, UserEventCondition
+from fanwood import (
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    NonDeterminismError,
+    RunState,
+    TaskRunError,
+    UsageError,
+    UserEventCondition,
+)
 from fanwood.ids import id_bytes
 from fanwood.sdk import sameness
 from fanwood.sdk.rehearsing import rehearse, runs_of
@@ -220,3 +230,74 @@ def test_the_version_of_a_run_that_is_executed_once(app: Fanwood, durable: bool)
 
     assert versioned.run({}) == "3"
     assert versioned.mock_run({}) == "3"
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_code_is_told_which_version_came_to_a_place_first(make_app: Any, colour: str) -> None:
+    """Who has been there goes on as he began, who has not takes the new way, and both for ever after."""
+    seen: list[tuple[str, str | None]] = []
+
+    def declared(version: str) -> tuple[Fanwood, Any]:
+        app = make_app(local_worker=False)
+        asks = version != "1"
+        if colour == "async":
+
+            @app.durable_task(name="versioned", eviction_policy=AT_ONCE, strict=True, version=version)
+            async def versioned(input: dict, ctx: Context) -> str:
+                await ctx.aio_wait_for_event("first", scope=input["who"])
+                if asks:
+                    seen.append((input["who"], await ctx.aio_version_at("here")))
+                    assert await ctx.aio_version_at("here") == seen[-1][1]
+                await ctx.aio_wait_for_event("second", scope=input["who"])
+                return ctx.version or ""
+
+            return app, versioned
+
+        @app.durable_task(name="versioned", eviction_policy=AT_ONCE, strict=True, version=version)
+        def sync_versioned(input: dict, ctx: Context) -> str:
+            ctx.wait_for_event("first", scope=input["who"])
+            if asks:
+                seen.append((input["who"], ctx.version_at("here")))
+                assert ctx.version_at("here") == seen[-1][1]
+            ctx.wait_for_event("second", scope=input["who"])
+            return ctx.version or ""
+
+        return app, sync_versioned
+
+    def waits_again(app: Fanwood, run_id: str) -> None:
+        while sum(app.runs.counts(run_id).by_task.get("~event", {}).values()) < 2:
+            time.sleep(0.01)
+        until(app, run_id, RunState.WAITING)
+
+    app, task = declared("1")
+    been, not_been = (task.run_no_wait({"who": who}).id for who in ("been", "not been"))
+    with serving(app.worker("old")):
+        until(app, been, RunState.WAITING)
+        app.events.push("first", scope="been")
+        waits_again(app, been)
+        until(app, not_been, RunState.WAITING)
+    for version, who, key, run_id in (("2", "not been", "first", not_been), ("3", "not been", "second", not_been),
+                                      ("3", "been", "second", been)):  # fmt: skip
+        app, _ = declared(version)
+        with serving(app.worker(version)):
+            app.events.push(key, scope=who)
+            if key == "first":
+                waits_again(app, run_id)
+            else:
+                assert app.runs.get_run_ref(run_id).result(60) == "1"
+    assert set(seen) == {("not been", "2"), ("been", None)}
+
+
+def test_who_has_no_version_has_none_at_any_place(app: Fanwood) -> None:
+    @app.task(version="1")
+    def plain(ctx_input: dict, ctx: Context) -> None:
+        with pytest.raises(UsageError, match="no durable task"):
+            ctx.version_at("here")
+
+    @app.durable_task
+    def unversioned(ctx_input: dict, ctx: Context) -> None:
+        with pytest.raises(UsageError, match="no version"):
+            ctx.version_at("here")
+
+    plain.run({})
+    unversioned.run({})

@@ -13,6 +13,7 @@ from fanwood.sdk.promises import aio_promised, promised
 from fanwood.sdk.publishing import publish
 from fanwood.sdk.renewing import start_over
 from fanwood.sdk.replaying import version_of
+from fanwood.sdk.versions import version_at
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration
@@ -170,6 +171,21 @@ class Outside:
         """The task's `version`; of a durable task that of the code that began this run, so that new code can go on as
         that would have. None: the task has none, or had none then."""
         return version_of(self._attempt)
+
+    def version_at(self, name: str) -> str | None:
+        """In a durable task: the version of the code that came to this place first in this run, recorded under the
+        name; None: of code that did not ask here. So a change of the code can be made where a run has not been yet,
+        whenever the run began.
+
+        Raises:
+            UsageError: this is no durable task, or it has no `version`.
+            RunInterrupted: this attempt is over.
+        """
+        return block(version_at(self._attempt, name), "ctx.version_at")
+
+    async def aio_version_at(self, name: str) -> str | None:
+        """As `version_at`."""
+        return await version_at(self._attempt, name)
 
     def publish(self, key: str, value: Any) -> None:
         """Say something of this run, for who asks by `fanwood.runs.get_value(id, key)`: what was said last counts.
