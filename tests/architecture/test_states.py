@@ -22,6 +22,7 @@ from fanwood.model.states import (
     EndedBy,
     GateKind,
     OnParentEnd,
+    Open,
     RunKind,
     RunState,
     Waits,
@@ -110,7 +111,7 @@ def test_only_these_statements_write_a_state() -> None:
 def test_in_memory_only_these_modules_write_a_state() -> None:
     """The same two ways, beside births and copies."""
     writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
-    assert writing == {"leaving.py", "claiming.py", "hot.py", "recording.py", "upkeep.py"}
+    assert writing == {"leaving.py", "claiming.py", "hot.py", "recording.py", "sharing.py", "upkeep.py"}
     hot = (STORE / "memory/hot.py").read_text("utf-8")
     assert len(re.findall(r"\bstate=", hot)) == 1
 
@@ -126,7 +127,9 @@ def test_the_causes_in_sql_are_those_of_the_table() -> None:
     assert (Waits.CHILDREN, Waits.TIME) == (1, 2)
     assert (Awaited.ONE_OF, Awaited.WAKES, Awaited.ONE_OF_UNLESS_FAILED) == (1, 2, 3)
     assert (GateKind.CLOSED, GateKind.PRUNED) == (1, 3)
-    assert (OnParentEnd.CANCEL, OnParentEnd.CONTINUE) == (1, 2)
+    assert (OnParentEnd.CANCEL, OnParentEnd.CONTINUE, OnParentEnd.SHARED) == (1, 2, 3)
+    assert (Open.OVER, Open.LIVING, Open.TELLING) == (0, 1, 2)
+    assert RunKind.SHARE == 15
 
 
 def test_nothing_leaves_an_end_but_by_a_replay_or_a_record() -> None:

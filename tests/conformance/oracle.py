@@ -88,7 +88,8 @@ class Oracle:
             if child.policy is OnParentEnd.CONTINUE:
                 continue
             if run.state is COMPLETED:
-                doomed = child.policy is OnParentEnd.CANCEL or child.asked < run.attempt
+                dropped = child.asked < run.attempt and child.policy is not OnParentEnd.SHARED
+                doomed = child.policy is OnParentEnd.CANCEL or dropped
                 if child.state.is_terminal or not doomed:
                     continue
             self._cancel_below(child)

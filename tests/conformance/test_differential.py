@@ -25,13 +25,15 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 45
+FIRST = 53
 """A seed that has every kind of command succeed by itself."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
 MANY = 40
 """Runs, after which there are no more, so that commands meet on one."""
 TASKS = '["a","b"]'
+POLICIES = (OnParentEnd.DEFAULT, OnParentEnd.CANCEL, OnParentEnd.CONTINUE)
+"""Of children that somebody asks for."""
 TIMES = ("created_at", "started_at", "finished_at", "due_at", "expires_at", "deadline", "limit_at")
 COLUMNS = Run.__struct_fields__
 """In the order of copies."""
@@ -53,6 +55,9 @@ class Stream:
         self.about: dict[bytes, dict[str, Any]] = {}
         self.holders: dict[bytes, int] = {}
         self.parts: dict[bytes, bytes] = {}  # what no worker executes, and whose it is
+        self.links: dict[bytes, tuple[bytes, str]] = {}  # to what is shared: whose they are, and to what
+        self.linked: set[bytes] = set()  # ... all that there ever were
+        self.shared: set[bytes] = set()
         self.workers: list[int] = []
         self.suspected = False
         self.rows: dict[bytes, dict[str, Any]] = {}
@@ -123,7 +128,7 @@ class Stream:
         parent, attempt = self.an_attempt()
         about: dict[str, Any] = {
             "task": self.random.choice("ab"),
-            "on_parent_end": self.random.choice(list(OnParentEnd)),
+            "on_parent_end": self.random.choice(POLICIES),
             "parent_id": parent,
             "parent_attempt": attempt,
             "root_id": self.about[parent]["root"],
@@ -225,7 +230,7 @@ class Stream:
         return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED, text, renews=True))
 
     async def attach(self) -> bool:
-        children = [id_ for id_, about in self.about.items() if about["parent"] is not None]
+        children = [id_ for id_, about in self.about.items() if about["parent"] is not None and id_ not in self.shared]
         if not children:
             return False
         child = self.random.choice(children)
@@ -257,7 +262,8 @@ class Stream:
 
         async def commit(stage: Stage) -> Reply:
             await stage.commit(self.worker_of(id_), logs=[line])
-            return await stage.store.logs(id_, -2)
+            lines = await stage.store.logs(id_, -2)
+            return [(line.seq, line.attempt, _rounded(line.at), line.level, line.message) for line in lines]
 
         return bool(await self.on_all(f"log {line}", commit))
 
@@ -282,7 +288,7 @@ class Stream:
     async def record(self) -> bool:
         """A step or a sleep; or one that had failed or been cancelled, done again."""
         parent, attempt = self.an_attempt()
-        mine = [id_ for id_, of in self.parts.items() if of == parent]
+        mine = [id_ for id_, of in self.parts.items() if of == parent and id_ not in self.links]
         again = bool(mine) and self.random.random() < 0.5
         id_ = self.random.choice(mine) if again else self.ids.new_id()
         sleeps = self.random.random() < 0.6
@@ -306,6 +312,34 @@ class Stream:
         fenced = await self.on_all(f"record {record}", commit)
         if not fenced:
             self.parts[id_] = parent
+        return not fenced
+
+    async def share(self) -> bool:
+        """A link to what others of the tree share; or one that is there, asked for again."""
+        parent, attempt = self.an_attempt()
+        mine = [id_ for id_, (of, _) in self.links.items() if of == parent]
+        again = bool(mine) and self.random.random() < 0.4
+        id_ = self.random.choice(mine) if again else self.ids.new_id()
+        what = self.links[id_][1] if again else self.random.choice("xy")
+        root, shared, depth = self.about[parent]["root"], self.ids.new_id(), self.about[parent]["depth"] + 1
+        policy, priority = self.random.choice(POLICIES), self.random.randint(0, 2)
+        timeout = 9 * SECOND if self.random.random() < 0.2 else None
+        kind = SpawnKind(
+            "a", root, 0, root, 1, priority, schedule_timeout=timeout, on_parent_end=OnParentEnd.SHARED
+        )  # fmt: skip
+        own = SpawnKind("~share", parent, attempt, root, depth, on_parent_end=policy, run_kind=RunKind.SHARE)
+
+        async def commit(stage: Stage) -> Reply:
+            share = Spawn(kind, shared, None, f'"{what}"', input_digest=digest(what))
+            record = Record(own, id_, id_, '"link"', RunState.WAITING, len(mine), again=again, share=share)
+            return (await stage.commit(self.worker_of(parent), records=[record])).fenced_parents
+
+        fenced = await self.on_all(f"share {what} {id_.hex()} {again} {shared.hex()} of {own}", commit)
+        if not fenced:
+            self.links[id_], self.parts[id_] = (parent, what), parent
+            self.about[shared] = {"root": root, "depth": 1, "parent": root, "kind": kind}  # if it was born: `settle`
+            self.shared.add(shared)
+            self.linked.add(id_)
         return not fenced
 
     async def wake(self) -> bool:
@@ -358,6 +392,7 @@ class Stream:
             await stage.sweep()
         rows = self.rows = await self.on_all("rows", _rows)
         self.parts = {id_: of for id_, of in self.parts.items() if id_ in rows}
+        self.links = {id_: of for id_, of in self.links.items() if id_ in rows}
         self.suspected = any(row["deaths"] >= SUSPECT_DEATHS for row in rows.values())
         for id_ in [id_ for id_ in self.about if id_ not in rows]:  # pruned
             del self.about[id_]
@@ -370,7 +405,9 @@ class Stream:
         for name, stage in self.stages.items():
             for worker in self.workers:
                 done = await stage.commit(worker, mail=True)
-                self.told[name] |= {(worker, id_) for id_ in done.finished}
+                # (Who is told of a link that was cancelled depends on what is swept first: it, or who waits.)
+                cancelled = {id_ for id_, end in done.finished.items() if end.state is RunState.CANCELLED}
+                self.told[name] |= {(worker, id_) for id_ in done.finished if id_ not in cancelled & self.linked}
 
 
 def _rounded(when: int | None) -> int | None:
@@ -390,6 +427,8 @@ async def _rows(stage: Stage) -> dict[bytes, dict[str, Any]]:
         about["life"] = (life := life_of(about["life"])) and (life.number, life.since, _rounded(life.at))
         about["state"] = RunState.RUNNING if about["id"] in running else about["state"]  # copies are of queued ones
         found[about["id"]] = about
+    for root, what, run, is_open in await stage.store.copy_out("shared", (b"", b""), 10_000):
+        found[run]["shared"] = (root, what, is_open)
     attempts = await stage.store.copy_out("attempt", (b"", -1), 10_000)
     for run, number, *rest in attempts:
         _, _, state, started, finished, due, error = rest  # (who it was is not known everywhere of what was queued)
@@ -415,7 +454,7 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
-    "record": 4, "wake": 1, "find_again": 1, "start_over": 1,
+    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4,
 }  # fmt: skip
 
 

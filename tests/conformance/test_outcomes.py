@@ -237,7 +237,8 @@ async def test_what_becomes_of_children(stage: Stage, end: RunState, policy: OnP
         await stage.report(ENDS[end](parent, closes=True))
     assert await stage.state(parent) is end
     spared = policy is OnParentEnd.CONTINUE or (
-        policy is OnParentEnd.DEFAULT and end is RunState.COMPLETED and asked == "now"
+        end is RunState.COMPLETED
+        and (policy is OnParentEnd.SHARED or (policy is OnParentEnd.DEFAULT and asked == "now"))
     )
     assert await stage.state(queued) is (RunState.QUEUED if spared else RunState.CANCELLED)
     assert await stage.state(running) is (RunState.RUNNING if spared else RunState.CANCELLED)

@@ -11,6 +11,7 @@ from fanwood.model.commands import ClaimedRun, Outcome, Spawn
 from fanwood.model.states import OnParentEnd
 from tests.conformance.oracle import Oracle
 from tests.conformance.stage import Stage, completed, failed, retried
+from tests.conformance.test_differential import POLICIES
 
 CHILD_ENDS = ("goes on", "completes", "fails", "is cancelled")
 ROOT_ENDS = ("completes", "fails", "is cancelled", "completes in another attempt")
@@ -37,7 +38,7 @@ class Wood:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.oracle = Oracle()
-        self.trees = [Tree(*shape) for shape in product(product(OnParentEnd, OnParentEnd), CHILD_ENDS, ROOT_ENDS)]
+        self.trees = [Tree(*shape) for shape in product(product(POLICIES, POLICIES), CHILD_ENDS, ROOT_ENDS)]
         self.names: dict[bytes, tuple[str, Tree]] = {}
 
     async def grow(self, name: str, task: str, above: str | None, policy: Any) -> None:

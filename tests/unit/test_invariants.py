@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from fanwood import RunState
 from fanwood.model.invariants import STATE, Families, History, lateness, of_a_row
 from fanwood.model.records import Above, Audited
-from fanwood.model.states import EndedBy, OnParentEnd, RunKind, Waits
+from fanwood.model.states import EndedBy, OnParentEnd, Open, RunKind, Waits
 
 ROOT = Audited(
     id=b"root", parent_id=None, root_id=b"root", depth=0, kind=0, task="t", identity=None, on_parent_end=0,
     state=RunState.QUEUED, waits=None, due_at=None, attempt=0, trial_start=0, retry_count=0, deaths=0, asked=0,
     worker_id=None, deadline=None, expires_at=None, created_at=1, started_at=None, finished_at=None, busy=0,
-    ended_by=None, missing=None, awaits=0, missed=0,
+    ended_by=None, missing=None, awaits=0, missed=0, shares=None, open=None,
     has_output=False, has_error=False, held=False, gated=False, moved=False, above=None,
 )  # fmt: skip
 RUNNING = replace(ROOT, state=RunState.RUNNING, attempt=1, started_at=2, worker_id=7, held=True)
@@ -36,6 +36,11 @@ STEP = replace(
     CHILD, kind=int(RunKind.RECORDED), state=RunState.COMPLETED, attempt=1, started_at=2, finished_at=3,
     ended_by=int(EndedBy.OUTCOME), has_output=True,
 )  # fmt: skip
+LINK = replace(
+    CHILD, kind=int(RunKind.SHARE), state=RunState.WAITING, waits=int(Waits.SHARE), shares=RunState.RUNNING,
+    open=int(Open.LIVING),
+)  # fmt: skip
+SHARED = replace(CHILD, on_parent_end=OnParentEnd.SHARED, open=int(Open.LIVING), identity=None)
 LATER = replace(CHILD, deadline=50, expires_at=50, above=Above(RunState.RUNNING, 1, b"root", 0, 60))
 
 
@@ -45,7 +50,9 @@ def below(state: RunState, **about: Any) -> Audited:
 
 
 SOUND = [
-    ROOT, RUNNING, WAITING, SUSPENDED, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP,
+    ROOT, RUNNING, WAITING, SUSPENDED, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP, LINK, SHARED,
+    replace(LINK, shares=RunState.FAILED, open=int(Open.TELLING)),
+    below(RunState.COMPLETED, on_parent_end=OnParentEnd.SHARED, asked=0, open=int(Open.LIVING)),
     replace(LATER, deadline=70, expires_at=70, on_parent_end=OnParentEnd.CONTINUE),  # its group's
     below(RunState.COMPLETED),
     below(RunState.FAILED, on_parent_end=OnParentEnd.CONTINUE),
@@ -70,6 +77,10 @@ PLANTED: dict[str, list[Audited]] = {
     "waking": [
         replace(SUSPENDED, missing=None), replace(SUSPENDED, missing=0), replace(SUSPENDED, awaits=1),
         replace(SUSPENDED, missed=1),
+    ],
+    "sharing": [
+        replace(LINK, shares=RunState.COMPLETED), replace(LINK, open=0), replace(LINK, shares=None),
+        replace(SHARED, open=0),
     ],
     "code": [
         replace(SLEEP, state=RunState.QUEUED, waits=None, due_at=None), replace(RUNNING, kind=int(RunKind.RECORDED)),

@@ -104,7 +104,7 @@ class Claims:
             more = committed.has_more and (bool(runs) or not committed.has_closed)
             self.ready = self.ready or more or (not self._one_at_a_time and bool(runs))
             self._had_turns(runs)
-        elif asked or any(not spawn.claimed for spawn in batch.spawns) or committed.attached:
+        elif asked or committed.attached or committed.has_more or any(not spawn.claimed for spawn in batch.spawns):
             self.ready = True
         fenced = committed.fenced_parents
         born = [

@@ -152,7 +152,7 @@ class Delivery:
             if run is not None:
                 self._await_found(run, collector, index)
         for index, record in enumerate(request.records):
-            add(record.id, collector, index)
+            add(record.id, collector, request.record_indexes[index] if request.record_indexes else index)
 
     def _await_found(self, run: Attached, collector: Collector, index: int) -> bool:
         """A run that was there: its end is there as well, or is waited for (True)."""

@@ -90,6 +90,8 @@ class Housekeeping:
                 self.expect(record.due_at)
             if (when := record.expires_at(now)) is not None:
                 self.expect(when)
+            if record.share is not None and (limit := record.share.kind.schedule_timeout) is not None:
+                self.expect(now + limit)
         for outcome in batch.outcomes:
             if outcome.delay:
                 self.expect(now + outcome.delay)

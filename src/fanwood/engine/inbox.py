@@ -31,11 +31,12 @@ class SpawnRequest(msgspec.Struct):
 
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
-    records: list[Record] = []  # the collector's numbers are theirs
+    records: list[Record] = []  # the collector's numbers are theirs, but for ...
     kinds: list[SpawnKind] = []  # those that occur in it
     collector: Collector | None = None  # who wants their ends ...
     spawn_indexes: list[int] = []  # ... under which numbers
     attach_indexes: list[int] = []
+    record_indexes: list[int] = []  # ... those that have others
     contents: list[bytes] = []  # digests of the children that have no key: the caller's, to take their numbers back
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: OnDone | None = None

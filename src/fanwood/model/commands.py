@@ -48,7 +48,7 @@ class Spawn(msgspec.Struct, gc=False):
     input: str
     index: int = 0  # how many children this attempt has spawned before
     child_key: str | None = None
-    input_digest: bytes | None = None  # only beside a child_key; else the identity holds it
+    input_digest: bytes | None = None  # beside a child_key (else the identity holds it); what is shared is found by it
     claimed: bool = False
 
     @property
@@ -68,7 +68,10 @@ class Attach(msgspec.Struct, gc=False):
 
 class Record(msgspec.Struct, gc=False):
     """A child that no worker executes: born in a state that needs none (`BORN`), or (`again`) put into it, as it had
-    failed or been cancelled. Fenced as a spawn is, and told to nobody: who asks for it knows."""
+    failed or been cancelled. Fenced as a spawn is, and told to nobody: who asks for it knows.
+
+    A link (`share`) is WAITING, and ends at once if what it shares has ended. One that is there (`again`) is asked for
+    once more. If it closed a circle it fails, and its error has the way."""
 
     kind: SpawnKind
     id: bytes
@@ -84,6 +87,7 @@ class Record(msgspec.Struct, gc=False):
     timeout: int | None = None  # WAITING: microseconds from now on after which it fails
     again: bool = False
     awaits: bytes | None = None  # of a wait for events: its mark, without the number
+    share: Spawn | None = None  # of a link: what it shares; born, as a child of the root, if there is no such run
 
     @property
     def attempt(self) -> int:

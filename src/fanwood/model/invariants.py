@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.states import FIRST_WAIT, TRANSITIONS, OnParentEnd, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, TRANSITIONS, OnParentEnd, Open, RunKind, RunState, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +80,18 @@ def _can_wake(row: Audited) -> str | None:
     return None
 
 
+def _shares(row: Audited) -> str | None:
+    """A link waits only while what it shares lives, or is being told of; and that is known to live for as long."""
+    if row.kind == RunKind.SHARE:
+        lives = row.shares is not None and not RunState(row.shares).is_terminal
+        told = row.open == (Open.LIVING if lives else Open.TELLING)
+        if row.state is RunState.WAITING and (row.shares is None or not told):
+            return f"is a link to what is {row.shares} (open: {row.open})"
+    elif row.on_parent_end == OnParentEnd.SHARED and (row.open == Open.LIVING) is row.state.is_terminal:
+        return f"is shared, and open: {row.open}"
+    return None
+
+
 def _has_code(row: Audited) -> str | None:
     """What has none is never queued or executed, and is a part of a parent."""
     if row.kind >= FIRST_WAIT and (row.parent_id is None or row.state in (RunState.QUEUED, RunState.RUNNING)):
@@ -116,7 +128,7 @@ def _ends_with_its_parent(row: Audited) -> str | None:
     policy = OnParentEnd(row.on_parent_end)
     if policy is OnParentEnd.CONTINUE or (row.trial_start > 0 and row.kind < FIRST_WAIT):  # it may have been replayed
         return None
-    dropped = row.asked < above.attempt
+    dropped = row.asked < above.attempt and policy is not OnParentEnd.SHARED
     if above.state is RunState.COMPLETED and policy is not OnParentEnd.CANCEL and not dropped:
         return None
     return f"lives, and nobody ends it; its parent is {above.state.name}"
@@ -143,6 +155,7 @@ STATE: dict[str, Callable[[Audited], str | None]] = {
     "holder": _has_a_holder,
     "reason": _has_a_reason,
     "waking": _can_wake,
+    "sharing": _shares,
     "code": _has_code,
     "tree": _is_in_its_tree,
     "asked": _was_asked_for,

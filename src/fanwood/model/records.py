@@ -114,6 +114,8 @@ class Audited(msgspec.Struct, frozen=True):
     missing: int | None  # of what was suspended: how many ends
     awaits: int  # how many runs it was suspended for that have not ended ...
     missed: int  # ... and that have: somebody forgot to tell
+    shares: int | None  # of a link: the state of what it shares
+    open: int | None  # of a link, and of what is shared: how far that is (`Open`)
     has_output: bool
     has_error: bool
     held: bool  # its worker is entered

@@ -25,6 +25,10 @@ What must hold of a suspended run: the ends that it misses are to come. It is WA
 that it awaits, all of them unfinished, and each end, whatever its cause, lowers that in its own transaction; at nothing
 it is queued. Waking too early is harmless, waking too late must be impossible.
 
+What several calls of a tree share (`RunKind.SHARE`) is one run, a child of the root. Each call has a link to it, a part
+of its own run that is WAITING only while what is shared lives, or its links are being told of its end. What has no link
+any more that waits is cancelled.
+
 The end is the end, but for an explicit retry or replay, and for one more thing: a parent that *tries again* (a new
 trial) and asks for a child that had failed or been cancelled has it run again. A parent that merely *resumes* (after
 a lost worker or a hand-back) finds what was recorded, failures too.
@@ -121,6 +125,7 @@ class RunKind(IntEnum):
     EVENT = 12
     PROMISE = 13
     MESSAGE = 14
+    SHARE = 15  # a call's part in a run that several calls of its tree share
 
 
 FIRST_WAIT = 10
@@ -132,6 +137,7 @@ BORN: dict[RunKind, frozenset[RunState]] = {
     RunKind.RECORDED: frozenset({_C, _F}),
     RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
     **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W})),
+    RunKind.SHARE: frozenset({_W, _C, _F, _X}),  # as what is shared stands
 }
 """In which states runs of a kind are born."""
 
@@ -141,6 +147,7 @@ WAIT_NAMES = {
     RunKind.EVENT: "~event",
     RunKind.PROMISE: "~promise",
     RunKind.MESSAGE: "~message",
+    RunKind.SHARE: "~share",
 }
 """What stands in the place of a task's name. (No task's name begins so.)"""
 
@@ -153,6 +160,7 @@ class Waits(IntEnum):
     EVENT = 3
     PROMISE = 4
     MESSAGE = 5
+    SHARE = 6  # the end of a run that is shared
 
 
 WAITS_OF = {
@@ -160,6 +168,7 @@ WAITS_OF = {
     RunKind.EVENT: Waits.EVENT,
     RunKind.PROMISE: Waits.PROMISE,
     RunKind.MESSAGE: Waits.MESSAGE,
+    RunKind.SHARE: Waits.SHARE,
 }
 """What a WAITING one of a kind that has no code waits for. (In SQL: the kind's number less 9.)"""
 
@@ -195,3 +204,14 @@ class OnParentEnd(IntEnum):
     DEFAULT = 0  # cancelled if the parent fails, times out or is cancelled; goes on if it completes
     CANCEL = 1  # cancelled however the parent ends
     CONTINUE = 2  # goes on however the parent ends
+    SHARED = (
+        3  # as DEFAULT, whichever attempt of the parent was the last when it was asked for: it is not the parent's own
+    )
+
+
+class Open(IntEnum):
+    """How far a run is that calls share."""
+
+    OVER = 0
+    LIVING = 1
+    TELLING = 2  # it has ended, and there are calls that were not told yet

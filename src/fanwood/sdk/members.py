@@ -12,6 +12,8 @@ from fanwood.errors import UsageError
 from fanwood.model.states import Awaited
 from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
+from fanwood.sdk.recording import parts_of
+from fanwood.sdk.sharing import link_content
 from fanwood.sdk.spawning import Planned, Spawner
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Members(Spawner):
 
     def _send_now(self, request: SpawnRequest) -> None:
         self._unanswered.append(Answer(request, self.collector, self._attempt))
-        self._engine.spawn(request)
+        self._ask(request)
 
     def reserve(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more, of a group that was decided before: as it stands, or that never was."""
@@ -109,9 +111,11 @@ class Members(Spawner):
         assert attempt is not None
         _, options, _, content, _, _ = self._encode(item)
         with registering:
-            identity = attempt.identify(options.effective_key, content)
+            shared = options.share is not None
+            identity = attempt.identify(options.effective_key, link_content(content) if shared else content)
             attempt.children += 1
-            known = (attempt.known or {}).get(identity)
+            link = parts_of(attempt).found.get(identity) if shared else None
+            known = (attempt.known or {}).get(identity) if link is None else link.id
             attempt.asks(item.spec.name, identity)
         run = Planned(known or attempt.new_id(), item.spec)
         self.all.append(run)

@@ -14,6 +14,7 @@ from fanwood.errors import PayloadError, SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
 
 OnParentEndOption = Literal["cancel", "continue"]
+ShareOption = Literal["tree"]
 Metadata = Mapping[str, Any]
 
 MAX_METADATA_BYTES = 64 * 1024
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     priority: higher goes first. Default: the task's.
     detached: inside a task, make a root all the same.
     on_parent_end: "cancel" or "continue", whatever the parent's end.
+    share: "tree": one run for all that ask for this task with this input so, anywhere in the tree.
     """
 
     child_key: str | None
@@ -50,6 +52,7 @@ class RunOptions(TypedDict, total=False):
     priority: int | None
     detached: bool
     on_parent_end: OnParentEndOption | None
+    share: ShareOption | None
 
 
 class AttemptOptions(TypedDict, total=False):
@@ -107,6 +110,7 @@ class TriggerWorkflowOptions:
     priority: int | None = None
     detached: bool = False
     on_parent_end: OnParentEndOption | None = None
+    share: ShareOption | None = None
 
     def __post_init__(self) -> None:
         def normal(name: str, value: Any) -> None:
@@ -132,6 +136,21 @@ class TriggerWorkflowOptions:
         checks.flag(self.detached, "detached")
         if self.on_parent_end not in (None, "cancel", "continue"):
             raise checks.refused("on_parent_end", 'must be "cancel" or "continue"', self.on_parent_end)
+        if self.share is not None:
+            self._check_share()
+
+    def _check_share(self) -> None:
+        if self.share != "tree":
+            raise checks.refused("share", 'must be "tree"', self.share)
+        if self.effective_key is not None or self.idempotency_key is not None:
+            raise UsageError(
+                "share and a key were both given: what is shared is known by its task and its input, so that others "
+                "find it. Leave out the key, or put what tells it from others into the input"
+            )
+        if self.detached:
+            raise UsageError(
+                "share and detached were both given: a root of its own is in no tree in which it is shared"
+            )
 
     @property
     def effective_key(self) -> str | None:

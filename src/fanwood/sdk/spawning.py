@@ -27,6 +27,7 @@ from fanwood.sdk.once import Doing, doing
 from fanwood.sdk.outcomes import error_of, typed_output
 from fanwood.sdk.recalling import answer_of, learn
 from fanwood.sdk.recording import known_parts, parts_of
+from fanwood.sdk.sharing import Links, link_content
 from fanwood.sdk.spec import TaskSpec
 from fanwood.sdk.waiting import interruptible, interruption_told, parked, wait_for
 
@@ -88,6 +89,7 @@ class Spawner:
         self._keyed: dict[bytes, int] = {}  # roots that another run may be in the place of: their numbers in `planned`
         self._roots: set[bytes] = set()  # that it made inside a task
         self._doing = doing()
+        self._links: Links | None = None
         self._once: dict[bytes, Doing] = {}  # roots that a durable run makes once
         self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned: list[Planned] = []
@@ -137,8 +139,11 @@ class Spawner:
         """Spawn up to `CHUNK` runs, as soon as the store has taken what was sent before."""
         while len(self._unanswered) >= WINDOW:
             await self._next_answer()
-        if self._attempt is None:
+        attempt = self._attempt
+        if attempt is None:
             await self._host.prepare(dict.fromkeys(item.spec.name for item in chunk))
+        elif attempt.run.attempt > 1 and any(item.options.share is not None for item in chunk):
+            await known_parts(attempt)
         self._send(chunk)
 
     async def all_answered(self) -> None:
@@ -160,9 +165,12 @@ class Spawner:
                 answer = Answer(request, self.collector, self._attempt)
                 self._unanswered.append(answer)
                 self._has_asked = True
-                self._engine.spawn(request)
+                self._ask(request)
         if self._answered:
             self._put_answered()
+
+    def _ask(self, request: SpawnRequest) -> None:
+        (self._engine.record if request.records else self._engine.spawn)(request)
 
     def _put_answered(self) -> None:
         """What children had said goes to who waits: by the engine's thread, as soon as that puts ends as well."""
@@ -199,9 +207,12 @@ class Spawner:
     def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:
         """Under `registering`. Children and detached roots go in requests of their own: a fenced parent must not take
         roots with it."""
-        children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
+        children, roots, links, size = SpawnRequest(), SpawnRequest(watch=self._wait), SpawnRequest(), 0
         for number, one in enumerate(encoded, index):
-            _, _, data, _, attempt, kind = one
+            _, options, data, _, attempt, kind = one
+            if attempt is not None and options.share is not None:
+                self._link(links, attempt, one, number)
+                continue
             request = roots if attempt is None else children
             if not request.kinds or request.kinds[-1] is not kind:
                 request.kinds.append(kind)
@@ -213,11 +224,11 @@ class Spawner:
             if size > BATCH_BYTES:
                 yield from self._whole(children, roots)
                 children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
-        yield from self._whole(children, roots)
+        yield from self._whole(children, roots, links)
 
     def _whole(self, *requests: SpawnRequest) -> Iterator[SpawnRequest]:
         for request in requests:
-            if request.spawns or request.attaches:
+            if request.spawns or request.attaches or request.records:
                 request.collector = self.collector
                 yield request
 
@@ -249,6 +260,20 @@ class Spawner:
             request.attaches.append(Attach(kind, existing, digest, spawn))
             request.attach_indexes.append(number)
             self.planned.append(Planned(existing, spec))
+
+    def _link(self, request: SpawnRequest, attempt: Attempt, encoded: _Encoded, number: int) -> None:
+        """A link to a run that others may share becomes part of a request, if it has not ended before."""
+        spec, _, data, content, _, kind = encoded
+        if self._links is None:
+            self._links = Links()
+        id_, ended, record = self._links.link(attempt, kind, data, content)
+        if ended is not None:
+            self._answered.append((number, ended))
+        elif record is not None:
+            request.contents.append(link_content(content))
+            request.records.append(record)
+            request.record_indexes.append(number)
+        self.planned.append(Planned(id_, spec))
 
     def _root(self, request: SpawnRequest, encoded: _Encoded, number: int) -> None:
         """A root becomes part of a request; one that a durable run makes is made once in the life of that."""

@@ -19,7 +19,7 @@ _SHORTEST_TAIL = 4
 _DAY = 86_400_000_000
 _SIFTED = 200  # of so many ids with the same last bytes the half byte before them is looked at
 _STATE, _KIND = 9, 21  # columns of a run's row
-_AUDITED, _FLAGS, _ABOVE = 8, 27, 32  # ... of an audit's: the state; what is true of it; its parent
+_AUDITED, _FLAGS, _ABOVE = 8, 29, 34  # ... of an audit's: the state; what is true of it; its parent
 _KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
 
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from fanwood.model.records import Above, Audited, Walk
-from fanwood.model.states import UNFINISHED, RunState, Waits
+from fanwood.model.states import UNFINISHED, RunKind, RunState, Waits
 from fanwood.store.rows import place_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def audited(tables: Tables, run: Run) -> Audited:
         run.id, run.parent_id, run.root_id, run.depth, run.kind, run.task, run.identity, run.on_parent_end,
         RunState(run.state), run.waits, run.due_at, run.attempt, run.trial_start, run.retry_count, run.deaths,
         run.asked, run.worker_id, run.deadline, run.expires_at, run.created_at, run.started_at, run.finished_at,
-        run.busy, run.ended_by, *_awaiting(tables, run),
+        run.busy, run.ended_by, *_awaiting(tables, run), *_sharing(tables, run),
         run.output is not None, run.error is not None, run.worker_id in tables.workers,
         bool(tables.gates) and any(gate.root_id == run.root_id for gate in tables.gates.values()),
         _moved(tables, run) or _moved(tables, above),
@@ -37,6 +37,14 @@ def _awaiting(tables: Tables, run: Run) -> tuple[int | None, int, int]:
     awaited = [tables.runs.get(id_) for id_, waiters in tables.awaited.items() if run.id in waiters]
     living = sum(one is not None and not one.is_over for one in awaited)
     return None if entry is None else entry.missing, living, len(awaited) - living
+
+
+def _sharing(tables: Tables, run: Run) -> tuple[int | None, int | None]:
+    """Of a link: the state of what it shares, and how far that is; of what is shared, how far it is."""
+    is_link = run.kind == RunKind.SHARE
+    target = tables.runs.get((run.awaits or b"")[:16]) if is_link else None
+    shared = tables.shared_of.get((run.awaits or b"")[:16] if is_link else run.id)
+    return None if target is None else target.state, None if shared is None else shared.open
 
 
 def _moved(tables: Tables, run: Run | None) -> bool:

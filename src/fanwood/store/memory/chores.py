@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import TaskInfo, WorkerInfo
     from fanwood.store.memory.moving import Moving, Sweeping
+    from fanwood.store.memory.sharing import Sharing
 
 DUE, EXPIRED, HELD = 250, 100, 100
 """Runs per transaction: that are due, that were not begun in time, that a dead worker had."""
@@ -25,11 +26,12 @@ DUE, EXPIRED, HELD = 250, 100, 100
 class Chores:
     """Of one memory."""
 
-    def __init__(self, tables: Tables, leaving: Leaving, moving: Moving, sweeping: Sweeping) -> None:
+    def __init__(self, tables: Tables, leaving: Leaving, moving: Moving, sweeping: Sweeping, sharing: Sharing) -> None:
         self._tables = tables
         self._leaving = leaving
         self._moving = moving
         self._sweeping = sweeping
+        self._sharing = sharing
 
     # --- engines and leases ----------------------------------------------------------------------------------------
 
@@ -154,12 +156,15 @@ class Chores:
 
     def next_due(self) -> int | None:
         """When the next timer is due."""
+        if self._tables.telling:
+            return 0
         firsts = [self._tables.order(name).first(1) for name in ("due", "expiring")]
         return min((first[0][0] for first in firsts if first), default=None)
 
     def tick(self, now: int) -> None:
         """Into the queue with some of what is due; and some of what was not begun in time fails."""
         self._leaving.promote(now, self._until("due", now, DUE))
+        self._sharing.tell_some(now)
         late = self._until("expiring", now, EXPIRED)
         moved = self._moving.correct(now, late)
         for run in late:

@@ -28,6 +28,7 @@ from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Q
 from fanwood.store.memory.moving import Moving
 from fanwood.store.memory.recording import record
 from fanwood.store.memory.renewing import have_ended, renew
+from fanwood.store.memory.sharing import Sharing
 from fanwood.store.memory.tables import Key, Line, Run, Tables
 from fanwood.store.reports import concerns, one_of_each, positions
 
@@ -46,20 +47,21 @@ class HotPath:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self.leaving = Leaving(tables)
+        self.sharing = Sharing(tables, self.leaving)
         self.moving = Moving(tables, self.leaving)
         self.claiming = Claiming(tables, self.leaving)
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`."""
         done = Committed()
-        self.leaving.woken = False
+        self.leaving.woken = self.leaving.has_closed = False
         self._log(batch)
         self._fence(batch, done)
         self._spawn(me, now, batch.spawns, done)
         self._attach(now, batch.attaches, done)
         fenced = done.fenced_parents
         asked = [r for r in batch.records if (r.kind.parent_id, r.kind.parent_attempt) not in fenced]
-        record(self._tables, self.leaving, now, asked)
+        record(self._tables, self.leaving, self.sharing, now, asked)
         done.has_closed = self.moving.note(now, batch.deadlines)
         self._report(me, now, batch.outcomes, done)
         for number, suspend in enumerate(batch.suspends):
@@ -78,6 +80,7 @@ class HotPath:
             if root in self._tables.runs:
                 done.sizes[root] = self._tables.trees[root] = self._tables.trees.get(root, 0) + runs
         done.has_more = done.has_more or self.leaving.woken
+        done.has_closed = done.has_closed or self.leaving.has_closed
         return done
 
     def finds(self, me: int, batch: Batch) -> bool:

@@ -17,13 +17,14 @@ from fanwood.model.states import (
     EndedBy,
     GateKind,
     OnParentEnd,
+    Open,
     RunState,
     Waits,
 )
 from fanwood.store.memory.tables import Gate, Past, Suspended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.model.commands import Record, Suspend
     from fanwood.store.memory.tables import Run, Tables
@@ -69,7 +70,9 @@ class Leaving:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self.woken = False  # somebody who was suspended was queued
+        self.woken = False  # somebody who was suspended was queued, or a link has ended
+        self.has_closed = False  # something was closed by that nobody shares it any more
+        self.unlink: Callable[[int, Run], None] | None = None  # what an end means to links (sharing.py)
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -125,6 +128,8 @@ class Leaving:
     def _count(self, now: int, run: Run) -> None:
         """An end: those who are suspended and wait for it are told, and it waits for nothing itself."""
         tables = self._tables
+        if tables.open and self.unlink is not None:
+            self.unlink(now, run)
         if not tables.suspended:
             return
         self._forget(run.id)
@@ -187,6 +192,8 @@ class Leaving:
     def _queue(self, now: int, run: Run, queueing: Queueing) -> None:
         cause, waits = queueing.cause, queueing.delay > 0
         replayed = cause is Cause.REPLAY
+        if replayed and (shared := self._tables.shared_of.get(run.id)) is not None:
+            self._tables.reopen(shared, Open.LIVING)
         deadline = queueing.deadline if replayed else run.deadline
         patience = None if run.schedule_timeout is None else now + queueing.delay + run.schedule_timeout
         limits = [limit for limit in (deadline, patience) if limit is not None]
@@ -301,6 +308,8 @@ class Leaving:
         errors = {run.id: error for run in runs if (error := self.closed(run)) is not None}
         for run_id, error in errors.items():
             run = self._tables.runs[run_id]
+            if run.is_over:  # it has ended with another one of them
+                continue
             held = run.state == RunState.RUNNING
             self._tables.change(
                 run, state=int(RunState.CANCELLED), output=None, error=error, ended_by=int(EndedBy.ANCESTOR),
@@ -326,5 +335,7 @@ def _covers(gate: Gate, child: Run) -> bool:
         return False
     if gate.which == ALL:
         return child.asked <= gate.attempt
+    if child.on_parent_end == OnParentEnd.SHARED:
+        return False
     ends = child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
     return ends and (child.finished_at is None or child.finished_at > gate.made_at)

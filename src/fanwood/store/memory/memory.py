@@ -48,7 +48,7 @@ class Memory:
         self.tables = Tables()
         self.hot = HotPath(self.tables)
         self.sweeping = Sweeping(self.tables, self.hot.leaving)
-        self.chores = Chores(self.tables, self.hot.leaving, self.hot.moving, self.sweeping)
+        self.chores = Chores(self.tables, self.hot.leaving, self.hot.moving, self.sweeping, self.hot.sharing)
         self._seconds: Callable[[], float] | None = None  # the clock by which all go
         self._offset = 0  # ... of its monotonic reading from wall time, as it was when it was first opened
         self._name = name

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import Record
     from fanwood.store.memory.leaving import Leaving
+    from fanwood.store.memory.sharing import Sharing
 
 
-def record(tables: Tables, leaving: Leaving, now: int, records: Iterable[Record]) -> None:
+def record(tables: Tables, leaving: Leaving, sharing: Sharing, now: int, records: Iterable[Record]) -> None:
     """Those of parents that are not fenced."""
     for asked in records:
+        if asked.share is not None:
+            sharing.link(now, asked, lambda asked=asked: _born(asked, now, None))
+            continue
         there = tables.runs.get(asked.id)
         awaits = None if asked.awaits is None else numbered_mark(asked.awaits, tables.next_number())
         if not asked.again:

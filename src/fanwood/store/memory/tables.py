@@ -16,7 +16,7 @@ import msgspec
 from fanwood.errors import StoreValueError
 from fanwood.ids import new_secret
 from fanwood.model.commands import WorkerInfo
-from fanwood.model.states import RunState
+from fanwood.model.states import Open, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +110,15 @@ class Key(msgspec.Struct):
     run_id: bytes
     digest: bytes
     expires_at: int | None = None
+
+
+class Shared(msgspec.Struct):
+    """A run that calls of its tree share. `open`: see `Open`."""
+
+    root_id: bytes
+    digest: bytes  # of its task and input
+    run_id: bytes
+    open: int
 
 
 class Suspended(msgspec.Struct):
@@ -237,6 +246,10 @@ class Tables:
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
         self.suspended: dict[bytes, Suspended] = {}
         self.awaited: dict[bytes, dict[bytes, int]] = {}  # from a run to those that are suspended and wait for it
+        self.shared: dict[tuple[bytes, bytes], Shared] = {}  # by root and digest
+        self.shared_of: dict[bytes, Shared] = {}
+        self.open = Order()  # those that are not over
+        self.telling = Order()
         self._orders: defaultdict[tuple[Any, ...], Order] = defaultdict(Order)
         self._empty = Order()
         self.events: dict[str, Event] = {}
@@ -292,6 +305,21 @@ class Tables:
         key = self.key_of.pop(run.id, None)
         if key is not None:
             del self.keys[key]
+        shared = self.shared_of.pop(run.id, None)
+        if shared is not None:
+            self.reopen(shared, Open.OVER)
+            del self.shared[shared.root_id, shared.digest]
+
+    def share(self, shared: Shared) -> None:
+        """A run that is shared from now on."""
+        self.shared[shared.root_id, shared.digest] = self.shared_of[shared.run_id] = shared
+        self.reopen(shared, shared.open)
+
+    def reopen(self, shared: Shared, how: int) -> None:
+        """How far it is."""
+        shared.open = int(how)
+        for order, within in ((self.open, how != Open.OVER), (self.telling, how == Open.TELLING)):
+            (order.add if within else order.discard)(shared.run_id)
 
     def _leave(self, name: tuple[Any, ...], key: Any) -> None:
         order = self._orders[name]

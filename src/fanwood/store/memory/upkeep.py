@@ -12,7 +12,7 @@ from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.copying import TABLES
-from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Run, Tables
+from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Run, Shared, Tables
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         case "gate":
             for gate in tables.gates.values():
                 yield _tuple(gate)[:_GATE_COLUMNS]
-        case "idem":
-            yield from map(_tuple, tables.keys.values())
+        case "idem" | "shared":
+            yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
         case "value" | "message" | "tree":
@@ -209,13 +209,17 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
-        case "value" | "message" | "tree":
+        case "value" | "message" | "tree" | "shared":
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
 
 
 def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
+    if table == "shared":
+        if new := (row[0], row[1]) not in tables.shared:
+            tables.share(Shared(*row))
+        return new
     if table == "value":
         said, (_, key, value) = tables.values.setdefault(row[0], {}), row
         new = key not in said

@@ -20,6 +20,7 @@ from fanwood.model.commands import (
     Finished,
     Notice,
     Outcome,
+    Spawn,
     SpawnKind,
 )
 from fanwood.model.states import EndedBy, RunState
@@ -156,6 +157,7 @@ class Call:
                     "state": r.state, "output": r.output, "error": r.error, "began": r.began, "due": r.due_at,
                     "timeout": r.timeout, "attempt": r.attempt, "again": r.again,
                     "awaits": None if r.awaits is None else r.awaits.hex(),
+                    "share": None if r.share is None else _share(r.share),
                 }
                 for r in self._batch.records
             ]
@@ -290,6 +292,15 @@ def _attached(found: Iterable[Any], done: Committed) -> Attached:
     if later:
         done.later.add(id_)
     return Attached(id_, RunState(state), output, error, bool(matches), task, input_)
+
+
+def _share(share: Spawn) -> dict[str, Any]:
+    kind = share.kind
+    return {
+        "root": (kind.parent_id or b"").hex(), "digest": (share.input_digest or b"").hex(), "id": share.id.hex(),
+        "kind": kind.run_kind, "task": kind.task, "input": share.input, "metadata": kind.metadata,
+        "priority": kind.priority, "timeout": kind.schedule_timeout,
+    }  # fmt: skip
 
 
 def _by_id(outcome: Outcome) -> bytes:

@@ -102,6 +102,9 @@ delete from unheard t using unnest($1::bytea[]) v (id) where t.run_id = any (arr
 -- name: delete_keys
 delete from idem t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
+-- name: delete_shared
+delete from shared t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
+
 -- name: delete_runs
 delete from run t using unnest($1::bytea[]) v (id) where t.id = any (array[v.id]);
 

@@ -33,6 +33,7 @@ _EXCEPTIONS = {
     ("number_on", "number"): "bigint",
     ("copy_out_event", "id"): "text",
     ("copy_out_message", "number"): "bigint",
+    ("copy_out_shared", "digest"): "bytea",
 }
 
 

@@ -95,7 +95,8 @@ async def _delete(db: Transaction, ids: Sequence[bytes]) -> int:
     """Delete these runs with all that hangs on them; how many there were."""
     if not ids:
         return 0
-    for name in ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "runs"):
+    beside = ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "shared")
+    for name in (*beside, "runs"):
         await db.value(_SQL[f"delete_{name}"], ids)
     return len(ids)
 

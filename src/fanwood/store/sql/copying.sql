@@ -40,6 +40,16 @@ from idem where (namespace, key) > (:namespace, :key) order by namespace, key li
 insert into idem (namespace, key, run_id, digest, expires_at) values (:namespace, :key, :run_id, :digest, :expires_at)
 on conflict do nothing;
 
+-- name: copy_out_shared
+select root_id, digest, run_id, open from shared where (root_id, digest) > (:root_id, :digest)
+order by root_id, digest limit :limit;
+
+-- name: copy_in_shared
+insert into shared (root_id, digest, run_id, open) values (:root_id, :digest, :run_id, :open) on conflict do nothing;
+
+-- name: count_shared
+select count(*) from shared;
+
 -- name: copy_out_gate
 select run_id, root_id, what, which, attempt, error, made_at from gate where run_id > :run_id order by run_id limit :limit;
 

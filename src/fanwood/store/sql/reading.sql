@@ -199,6 +199,9 @@ select r.id, r.parent_id, r.root_id, r.depth, r.kind, r.task, r.identity, r.on_p
            select count(*) from awaited a left join run o on o.id = a.run_id
            where a.waiter_id = r.id and (o.id is null or o.state >= 8)
        ) else 0 end,
+       case when r.kind = 15 then (select o.state from run o where o.id = substr(r.awaits, 1, 16)) end,
+       case when r.kind = 15 then (select s.open from shared s where s.run_id = substr(r.awaits, 1, 16))
+            when r.on_parent_end = 3 then (select s.open from shared s where s.run_id = r.id) end,
        r.output is not null, r.error is not null,
        exists (select 1 from worker w where w.id = r.worker_id),
        exists (select 1 from gate g where g.root_id = r.root_id),

@@ -10,7 +10,10 @@ with recursive above (id, parent_id, root_id, asked, on_parent_end) as (
 )
 select g.run_id, g.what from above a cross join gate g
 where g.run_id = a.parent_id and g.what = 1 and a.on_parent_end <> 2
-  and (a.asked < g.attempt or (a.asked = g.attempt and (g.which = 0 or a.on_parent_end = 1)))
+  and (
+      (a.asked < g.attempt and (g.which = 0 or a.on_parent_end <> 3))
+      or (a.asked = g.attempt and (g.which = 0 or a.on_parent_end = 1))
+  )
 union all
 select g.run_id, g.what from run r cross join gate g where r.id = :id and g.run_id = r.root_id and g.what = 3
 order by 2 desc

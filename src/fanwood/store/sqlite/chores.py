@@ -176,8 +176,10 @@ class Chores:
         return self._one("next_due")
 
     def promote(self, now: int) -> None:
-        """Into the queue with some of what is due."""
+        """Into the queue with some of what is due; and some links are told of an end."""
         self._leaving.promote(now, _due.decode(self._one("due_page", now=now, limit=DUE)))
+        if self._leaving.sharing is not None:
+            self._leaving.sharing.tell_some(now)
 
     def has_expired(self, now: int) -> bool:
         """Whether anything was not begun in time."""

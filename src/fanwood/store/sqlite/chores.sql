@@ -131,6 +131,8 @@ select min(due) from (
     select min(due_at) as due from run where state = 2 and due_at is not null
     union all
     select min(expires_at) from run where state in (0, 2) and expires_at is not null
+    union all
+    select 0 from (select 1 from shared where open = 2 limit 1)
 );
 
 -- name: due_page

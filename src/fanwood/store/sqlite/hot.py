@@ -35,6 +35,7 @@ from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leav
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.sqlite.recording import insert_records
 from fanwood.store.sqlite.renewing import Renewals
+from fanwood.store.sqlite.sharing import Sharing
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
@@ -78,12 +79,14 @@ class HotPath:
         self._execute = connection.execute
         self._version = connection.data_version
         self.leaving = Leaving(connection)
+        self.sharing = Sharing(connection, self.leaving)
         self.moving = Moving(connection, self.leaving)
         self.claiming = Claiming(connection, self.leaving)
         self._gated = False  # something is closed, as this transaction sees it
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
         self._suspended = False  # some run is suspended, or was
+        self._shared = False  # something is shared that is not over
         self._seen: tuple[int, int] | None = None  # by whom, and at which version of the data, all this was seen
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -92,11 +95,13 @@ class HotPath:
         if self._seen != (me, self._version()):
             self._look(me)
         suspending = self.leaving.suspending
-        suspending.known, self.leaving.woken = self._suspended, False
+        suspending.known, self.sharing.known = self._suspended, self._shared
+        self.leaving.woken = self.leaving.has_closed = False
         try:
             self._run(me, now, batch, done)
         finally:
             self._suspended, suspending.known = bool(suspending.known), None
+            self._shared, self.sharing.known = bool(self.sharing.known), None
         done.has_more = done.has_more or self.leaving.woken
         return done
 
@@ -135,6 +140,7 @@ class HotPath:
         self._watched = self.leaving.has_watchers(me)
         self._registered = bool(self._one("is_registered", me=me))
         self._suspended = self.leaving.suspending.any
+        self._shared = self.sharing.any
 
     def finds(self, me: int, batch: Batch) -> bool:
         """Whether mail or a claim would bring anything; needs no transaction."""
@@ -159,6 +165,8 @@ class HotPath:
             self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
         if batch.records:
             self._record(now, [r for r in batch.records if _parent(r) not in fenced])
+        if self.leaving.has_closed:
+            self._gated = done.has_closed = True
 
     def _fence(self, batch: Batch, done: Committed) -> set[tuple[bytes, int]]:
         """The parents among those of `batch` that may no longer spawn: their attempt is over, or they are closed."""
@@ -236,11 +244,16 @@ class HotPath:
         return attached
 
     def _record(self, now: int, records: list[Record]) -> None:
+        shares = [record for record in records if record.share is not None]
+        if shares:
+            records = [record for record in records if record.share is None]
         born = [record for record in records if not record.again]
         if born:
             insert_records(self._execute, now, born, self.leaving.next_number)
         if len(born) < len(records):
             self.leaving.record_again(now, [record for record in records if record.again])
+        if shares:
+            self.sharing.link(now, shares)
 
     # --- reporting -------------------------------------------------------------------------------------------------
 
@@ -273,7 +286,7 @@ class HotPath:
         if late:
             done.fenced_outcomes = positions(reported, late)
         gates = [_gate(o) for o in kept if o.closes]
-        if gates and self.leaving.close(now, gates):
+        if (gates and self.leaving.close(now, gates)) or self.leaving.has_closed:
             self._gated = done.has_closed = True
 
     def _end(self, me: int, now: int, ended: list[Outcome], late: list[Outcome]) -> list[Outcome]:

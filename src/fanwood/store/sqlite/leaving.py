@@ -8,7 +8,7 @@ run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -79,6 +79,22 @@ class Gate(NamedTuple):
     unless: int = 0  # 1: unless it has few children, all of which have ended; 2: and had none themselves
 
 
+class Links(Protocol):
+    """What ends mean to runs that are shared, and to the links to them (sharing.py)."""
+
+    def ended(self, now: int, ids: Sequence[str]) -> None:
+        """These have ended (or not: that is looked at)."""
+        ...
+
+    def replayed(self, ids: Sequence[str]) -> None:
+        """These are queued again."""
+        ...
+
+    def tell_some(self, now: int) -> None:
+        """Some links are told of an end that were not yet."""
+        ...
+
+
 class Leaving:
     """The ways out and in, on one connection."""
 
@@ -86,7 +102,9 @@ class Leaving:
         self._execute = connection.execute
         self._changes = connection.changes
         self.suspending = Suspending(connection)
-        self.woken = False  # somebody who was suspended was queued
+        self.sharing: Links | None = None
+        self.woken = False  # somebody who was suspended was queued, or a link has ended
+        self.has_closed = False  # something was closed by that nobody shares it any more
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -119,7 +137,9 @@ class Leaving:
         return refused
 
     def _wake(self, now: int, ids: Sequence[str]) -> None:
-        """After ends: who was suspended, and misses nothing any more, is queued."""
+        """After ends: links end with what they share; who was suspended, and misses nothing any more, is queued."""
+        if self.sharing is not None:
+            self.sharing.ended(now, ids)
         if awake := self.suspending.ended(ids):
             self.woken = True
             self.promote(now, awake)
@@ -166,6 +186,8 @@ class Leaving:
         self._execute(_SQL["queue_runs"], {"rows": rows, "now": now})
         numbers = [i for i, q in enumerate(queueings) if q.id not in closed]
         refused += [numbers[i] for i in self._refused("queued_now", rows, len(numbers))]
+        if self.sharing is not None:
+            self.sharing.replayed([q.id for q in queueings if q.cause is Cause.REPLAY and q.id not in closed])
         return refused, closed
 
     def _keep_attempts(self, now: int, queueings: Sequence[Queueing], rows: str) -> None:

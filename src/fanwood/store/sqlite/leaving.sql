@@ -47,7 +47,7 @@ update run
 set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = null,
     error = coalesce((select g.error from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
         when 0 then run.asked <= g.attempt
-        else run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt)
+        else run.on_parent_end <> 3 and (run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt))
     end), :error)
 where id in (
     select q.id from run q indexed by run_ready
@@ -58,11 +58,12 @@ and on_parent_end <> 2
 and not exists (select 1 from watch t where t.run_id = run.id)
 and not exists (select 1 from awaited a where a.run_id = run.id or a.waiter_id = run.id)
 and not exists (select 1 from suspended s where s.run_id = run.id)
+and not exists (select 1 from shared s where s.run_id = run.id)
 and (
     parent_id in (select unhex(value) from json_each(:parents))
     or exists (select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
         when 0 then run.asked <= g.attempt
-        else run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt)
+        else run.on_parent_end <> 3 and (run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt))
     end)
 );
 
@@ -254,7 +255,7 @@ shut (id, error) as (
     where g.what = 1 and a.on_parent_end <> 2
       and case g.which
           when 0 then a.asked <= g.attempt
-          else (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
+          else a.on_parent_end <> 3 and (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
                and (a.state < 8 or a.finished_at > g.made_at)
       end
     union
@@ -268,7 +269,7 @@ select json_group_array(json_array(error, json(ids))) from (
             where g.run_id = r.parent_id and g.what = 1
               and case g.which
                   when 0 then r.asked <= g.attempt
-                  else (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
+                  else r.on_parent_end <> 3 and (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
                        and (r.state < 8 or r.finished_at > g.made_at)
               end
         ),

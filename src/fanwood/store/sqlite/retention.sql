@@ -87,6 +87,9 @@ delete from unheard where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_keys
 delete from idem where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_shared
+delete from shared where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_runs
 delete from run where id in (select unhex(value) from json_each(:ids));
 

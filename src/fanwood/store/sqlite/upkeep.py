@@ -80,7 +80,8 @@ def _delete(db: Database, ids: Sequence[bytes]) -> int:
     if not ids:
         return 0
     text = _text(ids)
-    for name in ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "runs"):
+    beside = ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "shared")
+    for name in (*beside, "runs"):
         db.execute(_SQL[f"delete_{name}"], {"ids": text})
     return db.changes()
 

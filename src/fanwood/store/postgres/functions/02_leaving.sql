@@ -42,7 +42,7 @@ language sql immutable
 as $$
     select case
         when g.which = 0 then asked <= g.attempt
-        else (asked < g.attempt or (policy = 1 and asked = g.attempt)) and (ended is null or ended > g.made_at)
+        else policy <> 3 and (asked < g.attempt or (policy = 1 and asked = g.attempt)) and (ended is null or ended > g.made_at)
     end
 $$;
 
@@ -231,6 +231,7 @@ declare
     parents bytea[];
     to_tell bytea[];
     watched boolean;
+    unlinked record;
 begin
     told := '{}'; refused := '{}'; closes := false; woken := '{}';
     if p_places is null then
@@ -297,8 +298,12 @@ begin
         end if;
         closes := fw_close(p_now, e.id, e.which, e.closing);
     end if;
+    if exists (select from shared s where s.open > 0) then  -- (looked at after the ends, as what follows)
+        unlinked := fw_unlink(p_now, e.id);
+        told := told || unlinked.told; closes := closes or unlinked.closes; woken := unlinked.woken;
+    end if;
     if exists (select from suspended) then  -- (looked at after the ends: see fw_suspend)
-        woken := fw_count_ends(p_now, e.id);
+        woken := woken || fw_count_ends(p_now, e.id);
         if cardinality(woken) > 0 then
             perform fw_announce('{}', woken);
         end if;
@@ -452,6 +457,9 @@ begin
         select coalesce(array_agg(d.n), '{}'), array_agg(distinct d.task) into entered, ready from done d;
     end if;
     ready := coalesce(ready, '{}');
+    if p_cause = 8 and exists (select from shared) then
+        update shared s set open = 1 from unnest(q.id) v (id) where s.run_id = any (array[v.id]) and v.id <> all (closed);
+    end if;
     if p_cause = 9 and exists (select from suspended) then
         delete from awaited a using unnest(q.id) v (id) where a.waiter_id = any (array[v.id]);
     end if;

@@ -306,9 +306,9 @@ begin
                decode(x.awaits, 'hex') as awaits
         from json_to_recordset(records) x (
             kind integer, id text, identity text, index integer, key text, input text, state smallint, output text,
-            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean, awaits text
+            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean, awaits text, share json
         )
-        where not x.again
+        where not x.again and x.share is null
     ) v
     where k.owner[v.kind] <> all (p_fenced)
       and not (p_again and (select r.id from run r where r.id = v.id) is not null);
@@ -330,9 +330,9 @@ begin
                decode(x.awaits, 'hex') as awaits
         from json_to_recordset(records) x (
             kind integer, id text, state smallint, output text, error text, began bigint, due bigint, timeout bigint,
-            again boolean, awaits text
+            again boolean, awaits text, share json
         )
-        where x.again
+        where x.again and x.share is null
     ) v
     where r.id = v.id and r.state > completed and k.owner[v.kind] <> all (p_fenced);
 end $$;

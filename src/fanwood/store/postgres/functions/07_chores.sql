@@ -33,6 +33,8 @@ begin
             (select r.expires_at from run r
              where r.state in (0, 2) and r.expires_at is not null and (r.expires_at, r.id) > (p_late, p_late_id)
              order by r.expires_at, r.id limit 1)
+            union all
+            (select 0 from shared s where s.open = 2 limit 1)
         ) t
     );
 end $$;
@@ -146,6 +148,13 @@ begin
     if part.due_id = p_due_id and p_due >= 0 then  -- nothing more: what was passed by, or came later
         p_due := -1; p_due_id := '\x';
         select p.* into part from fw_promote(now_, p_limit, p_due, p_due_id) p;
+    end if;
+    if exists (select from shared s where s.open = 2) then
+        part.told := part.told || (
+            select t.told
+            from (select s.run_id from shared s where s.open = 2 limit 1 for update skip locked) s
+            cross join lateral fw_tell_links(now_, s.run_id) t
+        );
     end if;
     if p_notify then
         perform fw_announce(part.told, part.ready);

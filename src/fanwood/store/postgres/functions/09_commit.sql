@@ -78,7 +78,7 @@ begin
     end if;
     p_now := coalesce(p_now, fw_micros());
     if r_records is not null then
-        perform fw_share_keys(r_records);
+        perform fw_share_keys(r_records), fw_share_trees(r_records);
     end if;
     select w.seq, w.claimed_at, w.has_claimed, w.fenced, w.refused, w.not_queued, w.programs, fw_enter_gates() into before
     from worker w where w.id = p_me for no key update;
@@ -163,6 +163,11 @@ begin
         end if;
         if r_records is not null then
             perform fw_record(p_now, p_again, fenced, o, k, r_records);
+            if r_records like '%"share":{%' then
+                part := fw_share(p_now, fenced, o, k, r_records);
+                told := told || part.told; ready := ready || part.ready; more := true;
+                closes := coalesce(closes, false) or part.closes;
+            end if;
         end if;
     end if;
     if cardinality(e_id) > 0 and cardinality(q_id) = 0 and not gated then  -- as `fw_report` would, and that is all
@@ -170,7 +175,8 @@ begin
             p_me, p_now, false,
             row(e_id, e_attempt, e_state, e_output, e_error, e_ended_by, e_busy, e_local, e_which, e_closing)
         );
-        refused := part.refused; told := part.told; closes := part.closes; more := cardinality(part.woken) > 0;
+        refused := part.refused; told := told || part.told; closes := coalesce(closes, false) or part.closes;
+        more := coalesce(more, false) or cardinality(part.woken) > 0;
     elsif cardinality(e_id) + cardinality(q_id) > 0 then
         part := fw_report(
             p_me, p_now, gated,
@@ -178,7 +184,7 @@ begin
             row(q_id, q_attempt, q_delay, q_error, q_busy, q_retry)
         );
         refused := part.refused; not_queued := part.not_queued; closes := coalesce(closes, false) or part.closes;
-        told := part.told; ready := ready || part.ready; more := part.woken;
+        told := told || part.told; ready := ready || part.ready; more := coalesce(more, false) or part.woken;
     end if;
     if q_renewals is not null then
         closes := fw_renew(p_now, q_renewals, not_queued) or coalesce(closes, false);

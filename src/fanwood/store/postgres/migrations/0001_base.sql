@@ -40,7 +40,8 @@ create table run (
     metadata         text,
     output           text,
     error            text,
-    awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py)
+    awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py);
+                                                      -- of a link to a shared run: that (store/sharing.py)
     life             text,                            -- of a run that has started over (model/lives.py)
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
@@ -196,6 +197,19 @@ create table tree (
     runs    bigint not null,
     root_id bytea  not null primary key
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Runs that several calls of a tree share, by their roots and a digest of task and input. `open`: 1 it lives, 2 it has
+-- ended and not all calls were told, 0 it is over. A call's link to it is a run of its own (kind 15), with the two ids in
+-- `awaits`.
+create table shared (
+    open    smallint not null,
+    root_id bytea    not null,
+    digest  bytea    not null,
+    run_id  bytea    not null,
+    primary key (root_id, digest)
+);
+create unique index shared_run on shared (run_id);
+create index shared_open on shared (open) where open > 0;
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (

@@ -39,7 +39,8 @@ create table run (
     error            text,
     limit_at         integer,                       -- the deadline of those below that have theirs from this run, if it
                                                     -- moved since they were spawned
-    awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py)
+    awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py);
+                                                    -- of a link to a shared run: that (store/sharing.py)
     life             text,                          -- of a run that has started over (model/lives.py)
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
@@ -180,6 +181,19 @@ create table tree (
     root_id blob    not null primary key,
     runs    integer not null
 ) strict, without rowid;
+
+-- Runs that several calls of a tree share, by their roots and a digest of task and input. `open`: 1 it lives, 2 it has
+-- ended and not all calls were told, 0 it is over. A call's link to it is a run of its own (kind 15), with the two ids in
+-- `awaits`.
+create table shared (
+    root_id blob    not null,
+    digest  blob    not null,
+    run_id  blob    not null,
+    open    integer not null,
+    primary key (root_id, digest)
+) strict, without rowid;
+create unique index shared_run on shared (run_id);
+create index shared_open on shared (open) where open > 0;
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (

@@ -1,0 +1,190 @@
+"""Runs of a SQLite file that several calls of a tree share, and the calls' links to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.model.states import Cause, EndedBy, Open, RunState
+from fanwood.store.failures import ancestor_ended
+from fanwood.store.sharing import LAST_LINK, NOBODY, UNSHARED, circle, circle_error, page_of
+from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing, encoded
+from fanwood.store.sqlite.recording import insert_records
+from fanwood.store.statements import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.commands import Record, Spawn
+    from fanwood.store.sqlite.driver import Database
+
+_SQL = load("sqlite/sharing.sql")
+
+_link = msgspec.json.Decoder(tuple[int, int, str, str])
+_shared = msgspec.json.Decoder(tuple[str, int, int])
+_ids = msgspec.json.Decoder(list[str])
+_links = msgspec.json.Decoder(list[tuple[str, int]])
+_tasks = msgspec.json.Decoder(list[tuple[str, str]])
+_outcome = msgspec.json.Decoder(tuple[int, str | None, str | None, int | None])
+_place = msgspec.json.Decoder(tuple[int, int])
+
+
+class Sharing:
+    """On one connection. `known`: whether anything shared is not over, as this transaction sees it; None: look."""
+
+    def __init__(self, connection: Database, leaving: Leaving) -> None:
+        self.known: bool | None = None
+        self._execute = connection.execute
+        self._leaving = leaving
+        leaving.sharing = self
+
+    def _one(self, name: str, /, **bindings: Any) -> Any:
+        return self._execute(_SQL[name], bindings).get
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is shared that is not over."""
+        return bool(self._one("any_open")) if self.known is None else self.known
+
+    # --- links -----------------------------------------------------------------------------------------------------
+
+    def link(self, now: int, asked: Sequence[Record]) -> None:
+        """Calls share runs; one after another, as each may close a circle with those before it."""
+        self.known = None if self.known is None else True
+        for record in asked:
+            self._link(now, record)
+
+    def _link(self, now: int, asked: Record) -> None:
+        link, kind, again = self._one("read_link", id=asked.id), asked.kind, False
+        state, linked = _link.decode(link)[:2] if link is not None else (RunState.WAITING, 0)
+        if link is None:
+            insert_records(self._execute, now, [asked], self._leaving.next_number)
+        elif state in (RunState.FAILED, RunState.CANCELLED):
+            again = True
+            self._leaving.record_again(now, [asked])
+        elif state == RunState.WAITING:
+            self._execute(_SQL["ask_link"], {
+                "id": asked.id, "asked": kind.parent_attempt, "deadline": kind.deadline,
+                "deadline_by": kind.deadline_by,
+                "expires_at": asked.expires_at(now), "policy": int(kind.on_parent_end),
+            })  # fmt: skip
+        if state == RunState.COMPLETED or (linked and not again):
+            return
+        self._leaving.woken = True
+        root, share = kind.root_id, asked.share
+        assert root is not None
+        assert share is not None
+        above = _outcome.decode(self._outcome_of(root))[0]
+        if above in (RunState.FAILED, RunState.CANCELLED):
+            error = ancestor_ended(root, "failed" if above == RunState.FAILED else "was cancelled")
+            self._end(now, [asked.id], RunState.CANCELLED, None, error, EndedBy.ANCESTOR)
+            return
+        target = self._target(now, root, share, again=again)
+        inside = self._one("inside", parent=kind.parent_id)
+        self._execute(_SQL["link"], {"id": asked.id, "awaits": target + (bytes.fromhex(inside) if inside else NOBODY)})
+        if self._follow(now, target, [asked.id]) or not inside:
+            return
+        way = circle(bytes.fromhex(inside), target, self._insides)
+        if way is not None:
+            tasks = dict(_tasks.decode(self._one("tasks_of", ids=encoded([id_.hex() for id_ in way]))))
+            error = circle_error([(tasks[id_.hex().upper()], id_) for id_ in way])
+            self._end(now, [asked.id], RunState.FAILED, None, error, EndedBy.OUTCOME)
+
+    def _target(self, now: int, root: bytes, share: Spawn, *, again: bool) -> bytes:
+        """What is shared: found, or born; run again if it was cancelled, or has failed and is asked for `again`."""
+        kind, digest = share.kind, share.input_digest or b""
+        found = self._one("read_shared", root=root, digest=digest)
+        if found is None:
+            self._execute(_SQL["insert_shared_run"], {
+                "id": share.id, "root": root, "kind": int(kind.run_kind), "task": kind.task, "input": share.input,
+                "metadata": kind.metadata, "priority": kind.priority, "schedule_timeout": kind.schedule_timeout,
+                "now": now,
+            })  # fmt: skip
+            self._execute(_SQL["insert_shared"], {"root": root, "digest": digest, "id": share.id})
+            return share.id
+        id_, state, attempt = _shared.decode(found)
+        run = bytes.fromhex(id_)
+        self._execute(_SQL["ask_shared"], {"id": run, "priority": kind.priority})
+        revived = state == RunState.CANCELLED or (again and state == RunState.FAILED)
+        if revived and not self._leaving.closed([id_]):
+            self._leaving.queue(now, [Queueing(id_, attempt, state, Cause.REPLAY)])
+            self._execute(_SQL["ask_shared"], {"id": run, "priority": kind.priority})
+        return run
+
+    def _insides(self, target: bytes, after: bytes) -> bytes | None:
+        found = self._one("next_inside", after=target + after + b"\xff", end=target + LAST_LINK)
+        return None if found is None else bytes.fromhex(found)
+
+    # --- ends ------------------------------------------------------------------------------------------------------
+
+    def ended(self, now: int, ids: Sequence[str]) -> None:
+        """These have ended (or not: that is looked at): links end with what they share, and what nobody shares any more
+        ends as well."""
+        if not self.any:
+            return
+        text = encoded(ids)
+        targets = _ids.decode(self._one("open_targets", ids=text))
+        for target in targets:
+            self.tell(now, target)
+        if targets and self.known is not None:
+            self.known = bool(self._one("any_open"))
+        for left in _ids.decode(self._one("left_targets", ids=text)):
+            self._leave(now, left)
+
+    def replayed(self, ids: Sequence[str]) -> None:
+        """These are queued again: those that are shared live from now on."""
+        if ids and self._one("any_shared"):
+            self._execute(_SQL["replayed"], {"ids": encoded(ids)})
+            self.known = None if self.known is None else True
+
+    def tell(self, now: int, target: str) -> None:
+        """A page of its links."""
+        run = bytes.fromhex(target)
+        state, output, *_ = _outcome.decode(self._outcome_of(run))
+        if state < RunState.COMPLETED:
+            self._execute(_SQL["reopen"], {"target": run, "open": Open.LIVING})
+            return
+        most = page_of(output)
+        links = _links.decode(self._one("some_links", target=run, end=run + LAST_LINK, limit=most))
+        self._execute(_SQL["reopen"], {"target": run, "open": Open.TELLING if len(links) == most else Open.OVER})
+        closed = self._leaving.end_closed(now, [(id_, attempt, RunState.WAITING) for id_, attempt in links])
+        self._follow(now, run, [bytes.fromhex(id_) for id_, _ in links if id_ not in closed])
+
+    def tell_some(self, now: int) -> None:
+        """A page of those that are not told yet."""
+        if (target := self._one("telling")) is not None:
+            self.tell(now, target)
+
+    def _leave(self, now: int, target: str) -> None:
+        """It has one link less: if that was the last, nobody wants it."""
+        run = bytes.fromhex(target)
+        found = self._one("unwanted", target=run, end=run + LAST_LINK)
+        if found is None:
+            return
+        attempt, state = _place.decode(found)
+        if self._leaving.end_closed(now, [(target, attempt, state)]):
+            return
+        ending = Ending(target, attempt, state, RunState.CANCELLED, None, UNSHARED, 0, EndedBy.ANCESTOR)
+        self._leaving.end(0, now, [ending])
+        closing = ancestor_ended(run, "was cancelled: nobody waits for it any more")
+        self._leaving.has_closed |= self._leaving.close(now, [Gate(target, ALL, attempt, closing)])
+
+    def _follow(self, now: int, target: bytes, links: Sequence[bytes]) -> bool:
+        """Links end as what they share has; whether it has."""
+        state, output, error, by = _outcome.decode(self._outcome_of(target))
+        if state < RunState.COMPLETED:
+            return False
+        if links:
+            self._leaving.woken = True
+            self._end(now, links, RunState(state), output, error, EndedBy(by or EndedBy.OUTCOME))
+        return True
+
+    def _outcome_of(self, run: bytes) -> str:
+        return self._one("outcome_of", id=run)
+
+    def _end(
+        self, now: int, links: Sequence[bytes], state: RunState, output: str | None, error: str | None, by: EndedBy
+    ) -> None:
+        how = (RunState.WAITING, state, output, error, 0, by)
+        self._leaving.end(0, now, [Ending(id_.hex().upper(), 0, *how) for id_ in links])
