@@ -40,6 +40,7 @@ FLOORS = {
     "app": 5,
     "pooled": 5,
     "hatchet": 5,
+    "pydantic_ai": 5,
     # 6: for people
     "cli": 6,
     "demo": 6,

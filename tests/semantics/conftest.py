@@ -34,9 +34,8 @@ ABOVE_STORES = {
 IN_OUR_OWN_PROCESS = {
     "test_bulks.py", "test_chunks.py", "test_conditions.py", "test_groups.py", "test_hooks.py", "test_identity.py",
     "test_loops.py", "test_objects.py", "test_order.py", "test_outcomes.py", "test_owning.py", "test_publishing.py",
-    "test_references.py", "test_steps.py", "test_streams.py", "test_surroundings.py", "test_tools.py",
-    "test_workflow_failures.py",
-    "test_workflows.py",
+    "test_pydantic_ai.py", "test_references.py", "test_steps.py", "test_streams.py", "test_surroundings.py",
+    "test_tools.py", "test_workflow_failures.py", "test_workflows.py",
 }  # fmt: skip
 """What is above a store and asks it for nothing of its own: a server has a part in these in the long form only, and in
 what a store is asked for it always has (`tests/conformance`)."""

@@ -68,6 +68,11 @@ class ToolResult:
         """Whether the text says what went wrong."""
         return self.error is not None
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the call was wrong, and nothing was run."""
+        return isinstance(self.error, (PayloadError, UsageError))
+
     def openai(self) -> dict[str, Any]:
         """As a message of OpenAI's chat completions."""
         return {"role": "tool", "tool_call_id": self.call_id, "content": self.text}
