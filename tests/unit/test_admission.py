@@ -29,17 +29,17 @@ def admit(
 def test_without_a_limit_everything_goes_in() -> None:
     admission = Admission()
     assert admit(admission, request(5), request(6), runs=None) == [5, 6]
-    assert not admission
+    assert not admission.held
 
 
 def test_what_there_is_no_room_for_is_held_and_goes_on_in_order() -> None:
     admission = Admission()
     assert admit(admission, request(5), request(6), request(7), runs=11) == [5, 6]
-    assert admission
+    assert admission.held
     assert admit(admission, request(8), runs=0) == []
     assert admit(admission, runs=7) == [7]
     assert admit(admission, runs=None) == [8]
-    assert not admission
+    assert not admission.held
 
 
 def test_the_first_may_be_too_large_or_it_would_never_go() -> None:

@@ -47,15 +47,12 @@ class Admission:
     """Belongs to the engine's thread."""
 
     def __init__(self) -> None:
-        self._held: deque[tuple[float, SpawnRequest]] = deque()  # since when, and what
+        self.held: deque[tuple[float, SpawnRequest]] = deque()  # since when, and what
         self._parents: Counter[tuple[bytes | None, int]] = Counter()  # those whose spawns must keep their order
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
 
     def until(self) -> float:
         """Until when the oldest may be held."""
-        return self._held[0][0] + HELD_SECONDS if self._held else float("inf")
+        return self.held[0][0] + HELD_SECONDS if self.held else float("inf")
 
     def has_waited_long(self, now: float) -> bool:
         """Whether the oldest may be held no more."""
@@ -65,7 +62,7 @@ class Admission:
         """Of what was held and what has arrived, the requests for this batch. What has arrived and is too much for it
         is held, if it may be; else it stays where it is."""
         admitted: list[SpawnRequest] = []
-        while self._held and room.size > 0 and self._may_go(room, first=not admitted):
+        while self.held and room.size > 0 and self._may_go(room, first=not admitted):
             admitted.append(request := self._release())
             room.take(request)
         for _ in range(len(arrived)):
@@ -82,21 +79,21 @@ class Admission:
 
     def _may_go(self, room: Room, *, first: bool) -> bool:
         """Whether what is held longest goes on: there is room, or it was held long enough."""
-        return self.has_waited_long(room.now) or room.fits(self._held[0][1], first=first)
+        return self.has_waited_long(room.now) or room.fits(self.held[0][1], first=first)
 
     def give_up(self) -> list[SpawnRequest]:
         """All that is held, which is held no more."""
-        held = [request for _, request in self._held]
-        self._held.clear()
+        held = [request for _, request in self.held]
+        self.held.clear()
         self._parents.clear()
         return held
 
     def _hold(self, request: SpawnRequest, now: float) -> None:
-        self._held.append((now, request))
+        self.held.append((now, request))
         self._parents[request.parent] += 1
 
     def _release(self) -> SpawnRequest:
-        _, request = self._held.popleft()
+        _, request = self.held.popleft()
         self._parents[request.parent] -= 1
         if not self._parents[request.parent]:
             del self._parents[request.parent]

@@ -58,18 +58,14 @@ class Claims:
         spawns be born claimed."""
         if not self.active:
             return
-        room = dispatcher.demand()
         if not self.ready:
-            for spawn in batch.spawns:
-                if room == 0:
-                    self.ready = True
-                    break
-                if dispatcher.serves(spawn.kind.task) and not spawn.is_keyed_root:  # whose birth isn't certain
-                    spawn.claimed = True
-                    room -= 1
-        elif batch.spawns:
+            if batch.spawns:
+                self._begin_here(batch.spawns, dispatcher)
+            return
+        room = dispatcher.demand()
+        if batch.spawns:
             self._begin(batch.spawns, dispatcher)
-        if self.ready and room > 0:
+        if room > 0:
             self._fairness += room / FAIR_SHARE
             fair = 0
             if self._fairness >= max(1, room / 2):  # not a few of each: to look takes as long as to claim
@@ -81,6 +77,17 @@ class Claims:
             batch.claim = ClaimRequest(self._tasks, room, fair, dispatcher.idle(), self._programs, turns)
             self._asked = True
             self.ready = False  # what is queued from now on this claim may not see
+
+    def _begin_here(self, spawns: list[Spawn], dispatcher: Dispatcher) -> None:
+        """Nothing is queued: as many as there is room for are born claimed."""
+        room = dispatcher.demand()
+        for spawn in spawns:
+            if room == 0:
+                self.ready = True
+                break
+            if dispatcher.serves(spawn.kind.task) and not spawn.is_keyed_root:  # whose birth isn't certain
+                spawn.claimed = True
+                room -= 1
 
     def _begin(self, spawns: list[Spawn], dispatcher: Dispatcher) -> None:
         """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim."""

@@ -98,15 +98,15 @@ class Commits:
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
         as it was; else its claim and its look at the mail were not done."""
-        trial, begin, doubt = 0, _time(), False
+        trial, begin, doubt = 0, 0.0 if self._store.embedded else _time(), False  # (of a file only the tries count)
         claim, passing = None, False
-        self._narrow(batch)
+        if batch.claim is not None:
+            self._narrow(batch)
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
             if error is None:
-                self._claim_limit = min(UNLIMITED, self._claim_limit * 2)
-                if batch.claim is not None and self._one_task is not None:
-                    self._one_task += 1
+                if self._claim_limit < UNLIMITED or self._one_task is not None:
+                    self._widen(batch)
                 if claim is not None and not passing:  # it went through without its claim
                     await self._fail_unreadable(claim)
                 return not trial
@@ -161,6 +161,12 @@ class Commits:
                 self._turn += 1
                 task = tasks[self._turn % len(tasks)]
                 batch.claim = structs.replace(batch.claim, tasks=msgspec.json.encode([task]).decode())
+
+    def _widen(self, batch: Batch) -> None:
+        """After what went through."""
+        self._claim_limit = min(UNLIMITED, self._claim_limit * 2)
+        if batch.claim is not None and self._one_task is not None:
+            self._one_task += 1
 
     async def _read_less(self, batch: Batch, items: list[Item], error: StoreValueError) -> None:
         """It may be due to what is read, and not to what is written: runs that can't be read fail, or the next claims

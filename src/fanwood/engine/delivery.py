@@ -99,7 +99,8 @@ class Delivery:
         if self._again:
             batch.watch += [run_id for run_id in self._again if run_id in self._waits]
             self._again = []
-        self._watched.update(batch.watch)
+        if batch.watch:
+            self._watched.update(batch.watch)
         if batch.unwatch:
             batch.unwatch = [run_id for run_id in batch.unwatch if run_id not in self._watched]
         if self._watched:
@@ -173,17 +174,19 @@ class Delivery:
         ]
         for outcome in ended:
             deliver(outcome.run_id, outcome)
-        for run_id, finished in committed.finished.items():
-            if finished.state is RunState.CANCELLED and self._is_for_the_closed(run_id, finished.error):
-                continue
-            deliver(run_id, finished)
-        self._again += sorted(committed.later)
+        if committed.finished:
+            for run_id, finished in committed.finished.items():
+                if finished.state is RunState.CANCELLED and self._is_for_the_closed(run_id, finished.error):
+                    continue
+                deliver(run_id, finished)
+        if committed.later:
+            self._again += sorted(committed.later)
         for run_id in committed.unknown:
             self._waits.fail(run_id, RunNotFoundError(f"There is no run {id_text(run_id)} in {self._url}"))
         if self._watched and (ended or committed.finished or committed.unknown):
             self._watched.difference_update([outcome.run_id for outcome in ended])
             self._watched.difference_update(committed.finished, committed.unknown)
-        if late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced):
+        if fenced and (late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced)):
             logger.warning("%d result(s) came too late and were refused: their attempts were over", late)
 
     def _is_for_the_closed(self, run_id: bytes, error: str | None) -> bool:

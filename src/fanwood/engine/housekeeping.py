@@ -79,22 +79,22 @@ class Housekeeping:
         self._health.note_success()
         if committed.has_closed:
             self._closing.note()
-        now = self._store.now()
         for request in requests:
             for kind in request.kinds:
-                when = expiry(now, kind.schedule_timeout, kind.deadline)
-                if when is not None:
-                    self.expect(when)
+                if kind.schedule_timeout is not None or kind.deadline is not None:
+                    when = expiry(self._store.now(), kind.schedule_timeout, kind.deadline)
+                    if when is not None:
+                        self.expect(when)
         for record in batch.records:
             if record.due_at is not None:
                 self.expect(record.due_at)
-            if (when := record.expires_at(now)) is not None:
+            if (when := record.expires_at(self._store.now())) is not None:
                 self.expect(when)
             if record.share is not None and (limit := record.share.kind.schedule_timeout) is not None:
                 self.expect(now + limit)
         for outcome in batch.outcomes:
             if outcome.delay:
-                self.expect(now + outcome.delay)
+                self.expect(self._store.now() + outcome.delay)
 
     def start(self) -> None:
         """All services, until `stop`."""

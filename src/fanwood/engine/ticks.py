@@ -65,7 +65,7 @@ class Ticks:
         """Until `stop`, and until all is committed that was asked for."""
         while True:
             await self._waker.sleep(self._has_work, self._pause)
-            if self._stopping and not self._inbox and not self._admission and not self._inbox.progress:
+            if self._stopping and not self._inbox and not self._admission.held and not self._inbox.progress:
                 return
             await self._tick()
 
@@ -82,7 +82,7 @@ class Ticks:
 
     def wake_for_room(self) -> None:
         """The executors can take more runs: wake up if there may be any."""
-        if (self._claims.ready and self._claims.active) or self._admission:
+        if (self._claims.ready and self._claims.active) or self._admission.held:
             self._waker.wake()
 
     def fail_all(self, error: BaseException) -> None:
@@ -106,8 +106,8 @@ class Ticks:
             bool(waiting)
             or (again is not None and again <= _time())
             or (bool(self._inbox.progress) and self._progress_due() <= _time())
-            or self._claims.wanted(self._membership.dispatcher)
-            or self._may_go_on()
+            or (self._claims.ready and self._claims.wanted(self._membership.dispatcher))
+            or (bool(self._admission.held) and self._may_go_on())
         )
 
     def _progress_due(self) -> float:
@@ -126,15 +126,15 @@ class Ticks:
         return dispatcher.demand()
 
     def _may_go_on(self) -> bool:
-        """Whether there is room for spawns that were held back."""
-        return bool(self._admission) and (self._admission.has_waited_long(_time()) or self._room_for_spawns() != 0)
+        """Whether there is room for those that were held back."""
+        return self._admission.has_waited_long(_time()) or self._room_for_spawns() != 0
 
     def _pause(self) -> float | None:
         """Seconds until there is work whatever anybody says."""
         pauses: list[float] = []
         if (due := self._limits.next()) is not None:
             pauses.append((due - self._store.now()) / 1e6)
-        if self._admission:
+        if self._admission.held:
             pauses.append(self._admission.until() - _time())
         if self._commits.due_again is not None:
             pauses.append(self._commits.due_again - _time())
@@ -188,18 +188,17 @@ class Ticks:
 
     def _fill(self, batch: Batch) -> list[SpawnRequest]:
         inbox, dispatcher = self._inbox, self._membership.dispatcher
-        while inbox.limits:
-            limit = inbox.limits.popleft()
-            if limit.when is None:
-                self._limits.drop(limit.run, limit.attempt)
-            else:
-                self._limits.set(limit.run, limit.attempt, limit.when)
+        if inbox.limits:
+            self._set_limits()
         left = inbox.empty_into(batch)
         if inbox.progress and inbox.take_progress(batch, due=self._stopping or self._progress_due() <= _time()):
             self._progress_since = None
-        dispatcher.place(batch.outcomes)
-        requests = self._admission.admit(inbox.spawns, dispatcher.serves, Room(self._room_for_spawns(), left, _time()))
-        requests = self._guard.admit(requests, batch)
+        if batch.outcomes:
+            dispatcher.place(batch.outcomes)
+        requests: list[SpawnRequest] = []
+        if inbox.spawns or self._admission.held:
+            room = Room(self._room_for_spawns(), left, _time())
+            requests = self._guard.admit(self._admission.admit(inbox.spawns, dispatcher.serves, room), batch)
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
@@ -207,7 +206,8 @@ class Ticks:
             recorded = self._guard.admit(inbox.take_records(left), batch)
             batch.records += [record for request in recorded for record in request.records]
             requests += recorded
-        inbox.take_suspends(batch)
+        if inbox.suspends:
+            inbox.take_suspends(batch)
         while inbox.given_up:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
         while inbox.watches:
@@ -220,16 +220,28 @@ class Ticks:
             self._claims.plan(batch, dispatcher)
         return requests
 
+    def _set_limits(self) -> None:
+        limits = self._inbox.limits
+        while limits:
+            limit = limits.popleft()
+            if limit.when is None:
+                self._limits.drop(limit.run, limit.attempt)
+            else:
+                self._limits.set(limit.run, limit.attempt, limit.when)
+
     def _deliver(self, batch: Batch, requests: list[SpawnRequest], committed: Committed) -> None:
         dispatcher = self._membership.dispatcher
         self._housekeeping.note_commit(batch, requests, committed)
-        self._guard.learn(committed.sizes)
+        if committed.sizes:
+            self._guard.learn(committed.sizes)
         if committed.has_more:
             self._mail = True
-        self._inbox.tell_suspended(batch, committed.going_on)
+        if batch.suspends:
+            self._inbox.tell_suspended(batch, committed.going_on)
         for notice in committed.mine:  # before any ends: a parent must not go on with those of children that were
             dispatcher.notice(notice)  # cancelled with it
-        self._inbox.spawns.extendleft(self._delivery.deliver(batch, requests, committed))
+        if instead := self._delivery.deliver(batch, requests, committed):
+            self._inbox.spawns.extendleft(instead)
         for closing in committed.closings:
             self._hear(closing)
         runs = self._claims.learn(batch, committed)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+
+
+class _Turn:
+    """Awaited, it lets the loop do what else there is, once: `asyncio.sleep(0)` in one step."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+TURN = _Turn()
 
 
 class Waker:
@@ -29,8 +40,10 @@ class Waker:
         if threading.get_ident() == self._thread:
             self._ring()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            try:  # noqa: SIM105  (once or twice for each run)
                 loop.call_soon_threadsafe(self._ring)
+            except RuntimeError:  # the loop was closed meanwhile
+                pass
 
     async def sleep(self, has_work: Callable[[], bool], pause: Callable[[], float | None]) -> None:
         """Until somebody wakes us, or so many seconds have gone by; if there is work, for a turn of the loop only."""
@@ -39,7 +52,7 @@ class Waker:
         self._asleep = True
         if has_work() or not self._asleep:  # after the flag was set: whoever makes work from now on finds us asleep
             self._asleep = False
-            await asyncio.sleep(0)  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
+            await TURN  # an embedded store never suspends: let heartbeats, calls and sweeps have their turn
             return
         self._bell = self._loop.create_future()
         seconds = pause()

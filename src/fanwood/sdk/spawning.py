@@ -376,10 +376,12 @@ class Spawner:
         assert self.collector is not None
         first = self.planned[0].spec.name if self.planned else ""
         what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
-        ids = Ids(self.planned)
-        told = interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned))
-        with self._engine.waiting(self.collector, ids), told:
-            await wait_for(self.collector, self._host, timeout, what, tasks)
+        with self._engine.waiting(self.collector, Ids(self.planned)):
+            if current_attempt.get() is not None:
+                await wait_for(self.collector, self._host, timeout, what, tasks)
+                return
+            with interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned)):
+                await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def give_up(self) -> None:
         """Nobody waits for what was spawned."""

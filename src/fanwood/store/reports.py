@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def one_of_each(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Those that may count: one of each attempt. That is the first; but what was handed back gives way to any other, as
     then it had come to something after all."""
+    if len(outcomes) == 1:
+        return outcomes
     first: dict[tuple[bytes, int], Outcome] = {}
     for outcome in outcomes:
         there = first.setdefault((outcome.run_id, outcome.attempt), outcome)

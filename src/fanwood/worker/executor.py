@@ -121,9 +121,7 @@ class Executor:
         return self._slots.streams
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
-        if (
-            root is not None
-        ):  # who has a slot, and is about to begin, goes back as he does so (to all others it is nothing)
+        if root is not None:  # who has a slot, and is about to begin, goes back then (to all others it is nothing)
             self._recalled.update([a for a in list(self._running.values()) if a.run.root_id == root])
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
@@ -191,9 +189,10 @@ class Executor:
         self._engine.room()
 
     def _pump(self) -> None:
-        while (go_on := self._slots.next_resuming()) is not None:
+        slots = self._slots
+        while slots.resuming and (go_on := slots.next_resuming()) is not None:
             go_on()
-        if not self._slots.starting or not self._engine.holds_lease:
+        if not slots.starting.count or not self._engine.holds_lease:
             return
         me = self._engine.worker_id
         attempts = [self._attempt(run, me) for run in self._slots.take()]

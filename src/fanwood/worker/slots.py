@@ -48,7 +48,10 @@ class Slots:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._resuming: deque[tuple[Attempt, Callable[[], None]]] = deque()
-        self._starting = Turns()
+        self.resuming = (
+            self._resuming
+        )  # to see whether there are any: who comes found no slot free before he stood there
+        self._starting = self.starting = Turns()
         self._alone = False  # a suspect is executing
         self._ahead = 0
         self._beside = 0  # while it counts down: there was a small tree beside a large one
@@ -96,11 +99,6 @@ class Slots:
             bound = min(most, AHEAD * self._finished_lately)
             self._ahead = min(bound, self._ahead if waiting else max(self._ahead * 2, AHEAD))
             self._finished_lately = 0
-
-    @property
-    def starting(self) -> bool:
-        """Whether anything waits to begin."""
-        return self._starting.count > 0
 
     def take(self) -> list[ClaimedRun]:
         """The runs that may begin, with a slot for each."""

@@ -27,8 +27,8 @@ class Turns:
     """Runs that wait; those of one tree in the order in which they came."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.suspects = 0
+        self.count: int = 0
+        self.suspects: int = 0
         """So many of them execute alone."""
         self._trees: dict[Tree, deque[ClaimedRun]] = {}
         self._levels: dict[int, deque[Tree]] = {}  # by priority: whose turn it is
@@ -66,6 +66,11 @@ class Turns:
 
     def take(self, count: int) -> list[ClaimedRun]:
         """So many whose turn it is."""
+        if count >= self.count and len(self._trees) == 1:
+            taken = list(self._trees.popitem()[1])  # all, of one tree: mostly so
+            self._levels.clear()
+            self.count = self.suspects = self._highest = 0
+            return taken
         count = min(count, self.count)
         taken: list[ClaimedRun] = []
         while len(taken) < count:

@@ -263,8 +263,10 @@ class HotPath:
 
     def _report(self, me: int, now: int, reported: list[Outcome], done: Committed) -> None:
         outcomes = one_of_each(reported)
-        kept_ids = {id(o) for o in outcomes} if outcomes is not reported else ()
-        late = [o for o in reported if id(o) not in kept_ids] if kept_ids else []
+        late: list[Outcome] = []
+        if outcomes is not reported:
+            kept_ids = {id(o) for o in outcomes}
+            late = [o for o in reported if id(o) not in kept_ids]
         if self._gated:
             outcomes = self._without_closed(me, now, outcomes, done, late)
         ended = [o for o in outcomes if o.state is not RunState.QUEUED]

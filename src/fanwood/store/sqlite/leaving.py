@@ -126,14 +126,16 @@ class Leaving:
         self._wake(now, [e.id for e in endings])
         return refused
 
-    def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: Iterable[str] | None = None) -> list[int]:
+    def complete(self, me: int, now: int, outcomes: Sequence[Outcome], told: list[str] | None = None) -> list[int]:
         """As `end`, for attempts that have completed: most ends are such."""
         ids = [o.run_id.hex() for o in outcomes]
         rows = encoded([_COMPLETED % (id_, o.attempt, o.busy, o.output) for id_, o in zip(ids, outcomes, strict=True)])
         self._execute(_SQL["complete_runs"], {"rows": rows, "now": now})
         refused = self._refused("completed_now", rows, len(outcomes), now=now)
-        self._tell(me, ids, refused, told)
-        self._wake(now, ids)
+        if told is None or told:  # (no calls where there is nothing to do: it is for each end of a sequence)
+            self._tell(me, ids, refused, told)
+        if self.suspending.known is not False:
+            self._wake(now, ids)
         return refused
 
     def _wake(self, now: int, ids: Sequence[str]) -> None:

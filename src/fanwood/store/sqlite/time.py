@@ -40,7 +40,8 @@ class FileClock:
         """The file's time, in microseconds. Never goes back."""
         if self._offset is None:
             return self._clock.now()
-        return max(self._offset + round(self._seconds() * MICROSECONDS), self._last)
+        now = self._offset + int(self._seconds() * MICROSECONDS)
+        return max(now, self._last)
 
     def instant(self) -> int:
         """The time of a transaction: strictly rising, so that it marks just this one."""
