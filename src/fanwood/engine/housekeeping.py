@@ -85,16 +85,20 @@ class Housekeeping:
                     when = expiry(self._store.now(), kind.schedule_timeout, kind.deadline)
                     if when is not None:
                         self.expect(when)
-        for record in batch.records:
-            if record.due_at is not None:
-                self.expect(record.due_at)
-            if (when := record.expires_at(self._store.now())) is not None:
-                self.expect(when)
-            if record.share is not None and (limit := record.share.kind.schedule_timeout) is not None:
-                self.expect(now + limit)
+        if batch.records:
+            self._note_records(batch, self._store.now())
         for outcome in batch.outcomes:
             if outcome.delay:
                 self.expect(self._store.now() + outcome.delay)
+
+    def _note_records(self, batch: Batch, now: int) -> None:
+        for record in batch.records:
+            if record.due_at is not None:
+                self.expect(record.due_at)
+            if (when := record.expires_at(now)) is not None:
+                self.expect(when)
+            if record.share is not None and (limit := record.share.kind.schedule_timeout) is not None:
+                self.expect(now + limit)
 
     def start(self) -> None:
         """All services, until `stop`."""
