@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from fanwood import Settings, SystemClock
+from fanwood.model.commands import FIRST_CHUNK, TEXT_CHUNK
 from fanwood.model.states import EndedBy, RunState, Waits
 from fanwood.store.opening import store_for
 
@@ -37,6 +38,7 @@ class Writer:
         self._tables: dict[str, list[dict[str, Any]]] = {}
         self._runs: dict[bytes, dict[str, Any]] = {}
         self._logged: dict[bytes, int] = {}
+        self._given: dict[bytes, int] = {}
         self._workers = 0
 
     def run(
@@ -81,11 +83,17 @@ class Writer:
 
     def key(self, run: bytes, key: str) -> None:
         """A root's."""
+        self._runs[run]["child_key"] = key
         self._add("idem", namespace="", key=key, run_id=run, digest=run)
 
     def log(self, run: bytes, message: str, *, at: int, level: str = "info", attempt: int = 1) -> None:
         seq = self._logged[run] = self._logged.get(run, -1) + 1
         self._add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=level, message=message)
+
+    def chunk(self, run: bytes, text: str, *, at: int, attempt: int = 1) -> None:
+        """Something that it gave out."""
+        seq = self._given[run] = self._given.get(run, FIRST_CHUNK - 1) + 1
+        self._add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=TEXT_CHUNK, message=text)
 
     def attempt(
         self, run: bytes, number: int, *, at: int, took: int, worker: str, error: dict[str, str] | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fanwood.ids import id_text
+from fanwood.model.states import Waits
 from tests.browser.rows import HOUR, MINUTE, SECOND, C, F, Q, R, W, Writer, X
 
 MS = 1_000
@@ -28,6 +29,7 @@ def company(file: Path, now: int, *, parts: int = 60, lease: int = HOUR) -> dict
         "onboarding": _onboarding(writer),
         "agent": _agent(writer),
     }
+    trees["assistant"], trees["answer"] = _assistant(writer)
     trees["billing"] = _billing(writer)
     _mails(writer)
     _publish(writer)
@@ -194,6 +196,28 @@ def _agent(writer: Writer) -> bytes:
         )
     writer.run("~sleep", W, root, kind=11, at=writer.now - 5 * SECOND, due_at=writer.now + HOUR)
     return root
+
+
+def _assistant(writer: Writer) -> tuple[bytes, bytes]:
+    """Its code is unloaded while it waits; below it one that gives out an answer, at its second attempt."""
+    at = writer.now - 14 * SECOND
+    children = int(Waits.CHILDREN)
+    root = writer.run("assistant", W, at=at - SECOND, attempt=1, waits=children, input={"ask": "who is late?"})
+    writer.key(root, "question-4711")
+    found = writer.run("research", W, root, at=at, attempt=1, waits=children, input={"about": "Acme"})
+    writer.run("search", R, found, at=at + SECOND, input={"query": "Acme, late payments"}, worker_id=2)
+    run = writer.run("answer", R, root, at=at, attempt=2, retry_count=1, input={"tone": "friendly"}, worker_id=2)
+    writer.attempt(run, 1, at=at + 5 * MS, took=3 * SECOND, worker="ingest-2", error=failure("TimeoutError", 3, "ask"))
+    for number, (attempt, text) in enumerate(((1, "Three invoices "), (1, "are"), *((2, word) for word in ANSWER))):
+        writer.chunk(run, text, at=at + number * 90 * MS, attempt=attempt)
+    return root, run
+
+
+TEXT = """Three invoices of October are late: Acme (12 days), Ørsted & Søn (9 days), and Initech (2 days).
+
+Acme has paid late in each of the last four months. I would call them; the others have most likely just forgotten,
+and a friendly mail will"""
+ANSWER = [f"{word} " for word in TEXT.split(" ")]
 
 
 def _billing(writer: Writer) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import Open
-from tests.browser.driving import PAGES, go, settled
+from tests.browser.driving import PAGES, go, hindrances, settled
 from tests.browser.serving import TOKEN, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -79,3 +79,24 @@ async def test_without_a_token_nothing_is_shown_but_how_to_get_in(opened: Open, 
     await page.get_by_label("Token").fill(site.at("/"))
     await page.get_by_role("button", name="Open").click()
     await expect(page.locator("main")).to_contain_text("onboarding")
+
+
+async def test_a_stream_is_read_along_and_who_is_suspended_is_marked(opened: Open, site: Site, trees: dict[str, str]):
+    page = await opened(site, f"/t/{trees['assistant']}")
+    await expect(page.get_by_role("row").filter(has_text="research")).to_contain_text("suspended")
+    await page.get_by_role("row").filter(has_text="answer").get_by_role("link").click()
+    stream = page.get_by_role("region", name="What the run gives out")
+    await expect(stream).to_contain_text("and a friendly mail will")
+    assert re.split(r"\s*attempt 2 starts over\s*", await stream.inner_text())[0] == "Three invoices are"
+    await expect(page.get_by_text("chunks")).to_contain_text("45")
+    assert await hindrances(page) == []
+
+
+async def test_what_failed_on_a_path_is_retried_together(opened: Open, site: Site, trees: dict[str, str]):
+    page = await opened(site, f"/t/{trees['ingest']}?path=3")
+    await page.get_by_label("Filters").get_by_role("button").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("path ingest / region / ")
+    await expect(dialog).to_contain_text("state failed")
+    failed = await page.get_by_label("Counts").get_by_role("link").filter(has_text="failed").locator("b").inner_text()
+    await expect(dialog).to_contain_text(f"Retry {failed} runs")

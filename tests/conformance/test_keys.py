@@ -35,6 +35,7 @@ async def test_that_the_first_is_born_and_the_others_are_told_of_it(stage: Stage
     assert await roots(stage) == [first.id]
     run = await stage.get(first.id)
     assert (run.child_key, run.state, run.attempt) == ("k", RunState.QUEUED, 0)
+    assert [await stage.store.holder(*place) for place in (("", "k"), ("", "l"), ("x", "k"))] == [first.id, None, None]
 
 
 async def test_that_of_two_in_one_batch_the_first_is_born(stage: Stage) -> None:

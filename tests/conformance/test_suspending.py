@@ -58,11 +58,13 @@ async def test_it_goes_on_with_the_last_end_that_it_needs(stage: Stage) -> None:
     parent = await stage.running()
     runs = await children(stage, parent, 3)
     await suspended(stage, parent, ids(runs), 2)
+    assert await stage.store.suspended([*ids(runs), parent.key, stage.ids.new_id()]) == [parent.key]
     await stage.complete(runs[0])
     assert await stage.state(parent) is RunState.WAITING
     done = await stage.fail(runs[2])
     assert done.has_more  # somebody can be claimed
     again = await goes_on(stage, parent)
+    assert await stage.store.suspended([parent.key]) == await stage.store.suspended([]) == []
     assert (again.attempt, again.wakes, again.trial_start, again.deaths) == (2, 1, 0, 0)
     await stage.complete(runs[1])  # it executes: nothing comes of this
     assert await stage.state(parent) is RunState.RUNNING

@@ -146,6 +146,10 @@ async def test_a_key_is_one_run(settings: Settings, store: Store):
         again = await server.post("/tasks/shop/order/runs", {"input": {"name": "a", "n": 1}, "key": "k"})
         other = await server.post("/tasks/shop/order/runs", {"input": {"n": 2}, "key": "k"})
         [*_, entry] = (await server.get("/actions")).body["actions"]
+        found = {who: (await server.get("/search?q=k", who)).body.get("runs", []) for who in ("admin", "shop")}
+    assert {who: [(run["id"], run["key"]) for run in runs] for who, runs in found.items()} == {
+        who: [(first.body["id"], "k")] for who in found
+    }
     assert (first.status, again.body["id"]) == (201, first.body["id"])
     assert (entry["action"], entry["by"], entry["state"]) == ("start", "ada", "completed")
     assert entry["filter"]["ids"] == [first.body["id"]]

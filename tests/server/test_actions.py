@@ -62,6 +62,10 @@ async def test_whatever_a_filter_says(settings: Settings, store: Store, monkeypa
         assert await count("cancel", tree=tree) == 20
         assert await count("cancel", tree=tree, task="index") == 2
         assert await count(parent=tree) == 60
+        by_path = [await count(tree=tree, path=["ingest", task]) for task in ("parse", "index")]
+        assert (sum(by_path), min(by_path) > 0, await count(tree=tree, path=["ingest"])) == (60, True, 60)
+        assert await count("replay", tree=tree, path=["ingest"]) == 381
+        assert await count(tree=tree, path=["parse"]) == await count(tree=tree, path=["ingest", "x"]) == 0
         assert await count(ids=ids) == 20
         assert await count(all=True, state="failed") == 62
         assert await count(all=True, state="failed", task="shop/parse") == 1

@@ -10,7 +10,7 @@ import pytest
 from fanwood import ManualClock
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.lens import Lens
-from fanwood.lens.paths import Paths
+from fanwood.lens.paths import Paths, folded
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.where import Where
 from fanwood.model.commands import Batch, ClaimRequest, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
@@ -150,3 +150,27 @@ def test_sqlite_walks_the_index_of_trees(tmp_path: Path) -> None:
         assert any("run_tree" in step for step in plan), (name, plan)
         assert not any("PRIMARY KEY" in step or step.startswith("SCAN run") for step in plan), (name, plan)
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "path"),
+    [
+        ("a b c", "a b c"),
+        ("a b b b", "a b"),
+        ("a b c b c d", "a b c d"),
+        ("a b c a", "a"),
+        ("a b a c", "a c"),
+        ("a a", "a"),
+    ],
+)
+def test_recursion_is_folded_in_an_action_as_it_is_in_the_picture(tasks: str, path: str) -> None:
+    way, paths = tuple[str, ...](), Paths("a")
+    at = paths.root
+    for number, task in enumerate(tasks.split()):
+        way = folded(way, task)
+        at = at if not number else paths.below(at, task)
+    named: list[str] = []
+    above = at
+    while above is not None:
+        named, above = [above.task, *named], above.parent
+    assert list(way) == named == path.split()

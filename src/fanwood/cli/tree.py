@@ -34,7 +34,7 @@ WORDS = {RunState.COMPLETED: "done"}
     epilog="Examples:\n  fanwood tree\n  fanwood tree 6c466a1c --depth 3\n"
     "  fanwood tree 6c466a1c --critical\n\n"
     "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and children: {task:\n"
-    "  {state: count}}, expanded], groups: [{parent_id, task, total, counts: {state: count},\n"
+    "  {state: count}}, expanded, suspended], groups: [{parent_id, task, total, counts: {state: count},\n"
     "  fastest_seconds, slowest_seconds}]}. Parents come before their children.\n"
     "With --critical: {root, now, path: [{id, task, status, started_at, finished_at, seconds, own_seconds,\n"
     "  siblings}]}.",
@@ -114,7 +114,7 @@ def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
     if duration:
         cells.append((f"  {duration}", "dim"))
     if run.state is RunState.WAITING:
-        cells.append((f"  {looking.waits(run, now)}", style))
+        cells.append((f"  {'suspended' if node.is_suspended else looking.waits(run, now)}", style))
     if run.attempt > 1:
         cells.append((f"  attempt {run.attempt}", "yellow"))
     if node.counts and not node.members:
@@ -198,6 +198,7 @@ def _node_json(node: Node, now: int) -> dict[str, Any]:
         **looking.run_json(node.run, now),
         "children": looking.counts_json(node.counts),
         "expanded": bool(node.members) or not node.counts,
+        "suspended": node.is_suspended,
     }
 
 

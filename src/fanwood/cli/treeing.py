@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.clock import SystemClock
 from fanwood.lens.book import Lenses
+from fanwood.lens.briefs import suspended_of
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Node:
     counts: list[TaskCount]
     members: list[Node | Group] = field(default_factory=list["Node | Group"])
     preview: str = ""  # how its input begins
+    is_suspended: bool = False  # its code is unloaded while it waits for others
 
 
 @dataclass(slots=True)
@@ -109,12 +111,15 @@ async def _counts(store: Store, run: RunRecord) -> list[TaskCount]:
 
 
 async def _preview(store: Store, root: Node) -> None:
-    """The beginning of each input: of all that have a line, a page at a time."""
+    """The beginning of each input, and which are suspended: of all that have a line, a page at a time."""
     nodes = [item for _, item in walk(root) if isinstance(item, Node)]
     for start in range(0, len(nodes), PAGE):
         page = nodes[start : start + PAGE]
         for node, preview in zip(page, await store.previews([node.run.id for node in page], PREVIEW), strict=True):
             node.preview = preview
+        unloaded = await suspended_of(store, [node.run for node in page])
+        for node in page:
+            node.is_suspended = node.run.id in unloaded
 
 
 def walk(root: Node) -> Iterator[tuple[list[bool], Node | Group]]:

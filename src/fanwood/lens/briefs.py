@@ -9,7 +9,7 @@ import msgspec
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief
 from fanwood.lens.views import Counts, RunBrief
-from fanwood.model.states import RunState
+from fanwood.model.states import FIRST_WAIT, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ PREVIEW = 200
 """Characters of an input that are shown."""
 
 
-def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "") -> RunBrief:
+def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "", is_suspended: bool = False) -> RunBrief:
     """A run in a list."""
     return RunBrief(
         id=id_text(run.id),
@@ -45,6 +45,7 @@ def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "") -
         busy=run.busy,
         error=brief(run.error),
         preview=preview,
+        is_suspended=is_suspended,
     )
 
 
@@ -65,11 +66,17 @@ async def names_of(store: Store, runs: Iterable[RunRecord]) -> dict[int, str]:
     return {one.id: one.name for one in await store.workers()}
 
 
+async def suspended_of(store: Store, runs: Iterable[RunRecord]) -> set[bytes]:
+    """Which of them are suspended; nothing is asked if none can be."""
+    ids = [run.id for run in runs if run.state is RunState.WAITING and run.kind < FIRST_WAIT]
+    return set(await store.suspended(ids)) if ids else set()
+
+
 async def named_briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -> tuple[RunBrief, ...]:
     """Runs, with the names of their workers and the beginnings of their inputs."""
-    names = await names_of(store, runs)
+    names, unloaded = await names_of(store, runs), await suspended_of(store, runs)
     previews = await store.previews([run.id for run in runs], PREVIEW) if preview and runs else [""] * len(runs)
     return tuple(
-        run_brief(run, worker=names.get(run.worker_id or 0), preview=text)
+        run_brief(run, worker=names.get(run.worker_id or 0), preview=text, is_suspended=run.id in unloaded)
         for run, text in zip(runs, previews, strict=True)
     )

@@ -17,6 +17,7 @@ from fanwood.lens.narrowed import narrowed
 from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
 from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, RunDetail, RunsPage
+from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.looks import LAST_ID, Part
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
@@ -42,6 +43,10 @@ ANCESTORS, BESIDE = 1_000, 50
 WINDOWS = 20
 """Segments, and pages of failures, that one call goes through."""
 PAGE = 500
+NAMESPACES = 50
+"""In which a key is looked for."""
+LAST_CHUNK = 2**31 - 1
+"""Chunks of a stream have the numbers from `FIRST_CHUNK` to this."""
 FAILURES = 20_000
 """Failures of a window of time that are sorted into clusters."""
 
@@ -110,6 +115,7 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         await named_briefs(store, after, preview=False),
         besides.has_output,
         _keys(record.metadata),
+        bool(await store.logs(run_id, FIRST_CHUNK - 1, 1, LAST_CHUNK)),
     )  # fmt: skip
 
 
@@ -218,13 +224,17 @@ async def clusters(store: Store, since: int, until: int) -> tuple[Cluster, ...]:
 
 
 async def search(store: Store, text: str, limit: int = 20) -> RunsPage:
-    """Runs whose id begins or ends so, roots whose task is called so, and what failed of late and says so."""
+    """Runs whose id begins or ends so, roots whose idempotency key it is or whose task is called so, and what failed of
+    late and says so."""
     text, found = text.strip(), dict[bytes, "RunRecord"]()
     if not text:
         return RunsPage()
     digits = text.replace("-", "").lower()
     if len(digits) >= 4 and set(digits) <= set("0123456789abcdef"):
         for one in await store.briefs(await store.find(text, limit)):
+            found[one.id] = one
+    if len(found) < limit:
+        for one in await _of_key(store, text):
             found[one.id] = one
     if len(found) < limit:
         for one in (await store.listing(RunFilter(prefix=text, limit=limit))).runs:
@@ -236,3 +246,10 @@ async def search(store: Store, text: str, limit: int = 20) -> RunsPage:
             if error is not None and text.lower() in f"{error.type}: {error.message}".lower():
                 found.setdefault(one.id, one)
     return RunsPage(await named_briefs(store, list(found.values())[:limit]))
+
+
+async def _of_key(store: Store, key: str) -> list[RunRecord]:
+    """Roots with this idempotency key: of each namespace one, at most."""
+    namespaces = {"", *(task.name.rpartition("/")[0] for task in await store.tasks())}
+    holders = [await store.holder(namespace, key) for namespace in sorted(namespaces)[:NAMESPACES]]
+    return await store.briefs([id_ for id_ in holders if id_ is not None])

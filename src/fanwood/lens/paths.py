@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from fanwood.model.states import FIRST_TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fanwood.model.looks import Cell
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
 
 Key = tuple[int, bool, int, int]
 """State, whether it is a wait, bin of time, class of duration."""
@@ -136,3 +138,37 @@ class Paths:
             if path.index == index or (path.parent is not None and path.parent.index in inside):
                 inside.add(path.index)
                 yield path
+
+
+async def on_path(store: Store, runs: Sequence[RunRecord], path: Sequence[str]) -> list[RunRecord]:
+    """Those of some runs of a tree that are on a path (its tasks, from the root down), or below it. Their ancestors are
+    looked up level by level, those of all runs at once."""
+    above: dict[bytes, tuple[str, bytes | None]] = {}
+    wanted = {run.parent_id for run in runs if run.parent_id is not None}
+    while wanted:
+        found = await store.briefs(list(wanted))
+        above |= {run.id: (run.task, run.parent_id) for run in found}
+        wanted = {run.parent_id for run in found if run.parent_id is not None} - above.keys()
+    ways: dict[bytes | None, tuple[str, ...]] = {None: ()}
+    return [run for run in runs if folded(_way(run.parent_id, above, ways), run.task)[: len(path)] == tuple(path)]
+
+
+def _way(
+    run_id: bytes | None, above: dict[bytes, tuple[str, bytes | None]], ways: dict[bytes | None, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The path of a run that is above others."""
+    below: list[tuple[bytes, str]] = []
+    while run_id not in ways:
+        assert run_id is not None
+        task, parent = above.get(run_id, ("", None))  # deleted meanwhile: then it is on none
+        below.append((run_id, task))
+        run_id = parent
+    way = ways[run_id]
+    for id_, task in reversed(below):
+        way = ways[id_] = folded(way, task)
+    return way
+
+
+def folded(way: tuple[str, ...], task: str) -> tuple[str, ...]:
+    """The path of a task's runs below a path: that of the nearest above that have the same task, if there are any."""
+    return (*way[: way.index(task)], task) if task in way else (*way, task)

@@ -58,6 +58,7 @@ class RunBrief(View, frozen=True):
     busy: int = 0
     error: ErrorBrief | None = None
     preview: str = ""
+    is_suspended: bool = False  # its code is unloaded while it waits for others
 
 
 class Histogram(View, frozen=True):
@@ -236,6 +237,7 @@ class RunDetail(View, frozen=True):
     after: tuple[RunBrief, ...] = ()  # the nearest first
     has_output: bool = False
     metadata_keys: tuple[str, ...] = ()
+    has_stream: bool = False  # it has given out chunks (ctx.put_stream)
 
 
 class LogLineView(View, frozen=True):
@@ -334,3 +336,5 @@ class StoreView(View, frozen=True):
     counts: Counts = Counts()  # of what has not ended
     unserved: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    replica: str = ""  # where trees and lists are read, if that is another database
+    lag: int | None = None  # by how much it is behind, if it says so

@@ -12,6 +12,7 @@ import msgspec
 
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.errors import brief, cluster_key, normal
+from fanwood.lens.paths import on_path
 from fanwood.model.records import RunFilter, RunRecord
 from fanwood.model.states import TERMINAL, UNFINISHED, RunState
 from fanwood.sdk.listing import metadata_pairs
@@ -33,12 +34,16 @@ Action = Literal["cancel", "retry", "replay", "delete"]
 Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
 
 
+Path = Annotated[tuple[Text, ...], msgspec.Meta(max_length=200)]
+
+
 class ActionFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which runs. Of one tree (`tree`), of one family (`parent`), those named (`ids`), or of all trees: their roots
     only, unless `all`. `since` and `until` are about when they ended, of a tree or of failures; else about when they
     were created."""
 
     tree: Text | None = None
+    path: Path = ()  # of a tree: only what has these tasks from the root down, or is below that; recursion is folded
     parent: Text | None = None
     ids: Ids = ()
     task: Text | None = None
@@ -136,7 +141,10 @@ async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) 
         found, next_ = await _failures(store, wanted, after, size)
     else:
         found, next_ = await _listed(store, wanted, after, size)
-    return Found(tuple(run for run in found if wanted.fits(run)), next_)
+    fitting = [run for run in found if wanted.fits(run)]
+    if filter_.path and fitting:
+        fitting = await on_path(store, fitting, filter_.path)
+    return Found(tuple(fitting), next_)
 
 
 _Rows = tuple["Sequence[RunRecord]", "str | None"]

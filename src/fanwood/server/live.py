@@ -246,6 +246,11 @@ class Live:
         for channel in self._channels.values():
             channel.hint()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the server ends."""
+        return self._is_over
+
     def end(self) -> None:
         """The server ends: all streams do."""
         self._is_over = True

@@ -89,6 +89,12 @@ class LogsQuery(Query, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
 
 
+class StreamQuery(Query, frozen=True):
+    """From the chunk after which number on."""
+
+    after: Annotated[int, msgspec.Meta(ge=-1, lt=1 << 30)] = -1
+
+
 class SearchQuery(Query, frozen=True):
     """An id or some digits of it, a task, a key, a text of an error."""
 

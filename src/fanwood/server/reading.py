@@ -195,7 +195,15 @@ async def store(call: Call) -> StoreView:
     async def ask(store: Store) -> StoreView:
         return seeing.store(await store.report(), await store.unserved())
 
-    return await call.ask(ask)
+    found, site = await call.ask(ask, primary=True), call.site
+    if site.reader is site.primary:
+        return found
+    url, lag = await site.reader.ask(_behind)
+    return msgspec.structs.replace(found, replica=url, lag=lag)
+
+
+async def _behind(store: Store) -> tuple[str, int | None]:
+    return store.url, await store.lag()
 
 
 _RUN = f"{API}/runs/{{id}}"

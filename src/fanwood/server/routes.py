@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanwood.server import acting, entering, happening, looking, openapi, reading, settling
+from fanwood.server import acting, entering, happening, looking, openapi, reading, settling, streaming
 
 ROUTES = (
     *entering.ROUTES,
@@ -11,5 +11,6 @@ ROUTES = (
     *acting.ROUTES,
     *settling.ROUTES,
     *happening.ROUTES,
+    *streaming.ROUTES,
     *openapi.ROUTES,
 )

@@ -94,6 +94,13 @@ class Scoped:
         ours = [await self._is_ours(id_) for id_ in ids]
         return [text if mine else "" for text, mine in zip(await self._store.previews(ids, length), ours, strict=True)]
 
+    async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
+        return [id_ for id_ in await self._store.suspended(ids) if await self._is_ours(id_)]
+
+    async def holder(self, namespace: str, key: str) -> bytes | None:
+        found = await self._store.holder(namespace, key) if f"{namespace}/" == self._prefix else None
+        return found if found is not None and await self._is_ours(found) else None
+
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         return [id_ for id_ in await self._store.find(digits, limit) if await self._is_ours(id_)]
 

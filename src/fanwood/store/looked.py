@@ -123,6 +123,14 @@ class SqlLooks(Looks):
         found = await self.looked("besides", id=run_id)
         return Besides(found[0][0], bool(found[0][1]), found[0][2]) if found else None
 
+    async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
+        found = await self.looked("suspended_of", parents=b"".join(ids), count=len(ids)) if ids else []
+        return [row[0] for row in found]
+
+    async def holder(self, namespace: str, key: str) -> bytes | None:
+        found = await self.looked("holder", namespace=namespace, key=key)
+        return found[0][0] if found else None
+
     async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
         found = await self.looked("recent", after=after, until=until, limit=limit)
         return [

@@ -99,12 +99,24 @@ class Looks(ABC):
         """What else a run's row has; None if there is none."""
 
     @abstractmethod
+    async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Those of these runs whose code is unloaded while they wait for others; in any order."""
+
+    @abstractmethod
+    async def holder(self, namespace: str, key: str) -> bytes | None:
+        """The root that has an idempotency key of a namespace, if it is kept still."""
+
+    @abstractmethod
     async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
         """The first runs between two ids, of all trees."""
 
     @abstractmethod
     async def queues(self, few: int = MOST_QUEUED) -> list[tuple[str, int]]:
         """Of each published task: how many runs are queued; of more than `few` not how many."""
+
+    async def lag(self) -> int | None:
+        """Microseconds by which a replica is behind; None: it is none, or can't say."""
+        return None
 
     @abstractmethod
     async def tree_sample(self, root: bytes, limit: int) -> list[tuple[int, bool, int]]:

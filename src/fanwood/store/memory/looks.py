@@ -21,7 +21,7 @@ from fanwood.model.looks import (
     Running,
     duration_class,
 )
-from fanwood.model.states import FIRST_WAIT, RunState
+from fanwood.model.states import FIRST_WAIT, RunState, Waits
 from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
 from fanwood.store.memory.reading import record
 
@@ -150,6 +150,16 @@ class MemoryLooks(Looks):
         with self.reading() as tables:
             run = tables.runs.get(run_id)
         return None if run is None else Besides(run.deadline_by, run.output is not None, run.error)
+
+    async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
+        with self.reading() as tables:
+            there = [tables.runs[id_] for id_ in ids if id_ in tables.runs]
+            return [run.id for run in there if run.state == RunState.WAITING and run.waits == Waits.CHILDREN]
+
+    async def holder(self, namespace: str, key: str) -> bytes | None:
+        with self.reading() as tables:
+            found = tables.keys.get((namespace, key))
+        return None if found is None else found.run_id
 
     async def recent(self, after: bytes, until: bytes, limit: int) -> list[RecentRow]:
         with self.reading() as tables:

@@ -11,6 +11,12 @@ select current_setting('server_version'), current_setting('server_version_num'):
         where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'),
        (select max(number) from schema_migration);
 
+-- name: lag
+-- Of a replica: how old what it shows is. It has all of it when it has replayed what it got, whenever that was.
+select case when not pg_is_in_recovery() then null
+            when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
+            else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000000)::bigint end;
+
 -- name: left_over
 -- Of each of these tasks: how many runs are queued, how many of them below roots of other programs, and the version of
 -- the code that served it last.

@@ -442,6 +442,9 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
         async with self._reader.alone() as db:
             return await db.rows(name, reading.SQL[name], **bindings)
 
+    async def lag(self) -> int | None:
+        return (await self.looked("lag"))[0][0]
+
     async def turns(self, name: str, /, **bindings: Any) -> list[Any]:
         async with self.side.transaction() as db:
             return await db.rows(name, telling.SQL[name], **bindings)

@@ -200,6 +200,19 @@ select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input
 from above a cross join run r
 where r.id = a.id and a.n > 0;
 
+-- name: suspended_of
+-- Those of given runs that are suspended: their code is unloaded, and they wait for others.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select r.id from given g cross join run r where r.id = g.id and r.state = 2 and r.waits = 1;
+
+-- name: holder
+-- Which root has an idempotency key.
+select run_id from idem where namespace = :namespace and key = :key;
+
 -- name: besides
 -- What else a run's row has: who set its deadline, and whether there is an output.
 select deadline_by, output is not null, error from run where id = :id;

@@ -100,7 +100,9 @@ function sparks(counts) {
 }
 
 /** @param {Path[]} paths @param {Path} path @returns {string} */
-export const way = (paths, path) => (path.parent < 0 ? path.task : `${way(paths, paths[path.parent])} / ${path.task}`);
+export const way = (paths, path) => tasksOf(paths, path).join(" / ");
+/** From the root down. @param {Path[]} paths @param {Path} path @returns {string[]} */
+export const tasksOf = (paths, path) => [...(path.parent < 0 ? [] : tasksOf(paths, paths[path.parent])), path.task];
 
 /** @param {{paths: Path[]}} props */
 function PathTable({ paths }) {

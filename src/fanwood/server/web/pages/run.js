@@ -19,6 +19,7 @@ import { Bar, State } from "../parts/state.js";
 import { lasted, TreeTable } from "../parts/treetable.js";
 
 const SettleRun = lazy(() => import("../parts/settle.js"), "SettleRun");
+const RunStream = lazy(() => import("../parts/stream.js"), "RunStream");
 
 /** @param {{id: string}} props */
 export function RunPage({ id }) {
@@ -46,6 +47,7 @@ export function RunPage({ id }) {
     <div class="page-head tree-title">
       <h1>${name}</h1><${State} state=${run.state} />
       ${lasted(run) && html`<span class="soft nowrap">${lasted(run)}</span>`}
+      ${run.is_suspended && html`<span class="tag" title="Its code is unloaded while it waits for others">suspended</span>`}
       ${run.kind !== "task" && html`<span class="tag">${run.kind}</span>`}
       <span class="push"></span>
       <${Freshness} final=${hasEnded(run.state)} asOf=${hasEnded(run.state) ? run.finished_at : undefined} />
@@ -61,6 +63,7 @@ export function RunPage({ id }) {
           <div class="panel-head"><h2 id="children-title">${total(below) ? "Children" : "Waits and recorded steps"}</h2><span class="quiet">${count(total(below) || total(waits))}${families.some((/** @type {any} */ family) => family.more) ? "+" : ""}</span>${total(below) > 0 && html`<span class="grow-bar"><${Bar} counts=${below} /></span>`}<span class="soft only-wide">${inWords(total(below) ? below : waits)}${total(below) && total(waits) ? `, and ${many(total(waits), "wait or recorded step", "waits and recorded steps")}` : ""}</span></div>
           <${TreeTable} root=${id} bare beat=${hasEnded(run.state) ? 0 : beat} />
         </section>`}
+        ${data.has_stream && me.peek()?.payloads && html`<${RunStream} key=${id} id=${id} over=${hasEnded(run.state)} />`}
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />
         <section class="section" aria-labelledby="logs-title"><${Logs} id=${id} over=${hasEnded(run.state)} /></section>
       </div>
@@ -138,7 +141,7 @@ function Facts({ data }) {
   /** @type {[string, any][]} */
   const facts = [
     ["Run", html`<code class="whole-id">${run.id}</code>`],
-    ["Key", run.key],
+    [run.depth ? "Key" : "Idempotency key", run.key && html`<span class="mono whole-id">${run.key}</span>`],
     ["Created", moment(run.created_at)],
     ["Started", moment(run.started_at)],
     ["Ended", moment(run.finished_at)],

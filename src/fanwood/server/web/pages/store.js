@@ -1,6 +1,6 @@
 // The store, as `fanwood doctor` sees it in a moment.
 
-import { count, size, stamp } from "../core/format.js";
+import { count, size, stamp, took } from "../core/format.js";
 import { html, useSignal } from "../core/html.js";
 import { href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
@@ -27,6 +27,8 @@ export function StorePage() {
             ${[
               ["Database", html`<code>${data.url}</code>`],
               ["Kind", `${data.kind} ${data.version}`],
+              ["Replica", data.replica && html`<code>${data.replica}</code> <span class="soft">trees and lists are read there</span>`],
+              ["It is behind by", data.replica && (data.lag === undefined ? "it does not say" : html`<span class=${data.lag > 5_000_000 ? "warn" : ""}>${data.lag ? took(data.lag) : "nothing"}</span>`)],
               ["Size", size(data.size ?? 0)],
               ["Schema", count(data.schema)],
               ["Durability", html`${data.durability}${data.durable ? "" : html` <span class="warn">may lose the last moments with the power</span>`}`],

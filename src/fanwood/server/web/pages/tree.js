@@ -8,7 +8,7 @@ import { go, here, href, place, refine } from "../core/place.js";
 import { usePicture } from "../core/picture.js";
 import { asState, hasEnded, inWords, total } from "../core/states.js";
 import { Durations } from "../draw/histogram.js";
-import { Icicle, way } from "../draw/icicle.js";
+import { Icicle, tasksOf, way } from "../draw/icicle.js";
 import { Strip } from "../draw/strip.js";
 import { Chips, Tabs } from "../parts/chips.js";
 import { Clusters } from "../parts/clusters.js";
@@ -99,9 +99,10 @@ function Filtered({ view, where }) {
   if (where.path !== null) chips.push({ name: "path", text: path ? way(view.paths, path) : `${where.path}`, clears: ["path"] });
   if (where.cluster) chips.push({ name: "failure", text: cluster ? `${cluster.type}: ${cluster.message}` : where.cluster, clears: ["cluster"] });
   if (where.since || where.until) chips.push({ name: "ended", text: `${where.since ? clock(Number(where.since)) : "…"} – ${where.until ? clock(Number(where.until)) : "now"}`, clears: ["since", "until"] });
-  const filter = { tree: view.root.id, task: where.task ?? undefined, state: where.state ?? undefined, cluster: where.cluster ?? undefined, since: num(where.since) ?? undefined, until: num(where.until) ?? undefined };
-  const what = `All of this tree that fits: ${chips.map((chip) => `${chip.name} ${chip.text}`).join(", ")}`;
-  const state = where.path === null ? (where.cluster ? "failed" : where.state) : null;
+  const bad = where.path !== null && !where.state && !where.cluster && view.counts.failed > 0; // what can be done to a path is a retry
+  const filter = { tree: view.root.id, path: path ? tasksOf(view.paths, path) : undefined, task: where.task ?? undefined, state: (bad ? "failed" : where.state) ?? undefined, cluster: where.cluster ?? undefined, since: num(where.since) ?? undefined, until: num(where.until) ?? undefined };
+  const what = `All of this tree that fits: ${[...chips, ...(bad ? [{ name: "state", text: "failed" }] : [])].map((chip) => `${chip.name} ${chip.text}`).join(", ")}`;
+  const state = where.path !== null && !path ? null : where.cluster || bad ? "failed" : where.state;
   return html`<${Chips} chips=${chips}><${BulkButtons} filter=${filter} state=${state} what=${what} /><//>`;
 }
 

@@ -169,6 +169,7 @@ export function Detail({ run, below, waits = 0, some }) {
   if (run.error && run.state !== "completed") parts.push(html`<span class=${classes("cut", run.state === "failed" ? "is-failed" : "soft")}>${run.error.type || run.error.kind}${run.error.message ? `: ${run.error.message}` : ""}</span>`);
   else if (isWait(run.task) && run.state === "waiting")
     parts.push(html`<span class="is-waiting nowrap">${run.due_at && run.due_at > now() ? `until ${when(run.due_at, now())} (${took(run.due_at - now())})` : `since ${age(now() - run.created_at)}`}</span>`);
+  else if (run.is_suspended) parts.push(html`<span class="is-waiting nowrap" title="Its code is unloaded while it waits for others">suspended${run.due_at && run.due_at > now() ? `, at most for ${took(run.due_at - now())}` : ""}</span>`);
   else if (run.state !== "completed") parts.push(html`<span class=${`is-${run.state}`}>${STATES[run.state]?.word}${run.due_at && run.due_at > now() ? ` for ${took(run.due_at - now())}` : ""}</span>`);
   if (total(below)) parts.push(html`<span class="soft nowrap" title=${inWords(below)}>${least(total(below))} ${total(below) === 1 ? "child" : "children"}</span>${total(below) === below?.completed ? null : html`<${Tally} counts=${below} />`}`);
   if (waits) parts.push(html`<span class="quiet nowrap">${least(waits)} ${waits === 1 ? "wait or step" : "waits and steps"}</span>`);
