@@ -21,7 +21,7 @@ from tests.chaos.scale import scaled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-EACH = scaled(1, 4)
+EACH = scaled(1, 8)
 """A page takes a browser a third of a second. All texts stand on the pages of lists, inputs and outputs."""
 
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
-from fanwood.sdk import unloading, workflow
+from fanwood.sdk import outcomes, unloading, workflow
 from fanwood.sdk.durable import Durable
+from fanwood.sdk.mock import mock_call
 from fanwood.sdk.options import TaskPolicy
-from fanwood.sdk.signatures import Signature, read_signature
 from fanwood.sdk.spec import TaskSpec
+from fanwood.sdk.step import Step
 from fanwood.sdk.task import Standalone
 from fanwood.settings import Settings
 from fanwood.store.memory import store as memory
@@ -84,14 +85,16 @@ class WorldIds:
 LINGERS, LINGER = 0.5, 2.0
 """How often, and how many seconds, others have for themselves between two transactions of one verb."""
 _set = object.__setattr__
-_signatures: dict[CodeType, Signature] = {}
+_workflows: dict[str, TaskSpec] = {}
+_steps: dict[tuple[CodeType, str], TaskSpec] = {}
 _policies: dict[str, TaskPolicy] = {}
 _settings: dict[str, Settings] = {}
 _specs: dict[tuple[CodeType, str], TaskSpec] = {}
 _infos: dict[tuple[CodeType, str], TaskInfo] = {}
 _attempt_of = Executor._attempt
 _declare, _info, _policy_of, _load = Fanwood.task, TaskSpec.info, TaskPolicy.of, Settings.load
-_declare_durable = Durable.durable_task
+_declare_durable, _declare_workflow = Durable.durable_task, Fanwood.workflow
+_step_of = workflow.Workflow._step
 
 
 def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
@@ -111,11 +114,30 @@ def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
     return declare
 
 
-def _read(function: Any, validator: Any) -> Signature:
-    """As `read_signature`: the same of steps."""
-    if (signature := _signatures.get(function.__code__)) is None:
-        signature = _signatures[function.__code__] = read_signature(function, validator)
-    return _with(signature, function=function)
+def _workflow(app: Fanwood, *, name: str, **options: Any) -> Any:
+    """As `Fanwood.workflow`: the same."""
+    if (spec := _workflows.get(name)) is None:
+        made = _declare_workflow(app, name=name, **options)
+        _workflows[name] = dataclasses.replace(made.spec, function=_task, ready=None, host=None)
+        return made
+    made = workflow.Workflow(app, _with(spec, host=app), TaskPolicy())
+    return app._register(made, f"workflow {name}")
+
+
+def _step(of: Any, name: str, function: Any, policy: TaskPolicy, parents: Any, durable: Any = None) -> Any:
+    """As `Workflow._step`: the same of steps."""
+    key = function.__code__, f"{of.name} {name}"
+    if (spec := _steps.get(key)) is None:
+        made = _step_of(of, name, function, policy, parents, durable)
+        _steps[key] = dataclasses.replace(made.spec, function=_task, host=None)
+        return made
+    spec = _with(spec, function=function, host=of._host)
+    return Step(name, spec, parents, function, partial(mock_call, of._host))
+
+
+def _told(error: BaseException) -> str:
+    """Instead of a traceback's text, which takes as long as all else of a failure."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _policy(given: Any, known: Any, subject: str, base: TaskPolicy | None = None) -> TaskPolicy:
@@ -208,7 +230,9 @@ def patched(world: World) -> Generator[None]:
         (Fanwood, "task", _task),
         (Durable, "durable_task", _task),
         (worker, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": partial(_to_thread, world)})),
-        (workflow, "read_signature", _read),
+        (Fanwood, "workflow", _workflow),
+        (workflow.Workflow, "_step", _step),
+        (outcomes, "_traceback", _told),
         (TaskSpec, "info", _published),
         (TaskPolicy, "of", staticmethod(_policy)),
         (Settings, "load", staticmethod(_loaded)),
@@ -228,9 +252,10 @@ def patched(world: World) -> Generator[None]:
         vars(known).setdefault("add", known.add)
         instead.append((known, "add", lambda _: None))
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in instead]
-    instead = [(owner, name, _for_ours(value, getattr(owner, name))) for owner, name, value in instead]
     me = threading.get_ident()
     threads.ours.add(me)
+    if any(thread.ident not in threads.ours for thread in threading.enumerate()):
+        instead = [(owner, name, _for_ours(value, getattr(owner, name))) for owner, name, value in instead]
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
