@@ -48,6 +48,7 @@ CHANGES = {
         "record_again",
     },
     "sqlite/claiming.sql": {"take_runs"},
+    "sqlite/pausing.sql": {"hold_runs"},
 }
 """The statements of SQLite that write a state, beside births."""
 
@@ -111,7 +112,9 @@ def test_only_these_statements_write_a_state() -> None:
 def test_in_memory_only_these_modules_write_a_state() -> None:
     """The same two ways, beside births and copies."""
     writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
-    assert writing == {"leaving.py", "claiming.py", "hot.py", "recording.py", "sharing.py", "upkeep.py"}
+    assert writing == {
+        "leaving.py", "claiming.py", "hot.py", "recording.py", "pauses.py", "sharing.py", "upkeep.py",
+    }  # fmt: skip
     hot = (STORE / "memory/hot.py").read_text("utf-8")
     assert len(re.findall(r"\bstate=", hot)) == 1
 

@@ -99,3 +99,18 @@ def test_rm(invoke, family, stocked):
     }  # fmt: skip
     assert ids(invoke) == [*stock.queued, stock.root]
     assert invoke("runs", "get", family.leaves[0]).exit_code == 2
+
+
+def test_pause_and_resume(invoke, stocked):
+    (run,) = stocked(queued=1).queued
+    said = invoke("runs", "pause", run, "--by", "ann").stdout
+    assert said == f"Paused 1 run with all below: order {run}\n"
+    assert "Nothing to do" in invoke("runs", "pause", run).stdout
+    assert "paused by ann since" in invoke("why", run).stdout
+    assert "paused by ann since" in invoke("tree", run).stdout
+    assert "paused by ann since" in invoke("runs", "get", run).stdout
+    assert json.loads(invoke("runs", "get", run, "--json").stdout)["paused"]["by"] == "ann"
+    done = json.loads(invoke("runs", "resume", "--task", "order", "--yes", "--json").stdout)
+    assert done == {"runs": [{"id": run, "status": "QUEUED"}], "resumed": 1}
+    assert "paused" not in invoke("why", run).stdout
+    assert "none of these is paused" in invoke("runs", "resume", run).stdout

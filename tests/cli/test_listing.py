@@ -13,7 +13,7 @@ from tests.cli.conftest import short
 
 RUN_KEYS = {
     "id", "task", "kind", "status", "parent_id", "root_id", "depth", "child_key", "priority", "metadata", "attempt",
-    "retry_count", "created_at", "started_at", "finished_at", "due_at", "seconds", "busy_seconds", "error",
+    "retry_count", "created_at", "started_at", "finished_at", "waits", "due_at", "seconds", "busy_seconds", "error",
 }  # fmt: skip
 
 

@@ -44,6 +44,7 @@ def test_get_json(invoke, family):
         "deaths",
         "worker_id",
         "deadline",
+        "paused",
         "attempts",
         "progress",
         "children",

@@ -25,7 +25,7 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 53
+FIRST = 40
 """A seed that has every kind of command succeed by itself."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
@@ -156,17 +156,19 @@ class Stream:
             ]
 
         async def commit(stage: Stage) -> Reply:
-            done = await stage.commit(worker, spawns=spawns())
-            return done.fenced_parents, {id_: found.id for id_, found in done.taken.items()}
+            asked = spawns()
+            done = await stage.commit(worker, spawns=asked)
+            began = [spawn.claimed for spawn in asked if not done.fenced_parents]
+            return done.fenced_parents, {id_: found.id for id_, found in done.taken.items()}, began
 
-        fenced, taken = await self.on_all(f"spawn {about} {key} {claimed}", commit)
+        fenced, taken, began = await self.on_all(f"spawn {about} {key} {claimed}", commit)
         if fenced or taken:
             return False
         root = about.get("root_id")
-        for id_ in ids:
+        for id_, begins in zip(ids, began, strict=True):
             self.about[id_] = {"root": root or id_, "depth": about.get("depth", 0), "parent": parent, "kind": kind}
-            self.attempts[id_] = int(claimed)
-            if claimed:
+            self.attempts[id_] = int(begins)
+            if begins:
                 self.holders[id_] = worker
         return True
 
@@ -358,6 +360,15 @@ class Stream:
         id_ = self.a_run()
         return await self.on_all(f"replay {id_.hex()}", lambda stage: stage.store.replay(id_, TERMINAL))
 
+    async def pause(self) -> bool:
+        id_ = self.a_run()
+        return await self.on_all(f"pause {id_.hex()}", lambda stage: stage.store.pause(id_, "said"))
+
+    async def resume(self) -> bool:
+        pauses = await self.on_all("pauses", _paused)
+        id_ = self.random.choice(pauses) if pauses else self.a_run()
+        return await self.on_all(f"resume {id_.hex()}", lambda stage: stage.store.resume(id_))
+
     async def reap(self) -> bool:
         worker = self.workers.pop(self.random.randrange(len(self.workers)))
         count = await self.on_all(f"reap {worker}", lambda stage: stage.store.reap(worker, 3))
@@ -414,6 +425,10 @@ def _rounded(when: int | None) -> int | None:
     return None if when is None else when // MILLISECOND
 
 
+async def _paused(stage: Stage) -> list[bytes]:
+    return sorted(pause.run_id for pause in await stage.store.pauses())
+
+
 async def _due(stage: Stage, worker: int) -> int | None:
     return _rounded((await stage.store.look_around(worker, "host")).due)
 
@@ -454,7 +469,7 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
-    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4,
+    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "pause": 1, "resume": 2,
 }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ TABLES = {
     "worker": "id",
     "lease": "worker_id",
     "gate": "run_id",
+    "pause": "run_id",
     "moved_deadline": "root_id",
     "unheard": "worker_id, run_id",
     "idem": "namespace, key",

@@ -169,3 +169,23 @@ async def test_a_key_means_the_same_as_in_the_program(settings: Settings, store:
         answer = await server.post("/tasks/shop/order/runs", {"input": {"n": 1}, "key": "k"})
     assert answer.body["id"] == ref.id
     await app.aio_close()
+
+
+async def test_pause_and_resume(settings: Settings, store: Store):
+    """One run, and all that a filter lets through; of what is to be resumed only what is paused is shown before."""
+    made = await make(settings, OPEN)
+    root = id_text(made.root)
+    async with desk(settings) as server:
+        answer = await server.post(f"/runs/{root}/pause", None, "operator")
+        assert (answer.status, answer.body["state"], answer.body["done"]) == (200, "waiting", True)
+        assert (await server.get(f"/runs/{root}")).body["paused"]["by"] == "otto"
+        (pause,) = await store.pauses()
+        assert pause.by == "otto"
+        about = {"action": "resume", "filter": {"task": "ingest"}, "dry_run": True}
+        preview = (await server.post("/actions", about, "operator")).body
+        assert preview["count"] == 1
+        assert (await server.post(f"/runs/{root}/resume", None, "operator")).body["done"]
+        assert (await server.post("/actions", about, "operator")).body["count"] == 0
+        assert "paused" not in (await server.get(f"/runs/{root}")).body
+        await server.post(f"/runs/{root}/cancel", None, "operator")
+        assert (await server.post(f"/runs/{root}/pause", None, "operator")).status == 409

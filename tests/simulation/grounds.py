@@ -21,7 +21,7 @@ from fanwood.model.states import TERMINAL
 from fanwood.store.auditing import BEGIN
 from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
-from fanwood.store.memory.tables import Gate, Moved, Run, Suspended, Tables, Worker
+from fanwood.store.memory.tables import Gate, Moved, Pause, Run, Suspended, Tables, Worker
 from fanwood.store.sqlite import reader, reading
 from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
@@ -270,6 +270,13 @@ def _gate(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
         tables.gates[new[0]] = Gate(*new[:8])
 
 
+def _pause(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.pauses.pop(old[0], None)
+    else:
+        tables.pauses[new[0]] = Pause(*new)
+
+
 def _moved(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
     if kind == "DELETE":
         del tables.moved[old[0]]
@@ -296,6 +303,7 @@ _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "worker": _worker,
     "lease": _lease,
     "gate": _gate,
+    "pause": _pause,
     "moved_deadline": _moved,
     "mail": _mail,
     "watch": _watch,

@@ -84,7 +84,7 @@ async def _meant(store: Store, runs: tuple[str, ...], wanted: Wanted, deed: Deed
     return found if deed.parts else [run for run in found if run.kind < FIRST_WAIT]
 
 
-def _ask(common: Common, runs: tuple[str, ...], wanted: Wanted, deed: Deed, *, yes: bool) -> list[RunRecord]:
+def asked(common: Common, runs: tuple[str, ...], wanted: Wanted, deed: Deed, *, yes: bool) -> list[RunRecord]:
     """The runs, once somebody has agreed to what was not said run by run."""
     namespace = common.settings().namespace
     found = looking.look(common, lambda store: _meant(store, runs, wanted, deed, namespace))
@@ -125,7 +125,7 @@ def cancel(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
 
     Of a large tree a part has ended then; whichever worker or client there is ends the rest.
     """
-    found = _ask(common, runs, wanted, Deed("cancel", "cancelled", UNFINISHED), yes=yes)
+    found = asked(common, runs, wanted, Deed("cancel", "cancelled", UNFINISHED), yes=yes)
 
     async def act(store: Store) -> Cancelled:
         count = await cancelling.cancel_all(store, [run.id for run in found], "by request")
@@ -149,7 +149,7 @@ def _cancelled_json(done: Cancelled, *, one: bool) -> dict[str, Any]:
 
 
 def _said(done: Cancelled) -> str:
-    who = _who(done.runs)
+    who = named(done.runs)
     if done.more:
         rest = "the rest follows" if done.served else "the rest follows once a worker or client is there"
         return f"Cancelled {who}: {text.many(done.ended, 'run has', 'runs have')} ended so far, {rest}"
@@ -160,7 +160,7 @@ def _said(done: Cancelled) -> str:
     return "Nothing to cancel"
 
 
-def _who(runs: list[RunRecord]) -> str:
+def named(runs: list[RunRecord]) -> str:
     first = f"{text.clean(runs[0].task)} {_id(runs[0].id)}" if runs else ""
     return first if len(runs) < 2 else f"{first} and {len(runs) - 1:,} more"
 
@@ -184,7 +184,7 @@ class Retried(NamedTuple):
 def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, force: bool) -> None:
     """Run again what failed or was cancelled. What completed below it is not redone."""
     allow = TERMINAL if force else _ENDED_BADLY
-    found = _ask(common, runs, wanted, Deed("retry", "retried", allow, parts=False), yes=yes)
+    found = asked(common, runs, wanted, Deed("retry", "retried", allow, parts=False), yes=yes)
 
     async def act(store: Store) -> Retried:
         queued = {run.id for run in found if await store.replay(run.id, allow)}
@@ -200,7 +200,7 @@ def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, forc
         output.print_json({**(about[0] if len(runs) == 1 else {"runs": about}), "served": not done.unserved})
     else:
         queued = [run for run in done.runs if run.id in done.queued]
-        output.print_line(f"Queued again: {_who(queued)}" if queued else "Nothing to retry")
+        output.print_line(f"Queued again: {named(queued)}" if queued else "Nothing to retry")
     for task in done.unserved:
         output.warn(f"no live worker serves {text.clean(task)}: its runs stay queued until one does")
 
@@ -234,9 +234,9 @@ def wake(run: str, common: Common) -> None:
     if common.as_json:
         output.print_json({"id": id_text(record.id), "status": record.state.name, "woken": woken})
     elif woken:
-        output.print_line(f"Woken: {_who([record])}")
+        output.print_line(f"Woken: {named([record])}")
     else:
-        output.print_line(f"{_who([record])} is {record.state.name}: it does not sleep any more")
+        output.print_line(f"{named([record])} is {record.state.name}: it does not sleep any more")
 
 
 # --- rm --------------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def rm(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None
     """
     if wanted.every:
         raise Sentence("Whole trees are deleted: --all, which is children as well, has no meaning here")
-    found = _ask(common, runs, wanted, Deed("delete", "deleted", TERMINAL), yes=yes)
+    found = asked(common, runs, wanted, Deed("delete", "deleted", TERMINAL), yes=yes)
     for run in found:
         if run.parent_id is not None:
             raise Sentence(

@@ -53,7 +53,7 @@ class Shown(NamedTuple):
     "  fanwood runs ls --all --status waiting\n  fanwood runs ls --meta customer=7 --meta 'plan=\"7\"'\n\n"
     "What failed, of all runs (--all --failed), comes in the order of its end.\n\n"
     "JSON: {runs: [{id, task, kind, status, parent_id, root_id, depth, child_key, priority, metadata, attempt,\n"
-    "  retry_count, created_at, started_at, finished_at, due_at, seconds, busy_seconds, error: {kind, type,\n"
+    "  retry_count, created_at, started_at, finished_at, waits, due_at, seconds, busy_seconds, error: {kind, type,\n"
     "  message, traceback, limit, owner} | null}], after: id | null}; `after` is what --after goes on with",
 )
 @filters

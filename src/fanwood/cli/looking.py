@@ -15,13 +15,13 @@ from fanwood.cli import text
 from fanwood.cli.base import Common
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.ids import id_text
-from fanwood.model.states import RunKind, RunState
+from fanwood.model.states import RunKind, RunState, Waits, waits_named
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.opening import store_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Failure
-    from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
+    from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -68,8 +68,20 @@ def reason(error: str | None) -> str:
 
 def waits(run: RunRecord, now: int) -> str:
     """What a WAITING run waits for."""
-    what = "sleeping" if run.kind is RunKind.SLEEP else "waiting"
+    what = "sleeping" if run.kind is RunKind.SLEEP else "paused" if run.waits == Waits.RESUME else "waiting"
     return what if run.due_at is None else f"{what} until {text.clock_time(run.due_at, now)}"
+
+
+def paused_json(pause: Pause | None) -> dict[str, Any] | None:
+    """What pauses a run."""
+    if pause is None:
+        return None
+    return {"run_id": id_text(pause.run_id), "by": pause.by, "since": text.instant(pause.made_at)}
+
+
+def paused(pause: Pause) -> str:
+    """`paused by ann since 12:03:44`."""
+    return f"paused by {text.clean(pause.by, 80)} since {text.local_time(pause.made_at)}"
 
 
 def run_json(run: RunRecord, now: int) -> dict[str, Any]:
@@ -91,6 +103,7 @@ def run_json(run: RunRecord, now: int) -> dict[str, Any]:
         "created_at": text.instant(run.created_at),
         "started_at": text.instant(run.started_at),
         "finished_at": text.instant(run.finished_at),
+        "waits": waits_named(run.waits),
         "due_at": text.instant(run.due_at),
         "seconds": None if elapsed is None else elapsed / MICROSECONDS,
         "busy_seconds": run.busy / MICROSECONDS,

@@ -1,4 +1,4 @@
-"""`fanwood runs`: list, show, cancel, retry and wake."""
+"""`fanwood runs`: list, show, and what is done to runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
-from fanwood.cli import acting, listing, looking, output, text
+from fanwood.cli import acting, listing, looking, output, surgery, text
 from fanwood.cli.base import Common, Group, common
 from fanwood.cli.finding import ABOUT, find, one_run
 from fanwood.ids import id_text, short_text
-from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
+from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
 from fanwood.model.states import RunKind
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.progress import Progress, progress_of
@@ -27,10 +27,18 @@ MOST_LINES, MOST_SHOWN = 100, 8_000
 
 @click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
 def command() -> None:
-    """List, show, cancel, retry, wake and delete runs."""
+    """List, show, cancel, pause, resume, retry, wake and delete runs."""
 
 
-for _command in (listing.command, acting.cancel, acting.retry, acting.wake, acting.rm):
+for _command in (
+    listing.command,
+    acting.cancel,
+    acting.retry,
+    acting.wake,
+    acting.rm,
+    surgery.pause,
+    surgery.resume,
+):
     command.add_command(_command)
 
 
@@ -41,7 +49,7 @@ for _command in (listing.command, acting.cancel, acting.retry, acting.wake, acti
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
-    "  progress: {done, total, message} or null,\n"
+    "  paused: {run_id, by, since} or null, progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -56,15 +64,15 @@ def get(run: str | None, common: Common) -> None:
         id_ = await find(store, run, common.settings().namespace)
         logs = await store.logs(id_, max(-1, await store.log_end(id_) - LOG_LINES), LOG_LINES)
         attempts, children = await store.attempts(id_), await store.child_counts(id_)
-        progress = await progress_of(store, id_)
-        return _Shown(await store.get(id_), attempts, children, logs, progress, store.now())
+        progress, about = await progress_of(store, id_), await store.circumstances(id_)
+        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused)
 
-    record, attempts, children, logs, progress, now = shown = looking.look(common, ask)
+    record, attempts, children, logs, progress, now, pause = shown = looking.look(common, ask)
     left_out = logs[0].seq if logs else 0
     if common.as_json:
         output.print_json({**_whole_json(shown), "logs_left_out": left_out})
         return
-    _print_facts(record, progress, now)
+    _print_facts(record, progress, now, pause)
     _print_payload("input", record, record.input)
     if record.output is not None:
         _print_payload("output", record, record.output)
@@ -86,20 +94,27 @@ class _Shown(NamedTuple):
     logs: list[LogRecord]
     progress: Progress | None
     now: int
+    pause: Pause | None
 
 
 def _whole_json(shown: _Shown) -> dict[str, Any]:
-    record, attempts, children, logs, progress, now = shown
+    record, attempts, children, logs, progress, now, pause = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
+        "paused": looking.paused_json(pause),
         "progress": None if progress is None else msgspec.structs.asdict(progress),
         "attempts": [looking.attempt_json(attempt) for attempt in attempts],
         "children": looking.counts_json(children),
         "logs": [looking.log_json(line) for line in logs],
     }
+
+
+def _paused(record: RunRecord, pause: Pause) -> str:
+    above = "" if pause.run_id == record.id else f"{short_text(pause.run_id)}, above it, is "
+    return f"{above}{looking.paused(pause)}"
 
 
 def _said(progress: Progress | None) -> str:
@@ -110,12 +125,13 @@ def _said(progress: Progress | None) -> str:
     return f"{progress.done:,}{of}" + (f": {text.clean(progress.message, 300)}" if progress.message else "")
 
 
-def _print_facts(record: RunRecord, progress: Progress | None, now: int) -> None:
+def _print_facts(record: RunRecord, progress: Progress | None, now: int, pause: Pause | None) -> None:
     facts: list[tuple[str, output.Cell]] = [
         ("id", id_text(record.id)),
         ("task", text.clean(record.task)),
         ("kind", "" if record.kind is RunKind.TASK else record.kind.name.lower()),
         ("state", output.state_cell(record.state)),
+        ("paused", "" if pause is None else _paused(record, pause)),
         ("parent", id_text(record.parent_id) if record.parent_id else ""),
         ("root", id_text(record.root_id) if record.parent_id else ""),
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),

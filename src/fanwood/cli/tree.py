@@ -33,9 +33,9 @@ WORDS = {RunState.COMPLETED: "done"}
     cls=Command,
     epilog="Examples:\n  fanwood tree\n  fanwood tree 6c466a1c --depth 3\n"
     "  fanwood tree 6c466a1c --critical\n\n"
-    "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and children: {task:\n"
-    "  {state: count}}, expanded, suspended], groups: [{parent_id, task, total, counts: {state: count},\n"
-    "  fastest_seconds, slowest_seconds}]}. Parents come before their children.\n"
+    "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and paused: {run_id, by,\n"
+    "  since} or null, children: {task: {state: count}}, expanded, suspended], groups: [{parent_id, task, total,\n"
+    "  counts: {state: count}, fastest_seconds, slowest_seconds}]}. Parents come before their children.\n"
     "With --critical: {root, now, path: [{id, task, status, started_at, finished_at, seconds, own_seconds,\n"
     "  siblings}]}.",
 )
@@ -93,7 +93,7 @@ def _print(picture: Picture, *, ids: bool) -> None:
         below = guides + ("" if not way else "   " if way[-1] else marks.line)
         if way:
             guides += marks.last_branch if way[-1] else marks.branch
-        cells = _node_cells(item, picture.now, ids) if isinstance(item, Node) else _group_cells(item)
+        cells = _node_cells(item, picture, ids) if isinstance(item, Node) else _group_cells(item)
         if isinstance(item, Node):
             cells += _preview(item, width - len(guides) - sum(len(output.plain(cell)) for cell in cells))
         console.print(output.rich_text((guides, "dim"), *cells), no_wrap=True, overflow="ellipsis", crop=True)
@@ -104,8 +104,8 @@ def _print(picture: Picture, *, ids: bool) -> None:
     _print_end(picture)
 
 
-def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
-    run = node.run
+def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
+    run, now = node.run, picture.now
     style = output.STYLES[run.state]
     cells: list[Cell] = [(f"{output.marks().states[run.state]} ", style), (text.clean(run.task, 60), "bold")]
     if run.child_key:
@@ -115,6 +115,8 @@ def _node_cells(node: Node, now: int, ids: bool) -> list[Cell]:
         cells.append((f"  {duration}", "dim"))
     if run.state is RunState.WAITING:
         cells.append((f"  {'suspended' if node.is_suspended else looking.waits(run, now)}", style))
+    if (pause := picture.pauses.get(run.id)) is not None:
+        cells.append((f"  {looking.paused(pause)}", "yellow"))
     if run.attempt > 1:
         cells.append((f"  attempt {run.attempt}", "yellow"))
     if node.counts and not node.members:
@@ -172,6 +174,8 @@ def _print_plain(picture: Picture) -> None:
         run = item.run
         error = looking.reason(run.error) if run.state in (RunState.FAILED, RunState.CANCELLED) else ""
         name = f"{indent}{text.clean(run.task)}{' ' + text.clean(run.child_key) if run.child_key else ''}"
+        if (pause := picture.pauses.get(run.id)) is not None:
+            name += f" ({looking.paused(pause)})"
         duration = text.took(looking.ended_at(run, picture.now))
         due = text.local_time(run.due_at)
         shown = (name, run.state.name, duration, totals(item.counts), id_text(run.id), error, due)
@@ -188,14 +192,15 @@ def _json(picture: Picture) -> dict[str, Any]:
         "root": id_text(picture.root.run.id),
         "now": text.instant(picture.now),
         "counts": looking.counts_json(picture.counts),
-        "runs": [_node_json(item, picture.now) for item in items if isinstance(item, Node)],
+        "runs": [_node_json(item, picture) for item in items if isinstance(item, Node)],
         "groups": [_group_json(item) for item in items if isinstance(item, Group)],
     }
 
 
-def _node_json(node: Node, now: int) -> dict[str, Any]:
+def _node_json(node: Node, picture: Picture) -> dict[str, Any]:
     return {
-        **looking.run_json(node.run, now),
+        **looking.run_json(node.run, picture.now),
+        "paused": looking.paused_json(picture.pauses.get(node.run.id)),
         "children": looking.counts_json(node.counts),
         "expanded": bool(node.members) or not node.counts,
         "suspended": node.is_suspended,

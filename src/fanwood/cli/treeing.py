@@ -13,7 +13,7 @@ from fanwood.model.states import RunState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fanwood.model.records import RunRecord, TaskCount
+    from fanwood.model.records import Pause, RunRecord, TaskCount
     from fanwood.store.store import Store
 
 FAMILY = 20
@@ -67,6 +67,7 @@ class Picture:
     now: int
     cut: bool
     grouped: bool
+    pauses: dict[bytes, Pause] = field(default_factory=dict[bytes, "Pause"])  # of those runs that are paused themselves
 
 
 async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool) -> Picture:
@@ -100,7 +101,8 @@ async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool)
                 await _count_children(store, node)
         level_number += 1
     await _preview(store, root)
-    return Picture(root, counts, store.now(), cut, grouped)
+    pauses = {pause.run_id: pause for pause in await store.pauses([record.root_id])}
+    return Picture(root, counts, store.now(), cut, grouped, pauses)
 
 
 async def _counts(store: Store, run: RunRecord) -> list[TaskCount]:

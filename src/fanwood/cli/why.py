@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Examples:\n  fanwood why\n  fanwood why 6c466a1c\n\n"
     "JSON: run_id, task_name, status, cause, text, command, facts (times are microseconds). Causes: completed,\n"
     "  failed, cancelled, deleting, closing, delayed, sleeping, waiting, no_worker, suspect, slots_busy,\n"
-    "  starting, waiting_for_children, suspended, lost, executing.",
+    "  starting, paused, waiting_for_children, suspended, lost, executing.",
 )
 @one_run
 @common

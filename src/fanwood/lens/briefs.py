@@ -9,7 +9,7 @@ import msgspec
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief
 from fanwood.lens.views import Counts, RunBrief
-from fanwood.model.states import FIRST_WAIT, RunState
+from fanwood.model.states import FIRST_WAIT, RunState, waits_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +41,7 @@ def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "", i
         started_at=run.started_at,
         finished_at=run.finished_at,
         due_at=run.due_at,
+        waits=waits_named(run.waits),
         deadline=run.deadline,
         busy=run.busy,
         error=brief(run.error),

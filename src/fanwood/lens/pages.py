@@ -16,7 +16,7 @@ from fanwood.lens.families import children, families
 from fanwood.lens.narrowed import narrowed
 from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
-from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, RunDetail, RunsPage
+from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, PausedBrief, RunDetail, RunsPage
 from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.looks import LAST_ID, Part
 from fanwood.model.records import RunFilter
@@ -97,10 +97,10 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
     if record.parent_id is not None:
         before = (await store.picked_before(record.root_id, record.parent_id, run_id, BESIDE))[::-1]
         after = await store.picked(Part(record.root_id, record.parent_id, run_id), None, None, BESIDE)
-    attempts = await store.attempts(run_id)
+    attempts, above = await store.attempts(run_id), await store.above(run_id, ANCESTORS)
     return RunDetail(
         (await named_briefs(store, [record]))[0],
-        await named_briefs(store, await store.above(run_id, ANCESTORS), preview=False),
+        await named_briefs(store, above, preview=False),
         tuple(
             AttemptView(
                 one.number, one.state.name.lower(), one.worker, one.started_at, one.finished_at,
@@ -116,7 +116,14 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         besides.has_output,
         _keys(record.metadata),
         bool(await store.logs(run_id, FIRST_CHUNK - 1, 1, LAST_CHUNK)),
+        await _paused(store, record, above),
     )  # fmt: skip
+
+
+async def _paused(store: Store, record: RunRecord, above: list[RunRecord]) -> PausedBrief | None:
+    pauses = {pause.run_id: pause for pause in await store.pauses([record.root_id])}
+    nearest = next((pauses[run.id] for run in (record, *reversed(above)) if run.id in pauses), None)
+    return None if nearest is None else PausedBrief(id_text(nearest.run_id), nearest.by, nearest.made_at)
 
 
 def _detail(failure: Failure) -> ErrorDetail:

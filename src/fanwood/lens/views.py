@@ -54,6 +54,7 @@ class RunBrief(View, frozen=True):
     started_at: int | None = None
     finished_at: int | None = None
     due_at: int | None = None
+    waits: str | None = None
     deadline: int | None = None
     busy: int = 0
     error: ErrorBrief | None = None
@@ -224,6 +225,14 @@ class AttemptView(View, frozen=True):
     error: ErrorDetail | None = None
 
 
+class PausedBrief(View, frozen=True):
+    """What pauses a run: itself, or the nearest above it."""
+
+    run_id: str
+    by: str
+    since: int
+
+
 class RunDetail(View, frozen=True):
     """A run, without what went in and came out: what is above, beside and below it."""
 
@@ -238,6 +247,7 @@ class RunDetail(View, frozen=True):
     has_output: bool = False
     metadata_keys: tuple[str, ...] = ()
     has_stream: bool = False  # it has given out chunks (ctx.put_stream)
+    paused: PausedBrief | None = None
 
 
 class LogLineView(View, frozen=True):

@@ -39,6 +39,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     kind: RunKind = RunKind.TASK
     busy: int = 0  # microseconds with a slot, over all attempts that reported
     life: str | None = None  # of a run that has started over (model/lives.py)
+    waits: int | None = None  # WAITING: for what (`Waits`)
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -335,6 +336,15 @@ class Living(msgspec.Struct, frozen=True):
     started_at: int | None
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """What is below a run, and the run itself, is paused."""
+
+    run_id: bytes
+    root_id: bytes
+    made_at: int
+    by: str
+
+
 class Circumstances(msgspec.Struct, frozen=True):
     """What a run's being where it is depends on. Each look ends after a bounded number of rows."""
 
@@ -357,3 +367,5 @@ class Circumstances(msgspec.Struct, frozen=True):
     """... of so many."""
     took: tuple[int, ...] = ()
     """How long others of its task took, in microseconds: siblings, or roots."""
+    paused: Pause | None = None
+    """What pauses it: itself, or the nearest above it."""

@@ -9,8 +9,11 @@ RUNNING does not mean that code is executing. A run that waits for its children 
 worker, and holds no slot.
 
 WAITING means: not in the queue, under no worker, and something in the store moves it on. What that is stands in the row
-(`Waits`): a time, for a retry that is not due yet, or a sleep; something that comes from outside; or the ends of
-others, for a parent whose code was unloaded (*suspended*).
+(`Waits`): a time, for a retry that is not due yet, or a sleep; something that comes from outside; the ends of others,
+for a parent whose code was unloaded (*suspended*); or that something above it, or itself, is resumed (*paused*).
+
+What is paused is never begun. It may be born WAITING; it may be QUEUED, as what it waited for has come, and then the
+claim that meets it moves it to WAITING. It is not looked for: pausing a tree writes one row, whatever its size.
 
 What a run waits for, or has recorded, is a child of it, of a kind that no worker executes (`FIRST_WAIT`). A sleep is
 born WAITING and ends when it is due, others end when what they wait for comes; a recorded step is born as it ended. A
@@ -81,6 +84,7 @@ class Cause(IntEnum):
     FIRE = 10  # the same, of what is only that: it has no code
     RECORD = 11  # its parent did it again, or waits for it again
     SUSPEND = 12  # its code waits, and is unloaded
+    PAUSE = 13  # a claim met it, and it is paused, or something above it is
 
 
 _Q, _R, _W, _C, _F, _X = RunState
@@ -89,6 +93,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_Q, Cause.CLAIM): frozenset({_R}),
     (_Q, Cause.CANCEL): frozenset({_X}),
     (_Q, Cause.EXPIRE): frozenset({_F}),
+    (_Q, Cause.PAUSE): frozenset({_W}),
     (_R, Cause.OUTCOME): frozenset({_C, _F, _X}),
     (_R, Cause.RETRY): frozenset({_Q, _W}),
     (_R, Cause.HAND_BACK): frozenset({_Q}),
@@ -133,7 +138,8 @@ FIRST_WAIT = 10
 claimed."""
 
 BORN: dict[RunKind, frozenset[RunState]] = {
-    **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R})),
+    **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R, _W})),
+    # (WAITING: below something that is paused)
     RunKind.RECORDED: frozenset({_C, _F}),
     RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
     **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W})),
@@ -161,6 +167,12 @@ class Waits(IntEnum):
     PROMISE = 4
     MESSAGE = 5
     SHARE = 6  # the end of a run that is shared
+    RESUME = 9  # that it is paused no more
+
+
+def waits_named(number: int | None) -> str | None:
+    """What a run waits for, in a word; a newer program may know others."""
+    return next((waits.name.lower() for waits in Waits if waits == number), None)
 
 
 WAITS_OF = {

@@ -13,7 +13,7 @@ from fanwood.clock import MICROSECONDS, moment
 from fanwood.ids import id_text
 from fanwood.model.commands import Finished
 from fanwood.model.lives import life_of
-from fanwood.model.states import RunState
+from fanwood.model.states import RunState, waits_named
 from fanwood.sdk.outcomes import error_of, plain_json
 from fanwood.store.failures import attempt_error, summary
 
@@ -49,8 +49,9 @@ def type_name(hint: Any) -> str | None:
 class RunInfo:
     """A run, as it stands. In listings `input` and `output` are left out (None).
 
-    `busy_seconds`: how long it held a slot, over all attempts that have ended. `due_at`: until when it waits, if it
-    is WAITING. `started_over`: how often it has (`ctx.start_over`).
+    `busy_seconds`: how long it held a slot, over all attempts that have ended. `waits`: for what it waits, if it is
+    WAITING: `"children"`, `"time"`, `"event"`, `"promise"`, `"message"`, or, as it is paused, `"resume"`. `due_at`:
+    until when. `started_over`: how often it has (`ctx.start_over`).
     """
 
     id: str
@@ -70,6 +71,7 @@ class RunInfo:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    waits: str | None
     due_at: datetime | None
     busy_seconds: float
     started_over: int = 0
@@ -189,6 +191,7 @@ def run_info(record: RunRecord) -> RunInfo:
         created_at=moment(record.created_at),
         started_at=None if record.started_at is None else moment(record.started_at),
         finished_at=None if record.finished_at is None else moment(record.finished_at),
+        waits=waits_named(record.waits),
         due_at=None if record.due_at is None else moment(record.due_at),
         busy_seconds=record.busy / MICROSECONDS,
         started_over=0 if (life := life_of(record.life)) is None else life.number,

@@ -19,6 +19,7 @@ from fanwood.sdk.once import once
 from fanwood.sdk.promises import Promise
 from fanwood.sdk.publishing import value_of
 from fanwood.sdk.refs import TaskRunRef, cancelled, untyped_ref
+from fanwood.sdk.surgery import Surgery
 from fanwood.sdk.waiting import called
 from fanwood.sdk.watching import Watch, count, tree
 from fanwood.store.why import explain
@@ -42,7 +43,7 @@ MOST = 100_000
 """Runs or lines that one call gives, at most."""
 
 
-class Runs:
+class Runs(Surgery):
     """The runs of one store. Every method has an `aio_` twin."""
 
     def __init__(self, host: Host) -> None:

@@ -138,6 +138,16 @@ async def replay(call: Call) -> Acted:
     return await _one(call, "replay")
 
 
+async def pause(call: Call) -> Acted:
+    """Nothing of a run, and of what is below it, begins any more, until it is resumed."""
+    return await _one(call, "pause")
+
+
+async def resume(call: Call) -> Acted:
+    """Take back the pause of a run."""
+    return await _one(call, "resume")
+
+
 async def _one(call: Call, action: Action) -> Acted:
     record = await _run(call)
     id_ = id_text(record.id)
@@ -146,12 +156,7 @@ async def _one(call: Call, action: Action) -> Acted:
     if action == "cancel" and is_in(SPACE, record.task):
         wanted = msgspec.structs.replace(wanted, namespace=SPACE)
     elif action != "cancel" and not wanted.fits(record):
-        raise Refusal(
-            409, "wrong_state", f"The run is {record.state.name}",
-            "Only what failed or was cancelled is retried; `replay` also runs again what completed."
-            if record.state.is_terminal
-            else "Only what has ended can be run again: cancel it first.",
-        )  # fmt: skip
+        raise Refusal(409, "wrong_state", f"The run is {record.state.name}", _why_not(action, record))
 
     async def act(deeds: Deeds) -> tuple[str, Tally | None]:
         ref = await deeds.piece.aio_run_no_wait(
@@ -166,6 +171,14 @@ async def _one(call: Call, action: Action) -> Acted:
     now = await call.site.reader.ask(lambda store: store.get(record.id))
     done = tally is not None and tally.done > 0
     return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
+
+
+def _why_not(action: Action, record: RunRecord) -> str:
+    if action == "pause":
+        return "Only what has not ended is paused."
+    if record.state.is_terminal:
+        return "Only what failed or was cancelled is retried; `replay` also runs again what completed."
+    return "Only what has ended can be run again: cancel it first."
 
 
 async def _run(call: Call) -> RunRecord:
@@ -348,6 +361,8 @@ ROUTES = (
     Route("POST", f"{_RUN}/cancel", Role.OPERATOR, cancel, Acted, body=NoBody),
     Route("POST", f"{_RUN}/retry", Role.OPERATOR, retry, Acted, body=NoBody),
     Route("POST", f"{_RUN}/replay", Role.OPERATOR, replay, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/pause", Role.OPERATOR, pause, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/resume", Role.OPERATOR, resume, Acted, body=NoBody),
     Route("POST", f"{API}/actions", Role.OPERATOR, act, Preview, body=ActionBody),
     Route("GET", f"{API}/actions", Role.VIEWER, actions, ActionsView, ActionsQuery),
 )

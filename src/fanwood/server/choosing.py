@@ -30,7 +30,7 @@ PAGE = 1000
 _LAST = 1 << 62
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
 
-Action = Literal["cancel", "retry", "replay", "delete"]
+Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume"]
 Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
 
 
@@ -73,7 +73,9 @@ class Wanted(msgspec.Struct, frozen=True):
         """In which something can be done to them, as far as the filter lets them through. What was cancelled is retried
         only if somebody says so."""
         failed = _FAILED if self.filter.state is None and not self.filter.ids else _BADLY
-        fit = {"cancel": UNFINISHED, "retry": failed}.get(self.action, TERMINAL)
+        fit = {"cancel": UNFINISHED, "pause": UNFINISHED, "retry": failed, "resume": (*UNFINISHED, *TERMINAL)}.get(
+            self.action, TERMINAL
+        )
         if self.filter.cluster is not None:
             fit = tuple(state for state in fit if state is RunState.FAILED)
         if self.filter.state is None:
@@ -131,7 +133,9 @@ async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) 
     if not wanted.states:
         return Found((), None)
     filter_ = wanted.filter
-    if filter_.ids:
+    if wanted.action == "resume" and not filter_.ids:
+        found, next_ = await _paused(store, filter_)
+    elif filter_.ids:
         found, next_ = await _named(store, filter_.ids, after, size)
     elif filter_.parent is not None:
         found, next_ = await _children(store, wanted, id_bytes(filter_.parent), after, size)
@@ -154,6 +158,16 @@ async def _named(store: Store, ids: tuple[str, ...], after: str, size: int) -> _
     start = int(after or 0)
     end = start + size
     return await store.briefs([id_bytes(each) for each in ids[start:end]]), str(end) if end < len(ids) else None
+
+
+async def _paused(store: Store, filter_: ActionFilter) -> _Rows:
+    """What is paused itself: that is not much."""
+    tree = () if filter_.tree is None else (id_bytes(filter_.tree),)
+    found = await store.briefs([pause.run_id for pause in await store.pauses(tree)])
+    roots_only = not (filter_.all or filter_.tree or filter_.parent)
+    parent = None if filter_.parent is None else id_bytes(filter_.parent)
+    fits = [run for run in found if parent is None or run.parent_id == parent]
+    return [run for run in fits if run.parent_id is None or not roots_only], None
 
 
 async def _children(store: Store, wanted: Wanted, parent: bytes, after: str, size: int) -> _Rows:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from fanwood.app import Fanwood
-from fanwood.errors import RunNotFoundError
+from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
 from fanwood.sdk.waiting import called
 from fanwood.server.choosing import PAGE, SPACE, Wanted, names_of, page
+from fanwood.store import surgery
 from fanwood.store.cancelling import cancel_all
 from fanwood.store.retention import delete_tree
 
@@ -123,7 +124,7 @@ def declare(settings: Settings) -> Deeds:
         tally, again = Tally(), ctx.attempt_number > 1
         for start in range(0, len(piece.ids), SLICE):
             ids = [id_bytes(each) for each in piece.ids[start : start + SLICE]]
-            verb = functools.partial(_do, wanted=piece.wanted, ids=ids, again=again)
+            verb = functools.partial(_do, wanted=piece.wanted, ids=ids, by=piece.by, again=again)
             done = await called(engine().call(verb, changes=True))
             tally += Tally(done, len(ids) - done)
         return tally
@@ -135,7 +136,7 @@ def declare(settings: Settings) -> Deeds:
         while after is not None:
             part = await find.aio_run(Place(deed.wanted, after))
             if part.ids:
-                tally += await piece.aio_run(Piece(deed.wanted, part.ids))
+                tally += await piece.aio_run(Piece(deed.wanted, part.ids, deed.by))
             seen, after = tally.done + tally.left, part.after
             ctx.progress(seen, max(seen, deed.count), f"{deed.wanted.action} by {deed.by}")
         return tally
@@ -148,7 +149,7 @@ def declare(settings: Settings) -> Deeds:
     return Deeds(app, bulk, piece, start)
 
 
-async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], *, again: bool) -> int:
+async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, again: bool) -> int:
     """To those that are still as they were found; to how many. `again`: an attempt before this one may have begun, and
     what has changed since has changed by that."""
     there = await store.briefs(ids)
@@ -157,11 +158,25 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], *, again: bool
         named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what has ended
         await cancel_all(store, [run.id for run in named], "by request")
         done = len(runs)
+    elif wanted.action in ("pause", "resume"):
+        return await _held(store, runs, by, pause=wanted.action == "pause", again=again)
     elif wanted.action == "delete":
         done = sum([await _deleted(store, run) for run in runs])
     else:
         done = sum([await _replayed(store, run.id, wanted) for run in runs])
     return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
+
+
+async def _held(store: Store, runs: Sequence[RunRecord], by: str, *, pause: bool, again: bool) -> int:
+    """Pause these, or take that back. To how many: `again`, an attempt before this one may have done so to some."""
+    done = 0
+    for run in runs:
+        try:
+            new = await (surgery.paused(store, run.id, by) if pause else surgery.resumed(store, run.id))
+            done += new or again
+        except (RunNotFoundError, UsageError):  # deleted meanwhile; or a part of its parent
+            continue
+    return done
 
 
 async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:

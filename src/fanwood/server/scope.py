@@ -17,7 +17,7 @@ from fanwood.ids import id_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fanwood.model.records import Page, RunFilter, RunRecord
+    from fanwood.model.records import Page, Pause, RunFilter, RunRecord
     from fanwood.store.store import Store
 
 _OF_RUN = {
@@ -89,6 +89,9 @@ class Scoped:
 
     async def briefs(self, ids: Sequence[bytes]) -> list[RunRecord]:
         return [run for run in await self._store.briefs(ids) if await self._is_of_ours(run)]
+
+    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
+        return [pause for pause in await self._store.pauses(ids) if await self._is_ours(pause.run_id)]
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         ours = [await self._is_ours(id_) for id_ in ids]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TABLES: dict[str, tuple[str, ...]] = {
     "task": ("name",),
     "gate": ("run_id",),
+    "pause": ("run_id",),
     "run": ("id",),
     "idem": ("namespace", "key"),
     "shared": ("root_id", "digest"),
@@ -35,6 +36,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 _FIRST: dict[str, tuple[object, ...]] = {
     "task": ("",),
     "gate": (b"",),
+    "pause": (b"",),
     "run": (b"",),
     "idem": ("", ""),
     "shared": (b"", b""),

@@ -19,6 +19,7 @@ from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.records import PruneCursor
 from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
+from fanwood.store.pausing import Pausing
 from fanwood.store.telling import Telling
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Looks, Telling):
+class Store(Outside, Pausing, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str
@@ -214,9 +215,9 @@ class Store(Outside, Looks, Telling):
 
     @abstractmethod
     async def sweep(self, run_id: bytes | None = None) -> Swept:
-        """End some of what is below closed runs, and tell some runs of deadlines that moved: a bounded transaction for
-        each. Any engine may, at any time; two don't do the same twice. `run_id`: only what is closed, in the tree of
-        that run."""
+        """End some of what is below closed runs, tell some runs of deadlines that moved, and queue some of what is
+        paused no more: a bounded transaction for each. Any engine may, at any time; two don't do the same twice.
+        `run_id`: only what is closed or was paused, in the tree of that run."""
 
     @abstractmethod
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:

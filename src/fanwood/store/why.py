@@ -15,7 +15,7 @@ from fanwood.clock import moment
 from fanwood.ids import id_text, short_text
 from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.matching import read
-from fanwood.model.records import Circumstances, Holding, Living, Serving
+from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, GateKind, RunKind, RunState
 from fanwood.store.failures import decode_failure, summary
 
@@ -64,7 +64,8 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
         found["holding"] = Holding(*holding[0]) if holding else None
         if not found["living"]:
             found["took"] = tuple(took for (took,) in await _times(rows, run))
-    return Circumstances(run, now, **found)
+    paused = await rows("why_paused", id=run.id)
+    return Circumstances(run, now, **found, paused=Pause(*paused[0]) if paused else None)
 
 
 async def _times(rows: Rows, run: RunRecord) -> Sequence[Sequence[Any]]:
@@ -99,6 +100,7 @@ class WhyCause(StrEnum):
     SLOTS_BUSY = "slots_busy"  # others are before it
     STARTING = "starting"  # a worker takes it at any moment
     WAITING_FOR_CHILDREN = "waiting_for_children"
+    PAUSED = "paused"  # it, or something above it, is
     SUSPENDED = "suspended"  # its code is unloaded until others have ended
     LOST = "lost"  # its worker is gone; it is queued again in a moment
     EXECUTING = "executing"
@@ -134,6 +136,8 @@ def explain(about: Circumstances) -> Why:
             WhyCause.CLOSING, f"{above}, above it, has ended: it is cancelled in a moment, and nothing below it starts",
             f"fanwood runs get {above}", {"ended": id_text(about.gate)},
         )  # fmt: skip
+    elif about.paused is not None and run.kind < FIRST_WAIT and _is_held(about):
+        said = _paused(about, about.paused)
     elif run.state is RunState.WAITING:
         said = _WAITING.get(run.kind, _suspended if about.awaited else _delayed)(about)
     elif run.state is RunState.QUEUED:
@@ -168,6 +172,19 @@ def _ended(about: Circumstances) -> _Said:
     if run.state is RunState.FAILED:
         return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
     return _Said(WhyCause.CANCELLED, f"{ago} ago{why}", again)
+
+
+def _is_held(about: Circumstances) -> bool:
+    """Whether nothing but the pause keeps it from being begun."""
+    waits = about.run.state is RunState.WAITING and about.run.due_at is None and not about.awaited
+    return about.run.state is RunState.QUEUED or waits
+
+
+def _paused(about: Circumstances, pause: Pause) -> _Said:
+    who = "it is" if pause.run_id == about.run.id else f"{short_text(pause.run_id)}, above it, is"
+    said = f"{who} paused by {pause.by} since {_time(about.now - pause.made_at)}"
+    facts = {"paused": id_text(pause.run_id), "by": pause.by, "since": pause.made_at}
+    return _Said(WhyCause.PAUSED, said, f"fanwood runs resume {short_text(pause.run_id)}", facts)
 
 
 def _delayed(about: Circumstances) -> _Said:

@@ -73,6 +73,8 @@ class Chores:
         lead = None if gate is None else self._tables.gates.get(gate.lead or gate.run_id)
         progress = [] if gate is None else [gate.run_id.hex(), "" if lead is None else lead.place.hex()]
         progress += [] if moved is None else [moved.root_id.hex(), moved.place.hex()]
+        resumed = [pause for pause in self._tables.pauses.values() if pause.resumed_at is not None]
+        progress += [f"{pause.run_id.hex()}{(pause.place or b'').hex()}" for pause in resumed]
         return Around(others, self.next_due(), bool(progress), " ".join(progress), self._tables.members)
 
     def contended(self, me: int, now: int) -> frozenset[str]:
@@ -197,11 +199,15 @@ class Chores:
             self._leaving.end(0, now, [Ending(run.id, run.attempt, state, *how)])
         closed = self._close(run, now, f"was cancelled: {reason}")
         if closed or state is RunState.RUNNING:  # which may be claimed and not begun itself
-            for worker in self._tables.workers.values():
-                if worker.info.slots > 0 and _lives(worker, now):
-                    self._tables.unheard[worker.id].add(run.id)
-                    self._tables.stirred = True
+            self.tell_workers(run, now)
         return not state.is_terminal
+
+    def tell_workers(self, run: Run, now: int) -> None:
+        """All that may have claimed something of a tree, and not begun it."""
+        for worker in self._tables.workers.values():
+            if worker.info.slots > 0 and _lives(worker, now):
+                self._tables.unheard[worker.id].add(run.id)
+                self._tables.stirred = True
 
     def is_heard(self, run_id: bytes, now: int) -> bool:
         """See `Store.is_heard`."""

@@ -18,8 +18,12 @@ from fanwood.store.memory.turning import Place, Turning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from fanwood.store.memory.pauses import Pauses
+
 FEWER = 100
-"""So many are claimed at most while something is closed."""
+"""So many are claimed at most while something is closed, or paused."""
+CLEARINGS = 5
+"""So many times as many of what is paused, and stands first in the queue, a claim moves out of its way."""
 LOOKED_AT = 1_000
 """So many of the first in the queue are looked at, if a claim could not be read."""
 GROUPS = 32
@@ -37,9 +41,10 @@ class Claim(NamedTuple):
 class Claiming:
     """Claims, on one memory."""
 
-    def __init__(self, tables: Tables, leaving: Leaving) -> None:
+    def __init__(self, tables: Tables, leaving: Leaving, pauses: Pauses) -> None:
         self._tables = tables
         self._leaving = leaving
+        self._pauses = pauses
 
     def finds(self, claim: ClaimRequest) -> bool:
         """Whether the queue holds anything for it."""
@@ -48,20 +53,37 @@ class Claiming:
     def claim(self, me: int, now: int, claim: ClaimRequest) -> Claim:
         """Take the best."""
         worker = self._tables.workers.get(me)
-        gated = self._leaving.gated
-        if gated:  # what is met and must be ended makes a commit longer
+        gated, paused = self._leaving.gated, self._pauses.any
+        cleared = paused and self._clear(_tasks(claim.tasks))
+        if gated or paused:  # what is met and must be ended makes a commit longer
             claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
         runs, more = self._pick(claim)
         closed = self._leaving.end_closed(now, runs) if gated else {}
         runs = [run for run in runs if run.id not in closed]
+        held = self._pauses.hold(runs) if paused else set[bytes]()
+        runs = [run for run in runs if run.id not in held]
         if worker is None or worker.lease is None:  # taken for dead: nobody would ever look at them again
             return Claim([], more=False, met_closed=bool(closed))
+        met_closed = bool(closed) and not held
         for run in runs:
             self._tables.change(
                 run, state=int(RunState.RUNNING), attempt=run.attempt + 1, worker_id=me, started_at=now, expires_at=None
             )
         suspended = self._tables.suspended
-        return Claim([claimed(run, suspended.get(run.id)) for run in runs], more or bool(closed), bool(closed))
+        return Claim(
+            [claimed(run, suspended.get(run.id)) for run in runs], more or cleared or bool(closed or held), met_closed
+        )
+
+    def _clear(self, tasks: Sequence[str]) -> bool:
+        """What stands first in the queue, and is paused, waits; whether there was any. (A claim of one run would else
+        move one.)"""
+        moved = False
+        for _ in range(CLEARINGS):
+            held = self._pauses.hold(self._best(tasks, FEWER, lambda _: True))
+            moved = moved or bool(held)
+            if len(held) < FEWER:
+                break
+        return moved
 
     def fail_unreadable(self, now: int, tasks: str) -> int:
         """See `Store.fail_unreadable`. Here all can be read; but an attempt may have a number that no other has."""

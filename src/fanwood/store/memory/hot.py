@@ -20,12 +20,13 @@ from fanwood.model.commands import (
     Outcome,
     Spawn,
 )
-from fanwood.model.states import Cause, EndedBy, RunState
+from fanwood.model.states import Cause, EndedBy, RunState, Waits
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import ancestor_ended
 from fanwood.store.memory.claiming import Claiming, hexed
 from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
 from fanwood.store.memory.moving import Moving
+from fanwood.store.memory.pauses import Pauses
 from fanwood.store.memory.recording import record
 from fanwood.store.memory.renewing import have_ended, renew
 from fanwood.store.memory.sharing import Sharing
@@ -49,7 +50,8 @@ class HotPath:
         self.leaving = Leaving(tables)
         self.sharing = Sharing(tables, self.leaving)
         self.moving = Moving(tables, self.leaving)
-        self.claiming = Claiming(tables, self.leaving)
+        self.pauses = Pauses(tables, self.leaving)
+        self.claiming = Claiming(tables, self.leaving, self.pauses)
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`."""
@@ -115,6 +117,8 @@ class HotPath:
         for spawn in spawns:
             if worker is None or worker.lease is None:  # our lease was lost: born claimed, it would be nobody's
                 spawn.claimed = False
+            if held := self.pauses.holds(spawn.kind.parent_id):
+                spawn.claimed = False
             if spawn.is_keyed_root:
                 holder = self._hold(spawn)
                 if holder.run_id != spawn.id:
@@ -122,7 +126,7 @@ class HotPath:
                     done.taken[spawn.id] = self._found(self._tables.runs[holder.run_id], spawn, matches=matches)
                     continue
             if (spawn.kind.parent_id, spawn.kind.parent_attempt) not in done.fenced_parents:
-                self._tables.add(_born(spawn, me, now))
+                self._tables.add(_born(spawn, me, now, held=held))
         self._contents(done, done.taken.values())
 
     def _hold(self, spawn: Spawn) -> Key:
@@ -283,8 +287,9 @@ def _matches(attach: Attach, run: Run) -> bool:
     return run.task == attach.kind.task and (run.input_digest is None or run.input_digest == attach.input_digest)
 
 
-def _born(spawn: Spawn, me: int, now: int) -> Run:
+def _born(spawn: Spawn, me: int, now: int, *, held: bool) -> Run:
     kind, claimed = spawn.kind, spawn.claimed
+    state = RunState.RUNNING if claimed else RunState.WAITING if held else RunState.QUEUED
     child = kind.parent_id is not None
     return Run(
         id=spawn.id,
@@ -301,8 +306,8 @@ def _born(spawn: Spawn, me: int, now: int) -> Run:
         metadata=kind.metadata,
         priority=kind.priority,
         on_parent_end=int(kind.on_parent_end),
-        state=int(RunState.RUNNING if claimed else RunState.QUEUED),
-        waits=None,
+        state=int(state),
+        waits=int(Waits.RESUME) if held else None,
         due_at=None,
         attempt=int(claimed),
         trial_start=0,

@@ -21,6 +21,7 @@ from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
 from fanwood.store.memory.looks import MemoryLooks
 from fanwood.store.memory.outside import MemoryOutside
+from fanwood.store.memory.pausing import MemoryPausing
 from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
 from fanwood.store.parts import must_sleep, refuse_part
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class MemoryStore(MemoryOutside, MemoryLooks, Store):
+class MemoryStore(MemoryOutside, MemoryPausing, MemoryLooks, Store):
     """One engine's way to a memory: to a given one, or to that which has the URL for its name in this process."""
 
     embedded = True
@@ -243,9 +244,11 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
         with memory.transaction(self._user) as now:
             ended = memory.sweeping.sweep(now, None if run_id is None else self._run(run_id).root_id)
             told = memory.hot.moving.tell(now) if run_id is None else Swept(0, more=False)
-        if ended.ended or told.looked:
+            released = memory.hot.pauses.release(now, None if run_id is None else self._run(run_id).root_id)
+        looked = told.looked + released.looked
+        if ended.ended or looked:
             self._on_notify()
-        return Swept(ended.ended, ended.more or told.more, told.looked)
+        return Swept(ended.ended, ended.more or told.more or released.more, looked)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         allowed = set(allow)
@@ -282,7 +285,7 @@ class MemoryStore(MemoryOutside, MemoryLooks, Store):
 
     async def circumstances(self, run_id: bytes) -> Circumstances:
         with self._memory.reading() as tables:
-            return circumstances(tables, self._memory.hot.leaving, self._run(run_id), self.now())
+            return circumstances(tables, self._memory.hot, self._run(run_id), self.now())
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         with self._memory.reading() as tables:

@@ -93,6 +93,17 @@ class Gate(msgspec.Struct):
     place: bytes = b""  # of the pass that this gate leads: the last run that it has come to
 
 
+class Pause(msgspec.Struct):
+    """A run is paused, with all below it; or was, and what waited for that is being queued."""
+
+    run_id: bytes
+    root_id: bytes
+    made_at: int
+    asked_by: str
+    resumed_at: int | None = None
+    place: bytes | None = None  # the last run that was looked at
+
+
 class Moved(msgspec.Struct):
     """A tree in which a deadline moved."""
 
@@ -230,6 +241,7 @@ class Tables:
     def __init__(self) -> None:
         self.runs: dict[bytes, Run] = {}
         self.gates: dict[bytes, Gate] = {}
+        self.pauses: dict[bytes, Pause] = {}
         self.moved: dict[bytes, Moved] = {}
         self.keys: dict[tuple[str, str], Key] = {}
         self.key_of: dict[bytes, tuple[str, str]] = {}
@@ -297,7 +309,7 @@ class Tables:
         """A run goes, with all that hangs on it."""
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
-        beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees)
+        beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees, self.pauses)
         for table in (self.runs, *beside):
             table.pop(run.id, None)
         for unheard in self.unheard.values():

@@ -12,7 +12,7 @@ from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.copying import TABLES
-from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Run, Shared, Tables
+from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         case "run":
             for run in tables.runs.values():
                 yield _tuple(_stranded(run))
-        case "gate":
-            for gate in tables.gates.values():
-                yield _tuple(gate)[:_GATE_COLUMNS]
+        case "gate" | "pause":
+            yield from _standing(tables, table)
         case "idem" | "shared":
             yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
         case "log":
@@ -165,6 +164,13 @@ def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
     else:
         yield from (_tuple(message) for sent in tables.messages.values() for message in sent.values())
+
+
+def _standing(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
+    """What stands over trees."""
+    if table == "pause":
+        return map(_tuple, tables.pauses.values())
+    return (_tuple(gate)[:_GATE_COLUMNS] for gate in tables.gates.values())
 
 
 def _tuple(row: Any) -> tuple[Any, ...]:
@@ -197,8 +203,8 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             if new := row[0] not in tables.runs:
                 tables.add(Run(*row))
             return new
-        case "gate":
-            return _is_new(tables.gates, row[0], Gate(*row))
+        case "gate" | "pause":
+            return _enter_standing(tables, table, row)
         case "idem":
             if new := _is_new(tables.keys, (row[0], row[1]), Key(*row)):
                 tables.key_of[row[2]] = (row[0], row[1])
@@ -213,6 +219,12 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
+
+
+def _enter_standing(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
+    if table == "pause":
+        return _is_new(tables.pauses, row[0], Pause(*row))
+    return _is_new(tables.gates, row[0], Gate(*row))
 
 
 def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:

@@ -6,19 +6,31 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fanwood.model.records import Circumstances, Holding, Living, Serving
+import msgspec
+
+from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.memory import reading
 from fanwood.store.memory.tables import LAST
 from fanwood.store.why import FAR, SAMPLE, SERVERS
 
 if TYPE_CHECKING:
+    from fanwood.store.memory.hot import HotPath
     from fanwood.store.memory.leaving import Leaving
     from fanwood.store.memory.tables import Run, Tables
 
 
-def circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circumstances:
+def circumstances(tables: Tables, hot: HotPath, run: Run, now: int) -> Circumstances:
     """See `Store.circumstances`."""
+    pause = None if run.is_over else hot.pauses.above(run)
+    found = _circumstances(tables, hot.leaving, run, now)
+    if pause is None:
+        return found
+    paused = Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by)
+    return msgspec.structs.replace(found, paused=paused)
+
+
+def _circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circumstances:
     record = reading.record(run)
     if run.is_over:
         return Circumstances(record, now)

@@ -113,3 +113,7 @@ where l.locktype = 'advisory' and l.objsubid = 2 and l.classid = 1178687812
   and l.objid = (hashtext(current_schema())::bigint & 4294967295)::oid
   and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.granted;
 
+-- name: pauses
+select run_id, root_id, made_at, asked_by from pause
+where resumed_at is null and (cardinality(:ids) = 0 or root_id = any (:ids))
+order by made_at, run_id limit 1000;

@@ -63,6 +63,7 @@ class Answer(msgspec.Struct, array_like=True):
     now: int = 0
     going_on: list[int] = []
     sizes: list[tuple[str, int]] = []
+    unclaimed: list[int] = []
 
 
 decode_answer = msgspec.json.Decoder(Answer).decode
@@ -235,6 +236,8 @@ class Call:
         if not answer.registered:
             for spawn in batch.spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
+        for number in answer.unclaimed:  # below something that is paused
+            batch.spawns[number - 1].claimed = False
         done.attached = {number - 1: _attached(found, done) for *found, number in answer.attached}
         done.taken = {bytes.fromhex(asked): _attached(found, done) for asked, *found in answer.taken}
         self._note_refused(answer, done)

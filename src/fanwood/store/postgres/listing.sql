@@ -5,7 +5,7 @@
 -- name: list_roots
 -- Roots.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -17,7 +17,7 @@ limit :walk;
 -- name: list_roots_of_task
 -- Roots of one task.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -29,7 +29,7 @@ limit :walk;
 -- name: list_roots_in_state
 -- Roots in one state, which is not COMPLETED.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -41,7 +41,7 @@ limit :walk;
 -- name: list_runs
 -- All runs. (Ids begin with the time of their making.)
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -53,7 +53,7 @@ limit :walk;
 -- name: list_failed
 -- All that failed, in the order of their ends.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
@@ -72,7 +72,7 @@ limit :limit;
 -- name: list_with_metadata
 -- ... and those of them that the rest of the filter lets through.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes

@@ -23,6 +23,7 @@ from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.outside import PostgresOutside
+from fanwood.store.postgres.pausing import PostgresPausing
 from fanwood.store.postgres.troubles import is_worth_waiting_for, translated
 from fanwood.store.postgres.wakeups import Wakeups
 from fanwood.store.store import START, Store
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
         RunFilter,
         RunRecord,
         StoreReport,
-        Swept,
         TaskCount,
         TreeRun,
         Walk,
@@ -63,7 +63,7 @@ _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
-class PostgresStore(PostgresOutside, SqlLooks, Store):
+class PostgresStore(PostgresOutside, PostgresPausing, SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
     of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
 
@@ -322,9 +322,6 @@ class PostgresStore(PostgresOutside, SqlLooks, Store):
     async def is_heard(self, run_id: bytes) -> bool:
         async with self.side.transaction() as db:
             return await db.value("select fw_is_heard($1, $2)", run_id, await self.instant(db))
-
-    async def sweep(self, run_id: bytes | None = None) -> Swept:
-        return await gates.sweep(self, run_id)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         return await gates.replay(self, run_id, allow)

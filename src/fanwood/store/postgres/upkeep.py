@@ -25,6 +25,12 @@ _COLUMNS = {
 }
 """Those of a row of `copy_out`, in order."""
 
+HANGING = (
+    "logs", "attempts", "messages", "values", "trees", "watches", "gates", "pauses", "unheard", "keys",
+    "shared", "runs",
+)  # fmt: skip
+"""What is deleted with a run; itself last."""
+
 
 class _Ground:
     """A schema, as `plan` looks at it."""
@@ -95,8 +101,7 @@ async def _delete(db: Transaction, ids: Sequence[bytes]) -> int:
     """Delete these runs with all that hangs on them; how many there were."""
     if not ids:
         return 0
-    beside = ("logs", "attempts", "messages", "values", "trees", "watches", "gates", "unheard", "keys", "shared")
-    for name in (*beside, "runs"):
+    for name in HANGING:
         await db.value(_SQL[f"delete_{name}"], ids)
     return len(ids)
 

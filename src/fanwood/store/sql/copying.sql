@@ -58,6 +58,17 @@ insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 values (:run_id, :root_id, :what, :which, :attempt, :error, :made_at)
 on conflict do nothing;
 
+-- name: copy_out_pause
+select run_id, root_id, made_at, asked_by, resumed_at, place from pause where run_id > :run_id order by run_id limit :limit;
+
+-- name: copy_in_pause
+insert into pause (run_id, root_id, made_at, asked_by, resumed_at, place)
+values (:run_id, :root_id, :made_at, :asked_by, :resumed_at, :place)
+on conflict do nothing;
+
+-- name: count_pause
+select count(*) from pause;
+
 -- name: copy_out_log
 select run_id, seq, attempt, at, level, message
 from log where (run_id, seq) > (:run_id, :seq) order by run_id, seq limit :limit;

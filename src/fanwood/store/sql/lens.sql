@@ -239,7 +239,7 @@ group by state, kind >= 10;
 -- A whole tree but for its root, by parent and id: a page of it.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output,
-       substr(error, 1, 2000) as error, kind, busy
+       substr(error, 1, 2000) as error, kind, busy, waits
 from run
 where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
 order by root_id, parent_id, id limit :limit;

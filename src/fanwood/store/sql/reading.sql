@@ -2,7 +2,7 @@
 
 -- name: get_run
 select id, parent_id, root_id, depth, task, child_key, input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy, life
+       worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy, life, waits
 from run where id = :id;
 
 -- name: runs_from
@@ -27,7 +27,7 @@ select max(seq) from log where run_id = :id and seq < :until;
 
 -- name: list_children
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits
 from run
 where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
   and (:task is null or task = :task)
@@ -38,7 +38,7 @@ limit :limit;
 -- name: list_failed_children
 -- The same, by the index of what failed: there may be few among very many.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life
+       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits
 from run
 where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after
   and parent_id = :parent

@@ -79,3 +79,13 @@ from suspended s
 cross join (select run_id from awaited where waiter_id = :id order by waiter_id, run_id limit 1) first
 cross join run o
 where s.run_id = :id and o.id = first.run_id;
+
+-- name: why_paused
+-- What pauses it: itself, or the nearest above it.
+with recursive above (id, parent_id, n) as (
+    select id, parent_id, 0 from run where id = :id
+    union all
+    select p.id, p.parent_id, a.n + 1 from above a cross join run p where p.id = a.parent_id
+)
+select p.run_id, p.root_id, p.made_at, p.asked_by from above a cross join pause p
+where p.run_id = a.id and p.resumed_at is null order by a.n limit 1;

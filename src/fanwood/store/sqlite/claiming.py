@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.pauses import Pauses
 
 logger = logs.logger("fanwood.store")
 
@@ -31,7 +32,10 @@ _FEW = 8
 have more."""
 
 FEWER = 100
-"""So many are claimed at most while something is closed."""
+"""So many are claimed at most while something is closed, or paused."""
+
+CLEARINGS = 5
+"""So many times as many of what is paused, and stands first in the queue, a claim moves out of its way."""
 
 LOOKED_AT = 1_000
 """So many of the first in the queue are looked at one by one, if a claim could not be read."""
@@ -59,11 +63,12 @@ class Claim(NamedTuple):
 class Claiming:
     """Claims, on one connection."""
 
-    def __init__(self, connection: Database, leaving: Leaving) -> None:
+    def __init__(self, connection: Database, leaving: Leaving, pauses: Pauses) -> None:
         self._connection = connection
         self._execute = connection.execute
         self._changes = connection.changes
         self._leaving = leaving
+        self._pauses = pauses
         self._programs = ""  # of the present claim
         self._damaged = set[str]()  # queued runs of which the disk has lost something: nothing can be done with them
 
@@ -74,22 +79,38 @@ class Claiming:
         """Whether the queue holds anything for it."""
         return bool(self._one("has_ready", tasks=claim.tasks))
 
-    def claim(self, me: int, now: int, claim: ClaimRequest, *, gated: bool) -> Claim:
-        """Take the best. `gated`: something is closed, anywhere."""
-        if gated:  # what is met and must be ended makes a commit longer
+    def claim(self, me: int, now: int, claim: ClaimRequest, *, gated: bool, paused: bool) -> Claim:
+        """Take the best. `gated`, `paused`: something is closed, or paused, anywhere."""
+        cleared = paused and not self._damaged and self._clear(claim.tasks)
+        if gated or paused:  # what is met and must be ended makes a commit longer
             claim = msgspec.structs.replace(claim, limit=min(claim.limit, FEWER))
         runs, more = self._pick(claim)
-        met_closed = False
+        met_closed, more = False, more or cleared
         if gated:
             closed = self._leaving.end_closed(now, [(run.id, run.attempt - 1, RunState.QUEUED) for run in runs])
             met_closed = bool(closed)
             runs, more = [run for run in runs if run.id not in closed], more or met_closed
+        if paused and (held := self._pauses.hold([run.id for run in runs])):
+            runs, more, met_closed = [run for run in runs if run.id not in held], True, False
         if runs:
             self._execute(_SQL["take_runs"], {"ids": encoded([run.id for run in runs]), "me": me, "now": now})
             if not self._changes():
                 return Claim([], more=False, met_closed=met_closed)
             self._recall(runs)
         return Claim(runs, more, met_closed)
+
+    def _clear(self, tasks: str) -> bool:
+        """What stands first in the queue, and is paused, waits; whether there was any. (A claim of one run would else
+        move one.)"""
+        ready = _texts.decode(self._one("ready_tasks", tasks=tasks))
+        moved, self._programs = False, ""
+        for _ in range(CLEARINGS if ready else 0):
+            heads = self._best(ready, FEWER, "")
+            held = self._pauses.hold(heads)
+            moved = moved or bool(held)
+            if len(held) < FEWER:
+                break
+        return moved
 
     def _recall(self, runs: list[ClaimedRun]) -> None:
         """What is known of those that were suspended."""

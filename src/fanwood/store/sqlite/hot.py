@@ -28,11 +28,13 @@ from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
+from fanwood.store.sqlite.asking import attach_row, key_row, revival
 from fanwood.store.sqlite.budgets import take_blocks
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
+from fanwood.store.sqlite.pauses import Pauses
 from fanwood.store.sqlite.recording import insert_records
 from fanwood.store.sqlite.renewing import Renewals
 from fanwood.store.sqlite.sharing import Sharing
@@ -81,8 +83,10 @@ class HotPath:
         self.leaving = Leaving(connection)
         self.sharing = Sharing(connection, self.leaving)
         self.moving = Moving(connection, self.leaving)
-        self.claiming = Claiming(connection, self.leaving)
+        self.pauses = Pauses(connection, self.leaving)
+        self.claiming = Claiming(connection, self.leaving, self.pauses)
         self._gated = False  # something is closed, as this transaction sees it
+        self._paused = False  # something is paused
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
         self._suspended = False  # some run is suspended, or was
@@ -121,7 +125,7 @@ class HotPath:
         if batch.unwatch:
             self._execute(_SQL["unwatch"], {"me": me, "ids": _hexes(batch.unwatch)})
         if batch.claim:
-            claim = self.claiming.claim(me, now, batch.claim, gated=self._gated)
+            claim = self.claiming.claim(me, now, batch.claim, gated=self._gated, paused=self._paused)
             done.claimed, done.has_more = claim.runs, claim.more
             done.has_closed = done.has_closed or claim.met_closed
         if batch.heard:
@@ -136,7 +140,8 @@ class HotPath:
         self._seen = (me, self._version())
 
     def _look(self, me: int) -> None:
-        self._gated = self.leaving.gated
+        standing = int(self._one("standing"))
+        self._gated, self._paused = bool(standing & 1), bool(standing & 2)
         self._watched = self.leaving.has_watchers(me)
         self._registered = bool(self._one("is_registered", me=me))
         self._suspended = self.leaving.suspending.any
@@ -181,10 +186,13 @@ class HotPath:
             if self._gated:
                 closed = self.leaving.closed([parent.hex() for parent, _ in pairs])
                 done.fenced_parents |= {pair for pair in pairs if pair[0].hex().upper() in closed}
+            if self._paused:
+                self.pauses.look(pairs)
         return done.fenced_parents
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
         """Siblings of a fan-out in one way, which takes the least of Python's time; the rest in the general one."""
+        held = self.pauses.spare(spawns) if self._paused else ()
         if not self._registered:
             for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
@@ -204,6 +212,8 @@ class HotPath:
             self._spawn_keyed(me, now, keyed, done)
             rest = [spawn for spawn in rest if not spawn.is_keyed_root]
         self._insert(me, now, rest)
+        if held:
+            self.pauses.wait(held)
 
     def _insert(self, me: int, now: int, spawns: list[Spawn]) -> None:
         for start in range(0, len(spawns), _ROWS_PER_INSERT):
@@ -212,7 +222,7 @@ class HotPath:
 
     def _spawn_keyed(self, me: int, now: int, keyed: list[Spawn], done: Committed) -> None:
         """Those are born that get their keys; who holds the others' is in `done.taken`."""
-        rows = encoded([_key_row(spawn) for spawn in keyed])
+        rows = encoded([key_row(spawn) for spawn in keyed])
         self._execute(_SQL["take_keys"], {"rows": rows})
         won = _indexes.decode(self._one("keys_won", rows=rows))
         self._insert(me, now, [keyed[i] for i in won])
@@ -223,11 +233,11 @@ class HotPath:
 
     def _attach(self, now: int, asked: dict[int, Attach], done: Committed) -> None:
         attaches = list(asked.values())
-        rows = encoded([_attach_row(a) for a in attaches])
+        rows = encoded([attach_row(a) for a in attaches])
         revivable = _revivable.decode(self._one("revivable", rows=rows))
         self._execute(_SQL["attach_children"], {"rows": rows})
         if revivable:
-            self.leaving.queue(now, [_revival(attaches[number], *run) for run, number in revivable])
+            self.leaving.queue(now, [revival(attaches[number], *run) for run, number in revivable])
         found = _children.decode(self._one("read_children", rows=rows))
         runs = self._attached([run for _, run in found], done)
         places = list(asked)
@@ -397,36 +407,6 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         1 if claimed else 0, kind.parent_attempt or kind.program, me if claimed else None, kind.deadline,
         kind.deadline_by, kind.schedule_timeout, expires_at, now, now if claimed else None,
     )  # fmt: skip
-
-
-def _key_row(spawn: Spawn) -> tuple[str, str, str | None, str, str]:
-    return (
-        spawn.id.hex(),
-        spawn.kind.namespace,
-        spawn.child_key,
-        (spawn.input_digest or b"").hex().upper(),
-        spawn.kind.task,
-    )
-
-
-def _attach_row(attach: Attach) -> tuple[Any, ...]:
-    kind = attach.kind
-    return (
-        attach.id.hex(),
-        kind.parent_attempt,
-        kind.deadline,
-        (kind.deadline_by or b"").hex(),
-        kind.task,
-        (attach.input_digest or b"").hex().upper(),
-        int(kind.on_parent_end),
-    )
-
-
-def _revival(attach: Attach, id_: str, attempt: int, state: int) -> Queueing:
-    kind = attach.kind
-    return Queueing(
-        id_, attempt, state, Cause.REPLAY, deadline=kind.deadline, deadline_by=(kind.deadline_by or b"").hex()
-    )
 
 
 def _ending(outcome: Outcome, closed: str | None = None) -> Ending:

@@ -4,7 +4,7 @@
 -- name: list_roots
 -- Roots.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -19,7 +19,7 @@ limit :walk;
 -- name: list_roots_of_task
 -- Roots of one task.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -34,7 +34,7 @@ limit :walk;
 -- name: list_roots_in_state
 -- Roots in one state, which is not COMPLETED.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -49,7 +49,7 @@ limit :walk;
 -- name: list_runs
 -- All runs. (Ids begin with the time of their making.)
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (
@@ -64,7 +64,7 @@ limit :walk;
 -- name: list_failed
 -- All that failed, in the order of their ends.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
-       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+       worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
        and (:state is null or state = :state) and not exists (
            select 1 from json_each(:metadata) w where not exists (

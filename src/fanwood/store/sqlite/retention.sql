@@ -81,6 +81,9 @@ delete from watch where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_gates
 delete from gate where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_pauses
+delete from pause where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_unheard
 delete from unheard where run_id in (select unhex(value) from json_each(:ids));
 

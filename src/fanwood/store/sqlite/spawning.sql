@@ -9,6 +9,10 @@ from json_each(:pairs) p
 cross join run r on r.id = unhex(p.value ->> 0)
 where r.state = 1 and r.attempt = p.value ->> 1;
 
+-- name: standing
+-- Whether anything is closed (1), or paused (2), anywhere.
+select exists (select 1 from gate where what = 1) + 2 * exists (select 1 from pause where resumed_at is null);
+
 -- name: is_registered
 select exists (select 1 from lease where worker_id = :me);
 

@@ -42,6 +42,7 @@ from fanwood.store.sqlite.connection import Transaction, connect, file_identity,
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
+from fanwood.store.sqlite.pausing import SqlitePausing
 from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class SqliteStore(SqliteOutside, SqlLooks, Store):
+class SqliteStore(SqliteOutside, SqlitePausing, SqlLooks, Store):
     """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
     and opened for looking only; no look takes more seconds."""
 
@@ -309,9 +310,11 @@ class SqliteStore(SqliteOutside, SqlLooks, Store):
                 began = self._clock.monotonic()
                 told = self._moving.tell(self._instant())
             held += self._clock.monotonic() - began
-        if ended.ended or told.looked:
+        released, took = self._release(run_id)
+        looked = told.looked + released.looked
+        if ended.ended or looked:
             self._on_notify()
-        return Swept(ended.ended, ended.more or told.more, told.looked, held)
+        return Swept(ended.ended, ended.more or told.more or released.more, looked, held + took)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:

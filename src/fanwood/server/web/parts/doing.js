@@ -12,18 +12,23 @@ import { announce, tell } from "./feedback.js";
 const VERBS = {
   retry: { name: "Retry", text: "It runs again. Children that completed keep their results: only what failed is done again.", done: "Runs again" },
   replay: { name: "Replay", text: "It runs again. Children that completed keep their results: only what failed is done again.", done: "Runs again" },
+  pause: { name: "Pause", text: "Nothing of it, and of what is below it, begins any more until it is resumed. What executes goes on.", done: "Paused" },
+  resume: { name: "Resume", text: "What waits for that is queued again.", done: "Resumed" },
   cancel: { name: "Cancel", text: "Everything below it that has not ended is cancelled with it.", done: "Cancelled", danger: true },
 };
 
-/** The buttons of a run. @param {{run: any, failed?: number, after?: () => void}} props */
-export function RunButtons({ run, failed = 0, after }) {
+/** The buttons of a run. `paused`: what pauses it; null: nothing; undefined: it is no matter here.
+ * @param {{run: any, failed?: number, paused?: any, after?: () => void}} props */
+export function RunButtons({ run, failed = 0, paused, after }) {
   useSignal(me);
   const [asking, ask] = useState(/** @type {keyof typeof VERBS | null} */ (null));
   if (!may("operator")) return null;
   const verb = !hasEnded(run.state) ? "cancel" : run.state === "completed" ? "replay" : "retry";
-  const name = failed && !run.depth && verb !== "cancel" ? "Retry what failed" : VERBS[verb].name;
-  return html`<button class="button" onClick=${() => ask(verb)}>${name}</button>
-    ${asking && html`<${Confirm} run=${run} verb=${asking} name=${name} onClose=${() => ask(null)} after=${after} />`}`;
+  const named = (/** @type {keyof typeof VERBS} */ each) => (failed && !run.depth && (each === "retry" || each === "replay") ? "Retry what failed" : VERBS[each].name);
+  const hold = paused === undefined ? null : paused?.run_id === run.id ? "resume" : hasEnded(run.state) ? null : "pause";
+  return html`${hold && html`<button class="button" onClick=${() => ask(hold)}>${VERBS[hold].name}</button>`}
+    <button class="button" onClick=${() => ask(verb)}>${named(verb)}</button>
+    ${asking && html`<${Confirm} run=${run} verb=${asking} name=${named(asking)} onClose=${() => ask(null)} after=${after} />`}`;
 }
 
 /** @param {{run: any, verb: keyof typeof VERBS, name: string, onClose: () => void, after?: () => void}} props */

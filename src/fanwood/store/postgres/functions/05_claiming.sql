@@ -203,10 +203,11 @@ begin
 end $$;
 
 -- Take up to p_limit ready runs, p_fair of them among the oldest. Suspects are passed by; but for a worker that is idle,
--- which takes one, and nothing beside it, if that is the best there is. What is closed ends, and is not taken.
+-- which takes one, and nothing beside it, if that is the best there is. What is closed ends, and is not taken; what is
+-- paused waits from now on.
 -- As JSON: the runs as their worker needs them.
 create function fw_claim(
-    p_me bigint, p_now bigint, p_at bigint, p_gated boolean, p_tasks text[], p_limit integer, p_fair integer,
+    p_me bigint, p_now bigint, p_at bigint, p_gated boolean, p_paused boolean, p_tasks text[], p_limit integer, p_fair integer,
     p_idle boolean, p_turns text, p_programs integer[],
     out claimed text, out has_more boolean, out told bigint[], out cut boolean
 ) language plpgsql
@@ -225,11 +226,16 @@ declare
     closed bytea[];
     trees bytea[] := '{}';
     suspect bytea;
+    held bytea[];
+    cleared boolean := false;
 begin
-    if p_gated then  -- what it meets, and locks, it may not get; and a sweep is at these as well
+    if p_gated or p_paused then  -- what it meets, and locks, it may not get; and a sweep is at these as well
         p_limit := least(p_limit, 50);
     end if;
-    claimed := '[]'; has_more := false; told := '{}'; cut := false;
+    if p_paused then
+        cleared := fw_clear(tasks);
+    end if;
+    claimed := '[]'; has_more := cleared; told := '{}'; cut := false;
     if p_gated and p_programs = '{}' then
         -- Large trees that are being swept: what is to go on of them, if anything is, does so after that.
         trees := array(
@@ -273,6 +279,7 @@ begin
         end if;
         select p.places, p.ids, p.has_more into places, ids, has_more from fw_pick(tasks, p_limit, oldest) p;
     end if;
+    has_more := has_more or cleared;
     if cardinality(places) = 0 then
         return;
     end if;
@@ -287,6 +294,17 @@ begin
             select v.place from unnest(places, ids) with ordinality v (place, id, n)
             where v.id <> all (closed) order by v.n
         );
+        ids := array(select v.id from unnest(ids) with ordinality v (id, n) where v.id <> all (closed) order by v.n);
+    end if;
+    if p_paused then
+        held := fw_hold(ids, places);
+        if cardinality(held) > 0 then
+            has_more := true;
+            places := array(
+                select v.place from unnest(places, ids) with ordinality v (place, id, n)
+                where v.id <> all (held) order by v.n
+            );
+        end if;
     end if;
     with taken as (
         update run r

@@ -14,7 +14,8 @@
 -- The answer, as JSON: [whether the number was used, whether the worker is registered, numbers of fenced owners, found
 -- attaches, taken keys, numbers of refused ends, numbers of refused requeues, those of them that were closed, claimed
 -- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time, numbers of
--- suspends that go on, sizes of large trees]. A batch
+-- suspends that go on, sizes of large trees, numbers of spawns that were sent
+-- as claimed, and were not so born]. A batch
 -- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
 -- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
 -- way. A number that was taken by something else gets [null, the last number], and nothing is done.
@@ -50,6 +51,9 @@ declare
     at bigint;
     registered boolean;
     gated boolean;
+    paused boolean;
+    held bytea[];
+    unclaimed integer[];
     fenced integer[] := '{}';
     -- From here on null is none, as most batches have little: to set a variable takes as long as to read a row.
     unheard boolean;
@@ -89,8 +93,8 @@ begin
         unheard := exists (select from unheard u where u.worker_id = p_me);
     end if;
     select before.seq is not null and exists (select from lease l where l.worker_id = p_me),
-           exists (select from gate g where g.what = 1)
-    into registered, gated;
+           exists (select from gate g where g.what = 1), exists (select from pause p where p.resumed_at is null)
+    into registered, gated, paused;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
     if cardinality(k_owner) > 0 or cardinality(o_id) > 0 then
         o := row(o_id, o_attempt);
@@ -135,7 +139,8 @@ begin
                          to_json(before.refused), to_json(before.not_queued), coalesce(overruled, '[]'),
                          coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'),
                          coalesce(closings, '[]'), to_json(more or c_limit > 0), to_json(gated), fw_micros(),
-                         coalesce(to_json(going_on)::text, '[]') || ']');
+                         coalesce(to_json(going_on)::text, '[]'), '[]',
+                         to_json(fw_unclaimed(s_id, s_claimed))::text || ']');
     end if;
 
     if cardinality(l_run) > 0 then
@@ -151,9 +156,28 @@ begin
                 s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
                 s.claimed := s_claimed;
             end if;
+            if paused and cardinality(o_id) > 0 then
+                held := fw_paused(o_id);
+            end if;
+            if cardinality(held) > 0 then  -- what is born below these waits
+                unclaimed := array(
+                    select v.n::integer from unnest(s_kind, s_claimed) with ordinality v (kind, claimed, n)
+                    where v.claimed and o_id[k_owner[v.kind]] = any (held)
+                );
+                s_claimed := array(
+                    select v.claimed and v.n <> all (unclaimed)
+                    from unnest(s_claimed) with ordinality v (claimed, n) order by v.n
+                );
+                s.claimed := s_claimed;
+            end if;
             -- (An expression: `perform` would be a query.)
             if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s) then
                 ready := k_task;
+            end if;
+            if cardinality(held) > 0 then
+                perform fw_wait(array(
+                    select v.id from unnest(s_kind, s_id) v (kind, id) where o_id[k_owner[v.kind]] = any (held)
+                ));
             end if;
         end if;
         if cardinality(a_id) > 0 then
@@ -206,7 +230,7 @@ begin
             select r.watched, batch.ready || r.queued into watched, ready from fw_watch(p_me, w_id) r;
         end if;
         if c_limit > 0 and registered then  -- who was taken for dead gets none: nobody would look at them again
-            part := fw_claim(p_me, p_now, at, gated or coalesce(closes, false), c_tasks, c_limit, c_fair, c_idle,
+            part := fw_claim(p_me, p_now, at, gated or coalesce(closes, false), paused, c_tasks, c_limit, c_fair, c_idle,
                              c_turns, before.programs);
             claimed := part.claimed; more := coalesce(more, false) or part.has_more; told := told || part.told;
             closes := coalesce(closes, false) or part.cut;
@@ -247,6 +271,7 @@ begin
         coalesce(to_json(refused)::text, '[]'), coalesce(to_json(not_queued)::text, '[]'), coalesce(overruled, '[]'),
         coalesce(claimed, '[]'), coalesce(watched, '[]'), coalesce(letters, '[]'), coalesce(closings, '[]'),
         case when more then 'true' else 'false' end, case when closes or moves then 'true' else 'false' end,
-        fw_micros(), coalesce(to_json(going_on)::text, '[]'), coalesce(sizes, '[]') || ']'
+        fw_micros(), coalesce(to_json(going_on)::text, '[]'), coalesce(sizes, '[]'),
+        coalesce(to_json(unclaimed)::text, '[]') || ']'
     );
 end $$;

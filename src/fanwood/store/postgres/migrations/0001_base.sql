@@ -142,6 +142,18 @@ create table gate (
 create index gate_root on gate (root_id);
 create index gate_made on gate (made_at, run_id) where what = 1;
 
+-- Runs that are paused, with all below them: nothing of that begins. Looked at by births and claims of its tree. Once it is
+-- resumed the row stays until what waited for that is queued again: how far that is says `place`. Empty in the common case.
+create table pause (
+    made_at    bigint   not null,
+    resumed_at bigint,
+    run_id     bytea    not null primary key,
+    root_id    bytea    not null,
+    asked_by   text     not null,
+    place      bytea                                  -- of what waits in the tree: the last run that was looked at
+);
+create index pause_root on pause (root_id);
+
 -- Trees in which a deadline moved (run.limit_at), and those below have to be told. Empty in the common case.
 create table moved_deadline (
     made_at bigint   not null,

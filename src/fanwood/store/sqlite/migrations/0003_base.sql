@@ -126,6 +126,18 @@ create table gate (
 create index gate_root on gate (root_id);
 create index gate_made on gate (made_at, run_id) where what = 1;
 
+-- Runs that are paused, with all below them: nothing of that begins. Looked at by births and claims of its tree. Once it is
+-- resumed the row stays until what waited for that is queued again: how far that is says `place`. Empty in the common case.
+create table pause (
+    run_id     blob    not null primary key,
+    root_id    blob    not null,
+    made_at    integer not null,
+    asked_by   text    not null,
+    resumed_at integer,
+    place      blob                                 -- of what waits in the tree: the last run that was looked at
+) strict, without rowid;
+create index pause_root on pause (root_id);
+
 -- Trees in which a deadline moved (run.limit_at), and those below have to be told. Empty in the common case.
 create table moved_deadline (
     root_id blob    not null primary key,

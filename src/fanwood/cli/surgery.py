@@ -1,0 +1,94 @@
+"""`fanwood runs pause` and `resume`."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from fanwood.cli import looking, output, text
+from fanwood.cli.acting import Deed, acts, asked, named
+from fanwood.cli.base import Common
+from fanwood.cli.engines import judged
+from fanwood.cli.selecting import Wanted
+from fanwood.ids import id_text
+from fanwood.model.states import UNFINISHED
+from fanwood.store import surgery
+
+if TYPE_CHECKING:
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
+
+class Done(NamedTuple):
+    """The runs as they are now; to how many of them it was done; whether the rest follows by itself."""
+
+    runs: list[RunRecord]
+    changed: int
+    served: bool = True
+
+
+def user() -> str:
+    """Who sits at the terminal."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
+@acts(
+    "pause",
+    "JSON: {id, status, paused}; of several runs: {runs: [{id, status}], paused}. `paused` counts those that were\n"
+    "  not paused before",
+    click.option("--by", help="Who wants it, for those who look. Default: you."),
+)
+def pause(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, by: str | None) -> None:
+    """Pause runs and everything below them. Once this returns, nothing of them begins, on any worker.
+
+    What executes goes on; sleeps end, and time limits count. `fanwood runs resume` takes it back.
+    """
+    found = asked(common, runs, wanted, Deed("pause", "paused", UNFINISHED, parts=False), yes=yes)
+
+    async def act(store: Store) -> Done:
+        changed = sum([await surgery.paused(store, run.id, by or user()) for run in found])
+        return Done([await store.get(run.id) for run in found], changed)
+
+    _say(common, looking.look(common, act) if found else Done([], 0), runs, "paused", "Paused")
+
+
+@acts(
+    "resume",
+    "JSON: {id, status, resumed}; of several runs: {runs: [{id, status}], resumed}. `resumed` counts those that\n"
+    "  were paused",
+)
+def resume(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None:
+    """Take back the pauses of runs: what waits for that is queued, unless something else pauses it.
+
+    Of a large tree a part is queued then; whichever worker or client there is does the rest.
+    """
+    found = asked(common, runs, wanted, Deed("resume", "resumed", UNFINISHED, parts=False), yes=yes)
+
+    async def act(store: Store) -> Done:
+        changed = sum([await surgery.resumed(store, run.id) for run in found])
+        more = any([(await store.sweep(run.id)).more for run in found])
+        served = not more or any(judged(worker, store.now()).live for worker in await store.workers())
+        return Done([await store.get(run.id) for run in found], changed, served)
+
+    done = looking.look(common, act) if found else Done([], 0)
+    _say(common, done, runs, "resumed", "Resumed")
+    if not done.served:
+        output.warn("not all of it is queued yet: the rest follows once a worker or client is there")
+
+
+def _say(common: Common, done: Done, runs: tuple[str, ...], key: str, past: str) -> None:
+    if common.as_json:
+        about: list[dict[str, Any]] = [{"id": id_text(run.id), "status": run.state.name} for run in done.runs]
+        output.print_json({**(about[0] if len(runs) == 1 else {"runs": about}), key: done.changed})
+    elif done.changed:
+        output.print_line(f"{past} {text.many(done.changed, 'run')} with all below: {named(done.runs)}")
+    else:
+        why = "none of these is paused itself" if key == "resumed" else "they are paused already"
+        output.print_line(f"Nothing to do: {why if done.runs else 'there are none'}")

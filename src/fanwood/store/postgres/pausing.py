@@ -1,0 +1,82 @@
+"""What is paused on PostgreSQL: see `store/pausing.py`, and `functions/12_pausing.sql`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_text
+from fanwood.model.records import Pause, Swept
+from fanwood.store.pausing import PAGE, Pausing, must_have_code
+from fanwood.store.postgres.chores import SQL, chores
+from fanwood.store.postgres.gates import PASSES, part_of, sweep, wait_for_others
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.store.postgres.chores import Host, Places
+    from fanwood.store.postgres.connection import Link, Transaction
+
+_decode_released = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
+
+
+async def release(host: Host, root: bytes | None) -> Swept:
+    """A page of what was paused is queued. One round trip, but for the first page while others are at work."""
+    seen = None
+    for _ in range(PASSES):
+        answer = await host.side.call("release", root, seen, host.given_now, PAGE, host.notifies)
+        looked, more, token = _decode_released(answer)
+        if token is None:
+            return Swept(0, more, looked)
+        seen = token if await wait_for_others(host) else None
+    return Swept(0, more=True)
+
+
+class PostgresPausing(Pausing):
+    """The verbs, on a store that has a server."""
+
+    url: str
+    lease: float
+    places: Places
+    side: Link
+    notifies: bool
+
+    @property
+    def given_now(self) -> int | None:
+        raise NotImplementedError
+
+    async def instant(self, db: Transaction) -> int:
+        raise NotImplementedError
+
+    async def sweep(self, run_id: bytes | None = None) -> Swept:
+        """See `Store.sweep`. A page of what was paused is queued as well, of all trees or of that of one run."""
+        swept = await sweep(self, run_id)
+        root = None
+        if run_id is not None:
+            async with self.side.transaction() as db:
+                root = (await db.rows("root_of", SQL["root_of"], id=run_id))[0][0]
+        released = await release(self, root)
+        return Swept(swept.ended, swept.more or released.more, swept.looked + released.looked)
+
+    async def pause(self, run_id: bytes, by: str) -> bool:
+        kind, _ = await part_of(self, run_id)
+        must_have_code(run_id, kind, "paused")
+        async with chores(self) as work:
+            ((new, told),) = await work.db.call("fw_pause", run_id, work.now, by)
+            work.told += told
+        if new is None:
+            raise RunNotFoundError(f"There is no run {id_text(run_id)} in {self.url}")
+        await wait_for_others(self)
+        return new
+
+    async def resume(self, run_id: bytes) -> bool:
+        await part_of(self, run_id)
+        async with chores(self) as work:
+            return await work.db.value("select fw_resume($1, $2)", run_id, work.now)
+
+    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
+        async with self.side.transaction() as db:
+            found = await db.rows("pauses", SQL["pauses"], ids=list(ids))
+        return [Pause(*row) for row in found]

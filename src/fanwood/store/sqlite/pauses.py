@@ -1,0 +1,110 @@
+"""What is paused on SQLite: who asks, and how it is queued again once that is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.model.records import Swept
+from fanwood.model.states import Waits
+from fanwood.store.pausing import PAGE
+from fanwood.store.sqlite.leaving import encoded
+from fanwood.store.statements import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fanwood.model.commands import Spawn
+    from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.leaving import Leaving
+
+SQL = load("sqlite/pausing.sql")
+_TELL = load("sqlite/chores.sql")["tell_workers"]
+
+_ids = msgspec.json.Decoder(list[str])
+_resumed = msgspec.json.Decoder(tuple[str, str, str])
+_waiting = msgspec.json.Decoder(list[tuple[str, int, int, int, int]])
+
+
+class Pauses:
+    """Those of one connection, inside transactions that the caller begins."""
+
+    def __init__(self, connection: Database, leaving: Leaving) -> None:
+        self._execute = connection.execute
+        self._changes = connection.changes
+        self._leaving = leaving
+        self._parents = set[str]()  # those of the present batch that are paused
+
+    def _one(self, name: str, /, **bindings: Any) -> Any:
+        return self._execute(SQL[name], bindings).get
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is paused, anywhere."""
+        return bool(self._one("has_pauses"))
+
+    def held(self, ids: Sequence[str]) -> set[str]:
+        """Which of these are paused. Ids in upper case."""
+        return set(_ids.decode(self._one("held", ids=encoded(ids)))) if ids else set()
+
+    def look(self, parents: Sequence[tuple[bytes, int]]) -> None:
+        """A batch has children of these: which are paused."""
+        self._parents = self.held([parent.hex() for parent, _ in parents])
+
+    def spare(self, spawns: Sequence[Spawn]) -> list[str]:
+        """Of these those that are to wait as soon as they are born, and are claimed by nobody."""
+        held = [spawn for spawn in spawns if (spawn.kind.parent_id or b"").hex().upper() in self._parents]
+        for spawn in held:
+            spawn.claimed = False
+        return [spawn.id.hex() for spawn in held]
+
+    def hold(self, ids: Sequence[str]) -> set[str]:
+        """Of these, which are queued, those wait from now on that are paused; which."""
+        held = self.held(ids)
+        if held:
+            self.wait(sorted(held))
+        return held
+
+    def wait(self, ids: Sequence[str]) -> None:
+        """These, which are queued, wait from now on."""
+        self._execute(SQL["hold_runs"], {"ids": encoded(ids)})
+
+    def pause(self, run_id: bytes, root: bytes, by: str, now: int) -> bool:
+        """See `Pausing.pause`."""
+        self._execute(SQL["make_pause"], {"id": run_id, "root": root, "by": by, "now": now})
+        new = self._changes() > 0
+        if new:
+            self._execute(_TELL, {"id": run_id, "now": now})
+        return new
+
+    def resume(self, run_id: bytes, now: int) -> bool:
+        """See `Pausing.resume`."""
+        self._execute(SQL["end_pause"], {"id": run_id, "now": now})
+        return self._changes() > 0
+
+    @property
+    def resuming(self) -> bool:
+        """Whether any pause was taken back, and not all that waited for that is queued."""
+        return self.resumed(None) is not None
+
+    def resumed(self, root: bytes | None) -> str | None:
+        """The pause that was taken back first, of all trees or of one."""
+        return self._one("oldest_resumed", root=root)
+
+    def release(self, now: int, root: bytes | None) -> Swept:
+        """One page of what waits in a tree in which a pause was taken back: what nothing else pauses is queued."""
+        found = self.resumed(root)
+        if found is None:
+            return Swept(0, more=False)
+        run_id, of, place = _resumed.decode(found)
+        about = {"root": bytes.fromhex(of), "after": bytes.fromhex(place), "limit": PAGE}
+        page = _waiting.decode(self._one("waiting_in", **about))
+        waiting = [run for run in page if run[4] == Waits.RESUME]
+        held = self.held([run[0] for run in waiting]) if self.any else set[str]()
+        self._leaving.promote(now, [run[:4] for run in waiting if run[0] not in held])
+        if len(page) == PAGE:
+            self._execute(SQL["note_place"], {"id": bytes.fromhex(run_id), "place": bytes.fromhex(page[-1][0])})
+        else:
+            self._execute(SQL["forget_pause"], {"id": bytes.fromhex(run_id)})
+        return Swept(0, more=self.resumed(root) is not None, looked=max(1, len(page)))

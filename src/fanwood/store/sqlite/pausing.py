@@ -1,0 +1,66 @@
+"""What is paused on SQLite: see `store/pausing.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.model.records import Pause, Swept
+from fanwood.store.pausing import Pausing, must_have_code
+from fanwood.store.sqlite.leaving import encoded
+from fanwood.store.sqlite.pauses import SQL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from fanwood.clock import Clock
+    from fanwood.model.states import RunState
+    from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.hot import HotPath
+    from fanwood.store.sqlite.reader import Reader
+
+
+class SqlitePausing(Pausing):
+    """The verbs, on a store that has a file."""
+
+    _clock: Clock
+    _hot: HotPath
+    _reader: Reader
+    _on_notify: Callable[[], None]
+
+    def _transaction(self) -> AbstractContextManager[Database]:
+        raise NotImplementedError
+
+    def _instant(self) -> int:
+        raise NotImplementedError
+
+    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
+        raise NotImplementedError
+
+    def _release(self, run_id: bytes | None) -> tuple[Swept, float]:
+        """A page of what was paused is queued, of all trees or of that of one run; and how long it took."""
+        pauses = self._hot.pauses
+        if not pauses.resuming:
+            return Swept(0, more=False), 0.0
+        with self._transaction():
+            began = self._clock.monotonic()
+            done = pauses.release(self._instant(), None if run_id is None else self._about(run_id)[2])
+        return done, self._clock.monotonic() - began
+
+    async def pause(self, run_id: bytes, by: str) -> bool:
+        with self._transaction():
+            _, _, root, _, kind = self._about(run_id)
+            must_have_code(run_id, kind, "paused")
+            new = self._hot.pauses.pause(run_id, root, by, self._instant())
+        self._on_notify()  # our own worker is told as well
+        return new
+
+    async def resume(self, run_id: bytes) -> bool:
+        with self._transaction():
+            self._about(run_id)
+            return self._hot.pauses.resume(run_id, self._instant())
+
+    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
+        about = {"ids": encoded([id_.hex() for id_ in ids]), "every": int(not ids)}
+        found = await self._reader.read(lambda db: db.execute(SQL["pauses"], about).fetchall())
+        return [Pause(*row) for row in found]

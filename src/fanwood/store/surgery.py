@@ -1,0 +1,55 @@
+"""What is done to runs by hand, as those who call it want it: once it returns, it holds. The store's verbs record it in
+no time; here it is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fanwood.errors import StoreBusyError
+from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, LAST_PAUSE, sweep_for_a_while
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fanwood.store.store import Store
+
+
+async def paused(store: Store, run_id: bytes, by: str) -> bool:
+    """Pause a run and all below it; False: it was paused. Once this returns nothing of it begins.
+
+    Waits until every worker that lives has handed back what it had claimed of the tree and not begun; for a frozen one
+    until its lease has lapsed.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        UsageError: it has no code: a part of its parent.
+    """
+    new = await _crosswise(lambda: store.pause(run_id, by))
+    pause = FIRST_PAUSE
+    while not await store.is_heard(run_id):
+        await asyncio.sleep(pause)
+        pause = min(LAST_PAUSE, pause * 1.5)
+    return new
+
+
+async def resumed(store: Store, run_id: bytes) -> bool:
+    """Take back a pause of that run; False: there was none. Of a small tree all that waited is queued then, of a large
+    one the rest follows.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    taken = await _crosswise(lambda: store.resume(run_id))
+    if taken:
+        await sweep_for_a_while(store, [run_id])
+    return taken
+
+
+async def _crosswise(verb: Callable[[], Awaitable[bool]]) -> bool:
+    for _ in range(CROSSWISE - 1):  # others may be committing in the tree
+        try:
+            return await verb()
+        except StoreBusyError:
+            await asyncio.sleep(FIRST_PAUSE)
+    return await verb()

@@ -1,0 +1,84 @@
+"""What is done to whole subtrees by hand: pausing them, and going on."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from fanwood import RunNotFoundError, RunState, UsageError
+from tests.faults.processes import until
+
+
+def test_nothing_begins_once_the_call_has_returned(make_app: Any) -> None:
+    """Neither what waits in the worker for a slot, nor what is spawned; what executes goes on."""
+    app = make_app(slots=2)
+    lock, go, begun = threading.Lock(), threading.Event(), list[int]()
+
+    @app.task
+    def leaf(input: int) -> int:
+        with lock:
+            begun.append(input)
+        go.wait(60)
+        return input
+
+    @app.task
+    async def root(input: int) -> list[int]:
+        first = await leaf.aio_run_many([leaf.create_bulk_run_item(n) for n in range(20)])
+        return [*first, *await leaf.aio_run_many([leaf.create_bulk_run_item(n) for n in range(100, 105)])]
+
+    ref = root.run_no_wait(0)
+    until(lambda: len(begun) == 2, "both slots are busy")
+    assert app.runs.pause(ref.id, by="ann")
+    assert not app.runs.pause(ref.id)
+    at_return = len(begun)
+    go.set()
+    until(
+        lambda: sum(run.status is RunState.WAITING for run in app.runs.children(ref.id)) >= 18,
+        "what was queued waits, as claims met it",
+    )
+    assert len(begun) == at_return == 2
+    (waiting, *_) = [run for run in app.runs.children(ref.id) if run.status is RunState.WAITING]
+    assert waiting.waits == "resume"
+    assert "is paused by ann" in app.runs.why(waiting.id).text
+    assert app.runs.get(ref.id).status is RunState.RUNNING
+    assert app.runs.resume(ref.id)
+    assert not app.runs.resume(ref.id)
+    assert len(ref.result(timeout=60)) == 25
+
+
+def test_a_root_that_has_not_begun_waits(make_app: Any) -> None:
+    app = make_app()
+
+    @app.task
+    async def root() -> str:
+        return "done"
+
+    with pytest.raises(RunNotFoundError):
+        app.runs.pause("0" * 32)
+    with pytest.raises(UsageError):
+        app.runs.pause(root.run_no_wait().id, by=7)
+    done = root.run_no_wait()
+    assert done.result(timeout=60) == "done"
+    assert app.runs.pause(done.id)  # as it may be replayed
+    assert app.runs.replay(done.id)
+    until(lambda: app.runs.get(done.id).waits == "resume", "the claim has met it")
+    assert app.runs.resume(done.id)
+    assert done.result(timeout=60) == "done"
+
+
+def test_code_of_a_durable_task_pauses_once(make_app: Any) -> None:
+    app = make_app()
+
+    @app.task
+    async def other() -> str:
+        return "done"
+
+    @app.durable_task
+    async def keeper() -> list[bool]:
+        ref = await other.aio_run_no_wait(detached=True)
+        paused = await app.runs.aio_pause(ref.id)
+        return [paused, await app.runs.aio_resume(ref.id)]
+
+    assert keeper.run(timeout=60) == [True, True]
