@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import http.client
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +23,7 @@ from fanwood.cli.beside import Dashboard
 from fanwood.server import serving
 from fanwood.server.options import Options
 from tests.architecture.sources import our_modules
-from tests.server.conftest import World
+from tests.server.conftest import OWNER, World
 
 SOON = 30
 
@@ -26,6 +31,14 @@ SOON = 30
 @pytest.fixture
 def port(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server in a thread of this process, impatient with requests that don't come."""
+    with served(world, monkeypatch, login=False) as port:
+        yield port
+
+
+@contextmanager
+def served(
+    world: World, monkeypatch: pytest.MonkeyPatch, certificate: tuple[str, str] | None = None, **options: Any
+) -> Iterator[int]:
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
     sock, ready = serving.bind("127.0.0.1", 0), threading.Event()
     port = sock.getsockname()[1]
@@ -39,9 +52,8 @@ def port(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(serving.Server, "__init__", remember)
     monkeypatch.setattr("uvicorn.Server.capture_signals", _none)  # they are the main thread's
     settings = Settings.load(database_url=world.url)
-    thread = threading.Thread(
-        target=serving.serve, args=(settings, Options(port=port, login=False), sock), kwargs={"on_ready": ready.set}
-    )
+    named: dict[str, Any] = {"on_ready": ready.set, "certificate": certificate}
+    thread = threading.Thread(target=serving.serve, args=(settings, Options(port=port, **options), sock), kwargs=named)
     thread.start()
     assert ready.wait(SOON)
     yield port
@@ -90,6 +102,36 @@ def test_that_who_sends_nothing_or_too_slowly_is_cut_off(port: int):
     assert said(port, b"GET / HTTP/1.1\r\n", b"Host: x") == b""
     whole = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     assert said(port, whole, b"GET / HT").count(b"HTTP/1.1 200") == 1
+
+
+def test_by_https_with_a_certificate_of_its_own(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A token is exchanged for a cookie, which goes by https alone; who speaks http there hears nothing, and soon."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes certificates, isn't installed")
+    files = certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([openssl, *asked.split(), *names], check=True, capture_output=True)
+    with served(world, monkeypatch, files, token=OWNER, secure=True) as port:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=SOON, context=ssl.create_default_context(cafile=certificate)
+        )
+        body = {"content-type": "application/json", "sec-fetch-site": "same-origin"}
+        connection.request("POST", "/api/v1/login", msgspec.json.encode({"token": OWNER}), body)
+        with connection.getresponse() as answer:
+            cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("__Host-")
+        assert {"Secure", "HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+        for given, status in ((cookie.partition(";")[0], 200), ("__Host-fanwood=x", 401)):
+            connection.request("GET", "/api/v1/me", headers={"cookie": given, "sec-fetch-site": "same-origin"})
+            with connection.getresponse() as answer:
+                assert (answer.status, b'"owner"' in answer.read()) == (status, status == 200)
+        connection.close()
+        assert said(port, f"GET /api/v1/me HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()) == b""
+        strange = http.client.HTTPSConnection("127.0.0.1", port, timeout=SOON)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            strange.request("GET", "/")
 
 
 def test_the_server_beside_a_command(world: World):
