@@ -49,6 +49,7 @@ CHANGES = {
     },
     "sqlite/claiming.sql": {"take_runs"},
     "sqlite/pausing.sql": {"hold_runs"},
+    "sqlite/patching.sql": {"patch_ended"},
 }
 """The statements of SQLite that write a state, beside births."""
 
@@ -113,7 +114,7 @@ def test_in_memory_only_these_modules_write_a_state() -> None:
     """The same two ways, beside births and copies."""
     writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
     assert writing == {
-        "leaving.py", "claiming.py", "hot.py", "recording.py", "pauses.py", "sharing.py", "upkeep.py",
+        "leaving.py", "claiming.py", "hot.py", "recording.py", "patching.py", "pauses.py", "sharing.py", "upkeep.py",
     }  # fmt: skip
     hot = (STORE / "memory/hot.py").read_text("utf-8")
     assert len(re.findall(r"\bstate=", hot)) == 1
@@ -135,11 +136,11 @@ def test_the_causes_in_sql_are_those_of_the_table() -> None:
     assert RunKind.SHARE == 15
 
 
-def test_nothing_leaves_an_end_but_by_a_replay_or_a_record() -> None:
+def test_nothing_leaves_an_end_but_by_a_replay_a_record_or_a_patch() -> None:
     for (state, cause), targets in TRANSITIONS.items():
         assert targets, (state, cause)
         if state.is_terminal:
-            assert cause in (Cause.REPLAY, Cause.RECORD)
+            assert cause in (Cause.REPLAY, Cause.RECORD, Cause.PATCH)
         if cause is Cause.CANCEL:
             assert targets == {RunState.CANCELLED}
     assert {state for state, cause in TRANSITIONS if cause is Cause.CANCEL} == set(UNFINISHED)

@@ -114,3 +114,12 @@ def test_pause_and_resume(invoke, stocked):
     assert done == {"runs": [{"id": run, "status": "QUEUED"}], "resumed": 1}
     assert "paused" not in invoke("why", run).stdout
     assert "none of these is paused" in invoke("runs", "resume", run).stdout
+
+
+def test_patch(invoke, stocked):
+    (run,) = stocked(queued=1).queued
+    assert "must be JSON" in invoke("runs", "patch", run, "{n}").stderr
+    said = json.loads(invoke("runs", "patch", run, '{"n": 1}', "--by", "ann", "--json").stdout)
+    assert said == {"id": run, "status": "COMPLETED", "was": "QUEUED"}
+    assert "patched by ann; it was QUEUED" in invoke("logs", run).stdout
+    assert "was COMPLETED, and is COMPLETED" in invoke("runs", "patch", run, "null").stdout

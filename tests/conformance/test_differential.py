@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from fanwood import RunState, SeededIds, Settings
+from fanwood import RunState, SeededIds, Settings, UsageError
 from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Record, Spawn, SpawnKind
 from fanwood.model.lives import life_of
 from fanwood.model.records import Walk
@@ -25,7 +25,7 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 40
+FIRST = 46
 """A seed that has every kind of command succeed by itself."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
@@ -264,8 +264,7 @@ class Stream:
 
         async def commit(stage: Stage) -> Reply:
             await stage.commit(self.worker_of(id_), logs=[line])
-            lines = await stage.store.logs(id_, -2)
-            return [(line.seq, line.attempt, _rounded(line.at), line.level, line.message) for line in lines]
+            return await _lines(stage, id_)
 
         return bool(await self.on_all(f"log {line}", commit))
 
@@ -364,6 +363,17 @@ class Stream:
         id_ = self.a_run()
         return await self.on_all(f"pause {id_.hex()}", lambda stage: stage.store.pause(id_, "said"))
 
+    async def patch(self) -> bool:
+        id_ = self.a_run()
+
+        async def patch(stage: Stage) -> Reply:
+            try:
+                return await stage.store.patch(id_, '"by hand"', "said"), await _lines(stage, id_)
+            except UsageError:
+                return None
+
+        return bool(await self.on_all(f"patch {id_.hex()}", patch))
+
     async def resume(self) -> bool:
         pauses = await self.on_all("pauses", _paused)
         id_ = self.random.choice(pauses) if pauses else self.a_run()
@@ -425,6 +435,11 @@ def _rounded(when: int | None) -> int | None:
     return None if when is None else when // MILLISECOND
 
 
+async def _lines(stage: Stage, id_: bytes) -> list[tuple[Any, ...]]:
+    lines = await stage.store.logs(id_, -2)
+    return [(line.seq, line.attempt, _rounded(line.at), line.level, line.message) for line in lines]
+
+
 async def _paused(stage: Stage) -> list[bytes]:
     return sorted(pause.run_id for pause in await stage.store.pauses())
 
@@ -469,7 +484,7 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
-    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "pause": 1, "resume": 2,
+    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "pause": 1, "resume": 2, "patch": 1,
 }  # fmt: skip
 
 

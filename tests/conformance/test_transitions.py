@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[Cause, Verb]] = {
     "reap as poison": (Cause.LEASE_LOST, lambda stage, run: stage.store.reap(stage.worker, 1)),
     "cancel": (Cause.CANCEL, lambda stage, run: stage.cancel(run.key, "")),
     "expire": (Cause.EXPIRE, _expire),
+    "patch": (Cause.PATCH, lambda stage, run: stage.store.patch(run.key, "5", "ann")),
     "replay": (Cause.REPLAY, lambda stage, run: stage.store.replay(run.key, TERMINAL)),
 }
 

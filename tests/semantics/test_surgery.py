@@ -1,13 +1,14 @@
-"""What is done to whole subtrees by hand: pausing them, and going on."""
+"""What is done to whole subtrees by hand: pausing them, and going on; results by hand."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import pytest
 
-from fanwood import RunNotFoundError, RunState, UsageError
+from fanwood import InputValidationError, RunNotFoundError, RunState, UsageError
 from tests.faults.processes import until
 
 
@@ -82,3 +83,37 @@ def test_code_of_a_durable_task_pauses_once(make_app: Any) -> None:
         return [paused, await app.runs.aio_resume(ref.id)]
 
     assert keeper.run(timeout=60) == [True, True]
+
+
+def test_a_result_by_hand(make_app: Any) -> None:
+    """It ends what hangs, its parent goes on with it, and it must be of the type that the task returns."""
+    app = make_app()
+    stopped = threading.Event()
+
+    @app.task
+    async def hangs() -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+        return 0
+
+    @app.task
+    async def root() -> int:
+        return 1 + await hangs.aio_run()
+
+    ref = root.run_no_wait()
+    until(lambda: [run for run in app.runs.children(ref.id) if run.status is RunState.RUNNING], "the child runs")
+    (child,) = app.runs.children(ref.id)
+    with pytest.raises(InputValidationError):
+        app.runs.patch(child.id, output="forty")
+    with pytest.raises(RunNotFoundError):
+        app.runs.patch("0" * 32, output=1)
+    assert app.runs.patch(child.id, output=41, by="ann") is RunState.RUNNING
+    assert ref.result(timeout=60) == 42
+    assert stopped.wait(60)
+    assert [line.message for line in app.runs.logs(child.id)] == ["patched by ann; it was RUNNING"]
+    assert app.runs.patch(child.id, output=1) is RunState.COMPLETED  # (its parent has ended)
+    assert app.runs.patch(ref.id, output=2) is RunState.COMPLETED
+    assert app.runs.get_result(ref.id) == 2

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.trees import Level, Shape, make
 from fanwood import Fanwood, Settings
-from fanwood.ids import id_text
+from fanwood.ids import id_bytes, id_text
 from fanwood.model.commands import TaskInfo, WorkerInfo
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunKind, RunState
@@ -189,3 +189,16 @@ async def test_pause_and_resume(settings: Settings, store: Store):
         assert "paused" not in (await server.get(f"/runs/{root}")).body
         await server.post(f"/runs/{root}/cancel", None, "operator")
         assert (await server.post(f"/runs/{root}/pause", None, "operator")).status == 409
+
+
+async def test_patch(settings: Settings, store: Store):
+    made = await make(settings, ENDED)
+    by_state = {run.state: id_text(run.id) for run in await store.children(made.root)}
+    failed = by_state[RunState.FAILED]
+    async with desk(settings) as server:
+        assert (await server.post(f"/runs/{failed}/patch", {"output": {"n": 1}}, "viewer")).status == 403
+        answer = await server.post(f"/runs/{failed}/patch", {"output": {"n": 1}}, "operator")
+        assert (answer.status, answer.body["state"]) == (200, "completed")
+        assert (await server.post(f"/runs/{failed}/patch", {}, "operator")).status == 422
+    (line,) = await store.logs(id_bytes(failed))
+    assert line.message.startswith("patched by otto; it was FAILED, with ")

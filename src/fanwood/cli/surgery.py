@@ -1,4 +1,4 @@
-"""`fanwood runs pause` and `resume`."""
+"""`fanwood runs pause`, `resume` and `patch`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.acting import Deed, acts, asked, named
-from fanwood.cli.base import Common
+from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.engines import judged
+from fanwood.cli.finding import find, run_ids
 from fanwood.cli.selecting import Wanted
 from fanwood.ids import id_text
-from fanwood.model.states import UNFINISHED
+from fanwood.model.states import UNFINISHED, RunState
 from fanwood.store import surgery
 
 if TYPE_CHECKING:
@@ -92,3 +94,36 @@ def _say(common: Common, done: Done, runs: tuple[str, ...], key: str, past: str)
     else:
         why = "none of these is paused itself" if key == "resumed" else "they are paused already"
         output.print_line(f"Nothing to do: {why if done.runs else 'there are none'}")
+
+
+@click.command(
+    name="patch",
+    cls=Command,
+    epilog="Examples:\n  fanwood runs patch 6c466a1c '{\"pages\": 12}'\n  fanwood runs patch 6c466a1c null --by ann\n\n"
+    "JSON: {id, status, was}",
+)
+@click.argument("run", shell_complete=run_ids)
+@click.argument("value", metavar="JSON")
+@click.option("--by", help="Who wants it, for those who look. Default: you.")
+@common
+def patch(run: str, value: str, by: str | None, common: Common) -> None:
+    """Give a run its output by hand: it has completed then, whatever became of it.
+
+    One that has not ended ends with it, and all below it is cancelled. One that has completed gets another output only
+    if its parent has ended. A line in its log keeps who did it, and what was there before. Nothing checks here
+    that the output fits what the task returns.
+    """
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise Sentence(f"The output must be JSON: {error}") from None
+
+    async def act(store: Store) -> tuple[RunState, RunRecord]:
+        id_ = await find(store, run, common.settings().namespace)
+        return await surgery.patched(store, id_, value, by or user()), await store.get(id_)
+
+    was, record = looking.look(common, act)
+    if common.as_json:
+        output.print_json({"id": id_text(record.id), "status": record.state.name, "was": was.name})
+    else:
+        output.print_line(f"Patched: {named([record])} was {was.name}, and is {record.state.name}")

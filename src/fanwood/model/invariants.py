@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fanwood.model.states import FIRST_WAIT, TRANSITIONS, OnParentEnd, Open, RunKind, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, TRANSITIONS, EndedBy, OnParentEnd, Open, RunKind, RunState, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,7 +243,7 @@ class History:
         if row.attempt < before.attempt or row.trial_start < before.trial_start:
             yield f"went back from attempt {before.attempt} to {row.attempt}"
         again = row.asked > before.asked if row.kind >= FIRST_WAIT else row.trial_start > before.attempt
-        if before.state.is_terminal and not again:
+        if before.state.is_terminal and not again and row.ended_by != EndedBy.PATCH:
             yield from (f"had ended, and was changed: it {said}" for said in _changed(_RECORDED, before, row))
         if self._dense:
             if row.state is not before.state and (before.state, row.state) not in DENSE:

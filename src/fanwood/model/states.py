@@ -85,6 +85,7 @@ class Cause(IntEnum):
     RECORD = 11  # its parent did it again, or waits for it again
     SUSPEND = 12  # its code waits, and is unloaded
     PAUSE = 13  # a claim met it, and it is paused, or something above it is
+    PATCH = 14  # somebody gives it an output
 
 
 _Q, _R, _W, _C, _F, _X = RunState
@@ -110,6 +111,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_X, Cause.REPLAY): frozenset({_Q}),
     (_F, Cause.RECORD): frozenset({_C, _F, _W}),
     (_X, Cause.RECORD): frozenset({_C, _W}),
+    **{(state, Cause.PATCH): frozenset({_C}) for state in RunState},
 }
 """From a state, for a cause, to which states. What isn't here can't happen. What would be queued below something that
 is closed is CANCELLED instead (`Cause.CANCEL`)."""
@@ -201,6 +203,7 @@ class EndedBy(IntEnum):
     ANCESTOR = 3  # something above it ended or was cancelled
     EXPIRY = 4  # it was not begun in time
     POISON = 5  # its workers died
+    PATCH = 6  # somebody gave it its output by hand
 
 
 class GateKind(IntEnum):

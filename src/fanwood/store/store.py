@@ -19,6 +19,7 @@ from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.records import PruneCursor
 from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
+from fanwood.store.patching import Patching
 from fanwood.store.pausing import Pausing
 from fanwood.store.telling import Telling
 
@@ -58,7 +59,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Pausing, Looks, Telling):
+class Store(Outside, Pausing, Patching, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str

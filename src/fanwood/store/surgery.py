@@ -4,7 +4,7 @@ no time; here it is waited for."""
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fanwood.errors import StoreBusyError
 from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, LAST_PAUSE, sweep_for_a_while
@@ -12,7 +12,10 @@ from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, LAST_PAUSE, sweep_f
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fanwood.model.states import RunState
     from fanwood.store.store import Store
+
+T = TypeVar("T")
 
 
 async def paused(store: Store, run_id: bytes, by: str) -> bool:
@@ -46,10 +49,28 @@ async def resumed(store: Store, run_id: bytes) -> bool:
     return taken
 
 
-async def _crosswise(verb: Callable[[], Awaitable[bool]]) -> bool:
+async def _crosswise(verb: Callable[[], Awaitable[T]]) -> T:
     for _ in range(CROSSWISE - 1):  # others may be committing in the tree
         try:
             return await verb()
         except StoreBusyError:
             await asyncio.sleep(FIRST_PAUSE)
     return await verb()
+
+
+async def patched(store: Store, run_id: bytes, output: str, by: str) -> RunState:
+    """Give a run an output, as JSON; in which state it was. If it had not ended, nothing below it starts once this
+    returns.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        UsageError: it has no code; or it has completed, and its parent has not ended.
+    """
+    before = await _crosswise(lambda: store.patch(run_id, output, by))
+    if not before.is_terminal:
+        pause = FIRST_PAUSE
+        while not await store.is_heard(run_id):
+            await asyncio.sleep(pause)
+            pause = min(LAST_PAUSE, pause * 1.5)
+        await sweep_for_a_while(store, [run_id])
+    return before

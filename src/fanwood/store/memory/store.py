@@ -21,6 +21,7 @@ from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
 from fanwood.store.memory.looks import MemoryLooks
 from fanwood.store.memory.outside import MemoryOutside
+from fanwood.store.memory.patching import MemoryPatching
 from fanwood.store.memory.pausing import MemoryPausing
 from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class MemoryStore(MemoryOutside, MemoryPausing, MemoryLooks, Store):
+class MemoryStore(MemoryOutside, MemoryPausing, MemoryPatching, MemoryLooks, Store):
     """One engine's way to a memory: to a given one, or to that which has the URL for its name in this process."""
 
     embedded = True

@@ -42,6 +42,7 @@ from fanwood.store.sqlite.connection import Transaction, connect, file_identity,
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
+from fanwood.store.sqlite.patching import SqlitePatching
 from fanwood.store.sqlite.pausing import SqlitePausing
 from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class SqliteStore(SqliteOutside, SqlitePausing, SqlLooks, Store):
+class SqliteStore(SqliteOutside, SqlitePausing, SqlitePatching, SqlLooks, Store):
     """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
     and opened for looking only; no look takes more seconds."""
 
