@@ -1,0 +1,116 @@
+-- Calls that cancel, or replay.
+
+-- A call cancels a run, and closes all below it. Whoever has claimed something is to hear of it. `ended`: it had not
+-- ended; null: there is no such run. `fenced`: it was the wish of an attempt that is over.
+create function fw_cancel(
+    p_id bytea, p_attempt integer, p_now bigint, p_error text, p_closing text,
+    out ended boolean, out fenced boolean, out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    before record;
+    refused integer[];
+    which smallint;
+    root bytea;
+begin
+    told := '{}'; closes := false; fenced := false;
+    select r.root_id into root from run r where r.id = p_id;
+    perform from run r where r.id = root and r.id <> p_id for key share;  -- against whoever deletes the tree
+    select r.state, r.attempt into before from run r where r.id = p_id for update;
+    if not found then
+        return;
+    end if;
+    if p_attempt <> before.attempt or (p_attempt is not null and before.state not in (1, 10)) then
+        ended := false; fenced := true;
+        return;
+    end if;
+    which := case when before.attempt > 0 then 0 end;
+    ended := before.state < 8;
+    if ended then
+        select l.refused, l.told, l.closes into refused, told, closes from fw_leave(0, p_now, true, row(
+            array[p_id], array[null::integer], array[10::smallint], array[null::text], array[p_error],
+            array[2::smallint], array[0::bigint], array[false], array[which], array[p_closing]
+        )::fw_ends) l;
+    else
+        closes := fw_close(p_now, array[p_id], array[which], array[p_closing]);
+    end if;
+    if closes or before.state = 1 then  -- it may be claimed itself, and not begun
+        with hearing as (
+            insert into unheard (worker_id, run_id)
+            select w.id, p_id from worker w join lease l on l.worker_id = w.id
+            where w.slots > 0 and l.expires_at > p_now
+            order by w.id
+            on conflict do nothing
+            returning worker_id
+        )
+        select told || coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+    end if;
+end $$;
+
+-- Who waited for these children has given up: those end that have not, and that this attempt asked for last.
+create function fw_cancel_children(
+    p_parent bytea, p_attempt integer, p_ids bytea[], p_now bigint, p_error text, p_closing text[],
+    out ended integer, out closes boolean, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    child record;
+    one record;
+begin
+    ended := 0; closes := false; told := '{}';
+    perform from run r where r.id = (select p.root_id from run p where p.id = p_parent) and r.id <> p_parent for key share;
+    for child in select v.id, v.closing from unnest(p_ids, p_closing) v (id, closing) order by v.id loop
+        perform from run r
+        where r.id = child.id and r.parent_id = p_parent and r.asked = p_attempt and r.state < 8 for update;
+        if found then
+            select c.ended, c.closes, c.told into one from fw_cancel(child.id, null, p_now, p_error, child.closing) c;
+            ended := ended + 1; closes := closes or one.closes; told := told || one.told;
+        end if;
+    end loop;
+end $$;
+
+create function fw_is_heard(p_id bytea, p_now bigint) returns boolean language plpgsql
+set enable_seqscan = off
+as $$
+#variable_conflict error
+begin
+    return not exists (
+        select from unheard u join lease l on l.worker_id = u.worker_id
+        where u.run_id = p_id and l.expires_at > p_now
+    );
+end $$;
+
+-- A run that has ended is queued again. 0: it is not in one of these states any more; 1: it is; 2: something above it is
+-- closed, and not swept yet; 3: its tree is being deleted. null: there is no such run.
+create function fw_replay(p_id bytea, p_now bigint, p_allow smallint[], out answer integer, out ready text[])
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    root bytea;
+    state_ smallint;
+begin
+    ready := '{}';
+    select r.root_id into root from run r where r.id = p_id;
+    perform from run r where r.id = root and r.id <> p_id for share;  -- against whoever deletes the tree
+    select r.state into state_ from run r where r.id = p_id for update;
+    if not found then
+        return;
+    end if;
+    answer := case
+        when state_ <> all (p_allow) then 0
+        when exists (select from gate g where g.run_id = root and g.what = 3) then 3
+        when (select cardinality(c.ids) from fw_closed(array[p_id]) c) > 0 then 2
+        else 1
+    end;
+    if answer = 1 then
+        select e.ready into ready from fw_enter(0, p_now, 8, row(
+            array[p_id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
+        )::fw_entries) e;
+    end if;
+end $$;

@@ -1,0 +1,238 @@
+-- What comes from outside of a run, and what it says of itself: values, messages, events, promises, sleeps cut short.
+
+-- A run says something of itself; false if that attempt is over.
+create function fw_publish(p_run bytea, p_attempt integer, p_key text, p_value text) returns boolean language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    perform from run r where r.id = p_run and r.state = 1 and r.attempt = p_attempt for share;
+    if not found then
+        return false;
+    end if;
+    insert into value (run_id, key, value) values (p_run, p_key, p_value)
+    on conflict (run_id, key) do update set value = excluded.value;
+    return true;
+end $$;
+
+-- The messages of a run are given to its receives that wait, in the order in which they were sent, and asked for. Under the
+-- lock of its inbox (see fw_share_keys): a receive that is not committed waits for it, or it for that.
+create function fw_deliver(p_now bigint, p_run bytea, p_from bytea, p_end bytea) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    wait record;
+    sent record;
+    told bigint[] := '{}';
+    closed bytea[];
+    told_ bigint[];
+begin
+    for wait in
+        select r.id, r.ctid as place, (r.input::json) ->> 'key' as name from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > p_from and r.awaits < p_end
+        order by r.awaits for update
+    loop
+        select m.number, m.envelope, m.once into sent from message m
+        where m.run_id = p_run and m.name = wait.name order by m.number limit 1 for update;
+        continue when not found;
+        select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
+        told := told || told_;
+        continue when cardinality(closed) > 0;
+        told := told || fw_fire(p_now, array[wait.id], 2::smallint, 8::smallint, sent.envelope);
+        if sent.once is null then
+            delete from message m where m.run_id = p_run and m.number = sent.number;
+        else
+            update message m set name = '', envelope = '' where m.run_id = p_run and m.number = sent.number;
+        end if;
+    end loop;
+    return told;
+end $$;
+
+-- A message is sent to a run; once under `p_once`, if that is given. 0: it is; 1: the run has ended, or ends with something
+-- above it; null: there is none.
+create function fw_send(
+    p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_once bytea, p_from bytea,
+    p_end bytea, out answer integer, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    before smallint;
+begin
+    told := '{}';
+    perform pg_advisory_xact_lock(p_lock);
+    select r.state into before from run r where r.id = p_run for share;
+    if not found then
+        return;
+    end if;
+    if p_once is not null and exists (select from message m where m.run_id = p_run and m.once = p_once) then
+        answer := 0;
+        return;
+    end if;
+    answer := case when before >= 8 or (select cardinality(c.ids) from fw_closed(array[p_run]) c) > 0 then 1 else 0 end;
+    if answer = 0 then
+        insert into message (run_id, number, name, envelope, once)
+        values (p_run, nextval('event_number'), p_name, p_envelope, p_once);
+        told := fw_deliver(p_now, p_run, p_from, p_end);
+    end if;
+end $$;
+
+-- Events are kept, under the locks of their keys (see fw_share_keys). Of each: its number; of one whose id was there already
+-- its digest. Rows of JSON.
+create function fw_push(p_now bigint, p_keys bigint[], p_events text)
+returns table (event_id text, event_number bigint, kept_digest bytea) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    here record;
+    before record;
+    drawn bigint;
+begin
+    perform pg_advisory_xact_lock(v.key) from (select distinct x.key from unnest(p_keys) x (key) order by 1 offset 0) v;
+    for here in
+        select * from json_to_recordset(p_events::json) x (
+            id text, key text, scope text, payload text, metadata text, digest text
+        )
+    loop
+        drawn := nextval('event_number');
+        insert into event (id, number, key, scope, payload, metadata, at, open, digest)
+        values (here.id, drawn, here.key, here.scope, here.payload, here.metadata, p_now, 1, decode(here.digest, 'hex'))
+        on conflict do nothing;
+        if found then
+            return query select here.id, drawn, null::bytea;
+        else
+            select e.number, e.digest into before from event e where e.id = here.id;
+            return query select here.id, before.number, before.digest;
+        end if;
+    end loop;
+end $$;
+
+-- Of each shape that is waited for under a key, what one wait wants.
+create function fw_shapes(p_from bytea, p_end bytea, p_most bytea) returns text[] language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    place bytea := p_from;
+    mark bytea;
+    wanted text;
+    found_ text[] := '{}';
+begin
+    loop
+        select r.awaits, r.input into mark, wanted from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
+        order by r.awaits limit 1;
+        exit when not found;
+        found_ := found_ || wanted;
+        place := substr(mark, 1, 16) || p_most;
+    end loop;
+    return found_;
+end $$;
+
+-- Waits between these marks end, at most so many in all, each with the output beside its marks; what others hold at this
+-- moment is passed by. How many; and between which marks some are left (numbers, from 1).
+create function fw_end_waits(
+    p_now bigint, p_from bytea[], p_end bytea[], p_outputs text[], p_limit integer,
+    out ended integer, out left_ integer[], out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    n integer;
+    ids bytea[];
+    places tid[];
+    closed bytea[];
+    told_ bigint[];
+begin
+    ended := 0; left_ := '{}'; told := '{}';
+    for n in 1 .. coalesce(cardinality(p_from), 0) loop
+        select array_agg(w.id), array_agg(w.place) into ids, places from (
+            select r.id, r.ctid as place from run r
+            where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
+            order by r.awaits limit p_limit - ended for update skip locked
+        ) w;
+        if cardinality(ids) > 0 then
+            select c.closed, c.told into closed, told_ from fw_cut(p_now, ids, places) c;
+            told := told || told_ || fw_fire(
+                p_now, array(select v.id from unnest(ids) v (id) where v.id <> all (closed)), 2::smallint, 8::smallint, p_outputs[n]
+            );
+            ended := ended + cardinality(ids);
+        end if;
+        if exists (
+            select from run r
+            where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
+        ) then
+            left_ := left_ || n;
+        end if;
+    end loop;
+end $$;
+
+-- These waits end, if they wait still.
+create function fw_fulfil(p_now bigint, p_ids bytea[], p_output text) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    ids bytea[];
+    places tid[];
+    closed bytea[];
+    told bigint[];
+begin
+    select array_agg(w.id), array_agg(w.place) into ids, places from (
+        select r.id, r.ctid as place from run r
+        where r.id = any (p_ids) and r.state = 2 and r.kind >= 10 order by r.id for update
+    ) w;
+    if ids is null then
+        return '{}';
+    end if;
+    select c.closed, c.told into closed, told from fw_cut(p_now, ids, places) c;
+    return told || fw_fire(
+        p_now, array(select v.id from unnest(ids) v (id) where v.id <> all (closed)), 2::smallint, 8::smallint, p_output
+    );
+end $$;
+
+-- A promise is settled, unless it has ended, or ends with something above it that is closed. How it ended.
+create function fw_settle(
+    p_id bytea, p_now bigint, p_state smallint, p_output text, p_error text,
+    out done boolean, out state_ smallint, out output_ text, out error_ text, out told bigint[]
+) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    waiting constant smallint := 2;
+    why text;
+begin
+    told := '{}';
+    perform from run r where r.id = p_id and r.state = waiting for update;
+    done := found;
+    if done then
+        select c.reasons[1] into why from fw_closed(array[p_id]) c;
+        if why is not null then
+            done := false; state_ := 10; error_ := why;
+            return;
+        end if;
+        told := fw_fire(p_now, array[p_id], 2::smallint, p_state, p_output, p_error);
+    end if;
+    select r.state, r.output, r.error into state_, output_, error_ from run r where r.id = p_id;
+end $$;
+
+-- A sleep ends now, unless it has ended, or ends with something above it that is closed.
+create function fw_wake(p_id bytea, p_now bigint, out woken boolean, out told bigint[]) language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    waiting constant smallint := 2;
+begin
+    woken := false; told := '{}';
+    perform from run r where r.id = p_id and r.state = waiting for update;
+    if found and (select cardinality(c.ids) from fw_closed(array[p_id]) c) = 0 then
+        woken := true;
+        told := fw_fire(p_now, array[p_id], 2::smallint);
+    end if;
+end $$;
