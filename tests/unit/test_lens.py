@@ -118,6 +118,10 @@ async def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
     assert store.seen <= 4 * 20 + 20  # the two ends of the family, what is queued, and one that is sealed
     assert lens.view(where=Where(state="completed")).counts.completed == 150
     assert lens.view(where=Where(task="a")).counts.running == 1
+    await store.replay(ids[70], (RunState.COMPLETED,))
+    lens.touched(await store.get(ids[70]))  # that it is queued again, no index says
+    await lens.refresh(store)
+    assert (lens.view().counts.completed, lens.view().counts.queued) == (149, 41)
     await store.close()
 
 

@@ -82,6 +82,13 @@ class Lenses:
             pass
         return lens
 
+    def touched(self, run: RunRecord) -> None:
+        """Somebody has just done something to a run: whoever looks at its tree is to see that soon."""
+        lens = self._lenses.get(run.root_id)
+        if lens is not None:
+            lens.touched(run)
+            self._due.pop(lens, None)
+
     def _keep(self, lens: Lens) -> None:
         self._lenses[lens.root] = lens
         self._lenses.move_to_end(lens.root)

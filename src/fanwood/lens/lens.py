@@ -115,6 +115,12 @@ class Lens:
         self._final = self._verified and not self._the_rounds.pending
         return before != self._final
 
+    def touched(self, run: RunRecord) -> None:
+        """Where this one is, is read next, also if everything there had ended."""
+        if self._tree is not None and run.parent_id is not None:
+            at = self._tree.place_of(run.parent_id, run.id) or self._tree.sealed_place_of(run.parent_id)
+            self._the_rounds.heed(at)
+
     def recheck(self) -> None:
         """Read all of it once more, also what has ended."""
         self._the_rounds.verify()

@@ -156,24 +156,25 @@ class Rounds:
             if piece is None and strays and run.parent_id is not None:
                 strays -= 1
                 piece = tree.sealed_place_of(run.parent_id)
-            self._add_news(piece)
+            self.heed(piece)
         for piece in tree.pieces:
             if piece.living and piece.due is not None and piece.due <= now:
-                self._add_news(piece)
+                self.heed(piece)
         unknown: list[Running] = []
         for run in self._running.values():
             if (family := tree.families.get(run.id)) is not None:
                 for piece in family.segments[-2:]:
-                    self._add_news(piece)
+                    self.heed(piece)
             elif (unit := tree.unit_of(run.id)) is not None:
-                self._add_news(unit)
+                self.heed(unit)
             else:
                 unknown.append(run)
         unknown = await tree.maybe_parents(store, unknown)
         for at in range(0, min(len(unknown), PAGE), PROBED):
             self._add_first(await tree.enter(store, unknown[at : at + PROBED]))
 
-    def _add_news(self, piece: Piece | None) -> None:
+    def heed(self, piece: Piece | None) -> None:
+        """Something has happened there."""
         if piece is not None and id(piece) not in self._at_hand:
             self._tree.unseal(piece)
             self._at_hand.add(id(piece))

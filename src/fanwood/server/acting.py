@@ -195,9 +195,15 @@ async def _one(call: Call, action: Action) -> Acted:
             return ref.id, None
 
     action_id, tally = await call.site.hands.do(act)
-    now = await call.site.reader.ask(lambda store: store.get(record.id))
+    now = await call.site.reader.ask(lambda store: _seen(call, store, record))
     done = tally is not None and tally.done > 0
     return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
+
+
+async def _seen(call: Call, store: Store, before: RunRecord) -> RunRecord:
+    """How it is now; who looks at its tree is to see that as well."""
+    call.site.trees.touched(before)
+    return await store.get(before.id)
 
 
 def _why_not(action: Action, record: RunRecord) -> str:
