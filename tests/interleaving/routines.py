@@ -122,6 +122,12 @@ async def _sweep(s: Scene, p: Player) -> None:
             await p.sleep()
 
 
+async def _sweep_released(_: Scene, p: Player) -> None:
+    while (swept := await p.store.sweep()).more:
+        if not swept.looked:
+            await p.sleep()
+
+
 async def _tick(_: Scene, p: Player) -> None:
     await p.store.tick()
 
@@ -236,6 +242,13 @@ ROUTINES = [
     Routine("settle", lambda s, p: p.store.settle(s.id("p"), RunState.COMPLETED, "1", None), (Scene.promised,)),
     Routine("reject", lambda s, p: p.store.settle(s.id("p"), RunState.FAILED, None, "{}"), (Scene.promised,)),
     Routine("expire promise", _tick, (Scene.promised, Scene.due), passes_by=True),
+    Routine("pause", lambda s, p: p.store.pause(s["R"].key, "test")),
+    Routine("pause child", lambda s, p: p.store.pause(s["c0"].key, "test")),
+    Routine("resume", lambda s, p: p.store.resume(s["R"].key), (Scene.paused,)),
+    Routine("release", _sweep_released, (Scene.resumed,), passes_by=True),
+    Routine("patch child", lambda s, p: p.store.patch(s["c0"].key, "5", "test")),
+    Routine("patch failed", lambda s, p: p.store.patch(s["f"].key, "5", "test")),
+    Routine("patch over", lambda s, p: p.store.patch(s["o"].key, "5", "test")),
     Routine("unregister", lambda s, p: p.store.unregister(s.workers[3])),
 ]  # fmt: skip
 BY_NAME = {routine.name: routine for routine in ROUTINES}

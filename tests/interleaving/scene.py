@@ -10,7 +10,7 @@ from msgspec.json import encode
 
 from fanwood import ManualClock
 from fanwood.ids import SeededIds
-from fanwood.model.commands import ClaimedRun, Record, Spawn, SpawnKind, Suspend
+from fanwood.model.commands import ClaimedRun, ClaimRequest, Record, Spawn, SpawnKind, Suspend
 from fanwood.model.matching import Wanted, inbox_mark, mark_of
 from fanwood.model.states import Awaited, RunKind
 from fanwood.store.postgres.chores import Places
@@ -165,6 +165,16 @@ class Scene(Stage):
         """The root was cancelled, and nothing below it is swept."""
         self.sweeps = False
         await self.store.cancel(self["R"].key, "before")
+
+    async def paused(self) -> None:
+        """All is paused, and what is queued was met by a claim."""
+        await self.store.pause(self["R"].key, "before")
+        await self.commit(self.workers[0], claim=ClaimRequest('["q","g","c"]', 9))
+
+    async def resumed(self) -> None:
+        """... and that was taken back: what waits for it is not queued yet."""
+        await self.paused()
+        await self.store.resume(self["R"].key)
 
     async def childless(self) -> None:
         """A run executes that has no children yet."""

@@ -24,7 +24,7 @@ FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
-    suspend/end  wait for event/push
+    suspend/end  wait for event/push  pause/claim below  release/claim below  patch child/end
 """
 WAITS = """
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
@@ -35,6 +35,9 @@ WAITS = """
     push/push  push to one/push  push to one/cancel root  wait for event/push to one  push to one/end root
     receive/send  send/send  send to one/send  send to one/cancel root  send/cancel root  send/end root  receive/receive
     settle/expire promise  settle/reject  settle/cancel root  reject/expire promise  settle/end root
+    pause/spawn claimed  pause/cancel root  resume/retry  release/pause
+    release/end and close
+    patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
 """
 """As well in full: runs that are suspended, and what comes from outside."""
 PLANTED = {
