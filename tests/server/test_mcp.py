@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -205,7 +206,7 @@ def monstrous(text: str) -> list[str]:
     clusters = tuple(Cluster(str(n), text, text, 10**12, 0, 2**62, (text,) * 9, (run,) * 3) for n in range(300))
     tasks = tuple(TaskView(f"{n}{text}", many, p50=1, p95=2, slowest=2**62) for n in range(200))
     view = TreeView(
-        run, "1.1", 2**62, 0.5, many, waits=many, rate=1e12, eta=(1.0, 1e12), is_stalled=True, slots=10**9,
+        run, "1.1", 2**62, 1.0, many, waits=many, rate=1e12, eta=(1.0, 1e12), is_stalled=True, slots=10**9,
         in_flight=10**9, oldest_queued=1, tasks=tasks, clusters=clusters, unserved=(text,) * 200,
     )  # fmt: skip
     detail = ErrorDetail("failed", text, text, text)
@@ -214,6 +215,7 @@ def monstrous(text: str) -> list[str]:
     whole = RunDetail(run, (run,) * 200, attempts, detail, families=families)
     return [
         telling.tree(view),
+        telling.tree(msgspec.structs.replace(view, done=0.5)),
         telling.listed((run,) * 50, 2**62, text, "none"),
         telling.failures(clusters, 2**62),
         telling.run(whole, [("input", text), ("output", text)], 2**62),

@@ -20,7 +20,7 @@ INSTALL = "pip install 'fanwood[mcp]'"
     cls=Command,
     epilog="Examples:\n  fanwood mcp\n  fanwood mcp --url postgresql://me@db/shop --payloads\n"
     "  fanwood mcp --allow-write\n\n"
-    "JSON: whatever is given, stdout carries the Model Context Protocol and nothing else.",
+    "JSON: with it or without, stdout carries the protocol and nothing else.",
 )
 @click.option("--allow-write", is_flag=True, help="Let it also start, cancel and retry runs.")
 @click.option("--payloads", is_flag=True, help="Show inputs and outputs as well; what is named as a secret is masked.")

@@ -91,9 +91,10 @@ def tree(view: TreeView) -> str:
     answer.add(f"runs: {total(view.counts):,}: {counts(view.counts)}")
     if view.done < 1:
         answer.add(f"{view.done:.0%} of the tree has been read so far: counts are of that. Ask again for more.")
+    else:
+        answer.add_all(_pace(view))
     if total(view.waits):
         answer.add(f"waits and recorded steps: {total(view.waits):,}")
-    answer.add_all(_pace(view))
     if root.error is not None:
         answer.add(f"error: {_error(root.error, 2 * TEXT)}")
     if root.preview:
@@ -109,7 +110,7 @@ def tree(view: TreeView) -> str:
 
 
 def _pace(view: TreeView) -> Iterator[str]:
-    if not (view.counts.queued or view.counts.running or view.counts.waiting) and view.done == 1:
+    if not (view.counts.queued or view.counts.running or view.counts.waiting):
         yield f"all has ended; the work took {took(view.busy)} of workers' time"
         return
     left = "" if view.eta is None else f", done in {'at least ' if view.eta_at_least else ''}{_eta(*view.eta)}"
