@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.hooks import RunEvent
     from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
+    from fanwood.sdk.lateness import after
     from fanwood.sdk.log_context import RunContextFilter
     from fanwood.sdk.messages import Message
     from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
@@ -196,6 +197,7 @@ __all__ = [
     "WorkflowDeclarationError",
     "WorkflowRunRef",
     "__version__",
+    "after",
     "aio_wait",
     "as_completed",
     "current_run_id",
@@ -207,6 +209,7 @@ __all__ = [
 _HOMES = {
     "aio_wait": "fanwood.sdk.completing",
     "ALL_COMPLETED": "fanwood.sdk.completing",
+    "after": "fanwood.sdk.lateness",
     "as_completed": "fanwood.sdk.completing",
     "AsCompleted": "fanwood.sdk.completing",
     "AttemptInfo": "fanwood.sdk.infos",

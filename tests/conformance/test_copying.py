@@ -9,7 +9,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.errors import StoreError
-from fanwood.model.commands import LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Hedge, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.matching import Event
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import copying
@@ -73,6 +73,9 @@ async def fill(stage: Stage) -> None:
     kind = SpawnKind("c", half_done.key, 0, half_done.key, 1, on_parent_end=OnParentEnd.SHARED)
     link.share = Spawn(kind, stage.ids.new_id(), None, "{}", input_digest=digest("c"))
     await stage.commit(records=[link])
+    helped, helps = stage.spawn("c", half_done), stage.spawn("c", half_done)
+    helps.identity = None
+    await stage.commit(spawns=[helped], hedges=[Hedge(helps, helped.id, SECOND)])
     assert await stage.store.say(half_done.key, 1, "k", "1")
     await stage.store.reap(dying, 3)
     await stage.commit(blocks=[(half_done.key, 10_000)])
@@ -92,7 +95,7 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
     small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "pause": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1}
     assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
@@ -165,7 +168,7 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
     small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "pause": 0}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0}
     assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)

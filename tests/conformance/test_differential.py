@@ -13,7 +13,17 @@ from typing import Any
 from msgspec.structs import asdict
 
 from fanwood import RunState, SeededIds, Settings, UsageError
-from fanwood.model.commands import SUSPECT_DEATHS, Attach, ClaimRequest, LogLine, Outcome, Record, Spawn, SpawnKind
+from fanwood.model.commands import (
+    SUSPECT_DEATHS,
+    Attach,
+    ClaimRequest,
+    Hedge,
+    LogLine,
+    Outcome,
+    Record,
+    Spawn,
+    SpawnKind,
+)
 from fanwood.model.lives import life_of
 from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
@@ -25,7 +35,7 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 46
+FIRST = 51
 """A seed that has every kind of command succeed by itself."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
@@ -343,6 +353,27 @@ class Stream:
             self.linked.add(id_)
         return not fenced
 
+    async def hedge(self) -> bool:
+        """A child, and one that is to help it."""
+        parent, attempt = self.an_attempt()
+        root, depth = self.about[parent]["root"], self.about[parent]["depth"] + 1
+        ids, delay = [self.ids.new_id(), self.ids.new_id()], self.random.randint(1, 5) * SECOND
+        kind = SpawnKind("a", parent, attempt, root, depth, on_parent_end=self.random.choice(POLICIES))
+
+        async def commit(stage: Stage) -> Reply:
+            first, second = Spawn(kind, ids[0], ids[0], '"h"'), Spawn(kind, ids[1], None, '"h"')
+            done = await stage.commit(
+                self.worker_of(parent), spawns=[first], hedges=[Hedge(second, ids[0], delay)]
+            )  # fmt: skip
+            return done.fenced_parents
+
+        fenced = await self.on_all(f"hedge {kind} {ids[0].hex()}", commit)
+        for id_ in () if fenced else ids:
+            self.about[id_] = {"root": root, "depth": depth, "parent": parent, "kind": kind}
+            self.attempts[id_] = 0
+            self.shared |= {ids[1]}
+        return not fenced
+
     async def wake(self) -> bool:
         sleeps = [id_ for id_, row in self.rows.items() if row["kind"] == RunKind.SLEEP]
         if not sleeps:
@@ -432,7 +463,7 @@ class Stream:
 
 
 def _rounded(when: int | None) -> int | None:
-    return None if when is None else when // MILLISECOND
+    return None if when is None else (when + MILLISECOND // 2) // MILLISECOND
 
 
 async def _lines(stage: Stage, id_: bytes) -> list[tuple[Any, ...]]:
@@ -459,6 +490,8 @@ async def _rows(stage: Stage) -> dict[bytes, dict[str, Any]]:
         found[about["id"]] = about
     for root, what, run, is_open in await stage.store.copy_out("shared", (b"", b""), 10_000):
         found[run]["shared"] = (root, what, is_open)
+    for run, first in await stage.store.copy_out("hedge", (b"",), 10_000):
+        found[run]["helps"] = first
     attempts = await stage.store.copy_out("attempt", (b"", -1), 10_000)
     for run, number, *rest in attempts:
         _, _, state, started, finished, due, error = rest  # (who it was is not known everywhere of what was queued)
@@ -484,7 +517,8 @@ async def _audit(stage: Stage) -> dict[bytes, Any]:
 KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
-    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "pause": 1, "resume": 2, "patch": 1,
+    "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "hedge": 2,
+    "pause": 1, "resume": 2, "patch": 1,
 }  # fmt: skip
 
 

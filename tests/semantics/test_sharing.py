@@ -201,14 +201,14 @@ async def test_a_durable_caller_is_unloaded_meanwhile_and_finds_it(
 ) -> None:
     attempts: list[int] = []
 
-    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0.001))
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
     async def branch(n: int, ctx: Context) -> int:
         attempts.append(ctx.attempt_number)
         if len(attempts) > 2:
             gate.set()
         return await fetch.aio_run(1, share="tree") + n
 
-    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0.001))
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
     async def root() -> list[int]:
         return await branch.aio_run_many([branch.create_bulk_run_item(n) for n in range(2)])
 

@@ -16,6 +16,7 @@ from fanwood.store.failures import is_by_ancestor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fanwood.engine.latencies import Latencies
     from fanwood.engine.signals import Signal
     from fanwood.model.commands import Batch, Committed, Outcome
 
@@ -32,8 +33,9 @@ class Delivery:
     other run that is waited for here the store is told by a *watch*.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, latencies: Latencies) -> None:
         self._url = url
+        self._latencies = latencies
         self._waits = Waits()
         self._watched: set[bytes] = set()
         self._again: list[bytes] = []  # to be looked at once more
@@ -172,6 +174,11 @@ class Delivery:
             for position, outcome in enumerate(batch.outcomes)
             if outcome.state is not RunState.QUEUED and position not in fenced
         ]
+        if self._latencies:
+            for outcome in ended:
+                self._latencies.ended((outcome.run_id,), counts=outcome.state is RunState.COMPLETED)
+            for run_id, finished in committed.finished.items():
+                self._latencies.ended((run_id,), counts=finished.state is RunState.COMPLETED)
         for outcome in ended:
             deliver(outcome.run_id, outcome)
         if committed.finished:

@@ -34,6 +34,7 @@ from fanwood.engine.delivery import Delivery
 from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendRequest
+from fanwood.engine.latencies import Latencies
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import Signal, new_loop, running_loop
 from fanwood.engine.ticks import Ticks
@@ -78,7 +79,8 @@ class Engine:
         self._inbox = Inbox()
         self._waker = Waker()
         self._claims = Claims(one_at_a_time=store.embedded)
-        self._delivery = Delivery(store.url)
+        self.latencies = Latencies(lambda: store.now() / 1e6)
+        self._delivery = Delivery(store.url, self.latencies)
         self._health = Health(store.now)
         self._membership = Membership(store, settings, name, self._claims, self.report, self._watch_all_again)
         self._housekeeping = Housekeeping(store, settings, self._membership, self._health, self.look, self._recheck)

@@ -85,7 +85,7 @@ class Housekeeping:
                     when = expiry(self._store.now(), kind.schedule_timeout, kind.deadline)
                     if when is not None:
                         self.expect(when)
-        if batch.records:
+        if batch.records or batch.hedges:
             self._note_records(batch, self._store.now())
         for outcome in batch.outcomes:
             if outcome.delay:
@@ -99,6 +99,8 @@ class Housekeeping:
                 self.expect(when)
             if record.share is not None and (limit := record.share.kind.schedule_timeout) is not None:
                 self.expect(now + limit)
+        for hedge in batch.hedges:
+            self.expect(now + hedge.delay)
 
     def start(self) -> None:
         """All services, until `stop`."""

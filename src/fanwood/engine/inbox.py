@@ -12,7 +12,7 @@ import msgspec
 
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
-from fanwood.model.commands import Attach, Attached, Batch, LogLine, Outcome, Record, Spawn, SpawnKind, Suspend
+from fanwood.model.commands import Attach, Attached, Batch, Hedge, LogLine, Outcome, Record, Spawn, SpawnKind, Suspend
 
 LOG_BYTES = 4 * 1024 * 1024
 """Of lines that tasks have logged and that wait for their batch; who logs more waits."""
@@ -32,6 +32,7 @@ class SpawnRequest(msgspec.Struct):
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
     records: list[Record] = []  # the collector's numbers are theirs, but for ...
+    hedges: list[Hedge] = []  # of its spawns and attaches
     kinds: list[SpawnKind] = []  # those that occur in it
     collector: Collector | None = None  # who wants their ends ...
     spawn_indexes: list[int] = []  # ... under which numbers

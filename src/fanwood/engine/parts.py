@@ -49,6 +49,7 @@ def assembled(items: Iterable[Item]) -> tuple[Batch, list[SpawnRequest]]:
             batch.spawns += what.spawns
             batch.attaches += what.attaches
             batch.records += what.records
+            batch.hedges += what.hedges
             batch.watch += [spawn.id for spawn in what.spawns] if what.watch else []
         else:
             getattr(batch, field).append(what)

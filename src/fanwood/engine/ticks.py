@@ -202,6 +202,7 @@ class Ticks:
         for request in requests:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
+            batch.hedges += request.hedges
         if inbox.records:
             recorded = self._guard.admit(inbox.take_records(left), batch)
             batch.records += [record for request in recorded for record in request.records]

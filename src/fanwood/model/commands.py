@@ -57,6 +57,15 @@ class Spawn(msgspec.Struct, gc=False):
         return self.identity is not None and self.kind.parent_id is None
 
 
+class Hedge(msgspec.Struct, gc=False):
+    """A second run of a child, should that not have ended after `delay` microseconds: born WAITING, if the first lives
+    and has none that lives. If the first ends, it is cancelled; if it completes, it completes that with its output."""
+
+    spawn: Spawn
+    target: bytes  # the first
+    delay: int
+
+
 class Attach(msgspec.Struct, gc=False):
     """A child that there is already, and that the present attempt asks for (again)."""
 
@@ -293,6 +302,7 @@ class Batch(msgspec.Struct):
     spawns: list[Spawn] = []
     attaches: list[Attach] = []
     records: list[Record] = []
+    hedges: list[Hedge] = []  # of what is among the spawns and attaches
     outcomes: list[Outcome] = []
     suspends: list[Suspend] = []
     deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when

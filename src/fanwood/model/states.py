@@ -86,6 +86,7 @@ class Cause(IntEnum):
     SUSPEND = 12  # its code waits, and is unloaded
     PAUSE = 13  # a claim met it, and it is paused, or something above it is
     PATCH = 14  # somebody gives it an output
+    HELP = 15  # a hedge of it completed
 
 
 _Q, _R, _W, _C, _F, _X = RunState
@@ -102,6 +103,9 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_R, Cause.CANCEL): frozenset({_X}),
     (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),
     (_R, Cause.SUSPEND): frozenset({_W}),
+    (_Q, Cause.HELP): frozenset({_C}),
+    (_R, Cause.HELP): frozenset({_C}),
+    (_W, Cause.HELP): frozenset({_C}),
     (_W, Cause.DUE): frozenset({_Q}),
     (_W, Cause.FIRE): frozenset({_C, _F}),
     (_W, Cause.CANCEL): frozenset({_X}),
@@ -141,7 +145,7 @@ claimed."""
 
 BORN: dict[RunKind, frozenset[RunState]] = {
     **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R, _W})),
-    # (WAITING: below something that is paused)
+    # (WAITING: below something that is paused; or a hedge, until it is due)
     RunKind.RECORDED: frozenset({_C, _F}),
     RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
     **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W})),
@@ -204,6 +208,7 @@ class EndedBy(IntEnum):
     EXPIRY = 4  # it was not begun in time
     POISON = 5  # its workers died
     PATCH = 6  # somebody gave it its output by hand
+    HEDGE = 7  # another run of the same: its hedge completed it, or its first has ended
 
 
 class GateKind(IntEnum):

@@ -12,9 +12,11 @@ from fanwood.codec import codec_for
 from fanwood.durations import LONGEST, Duration, in_microseconds
 from fanwood.errors import PayloadError, SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
+from fanwood.sdk.lateness import after, checked
 
 OnParentEndOption = Literal["cancel", "continue"]
 ShareOption = Literal["tree"]
+HedgeOption = Literal["p95"]
 Metadata = Mapping[str, Any]
 
 MAX_METADATA_BYTES = 64 * 1024
@@ -44,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     detached: inside a task, make a root all the same.
     on_parent_end: "cancel" or "continue", whatever the parent's end.
     share: "tree": one run for all that ask for this task with this input so, anywhere in the tree.
+    hedge: after(seconds) or "p95": a second run of a child that takes longer; the first end counts.
     """
 
     child_key: str | None
@@ -53,6 +56,7 @@ class RunOptions(TypedDict, total=False):
     detached: bool
     on_parent_end: OnParentEndOption | None
     share: ShareOption | None
+    hedge: after | HedgeOption | None
 
 
 class AttemptOptions(TypedDict, total=False):
@@ -111,6 +115,7 @@ class TriggerWorkflowOptions:
     detached: bool = False
     on_parent_end: OnParentEndOption | None = None
     share: ShareOption | None = None
+    hedge: after | HedgeOption | None = None
 
     def __post_init__(self) -> None:
         def normal(name: str, value: Any) -> None:
@@ -138,6 +143,16 @@ class TriggerWorkflowOptions:
             raise checks.refused("on_parent_end", 'must be "cancel" or "continue"', self.on_parent_end)
         if self.share is not None:
             self._check_share()
+        if self.hedge is not None:
+            self._check_hedge()
+
+    def _check_hedge(self) -> None:
+        checked(self.hedge)
+        if self.detached or self.idempotency_key is not None or self.share is not None:
+            raise UsageError(
+                "hedge was given beside share, detached or idempotency_key: a hedge is a second child of its "
+                "parent. Leave out the one or the other"
+            )
 
     def _check_share(self) -> None:
         if self.share != "tree":

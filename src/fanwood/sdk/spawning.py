@@ -20,6 +20,7 @@ from fanwood.sdk.answers import Answer
 from fanwood.sdk.attempt import registering
 from fanwood.sdk.belonging import must_be_here, must_be_root
 from fanwood.sdk.current import current_attempt
+from fanwood.sdk.hedging import hedge_of
 from fanwood.sdk.identity import content_digest, root_identity
 from fanwood.sdk.kinds import child_kind, root_kind
 from fanwood.sdk.mock_host import MockedError, MockHost
@@ -249,6 +250,9 @@ class Spawner:
             self.planned.append(Planned(existing, spec))
             return
         spawn = Spawn(kind, existing or attempt.new_id(), identity, data.decode(), index, key, digest)
+        if options.hedge is not None:
+            hedge = hedge_of(attempt, self._engine.latencies, kind, spawn.id, spawn.input, options.hedge)
+            request.hedges += [hedge] if hedge is not None else []
         if existing is None:
             attempt.replay = None  # this is new
             if key is not None or known is not None:

@@ -21,14 +21,13 @@ from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt, current_run_id
 from fanwood.sdk.replaying import replayed
 from fanwood.sdk.strays import note_threads
-from fanwood.store.failures import decode_failure
 from fanwood.worker import verdicts
 from fanwood.worker.deadlines import Deadlines
 from fanwood.worker.durables import Durables
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
-from fanwood.worker.telling import tell_all, tell_of_notice
+from fanwood.worker.telling import said_in, tell_all, tell_of_notice
 from fanwood.worker.threads import ThreadPool
 from fanwood.worker.untold import Untold
 
@@ -151,7 +150,7 @@ class Executor:
         elif attempt.run.attempt <= notice.over:
             if attempt.run.attempt == notice.attempt:  # else whoever has a later one tells of that
                 tell_of_notice(attempt, notice)
-            self._interrupt(attempt, decode_failure(notice.error))
+            self._interrupt(attempt, said_in(notice))
         if notice.state is RunState.RUNNING:
             self._move_deadline(attempt, notice)
 

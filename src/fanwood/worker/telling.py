@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.ids import hex_text
 from fanwood.logs import note_failure
-from fanwood.model.commands import Notice, Outcome
+from fanwood.model.commands import Failure, Notice, Outcome
 from fanwood.model.states import RunState
 from fanwood.sdk.hooks import RunEvent
 from fanwood.sdk.log_context import context_of
@@ -29,6 +29,13 @@ _FROM_OUTSIDE = {RunState.FAILED: "failure", RunState.CANCELLED: "cancel"}
 """Which hooks are told that a run ended while it was executing."""
 PREVIEW = 200
 """Characters of an input."""
+
+
+def said_in(notice: Notice) -> Failure:
+    """Why an attempt is over, of which that is said."""
+    if notice.state is RunState.COMPLETED:
+        return Failure("cancelled", message="its hedge was quicker, and completed it")
+    return decode_failure(notice.error)
 
 
 def tell_all(ended: Sequence[tuple[Attempt, Outcome | None]]) -> None:

@@ -24,6 +24,7 @@ from fanwood.model.states import Cause, EndedBy, RunState, Waits
 from fanwood.store.expiry import expiry
 from fanwood.store.failures import ancestor_ended
 from fanwood.store.memory.claiming import Claiming, hexed
+from fanwood.store.memory.hedging import Hedging
 from fanwood.store.memory.leaving import ALL, THOSE_THAT_END, Ending, Leaving, Queueing
 from fanwood.store.memory.moving import Moving
 from fanwood.store.memory.pauses import Pauses
@@ -49,6 +50,7 @@ class HotPath:
         self._tables = tables
         self.leaving = Leaving(tables)
         self.sharing = Sharing(tables, self.leaving)
+        self.hedging = Hedging(tables, self.leaving)
         self.moving = Moving(tables, self.leaving)
         self.pauses = Pauses(tables, self.leaving)
         self.claiming = Claiming(tables, self.leaving, self.pauses)
@@ -64,6 +66,8 @@ class HotPath:
         fenced = done.fenced_parents
         asked = [r for r in batch.records if (r.kind.parent_id, r.kind.parent_attempt) not in fenced]
         record(self._tables, self.leaving, self.sharing, now, asked)
+        hedges = [h for h in batch.hedges if (h.spawn.kind.parent_id, h.spawn.kind.parent_attempt) not in fenced]
+        self.hedging.born(now, hedges, lambda spawn: _born(spawn, me, now, held=False))
         done.has_closed = self.moving.note(now, batch.deadlines)
         self._report(me, now, batch.outcomes, done)
         for number, suspend in enumerate(batch.suspends):

@@ -72,7 +72,8 @@ class Leaving:
         self._tables = tables
         self.woken = False  # somebody who was suspended was queued, or a link has ended
         self.has_closed = False  # something was closed by that nobody shares it any more
-        self.unlink: Callable[[int, Run], None] | None = None  # what an end means to links (sharing.py)
+        self.unlink: Callable[[int, Run], None] | None = None  # what an end means to links (sharing.py) ...
+        self.helped: Callable[[int, Run], None] | None = None  # ... and to hedges (hedging.py)
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -128,6 +129,8 @@ class Leaving:
     def _count(self, now: int, run: Run) -> None:
         """An end: those who are suspended and wait for it are told, and it waits for nothing itself."""
         tables = self._tables
+        if tables.hedges and self.helped is not None:
+            self.helped(now, run)
         if tables.open and self.unlink is not None:
             self.unlink(now, run)
         if not tables.suspended:

@@ -258,6 +258,8 @@ class Tables:
         self.watchers: defaultdict[bytes, Order] = defaultdict(Order)  # workers that want to hear of an end
         self.suspended: dict[bytes, Suspended] = {}
         self.awaited: dict[bytes, dict[bytes, int]] = {}  # from a run to those that are suspended and wait for it
+        self.hedges: dict[bytes, bytes] = {}  # that live, and what each is to help
+        self.hedged: dict[bytes, bytes] = {}  # the other way round
         self.shared: dict[tuple[bytes, bytes], Shared] = {}  # by root and digest
         self.shared_of: dict[bytes, Shared] = {}
         self.open = Order()  # those that are not over
@@ -321,6 +323,14 @@ class Tables:
         if shared is not None:
             self.reopen(shared, Open.OVER)
             del self.shared[shared.root_id, shared.digest]
+
+    def hedge(self, run_id: bytes, first: bytes) -> None:
+        """A run is to help another one."""
+        self.hedges[run_id], self.hedged[first] = first, run_id
+
+    def unhedge(self, run_id: bytes) -> None:
+        """It is over with that."""
+        del self.hedged[self.hedges.pop(run_id)]
 
     def share(self, shared: Shared) -> None:
         """A run that is shared from now on."""

@@ -146,7 +146,7 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
-        case "value" | "message" | "tree":
+        case "value" | "message" | "tree" | "hedge":
             yield from _rows_beside(tables, table)
         case "event":
             yield from (
@@ -160,6 +160,8 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
 def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
     if table == "tree":
         yield from tables.trees.items()
+    elif table == "hedge":
+        yield from tables.hedges.items()
     elif table == "value":
         yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
     else:
@@ -215,7 +217,7 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
-        case "value" | "message" | "tree" | "shared":
+        case "value" | "message" | "tree" | "shared" | "hedge":
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
@@ -228,6 +230,10 @@ def _enter_standing(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
 
 
 def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
+    if table == "hedge":
+        if new := row[0] not in tables.hedges:
+            tables.hedge(*row)
+        return new
     if table == "shared":
         if new := (row[0], row[1]) not in tables.shared:
             tables.share(Shared(*row))

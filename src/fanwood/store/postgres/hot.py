@@ -148,10 +148,19 @@ class Call:
         return _columns([(self._kind(a.kind), a.id, a.input_digest) for a in self._batch.attaches], 3)
 
     def _records(self) -> str | None:
-        if not self._batch.records:
+        if not self._batch.records and not self._batch.hedges:
             return None
+        hedges = [
+            {
+                "kind": self._kind(h.spawn.kind), "id": h.spawn.id.hex(), "input": h.spawn.input,
+                "hedge": {"target": h.target.hex(), "delay": h.delay},
+            }
+            for h in self._batch.hedges
+        ]  # fmt: skip
         return _json.encode(
             [
+                *hedges,
+                *[
                 {
                     "kind": self._kind(r.kind), "id": r.id.hex(), "identity": r.identity.hex(), "index": r.index,
                     "key": r.child_key if r.child_key is None else clean(r.child_key), "input": r.input,
@@ -161,6 +170,7 @@ class Call:
                     "share": None if r.share is None else _share(r.share),
                 }
                 for r in self._batch.records
+                ],
             ]
         ).decode()  # fmt: skip
 

@@ -50,6 +50,15 @@ insert into shared (root_id, digest, run_id, open) values (:root_id, :digest, :r
 -- name: count_shared
 select count(*) from shared;
 
+-- name: copy_out_hedge
+select run_id, target_id from hedge where run_id > :run_id order by run_id limit :limit;
+
+-- name: copy_in_hedge
+insert into hedge (run_id, target_id) values (:run_id, :target_id) on conflict do nothing;
+
+-- name: count_hedge
+select count(*) from hedge;
+
 -- name: copy_out_gate
 select run_id, root_id, what, which, attempt, error, made_at from gate where run_id > :run_id order by run_id limit :limit;
 

@@ -32,6 +32,7 @@ from fanwood.store.sqlite.asking import attach_row, key_row, revival
 from fanwood.store.sqlite.budgets import take_blocks
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
+from fanwood.store.sqlite.hedging import Hedging
 from fanwood.store.sqlite.leaving import ALL, THOSE_THAT_END, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
 from fanwood.store.sqlite.pauses import Pauses
@@ -81,7 +82,7 @@ class HotPath:
         self._execute = connection.execute
         self._version = connection.data_version
         self.leaving = Leaving(connection)
-        self.sharing = Sharing(connection, self.leaving)
+        self.sharing, self.hedging = Sharing(connection, self.leaving), Hedging(connection, self.leaving)
         self.moving = Moving(connection, self.leaving)
         self.pauses = Pauses(connection, self.leaving)
         self.claiming = Claiming(connection, self.leaving, self.pauses)
@@ -90,7 +91,7 @@ class HotPath:
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
         self._suspended = False  # some run is suspended, or was
-        self._shared = False  # something is shared that is not over
+        self._shared = self._hedged = False  # something is shared that is not over; there are hedges
         self._seen: tuple[int, int] | None = None  # by whom, and at which version of the data, all this was seen
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -99,13 +100,14 @@ class HotPath:
         if self._seen != (me, self._version()):
             self._look(me)
         suspending = self.leaving.suspending
-        suspending.known, self.sharing.known = self._suspended, self._shared
+        suspending.known, self.sharing.known, self.hedging.known = self._suspended, self._shared, self._hedged
         self.leaving.woken = self.leaving.has_closed = False
         try:
             self._run(me, now, batch, done)
         finally:
             self._suspended, suspending.known = bool(suspending.known), None
             self._shared, self.sharing.known = bool(self.sharing.known), None
+            self._hedged, self.hedging.known = bool(self.hedging.known), None
         done.has_more = done.has_more or self.leaving.woken
         return done
 
@@ -145,7 +147,7 @@ class HotPath:
         self._watched = self.leaving.has_watchers(me)
         self._registered = bool(self._one("is_registered", me=me))
         self._suspended = self.leaving.suspending.any
-        self._shared = self.sharing.any
+        self._shared, self._hedged = self.sharing.any, self.hedging.any
 
     def finds(self, me: int, batch: Batch) -> bool:
         """Whether mail or a claim would bring anything; needs no transaction."""
@@ -170,6 +172,8 @@ class HotPath:
             self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
         if batch.records:
             self._record(now, [r for r in batch.records if _parent(r) not in fenced])
+        if batch.hedges:
+            self.hedging.born(now, [h for h in batch.hedges if _parent(h.spawn) not in fenced])
         if self.leaving.has_closed:
             self._gated = done.has_closed = True
 

@@ -79,12 +79,18 @@ class Gate(NamedTuple):
     unless: int = 0  # 1: unless it has few children, all of which have ended; 2: and had none themselves
 
 
-class Links(Protocol):
-    """What ends mean to runs that are shared, and to the links to them (sharing.py)."""
+class Beside(Protocol):
+    """What ends mean to others: to hedges (hedging.py), and ..."""
+
+    known: bool | None  # whether there are any, as this transaction sees it; None: look
 
     def ended(self, now: int, ids: Sequence[str]) -> None:
         """These have ended (or not: that is looked at)."""
         ...
+
+
+class Links(Beside, Protocol):
+    """... to runs that are shared, and to the links to them (sharing.py)."""
 
     def replayed(self, ids: Sequence[str]) -> None:
         """These are queued again."""
@@ -103,6 +109,7 @@ class Leaving:
         self._changes = connection.changes
         self.suspending = Suspending(connection)
         self.sharing: Links | None = None
+        self.hedging: Beside | None = None
         self.woken = False  # somebody who was suspended was queued, or a link has ended
         self.has_closed = False  # something was closed by that nobody shares it any more
 
@@ -134,14 +141,20 @@ class Leaving:
         refused = self._refused("completed_now", rows, len(outcomes), now=now)
         if told is None or told:  # (no calls where there is nothing to do: it is for each end of a sequence)
             self._tell(me, ids, refused, told)
-        if self.suspending.known is not False:
+        shared, hedged = self.sharing, self.hedging
+        if (
+            self.suspending.known is not False
+            or shared is None or shared.known is not False
+            or hedged is None or hedged.known is not False
+        ):  # fmt: skip
             self._wake(now, ids)
         return refused
 
     def _wake(self, now: int, ids: Sequence[str]) -> None:
         """After ends: links end with what they share; who was suspended, and misses nothing any more, is queued."""
-        if self.sharing is not None:
-            self.sharing.ended(now, ids)
+        for beside in (self.hedging, self.sharing):
+            if beside is not None:
+                beside.ended(now, ids)
         if awake := self.suspending.ended(ids):
             self.woken = True
             self.promote(now, awake)

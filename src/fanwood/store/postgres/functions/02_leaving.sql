@@ -298,9 +298,13 @@ begin
         end if;
         closes := fw_close(p_now, e.id, e.which, e.closing);
     end if;
+    if exists (select from hedge) then
+        unlinked := fw_help(p_now, e.id);
+        told := told || unlinked.told; closes := closes or unlinked.closes; woken := woken || unlinked.woken;
+    end if;
     if exists (select from shared s where s.open > 0) then  -- (looked at after the ends, as what follows)
         unlinked := fw_unlink(p_now, e.id);
-        told := told || unlinked.told; closes := closes or unlinked.closes; woken := unlinked.woken;
+        told := told || unlinked.told; closes := closes or unlinked.closes; woken := woken || unlinked.woken;
     end if;
     if exists (select from suspended) then  -- (looked at after the ends: see fw_suspend)
         woken := woken || fw_count_ends(p_now, e.id);

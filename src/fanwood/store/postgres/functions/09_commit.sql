@@ -187,6 +187,9 @@ begin
         end if;
         if r_records is not null then
             perform fw_record(p_now, p_again, fenced, o, k, r_records);
+            if r_records like '%"hedge":{%' then
+                perform fw_hedge(p_now, fenced, o, k, r_records);
+            end if;
             if r_records like '%"share":{%' then
                 part := fw_share(p_now, fenced, o, k, r_records);
                 told := told || part.told; ready := ready || part.ready; more := true;

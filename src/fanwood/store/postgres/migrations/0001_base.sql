@@ -41,7 +41,8 @@ create table run (
     output           text,
     error            text,
     awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py);
-                                                      -- of a link to a shared run: that (store/sharing.py)
+                                                      -- of a link to a shared run: that (store/sharing.py); of a
+                                                      -- hedge: its first
     life             text,                            -- of a run that has started over (model/lives.py)
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
@@ -222,6 +223,13 @@ create table shared (
 );
 create unique index shared_run on shared (run_id);
 create index shared_open on shared (open) where open > 0;
+
+-- Runs that are to help others which take too long, and live. Empty in the common case.
+create table hedge (
+    run_id    bytea not null primary key,
+    target_id bytea not null
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index hedge_target on hedge (target_id);
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (

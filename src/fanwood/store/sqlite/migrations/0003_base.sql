@@ -40,7 +40,8 @@ create table run (
     limit_at         integer,                       -- the deadline of those below that have theirs from this run, if it
                                                     -- moved since they were spawned
     awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py);
-                                                    -- of a link to a shared run: that (store/sharing.py)
+                                                    -- of a link to a shared run: that (store/sharing.py); of
+                                                    -- a hedge: its first
     life             text,                          -- of a run that has started over (model/lives.py)
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
@@ -206,6 +207,13 @@ create table shared (
 ) strict, without rowid;
 create unique index shared_run on shared (run_id);
 create index shared_open on shared (open) where open > 0;
+
+-- Runs that are to help others which take too long, and live. Empty in the common case.
+create table hedge (
+    run_id    blob not null primary key,
+    target_id blob not null
+) strict, without rowid;
+create index hedge_target on hedge (target_id);
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
