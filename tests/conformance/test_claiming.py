@@ -59,6 +59,16 @@ async def test_priority_goes_first_then_depth_then_age(stage: Stage) -> None:
     assert [run.key for run in await stage.claim(10)] == [urgent, deep, old, new, idle]
 
 
+async def test_of_one_task_and_tree_the_deepest_goes_first(stage: Stage) -> None:
+    """However young it is."""
+    root = await stage.running("r")
+    child = await stage.running("b", root)
+    shallow = [await stage.born("a", root) for _ in range(3)]
+    deep = await stage.born("a", child)
+    assert [run.key for run in await stage.claim(2, tasks=["a"])] == [deep, shallow[0]]
+    assert [run.key for run in await stage.claim(3, tasks=["a"])] == shallow[1:]
+
+
 async def test_the_order_holds_across_claims(stage: Stage) -> None:
     parent = await stage.running()
     ids = [await stage.born("a"), await stage.born("a", parent), await stage.born("b", priority=5)]
