@@ -51,7 +51,13 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not each measurement in a process of its own; and few rounds."""
 
     def measure(workload: str, size: int, slots: int, place: Place) -> Figures:
-        if workload in ("pushes", "suspended", "assistant"):  # several processes each, that take seconds to begin
+        if workload in (
+            "pushes",
+            "suspended",
+            "assistant",
+            "million",
+            "million_resume",
+        ):  # several processes each, that take seconds to begin
             figures = next(b.figures for b in catalogue.BENCHMARKS if b.workload == workload)
             return {figure.key: 1.0 for figure in figures}
         monkeypatch.setattr(tasks, "executed", 0)
@@ -63,6 +69,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "ROUNDS", 2)
 
 
+@pytest.mark.timeout(600)
 def test_every_benchmark_yields_its_figures(
     tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
