@@ -10,6 +10,7 @@ from fanwood import RunState
 from fanwood.model.commands import Attach, ClaimedRun, Hedge, SpawnKind, Suspend
 from fanwood.model.states import Awaited, EndedBy, OnParentEnd
 from fanwood.store.auditing import findings
+from fanwood.store.why import WhyCause, explain
 from tests.conformance.stage import SECOND, Stage, completed, retried
 
 
@@ -194,3 +195,10 @@ async def test_its_error_says_why(stage: Stage) -> None:
     first, second = await hedged(stage, parent)
     await stage.complete(await claimed(stage, first))
     assert json.loads((await stage.get(second)).error or "")["message"] == "the run that it was to help has ended"
+
+
+async def test_why_it_waits(stage: Stage) -> None:
+    _, second = await hedged(stage, await stage.running())
+    why = explain(await stage.store.circumstances(second))
+    assert why.cause is WhyCause.DELAYED
+    assert "it is a hedge: it begins in 5" in why.text

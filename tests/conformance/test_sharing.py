@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from fanwood import RunState
+from fanwood.ids import short_text
 from fanwood.model.commands import ClaimedRun, Committed, Record, Spawn, SpawnKind
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import sharing
 from fanwood.store.auditing import findings
+from fanwood.store.why import WhyCause, explain
 from tests.conformance.stage import FAILURE, SECOND, Stage, digest, retried
 
 
@@ -327,3 +329,13 @@ async def test_it_goes_with_its_tree(stage: Stage) -> None:
     await stage.store.prune(stage.clock.now(), 100)
     assert await stage.store.count("shared") == 0
     assert await stage.store.count("run") == 0
+
+
+async def test_why_it_waits(stage: Stage) -> None:
+    root = await stage.running()
+    waits = await linked(stage, root)
+    shared = await claimed(stage)
+    why = explain(await stage.store.circumstances(waits))
+    assert why.cause is WhyCause.WAITING
+    assert f"it waits for the shared run {short_text(shared.key)} of b, RUNNING since" in why.text
+    assert why.command == f"fanwood why {short_text(shared.key)}"

@@ -56,6 +56,8 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
     if run.state is RunState.WAITING and run.kind < FIRST_WAIT:
         for missing, awaited, *oldest in await rows("why_suspended", id=run.id, most=FAR):
             found |= {"missing": missing, "awaited": awaited, "oldest": _living([oldest])}
+    if run.kind is RunKind.SHARE:
+        found["oldest"] = _living(await rows("why_shared", id=run.id))
     if run.state is RunState.RUNNING:
         found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
         found["oldest"] = _living(await rows("why_oldest", **family))
@@ -191,6 +193,9 @@ def _delayed(about: Circumstances) -> _Said:
     run = about.run
     why = "" if run.error is None else f" (its last attempt failed: {summary(decode_failure(run.error))})"
     left = max(0, (run.due_at or about.now) - about.now)
+    if run.attempt == 0:
+        text = f"it is a hedge: it begins in {_time(left)}, if the run that it is to help has not ended by then"
+        return _Said(WhyCause.DELAYED, text, f"fanwood why {id_text(run.parent_id or run.id)}", {"due_at": run.due_at})
     return _Said(
         WhyCause.DELAYED, f"it is queued again in {_time(left)}, for retry {run.retry_count}{why}",
         f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},
@@ -251,6 +256,15 @@ def _for_message(about: Circumstances) -> _Said:
     )  # fmt: skip
 
 
+def _for_shared(about: Circumstances) -> _Said:
+    shared = about.oldest
+    if shared is None:
+        return _Said(WhyCause.WAITING, f"it waits for a shared run{_since(about)}", None, {})
+    text = f"it waits for the shared run {short_text(shared.id)} of {shared.task}, {shared.state.name}{_since(about)}"
+    facts: dict[str, Any] = {"shared": id_text(shared.id), "task": shared.task, "state": shared.state.name}
+    return _Said(WhyCause.WAITING, text, f"fanwood why {short_text(shared.id)}", facts)
+
+
 def _told(run: RunRecord) -> dict[str, Any]:
     """What is written of a wait."""
     try:
@@ -269,6 +283,7 @@ _WAITING = {
     RunKind.EVENT: _for_event,
     RunKind.PROMISE: _promised,
     RunKind.MESSAGE: _for_message,
+    RunKind.SHARE: _for_shared,
 }
 
 

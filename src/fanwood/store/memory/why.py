@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
-from fanwood.model.states import GateKind, RunState, Waits
+from fanwood.model.states import GateKind, RunKind, RunState, Waits
 from fanwood.store.memory import reading
 from fanwood.store.memory.tables import LAST
 from fanwood.store.why import FAR, SAMPLE, SERVERS
@@ -47,6 +47,8 @@ def _circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circ
         return Circumstances(
             record, now, gate, deleting, missing=entry.missing, awaited=min(len(awaited), FAR), oldest=oldest
         )
+    if run.kind == RunKind.SHARE and (shared := tables.runs.get((run.awaits or b"")[:16])) is not None:
+        return Circumstances(record, now, gate, deleting, oldest=_living(shared))
     if run.state != RunState.RUNNING:
         return Circumstances(record, now, gate, deleting)
     newest = [tables.runs[id_] for id_ in islice(tables.order("children", run.id).before(LAST), FAR)]

@@ -48,6 +48,11 @@ select id, task, state, created_at, started_at from (
 ) newest
 where state < 8 order by id limit 1;
 
+-- name: why_shared
+-- What a link waits for.
+select s.id, s.task, s.state, s.created_at, s.started_at
+from run l cross join run s where l.id = :id and l.kind = 15 and s.id = substr(l.awaits, 1, 16);
+
 -- name: why_slowest
 select id, task, state, created_at, started_at from (
     select id, task, state, created_at, started_at from run where root_id = :root and parent_id = :parent
