@@ -182,6 +182,34 @@ async def _swept(ground: Ground) -> int:
 CANCEL = (f"cancel a tree of {TREE:,}: recorded", f"cancel a tree of {TREE:,}: swept")
 
 
+async def pause(ground: Ground) -> dict[str, float]:
+    """A tree is paused, claims move what is queued of it, and it is resumed."""
+    kind = await ground.parent()
+    assert kind.parent_id is not None
+    await ground.commit(Batch(spawns=ground.spawns(TREE - 1, kind)))
+    recorded, paused = await timed(ground.store.pause(kind.parent_id, "a benchmark"))
+    assert paused
+    moved, _ = await timed(_moved(ground))
+    assert await ground.store.resume(kind.parent_id)
+    released, _ = await timed(_swept(ground))
+    await ground.store.cancel(kind.parent_id, "a benchmark")
+    await _swept(ground)
+    await ground.commit(Batch(mail=True))
+    return dict(zip(PAUSE, (recorded, moved, released), strict=True))
+
+
+async def _moved(ground: Ground) -> None:
+    while (done := await ground.commit(Batch(claim=request(BATCH)))).has_more:
+        assert not done.claimed
+
+
+PAUSE = (
+    f"pause a tree of {TREE:,}: recorded",
+    f"pause a tree of {TREE:,}: claims move it out of the way",
+    f"resume a tree of {TREE:,}",
+)
+
+
 async def replay(ground: Ground) -> dict[str, float]:
     id_ = ground.history.single(5, failed_single(5))
     seconds, replayed = await timed(ground.store.replay(id_, {RunState.FAILED, RunState.CANCELLED}))
@@ -308,6 +336,7 @@ VERBS: tuple[Verb, ...] = (
     read("report", lambda g: g.store.report()),
     Verb((REPLAY,), replay),
     Verb(CANCEL, cancel, FEW_ROUNDS),
+    Verb(PAUSE, pause, FEW_ROUNDS),
     Verb((PRUNE,), prune, FEW_ROUNDS),
 )
 assert OURS.partition("/")[0] not in {task.partition("/")[0] for task in TASKS}

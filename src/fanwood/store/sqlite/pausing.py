@@ -31,6 +31,9 @@ class SqlitePausing(Pausing):
     def _transaction(self) -> AbstractContextManager[Database]:
         raise NotImplementedError
 
+    def _unsynced(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
     def _instant(self) -> int:
         raise NotImplementedError
 
@@ -42,7 +45,7 @@ class SqlitePausing(Pausing):
         pauses = self._hot.pauses
         if not pauses.resuming:
             return Swept(0, more=False), 0.0
-        with self._transaction():
+        with self._unsynced():  # should it be lost, it is done again
             began = self._clock.monotonic()
             done = pauses.release(self._instant(), None if run_id is None else self._about(run_id)[2])
         return done, self._clock.monotonic() - began
