@@ -6,6 +6,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.errors import RunNotFoundError, UsageError
+from fanwood.model.matching import inbox_mark
 from fanwood.model.records import Audited, Walk
 from fanwood.model.states import TERMINAL, EndedBy, RunKind
 from fanwood.store.auditing import audited, findings
@@ -154,6 +155,28 @@ async def test_a_failed_step_is_done_again_in_place(stage: Stage, how: RunState)
     (found,) = await stage.store.recorded(parent.key)
     assert found.asked == again.attempt
     await sound(stage)
+
+
+async def test_what_waits_may_wait_anew(stage: Stage) -> None:
+    """With another time-out; unless it has come meanwhile."""
+    parent = await stage.running()
+    about = {"kind": RunKind.MESSAGE, "awaits": inbox_mark(parent.key, "n")}
+    id_ = await stage.recorded(parent, '{"key":"n"}', timeout=SECOND, **about)
+    stage.clock.advance(0.5)
+    await stage.recorded(parent, id=id_, again=True, timeout=5 * SECOND, **about)
+    stage.clock.advance(2)
+    await stage.store.tick()
+    assert await stage.state(id_) is RunState.WAITING
+    await stage.recorded(parent, id=id_, again=True, timeout=SECOND, **about)
+    stage.clock.advance(2)
+    await stage.store.tick()
+    assert await stage.state(id_) is RunState.FAILED
+    came = await stage.recorded(parent, "2", due_at=stage.clock.now() + SECOND)
+    stage.clock.advance(2)
+    await stage.store.tick()
+    await stage.recorded(parent, "2", id=came, again=True, due_at=stage.clock.now() + SECOND)
+    assert await stage.state(came) is RunState.COMPLETED
+    assert [found async for found in findings(stage.store, full=True, attended=False)] == []
 
 
 async def test_what_completed_is_not_done_again(stage: Stage) -> None:

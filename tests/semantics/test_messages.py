@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import threading
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from fanwood import Context, Fanwood, Message, RunState
-from fanwood.errors import PayloadError, RunEndedError, RunNotFoundError, TaskRunError, UsageError
+from fanwood.errors import PayloadError, RunEndedError, RunNotFoundError, TaskRunError, TaskRunTimedOut, UsageError
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 
@@ -181,3 +183,38 @@ async def test_without_reply_to_there_is_no_reply(app: Fanwood) -> None:
     with pytest.raises(TaskRunError, match="wants no reply"):
         await ref.aio_result(60)
     assert seen[0].payload == {"": [2**63, None]}
+
+
+async def test_what_a_receive_that_was_given_up_would_have_got_the_next_one_gets(app: Fanwood) -> None:
+    """And a loop that waits with time-outs leaves one wait, however often it goes round. With another time-out it is
+    another wait's time."""
+    gave_up = asyncio.Event()
+
+    @app.task
+    async def loops(input: dict, ctx: Context) -> list[Any]:
+        got: list[Any] = []
+        for _ in range(3):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    got.append(await ctx.aio_receive("n"))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    got.append(await ctx.aio_wait_for_event("e"))
+        with pytest.raises(TaskRunTimedOut):
+            await ctx.aio_receive("n", timeout=0.01)
+        first, second = (asyncio.ensure_future(ctx.aio_receive("n")) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        gave_up.set()
+        numbers = [(await second).payload, (await ctx.aio_receive("n", timeout=60)).payload]
+        return [*got, sorted(numbers), await ctx.aio_wait_for_event("e", timeout=60)]
+
+    ref = await loops.aio_run_no_wait({})
+    await gave_up.wait()
+    assert (await app.runs.aio_counts(ref.id)).by_task["~event"] == {RunState.WAITING: 1}
+    for n in (1, 2):
+        await app.runs.aio_send(ref.id, "n", n)
+    await app.events.aio_push("e", 5)
+    assert await ref.aio_result(60) == [[1, 2], 5]
+    assert sum((await app.runs.aio_counts(ref.id)).by_task["~message"].values()) == 3

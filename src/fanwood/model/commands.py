@@ -77,7 +77,8 @@ class Attach(msgspec.Struct, gc=False):
 
 class Record(msgspec.Struct, gc=False):
     """A child that no worker executes: born in a state that needs none (`BORN`), or (`again`) put into it, as it had
-    failed or been cancelled. Fenced as a spawn is, and told to nobody: who asks for it knows.
+    failed or been cancelled, or waits and is to wait anew. Fenced as a spawn is, and told to nobody: who asks for it
+    knows.
 
     A link (`share`) is WAITING, and ends at once if what it shares has ended. One that is there (`again`) is asked for
     once more. If it closed a circle it fails, and its error has the way."""

@@ -19,12 +19,13 @@ from fanwood.model.matching import Event as Kept
 from fanwood.model.matching import Wanted, fits, mark_of
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.attempt import registering
+from fanwood.sdk.given_up import as_found, kept, take_up
 from fanwood.sdk.identity import content_digest
 from fanwood.sdk.listing import microseconds_of
 from fanwood.sdk.once import each_once
 from fanwood.sdk.options import metadata_json
 from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.parts import counts
+from fanwood.sdk.parts import GivenUp, counts
 from fanwood.sdk.pushing import AT_ONCE, Pushing
 from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.waiting import called
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fanwood.durations import Duration
+    from fanwood.engine.waits import Collector
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
@@ -281,31 +283,31 @@ async def wait_for_event(
 
 
 async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int | None) -> tuple[Ended, bytes]:
-    text = msgspec.json.encode(wanted).decode()
-    parts = await known_parts(attempt)
+    text, parts = msgspec.json.encode(wanted).decode(), await known_parts(attempt)
+    content = content_digest("~event", mark_of(wanted) + (wanted.expression or "").encode())
     with registering:
-        identity = attempt.identify(
-            None, content_digest("~event", mark_of(wanted) + (wanted.expression or "").encode())
-        )
+        again = take_up(parts, content)
+        identity = attempt.identify(None, content) if again is None else again.identity
         index = attempt.children
         attempt.children += 1
-    there = found_in(attempt, parts, identity, f"~event {text}")
-    if there is not None and counts(there, attempt.run.trial_start):
-        if there.state.is_terminal:
-            return Finished(there.state, there.output, there.error, "~event"), there.id
-        await look_back(attempt, wanted, there.id, back)
-        return await awaited(attempt, there.id, f"the event {wanted.key}"), there.id
+    there = found_in(attempt, parts, identity, f"~event {text}") if again is None else as_found(again, attempt)
+    waits = there is not None and counts(there, attempt.run.trial_start)
+    if there is not None and waits and there.state.is_terminal:
+        return Finished(there.state, there.output, there.error, "~event"), there.id
     id_ = attempt.new_id() if there is None else there.id
-    kind, waits, again = kind_of(attempt, RunKind.EVENT), RunState.WAITING, there is not None
-    mark = mark_of(wanted)
-    record = Record(kind, id_, identity, text, waits, index, timeout=limit, again=again, awaits=mark)
-    attempt.spawned = attempt.cancel_children = True
-    collector = one_end()
-    answer = write(attempt, record, collector)
-    if back is not None:
-        await written(attempt, answer)
+    collector: Collector | None = None
+    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
+        if not waits or (again is not None and again.limit != limit):
+            kind, mark = kind_of(attempt, RunKind.EVENT), mark_of(wanted)
+            record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,
+                            awaits=mark)  # fmt: skip
+            attempt.spawned = attempt.cancel_children = True
+            collector = None if waits else one_end()
+            answer = write(attempt, record, collector)
+            if back is not None or waits:
+                await written(attempt, answer)
         await look_back(attempt, wanted, id_, back)
-    return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
+        return await awaited(attempt, id_, f"the event {wanted.key}", collector), id_
 
 
 async def look_back(attempt: Attempt, wanted: Wanted, run_id: bytes, back: int | None) -> Kept | None:

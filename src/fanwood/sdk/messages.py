@@ -18,9 +18,10 @@ from fanwood.model.commands import Finished, Record
 from fanwood.model.matching import Wanted, inbox_mark
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.attempt import registering
+from fanwood.sdk.given_up import as_found, kept, take_up
 from fanwood.sdk.identity import content_digest
 from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.parts import counts
+from fanwood.sdk.parts import GivenUp, counts
 from fanwood.sdk.promises import Promises
 from fanwood.sdk.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.waiting import called
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fanwood.durations import Duration
+    from fanwood.engine.waits import Collector
     from fanwood.model.commands import Ended
     from fanwood.sdk.attempt import Attempt
     from fanwood.sdk.host import Host
@@ -120,25 +122,28 @@ async def receive(attempt: Attempt, name: str, timeout: Duration | None) -> Mess
 
 
 async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended, bytes]:
-    parts = await known_parts(attempt)
+    parts, content = await known_parts(attempt), content_digest("~message", name.encode())
     with registering:
-        identity, index = attempt.identify(None, content_digest("~message", name.encode())), attempt.children
+        again = take_up(parts, content)
+        identity = attempt.identify(None, content) if again is None else again.identity
+        index = attempt.children
         attempt.children += 1
-    there = found_in(attempt, parts, identity, f"~message {name}")
-    if there is not None and counts(there, attempt.run.trial_start):
-        if there.state.is_terminal:
-            return Finished(there.state, there.output, there.error, "~message"), there.id
-        await _deliver(attempt)
-        return await awaited(attempt, there.id, f"a message {name}"), there.id
+    there = found_in(attempt, parts, identity, f"~message {name}") if again is None else as_found(again, attempt)
+    waits = there is not None and counts(there, attempt.run.trial_start)
+    if there is not None and waits and there.state.is_terminal:
+        return Finished(there.state, there.output, there.error, "~message"), there.id
     id_ = attempt.new_id() if there is None else there.id
-    kind, waits, again = kind_of(attempt, RunKind.MESSAGE), RunState.WAITING, there is not None
-    text, mark = msgspec.json.encode(Wanted(name)).decode(), inbox_mark(attempt.id, name)
-    record = Record(kind, id_, identity, text, waits, index, timeout=limit, again=again, awaits=mark)
-    attempt.spawned = attempt.cancel_children = True
-    collector = one_end()
-    await written(attempt, write(attempt, record, collector))
-    await _deliver(attempt)  # what was sent before
-    return await awaited(attempt, id_, f"a message {name}", collector), id_
+    collector: Collector | None = None
+    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
+        if not waits or (again is not None and again.limit != limit):
+            kind, text = kind_of(attempt, RunKind.MESSAGE), msgspec.json.encode(Wanted(name)).decode()
+            record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,
+                            awaits=inbox_mark(attempt.id, name))  # fmt: skip
+            attempt.spawned = attempt.cancel_children = True
+            collector = None if waits else one_end()
+            await written(attempt, write(attempt, record, collector))
+        await _deliver(attempt)  # what was sent before
+        return await awaited(attempt, id_, f"a message {name}", collector), id_
 
 
 async def _deliver(attempt: Attempt) -> None:

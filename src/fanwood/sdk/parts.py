@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.model.states import RunState
 
@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from fanwood.model.records import Recorded
 
 
+class GivenUp(NamedTuple):
+    """A wait of this attempt that nobody waits for any more: who it is, and its time-out, in microseconds."""
+
+    number: int
+    identity: bytes
+    id: bytes
+    limit: int | None
+
+
 class Parts:
     """Of one attempt."""
 
-    __slots__ = ("draws", "found", "joint", "kind", "readers", "ready", "under_way", "version")
+    __slots__ = ("draws", "found", "given_up", "joint", "kind", "readers", "ready", "under_way", "version")
 
     def __init__(self, *, ready: bool) -> None:
         self.ready = ready  # `found` is whole
@@ -26,6 +35,7 @@ class Parts:
         self.draws: dict[bytes, int] = {}
         self.kind: SpawnKind | None = None  # what steps have in common
         self.joint: Joint | None = None  # steps that were handed in last: others may still join them
+        self.given_up: dict[bytes, list[GivenUp]] | None = None  # waits of this attempt, by content
         self.version: str | None = None  # of the code that began the run
 
 

@@ -74,11 +74,12 @@ def promise_of(secret: str, token: str) -> bytes:
     shown = checks.shown(token)
     if not isinstance(token, str) or not token.isascii():  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise PromiseTokenError(f"{shown} is no token of a promise: one begins with {PREFIX}")
+    text = token.strip().removeprefix(PREFIX)
     try:
-        data = base64.b64decode(token.strip().removeprefix(PREFIX) + "=", b"-_", validate=True)
+        data = base64.b64decode(text + "=", b"-_", validate=True)
     except (ValueError, binascii.Error):
         data = b""
-    if len(data) != 32 or not hmac.compare_digest(data[16:], _code(secret, data[:16])):
+    if len(data) != 32 or not hmac.compare_digest(text, token_of(secret, data[:16]).removeprefix(PREFIX)):
         raise PromiseTokenError(
             f"{shown} is no token of a promise of this database: it is incomplete, mistyped, or belongs to another one"
         )

@@ -254,8 +254,9 @@ class Leaving:
         self.end(0, now, [Ending(run.id, run.attempt, run.state, state, output, error, by)])
 
     def record(self, now: int, run: Run, asked: Record, awaits: bytes | None) -> None:
-        """What had failed or been cancelled, and has no code, is done again in place."""
-        if run.state not in (RunState.FAILED, RunState.CANCELLED):
+        """What had failed or been cancelled, and has no code, is done again in place; what waits may wait anew."""
+        waits_on = run.state == asked.state == RunState.WAITING
+        if run.state not in (RunState.FAILED, RunState.CANCELLED) and not waits_on:
             return
         waits, kind = asked.state is RunState.WAITING, asked.kind
         self._tables.change(

@@ -136,8 +136,8 @@ update run set state = 0, waits = null, due_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
 -- name: record_again
--- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial. Rows as those of
--- `insert_records`.
+-- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial; what waits may wait
+-- anew. Rows as those of `insert_records`.
 update run
 set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->> 17) - 9 end, due_at = v.value ->> 9,
     trial_start = run.attempt + 1, asked = v.value ->> 11, output = v.value ->> 6, error = v.value ->> 7,
@@ -150,7 +150,7 @@ set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->>
         min(v.value ->> 12, :now + (v.value ->> 21)), v.value ->> 12, :now + (v.value ->> 21)
     ) end
 from json_each(:rows) v
-where run.id = unhex(v.value ->> 0) and run.state in (9, 10);
+where run.id = unhex(v.value ->> 0) and (run.state in (9, 10) or (run.state = 2 and v.value ->> 5 = 2));
 
 -- name: next_number
 update setting set value = cast(value as integer) + 1 where name = 'number' returning cast(value as integer);

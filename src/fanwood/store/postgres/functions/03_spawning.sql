@@ -285,6 +285,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict error
 declare
+    waiting constant smallint := 2;
     completed constant smallint := 8;
     records json := p_records::json;
 begin
@@ -334,5 +335,6 @@ begin
         )
         where x.again and x.share is null
     ) v
-    where r.id = v.id and r.state > completed and k.owner[v.kind] <> all (p_fenced);
+    where r.id = v.id and (r.state > completed or (r.state = waiting and v.state = waiting))
+      and k.owner[v.kind] <> all (p_fenced);
 end $$;
