@@ -255,7 +255,7 @@ class Leaving:
 
     def record(self, now: int, run: Run, asked: Record, awaits: bytes | None) -> None:
         """What had failed or been cancelled, and has no code, is done again in place; what waits may wait anew."""
-        waits_on = run.state == asked.state == RunState.WAITING
+        waits_on = run.state == asked.state == RunState.WAITING and awaits is not None
         if run.state not in (RunState.FAILED, RunState.CANCELLED) and not waits_on:
             return
         waits, kind = asked.state is RunState.WAITING, asked.kind

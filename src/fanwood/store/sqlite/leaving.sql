@@ -150,7 +150,9 @@ set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->>
         min(v.value ->> 12, :now + (v.value ->> 21)), v.value ->> 12, :now + (v.value ->> 21)
     ) end
 from json_each(:rows) v
-where run.id = unhex(v.value ->> 0) and (run.state in (9, 10) or (run.state = 2 and v.value ->> 5 = 2));
+where run.id = unhex(v.value ->> 0) and (
+    run.state in (9, 10) or (run.state = 2 and v.value ->> 5 = 2 and v.value ->> 22 is not null)
+);
 
 -- name: next_number
 update setting set value = cast(value as integer) + 1 where name = 'number' returning cast(value as integer);

@@ -335,6 +335,6 @@ begin
         )
         where x.again and x.share is null
     ) v
-    where r.id = v.id and (r.state > completed or (r.state = waiting and v.state = waiting))
+    where r.id = v.id and (r.state > completed or (r.state = waiting and v.state = waiting and v.awaits is not null))
       and k.owner[v.kind] <> all (p_fenced);
 end $$;
