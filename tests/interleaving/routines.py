@@ -88,6 +88,10 @@ def _suspend(s: Scene, missing: int, *names: str, weight: Awaited = Awaited.ONE_
     return Suspend(root.key, root.attempt, [(s.id(name), int(weight)) for name in names], missing)
 
 
+def _link(s: Scene, p: Player) -> Record:
+    return s.link(f"link{p.number}", s.mine(p), f"shared{p.number}")
+
+
 async def _receive(s: Scene, p: Player) -> Committed:
     """As code does: it waits, and then takes what was sent before."""
     done = await by_root(s, p, records=[s.waits(RunKind.MESSAGE)])
@@ -249,6 +253,10 @@ ROUTINES = [
     Routine("patch child", lambda s, p: p.store.patch(s["c0"].key, "5", "test")),
     Routine("patch failed", lambda s, p: p.store.patch(s["f"].key, "5", "test")),
     Routine("patch over", lambda s, p: p.store.patch(s["o"].key, "5", "test")),
+    Routine("share", lambda s, p: by_me(s, p, records=[_link(s, p)])),
+    Routine("share shared", lambda s, p: by_me(s, p, records=[_link(s, p)]), (Scene.shared,)),
+    Routine("end shared", lambda s, p: by_root(s, p, outcomes=[completed(s["S"], local=False)]), (Scene.shared,)),
+    Routine("cancel link", lambda s, p: p.store.cancel(s.id(f"k{p.number}"), "test"), (Scene.shared,)),
     Routine("unregister", lambda s, p: p.store.unregister(s.workers[3])),
 ]  # fmt: skip
 BY_NAME = {routine.name: routine for routine in ROUTINES}

@@ -12,7 +12,7 @@ from fanwood import ManualClock
 from fanwood.ids import SeededIds
 from fanwood.model.commands import ClaimedRun, ClaimRequest, Record, Spawn, SpawnKind, Suspend
 from fanwood.model.matching import Wanted, inbox_mark, mark_of
-from fanwood.model.states import Awaited, RunKind
+from fanwood.model.states import Awaited, OnParentEnd, RunKind
 from fanwood.store.postgres.chores import Places
 from tests.conformance.stage import Stage, completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -191,6 +191,19 @@ class Scene(Stage):
         made = self.part(self["R"], name, kind=kind, id=self.id(name), awaits=mark)
         made.input = encode(Wanted("paid")).decode()
         return made
+
+    def link(self, name: str, parent: ClaimedRun, shared: str) -> Record:
+        """A link of a run to what others may share: born under this name, if it is not there."""
+        root = self["R"]
+        kind = SpawnKind("k", parent_id=root.key, root_id=root.key, depth=1, on_parent_end=OnParentEnd.SHARED)
+        share = Spawn(kind, self.id(shared), None, "{}", input_digest=b"shared".ljust(16, b"."))
+        return self.part(parent, name, kind=RunKind.SHARE, id=self.id(name), share=share)
+
+    async def shared(self) -> None:
+        """Each player's run has a link to what the root's worker executes."""
+        links = [self.link(f"k{n}", self[f"c{n}"], "S") for n in (0, 1)]
+        await self.commit(self.workers[2], records=links)
+        (self.runs["S"],) = await self.claim(1, tasks=["k"], worker=self.workers[2])
 
     async def waiting(self) -> None:
         """It does, for an event."""

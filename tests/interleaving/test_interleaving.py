@@ -24,6 +24,7 @@ FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
+    share/share  share shared/end shared  cancel link/cancel link
     suspend/end  wait for event/push  pause/claim below  release/claim below  patch child/end
 """
 WAITS = """
@@ -37,6 +38,7 @@ WAITS = """
     settle/expire promise  settle/reject  settle/cancel root  reject/expire promise  settle/end root
     pause/spawn claimed  pause/cancel root  resume/retry  release/pause
     release/end and close
+    share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
     patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
 """
 """As well in full: runs that are suspended, and what comes from outside."""
