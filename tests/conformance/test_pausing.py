@@ -204,7 +204,9 @@ async def test_what_says_why(stage: Stage) -> None:
         assert said.command.startswith("fanwood runs resume ")
         await stage.claim(1, tasks=["b"])
     assert (await stage.store.circumstances(root.key)).paused is not None
-    assert explain(await stage.store.circumstances(root.key)).cause is not WhyCause.PAUSED
+    above = explain(await stage.store.circumstances(root.key))
+    assert above.cause is WhyCause.WAITING_FOR_CHILDREN
+    assert "it is paused by ann" in above.text
 
 
 async def test_what_can_not_be_paused(stage: Stage) -> None:

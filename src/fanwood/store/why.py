@@ -340,6 +340,7 @@ def _running(about: Circumstances) -> _Said:
 
 def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:
     living, oldest, slowest = dict(about.living), about.oldest, about.slowest
+    pause = None if about.paused is None else _paused(about, about.paused)
     count = sum(living.values())
     least = "at least " if count >= FAR else ""
     said = [f"it has {least}{_many(count, 'child', 'children')} that {'has' if count == 1 else 'have'} not ended ("]
@@ -353,6 +354,9 @@ def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:
         facts["slowest"] = id_text(slowest.id)
     next_ = slowest or oldest
     command = None if next_ is None else f"fanwood why {short_text(next_.id)}"
+    if pause is not None:  # what of them has not begun waits for that
+        said.append(f"; {pause.text}")
+        command, facts = pause.command, facts | (pause.facts or {})
     return _Said(WhyCause.WAITING_FOR_CHILDREN, "".join([*said, f"; {at}"]), command, facts)
 
 
