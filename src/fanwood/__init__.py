@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.workflow import Workflow
     from fanwood.settings import Settings
     from fanwood.store.progress import Progress
+    from fanwood.store.why import Why, WhyCause
     from fanwood.worker.worker import Worker
 
 __version__ = "0.1.0"
@@ -192,6 +193,8 @@ __all__ = [
     "WaitResult",
     "WaitTimeoutError",
     "Waited",
+    "Why",
+    "WhyCause",
     "Worker",
     "Workflow",
     "WorkflowDeclarationError",
@@ -267,6 +270,8 @@ _HOMES = {
     "Waited": "fanwood.sdk.completing",
     "WaitResult": "fanwood.sdk.conditions",
     "with_context": "fanwood.sdk.strays",
+    "Why": "fanwood.store.why",
+    "WhyCause": "fanwood.store.why",
     "Worker": "fanwood.worker.worker",
     "Workflow": "fanwood.sdk.workflow",
     "WorkflowRunRef": "fanwood.sdk.refs",

@@ -10,6 +10,7 @@ from fanwood import AttemptFencedError, RunNotFoundError
 from fanwood.engine.claims import Claims
 from fanwood.engine.delivery import HOLDS, Delivery
 from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.latencies import Latencies
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
@@ -29,7 +30,7 @@ def waited_for(delivery: Delivery, *ids: bytes) -> tuple[Collector, Batch]:
 
 def test_an_end_that_was_refused_is_nobodys_result() -> None:
     """What was recorded of that run is told by a letter."""
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     collector, _ = waited_for(delivery, ID, OTHER)
     outcomes = [Outcome(ID, 1, RunState.COMPLETED, "1"), Outcome(OTHER, 1, RunState.COMPLETED, "2")]
     delivery.deliver(Batch(outcomes=outcomes), [], Committed(fenced_outcomes={0}))
@@ -40,21 +41,21 @@ def test_an_end_that_was_refused_is_nobodys_result() -> None:
 
 
 def test_what_is_tried_again_is_no_end() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     collector, _ = waited_for(delivery, ID)
     delivery.deliver(Batch(outcomes=[Outcome(ID, 1, RunState.QUEUED, retry=True)]), [], Committed())
     assert collector.results == [None]
 
 
 def test_who_waits_for_what_is_not_there_is_told() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     collector, _ = waited_for(delivery, ID)
     delivery.deliver(Batch(), [], Committed(unknown=[ID]))
     assert isinstance(collector.error, RunNotFoundError)
 
 
 def test_what_did_not_fit_is_asked_for_again() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     waited_for(delivery, ID)
     delivery.deliver(Batch(), [], Committed(later={ID}))
     assert delivery.has_work
@@ -65,7 +66,7 @@ def test_what_did_not_fit_is_asked_for_again() -> None:
 
 def test_an_end_that_is_held_is_looked_at_again_and_told_in_the_end() -> None:
     """It was cancelled with who waits for it, who then lives on all the same: he was asked for anew."""
-    delivery, collector = Delivery("store:"), Collector(fail_fast=False, owns=True)
+    delivery, collector = Delivery("store:", Latencies(lambda: 0.0)), Collector(fail_fast=False, owns=True)
     collector.grow(1)
     collector.close()
     delivery.watch(ID, collector, 0, Batch())
@@ -85,7 +86,7 @@ def test_an_end_that_is_held_is_looked_at_again_and_told_in_the_end() -> None:
 
 
 def test_the_end_of_what_is_watched_is_told_by_the_store_so_that_the_watch_goes() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     _, batch = waited_for(delivery, ID)
     batch.outcomes = [Outcome(ID, 1, RunState.COMPLETED, "1"), Outcome(OTHER, 1, RunState.COMPLETED, "1")]
     delivery.prepare(batch, [])
@@ -93,7 +94,7 @@ def test_the_end_of_what_is_watched_is_told_by_the_store_so_that_the_watch_goes(
 
 
 def test_who_gives_up_is_told_of_no_more_unless_another_waits() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     first, _ = waited_for(delivery, ID, OTHER)
     waited_for(delivery, OTHER)
     batch = Batch()
@@ -103,7 +104,7 @@ def test_who_gives_up_is_told_of_no_more_unless_another_waits() -> None:
 
 
 def test_all_watches_are_made_anew() -> None:
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     waited_for(delivery, ID, OTHER)
     delivery.deliver(Batch(), [], Committed(finished={OTHER: Finished(RunState.COMPLETED, "1", None, "t")}))
     delivery.watch_all_again()
@@ -154,7 +155,7 @@ def test_what_a_fenced_attempt_spawned_is_told_so_and_not_executed() -> None:
     assert [run.key for run in claims.learn(batch, committed)] == [batch.spawns[2].id]
     told: list[Any] = []
     request = SpawnRequest(spawns=batch.spawns[:2], on_done=lambda error, _, __: told.append(error))
-    Delivery("store:").deliver(batch, [request], committed)
+    Delivery("store:", Latencies(lambda: 0.0)).deliver(batch, [request], committed)
     assert isinstance(told[0], AttemptFencedError)
 
 
@@ -198,7 +199,7 @@ def test_who_is_about_to_stop_claims_nothing() -> None:
 
 def test_a_child_that_was_cancelled_with_its_parent_is_not_told_before_that() -> None:
     """The parent would go on with it. But a notice may be lost, and no result: who looks again is told."""
-    delivery = Delivery("store:")
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
     ends = Committed(
         finished={
             ID: Finished(RunState.CANCELLED, None, ancestor_ended(PARENT, "was cancelled"), "t"),

@@ -108,6 +108,10 @@ class WhyCause(StrEnum):
     EXECUTING = "executing"
 
 
+GOES_ON_PAUSED = (WhyCause.EXECUTING, WhyCause.WAITING_FOR_CHILDREN, WhyCause.SUSPENDED)
+"""In which a run may be that is paused: what was begun before goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """Why a run is where it is: `cause` for programs, `text` for people, `command` that helps, if there is one, and the
@@ -146,7 +150,10 @@ def explain(about: Circumstances) -> Why:
         said = _queued(about)
     else:
         said = _running(about)
-    text = f"{run.task} {short_text(run.id)} is {run.state.name}: {said.text}."
+    beside = ""
+    if about.paused is not None and said.cause in GOES_ON_PAUSED:
+        beside = f"; {_paused(about, about.paused).text}, and nothing below it begins"
+    text = f"{run.task} {short_text(run.id)} is {run.state.name}: {said.text}{beside}."
     return Why(id_text(run.id), run.task, run.state, said.cause, text, said.command, said.facts or {})
 
 
