@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from fanwood.ids import IdSource, SeededIds, SystemIds
     from fanwood.model.states import RunState
+    from fanwood.sdk.budget import Budget
     from fanwood.sdk.chunks import BytesChunk, ChunkStream, TextChunk
     from fanwood.sdk.completing import (
         ALL_COMPLETED,
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.events import Event, PushEvent
     from fanwood.sdk.groups import Group
     from fanwood.sdk.hooks import RunEvent
-    from fanwood.sdk.infos import AttemptInfo, LogInfo, RunCounts, RunInfo
+    from fanwood.sdk.infos import AttemptInfo, LimitInfo, LogInfo, RunCounts, RunInfo
     from fanwood.sdk.items import BulkRunItem
     from fanwood.sdk.lateness import after
     from fanwood.sdk.log_context import RunContextFilter
@@ -102,6 +103,7 @@ __all__ = [
     "AttemptFencedError",
     "AttemptInfo",
     "BlockingCallError",
+    "Budget",
     "BudgetExceeded",
     "BulkRunItem",
     "BytesChunk",
@@ -128,6 +130,7 @@ __all__ = [
     "IdSource",
     "IdempotencyConflictError",
     "InputValidationError",
+    "LimitInfo",
     "LogInfo",
     "ManualClock",
     "Message",
@@ -216,6 +219,7 @@ _HOMES = {
     "as_completed": "fanwood.sdk.completing",
     "AsCompleted": "fanwood.sdk.completing",
     "AttemptInfo": "fanwood.sdk.infos",
+    "Budget": "fanwood.sdk.budget",
     "BulkRunItem": "fanwood.sdk.items",
     "BytesChunk": "fanwood.sdk.chunks",
     "Cancelled": "fanwood.sdk.ended",
@@ -233,6 +237,7 @@ _HOMES = {
     "FIRST_EXCEPTION": "fanwood.sdk.completing",
     "Group": "fanwood.sdk.groups",
     "IdSource": "fanwood.ids",
+    "LimitInfo": "fanwood.sdk.infos",
     "LogInfo": "fanwood.sdk.infos",
     "ManualClock": "fanwood.clock",
     "Message": "fanwood.sdk.messages",

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fanwood import RunState
 from fanwood.errors import StoreError
+from fanwood.model.budgets import Spend
 from fanwood.model.commands import Hedge, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.matching import Event
 from fanwood.model.states import OnParentEnd, RunKind
@@ -65,7 +67,8 @@ async def fill(stage: Stage) -> None:
     later = await stage.running("a", schedule_timeout=600 * SECOND)
     await stage.retry(later, delay=100)
     dying = await stage.register(name="dying")
-    half_done = await stage.running("a", worker=dying, deadline=stage.store.now() + 900 * SECOND)
+    part = (("usd", 5),)
+    half_done = await stage.running("a", worker=dying, part=part, deadline=stage.store.now() + 900 * SECOND)
     first = await stage.running("b", half_done, on_parent_end=OnParentEnd.CANCEL, child_key="first")
     await stage.born("b", half_done, child_key="second")
     await stage.complete(first)
@@ -76,6 +79,8 @@ async def fill(stage: Stage) -> None:
     helped, helps = stage.spawn("c", half_done), stage.spawn("c", half_done)
     helps.identity = None
     await stage.commit(spawns=[helped], hedges=[Hedge(helps, helped.id, SECOND)])
+    spend = Spend(half_done.key, 1, b"s" * 16, {"usd": 2})
+    await stage.store.spend([spend, replace(spend, id=b"r" * 16, reserve=True)])
     assert await stage.store.say(half_done.key, 1, "k", "1")
     await stage.store.reap(dying, 3)
     await stage.commit(blocks=[(half_done.key, 10_000)])
@@ -95,7 +100,7 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
     small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
@@ -168,7 +173,7 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
     small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)

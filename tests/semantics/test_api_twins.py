@@ -29,6 +29,7 @@ WITHOUT_TWIN: dict[type, set[str]] = {
     Context: {
         "get_task_run_error",
         "group",
+        "reserve",
         "log",
         "messages",
         "progress",

@@ -23,6 +23,7 @@ from msgspec import structs
 
 from fanwood import logs
 from fanwood.engine.health import is_meant
+from fanwood.engine.overdrawn import refuse_overdrawn
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
 from fanwood.errors import (
     FanwoodError,
@@ -32,6 +33,7 @@ from fanwood.errors import (
     StoreUnavailableError,
     StoreValueError,
 )
+from fanwood.model.budgets import Overdrawn
 from fanwood.model.commands import Failure
 from fanwood.model.states import RunState
 from fanwood.store.failures import encode_failure
@@ -141,12 +143,19 @@ class Commits:
     async def _try(
         self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver
     ) -> Exception | None:
-        try:
-            committed = await self._store.commit(worker_id, batch)
-        except BaseException as error:
-            if is_meant(error):
-                raise
-            return error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
+        committed = None
+        while committed is None:
+            try:
+                committed = await self._store.commit(worker_id, batch)
+            except Overdrawn as error:  # nothing of it was done: once more, without those who would use too much
+                if not refuse_overdrawn(batch, requests, error):
+                    return StoreError(f"{self._store.url}: {error}, and nobody has asked for them")
+                if batch.is_empty:
+                    return None
+            except BaseException as error:
+                if is_meant(error):
+                    raise
+                return error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
         deliver(batch, requests, committed)
         return None
 

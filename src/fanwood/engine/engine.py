@@ -37,6 +37,7 @@ from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendReque
 from fanwood.engine.latencies import Latencies
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import Signal, new_loop, running_loop
+from fanwood.engine.spending import Together
 from fanwood.engine.ticks import Ticks
 from fanwood.engine.waits import Waiting
 from fanwood.engine.waking import Waker
@@ -85,6 +86,7 @@ class Engine:
         self._membership = Membership(store, settings, name, self._claims, self.report, self._watch_all_again)
         self._housekeeping = Housekeeping(store, settings, self._membership, self._health, self.look, self._recheck)
         self._commits = Commits(store, settings, self._inbox, self._health)
+        self.spends = Together()
         self._calls = Calls(store, self._commits, self.look)
         self._ticks = Ticks(
             store,

@@ -30,6 +30,7 @@ class SpawnKind(msgspec.Struct, frozen=True):
     run_kind: RunKind = RunKind.TASK
     namespace: str = ""  # of roots with an idempotency key, which is unique in it
     program: int = 0  # of roots: that they belong to (sdk/origins.py)
+    part: tuple[tuple[str, int], ...] | None = None  # each has a budget of its own: units and amounts
 
 
 class Spawn(msgspec.Struct, gc=False):

@@ -21,6 +21,7 @@ from fanwood.sdk.groups import Group
 from fanwood.sdk.infos import attempt_info
 from fanwood.sdk.outside import Outside
 from fanwood.sdk.refs import TaskRunRef
+from fanwood.sdk.spending import Spending
 from fanwood.sdk.steps import Call, StepOptions, policy_of, recorded
 from fanwood.sdk.waiting import called
 from fanwood.store.cancelling import cancel
@@ -41,7 +42,7 @@ _EXACT = 2**53  # from here on not every whole number is a float
 _LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
-class Context(Outside):
+class Context(Outside, Spending):
     """Handed to a task beside its input. Belongs to one attempt of one run."""
 
     __slots__ = ("_attempt", "_step")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from fanwood.model.commands import Finished
 from fanwood.model.lives import life_of
 from fanwood.model.states import RunState, waits_named
 from fanwood.sdk.outcomes import error_of, plain_json
+from fanwood.store.budgets import quantity, shown
 from fanwood.store.failures import attempt_error, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from fanwood.model.budgets import Balance
     from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
     from fanwood.store.progress import Progress
 
@@ -45,13 +48,27 @@ def type_name(hint: Any) -> str | None:
     return None if hint is Any else hint.__qualname__ if isinstance(hint, type) else str(hint)
 
 
+@dataclass(frozen=True, slots=True)
+class LimitInfo:
+    """A limit that holds for a run: `unit` ("runs", "depth", "seconds", or a unit of a budget's own), how much it
+    allows, and how much of that is used, or held: reserved, or in parts of children. `run_id`: whose budget it is."""
+
+    run_id: str
+    unit: str
+    amount: Decimal | int
+    used: Decimal | int
+    held: Decimal | int
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class RunInfo:
     """A run, as it stands. In listings `input` and `output` are left out (None).
 
     `busy_seconds`: how long it held a slot, over all attempts that have ended. `waits`: for what it waits, if it is
     WAITING: `"children"`, `"time"`, `"event"`, `"promise"`, `"message"`, or, as it is paused, `"resume"`. `due_at`:
-    until when. `started_over`: how often it has (`ctx.start_over`).
+    until when. `started_over`: how often it has (`ctx.start_over`). `budget`: what it may use, by its own
+    budget and those above it; `spent`: what it has told by `ctx.spend` itself, without its children. Both are left out
+    in listings.
     """
 
     id: str
@@ -75,6 +92,8 @@ class RunInfo:
     due_at: datetime | None
     busy_seconds: float
     started_over: int = 0
+    budget: list[LimitInfo] = field(default_factory=list[LimitInfo])
+    spent: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
 
     def __repr__(self) -> str:
         why = "" if self.error is None else f", error={self.error!r:.200}"
@@ -169,7 +188,19 @@ def log_info(record: LogRecord) -> LogInfo:
     return LogInfo(record.seq, record.attempt, moment(record.at), record.level, record.message)
 
 
-def run_info(record: RunRecord) -> RunInfo:
+def limit_infos(balances: Iterable[Balance]) -> list[LimitInfo]:
+    """Limits for callers."""
+    return [
+        LimitInfo(
+            id_text(one.run_id), shown(one.unit), *(quantity(one.unit, n) for n in (one.amount, one.used, one.held))
+        )
+        for one in balances
+    ]
+
+
+def run_info(
+    record: RunRecord, balances: Iterable[Balance] = (), spent: Iterable[tuple[bytes, str, int]] = ()
+) -> RunInfo:
     """A record for callers."""
     end = Finished(record.state, record.output, record.error, record.task)
     error = None if record.error is None else str(error_of(end, record.id, record.task))
@@ -195,6 +226,8 @@ def run_info(record: RunRecord) -> RunInfo:
         due_at=None if record.due_at is None else moment(record.due_at),
         busy_seconds=record.busy / MICROSECONDS,
         started_over=0 if (life := life_of(record.life)) is None else life.number,
+        budget=limit_infos(balances),
+        spent={unit: Decimal(quantity(unit, amount)) for _, unit, amount in spent},
     )
 
 

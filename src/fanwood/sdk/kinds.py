@@ -31,6 +31,7 @@ def root_kind(spec: TaskSpec, options: TriggerWorkflowOptions, settings: Setting
         run_kind=RUN_KINDS[spec.kind],
         namespace=settings.namespace,
         program=spec.origin.program,
+        part=options.part,
     )
 
 
@@ -61,6 +62,7 @@ def child_kind(
         deadline_by=owner,
         on_parent_end=options.parent_end,
         run_kind=RUN_KINDS[spec.kind],
+        part=options.part,
     )
 
 

@@ -43,6 +43,11 @@ def inside(step: bytes) -> Generator[None]:
         _scope.reset(token)
 
 
+def in_a_step() -> bool:
+    """Whether a recorded step calls."""
+    return _scope.get() is not None
+
+
 def doing() -> Attempt | None:
     """The attempt of a durable run whose code calls."""
     attempt = current_attempt.get()

@@ -12,6 +12,7 @@ from fanwood.codec import codec_for
 from fanwood.durations import LONGEST, Duration, in_microseconds
 from fanwood.errors import PayloadError, SettingsError, UsageError
 from fanwood.model.states import OnParentEnd
+from fanwood.sdk.budget import Budget
 from fanwood.sdk.lateness import after, checked
 
 OnParentEndOption = Literal["cancel", "continue"]
@@ -47,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     on_parent_end: "cancel" or "continue", whatever the parent's end.
     share: "tree": one run for all that ask for this task with this input so, anywhere in the tree.
     hedge: after(seconds) or "p95": a second run of a child that takes longer; the first end counts.
+    budget: what the run, and all below it, may use: of a child, a part of its parent's.
     """
 
     child_key: str | None
@@ -57,6 +59,7 @@ class RunOptions(TypedDict, total=False):
     on_parent_end: OnParentEndOption | None
     share: ShareOption | None
     hedge: after | HedgeOption | None
+    budget: Budget | None
 
 
 class AttemptOptions(TypedDict, total=False):
@@ -116,6 +119,7 @@ class TriggerWorkflowOptions:
     on_parent_end: OnParentEndOption | None = None
     share: ShareOption | None = None
     hedge: after | HedgeOption | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         def normal(name: str, value: Any) -> None:
@@ -145,12 +149,22 @@ class TriggerWorkflowOptions:
             self._check_share()
         if self.hedge is not None:
             self._check_hedge()
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        if self.budget is not None and not isinstance(self.budget, Budget):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise checks.refused("budget", 'must be a Budget, such as Budget(runs=100, units={"usd": 5})', self.budget)
+
+    @property
+    def part(self) -> tuple[tuple[str, int], ...] | None:
+        """`budget` as it is stored."""
+        return None if self.budget is None else self.budget.part
 
     def _check_hedge(self) -> None:
         checked(self.hedge)
-        if self.detached or self.idempotency_key is not None or self.share is not None:
+        if self.detached or self.idempotency_key is not None or self.share is not None or self.budget is not None:
             raise UsageError(
-                "hedge was given beside share, detached or idempotency_key: a hedge is a second child of its "
+                "hedge was given beside share, budget, detached or idempotency_key: a hedge is a second child of its "
                 "parent. Leave out the one or the other"
             )
 
@@ -161,6 +175,10 @@ class TriggerWorkflowOptions:
             raise UsageError(
                 "share and a key were both given: what is shared is known by its task and its input, so that others "
                 "find it. Leave out the key, or put what tells it from others into the input"
+            )
+        if self.budget is not None:
+            raise UsageError(
+                "share and budget were both given: what is shared is nobody's part, and uses the budget of its root"
             )
         if self.detached:
             raise UsageError(

@@ -287,7 +287,13 @@ class Runs(Surgery):
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _get(self, run_id: str) -> RunInfo:
-        return run_info(await self._record(run_id))
+        id_ = id_bytes(run_id)
+
+        async def look(store: Store) -> RunInfo:
+            record = await store.get(id_)
+            return run_info(record, await store.balances(id_), await store.spent(record.root_id, id_))
+
+        return await self._ask(look)
 
     async def _record(self, run_id: str) -> RunRecord:
         id_ = id_bytes(run_id)

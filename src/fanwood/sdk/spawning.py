@@ -322,8 +322,8 @@ class Spawner:
                 f"one root in the whole namespace. A child's key is child_key, unique below its parent; a root is "
                 f"made inside a task by detached=True"
             )
-        metadata = options.additional_metadata
-        alike = (spec.name, options.priority, options.on_parent_end, options.detached, id(metadata) if metadata else 0)
+        metadata, of = options.additional_metadata, (options.priority, options.on_parent_end, options.budget)
+        alike = (spec.name, *of, options.detached, id(metadata) if metadata else 0)
         kind = self._kinds.get(alike)
         if kind is None:
             kind = self._kinds[alike] = self._new_kind(spec, options, attempt)

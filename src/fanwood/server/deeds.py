@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from fanwood.app import Fanwood
-from fanwood.errors import RunNotFoundError, UsageError
+from fanwood.errors import BudgetExceeded, RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
 from fanwood.sdk.waiting import called
@@ -182,7 +182,7 @@ async def _held(store: Store, runs: Sequence[RunRecord], by: str, *, pause: bool
 async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:
     try:
         return await store.replay(run_id, wanted.states)
-    except RunNotFoundError:  # deleted meanwhile
+    except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; its parent has no part left for it
         return False
     finally:
         await asyncio.sleep(0)

@@ -32,6 +32,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "message": ("run_id", "number"),
     "value": ("run_id", "key"),
     "tree": ("root_id",),
+    "budget": ("run_id", "unit"),
+    "spend": ("run_id", "id", "unit"),
 }
 """What is copied, in this order, and the columns of each key, which are a row's first."""
 _FIRST: dict[str, tuple[object, ...]] = {
@@ -48,6 +50,8 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "message": (b"", -1),
     "value": (b"", ""),
     "tree": (b"",),
+    "budget": (b"", ""),
+    "spend": (b"", b"", ""),
 }
 """Before the first key of each."""
 
@@ -129,7 +133,7 @@ async def _refuse_strangers(source: Store, target: Store) -> None:
 
 
 async def _compare(source: Store, target: Store) -> None:
-    for table in ("run", "log", "attempt", "event", "message", "value"):
+    for table in ("run", "log", "attempt", "event", "message", "value", "budget", "spend"):
         here, there = await source.count(table), await target.count(table)
         if here != there:
             raise StoreError(

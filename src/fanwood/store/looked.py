@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from fanwood.model.budgets import Balance, Counted
 from fanwood.model.looks import (
     FIRST_ID,
     LAST_ID,
@@ -148,6 +149,22 @@ class SqlLooks(Looks):
     async def latest(self, part: Part) -> LastRow | None:
         found = await self.looked("latest", **_bindings(part))
         return LastRow(*found[0]) if found else None
+
+    # --- budgets ---------------------------------------------------------------------------------------------------
+
+    async def balances(self, run_id: bytes) -> list[Balance]:
+        rows = await self.looked("balances", id=run_id)
+        return [Balance(*row[:5], open=bool(row[5])) for row in rows]
+
+    async def spent(
+        self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
+    ) -> list[tuple[bytes, str, int]]:
+        if run_id is None:
+            return [tuple(row) for row in await self.looked("spent_in", root=root_id, limit=limit)]
+        return [tuple(row) for row in await self.looked("spent_by", id=run_id, limit=limit)]
+
+    async def counted(self, root_id: bytes | None = None) -> list[Counted]:
+        return [Counted(*row[:7], closed=bool(row[7])) for row in await self.looked("counted", root=root_id)]
 
 
 _KEY, _COUNT = 1, 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from fanwood.errors import EventConflictError
+from fanwood.store.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class EventFilter(msgspec.Struct, frozen=True):
     limit: int = 100
 
 
-class Outside(ABC):
+class Outside(Spending):
     """The verbs. Each that changes something is one transaction."""
 
     @abstractmethod

@@ -39,6 +39,7 @@ class Hedging:
                 replace(
                     born(hedge.spawn), state=int(RunState.WAITING), waits=int(Waits.TIME), due_at=due,
                     expires_at=expiry(due, kind.schedule_timeout, kind.deadline), awaits=first.id,
+                    budget=self._leaving.budgets.of(kind.parent_id),
                 )
             )  # fmt: skip
             self._tables.hedge(hedge.spawn.id, first.id)

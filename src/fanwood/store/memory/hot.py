@@ -59,8 +59,9 @@ class HotPath:
         """Everything in `batch`."""
         done = Committed()
         self.leaving.woken = self.leaving.has_closed = False
-        self._log(batch)
         self._fence(batch, done)
+        self._charge(batch, done)
+        self._log(batch)
         self._spawn(me, now, batch.spawns, done)
         self._attach(now, batch.attaches, done)
         fenced = done.fenced_parents
@@ -116,6 +117,27 @@ class HotPath:
                 if parent is None or not current or self.leaving.closed(parent) is not None:
                     done.fenced_parents.add((parent_id, attempt))
 
+    def _charge(self, batch: Batch, done: Committed) -> None:
+        """Before anything is changed.
+
+        Raises:
+            Overdrawn: what is spawned would use more than there is.
+        """
+        fenced, budgets = done.fenced_parents, self.leaving.budgets
+        spawns = [s for s in batch.spawns if (s.kind.parent_id, s.kind.parent_attempt) not in fenced]
+        there = [(a, self._tables.runs.get(a.id)) for a in batch.attaches if self._tables.budgets]
+        again = [
+            run.id
+            for a, run in there
+            if run is not None
+            and run.id in self._tables.budgets
+            and self._is_revivable(run)
+            and _matches(a, run)
+            and (a.kind.parent_id, a.kind.parent_attempt) not in fenced
+            and self.leaving.closed(run) is None
+        ]
+        budgets.born([s for s in spawns if not s.is_keyed_root], again)
+
     def _spawn(self, me: int, now: int, spawns: Sequence[Spawn], done: Committed) -> None:
         worker = self._tables.workers.get(me)
         for spawn in spawns:
@@ -130,7 +152,11 @@ class HotPath:
                     done.taken[spawn.id] = self._found(self._tables.runs[holder.run_id], spawn, matches=matches)
                     continue
             if (spawn.kind.parent_id, spawn.kind.parent_attempt) not in done.fenced_parents:
-                self._tables.add(_born(spawn, me, now, held=held))
+                run = _born(spawn, me, now, held=held)
+                run.budget = spawn.id if spawn.kind.part is not None else self.leaving.budgets.of(spawn.kind.parent_id)
+                self._tables.add(run)
+                if spawn.is_keyed_root:
+                    self.leaving.budgets.born([spawn])
         self._contents(done, done.taken.values())
 
     def _hold(self, spawn: Spawn) -> Key:

@@ -21,6 +21,7 @@ from fanwood.model.states import (
     RunState,
     Waits,
 )
+from fanwood.store.memory.budgets import Budgets
 from fanwood.store.memory.tables import Gate, Past, Suspended
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Leaving:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.budgets = Budgets(tables)
         self.woken = False  # somebody who was suspended was queued, or a link has ended
         self.has_closed = False  # something was closed by that nobody shares it any more
         self.unlink: Callable[[int, Run], None] | None = None  # what an end means to links (sharing.py) ...
@@ -90,6 +92,7 @@ class Leaving:
                 ended_by=int(ending.by), deaths=run.deaths + (ending.by is EndedBy.POISON), finished_at=now,
                 expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
+            self.budgets.even_out(run)
             self._tell(me, run, parent=ending.tell_parent)
             self._count(now, run)
             if ending.before == RunState.RUNNING and ending.by is not EndedBy.OUTCOME:
@@ -124,6 +127,7 @@ class Leaving:
             run, state=int(RunState.WAITING), waits=int(Waits.CHILDREN), due_at=asked.until, deaths=0,
             busy=run.busy + asked.busy, expires_at=run.deadline,
         )  # fmt: skip
+        self.budgets.even_out(run)
         return True
 
     def _count(self, now: int, run: Run) -> None:
@@ -188,8 +192,11 @@ class Leaving:
                 how = (RunState.CANCELLED, None, closed, EndedBy.ANCESTOR, queueing.busy)
                 self.end(0, now, [Ending(run.id, run.attempt, run.state, *how)])
             else:
+                if queueing.cause is Cause.REPLAY:
+                    self.budgets.again(run.id)
                 self._keep_attempt(now, run, queueing)
                 self._queue(now, run, queueing)
+                self.budgets.even_out(run)
         return refused
 
     def _queue(self, now: int, run: Run, queueing: Queueing) -> None:
@@ -319,6 +326,7 @@ class Leaving:
                 run, state=int(RunState.CANCELLED), output=None, error=error, ended_by=int(EndedBy.ANCESTOR),
                 finished_at=now, expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
+            self.budgets.even_out(run)
             self._tell(0, run, parent=False)
             self._count(now, run)
             if held:

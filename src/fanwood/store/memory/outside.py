@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
+from fanwood.store.memory import budgets
 from fanwood.store.memory.tables import Message
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
@@ -17,6 +18,7 @@ from fanwood.store.parts import must_promise, must_receive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from fanwood.model.budgets import Balance, Counted, Refusal, Spend
     from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run
 
@@ -66,6 +68,26 @@ class MemoryOutside(Outside):
     async def value(self, run_id: bytes, key: str) -> str | None:
         with self._memory.reading() as tables:
             return tables.values.get(self._run(run_id).id, {}).get(key)
+
+    # --- budgets ---------------------------------------------------------------------------------------------------
+
+    async def spend(self, spends: Sequence[Spend]) -> list[Refusal | None]:
+        with self._memory.transaction(self._user):
+            return self._memory.hot.leaving.budgets.spend(spends)
+
+    async def balances(self, run_id: bytes) -> list[Balance]:
+        with self._memory.reading() as tables:
+            return budgets.balances(tables, run_id)
+
+    async def spent(
+        self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
+    ) -> list[tuple[bytes, str, int]]:
+        with self._memory.reading() as tables:
+            return budgets.spent(tables, root_id, run_id)[:limit]
+
+    async def counted(self, root_id: bytes | None = None) -> list[Counted]:
+        with self._memory.reading() as tables:
+            return budgets.counted(tables, root_id)
 
     # --- messages --------------------------------------------------------------------------------------------------
 

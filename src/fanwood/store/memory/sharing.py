@@ -160,5 +160,5 @@ def _born(now: int, root: Run, share: Spawn) -> Run:
         due_at=None, attempt=0, trial_start=0, retry_count=0, deaths=0, asked=root.attempt, worker_id=None,
         deadline=None, deadline_by=None, schedule_timeout=kind.schedule_timeout,
         expires_at=expiry(now, kind.schedule_timeout, None), created_at=now, started_at=None, finished_at=None, busy=0,
-        ended_by=None, output=None, error=None, limit_at=None,
+        ended_by=None, output=None, error=None, limit_at=None, budget=root.budget,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from fanwood.model.commands import FIRST_CHUNK, Batch, Committed
 from fanwood.model.records import PruneCursor, Pruned, Swept
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import rows
+from fanwood.store.budgets import replaying
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
@@ -254,7 +255,7 @@ class MemoryStore(MemoryOutside, MemoryPausing, MemoryPatching, MemoryLooks, Sto
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         allowed = set(allow)
         while True:
-            with self._memory.transaction(self._user) as now:
+            with replaying(run_id), self._memory.transaction(self._user) as now:
                 run = self._run(run_id)
                 refuse_part(run_id, run.kind, run.parent_id)
                 if run.state not in allowed or run.state not in TERMINAL:

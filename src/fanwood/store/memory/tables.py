@@ -21,6 +21,7 @@ from fanwood.model.states import Open, RunState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fanwood.model.budgets import Limit, Spent
     from fanwood.model.commands import TaskInfo
     from fanwood.model.matching import Event
 
@@ -68,6 +69,7 @@ class Run(msgspec.Struct):
     limit_at: int | None
     awaits: bytes | None = None
     life: str | None = None
+    budget: bytes | None = None
 
     @property
     def is_over(self) -> bool:
@@ -269,6 +271,8 @@ class Tables:
         self.events: dict[str, Event] = {}
         self.messages: dict[bytes, dict[int, Message]] = {}  # by run and number
         self.values: dict[bytes, dict[str, str]] = {}  # what runs say of themselves, by key
+        self.budgets: dict[bytes, dict[str, Limit]] = {}  # by run and unit
+        self.spends: dict[bytes, dict[tuple[bytes, str], Spent]] = {}  # by run, id and unit
         self.trees: dict[bytes, int] = {}  # large ones: for how many runs room was taken
         self.number = 0  # of the last event, or wait for one
         self.secret = new_secret()  # what tokens of promises are made with
@@ -312,7 +316,7 @@ class Tables:
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
         beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees, self.pauses)
-        for table in (self.runs, *beside):
+        for table in (self.runs, *beside, self.budgets, self.spends):
             table.pop(run.id, None)
         for unheard in self.unheard.values():
             unheard.discard(run.id)

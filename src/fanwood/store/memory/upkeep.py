@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.model.budgets import Limit, Spent
 from fanwood.model.commands import TaskInfo
 from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
@@ -146,7 +147,7 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
-        case "value" | "message" | "tree" | "hedge":
+        case "value" | "message" | "tree" | "hedge" | "budget" | "spend":
             yield from _rows_beside(tables, table)
         case "event":
             yield from (
@@ -162,6 +163,10 @@ def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         yield from tables.trees.items()
     elif table == "hedge":
         yield from tables.hedges.items()
+    elif table == "budget":
+        yield from (_tuple(row) for rows in tables.budgets.values() for row in rows.values())
+    elif table == "spend":
+        yield from (_tuple(row) for rows in tables.spends.values() for row in rows.values())
     elif table == "value":
         yield from ((id_, *each) for id_, said in tables.values.items() for each in said.items())
     else:
@@ -217,7 +222,7 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
-        case "value" | "message" | "tree" | "shared" | "hedge":
+        case "value" | "message" | "tree" | "shared" | "hedge" | "budget" | "spend":
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
@@ -247,6 +252,10 @@ def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
         new = row[0] not in tables.trees
         tables.trees.setdefault(row[0], row[1])
         return new
+    if table == "budget":
+        return _is_new(tables.budgets.setdefault(row[0], {}), row[1], Limit(*row))
+    if table == "spend":
+        return _is_new(tables.spends.setdefault(row[0], {}), (row[1], row[2]), Spent(*row))
     return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
 
 

@@ -17,6 +17,7 @@ from fanwood.errors import RunNotFoundError, StoreBusyError
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
+from fanwood.store.budgets import replaying
 from fanwood.store.cancelling import fenced
 from fanwood.store.failures import ancestor_ended, encode_failure
 from fanwood.store.parts import must_sleep, refuse_part
@@ -125,10 +126,11 @@ async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
     allowed = [int(state) for state in allow if state.is_terminal]
     begin = asyncio.get_running_loop().time()
     while True:
-        async with chores(host) as work:
-            await work.db.call("fw_enter_gates")
-            ((answer, ready),) = await work.db.call("fw_replay", run_id, work.now, allowed)
-            work.ready += ready or []
+        with replaying(run_id):
+            async with chores(host) as work:
+                await work.db.call("fw_enter_gates")
+                ((answer, ready),) = await work.db.call("fw_replay", run_id, work.now, allowed)
+                work.ready += ready or []
         if answer is None:
             raise RunNotFoundError(f"There is no run {id_text(run_id)} in {host.url}")
         if answer == 3:

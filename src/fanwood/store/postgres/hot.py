@@ -94,7 +94,7 @@ class Call:
         """All parameters in order. `read`: letters that were read before; `again`: it was sent before, perhaps done."""
         batch = self._batch
         looks, columns = batch.only_looks, self._columns
-        return (me, seq, now, again, notify, looks, *columns, batch.mail, list(read), batch.heard, self._blocks())
+        return (me, seq, now, again, notify, looks, *columns, batch.mail, list(read), batch.heard, self._budgets())
 
     # --- there -----------------------------------------------------------------------------------------------------
 
@@ -225,9 +225,10 @@ class Call:
         ]
         return _json.encode(rows).decode()
 
-    def _blocks(self) -> str | None:
-        blocks = self._batch.blocks
-        return _json.encode([(root.hex(), runs) for root, runs in blocks]).decode() if blocks else None
+    def _budgets(self) -> str | None:
+        parts = {n: dict(kind.part) for n, kind in enumerate(self._kind_rows, 1) if kind.part is not None}
+        blocks = [(root.hex(), runs) for root, runs in self._batch.blocks]
+        return _json.encode({"blocks": blocks, "parts": parts}).decode() if blocks or parts else None
 
     def _claim(self) -> tuple[Any, ...]:
         claim = self._batch.claim

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from fanwood.model.budgets import Refusal
 from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_lock, key_mark, numbered_mark, probes, read
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
@@ -18,11 +19,13 @@ from fanwood.store.postgres.gates import part_of, wake
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fanwood.model.budgets import Spend
     from fanwood.store.postgres.chores import Places
     from fanwood.store.postgres.connection import Link, Transaction
 
 _EVER = 2**62
 _MOST = LAST_MARK[16:]
+_refusals = msgspec.json.Decoder(list[Refusal | None])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,6 +83,16 @@ class PostgresOutside(Outside):
         await part_of(self, run_id)
         rows = await self._rows("value", id=run_id, key=key)
         return rows[0][0] if rows else None
+
+    async def spend(self, spends: Sequence[Spend]) -> list[Refusal | None]:
+        rows = [
+            (
+                one.run_id.hex(), one.attempt, one.id.hex(), one.amounts, one.reserve,
+                None if one.of is None else one.of.hex(), one.release,
+            )
+            for one in spends
+        ]  # fmt: skip
+        return _refusals.decode(await self.side.call("spend", _encode(rows).decode()))
 
     # --- messages --------------------------------------------------------------------------------------------------
 

@@ -90,6 +90,12 @@ delete from value t using unnest($1::bytea[]) v (id) where t.run_id = any (array
 -- name: delete_trees
 delete from tree t using unnest($1::bytea[]) v (id) where t.root_id = any (array[v.id]);
 
+-- name: delete_budgets
+delete from budget t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
+
+-- name: delete_spends
+delete from spend t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
+
 -- name: delete_watches
 delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 

@@ -19,7 +19,7 @@ _TYPES = {
     "bytea[]": "ids",
     "text[]": "tasks events",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
-    "scope",
+    "scope unit",
     "bigint": "now me worker worker_id limit most near few servers lease since before created_at schedule_timeout at "
     "tops rows walk upto",
     "integer": "state pid slots priority seq start length number version count shift",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fanwood.errors import (
     StoreBusyError,
     StoreError,
@@ -18,6 +20,7 @@ from fanwood.errors import (
     StoreUnavailableError,
     StoreValueError,
 )
+from fanwood.model.budgets import Overdrawn, Refusal
 from fanwood.store.postgres.driver import driver
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ REFUSED_SECONDS = 2.0
 _AWAY = ("08", "57P")  # classes: the connection; the server stops, starts, or was told to end us
 _VALUES = ("22", "23", "54000")
 """Classes: data, constraints, limits. These say: this value."""
+OVERDRAWN = "FWB01"
+"""What our own functions raise if there is not so much (functions/12_budgets.sql)."""
+_refused = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, int, str]]])
 _STANDBY, _TOO_MANY = "25006", "53300"
 _MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
@@ -95,9 +101,11 @@ def translated(url: str) -> Generator[None, None, None]:
         raise translation from error
 
 
-def _translation(url: str, error: Exception) -> StoreError | None:
+def _translation(url: str, error: Exception) -> Exception | None:
     asyncpg = driver()
     if isinstance(error, asyncpg.PostgresError):
+        if getattr(error, "sqlstate", "") == OVERDRAWN:
+            return Overdrawn({bytes.fromhex(run): Refusal(*why) for run, why in _refused.decode(_first_line(error))})
         return _of_the_server(url, str(getattr(error, "sqlstate", "") or ""), error)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreError(f"{url} can't be used as it is: {error}.")

@@ -26,8 +26,8 @@ _COLUMNS = {
 """Those of a row of `copy_out`, in order."""
 
 HANGING = (
-    "logs", "attempts", "messages", "values", "trees", "watches", "gates", "pauses", "unheard", "keys",
-    "shared", "runs",
+    "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
+    "keys", "shared", "runs",
 )  # fmt: skip
 """What is deleted with a run; itself last."""
 

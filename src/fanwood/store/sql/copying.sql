@@ -15,7 +15,7 @@ select id, parent_id, root_id, depth, kind, task, identity, child_index, child_k
        priority, on_parent_end, case when state = 1 or waits = 1 then 0 else state end as state,
        case when waits <> 1 then waits end as waits, case when waits <> 1 then due_at end as due_at, attempt,
        trial_start, retry_count, deaths, case when parent_id is not null then asked else 0 end as asked, null as worker_id, deadline, deadline_by, schedule_timeout,
-       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits, life
+       expires_at, created_at, started_at, finished_at, busy, ended_by, output, error, limit_at, awaits, life, budget
 from run where id > :id order by id limit :limit;
 
 -- name: copy_in_run
@@ -23,12 +23,12 @@ insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
     priority, on_parent_end, state, waits, due_at, attempt, trial_start, retry_count, deaths, asked, worker_id,
     deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at, busy, ended_by, output,
-    error, limit_at, awaits, life
+    error, limit_at, awaits, life, budget
 ) values (
     :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input,
     :metadata, :priority, :on_parent_end, :state, :waits, :due_at, :attempt, :trial_start, :retry_count, :deaths,
     :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at,
-    :finished_at, :busy, :ended_by, :output, :error, :limit_at, :awaits, :life
+    :finished_at, :busy, :ended_by, :output, :error, :limit_at, :awaits, :life, :budget
 )
 on conflict do nothing;
 
@@ -112,6 +112,30 @@ insert into tree (root_id, runs) values (:root_id, :runs) on conflict do nothing
 
 -- name: count_tree
 select count(*) from tree;
+
+-- name: copy_out_budget
+select run_id, unit, source, root_id, parent, size, amount, used, held, base, open from budget
+where (run_id, unit) > (:run_id, :unit) order by run_id, unit limit :limit;
+
+-- name: copy_in_budget
+insert into budget (run_id, unit, source, root_id, parent, size, amount, used, held, base, open)
+values (:run_id, :unit, :source, :root_id, :parent, :size, :amount, :used, :held, :base, :open)
+on conflict do nothing;
+
+-- name: count_budget
+select count(*) from budget;
+
+-- name: copy_out_spend
+select run_id, id, unit, root_id, source, attempt, amount, held from spend
+where (run_id, id, unit) > (:run_id, :id, :unit) order by run_id, id, unit limit :limit;
+
+-- name: copy_in_spend
+insert into spend (run_id, id, unit, root_id, source, attempt, amount, held)
+values (:run_id, :id, :unit, :root_id, :source, :attempt, :amount, :held)
+on conflict do nothing;
+
+-- name: count_spend
+select count(*) from spend;
 
 -- name: copy_out_value
 select run_id, key, value from value where (run_id, key) > (:run_id, :key) order by run_id, key limit :limit;

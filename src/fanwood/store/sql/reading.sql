@@ -1,5 +1,44 @@
 -- What people and programs look at. Common subset of SQLite and PostgreSQL; every order ends in the key.
 
+-- name: balances
+-- The limits that hold for a run.
+select b.run_id, b.unit, b.amount, b.used, b.held, b.open
+from run r join budget m on m.run_id = r.budget join budget b on b.run_id = m.source and b.unit = m.unit
+where r.id = :id order by b.unit;
+
+-- name: spent_in
+-- What the runs of a tree have spent.
+select run_id, unit, cast(sum(amount) as bigint) from spend
+where root_id = :root and held = 0 and unit not in ('~runs', '~seconds')
+group by run_id, unit order by sum(amount) desc, run_id limit :limit;
+
+-- name: spent_by
+select run_id, unit, cast(sum(amount) as bigint) from spend
+where run_id = :id and held = 0 and unit not in ('~runs', '~seconds')
+group by run_id, unit order by sum(amount) desc limit :limit;
+
+-- name: counted
+-- Limits, counted once more.
+select b.run_id, b.unit, b.amount, b.used, b.held,
+       cast(coalesce((
+           select sum(s.amount) from spend s
+           where s.root_id = b.root_id and s.source = b.run_id and s.unit = b.unit and s.held = 0
+       ), 0) + coalesce((
+           select sum(case when c.open = 1 then c.base else c.used end) from budget c
+           where c.root_id = b.root_id and c.parent = b.run_id and c.unit = b.unit
+       ), 0) as bigint) as used_of,
+       cast(coalesce((
+           select sum(s.amount) from spend s
+           where s.root_id = b.root_id and s.source = b.run_id and s.unit = b.unit and s.held = 1
+       ), 0) + coalesce((
+           select sum(case when c.open = 1 then c.amount - c.base else c.held end) from budget c
+           where c.root_id = b.root_id and c.parent = b.run_id and c.unit = b.unit
+       ), 0) as bigint) as held_of,
+       case when b.open = 0 and b.parent is not null then 1 else 0 end as closed
+from budget b
+where b.source = b.run_id and b.unit <> '~depth' and (:root is null or b.root_id = :root)
+order by b.run_id, b.unit;
+
 -- name: get_run
 select id, parent_id, root_id, depth, task, child_key, input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, output, error, kind, busy, life, waits

@@ -7,10 +7,12 @@ select exists (select 1 from hedge);
 -- If the first lives, and has none.
 insert into run (
     id, parent_id, root_id, depth, kind, task, child_index, child_key, input, metadata, priority, on_parent_end, state, waits,
-    due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, awaits
+    due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, awaits,
+    budget
 )
 select :id, :parent_id, :root_id, :depth, :kind, :task, 0, null, :input, :metadata, :priority, :on_parent_end, 2, 2,
-       :due_at, 0, :asked, :deadline, :deadline_by, :schedule_timeout, :expires_at, :now, f.id
+       :due_at, 0, :asked, :deadline, :deadline_by, :schedule_timeout, :expires_at, :now, f.id,
+       (select p.budget from run p where p.id = :parent_id)
 from run f
 where f.id = :target and f.state < 8 and not exists (select 1 from hedge h where h.target_id = f.id);
 

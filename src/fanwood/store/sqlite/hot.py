@@ -29,7 +29,6 @@ from fanwood.store.expiry import expiry
 from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
 from fanwood.store.sqlite.asking import attach_row, key_row, revival
-from fanwood.store.sqlite.budgets import take_blocks
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.hedging import Hedging
@@ -78,7 +77,6 @@ class HotPath:
     """
 
     def __init__(self, connection: Database) -> None:
-        self._connection = connection
         self._execute = connection.execute
         self._version = connection.data_version
         self.leaving = Leaving(connection)
@@ -92,6 +90,7 @@ class HotPath:
         self._registered = False  # we hold a lease
         self._suspended = False  # some run is suspended, or was
         self._shared = self._hedged = False  # something is shared that is not over; there are hedges
+        self._budgeted = False  # there is a budget
         self._seen: tuple[int, int] | None = None  # by whom, and at which version of the data, all this was seen
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -99,8 +98,9 @@ class HotPath:
         done = Committed()
         if self._seen != (me, self._version()):
             self._look(me)
-        suspending = self.leaving.suspending
+        suspending, budgets = self.leaving.suspending, self.leaving.budgets
         suspending.known, self.sharing.known, self.hedging.known = self._suspended, self._shared, self._hedged
+        budgets.known = self._budgeted
         self.leaving.woken = self.leaving.has_closed = False
         try:
             self._run(me, now, batch, done)
@@ -108,6 +108,7 @@ class HotPath:
             self._suspended, suspending.known = bool(suspending.known), None
             self._shared, self.sharing.known = bool(self.sharing.known), None
             self._hedged, self.hedging.known = bool(self.hedging.known), None
+            self._budgeted, budgets.known = bool(budgets.known), None
         done.has_more = done.has_more or self.leaving.woken
         return done
 
@@ -135,7 +136,7 @@ class HotPath:
         if batch.mail:
             self._read_mail(me, done)
         if batch.blocks:
-            done.sizes = take_blocks(self._connection, batch.blocks)
+            done.sizes = self.leaving.budgets.take_blocks(batch.blocks)
 
     def committed(self, me: int) -> None:
         """The transaction was committed."""
@@ -148,6 +149,7 @@ class HotPath:
         self._registered = bool(self._one("is_registered", me=me))
         self._suspended = self.leaving.suspending.any
         self._shared, self._hedged = self.sharing.any, self.hedging.any
+        self._budgeted = self.leaving.budgets.any
 
     def finds(self, me: int, batch: Batch) -> bool:
         """Whether mail or a claim would bring anything; needs no transaction."""
@@ -200,6 +202,7 @@ class HotPath:
         if not self._registered:
             for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
+        budgets = self.leaving.budgets.born(spawns)
         rest: list[Spawn] = []
         for _, group in groupby(spawns, _likeness):
             alike = list(group)
@@ -207,7 +210,7 @@ class HotPath:
                 rest += alike
             else:
                 rows = encoded([_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike])
-                columns = dict(zip(_INSERT.columns, _row(alike[0], me, now), strict=True))
+                columns = dict(zip(_INSERT.columns, _row(alike[0], me, now, budgets), strict=True))
                 for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
                     del columns[own]
                 self._execute(_SQL["insert_alike"], {**columns, "rows": rows})
@@ -215,13 +218,13 @@ class HotPath:
         if keyed:
             self._spawn_keyed(me, now, keyed, done)
             rest = [spawn for spawn in rest if not spawn.is_keyed_root]
-        self._insert(me, now, rest)
+        self._insert(me, now, rest, budgets)
         if held:
             self.pauses.wait(held)
 
-    def _insert(self, me: int, now: int, spawns: list[Spawn]) -> None:
+    def _insert(self, me: int, now: int, spawns: list[Spawn], budgets: dict[bytes, bytes]) -> None:
         for start in range(0, len(spawns), _ROWS_PER_INSERT):
-            rows = [_row(spawn, me, now) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
+            rows = [_row(spawn, me, now, budgets) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
             self._execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
 
     def _spawn_keyed(self, me: int, now: int, keyed: list[Spawn], done: Committed) -> None:
@@ -229,7 +232,8 @@ class HotPath:
         rows = encoded([key_row(spawn) for spawn in keyed])
         self._execute(_SQL["take_keys"], {"rows": rows})
         won = _indexes.decode(self._one("keys_won", rows=rows))
-        self._insert(me, now, [keyed[i] for i in won])
+        self.leaving.budgets.born([keyed[i] for i in won], keyed=True)
+        self._insert(me, now, [keyed[i] for i in won], {})
         if len(won) < len(keyed):
             holders = _keyed.decode(self._one("read_keyed", rows=rows))
             found = self._attached([holder for _, holder in holders], done)
@@ -396,11 +400,12 @@ def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
 
 def _likeness(spawn: Spawn) -> tuple[int, bool]:
     """Equal for spawns that `insert_alike` may insert together: those of one call are of one and the same kind."""
-    plain = spawn.identity is not None and spawn.child_key is None
+    plain = spawn.identity is not None and spawn.child_key is None and spawn.kind.part is None
     return (id(spawn.kind) if plain else 0, spawn.claimed)
 
 
-def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
+def _row(spawn: Spawn, me: int, now: int, budgets: dict[bytes, bytes]) -> tuple[Any, ...]:
+    """`budgets`: whose their parents use."""
     kind = spawn.kind
     claimed = spawn.claimed
     expires_at = None if claimed else expiry(now, kind.schedule_timeout, kind.deadline)
@@ -410,6 +415,7 @@ def _row(spawn: Spawn, me: int, now: int) -> tuple[Any, ...]:
         spawn.input_digest, spawn.input, kind.metadata, kind.priority, int(kind.on_parent_end), 1 if claimed else 0,
         1 if claimed else 0, kind.parent_attempt or kind.program, me if claimed else None, kind.deadline,
         kind.deadline_by, kind.schedule_timeout, expires_at, now, now if claimed else None,
+        (budgets.get(kind.parent_id or b"") if budgets else None) if kind.part is None else spawn.id,
     )  # fmt: skip
 
 

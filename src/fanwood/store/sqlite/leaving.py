@@ -15,6 +15,7 @@ import msgspec
 from fanwood.model.commands import SLEPT
 from fanwood.model.matching import numbered_mark
 from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, RunState
+from fanwood.store.sqlite.budgets import Budgets
 from fanwood.store.sqlite.suspending import Suspending
 from fanwood.store.statements import load
 
@@ -108,6 +109,7 @@ class Leaving:
         self._execute = connection.execute
         self._changes = connection.changes
         self.suspending = Suspending(connection)
+        self.budgets = Budgets(connection)
         self.sharing: Links | None = None
         self.hedging: Beside | None = None
         self.woken = False  # somebody who was suspended was queued, or a link has ended
@@ -144,6 +146,7 @@ class Leaving:
         shared, hedged = self.sharing, self.hedging
         if (
             self.suspending.known is not False
+            or self.budgets.known is not False
             or shared is None or shared.known is not False
             or hedged is None or hedged.known is not False
         ):  # fmt: skip
@@ -151,7 +154,9 @@ class Leaving:
         return refused
 
     def _wake(self, now: int, ids: Sequence[str]) -> None:
-        """After ends: links end with what they share; who was suspended, and misses nothing any more, is queued."""
+        """After ends: what is left of budgets is given back; links end with what they share; who was suspended, and
+        misses nothing any more, is queued."""
+        self.budgets.even_out(ids)
         for beside in (self.hedging, self.sharing):
             if beside is not None:
                 beside.ended(now, ids)
@@ -161,7 +166,9 @@ class Leaving:
 
     def suspend(self, suspends: Sequence[Suspend]) -> set[int]:
         """Runs whose code waits are unloaded; the numbers of those that go on, as what they wait for is there."""
-        return self.suspending.suspend(suspends, self.closed)
+        going_on = self.suspending.suspend(suspends, self.closed)
+        self.budgets.even_out([suspend.run_id.hex() for suspend in suspends])
+        return going_on
 
     def _tell(self, me: int, ids: list[str], refused: list[int], told: Iterable[str] | None) -> None:
         if told is not None:
@@ -197,8 +204,10 @@ class Leaving:
             numbers = [i for i, q in enumerate(queueings) if q.id in closed]
             refused = [numbers[i] for i in self.end(0, now, endings)]
         rows = encoded([q for q in queueings if q.id not in closed] if closed else queueings)
+        self.budgets.again([q.id for q in queueings if q.cause is Cause.REPLAY and q.id not in closed])
         self._keep_attempts(now, queueings, rows)
         self._execute(_SQL["queue_runs"], {"rows": rows, "now": now})
+        self.budgets.even_out([q.id for q in queueings if q.id not in closed])
         numbers = [i for i, q in enumerate(queueings) if q.id not in closed]
         refused += [numbers[i] for i in self._refused("queued_now", rows, len(numbers))]
         if self.sharing is not None:

@@ -60,6 +60,7 @@ and not exists (select 1 from awaited a where a.run_id = run.id or a.waiter_id =
 and not exists (select 1 from suspended s where s.run_id = run.id)
 and not exists (select 1 from shared s where s.run_id = run.id)
 and not exists (select 1 from hedge h where h.run_id = run.id or h.target_id = run.id)
+and (budget is null or budget <> id)
 and (
     parent_id in (select unhex(value) from json_each(:parents))
     or exists (select 1 from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which

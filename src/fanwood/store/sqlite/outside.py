@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from fanwood.model.budgets import Refusal, Spend
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.sqlite.leaving import Leaving
     from fanwood.store.sqlite.reader import Reader
@@ -86,6 +87,10 @@ class SqliteOutside(Outside):
         with translated(self.path):
             self._about(run_id)
         return await self._reader.read(lambda db: db.execute(_SQL["value"], {"run": run_id, "key": key}).get)
+
+    async def spend(self, spends: Sequence[Spend]) -> list[Refusal | None]:
+        with self._transaction():
+            return self._leaving.budgets.spend(spends)
 
     # --- messages --------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,12 @@ delete from value where run_id in (select unhex(e.value) from json_each(:ids) e)
 -- name: delete_trees
 delete from tree where root_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_budgets
+delete from budget where run_id in (select unhex(value) from json_each(:ids));
+
+-- name: delete_spends
+delete from spend where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_watches
 delete from watch where run_id in (select unhex(value) from json_each(:ids));
 

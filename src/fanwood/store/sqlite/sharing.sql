@@ -18,10 +18,10 @@ where s.root_id = :root and s.digest = :digest;
 -- name: insert_shared_run
 insert into run (
     id, parent_id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked, schedule_timeout,
-    expires_at, created_at
+    expires_at, created_at, budget
 )
 select :id, r.id, r.id, 1, :kind, :task, :input, :metadata, :priority, 3, 0, 0, r.attempt, :schedule_timeout, :now + :schedule_timeout,
-       :now
+       :now, r.budget
 from run r where r.id = :root;
 
 -- name: insert_shared

@@ -20,11 +20,12 @@ select exists (select 1 from lease where worker_id = :me);
 -- Repeated for as many rows as there are.
 insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata, priority,
-    on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+    on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at,
+    started_at, budget
 ) values (
     :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :child_index, :child_key, :input_digest, :input, :metadata, :priority,
     :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at,
-    :created_at, :started_at
+    :created_at, :started_at, :budget
 );
 
 -- name: insert_alike
@@ -32,11 +33,11 @@ insert into run (
 -- hex digits, ten decimal ones, then the input.
 insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, input, metadata, priority, on_parent_end,
-    state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at
+    state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, budget
 )
 select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :kind, :task, unhex(substr(value, 33, 32)),
        cast(substr(value, 65, 10) as integer), substr(value, 75), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
-       :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at
+       :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at, :budget
 from json_each(:rows);
 
 -- name: insert_records

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _SQL = load("sql/copying.sql", "sqlite/retention.sql")
 
 HANGING = (
-    "logs", "attempts", "messages", "values", "trees", "watches", "gates", "pauses", "unheard", "keys",
-    "shared", "runs",
+    "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
+    "keys", "shared", "runs",
 )  # fmt: skip
 """What is deleted with a run; itself last."""
 

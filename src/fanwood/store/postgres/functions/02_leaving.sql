@@ -298,6 +298,9 @@ begin
         end if;
         closes := fw_close(p_now, e.id, e.which, e.closing);
     end if;
+    if p_me = 0 and exists (select from budget) then  -- (of its own ends a commit does so itself, at last)
+        perform fw_even_out(e.id);
+    end if;
     if exists (select from hedge) then
         unlinked := fw_help(p_now, e.id);
         told := told || unlinked.told; closes := closes or unlinked.closes; woken := woken || unlinked.woken;
@@ -461,6 +464,13 @@ begin
         select coalesce(array_agg(d.n), '{}'), array_agg(distinct d.task) into entered, ready from done d;
     end if;
     ready := coalesce(ready, '{}');
+    if p_cause in (4, 8) and exists (select from budget) then
+        if p_cause = 8 then
+            perform fw_take_anew(q.id);
+        else
+            perform fw_even_out(q.id);
+        end if;
+    end if;
     if p_cause = 8 and exists (select from shared) then
         update shared s set open = 1 from unnest(q.id) v (id) where s.run_id = any (array[v.id]) and v.id <> all (closed);
     end if;

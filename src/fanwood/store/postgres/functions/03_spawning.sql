@@ -31,10 +31,11 @@ begin
     );
 end $$;
 
--- Runs are born, RUNNING if `claimed`. p_again: it may be the second time for this very batch, with nothing to tell.
+-- Runs are born, RUNNING if `claimed`. p_budgets: those that their parents use, by owner; null if there are none. p_again: it may be the second time for this very batch, with nothing to tell.
 -- Whether any of them is QUEUED.
 create function fw_spawn(
-    p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o fw_owners, k fw_kinds, s fw_spawns
+    p_me bigint, p_now bigint, p_at bigint, p_again boolean, p_fenced integer[], o fw_owners, k fw_kinds, s fw_spawns,
+    p_budgets bytea[]
 ) returns boolean language plpgsql
 set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
 set plan_cache_mode = force_generic_plan
@@ -49,14 +50,14 @@ begin
     insert into run (
         id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input_digest, input, metadata,
         priority, on_parent_end, state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at,
-        created_at, started_at
+        created_at, started_at, budget
     )
     select c.id, p.id, coalesce(t.root, c.id), t.depth, t.run_kind, t.task, c.identity,
            case when t.owner > 0 then c.index end,
            c.key, c.digest, c.input, t.metadata, t.priority, t.on_parent_end, c.claimed::integer, c.claimed::integer,
            coalesce(p.attempt, -t.owner), case when c.claimed then p_me end, t.deadline, t.deadline_by, t.schedule_timeout,
            case when not c.claimed then least(p_now + t.schedule_timeout, t.deadline) end,
-           p_now, case when c.claimed then p_at end
+           p_now, case when c.claimed then p_at end, p_budgets[t.owner]
     from unnest(s.kind, s.id, s.identity, s.index, s.key, s.digest, s.input, s.claimed)
          as c (kind, id, identity, index, key, digest, input, claimed)
     join unnest(

@@ -54,6 +54,8 @@ declare
     paused boolean;
     held bytea[];
     unclaimed integer[];
+    budgeted boolean;
+    above bytea[];  -- the budgets that owners use
     fenced integer[] := '{}';
     -- From here on null is none, as most batches have little: to set a variable takes as long as to read a row.
     unheard boolean;
@@ -93,8 +95,9 @@ begin
         unheard := exists (select from unheard u where u.worker_id = p_me);
     end if;
     select before.seq is not null and exists (select from lease l where l.worker_id = p_me),
-           exists (select from gate g where g.what = 1), exists (select from pause p where p.resumed_at is null)
-    into registered, gated, paused;
+           exists (select from gate g where g.what = 1), exists (select from pause p where p.resumed_at is null),
+           exists (select from budget)
+    into registered, gated, paused, budgeted;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
     if cardinality(k_owner) > 0 or cardinality(o_id) > 0 then
         o := row(o_id, o_attempt);
@@ -152,6 +155,12 @@ begin
             closes := gated and cardinality(fenced) > 0;
         end if;
         if cardinality(s_id) > 0 then
+            if budgeted then
+                above := array(
+                    select (select r.budget from run r where r.id = v.id) from unnest(o_id) with ordinality v (id, n)
+                    order by v.n
+                );
+            end if;
             if not registered then
                 s_claimed := array_fill(false, array[cardinality(s_id)]);  -- born claimed they would be nobody's
                 s.claimed := s_claimed;
@@ -171,7 +180,7 @@ begin
                 s.claimed := s_claimed;
             end if;
             -- (An expression: `perform` would be a query.)
-            if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s) then
+            if fw_spawn(p_me, p_now, at, p_again, fenced, o, k, s, above) then
                 ready := k_task;
             end if;
             if cardinality(held) > 0 then
@@ -255,8 +264,18 @@ begin
     if m_look or p_me = any (told) then
         select m.letters, coalesce(batch.more, false) or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
     end if;
-    if b_budgets is not null then  -- rows that many share, last
-        sizes := fw_take_blocks(b_budgets);
+    if budgeted or b_budgets is not null then  -- rows that many share, last
+        if cardinality(s_id) > 0 then
+            perform fw_charge(fenced, o, k, s, above, b_budgets::json -> 'parts');
+        end if;
+        if budgeted and (cardinality(e_id) + cardinality(q_id) > 0 or x_suspends is not null) then
+            perform fw_even_out(e_id || q_id || array(
+                select decode(v.j ->> 0, 'hex') from json_array_elements(x_suspends::json) v (j)
+            ));
+        end if;
+        if b_budgets is not null then
+            sizes := fw_take_blocks(b_budgets);
+        end if;
     end if;
     if before.seq is not null then
         update worker w

@@ -1,4 +1,9 @@
--- What trees may use.
+-- What trees may use: how large they may become, and their budgets (model/budgets.py says what the rows mean, and
+-- store/budgets.py does the same for other stores).
+--
+-- These rows are shared by all workers of a tree, so a commit writes them last. What is refused is therefore found after
+-- the inserts: all of the commit is undone, and sent again without it. Who waits for a row has it as it is then: it is
+-- locked before it is read.
 
 -- Engines take room for more runs of large trees: [[root, how many], ...]. For how many it was taken in all, as JSON:
 -- [[root, how many], ...].
@@ -14,7 +19,7 @@ begin
         select r.id, v.runs
         from (
             select decode(x.value ->> 0, 'hex') as id, (x.value ->> 1)::bigint as runs
-            from json_array_elements(p_blocks::json) x (value)
+            from json_array_elements(p_blocks::json -> 'blocks') x (value)
         ) v
         cross join lateral (select c.id from run c where c.id = v.id offset 0) r
         order by r.id
@@ -23,4 +28,350 @@ begin
     )
     select json_agg(json_build_array(encode(t.root_id, 'hex'), t.runs)) into answer from taken t;
     return coalesce(answer, '[]');
+end $$;
+
+-- There is not so much: nothing of this transaction is done. [[run, unit, most, used, wanted, owner], ...]
+create function fw_overdrawn(p_refused json[]) returns void language plpgsql
+as $$
+#variable_conflict error
+begin
+    raise exception using errcode = 'FWB01', message = array_to_json(p_refused)::text;
+end $$;
+
+-- Whose row counts.
+create function fw_source(p_budget bytea, p_unit text) returns bytea language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return (select b.source from budget b where b.run_id = p_budget and b.unit = p_unit);
+end $$;
+
+-- The row that must have room for what is used of another: that itself, or, as long as it is closed, that of its parent.
+-- Locked, with those between.
+create function fw_open(p_source bytea, p_unit text) returns budget language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    here budget;
+begin
+    select * into here from budget b where b.run_id = p_source and b.unit = p_unit for update;
+    while here.open = 0 and here.parent is not null loop
+        select * into here from budget b where b.run_id = here.parent and b.unit = p_unit for update;
+    end loop;
+    return here;
+end $$;
+
+-- Why so much is too much; null: it is not. (Of seconds there must be something left, whatever is asked for.)
+create function fw_too_much(p_source bytea, p_unit text, p_wanted bigint) returns json language plpgsql
+as $$
+#variable_conflict error
+declare
+    here budget := fw_open(p_source, p_unit);
+begin
+    if p_wanted = 0 and p_unit <> '~seconds' then
+        return null;
+    end if;
+    if here.used + here.held + greatest(p_wanted, 1) <= here.amount then
+        return null;
+    end if;
+    return json_build_array(p_unit, here.amount, here.used + here.held, p_wanted, encode(here.run_id, 'hex'));
+end $$;
+
+create function fw_use(p_source bytea, p_unit text, p_used bigint, p_held bigint) returns void language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    here bytea := p_source;
+    open_ smallint;
+    above bytea;
+begin
+    loop
+        update budget b set used = b.used + p_used, held = b.held + p_held
+        where b.run_id = here and b.unit = p_unit returning b.open, b.parent into open_, above;
+        exit when not found or open_ = 1 or above is null;
+        here := above;
+    end loop;
+end $$;
+
+-- For a run itself, and not for what it asked for.
+create function fw_count(p_run bytea, p_root bytea, p_source bytea, p_unit text, p_amount bigint) returns void
+language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    perform fw_use(p_source, p_unit, p_amount, 0);
+    insert into spend (run_id, id, unit, root_id, source, attempt, amount, held)
+    values (p_run, '\x00000000000000000000000000000000', p_unit, p_root, p_source, 0, p_amount, 0)
+    on conflict (run_id, id, unit) do update set amount = spend.amount + excluded.amount;
+end $$;
+
+-- A child has a part: its rows, of what it was given, and of what its parent's says.
+create function fw_give(p_id bytea, p_root bytea, p_depth integer, p_above bytea, p_part json) returns void
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    insert into budget (run_id, unit, source, root_id, parent, size, amount, used, held, base, open)
+    select p_id, v.key, p_id, p_root, case when v.key <> '~depth' then fw_source(p_above, v.key) end, v.value::bigint,
+           case when v.key = '~depth' then least(p_depth + v.value::bigint, (
+               select b.amount from budget b where b.run_id = p_above and b.unit = '~depth'
+           )) else v.value::bigint end, 0, 0, 0, 1
+    from json_each_text(p_part) v (key, value);
+    insert into budget (run_id, unit, source, root_id, parent, size, amount, used, held, base, open)
+    select p_id, b.unit, b.source, p_root, null, 0, case when b.unit = '~depth' then b.amount else 0 end, 0, 0, 0, 1
+    from budget b where b.run_id = p_above and p_part -> b.unit is null;
+    update run r set budget = p_id where r.id = p_id;
+end $$;
+
+-- What the runs that were born take, and their parts; all of one kind, or none. p_above: the budgets that their parents
+-- use; p_parts, by the number of the kind.
+create function fw_charge(
+    p_fenced integer[], o fw_owners, k fw_kinds, s fw_spawns, p_above bytea[], p_parts json
+) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    one record;
+    item record;
+    above bytea;
+    part json;
+    deepest budget;
+    refusal json;
+    refused json[] := '{}';
+begin
+    for one in
+        select v.kind as n, array_agg(v.id order by v.n) as ids, count(*) as births
+        from unnest(s.kind, s.id) with ordinality v (kind, id, n)
+        where k.owner[v.kind] <> all (p_fenced)
+        group by v.kind order by p_above[k.owner[v.kind]], v.kind
+    loop
+        above := p_above[k.owner[one.n]];
+        part := p_parts -> one.n::text;
+        refusal := null;
+        if above is null and part is null then
+            continue;
+        end if;
+        if above is not null then
+            select * into deepest from budget b where b.run_id = above and b.unit = '~depth';
+            if k.depth[one.n] > deepest.amount then
+                refusal := json_build_array(
+                    '~depth', deepest.amount, k.depth[one.n] - 1, 1, encode(deepest.source, 'hex')
+                );
+            end if;
+            for item in
+                select v.unit, fw_source(above, v.unit) as source, sum(v.wanted)::bigint as wanted
+                from (
+                    select '~runs' as unit, one.births as wanted
+                    union all select '~seconds', 0
+                    union all select p.key, p.value::bigint * one.births
+                    from json_each_text(part) p (key, value) where p.key <> '~depth'
+                ) v
+                group by v.unit order by v.unit collate "C"
+            loop
+                if refusal is null and item.source is not null then
+                    refusal := fw_too_much(item.source, item.unit, item.wanted);
+                end if;
+            end loop;
+        end if;
+        if refusal is not null then
+            refused := refused || json_build_array(encode(one.ids[1], 'hex'), refusal);
+            continue;
+        end if;
+        if fw_source(above, '~runs') is not null then
+            perform fw_count(o.id[k.owner[one.n]], k.root[one.n], fw_source(above, '~runs'), '~runs', one.births);
+        end if;
+        if part is not null then
+            perform fw_use(fw_source(above, p.key), p.key, 0, p.value::bigint * one.births)
+            from json_each_text(part) p (key, value)
+            where p.key <> '~depth' and fw_source(above, p.key) is not null;
+            perform fw_give(r.id, r.root_id, r.depth, above, part)
+            from unnest(one.ids) v (id)
+            cross join lateral (select x.id, x.root_id, x.depth from run x where x.id = v.id offset 0) r;
+        end if;
+    end loop;
+    if cardinality(refused) > 0 then
+        perform fw_overdrawn(refused);
+    end if;
+end $$;
+
+-- These have left a state, or not, and it is looked at how they stand: what their attempts held is let go of, their
+-- seconds are charged, and who has ended gives back what is left of his part. What was done before is not done again.
+create function fw_even_out(p_ids bytea[]) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    terminal constant smallint := 8;
+    here record;
+    row_ record;
+    above bytea;
+    more bigint;
+begin
+    for here in
+        select r.id, r.root_id, r.budget, r.state, r.attempt, r.busy
+        from (select distinct v.id from unnest(p_ids) v (id)) v
+        cross join lateral (select x.* from run x where x.id = v.id and x.budget is not null offset 0) r
+        order by r.budget, r.id
+    loop
+        above := fw_source(here.budget, '~seconds');
+        if above is not null then
+            more := here.busy - coalesce((
+                select t.amount from spend t
+                where t.run_id = here.id and t.id = '\x00000000000000000000000000000000' and t.unit = '~seconds'
+            ), 0);
+            if more > 0 then
+                perform fw_count(here.id, here.root_id, above, '~seconds', more);
+            end if;
+        end if;
+        for row_ in
+            delete from spend t where t.run_id = here.id and t.held = 1
+              and (here.state <> running or t.attempt <> here.attempt)
+            returning t.source, t.unit, t.amount
+        loop
+            perform fw_use(row_.source, row_.unit, 0, -row_.amount);
+        end loop;
+        if here.state >= terminal and here.budget = here.id then
+            for row_ in
+                select b.* from budget b where b.run_id = here.id and b.source = b.run_id and b.open = 1
+                order by b.unit for update
+            loop
+                if row_.parent is not null then
+                    perform fw_use(row_.parent, row_.unit, row_.used - row_.base,
+                                   row_.held - (row_.amount - row_.base));
+                end if;
+                update budget b set open = 0 where b.run_id = here.id and b.unit = row_.unit;
+            end loop;
+        end if;
+    end loop;
+end $$;
+
+-- These are run again: each takes its part anew.
+create function fw_take_anew(p_ids bytea[]) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+    id_ bytea;
+    row_ record;
+    refusal json;
+    refused json[] := '{}';
+begin
+    for id_ in
+        select r.id from unnest(p_ids) v (id)
+        cross join lateral (select x.id, x.budget, x.state from run x where x.id = v.id offset 0) r
+        where r.budget = r.id and r.state < terminal order by r.id
+    loop
+        refusal := null;
+        for row_ in
+            select b.* from budget b where b.run_id = id_ and b.source = b.run_id and b.open = 0 order by b.unit for update
+        loop
+            if row_.parent is not null then
+                refusal := coalesce(refusal, fw_too_much(row_.parent, row_.unit, row_.size));
+                perform fw_use(row_.parent, row_.unit, 0, row_.size);
+            end if;
+            update budget b
+            set open = 1, base = b.used,
+                amount = case when b.unit = '~depth' then b.amount else b.used + b.held + b.size end
+            where b.run_id = id_ and b.unit = row_.unit;
+        end loop;
+        if refusal is not null then
+            refused := refused || json_build_array(encode(id_, 'hex'), refusal);
+        end if;
+    end loop;
+    if cardinality(refused) > 0 then
+        perform fw_overdrawn(refused);
+    end if;
+end $$;
+
+-- Running attempts spend, and reserve: see `Store.spend`. p_spends: [[run, attempt, id, {unit: amount}, whether it is
+-- reserved, the reservation that it is of, whether that ends], ...]. Of each why not, or null, as JSON.
+create function fw_spend(p_spends text) returns text language plpgsql
+set search_path from current
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    running constant smallint := 1;
+    one record;
+    here record;
+    item record;
+    refusal json;
+    answers json[] := '{}';
+begin
+    perform from (
+        select distinct decode(v.j ->> 0, 'hex') as id from json_array_elements(p_spends::json) v (j) order by 1
+    ) v
+    cross join lateral (select true from run x where x.id = v.id for share) r;
+    for one in
+        select decode(v.j ->> 0, 'hex') as run, (v.j ->> 1)::integer as attempt, decode(v.j ->> 2, 'hex') as id,
+               v.j -> 3 as amounts, (v.j ->> 4)::boolean as reserve, decode(v.j ->> 5, 'hex') as of,
+               (v.j ->> 6)::boolean as release
+        from json_array_elements(p_spends::json) with ordinality v (j, n) order by v.n
+    loop
+        select r.id, r.root_id, r.budget into here
+        from run r where r.id = one.run and r.state = running and r.attempt = one.attempt;
+        if not found then
+            answers := answers || json_build_array('', 0, 0, 0, '');
+            continue;
+        end if;
+        if exists (select from spend t where t.run_id = one.run and t.id = one.id) then
+            answers := answers || 'null'::json;
+            continue;
+        end if;
+        refusal := null;
+        for item in
+            select v.unit, v.amount, fw_source(here.budget, v.unit) as source, coalesce(t.amount, 0) as left_
+            from (select p.key as unit, p.value::bigint as amount from json_each_text(one.amounts) p (key, value)) v
+            left join lateral (
+                select x.amount from spend x where x.run_id = one.run and x.id = one.of and x.unit = v.unit and x.held = 1
+            ) t on true
+            order by v.unit collate "C"
+        loop
+            if item.source is not null and item.amount > item.left_ then
+                refusal := coalesce(refusal, fw_too_much(item.source, item.unit, item.amount - item.left_));
+            end if;
+        end loop;
+        answers := answers || coalesce(refusal, 'null'::json);
+        if refusal is not null then
+            continue;
+        end if;
+        for item in
+            select v.unit, v.amount, fw_source(here.budget, v.unit) as source, least(coalesce(t.amount, 0), v.amount) as taken
+            from (select p.key as unit, p.value::bigint as amount from json_each_text(one.amounts) p (key, value)) v
+            left join lateral (
+                select x.amount from spend x where x.run_id = one.run and x.id = one.of and x.unit = v.unit and x.held = 1
+            ) t on true
+            order by v.unit collate "C"
+        loop
+            if one.reserve then
+                continue when item.source is null;
+                perform fw_use(item.source, item.unit, 0, item.amount);
+            else
+                if item.source is not null then
+                    perform fw_use(item.source, item.unit, item.amount, -item.taken);
+                end if;
+                update spend t set amount = t.amount - item.taken
+                where t.run_id = one.run and t.id = one.of and t.unit = item.unit and t.held = 1;
+            end if;
+            insert into spend (run_id, id, unit, root_id, source, attempt, amount, held)
+            values (one.run, one.id, item.unit, here.root_id, item.source, one.attempt, item.amount, one.reserve::integer);
+        end loop;
+        if one.release then
+            for item in
+                delete from spend t where t.run_id = one.run and t.id = one.of and t.held = 1
+                returning t.source, t.unit, t.amount
+            loop
+                perform fw_use(item.source, item.unit, 0, -item.amount);
+            end loop;
+        end if;
+    end loop;
+    return array_to_json(answers)::text;
 end $$;

@@ -194,12 +194,13 @@ begin
         if not found then
             insert into run (
                 id, parent_id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked,
-                schedule_timeout, expires_at, created_at
+                schedule_timeout, expires_at, created_at, budget
             )
             values (
                 decode(one.share ->> 'id', 'hex'), one.root, one.root, 1, (one.share ->> 'kind')::smallint,
                 one.share ->> 'task', one.share ->> 'input', one.share ->> 'metadata', (one.share ->> 'priority')::integer, 3,
-                0, 0, root.attempt, (one.share ->> 'timeout')::bigint, p_now + (one.share ->> 'timeout')::bigint, p_now
+                0, 0, root.attempt, (one.share ->> 'timeout')::bigint, p_now + (one.share ->> 'timeout')::bigint, p_now,
+                (select r.budget from run r where r.id = one.root)
             );
             insert into shared (root_id, digest, run_id, open)
             values (one.root, one.digest, decode(one.share ->> 'id', 'hex'), 1);

@@ -27,13 +27,15 @@ begin
         due_ := p_now + one.delay;
         insert into run (
             id, parent_id, root_id, depth, kind, task, child_index, input, metadata, priority, on_parent_end, state, waits,
-            due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, awaits
+            due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, awaits,
+            budget
         )
         values (
             one.id, o.id[k.owner[one.n]], k.root[one.n], k.depth[one.n], k.kind[one.n], k.task[one.n], 0, one.input,
             k.metadata[one.n], k.priority[one.n], k.on_parent_end[one.n], 2, 2, due_, 0, o.attempt[k.owner[one.n]],
             k.deadline[one.n], k.deadline_by[one.n], k.schedule_timeout[one.n],
-            least(due_ + k.schedule_timeout[one.n], k.deadline[one.n]), p_now, one.target
+            least(due_ + k.schedule_timeout[one.n], k.deadline[one.n]), p_now, one.target,
+            (select r.budget from run r where r.id = o.id[k.owner[one.n]])
         );
         insert into hedge (run_id, target_id) values (one.id, one.target);
     end loop;

@@ -44,6 +44,7 @@ create table run (
                                                       -- of a link to a shared run: that (store/sharing.py); of a
                                                       -- hedge: its first
     life             text,                            -- of a run that has started over (model/lives.py)
+    budget           bytea,                           -- whose it uses: its own, or that of the nearest above it with one
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
     check ((state >= 8) = (finished_at is not null))
@@ -230,6 +231,38 @@ create table hedge (
     target_id bytea not null
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index hedge_target on hedge (target_id);
+
+-- What runs and all below them may use (model/budgets.py). Nothing for trees without budgets. Written by commits of all
+-- workers, last.
+create table budget (
+    size    bigint   not null,                        -- as it was given
+    amount  bigint   not null,                        -- with what was used before, if it was given more than once
+    used    bigint   not null,
+    held    bigint   not null,                        -- in parts of others, and reserved
+    base    bigint   not null,                        -- used before it was given last
+    open    smallint not null,                        -- 0: its owner has ended
+    run_id  bytea    not null,                        -- to whom it was given
+    unit    text collate "C" not null,
+    source  bytea    not null,                        -- whose row counts: its own, or that of somebody above
+    root_id bytea    not null,
+    parent  bytea,                                    -- of a part: whose it is a part of
+    primary key (run_id, unit)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index budget_root on budget (root_id);
+
+-- What each run has spent, or holds (held = 1). What is counted of a run itself has 16 zeros for an id.
+create table spend (
+    amount  bigint   not null,
+    attempt integer  not null,
+    held    smallint not null,
+    run_id  bytea    not null,
+    id      bytea    not null,
+    unit    text collate "C" not null,
+    root_id bytea    not null,
+    source  bytea,                                    -- of whose budget; null: of nobody's
+    primary key (run_id, id, unit)
+);
+create index spend_root on spend (root_id);
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (

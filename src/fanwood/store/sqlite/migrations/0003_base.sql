@@ -43,6 +43,7 @@ create table run (
                                                     -- of a link to a shared run: that (store/sharing.py); of
                                                     -- a hedge: its first
     life             text,                          -- of a run that has started over (model/lives.py)
+    budget           blob,                          -- whose it uses: its own, or that of the nearest above it with one
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
     check (state = 2 or due_at is null)
@@ -214,6 +215,37 @@ create table hedge (
     target_id blob not null
 ) strict, without rowid;
 create index hedge_target on hedge (target_id);
+
+-- What runs and all below them may use (model/budgets.py). Nothing for trees without budgets.
+create table budget (
+    run_id  blob    not null,                       -- to whom it was given
+    unit    text    not null,
+    source  blob    not null,                       -- whose row counts: its own, or that of somebody above
+    root_id blob    not null,
+    parent  blob,                                   -- of a part: whose it is a part of
+    size    integer not null,                       -- as it was given
+    amount  integer not null,                       -- with what was used before, if it was given more than once
+    used    integer not null,
+    held    integer not null,                       -- in parts of others, and reserved
+    base    integer not null,                       -- used before it was given last
+    open    integer not null,                       -- 0: its owner has ended
+    primary key (run_id, unit)
+) strict, without rowid;
+create index budget_root on budget (root_id);
+
+-- What each run has spent, or holds (held = 1). What is counted of a run itself has 16 zeros for an id.
+create table spend (
+    run_id  blob    not null,
+    id      blob    not null,
+    unit    text    not null,
+    root_id blob    not null,
+    source  blob,                                   -- of whose budget; null: of nobody's
+    attempt integer not null,
+    amount  integer not null,
+    held    integer not null,
+    primary key (run_id, id, unit)
+) strict, without rowid;
+create index spend_root on spend (root_id);
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (

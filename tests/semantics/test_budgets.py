@@ -1,0 +1,292 @@
+"""What a run and all below it may use: exactly, whoever spends, and however often it is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+import threading
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from fanwood import Budget, BudgetExceeded, Context, Fanwood, RunState, TaskRunError, UsageError
+from fanwood.model.budgets import SCALE
+from tests.conftest import MakeApp
+
+
+def spent(app: Fanwood, ref: Any) -> dict[str, Decimal]:
+    """By a run itself."""
+    return app.runs.get(ref.workflow_run_id).spent
+
+
+def left(app: Fanwood, ref: Any) -> dict[str, tuple[Decimal | int, Decimal | int]]:
+    """Of its budget: used, held."""
+    return {limit.unit: (limit.used, limit.held) for limit in app.runs.get(ref.workflow_run_id).budget}
+
+
+def test_a_tenth_ten_times_is_one_and_no_more(app: Fanwood) -> None:
+    @app.task
+    async def burn(input: int, ctx: Context) -> str:
+        for _ in range(input):
+            await ctx.aio_spend(usd=0.1)
+        try:
+            await ctx.aio_spend(usd=0.000001)
+        except BudgetExceeded as error:
+            return f"{error.limit} {error.most} {error.used} {error.wanted} {error.owner == error.run_id}"
+        return "all of it"
+
+    assert burn.run(9, budget=Budget(units={"usd": 1})) == "all of it"
+    ref = burn.run_no_wait(10, budget=Budget(units={"usd": 1}))
+    assert ref.result() == "usd 1 1 0.000001 True"
+    assert spent(app, ref) == {"usd": Decimal(1)}
+    assert left(app, ref) == {"usd": (1, 0)}
+    assert burn.run(3) == "all of it"
+
+
+def test_children_spend_of_it_sync_and_async_and_a_race_has_one_winner(app: Fanwood) -> None:
+    @app.task
+    def sync(input: int, ctx: Context) -> bool:
+        try:
+            ctx.spend(usd=1, tokens=input)
+        except BudgetExceeded:
+            return False
+        return True
+
+    @app.task
+    async def parent(input: int, ctx: Context) -> int:
+        return sum(await sync.aio_run_many([sync.create_bulk_run_item(n) for n in range(input)]))
+
+    ref = parent.run_no_wait(20, budget=Budget(units={"usd": 7}))
+    assert ref.result() == 7
+    assert left(app, ref) == {"usd": (7, 0)}
+
+
+def test_each_execution_of_a_task_and_of_a_step_counts_and_durable_code_once(app: Fanwood) -> None:
+    trials: list[str] = []
+
+    @app.task(retries=2)
+    async def plain(input: str, ctx: Context) -> None:
+        await ctx.aio_spend(usd=1)
+        if ctx.attempt_number < 3:
+            raise ValueError("again")
+
+    @app.durable_task(retries=2)
+    async def durable(input: str, ctx: Context) -> None:
+        await ctx.aio_spend(usd=1)
+        await ctx.aio_spend(usd=1)
+
+        async def burn() -> None:
+            await ctx.aio_spend(tokens=1)
+            trials.append("step")
+            if len(trials) < 3:
+                raise ValueError("again")
+
+        await ctx.aio_step(burn, key="burn")
+
+    one, other = plain.run_no_wait("a", budget=Budget(units={"usd": 3})), durable.run_no_wait("b")
+    one.result()
+    other.result()
+    assert spent(app, one) == {"usd": 3}
+    assert spent(app, other) == {"usd": 2, "tokens": 3}
+
+
+def test_what_is_reserved_is_there_and_what_is_left_of_it_returns(app: Fanwood) -> None:
+    @app.task
+    async def careful(input: int, ctx: Context) -> list[str]:
+        said: list[str] = []
+        async with ctx.reserve(usd=6) as held:
+            for amount in (5, 4):
+                try:
+                    await ctx.aio_spend(usd=amount)
+                    said.append(f"spent {amount}")
+                except BudgetExceeded as error:
+                    said.append(f"refused {amount}, {error.used} are taken")
+            await held.aio_spend(usd=2)
+        with pytest.raises(BudgetExceeded, match="may not reserve 5 usd: 6 of 10 usd are used or held"):
+            async with ctx.reserve(usd=5):
+                raise AssertionError("it was refused")
+        with pytest.raises(UsageError, match="once"):
+            async with held:
+                pass
+        return said
+
+    @app.task
+    def blocking(input: int, ctx: Context) -> int:
+        with ctx.reserve(usd=6) as held:
+            held.spend(usd=5)
+        with ctx.reserve(usd=5):
+            raise ValueError("in the middle")
+
+    ref = careful.run_no_wait(0, budget=Budget(units={"usd": 10}))
+    assert ref.result() == ["refused 5, 6 are taken", "spent 4"]
+    assert left(app, ref) == {"usd": (6, 0)}
+    ref = blocking.run_no_wait(0, budget=Budget(units={"usd": 10}))
+    with pytest.raises(TaskRunError, match="in the middle"):
+        ref.result()
+    assert left(app, ref) == {"usd": (5, 0)}
+
+
+def test_a_durable_task_does_not_reserve_again_what_it_has_left(app: Fanwood) -> None:
+    failed: list[int] = []
+
+    @app.durable_task(retries=1)
+    async def durable(input: int, ctx: Context) -> str:
+        async with ctx.reserve(usd=8) as held:
+            await held.aio_spend(usd=7)
+        if not failed:
+            failed.append(1)
+            raise ValueError("again")
+        return "done"
+
+    ref = durable.run_no_wait(0, budget=Budget(units={"usd": 10}))
+    assert ref.result() == "done"
+    assert left(app, ref) == {"usd": (7, 0)}
+
+
+def test_a_part_is_taken_from_its_parent_s_and_what_is_left_returns(app: Fanwood) -> None:
+    @app.task
+    async def child(input: int, ctx: Context) -> int:
+        await ctx.aio_spend(usd=input)
+        return input
+
+    @app.task
+    async def parent(input: int, ctx: Context) -> list[str]:
+        said: list[str] = []
+        part = Budget(units={"usd": 4})
+        for wanted in (3, 5, 1):
+            try:
+                said.append(str(await child.aio_run(wanted, budget=part)))
+            except (BudgetExceeded, TaskRunError) as error:
+                said.append(type(error).__name__)
+        with pytest.raises(BudgetExceeded, match=r"may not spawn 1 run of child: 4 of 8 usd are used or held"):
+            await child.aio_run(1, budget=Budget(units={"usd": 5}))
+        bulk = [child.create_bulk_run_item(n, budget=part) for n in range(2)]
+        with pytest.raises(BudgetExceeded):
+            await child.aio_run_many(bulk)
+        assert await child.aio_run_many(bulk[:1]) == [0]  # whoever was refused asks for the same
+        return said
+
+    ref = parent.run_no_wait(0, budget=Budget(units={"usd": 8}))
+    assert ref.result() == ["3", "TaskRunError", "1"]
+    assert left(app, ref) == {"usd": (4, 0)}
+
+
+def test_runs_and_depths_are_limited_for_all_below(app: Fanwood) -> None:
+    limits = set[str]()
+
+    @app.task
+    async def grow(input: int, ctx: Context) -> int:
+        """How many there are, with itself."""
+        found = 1
+        for n in range(2):
+            try:
+                found += await grow.aio_run(input * 2 + n)
+            except BudgetExceeded as error:
+                limits.add(error.limit)
+        return found
+
+    assert grow.run(1, budget=Budget(depth=3)) == 15
+    ref = grow.run_no_wait(1, budget=Budget(runs=10, depth=30))
+    assert ref.result() == 11
+    assert limits == {"runs", "depth"}
+    assert left(app, ref)["runs"] == (10, 0)
+    assert len(list(app.runs.children(ref.workflow_run_id))) <= 2
+
+
+def test_seconds_are_those_of_executing_and_stop_what_would_go_on(app: Fanwood) -> None:
+    gate = threading.Event()
+
+    @app.task
+    def work(input: int) -> int:
+        gate.wait(0.02)
+        return input
+
+    @app.task
+    async def parent(input: int, ctx: Context) -> int:
+        for n in range(1000):
+            try:
+                await work.aio_run(n)
+            except BudgetExceeded as error:
+                return n if error.limit == "seconds" else -1
+        return -1
+
+    ref = parent.run_no_wait(0, budget=Budget(seconds=0.05))
+    assert 0 < ref.result() <= 4
+    [limit] = app.runs.get(ref.workflow_run_id).budget
+    assert limit.used >= Decimal("0.05")
+
+
+def test_a_replay_by_hand_has_what_it_had(app: Fanwood) -> None:
+    @app.task
+    async def burn(input: int, ctx: Context) -> None:
+        await ctx.aio_spend(usd=3)
+        raise ValueError("no")
+
+    ref = burn.run_no_wait(0, budget=Budget(units={"usd": 5}))
+    for times in (1, 2):
+        with pytest.raises(TaskRunError):
+            ref.result()
+        assert left(app, ref) == {"usd": (3 * times, 0)}
+        app.runs.replay(ref.workflow_run_id)
+    with pytest.raises(TaskRunError, match="ValueError"):
+        ref.result()
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ({}, "limits nothing"),
+        ({"runs": -1}, "must not be negative"),
+        ({"runs": True}, "whole number"),
+        ({"runs": 2**63}, "at most"),
+        ({"depth": 1.5}, "whole number"),
+        ({"seconds": math.nan}, "seconds"),
+        ({"units": {"usd": math.nan}}, "usd of units must be a finite number"),
+        ({"units": {"usd": math.inf}}, "finite"),
+        ({"units": {"usd": Decimal("NaN")}}, "finite"),
+        ({"units": {"usd": -1}}, "negative"),
+        ({"units": {"usd": True}}, "must be a number"),
+        ({"units": {"usd": "1"}}, "must be a number"),
+        ({"units": {"usd": 2**63}}, "at most"),
+        ({"units": {"": 1}}, "must be a name"),
+        ({"units": {"~runs": 1}}, "must be a name"),
+        ({"units": {"runs": 1}}, "a limit of its own"),
+        ({"units": {"x" * 65: 1}}, "64"),
+        ({"units": [1]}, "must be a dict"),
+        ({"units": {str(n): 1 for n in range(33)}}, "32 units"),
+    ],
+    ids=str,
+)
+def test_what_no_budget_can_be_is_refused_where_it_is_said(how: dict[str, Any], error: str) -> None:
+    with pytest.raises(UsageError, match=error):
+        Budget(**how)
+
+
+def test_amounts_are_to_the_millionth_and_never_nothing() -> None:
+    given = Budget(runs=1, seconds=2, depth=3, units={"a": 0.1 + 0.2, "b": 1e-9, "c": Decimal("0.0000015"), "d": 0})
+    assert dict(given.part) == {
+        "a": 3 * SCALE // 10, "b": 1, "c": 2, "d": 0, "~runs": 1, "~depth": 3, "~seconds": 2 * SCALE,
+    }  # fmt: skip
+    again = pickle.loads(pickle.dumps(given))
+    assert again == given
+    assert hash(again) == hash(given)
+
+
+def test_a_spend_that_can_t_be_is_refused(make_app: MakeApp) -> None:
+    app = make_app()
+
+    @app.task
+    async def burn(input: int, ctx: Context) -> None:
+        for amounts in ({}, {"usd": -1}, {"usd": math.nan}, {"seconds": 1}):
+            with pytest.raises(UsageError):
+                await ctx.aio_spend(**amounts)
+        await asyncio.gather(*(ctx.aio_spend(usd=n) for n in range(5)))
+
+    ref = burn.run_no_wait(0)
+    ref.result()
+    assert spent(app, ref) == {"usd": 10}
+    with pytest.raises(UsageError, match="must be a Budget"):
+        burn.run(0, budget=5)  # type: ignore[arg-type]
+    assert app.runs.get(ref.workflow_run_id).status is RunState.COMPLETED
