@@ -30,8 +30,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import rows, telling, why
-from fanwood.store.budgets import replaying
+from fanwood.store import budgets, rows, telling, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.looked import SqlLooks
 from fanwood.store.parts import must_sleep, refuse_part
@@ -320,7 +319,7 @@ class SqliteStore(SqliteOutside, SqlitePausing, SqlitePatching, SqlLooks, Store)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:
-            with replaying(run_id), self._transaction():
+            with budgets.replaying(run_id), self._transaction():
                 state, attempt, root, parent, kind = self._about(run_id)
                 refuse_part(run_id, kind, parent)
                 if state not in allow or state not in TERMINAL:
