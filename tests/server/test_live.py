@@ -359,6 +359,8 @@ async def test_that_of_many_changes_one_is_heard_until_somebody_looks(settings: 
             await reader.ask(lambda store: store.workers())
             for _ in range(2):
                 await reader.attend()
+                while not told.locked():  # that it begins to watch is told as well
+                    await told.acquire()
                 await spawn()
                 await told.acquire()
                 for _ in range(20):
