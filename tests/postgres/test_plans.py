@@ -295,8 +295,13 @@ async def session(url: str, worker: int, other: int) -> AsyncIterator[Session]:
         async def watch(connection: Any) -> None:
             await watch_plans(connection, hear)
 
-        for link in (store._hot, store._beat, store.side, store._reader):
+        async def enter_and_watch(connection: Any) -> None:
+            await store._reader.address.enter(connection)
+            await watch(connection)
+
+        for link in (store._hot, store._beat, store.side):
             link.on_connect = watch
+        store._reader.on_connect = enter_and_watch
         await store.open(lambda: None)
         try:
             yield found
