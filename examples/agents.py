@@ -1,5 +1,5 @@
-"""A planner with three agents below it: one finds something out, one runs away and is stopped, one must ask a
-person. The planner's answer comes word by word.
+"""A planner with three agents below it: one finds something out, one runs away and is stopped by its budget, one must
+ask a person. The planner's answer comes word by word.
 
     python examples/agents.py
 
@@ -12,11 +12,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from fanwood import Context, Fanwood, Tools
+from fanwood import Budget, Context, Fanwood, Tools
 
 fanwood = Fanwood(local_worker=True)
 
-MOST_TURNS = 20
 Message = dict[str, Any]
 
 
@@ -90,16 +89,18 @@ async def work(agent: str, goal: str, tools: Tools, ctx: Context) -> str:
     """Ask the model, do what it wants, tell it what came of that."""
 
     async def ask(messages: list[Message]) -> Message:
-        return model(agent, messages)
+        reply = model(agent, messages)
+        await ctx.aio_spend(tokens=len(json.dumps(messages)) // 4)  # as the API's answer would say
+        return reply
 
     messages: list[Message] = [{"role": "user", "content": goal}]
-    for turn in range(MOST_TURNS):
+    for turn in range(1000):
         reply = await ctx.aio_step(ask, messages, key=f"turn {turn}")  # once in the life of this run
         calls = reply.get("tool_calls")
         if not calls:
             return reply["content"]
         messages += [reply, *(result.openai() for result in await tools.aio_run(calls))]
-    raise RuntimeError(f"{agent} asked the model {MOST_TURNS} times, and got nowhere")
+    return "I gave up."
 
 
 @fanwood.durable_task
@@ -120,7 +121,11 @@ async def buyer(job: Job, ctx: Context) -> str:
     return await work("buyer", job.goal, Tools(ask_person), ctx)
 
 
-TEAM = Tools(researcher, gambler, buyer)
+TEAM = Tools(
+    researcher,
+    gambler.as_tool(budget=Budget(units={"tokens": 1000})),  # of each of its runs, and of all below it
+    buyer,
+)
 
 
 @fanwood.durable_task

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from fanwood.sdk.attempt import registering
+from fanwood.sdk.context import Context
 from fanwood.sdk.current import current_attempt
 from fanwood.sdk.recording import parts_of
 from fanwood.sdk.sleeping import now, uuid_of
@@ -28,6 +29,7 @@ try:
         DurableOperationId,
         EventStreamHandlerId,
         JournalCallableOperationBackend,
+        ModelRequestId,
         RoleBasedOperationConfig,
         ToolsetCallToolId,
         conversation_id_from_run_id,
@@ -158,13 +160,25 @@ class _Steps(JournalCallableOperationBackend[StepOptions]):
         async def step() -> object:
             token = _in_step.set(True)
             try:
-                return await body()
+                payload = await body()
             finally:
                 _in_step.reset(token)
+            if isinstance(operation_id, ModelRequestId):
+                await _spent(attempt, payload)
+            return payload
 
         agent, _, what = name.partition("__")
         step.__module__, step.__qualname__ = agent, what
         return await recorded(Call(attempt, step, (), {}, key, policy_of(config or {}), threads=True))
+
+
+async def _spent(attempt: Attempt, payload: object) -> None:
+    """What an answer took, by the model's own account, is taken from the budgets above."""
+    given = cast("dict[str, Any]", payload if isinstance(payload, dict) else {})
+    usage = cast("dict[str, int | None]", given.get("usage") or {})
+    tokens = sum(usage.get(name) or 0 for name in ("input_tokens", "output_tokens"))
+    if tokens > 0:
+        await Context(attempt).aio_spend(tokens=tokens)
 
 
 def _key(attempt: Attempt, operation_id: DurableOperationId, name: str, about: RunContext[Any] | None) -> str:

@@ -26,7 +26,7 @@ OUTPUT = {
     "agent_loop": "Together 1008000 people live there. (Atlantis: KeyError: 'Atlantis')",
     "agents": """\
 A person is asked: buy a cake?
-I found out that a cake is 30 euros; the gambler ended with RuntimeError; and the person said yes.""",
+I found out that a cake is 30 euros; the gambler ended with BudgetExceeded; and the person said yes.""",
     "all_cores": "[4, 25, 168, 1229]",
     "branches": """\
 order 1: charged 250, packed

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, RunState, TaskRunError, TextChunk
+from fanwood import Budget, Context, EvictionPolicy, Fanwood, RunState, TaskRunError, TextChunk
 
 pytest.importorskip("pydantic_ai", reason="make setup installs it")
 
@@ -203,6 +203,25 @@ async def test_a_person_is_asked_and_the_answer_streams(app: Fanwood):
     assert await ref.aio_result(30) == "It was approved."
     assert asked == {0: 1, 1: 1}
     assert "".join([c async for c in ref.stream() if isinstance(c, TextChunk)]) == "It was approved."
+
+
+async def test_that_tokens_are_taken_from_a_budget(app: Fanwood):
+    model = Model([("again", {})], [("again", {})], [("again", {})])
+    agent = agent_of(model, name="spender")
+
+    @agent.tool_plain
+    def again() -> str:
+        return "once more"
+
+    @app.task
+    async def ask(question: str) -> str:
+        return (await agent.run(question)).output
+
+    assert await ask.aio_run("x", budget=Budget(units={"tokens": 10_000})) == "once more once more once more"
+    model.asked.clear()
+    with pytest.raises(TaskRunError, match="BudgetExceeded"):
+        await ask.aio_run("x", budget=Budget(units={"tokens": 60}))
+    assert model.asked == {0: 1, 1: 1}
 
 
 async def test_what_a_model_of_tests_does(app: Fanwood):
