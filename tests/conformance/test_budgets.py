@@ -117,7 +117,7 @@ async def test_a_reservation_is_spent_let_go_of_and_ends_with_its_attempt(stage:
     assert await limits(stage, root) == {"usd": (10, 7, 0)}
     await stage.store.spend([Spend(root.key, 1, stage.ids.new_id(), of=held, release=True)])
     held = await reserve(stage, root, 2)
-    await stage.store.spend([Spend(root.key, 1, stage.ids.new_id(), of=held, release=True)])
+    await stage.store.spend([Spend(root.key, 1, stage.ids.new_id(), {"usd": 0}, of=held, release=True)])
     assert await limits(stage, root) == {"usd": (10, 7, 0)}
     await reserve(stage, root, 3)
     await stage.report(handed_back(root))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fanwood.model.budgets import SECONDS
 from fanwood.model.states import FIRST_WAIT, TRANSITIONS, EndedBy, OnParentEnd, Open, RunKind, RunState, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fanwood.model.budgets import Counted
     from fanwood.model.records import Audited
 
 LATE = 60_000_000
@@ -170,6 +172,17 @@ def of_a_row(row: Audited) -> Iterator[str]:
     for rule in STATE.values():
         if (said := rule(row)) is not None:
             yield f"{short(row)} is {row.state.name}, and {said}"
+
+
+def of_a_limit(row: Counted) -> Iterator[str]:
+    """What is wrong of a limit of a budget, counted once more."""
+    name = f"the budget of {row.run_id.hex()}, {row.unit.removeprefix('~')}"
+    if row.used != row.used_of:
+        yield f"{name}: {row.used} are used, and all that was charged is {row.used_of}"
+    if row.held != row.held_of:
+        yield f"{name}: {row.held} are held, and all that is reserved or given away is {row.held_of}"
+    if not row.closed and row.unit != SECONDS and row.used + row.held > row.amount:
+        yield f"{name}: {row.used} are used and {row.held} held of {row.amount}"
 
 
 def lateness(row: Audited, now: int, bound: int = LATE) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fanwood.model.invariants import Families, lateness, of_a_row
+from fanwood.model.invariants import Families, lateness, of_a_limit, of_a_row
 from fanwood.model.records import Walk
 from fanwood.store.rows import place_of
 
@@ -43,3 +43,6 @@ async def findings(store: Store, *, full: bool, attended: bool = False, page: in
             if walk is Walk.CHILDREN:
                 for found in families.saw(row):
                     yield found
+    for limit in await store.counted() if full else ():
+        for found in of_a_limit(limit):
+            yield found

@@ -266,7 +266,7 @@ class Ledger:
         for unit, amount in sorted(asked.amounts.items()):
             self._take(asked, run, unit, amount, held.get(unit))
         if asked.release:
-            for row in held.values():
+            for row in [row for (id_, _), row in self._rows.spent(run.id).items() if id_ == asked.of]:
                 if row.source is not None:
                     self._add(row.source, row.unit, 0, -row.amount)
                 self._rows.drop(row)
