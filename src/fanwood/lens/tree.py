@@ -137,7 +137,9 @@ class Tree:
         else:
             growing = bool(piece.busy_parents)
             self._take_out(part.parents, piece)
-            return [self._add_family(part.parents, piece.path, piece.depth, growing=growing, attempt=0)]
+            alone = self._add_family(part.parents, piece.path, piece.depth, growing=growing, attempt=0)
+            alone.below = list(piece.below)  # what is known of its runs' families is not read as something new
+            return [alone]
         self.pieces.append(rest)
         return [rest]
 
