@@ -8,6 +8,7 @@ import click
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Sentence, common
+from fanwood.cli.burnt import as_json, lines
 from fanwood.cli.critical import show_critical
 from fanwood.cli.finding import find, one_run
 from fanwood.cli.output import Cell
@@ -158,6 +159,8 @@ def _print_end(picture: Picture) -> None:
         output.note("More than 20 siblings of one name are one line; --all shows every run.")
     if picture.cut:
         output.note("Deeper levels are left out: --depth N shows N of them, --all shows everything.")
+    for line in lines(picture.burnt):
+        output.note(line)
 
 
 # --- for pipes -------------------------------------------------------------------------------------------------------
@@ -194,6 +197,7 @@ def _json(picture: Picture) -> dict[str, Any]:
         "counts": looking.counts_json(picture.counts),
         "runs": [_node_json(item, picture) for item in items if isinstance(item, Node)],
         "groups": [_group_json(item) for item in items if isinstance(item, Group)],
+        **as_json(picture.burnt),
     }
 
 

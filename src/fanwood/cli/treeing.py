@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fanwood.cli.burnt import Burnt, burnt
 from fanwood.clock import SystemClock
 from fanwood.lens.book import Lenses
 from fanwood.lens.briefs import suspended_of
@@ -68,6 +69,7 @@ class Picture:
     cut: bool
     grouped: bool
     pauses: dict[bytes, Pause] = field(default_factory=dict[bytes, "Pause"])  # of those runs that are paused themselves
+    burnt: Burnt = field(default_factory=Burnt)
 
 
 async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool) -> Picture:
@@ -102,7 +104,7 @@ async def draw(store: Store, id_: bytes, *, depth: int | None, everything: bool)
         level_number += 1
     await _preview(store, root)
     pauses = {pause.run_id: pause for pause in await store.pauses([record.root_id])}
-    return Picture(root, counts, store.now(), cut, grouped, pauses)
+    return Picture(root, counts, store.now(), cut, grouped, pauses, await burnt(store, id_, record.root_id))
 
 
 async def _counts(store: Store, run: RunRecord) -> list[TaskCount]:

@@ -1,0 +1,65 @@
+"""What the budget of a tree has left, and who has burnt what of it, as the command line says it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.ids import id_text
+from fanwood.model.budgets import Balance
+from fanwood.store.budgets import quantity, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fanwood.store.store import Store
+
+MOST = 5
+"""Runs that have spent most."""
+
+
+class Burnt(msgspec.Struct, frozen=True):
+    """Of a run, and of its tree."""
+
+    limits: list[Balance] = []
+    spent: list[tuple[bytes, str, int]] = []
+
+
+async def burnt(store: Store, run_id: bytes, root_id: bytes) -> Burnt:
+    """The limits that hold for a run, and who has spent most in its tree."""
+    return Burnt(await store.balances(run_id), await store.spent(root_id, None, MOST))
+
+
+def lines(found: Burnt) -> Iterator[str]:
+    """For people."""
+    for limit in found.limits:
+        unit = shown(limit.unit)
+        if unit == "depth":
+            yield f"budget: down to depth {limit.amount}"
+            continue
+        used, held, amount = (_text(limit.unit, n) for n in (limit.used, limit.held, limit.amount))
+        yield f"budget: {used} of {amount} {unit} used{f', {held} held' if limit.held else ''}"
+    for run_id, unit, amount in found.spent:
+        yield f"spent: {_text(unit, amount)} {unit} by {id_text(run_id)}"
+
+
+def as_json(found: Burnt) -> dict[str, Any]:
+    """For programs. Amounts are texts, as they are exact."""
+    return {
+        "budget": [
+            {
+                "run_id": id_text(limit.run_id), "unit": shown(limit.unit),
+                **{name: _text(limit.unit, getattr(limit, name)) for name in ("amount", "used", "held")},
+            }
+            for limit in found.limits
+        ],
+        "spent": [
+            {"run_id": id_text(run_id), "unit": unit, "amount": _text(unit, amount)}
+            for run_id, unit, amount in found.spent
+        ],
+    }  # fmt: skip
+
+
+def _text(unit: str, amount: int) -> str:
+    return format(quantity(unit, amount), "f") if not unit.startswith("~r") and unit != "~depth" else str(amount)
