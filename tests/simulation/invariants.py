@@ -59,6 +59,7 @@ class Watch:
         self._seen = seen
         self._changed: dict[bytes, None] = {}
         self._gated: dict[bytes, bytes] = {}
+        self.paused: set[bytes] = set()  # the calls have returned
         self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
         self._change, self._add, self._remove = tables.change, tables.add, tables.remove
         tables.change, tables.add, tables.remove = self.change, self.add, self.remove
@@ -90,9 +91,10 @@ class Watch:
         self._change(run, **values)
         state, attempt, due_at, expires_at, frozen = before
         again = run.kind >= FIRST_WAIT and run.asked > asked and state in TERMINAL
+        patched = values.get("ended_by") == EndedBy.PATCH
         if again:
             self._was_recorded(run)
-        if run.state != state or again:
+        if run.state != state or again or patched:
             self._seen(run, state)
             if state.is_terminal:
                 self._replayed[run.id] = self._now()
@@ -203,6 +205,11 @@ class Watch:
         worker = self._tables.workers.get(run.worker_id or 0)
         if worker is None or worker.lease is None:
             self._wrong(f"{short(run)} is RUNNING under worker {run.worker_id}, which holds no lease")
+        above: Run | None = run
+        while self.paused and above is not None:
+            if above.id in self.paused:
+                self._wrong(f"{short(run)} is claimed, and {short(above)} is paused")
+            above = self._tables.runs.get(above.parent_id or b"")
 
     def _was_recorded(self, run: Run) -> None:
         """Its parent does it again, in an attempt that counts."""

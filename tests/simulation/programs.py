@@ -18,6 +18,7 @@ from fanwood import (
     RunEndedError,
     RunNotFoundError,
     SleepCondition,
+    UsageError,
     UserEventCondition,
     WaitTimeoutError,
     or_,
@@ -378,6 +379,13 @@ async def push_all(world: World, app: Fanwood) -> None:
         await _push(world, key, {"key": key, "made": world.parts.made()}, app)
 
 
+async def resume_all(world: World, app: Fanwood) -> None:
+    """Nothing is paused any more."""
+    for run_id in list(world.tables.pauses):
+        world.watch.paused.discard(run_id)
+        await _insistently(world, partial(app.runs.aio_resume, id_text(run_id)))
+
+
 async def _send(world: World, run_id: bytes, name: str, app: Fanwood) -> None:
     """Sends a run a message, or does not know whether it has: then it sends another one."""
     await asyncio.sleep(world.random.random() * 4)
@@ -443,12 +451,22 @@ class _Root:
         elif fate < 0.45:
             await asyncio.sleep(random.random() * 5)
             await self._wake()
+        elif fate < 0.5:
+            await asyncio.sleep(random.random() * 5)
+            queued = [
+                child.id for child in await self._children(self._ref.id, parts=False) if child.status is RunState.QUEUED
+            ]
+            await self._patch(queued[0] if queued else await self._some_child())
+        if random.random() < 0.12:
+            await self._pause(self._ref.id if random.random() < 0.7 else await self._some_child())
         await self._result()
         if fate > 0.8 or 0.25 < fate < 0.32:
             await self._again(self._ref.id)
             await self._result()
         elif fate > 0.7:
             await self._again(await self._some_child())
+        elif fate > 0.65:
+            await self._patch(self._ref.id)
 
     async def _start(self) -> Any:
         """Once, or by an idempotency key twice at once: that is the same run."""
@@ -487,6 +505,29 @@ class _Root:
                     self._world.tell(self._world.parts.woken(id_bytes(child.id), woken=bool(woken)))
             id_ = self._world.random.choice(children).id
 
+    async def _pause(self, run_id: str | None) -> None:
+        """For a while: nothing of it begins meanwhile. It is resumed in any case, as its answer may have been lost."""
+        if run_id is None:
+            return
+        await asyncio.sleep(self._world.random.random() * 2)
+        paused = await self._asked(lambda: self._app.runs.aio_pause(run_id))
+        if paused is not None:
+            self._world.watch.paused.add(id_bytes(run_id))
+            await asyncio.sleep(self._world.random.random() * 4)
+            self._world.watch.paused.discard(id_bytes(run_id))
+        while await self._asked(lambda: self._app.runs.aio_resume(run_id)) is None:
+            if id_bytes(run_id) in self._world.watch.deleted:
+                break
+
+    async def _patch(self, run_id: str | None) -> None:
+        """What it would return, if nothing went wrong, is given to it by hand."""
+        info = run_id and await self._asked(lambda: self._app.runs.aio_get(run_id))
+        plan = self._world.maker.plans.get(info.input.get("n")) if info and isinstance(info.input, dict) else None
+        answer = self._world.maker.answer(plan) if plan and "parts" not in plan else None
+        if answer is not None:
+            with contextlib.suppress(UsageError):  # it has completed, and its parent may have gone on with that
+                await self._asked(lambda: self._app.runs.aio_patch(run_id, output=answer), passed=(UsageError,))
+
     async def _cancel(self, run_id: str | None) -> None:
         began = self._world.time.now
         if run_id is not None and await self._asked(lambda: self._app.runs.aio_cancel(run_id)) is not None:
@@ -506,13 +547,13 @@ class _Root:
             if result is not None:
                 self._program.check(self._plan, result, "a client")
 
-    async def _asked(self, ask: Any) -> Any:
+    async def _asked(self, ask: Any, passed: tuple[type[Exception], ...] = ()) -> Any:
         """As a careful client does: what the store could not do is asked for again, for a while; None if it never
         could."""
         for _ in range(TIRED):
             try:
                 return await self._world.asked(ask)
-            except FAILED:
+            except (*FAILED, *passed):
                 raise
             except RunNotFoundError:
                 return None  # it was kept for a short time only

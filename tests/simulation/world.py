@@ -291,6 +291,8 @@ class World:
     def outside(self, does: Callable[[Fanwood], Coroutine[Any, Any, None]]) -> None:
         """Some process does this meanwhile, whatever becomes of who wants it. (One that has stopped would never.)"""
         there = [host for host in self.hosts if not host.dead]
+        if not there:
+            return  # what is there to the end is said again
         host = self.random.choice([host for host in there if host.engine.alive] or there)
 
         async def do() -> None:
@@ -400,7 +402,10 @@ class World:
         self._push_on()
 
     def _push_on(self) -> None:
-        """Time and again whatever may happen happens, as long as somebody waits for it: also who has begun only now."""
+        """Time and again whatever may happen happens, as long as somebody waits for it: also who has begun only now.
+        And what somebody had paused who is gone is resumed."""
+        if self.tables.pauses:
+            self.outside(partial(programs.resume_all, self))
         if any(map(self.parts.waiting_for, plans.KEYS)):
             self.outside(partial(programs.push_all, self))
         self.scheduler.remember(self.time.now + int(self.shape.liveness / 8 * 1e6), None, self._push_on)
