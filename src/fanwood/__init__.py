@@ -56,9 +56,8 @@ if TYPE_CHECKING:
     )
     from fanwood.ids import IdSource, SeededIds, SystemIds
     from fanwood.model.states import RunState
-    from fanwood.sdk.budget import Budget
-    from fanwood.sdk.chunks import BytesChunk, ChunkStream, TextChunk
-    from fanwood.sdk.completing import (
+    from fanwood.sdk.children.chunks import BytesChunk, ChunkStream, TextChunk
+    from fanwood.sdk.children.completing import (
         ALL_COMPLETED,
         FIRST_COMPLETED,
         FIRST_EXCEPTION,
@@ -68,28 +67,36 @@ if TYPE_CHECKING:
         as_completed,
         wait,
     )
-    from fanwood.sdk.conditions import OrGroup, ParentCondition, SleepCondition, UserEventCondition, WaitResult, or_
-    from fanwood.sdk.context import Context
-    from fanwood.sdk.current import current_run_id
-    from fanwood.sdk.ended import Cancelled, Completed, Failed, Outcome, Poisoned, TimedOut
-    from fanwood.sdk.events import Event, PushEvent
-    from fanwood.sdk.groups import Group
-    from fanwood.sdk.hooks import RunEvent
-    from fanwood.sdk.infos import AttemptInfo, LimitInfo, LogInfo, RunCounts, RunInfo
-    from fanwood.sdk.items import BulkRunItem
-    from fanwood.sdk.lateness import after
-    from fanwood.sdk.log_context import RunContextFilter
-    from fanwood.sdk.messages import Message
-    from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
-    from fanwood.sdk.promises import Promise
-    from fanwood.sdk.refs import TaskRunRef, WorkflowRunRef
-    from fanwood.sdk.step import Step
-    from fanwood.sdk.strays import with_context
-    from fanwood.sdk.task import Standalone
-    from fanwood.sdk.tools import Tool, ToolResult, Tools
-    from fanwood.sdk.unloading import EvictionPolicy
-    from fanwood.sdk.watching import RunTree
-    from fanwood.sdk.workflow import Workflow
+    from fanwood.sdk.children.ended import Cancelled, Completed, Failed, Outcome, Poisoned, TimedOut
+    from fanwood.sdk.children.groups import Group
+    from fanwood.sdk.children.refs import TaskRunRef, WorkflowRunRef
+    from fanwood.sdk.client.watching import RunTree
+    from fanwood.sdk.declaring.budget import Budget
+    from fanwood.sdk.declaring.hooks import RunEvent
+    from fanwood.sdk.declaring.items import BulkRunItem
+    from fanwood.sdk.declaring.lateness import after
+    from fanwood.sdk.declaring.options import TaskPolicy, TriggerWorkflowOptions
+    from fanwood.sdk.declaring.step import Step
+    from fanwood.sdk.running.current import current_run_id
+    from fanwood.sdk.running.infos import AttemptInfo, LimitInfo, LogInfo, RunCounts, RunInfo
+    from fanwood.sdk.running.log_context import RunContextFilter
+    from fanwood.sdk.running.strays import with_context
+    from fanwood.sdk.running.unloading import EvictionPolicy
+    from fanwood.sdk.tasks.context import Context
+    from fanwood.sdk.tasks.task import Standalone
+    from fanwood.sdk.tasks.tools import Tool, ToolResult, Tools
+    from fanwood.sdk.tasks.workflow import Workflow
+    from fanwood.sdk.waits.conditions import (
+        OrGroup,
+        ParentCondition,
+        SleepCondition,
+        UserEventCondition,
+        WaitResult,
+        or_,
+    )
+    from fanwood.sdk.waits.events import Event, PushEvent
+    from fanwood.sdk.waits.messages import Message
+    from fanwood.sdk.waits.promises import Promise
     from fanwood.settings import Settings
     from fanwood.store.progress import Progress
     from fanwood.store.why import Why, WhyCause
@@ -213,73 +220,73 @@ __all__ = [
 ]
 
 _HOMES = {
-    "aio_wait": "fanwood.sdk.completing",
-    "ALL_COMPLETED": "fanwood.sdk.completing",
-    "after": "fanwood.sdk.lateness",
-    "as_completed": "fanwood.sdk.completing",
-    "AsCompleted": "fanwood.sdk.completing",
-    "AttemptInfo": "fanwood.sdk.infos",
-    "Budget": "fanwood.sdk.budget",
-    "BulkRunItem": "fanwood.sdk.items",
-    "BytesChunk": "fanwood.sdk.chunks",
-    "Cancelled": "fanwood.sdk.ended",
-    "ChunkStream": "fanwood.sdk.chunks",
+    "aio_wait": "fanwood.sdk.children.completing",
+    "ALL_COMPLETED": "fanwood.sdk.children.completing",
+    "after": "fanwood.sdk.declaring.lateness",
+    "as_completed": "fanwood.sdk.children.completing",
+    "AsCompleted": "fanwood.sdk.children.completing",
+    "AttemptInfo": "fanwood.sdk.running.infos",
+    "Budget": "fanwood.sdk.declaring.budget",
+    "BulkRunItem": "fanwood.sdk.declaring.items",
+    "BytesChunk": "fanwood.sdk.children.chunks",
+    "Cancelled": "fanwood.sdk.children.ended",
+    "ChunkStream": "fanwood.sdk.children.chunks",
     "Clock": "fanwood.clock",
-    "Completed": "fanwood.sdk.ended",
-    "Context": "fanwood.sdk.context",
-    "current_run_id": "fanwood.sdk.current",
+    "Completed": "fanwood.sdk.children.ended",
+    "Context": "fanwood.sdk.tasks.context",
+    "current_run_id": "fanwood.sdk.running.current",
     "EmptyModel": "fanwood.codec.empty",
-    "Event": "fanwood.sdk.events",
-    "EvictionPolicy": "fanwood.sdk.unloading",
-    "Failed": "fanwood.sdk.ended",
+    "Event": "fanwood.sdk.waits.events",
+    "EvictionPolicy": "fanwood.sdk.running.unloading",
+    "Failed": "fanwood.sdk.children.ended",
     "Fanwood": "fanwood.app",
-    "FIRST_COMPLETED": "fanwood.sdk.completing",
-    "FIRST_EXCEPTION": "fanwood.sdk.completing",
-    "Group": "fanwood.sdk.groups",
+    "FIRST_COMPLETED": "fanwood.sdk.children.completing",
+    "FIRST_EXCEPTION": "fanwood.sdk.children.completing",
+    "Group": "fanwood.sdk.children.groups",
     "IdSource": "fanwood.ids",
-    "LimitInfo": "fanwood.sdk.infos",
-    "LogInfo": "fanwood.sdk.infos",
+    "LimitInfo": "fanwood.sdk.running.infos",
+    "LogInfo": "fanwood.sdk.running.infos",
     "ManualClock": "fanwood.clock",
-    "Message": "fanwood.sdk.messages",
-    "or_": "fanwood.sdk.conditions",
-    "OrGroup": "fanwood.sdk.conditions",
-    "Outcome": "fanwood.sdk.ended",
-    "ParentCondition": "fanwood.sdk.conditions",
-    "Poisoned": "fanwood.sdk.ended",
+    "Message": "fanwood.sdk.waits.messages",
+    "or_": "fanwood.sdk.waits.conditions",
+    "OrGroup": "fanwood.sdk.waits.conditions",
+    "Outcome": "fanwood.sdk.children.ended",
+    "ParentCondition": "fanwood.sdk.waits.conditions",
+    "Poisoned": "fanwood.sdk.children.ended",
     "Progress": "fanwood.store.progress",
-    "Promise": "fanwood.sdk.promises",
-    "PushEvent": "fanwood.sdk.events",
-    "RunContextFilter": "fanwood.sdk.log_context",
-    "RunCounts": "fanwood.sdk.infos",
-    "RunEvent": "fanwood.sdk.hooks",
-    "RunInfo": "fanwood.sdk.infos",
+    "Promise": "fanwood.sdk.waits.promises",
+    "PushEvent": "fanwood.sdk.waits.events",
+    "RunContextFilter": "fanwood.sdk.running.log_context",
+    "RunCounts": "fanwood.sdk.running.infos",
+    "RunEvent": "fanwood.sdk.declaring.hooks",
+    "RunInfo": "fanwood.sdk.running.infos",
     "RunState": "fanwood.model.states",
-    "RunTree": "fanwood.sdk.watching",
+    "RunTree": "fanwood.sdk.client.watching",
     "SeededIds": "fanwood.ids",
     "Settings": "fanwood.settings",
-    "SleepCondition": "fanwood.sdk.conditions",
-    "Standalone": "fanwood.sdk.task",
-    "Step": "fanwood.sdk.step",
+    "SleepCondition": "fanwood.sdk.waits.conditions",
+    "Standalone": "fanwood.sdk.tasks.task",
+    "Step": "fanwood.sdk.declaring.step",
     "SystemClock": "fanwood.clock",
     "SystemIds": "fanwood.ids",
-    "TaskPolicy": "fanwood.sdk.options",
-    "TaskRunRef": "fanwood.sdk.refs",
-    "TextChunk": "fanwood.sdk.chunks",
-    "TimedOut": "fanwood.sdk.ended",
-    "Tool": "fanwood.sdk.tools",
-    "ToolResult": "fanwood.sdk.tools",
-    "Tools": "fanwood.sdk.tools",
-    "TriggerWorkflowOptions": "fanwood.sdk.options",
-    "UserEventCondition": "fanwood.sdk.conditions",
-    "wait": "fanwood.sdk.completing",
-    "Waited": "fanwood.sdk.completing",
-    "WaitResult": "fanwood.sdk.conditions",
-    "with_context": "fanwood.sdk.strays",
+    "TaskPolicy": "fanwood.sdk.declaring.options",
+    "TaskRunRef": "fanwood.sdk.children.refs",
+    "TextChunk": "fanwood.sdk.children.chunks",
+    "TimedOut": "fanwood.sdk.children.ended",
+    "Tool": "fanwood.sdk.tasks.tools",
+    "ToolResult": "fanwood.sdk.tasks.tools",
+    "Tools": "fanwood.sdk.tasks.tools",
+    "TriggerWorkflowOptions": "fanwood.sdk.declaring.options",
+    "UserEventCondition": "fanwood.sdk.waits.conditions",
+    "wait": "fanwood.sdk.children.completing",
+    "Waited": "fanwood.sdk.children.completing",
+    "WaitResult": "fanwood.sdk.waits.conditions",
+    "with_context": "fanwood.sdk.running.strays",
     "Why": "fanwood.store.why",
     "WhyCause": "fanwood.store.why",
     "Worker": "fanwood.worker.worker",
-    "Workflow": "fanwood.sdk.workflow",
-    "WorkflowRunRef": "fanwood.sdk.refs",
+    "Workflow": "fanwood.sdk.tasks.workflow",
+    "WorkflowRunRef": "fanwood.sdk.children.refs",
 }
 """Where a name is defined that isn't an error."""
 

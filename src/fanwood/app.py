@@ -20,26 +20,26 @@ from fanwood.codec.empty import EmptyModel
 from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, UnknownTaskError
 from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
-from fanwood.sdk.context import Context
-from fanwood.sdk.current import current_attempt
-from fanwood.sdk.durable import Durable
-from fanwood.sdk.events import Events
-from fanwood.sdk.functions import code_of, location
-from fanwood.sdk.hooked import Hooked
-from fanwood.sdk.hooks import Hooks
-from fanwood.sdk.infos import table
-from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
-from fanwood.sdk.origins import origin_of, origin_of_caller
-from fanwood.sdk.promises import Promises
-from fanwood.sdk.runs import Runs
-from fanwood.sdk.signatures import read_signature
-from fanwood.sdk.spec import TaskSpec
-from fanwood.sdk.step import RawCodec
-from fanwood.sdk.steps import Stepping
-from fanwood.sdk.task import Runnable, Standalone
-from fanwood.sdk.unloading import EvictionPolicy
-from fanwood.sdk.waiting import called
-from fanwood.sdk.workflow import Workflow
+from fanwood.sdk.client.runs import Runs
+from fanwood.sdk.declaring.functions import code_of, location
+from fanwood.sdk.declaring.hooks import Hooks
+from fanwood.sdk.declaring.options import TaskOptions, TaskPolicy, WorkflowOptions
+from fanwood.sdk.declaring.origins import origin_of, origin_of_caller
+from fanwood.sdk.declaring.spec import TaskSpec
+from fanwood.sdk.declaring.step import RawCodec
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.infos import table
+from fanwood.sdk.running.unloading import EvictionPolicy
+from fanwood.sdk.running.waiting import called
+from fanwood.sdk.tasks.context import Context
+from fanwood.sdk.tasks.durable import Durable
+from fanwood.sdk.tasks.hooked import Hooked
+from fanwood.sdk.tasks.signatures import read_signature
+from fanwood.sdk.tasks.task import Runnable, Standalone
+from fanwood.sdk.tasks.workflow import Workflow
+from fanwood.sdk.waits.events import Events
+from fanwood.sdk.waits.promises import Promises
+from fanwood.sdk.waits.steps import Stepping
 from fanwood.settings import MAX_SLOTS, Settings
 from fanwood.store.urls import without_password
 from fanwood.worker.worker import Lifespan, Worker
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.decorators import AsyncFunction, Defaulted, InferringDecorator, SyncFunction, TaskDecorator
+    from fanwood.sdk.tasks.decorators import AsyncFunction, Defaulted, InferringDecorator, SyncFunction, TaskDecorator
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -17,19 +17,19 @@ from weakref import ReferenceType, WeakSet, WeakValueDictionary, ref
 from fanwood import logs
 from fanwood.engine.engine import Engine
 from fanwood.errors import EngineClosedError, UsageError
-from fanwood.sdk.current import current_attempt
-from fanwood.sdk.host import Host
-from fanwood.sdk.strays import note_fork
-from fanwood.sdk.workflow import Workflow
+from fanwood.sdk.declaring.host import Host
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.strays import note_fork
+from fanwood.sdk.tasks.workflow import Workflow
 from fanwood.store.opening import place_of, store_for
 from fanwood.worker.local import LocalWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
 
-    from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.spec import TaskSpec
-    from fanwood.sdk.task import Runnable
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.tasks.task import Runnable
 
 logger = logs.logger("fanwood")
 

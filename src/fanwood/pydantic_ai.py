@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from fanwood.sdk.attempt import registering
-from fanwood.sdk.context import Context
-from fanwood.sdk.current import current_attempt
-from fanwood.sdk.recording import parts_of
-from fanwood.sdk.sleeping import now, uuid_of
-from fanwood.sdk.steps import Call, StepOptions, policy_of, recorded
-from fanwood.sdk.tools import Tools
+from fanwood.sdk.recording.recording import parts_of
+from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.tasks.context import Context
+from fanwood.sdk.tasks.tools import Tools
+from fanwood.sdk.waits.sleeping import now, uuid_of
+from fanwood.sdk.waits.steps import Call, StepOptions, policy_of, recorded
 
 try:
     from pydantic_ai.durable_exec import (
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from pydantic_ai.agent import EventStreamHandler
     from pydantic_ai.models import Model
 
-    from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.tools import Runs, Tool, ToolResult
+    from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.tasks.tools import Runs, Tool, ToolResult
 
 __all__ = ["FanwoodDurability", "TaskToolset"]
 

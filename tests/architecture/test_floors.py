@@ -49,12 +49,37 @@ FLOORS = {
     "__main__": 6,
 }
 
+ROOMS = {
+    "sdk": {
+        # what is declared, and what a caller says
+        "listing": 0,
+        "declaring": 0,
+        # one attempt, in the process that executes it
+        "running": 1,
+        # what a run records, and what code that is run again finds of it
+        "recording": 2,
+        # children, and what a run waits for that is none
+        "children": 3,
+        "waits": 3,
+        # tasks, workflows and their context; runs, as they are seen from anywhere
+        "tasks": 4,
+        "client": 4,
+    }
+}
+"""Within a large package: floors of its own."""
+
 ANYTHING_GOES = {"", "testing"}  # `fanwood/__init__.py` and `fanwood/testing/` may import from any floor
 
 
 def homeless(known: dict[str, Module]) -> list[str]:
     """Modules that are on no floor."""
-    return [
+    astray = [
+        f"{module.at(1)}: {module.name} is in none of the rooms of {module.area}. Move it into one: ROOMS in "
+        f"tests/architecture/test_floors.py."
+        for module in known.values()
+        if module.area in ROOMS and module.name.count(".") > 1 and module.name.split(".")[2] not in ROOMS[module.area]
+    ]
+    return astray + [
         f"{module.at(1)}: {module.name} is on no floor. Add {module.area!r} to FLOORS in "
         f"tests/architecture/test_floors.py, or move the file into a package that is there."
         for module in known.values()
@@ -67,7 +92,7 @@ def upward(known: dict[str, Module]) -> list[str]:
     findings: list[str] = []
     for module in known.values():
         for found in imports(module, known):
-            complaint = _complaint(module.area, found.target)
+            complaint = _complaint(module.area, found.target) or _indoors(module, found.target)
             if complaint:
                 findings.append(f"{module.at(found.line)}: {module.name} imports {found.target}: {complaint}")
     return sorted(set(findings))
@@ -87,6 +112,16 @@ def _complaint(area: str, target: str) -> str:
             f"an argument."
         )
     return ""
+
+
+def _indoors(module: Module, target: str) -> str:
+    """The same within a package that has floors of its own."""
+    rooms, its, there = ROOMS.get(module.area), module.name.split("."), target.split(".")
+    if rooms is None or len(its) < 3 or len(there) < 3 or there[1] != module.area or its[2] == there[2]:
+        return ""
+    if rooms.get(there[2], -1) < rooms.get(its[2], -1):
+        return ""
+    return f"{module.area}/{its[2]} can't import from {module.area}/{there[2]}, which is not below it."
 
 
 def rings(known: dict[str, Module]) -> list[str]:
@@ -177,8 +212,8 @@ def test_an_import_that_points_up_is_found(tmp_path: Path, statement: str):
     "statement", ["import fanwood", "from fanwood import Task", "from .. import Task", "from fanwood import *"]
 )
 def test_the_front_door_is_not_for_residents(tmp_path: Path, statement: str):
-    [finding] = upward(plant(tmp_path, {"__init__.py": "", "sdk/task.py": statement}))
-    assert "src/fanwood/sdk/task.py:1: fanwood.sdk.task imports fanwood: import from the submodule" in finding
+    [finding] = upward(plant(tmp_path, {"__init__.py": "", "worker/task.py": statement}))
+    assert "src/fanwood/worker/task.py:1: fanwood.worker.task imports fanwood: import from the submodule" in finding
 
 
 def test_nothing_imports_testing(tmp_path: Path):
@@ -194,10 +229,10 @@ def test_nothing_imports_testing(tmp_path: Path):
 
 def test_imports_that_point_down_or_sideways_are_fine(tmp_path: Path):
     package = {
-        "__init__.py": "from fanwood.sdk.task import Task\nfrom fanwood.app import App",
-        "app.py": "from fanwood.sdk.task import Task\nfrom fanwood import errors\nimport asyncio",
-        "sdk/task.py": "from fanwood.sdk.refs import Ref\nfrom ..errors import FanwoodError",
-        "sdk/refs.py": "from fanwoodlike import x",
+        "__init__.py": "from fanwood.sdk.tasks.task import Task\nfrom fanwood.app import App",
+        "app.py": "from fanwood.sdk.tasks.task import Task\nfrom fanwood import errors\nimport asyncio",
+        "sdk/tasks/task.py": "from fanwood.sdk.children.refs import Ref\nfrom ..errors import FanwoodError",
+        "sdk/children/refs.py": "from fanwoodlike import x",
         "errors.py": "",
         "cli/main.py": "from fanwood.demo import tree",
         "demo/tree.py": "",

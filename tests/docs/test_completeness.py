@@ -12,8 +12,8 @@ import pytest
 import fanwood
 from fanwood import Context, Fanwood, RunInfo, Settings, Standalone, Step, TaskRunRef, Worker, Workflow
 from fanwood.model.states import TRANSITIONS, Cause, RunState
-from fanwood.sdk import options
-from fanwood.sdk.runs import Runs
+from fanwood.sdk.client.runs import Runs
+from fanwood.sdk.declaring import options
 from tests.docs.pages import page, section
 
 FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"} | {

@@ -9,8 +9,8 @@ import pytest
 
 import fanwood
 from fanwood import hatchet as theirs
-from fanwood.sdk.conditions import Condition
-from fanwood.sdk.step import Step
+from fanwood.sdk.declaring.step import Step
+from fanwood.sdk.waits.conditions import Condition
 
 THE_SAME: dict[str, object] = {
     "Condition": Condition,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fanwood import Context, Fanwood, TaskRunRef, Tool, Tools, Workflow
-from fanwood.sdk.runs import Runs
-from fanwood.sdk.task import Runnable, Standalone
+from fanwood.sdk.client.runs import Runs
+from fanwood.sdk.tasks.task import Runnable, Standalone
 
 WITHOUT_TWIN: dict[type, set[str]] = {
     Runnable: {"as_tool", "asked_for", "create_bulk_run_item", "get_run_ref"},

@@ -9,7 +9,7 @@ import pytest
 
 from fanwood import Context, Fanwood, RunState, SleepCondition, UserEventCondition, or_
 from fanwood.errors import TaskRunCancelled, TaskRunError, UsageError
-from fanwood.sdk import conditions
+from fanwood.sdk.waits import conditions
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 

@@ -24,7 +24,7 @@ from fanwood import (
     TimedOut,
     UsageError,
 )
-from fanwood.sdk import groups
+from fanwood.sdk.children import groups
 from tests.semantics.test_streams import states, until
 
 

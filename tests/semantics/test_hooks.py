@@ -18,7 +18,7 @@ import pytest
 from fanwood import Context, DeclarationError, EmptyModel, RunEvent, TaskRunError
 from fanwood.engine.engine import Engine
 from fanwood.model.commands import Outcome
-from fanwood.sdk import hooks
+from fanwood.sdk.declaring import hooks
 from fanwood.worker import untold
 from tests.serving import serving
 

@@ -14,7 +14,7 @@ import pytest
 from fanwood import Context, Fanwood, RunState
 from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
-from fanwood.sdk.attempt import Attempt
+from fanwood.sdk.running.attempt import Attempt
 from fanwood.worker.executor import Executor
 
 PATIENCE = 60.0

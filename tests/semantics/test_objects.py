@@ -16,7 +16,7 @@ from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsErro
 from fanwood.engine.liveness import host_identity
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
-from fanwood.sdk.origins import origin_of_file
+from fanwood.sdk.declaring.origins import origin_of_file
 from tests.serving import serving
 
 

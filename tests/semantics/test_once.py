@@ -12,7 +12,7 @@ import pytest
 
 from fanwood import Context, EvictionPolicy, Fanwood, PushEvent, RunState
 from fanwood.errors import RunEndedError
-from fanwood.sdk import once
+from fanwood.sdk.recording import once
 from tests.semantics.test_durable import until
 from tests.serving import serving
 

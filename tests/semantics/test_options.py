@@ -31,7 +31,7 @@ from fanwood import (
     durations,
 )
 from fanwood.durations import LONGEST
-from fanwood.sdk.options import AttemptOptions, RunOptions, TaskOptions, WorkflowOptions
+from fanwood.sdk.declaring.options import AttemptOptions, RunOptions, TaskOptions, WorkflowOptions
 from tests.chaos.scale import scaled
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from fanwood import Context, Fanwood, PromiseSettledError, PromiseTokenError, RunState
 from fanwood.errors import InputValidationError, PayloadError, PayloadTooLargeError, TaskRunError, TaskRunTimedOut
-from fanwood.sdk.promises import PREFIX
+from fanwood.sdk.waits.promises import PREFIX
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 

@@ -20,8 +20,8 @@ from fanwood import (
     UserEventCondition,
 )
 from fanwood.ids import id_bytes
-from fanwood.sdk import sameness
-from fanwood.sdk.rehearsing import rehearse, runs_of
+from fanwood.sdk.running import sameness
+from fanwood.sdk.tasks.rehearsing import rehearse, runs_of
 from tests.semantics.test_durable import until
 from tests.serving import serving
 

@@ -22,7 +22,7 @@ from fanwood import (
     UsageError,
 )
 from fanwood.engine.waits import Collector
-from fanwood.sdk import spawning
+from fanwood.sdk.children import spawning
 from tests.semantics.conftest import Number
 
 

@@ -24,7 +24,7 @@ from fanwood import (
     WorkflowDeclarationError,
     or_,
 )
-from fanwood.sdk.workflow import _Coordination
+from fanwood.sdk.tasks.workflow import _Coordination
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 

@@ -12,7 +12,7 @@ from fanwood import Context, EvictionPolicy, Fanwood, NonRetryableException, Why
 from tests.semantics.test_streams import until
 
 if TYPE_CHECKING:
-    from fanwood.sdk.refs import TaskRunRef
+    from fanwood.sdk.children.refs import TaskRunRef
     from tests.conftest import MakeApp
 
 DAY = 86_400

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import Fanwood, FanwoodError
 from fanwood.engine.engine import Engine
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 from tests.simulation import programs
 from tests.simulation.loops import Strand, VirtualLoop
 from tests.simulation.machine import HostClock, WorldIds
 from tests.simulation.threads import VirtualThread
 
 if TYPE_CHECKING:
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from tests.simulation.world import World
 
 

@@ -9,7 +9,7 @@ from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Batch, Committed
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.store.memory.tables import Tables
     from fanwood.worker.executor import Executor
 

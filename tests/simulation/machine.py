@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from fanwood import Fanwood
 from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
-from fanwood.sdk import outcomes, unloading, workflow
-from fanwood.sdk.durable import Durable
-from fanwood.sdk.mock import mock_call
-from fanwood.sdk.options import TaskPolicy
-from fanwood.sdk.spec import TaskSpec
-from fanwood.sdk.step import Step
-from fanwood.sdk.task import Standalone
+from fanwood.sdk.declaring import outcomes
+from fanwood.sdk.declaring.options import TaskPolicy
+from fanwood.sdk.declaring.spec import TaskSpec
+from fanwood.sdk.declaring.step import Step
+from fanwood.sdk.running import unloading
+from fanwood.sdk.tasks import workflow
+from fanwood.sdk.tasks.durable import Durable
+from fanwood.sdk.tasks.mock import mock_call
+from fanwood.sdk.tasks.task import Standalone
 from fanwood.settings import Settings
 from fanwood.store.memory import store as memory
 from fanwood.store.sqlite import store as sqlite
@@ -35,7 +37,7 @@ from tests.simulation import threads
 from tests.simulation.loops import VirtualTime
 
 if TYPE_CHECKING:
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from tests.simulation.world import World
 
 

@@ -521,8 +521,11 @@ class _Root:
 
     async def _patch(self, run_id: str | None) -> None:
         """What it would return, if nothing went wrong, is given to it by hand."""
-        info = run_id and await self._asked(lambda: self._app.runs.aio_get(run_id))
-        plan = self._world.maker.plans.get(info.input.get("n")) if info and isinstance(info.input, dict) else None
+        if run_id is None:
+            return
+        info = await self._asked(lambda: self._app.runs.aio_get(run_id))
+        number = info.input.get("n", 0) if info and isinstance(info.input, dict) else 0
+        plan = self._world.maker.plans.get(number)
         answer = self._world.maker.answer(plan) if plan and "parts" not in plan else None
         if answer is not None:
             with contextlib.suppress(UsageError):  # it has completed, and its parent may have gone on with that

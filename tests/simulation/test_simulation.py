@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fanwood.sdk.attempt import Attempt
+from fanwood.sdk.running.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.slots import Slots
 from tests.simulation.looking import look_at

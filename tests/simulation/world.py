@@ -21,7 +21,7 @@ from fanwood.errors import StoreValueError
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
 from tests.simulation import invariants, judging, plans, programs

@@ -9,8 +9,8 @@ from hashlib import blake2b
 
 import pytest
 
-from fanwood.sdk import ordinals
-from fanwood.sdk.ordinals import Fingerprints, Ordinals
+from fanwood.sdk.running import ordinals
+from fanwood.sdk.running.ordinals import Fingerprints, Ordinals
 
 
 def digest(number: int) -> bytes:

@@ -13,12 +13,12 @@ from fanwood.cli.base import Command, Common, Exit
 from fanwood.cli.loading import load_app
 from fanwood.engine.signals import block
 from fanwood.ids import id_text
-from fanwood.sdk.rehearsing import Rehearsed, rehearse, runs_of
+from fanwood.sdk.tasks.rehearsing import Rehearsed, rehearse, runs_of
 
 if TYPE_CHECKING:
     from fanwood.app import Fanwood
     from fanwood.model.records import RunRecord
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.store.store import Store
 
 

@@ -18,7 +18,7 @@ from fanwood.cli.waiting import Waiting
 from fanwood.clock import MICROSECONDS
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
-from fanwood.sdk.outcomes import error_of
+from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.settings import MAX_PROCESSES
 from fanwood.store.failures import decode_failure
 

@@ -12,7 +12,7 @@ from fanwood.cli.base import Command, Common, Group, common, duration
 from fanwood.cli.inputs import read_json, read_metadata
 from fanwood.clock import MICROSECONDS
 from fanwood.ids import SystemIds, id_text
-from fanwood.sdk import events
+from fanwood.sdk.waits import events
 from fanwood.store.outside import EventFilter
 
 if TYPE_CHECKING:

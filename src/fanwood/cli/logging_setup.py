@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fanwood.cli import text
-from fanwood.sdk.log_context import RunContextFilter
+from fanwood.sdk.running.log_context import RunContextFilter
 
 LEVELS = ["debug", "info", "warning", "error"]
 COMPLETIONS = "fanwood.runs.completed"

@@ -10,7 +10,7 @@ from fanwood.cli import looking, output
 from fanwood.cli.base import Command, Common, Group, common
 from fanwood.cli.inputs import read_json
 from fanwood.ids import id_text
-from fanwood.sdk import promises
+from fanwood.sdk.waits import promises
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store

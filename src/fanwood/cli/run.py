@@ -20,14 +20,14 @@ from fanwood.codec import codec_for
 from fanwood.errors import FailedTaskRunExceptionGroup, TaskRunError, UnknownTaskError
 from fanwood.ids import id_bytes
 from fanwood.model.states import RunState
-from fanwood.sdk.options import TaskPolicy, TriggerWorkflowOptions
-from fanwood.sdk.outcomes import error_of
-from fanwood.sdk.spec import TaskSpec
-from fanwood.sdk.task import Standalone
+from fanwood.sdk.declaring.options import TaskPolicy, TriggerWorkflowOptions
+from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.declaring.spec import TaskSpec
+from fanwood.sdk.tasks.task import Standalone
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended, TaskInfo
-    from fanwood.sdk.task import Runnable
+    from fanwood.sdk.tasks.task import Runnable
 
 EXIT_CODES = {
     RunState.COMPLETED: Exit.DONE,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanwood.app import Fanwood
-from fanwood.sdk.context import Context
-from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.declaring.items import BulkRunItem
+from fanwood.sdk.tasks.context import Context
 
 fanwood = Fanwood(namespace="demo", local_worker=True)
 

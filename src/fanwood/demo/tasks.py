@@ -15,8 +15,8 @@ from fanwood.app import Fanwood
 from fanwood.demo import content, listing
 from fanwood.demo.content import Counted
 from fanwood.demo.duplicates import Copies, Found, among, heaviest
-from fanwood.sdk.context import Context
-from fanwood.sdk.items import BulkRunItem
+from fanwood.sdk.declaring.items import BulkRunItem
+from fanwood.sdk.tasks.context import Context
 
 fanwood = Fanwood(namespace="demo", local_worker=True)
 

@@ -23,10 +23,10 @@ from fanwood.hatchet.runs import (
     TaskRunDetail,
     V1TaskStatus,
 )
-from fanwood.sdk.conditions import Condition, OrGroup, ParentCondition, SleepCondition, UserEventCondition, or_
-from fanwood.sdk.options import TriggerWorkflowOptions
-from fanwood.sdk.refs import WorkflowRunRef
-from fanwood.sdk.step import Step as Task
+from fanwood.sdk.children.refs import WorkflowRunRef
+from fanwood.sdk.declaring.options import TriggerWorkflowOptions
+from fanwood.sdk.declaring.step import Step as Task
+from fanwood.sdk.waits.conditions import Condition, OrGroup, ParentCondition, SleepCondition, UserEventCondition, or_
 from fanwood.worker.worker import Worker
 
 __all__ = [

@@ -9,14 +9,14 @@ from fanwood.app import NO_INPUT, Fanwood
 from fanwood.hatchet.context import Context
 from fanwood.hatchet.runnables import InferringDecorator, Standalone, TaskDecorator, Workflow
 from fanwood.hatchet.runs import HatchetRuns
-from fanwood.sdk.current import current_attempt
-from fanwood.sdk.options import TaskOptions, TaskPolicy, WorkflowOptions
+from fanwood.sdk.declaring.options import TaskOptions, TaskPolicy, WorkflowOptions
+from fanwood.sdk.running.current import current_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fanwood.sdk.task import Runnable
-    from fanwood.sdk.unloading import EvictionPolicy
+    from fanwood.sdk.running.unloading import EvictionPolicy
+    from fanwood.sdk.tasks.task import Runnable
     from fanwood.worker.worker import Lifespan, Worker
 
 In = TypeVar("In")

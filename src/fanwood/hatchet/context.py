@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanwood import checks
 from fanwood.clock import MICROSECONDS
-from fanwood.sdk.context import Context as OurContext
+from fanwood.sdk.tasks.context import Context as OurContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable

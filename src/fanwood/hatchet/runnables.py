@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, overload
 
 from fanwood.hatchet.context import Context, handed
-from fanwood.sdk import refs, step, task, workflow
-from fanwood.sdk.options import NOT_GIVEN
+from fanwood.sdk.children import refs
+from fanwood.sdk.declaring.options import NOT_GIVEN
+from fanwood.sdk.tasks import task, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.hatchet.runs import HatchetRuns, RunRow
-    from fanwood.sdk.items import BulkRunItem
-    from fanwood.sdk.options import TaskPolicy
-    from fanwood.sdk.spec import TaskSpec
-    from fanwood.sdk.unloading import EvictionPolicy
+    from fanwood.sdk.declaring import step
+    from fanwood.sdk.declaring.items import BulkRunItem
+    from fanwood.sdk.declaring.options import TaskPolicy
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.unloading import EvictionPolicy
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -11,12 +11,12 @@ from fanwood.clock import moment
 from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.model.states import RunState
-from fanwood.sdk.runs import Runs
+from fanwood.sdk.client.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from fanwood.sdk.infos import RunInfo
+    from fanwood.sdk.running.infos import RunInfo
 
 DAY = timedelta(days=1)
 MOST = 1_000_000

@@ -11,7 +11,7 @@ from fanwood.errors import PayloadTooLargeError, UnknownTaskError, UsageError, W
 from fanwood.ids import id_text, short_text
 from fanwood.mcp.answers import marked
 from fanwood.mcp.desk import PATIENCE, Arguments, Desk, McpTool
-from fanwood.sdk.options import metadata_json
+from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Deeds, Piece, Tally
 from fanwood.server.starting import start

@@ -29,7 +29,7 @@ class SpawnKind(msgspec.Struct, frozen=True):
     on_parent_end: OnParentEnd = OnParentEnd.DEFAULT
     run_kind: RunKind = RunKind.TASK
     namespace: str = ""  # of roots with an idempotency key, which is unique in it
-    program: int = 0  # of roots: that they belong to (sdk/origins.py)
+    program: int = 0  # of roots: that they belong to (sdk/declaring/origins.py)
     part: tuple[tuple[str, int], ...] | None = None  # each has a budget of its own: units and amounts
 
 
@@ -407,4 +407,4 @@ class TaskInfo(msgspec.Struct, frozen=True):
     schedule_timeout: int | None = None
     metadata: str | None = None
     schema: str | None = None
-    version: int = 0  # of its code (sdk/origins.py)
+    version: int = 0  # of its code (sdk/declaring/origins.py)

@@ -13,8 +13,8 @@ from fanwood.ids import id_bytes, id_text
 from fanwood.lens.briefs import run_brief
 from fanwood.lens.errors import brief
 from fanwood.model.records import RunFilter
+from fanwood.sdk.declaring.options import metadata_json
 from fanwood.sdk.listing import collect
-from fanwood.sdk.options import metadata_json
 from fanwood.server import previews
 from fanwood.server.answers import Acted, ActionsView, ActionView, Preview, Started
 from fanwood.server.calls import Call, Route

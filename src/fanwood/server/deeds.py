@@ -18,8 +18,8 @@ import msgspec
 from fanwood.app import Fanwood
 from fanwood.errors import BudgetExceeded, RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
-from fanwood.sdk.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
+from fanwood.sdk.tasks.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
 from fanwood.server.choosing import PAGE, SPACE, Wanted, names_of, page
 from fanwood.store import surgery
 from fanwood.store.cancelling import cancel_all
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from fanwood.model.records import RunRecord
-    from fanwood.sdk.task import Standalone
+    from fanwood.sdk.tasks.task import Standalone
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 

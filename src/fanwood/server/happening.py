@@ -8,8 +8,8 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.lens.views import View
-from fanwood.sdk import events
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
+from fanwood.sdk.waits import events
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.queries import Query, Text

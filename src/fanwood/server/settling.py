@@ -9,8 +9,8 @@ import msgspec
 from fanwood.ids import id_bytes
 from fanwood.lens.views import View
 from fanwood.model.states import RunKind
-from fanwood.sdk import promises
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
+from fanwood.sdk.waits import promises
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from fanwood.codec import codec_for
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.model.commands import Spawn, SpawnKind
-from fanwood.sdk.answers import Answer
-from fanwood.sdk.identity import content_digest, root_identity
-from fanwood.sdk.kinds import RUN_KINDS
+from fanwood.sdk.children.kinds import RUN_KINDS
+from fanwood.sdk.declaring.identity import content_digest, root_identity
+from fanwood.sdk.running.answers import Answer
 
 if TYPE_CHECKING:
     from typing import Any

@@ -12,10 +12,10 @@ from fanwood.app import Fanwood, unknown_task
 from fanwood.clock import MICROSECONDS, moment
 from fanwood.errors import EngineClosedError, UnknownTaskError, UsageError
 from fanwood.ids import id_bytes
-from fanwood.sdk.options import NOT_GIVEN
-from fanwood.sdk.step import Step
-from fanwood.sdk.task import Runnable
-from fanwood.sdk.workflow import Workflow
+from fanwood.sdk.declaring.options import NOT_GIVEN
+from fanwood.sdk.declaring.step import Step
+from fanwood.sdk.tasks.task import Runnable
+from fanwood.sdk.tasks.workflow import Workflow
 from fanwood.testing import telling
 from fanwood.testing.ground import here
 from fanwood.testing.stubs import Stub
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.infos import RunInfo
-    from fanwood.sdk.refs import TaskRunRef
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.children.refs import TaskRunRef
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.infos import RunInfo
 
 
 class TestApp(Fanwood):

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 from fanwood import checks, durations, logs
 from fanwood.errors import UsageError
 from fanwood.model.commands import Batch
-from fanwood.sdk.options import NOT_GIVEN
-from fanwood.sdk.task import Runnable
+from fanwood.sdk.declaring.options import NOT_GIVEN
+from fanwood.sdk.tasks.task import Runnable
 from fanwood.testing import telling
 from fanwood.testing.errors import ExploreError, StuckError
 from fanwood.testing.ground import current
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
 
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.testing.hosts import Host
     from fanwood.testing.threads import Hand
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator
 
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.testing.hosts import Host
     from fanwood.testing.threads import Hand
 

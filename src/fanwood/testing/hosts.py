@@ -17,7 +17,7 @@ from fanwood.engine.engine import Engine
 from fanwood.errors import EngineClosedError
 from fanwood.model.commands import Batch, Committed, Failure
 from fanwood.model.states import RunState
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 from fanwood.store.memory.store import MemoryStore
 from fanwood.testing.loops import NEVER, VirtualLoop
 from fanwood.testing.threads import Crew
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fanwood.home import Member
-    from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.settings import Settings
     from fanwood.store.memory.memory import Memory
     from fanwood.testing.ground import Ground

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError, UsageError
-from fanwood.sdk.current import current_attempt
+from fanwood.sdk.running.current import current_attempt
 from fanwood.testing.hosts import Host
 from fanwood.testing.loops import VirtualLoop
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fanwood.engine.waits import Collector
     from fanwood.home import Home, Member
     from fanwood.ids import SystemIds
-    from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.settings import Settings
     from fanwood.store.memory.memory import Memory
     from fanwood.testing.ground import Ground

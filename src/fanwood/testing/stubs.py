@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fanwood.checks import shown
 from fanwood.errors import UsageError
-from fanwood.sdk.options import NOT_GIVEN
+from fanwood.sdk.declaring.options import NOT_GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fanwood.sdk.context import Context
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.tasks.context import Context
 
 
 class Stub:

@@ -20,7 +20,7 @@ from fanwood import home as homes
 from fanwood.clock import MICROSECONDS, SystemClock
 from fanwood.engine.signals import Signal
 from fanwood.errors import UsageError
-from fanwood.sdk.current import current_attempt
+from fanwood.sdk.running.current import current_attempt
 from fanwood.store.memory.memory import Memory
 from fanwood.store.opening import place_of
 from fanwood.testing import telling

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fanwood.engine.engine import Engine
     from fanwood.model.commands import Failure
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
 
 LOOKED_AT = 500
 """Deadlines that are looked at in one call, at most."""

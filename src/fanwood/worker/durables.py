@@ -6,14 +6,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from fanwood.sdk.unloading import Unloading, close_account, keep_account
+from fanwood.sdk.running.unloading import Unloading, close_account, keep_account
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from fanwood.sdk.attempt import Attempt
-    from fanwood.sdk.unloading import EvictionPolicy
+    from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.running.unloading import EvictionPolicy
     from fanwood.worker.slots import Slots
 
 PART = 4

@@ -16,11 +16,11 @@ from fanwood.engine.signals import port_of
 from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 from fanwood.model.states import RunState
-from fanwood.sdk.attempt import Attempt
-from fanwood.sdk.context import Context
-from fanwood.sdk.current import current_attempt, current_run_id
-from fanwood.sdk.replaying import replayed
-from fanwood.sdk.strays import note_threads
+from fanwood.sdk.recording.replaying import replayed
+from fanwood.sdk.running.attempt import Attempt
+from fanwood.sdk.running.current import current_attempt, current_run_id
+from fanwood.sdk.running.strays import note_threads
+from fanwood.sdk.tasks.context import Context
 from fanwood.worker import verdicts
 from fanwood.worker.deadlines import Deadlines
 from fanwood.worker.durables import Durables
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.host import Host
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.host import Host
+    from fanwood.sdk.declaring.spec import TaskSpec
 
 logger = logs.logger("fanwood.worker")
 

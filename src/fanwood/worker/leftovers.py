@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.errors import EngineClosedError
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
 
 logger = logs.logger("fanwood.worker")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fanwood.engine.dispatcher import NoDispatcher
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import LoopThread
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.host import Host
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.host import Host
+    from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.worker.pool import ProcessPool
 
 

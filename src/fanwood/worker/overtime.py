@@ -8,7 +8,7 @@ from fanwood import logs
 from fanwood.ids import hex_text
 
 if TYPE_CHECKING:
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
     from fanwood.worker.slots import Slots
 
 logger = logs.logger("fanwood.worker")

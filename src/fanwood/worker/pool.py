@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
 from fanwood.errors import SettingsError
-from fanwood.sdk.functions import code_of
+from fanwood.sdk.declaring.functions import code_of
 from fanwood.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.settings import Settings
 
 logger = logs.logger("fanwood.worker")

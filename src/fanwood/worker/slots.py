@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fanwood.model.commands import ClaimedRun
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
 
 PREFETCH_MAX = 1000
 PREFETCH_BESIDE_SMALL = 16

@@ -9,14 +9,14 @@ from fanwood.ids import hex_text
 from fanwood.logs import note_failure
 from fanwood.model.commands import Failure, Notice, Outcome
 from fanwood.model.states import RunState
-from fanwood.sdk.hooks import RunEvent
-from fanwood.sdk.log_context import context_of
+from fanwood.sdk.declaring.hooks import RunEvent
+from fanwood.sdk.running.log_context import context_of
 from fanwood.store.failures import decode_failure, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
 
 logger = logging.getLogger("fanwood.runs")
 logger.addHandler(logging.NullHandler())  # a script without logging has the exceptions, and needs no second telling

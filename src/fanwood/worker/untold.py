@@ -14,7 +14,7 @@ from fanwood import logs
 from fanwood.errors import EngineClosedError, RunNotFoundError, StoreError
 from fanwood.ids import id_text
 from fanwood.model.states import EndedBy, RunState
-from fanwood.sdk.hooks import WAITING, RunEvent
+from fanwood.sdk.declaring.hooks import WAITING, RunEvent
 from fanwood.store.failures import decode_failure, summary
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from fanwood.engine.engine import Engine
     from fanwood.model.looks import FailedRow
-    from fanwood.sdk.hooks import Hooks
-    from fanwood.sdk.host import Host
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.hooks import Hooks
+    from fanwood.sdk.declaring.host import Host
+    from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.store.store import Store
 
 logger = logs.logger("fanwood.hooks")

@@ -21,11 +21,11 @@ from fanwood.errors import (
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Failure, Outcome
 from fanwood.model.states import RunState
-from fanwood.sdk.outcomes import failure_of, group_failure
+from fanwood.sdk.declaring.outcomes import failure_of, group_failure
 from fanwood.store.failures import deadline_passed, encode_failure
 
 if TYPE_CHECKING:
-    from fanwood.sdk.attempt import Attempt
+    from fanwood.sdk.running.attempt import Attempt
 
 KEPT_MESSAGE, KEPT_TRACEBACK = 4_000, 12_000
 """Characters that are kept of an attempt that is tried again, as many attempts are kept: the beginning, and the end."""

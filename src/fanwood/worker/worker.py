@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from fanwood import logs
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
-from fanwood.sdk.waiting import called
+from fanwood.sdk.running.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import drive
 
 if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
-    from fanwood.sdk.host import Host
-    from fanwood.sdk.spec import TaskSpec
+    from fanwood.sdk.declaring.host import Host
+    from fanwood.sdk.declaring.spec import TaskSpec
 
 logger = logs.logger("fanwood.worker")
 

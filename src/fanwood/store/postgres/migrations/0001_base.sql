@@ -118,7 +118,7 @@ create table task (
     kind             text    not null,
     description      text    not null,
     priority         integer not null,
-    version          integer not null default 0,      -- of the code of who published it (sdk/origins.py)
+    version          integer not null default 0,      -- of the code of who published it (sdk/declaring/origins.py)
     schedule_timeout bigint,
     metadata         text,
     schema           text,

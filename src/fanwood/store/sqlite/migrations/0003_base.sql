@@ -24,7 +24,7 @@ create table run (
     retry_count      integer not null default 0,    -- counts failures charged in this trial's life
     deaths           integer not null default 0,    -- workers in a row that died while executing it
     asked            integer not null,              -- the parent's attempt that asked for it last; of a root: the
-                                                    -- program that it belongs to, and its version (sdk/origins.py)
+                                                    -- program that it belongs to, and its version (sdk/declaring/origins.py)
     worker_id        integer,
     deadline         integer,
     deadline_by      blob,
@@ -105,7 +105,7 @@ create table task (
     schedule_timeout integer,
     metadata         text,
     schema           text,
-    version          integer not null default 0,    -- of the code of who published it (sdk/origins.py)
+    version          integer not null default 0,    -- of the code of who published it (sdk/declaring/origins.py)
     updated_at       integer not null
 ) strict, without rowid;
 

@@ -1,0 +1,215 @@
+"""Waiting for some of many runs: in the order in which they end, or until the first has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast
+
+from fanwood import checks
+from fanwood.engine.signals import block
+from fanwood.engine.waits import Stream
+from fanwood.errors import WaitTimeoutError
+from fanwood.sdk.children.refs import TaskRunRef
+from fanwood.sdk.running.circles import refuse_circle
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.waiting import looked, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+
+    from fanwood.durations import Duration
+    from fanwood.engine.engine import Engine
+
+T = TypeVar("T")
+
+ReturnWhen = Literal["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]
+FIRST_COMPLETED: Literal["FIRST_COMPLETED"] = "FIRST_COMPLETED"
+FIRST_EXCEPTION: Literal["FIRST_EXCEPTION"] = "FIRST_EXCEPTION"
+ALL_COMPLETED: Literal["ALL_COMPLETED"] = "ALL_COMPLETED"
+"""The same texts as asyncio's and concurrent.futures'."""
+
+
+class Waited(NamedTuple, Generic[T]):
+    """What `wait` returns. Those that are done have their results with them."""
+
+    done: set[TaskRunRef[T]]
+    not_done: set[TaskRunRef[T]]
+
+
+class AsCompleted(Generic[T]):
+    """References in the order in which their runs end; for `for`, and for `async for`."""
+
+    def __init__(self, refs: Iterable[TaskRunRef[T]], timeout: Duration | None = None) -> None:
+        self._refs = _checked(refs)
+        self._patience = checks.waiting(timeout)
+
+    def __iter__(self) -> Iterator[TaskRunRef[T]]:
+        return self._each()
+
+    def __aiter__(self) -> AsyncIterator[TaskRunRef[T]]:
+        return self._each_awaited()
+
+    def _each(self) -> Generator[TaskRunRef[T]]:
+        ends = _Ends(self._refs, self._patience)
+        try:
+            while ended := block(ends.more(), "as_completed"):
+                yield from ended
+        finally:
+            ends.close()
+
+    async def _each_awaited(self) -> AsyncGenerator[TaskRunRef[T]]:
+        ends = _Ends(self._refs, self._patience)
+        try:
+            while ended := await ends.more():
+                for ref in ended:
+                    yield ref
+        finally:
+            ends.close()
+
+
+def as_completed(refs: Iterable[TaskRunRef[T]], *, timeout: Duration | None = None) -> AsCompleted[T]:
+    """Go through references in the order in which their runs end, by `for`, or by `async for` in coroutines.
+
+    Each one that comes is equal to the one that was given, and has its result with it: `ref.result()`, `await ref`,
+    return or raise at once. Whoever leaves the loop early leaves the runs alone: awaiting a reference owns nothing.
+
+    Args:
+        refs: of runs of any tasks; of equal ones one comes.
+        timeout: for all of them.
+
+    Raises:
+        WaitTimeoutError: in the loop, when the time is over.
+        UsageError: there is something else among `refs`.
+    """
+    return AsCompleted(refs, timeout)
+
+
+def wait(
+    refs: Iterable[TaskRunRef[T]], *, timeout: Duration | None = None, return_when: ReturnWhen = ALL_COMPLETED
+) -> Waited[T]:
+    """Wait until some of these runs, or all, have ended; the runs go on whatever comes of the wait.
+
+    Args:
+        refs: of runs of any tasks.
+        timeout: how long at most. When it is over, what has ended until then is returned.
+        return_when: "ALL_COMPLETED"; "FIRST_COMPLETED": one has ended; "FIRST_EXCEPTION": one has ended without an
+            output, or all have.
+
+    Raises:
+        UsageError: an option, or one of the references, can't be.
+        BlockingCallError: an event loop runs on this thread; use `aio_wait`.
+    """
+    return block(_wait(refs, timeout, return_when), "wait")
+
+
+async def aio_wait(
+    refs: Iterable[TaskRunRef[T]], *, timeout: Duration | None = None, return_when: ReturnWhen = ALL_COMPLETED
+) -> Waited[T]:
+    """As `wait`, awaited."""
+    return await _wait(refs, timeout, return_when)
+
+
+async def _wait(refs: Iterable[TaskRunRef[T]], timeout: Duration | None, return_when: str) -> Waited[T]:
+    if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
+        must = f'must be "{FIRST_COMPLETED}", "{FIRST_EXCEPTION}" or "{ALL_COMPLETED}"'
+        raise checks.refused("return_when", must, return_when)
+    asked = _checked(refs)
+    ends, done = _Ends(asked, checks.waiting(timeout)), set[TaskRunRef[T]]()
+    try:
+        while ended := await ends.more():
+            done.update(ended)
+            if return_when == FIRST_COMPLETED or (
+                return_when == FIRST_EXCEPTION and any(ref.has_failed for ref in ended)
+            ):
+                break
+    except WaitTimeoutError:
+        pass
+    finally:
+        ends.close()
+    return Waited(done, {ref for ref in asked if ref not in done})
+
+
+class _Ends(Generic[T]):
+    """The ends of runs as they come."""
+
+    def __init__(self, refs: list[TaskRunRef[T]], patience: float | None) -> None:
+        self._refs = refs
+        self._patience = patience
+        self._stream = Stream()
+        self._under_way: dict[int, TaskRunRef[T]] = {}
+        self._stream.under_way = lambda: [(number, ref.key) for number, ref in list(self._under_way.items())]
+        self._until: float | None = None
+        self._begun = False
+
+    async def more(self) -> list[TaskRunRef[T]]:
+        """Those that have ended since the last time, at least one; none when there are no more.
+
+        Raises:
+            WaitTimeoutError: the time is over.
+        """
+        if not self._begun:
+            self._begun = True
+            if known := await self._watch():
+                return known
+        while self._under_way:
+            if come := self._stream.take():
+                refs = [self._under_way.pop(number).with_end(ended) for number, ended in come]
+                if (attempt := current_attempt.get()) is not None:
+                    attempt.given(ref.key for ref in refs)
+                return refs
+            await self._wait_for_some()
+        return []
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        engines: dict[Engine, list[bytes]] = {}
+        for ref in self._under_way.values():
+            engines.setdefault(ref.host.engine(), []).append(ref.key)
+        for engine, ids in engines.items():
+            engine.give_up(self._stream, ids)
+
+    async def _watch(self) -> list[TaskRunRef[T]]:
+        """Ask for the ends; those whose end is known are returned."""
+        attempt, known = current_attempt.get(), [ref for ref in self._refs if ref.has_end]
+        asked = [ref for ref in self._refs if not ref.has_end] if known else self._refs
+        for ref in asked:
+            if attempt is not None:
+                await refuse_circle(attempt, ref.key, ref.host.engine())
+            elif ref.task_name:
+                await ref.host.prepare((ref.task_name,))
+        self._stream.grow(len(asked))
+        self._under_way = dict(enumerate(asked))
+        for number, ref in self._under_way.items():
+            ref.host.engine().watch(ref.key, self._stream, number)
+        await looked((ref.host.engine() for ref in asked), self._patience)
+        if self._patience is not None and asked:
+            self._until = asked[0].host.clock.monotonic() + self._patience
+        return known
+
+    async def _wait_for_some(self) -> None:
+        host = next(iter(self._under_way.values())).host
+        left = None if self._until is None else max(0.0, self._until - host.clock.monotonic())
+        try:
+            await wait_for(self._stream, host, left, "")
+        except WaitTimeoutError:
+            raise WaitTimeoutError(
+                f"{len(self._under_way)} of {len(self._refs)} run(s) did not end within the wait's timeout of "
+                f"{self._patience:g} s; the wait ended, they go on"
+            ) from None
+
+
+def _checked(refs: Any) -> list[TaskRunRef[Any]]:
+    """The references, each once.
+
+    Raises:
+        UsageError: there is something else among them.
+    """
+    how = "such as task.run_no_wait(...) returns"
+    if isinstance(refs, TaskRunRef) or not isinstance(refs, Iterable):
+        raise checks.refused("refs", f"must be a list, or something to iterate over, of references, {how}", refs)
+    found: dict[TaskRunRef[Any], None] = {}
+    for number, ref in enumerate(cast("Iterable[Any]", refs)):
+        if not isinstance(ref, TaskRunRef):
+            raise checks.refused(f"refs[{number}]", f"must be a reference, {how}", ref)
+        found[ref] = None
+    return list(found)

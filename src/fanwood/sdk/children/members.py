@@ -1,0 +1,140 @@
+"""The members of a group: children that are asked for one by one, at once, and are sent as the group's limit allows."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.engine.waits import Stream
+from fanwood.errors import UsageError
+from fanwood.model.states import Awaited
+from fanwood.sdk.children.sharing import link_content
+from fanwood.sdk.children.spawning import Planned, Spawner
+from fanwood.sdk.recording.recording import parts_of
+from fanwood.sdk.running.answers import Answer
+from fanwood.sdk.running.attempt import registering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fanwood.engine.inbox import SpawnRequest
+    from fanwood.model.commands import Ended, SpawnKind
+    from fanwood.sdk.declaring.items import BulkRunItem
+    from fanwood.sdk.declaring.options import TriggerWorkflowOptions
+    from fanwood.sdk.running.attempt import Attempt
+
+
+class _Stream(Stream):
+    """Sends the next request of those that are held as soon as one has ended (on the engine's thread)."""
+
+    __slots__ = ("_held", "_in_flight", "_limit", "_send", "enough", "roomless", "stopped")
+
+    def __init__(self, limit: int | None, send: Callable[[SpawnRequest], None]) -> None:
+        super().__init__(owns=True)
+        self._limit = limit
+        self._send = send
+        self._held: deque[tuple[int, SpawnRequest]] = deque()
+        self._in_flight = 0
+        self.roomless: set[int] = set()  # that had ended before: they were not sent
+        self.stopped = False
+        self.enough: Callable[[], tuple[Awaited, int]] = lambda: (Awaited.WAKES, 1)  # what ends mean
+
+    def send(self, number: int, request: SpawnRequest) -> None:
+        """Send it, or hold it until there is room. Under `registering`, as all of these."""
+        if self._limit is None or self._in_flight < self._limit:
+            self._in_flight += 1
+            self._send(request)
+        else:
+            self._held.append((number, request))
+
+    def put(self, index: int, finished: Ended) -> None:
+        if self._limit is not None and index in self._open and index not in self.roomless:
+            with registering:
+                self._in_flight -= 1
+                if self._held and not self.stopped:
+                    self._in_flight += 1
+                    self._send(self._held.popleft()[1])
+        super().put(index, finished)
+
+    def awaited(self) -> tuple[list[bytes], Awaited, int]:
+        """As above; but after how many ends the group could be over, it knows. With some held each end lets one go."""
+        if not self._held:
+            left, _, _ = super().awaited()
+            return left, *self.enough()
+        held = {number for number, _ in list(self._held)}
+        sent = [id_ for number, id_ in self.under_way() if number in self._open and number not in held]
+        return [] if self._come else sent, Awaited.WAKES, 1
+
+    def stop(self) -> None:
+        """Send nothing any more."""
+        with registering:
+            self.stopped = True
+            self._held.clear()
+
+
+class Members(Spawner):
+    """Spawns the members of a group, one at a time and at once."""
+
+    def __init__(self, attempt: Attempt, limit: int | None, deadline: int | None) -> None:
+        self.stream = _Stream(limit, self._send_now)
+        super().__init__(attempt.host, wait=True, collector=self.stream)
+        self._deadline = deadline
+        self.all: list[Planned] = []
+        self.living: dict[int, Planned] = {}
+        self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.living.items())]
+
+    def add(self, item: BulkRunItem[Any, Any]) -> Planned:
+        """One more."""
+        encoded = [self._encode(item)]
+        with registering:
+            number = self.stream.grow(1)
+            for request in self._register(encoded, number):
+                self.stream.send(number, request)
+        if self._answered:
+            self.stream.roomless.add(number)
+            self._put_answered()
+        run = self.planned.pop()
+        self._taken_out += 1
+        self.all.append(run)
+        self.living[number] = run
+        return run
+
+    def _send_now(self, request: SpawnRequest) -> None:
+        self._unanswered.append(Answer(request, self.collector, self._attempt))
+        self._ask(request)
+
+    def reserve(self, item: BulkRunItem[Any, Any]) -> Planned:
+        """One more, of a group that was decided before: as it stands, or that never was."""
+        attempt = self._attempt
+        assert attempt is not None
+        _, options, _, content, _, _ = self._encode(item)
+        with registering:
+            shared = options.share is not None
+            identity = attempt.identify(options.effective_key, link_content(content) if shared else content)
+            attempt.children += 1
+            link = parts_of(attempt).found.get(identity) if shared else None
+            known = (attempt.known or {}).get(identity) if link is None else link.id
+            attempt.asks(item.spec.name, identity)
+        run = Planned(known or attempt.new_id(), item.spec)
+        self.all.append(run)
+        if known is not None:
+            self.living[len(self.all) - 1] = run
+        return run
+
+    def give_up(self) -> None:
+        self._engine.give_up(self.stream, self.unfinished())
+
+    def unfinished(self) -> list[bytes]:
+        return [run.id for run in self.living.values()]
+
+    def _new_kind(self, spec: Any, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
+        if attempt is None:
+            raise UsageError(
+                f"{spec.name} can't be a root in a group: its members are children. Leave out detached=True"
+            )
+        kind = super()._new_kind(spec, options, attempt)
+        if self._deadline is None or (kind.deadline is not None and kind.deadline <= self._deadline):
+            return kind
+        return msgspec.structs.replace(kind, deadline=self._deadline, deadline_by=attempt.id)

@@ -1,0 +1,1 @@
+"""`fanwood.runs`: what can be seen of runs and done to them, from anywhere."""

@@ -1,0 +1,130 @@
+"""What `fanwood.runs` does to whole subtrees by hand: pausing and resuming them, and patching results."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from fanwood import checks
+from fanwood.codec import codec_for
+from fanwood.engine.signals import block
+from fanwood.errors import PayloadTooLargeError
+from fanwood.ids import id_bytes, id_text
+from fanwood.model.states import RunState
+from fanwood.sdk.recording.once import once
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.waiting import called
+from fanwood.store import surgery
+
+if TYPE_CHECKING:
+    from fanwood.sdk.declaring.host import Host
+
+
+class Surgery:
+    """The methods. Every one has an `aio_` twin."""
+
+    _host: Host
+
+    def pause(self, run_id: str, *, by: str | None = None) -> bool:
+        """Pause a run and all below it, however much that is; False if it was paused already. Once this returns nothing
+        of it begins, on any worker, until `resume`. What executes goes on; sleeps end, and time limits count.
+
+        Args:
+            run_id: which one.
+            by: who wants it, for those who look; this process (or the run whose code calls) if it is left out.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it is a part of its parent, such as a sleep.
+        """
+        return block(self._pause(run_id, by), "runs.pause")
+
+    async def aio_pause(self, run_id: str, *, by: str | None = None) -> bool:
+        """As `pause`."""
+        return await self._pause(run_id, by)
+
+    def resume(self, run_id: str) -> bool:
+        """Take back the pause of a run: what waits for that is queued, unless something else pauses it; False if the
+        run was not paused itself. Of a large tree a part is queued afterwards, while everything else goes on.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+        """
+        return block(self._resume(run_id), "runs.resume")
+
+    async def aio_resume(self, run_id: str) -> bool:
+        """As `resume`."""
+        return await self._resume(run_id)
+
+    def patch(self, run_id: str, *, output: Any, by: str | None = None) -> RunState:
+        """Give a run an output by hand; in which state it was. One that has not ended ends with it: its code is told,
+        and all below it is cancelled. One that failed or was cancelled has completed. One that has completed gets
+        another output, if its parent has ended. A line in its log keeps who did it, and what was there before.
+
+        Args:
+            run_id: which one.
+            output: what it is to have returned. Where its task is declared here, it must be of the type that that
+                returns.
+            by: who wants it; this process (or the run whose code calls) if it is left out.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it is a part of its parent, such as a sleep; or it has completed, and its parent has not ended.
+            InputValidationError: the output is not of that type.
+        """
+        return block(self._patch(run_id, output, by), "runs.patch")
+
+    async def aio_patch(self, run_id: str, *, output: Any, by: str | None = None) -> RunState:
+        """As `patch`."""
+        return await self._patch(run_id, output, by)
+
+    # --- the one implementation ------------------------------------------------------------------------------------
+
+    async def _pause(self, run_id: str, by: str | None) -> bool:
+        id_, who = id_bytes(run_id), caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
+
+        async def act(_: object) -> bool:
+            return await called(self._host.engine().call(lambda store: surgery.paused(store, id_, who), changes=True))
+
+        return await once("runs.pause", id_text(id_), id_, act)
+
+    async def _resume(self, run_id: str) -> bool:
+        id_ = id_bytes(run_id)
+
+        async def act(_: object) -> bool:
+            return await called(self._host.engine().call(lambda store: surgery.resumed(store, id_), changes=True))
+
+        return await once("runs.resume", id_text(id_), id_, act)
+
+    async def _patch(self, run_id: str, output: Any, by: str | None) -> RunState:
+        id_, who = id_bytes(run_id), caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
+        record = await called(self._host.engine().call(lambda store: store.get(id_)))
+        text = self._typed(record.task, output)
+
+        async def act(_: object) -> int:
+            before = await called(
+                self._host.engine().call(lambda store: surgery.patched(store, id_, text, who), changes=True)
+            )
+            return int(before)
+
+        return RunState(await once("runs.patch", id_text(id_), id_ + text.encode(), act))
+
+    def _typed(self, task: str, output: Any) -> str:
+        """An output as it is stored: that of the task, as far as it is known here."""
+        spec, limit = self._host.spec(task), self._host.settings.max_payload_bytes
+        codec = codec_for(Any) if spec is None else spec.output
+        data = codec.encode(output, f"the output of {task}", "output")
+        if len(data) > limit:
+            raise PayloadTooLargeError(f"the output of {task}", len(data), limit)
+        text = data.decode()
+        codec.decode(text)
+        return text
+
+
+def caller() -> str:
+    """Who acts, if nobody says so."""
+    attempt = current_attempt.get()
+    if attempt is not None:
+        return f"{attempt.spec.name} {id_text(attempt.id)}"
+    return f"process {os.getpid()} on {socket.gethostname()}"

@@ -1,0 +1,1 @@
+"""What a run records of itself, and what code that is run again finds of it."""

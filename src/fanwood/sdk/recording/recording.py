@@ -1,0 +1,182 @@
+"""What a run records of its own (`Parts`): children that no worker executes. Code that asks for one again, in a later
+attempt, finds what was recorded: all of it is read once, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.engine.inbox import Joint, SpawnRequest
+from fanwood.engine.signals import Signal
+from fanwood.engine.waits import Collector
+from fanwood.model.commands import Record, SpawnKind
+from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind, RunState
+from fanwood.sdk.running.answers import Answer
+from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.parts import Parts, counts
+from fanwood.sdk.running.waiting import called, interruptible, wait_for
+
+if TYPE_CHECKING:
+    from fanwood.model.commands import Ended
+    from fanwood.model.records import Recorded
+    from fanwood.sdk.running.attempt import Attempt
+
+PAGE = 1000
+
+
+def parts_of(attempt: Attempt) -> Parts:
+    """Those of an attempt, read or not. Under `registering`."""
+    if attempt.parts is None:
+        attempt.parts = Parts(ready=attempt.run.attempt == 1 or attempt.is_first)
+    return attempt.parts
+
+
+async def known_parts(attempt: Attempt) -> Parts:
+    """Those of an attempt, with all that earlier ones recorded."""
+    while True:
+        signal = None
+        with registering:
+            parts = parts_of(attempt)
+            if parts.ready:
+                return parts
+            if parts.readers is None:
+                parts.readers = []
+            else:
+                parts.readers.append(signal := Signal())
+        if signal is None:
+            await _read(attempt, parts)
+            return parts
+        with interruptible(attempt, signal):
+            await signal.wait()
+        attempt.check()
+
+
+async def _read(attempt: Attempt, parts: Parts) -> None:
+    engine, after, waits = attempt.host.engine(), attempt.floor, False
+    try:
+        while not parts.ready:
+            start = after
+            page = await called(
+                engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
+            )
+            mine = page if attempt.life is None else [each for each in page if each.asked >= attempt.since]
+            parts.found.update((each.identity, each) for each in mine)
+            waits = waits or any(each.state is RunState.WAITING for each in mine)
+            if attempt.same is not None:
+                attempt.same.recorded.update((each.identity, each.id) for each in mine if each.state.is_terminal)
+            after = page[-1].id if page else after
+            parts.ready = len(page) < PAGE
+    finally:
+        with registering:
+            readers, parts.readers = parts.readers or [], None
+        for reader in readers:
+            reader.fire()
+    if waits and attempt.new_limit is not None:  # what waits has its deadline from the attempt before
+        engine.move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
+
+
+def found_in(attempt: Attempt, parts: Parts, identity: bytes, shown: str, *, keep: bool = False) -> Recorded | None:
+    """What the run has recorded under this identity. `shown`: what is asked for. `keep`: for who asks again.
+
+    Raises:
+        NonDeterminismError: the code does not ask any more for what it had asked for.
+    """
+    attempt.asks(shown, identity)
+    found = parts.found.get(identity) if keep else parts.found.pop(identity, None)
+    if found is None or not counts(found, attempt.run.trial_start):
+        attempt.replay = None  # this is new
+    elif found.state.is_terminal:
+        attempt.given((found.id,))
+    return found
+
+
+def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
+    """What a part has from its parent."""
+    run = attempt.run
+    waits = run_kind is not RunKind.RECORDED
+    deadline, owner = attempt.child_deadline(waited=waits, policy=OnParentEnd.CANCEL)
+    return SpawnKind(
+        WAIT_NAMES[run_kind],
+        parent_id=attempt.id,
+        parent_attempt=run.attempt,
+        root_id=attempt.root,
+        depth=run.depth + 1,
+        priority=run.priority,
+        deadline=deadline,
+        deadline_by=owner,
+        on_parent_end=OnParentEnd.CANCEL,
+        run_kind=run_kind,
+    )
+
+
+def write(attempt: Attempt, record: Record, collector: Collector | None = None) -> Answer:
+    """Have it recorded. `collector` wants its end, if it has not ended by that."""
+    if attempt.parts is not None:
+        attempt.parts.joint = None  # what comes from now on comes after this
+    request = SpawnRequest(records=[record], collector=collector)
+    answer = Answer(request, collector, attempt)
+    attempt.host.engine().record(request)
+    return answer
+
+
+class Written:
+    """The answer to a step that was written with others."""
+
+    __slots__ = ("error", "signal", "signal_is_answer")
+
+    def __init__(self) -> None:
+        self.signal = Signal()
+        self.signal_is_answer = False
+        self.error: BaseException | None = None
+
+    def tell(self, error: BaseException | None) -> None:
+        """On the engine's thread."""
+        self.error, self.signal_is_answer = error, True
+        self.signal.fire()
+
+
+def write_step(attempt: Attempt, parts: Parts, record: Record) -> Written:
+    """Have a step recorded, with those of the same attempt that the engine has not taken yet. It must be waited for:
+    nothing else of the attempt is written before it."""
+    attempt.replay = None  # this is new
+    answer, engine, joint = Written(), attempt.host.engine(), parts.joint
+    if joint is None or not engine.join(joint, record, answer.tell):
+        parts.joint = joint = Joint(records=[record], told=[answer.tell])
+        engine.record(joint)
+    return answer
+
+
+async def written(attempt: Attempt, answer: Answer | Written) -> None:
+    """Returns when it is committed.
+
+    Raises:
+        SpawnError: it can't be: the attempt is over.
+    """
+    if not answer.signal.fired:
+        with interruptible(attempt, answer.signal):
+            await answer.signal.wait()
+        if not answer.signal_is_answer:
+            attempt.check()
+    if answer.error is not None:
+        raise answer.error
+
+
+def one_end() -> Collector:
+    """For the end of one."""
+    collector = Collector(fail_fast=False)
+    collector.grow(1)
+    collector.close()
+    return collector
+
+
+async def awaited(attempt: Attempt, run_id: bytes, what: str, collector: Collector | None = None) -> Ended:
+    """Wait for the end of what waits. `collector`: it was recorded with it."""
+    engine = attempt.host.engine()
+    if collector is None:
+        collector = one_end()
+        engine.watch(run_id, collector, 0)
+    with engine.waiting(collector, [run_id]):
+        await wait_for(collector, attempt.host, None, what)
+    attempt.replay = None
+    ended = collector.results[0]
+    assert ended is not None
+    return ended

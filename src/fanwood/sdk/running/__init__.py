@@ -1,0 +1,1 @@
+"""One attempt of a run in the process that executes it: whose code runs, what it waits for, when it is unloaded."""

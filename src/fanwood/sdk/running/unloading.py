@@ -1,0 +1,360 @@
+"""Unloading the code of a durable task while it waits.
+
+An attempt of such a task keeps account of its waits for Fanwood (`Unloading.waiting`). When nothing has come for its
+policy's `ttl`, at once if it only sleeps for longer than that, or when its worker asks for it, it is looked whether it
+is *quiet*: each asyncio task of it waits for Fanwood, or for another of them; in a sync task its own thread does. Then
+the engine is asked to suspend it. The store decides: it may have what is waited for. Until it has decided nothing is
+changed here; afterwards the attempt is over, and its code is unwound as that of a cancelled one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
+
+from fanwood import checks
+from fanwood.engine.inbox import SuspendRequest
+from fanwood.engine.signals import port_of, running_loop
+from fanwood.errors import SettingsError
+from fanwood.model.commands import Suspend
+from fanwood.model.states import Awaited
+from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.sameness import told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from concurrent.futures import Future
+
+    from fanwood.durations import Duration
+    from fanwood.engine.waits import Collector
+    from fanwood.sdk.running.attempt import Attempt
+    from fanwood.store.store import Store
+
+MOST_AWAITED = 10_000
+"""A run that waits for more than so many others stays in memory: each would be a row."""
+MOST_PENDING = 250
+"""So many are noted whose ends its code had not been given."""
+AGAIN = 1.0
+"""Seconds after which it is looked again, at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvictionPolicy:
+    """When the code of a durable task that waits is unloaded. It is run from the top when it goes on.
+
+    Args:
+        ttl: after so long in which nothing came that it waits for (and at once, if it sleeps for longer). None: never
+            by time.
+        allow_capacity_eviction: also before that, if its worker holds too many that wait.
+        priority: which go first then: lower ones.
+    """
+
+    ttl: Duration | None = 60.0
+    allow_capacity_eviction: bool = True
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ttl is not None:
+            object.__setattr__(self, "ttl", checks.seconds(self.ttl, "ttl", zero=True, error=SettingsError))
+        checks.flag(self.allow_capacity_eviction, "allow_capacity_eviction")
+        object.__setattr__(self, "priority", checks.whole(self.priority, "priority", error=SettingsError))
+
+    @property
+    def seconds(self) -> float | None:
+        """The `ttl`."""
+        ttl: Any = self.ttl
+        return ttl
+
+
+class Wait(NamedTuple):
+    """One wait for Fanwood: who waits (an asyncio task, or a thread), for what, and whether only for a time."""
+
+    who: object
+    collector: Collector
+    timed: bool
+
+
+class Unloading:
+    """Of one attempt of a durable task. Calls may come from any thread of its."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        policy: EvictionPolicy,
+        unload: Callable[[Attempt], None],
+        decided: Callable[[], None],
+    ) -> None:
+        self.policy = policy
+        self.is_suspending = False
+        self.since = attempt.host.clock.monotonic()  # when anything came, or a wait began, last
+        self.thread = 0  # of a sync task: its own
+        self.tasks: WeakKeyDictionary[asyncio.Task[Any], None] = WeakKeyDictionary()  # that its code has made, in order
+        self.resting: set[object] = set()  # tasks that wait for others of the same run
+        self._attempt = attempt
+        self._unload = unload
+        self._decided = decided
+        self._waits: dict[object, Wait] = {}
+        self._changes = 0  # of its waits
+        self._wanted = False  # it is to be looked whether it is quiet
+        self._asked = False  # the store decides
+        self._timer = False
+
+    # --- its waits -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def waiting(self, collector: Collector, *, timed: bool) -> Generator[None]:
+        """While inside, somebody of it waits for Fanwood."""
+        number = object()
+        self._changed()
+        self._waits[number] = Wait(_who(), collector, timed)
+        self._begin()
+        try:
+            yield
+        finally:
+            del self._waits[number]
+            self._changed()
+
+    @contextlib.contextmanager
+    def among(self) -> Generator[None]:
+        """While inside, this asyncio task waits for others of the same run."""
+        who = _who()
+        self.resting.add(who)
+        try:
+            yield
+        finally:
+            self.resting.discard(who)
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it waits; None: it does not."""
+        return self.since if self._waits else None
+
+    @property
+    def may_be_evicted(self) -> bool:
+        """Whether it is a sync task's, and would be suspended for lack of threads."""
+        if self._attempt.spec.is_async or not self.policy.allow_capacity_eviction or self._is_over():
+            return False
+        waits = list(self._waits.values())
+        few = sum(len(wait.collector.results) for wait in waits) <= MOST_AWAITED
+        return few and not any(wait.timed for wait in waits)
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self.since = self._attempt.host.clock.monotonic()
+
+    def _begin(self) -> None:
+        ttl = self.policy.seconds
+        if ttl is None:
+            return
+        if ttl != 0 and not self._only_sleeps(ttl):
+            self._wind(max(ttl, AGAIN))
+        elif (loop := running_loop()) is not None and self._attempt.spec.is_async:
+            loop.call_soon(self._look)  # once the task has begun to wait
+        else:
+            self._look()
+
+    def _only_sleeps(self, ttl: float) -> bool:
+        until = self._attempt.host.engine().store.now() + round(ttl * 1e6)
+        return all(wait.collector.due is not None and wait.collector.due > until for wait in list(self._waits.values()))
+
+    def _wind(self, seconds: float) -> None:
+        if not self._timer and self.policy.seconds is not None:
+            self._timer, me = True, ref(self)  # (it may be over long before that)
+            self._attempt.host.engine().later(seconds, lambda: _look_at(me()))
+
+    def due(self) -> None:
+        """On the engine's thread: it is time to look."""
+        self._timer = False
+        ttl = self.policy.seconds
+        if self._is_over() or not self._waits or ttl is None:
+            return
+        idle = self._attempt.host.clock.monotonic() - self.since
+        if idle >= ttl:
+            self.ask()
+        self._wind(max(ttl - idle, AGAIN))
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Have it suspended, if it is quiet. From any thread."""
+        self._wanted = True
+        task = self._attempt.coroutine_task
+        if not self._attempt.spec.is_async:
+            self._look()
+        elif task is not None:
+            port_of(task.get_loop()).post(self._look)
+
+    def _is_over(self) -> bool:
+        return self._attempt.interruption is not None or self._attempt.code_ended
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it was asked for, and has had no answer."""
+        return (self._wanted or self._asked) and not self._is_over()
+
+    def _look(self) -> None:
+        self._wanted = False
+        if self._asked or self._is_over() or not self._waits or not self.is_quiet():
+            self._decided()
+            if not self._is_over() and self._waits:
+                self._wind(max(self.policy.seconds or 0.0, AGAIN))
+            return
+        changes, self._asked = self._changes, True
+        same, engine = self._attempt.same, self._attempt.host.engine()
+        if same is not None and same.is_other():
+            engine.call(self._named, steadfast=True).add_done_callback(lambda done: self._judge(changes, done))
+            return
+        engine.suspend(SuspendRequest(lambda: self._command(changes), self._answered))
+
+    async def _named(self, store: Store) -> dict[bytes, str] | None:
+        """The children in words, if nothing that is waited for has ended."""
+        ids = [id_ for wait in list(self._waits.values()) for id_ in wait.collector.awaited()[0]][:MOST_PENDING]
+        found = await store.briefs(ids)
+        if len(found) < len(ids) or any(run.state.is_terminal for run in found):
+            return None
+        return await told(store, self._attempt)
+
+    def _judge(self, changes: int, done: Future[dict[bytes, str] | None]) -> None:
+        """On the engine's thread: its code waits, and has not asked for all that is recorded."""
+        named, same = None if done.exception() is not None else done.result(), self._attempt.same
+        self._asked = False
+        if named is not None and same is not None and changes == self._changes and not self._is_over():
+            for wait in list(self._waits.values()):
+                wait.collector.fail(same.error(named))
+        elif not self._is_over():
+            self._wind(max(self.policy.seconds or 0.0, AGAIN))
+        self._decided()
+
+    def _command(self, changes: int) -> Suspend | None:
+        """On the engine's thread: what is asked of the store, if it is as it was looked at."""
+        waits = list(self._waits.values())
+        if self._is_over() or changes != self._changes or not waits:
+            return None
+        awaited: dict[bytes, int] = {}
+        missing: list[int] = []
+        pending: list[str] = []
+        for wait in waits:
+            left, weight, enough = wait.collector.awaited()
+            if wait.collector.ready or not left:
+                return None
+            for id_ in left:
+                awaited[id_] = int(Awaited.WAKES if awaited.get(id_, weight) != weight else weight)
+            missing.append(enough)
+            pending += [id_.hex() for id_ in (left if weight is Awaited.WAKES else left[:1])]
+        if len(awaited) > MOST_AWAITED:
+            return None
+        attempt = self._attempt
+        return Suspend(
+            attempt.id, attempt.run.attempt, list(awaited.items()), min(missing), attempt.limit, attempt.busy,
+            "".join(pending) if len(pending) <= MOST_PENDING else None,
+        )  # fmt: skip
+
+    def _answered(self, suspended: bool) -> None:  # noqa: FBT001  (a callback)
+        """On the engine's thread."""
+        self._asked = False
+        if suspended and not self._is_over():
+            self.is_suspending = True
+            if self._attempt.same is not None:
+                self._attempt.same.note()
+            self._unload(self._attempt)
+        elif not self._is_over():
+            self._wind(max(self.policy.seconds or 0.0, AGAIN))
+        self._decided()
+
+    def cancel(self) -> None:
+        """On the loop: what its code has begun ends, as well as the code itself."""
+        for task in list(self.tasks):
+            task.cancel()
+
+    # --- whether it is quiet ---------------------------------------------------------------------------------------
+
+    def is_quiet(self) -> bool:
+        """Whether all of it waits for Fanwood. Of an async task on its loop."""
+        waits = list(self._waits.values())
+        who = {wait.who for wait in waits} | self.resting
+        if any(wait.timed for wait in waits):
+            return False
+        if not self._attempt.spec.is_async:
+            return self.thread in who
+        own = self._attempt.coroutine_task
+        tasks: set[asyncio.Task[Any]] = {task for task in self.tasks if not task.done()}
+        if own is not None:
+            tasks.add(own)
+        if not all(task in who or _waits_for(task, tasks) for task in tasks):
+            return False
+        return not self._has_timers()
+
+    def _has_timers(self) -> bool:
+        """Whether its code has set timers on the loop, as by `asyncio.timeout`; where that can be seen."""
+        scheduled: Sequence[Any] = getattr(running_loop(), "_scheduled", ())
+        return any(
+            not timer.cancelled() and timer._context.get(current_attempt) is self._attempt  # noqa: SLF001
+            for timer in list(scheduled)
+        )
+
+
+def _look_at(one: Unloading | None) -> None:
+    if one is not None:
+        one.due()
+
+
+def _who() -> object:
+    return asyncio.current_task() if running_loop() is not None else threading.get_ident()
+
+
+def _waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
+    """Whether a task waits for others of these: for one, by `gather` or `asyncio.wait`, or at a `TaskGroup`'s end."""
+    future: Any = getattr(task, "_fut_waiter", None)
+    if future is None:
+        return False
+    if isinstance(future, asyncio.Task):
+        return future in tasks
+    if (children := getattr(future, "_children", None)) is not None:
+        return all(child in tasks or child.done() for child in children)
+    inner: Any = task.get_coro()
+    while (below := getattr(inner, "cr_await", None)) is not None and hasattr(below, "cr_code"):
+        inner = below
+    code, frame = getattr(inner, "cr_code", None), getattr(inner, "cr_frame", None)
+    if code is None or frame is None:
+        return False
+    if code.co_filename.endswith("asyncio/taskgroups.py"):
+        return True
+    if code.co_name == "_wait" and code.co_filename.endswith("asyncio/tasks.py"):
+        local = frame.f_locals
+        return local.get("timeout_handle") is None and all(one in tasks or one.done() for one in local.get("fs", ()))
+    return False
+
+
+# --- which asyncio tasks it has ---------------------------------------------------------------------------------------
+
+
+def keep_account(loop: asyncio.AbstractEventLoop) -> None:
+    """Tasks that are made on this loop by the code of durable attempts are known to those."""
+    before: Any = loop.get_task_factory()
+    if isinstance(before, _Factory):
+        return
+    loop.set_task_factory(_Factory(before))
+
+
+def close_account(loop: asyncio.AbstractEventLoop) -> None:
+    """No durable attempt is executed on this loop any more."""
+    factory: Any = loop.get_task_factory()
+    if isinstance(factory, _Factory):
+        loop.set_task_factory(factory.before)
+
+
+class _Factory:
+    def __init__(self, before: Any) -> None:
+        self.before = before
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **given: Any) -> Any:
+        before, context = self.before, given.get("context")
+        task = asyncio.Task(coroutine, loop=loop, **given) if before is None else before(loop, coroutine, **given)
+        attempt = current_attempt.get() if context is None else context.get(current_attempt)
+        if attempt is not None and attempt.unloading is not None:
+            attempt.unloading.tasks[task] = None
+        return task

@@ -1,0 +1,252 @@
+"""Recorded durable runs, against the code that there is now: it is run from the top, is given what is recorded, and
+goes no further than that. Nothing is executed, and nothing written.
+
+What it asks for first that is not recorded, or has not ended, stops it. By then it must have asked for all that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import msgspec
+
+from fanwood.engine.signals import block
+from fanwood.errors import InputValidationError, RunNotFoundError, RunStartsOver
+from fanwood.ids import id_text
+from fanwood.model.commands import ClaimedRun, Finished
+from fanwood.model.lives import life_of
+from fanwood.model.records import RunFilter
+from fanwood.model.states import RunState
+from fanwood.sdk.children.mock_host import MockedError, MockHost
+from fanwood.sdk.children.refs import TaskRunRef
+from fanwood.sdk.declaring.identity import content_digest
+from fanwood.sdk.declaring.outcomes import error_of, typed_output
+from fanwood.sdk.recording.once import Doing
+from fanwood.sdk.recording.replaying import VERSION, recall_version
+from fanwood.sdk.running.attempt import Attempt, registering
+from fanwood.sdk.running.current import current_attempt, current_run_id
+from fanwood.sdk.running.parts import Parts
+from fanwood.sdk.running.sameness import Sameness
+from fanwood.sdk.running.waiting import called
+from fanwood.sdk.tasks.context import Context
+from fanwood.sdk.tasks.mock import NoSlots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from fanwood.durations import Duration
+    from fanwood.model.records import RunRecord
+    from fanwood.sdk.declaring.host import Host
+    from fanwood.sdk.declaring.items import BulkRunItem
+    from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.store.store import Store
+
+PAGE = 200
+PATIENCE = 5.0
+"""Seconds for which code may do something else, before it is taken to go no further."""
+
+
+class Stop(BaseException):
+    """It goes no further. (A `BaseException`, so that `except Exception` can't swallow it.)"""
+
+
+class Rehearsed(NamedTuple):
+    """One run. `text`: what it would ask for, and had asked for; None: the code is the same. `followed`: whether that
+    could be told."""
+
+    run: RunRecord
+    text: str | None
+    followed: bool = True
+
+
+async def runs_of(host: Host, spec: TaskSpec, limit: int) -> AsyncGenerator[RunRecord]:
+    """The newest runs of a durable task that have begun."""
+    engine, filter_ = host.engine(), RunFilter(task=spec.name, every=True, limit=min(limit, PAGE))
+    while limit > 0:
+        of = filter_
+        page = await called(engine.call(lambda store: store.listing(of)))  # noqa: B023
+        for run in page.runs[:limit]:
+            limit -= 1
+            if run.attempt > 0:
+                yield run
+        if page.after is None:
+            return
+        filter_ = msgspec.structs.replace(filter_, after=page.after)
+
+
+def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
+    """What the code of `spec` makes of a run."""
+    attempt, same, whole = block(_recalled(host, spec, run.id), "rehearse")
+    try:
+        arguments = (spec.read(whole.input or "null"), Context(attempt))[: spec.arity]
+    except InputValidationError as error:
+        return Rehearsed(run, str(error))
+    call = _followed if spec.is_async else _called
+    tokens = current_attempt.set(attempt), current_run_id.set(id_text(run.id))
+    try:
+        stopped = call(spec.function, arguments)
+    except MockedError:  # a stream, or a group
+        return Rehearsed(run, None, followed=False)
+    finally:
+        current_attempt.reset(tokens[0])
+        current_run_id.reset(tokens[1])
+    asks_for_more = same.stopped_by is not None and run.state is RunState.COMPLETED
+    if not asks_for_more and not same.unasked():
+        return Rehearsed(run, None, followed=stopped or same.stopped_by is None)
+    return Rehearsed(run, str(same.error()))
+
+
+def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
+    """Whether it was stopped, or has come to its end."""
+    with contextlib.suppress(Stop, RunStartsOver):
+        try:
+            function(*arguments)
+        except MockedError:
+            raise
+        except Exception:  # noqa: BLE001  (that it fails is no other thing to ask for)
+            return True
+    return True
+
+
+def _followed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
+    async def follow() -> bool:
+        task = asyncio.ensure_future(function(*arguments))
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        if not done:
+            task.cancel()
+            await asyncio.wait([task], timeout=PATIENCE)
+            return False
+        if isinstance(error := task.exception(), MockedError):
+            raise error
+        return True
+
+    return asyncio.run(follow())
+
+
+async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt, _Recorded, RunRecord]:
+    """An attempt that has all that is recorded."""
+    engine = host.engine()
+    run = await called(engine.call(lambda store: store.get(run_id)))
+    id_, root, parent = (each.hex().upper() for each in (run.id, run.root_id, run.parent_id or b""))
+    life = life_of(run.life)
+    claimed = ClaimedRun(
+        id_, 2 if life is None else life.since + 1, parent, root, run.depth, run.task, None, run.child_key,
+        run.input or "null", run.metadata, run.priority, run.retry_count, 0, None, "", life=run.life,
+    )  # fmt: skip
+    recorded = _RecordedHost(host, spec.name)
+    attempt = recorded.attempt = Attempt(claimed, spec, recorded, NoSlots())
+    attempt.worker_id = 1  # it is no mock run
+    attempt.replay = frozenset()
+    same = attempt.same = _Recorded(attempt)
+    await called(engine.call(same.learn))
+    attempt.parts = Parts(ready=True)
+    after = attempt.floor
+    while True:
+        start = after
+        page = await called(engine.call(lambda store: store.recorded(run_id, start, PAGE)))  # noqa: B023
+        attempt.parts.found.update((each.identity, each) for each in page if each.asked >= attempt.since)
+        if len(page) < PAGE:
+            recall_version(attempt, attempt.parts)
+            same.recorded.pop(attempt.mine(VERSION), None)
+            return attempt, same, run
+        after = page[-1].id
+
+
+class _Recorded(Sameness):
+    """What is asked for: the first new thing stops it."""
+
+    __slots__ = ("stopped_by",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(attempt, is_strict=False)
+        self.stopped_by: str | None = None
+
+    def ask(self, identity: bytes, shown: str) -> None:
+        if self.stopped_by is not None:
+            raise Stop
+        super().ask(identity, shown)
+        if identity not in self.recorded:
+            self.stopped_by = shown
+            raise Stop
+
+
+class _Silent:
+    """In the place of the engine: who asks for anything has come to the end of what is recorded."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret  # by which tokens of promises are those that were handed out
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise Stop
+
+
+class _RecordedHost(MockHost):
+    """In the place of the application: children are what is recorded of them."""
+
+    attempt: Attempt
+
+    def __init__(self, host: Host, task: str) -> None:
+        super().__init__(host, task, {})
+        self._host = host
+        self._silent = _Silent(host.engine().secret)
+
+    def engine(self) -> Any:
+        return self._silent
+
+    async def answer(self, item: BulkRunItem[Any, Any], *, keep_errors: bool = False) -> Any:
+        return await self.end_of(self._asked(item), item.spec, keep_errors=keep_errors)
+
+    async def ref(self, item: BulkRunItem[Any, Any]) -> TaskRunRef[Any]:
+        return _RecordedRef(self, self._asked(item), item.spec)
+
+    def _asked(self, item: BulkRunItem[Any, Any]) -> bytes:
+        """The id of the run that is recorded."""
+        spec, options, attempt = item.spec, item.options, self.attempt
+        content = content_digest(spec.name, spec.input.canonical(spec.input.encode(item.input)))
+        assert attempt.same is not None
+        assert attempt.parts is not None
+        if options.idempotency_key is not None:
+            raise Stop  # it is recorded nowhere
+        with registering:
+            if options.detached:
+                one = Doing(attempt, attempt.parts, "detached run", spec.name, content)
+                return bytes.fromhex(msgspec.json.decode(one.done or '""'))
+            identity = attempt.identify(options.effective_key, content)
+        attempt.same.ask(identity, f"{spec.name} {spec.input.encode(item.input).decode()}")
+        return attempt.same.recorded[identity]
+
+    async def end_of(self, run_id: bytes, spec: TaskSpec, *, keep_errors: bool) -> Any:
+        """What it returned."""
+
+        async def look(store: Store) -> RunRecord:
+            return await store.get(run_id)
+
+        try:
+            run = await called(self._host.engine().call(look))
+        except RunNotFoundError:
+            raise Stop from None  # a root that was deleted
+        if not run.state.is_terminal:
+            raise Stop
+        if run.state is RunState.COMPLETED:
+            return typed_output(run.output, spec.output, spec.name)
+        error = error_of(Finished(run.state, run.output, run.error, run.task), run_id, spec.name)
+        if keep_errors:
+            return error
+        raise error
+
+
+class _RecordedRef(TaskRunRef[Any]):
+    """To what is recorded."""
+
+    __slots__ = ("_recorded", "_spec")
+
+    def __init__(self, host: _RecordedHost, run_id: bytes, spec: TaskSpec) -> None:
+        as_host: Any = host
+        super().__init__(as_host, run_id, spec.name, spec.output)
+        self._recorded = host
+        self._spec = spec
+
+    async def _result(self, timeout: Duration | None) -> Any:  # noqa: ARG002
+        return await self._recorded.end_of(self._id, self._spec, keep_errors=False)
