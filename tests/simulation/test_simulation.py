@@ -16,7 +16,7 @@ from fanwood.worker.slots import Slots
 from tests.simulation.looking import look_at
 from tests.simulation.shapes import DAY, DAY_SECONDS, SMALL, on
 
-MANY, REPEATED, A_DAY = 2000, 100, 0
+MANY, REPEATED, A_DAY = 2000, 100, 6
 SEEDS = Path(__file__).with_name("seeds.txt")
 ELSEWHERE = """
 import sys

@@ -125,7 +125,7 @@ class VirtualEngine(Engine):
     def is_asked(self) -> bool:
         """Whether somebody waits for an answer, which may take the store some time."""
         ticks = self._ticks
-        under_way = ticks._committing or self._calls._unanswered or ticks._admission
+        under_way = ticks._committing or self._calls._unanswered or ticks._admission.held
         return bool(under_way) or self._commits.due_again is not None
 
     def next_time(self) -> float:

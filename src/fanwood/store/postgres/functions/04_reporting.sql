@@ -127,7 +127,7 @@ end $$;
 -- Runs start over: of these requeues (which were handed back just now, but for p_refused) the next attempts are the first
 -- of new lives. As JSON: [[number of the requeue, run, input, the error of what is closed], ...]. Whether something is
 -- closed now.
-create function fw_renew(p_now bigint, p_renewals text, p_refused integer[]) returns boolean language plpgsql
+create function fw_start_over(p_now bigint, p_renewals text, p_refused integer[]) returns boolean language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error

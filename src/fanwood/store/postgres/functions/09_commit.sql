@@ -223,7 +223,7 @@ begin
         told := told || part.told; ready := ready || part.ready; more := coalesce(more, false) or part.woken;
     end if;
     if q_renewals is not null then
-        closes := fw_renew(p_now, q_renewals, not_queued) or coalesce(closes, false);
+        closes := fw_start_over(p_now, q_renewals, not_queued) or coalesce(closes, false);
     end if;
     if cardinality(refused) > 0 or cardinality(not_queued) > 0 then
         overruled := fw_overruled(e_id || q_id, e_attempt || q_attempt);
