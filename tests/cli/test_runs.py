@@ -42,6 +42,8 @@ def test_get_json(invoke, family):
         "input",
         "output",
         "deaths",
+        "started_over",
+        "started_over_at",
         "worker_id",
         "deadline",
         "paused",

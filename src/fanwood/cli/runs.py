@@ -11,6 +11,7 @@ from fanwood.cli import acting, listing, looking, output, surgery, text
 from fanwood.cli.base import Common, Group, common
 from fanwood.cli.finding import ABOUT, find, one_run
 from fanwood.ids import id_text, short_text
+from fanwood.model.lives import life_of
 from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
 from fanwood.model.states import RunKind
 from fanwood.store.failures import attempt_error, decode_failure, summary
@@ -50,7 +51,7 @@ for _command in (
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
-    "  paused: {run_id, by, since} or null, progress: {done, total, message} or null,\n"
+    "  started_over, started_over_at, paused: {run_id, by, since} or null, progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -103,6 +104,8 @@ def _whole_json(shown: _Shown) -> dict[str, Any]:
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
+        "started_over": 0 if (life := life_of(record.life)) is None else life.number,
+        "started_over_at": None if life is None else text.instant(life.at),
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
         "paused": looking.paused_json(pause),
@@ -126,6 +129,12 @@ def _said(progress: Progress | None) -> str:
     return f"{progress.done:,}{of}" + (f": {text.clean(progress.message, 300)}" if progress.message else "")
 
 
+def _lives(record: RunRecord) -> str:
+    """`3 times, last 2026-01-02 12:03:44`; nothing if it never has."""
+    life = life_of(record.life)
+    return "" if life is None else f"{text.many(life.number, 'time')}, last {text.local_time(life.at)}"
+
+
 def _print_facts(record: RunRecord, progress: Progress | None, now: int, pause: Pause | None) -> None:
     facts: list[tuple[str, output.Cell]] = [
         ("id", id_text(record.id)),
@@ -138,6 +147,7 @@ def _print_facts(record: RunRecord, progress: Progress | None, now: int, pause: 
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
         ("progress", _said(progress)),
         ("attempt", f"{record.attempt}"),
+        ("started over", _lives(record)),
         ("retries", f"{record.retry_count}" if record.retry_count else ""),
         ("deaths", f"{record.deaths} worker(s) died while executing it" if record.deaths else ""),
         ("priority", f"{record.priority}"),

@@ -10,6 +10,7 @@ from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.book import no_lens
 from fanwood.lens.briefs import counts_of, named_briefs
+from fanwood.lens.budgets import limits, spenders
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.failures import Kinds
 from fanwood.lens.families import children, families
@@ -18,6 +19,7 @@ from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
 from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, PausedBrief, RunDetail, RunsPage
 from fanwood.model.commands import FIRST_CHUNK
+from fanwood.model.lives import life_of
 from fanwood.model.looks import LAST_ID, Part
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
@@ -97,6 +99,7 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
     if record.parent_id is not None:
         before = (await store.picked_before(record.root_id, record.parent_id, run_id, BESIDE))[::-1]
         after = await store.picked(Part(record.root_id, record.parent_id, run_id), None, None, BESIDE)
+    life = life_of(besides.life)
     attempts, above = await store.attempts(run_id), await store.above(run_id, ANCESTORS)
     return RunDetail(
         (await named_briefs(store, [record]))[0],
@@ -117,6 +120,10 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         _keys(record.metadata),
         bool(await store.logs(run_id, FIRST_CHUNK - 1, 1, LAST_CHUNK)),
         await _paused(store, record, above),
+        await limits(store, run_id),
+        await spenders(store, record.root_id),
+        0 if life is None else life.number,
+        None if life is None else life.at,
     )  # fmt: skip
 
 

@@ -233,6 +233,26 @@ class PausedBrief(View, frozen=True):
     since: int
 
 
+class LimitView(View, frozen=True):
+    """A limit that holds for a run: `run_id` is whose budget it is. Amounts are texts, as they are exact. Of `depth`
+    only `amount` says something."""
+
+    run_id: str
+    unit: str  # runs, depth, seconds, or a unit of the budget's own
+    amount: str
+    used: str = "0"
+    held: str = "0"  # reserved, or in parts of children
+    left: str = "0"
+
+
+class SpentView(View, frozen=True):
+    """What one run of a tree has spent of one unit."""
+
+    run_id: str
+    unit: str
+    amount: str
+
+
 class RunDetail(View, frozen=True):
     """A run, without what went in and came out: what is above, beside and below it."""
 
@@ -248,6 +268,10 @@ class RunDetail(View, frozen=True):
     metadata_keys: tuple[str, ...] = ()
     has_stream: bool = False  # it has given out chunks (ctx.put_stream)
     paused: PausedBrief | None = None
+    budget: tuple[LimitView, ...] = ()
+    spent: tuple[SpentView, ...] = ()  # who has spent most in its tree
+    started_over: int = 0  # so often, by `ctx.start_over`
+    started_over_at: int | None = None
 
 
 class LogLineView(View, frozen=True):

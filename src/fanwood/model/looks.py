@@ -108,6 +108,7 @@ class Besides(msgspec.Struct, frozen=True):
     deadline_by: bytes | None
     has_output: bool
     error: str | None
+    life: str | None = None  # of a run that has started over (model/lives.py)
 
 
 def duration_class(microseconds: int) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _OF_RUN = {
     "get", "circumstances", "children", "child_counts", "tree_counts", "logs", "log_end", "attempts", "besides",
     "above", "failed", "tree_sample", "segment_end", "picked_before", "next_parent",
+    "balances", "spent",
 }  # fmt: skip
 """Their first argument is a run, or a root."""
 _OF_PART = {"picked", "longest", "latest", "parents", "cube"}

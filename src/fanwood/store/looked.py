@@ -122,7 +122,7 @@ class SqlLooks(Looks):
 
     async def besides(self, run_id: bytes) -> Besides | None:
         found = await self.looked("besides", id=run_id)
-        return Besides(found[0][0], bool(found[0][1]), found[0][2]) if found else None
+        return Besides(found[0][0], bool(found[0][1]), *found[0][2:]) if found else None
 
     async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
         found = await self.looked("suspended_of", parents=b"".join(ids), count=len(ids)) if ids else []

@@ -149,7 +149,7 @@ class MemoryLooks(Looks):
     async def besides(self, run_id: bytes) -> Besides | None:
         with self.reading() as tables:
             run = tables.runs.get(run_id)
-        return None if run is None else Besides(run.deadline_by, run.output is not None, run.error)
+        return None if run is None else Besides(run.deadline_by, run.output is not None, run.error, run.life)
 
     async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
         with self.reading() as tables:

@@ -214,8 +214,8 @@ select r.id from given g cross join run r where r.id = g.id and r.state = 2 and 
 select run_id from idem where namespace = :namespace and key = :key;
 
 -- name: besides
--- What else a run's row has: who set its deadline, and whether there is an output.
-select deadline_by, output is not null, error from run where id = :id;
+-- What else a run's row has: who set its deadline, whether there is an output, and how often it started over.
+select deadline_by, output is not null, error, life from run where id = :id;
 
 -- name: recent
 -- Of all trees, in the order in which they were made.

@@ -68,7 +68,7 @@ export function RunPage({ id }) {
         <${Parts} id=${id} data=${data} part=${query.get("part") ?? "input"} />
         <section class="section" aria-labelledby="logs-title"><${Logs} id=${id} over=${hasEnded(run.state)} /></section>
       </div>
-      <aside class="run-side" aria-label="Details"><${Facts} data=${data} /><${Attempts} attempts=${data.attempts ?? []} open=${run.state === "running" || run.state === "waiting"} /></aside>
+      <aside class="run-side" aria-label="Details"><${Facts} data=${data} /><${Budget} id=${id} data=${data} /><${Attempts} attempts=${data.attempts ?? []} open=${run.state === "running" || run.state === "waiting"} /></aside>
     </div>
     <${Neighbours} before=${before} after=${after} />
   <//>`;
@@ -151,6 +151,7 @@ function Facts({ data }) {
     ["Busy", run.busy ? took(run.busy) : null],
     ["Worker", run.worker && html`<a class="linkish" href=${href("/workers")}>${run.worker}</a>`],
     ["Attempt", run.attempt ? count(run.attempt) : null],
+    ["Started over", data.started_over && html`${many(data.started_over, "time")}, last ${moment(data.started_over_at)}`],
     ["Retries used", run.retries ? count(run.retries) : null],
     ["Workers lost", run.deaths ? html`<span class="warn">${count(run.deaths)}</span>` : null],
     ["Priority", run.priority ? count(run.priority) : null],
@@ -159,6 +160,18 @@ function Facts({ data }) {
     ["Depth", count(run.depth)],
   ];
   return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/** What is left of each limit that holds for it, and who has spent most in its tree. @param {{id: string, data: any}} props */
+function Budget({ id, data }) {
+  const { budget = [], spent = [] } = data;
+  if (!budget.length && !spent.length) return null;
+  const whose = (/** @type {string} */ run) => (run === id ? "this run" : html`<a class="linkish mono" href=${href(`/r/${run}`)}>${shortId(run)}</a>`);
+  return html`<h3 class="side-title">Budget</h3>
+    <dl class="facts">
+      ${budget.map((/** @type {any} */ each) => html`<div key=${each.unit}><dt>${each.unit}</dt><dd>${each.unit === "depth" ? `down to ${each.amount}` : html`${each.left ?? "0"} of ${each.amount} left${each.held ? html`, ${each.held} held` : null}`} <span class="quiet">of ${whose(each.run_id)}</span></dd></div>`)}
+      ${spent.map((/** @type {any} */ each) => html`<div key=${`${each.run_id} ${each.unit}`}><dt>spent</dt><dd>${each.amount} ${each.unit} <span class="quiet">by ${whose(each.run_id)}</span></dd></div>`)}
+    </dl>`;
 }
 
 /** @param {{attempts: any[], open: boolean}} props open: the newest may still be under way */
