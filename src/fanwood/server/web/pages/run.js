@@ -169,7 +169,7 @@ function Budget({ id, data }) {
   const whose = (/** @type {string} */ run) => (run === id ? "this run" : html`<a class="linkish mono" href=${href(`/r/${run}`)}>${shortId(run)}</a>`);
   return html`<h3 class="side-title">Budget</h3>
     <dl class="facts">
-      ${budget.map((/** @type {any} */ each) => html`<div key=${each.unit}><dt>${each.unit}</dt><dd>${each.unit === "depth" ? `down to ${each.amount}` : html`${each.left ?? "0"} of ${each.amount} left${each.held ? html`, ${each.held} held` : null}`} <span class="quiet">of ${whose(each.run_id)}</span></dd></div>`)}
+      ${budget.map((/** @type {any} */ each) => html`<div key=${each.unit}><dt>${each.unit}</dt><dd>${each.unit === "depth" ? `down to ${each.amount}` : html`${each.left ?? "0"} of ${each.amount} left${each.held ? html`, ${each.held} held` : null}`}${each.run_id === id ? null : html` <span class="quiet">of ${whose(each.run_id)}</span>`}</dd></div>`)}
       ${spent.map((/** @type {any} */ each) => html`<div key=${`${each.run_id} ${each.unit}`}><dt>spent</dt><dd>${each.amount} ${each.unit} <span class="quiet">by ${whose(each.run_id)}</span></dd></div>`)}
     </dl>`;
 }
