@@ -361,6 +361,19 @@ def cancel_from_inside(ground: Ground) -> None:
 
 
 @scenario()
+def surgery(ground: Ground) -> None:
+    """A tree is paused and goes on, and a run that does not end by itself gets its result by hand."""
+    with ground.app() as app:
+        ref = asked(app, ground, "tree", depth=2)
+        app.runs.pause(ref.id, by="ann")
+        app.runs.resume(ref.id)
+        assert ref.result(PATIENCE) == 7
+        ref = asked(app, ground, "endless")
+        app.runs.patch(ref.id, output=None, by="ann")
+        assert ref.status() is RunState.COMPLETED
+
+
+@scenario()
 def sleep(ground: Ground) -> None:
     """Steps that are recorded, and a sleep that is ended by a call."""
     with ground.app() as app:
