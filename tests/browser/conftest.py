@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Error, Page, async_playwright, expect
 
 from tests.browser.installation import MissingBrowserError, find, is_required
 from tests.browser.stories import company
-from tests.browser.watch import Watch
+from tests.browser.watch import OF_THE_MACHINE, Watch
 
 if TYPE_CHECKING:
     from tests.browser.serving import Site
@@ -91,6 +91,18 @@ async def watch(browser: Browser) -> AsyncIterator[Watch]:
     assert watch.wrong == []
 
 
+async def _go(page: Page, url: str) -> None:
+    """To it, again if the machine's own network changed meanwhile: nobody but the browser can heal that."""
+    for _ in range(3):
+        try:
+            await page.goto(url)
+            return
+        except Error as error:
+            if OF_THE_MACHINE not in str(error):
+                raise
+    await page.goto(url)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def opened(browser: Browser, watch: Watch, serve: Serve) -> AsyncIterator[Open]:
     """Opens a page of a site, in a context of its own, which is closed before its server."""
@@ -103,7 +115,7 @@ async def opened(browser: Browser, watch: Watch, serve: Serve) -> AsyncIterator[
         context.set_default_timeout(PATIENCE)
         await watch.over(context, site.host)
         page = await context.new_page()
-        await page.goto(site.at(path) if token is None else site.at(path, token))
+        await _go(page, site.at(path) if token is None else site.at(path, token))
         return page
 
     yield opened

@@ -13,6 +13,9 @@ _INIT = """
     window.alert = window.confirm = window.prompt = (text) => window.__note(`executed: ${text}`);
 """
 """In each document, before its own scripts. (What playwright adds is not subject to the page's policy.)"""
+OF_THE_MACHINE = "net::ERR_NETWORK_CHANGED"
+"""An interface of this machine came or went, and Chromium dropped what was under way. The pages fetch it again
+(`test_lost.py`)."""
 
 
 class Watch:
@@ -52,7 +55,7 @@ class Watch:
         self._notes.append(text)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and OF_THE_MACHINE not in message.text:
             place: Any = message.location
             self._note(f"console: {message.text} ({place.get('url', '')}:{place.get('lineNumber', '')})")
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
+import re
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from fanwood.errors import SettingsError
 from fanwood.server.gate import COOKIE, HEADERS, PROXY_GROUPS, PROXY_SECRET, PROXY_USER
 from fanwood.server.identity import Role, Token, digest, read_tokens
 from fanwood.server.options import Options
 from fanwood.server.problems import Refusal
+from fanwood.server.static import ours
 from tests.server.asgi import HOST, Client, scope_of
 from tests.server.conftest import BOUND, LATE, OWNER, TOKENS, Make, World, write_tokens
 
@@ -79,6 +84,16 @@ async def test_that_every_answer_has_our_headers_and_none_for_other_origins(clie
         assert [name for name in answer.headers if name.startswith("access-control")] == []
     assert "default-src 'none'" in HEADERS["content-security-policy"]
     assert "require-trusted-types-for 'script'" in HEADERS["content-security-policy"]
+
+
+def test_that_the_one_script_of_the_frame_is_the_one_that_is_allowed():
+    frame = ours().frame(Request({"type": "http", "headers": []})).body
+    scripts = re.findall(rb"<script>(.*?)</script>", bytes(frame), re.DOTALL)
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts]
+    policy = HEADERS["content-security-policy"]
+    assert re.findall("'sha256-[^']*'", policy) == hashes
+    assert len(hashes) == 1
+    assert "unsafe" not in policy
 
 
 # --- what changes something ------------------------------------------------------------------------------------------

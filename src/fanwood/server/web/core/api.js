@@ -15,14 +15,17 @@ export class Problem extends Error {
   }
 }
 
-/** @param {string} path @param {RequestInit} [init] */
+/** What only asks is asked twice: a network that changes drops all that is under way. @param {string} path @param {RequestInit} [init] */
 async function send(path, init = {}) {
   const headers = { Accept: "application/json", ...credentials(), ...init.headers };
-  try {
-    return await fetch(`${API}${path}`, { ...init, headers, credentials: "same-origin", cache: "no-store" });
-  } catch (error) {
-    if (init.signal?.aborted) throw error;
-    throw new Problem(0);
+  for (let left = init.method ? 0 : 1; ; left -= 1) {
+    try {
+      return await fetch(`${API}${path}`, { ...init, headers, credentials: "same-origin", cache: "no-store" });
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      if (!left) throw new Problem(0);
+      await new Promise((done) => setTimeout(done, 200));
+    }
   }
 }
 

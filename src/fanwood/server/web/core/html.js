@@ -50,7 +50,9 @@ export function lazy(load, name) {
     const [part, set] = useState(() => found);
     const [failed, fail] = useState(false);
     useEffect(() => {
-      if (!part) load().then((module) => set(() => (found = module[name])), () => fail(true));
+      if (part) return;
+      const again = () => new Promise((done) => setTimeout(done, 200)).then(load);
+      load().catch(again).then((module) => set(() => (found = module[name])), () => fail(true));
     }, []);
     if (part) return html`<${part} ...${props} />`;
     return html`<div class="frame" aria-busy=${!failed}>${failed ? html`<p role="alert">This part of the page could not be fetched. <a href="">Load it again</a></p>` : null}</div>`;
