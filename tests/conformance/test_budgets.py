@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fanwood import BudgetExceeded, RunState
-from fanwood.model.budgets import Overdrawn, Refusal, Spend
+from fanwood.model.budgets import MOST, Overdrawn, Refusal, Spend
 from fanwood.model.commands import ClaimedRun, Outcome, Spawn
 from fanwood.store.auditing import findings
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back
@@ -102,6 +102,25 @@ async def test_a_tree_without_budgets_is_counted_all_the_same(stage: Stage) -> N
     assert await stage.store.spend([held]) == [None]
     assert await stage.store.spend([Spend(root.key, 1, b"s" * 16, {"usd": 2}, of=held.id)]) == [None]
     assert await stage.store.spent(root.key) == [(root.key, "usd", 9)]
+    await is_even(stage)
+
+
+async def test_sums_may_be_more_than_a_column_holds(stage: Stage) -> None:
+    root = await stage.running()
+    for _ in range(12):
+        assert await spend(stage, root, MOST) is None
+    assert await spend(stage, root, 3 * MOST // 4 + 1) is None
+    assert await stage.store.spent(root.key) == [(root.key, "usd", 12 * MOST + 3 * MOST // 4 + 1)]
+    assert await stage.store.spent(root.key, root.key) == await stage.store.spent(root.key)
+
+    parent = await budgeted(stage, runs=100, usd=MOST)
+    first = stage.spawn("b", parent, part=(("eur", MOST), ("usd", MOST)))
+    many = [first, *(Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}") for _ in range(19))]
+    assert await refused(stage, spawns=many) == {first.id: Refusal("usd", MOST, 0, 20 * MOST, parent.key.hex())}
+    first = stage.spawn("b", parent, part=(("eur", MOST),))
+    many = [first, *(Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}") for _ in range(19))]
+    await stage.commit(spawns=many)
+    assert await limits(stage, parent) == {"~runs": (100, 20, 0), "usd": (MOST, 0, 0)}
     await is_even(stage)
 
 

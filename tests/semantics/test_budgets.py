@@ -6,13 +6,14 @@ import asyncio
 import math
 import pickle
 import threading
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
 
 from fanwood import Budget, BudgetExceeded, Context, Fanwood, RunState, TaskRunError, UsageError
 from fanwood.model.budgets import SCALE
+from fanwood.store.budgets import quantity
 from tests.conftest import MakeApp
 
 
@@ -126,6 +127,28 @@ def test_what_is_reserved_is_there_and_what_is_left_of_it_returns(app: Fanwood) 
     with pytest.raises(TaskRunError, match="in the middle"):
         ref.result()
     assert left(app, ref) == {"usd": (5, 0)}
+
+
+def test_what_is_reserved_is_free_again_where_the_code_itself_gave_up(app: Fanwood) -> None:
+    @app.task
+    async def impatient(input: str, ctx: Context) -> list[Decimal | int]:
+        held: list[Decimal | int] = []
+
+        async def hold() -> None:
+            async with ctx.reserve(usd=3) as reserved:
+                await reserved.aio_spend(usd=1)
+                begun.set()
+                await asyncio.Event().wait()
+
+        begun = asyncio.Event()
+        task = asyncio.create_task(hold())
+        await begun.wait()
+        held += [limit.held for limit in (await app.runs.aio_get(ctx.task_run_id)).budget]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return [*held, *(limit.held for limit in (await app.runs.aio_get(ctx.task_run_id)).budget)]
+
+    assert impatient.run("", budget=Budget(units={"usd": 3})) == [2, 0]
 
 
 def test_a_durable_task_does_not_reserve_again_what_it_has_left(app: Fanwood) -> None:
@@ -265,6 +288,9 @@ def test_what_no_budget_can_be_is_refused_where_it_is_said(how: dict[str, Any], 
 
 
 def test_amounts_are_to_the_millionth_and_never_nothing() -> None:
+    with localcontext(prec=3):  # of the user's own sums
+        assert dict(Budget(units={"usd": Decimal("1234567.891")}).part) == {"usd": 1_234_567_891_000}
+        assert quantity("usd", 1_234_567_891_000) == Decimal("1234567.891")
     given = Budget(runs=1, seconds=2, depth=3, units={"a": 0.1 + 0.2, "b": 1e-9, "c": Decimal("0.0000015"), "d": 0})
     assert dict(given.part) == {
         "a": 3 * SCALE // 10, "b": 1, "c": 2, "d": 0, "~runs": 1, "~depth": 3, "~seconds": 2 * SCALE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
 Part = tuple[tuple[str, int], ...]
+_EXACT = Context(prec=40)
+"""Whatever precision the user's code has set for its own sums."""
 
 
 class Birth(NamedTuple):
@@ -297,7 +299,7 @@ def shown(unit: str) -> str:
 
 def quantity(unit: str, amount: int) -> Decimal | int:
     """An amount, in units."""
-    return amount if unit in (RUNS, DEPTH) else (Decimal(amount) / SCALE).normalize()
+    return amount if unit in (RUNS, DEPTH) else _EXACT.normalize(_EXACT.divide(Decimal(amount), SCALE))
 
 
 def exceeded(refusal: Refusal, run_id: bytes, root: bytes | None, what: str) -> BudgetExceeded:

@@ -160,8 +160,10 @@ class SqlLooks(Looks):
         self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
     ) -> list[tuple[bytes, str, int]]:
         if run_id is None:
-            return [tuple(row) for row in await self.looked("spent_in", root=root_id, limit=limit)]
-        return [tuple(row) for row in await self.looked("spent_by", id=run_id, limit=limit)]
+            rows = await self.looked("spent_in", root=root_id, limit=limit)
+        else:
+            rows = await self.looked("spent_by", id=run_id, limit=limit)
+        return [(id_, unit, millions * 1_000_000 + rest) for id_, unit, millions, rest in rows]
 
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:
         return [Counted(*row[:7], closed=bool(row[7])) for row in await self.looked("counted", root=root_id)]

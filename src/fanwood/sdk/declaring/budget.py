@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ Amount = int | float | Decimal
 """Of a unit: to the millionth."""
 MAX_UNITS = 32
 MAX_UNIT_LENGTH = 64
+_EXACT = Context(prec=400)
+"""Whatever precision the user's code has set for its own sums. (The smallest float has 324 places.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ def _millionths(amount: Any, subject: str) -> int:
             raise checks.refused(subject, "must not be negative", amount)
         if exact > MOST // SCALE:
             raise checks.refused(subject, f"must be at most {MOST // SCALE:,}", amount)
-        scaled = int((exact * SCALE).to_integral_value())
+        scaled = int(_EXACT.multiply(exact, SCALE).to_integral_value(context=_EXACT))
     except (InvalidOperation, OverflowError) as error:
         raise checks.refused(subject, "must be a number", amount) from error
     return max(scaled, 1) if exact else 0

@@ -6,6 +6,7 @@ else each execution counts, as money that is burnt twice is burnt twice.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Self
 
 from fanwood.engine.signals import block
@@ -122,14 +123,17 @@ class Reservation:
 
     async def _end(self, error: BaseException | None) -> None:
         attempt, held = self._attempt, self._id
-        if held is None or (error is not None and not isinstance(error, Exception)):
+        cancelled = isinstance(error, asyncio.CancelledError)  # by a time limit of its code's own, say
+        if attempt.interruption is not None or not (error is None or cancelled or isinstance(error, Exception)):
+            held = None
+        if held is None:
             return  # of an attempt that is over, or unloaded, it ends by itself
         asked = Spend(attempt.id, attempt.run.attempt, attempt.host.ids.new_id(), of=held, release=True)
         try:
             await _ask(attempt, asked, f"let go of {self._shown}")
         except AttemptFencedError:
             return
-        if self._done is not None:
+        if self._done is not None and not cancelled:  # else its loop may have ended, and the block begins anew elsewhere
             self._done.record("null")
 
 

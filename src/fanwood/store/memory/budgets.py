@@ -128,7 +128,7 @@ def spent(tables: Tables, root_id: bytes, run_id: bytes | None) -> list[tuple[by
     for row in (row for rows in tables.spends.values() for row in rows.values()):
         if not row.held and row.id != TOTAL and (row.root_id == root_id if run_id is None else row.run_id == run_id):
             sums[row.run_id, row.unit] = sums.get((row.run_id, row.unit), 0) + row.amount
-    return sorted(((run, unit, amount) for (run, unit), amount in sums.items()), key=lambda row: (-row[2], row[0]))
+    return sorted(((run, unit, amount) for (run, unit), amount in sums.items()), key=lambda row: (-row[2], *row[:2]))
 
 
 def counted(tables: Tables, root_id: bytes | None) -> list[Counted]:

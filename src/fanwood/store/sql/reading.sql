@@ -7,15 +7,15 @@ from run r join budget m on m.run_id = r.budget join budget b on b.run_id = m.so
 where r.id = :id order by b.unit;
 
 -- name: spent_in
--- What the runs of a tree have spent.
-select run_id, unit, cast(sum(amount) as bigint) from spend
+-- What the runs of a tree have spent, most first: in millions, and the rest, as the sum of all may be more than a bigint holds.
+select run_id, unit, cast(sum(amount / 1000000) as bigint), cast(sum(amount % 1000000) as bigint) from spend
 where root_id = :root and held = 0 and unit not in ('~runs', '~seconds')
-group by run_id, unit order by sum(amount) desc, run_id limit :limit;
+group by run_id, unit order by sum(cast(amount as double precision)) desc, run_id, unit limit :limit;
 
 -- name: spent_by
-select run_id, unit, cast(sum(amount) as bigint) from spend
+select run_id, unit, cast(sum(amount / 1000000) as bigint), cast(sum(amount % 1000000) as bigint) from spend
 where run_id = :id and held = 0 and unit not in ('~runs', '~seconds')
-group by run_id, unit order by sum(amount) desc limit :limit;
+group by run_id, unit order by sum(cast(amount as double precision)) desc, unit limit :limit;
 
 -- name: counted
 -- Limits, counted once more.

@@ -32,9 +32,13 @@ select json_group_array(json_array(
 )) from budget where run_id = :id;
 
 -- name: load_held
--- What a run holds, and what is counted of itself.
+-- What a run holds, and what is counted of itself: not all that it has ever spent is read for that.
 select json_group_array(json_array(hex(run_id), hex(id), unit, hex(root_id), hex(source), attempt, amount, held))
-from spend where run_id = :id and (held = 1 or id = zeroblob(16));
+from (
+    select * from spend indexed by spend_held where run_id = :id and held = 1
+    union all
+    select * from spend where run_id = :id and id = zeroblob(16)
+);
 
 -- name: was_done
 select exists (select 1 from spend where run_id = :run and id = :id);

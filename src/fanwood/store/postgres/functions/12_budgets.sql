@@ -63,8 +63,9 @@ begin
     return here;
 end $$;
 
--- Why so much is too much; null: it is not. (Of seconds there must be something left, whatever is asked for.)
-create function fw_too_much(p_source bytea, p_unit text, p_wanted bigint) returns json language plpgsql
+-- Why so much is too much; null: it is not. (Of seconds there must be something left, whatever is asked for.) What is wanted
+-- by many together may be more than a bigint holds.
+create function fw_too_much(p_source bytea, p_unit text, p_wanted numeric) returns json language plpgsql
 as $$
 #variable_conflict error
 declare
@@ -165,11 +166,11 @@ begin
                 );
             end if;
             for item in
-                select v.unit, fw_source(above, v.unit) as source, sum(v.wanted)::bigint as wanted
+                select v.unit, fw_source(above, v.unit) as source, sum(v.wanted) as wanted
                 from (
-                    select '~runs' as unit, one.births as wanted
+                    select '~runs' as unit, one.births::numeric as wanted
                     union all select '~seconds', 0
-                    union all select p.key, p.value::bigint * one.births
+                    union all select p.key, p.value::numeric * one.births
                     from json_each_text(part) p (key, value) where p.key <> '~depth'
                 ) v
                 group by v.unit order by v.unit collate "C"

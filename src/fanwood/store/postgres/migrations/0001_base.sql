@@ -263,6 +263,7 @@ create table spend (
     primary key (run_id, id, unit)
 );
 create index spend_root on spend (root_id);
+create index spend_held on spend (run_id) where held = 1;
 
 -- Who wants to hear of a run's end, beside the worker of its parent.
 create table watch (
