@@ -7,6 +7,7 @@ import json
 import pytest
 
 from fanwood import RunState
+from fanwood.errors import StoreValueError
 from fanwood.model.commands import Attach, ClaimedRun, Hedge, SpawnKind, Suspend
 from fanwood.model.states import Awaited, EndedBy, OnParentEnd
 from fanwood.store.auditing import findings
@@ -202,3 +203,14 @@ async def test_why_it_waits(stage: Stage) -> None:
     why = explain(await stage.store.circumstances(second))
     assert why.cause is WhyCause.DELAYED
     assert "it is a hedge: it begins in 5" in why.text
+
+
+async def test_an_end_that_was_undone_ends_the_other_when_it_comes_again(stage: Stage) -> None:
+    parent = await stage.running()
+    first, second = await hedged(stage, parent)
+    run = await claimed(stage, first)
+    with pytest.raises(StoreValueError):
+        await stage.commit(outcomes=[completed(run, "7")], blocks=[(parent.key, 2**70)])
+    await stage.report(completed(run, "7"))
+    assert (await stage.get(second)).state is RunState.CANCELLED
+    await sound(stage)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from fanwood import RunState
+from fanwood.errors import StoreValueError
 from fanwood.ids import short_text
 from fanwood.model.commands import ClaimedRun, Committed, Record, Spawn, SpawnKind
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import sharing
 from fanwood.store.auditing import findings
 from fanwood.store.why import WhyCause, explain
-from tests.conformance.stage import FAILURE, SECOND, Stage, digest, retried
+from tests.conformance.stage import FAILURE, SECOND, Stage, completed, digest, retried
 
 
 def link(stage: Stage, parent: ClaimedRun, what: str = "x", **about: Any) -> Record:
@@ -339,3 +340,14 @@ async def test_why_it_waits(stage: Stage) -> None:
     assert why.cause is WhyCause.WAITING
     assert f"it waits for the shared run {short_text(shared.key)} of b, RUNNING since" in why.text
     assert why.command == f"fanwood why {short_text(shared.key)}"
+
+
+async def test_an_end_that_was_undone_is_told_when_it_comes_again(stage: Stage) -> None:
+    _, (one, other) = await family(stage)
+    links = [await linked(stage, one), await linked(stage, other)]
+    shared = await claimed(stage)
+    with pytest.raises(StoreValueError):
+        await stage.commit(outcomes=[completed(shared, "7")], blocks=[(one.key, 2**70)])
+    await stage.complete(shared, "7")
+    assert [await stage.state(id_) for id_ in links] == [RunState.COMPLETED] * 2
+    await sound(stage)

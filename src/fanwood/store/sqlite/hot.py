@@ -98,6 +98,7 @@ class HotPath:
         done = Committed()
         if self._seen != (me, self._version()):
             self._look(me)
+        self._seen = None  # until it is committed: what is undone was not seen
         suspending, budgets = self.leaving.suspending, self.leaving.budgets
         suspending.known, self.sharing.known, self.hedging.known = self._suspended, self._shared, self._hedged
         budgets.known = self._budgeted
