@@ -133,7 +133,7 @@ class Reservation:
             await _ask(attempt, asked, f"let go of {self._shown}")
         except AttemptFencedError:
             return
-        if self._done is not None and not cancelled:  # else its loop may have ended, and the block begins anew elsewhere
+        if self._done is not None and not cancelled:  # (its loop may have ended: the block begins anew elsewhere)
             self._done.record("null")
 
 
