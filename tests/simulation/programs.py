@@ -297,7 +297,7 @@ class _Attempt:
         kind, children, about = step
         if kind == "twice":
             children = [*children, *children]
-        with contextlib.suppress(WaitTimeoutError):
+        with contextlib.suppress(WaitTimeoutError), self._timed(step):
             if kind == "gather" and running_loop() is not None:
                 found = await asyncio.gather(*self._each(step), return_exceptions=about["keep"])
             elif kind == "shared":
@@ -309,6 +309,23 @@ class _Attempt:
                     items, return_exceptions=about["keep"], timeout=about["timeout"]
                 )
             self._look_at(step, list(zip(children, found, strict=True)))
+
+    @contextlib.contextmanager
+    def _timed(self, step: list[Any]) -> Iterator[None]:
+        """Whether a durable run's wait was in time is the same for each attempt of a trial that comes past it."""
+        kind, children, about = step
+        told = about["timeout"] is not None and "eviction_policy" in ALL.get(self._plan["task"], {})
+        what = f"wait for {children[0]['n']} of trial {self._ctx._attempt.run.trial_start}"
+        try:
+            yield
+        except WaitTimeoutError:
+            if told and kind not in ("gather", "shared"):
+                self._drawn.append((what, "gave up"))
+            raise
+        except FAILED:
+            raise
+        if told and kind not in ("gather", "shared"):
+            self._drawn.append((what, "in time"))
 
     def _each(self, step: list[Any], times: int = 1) -> Iterator[Any]:
         """One by one; those of a shared key again and again, and it is one run."""

@@ -215,8 +215,9 @@ def _sleeping(about: Circumstances) -> _Said:
     left = max(0, until - about.now)
     when = moment(until).astimezone()
     shown = f"{when:%H:%M:%S}" if left < SOON else f"{when:%H:%M}" if left < DAY else f"{when:%Y-%m-%d %H:%M}"
+    what = "a wait of its parent's gives up at" if "timeout" in _told(run) else "it sleeps until"
     return _Said(
-        WhyCause.SLEEPING, f"it sleeps until {shown} ({_time(left)})",
+        WhyCause.SLEEPING, f"{what} {shown} ({_time(left)})",
         f"fanwood runs wake {short_text(run.id)}", {"due_at": run.due_at},
     )  # fmt: skip
 

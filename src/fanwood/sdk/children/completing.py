@@ -9,7 +9,9 @@ from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.engine.waits import Stream
 from fanwood.errors import WaitTimeoutError
+from fanwood.sdk.children.order import Order, order_of
 from fanwood.sdk.children.refs import TaskRunRef
+from fanwood.sdk.recording.patience import Patience, patience
 from fanwood.sdk.running.circles import refuse_circle
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.waiting import looked, wait_for
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.engine.engine import Engine
+    from fanwood.sdk.declaring.host import Host
 
 T = TypeVar("T")
 
@@ -114,7 +117,8 @@ async def _wait(refs: Iterable[TaskRunRef[T]], timeout: Duration | None, return_
         must = f'must be "{FIRST_COMPLETED}", "{FIRST_EXCEPTION}" or "{ALL_COMPLETED}"'
         raise checks.refused("return_when", must, return_when)
     asked = _checked(refs)
-    ends, done = _Ends(asked, checks.waiting(timeout)), set[TaskRunRef[T]]()
+    ordered = return_when != ALL_COMPLETED
+    ends, done = _Ends(asked, checks.waiting(timeout), ordered=ordered), set[TaskRunRef[T]]()
     try:
         while ended := await ends.more():
             done.update(ended)
@@ -130,13 +134,17 @@ async def _wait(refs: Iterable[TaskRunRef[T]], timeout: Duration | None, return_
 
 
 class _Ends(Generic[T]):
-    """The ends of runs as they come."""
+    """The ends of runs as they come. `ordered`: their order matters to who asks."""
 
-    def __init__(self, refs: list[TaskRunRef[T]], patience: float | None) -> None:
+    def __init__(self, refs: list[TaskRunRef[T]], seconds: float | None, *, ordered: bool = True) -> None:
         self._refs = refs
-        self._patience = patience
+        self._seconds = seconds
+        self._ordered = ordered or seconds is not None
+        self._order: Order | None = None
+        self._limit: Patience | None = None
         self._stream = Stream()
         self._under_way: dict[int, TaskRunRef[T]] = {}
+        self._here: dict[bytes, TaskRunRef[T]] = {}  # they have come, and were not given out
         self._stream.under_way = lambda: [(number, ref.key) for number, ref in list(self._under_way.items())]
         self._until: float | None = None
         self._begun = False
@@ -151,14 +159,42 @@ class _Ends(Generic[T]):
             self._begun = True
             if known := await self._watch():
                 return known
-        while self._under_way:
-            if come := self._stream.take():
-                refs = [self._under_way.pop(number).with_end(ended) for number, ended in come]
-                if (attempt := current_attempt.get()) is not None:
-                    attempt.given(ref.key for ref in refs)
-                return refs
+        if self._order is not None and (recorded := self._order.next()) is not None:
+            return await self._as_recorded(recorded)
+        while self._under_way or self._here:
+            self._take()
+            if self._here:
+                refs, self._here = list(self._here.values()), {}
+                if self._order is not None:
+                    self._order.give([ref.key for ref in refs])
+                return self._given(refs)
+            if self._limit is not None and self._limit.is_over:
+                if self._order is not None:
+                    self._order.give(())
+                raise self._timed_out()
             await self._wait_for_some()
         return []
+
+    async def _as_recorded(self, ids: list[bytes]) -> list[TaskRunRef[T]]:
+        if not ids:
+            raise self._timed_out()
+        while not all(id_ in self._here for id_ in ids):
+            self._take()
+            if not all(id_ in self._here for id_ in ids):
+                await wait_for(self._stream, self._host, None, "")
+        return self._given([self._here.pop(id_) for id_ in ids])
+
+    def _take(self) -> None:
+        for number, ended in self._stream.take():
+            ref = self._under_way.pop(number).with_end(ended)
+            self._here[ref.key] = ref
+
+    def _given(self, refs: list[TaskRunRef[T]]) -> list[TaskRunRef[T]]:
+        if (attempt := current_attempt.get()) is not None:
+            attempt.given(ref.key for ref in refs)
+        if self._limit is not None and not self._under_way and not self._here:
+            self._limit.end()
+        return refs
 
     def close(self) -> None:
         """Nobody waits any more."""
@@ -167,6 +203,8 @@ class _Ends(Generic[T]):
             engines.setdefault(ref.host.engine(), []).append(ref.key)
         for engine, ids in engines.items():
             engine.give_up(self._stream, ids)
+        if self._limit is not None:
+            self._limit.give_up()
 
     async def _watch(self) -> list[TaskRunRef[T]]:
         """Ask for the ends; those whose end is known are returned."""
@@ -177,25 +215,38 @@ class _Ends(Generic[T]):
                 await refuse_circle(attempt, ref.key, ref.host.engine())
             elif ref.task_name:
                 await ref.host.prepare((ref.task_name,))
+        if asked and self._ordered:
+            self._order = await order_of(ref.key for ref in asked)
+            self._limit = await patience(self._seconds, sorted(ref.key for ref in asked))
         self._stream.grow(len(asked))
         self._under_way = dict(enumerate(asked))
         for number, ref in self._under_way.items():
             ref.host.engine().watch(ref.key, self._stream, number)
-        await looked((ref.host.engine() for ref in asked), self._patience)
-        if self._patience is not None and asked:
-            self._until = asked[0].host.clock.monotonic() + self._patience
+        await looked((ref.host.engine() for ref in asked), self._seconds if self._limit is None else 0)
+        if self._seconds is not None and asked:
+            self._until = asked[0].host.clock.monotonic() + self._seconds
         return known
 
+    @property
+    def _host(self) -> Host:
+        return next(iter(self._under_way.values())).host
+
     async def _wait_for_some(self) -> None:
-        host = next(iter(self._under_way.values())).host
+        if self._limit is not None:
+            await self._limit.wait_for_some(self._stream, self._host)
+            return
+        host = self._host
         left = None if self._until is None else max(0.0, self._until - host.clock.monotonic())
         try:
             await wait_for(self._stream, host, left, "")
         except WaitTimeoutError:
-            raise WaitTimeoutError(
-                f"{len(self._under_way)} of {len(self._refs)} run(s) did not end within the wait's timeout of "
-                f"{self._patience:g} s; the wait ended, they go on"
-            ) from None
+            raise self._timed_out() from None
+
+    def _timed_out(self) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"{len(self._under_way) + len(self._here)} of {len(self._refs)} run(s) did not end within the wait's "
+            f"timeout of {self._seconds or 0:g} s; the wait ended, they go on"
+        )
 
 
 def _checked(refs: Any) -> list[TaskRunRef[Any]]:

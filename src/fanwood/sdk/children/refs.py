@@ -14,10 +14,11 @@ from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
 from fanwood.sdk.declaring.outcomes import result_of
 from fanwood.sdk.recording.once import once
+from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.infos import table, type_name
-from fanwood.sdk.running.waiting import called, interruption_told, looked, wait_for
+from fanwood.sdk.running.waiting import called, interruption_told, looked
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class TaskRunRef(Generic[T]):
     # --- what the methods do ---------------------------------------------------------------------------------------
 
     async def _result(self, timeout: Duration | None) -> T:
-        patience = checks.waiting(timeout)
+        seconds = checks.waiting(timeout)
         if self._end is not None:
             return self._given(self._end)
         if (attempt := current_attempt.get()) is not None:
@@ -162,8 +163,9 @@ class TaskRunRef(Generic[T]):
         engine = self._host.engine()
         engine.watch(self._id, collector, 0)
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
-            await looked((engine,), patience)
-            await wait_for(collector, self._host, patience, f"run {self.id}")
+            limit = await patience(seconds, (self._id,))
+            await looked((engine,), seconds if limit is None else 0)
+            await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return self._given(finished)

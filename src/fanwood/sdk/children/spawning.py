@@ -24,6 +24,7 @@ from fanwood.sdk.declaring.identity import content_digest, root_identity
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.recording.once import Doing, doing
+from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.recording.recalling import answer_of, learn
 from fanwood.sdk.recording.recording import known_parts, parts_of
 from fanwood.sdk.running.answers import Answer
@@ -382,7 +383,8 @@ class Spawner:
         what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
         with self._engine.waiting(self.collector, Ids(self.planned)):
             if current_attempt.get() is not None:
-                await wait_for(self.collector, self._host, timeout, what, tasks)
+                limit = await patience(timeout, Ids(self.planned))
+                await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
                 return
             with interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned)):
                 await wait_for(self.collector, self._host, timeout, what, tasks)

@@ -97,8 +97,8 @@ class Unloads(Protocol):
     thread: int
     tasks: WeakKeyDictionary[asyncio.Task[Any], None]
 
-    def waiting(self, collector: Collector, *, timed: bool) -> AbstractContextManager[None]:
-        """While inside, somebody of it waits for Fanwood."""
+    def waiting(self, *collectors: Collector, timed: bool) -> AbstractContextManager[None]:
+        """While inside, somebody of it waits for Fanwood: for any of these."""
         ...
 
     def cancel(self) -> None:

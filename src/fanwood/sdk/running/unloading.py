@@ -106,16 +106,17 @@ class Unloading:
     # --- its waits -------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def waiting(self, collector: Collector, *, timed: bool) -> Generator[None]:
-        """While inside, somebody of it waits for Fanwood."""
-        number = object()
+    def waiting(self, *collectors: Collector, timed: bool) -> Generator[None]:
+        """While inside, somebody of it waits for Fanwood: for any of these."""
+        numbers = [object() for _ in collectors]
         self._changed()
-        self._waits[number] = Wait(_who(), collector, timed)
+        self._waits.update((number, Wait(_who(), one, timed)) for number, one in zip(numbers, collectors, strict=True))
         self._begin()
         try:
             yield
         finally:
-            del self._waits[number]
+            for number in numbers:
+                del self._waits[number]
             self._changed()
 
     @contextlib.contextmanager

@@ -35,10 +35,15 @@ LOOK = 1.0
 
 
 async def wait_for(
-    collector: Collector, host: Host, timeout: float | None, what: str, tasks: Collection[str] = ()
+    collector: Collector,
+    host: Host,
+    timeout: float | None,
+    what: str,
+    tasks: Collection[str] = (),
+    limit: Collector | None = None,
 ) -> None:
     """Wait until `collector` is ready; inside a task, without holding a slot. If nobody serves one of `tasks`, that is
-    said after a while.
+    said after a while. `limit` makes it ready, if nothing else does.
 
     Raises:
         WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
@@ -50,7 +55,8 @@ async def wait_for(
         elif attempt.unloading is None:
             await _wait_inside(collector, attempt, timeout, what, tasks)
         else:
-            with attempt.unloading.waiting(collector, timed=timeout is not None):
+            awaited = (collector,) if limit is None else (collector, limit)
+            with attempt.unloading.waiting(*awaited, timed=timeout is not None):
                 await _wait_inside(collector, attempt, timeout, what, tasks)
     if attempt is not None:
         attempt.check()
@@ -75,7 +81,7 @@ async def _wait_outside(
     signal = Signal()
     collector.when_ready(signal.fire)
     if not await _fired(signal, host, timeout, tasks):
-        raise _timed_out(timeout, what)
+        raise timed_out(timeout, what)
 
 
 async def _fired(signal: Signal, host: Host, timeout: float | None, tasks: Collection[str]) -> bool:
@@ -128,7 +134,7 @@ async def _wait_inside(
         if once.acquire(blocking=False):  # cancelled or interrupted: it goes on, to its end, without asking
             attempt.share.unpark(attempt)
     if not collector.ready and attempt.interruption is None:
-        raise _timed_out(timeout, what)
+        raise timed_out(timeout, what)
 
 
 async def _parked(attempt: Attempt, collector: Collector) -> bool:
@@ -180,7 +186,8 @@ class interruption_told:  # noqa: N801  (reads as the statement that it is)
             )  # fmt: skip
 
 
-def _timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
+def timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
+    """What is raised where a wait has taken too long."""
     return WaitTimeoutError(
         f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
     )
