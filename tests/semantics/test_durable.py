@@ -20,6 +20,7 @@ from fanwood import (
     as_completed,
     or_,
 )
+from tests.semantics.lapsing import lapsing
 from tests.serving import serving
 
 AT_ONCE = EvictionPolicy(ttl=0)
@@ -253,7 +254,7 @@ def test_whoever_waits_for_several_is_unloaded_and_misses_none(make_app: Any, ho
 def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
     make_app: Any, colour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(heartbeat=0.05)
+    app = make_app()
     began: list[bool] = []
 
     def begins(ctx: Context) -> int:
@@ -275,12 +276,13 @@ def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
 
     engine = app.engine()
     recalled, stood = type(engine.store).recalled, list[int]()
+    lapses = lapsing(monkeypatch)
 
     async def late(store: Any, *about: Any) -> Any:
         found = await recalled(store, *about)
         if not stood:
             stood.append(1)
-            engine._membership._leased_until = 0.0
+            lapses()
         return found
 
     monkeypatch.setattr(type(engine.store), "recalled", late)

@@ -16,6 +16,7 @@ from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.worker.executor import Executor
+from tests.semantics.lapsing import lapsing
 
 PATIENCE = 60.0
 
@@ -87,12 +88,13 @@ def test_what_was_about_to_begin_does_not_begin_after_the_process_stood_still(
         return input
 
     prepare, frozen = Executor._prepare, list[Attempt]()
+    lapses = lapsing(monkeypatch)
 
     def late(executor: Executor, attempt: Attempt) -> Any:
         if not frozen:
             frozen.append(attempt)
             if meanwhile == "the lease lapsed":
-                app.engine()._membership._leased_until = 0.0
+                lapses()
             else:
                 enter_anew(app)
         return prepare(executor, attempt)
