@@ -57,17 +57,36 @@ def test_without_one_the_tests_are_skipped_unless_it_is_required(
     assert installation.VARIABLE in capsys.readouterr().out
 
 
-def test_it_is_installed_where_it_can_be(machine: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("there", "packaged", "expected"),
+    [
+        ((), {installation.HEADLESS}, [installation.HEADLESS]),
+        (("chromium",), {installation.HEADLESS}, [installation.HEADLESS]),  # it costs half as much
+        ((), {"chromium"}, [installation.HEADLESS, "chromium"]),
+        (("chromium",), set(), [installation.HEADLESS]),
+        ((installation.HEADLESS,), set(), []),
+    ],
+)
+def test_it_is_installed_where_it_can_be(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], packaged: set[str], expected: list[str]
+):
     asked: list[str] = []
 
     def install(*packages: str) -> None:
         asked.extend(packages)
-        program(machine, "chromium")
+        if not packaged.issuperset(packages):
+            raise debian.InstallationError("there is no such package")
+        for name in packages:
+            program(machine, name)
 
+    for name in there:
+        program(machine, name)
     monkeypatch.setattr(installation, "can_install", lambda: True)
     monkeypatch.setattr(installation, "install_packages", install)
     assert installation.main() == 0
-    assert asked == ["chromium"]
+    assert asked == expected
+    first = installation.HEADLESS if installation.HEADLESS in {*packaged, *there} else "chromium"
+    assert installation.find() == str(machine / first)
 
 
 def test_an_installation_that_hangs_ends(monkeypatch: pytest.MonkeyPatch):
