@@ -281,6 +281,11 @@ class TaskRunError(FanwoodError):
     data: no exception class is ever looked up by a stored name.
     """
 
+    limit: str = ""
+    """Which limit, if it ran into one: of its time (`TaskRunTimedOut`), or of a budget ("runs", "usd")."""
+    owner: str = ""
+    """The run that set that limit, or whose budget it is; empty: a setting."""
+
     def __init__(self, run_id: str, task_name: str, exc_type: str = "", message: str = "", traceback: str = "") -> None:
         self.run_id = run_id
         self.task_name = task_name

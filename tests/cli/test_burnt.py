@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 
-from fanwood import Budget, Context, Fanwood, Settings, SystemClock
+import pytest
+
+from fanwood import Budget, Context, Fanwood, Settings, SystemClock, TaskRunError, after
 from fanwood.ids import id_bytes
 from fanwood.lens import pages
 from fanwood.lens.views import LimitView, RunDetail, SpentView
@@ -45,4 +48,55 @@ def test_a_run_that_starts_over_and_spends(invoke, app: Fanwood):
     assert by_unit["usd"] == LimitView(ref.id, "usd", "5", "1.5", "0", "3.5")
     assert by_unit["depth"] == LimitView(ref.id, "depth", "3")
     assert by_unit["runs"].left == "7"
-    assert detail.spent == (SpentView(ref.id, "usd", "1.5"),)
+    assert detail.spent == (SpentView(ref.id, "usd", "1.5", "again"),)
+
+
+def test_of_whom_runs_are_and_which_budget_is_empty(invoke, app: Fanwood):
+    begun: list[str] = []
+
+    @app.task
+    async def rate(currency: str) -> float:
+        return 1.0
+
+    @app.task
+    async def look_up(name: str) -> str:
+        begun.append(name)
+        if len(begun) == 1:
+            await asyncio.Event().wait()
+        return name
+
+    @app.task
+    async def broke(n: int) -> None:
+        await rate.aio_run(str(n))
+
+    @app.task
+    async def prices(n: int) -> None:
+        await look_up.aio_run("ada", hedge=after(0.01))
+        await rate.aio_run("EUR", share="tree")
+        await broke.aio_run(n, budget=Budget(runs=0))
+
+    ref = prices.run_no_wait(2)
+    with pytest.raises(TaskRunError) as caught:
+        ref.result()
+    first, hedge, shared, link, failed = [run.id for run in app.runs.children(ref.id)]
+    if app.runs.get(shared).task_name == "~share":
+        shared, link = link, shared
+    assert (caught.value.exc_type, caught.value.limit, caught.value.owner) == ("BudgetExceeded", "runs", failed)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (error.limit, error.owner) == ("runs", failed)
+    app.close()
+
+    said = json.loads(invoke("tree", ref.id, "--json").stdout)
+    kin = {run["id"]: run["kin"] for run in said["runs"]}
+    assert kin[hedge] == {"how": "helps", "id": first, "task": "look_up", "status": "COMPLETED"}
+    assert kin[link] == {"how": "shares", "id": shared, "task": "rate", "status": "COMPLETED"}
+    assert kin[shared]["how"] == "shared"
+    assert kin[first] is kin[failed] is kin[ref.id] is None
+    lines = invoke("tree", ref.id).stdout
+    assert f"look_up (hedge of look_up {first[-8:]})" in lines
+    assert f"~share (shares rate {shared[-8:]})" in lines
+    assert "rate (shared)" in lines
+    for run in (failed, ref.id):
+        said = json.loads(invoke("why", run, "--json").stdout)
+        assert (said["cause"], said["facts"]) == ("budget_empty", {"limit": "runs", "budget": failed})
+        assert said["command"] == f"fanwood tree {failed}"

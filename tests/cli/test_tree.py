@@ -34,7 +34,7 @@ def test_depth(invoke, family):
 
 def test_json(invoke, family):
     tree = json.loads(invoke("tree", family.id, "--json").stdout)
-    assert set(tree) == {"root", "now", "counts", "runs", "groups", "budget", "spent"}
+    assert set(tree) == {"root", "now", "counts", "runs", "groups", "budget", "spent", "spent_is_cut"}
     assert tree["counts"]["leaf"] == {"COMPLETED": 23, "FAILED": 2}
     assert [run["task"] for run in tree["runs"]] == ["bush", "twig", "twig", "twig", "leaf", "leaf"]
     assert tree["runs"][0]["children"]["twig"] == {"COMPLETED": 3}

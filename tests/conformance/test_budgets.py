@@ -73,7 +73,9 @@ async def test_what_is_spent_is_never_more_than_there_is(stage: Stage) -> None:
     assert set(await stage.store.spent(root.key)) == {
         (root.key, "usd", 2 * USD), (grandchild.key, "usd", 2 * USD), (child.key, "usd", USD), (child.key, "eur", 7),
     }  # fmt: skip
-    assert (await stage.store.spent(root.key))[-1] == (child.key, "eur", 7)
+    assert (await stage.store.spent(root.key))[0] == (child.key, "eur", 7)
+    assert await stage.store.spent(root.key, limit=1) == [(child.key, "eur", 7), (root.key, "usd", 2 * USD)]
+    assert await stage.store.spends(root.key, 2) == 2
     assert await stage.store.spent(root.key, grandchild.key) == [(grandchild.key, "usd", 2 * USD)]
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, NonRetryableException, WhyCause
+from fanwood import (
+    Budget,
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    NonRetryableException,
+    TaskRunError,
+    WhyCause,
+    after,
+)
 from tests.semantics.test_streams import until
 
 if TYPE_CHECKING:
@@ -144,3 +153,52 @@ def test_what_is_ahead_and_what_is_paused(make_app: MakeApp) -> None:
     assert first.result(60) == 0
     app.runs.resume(others[0].id)
     assert [ref.result(60) for ref in others] == [1, 2, 3]
+
+
+def test_what_waits_for_others(make_app: MakeApp) -> None:
+    """For a run that is shared, beside a hedge, and with a budget of which nothing is left."""
+    app, go_on = make_app(slots=20), threading.Event()
+
+    @app.task
+    async def held(n: int) -> int:
+        while not go_on.is_set():
+            await asyncio.sleep(0.002)
+        return n
+
+    @app.task
+    async def sharing(n: int) -> int:
+        return await held.aio_run(n, share="tree")
+
+    @app.task
+    async def hedging(n: int) -> int:
+        return await held.aio_run(n, hedge=after(0.01 if n else DAY))
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def unloaded(n: int, ctx: Context) -> int:
+        return await held.aio_run(n, share="tree")
+
+    @app.task
+    async def poor(n: int) -> int:
+        return await held.aio_run(n) + await held.aio_run(n + 1)
+
+    def says(run: str, text: str) -> None:
+        until(lambda: text in app.runs.why(run).text)
+
+    refs = [sharing.run_no_wait(1), unloaded.run_no_wait(1)]
+    for ref in refs:
+        says(ref.id, "the oldest is the shared run ")
+    later, now = hedging.run_no_wait(0), hedging.run_no_wait(1)
+    until(lambda: len(app.runs.children(now.id, status="RUNNING")) == 2)
+    for ref in (later, now):
+        first, hedge = [run.id for run in app.runs.children(ref.id)]
+        says(first, f"its hedge is held {hedge[-8:]}")
+        says(hedge, f"it is a hedge of held {first[-8:]}")
+    broke = poor.run_no_wait(1, budget=Budget(runs=1))
+    says(broke.id, f"of 1 runs in the budget of {broke.id[-8:]} none are left")
+    assert app.runs.why(broke.id).cause is WhyCause.WAITING_FOR_CHILDREN
+    go_on.set()
+    with pytest.raises(TaskRunError):
+        broke.result(60)
+    assert app.runs.why(broke.id).cause is WhyCause.BUDGET_EMPTY
+    assert app.runs.why(broke.id).facts == {"limit": "runs", "budget": broke.id}
+    assert [ref.result(60) for ref in (*refs, later, now)] == [1, 1, 0, 1]

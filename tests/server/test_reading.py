@@ -17,7 +17,7 @@ from tests.server.asgi import Client
 from tests.server.conftest import BOUND, Make, World
 
 EVERY_RUN = ["", "/children", "/members", "/payload/input", "/payload/metadata", "/logs", "/why"]
-EVERY_TREE = ["/view", "/slowest", "/critical-path", "/waterfall"]
+EVERY_TREE = ["/view", "/budget", "/slowest", "/critical-path", "/waterfall"]
 
 
 async def json(client: Client, path: str):

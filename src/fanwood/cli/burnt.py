@@ -8,7 +8,8 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.model.budgets import Balance
-from fanwood.store.budgets import quantity, shown
+from fanwood.store.budgets import amount_text, shown
+from fanwood.store.spending import SPENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 MOST = 5
-"""Runs that have spent most."""
+"""Runs that have spent most, of each unit."""
 
 
 class Burnt(msgspec.Struct, frozen=True):
@@ -24,11 +25,13 @@ class Burnt(msgspec.Struct, frozen=True):
 
     limits: list[Balance] = []
     spent: list[tuple[bytes, str, int]] = []
+    is_cut: bool = False  # there are more spends than were looked at
 
 
 async def burnt(store: Store, run_id: bytes, root_id: bytes) -> Burnt:
     """The limits that hold for a run, and who has spent most in its tree."""
-    return Burnt(await store.balances(run_id), await store.spent(root_id, None, MOST))
+    limits, spent = await store.balances(run_id), await store.spent(root_id, None, MOST)
+    return Burnt(limits, spent, bool(spent) and await store.spends(root_id, SPENDS + 1) > SPENDS)
 
 
 def lines(found: Burnt) -> Iterator[str]:
@@ -38,10 +41,12 @@ def lines(found: Burnt) -> Iterator[str]:
         if unit == "depth":
             yield f"budget: down to depth {limit.amount}"
             continue
-        used, held, amount = (_text(limit.unit, n) for n in (limit.used, limit.held, limit.amount))
+        used, held, amount = (amount_text(limit.unit, n) for n in (limit.used, limit.held, limit.amount))
         yield f"budget: {used} of {amount} {unit} used{f', {held} held' if limit.held else ''}"
     for run_id, unit, amount in found.spent:
-        yield f"spent: {_text(unit, amount)} {unit} by {id_text(run_id)}"
+        yield f"spent: {amount_text(unit, amount)} {unit} by {id_text(run_id)}"
+    if found.is_cut:
+        yield f"(of the first {SPENDS:,} spends: there are more)"
 
 
 def as_json(found: Burnt) -> dict[str, Any]:
@@ -50,16 +55,13 @@ def as_json(found: Burnt) -> dict[str, Any]:
         "budget": [
             {
                 "run_id": id_text(limit.run_id), "unit": shown(limit.unit),
-                **{name: _text(limit.unit, getattr(limit, name)) for name in ("amount", "used", "held")},
+                **{name: amount_text(limit.unit, getattr(limit, name)) for name in ("amount", "used", "held")},
             }
             for limit in found.limits
         ],
         "spent": [
-            {"run_id": id_text(run_id), "unit": unit, "amount": _text(unit, amount)}
+            {"run_id": id_text(run_id), "unit": unit, "amount": amount_text(unit, amount)}
             for run_id, unit, amount in found.spent
         ],
+        "spent_is_cut": found.is_cut,
     }  # fmt: skip
-
-
-def _text(unit: str, amount: int) -> str:
-    return format(quantity(unit, amount), "f") if not unit.startswith("~r") and unit != "~depth" else str(amount)

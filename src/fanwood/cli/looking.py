@@ -14,12 +14,14 @@ import msgspec
 from fanwood.cli import text
 from fanwood.cli.base import Common
 from fanwood.clock import MICROSECONDS, SystemClock
-from fanwood.ids import id_text
+from fanwood.ids import id_bytes, id_text, short_text
+from fanwood.model.looks import Bond
 from fanwood.model.states import RunKind, RunState, Waits, waits_named
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.opening import store_for
 
 if TYPE_CHECKING:
+    from fanwood.lens.views import KinView
     from fanwood.model.commands import Failure
     from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
     from fanwood.settings import Settings
@@ -82,6 +84,21 @@ def paused_json(pause: Pause | None) -> dict[str, Any] | None:
 def paused(pause: Pause) -> str:
     """`paused by ann since 12:03:44`."""
     return f"paused by {text.clean(pause.by, 80)} since {text.local_time(pause.made_at)}"
+
+
+def kin(found: KinView) -> str:
+    """`shares rate 6c466a1c`."""
+    if found.how == Bond.SHARED:
+        return "shared"
+    how = {Bond.SHARES: "shares", Bond.HELPS: "hedge of", Bond.HELPED: "has the hedge"}[Bond(found.how)]
+    return f"{how} {text.clean(found.task, 60)} {short_text(id_bytes(found.id))}"
+
+
+def kin_json(found: KinView | None) -> dict[str, Any] | None:
+    """What a run has to do with another one: `how` is shares, helps, helped or shared."""
+    if found is None:
+        return None
+    return {"how": found.how, "id": found.id, "task": found.task, "status": found.state.upper()}
 
 
 def run_json(run: RunRecord, now: int) -> dict[str, Any]:

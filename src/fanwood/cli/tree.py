@@ -35,8 +35,10 @@ WORDS = {RunState.COMPLETED: "done"}
     epilog="Examples:\n  fanwood tree\n  fanwood tree 6c466a1c --depth 3\n"
     "  fanwood tree 6c466a1c --critical\n\n"
     "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and paused: {run_id, by,\n"
-    "  since} or null, children: {task: {state: count}}, expanded, suspended], groups: [{parent_id, task, total,\n"
-    "  counts: {state: count}, fastest_seconds, slowest_seconds}]}. Parents come before their children.\n"
+    "  since} or null, children: {task: {state: count}}, expanded, suspended, kin: {how, id, task,\n"
+    "  status} or null], groups: [{parent_id, task, total, counts: {state: count}, fastest_seconds,\n"
+    "  slowest_seconds}], budget: [{run_id, unit, amount, used, held}], spent: [{run_id, unit, amount}],\n"
+    "  spent_is_cut}. Parents come before their children.\n"
     "With --critical: {root, now, path: [{id, task, status, started_at, finished_at, seconds, own_seconds,\n"
     "  siblings}]}.",
 )
@@ -111,6 +113,8 @@ def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
     cells: list[Cell] = [(f"{output.marks().states[run.state]} ", style), (text.clean(run.task, 60), "bold")]
     if run.child_key:
         cells.append(f" {text.clean(run.child_key, 60)}")
+    if node.kin is not None:
+        cells.append((f"  {looking.kin(node.kin)}", "cyan"))
     duration = text.took(looking.ended_at(run, now))
     if duration:
         cells.append((f"  {duration}", "dim"))
@@ -177,6 +181,8 @@ def _print_plain(picture: Picture) -> None:
         run = item.run
         error = looking.reason(run.error) if run.state in (RunState.FAILED, RunState.CANCELLED) else ""
         name = f"{indent}{text.clean(run.task)}{' ' + text.clean(run.child_key) if run.child_key else ''}"
+        if item.kin is not None:
+            name += f" ({looking.kin(item.kin)})"
         if (pause := picture.pauses.get(run.id)) is not None:
             name += f" ({looking.paused(pause)})"
         duration = text.took(looking.ended_at(run, picture.now))
@@ -208,6 +214,7 @@ def _node_json(node: Node, picture: Picture) -> dict[str, Any]:
         "children": looking.counts_json(node.counts),
         "expanded": bool(node.members) or not node.counts,
         "suspended": node.is_suspended,
+        "kin": looking.kin_json(node.kin),
     }
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from fanwood.cli.burnt import Burnt, burnt
 from fanwood.clock import SystemClock
 from fanwood.lens.book import Lenses
-from fanwood.lens.briefs import suspended_of
+from fanwood.lens.briefs import kin_of, suspended_of
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fanwood.lens.views import KinView
     from fanwood.model.records import Pause, RunRecord, TaskCount
     from fanwood.store.store import Store
 
@@ -37,6 +38,7 @@ class Node:
     members: list[Node | Group] = field(default_factory=list["Node | Group"])
     preview: str = ""  # how its input begins
     is_suspended: bool = False  # its code is unloaded while it waits for others
+    kin: KinView | None = None  # what it has to do with another that is not above or below it
 
 
 @dataclass(slots=True)
@@ -121,9 +123,10 @@ async def _preview(store: Store, root: Node) -> None:
         page = nodes[start : start + PAGE]
         for node, preview in zip(page, await store.previews([node.run.id for node in page], PREVIEW), strict=True):
             node.preview = preview
-        unloaded = await suspended_of(store, [node.run for node in page])
+        runs = [node.run for node in page]
+        unloaded, kin = await suspended_of(store, runs), await kin_of(store, runs)
         for node in page:
-            node.is_suspended = node.run.id in unloaded
+            node.is_suspended, node.kin = node.run.id in unloaded, kin.get(node.run.id)
 
 
 def walk(root: Node) -> Iterator[tuple[list[bool], Node | Group]]:

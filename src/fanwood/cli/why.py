@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     cls=Command,
     epilog="Examples:\n  fanwood why\n  fanwood why 6c466a1c\n\n"
     "JSON: run_id, task_name, status, cause, text, command, facts (times are microseconds). Causes: completed,\n"
-    "  failed, cancelled, deleting, closing, delayed, sleeping, waiting, no_worker, suspect, slots_busy,\n"
-    "  starting, paused, waiting_for_children, suspended, lost, executing.",
+    "  failed, cancelled, budget_empty, deleting, closing, delayed, sleeping, waiting, no_worker, suspect,\n"
+    "  slots_busy, starting, paused, waiting_for_children, suspended, lost, executing.",
 )
 @one_run
 @common

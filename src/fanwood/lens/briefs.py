@@ -8,7 +8,7 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief
-from fanwood.lens.views import Counts, RunBrief
+from fanwood.lens.views import Counts, KinView, RunBrief
 from fanwood.model.states import FIRST_WAIT, RunState, waits_named
 
 if TYPE_CHECKING:
@@ -21,7 +21,14 @@ PREVIEW = 200
 """Characters of an input that are shown."""
 
 
-def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "", is_suspended: bool = False) -> RunBrief:
+def run_brief(
+    run: RunRecord,
+    *,
+    worker: str | None = None,
+    preview: str = "",
+    is_suspended: bool = False,
+    kin: KinView | None = None,
+) -> RunBrief:
     """A run in a list."""
     return RunBrief(
         id=id_text(run.id),
@@ -47,6 +54,7 @@ def run_brief(run: RunRecord, *, worker: str | None = None, preview: str = "", i
         error=brief(run.error),
         preview=preview,
         is_suspended=is_suspended,
+        kin=kin,
     )
 
 
@@ -73,11 +81,25 @@ async def suspended_of(store: Store, runs: Iterable[RunRecord]) -> set[bytes]:
     return set(await store.suspended(ids)) if ids else set()
 
 
+async def kin_of(store: Store, runs: Iterable[RunRecord]) -> dict[bytes, KinView]:
+    """What they have to do with others; nothing is asked of roots, which have nothing."""
+    ids = [run.id for run in runs if run.parent_id is not None]
+    found = await store.kin(ids) if ids else []
+    return {one.run_id: KinView(one.bond, id_text(one.other), one.task, one.state.name.lower()) for one in found}
+
+
 async def named_briefs(store: Store, runs: list[RunRecord], *, preview: bool = True) -> tuple[RunBrief, ...]:
     """Runs, with the names of their workers and the beginnings of their inputs."""
     names, unloaded = await names_of(store, runs), await suspended_of(store, runs)
+    kin = await kin_of(store, runs)
     previews = await store.previews([run.id for run in runs], PREVIEW) if preview and runs else [""] * len(runs)
     return tuple(
-        run_brief(run, worker=names.get(run.worker_id or 0), preview=text, is_suspended=run.id in unloaded)
+        run_brief(
+            run,
+            worker=names.get(run.worker_id or 0),
+            preview=text,
+            is_suspended=run.id in unloaded,
+            kin=kin.get(run.id),
+        )
         for run, text in zip(runs, previews, strict=True)
     )

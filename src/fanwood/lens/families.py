@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens.book import no_lens, segments_of
-from fanwood.lens.briefs import PREVIEW, counts_of, names_of, run_brief, suspended_of
+from fanwood.lens.briefs import counts_of, named_briefs
 from fanwood.lens.failures import ONE_BIN
 from fanwood.lens.picture import percentile
 from fanwood.lens.views import ChildrenView, Counts, FamilyView
@@ -109,12 +109,7 @@ async def children(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> Child
             parents[id_text(run.id)] = counts_of(counts)
         if waiting:
             waits[id_text(run.id)] = waiting
-    names, unloaded = await names_of(store, [parent, *singles]), await suspended_of(store, [parent, *singles])
-    previews = await store.previews([run.id for run in [parent, *singles]], PREVIEW)
-    shown = [
-        run_brief(run, worker=names.get(run.worker_id or 0), preview=text, is_suspended=run.id in unloaded)
-        for run, text in zip([parent, *singles], previews, strict=True)
-    ]
+    shown = await named_briefs(store, [parent, *singles])
     groups = tuple(one.view(task, more=found.more) for task, one in found.tasks.items() if one.count > FAMILY)
     return ChildrenView(shown[0], groups, tuple(shown[1:]), parents, waits)
 

@@ -10,7 +10,7 @@ from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.book import no_lens
 from fanwood.lens.briefs import counts_of, named_briefs
-from fanwood.lens.budgets import limits, spenders
+from fanwood.lens.budgets import budget
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.failures import Kinds
 from fanwood.lens.families import children, families
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 __all__ = [
-    "children", "clusters", "critical_path", "members", "narrowed", "run", "search", "slowest", "tasks", "trees",
-    "waterfall", "workers",
+    "budget", "children", "clusters", "critical_path", "members", "narrowed", "run", "search", "slowest", "tasks",
+    "trees", "waterfall", "workers",
 ]  # fmt: skip
 
 LIMIT = 100
@@ -100,6 +100,7 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         before = (await store.picked_before(record.root_id, record.parent_id, run_id, BESIDE))[::-1]
         after = await store.picked(Part(record.root_id, record.parent_id, run_id), None, None, BESIDE)
     life = life_of(besides.life)
+    burnt = await budget(store, run_id, record.root_id)
     attempts, above = await store.attempts(run_id), await store.above(run_id, ANCESTORS)
     return RunDetail(
         (await named_briefs(store, [record]))[0],
@@ -120,8 +121,9 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         _keys(record.metadata),
         bool(await store.logs(run_id, FIRST_CHUNK - 1, 1, LAST_CHUNK)),
         await _paused(store, record, above),
-        await limits(store, run_id),
-        await spenders(store, record.root_id),
+        burnt.limits,
+        burnt.spent,
+        burnt.spent_is_cut,
         0 if life is None else life.number,
         None if life is None else life.at,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens.book import no_lens, segments_of
-from fanwood.lens.briefs import names_of, run_brief
+from fanwood.lens.briefs import named_briefs, names_of, run_brief
 from fanwood.lens.families import AT_ONCE
 from fanwood.lens.views import CriticalStep, Lane, RunsPage, Waterfall
 from fanwood.model.looks import LAST_ID, LastRow, Part
@@ -41,8 +41,7 @@ async def slowest(store: Store, lens: Lens, *, task: str | None = None, limit: i
     ids = [id_ for _, id_ in found]
     there = {run.id: run for run in await store.briefs(ids)}
     runs = [there[id_] for id_ in ids if id_ in there]
-    names = await names_of(store, runs)
-    return RunsPage(tuple(run_brief(run, worker=names.get(run.worker_id or 0)) for run in runs))
+    return RunsPage(await named_briefs(store, runs, preview=False))
 
 
 async def critical_path(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> tuple[CriticalStep, ...]:

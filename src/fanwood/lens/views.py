@@ -34,6 +34,16 @@ class ErrorBrief(View, frozen=True):
     message: str = ""
 
 
+class KinView(View, frozen=True):
+    """What a run has to do with another one that is not above or below it. `shares`: it is a call's link to that one,
+    which is shared. `helps`: it is a hedge of that one. `helped`: that one is its hedge. `shared`: it is shared."""
+
+    how: str
+    id: str
+    task: str
+    state: str
+
+
 class RunBrief(View, frozen=True):
     """A run in a list. `preview` is how its input begins; empty for who may not see payloads."""
 
@@ -60,6 +70,7 @@ class RunBrief(View, frozen=True):
     error: ErrorBrief | None = None
     preview: str = ""
     is_suspended: bool = False  # its code is unloaded while it waits for others
+    kin: KinView | None = None
 
 
 class Histogram(View, frozen=True):
@@ -251,6 +262,15 @@ class SpentView(View, frozen=True):
     run_id: str
     unit: str
     amount: str
+    task: str = ""
+
+
+class BudgetView(View, frozen=True):
+    """What holds for a run, and who has spent most in its tree."""
+
+    limits: tuple[LimitView, ...] = ()
+    spent: tuple[SpentView, ...] = ()  # of each unit some, the largest amounts first
+    spent_is_cut: bool = False  # there are more spends than were looked at
 
 
 class RunDetail(View, frozen=True):
@@ -269,7 +289,8 @@ class RunDetail(View, frozen=True):
     has_stream: bool = False  # it has given out chunks (ctx.put_stream)
     paused: PausedBrief | None = None
     budget: tuple[LimitView, ...] = ()
-    spent: tuple[SpentView, ...] = ()  # who has spent most in its tree
+    spent: tuple[SpentView, ...] = ()  # who has spent most in its tree, of each unit
+    spent_is_cut: bool = False  # there are more spends than were looked at
     started_over: int = 0  # so often, by `ctx.start_over`
     started_over_at: int | None = None
 

@@ -292,8 +292,8 @@ class Failure(msgspec.Struct, omit_defaults=True):
     type: str = ""
     message: str = ""
     traceback: str = ""
-    limit: str = ""  # for timed_out: schedule_timeout, execution_timeout, deadline
-    owner: str = ""  # for timed_out: the run that set the limit
+    limit: str = ""  # for timed_out: schedule_timeout, execution_timeout, deadline; for a budget's: runs, usd, ...
+    owner: str = ""  # the run that set the limit; of a budget's: whose budget it is (empty: a setting)
     group: list[str] = []  # for workflows: ids of the failed steps
 
 

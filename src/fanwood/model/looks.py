@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from math import floor, log2
 
 import msgspec
+
+from fanwood.model.states import RunState
 
 SEGMENT = 4096
 """Runs that one look reads, or so: those of a segment."""
@@ -109,6 +112,25 @@ class Besides(msgspec.Struct, frozen=True):
     has_output: bool
     error: str | None
     life: str | None = None  # of a run that has started over (model/lives.py)
+
+
+class Bond(StrEnum):
+    """What two runs have to do with each other."""
+
+    SHARES = "shares"  # a call's link: it waits for the other, which is shared
+    HELPS = "helps"  # a hedge: the second run of the other
+    HELPED = "helped"  # it has a hedge that lives: the other
+    SHARED = "shared"  # calls of its tree share it: no other
+
+
+class Kin(msgspec.Struct, frozen=True):
+    """What a run has to do with another one, that isn't above or below it."""
+
+    run_id: bytes
+    bond: Bond
+    other: bytes
+    task: str
+    state: RunState
 
 
 def duration_class(microseconds: int) -> int:

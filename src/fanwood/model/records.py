@@ -6,6 +6,8 @@ from enum import IntEnum
 
 import msgspec
 
+from fanwood.model.budgets import Balance
+from fanwood.model.looks import Kin
 from fanwood.model.states import RunKind, RunState
 
 
@@ -369,3 +371,11 @@ class Circumstances(msgspec.Struct, frozen=True):
     """How long others of its task took, in microseconds: siblings, or roots."""
     paused: Pause | None = None
     """What pauses it: itself, or the nearest above it."""
+    kin: Kin | None = None
+    """What it has to do with another run that is not above or below it."""
+    links: int = 0
+    """Of one that is shared: how many calls wait for it."""
+    shared: Living | None = None
+    """If the oldest is a link: what that waits for."""
+    empty: tuple[Balance, ...] = ()
+    """The limits of budgets above it of which nothing is left."""

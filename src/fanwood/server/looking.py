@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens import pages
-from fanwood.lens.views import CriticalStep, RunsPage, TreeView, Waterfall
+from fanwood.lens.views import BudgetView, CriticalStep, RunsPage, TreeView, Waterfall
 from fanwood.lens.where import Where
 from fanwood.model.records import RunFilter
 from fanwood.server.calls import API, Call, Route
@@ -80,6 +80,17 @@ async def narrowed(call: Call) -> RunsPage:
         return await call.ask(lambda store: pages.narrowed(store, lens, where, query.after, query.limit))
     except ValueError:
         raise Refusal(400, "bad_query", "`after` is what the page before said") from None
+
+
+async def budget(call: Call) -> BudgetView:
+    """What is left of a tree's budget, and who has spent most."""
+    root = id_bytes(call.path["id"])
+
+    async def ask(store: Store) -> BudgetView:
+        await _root(store, root)
+        return await pages.budget(store, root, root)
+
+    return await call.ask(ask)
 
 
 async def slowest(call: Call) -> RunsPage:
@@ -170,6 +181,7 @@ async def _roots(store: Store) -> RunsPage:
 _TREE = f"{API}/trees/{{id}}"
 ROUTES = (
     Route("GET", f"{_TREE}/view", Role.VIEWER, view, TreeView, WhereQuery),
+    Route("GET", f"{_TREE}/budget", Role.VIEWER, budget, BudgetView),
     Route("GET", f"{_TREE}/members", Role.VIEWER, narrowed, RunsPage, NarrowQuery, heavy=True),
     Route("GET", f"{_TREE}/slowest", Role.VIEWER, slowest, RunsPage, TaskQuery, heavy=True),
     Route("GET", f"{_TREE}/critical-path", Role.VIEWER, critical_path, tuple[CriticalStep, ...], heavy=True),

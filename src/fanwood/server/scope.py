@@ -17,13 +17,14 @@ from fanwood.ids import id_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from fanwood.model.looks import Kin
     from fanwood.model.records import Page, Pause, RunFilter, RunRecord
     from fanwood.store.store import Store
 
 _OF_RUN = {
     "get", "circumstances", "children", "child_counts", "tree_counts", "logs", "log_end", "attempts", "besides",
     "above", "failed", "tree_sample", "segment_end", "picked_before", "next_parent",
-    "balances", "spent",
+    "balances", "spent", "spends",
 }  # fmt: skip
 """Their first argument is a run, or a root."""
 _OF_PART = {"picked", "longest", "latest", "parents", "cube"}
@@ -100,6 +101,9 @@ class Scoped:
 
     async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
         return [id_ for id_ in await self._store.suspended(ids) if await self._is_ours(id_)]
+
+    async def kin(self, ids: Sequence[bytes]) -> list[Kin]:
+        return [one for one in await self._store.kin(ids) if await self._is_ours(one.run_id)]
 
     async def holder(self, namespace: str, key: str) -> bytes | None:
         found = await self._store.holder(namespace, key) if f"{namespace}/" == self._prefix else None

@@ -302,6 +302,11 @@ def quantity(unit: str, amount: int) -> Decimal | int:
     return amount if unit in (RUNS, DEPTH) else _EXACT.normalize(_EXACT.divide(Decimal(amount), SCALE))
 
 
+def amount_text(unit: str, amount: int) -> str:
+    """An amount, in units, as text: exact."""
+    return str(amount) if unit in (RUNS, DEPTH) else format(quantity(unit, amount), "f")
+
+
 def exceeded(refusal: Refusal, run_id: bytes, root: bytes | None, what: str) -> BudgetExceeded:
     """What the one is told who asked. `what`: what he may not do."""
     unit, owner = refusal.unit, bytes.fromhex(refusal.owner)

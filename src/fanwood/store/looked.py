@@ -11,22 +11,25 @@ from fanwood.model.looks import (
     LAST_ID,
     SEGMENT,
     Besides,
+    Bond,
     Cell,
     FailedRow,
+    Kin,
     LastRow,
     ParentRow,
     Part,
     RecentRow,
     Running,
 )
+from fanwood.model.states import RunState
 from fanwood.store import rows
 from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
+from fanwood.store.spending import SPENDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fanwood.model.records import RunRecord
-    from fanwood.model.states import RunState
 
 
 NEAR = 2 * SEGMENT
@@ -128,6 +131,10 @@ class SqlLooks(Looks):
         found = await self.looked("suspended_of", parents=b"".join(ids), count=len(ids)) if ids else []
         return [row[0] for row in found]
 
+    async def kin(self, ids: Sequence[bytes]) -> list[Kin]:
+        found = await self.looked("kin_of", parents=b"".join(ids), count=len(ids)) if ids else []
+        return [Kin(id_, Bond(bond), other, task, RunState(state)) for id_, bond, other, task, state in found]
+
     async def holder(self, namespace: str, key: str) -> bytes | None:
         found = await self.looked("holder", namespace=namespace, key=key)
         return found[0][0] if found else None
@@ -160,10 +167,13 @@ class SqlLooks(Looks):
         self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
     ) -> list[tuple[bytes, str, int]]:
         if run_id is None:
-            rows = await self.looked("spent_in", root=root_id, limit=limit)
+            rows = await self.looked("spent_in", root=root_id, limit=limit, most=SPENDS)
         else:
             rows = await self.looked("spent_by", id=run_id, limit=limit)
         return [(id_, unit, millions * 1_000_000 + rest) for id_, unit, millions, rest in rows]
+
+    async def spends(self, root_id: bytes, most: int) -> int:
+        return (await self.looked("spends", root=root_id, most=most))[0][0]
 
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:
         return [Counted(*row[:7], closed=bool(row[7])) for row in await self.looked("counted", root=root_id)]

@@ -13,7 +13,7 @@ from fanwood.model.looks import SEGMENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.model.looks import Besides, Cell, FailedRow, LastRow, ParentRow, Part, RecentRow, Running
+    from fanwood.model.looks import Besides, Cell, FailedRow, Kin, LastRow, ParentRow, Part, RecentRow, Running
     from fanwood.model.records import RunRecord
     from fanwood.model.states import RunState
 
@@ -101,6 +101,15 @@ class Looks(ABC):
     @abstractmethod
     async def suspended(self, ids: Sequence[bytes]) -> list[bytes]:
         """Those of these runs whose code is unloaded while they wait for others; in any order."""
+
+    @abstractmethod
+    async def kin(self, ids: Sequence[bytes]) -> list[Kin]:
+        """Those of these runs that are links to shared runs, or shared, that are hedges, or have one that lives: each
+        once, in any order."""
+
+    @abstractmethod
+    async def spends(self, root_id: bytes, most: int) -> int:
+        """How many spends of a tree are kept, and what is held in it; more than `most` are not counted."""
 
     @abstractmethod
     async def holder(self, namespace: str, key: str) -> bytes | None:

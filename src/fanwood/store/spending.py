@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MOST = 1_000
 """Spends of one transaction."""
+SPENDS = 20_000
+"""Spends of a tree that are looked at, to see who has spent most."""
 
 
 class Spending(ABC):
@@ -30,7 +32,8 @@ class Spending(ABC):
     async def spent(
         self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
     ) -> list[tuple[bytes, str, int]]:
-        """What the runs of a tree, or one of them, have spent: run, unit, amount; the largest amounts first."""
+        """What the runs of a tree, or one of them, have spent: run, unit, amount. Of each unit the `limit` largest
+        amounts; of a tree its first `SPENDS` spends are looked at."""
 
     @abstractmethod
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from fanwood.clock import moment
+from fanwood.errors import BudgetExceeded
 from fanwood.ids import id_text, short_text
+from fanwood.model.budgets import DEPTH, Balance
 from fanwood.model.commands import SUSPECT_DEATHS
+from fanwood.model.looks import LAST_ID, Bond, Kin
 from fanwood.model.matching import read
 from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
-from fanwood.model.states import FIRST_WAIT, GateKind, RunKind, RunState
+from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
 from fanwood.store.failures import decode_failure, summary
+from fanwood.store.why_beside import besides
+from fanwood.store.words import are, lasting, many
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fanwood.model.records import RunRecord
 
@@ -42,12 +47,13 @@ class Rows(Protocol):
 
 async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
     """See `Store.circumstances`."""
+    found: dict[str, Any] = {"kin": await _kin(rows, run)}
     if run.state.is_terminal:
-        return Circumstances(run, now)
+        return Circumstances(run, now, **found)
     family = {"root": run.root_id, "parent": run.id, "most": FAR}
     gates = await rows("why_gate", id=run.id)
     gate = next((id_ for id_, what in gates if what == GateKind.CLOSED), None)
-    found: dict[str, Any] = {"gate": gate, "deleting": bool(gates) and gate is None}
+    found |= {"gate": gate, "deleting": bool(gates) and gate is None}
     if run.state is RunState.QUEUED:
         place = await rows("why_place", id=run.id, task=run.task, most=FAR)
         serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
@@ -66,8 +72,30 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
         found["holding"] = Holding(*holding[0]) if holding else None
         if not found["living"]:
             found["took"] = tuple(took for (took,) in await _times(rows, run))
+    oldest_one: Living | None = found.get("oldest")
+    if oldest_one is not None and oldest_one.task == WAIT_NAMES[RunKind.SHARE]:
+        found["shared"] = _living(await rows("why_shared", id=oldest_one.id))
+    if found["kin"] is not None and found["kin"].bond is Bond.SHARED:
+        found["links"] = (await rows("why_links", id=run.id, high=run.id + LAST_ID, most=FAR))[0][0]
+    if run.kind < FIRST_WAIT:
+        found["empty"] = empty(Balance(*row[:5], open=bool(row[5])) for row in await rows("balances", id=run.id))
     paused = await rows("why_paused", id=run.id)
     return Circumstances(run, now, **found, paused=Pause(*paused[0]) if paused else None)
+
+
+async def _kin(rows: Rows, run: RunRecord) -> Kin | None:
+    found = await rows("kin_of", parents=run.id, count=1)
+    if not found and run.state is RunState.COMPLETED and run.parent_id is not None:
+        found = await rows("why_helped", id=run.id, root=run.root_id, parent=run.parent_id, most=FAR)
+    if not found:
+        return None
+    id_, bond, other, task, state = found[0]
+    return Kin(id_, Bond(bond), other, task, RunState(state))
+
+
+def empty(limits: Iterable[Balance]) -> tuple[Balance, ...]:
+    """Those of which nothing is left."""
+    return tuple(one for one in limits if one.open and one.unit != DEPTH and one.used + one.held >= one.amount)
 
 
 async def _times(rows: Rows, run: RunRecord) -> Sequence[Sequence[Any]]:
@@ -92,6 +120,7 @@ class WhyCause(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    BUDGET_EMPTY = "budget_empty"  # it failed, as what it asked for was more than a budget had left
     DELETING = "deleting"  # its tree is being deleted
     CLOSING = "closing"  # something above it ended, and it ends with that in a moment
     DELAYED = "delayed"  # it waits until it is due
@@ -150,11 +179,12 @@ def explain(about: Circumstances) -> Why:
         said = _queued(about)
     else:
         said = _running(about)
-    beside = ""
+    more, facts = besides(about)
+    beside = f"; {more}" if more else ""
     if about.paused is not None and said.cause in GOES_ON_PAUSED:
-        beside = f"; {_paused(about, about.paused).text}, and nothing below it begins"
+        beside += f"; {_paused(about, about.paused).text}, and nothing below it begins"
     text = f"{run.task} {short_text(run.id)} is {run.state.name}: {said.text}{beside}."
-    return Why(id_text(run.id), run.task, run.state, said.cause, text, said.command, said.facts or {})
+    return Why(id_text(run.id), run.task, run.state, said.cause, text, said.command, facts | (said.facts or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +197,26 @@ class _Said:
 
 def _ended(about: Circumstances) -> _Said:
     run = about.run
-    ago = _time(about.now - (run.finished_at or about.now))
+    ago = lasting(about.now - (run.finished_at or about.now))
     tries = f" after {run.attempt:,} attempts" if run.attempt > 1 else ""
     if run.state is RunState.COMPLETED:
         how = "its time came, or it was woken" if run.kind is RunKind.SLEEP else "it returned"
         if run.kind is RunKind.RECORDED and "decided" in (told := _told(run)):
             what = {"run": "ran"}.get(str(told["decided"]), str(told["decided"]))
             how = f"step {told.get('step')} {'' if what == 'ran' else 'was '}{what}: {told.get('because')},"
+        if about.kin is not None and about.kin.bond is Bond.HELPED:
+            how = f"its hedge, {short_text(about.kin.other)}, completed it"
         return _Said(WhyCause.COMPLETED, f"{how} {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
     why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
     who = run.id if run.kind < FIRST_WAIT else run.parent_id or run.id  # a part of its parent, which is run again
     again = f"fanwood runs retry {short_text(who)}"
     if run.state is RunState.FAILED:
-        return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
+        failure = decode_failure(run.error)
+        if failure.type != BudgetExceeded.__name__ or not failure.limit:
+            return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
+        helps = f"fanwood tree {failure.owner or id_text(run.root_id)}"  # it says who has burnt what
+        facts: dict[str, Any] = {"limit": failure.limit, "budget": failure.owner or None}
+        return _Said(WhyCause.BUDGET_EMPTY, f"{ago} ago{tries}{why}", helps, facts)
     return _Said(WhyCause.CANCELLED, f"{ago} ago{why}", again)
 
 
@@ -191,7 +228,7 @@ def _is_held(about: Circumstances) -> bool:
 
 def _paused(about: Circumstances, pause: Pause) -> _Said:
     who = "it is" if pause.run_id == about.run.id else f"{short_text(pause.run_id)}, above it, is"
-    said = f"{who} paused by {pause.by} since {_time(about.now - pause.made_at)}"
+    said = f"{who} paused by {pause.by} since {lasting(about.now - pause.made_at)}"
     facts = {"paused": id_text(pause.run_id), "by": pause.by, "since": pause.made_at}
     return _Said(WhyCause.PAUSED, said, f"fanwood runs resume {short_text(pause.run_id)}", facts)
 
@@ -200,11 +237,11 @@ def _delayed(about: Circumstances) -> _Said:
     run = about.run
     why = "" if run.error is None else f" (its last attempt failed: {summary(decode_failure(run.error))})"
     left = max(0, (run.due_at or about.now) - about.now)
-    if run.attempt == 0:
-        text = f"it is a hedge: it begins in {_time(left)}, if the run that it is to help has not ended by then"
-        return _Said(WhyCause.DELAYED, text, f"fanwood why {id_text(run.parent_id or run.id)}", {"due_at": run.due_at})
+    if about.kin is not None and about.kin.bond is Bond.HELPS and run.attempt == 0:
+        text = f"it begins in {lasting(left)}, if the run that it is to help has not ended by then"
+        return _Said(WhyCause.DELAYED, text, f"fanwood why {short_text(about.kin.other)}", {"due_at": run.due_at})
     return _Said(
-        WhyCause.DELAYED, f"it is queued again in {_time(left)}, for retry {run.retry_count}{why}",
+        WhyCause.DELAYED, f"it is queued again in {lasting(left)}, for retry {run.retry_count}{why}",
         f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},
     )  # fmt: skip
 
@@ -217,21 +254,30 @@ def _sleeping(about: Circumstances) -> _Said:
     shown = f"{when:%H:%M:%S}" if left < SOON else f"{when:%H:%M}" if left < DAY else f"{when:%Y-%m-%d %H:%M}"
     what = "a wait of its parent's gives up at" if "timeout" in _told(run) else "it sleeps until"
     return _Said(
-        WhyCause.SLEEPING, f"{what} {shown} ({_time(left)})",
+        WhyCause.SLEEPING, f"{what} {shown} ({lasting(left)})",
         f"fanwood runs wake {short_text(run.id)}", {"due_at": run.due_at},
     )  # fmt: skip
 
 
 def _suspended(about: Circumstances) -> _Said:
     run, oldest = about.run, about.oldest
-    said = f"suspended: its code is unloaded, and waits for {about.missing:,} of {_many(about.awaited, 'run')}"
+    said = f"suspended: its code is unloaded, and waits for {about.missing:,} of {many(about.awaited, 'run')}"
     facts: dict[str, Any] = {"missing": about.missing, "awaited": about.awaited, "due_at": run.due_at}
     if oldest is None:
         return _Said(WhyCause.SUSPENDED, said, None, facts)
+    age = lasting(about.now - oldest.created_at)
+    said += f"{_oldest(about, oldest, facts)}, asked for {age} ago"
+    return _Said(WhyCause.SUSPENDED, said, f"fanwood why {short_text((about.shared or oldest).id)}", facts)
+
+
+def _oldest(about: Circumstances, oldest: Living, facts: dict[str, Any]) -> str:
+    """Of what it waits for; a link by what is shared."""
     facts["oldest"] = id_text(oldest.id)
-    age = _time(about.now - oldest.created_at)
-    said += f"; the oldest is {oldest.task} {short_text(oldest.id)}, {oldest.state.name}, asked for {age} ago"
-    return _Said(WhyCause.SUSPENDED, said, f"fanwood why {short_text(oldest.id)}", facts)
+    shared = about.shared
+    if shared is None:
+        return f"; the oldest is {oldest.task} {short_text(oldest.id)}, {oldest.state.name}"
+    facts["shared"] = id_text(shared.id)
+    return f"; the oldest is the shared run {short_text(shared.id)} of {shared.task}, {shared.state.name}"
 
 
 def _promised(about: Circumstances) -> _Said:
@@ -283,7 +329,7 @@ def _told(run: RunRecord) -> dict[str, Any]:
 
 
 def _since(about: Circumstances) -> str:
-    return f" since {_time(about.now - about.run.created_at)}"
+    return f" since {lasting(about.now - about.run.created_at)}"
 
 
 _WAITING = {
@@ -297,7 +343,7 @@ _WAITING = {
 
 def _queued(about: Circumstances) -> _Said:
     run, serving = about.run, about.serving
-    since = f"queued for {_time(about.now - run.created_at)}" if run.attempt == 0 else "queued again"
+    since = f"queued for {lasting(about.now - run.created_at)}" if run.attempt == 0 else "queued again"
     if not serving:
         return _Said(
             WhyCause.NO_WORKER, f"{since}, and no live worker serves {run.task}",
@@ -306,7 +352,7 @@ def _queued(about: Circumstances) -> _Said:
     slots, running = sum(one.slots for one in serving), sum(one.running for one in serving)
     facts = {"workers": [one.name for one in serving], "slots": slots, "running": running, "place": about.place}
     own = sum(one.own for one in serving)
-    who = f"served by {_many(len(serving), 'worker')} with {_many(slots, 'slot')}"
+    who = f"served by {many(len(serving), 'worker')} with {many(slots, 'slot')}"
     only = f" ({own:,} of them only below roots of their own program)" if own else ""
     if run.deaths >= SUSPECT_DEATHS:
         return _Said(
@@ -314,11 +360,11 @@ def _queued(about: Circumstances) -> _Said:
             f"{run.deaths} workers in a row died while executing it, so it is taken only by one that executes nothing "
             f"else; it is {who}{only}", "fanwood top", facts,
         )  # fmt: skip
-    ahead = f"more than {FAR - 1:,} runs are" if about.place is None else _are(about.place - 1)
+    ahead = f"more than {FAR - 1:,} runs are" if about.place is None else are(about.place - 1)
     facts["ahead"] = None if about.place is None else about.place - 1
     if running >= slots or about.place is None or about.place > slots - running:
         return _Said(
-            WhyCause.SLOTS_BUSY, f"{since}; {who}{only}, with {_many(running, 'run')} now; {ahead} "
+            WhyCause.SLOTS_BUSY, f"{since}; {who}{only}, with {many(running, 'run')} now; {ahead} "
             "ahead of it", "fanwood top", facts,
         )  # fmt: skip
     return _Said(WhyCause.STARTING, f"{since}; {who}{only}; {ahead} ahead of it", "fanwood top", facts)
@@ -334,14 +380,14 @@ def _running(about: Circumstances) -> _Said:
             WhyCause.LOST, f"its worker, {where}, has lost its lease; it is queued again as soon as any worker or "
             "client looks", "fanwood doctor", facts,
         )  # fmt: skip
-    at = f"on {where}, whose lease expires in {_time(lease)} unless it is renewed"
+    at = f"on {where}, whose lease expires in {lasting(lease)} unless it is renewed"
     if about.living:
         return _parent(about, at, facts)
     took = about.now - (run.started_at or about.now)
     facts |= {"executing": took, **_typical(about.took)}
-    usual = f"; p99 of {run.task} is {_time(facts['p99'])}" if "p99" in facts else ""
+    usual = f"; p99 of {run.task} is {lasting(facts['p99'])}" if "p99" in facts else ""
     return _Said(
-        WhyCause.EXECUTING, f"attempt {run.attempt:,} has been executing for {_time(took)}, {at}{usual}",
+        WhyCause.EXECUTING, f"attempt {run.attempt:,} has been executing for {lasting(took)}, {at}{usual}",
         f"fanwood logs {short_text(run.id)} --follow", facts,
     )  # fmt: skip
 
@@ -351,16 +397,15 @@ def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:
     pause = None if about.paused is None else _paused(about, about.paused)
     count = sum(living.values())
     least = "at least " if count >= FAR else ""
-    said = [f"it has {least}{_many(count, 'child', 'children')} that {'has' if count == 1 else 'have'} not ended ("]
+    said = [f"it has {least}{many(count, 'child', 'children')} that {'has' if count == 1 else 'have'} not ended ("]
     said += [", ".join(f"{n:,} {state.name}" for state, n in sorted(living.items())), ")"]
     facts["children"] = {state.name: n for state, n in living.items()}
     if oldest is not None:
-        said.append(f"; the oldest is {oldest.task} {short_text(oldest.id)}, {oldest.state.name}")
-        facts["oldest"] = id_text(oldest.id)
+        said.append(_oldest(about, oldest, facts))
     if slowest is not None and slowest.started_at is not None:
-        said.append(f"; {slowest.task} {short_text(slowest.id)} has run for {_time(about.now - slowest.started_at)}")
+        said.append(f"; {slowest.task} {short_text(slowest.id)} has run for {lasting(about.now - slowest.started_at)}")
         facts["slowest"] = id_text(slowest.id)
-    next_ = slowest or oldest
+    next_ = slowest or about.shared or oldest
     command = None if next_ is None else f"fanwood why {short_text(next_.id)}"
     if pause is not None:  # what of them has not begun waits for that
         said.append(f"; {pause.text}")
@@ -374,23 +419,3 @@ def _typical(took: tuple[int, ...]) -> dict[str, int]:
         return {}
     ordered = sorted(took)
     return {"p50": ordered[len(ordered) // 2], "p99": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]}
-
-
-def _are(count: int) -> str:
-    return "no run is" if count <= 0 else "1 run is" if count == 1 else f"{count:,} runs are"
-
-
-def _many(count: int, one: str, several: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
-
-
-_UNITS = ((10, 1, 1, "s"), (120, 1, 0, "s"), (7200, 60, 0, "min"), (172_800, 3600, 1, "h"))
-
-
-def _time(microseconds: int) -> str:
-    """`0.3 s`, `42 s`, `3 min`, `2.5 h`, `4 days`."""
-    seconds = max(0, microseconds) / 1e6
-    for limit, unit, digits, name in _UNITS:
-        if seconds < limit:
-            return f"{seconds / unit:.{digits}f} {name}"
-    return f"{seconds / 86_400:.0f} days"

@@ -10,6 +10,7 @@ import msgspec
 
 from fanwood import logs
 from fanwood.errors import (
+    BudgetExceeded,
     FailedTaskRunExceptionGroup,
     InputValidationError,
     RunNotFoundError,
@@ -89,6 +90,7 @@ def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | Failed
 def single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
     """A failure record as an exception. Its traceback goes with it as a note, which Python shows below the message."""
     error = _single_error(failure, run_id, task)
+    error.limit, error.owner = failure.limit, failure.owner
     if failure.traceback:
         error.add_note(f"\nin {task}, run {error.run_id}:\n{failure.traceback.rstrip()}")
     return error
@@ -112,8 +114,12 @@ def failure_of(error: BaseException) -> Failure:
     """
     if type(error) is TaskRunError:
         message = f"{error.message} [in {error.task_name}, run {error.run_id}]"
-        return Failure("failed", _clean(error.exc_type), _clean(message), _traceback(error))
-    return Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
+        exc_type = _clean(error.exc_type)
+        return Failure("failed", exc_type, _clean(message), _traceback(error), error.limit, error.owner)
+    failure = Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
+    if isinstance(error, BudgetExceeded):
+        failure.limit, failure.owner = _clean(str(error.limit)), _clean(str(error.owner))
+    return failure
 
 
 def _message(error: BaseException) -> str:
@@ -159,7 +165,5 @@ def group_failure(group: FailedTaskRunExceptionGroup) -> Failure:
 
 def _failure_again(error: TaskRunError) -> Failure:
     kinds: dict[type, str] = {TaskRunCancelled: "cancelled", TaskRunTimedOut: "timed_out", TaskRunPoisoned: "poisoned"}
-    failure = Failure(kinds.get(type(error), "failed"), error.exc_type, error.message, error.traceback)
-    if isinstance(error, TaskRunTimedOut):
-        failure.limit, failure.owner = error.limit, error.owner
-    return failure
+    kind = kinds.get(type(error), "failed")
+    return Failure(kind, error.exc_type, error.message, error.traceback, error.limit, error.owner)

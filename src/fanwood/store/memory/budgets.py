@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fanwood.model.budgets import DEPTH, TOTAL, Balance, Counted
 from fanwood.store.budgets import Birth, Ledger, Rows, Standing
+from fanwood.store.spending import SPENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -122,13 +124,26 @@ def balances(tables: Tables, run_id: bytes) -> list[Balance]:
     return [Balance(row.run_id, row.unit, row.amount, row.used, row.held, bool(row.open)) for row in rows]
 
 
-def spent(tables: Tables, root_id: bytes, run_id: bytes | None) -> list[tuple[bytes, str, int]]:
+def spent(tables: Tables, root_id: bytes, run_id: bytes | None, limit: int) -> list[tuple[bytes, str, int]]:
     """See `Store.spent`."""
+    rows = _of_tree(tables, root_id, SPENDS) if run_id is None else tables.spends.get(run_id, {}).values()
     sums: dict[tuple[bytes, str], int] = {}
-    for row in (row for rows in tables.spends.values() for row in rows.values()):
-        if not row.held and row.id != TOTAL and (row.root_id == root_id if run_id is None else row.run_id == run_id):
+    for row in rows:
+        if not row.held and row.id != TOTAL:
             sums[row.run_id, row.unit] = sums.get((row.run_id, row.unit), 0) + row.amount
-    return sorted(((run, unit, amount) for (run, unit), amount in sums.items()), key=lambda row: (-row[2], *row[:2]))
+    found = sorted(((run, unit, amount) for (run, unit), amount in sums.items()), key=lambda row: (-row[2], row[0]))
+    units = sorted({unit for _, unit, _ in found})
+    return [row for one in units for row in [row for row in found if row[1] == one][:limit]]
+
+
+def spends(tables: Tables, root_id: bytes, most: int) -> int:
+    """See `Looks.spends`."""
+    return len(_of_tree(tables, root_id, most))
+
+
+def _of_tree(tables: Tables, root_id: bytes, most: int) -> list[Spent]:
+    rows = (row for rows in tables.spends.values() for row in rows.values())
+    return list(islice((row for row in rows if row.root_id == root_id), most))
 
 
 def counted(tables: Tables, root_id: bytes | None) -> list[Counted]:

@@ -12,8 +12,10 @@ from fanwood.model.looks import (
     LAST_ID,
     SEGMENT,
     Besides,
+    Bond,
     Cell,
     FailedRow,
+    Kin,
     LastRow,
     ParentRow,
     Part,
@@ -21,8 +23,9 @@ from fanwood.model.looks import (
     Running,
     duration_class,
 )
-from fanwood.model.states import FIRST_WAIT, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, RunKind, RunState, Waits
 from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
+from fanwood.store.memory import budgets
 from fanwood.store.memory.reading import record
 
 if TYPE_CHECKING:
@@ -156,6 +159,15 @@ class MemoryLooks(Looks):
             there = [tables.runs[id_] for id_ in ids if id_ in tables.runs]
             return [run.id for run in there if run.state == RunState.WAITING and run.waits == Waits.CHILDREN]
 
+    async def kin(self, ids: Sequence[bytes]) -> list[Kin]:
+        with self.reading() as tables:
+            there = [tables.runs[id_] for id_ in dict.fromkeys(ids) if id_ in tables.runs]
+            return [found for run in there if (found := kin_of(tables, run)) is not None]
+
+    async def spends(self, root_id: bytes, most: int) -> int:
+        with self.reading() as tables:
+            return budgets.spends(tables, root_id, most)
+
     async def holder(self, namespace: str, key: str) -> bytes | None:
         with self.reading() as tables:
             found = tables.keys.get((namespace, key))
@@ -181,6 +193,17 @@ class MemoryLooks(Looks):
             runs = [tables.runs[id_] for _, id_ in islice(tables.order("below", root), limit)]
         counts = Counter((run.state, run.kind >= FIRST_WAIT) for run in runs)
         return [(*key, count) for key, count in counts.items()]
+
+
+def kin_of(tables: Tables, run: Run) -> Kin | None:
+    """What a run has to do with another that is not above or below it."""
+    if run.awaits is not None and (run.kind == RunKind.SHARE or run.kind < FIRST_WAIT):
+        bond, other = Bond.SHARES if run.kind == RunKind.SHARE else Bond.HELPS, tables.runs.get(run.awaits[:16])
+    elif run.id in tables.shared_of:
+        bond, other = Bond.SHARED, run
+    else:
+        bond, other = Bond.HELPED, tables.runs.get(tables.hedged.get(run.id, b""))
+    return None if other is None else Kin(run.id, bond, other.id, other.task, RunState(other.state))
 
 
 def _brief(run: Run) -> RunRecord:

@@ -83,7 +83,7 @@ class MemoryOutside(Outside):
         self, root_id: bytes, run_id: bytes | None = None, limit: int = 1000
     ) -> list[tuple[bytes, str, int]]:
         with self._memory.reading() as tables:
-            return budgets.spent(tables, root_id, run_id)[:limit]
+            return budgets.spent(tables, root_id, run_id, limit)
 
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:
         with self._memory.reading() as tables:

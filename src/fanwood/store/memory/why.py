@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from fanwood.model.looks import Bond, Kin
 from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
-from fanwood.model.states import GateKind, RunKind, RunState, Waits
+from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, EndedBy, GateKind, RunKind, RunState, Waits
 from fanwood.store.memory import reading
+from fanwood.store.memory.budgets import balances
+from fanwood.store.memory.looks import kin_of
 from fanwood.store.memory.tables import LAST
-from fanwood.store.why import FAR, SAMPLE, SERVERS
+from fanwood.store.why import FAR, SAMPLE, SERVERS, empty
 
 if TYPE_CHECKING:
     from fanwood.store.memory.hot import HotPath
@@ -23,11 +26,29 @@ if TYPE_CHECKING:
 def circumstances(tables: Tables, hot: HotPath, run: Run, now: int) -> Circumstances:
     """See `Store.circumstances`."""
     pause = None if run.is_over else hot.pauses.above(run)
-    found = _circumstances(tables, hot.leaving, run, now)
-    if pause is None:
-        return found
-    paused = Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by)
-    return msgspec.structs.replace(found, paused=paused)
+    found, kin = _circumstances(tables, hot.leaving, run, now), _kin(tables, run)
+    oldest, shared, links = found.oldest, None, 0
+    if not run.is_over and oldest is not None and oldest.task == WAIT_NAMES[RunKind.SHARE]:
+        shared = tables.runs.get((tables.runs[oldest.id].awaits or b"")[:16])
+    if not run.is_over and kin is not None and kin.bond is Bond.SHARED:
+        waiting = islice(tables.order("awaiting").after((run.id,)), FAR)
+        links = sum(1 for _ in takewhile(lambda place: place[0][:16] == run.id, waiting))
+    has_limits = not run.is_over and run.kind < FIRST_WAIT
+    return msgspec.structs.replace(
+        found, kin=kin, links=links,
+        shared=None if shared is None else _living(shared),
+        empty=empty(balances(tables, run.id)) if has_limits else (),
+        paused=None if pause is None else Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by),
+    )  # fmt: skip
+
+
+def _kin(tables: Tables, run: Run) -> Kin | None:
+    found = kin_of(tables, run)
+    if found is None and run.ended_by == EndedBy.HEDGE and run.state == RunState.COMPLETED and run.parent_id:
+        siblings = (tables.runs[id_] for id_ in islice(tables.order("children", run.parent_id).after(run.id), FAR))
+        hedge = next((one for one in siblings if one.awaits == run.id and one.state == RunState.COMPLETED), None)
+        return None if hedge is None else Kin(run.id, Bond.HELPED, hedge.id, hedge.task, RunState(hedge.state))
+    return found
 
 
 def _circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circumstances:

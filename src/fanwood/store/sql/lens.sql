@@ -209,6 +209,23 @@ with recursive given (n, id) as (
 )
 select r.id from given g cross join run r where r.id = g.id and r.state = 2 and r.waits = 1;
 
+-- name: kin_of
+-- What given runs have to do with others that are not above or below them.
+with recursive given (n, id) as (
+    select 1, substr(:parents, 1, 16)
+    union all
+    select n + 1, substr(:parents, n * 16 + 1, 16) from given where n < :count
+)
+select r.id, case when r.kind = 15 then 'shares' else 'helps' end, o.id, o.task, o.state
+from given g cross join run r cross join run o
+where r.id = g.id and r.awaits is not null and (r.kind = 15 or r.kind < 10) and o.id = substr(r.awaits, 1, 16)
+union all
+select o.id, 'shared', o.id, o.task, o.state
+from given g cross join shared s cross join run o where s.run_id = g.id and o.id = g.id
+union all
+select g.id, 'helped', o.id, o.task, o.state
+from given g cross join hedge h cross join run o where h.target_id = g.id and o.id = h.run_id;
+
 -- name: holder
 -- Which root has an idempotency key.
 select run_id from idem where namespace = :namespace and key = :key;

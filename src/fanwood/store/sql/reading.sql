@@ -7,15 +7,28 @@ from run r join budget m on m.run_id = r.budget join budget b on b.run_id = m.so
 where r.id = :id order by b.unit;
 
 -- name: spent_in
--- What the runs of a tree have spent, most first: in millions, and the rest, as the sum of all may be more than a bigint holds.
-select run_id, unit, cast(sum(amount / 1000000) as bigint), cast(sum(amount % 1000000) as bigint) from spend
-where root_id = :root and held = 0 and unit not in ('~runs', '~seconds')
-group by run_id, unit order by sum(cast(amount as double precision)) desc, run_id, unit limit :limit;
+-- Which runs of a tree have spent most of each unit; of its first so many spends. In millions, and the rest, as a sum may be
+-- more than a bigint holds.
+select run_id, unit, millions, rest from (
+    select run_id, unit, millions, rest, size,
+           row_number() over (partition by unit order by size desc, run_id) as place
+    from (
+        select run_id, unit, cast(sum(amount / 1000000) as bigint) as millions, cast(sum(amount % 1000000) as bigint) as rest,
+               sum(cast(amount as double precision)) as size
+        from (select run_id, unit, amount, held from spend where root_id = :root limit :most) few
+        where held = 0 and unit not in ('~runs', '~seconds')
+        group by run_id, unit
+    ) sums
+) ranked
+where place <= :limit order by unit, size desc, run_id;
+
+-- name: spends
+select count(*) from (select 1 from spend where root_id = :root limit :most) few;
 
 -- name: spent_by
 select run_id, unit, cast(sum(amount / 1000000) as bigint), cast(sum(amount % 1000000) as bigint) from spend
 where run_id = :id and held = 0 and unit not in ('~runs', '~seconds')
-group by run_id, unit order by sum(cast(amount as double precision)) desc, unit limit :limit;
+group by run_id, unit order by unit limit :limit;
 
 -- name: counted
 -- Limits, counted once more.

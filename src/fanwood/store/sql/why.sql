@@ -53,6 +53,23 @@ where state < 8 order by id limit 1;
 select s.id, s.task, s.state, s.created_at, s.started_at
 from run l cross join run s where l.id = :id and l.kind = 15 and s.id = substr(l.awaits, 1, 16);
 
+-- name: why_links
+-- How many calls wait for what is shared.
+select count(*) from (
+    select 1 from run
+    where state = 2 and awaits is not null and awaits > :id and awaits < :high order by awaits limit :most
+) few;
+
+-- name: why_helped
+-- Of a child that its hedge completed: that one, if it is among the next so many siblings.
+select :id, 'helped', id, task, state from (
+    select id, task, state, awaits from run
+    where root_id = :root and parent_id = :parent and id > :id
+      and (select f.ended_by from run f where f.id = :id) = 7
+    order by root_id, parent_id, id limit :most
+) next
+where awaits = :id and state = 8 limit 1;
+
 -- name: why_slowest
 select id, task, state, created_at, started_at from (
     select id, task, state, created_at, started_at from run where root_id = :root and parent_id = :parent

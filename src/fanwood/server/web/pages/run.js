@@ -9,7 +9,9 @@ import { may, me } from "../core/session.js";
 import { hasEnded, inWords, isWait, named, total, waitsFor } from "../core/states.js";
 import { sum } from "../core/branches.js";
 import { listen } from "../core/live.js";
+import { BudgetFacts } from "../parts/budget.js";
 import { Tabs } from "../parts/chips.js";
+import { KinTag } from "../parts/kin.js";
 import { RunButtons } from "../parts/doing.js";
 import { Freshness, Loading, Refused } from "../parts/feedback.js";
 import { Logs } from "../parts/logs.js";
@@ -48,6 +50,7 @@ export function RunPage({ id }) {
       <h1>${name}</h1><${State} state=${run.state} />
       ${lasted(run) && html`<span class="soft nowrap">${lasted(run)}</span>`}
       ${run.is_suspended && html`<span class="tag" title="Its code is unloaded while it waits for others">suspended</span>`}
+      <${KinTag} kin=${run.kin} />
       ${run.kind !== "task" && html`<span class="tag">${run.kind}</span>`}
       ${data.paused && html`<span class="tag" title=${`by ${data.paused.by}`}>${data.paused.run_id === id ? "paused" : "paused from above"}</span>`}
       <span class="push"></span>
@@ -164,14 +167,9 @@ function Facts({ data }) {
 
 /** What is left of each limit that holds for it, and who has spent most in its tree. @param {{id: string, data: any}} props */
 function Budget({ id, data }) {
-  const { budget = [], spent = [] } = data;
+  const { budget = [], spent = [], spent_is_cut } = data;
   if (!budget.length && !spent.length) return null;
-  const whose = (/** @type {string} */ run) => (run === id ? "this run" : html`<a class="linkish mono" href=${href(`/r/${run}`)}>${shortId(run)}</a>`);
-  return html`<h3 class="side-title">Budget</h3>
-    <dl class="facts">
-      ${budget.map((/** @type {any} */ each) => html`<div key=${each.unit}><dt>${each.unit}</dt><dd>${each.unit === "depth" ? `down to ${each.amount}` : html`${each.left ?? "0"} of ${each.amount} left${each.held ? html`, ${each.held} held` : null}`}${each.run_id === id ? null : html` <span class="quiet">of ${whose(each.run_id)}</span>`}</dd></div>`)}
-      ${spent.map((/** @type {any} */ each) => html`<div key=${`${each.run_id} ${each.unit}`}><dt>spent</dt><dd>${each.amount} ${each.unit} <span class="quiet">by ${whose(each.run_id)}</span></dd></div>`)}
-    </dl>`;
+  return html`<h3 class="side-title">Budget</h3><${BudgetFacts} limits=${budget} spent=${spent} cut=${spent_is_cut} id=${id} own="this run" />`;
 }
 
 /** @param {{attempts: any[], open: boolean}} props open: the newest may still be under way */

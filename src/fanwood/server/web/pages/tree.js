@@ -2,10 +2,11 @@
 
 import { query as queryOf } from "../core/api.js";
 import { count, many, now, percent, shortId, took } from "../core/format.js";
-import { html, lazy, useEffect, useMemo, useSignal, useTick } from "../core/html.js";
+import { html, lazy, useEffect, useMemo, useRef, useSignal, useTick } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, here, href, place, refine } from "../core/place.js";
 import { usePicture } from "../core/picture.js";
+import { useResource } from "../core/resource.js";
 import { asState, hasEnded, inWords, total } from "../core/states.js";
 import { Durations } from "../draw/histogram.js";
 import { Icicle, tasksOf, way } from "../draw/icicle.js";
@@ -49,10 +50,26 @@ export function TreePage({ id }) {
     ${error && html`<p class="banner" role="status">${error.message} What is shown is as of ${clock(view.as_of)}.</p>`}
     <${Progress} view=${view} state=${where.state} />
     <${Figures} view=${view} />
+    <${Budget} id=${id} beat=${beat} />
     <${Filtered} view=${view} where=${where} />
     <${Pictures} view=${view} where=${where} />
     <${Below} id=${id} view=${view} where=${where} beat=${beat} tab=${query.get("tab") ?? "tree"} />
   <//>`;
+}
+
+const TreeBudget = lazy(() => import("../parts/budget.js"), "TreeBudget");
+
+/** Asked for again when the tree has changed: every two seconds if there is one, else every ten. @param {{id: string, beat: number}} props */
+function Budget({ id, beat }) {
+  const { data, reload } = useResource(`/trees/${id}/budget`);
+  const asked = useRef(Date.now());
+  const has = data && (data.limits?.length || data.spent?.length);
+  useEffect(() => {
+    const wait = Math.max(0, asked.current + (has ? 2000 : 10_000) - Date.now());
+    const timer = setTimeout(() => ((asked.current = Date.now()), reload()), wait);
+    return () => clearTimeout(timer);
+  }, [beat]);
+  return has ? html`<${TreeBudget} id=${id} data=${data} />` : null;
 }
 
 /** @param {{view: any, reload: () => void}} props */

@@ -1,0 +1,53 @@
+"""What else is said of why a run is where it is: of whom it is a hedge, who shares it, which budgets are empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fanwood.ids import id_text, short_text
+from fanwood.model.looks import Bond
+from fanwood.store.budgets import amount_text, shown
+from fanwood.store.words import many
+
+if TYPE_CHECKING:
+    from fanwood.model.records import Circumstances
+
+
+def besides(about: Circumstances) -> tuple[str, dict[str, Any]]:
+    """In words, and as facts."""
+    said, facts = _kin(about)
+    if about.empty:
+        facts["empty"] = [
+            {"run_id": id_text(one.run_id), "unit": shown(one.unit), "amount": amount_text(one.unit, one.amount)}
+            for one in about.empty
+        ]
+        rows = [
+            f"of {amount_text(one.unit, one.amount)} {shown(one.unit)} in the budget of {short_text(one.run_id)} none "
+            "are left"
+            for one in about.empty
+        ]
+        said.append(f"{' and '.join(rows)}, and what asks for more of them is refused")
+    return "; ".join(said), facts
+
+
+def _kin(about: Circumstances) -> tuple[list[str], dict[str, Any]]:
+    kin, run = about.kin, about.run
+    if kin is None:
+        return [], {}
+    other = f"{kin.task} {short_text(kin.other)}"
+    if kin.bond is Bond.HELPS:
+        return [f"it is a hedge of {other}, {kin.state.name}"], {"hedge_of": id_text(kin.other)}
+    if kin.bond is Bond.HELPED:
+        said = [] if run.state.is_terminal else [f"its hedge is {other}, {kin.state.name}"]
+        return said, {"hedge": id_text(kin.other)}
+    if kin.bond is Bond.SHARES:
+        return [], {"shared": id_text(kin.other)}
+    if run.state.is_terminal:
+        return ["it is shared by calls of its tree"], {}
+    return [f"it is shared, and {many(about.links, 'call')} of its tree {_wait(about.links)} for it"], {
+        "links": about.links
+    }
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
