@@ -320,6 +320,16 @@ async def test_a_retry_of_what_is_shared_is_one_of_its_own(stage: Stage) -> None
     assert (await stage.get(waits)).output == "3"
 
 
+async def test_a_link_to_what_its_workers_died_of_has_not_died_itself(stage: Stage) -> None:
+    _, (one, _) = await family(stage)
+    other = await stage.register(name="other")
+    link_ = await linked(stage, one)
+    await stage.claim(tasks=["b"], worker=other)
+    await stage.store.reap(other, 1)
+    assert ((record := await stage.get(link_)).state, record.deaths) == (RunState.FAILED, 0)
+    await sound(stage)
+
+
 async def test_it_goes_with_its_tree(stage: Stage) -> None:
     root, _ = await family(stage, 0)
     await linked(stage, root)

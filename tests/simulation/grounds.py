@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from fanwood.model.budgets import Limit, Spent
 from fanwood.model.invariants import Families, of_a_row
 from fanwood.model.records import Walk
-from fanwood.model.states import TERMINAL
+from fanwood.model.states import TERMINAL, Open
 from fanwood.store.auditing import BEGIN
 from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
-from fanwood.store.memory.tables import Gate, Moved, Pause, Run, Suspended, Tables, Worker
+from fanwood.store.memory.tables import Gate, Moved, Pause, Run, Shared, Suspended, Tables, Worker
 from fanwood.store.sqlite import reader, reading
 from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
@@ -298,6 +299,39 @@ def _watch(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
         tables.watchers[new[0]].add(new[1])
 
 
+def _shared(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "INSERT":
+        tables.share(Shared(*new))
+    elif kind == "UPDATE":
+        tables.reopen(tables.shared[new[:2]], new[3])
+    elif old[:2] in tables.shared:  # else it is gone with its run
+        tables.shared_of.pop(old[2])
+        tables.reopen(tables.shared.pop(old[:2]), Open.OVER)
+
+
+def _hedge(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.unhedge(old[0])
+    else:
+        tables.hedge(*new)
+
+
+def _budget(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind != "DELETE":
+        tables.budgets.setdefault(new[0], {})[new[1]] = Limit(*new)
+    elif old[0] in tables.budgets:
+        tables.budgets[old[0]].pop(old[1], None)
+        if not tables.budgets[old[0]]:
+            del tables.budgets[old[0]]
+
+
+def _spend(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind != "DELETE":
+        tables.spends.setdefault(new[0], {})[new[1], new[2]] = Spent(*new)
+    elif old[0] in tables.spends:
+        tables.spends[old[0]].pop((old[1], old[2]), None)
+
+
 _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "run": _run,
     "worker": _worker,
@@ -309,6 +343,10 @@ _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "watch": _watch,
     "suspended": _suspended,
     "awaited": _awaited,
+    "shared": _shared,
+    "hedge": _hedge,
+    "budget": _budget,
+    "spend": _spend,
 }
 
 

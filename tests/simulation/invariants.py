@@ -14,6 +14,7 @@ from fanwood.store.failures import decode_failure
 from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
 from fanwood.store.turns import FEW as TURNS
+from tests.simulation.beside import Beside
 from tests.simulation.plans import fails, retries
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ LATE, PUNCTUAL = 5_000_000, 30_000_000
 """Microseconds by which timers may be late, once nothing has gone wrong for so long."""
 EXPECTED = {
     "ValueError", "TaskRunError", "TaskRunCancelled", "TaskRunTimedOut", "TaskRunPoisoned", "StoreBusyError",
-    "StoreFullError", "StoreValueError", "PayloadError", "FailedTaskRunExceptionGroup",
+    "StoreFullError", "StoreValueError", "PayloadError", "FailedTaskRunExceptionGroup", "BudgetExceeded",
 }  # fmt: skip
 """What a task of a program may fail with. (Of a file: what it asks for at once, as a cancel, it is told at once.)"""
 
@@ -61,6 +62,7 @@ class Watch:
         self._gated: dict[bytes, bytes] = {}
         self.paused: set[bytes] = set()  # the calls have returned
         self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
+        self._beside = Beside(tables)
         self._change, self._add, self._remove = tables.change, tables.add, tables.remove
         tables.change, tables.add, tables.remove = self.change, self.add, self.remove
 
@@ -68,12 +70,13 @@ class Watch:
         """A run is born."""
         if run.id in self._tables.runs:
             self._wrong(f"{short(run)} is born a second time")
-        if run.parent_id is not None:
+        if run.parent_id is not None and not _is_born_shared(self._tables, run):
             parent = self._tables.runs.get(run.parent_id)
             if parent is None or not parent.is_at(RunState.RUNNING, run.asked):
                 self._wrong(f"{short(run)} is born below an attempt that is over")
         self._add(run)
         self._seen(run, None)
+        self._tell(self._beside.born(run))
         self._saw(run)
         if run.state == RunState.RUNNING:
             self._is_held(run)
@@ -108,6 +111,7 @@ class Watch:
     def remove(self, run: Run) -> None:
         """A run is deleted."""
         self._remove(run)
+        self._beside.gone(run)
         self._changed.pop(run.id, None)
         self.deleted.add(run.id)
         self._tell(self.history.gone(run.id))
@@ -161,8 +165,9 @@ class Watch:
             if run_id not in gated:
                 self._changed |= dict.fromkeys(tables.order("living", root_id))
         self._gated = gated
-        if self._changed:
-            changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, {}
+        self._tell(self._beside.settled(changed, {*gated.values()}))
+        if changed:
             for id_ in changed:
                 if id_ in tables.runs:
                     self._tell(of_a_row(audited(tables, tables.runs[id_])))
@@ -223,8 +228,18 @@ class Watch:
         goes_on = run.state in (RunState.QUEUED, RunState.COMPLETED) and run.ended_by != EndedBy.CALL
         if state is RunState.WAITING and goes_on and due_at is not None and now < due_at:
             self._wrong(f"{short(run)} goes on {due_at - now} us too early")
+        shared = self._tables.runs.get((run.awaits or b"")[:16]) if run.kind == RunKind.SHARE else None
+        if shared is not None and shared.ended_by == EndedBy.EXPIRY:
+            return  # what it is a link to was failed so
         if run.ended_by == EndedBy.EXPIRY and (expires_at is None or now < expires_at):
             self._wrong(f"{short(run)} was to be failed at {expires_at}, and is at {now}")
+
+
+def _is_born_shared(tables: Tables, run: Run) -> bool:
+    """Whoever asks for what is shared, it is the root's; which may have completed by then."""
+    root = tables.runs.get(run.parent_id or b"")
+    fallen = root is None or root.state in (RunState.FAILED, RunState.CANCELLED)
+    return run.on_parent_end == OnParentEnd.SHARED and not fallen
 
 
 def _place(run: Run) -> tuple[int, bytes, int, bytes]:

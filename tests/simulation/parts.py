@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.states import FIRST_WAIT, EndedBy, RunKind, RunState
+from fanwood.model.lives import life_of
+from fanwood.model.states import FIRST_WAIT, EndedBy, OnParentEnd, RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +23,12 @@ HEARD = 60_000_000
 """Microseconds within which the code that slept goes on, once all is calm: it may wait for a slot."""
 SHORT = 1_000_000
 """Microseconds. A sleep of less is recorded when it is over, and nobody waits for that."""
+
+
+def since_of(run: Run | None) -> int:
+    """The attempt with which a run's present life began."""
+    life = None if run is None else life_of(run.life)
+    return 0 if life is None else life.since
 
 
 class Asked(NamedTuple):
@@ -61,11 +68,12 @@ class Parts:
         run = self._tables.runs.get(run_id)
         return run is not None and run.is_at(RunState.RUNNING, attempt)
 
-    def find(self, run_id: bytes, kind: RunKind, said: dict[str, Any]) -> Run | None:
-        """What a run has recorded: the one of which it says this."""
+    def find(self, run_id: bytes, kind: RunKind, said: dict[str, Any], *, of_old: bool = False) -> Run | None:
+        """What a run has recorded: the one of which it says this, in its present life, or (`of_old`) in any."""
+        since = 0 if of_old else since_of(self._tables.runs.get(run_id))
         for id_ in self._tables.order("children", run_id):
             part = self._tables.runs[id_]
-            if part.kind == kind and msgspec.json.decode(part.input).items() >= said.items():
+            if part.asked >= since and part.kind == kind and msgspec.json.decode(part.input).items() >= said.items():
                 return part
         return None
 
@@ -97,8 +105,8 @@ class Parts:
     def at_the_end(self) -> Iterator[str]:
         """What was answered stands there."""
         for (run_id, what), value in self._answers.items():
-            if run_id in self._tables.runs and isinstance(what, int):
-                part = self.find(run_id, RunKind.RECORDED, {"args": [value["n"], what]})
+            if run_id in self._tables.runs and isinstance(what[-1], int) and len(what) == 2:
+                part = self.find(run_id, RunKind.RECORDED, {"args": list(what)}, of_old=True)
                 if part is None or msgspec.json.decode(part.output or "null") != value:
                     yield f"step {what} of {run_id.hex()[-6:]} was answered with {value}, and {part} stands there"
 
@@ -202,9 +210,12 @@ class Parts:
         if run is None or not self.is_current(run_id, attempt) or run.root_id in self._gated():
             return
         for child in (self._tables.runs[id_] for id_ in self._tables.order("children", run_id)):
-            if child.is_over or child.kind >= FIRST_WAIT or child.kind == RunKind.STEP:
+            if child.is_over or child.kind == RunKind.STEP or child.on_parent_end == OnParentEnd.SHARED:
                 continue
-            if child.asked <= attempt and msgspec.json.decode(child.input)["n"] in numbers:
+            given = msgspec.json.decode(child.input)
+            if child.kind >= FIRST_WAIT:
+                given = given.get("input", {}) if child.kind == RunKind.SHARE else {}
+            if since_of(run) <= child.asked <= attempt and given.get("n") in numbers:
                 yield f"{child.id.hex()[-6:]} lives on, and {run_id.hex()[-6:]} does not want it any more"
 
     def _gated(self) -> set[bytes]:

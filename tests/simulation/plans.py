@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from fanwood import EvictionPolicy
+from fanwood import Budget, EvictionPolicy, after
 
 Plan = dict[str, Any]
 
@@ -67,6 +67,18 @@ GROUPS: dict[str, dict[str, Any]] = {
 """How groups go."""
 OUTSIDE = ("nap", "nap", "until", "promise", "event", "message", "message", "any")
 """Steps that wait for times, and for what comes from outside."""
+SPENDING = ("spend", "reserve")
+BUDGETS: dict[str, dict[str, Any]] = {
+    "plenty": {"units": {"gold": 1000}, "runs": 10_000},
+    "little": {"units": {"gold": 7}},
+    "part": {"units": {"gold": 3}},
+    "few": {"runs": 4},
+    "shallow": {"depth": 1},
+    "short": {"seconds": 1},
+}
+"""What a run and all below it may use."""
+HEDGES = (0.2, 1.0, 3.0)
+"""Seconds after which a second run of a child begins."""
 AFTERWARDS = ("join", "cancel", "cancel all", "above", "extend")
 
 
@@ -78,22 +90,38 @@ class Maker:
         self._most = most
         self.plans: dict[int, Plan] = {}
         self.answers: dict[int, Plan | None] = {}
+        self._pool: list[Plan] = []  # of this tree: what is shared
         self.kills = False  # there is one already that takes its process with it: each of its runs does so again
 
-    def plan(self, depth: int = 0) -> Plan:
-        """A run, with all that it will ask for."""
+    def plan(self, depth: int = 0, task: str = "") -> Plan:
+        """A run, with all that it will ask for; or another life of one, of this task."""
         random, number = self._random, len(self.plans) + 1
-        plan: Plan = {"n": number, "task": random.choice(list(ALL)), "text": random.choice(TEXTS), "steps": []}
+        if not depth and not task:
+            self._pool = []
+        plan: Plan = {"n": number, "task": task or random.choice(list(ALL)), "text": random.choice(TEXTS), "steps": []}
         self.plans[number] = plan
         if random.random() < 0.2:
             plan["options"] = {"priority": random.randint(0, 3)}
-        if depth < DEEPEST and len(self.plans) < self._most and random.random() < 0.08:
+        if not task and random.random() < (0.06 if depth else 0.3):
+            names = ["part", "few", "shallow", "short"] if depth else list(BUDGETS)
+            plan.setdefault("options", {})["budget"] = random.choice(names)
+        if not task and depth < DEEPEST and len(self.plans) < self._most and random.random() < 0.08:
             plan["task"] = random.choice(list(WORKFLOWS))
             plan["parts"] = {step: self._part(depth + 1) for step in WORKFLOWS[plan["task"]]}
             return plan
         for _ in range(random.choice([0, 1, 2, 2, 3] if depth else [1, 2, 3, 4])):
             plan["steps"].append(self._step(depth, len(plan["steps"])))
+        if len(self.plans) < self._most and random.random() < 0.1:
+            plan["steps"].append(["over", self._next_life(plan, depth)])
         return plan
+
+    def _next_life(self, plan: Plan, depth: int) -> Plan:
+        """What a run goes on with when it starts over: it may ask for the same again."""
+        again = self.plan(depth, plan["task"])
+        spawning = [step for step in plan["steps"] if step[0] in SPAWNING]
+        if spawning and self._random.random() < 0.5:
+            again["steps"].insert(0, self._random.choice(spawning))
+        return again
 
     def _part(self, depth: int) -> Plan:
         """What a step of a workflow does."""
@@ -106,7 +134,7 @@ class Maker:
         random = self._random
         dies = not self.kills and random.random() < (0.01 if number else 0.1)
         kinds = ["sleep", "sleep", "log", random.choice(OUTSIDE)]
-        kinds += ["record", "now"]
+        kinds += ["record", "now", random.choice(SPENDING)]
         kinds += ["fail"] * (random.random() < 0.15) + ["die"] * dies
         if depth < DEEPEST and len(self.plans) < self._most:
             kinds += [*SPAWNING, random.choice(AFTERWARDS), random.choice(AFTERWARDS)]
@@ -125,7 +153,12 @@ class Maker:
             case "record":
                 fails, own = random.choice([0, 0, 0, 1, 1, 2]), random.choice([0, 0, 1])
                 keep, within = random.random() < 0.2, self._within()
-                return [kind, {"fails": fails, "retries": own, "keep": keep or within is not None, "within": within}]
+                return [kind, {"fails": fails, "retries": own, "keep": keep or within is not None, "within": within,
+                               "costs": random.choice([0, 0, 1])}]  # fmt: skip
+            case "spend":
+                return [kind, random.choice([0.5, 1, 2, 4])]
+            case "reserve":
+                return [kind, random.choice([1, 3]), random.choice([0.5, 1, 2]), random.choice([0.0, 0.3, 2.0])]
             case _ if kind in SPAWNING:
                 return self._spawning(kind, depth)
             case _:
@@ -135,13 +168,9 @@ class Maker:
     def _spawning(self, kind: str, depth: int) -> list[Any]:
         random = self._random
         count = 1 if kind in ("run", "keyed", "shared") else random.choice([1, 2, 3, 6])
-        children = [self.plan(depth + 1) for _ in range(count)]
-        for child in children:
-            options = child.setdefault("options", {})
-            if random.random() < 0.2:
-                options["on_parent_end"] = random.choice(["cancel", "continue"])
-            if kind in ("keyed", "shared"):
-                options["child_key"] = f"key {child['n']}"
+        children: list[Plan] = []
+        for _ in range(count):
+            children.append(self._child(kind, depth, [each["n"] for each in children]))
         timeout = random.choice([None] * 6 + [0.5, 5.0])
         about = {"keep": random.random() < 0.75, "timeout": timeout, "within": None}
         if kind not in ("start", "break"):
@@ -149,6 +178,28 @@ class Maker:
         if kind == "group":
             about["how"] = random.choice(list(GROUPS))
         return [kind, children, about]
+
+    def _child(self, kind: str, depth: int, beside: list[int]) -> Plan:
+        """Somebody's, beside others of these numbers. What is shared may be another one's as well."""
+        random = self._random
+        keyed = kind in ("keyed", "shared")
+        shares = not keyed and random.random() < 0.15
+        there = [plan for plan in self._pool if plan["n"] not in beside]
+        if shares and there and random.random() < 0.7:
+            return random.choice(there)
+        child = self.plan(depth + 1)
+        options = child.setdefault("options", {})
+        if random.random() < 0.2:
+            options["on_parent_end"] = random.choice(["cancel", "continue"])
+        if keyed:
+            options["child_key"] = f"key {child['n']}"
+        if shares:
+            options["share"] = "tree"
+            options.pop("budget", None)
+            self._pool.append(child)
+        elif random.random() < 0.08 and "budget" not in options:
+            options["hedge"] = random.choice(HEDGES)
+        return child
 
     def _within(self) -> float | None:
         """Seconds after which asyncio cancels a step."""
@@ -172,6 +223,8 @@ class Maker:
         for step in plan["steps"]:
             if fails(step) > retries(plan):
                 return None
+            if step[0] == "over":
+                return self.answer(step[1])
             if is_strict(step):
                 answers = [self.answer(child) for child in step[1]]
                 if None in answers:
@@ -183,11 +236,13 @@ class Maker:
 def is_sure(plan: Plan) -> bool:
     """Whether nothing of a program can go wrong by itself: no limits of time, and nobody who cancels."""
     doubtful = plan["task"] in ("hasty", "fresh", "limited", "durable limited", "sync limited")
+    doubtful = doubtful or plan.get("options", {}).get("budget", "plenty") != "plenty"
     doubtful = doubtful or any(step[0] in ("above", "cancel", "cancel all", "until") for step in plan["steps"])
     waits = [step[2] for step in plan["steps"] if step[0] in WAITING]
     doubtful = doubtful or any(about["timeout"] is not None and not about["keep"] for about in waits)
     below = [child for step in plan["steps"] if step[0] in SPAWNING for child in step[1]]
     below += plan.get("parts", {}).values()
+    below += [step[1] for step in plan["steps"] if step[0] == "over"]
     return not doubtful and all(is_sure(child) for child in below)
 
 
@@ -199,6 +254,8 @@ def without(plans: list[Plan], numbers: tuple[int, ...]) -> list[Plan]:
         for step in plan["steps"]:
             if step[0] in SPAWNING:
                 step[1] = without(step[1], numbers)
+            elif step[0] == "over":
+                without([step[1]], numbers)
         plan["steps"] = [step for step in plan["steps"] if step[0] not in SPAWNING or step[1]]
     return kept
 
@@ -207,10 +264,18 @@ def shown(plans: list[Plan], indent: int = 2) -> str:
     """As text, a line for each run."""
     lines: list[str] = []
     for plan in plans:
-        steps = ", ".join(" ".join(str(each) for each in step if not isinstance(each, list)) for step in plan["steps"])
+        steps = ", ".join(
+            " ".join(
+                str(each)
+                for each in step
+                if not isinstance(each, list) and "n" not in (each if isinstance(each, dict) else ())
+            )
+            for step in plan["steps"]
+        )
         lines.append(f"{' ' * indent}{plan['n']} {plan['task']} {plan.get('options', '')}: {steps}\n")
         lines.append(shown(list(plan.get("parts", {}).values()), indent + 2))
         lines += [shown(step[1], indent + 2) for step in plan["steps"] if step[0] in SPAWNING]
+        lines += [shown([step[1]], indent) for step in plan["steps"] if step[0] == "over"]
     return "".join(lines)
 
 
@@ -251,3 +316,19 @@ def retries(plan: Plan) -> int:
 def total_of(answer: Any) -> int:
     """What a child adds to its parent's answer: its own, or that of all steps of a workflow."""
     return answer["total"] if "total" in answer else sum(step["total"] for step in answer.values())
+
+
+def last_life(plan: Plan) -> Plan:
+    """What a run follows in the end, however often it starts over."""
+    lives = [step[1] for step in plan["steps"] if step[0] == "over"]
+    return last_life(lives[0]) if lives else plan
+
+
+def options_of(plan: Plan) -> dict[str, Any]:
+    """What is said of a run beside its input."""
+    options = {**plan.get("options", {})}
+    if "budget" in options:
+        options["budget"] = Budget(**BUDGETS[options["budget"]])
+    if "hedge" in options:
+        options["hedge"] = after(options["hedge"])
+    return options

@@ -235,9 +235,9 @@ def test_a_step_that_is_done_again_though_it_was_recorded() -> None:
 def test_a_step_that_is_answered_otherwise_than_it_stands_there() -> None:
     scene = Recording()
     parts = scene.parts
-    assert not [*parts.answered(b"root", 0, scene.value), *parts.answered(b"root", 0, scene.value)]
+    assert not [*parts.answered(b"root", (1, 0), scene.value), *parts.answered(b"root", (1, 0), scene.value)]
     assert not list(parts.at_the_end())
-    assert list(parts.answered(b"root", 0, {"n": 1, "made": 2}))
+    assert list(parts.answered(b"root", (1, 0), {"n": 1, "made": 2}))
     scene.tables.runs[b"step"].output = '{"n":1,"made":3}'
     assert list(parts.at_the_end())
 

@@ -62,7 +62,7 @@ class VirtualThread(Strand):
         self._baton, self._back = _taken(), _taken()
         self._goes_on = False
         self._is_over = False
-        self._ends = False
+        self.ends = False  # the world is over: what is left of it is unwound
         self._rests = 0
 
     def step(self) -> bool:
@@ -84,7 +84,7 @@ class VirtualThread(Strand):
         """The world is over: it ends, in good order or not."""
         self.die()
         if self._carrier is not None and not self._is_over:
-            self._ends = True
+            self.ends = True
             self.scheduler.running = self
             self.step()
 
@@ -120,12 +120,12 @@ class VirtualThread(Strand):
             self.wake()
 
     def _hand_over(self, *, goes_on: bool) -> None:
-        if self._ends:
+        if self.ends:
             raise OverError
         self._goes_on = goes_on
         self._back.release()
         self._baton.acquire()
-        if self._ends:
+        if self.ends:
             raise OverError
 
 
@@ -191,7 +191,7 @@ class WorldLock(_Waited):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         thread = self._scheduler.running
         if isinstance(thread, VirtualThread):
-            if not thread.holds and self._random.random() < SWITCHES:
+            if not thread.ends and not thread.holds and self._random.random() < SWITCHES:
                 thread.let_others()
             while self._is_held and blocking:
                 before = self._scheduler.time.now

@@ -16,7 +16,7 @@ from fanwood import (
 )
 from fanwood.engine.signals import running_loop
 from fanwood.ids import id_bytes
-from tests.simulation.plans import GROUPS
+from tests.simulation.plans import GROUPS, last_life, options_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -33,12 +33,13 @@ DECIDED = ("its group was decided without it", "its group's time was over")
 class Together:
     """One such step, of one attempt."""
 
-    def __init__(self, program: Program, ctx: Context, step: list[Any], number: int) -> None:
+    def __init__(self, program: Program, ctx: Context, step: list[Any], which: tuple[int, int]) -> None:
         self._program = program
         self._world = program.world
         self._ctx = ctx
         self._kind, self._children, self._about = step
-        self._number = number
+        self._which = which  # of whose plan, and the how-manyeth
+        self._number = which[1]
 
     async def wait(self) -> None:
         match self._kind:
@@ -68,7 +69,7 @@ class Together:
         try:
             async with group:
                 for child in self._children:
-                    group.spawn(self._program.tasks[child["task"]], child, **child.get("options", {}))
+                    group.spawn(self._program.tasks[child["task"]], child, **options_of(child))
         except FAILED:
             self._look_at(group)
             raise
@@ -87,8 +88,8 @@ class Together:
                 left_out.append(number)
         run_id = id_bytes(self._ctx.task_run_id)
         if left_out:
-            parts, attempt = self._world.parts, self._ctx.invocation_count
-            self._world.tell(parts.answered(run_id, f"group {self._number}", left_out))
+            parts, attempt = self._world.parts, self._ctx._attempt.run.attempt
+            self._world.tell(parts.answered(run_id, ("group", *self._which), left_out))
             if not any(self._world.rates.values()):
                 losers = [self._children[number]["n"] for number in left_out]
                 self._world.tell(parts.left(run_id, attempt, losers))
@@ -100,7 +101,7 @@ class Together:
         task, children = self._program.tasks["plain"], self._children
         how = {"window": 2, "ordered": self._number % 2 == 0, "return_exceptions": self._about["keep"]}
         items = [self._program.item(child) for child in children]
-        there, taken = {child["n"]: child for child in children}, 0
+        there, taken = {last_life(child)["n"]: child for child in children}, 0
         with contextlib.suppress(*FAILED):
             async with _closing(task.map if running_loop() is None else task.aio_map, items, how) as stream:
                 async for result in _awaited(stream):

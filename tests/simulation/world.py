@@ -24,13 +24,14 @@ from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.running.waiting import called
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
-from tests.simulation import invariants, judging, plans, programs
+from tests.simulation import clients, invariants, judging, outside, plans
 from tests.simulation.grounds import InFile, InMemory
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
 from tests.simulation.machine import WorldClock, patched
 from tests.simulation.parts import Parts
 from tests.simulation.shapes import SMALL, Less, Shape
+from tests.simulation.spending import Purse
 from tests.simulation.threads import VirtualThread
 
 T = TypeVar("T")
@@ -121,6 +122,8 @@ class World:
         self.watch = invariants.Watch(self.tables, self.ground.now, self.wrong, self._on_state)
         self.ground.watched_by(self.watch)
         self.parts = Parts(self.tables, self.ground.now)
+        self.purse = Purse(self)
+        self.resumed: set[bytes] = set()  # by the world, while the answer to who paused them may be on its way
 
     # --- what happens ----------------------------------------------------------------------------------------------
 
@@ -254,7 +257,7 @@ class World:
     @contextlib.contextmanager
     def executing(self, app: Fanwood, ctx: Context, plan: Any) -> Generator[None]:
         """A task's code begins."""
-        run_id, attempt, host = ctx.task_run_id, ctx.invocation_count, self._host_of(app)
+        run_id, attempt, host = ctx.task_run_id, ctx._attempt.run.attempt, self._host_of(app)
         self.note("task", f"{plan['n']} begins, {plan['task']} {run_id[-6:]}, attempt {attempt}")
         if not self._may_not_know(app, id_bytes(run_id)):
             self.wakes(self.watch.history.holder_of(id_bytes(run_id)))
@@ -365,7 +368,7 @@ class World:
             host = self.host(f"client{number}", slots=0)
             roots = plans.without([self.maker.plan() for _ in range(random.randint(*shape.roots))], self.less.runs)
             self.program += f"{host.name}:\n{plans.shown(roots)}"
-            client = partial(programs.client, self, host.tasks, host.app, roots)
+            client = partial(clients.client, self, host.tasks, host.app, roots)
             self._clients.append((host, host.execute(client)))
         self._go_on(self.time.now + int(shape.safety * 1e6), self._is_over)
         self._calm_down()
@@ -405,9 +408,9 @@ class World:
         """Time and again whatever may happen happens, as long as somebody waits for it: also who has begun only now.
         And what somebody had paused who is gone is resumed."""
         if self.tables.pauses:
-            self.outside(partial(programs.resume_all, self))
+            self.outside(partial(outside.resume_all, self))
         if any(map(self.parts.waiting_for, plans.KEYS)):
-            self.outside(partial(programs.push_all, self))
+            self.outside(partial(outside.push_all, self))
         self.scheduler.remember(self.time.now + int(self.shape.liveness / 8 * 1e6), None, self._push_on)
 
     def _is_over(self) -> bool:
@@ -444,6 +447,7 @@ class World:
                 self.wrong(f"{host.name} got {client.exception()!r}")
         self.tell(invariants.at_the_end(self.tables, self.watch.history, self.maker))
         self.tell(self.parts.at_the_end())
+        self.tell(self.purse.at_the_end())
         self.tell(self.ground.look())
         for run_id in self.acknowledged:
             if id_bytes(run_id) not in self.tables.runs and id_bytes(run_id) not in self.watch.deleted:

@@ -87,9 +87,10 @@ class Leaving:
             if run is None or not run.is_at(ending.before, ending.attempt):
                 refused.append(number)
                 continue
+            died = ending.by is EndedBy.POISON and run.attempt > 0  # (not what is a link to such a run)
             self._tables.change(
                 run, state=int(ending.state), output=ending.output, error=ending.error, busy=run.busy + ending.busy,
-                ended_by=int(ending.by), deaths=run.deaths + (ending.by is EndedBy.POISON), finished_at=now,
+                ended_by=int(ending.by), deaths=run.deaths + died, finished_at=now,
                 expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
             self.budgets.even_out(run)

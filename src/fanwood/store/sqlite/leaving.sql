@@ -7,8 +7,8 @@
 -- Rows: id, attempt, from state, to state, output, error, busy, by whom.
 update run
 set state = v.value ->> 3, output = v.value ->> 4, error = v.value ->> 5, busy = run.busy + (v.value ->> 6),
-    ended_by = v.value ->> 7, deaths = run.deaths + (v.value ->> 7 = 5), finished_at = :now, expires_at = null,
-    waits = null, due_at = null
+    ended_by = v.value ->> 7, deaths = run.deaths + (v.value ->> 7 = 5 and run.attempt > 0), finished_at = :now,
+    expires_at = null, waits = null, due_at = null
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attempt = v.value ->> 1;
 

@@ -238,7 +238,8 @@ begin
         with done as (
             update run r
             set state = v.state, output = v.output, error = v.error, finished_at = p_now, ended_by = v.ended_by,
-                busy = r.busy + v.busy, deaths = case when v.ended_by = 5 then r.deaths + 1 else r.deaths end,
+                busy = r.busy + v.busy,
+                deaths = case when v.ended_by = 5 and r.attempt > 0 then r.deaths + 1 else r.deaths end,
                 expires_at = null, waits = null, due_at = null
             from unnest(e.id, e.attempt, e.state, e.output, e.error, e.ended_by, e.busy) with ordinality
                  v (id, attempt, state, output, error, ended_by, busy, n)
