@@ -221,9 +221,10 @@ class _Attempt:
     @contextlib.contextmanager
     def _timed(self, step: list[Any]) -> Iterator[None]:
         """Whether a durable run's wait was in time is the same for each attempt of a trial that comes past it."""
-        kind, children, about = step
+        kind, _, about = step
         told = about["timeout"] is not None and "eviction_policy" in ALL.get(self._plan["task"], {})
-        what = f"wait for {children[0]['n']} of trial {self._ctx._attempt.run.trial_start}"
+        number = next(number for number, each in enumerate(self._plan["steps"]) if each is step)
+        what = f"wait {number} of trial {self._ctx._attempt.run.trial_start}"
         try:
             yield
         except WaitTimeoutError:
