@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from fanwood import RunState
-from fanwood.model.commands import ClaimedRun, Committed, Suspend
-from fanwood.model.states import Awaited
+from fanwood.model.commands import ClaimedRun, ClaimRequest, Committed, Suspend
+from fanwood.model.states import Awaited, OnParentEnd
 from fanwood.store.auditing import findings
 from fanwood.store.why import WhyCause, explain
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back
@@ -304,3 +304,16 @@ async def test_what_is_copied_looks_by_itself(stage: Stage) -> None:
     rows = {row[0]: row for row in await stage.store.copy_out("run", (b"",), 10)}
     assert rows[parent.key][14:17] == (RunState.QUEUED, None, None)
     assert rows[sleep][14] == RunState.WAITING
+
+
+@pytest.mark.parametrize("needs", [2, 1])
+async def test_what_is_below_one_that_ends_as_it_would_go_on_ends_as_well(stage: Stage, needs: int) -> None:
+    top = await stage.running()
+    parent = await stage.running("b", top, on_parent_end=OnParentEnd.CANCEL)
+    below = [await stage.born("c", parent) for _ in range(3)]
+    await suspended(stage, parent, below, needs, weight=UNLESS_FAILED)
+    # One of them is met by the claim in the same commit: the parent would go on, and is closed.
+    await stage.commit(outcomes=[completed(top, closes=True)], claim=ClaimRequest('["c"]', 1))
+    await stage.sweep()
+    assert {await stage.state(run) for run in (parent, *below)} == {RunState.CANCELLED}
+    assert [found async for found in findings(stage.store, full=True, attended=False)] == []

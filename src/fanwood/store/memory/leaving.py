@@ -351,4 +351,6 @@ def _covers(gate: Gate, child: Run) -> bool:
     if child.on_parent_end == OnParentEnd.SHARED:
         return False
     ends = child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
-    return ends and (child.finished_at is None or child.finished_at > gate.made_at)
+    if not ends or child.finished_at is None or child.finished_at > gate.made_at:
+        return ends
+    return child.finished_at == gate.made_at and child.ended_by == EndedBy.ANCESTOR  # by the gate, as it was made

@@ -245,12 +245,12 @@ asked_for (id) as materialized (
     select r.id from json_each(:ids) e cross join run r on r.id = unhex(e.value)
     where r.root_id in (select root_id from gate where what = 1)
 ),
-above (id, parent_id, asked, on_parent_end, state, finished_at) as (
-    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at
+above (id, parent_id, asked, on_parent_end, state, finished_at, ended_by) as (
+    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at, p.ended_by
     from (select distinct r.parent_id as id from asked_for a cross join run r on r.id = a.id) d
     cross join run p on p.id = d.id
     union
-    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at
+    select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at, p.ended_by
     from above a cross join run p on p.id = a.parent_id
 ),
 shut (id, error) as (
@@ -260,7 +260,7 @@ shut (id, error) as (
       and case g.which
           when 0 then a.asked <= g.attempt
           else a.on_parent_end <> 3 and (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
-               and (a.state < 8 or a.finished_at > g.made_at)
+               and (a.state < 8 or a.finished_at > g.made_at or (a.finished_at = g.made_at and a.ended_by = 3))
       end
     union
     select a.id, s.error from shut s join above a on a.parent_id = s.id where a.on_parent_end <> 2

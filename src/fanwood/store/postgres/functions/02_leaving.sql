@@ -36,13 +36,15 @@ begin
 end $$;
 
 -- Whether a gate covers a child that was asked for by the attempt `asked` of its parent. If that completed: of the children
--- that end with it, and of those that it never asked for again, only what lived then. (`ended`: when the child did.)
-create function fw_covers(g gate, asked integer, policy smallint, ended bigint) returns boolean
+-- that end with it, and of those that it never asked for again, only what lived then, or was ended by the gate as that was
+-- made. (`ended`: when the child did, and `ended_by` what.)
+create function fw_covers(g gate, asked integer, policy smallint, ended bigint, ended_by smallint) returns boolean
 language sql immutable
 as $$
     select case
         when g.which = 0 then asked <= g.attempt
-        else policy <> 3 and (asked < g.attempt or (policy = 1 and asked = g.attempt)) and (ended is null or ended > g.made_at)
+        else policy <> 3 and (asked < g.attempt or (policy = 1 and asked = g.attempt))
+             and (ended is null or ended > g.made_at or (ended = g.made_at and ended_by = 3))
     end
 $$;
 
@@ -65,17 +67,17 @@ begin
     end if;
     with recursive
     asked_for as materialized (
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, r.ended_by, v.n
         from unnest(case when p_places is null then p_ids end) with ordinality v (id, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at, c.ended_by
             from run c where c.id = v.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
         union all
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, r.ended_by, v.n
         from unnest(p_places) with ordinality v (place, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at, c.ended_by
             from run c where c.ctid = v.place and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
     ),
@@ -93,7 +95,7 @@ begin
             select c.id, c.parent_id, (
                        select g.error from gate g
                        where g.run_id = c.parent_id and g.what = 1
-                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at)
+                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at, c.ended_by)
                    ) as reason
             from run c where c.id = d.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) x
@@ -104,7 +106,7 @@ begin
             select c.id, c.parent_id, (
                        select g.error from gate g
                        where g.run_id = c.parent_id and g.what = 1
-                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at)
+                         and fw_covers(g, c.asked, c.on_parent_end, c.finished_at, c.ended_by)
                    ) as reason
             from run c where c.id = a.parent_id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) x
@@ -127,7 +129,7 @@ begin
     from (
         select m.id, m.n::integer, coalesce((g.itself).error, s.reason) as reason
         from mine m
-        left join gates g on g.id = m.parent_id and fw_covers(g.itself, m.asked, m.on_parent_end, m.finished_at)
+        left join gates g on g.id = m.parent_id and fw_covers(g.itself, m.asked, m.on_parent_end, m.finished_at, m.ended_by)
         left join shut s on s.id = m.parent_id
     ) c
     where c.reason is not null;

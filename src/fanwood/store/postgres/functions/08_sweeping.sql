@@ -174,7 +174,7 @@ declare
 begin
     select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
     return array(
-        select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null) then (g.itself).error end, s.reason)
+        select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null, null) then (g.itself).error end, s.reason)
         from unnest(p_above, p_asked, p_policies) with ordinality v (id, asked, policy, n)
         left join (
             select x.id, y.itself from unnest(parents) x (id)
