@@ -265,6 +265,16 @@ begin
         select m.letters, coalesce(batch.more, false) or m.has_more into letters, more from fw_read_mail(p_me, m_read) m;
     end if;
     if budgeted or b_budgets is not null then  -- rows that many share, last
+        if budgeted then
+            perform fw_lock_limits(
+                above,
+                array['~runs', '~seconds'] || array(
+                    select distinct u.unit from json_each(b_budgets::json -> 'parts') p (n, part)
+                    cross join json_object_keys(p.part) u (unit) where u.unit not in ('~runs', '~seconds')
+                ),
+                e_id || q_id
+            );
+        end if;
         if cardinality(s_id) > 0 then
             perform fw_charge(fenced, o, k, s, above, b_budgets::json -> 'parts');
         end if;

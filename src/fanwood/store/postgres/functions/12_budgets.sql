@@ -80,6 +80,59 @@ begin
     return json_build_array(p_unit, here.amount, here.used + here.held, p_wanted, encode(here.run_id, 'hex'));
 end $$;
 
+-- The rows that are to change are locked before any of them is read, in one order for all, as two that each change several
+-- would else meet crosswise: from the youngest budget up. Of these budgets these units, each of each; and what the ends of
+-- these runs change.
+create function fw_lock_limits(p_budgets bytea[], p_units text[], p_ids bytea[]) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+begin
+    perform from (
+        with recursive
+        over as materialized (
+            select r.id, r.budget, r.state from unnest(p_ids) v (id)
+            cross join lateral (select x.* from run x where x.id = v.id and x.budget is not null offset 0) r
+        ),
+        concerned (run_id, unit) as (
+            select b.source, b.unit from (select distinct x.id from unnest(p_budgets) x (id)) v cross join unnest(p_units) u (unit)
+            cross join lateral (
+                select x.source, x.unit from budget x where x.run_id = v.id and x.unit = u.unit offset 0
+            ) b
+            union all
+            select b.source, b.unit from over o
+            cross join lateral (
+                select x.source, x.unit from budget x where x.run_id = o.budget and x.unit = '~seconds' offset 0
+            ) b
+            union all
+            select t.source, t.unit from over o
+            cross join lateral (
+                select x.source, x.unit from spend x where x.run_id = o.id and x.held = 1 and x.source is not null offset 0
+            ) t
+            union all
+            select w.id, b.unit from over o
+            cross join lateral (
+                select x.parent, x.unit from budget x where x.run_id = o.id and x.source = o.id and x.open = 1 offset 0
+            ) b
+            cross join lateral (values (o.id), (b.parent)) w (id)
+            where o.budget = o.id and o.state >= terminal and w.id is not null
+        ),
+        all_ (run_id, unit) as (
+            select c.run_id, c.unit from concerned c
+            union
+            select b.parent, b.unit from all_ a
+            cross join lateral (
+                select x.parent, x.unit from budget x
+                where x.run_id = a.run_id and x.unit = a.unit and x.open = 0 and x.parent is not null offset 0
+            ) b
+        )
+        select a.run_id, a.unit from all_ a order by a.run_id desc, a.unit collate "C" offset 0
+    ) v
+    cross join lateral (select true from budget x where x.run_id = v.run_id and x.unit = v.unit for update) b;
+end $$;
+
 create function fw_use(p_source bytea, p_unit text, p_used bigint, p_held bigint) returns void language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $$
@@ -311,6 +364,21 @@ begin
         select distinct decode(v.j ->> 0, 'hex') as id from json_array_elements(p_spends::json) v (j) order by 1
     ) v
     cross join lateral (select true from run x where x.id = v.id for share) r;
+    perform fw_lock_limits(
+        array(
+            select r.budget from json_array_elements(p_spends::json) v (j)
+            cross join lateral (select x.budget from run x where x.id = decode(v.j ->> 0, 'hex') offset 0) r
+        ),
+        array(
+            select a.unit from json_array_elements(p_spends::json) v (j) cross join json_object_keys(v.j -> 3) a (unit)
+            union
+            select t.unit from json_array_elements(p_spends::json) v (j)
+            cross join lateral (
+                select x.unit from spend x where x.run_id = decode(v.j ->> 0, 'hex') and x.held = 1 offset 0
+            ) t
+        ),
+        '{}'
+    );
     for one in
         select decode(v.j ->> 0, 'hex') as run, (v.j ->> 1)::integer as attempt, decode(v.j ->> 2, 'hex') as id,
                v.j -> 3 as amounts, (v.j ->> 4)::boolean as reserve, decode(v.j ->> 5, 'hex') as of,
