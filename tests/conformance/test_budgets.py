@@ -10,6 +10,7 @@ from fanwood import BudgetExceeded, RunState
 from fanwood.model.budgets import MOST, Overdrawn, Refusal, Spend
 from fanwood.model.commands import ClaimedRun, Outcome, Spawn
 from fanwood.store.auditing import findings
+from fanwood.store.postgres import gates
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back
 
 USD = 1_000_000
@@ -232,6 +233,24 @@ async def test_what_is_left_of_a_part_returns_however_its_run_ends(how: str, sta
     await is_even(stage)
     assert (await stage.state(run)).is_terminal
     assert await limits(stage, root) == {"usd": (10, 2, 0), "~runs": (10, 1, 0)}
+
+
+async def test_the_parts_of_many_siblings_are_theirs_and_return_when_they_are_swept(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "PAGE", 100)
+    root = await budgeted(stage, usd=1000)
+    child = await stage.running("b", root)
+    first = stage.spawn("c", child, part=(("usd", 2),))
+    others = [Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}") for _ in range(249)]
+    roots = [stage.spawn("d") for _ in range(8)]  # of no kind with them, in the same commit
+    await stage.commit(spawns=[first, *others, *roots])
+    assert [(await stage.get(spawn.id)).task for spawn in roots] == ["d"] * 8
+    assert await limits(stage, others[-1].id) == {"usd": (2, 0, 0)}
+    assert await limits(stage, root) == {"usd": (1000, 0, 500)}
+    await stage.cancel(child.key)
+    await stage.sweep()
+    assert await limits(stage, root) == {"usd": (1000, 0, 0)}
 
 
 async def test_what_is_queued_below_what_was_closed_gives_its_part_back(stage: Stage) -> None:

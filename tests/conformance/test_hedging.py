@@ -11,6 +11,7 @@ from fanwood.errors import StoreValueError
 from fanwood.model.commands import Attach, ClaimedRun, Hedge, SpawnKind, Suspend
 from fanwood.model.states import Awaited, EndedBy, OnParentEnd
 from fanwood.store.auditing import findings
+from fanwood.store.postgres import gates
 from fanwood.store.why import WhyCause, explain
 from tests.conformance.stage import SECOND, Stage, completed, retried
 
@@ -214,3 +215,16 @@ async def test_an_end_that_was_undone_ends_the_other_when_it_comes_again(stage: 
     await stage.report(completed(run, "7"))
     assert (await stage.get(second)).state is RunState.CANCELLED
     await sound(stage)
+
+
+async def test_nothing_is_left_of_hedges_that_are_swept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "PAGE", 100)
+    root = await stage.running()
+    parent = await stage.running("c", root)
+    pairs = [await hedged(stage, parent, 0.001) for _ in range(130)]
+    await due(stage)
+    assert await stage.state(pairs[-1][1]) is RunState.QUEUED
+    await stage.cancel(parent.key)
+    await stage.sweep()
+    assert {await stage.state(id_) for pair in pairs for id_ in pair} == {RunState.CANCELLED}
+    assert await stage.store.copy_out("hedge", (b"",), 10) == []

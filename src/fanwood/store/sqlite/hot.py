@@ -205,9 +205,9 @@ class HotPath:
                 spawn.claimed = False
         budgets = self.leaving.budgets.born(spawns)
         rest: list[Spawn] = []
-        for _, group in groupby(spawns, _likeness):
+        for (alike_kind, _), group in groupby(spawns, _likeness):
             alike = list(group)
-            if len(alike) < _ALIKE_FROM or alike[0].identity is None or alike[0].child_key is not None:
+            if len(alike) < _ALIKE_FROM or not alike_kind:
                 rest += alike
             else:
                 rows = encoded([_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike])
@@ -400,7 +400,8 @@ def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
 
 
 def _likeness(spawn: Spawn) -> tuple[int, bool]:
-    """Equal for spawns that `insert_alike` may insert together: those of one call are of one and the same kind."""
+    """Equal for spawns that `insert_alike` may insert together: those of one call are of one and the same kind. 0 is that
+    of none: each has something of its own."""
     plain = spawn.identity is not None and spawn.child_key is None and spawn.kind.part is None
     return (id(spawn.kind) if plain else 0, spawn.claimed)
 

@@ -185,6 +185,30 @@ begin
     );
 end $$;
 
+-- Whether the end of a run concerns nobody else, and no table but its own.
+create function fw_ends_alone(p_id bytea, p_budget bytea) returns boolean language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return p_budget is distinct from p_id
+        and not exists (select from watch w where w.run_id = p_id)
+        and not exists (select from awaited a where a.run_id = p_id)
+        and not exists (select from suspended s where s.run_id = p_id)
+        and not exists (select from shared s where s.run_id = p_id)
+        and not exists (select from hedge h where h.run_id = p_id)
+        and not exists (select from hedge h where h.target_id = p_id);
+end $$;
+
+-- Whether there are any whose ends concern others.
+create function fw_some_concern() returns boolean language plpgsql
+as $$
+#variable_conflict error
+begin
+    return exists (select from budget) or exists (select from suspended) or exists (select from shared)
+        or exists (select from hedge);
+end $$;
+
 -- The next page of those QUEUED, if each of it is below something that is closed and nobody watches it: then all end in
 -- one statement, as nothing is to be said of any. Else null, and nobody may have ended. What others hold (a claim, which ends
 -- it itself) is passed by, and the page comes once more.
@@ -208,13 +232,15 @@ declare
     asked integer[];
     policies smallint[];
     errors text[];
+    concern boolean := fw_some_concern();
 begin
     select array_agg(c.place order by c.id), array_agg(c.parent_id order by c.id), array_agg(c.asked order by c.id),
            array_agg(c.on_parent_end order by c.id), case when bool_and(c.ends) then max(encode(c.id, 'hex')) end
     into places, above, asked, policies, place
     from (
         select r.ctid as place, r.id, r.parent_id, r.asked, r.on_parent_end,
-               r.on_parent_end <> 2 and (select true from watch w where w.run_id = r.id limit 1) is null as ends
+               r.on_parent_end <> 2 and case when concern then fw_ends_alone(r.id, r.budget)
+                   else (select true from watch w where w.run_id = r.id limit 1) is null end as ends
         from run r
         where r.task = t and r.priority = p and r.root_id = p_root and r.depth between d and d and r.id > i and r.state = 0
         order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
@@ -232,11 +258,13 @@ begin
     cross join lateral (  -- (somebody may have asked for it anew meanwhile)
         select from run x where x.ctid = v.place and x.state = queued and x.asked = v.asked for update skip locked
     ) l;
-    -- A statement of its own: somebody may have begun to watch it until it was locked, and that is to be seen.
+    -- Statements of their own: somebody may have begun to watch it until it was locked, and that is to be seen.
+    concern := fw_some_concern();
     update run r
     set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
     from unnest(locked, errors) v (place, error)
-    where r.ctid = v.place and (select true from watch w where w.run_id = r.id limit 1) is null;
+    where r.ctid = v.place and case when concern then fw_ends_alone(r.id, r.budget)
+        else (select true from watch w where w.run_id = r.id limit 1) is null end;
     get diagnostics ended = row_count;
     place := case
         when ended = cardinality(places) then json_build_array(t, p, d, place)::text
