@@ -400,7 +400,7 @@ def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
 
 
 def _likeness(spawn: Spawn) -> tuple[int, bool]:
-    """Equal for spawns that `insert_alike` may insert together: those of one call are of one and the same kind. 0 is that
+    """Equal for spawns that `insert_alike` may insert together: those of one call are of one kind. 0 is that
     of none: each has something of its own."""
     plain = spawn.identity is not None and spawn.child_key is None and spawn.kind.part is None
     return (id(spawn.kind) if plain else 0, spawn.claimed)
