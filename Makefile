@@ -4,10 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+UV := $(BIN)/uv pip
 
 # Stamps, in .venv, so that they go when it goes: installed to be run, installed to be worked on.
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+
+# uv asks where pip would.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -99,6 +108,9 @@ lock: ## write the lock files anew from pyproject.toml
 	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--group postgres-server --no-deps --no-emit-index-url --custom-compile-command "make lock" \
 		--output-file tests/postgres/server.lock
+	@$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--group installer --no-deps --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file tests/installer.lock
 
 vendor: $(READY) ## fetch the pages' libraries anew, with npm, as pinned in tests/vendoring
 	@$(BIN)/python -m tests.vendoring
@@ -134,9 +146,13 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 	@$(PIP) install --editable '.[pydantic,server]'
 	@touch $@
 
-$(READY): requirements-dev.lock pyproject.toml | $(BIN)/python
+$(READY): requirements-dev.lock tests/installer.lock pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood and its tools into $(VENV) ..."
-	@$(PIP) install --require-hashes --no-compile --requirement requirements-dev.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --require-hashes --only-binary :all: --no-compile --requirement tests/installer.lock \
+		&& $(UV) install --quiet --python $(BIN)/python --require-hashes --requirement requirements-dev.lock \
+		&& $(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { \
+		echo "... by pip, as uv could not"; \
+		$(PIP) install --require-hashes --no-compile --requirement requirements-dev.lock \
+		&& $(PIP) install --no-deps --no-build-isolation --editable .; }
 	@conflicts=$$($(PIP) check) || { echo "$$conflicts" >&2; echo "pyproject.toml asks for what requirements-dev.lock hasn't: make lock" >&2; exit 1; }
 	@touch $(INSTALLED) $@

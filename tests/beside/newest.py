@@ -20,6 +20,8 @@ PLACE = Path(sys.prefix, "newest")
 LOCK = TREE / "requirements-dev.lock"
 STAMP = PLACE / "requirements-dev.lock"
 """What was installed there."""
+UV = Path(sys.prefix, "bin", "uv")
+"""What installs quickly; where there is none, pip does."""
 TESTS = (
     "tests/unit/test_codec.py",
     "tests/unit/test_travelling.py",
@@ -90,11 +92,15 @@ def prepare(python: Path) -> None:
     made_by = f"{python}\n{LOCK.read_text()}"
     if STAMP.exists() and STAMP.read_text() == made_by:
         return
-    run(str(python), "-m", "venv", "--clear", str(PLACE))
-    pip = (str(PLACE / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
+    run(str(python), "-m", "venv", "--clear", *(["--without-pip"] if UV.exists() else []), str(PLACE))
+    there = str(PLACE / "bin" / "python")
     needed = PLACE / "needed.lock"
     needed.write_text("".join(_needed(LOCK.read_text())))
-    run(*pip, "--only-binary", ":all:", "--require-hashes", "--no-deps", "--no-compile", "--requirement", str(needed))
+    if UV.exists():
+        install = (str(UV), "pip", "install", "--quiet", "--python", there)
+    else:
+        install = (there, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile")
+    run(*install, "--only-binary", ":all:", "--require-hashes", "--no-deps", "--requirement", str(needed))
     STAMP.write_text(made_by)
 
 
