@@ -12,6 +12,8 @@ from fanwood.model.commands import ClaimedRun, Outcome, Spawn
 from fanwood.store.auditing import findings
 from fanwood.store.postgres import gates
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back
+from tests.conformance.test_hedging import hedged
+from tests.conformance.test_sharing import claimed, link, linked
 
 USD = 1_000_000
 
@@ -339,3 +341,32 @@ async def test_room_for_more_runs_of_a_tree_is_taken_by_all_engines_in_one_row(s
     stage.clock.advance(1000)
     await stage.store.prune(stage.store.now() - 1, 100)
     assert await stage.store.count("tree") == 0
+
+
+async def test_what_is_shared_counts_once_and_is_refused_where_no_run_is_left(stage: Stage) -> None:
+    root = await budgeted(stage, runs=3)
+    one, other = [await stage.running("c", root) for _ in range(2)]
+    await linked(stage, one)
+    await linked(stage, other)  # to the same: nothing more is used
+    assert await limits(stage, root) == {"~runs": (3, 3, 0)}
+    asked = [link(stage, other, what) for what in ("y", "z", "x")]
+    why = Refusal("~runs", 3, 3, 1, root.key.hex())
+    assert await refused(stage, records=asked) == {asked[0].id: why, asked[1].id: why}
+    assert [run.id for run in await stage.store.children(other.key)].count(asked[2].id) == 0
+    await stage.commit(records=[asked[2]])
+    shared = await claimed(stage)
+    await stage.complete(shared)
+    await is_even(stage)
+    assert await limits(stage, root) == {"~runs": (3, 3, 0)}
+
+
+async def test_a_hedge_counts_and_is_not_born_where_no_run_is_left(stage: Stage) -> None:
+    root = await budgeted(stage, runs=3)
+    first, hedge = await hedged(stage, root)
+    assert await limits(stage, root) == {"~runs": (3, 2, 0)}
+    assert (await stage.get(hedge)).state is RunState.WAITING
+    second, none = await hedged(stage, root)
+    assert await limits(stage, root) == {"~runs": (3, 3, 0)}
+    assert [run.id for run in await stage.store.children(root.key)] == [first, hedge, second]
+    assert await stage.store.kin([second, none]) == []
+    await is_even(stage)

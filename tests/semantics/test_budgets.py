@@ -316,3 +316,27 @@ def test_a_spend_that_can_t_be_is_refused(make_app: MakeApp) -> None:
     with pytest.raises(UsageError, match="must be a Budget"):
         burn.run(0, budget=5)  # type: ignore[arg-type]
     assert app.runs.get(ref.workflow_run_id).status is RunState.COMPLETED
+
+
+async def test_what_is_shared_is_refused_where_no_run_is_left(app: Fanwood) -> None:
+    @app.task
+    async def rate(currency: str) -> str:
+        return currency
+
+    @app.task
+    async def ask(currency: str) -> str:
+        try:
+            return await rate.aio_run(currency, share="tree")
+        except BudgetExceeded as error:
+            return f"{error.used} of {error.most} {error.limit}"
+
+    @app.task
+    async def asks(n: int) -> list[str]:
+        said = [await ask.aio_run("EUR"), await ask.aio_run("EUR")]
+        said += await ask.aio_run_many([ask.create_bulk_run_item(currency) for currency in ("EUR", "USD", "GBP")])
+        with pytest.raises(BudgetExceeded, match="may not spawn 1 run of rate: 6 of 6 runs are used"):
+            await rate.aio_run("CHF", share="tree")
+        return [*said, await rate.aio_run("EUR", share="tree")]
+
+    ref = await asks.aio_run_no_wait(1, budget=Budget(runs=6))
+    assert await ref.aio_result() == ["EUR"] * 3 + ["6 of 6 runs"] * 2 + ["EUR"]

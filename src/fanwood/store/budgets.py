@@ -155,6 +155,13 @@ class Ledger:
         if refused:
             raise Overdrawn(refused)
 
+    def takes(self, birth: Birth) -> Refusal | None:
+        """As `born`, of one by itself: why not; None: it is paid."""
+        refusal = None if birth.budget is None else self._too_much(birth)
+        if refusal is None:
+            self._pay(birth)
+        return refusal
+
     def _too_much(self, birth: Birth) -> Refusal | None:
         if birth.budget is None:
             return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fanwood.model.budgets import Limit, Refusal, Spend, Spent
-    from fanwood.model.commands import Spawn
+    from fanwood.model.commands import Record, Spawn
     from fanwood.store.memory.tables import Run, Tables
 
 
@@ -51,8 +51,8 @@ class Budgets:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def born(self, spawns: Sequence[Spawn], again: Sequence[bytes] = ()) -> None:
-        """Before these are born, and those run again.
+    def born(self, spawns: Sequence[Spawn], again: Sequence[bytes] = (), shares: Sequence[Record] = ()) -> None:
+        """Before these are born, and those run again; and before those links are the first to what they share.
 
         Raises:
             Overdrawn: they would use more than there is.
@@ -63,7 +63,22 @@ class Budgets:
         ledger = Ledger(rows)
         ledger.born(self._births(spawns))
         ledger.again(again)
+        ledger.born([self._of_share(link) for link in shares])
         rows.store()
+
+    def _of_share(self, link: Record) -> Birth:
+        root = link.kind.root_id
+        return Birth([link.id], root, self.of(root), root, 1, None)
+
+    def takes(self, spawn: Spawn) -> bool:
+        """Whether there is room for one more. (None: it is not born.)"""
+        if not self._tables.budgets:
+            return True
+        kind, rows = spawn.kind, _Rows(self._tables)
+        birth = Birth([spawn.id], kind.parent_id, self.of(kind.parent_id), kind.root_id, kind.depth, None)
+        fits = Ledger(rows).takes(birth) is None
+        rows.store()
+        return fits
 
     def _births(self, spawns: Sequence[Spawn]) -> list[Birth]:
         by_kind: dict[int, list[Spawn]] = {}

@@ -34,6 +34,8 @@ class Hedging:
             first = self._tables.runs.get(hedge.target)
             if first is None or first.is_over or first.id in self._tables.hedged:
                 continue
+            if not self._leaving.budgets.takes(hedge.spawn):
+                continue  # the first goes on without one
             due, kind = now + hedge.delay, hedge.spawn.kind
             self._tables.add(
                 replace(

@@ -136,7 +136,9 @@ class HotPath:
             and (a.kind.parent_id, a.kind.parent_attempt) not in fenced
             and self.leaving.closed(run) is None
         ]
-        budgets.born([s for s in spawns if not s.is_keyed_root], again)
+        links = [r for r in batch.records if r.share is not None and self._tables.budgets]
+        shares = self.sharing.births([r for r in links if (r.kind.parent_id, r.kind.parent_attempt) not in fenced])
+        budgets.born([s for s in spawns if not s.is_keyed_root], again, shares)
 
     def _spawn(self, me: int, now: int, spawns: Sequence[Spawn], done: Committed) -> None:
         worker = self._tables.workers.get(me)

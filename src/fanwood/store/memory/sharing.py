@@ -13,7 +13,7 @@ from fanwood.store.memory.tables import Run, Shared, Tables
 from fanwood.store.sharing import NOBODY, UNSHARED, circle, circle_error, page_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fanwood.model.commands import Record, Spawn
 
@@ -62,6 +62,20 @@ class Sharing:
         if way is not None:
             error = circle_error([(tables.runs[id_].task, id_) for id_ in way])
             self._end(now, link, RunState.FAILED, None, error, EndedBy.OUTCOME)
+
+    def births(self, asked: Iterable[Record]) -> list[Record]:
+        """Those of these links that will be the first to what they share."""
+        tables = self._tables
+        first: dict[tuple[bytes, bytes], Record] = {}
+        for one in asked:
+            link, root = tables.runs.get(one.id), tables.runs[one.kind.root_id or b""]
+            stays = link is not None and (link.state == RunState.COMPLETED or not link.is_over)
+            if one.share is None or root.state in (RunState.FAILED, RunState.CANCELLED) or (stays and link.awaits):
+                continue
+            place = (root.id, one.share.input_digest or b"")
+            if place not in tables.shared:
+                first.setdefault(place, one)
+        return list(first.values())
 
     def _target(self, now: int, root: Run, share: Spawn, *, again: bool) -> Run:
         """What is shared: found, or born; run again if it was cancelled, or has failed and is asked for `again`."""

@@ -125,6 +125,18 @@ class Budgets:
             rows.store()
         return budgets
 
+    def takes(self, id_: bytes, parent: bytes, root: bytes, depth: int) -> Refusal | None:
+        """One more is to be born below this parent: why not; None: it is paid."""
+        if not self.any:
+            return None
+        found = _pairs.decode(self._execute(_SQL["budgets_of"], {"ids": _text([parent.hex()])}).get)
+        if not found:
+            return None
+        rows = _Rows(self._connection)
+        refusal = Ledger(rows).takes(Birth([id_], parent, _id(found[0][1]), root, depth, None))
+        rows.store()
+        return refusal
+
     def again(self, ids: Sequence[str]) -> None:
         """These are to be run again.
 

@@ -48,6 +48,8 @@ class Hedging:
         """Of those whose firsts live, and have none."""
         for hedge in hedges:
             kind, due = hedge.spawn.kind, now + hedge.delay
+            if self._leaving.budgets.any and not self._has_room(hedge):
+                continue  # the first goes on without one
             self._execute(_SQL["insert_hedge_run"], {
                 "id": hedge.spawn.id, "parent_id": kind.parent_id, "root_id": kind.root_id, "depth": kind.depth,
                 "kind": int(kind.run_kind), "task": kind.task, "input": hedge.spawn.input, "metadata": kind.metadata,
@@ -59,6 +61,13 @@ class Hedging:
             if self._changes():
                 self._execute(_SQL["insert_hedge"], {"id": hedge.spawn.id, "target": hedge.target})
                 self.known = None if self.known is None else True
+
+    def _has_room(self, hedge: Hedge) -> bool:
+        """Whether there is room in its budget for one more; what can't be hedged needs none."""
+        kind, spawn = hedge.spawn.kind, hedge.spawn
+        if not self._one("can_be_hedged", target=hedge.target) or kind.parent_id is None or kind.root_id is None:
+            return False
+        return self._leaving.budgets.takes(spawn.id, kind.parent_id, kind.root_id, kind.depth) is None
 
     def ended(self, now: int, ids: Sequence[str]) -> None:
         """These have ended (or not: that is looked at): they may be hedges, or have some."""

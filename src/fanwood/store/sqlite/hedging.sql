@@ -16,6 +16,12 @@ select :id, :parent_id, :root_id, :depth, :kind, :task, 0, null, :input, :metada
 from run f
 where f.id = :target and f.state < 8 and not exists (select 1 from hedge h where h.target_id = f.id);
 
+-- name: can_be_hedged
+select exists (
+    select 1 from run f
+    where f.id = :target and f.state < 8 and not exists (select 1 from hedge h where h.target_id = f.id)
+);
+
 -- name: insert_hedge
 insert into hedge (run_id, target_id) values (:id, :target);
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.model.budgets import Overdrawn
 from fanwood.model.states import Cause, EndedBy, Open, RunState
 from fanwood.store.failures import ancestor_ended
 from fanwood.store.sharing import LAST_LINK, NOBODY, UNSHARED, circle, circle_error, page_of
@@ -16,6 +17,7 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fanwood.model.budgets import Refusal
     from fanwood.model.commands import Record, Spawn
     from fanwood.store.sqlite.driver import Database
 
@@ -50,12 +52,19 @@ class Sharing:
     # --- links -----------------------------------------------------------------------------------------------------
 
     def link(self, now: int, asked: Sequence[Record]) -> None:
-        """Calls share runs; one after another, as each may close a circle with those before it."""
-        self.known = None if self.known is None else True
-        for record in asked:
-            self._link(now, record)
+        """Calls share runs; one after another, as each may close a circle with those before it.
 
-    def _link(self, now: int, asked: Record) -> None:
+        Raises:
+            Overdrawn: there is no room for what some would be the first to share.
+        """
+        self.known = None if self.known is None else True
+        refused: dict[bytes, Refusal] = {}
+        for record in asked:
+            self._link(now, record, refused)
+        if refused:
+            raise Overdrawn(refused)
+
+    def _link(self, now: int, asked: Record, refused: dict[bytes, Refusal]) -> None:
         link, kind, again = self._one("read_link", id=asked.id), asked.kind, False
         state, linked = _link.decode(link)[:2] if link is not None else (RunState.WAITING, 0)
         if link is None:
@@ -81,6 +90,12 @@ class Sharing:
             self._end(now, [asked.id], RunState.CANCELLED, None, error, EndedBy.ANCESTOR)
             return
         target = self._target(now, root, share, again=again)
+        if target is None:
+            refusal = self._leaving.budgets.takes(asked.id, root, root, 1)
+            if refusal is not None:
+                refused[asked.id] = refusal
+                return
+            target = self._born(now, root, share)
         inside = self._one("inside", parent=kind.parent_id)
         self._execute(_SQL["link"], {"id": asked.id, "awaits": target + (bytes.fromhex(inside) if inside else NOBODY)})
         if self._follow(now, target, [asked.id]) or not inside:
@@ -91,18 +106,22 @@ class Sharing:
             error = circle_error([(tasks[id_.hex().upper()], id_) for id_ in way])
             self._end(now, [asked.id], RunState.FAILED, None, error, EndedBy.OUTCOME)
 
-    def _target(self, now: int, root: bytes, share: Spawn, *, again: bool) -> bytes:
-        """What is shared: found, or born; run again if it was cancelled, or has failed and is asked for `again`."""
+    def _born(self, now: int, root: bytes, share: Spawn) -> bytes:
+        kind = share.kind
+        self._execute(_SQL["insert_shared_run"], {
+            "id": share.id, "root": root, "kind": int(kind.run_kind), "task": kind.task, "input": share.input,
+            "metadata": kind.metadata, "priority": kind.priority, "schedule_timeout": kind.schedule_timeout,
+            "now": now,
+        })  # fmt: skip
+        self._execute(_SQL["insert_shared"], {"root": root, "digest": share.input_digest or b"", "id": share.id})
+        return share.id
+
+    def _target(self, now: int, root: bytes, share: Spawn, *, again: bool) -> bytes | None:
+        """What is shared, if it was born; run again if it was cancelled, or has failed and is asked for `again`."""
         kind, digest = share.kind, share.input_digest or b""
         found = self._one("read_shared", root=root, digest=digest)
         if found is None:
-            self._execute(_SQL["insert_shared_run"], {
-                "id": share.id, "root": root, "kind": int(kind.run_kind), "task": kind.task, "input": share.input,
-                "metadata": kind.metadata, "priority": kind.priority, "schedule_timeout": kind.schedule_timeout,
-                "now": now,
-            })  # fmt: skip
-            self._execute(_SQL["insert_shared"], {"root": root, "digest": digest, "id": share.id})
-            return share.id
+            return None
         id_, state, attempt = _shared.decode(found)
         run = bytes.fromhex(id_)
         self._execute(_SQL["ask_shared"], {"id": run, "priority": kind.priority})

@@ -76,6 +76,8 @@ declare
     closings text;
     going_on integer[];
     sizes text;
+    links bytea[];  -- the first to what they share
+    hedges bytea[];
 begin
     if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
        and not (c_limit > 0 and fw_has_ready(c_tasks))
@@ -197,12 +199,12 @@ begin
         if r_records is not null then
             perform fw_record(p_now, p_again, fenced, o, k, r_records);
             if r_records like '%"hedge":{%' then
-                perform fw_hedge(p_now, fenced, o, k, r_records);
+                hedges := fw_hedge(p_now, fenced, o, k, r_records);
             end if;
             if r_records like '%"share":{%' then
                 part := fw_share(p_now, fenced, o, k, r_records);
                 told := told || part.told; ready := ready || part.ready; more := true;
-                closes := coalesce(closes, false) or part.closes;
+                closes := coalesce(closes, false) or part.closes; links := part.first;
             end if;
         end if;
     end if;
@@ -277,6 +279,9 @@ begin
         end if;
         if cardinality(s_id) > 0 then
             perform fw_charge(fenced, o, k, s, above, b_budgets::json -> 'parts');
+        end if;
+        if budgeted and cardinality(links || hedges) > 0 then
+            perform fw_charge_others(links, hedges);
         end if;
         if budgeted and (cardinality(e_id) + cardinality(q_id) > 0 or x_suspends is not null) then
             perform fw_even_out(e_id || q_id || array(

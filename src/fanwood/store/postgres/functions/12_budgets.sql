@@ -254,6 +254,74 @@ begin
     end if;
 end $$;
 
+-- One more is born below this run, at this depth: why not, or null, and then it is paid.
+create function fw_take(p_parent bytea, p_root bytea, p_depth integer) returns json language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    above bytea := (select r.budget from run r where r.id = p_parent);
+    deepest budget;
+    unit_ text;
+    source_ bytea;
+    refusal json;
+begin
+    if above is null then
+        return null;
+    end if;
+    select * into deepest from budget b where b.run_id = above and b.unit = '~depth';
+    if p_depth > deepest.amount then
+        return json_build_array('~depth', deepest.amount, p_depth - 1, 1, encode(deepest.source, 'hex'));
+    end if;
+    foreach unit_ in array array['~runs', '~seconds'] loop
+        source_ := fw_source(above, unit_);
+        if source_ is not null and refusal is null then
+            refusal := fw_too_much(source_, unit_, case unit_ when '~runs' then 1 else 0 end);
+        end if;
+    end loop;
+    source_ := fw_source(above, '~runs');
+    if refusal is null and source_ is not null then
+        perform fw_count(p_parent, p_root, source_, '~runs', 1);
+    end if;
+    return refusal;
+end $$;
+
+-- Of what was born beside spawns: links that were the first to what they share, and hedges. There must be room for what is
+-- shared; a hedge for which there is none is not born, and its first goes on without one.
+create function fw_charge_others(p_links bytea[], p_hedges bytea[]) returns void language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    one record;
+    refusal json;
+    refused json[] := '{}';
+begin
+    for one in
+        select r.id, r.root_id from unnest(p_links) with ordinality v (id, n)
+        cross join lateral (select x.id, x.root_id from run x where x.id = v.id offset 0) r
+        order by v.n
+    loop
+        refusal := fw_take(one.root_id, one.root_id, 1);
+        if refusal is not null then
+            refused := refused || json_build_array(encode(one.id, 'hex'), refusal);
+        end if;
+    end loop;
+    if cardinality(refused) > 0 then
+        perform fw_overdrawn(refused);
+    end if;
+    for one in
+        select r.id, r.parent_id, r.root_id, r.depth from unnest(p_hedges) with ordinality v (id, n)
+        cross join lateral (select x.id, x.parent_id, x.root_id, x.depth from run x where x.id = v.id offset 0) r
+        order by v.n
+    loop
+        if fw_take(one.parent_id, one.root_id, one.depth) is not null then
+            delete from hedge h where h.run_id = one.id;
+            delete from run r where r.id = one.id;
+        end if;
+    end loop;
+end $$;
+
 -- These have left a state, or not, and it is looked at how they stand: what their attempts held is let go of, their
 -- seconds are charged, and who has ended gives back what is left of his part. What was done before is not done again.
 create function fw_even_out(p_ids bytea[]) returns void language plpgsql

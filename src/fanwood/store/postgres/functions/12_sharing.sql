@@ -110,10 +110,10 @@ begin
 end $$;
 
 -- Calls share runs: those of p_records that have a `share`, one after another. Whom it was written to, and of which tasks
--- there are runs to be claimed.
+-- there are runs to be claimed. first: links that are the first to what they share.
 create function fw_share(
     p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, p_records text,
-    out told bigint[], out ready text[], out closes boolean
+    out told bigint[], out ready text[], out closes boolean, out first bytea[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -133,7 +133,7 @@ declare
     within_ bytea;
     way bytea[];
 begin
-    told := '{}'; ready := '{}'; closes := false;
+    told := '{}'; ready := '{}'; closes := false; first := '{}';
     perform from (  -- in order, against who ends links of several
         select distinct s.run_id from json_to_recordset(p_records::json) x (share json)
         cross join lateral (
@@ -206,6 +206,7 @@ begin
             values (one.root, one.digest, decode(one.share ->> 'id', 'hex'), 1);
             select r.id, r.state, r.task into target from run r where r.id = decode(one.share ->> 'id', 'hex');
             ready := ready || target.task;
+            first := first || one.id;
         else
             -- What an earlier attempt of the root has closed is free again.
             update run r

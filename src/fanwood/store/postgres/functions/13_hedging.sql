@@ -3,8 +3,8 @@
 -- commit that is rolled back is sent again.
 
 -- Those of p_records that have a `hedge`, if their firsts live and have none: these are locked, so that their ends are
--- found, or find the hedge.
-create function fw_hedge(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, p_records text) returns void
+-- found, or find the hedge. Which were born.
+create function fw_hedge(p_now bigint, p_fenced integer[], o fw_owners, k fw_kinds, p_records text) returns bytea[]
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -13,6 +13,7 @@ declare
     terminal constant smallint := 8;
     one record;
     due_ bigint;
+    born bytea[] := '{}';
 begin
     for one in
         select decode(x.id, 'hex') as id, x.kind as n, x.input, decode(x.hedge ->> 'target', 'hex') as target,
@@ -38,7 +39,9 @@ begin
             (select r.budget from run r where r.id = o.id[k.owner[one.n]])
         );
         insert into hedge (run_id, target_id) values (one.id, one.target);
+        born := born || one.id;
     end loop;
+    return born;
 end $$;
 
 -- After ends (of those of these that have ended): a hedge that has completed completes its first, and a first that has ended
