@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,20 @@ async def test_a_run_is_started_from_the_form(opened: Open, serve: Serve, app: F
     await page.get_by_role("link", name="Start a run of greet").click()
     await page.get_by_label("name").fill("<b>world</b>")
     await page.get_by_label("times").fill("2")
+    await page.get_by_text("Budget: what it and all below it may use").click()
+    await page.get_by_label("Runs").fill("12")
+    await page.get_by_label("Units").fill("usd")
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("alert")).to_contain_text("such as usd=5")
+    await page.get_by_label("Units").fill("usd = 0.5, tokens=7")
     await page.get_by_role("button", name="Start the run").click()
     await expect(page.locator("h1")).to_have_text("greet")
     await expect(page.locator("h1 + .state")).to_contain_text("done")
+    await expect(page.get_by_role("region", name="Budget").get_by_role("row", name="usd 0.5 0.5")).to_be_visible()
     newest = (await app.runs.aio_list(task_name="greet", limit=1))[0]
+    assert {limit.unit: limit.amount for limit in (await app.runs.aio_get(newest.id)).budget} == {
+        "runs": 12, "usd": Decimal("0.5"), "tokens": 7,
+    }  # fmt: skip
     assert await newest_output(app, newest.id) == "hello <b>world</b> hello <b>world</b>"
 
 

@@ -19,6 +19,22 @@ def test_json_and_watch(program, invoke):
     )  # fmt: skip
 
 
+def test_with_a_budget(program, invoke):
+    limits = [f"--budget={each}" for each in ("runs=9", "depth=3", "seconds=5m", "usd=0.1")]
+    result = program("run", "total", "--input", '{"n": 4}', "--app", "shop:fanwood", *limits, "--json")
+    assert result.returncode == 0
+    said = json.loads(program("tree", json.loads(result.stdout)["id"], "--json").stdout)
+    assert {each["unit"]: each["amount"] for each in said["budget"]} == {
+        "runs": "9", "depth": "3", "seconds": "300", "usd": "0.1",
+    }  # fmt: skip
+    for wrong in ("runs", "=3", "runs=", "runs=x", "runs=-1", "usd=NaN", "usd=-1", "seconds=soon", "usd=1e999999999"):
+        result = program("run", "total", "--app", "shop:fanwood", "--budget", wrong)
+        assert result.returncode == 2, wrong
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+    result = program("run", "total", "--app", "shop:fanwood", "--budget", "usd=1", "--budget", "usd=2")
+    assert "each name once" in result.stderr
+
+
 def test_failed(program):
     result = program("run", "broken", "--input", '{"n": 4}', "--app", "shop:fanwood")
     assert result.returncode == 1

@@ -107,6 +107,12 @@ async def test_start(settings: Settings, store: Store):
         run = await store.get(bytes.fromhex(answer.body["id"].replace("-", "")))
         plain = await server.post("/tasks/plain/runs", {}, "operator")
         flow = await server.post("/tasks/shop/flow/runs", {"input": [1, "two"]})
+        limits = {"runs": 9, "depth": 2, "seconds": 1.5, "units": {"usd": "0.1", "tokens": 7}}
+        poor = await server.post("/tasks/plain/runs", {"budget": limits})
+        said = (await server.get(f"/trees/{poor.body['id']}/budget")).body
+    assert {each["unit"]: each["amount"] for each in said["limits"]} == {
+        "runs": "9", "depth": "2", "seconds": "1.5", "usd": "0.1", "tokens": "7",
+    }  # fmt: skip
     assert (run.task, run.state, run.priority, run.input) == ("shop/order", RunState.QUEUED, 9, '{"n":3}')
     assert msgspec.json.decode(run.metadata or "") == {"team": "red", "who": "me"}
     other = await store.get(bytes.fromhex(plain.body["id"].replace("-", "")))
@@ -131,6 +137,15 @@ async def test_what_can_not_be_started(settings: Settings, store: Store):
         assert await refused("plain", {"input": 1, "else": 2}) == (422, "bad_body")
         assert await refused("plain", {"priority": 1 << 40}) == (422, "bad_body")
         assert await refused("plain", {"key": ""}) == (422, "bad_body")
+        for budget, code in (
+            ({"runs": -1}, "bad_body"), ({"runs": 1.5}, "bad_body"), ({"runs": 1 << 63}, "bad_body"),
+            ({"usd": 5}, "bad_body"), ({"seconds": "1e999"}, "bad_body"), ({}, "usage"),
+            ({"units": {"usd": "much"}}, "usage"), ({"units": {"usd": "NaN"}}, "usage"),
+            ({"units": {"usd": -1}}, "usage"), ({"units": {"runs": 1}}, "usage"),
+            ({"units": {"usd": "9" * 500}}, "usage"),
+            ({"units": {"usd": 1e300}}, "usage"),
+        ):  # fmt: skip
+            assert await refused("plain", {"budget": budget}) == (422, code), budget
         assert await refused("plain", {"input": "x" * 5_000_000}) == (413, "payload_too_large")
         assert await refused("plain", {"metadata": {"x": "y" * 70_000}}) == (422, "usage")
         assert await refused("plain", {}, "viewer") == (403, "not_allowed")

@@ -20,6 +20,7 @@ from fanwood.codec import codec_for
 from fanwood.errors import FailedTaskRunExceptionGroup, TaskRunError, UnknownTaskError
 from fanwood.ids import id_bytes
 from fanwood.model.states import RunState
+from fanwood.sdk.declaring.budget import limits_of
 from fanwood.sdk.declaring.options import TaskPolicy, TriggerWorkflowOptions
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.declaring.spec import TaskSpec
@@ -49,6 +50,7 @@ class Request:
     priority: int | None
     idempotency_key: str | None
     metadata: str | None
+    budget: tuple[str, ...]
     timeout: float | None
 
 
@@ -56,7 +58,8 @@ class Request:
     name="run",
     cls=Command,
     epilog="Examples:\n  fanwood run parent --input '{\"n\": 100}' --app app:fanwood --watch\n"
-    "  fanwood run parent --input @input.json --no-wait\n  cat input.json | fanwood run parent --input -\n\n"
+    "  fanwood run parent --input @input.json --no-wait\n  cat input.json | fanwood run parent --input -\n"
+    "  fanwood run parent --budget runs=100 --budget usd=5\n\n"
     "Exit code: 0 completed, 1 failed, 2 not started, 3 cancelled, 4 --timeout ran out.\n\n"
     "JSON: what `runs get --json` has, without children and logs.",
 )
@@ -68,6 +71,12 @@ class Request:
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--idempotency-key", metavar="KEY", help="Run it once: who gives the key again gets the run that has it.")
 @click.option("--metadata", metavar="JSON", help="An object that the run and what is below it carry.")
+@click.option(
+    "--budget",
+    metavar="NAME=AMOUNT",
+    multiple=True,
+    help="What it and all below it may use: runs=100, depth=5, seconds=10m, or a unit (usd=5). More than once.",
+)
 @click.option("--timeout", callback=duration, help="How long to wait (30s, 5m); the run itself goes on.")
 @common
 def command(task: str, common: Common, **options: Any) -> None:
@@ -82,6 +91,7 @@ def command(task: str, common: Common, **options: Any) -> None:
         priority=request.priority,
         idempotency_key=request.idempotency_key,
         additional_metadata=read_metadata(request.metadata),
+        budget=limits_of(request.budget) if request.budget else None,
     )
     output.logged_warnings()
     app, runnable = _declared(request, request.target) if request.target else _published(request)

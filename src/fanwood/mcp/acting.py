@@ -14,7 +14,7 @@ from fanwood.mcp.desk import PATIENCE, Arguments, Desk, McpTool
 from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Deeds, Piece, Tally
-from fanwood.server.starting import start
+from fanwood.server.starting import BudgetBody, start
 
 if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
@@ -37,6 +37,7 @@ class StartRun(Arguments, frozen=True):
     input: Annotated[Any, msgspec.Meta(description="What the task takes, as JSON.")] = msgspec.UNSET
     metadata: dict[str, Any] | None = None
     key: Key | None = None
+    budget: Annotated[BudgetBody, msgspec.Meta(description="What it and all below it may use.")] | None = None
 
 
 class ActOn(Arguments, frozen=True):
@@ -61,7 +62,9 @@ async def start_run(desk: Desk, asked: StartRun) -> str:
     metadata = metadata_json({**default, **asked.metadata}, "metadata") if asked.metadata else None
 
     async def begin(deeds: Deeds) -> bytes:
-        id_ = await start(deeds.app.engine(), deeds.app.ids, task, given, metadata=metadata, key=asked.key)
+        id_ = await start(
+            deeds.app.engine(), deeds.app.ids, task, given, metadata=metadata, key=asked.key, budget=asked.budget
+        )
         begun = Begun(id_text(id_), task.name, BY, desk.settings.namespace)
         await deeds.start.aio_run_no_wait(begun, additional_metadata=_about(desk))
         return id_

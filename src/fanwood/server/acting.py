@@ -24,7 +24,7 @@ from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal, not_found
 from fanwood.server.queries import Query, Text
 from fanwood.server.reading import API
-from fanwood.server.starting import start
+from fanwood.server.starting import BudgetBody, start
 from fanwood.store import surgery
 from fanwood.store.progress import progress_of
 
@@ -51,6 +51,7 @@ class StartBody(Body, frozen=True):
     metadata: dict[str, Any] | None = None
     priority: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)] | None = None
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    budget: BudgetBody | None = None
 
 
 class ActionBody(Body, frozen=True):
@@ -104,7 +105,10 @@ async def start_run(call: Call) -> Started:
 
     async def begin(deeds: Deeds) -> bytes:
         app = deeds.app
-        id_ = await start(app.engine(), app.ids, task, given, metadata=metadata, priority=body.priority, key=body.key)
+        id_ = await start(
+            app.engine(), app.ids, task, given,
+            metadata=metadata, priority=body.priority, key=body.key, budget=body.budget,
+        )  # fmt: skip
         begun = Begun(id_text(id_), task.name, call.identity.name, _namespace(call))
         await deeds.start.aio_run_no_wait(begun, additional_metadata=_about(call))
         return id_

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from fanwood.codec import codec_for
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.model.commands import Spawn, SpawnKind
 from fanwood.sdk.children.kinds import RUN_KINDS
+from fanwood.sdk.declaring.budget import Budget, written
 from fanwood.sdk.declaring.identity import content_digest, root_identity
 from fanwood.sdk.running.answers import Answer
 
@@ -17,6 +20,27 @@ if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
     from fanwood.ids import IdSource
     from fanwood.model.commands import TaskInfo
+
+Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class BudgetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the run, and all below it, may use. Amounts of units that must be exact are texts, such as "0.1"."""
+
+    runs: Whole | None = None
+    depth: Whole | None = None
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    units: dict[str, int | float | str] = {}
+
+    def budget(self) -> Budget:
+        """As a budget.
+
+        Raises:
+            UsageError: it can't be one.
+        """
+        units = {name: written(one, name) if isinstance(one, str) else one for name, one in self.units.items()}
+        return Budget(runs=self.runs, depth=self.depth, seconds=self.seconds, units=units)
+
 
 _JSON = codec_for(object)
 
@@ -30,11 +54,13 @@ async def start(
     metadata: str | None = None,
     priority: int | None = None,
     key: str | None = None,
+    budget: BudgetBody | None = None,
 ) -> bytes:
     """Its id; of the run that has the key, if there is one already.
 
     Raises:
         IdempotencyConflictError: the key belongs to something else.
+        UsageError: there is no such budget.
     """
     namespace, _, _ = task.name.rpartition("/")
     kind = SpawnKind(
@@ -44,6 +70,7 @@ async def start(
         schedule_timeout=task.schedule_timeout,
         run_kind=RUN_KINDS[task.kind],
         namespace=namespace,
+        part=None if budget is None else budget.budget().part,
     )
     data = _JSON.encode(input_, "the input", "input")
     spawn = Spawn(kind, ids.new_id(), None, data.decode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
 from types import MappingProxyType
@@ -20,6 +20,7 @@ Amount = int | float | Decimal
 """Of a unit: to the millionth."""
 MAX_UNITS = 32
 MAX_UNIT_LENGTH = 64
+MAX_DIGITS = 40
 _EXACT = Context(prec=400)
 """Whatever precision the user's code has set for its own sums. (The smallest float has 324 places.)"""
 
@@ -68,6 +69,39 @@ class Budget:
         if self.seconds is not None:
             given.append((SECONDS, in_microseconds(checks.seconds(self.seconds, "seconds", zero=True))))
         return tuple(sorted(given))
+
+
+def limits_of(given: Iterable[str]) -> Budget:
+    """From texts such as "runs=100", "seconds=5m", "usd=5", as somebody types them.
+
+    Raises:
+        UsageError: one says nothing, or what can't be.
+    """
+    limits: dict[str, Any] = {}
+    units: dict[str, Amount] = {}
+    for text in given:
+        name, is_said, amount = (part.strip() for part in text.partition("="))
+        if not is_said or not name or not amount or name in limits or name in units:
+            raise checks.refused("a limit", "must be a name and an amount, each name once, such as runs=100", text)
+        if name in ("runs", "depth"):
+            limits[name] = int(amount) if amount.isdecimal() and len(amount) < MAX_DIGITS else amount
+        elif name == "seconds":
+            limits[name] = amount
+        else:
+            units[name] = written(amount, name)
+    return Budget(**limits, units=units)
+
+
+def written(text: str, subject: str) -> Decimal:
+    """An amount that somebody wrote, exactly.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return Decimal(text if len(text) < MAX_DIGITS else "")
+    except InvalidOperation:
+        raise checks.refused(subject, "must be a number", text) from None
 
 
 def _again(runs: int | None, depth: int | None, seconds: Duration | None, units: dict[str, Amount]) -> Budget:

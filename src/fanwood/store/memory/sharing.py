@@ -69,8 +69,9 @@ class Sharing:
         first: dict[tuple[bytes, bytes], Record] = {}
         for one in asked:
             link, root = tables.runs.get(one.id), tables.runs[one.kind.root_id or b""]
-            stays = link is not None and (link.state == RunState.COMPLETED or not link.is_over)
-            if one.share is None or root.state in (RunState.FAILED, RunState.CANCELLED) or (stays and link.awaits):
+            if one.share is None or root.state in (RunState.FAILED, RunState.CANCELLED):
+                continue
+            if link is not None and link.awaits and (link.state == RunState.COMPLETED or not link.is_over):
                 continue
             place = (root.id, one.share.input_digest or b"")
             if place not in tables.shared:

@@ -33,12 +33,39 @@ function schemaOf(text) {
   }
 }
 
+/** @type {[string, string, string][]} */
+const LIMITS = [
+  ["runs", "Runs", "How many there may be below it."],
+  ["depth", "Depth", "How many levels there may be below it."],
+  ["seconds", "Seconds", "Of executing, together."],
+  ["units", "Units", "Of what its tasks spend: usd=5, tokens=200000"],
+];
+
+/** What the fields say; null if they say nothing. @param {Record<string, string>} given @returns {Record<string, any> | null} */
+function budgetOf(given) {
+  /** @type {Record<string, any>} */
+  const budget = {};
+  for (const name of ["runs", "depth", "seconds"]) {
+    const text = given[name].trim();
+    if (!text) continue;
+    if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`${name} must be a number, and is ${text}`);
+    budget[name] = Number(text);
+  }
+  const units = given.units.split(",").map((each) => each.trim()).filter(Boolean);
+  for (const each of units) {
+    const [unit, amount] = each.split("=").map((part) => part.trim());
+    if (!unit || !amount) throw new Error(`A unit must be a name and an amount, such as usd=5, and is ${each}`);
+    (budget.units ??= {})[unit] = amount;
+  }
+  return Object.keys(budget).length ? budget : null;
+}
+
 /** @param {{task: any, path: string}} props */
 function Form({ task, path }) {
   const form = useMemo(() => fields(schemaOf(task.schema)), [task.schema]);
   const [values, setValues] = useState(() => Object.fromEntries((form ?? []).map((field) => [field.name, initial(field)])));
   const [raw, setRaw] = useState(/** @type {string | null} */ (form ? null : ""));
-  const [more, setMore] = useState({ key: "", priority: "", metadata: "" });
+  const [more, setMore] = useState({ key: "", priority: "", metadata: "", runs: "", depth: "", seconds: "", units: "" });
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const input = () => {
@@ -53,6 +80,8 @@ function Form({ task, path }) {
       if (more.key) body.key = more.key;
       if (more.priority) body.priority = Number(more.priority);
       if (more.metadata.trim()) body.metadata = JSON.parse(more.metadata);
+      const budget = budgetOf(more);
+      if (budget) body.budget = budget;
       setBusy(true);
       const { id } = await post(`/tasks/${path}/runs`, body);
       tell(`Started ${task.name}`);
@@ -79,6 +108,9 @@ function Form({ task, path }) {
     ${raw === null
       ? (form ?? []).map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} set=${(/** @type {any} */ value) => setValues({ ...values, [field.name]: value })} />`)
       : html`<textarea class="mono" rows="8" aria-label="Input as JSON" spellcheck="false" placeholder="{}" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
+    <details class="more-options"><summary>Budget: what it and all below it may use</summary>
+      ${LIMITS.map(([name, label, help]) => html`<label key=${name} class="field"><span>${label}</span><input inputmode=${name === "units" ? null : "decimal"} value=${more[name]} onInput=${(event) => setMore({ ...more, [name]: event.currentTarget.value })} /><small class="quiet">${help}</small></label>`)}
+    </details>
     <details class="more-options"><summary>Key, priority, metadata</summary>
       <label class="field"><span>Key</span><input value=${more.key} onInput=${(event) => setMore({ ...more, key: event.currentTarget.value })} /><small class="quiet">A second run of the same key is the first one.</small></label>
       <label class="field"><span>Priority</span><input type="number" min="1" max="3" value=${more.priority} onInput=${(event) => setMore({ ...more, priority: event.currentTarget.value })} /></label>
