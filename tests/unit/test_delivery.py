@@ -216,3 +216,12 @@ def test_a_child_that_was_cancelled_with_its_parent_is_not_told_before_that() ->
     others, _ = waited_for(delivery, ID)  # who has not asked for it
     delivery.deliver(Batch(), [], ends)
     assert others.complete
+
+
+def test_a_run_whose_time_was_wanted_is_forgotten_with_its_wait() -> None:
+    latencies = Latencies(lambda: 0.0)
+    delivery = Delivery("store:", latencies)
+    latencies.asked("slow", ID)
+    collector, batch = waited_for(delivery, ID)
+    delivery.give_up([ID], collector, batch)
+    assert not latencies

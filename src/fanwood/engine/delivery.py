@@ -70,6 +70,8 @@ class Delivery:
         """`collector` wants these ends no more. What nobody here waits for need not be told to us."""
         for run_id in ids:
             self._waits.remove(run_id, collector)
+            if self._latencies:
+                self._latencies.ended((run_id,), counts=False)
             if self._held:
                 self._held.pop(run_id, None)
             if run_id in self._watched and run_id not in self._waits:

@@ -338,17 +338,18 @@ class Group:
         engine = self._attempt.host.engine()
         ids = [run.id for number, run in enumerate(members.all) if decision.leaves_out(number)]
         for start in range(0, len(ids), PAGE):
-            found = await called(engine.call(lambda store: store.briefs(ids[start : start + PAGE])))  # noqa: B023
+            page = ids[start : start + PAGE]
+            found = await called(engine.call(lambda store: store.briefs(page), steadfast=True))  # noqa: B023
             if living := [record.id for record in found if not record.state.is_terminal]:
                 verb = partial(cancel_all, ids=living, reason=REASON)
                 await called(engine.call(verb, changes=True, steadfast=True))
 
     async def _with_times(self, members: Members) -> list[Outcome[Any]]:
         numbers = [number for number in range(len(members.all)) if number not in self._detached]
-        records: dict[bytes, RunRecord] = {}
+        records, engine = dict[bytes, "RunRecord"](), self._attempt.host.engine()
         for start in range(0, len(numbers), PAGE):
             ids = [members.all[number].id for number in numbers[start : start + PAGE]]
-            found = await called(self._attempt.host.engine().call(lambda store: store.briefs(ids)))  # noqa: B023
+            found = await called(engine.call(lambda store: store.briefs(ids), steadfast=True))  # noqa: B023
             records.update((record.id, record) for record in found)
         return [
             outcome_of(members.all[number], self._ended[number], records.get(members.all[number].id))
