@@ -116,6 +116,19 @@ def test_pause_and_resume(invoke, stocked):
     assert "none of these is paused" in invoke("runs", "resume", run).stdout
 
 
+def test_reprioritize(invoke, stocked):
+    (run,) = stocked(queued=1).queued
+    assert "--priority" in invoke("runs", "reprioritize", run).stderr
+    assert "not in the range" in invoke("runs", "reprioritize", run, "--priority", "2147483648").stderr
+    said = invoke("runs", "reprioritize", run, "--priority", "7", "--by", "ann").stdout
+    assert said == f"Reprioritized 1 run with all below: order {run}\n"
+    assert "given priority 7 by ann; it had 1" in invoke("logs", run).stdout
+    assert "have that priority already" in invoke("runs", "reprioritize", run, "--priority", "7").stdout
+    done = json.loads(invoke("runs", "reprioritize", "--task", "order", "--priority=-1", "--yes", "--json").stdout)
+    assert done == {"runs": [{"id": run, "status": "QUEUED"}], "reprioritized": 1}
+    assert json.loads(invoke("runs", "get", run, "--json").stdout)["priority"] == -1
+
+
 def test_patch(invoke, stocked):
     (run,) = stocked(queued=1).queued
     assert "must be JSON" in invoke("runs", "patch", run, "{n}").stderr

@@ -87,6 +87,7 @@ async def fill(stage: Stage) -> None:
     events = [Event("z", "k", "1", "s", '{"m":1}'), Event("a", "k", '"ä\\u0000"')]
     await stage.store.push(events)
     await stage.store.pause(cancelled, "ann")
+    await stage.store.reprioritize(cancelled, 3, "ann")
     for n in range(2):
         await stage.store.send(half_done.key, "cmd", f"{n}")
 
@@ -99,8 +100,8 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert after == before
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
-    small = {"task": 3, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1, "budget": 1, "spend": 1}
+    small = {"task": 3, "gate": 0, "idem": 1, "log": 10, "attempt": 2, "event": 2, "message": 2, "value": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1, "urgency": 1, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
@@ -172,8 +173,8 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     there = await target.store.count("run")
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
-    small = {"task": 0, "gate": 0, "idem": 1, "log": 9, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0, "budget": 1, "spend": 1}
+    small = {"task": 0, "gate": 0, "idem": 1, "log": 10, "attempt": 2, "event": 2, "message": 2, "value": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0, "urgency": 0, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)

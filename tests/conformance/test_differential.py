@@ -74,6 +74,8 @@ class Stream:
         self.story: list[str] = []
         self.succeeded: Counter[str] = Counter()
         self.told: dict[str, set[tuple[int, bytes]]] = {name: set() for name in stages}
+        # On PostgreSQL whoever is told of something by his own commit gets all his mail with it.
+        self.known: set[tuple[int, bytes]] = set()
 
     async def on_all(self, what: str, command: Callable[[Stage], Awaitable[Reply]]) -> Reply:
         """Of all the same answer, which is this."""
@@ -168,6 +170,7 @@ class Stream:
         async def commit(stage: Stage) -> Reply:
             asked = spawns()
             done = await stage.commit(worker, spawns=asked)
+            self.known.update((worker, id_) for id_ in done.finished)
             began = [spawn.claimed for spawn in asked if not done.fenced_parents]
             return done.fenced_parents, {id_: found.id for id_, found in done.taken.items()}, began
 
@@ -193,6 +196,7 @@ class Stream:
 
         async def commit(stage: Stage) -> Reply:
             done = await stage.commit(worker, claim=request)
+            self.known.update((worker, id_) for id_ in done.finished)
             self.turns = json.dumps({run.priority: run.root_id for run in done.claimed})
             return [(run.key, run.attempt, run.deaths, run.trial_start, run.deadline) for run in done.claimed]
 
@@ -210,6 +214,7 @@ class Stream:
         async def commit(stage: Stage) -> Reply:
             outcome = how(id_, attempt, local)
             done = await stage.commit(worker, outcomes=[outcome])
+            self.known.update((worker, id_) for id_ in done.finished)
             ends = outcome.state is not RunState.QUEUED  # of others nobody cares whether they counted
             return done.fenced_outcomes if ends else set()
 
@@ -343,7 +348,9 @@ class Stream:
         async def commit(stage: Stage) -> Reply:
             share = Spawn(kind, shared, None, f'"{what}"', input_digest=digest(what))
             record = Record(own, id_, id_, '"link"', RunState.WAITING, len(mine), again=again, share=share)
-            return (await stage.commit(self.worker_of(parent), records=[record])).fenced_parents
+            done = await stage.commit(worker := self.worker_of(parent), records=[record])
+            self.known.update((worker, id_) for id_ in done.finished)
+            return done.fenced_parents
 
         fenced = await self.on_all(f"share {what} {id_.hex()} {again} {shared.hex()} of {own}", commit)
         if not fenced:
@@ -393,6 +400,14 @@ class Stream:
     async def pause(self) -> bool:
         id_ = self.a_run()
         return await self.on_all(f"pause {id_.hex()}", lambda stage: stage.store.pause(id_, "said"))
+
+    async def reprioritize(self) -> bool:
+        id_, priority = self.a_run(), self.random.randint(-2, 3)
+
+        async def reprioritize(stage: Stage) -> Reply:
+            return await stage.store.reprioritize(id_, priority, "said"), await _lines(stage, id_)
+
+        return bool(await self.on_all(f"reprioritize {id_.hex()} {priority}", reprioritize))
 
     async def patch(self) -> bool:
         id_ = self.a_run()
@@ -460,6 +475,7 @@ class Stream:
                 # (Who is told of a link that was cancelled depends on what is swept first: it, or who waits.)
                 cancelled = {id_ for id_, end in done.finished.items() if end.state is RunState.CANCELLED}
                 self.told[name] |= {(worker, id_) for id_ in done.finished if id_ not in cancelled & self.linked}
+        self.told = {name: told - self.known for name, told in self.told.items()}
 
 
 def _rounded(when: int | None) -> int | None:
@@ -518,7 +534,7 @@ KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
     "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "hedge": 2,
-    "pause": 1, "resume": 2, "patch": 1,
+    "pause": 1, "resume": 2, "patch": 1, "reprioritize": 1,
 }  # fmt: skip
 
 

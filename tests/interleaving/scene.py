@@ -176,6 +176,10 @@ class Scene(Stage):
         await self.paused()
         await self.store.resume(self["R"].key)
 
+    async def urged(self) -> None:
+        """All was given another priority, and nobody has heard of it yet."""
+        await self.store.reprioritize(self["R"].key, 5, "before")
+
     async def childless(self) -> None:
         """A run executes that has no children yet."""
         self.runs["s"] = await self._running("s", "s", self.workers[2], self["R"])

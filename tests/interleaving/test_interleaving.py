@@ -26,6 +26,7 @@ SHORT = """
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
     share/share  share shared/end shared  cancel link/cancel link
     suspend/end  wait for event/push  pause/claim below  release/claim below  patch child/end
+    tell urgency/spawn claimed
 """
 WAITS = """
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
@@ -38,6 +39,9 @@ WAITS = """
     settle/expire promise  settle/reject  settle/cancel root  reject/expire promise  settle/end root
     pause/spawn claimed  pause/cancel root  resume/retry  release/pause
     release/end and close
+    reprioritize/spawn claimed  reprioritize/reprioritize  reprioritize/cancel root  reprioritize/prune
+    tell urgency/claim below
+    tell urgency/reprioritize  tell urgency/reprioritize child  tell urgency/retry  tell urgency/end root
     share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
     patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
 """

@@ -35,7 +35,7 @@ STEPS = [*[step.name for step in present().steps], present().layer_name]
 TABLES = {
     "run", "worker", "lease", "worker_task", "task", "gate", "moved_deadline", "unheard", "idem", "watch", "mail",
     "log", "attempt", "event", "message", "value", "setting", "schema_migration", "schema_layer",
-    "suspended", "awaited", "tree", "budget", "spend", "pause", "shared", "hedge",
+    "suspended", "awaited", "tree", "budget", "spend", "pause", "urgency", "shared", "hedge",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is done to whole subtrees by hand: pausing them, and going on; results by hand."""
+"""What is done to whole subtrees by hand: pausing them, and going on; other priorities; results by hand."""
 
 from __future__ import annotations
 
@@ -83,6 +83,46 @@ def test_code_of_a_durable_task_pauses_once(make_app: Any) -> None:
         return [paused, await app.runs.aio_resume(ref.id)]
 
     assert keeper.run(timeout=60) == [True, True]
+
+
+def test_another_priority_reorders_what_a_worker_has_claimed_ahead(make_app: Any) -> None:
+    """What was first is last, and what its parent spawns later as well."""
+    app = make_app(slots=3)
+    go, later, order = threading.Event(), threading.Event(), list[int]()
+
+    @app.task
+    def leaf(input: int) -> int:
+        order.append(input)
+        go.wait(60)
+        return input
+
+    @app.task
+    async def root(input: int) -> int:
+        while input and not later.is_set():
+            await asyncio.sleep(0.01)
+        first = await leaf.aio_run_many([leaf.create_bulk_run_item(input + n) for n in range(10)])
+        return len(first) + len(await leaf.aio_run_many([leaf.create_bulk_run_item(input + 50)]))
+
+    quick = root.run_no_wait(100)
+    until(lambda: app.runs.get(quick.id).status is RunState.RUNNING, "it has a slot")
+    slow = root.run_no_wait(0)
+    until(lambda: len(order) == 2, "the other slots are busy")
+    later.set()
+    until(lambda: len(order) == 3, "it waits, and has let go of its slot")
+    assert app.runs.reprioritize(slow.id, -5, by="ann") == 1
+    assert app.runs.reprioritize(slow.id, -5) == -5
+    for wrong in (2**31, -(2**31) - 1, 2**63, 1.0, True, float("nan"), None, "3"):
+        with pytest.raises(UsageError):
+            app.runs.reprioritize(slow.id, wrong)
+    with pytest.raises(RunNotFoundError):
+        app.runs.reprioritize("0" * 32, 1)
+    go.set()
+    assert (slow.result(timeout=60), quick.result(timeout=60)) == (11, 11)
+    assert {run.priority for run in app.runs.children(slow.id)} == {-5}
+    assert {run.priority for run in app.runs.children(quick.id)} == {1}
+    last_of_quick = max(at for at, number in enumerate(order) if 100 <= number < 110)
+    assert sum(number < 100 for number in order[:last_of_quick]) < 8, order  # (one claimed run in eight is the oldest)
+    assert app.runs.logs(slow.id)[0].message == "given priority -5 by ann; it had 1"
 
 
 def test_a_result_by_hand(make_app: Any) -> None:

@@ -206,6 +206,26 @@ async def test_pause_and_resume(settings: Settings, store: Store):
         assert (await server.post(f"/runs/{root}/pause", None, "operator")).status == 409
 
 
+async def test_reprioritize(settings: Settings, store: Store):
+    """One run, and all that a filter lets through, with the priority that was previewed."""
+    made = await make(settings, OPEN)
+    root = id_text(made.root)
+    async with desk(settings) as server:
+        assert (await server.post(f"/runs/{root}/reprioritize", {"priority": 5}, "viewer")).status == 403
+        for wrong in ({}, {"priority": 2**31}, {"priority": 1.5}, {"priority": None}):
+            assert (await server.post(f"/runs/{root}/reprioritize", wrong, "operator")).status == 422
+        answer = await server.post(f"/runs/{root}/reprioritize", {"priority": 5}, "operator")
+        assert (answer.status, answer.body["done"]) == (200, True)
+        assert {run.priority for run in await store.children(made.root) if not run.state.is_terminal} == {5}
+        about = {"action": "reprioritize", "filter": {"tree": root}, "dry_run": True}
+        assert (await server.post("/actions", about, "operator")).status == 422
+        assert (await server.post("/actions", {**about, "action": "pause", "priority": 1}, "operator")).status == 422
+        preview = (await server.post("/actions", {**about, "priority": -2}, "operator")).body
+        done = await server.ended(await server.confirmed(preview["token"], "operator"))
+        assert (done["priority"], done["done"]) == (-2, preview["count"])
+        assert (await store.get(made.root)).priority == -2
+
+
 async def test_patch(settings: Settings, store: Store):
     made = await make(settings, ENDED)
     by_state = {run.state: id_text(run.id) for run in await store.children(made.root)}

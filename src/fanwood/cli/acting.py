@@ -49,11 +49,13 @@ _YES: Decorator = click.option("--yes", is_flag=True, help="Don't ask, whatever 
 _FORCE: Decorator = click.option("--force", is_flag=True, help="Also what completed: its result is replaced.")
 
 
-def acts(name: str, about: str, *options: Decorator) -> Callable[[Callable[..., Any]], click.Command]:
+def acts(
+    name: str, about: str, *options: Decorator, example: str = ""
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command of a function that does something to many runs."""
     epilog = (
-        f"Examples:\n  fanwood runs {name} 6c466a1c\n  fanwood runs {name} @last\n"
-        f"  fanwood runs {name} --task build_report --since 1h\n\n{about}"
+        f"Examples:\n  fanwood runs {name} 6c466a1c{example}\n  fanwood runs {name} @last{example}\n"
+        f"  fanwood runs {name} --task build_report --since 1h{example}\n\n{about}"
     )
     runs: Decorator = click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=run_ids)
 

@@ -28,7 +28,7 @@ MOST_LINES, MOST_SHOWN = 100, 8_000
 
 @click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
 def command() -> None:
-    """List, show, cancel, pause, resume, patch, retry, wake and delete runs."""
+    """List, show, cancel, pause, resume, reprioritize, patch, retry, wake and delete runs."""
 
 
 for _command in (
@@ -39,6 +39,7 @@ for _command in (
     acting.rm,
     surgery.pause,
     surgery.resume,
+    surgery.reprioritize,
     surgery.patch,
 ):
     command.add_command(_command)

@@ -1,4 +1,4 @@
-"""`fanwood runs pause`, `resume` and `patch`."""
+"""`fanwood runs pause`, `resume`, `reprioritize` and `patch`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ class Done(NamedTuple):
     runs: list[RunRecord]
     changed: int
     served: bool = True
+
+
+_WHY = {
+    "paused": "they are paused already",
+    "resumed": "none of these is paused itself",
+    "reprioritized": "they have that priority already",
+}
 
 
 def user() -> str:
@@ -74,15 +81,47 @@ def resume(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
     found = asked(common, runs, wanted, Deed("resume", "resumed", UNFINISHED, parts=False), yes=yes)
 
     async def act(store: Store) -> Done:
-        changed = sum([await surgery.resumed(store, run.id) for run in found])
-        more = any([(await store.sweep(run.id)).more for run in found])
-        served = not more or any(judged(worker, store.now()).live for worker in await store.workers())
-        return Done([await store.get(run.id) for run in found], changed, served)
+        return await _followed(store, found, sum([await surgery.resumed(store, run.id) for run in found]))
 
     done = looking.look(common, act) if found else Done([], 0)
     _say(common, done, runs, "resumed", "Resumed")
     if not done.served:
         output.warn("not all of it is queued yet: the rest follows once a worker or client is there")
+
+
+@acts(
+    "reprioritize",
+    "JSON: {id, status, reprioritized}; of several runs: {runs: [{id, status}], reprioritized}. `reprioritized`\n"
+    "  counts those that had another priority",
+    click.option(
+        "--priority", type=click.IntRange(-(1 << 31), (1 << 31) - 1), required=True, help="Higher goes first."
+    ),
+    click.option("--by", help="Who wants it, for those who look. Default: you."),
+    example=" --priority 10",
+)
+def reprioritize(
+    common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, priority: int, by: str | None
+) -> None:
+    """Give runs, and everything below them, another priority; also what is spawned below them later.
+
+    Of a large tree a part hears of it then; whichever worker or client there is does the rest.
+    """
+    found = asked(common, runs, wanted, Deed("reprioritize", "reprioritized", UNFINISHED, parts=False), yes=yes)
+
+    async def act(store: Store) -> Done:
+        had = [await surgery.reprioritized(store, run.id, priority, by or user()) for run in found]
+        return await _followed(store, found, sum(before != priority for before in had))
+
+    done = looking.look(common, act) if found else Done([], 0)
+    _say(common, done, runs, "reprioritized", "Reprioritized")
+    if not done.served:
+        output.warn("not all of it has heard yet: the rest follows once a worker or client is there")
+
+
+async def _followed(store: Store, found: list[RunRecord], changed: int) -> Done:
+    more = any([(await store.sweep(run.id)).more for run in found])
+    served = not more or any(judged(worker, store.now()).live for worker in await store.workers())
+    return Done([await store.get(run.id) for run in found], changed, served)
 
 
 def _say(common: Common, done: Done, runs: tuple[str, ...], key: str, past: str) -> None:
@@ -92,8 +131,7 @@ def _say(common: Common, done: Done, runs: tuple[str, ...], key: str, past: str)
     elif done.changed:
         output.print_line(f"{past} {text.many(done.changed, 'run')} with all below: {named(done.runs)}")
     else:
-        why = "none of these is paused itself" if key == "resumed" else "they are paused already"
-        output.print_line(f"Nothing to do: {why if done.runs else 'there are none'}")
+        output.print_line(f"Nothing to do: {_WHY[key] if done.runs else 'there are none'}")
 
 
 @click.command(

@@ -40,6 +40,9 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of a request that starts a run; how large its input may be, the settings say."""
 
 
+Priority = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+
+
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of what is sent."""
 
@@ -49,15 +52,17 @@ class StartBody(Body, frozen=True):
 
     input: Any = msgspec.UNSET
     metadata: dict[str, Any] | None = None
-    priority: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)] | None = None
+    priority: Priority | None = None
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
     budget: BudgetBody | None = None
 
 
 class ActionBody(Body, frozen=True):
-    """Either what is to be seen before it is done (`action`, `filter`, and `dry_run`: true); or the token of that."""
+    """Either what is to be seen before it is done (`action`, `filter`, and `dry_run`: true); or the token of that.
+    `priority`: of what is reprioritized."""
 
     action: Action | None = None
+    priority: Priority | None = None
     filter: ActionFilter = ActionFilter()
     dry_run: bool = False
     token: Text | None = None
@@ -67,6 +72,12 @@ class PatchBody(Body, frozen=True):
     """What the run is to have returned. Nothing checks that it fits its task."""
 
     output: Any
+
+
+class PriorityBody(Body, frozen=True):
+    """Higher goes first."""
+
+    priority: Priority
 
 
 class NoBody(Body, frozen=True):
@@ -159,6 +170,11 @@ async def resume(call: Call) -> Acted:
     return await _one(call, "resume")
 
 
+async def reprioritize(call: Call) -> Acted:
+    """Give a run, and all below it, another priority; also what is spawned below it later."""
+    return await _one(call, "reprioritize", call.body.priority)
+
+
 async def patch(call: Call) -> Acted:
     """Give a run its output by hand. A line in its log keeps who did it, and what was there before."""
     body: PatchBody = call.body
@@ -179,11 +195,11 @@ async def patch(call: Call) -> Acted:
     return Acted(id_text(record.id), now.state.name.lower(), done=True)
 
 
-async def _one(call: Call, action: Action) -> Acted:
+async def _one(call: Call, action: Action, priority: int | None = None) -> Acted:
     record = await _run(call)
     id_ = id_text(record.id)
     moment = record.created_at if record.finished_at is None else record.finished_at
-    wanted = Wanted(action, ActionFilter(ids=(id_,)), _namespace(call), moment + 1)
+    wanted = Wanted(action, ActionFilter(ids=(id_,)), _namespace(call), moment + 1, priority)
     if action == "cancel" and is_in(SPACE, record.task):
         wanted = msgspec.structs.replace(wanted, namespace=SPACE)
     elif action != "cancel" and not wanted.fits(record):
@@ -211,8 +227,8 @@ async def _seen(call: Call, store: Store, before: RunRecord) -> RunRecord:
 
 
 def _why_not(action: Action, record: RunRecord) -> str:
-    if action == "pause":
-        return "Only what has not ended is paused."
+    if action in ("pause", "reprioritize"):
+        return f"Only what has not ended is {'paused' if action == 'pause' else 'reprioritized'}."
     if record.state.is_terminal:
         return "Only what failed or was cancelled is retried; `replay` also runs again what completed."
     return "Only what has ended can be run again: cancel it first."
@@ -243,7 +259,7 @@ async def act(call: Call) -> Preview | Response:
     """See what an action on all that a filter lets through would be about, or confirm that."""
     body: ActionBody = call.body
     if body.token is not None:
-        if body.action is not None:
+        if body.action is not None or body.priority is not None:
             raise Refusal(422, "bad_body", "A token confirms what was previewed: send nothing beside it")
         return await _confirmed(call, body.token)
     if body.action is None:
@@ -252,10 +268,12 @@ async def act(call: Call) -> Preview | Response:
         raise Refusal(
             422, "preview_first", "An action is previewed first (`dry_run`: true), and confirmed by its token"
         )
-    return await _previewed(call, body.action, body.filter)
+    if (body.action == "reprioritize") != (body.priority is not None):
+        raise Refusal(422, "bad_body", "`priority` is for `reprioritize`, which needs one")
+    return await _previewed(call, body.action, body.filter, body.priority)
 
 
-async def _previewed(call: Call, action: Action, filter_: ActionFilter) -> Preview:
+async def _previewed(call: Call, action: Action, filter_: ActionFilter, priority: int | None) -> Preview:
     _check(call, action, filter_)
 
     async def ask(store: Store) -> tuple[Wanted, previews.Seen]:
@@ -263,7 +281,7 @@ async def _previewed(call: Call, action: Action, filter_: ActionFilter) -> Previ
             record = await store.get(id_bytes(root))
             if not is_in(_namespace(call), record.task):
                 raise RunNotFoundError(root)
-        wanted = Wanted(action, filter_, _namespace(call), store.now() + 1)
+        wanted = Wanted(action, filter_, _namespace(call), store.now() + 1, priority)
         return wanted, await previews.look(store, wanted)
 
     wanted, seen = await call.site.reader.ask(ask)
@@ -359,6 +377,7 @@ async def _action(store: Store, run: RunRecord) -> ActionView:
         count=deed.count,
         at_least=deed.at_least,
         seen=int(said.done) if said else 0,
+        priority=deed.wanted.priority,
         done=tally.done if tally else None,
         left=tally.left if tally else None,
         error=brief(run.error) if run.error else None,
@@ -400,6 +419,7 @@ ROUTES = (
     Route("POST", f"{_RUN}/replay", Role.OPERATOR, replay, Acted, body=NoBody),
     Route("POST", f"{_RUN}/pause", Role.OPERATOR, pause, Acted, body=NoBody),
     Route("POST", f"{_RUN}/resume", Role.OPERATOR, resume, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/reprioritize", Role.OPERATOR, reprioritize, Acted, body=PriorityBody),
     Route("POST", f"{_RUN}/patch", Role.OPERATOR, patch, Acted, body=PatchBody, largest=LARGEST),
     Route("POST", f"{API}/actions", Role.OPERATOR, act, Preview, body=ActionBody),
     Route("GET", f"{API}/actions", Role.VIEWER, actions, ActionsView, ActionsQuery),

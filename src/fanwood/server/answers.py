@@ -66,6 +66,7 @@ class ActionView(View, frozen=True):
     finished_at: int | None = None
     namespace: str = ""
     filter: ActionFilter = ActionFilter()
+    priority: int | None = None  # of what was reprioritized
     count: int = 0
     at_least: bool = False
     seen: int = 0

@@ -30,7 +30,7 @@ PAGE = 1000
 _LAST = 1 << 62
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
 
-Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume"]
+Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize"]
 Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
 
 
@@ -67,15 +67,15 @@ class Wanted(msgspec.Struct, frozen=True):
     filter: ActionFilter
     namespace: str = ""
     moment: int = _LAST
+    priority: int | None = None  # of what is reprioritized
 
     @property
     def states(self) -> tuple[RunState, ...]:
         """In which something can be done to them, as far as the filter lets them through. What was cancelled is retried
         only if somebody says so."""
         failed = _FAILED if self.filter.state is None and not self.filter.ids else _BADLY
-        fit = {"cancel": UNFINISHED, "pause": UNFINISHED, "retry": failed, "resume": (*UNFINISHED, *TERMINAL)}.get(
-            self.action, TERMINAL
-        )
+        fit = {"cancel": UNFINISHED, "pause": UNFINISHED, "reprioritize": UNFINISHED, "retry": failed,
+               "resume": (*UNFINISHED, *TERMINAL)}.get(self.action, TERMINAL)  # fmt: skip
         if self.filter.cluster is not None:
             fit = tuple(state for state in fit if state is RunState.FAILED)
         if self.filter.state is None:

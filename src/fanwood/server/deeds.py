@@ -158,8 +158,8 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
         named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what has ended
         await cancel_all(store, [run.id for run in named], "by request")
         done = len(runs)
-    elif wanted.action in ("pause", "resume"):
-        return await _held(store, runs, by, pause=wanted.action == "pause", again=again)
+    elif wanted.action in ("pause", "resume", "reprioritize"):
+        return await _by_hand(store, wanted, runs, by, again=again)
     elif wanted.action == "delete":
         done = sum([await _deleted(store, run) for run in runs])
     else:
@@ -167,12 +167,20 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
     return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
 
 
-async def _held(store: Store, runs: Sequence[RunRecord], by: str, *, pause: bool, again: bool) -> int:
-    """Pause these, or take that back. To how many: `again`, an attempt before this one may have done so to some."""
+async def _by_hand(store: Store, wanted: Wanted, runs: Sequence[RunRecord], by: str, *, again: bool) -> int:
+    """Pause these, take that back, or give them another priority. To how many that is new: `again`, an attempt before
+    this one may have done so to some."""
     done = 0
     for run in runs:
         try:
-            new = await (surgery.paused(store, run.id, by) if pause else surgery.resumed(store, run.id))
+            match wanted.action:
+                case "pause":
+                    new = await surgery.paused(store, run.id, by)
+                case "resume":
+                    new = await surgery.resumed(store, run.id)
+                case _:
+                    await surgery.reprioritized(store, run.id, wanted.priority or 0, by)
+                    new = True
             done += new or again
         except (RunNotFoundError, UsageError):  # deleted meanwhile; or a part of its parent
             continue

@@ -21,6 +21,7 @@ from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
 from fanwood.store.patching import Patching
 from fanwood.store.pausing import Pausing
+from fanwood.store.prioritizing import Prioritizing
 from fanwood.store.telling import Telling
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Pausing, Patching, Looks, Telling):
+class Store(Outside, Pausing, Patching, Prioritizing, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str
@@ -217,8 +218,9 @@ class Store(Outside, Pausing, Patching, Looks, Telling):
     @abstractmethod
     async def sweep(self, run_id: bytes | None = None) -> Swept:
         """End some of what is below closed runs, tell some runs of deadlines that moved, and queue some of what is
-        paused no more: a bounded transaction for each. Any engine may, at any time; two don't do the same twice.
-        `run_id`: only what is closed or was paused, in the tree of that run."""
+        paused no more; and give some another priority: a bounded transaction for each. Any engine may, at any time;
+        two don't do the same twice. `run_id`: only what is closed, was paused or is to have another priority, in the
+        tree of that run."""
 
     @abstractmethod
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:

@@ -29,10 +29,7 @@ async def paused(store: Store, run_id: bytes, by: str) -> bool:
         UsageError: it has no code: a part of its parent.
     """
     new = await _crosswise(lambda: store.pause(run_id, by))
-    pause = FIRST_PAUSE
-    while not await store.is_heard(run_id):
-        await asyncio.sleep(pause)
-        pause = min(LAST_PAUSE, pause * 1.5)
+    await _heard(store, run_id)
     return new
 
 
@@ -47,6 +44,28 @@ async def resumed(store: Store, run_id: bytes) -> bool:
     if taken:
         await sweep_for_a_while(store, [run_id])
     return taken
+
+
+async def reprioritized(store: Store, run_id: bytes, priority: int, by: str) -> int:
+    """Give a run, and all below it, another priority; which one it had. Of a small tree all stands in its new order
+    once this returns, and workers have handed back what they had claimed and not begun; of a large one the rest
+    follows.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        UsageError: it has no code: a part of its parent.
+    """
+    before = await _crosswise(lambda: store.reprioritize(run_id, priority, by))
+    await sweep_for_a_while(store, [run_id])
+    await _heard(store, run_id)
+    return before
+
+
+async def _heard(store: Store, run_id: bytes) -> None:
+    pause = FIRST_PAUSE
+    while not await store.is_heard(run_id):
+        await asyncio.sleep(pause)
+        pause = min(LAST_PAUSE, pause * 1.5)
 
 
 async def _crosswise(verb: Callable[[], Awaitable[T]]) -> T:
@@ -68,9 +87,6 @@ async def patched(store: Store, run_id: bytes, output: str, by: str) -> RunState
     """
     before = await _crosswise(lambda: store.patch(run_id, output, by))
     if not before.is_terminal:
-        pause = FIRST_PAUSE
-        while not await store.is_heard(run_id):
-            await asyncio.sleep(pause)
-            pause = min(LAST_PAUSE, pause * 1.5)
+        await _heard(store, run_id)
         await sweep_for_a_while(store, [run_id])
     return before

@@ -1,4 +1,4 @@
-"""What `fanwood.runs` does to whole subtrees by hand: pausing and resuming them, and patching results."""
+"""What `fanwood.runs` does to whole subtrees by hand: pausing and resuming them, other priorities, results."""
 
 from __future__ import annotations
 
@@ -57,6 +57,26 @@ class Surgery:
         """As `resume`."""
         return await self._resume(run_id)
 
+    def reprioritize(self, run_id: str, priority: int, *, by: str | None = None) -> int:
+        """Give a run, and all below it, another priority; which one the run had. Also what is spawned below later has
+        it, whatever its task or its caller says. Of several such calls above a run the last one counts. Of a large tree
+        a part hears of it afterwards, while everything else goes on. A line in its log keeps who did it.
+
+        Args:
+            run_id: which one.
+            priority: higher goes first.
+            by: who wants it; this process (or the run whose code calls) if it is left out.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it is a part of its parent, such as a sleep; or that is no priority.
+        """
+        return block(self._reprioritize(run_id, priority, by), "runs.reprioritize")
+
+    async def aio_reprioritize(self, run_id: str, priority: int, *, by: str | None = None) -> int:
+        """As `reprioritize`."""
+        return await self._reprioritize(run_id, priority, by)
+
     def patch(self, run_id: str, *, output: Any, by: str | None = None) -> RunState:
         """Give a run an output by hand; in which state it was. One that has not ended ends with it: its code is told,
         and all below it is cancelled. One that failed or was cancelled has completed. One that has completed gets
@@ -82,7 +102,7 @@ class Surgery:
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _pause(self, run_id: str, by: str | None) -> bool:
-        id_, who = id_bytes(run_id), caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
+        id_, who = id_bytes(run_id), _who(by)
 
         async def act(_: object) -> bool:
             return await called(self._host.engine().call(lambda store: surgery.paused(store, id_, who), changes=True))
@@ -97,8 +117,20 @@ class Surgery:
 
         return await once("runs.resume", id_text(id_), id_, act)
 
+    async def _reprioritize(self, run_id: str, priority: int, by: str | None) -> int:
+        id_, who = id_bytes(run_id), _who(by)
+        priority = checks.whole(priority, "priority")
+
+        async def act(_: object) -> int:
+            verb = self._host.engine().call(
+                lambda store: surgery.reprioritized(store, id_, priority, who), changes=True
+            )
+            return await called(verb)
+
+        return await once("runs.reprioritize", id_text(id_), id_ + str(priority).encode(), act)
+
     async def _patch(self, run_id: str, output: Any, by: str | None) -> RunState:
-        id_, who = id_bytes(run_id), caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
+        id_, who = id_bytes(run_id), _who(by)
         record = await called(self._host.engine().call(lambda store: store.get(id_)))
         text = self._typed(record.task, output)
 
@@ -120,6 +152,10 @@ class Surgery:
         text = data.decode()
         codec.decode(text)
         return text
+
+
+def _who(by: str | None) -> str:
+    return caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
 
 
 def caller() -> str:

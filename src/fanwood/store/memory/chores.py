@@ -75,6 +75,8 @@ class Chores:
         progress += [] if moved is None else [moved.root_id.hex(), moved.place.hex()]
         resumed = [pause for pause in self._tables.pauses.values() if pause.resumed_at is not None]
         progress += [f"{pause.run_id.hex()}{(pause.place or b'').hex()}" for pause in resumed]
+        urged = [each for each in self._tables.urgent.values() if each.place is not None]
+        progress += [f"{each.run_id.hex()}{(each.place or b'').hex()}" for each in urged]
         return Around(others, self.next_due(), bool(progress), " ".join(progress), self._tables.members)
 
     def contended(self, me: int, now: int) -> frozenset[str]:

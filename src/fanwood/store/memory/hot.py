@@ -32,6 +32,7 @@ from fanwood.store.memory.recording import record
 from fanwood.store.memory.renewing import have_ended, renew
 from fanwood.store.memory.sharing import Sharing
 from fanwood.store.memory.tables import Key, Line, Run, Tables
+from fanwood.store.memory.urgency import Urgency
 from fanwood.store.reports import concerns, one_of_each, positions
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class HotPath:
         self.hedging = Hedging(tables, self.leaving)
         self.moving = Moving(tables, self.leaving)
         self.pauses = Pauses(tables, self.leaving)
+        self.urgency = Urgency(tables)
         self.claiming = Claiming(tables, self.leaving, self.pauses)
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:
@@ -62,6 +64,8 @@ class HotPath:
         self._fence(batch, done)
         self._charge(batch, done)
         self._log(batch)
+        self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
+        self.urgency.spare_shared(batch.records)
         self._spawn(me, now, batch.spawns, done)
         self._attach(now, batch.attaches, done)
         fenced = done.fenced_parents
@@ -180,6 +184,7 @@ class HotPath:
         again = [(attach, run) for attach, run in mine if self._is_revivable(run)]
         for attach, run in mine:
             self._ask(attach, run)
+        self.urgency.set(run for _, run in again)
         for attach, run in again:
             deadline, owner = attach.kind.deadline, attach.kind.deadline_by
             revival = Queueing(run.id, run.attempt, run.state, Cause.REPLAY, deadline=deadline, deadline_by=owner)

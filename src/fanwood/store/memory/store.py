@@ -20,10 +20,9 @@ from fanwood.store.budgets import replaying
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import auditing, reading, upkeep
 from fanwood.store.memory import memory as memories
+from fanwood.store.memory.byhand import MemoryByHand
 from fanwood.store.memory.looks import MemoryLooks
 from fanwood.store.memory.outside import MemoryOutside
-from fanwood.store.memory.patching import MemoryPatching
-from fanwood.store.memory.pausing import MemoryPausing
 from fanwood.store.memory.tables import Run, Tables, check_values
 from fanwood.store.memory.why import circumstances
 from fanwood.store.parts import must_sleep, refuse_part
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class MemoryStore(MemoryOutside, MemoryPausing, MemoryPatching, MemoryLooks, Store):
+class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
     """One engine's way to a memory: to a given one, or to that which has the URL for its name in this process."""
 
     embedded = True
@@ -246,11 +245,15 @@ class MemoryStore(MemoryOutside, MemoryPausing, MemoryPatching, MemoryLooks, Sto
         with memory.transaction(self._user) as now:
             ended = memory.sweeping.sweep(now, None if run_id is None else self._run(run_id).root_id)
             told = memory.hot.moving.tell(now) if run_id is None else Swept(0, more=False)
-            released = memory.hot.pauses.release(now, None if run_id is None else self._run(run_id).root_id)
-        looked = told.looked + released.looked
+            root = None if run_id is None else self._run(run_id).root_id
+            released = memory.hot.pauses.release(now, root)
+            urged, heard = memory.hot.urgency.tell(root)
+            if heard is not None:
+                memory.chores.tell_workers(heard, now)
+        looked = told.looked + released.looked + urged.looked
         if ended.ended or looked:
             self._on_notify()
-        return Swept(ended.ended, ended.more or told.more or released.more, looked)
+        return Swept(ended.ended, ended.more or told.more or released.more or urged.more, looked)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         allowed = set(allow)
@@ -262,6 +265,7 @@ class MemoryStore(MemoryOutside, MemoryPausing, MemoryPatching, MemoryLooks, Sto
                     return False
                 if self._memory.chores.is_pruned(run.root_id):
                     raise RunNotFoundError(f"Run {id_text(run_id)} is being deleted: its tree is too old to be kept")
+                self._memory.hot.urgency.set([run])
                 if self._memory.chores.replay(run, now):
                     return True
             await self.sweep(run_id)

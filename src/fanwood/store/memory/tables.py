@@ -106,6 +106,17 @@ class Pause(msgspec.Struct):
     place: bytes | None = None  # the last run that was looked at
 
 
+class Urgent(msgspec.Struct):
+    """A run was given another priority, with all below it. `place`: the last run that heard of it; None: all have."""
+
+    run_id: bytes
+    root_id: bytes
+    priority: int
+    made_at: int
+    asked_by: str
+    place: bytes | None
+
+
 class Moved(msgspec.Struct):
     """A tree in which a deadline moved."""
 
@@ -244,6 +255,7 @@ class Tables:
         self.runs: dict[bytes, Run] = {}
         self.gates: dict[bytes, Gate] = {}
         self.pauses: dict[bytes, Pause] = {}
+        self.urgent: dict[bytes, Urgent] = {}
         self.moved: dict[bytes, Moved] = {}
         self.keys: dict[tuple[str, str], Key] = {}
         self.key_of: dict[bytes, tuple[str, str]] = {}
@@ -316,7 +328,7 @@ class Tables:
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
         beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees, self.pauses)
-        for table in (self.runs, *beside, self.budgets, self.spends):
+        for table in (self.runs, *beside, self.urgent, self.budgets, self.spends):
             table.pop(run.id, None)
         for unheard in self.unheard.values():
             unheard.discard(run.id)

@@ -13,7 +13,7 @@ from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.copying import TABLES
-from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables
+from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables, Urgent
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         case "run":
             for run in tables.runs.values():
                 yield _tuple(_stranded(run))
-        case "gate" | "pause":
+        case "gate" | "pause" | "urgency":
             yield from _standing(tables, table)
         case "idem" | "shared":
             yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
@@ -175,8 +175,8 @@ def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
 
 def _standing(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
     """What stands over trees."""
-    if table == "pause":
-        return map(_tuple, tables.pauses.values())
+    if table != "gate":
+        return map(_tuple, (tables.pauses if table == "pause" else tables.urgent).values())
     return (_tuple(gate)[:_GATE_COLUMNS] for gate in tables.gates.values())
 
 
@@ -210,7 +210,7 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             if new := row[0] not in tables.runs:
                 tables.add(Run(*row))
             return new
-        case "gate" | "pause":
+        case "gate" | "pause" | "urgency":
             return _enter_standing(tables, table, row)
         case "idem":
             if new := _is_new(tables.keys, (row[0], row[1]), Key(*row)):
@@ -231,6 +231,8 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
 def _enter_standing(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
     if table == "pause":
         return _is_new(tables.pauses, row[0], Pause(*row))
+    if table == "urgency":
+        return _is_new(tables.urgent, row[0], Urgent(*row))
     return _is_new(tables.gates, row[0], Gate(*row))
 
 

@@ -11,7 +11,7 @@ from fanwood.ids import id_text
 from fanwood.model.records import Pause, Swept
 from fanwood.store.pausing import PAGE, Pausing, must_have_code
 from fanwood.store.postgres.chores import SQL, chores
-from fanwood.store.postgres.gates import PASSES, part_of, sweep, wait_for_others
+from fanwood.store.postgres.gates import PASSES, part_of, wait_for_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,16 +49,6 @@ class PostgresPausing(Pausing):
 
     async def instant(self, db: Transaction) -> int:
         raise NotImplementedError
-
-    async def sweep(self, run_id: bytes | None = None) -> Swept:
-        """See `Store.sweep`. A page of what was paused is queued as well, of all trees or of that of one run."""
-        swept = await sweep(self, run_id)
-        root = None
-        if run_id is not None:
-            async with self.side.transaction() as db:
-                root = (await db.rows("root_of", SQL["root_of"], id=run_id))[0][0]
-        released = await release(self, root)
-        return Swept(swept.ended, swept.more or released.more, swept.looked + released.looked)
 
     async def pause(self, run_id: bytes, by: str) -> bool:
         kind, _ = await part_of(self, run_id)

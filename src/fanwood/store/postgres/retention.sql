@@ -102,6 +102,9 @@ delete from watch t using unnest($1::bytea[]) v (id) where t.run_id = any (array
 -- name: delete_pauses
 delete from pause t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
+-- name: delete_urgencies
+delete from urgency t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
+
 -- name: delete_gates
 delete from gate t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 

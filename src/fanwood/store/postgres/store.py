@@ -20,11 +20,10 @@ from fanwood.store import rows, telling, why
 from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
+from fanwood.store.postgres.byhand import PostgresByHand
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
 from fanwood.store.postgres.outside import PostgresOutside
-from fanwood.store.postgres.patching import PostgresPatching
-from fanwood.store.postgres.pausing import PostgresPausing
 from fanwood.store.postgres.troubles import is_worth_waiting_for, translated
 from fanwood.store.postgres.wakeups import Wakeups
 from fanwood.store.store import START, Store
@@ -64,7 +63,7 @@ _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
-class PostgresStore(PostgresOutside, PostgresPausing, PostgresPatching, SqlLooks, Store):
+class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
     of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
 

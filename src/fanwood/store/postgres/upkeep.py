@@ -26,6 +26,7 @@ _COLUMNS = {
 """Those of a row of `copy_out`, in order."""
 
 HANGING = (
+    "urgencies",
     "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
     "keys", "shared", "runs",
 )  # fmt: skip

@@ -78,6 +78,17 @@ on conflict do nothing;
 -- name: count_pause
 select count(*) from pause;
 
+-- name: copy_out_urgency
+select run_id, root_id, priority, made_at, asked_by, place from urgency where run_id > :run_id order by run_id limit :limit;
+
+-- name: copy_in_urgency
+insert into urgency (run_id, root_id, priority, made_at, asked_by, place)
+values (:run_id, :root_id, :priority, :made_at, :asked_by, :place)
+on conflict do nothing;
+
+-- name: count_urgency
+select count(*) from urgency;
+
 -- name: copy_out_log
 select run_id, seq, attempt, at, level, message
 from log where (run_id, seq) > (:run_id, :seq) order by run_id, seq limit :limit;

@@ -15,6 +15,7 @@ from fanwood.model.states import Cause, EndedBy, RunState
 from fanwood.store.failures import ancestor_ended, encode_failure, expired, poisoned
 from fanwood.store.sqlite.leaving import ALL, Ending, Gate, Leaving, Queueing, encoded
 from fanwood.store.sqlite.moving import Moving
+from fanwood.store.sqlite.urgency import Urgency
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Chores:
         self._changes = connection.changes
         self._leaving = leaving
         self._moving = Moving(connection, leaving)
+        self._urgency = Urgency(connection)
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get
@@ -252,6 +254,7 @@ class Chores:
         id_ = run_id.hex().upper()
         if self._leaving.closed([id_]):
             return False
+        self._urgency.set([id_])
         self._leaving.queue(now, [Queueing(id_, attempt, state, Cause.REPLAY)])
         return True
 

@@ -40,8 +40,8 @@ where w.id <> :me and (w.host = :host or l.expires_at is null or l.expires_at <=
 order by w.id;
 
 -- name: progress
--- How far the sweeps have come that end what is below something closed, those that tell of moved deadlines, and those that
--- queue what was paused; nothing if there are none.
+-- How far the sweeps have come that end what is below something closed, those that tell of moved deadlines, those that queue
+-- what was paused, and those that tell of other priorities; nothing if there are none.
 select coalesce(
     (
         select hex(g.run_id) || coalesce(l.phase, 0) || coalesce(l.place, '')
@@ -52,6 +52,8 @@ select coalesce(
     (select hex(root_id) || phase || coalesce(place, '') from moved_deadline order by made_at, root_id limit 1), ''
 ) || coalesce(
     (select hex(run_id) || hex(place) from pause where resumed_at is not null order by resumed_at, run_id limit 1), ''
+) || coalesce(
+    (select hex(run_id) || hex(place) from urgency where place is not null order by made_at, run_id limit 1), ''
 );
 
 -- name: contended

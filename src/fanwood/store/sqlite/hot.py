@@ -38,6 +38,7 @@ from fanwood.store.sqlite.pauses import Pauses
 from fanwood.store.sqlite.recording import insert_records
 from fanwood.store.sqlite.renewing import Renewals
 from fanwood.store.sqlite.sharing import Sharing
+from fanwood.store.sqlite.urgency import Urgency
 from fanwood.store.statements import RowsStatement, load
 
 if TYPE_CHECKING:
@@ -83,9 +84,11 @@ class HotPath:
         self.sharing, self.hedging = Sharing(connection, self.leaving), Hedging(connection, self.leaving)
         self.moving = Moving(connection, self.leaving)
         self.pauses = Pauses(connection, self.leaving)
+        self.urgency = Urgency(connection)
         self.claiming = Claiming(connection, self.leaving, self.pauses)
         self._gated = False  # something is closed, as this transaction sees it
         self._paused = False  # something is paused
+        self._urged = False  # something was given another priority
         self._watched = False  # some other engine watches something
         self._registered = False  # we hold a lease
         self._suspended = False  # some run is suspended, or was
@@ -145,7 +148,7 @@ class HotPath:
 
     def _look(self, me: int) -> None:
         standing = int(self._one("standing"))
-        self._gated, self._paused = bool(standing & 1), bool(standing & 2)
+        self._gated, self._paused, self._urged = (bool(standing & bit) for bit in (1, 2, 4))
         self._watched = self.leaving.has_watchers(me)
         self._registered = bool(self._one("is_registered", me=me))
         self._suspended = self.leaving.suspending.any
@@ -168,6 +171,9 @@ class HotPath:
 
     def _add(self, me: int, now: int, batch: Batch, done: Committed) -> None:
         fenced = self._fence(batch, done)
+        if self._urged:
+            self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
+            self.urgency.spare_shared(batch.records)
         if batch.spawns:
             spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
             self._spawn(me, now, spawns, done)
@@ -195,6 +201,8 @@ class HotPath:
                 done.fenced_parents |= {pair for pair in pairs if pair[0].hex().upper() in closed}
             if self._paused:
                 self.pauses.look(pairs)
+            if self._urged:
+                self.urgency.look(parent for parent, _ in pairs)
         return done.fenced_parents
 
     def _spawn(self, me: int, now: int, spawns: list[Spawn], done: Committed) -> None:
@@ -246,6 +254,8 @@ class HotPath:
         revivable = _revivable.decode(self._one("revivable", rows=rows))
         self._execute(_SQL["attach_children"], {"rows": rows})
         if revivable:
+            if self._urged:
+                self.urgency.set([run[0] for run, _ in revivable])
             self.leaving.queue(now, [revival(attaches[number], *run) for run, number in revivable])
         found = _children.decode(self._one("read_children", rows=rows))
         runs = self._attached([run for _, run in found], done)

@@ -90,6 +90,9 @@ delete from gate where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_pauses
 delete from pause where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_urgencies
+delete from urgency where run_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_unheard
 delete from unheard where run_id in (select unhex(value) from json_each(:ids));
 

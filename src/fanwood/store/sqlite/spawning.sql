@@ -10,8 +10,9 @@ cross join run r on r.id = unhex(p.value ->> 0)
 where r.state = 1 and r.attempt = p.value ->> 1;
 
 -- name: standing
--- Whether anything is closed (1), or paused (2), anywhere.
-select exists (select 1 from gate where what = 1) + 2 * exists (select 1 from pause where resumed_at is null);
+-- Whether anything is closed (1), paused (2), or was given another priority (4), anywhere.
+select exists (select 1 from gate where what = 1) + 2 * exists (select 1 from pause where resumed_at is null)
+       + 4 * exists (select 1 from urgency);
 
 -- name: is_registered
 select exists (select 1 from lease where worker_id = :me);

@@ -37,13 +37,12 @@ from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
 from fanwood.store.sqlite import connection as opening
 from fanwood.store.sqlite import reading, upkeep
+from fanwood.store.sqlite.byhand import SqliteByHand
 from fanwood.store.sqlite.chores import Chores, Held, missing
 from fanwood.store.sqlite.connection import Transaction, connect, file_identity, migrate, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
-from fanwood.store.sqlite.patching import SqlitePatching
-from fanwood.store.sqlite.pausing import SqlitePausing
 from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class SqliteStore(SqliteOutside, SqlitePausing, SqlitePatching, SqlLooks, Store):
+class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
     """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
     and opened for looking only; no look takes more seconds."""
 
@@ -311,11 +310,11 @@ class SqliteStore(SqliteOutside, SqlitePausing, SqlitePatching, SqlLooks, Store)
                 began = self._clock.monotonic()
                 told = self._moving.tell(self._instant())
             held += self._clock.monotonic() - began
-        released, took = self._release(run_id)
-        looked = told.looked + released.looked
+        follows, took = self._follow(run_id)
+        looked = told.looked + follows.looked
         if ended.ended or looked:
             self._on_notify()
-        return Swept(ended.ended, ended.more or told.more or released.more, looked, held + took)
+        return Swept(ended.ended, ended.more or told.more or follows.more, looked, held + took)
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         while True:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SQL = load("sql/copying.sql", "sqlite/retention.sql")
 
 HANGING = (
+    "urgencies",
     "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
     "keys", "shared", "runs",
 )  # fmt: skip

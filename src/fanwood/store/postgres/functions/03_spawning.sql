@@ -199,6 +199,7 @@ begin
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
     n := cardinality(again);
     if n > 0 then
+        perform fw_set_priorities(again, true);
         perform fw_enter(0, p_now, 8, row(
             again, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),
             array_fill(null::text, array[n]), array_fill(0::bigint, array[n]), array_fill(false, array[n])

@@ -109,6 +109,7 @@ begin
         else 1
     end;
     if answer = 1 then
+        perform fw_set_priorities(array[p_id], true);
         select e.ready into ready from fw_enter(0, p_now, 8, row(
             array[p_id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
         )::fw_entries) e;

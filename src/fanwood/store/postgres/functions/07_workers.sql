@@ -35,7 +35,8 @@ begin
          where p.id <> p_me and (p.host = p_host or p.expires_at <= now_)),
         fw_next_due(-1, '\x', -1, '\x'),
         exists (select from gate g where g.what = 1) or exists (select from moved_deadline)
-            or exists (select from pause p where p.resumed_at is not null),
+            or exists (select from pause p where p.resumed_at is not null)
+            or exists (select from urgency u where u.place is not null),
         (select s.value::bigint from setting s where s.name = 'members')
     )::text;
 end $$;

@@ -53,6 +53,8 @@ declare
     gated boolean;
     paused boolean;
     held bytea[];
+    urged boolean;
+    kinds integer[];  -- of children, which have other priorities than they were sent with
     unclaimed integer[];
     budgeted boolean;
     above bytea[];  -- the budgets that owners use
@@ -98,8 +100,8 @@ begin
     end if;
     select before.seq is not null and exists (select from lease l where l.worker_id = p_me),
            exists (select from gate g where g.what = 1), exists (select from pause p where p.resumed_at is null),
-           exists (select from budget)
-    into registered, gated, paused, budgeted;
+           exists (select from budget), exists (select from urgency)
+    into registered, gated, paused, budgeted, urged;
     at := greatest(p_now, coalesce(before.claimed_at, 0) + 1);
     if cardinality(k_owner) > 0 or cardinality(o_id) > 0 then
         o := row(o_id, o_attempt);
@@ -156,6 +158,10 @@ begin
             fenced := fw_fence(o, gated);
             closes := gated and cardinality(fenced) > 0;
         end if;
+        if urged and cardinality(o_id) > 0 then
+            select f.priorities, f.kinds into k_priority, kinds from fw_urge(o_id, k_owner, k_priority) f;
+            k.priority := k_priority;
+        end if;
         if cardinality(s_id) > 0 then
             if budgeted then
                 above := array(
@@ -170,10 +176,10 @@ begin
             if paused and cardinality(o_id) > 0 then
                 held := fw_paused(o_id);
             end if;
-            if cardinality(held) > 0 then  -- what is born below these waits
+            if cardinality(held) > 0 or cardinality(kinds) > 0 then  -- what is born below these waits, or is queued
                 unclaimed := array(
                     select v.n::integer from unnest(s_kind, s_claimed) with ordinality v (kind, claimed, n)
-                    where v.claimed and o_id[k_owner[v.kind]] = any (held)
+                    where v.claimed and (o_id[k_owner[v.kind]] = any (held) or v.kind = any (kinds))
                 );
                 s_claimed := array(
                     select v.claimed and v.n <> all (unclaimed)

@@ -132,6 +132,8 @@ declare
     anew boolean;
     within_ bytea;
     way bytea[];
+    prio integer;
+    anew_ boolean;
 begin
     told := '{}'; ready := '{}'; closes := false; first := '{}';
     perform from (  -- in order, against who ends links of several
@@ -191,14 +193,16 @@ begin
             select x.id, x.state, x.task from run x where x.id = s.run_id for update
         ) r
         where s.root_id = one.root and s.digest = one.digest;
-        if not found then
+        anew_ := not found;
+        prio := coalesce((select s.priority_ from fw_said_last(array[one.root]) s), (one.share ->> 'priority')::integer);
+        if anew_ then
             insert into run (
                 id, parent_id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked,
                 schedule_timeout, expires_at, created_at, budget
             )
             values (
                 decode(one.share ->> 'id', 'hex'), one.root, one.root, 1, (one.share ->> 'kind')::smallint,
-                one.share ->> 'task', one.share ->> 'input', one.share ->> 'metadata', (one.share ->> 'priority')::integer, 3,
+                one.share ->> 'task', one.share ->> 'input', one.share ->> 'metadata', prio, 3,
                 0, 0, root.attempt, (one.share ->> 'timeout')::bigint, p_now + (one.share ->> 'timeout')::bigint, p_now,
                 (select r.budget from run r where r.id = one.root)
             );
@@ -211,7 +215,7 @@ begin
             -- What an earlier attempt of the root has closed is free again.
             update run r
             set asked = root.attempt,
-                priority = case when r.state < terminal then greatest(r.priority, (one.share ->> 'priority')::integer)
+                priority = case when r.state < terminal then greatest(r.priority, prio)
                                 else r.priority end
             where r.id = target.id;
             if target.state = cancelled or (anew and target.state = failed) then

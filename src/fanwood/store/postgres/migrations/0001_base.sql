@@ -156,6 +156,19 @@ create table pause (
 );
 create index pause_root on pause (root_id);
 
+-- Runs that were given another priority, with all below them. Births of its tree look at it; of several above a run the last
+-- one counts. What lived at that time hears of it by and by: how far that is says `place`. Empty in the common case.
+create table urgency (
+    made_at  bigint  not null,                        -- later than those before it in its tree
+    priority integer not null,
+    run_id   bytea   not null primary key,
+    root_id  bytea   not null,
+    asked_by text    not null,
+    place    bytea                                    -- parent and id of the last one that heard of it; null: all have
+);
+create index urgency_root on urgency (root_id);
+create index urgency_open on urgency (made_at, run_id) where place is not null;
+
 -- Trees in which a deadline moved (run.limit_at), and those below have to be told. Empty in the common case.
 create table moved_deadline (
     made_at bigint   not null,

@@ -1,0 +1,46 @@
+"""What is done to runs of a server by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.model.records import Swept
+from fanwood.store.postgres.chores import SQL
+from fanwood.store.postgres.gates import sweep
+from fanwood.store.postgres.patching import PostgresPatching
+from fanwood.store.postgres.pausing import PostgresPausing, release
+from fanwood.store.postgres.urgency import PostgresPrioritizing, tell_urgency
+
+if TYPE_CHECKING:
+    from fanwood.store.postgres.chores import Places
+    from fanwood.store.postgres.connection import Link, Transaction
+
+
+class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing):
+    """All of it, on a store that has a server."""
+
+    url: str
+    lease: float
+    places: Places
+    side: Link
+    notifies: bool
+
+    @property
+    def given_now(self) -> int | None:
+        raise NotImplementedError
+
+    async def instant(self, db: Transaction) -> int:
+        raise NotImplementedError
+
+    async def sweep(self, run_id: bytes | None = None) -> Swept:
+        """See `Store.sweep`. A page of what was paused is queued as well, and one hears of other priorities: of all
+        trees or of that of one run."""
+        swept = await sweep(self, run_id)
+        root = None
+        if run_id is not None:
+            async with self.side.transaction() as db:
+                root = (await db.rows("root_of", SQL["root_of"], id=run_id))[0][0]
+        released = await release(self, root)
+        told = await tell_urgency(self, root)
+        more = swept.more or released.more or told.more
+        return Swept(swept.ended, more, swept.looked + released.looked + told.looked)
