@@ -124,6 +124,24 @@ async def test_what_ends_too_many_goes_on_in_pages(stage: Stage, monkeypatch: py
     await sound(stage)
 
 
+async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sqlite", "memory", "postgres"):
+        monkeypatch.setattr(f"fanwood.store.{module}.outside.AT_ONCE", 3)
+    parent = await stage.running()
+    one, both, two = [await waiting(stage, parent, match=match) for match in ({"n": 1}, {}, {"n": 2})]
+    late = await waiting(stage, parent, match={"n": 3})
+    events = [Event(f"e{n}", "k", f'{{"n":{n}}}') for n in (1, 2, 3)]
+    kept = await stage.store.push([*events, events[0]])
+    assert [event.open for event in kept] == [False, False, True, False]
+    assert [(await stage.get(id_)).output for id_ in (one, both, two)] == ['{"n":1}', '{"n":1}', '{"n":2}']
+    assert await stage.state(late) is WAITING
+    await finish(stage.store, kept[2])
+    assert await stage.state(late) is DONE
+    await sound(stage)
+
+
 async def test_of_expressions_somebody_else_decides(stage: Stage) -> None:
     parent = await stage.running()
     ids = [await waiting(stage, parent, expression="e", **about) for about in ({}, {"scope": "s"}, {"match": {"n": 2}})]

@@ -241,6 +241,11 @@ class Leaving:
         how = (RunState.WAITING, state, output, error, 0, EndedBy.CALL)
         self.end(0, now, [Ending(*run, *how) for run in runs])
 
+    def come(self, now: int, runs: Sequence[tuple[str, int, str]]) -> None:
+        """As `fulfil`, for (id, attempt, output)."""
+        before, completed, by = RunState.WAITING, RunState.COMPLETED, EndedBy.CALL
+        self.end(0, now, [Ending(id_, n, before, completed, said, None, 0, by) for id_, n, said in runs])
+
     def record_again(self, now: int, records: Sequence[Record]) -> None:
         """What had failed or been cancelled, and has no code, is done again in place."""
         rows = encoded([record_row(record, self.next_number) for record in records])

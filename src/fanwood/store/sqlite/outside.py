@@ -31,6 +31,16 @@ _end = msgspec.json.Decoder(tuple[RunState, str | None, str | None])
 _EVER = 2**62
 
 
+class _Ends:
+    """What one transaction has found out: shapes, by key; and the waits that it ends, with attempts and outputs."""
+
+    __slots__ = ("found", "shapes")
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+        self.shapes: dict[str, list[str]] = {}
+
+
 class SqliteOutside(Outside):
     """The verbs, on a store that has a file."""
 
@@ -126,7 +136,7 @@ class SqliteOutside(Outside):
     async def push(self, events: Sequence[Event]) -> list[Event]:
         kept: list[Event] = []
         with self._transaction() as db:
-            left = AT_ONCE
+            left, ends = AT_ONCE, _Ends()
             for event in events:
                 there = db.execute(_SQL["event"], {"id": event.id}).fetchone()
                 if there is not None:
@@ -135,24 +145,28 @@ class SqliteOutside(Outside):
                     continue
                 number = self._leaving.next_number()
                 new = replace(event, at=self._instant(), number=number)
-                ended, more = self._end(db, new, left)
+                ended, more = self._find(db, new, left, ends)
                 left -= ended
                 kept.append(new := replace(new, open=more))
                 db.execute(_SQL["push_event"], {**_bindings(new), "digest": new.digest})
+            self._fulfil(ends.found)
         self._on_notify()
         return kept
 
-    def _end(self, db: Database, event: Event, limit: int) -> tuple[int, bool]:
-        """End waits; how many, and whether there is more to be done."""
+    def _find(self, db: Database, event: Event, limit: int, ends: _Ends) -> tuple[int, bool]:
+        """The waits that an event ends; how many, and whether there is more to be done."""
         left, more = limit, False
-        for mark, asks in probes(event, self._shapes(db, event)):
+        if (shapes := ends.shapes.get(event.key)) is None:
+            shapes = ends.shapes[event.key] = self._shapes(db, event)
+        for mark, asks in probes(event, shapes):
             if asks:
                 more = True
                 continue
-            found = self._awaiting(db, mark, b"", event.number, left + 1)
-            more = more or len(found) > left
-            self._fulfil(event, [(id_, attempt) for id_, attempt, *_ in found[:left]])
-            left -= min(left, len(found))
+            found = self._awaiting(db, mark, b"", event.number, left + 1 + len(ends.found))
+            new = [(id_, attempt) for id_, attempt, *_ in found if id_ not in ends.found]
+            more = more or len(new) > left
+            ends.found.update((id_, (attempt, event.payload)) for id_, attempt in new[:left])
+            left -= min(left, len(new))
         return limit - left, more
 
     def _shapes(self, db: Database, event: Event) -> list[str]:
@@ -169,16 +183,17 @@ class SqliteOutside(Outside):
         place = {"after": max(mark, after), "end": numbered_mark(mark, number), "limit": limit}
         return db.execute(_SQL["awaiting"], place).fetchall()
 
-    def _fulfil(self, event: Event, waits: list[tuple[str, int]]) -> None:
+    def _fulfil(self, waits: dict[str, tuple[int, str]]) -> None:
         now, leaving = self._instant(), self._leaving
-        closed = leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING)) for id_, attempt in waits])
-        waits = [wait for wait in waits if wait[0] not in closed]
-        if waits:
-            leaving.fulfil(now, waits, RunState.COMPLETED, event.payload, None)
+        closed = leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING)) for id_, (attempt, _) in waits.items()])
+        left = [(id_, attempt, payload) for id_, (attempt, payload) in waits.items() if id_ not in closed]
+        if left:
+            leaving.come(now, left)
 
     async def spread(self, event: Event) -> bool:
         with self._transaction() as db:
-            ended, _ = self._end(db, event, AT_ONCE)
+            ended, _ = self._find(db, event, AT_ONCE, ends := _Ends())
+            self._fulfil(ends.found)
         self._on_notify()
         return ended == AT_ONCE
 
@@ -194,7 +209,7 @@ class SqliteOutside(Outside):
     async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
         with self._transaction() as db:
             rows = db.execute(_SQL["still_waiting"], {"ids": encoded([id_.hex() for id_ in ids])}).fetchall()
-            self._fulfil(event, rows)
+            self._fulfil({id_: (attempt, event.payload) for id_, attempt in rows})
         self._on_notify()
 
     async def close_event(self, event_id: str) -> None:
