@@ -70,7 +70,7 @@ crashes: $(READY) ## kill processes at every point of every scenario: an hour; C
 	@$(BIN)/python -m tests.crashes $(CRASHES_ARGS)
 
 lint: rules ## format, rules and types; changes nothing
-	@$(BIN)/pyright --project pyproject.toml
+	@$(BIN)/python -m tests.beside.types
 
 format: $(READY) ## format, and repair what can be repaired
 	@$(BIN)/ruff format .

@@ -2,39 +2,54 @@
 Whether types fit; `make test` runs it beside the tests.
 
 To look takes as long as thousands of tests do. So what was in order isn't looked at again before something changes: a
-file, the packages that are installed, a rule.
+file, the packages that are installed, a rule. That is remembered for all clones of whoever tests: what was found in
+order before a commit is so after it, and in a new clone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 PLACES = ("src", "tests", "examples", "benchmarks")
 RULES = ("pyproject.toml", "requirements-dev.lock")
-STAMP = Path(sys.prefix, "types-in-order")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fanwood-tests", "types-in-order")
+"""A file for each state that was found in order, without anything in it."""
+KEPT = 100
 COMMAND = (sys.executable, "-m", "pyright", "--project", "pyproject.toml")
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without what it has started
-    now = state(TREE)
-    if STAMP.exists() and STAMP.read_text() == now:
+    known = CACHE / state(TREE)
+    if known.exists():
         print("Nothing has changed since types were in order.")
         return 0
     code = subprocess.run(COMMAND, cwd=TREE, check=False).returncode
     if code == 0:
-        STAMP.write_text(now)
+        with contextlib.suppress(OSError):  # somebody without a home looks again each time
+            _remember(known)
     return code
+
+
+def _remember(known: Path) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    known.touch()
+    for old in sorted(CACHE.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def state(tree: Path) -> str:
     """Of all that the answer depends on."""
-    found = hashlib.sha256(repr(COMMAND).encode())
+    packages = sorted({(package.name, package.version) for package in metadata.distributions()})
+    found = hashlib.sha256(repr((COMMAND[1:], sys.version_info, sys.platform, packages)).encode())
     files = [path for place in PLACES for path in (tree / place).rglob("*.py*") if path.suffix in {".py", ".pyi"}]
     for path in sorted([*files, *(tree / name for name in RULES)]):
         found.update(f"\n{path.relative_to(tree)} {path.stat().st_size}\n".encode())
