@@ -19,15 +19,19 @@ from fanwood.cli import mcp as command
 from fanwood.cli.main import cli
 from fanwood.lens.views import (
     AttemptView,
+    BudgetView,
     Cluster,
     Counts,
     CriticalStep,
     ErrorBrief,
     ErrorDetail,
     FamilyView,
+    KinView,
+    LimitView,
     LogLineView,
     RunBrief,
     RunDetail,
+    SpentView,
     TaskLine,
     TaskView,
     TreeView,
@@ -212,10 +216,14 @@ def monstrous(text: str) -> list[str]:
     detail = ErrorDetail("failed", text, text, text)
     attempts = (AttemptView(1, "failed", text, 1, 2, detail),) * 200
     families = (FamilyView(text, many),) * 200
-    whole = RunDetail(run, (run,) * 200, attempts, detail, families=families)
+    limits = (LimitView(RUN_ID, text[:64], *(["9" * 19] * 4)),) * 32
+    budget = BudgetView(limits, (SpentView(RUN_ID, text[:64], "9" * 19, text),) * 160, True)
+    kin = KinView("helps", RUN_ID, text, "running")
+    run = msgspec.structs.replace(run, kin=kin)
+    whole = RunDetail(run, (run,) * 200, attempts, detail, families=families, budget=limits)
     return [
-        telling.tree(view),
-        telling.tree(msgspec.structs.replace(view, done=0.5)),
+        telling.tree(view, budget),
+        telling.tree(msgspec.structs.replace(view, done=0.5), budget),
         telling.listed((run,) * 50, 2**62, text, "none"),
         telling.failures(clusters, 2**62),
         telling.run(whole, [("input", text), ("output", text)], 2**62),

@@ -64,3 +64,21 @@ async def _refused(server: Desk, run_id: str) -> None:
     assert (await server.get(f"/runs/{run_id}/stream?x=1")).status == 400
     for after in ("-2", str(1 << 30), str(1 << 70), "x", "NaN", ""):
         assert (await server.get(f"/runs/{run_id}/stream?after={after}")).status == 400
+
+
+async def test_a_secret_in_two_chunks_is_masked_wherever_one_begins_to_read(settings: Settings) -> None:
+    app = Fanwood(settings.database_url, local_worker=True)
+
+    @app.task
+    async def answer(input: dict, ctx: Context) -> None:
+        for chunk in ("pass", "word: ", "hun", "ter2", " and https://ann", ":hunter2", "@host"):
+            await ctx.aio_put_stream(chunk)
+
+    said = ["pass", "word: ", "(masked)", "", " and https://ann", ":(masked)", "@host"]
+    async with desk(settings) as server:
+        ref = await answer.aio_run_no_wait({})
+        await ref.aio_result()
+        for after in range(-1, len(said)):
+            events = await _read(server, ref.id, f"?after={after}")
+            assert [data["text"] for name, _, data in events if name == "chunk"] == said[after + 1 :]
+    await app.aio_close()

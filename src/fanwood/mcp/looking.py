@@ -22,6 +22,7 @@ from fanwood.store.why import explain
 
 if TYPE_CHECKING:
     from fanwood.lens.views import (
+        BudgetView,
         Cluster,
         CriticalStep,
         RunDetail,
@@ -107,10 +108,12 @@ async def list_runs(desk: Desk, asked: ListRuns) -> str:
 
 
 async def tree_summary(desk: Desk, asked: OfRun) -> str:
-    async def ask(store: Store) -> TreeView:
-        return (await desk.lens(store, await desk.root_of(store, asked.run))).view()
+    async def ask(store: Store) -> tuple[TreeView, BudgetView]:
+        root = await desk.root_of(store, asked.run)
+        return (await desk.lens(store, root)).view(), await pages.budget(store, root, root)
 
-    return telling.tree(desk.shown(await desk.ask(ask)))
+    view, budget = await desk.ask(ask)
+    return telling.tree(desk.shown(view), desk.shown(budget))
 
 
 async def get_run(desk: Desk, asked: OfRun) -> str:

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fanwood.lens.views import (
+        BudgetView,
         Cluster,
         Counts,
         CriticalStep,
         ErrorBrief,
         ErrorDetail,
+        KinView,
+        LimitView,
         LogLineView,
         RunBrief,
         RunDetail,
+        SpentView,
         TaskLine,
         TaskView,
         TreeView,
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 NAME, TEXT = 60, 240
 """Characters of a name, and of a message."""
 TASKS, KINDS, ABOVE = 12, 8, 8
+LIMITS, SPENT, UNIT = 8, 4, 24
+_KIN = {"shares": "shares", "helps": "is a hedge of", "helped": "has the hedge"}
 STATES = ("completed", "failed", "cancelled", "running", "waiting", "queued")
 
 
@@ -72,6 +78,8 @@ def _error(error: ErrorBrief | ErrorDetail, length: int = TEXT) -> str:
 def run_line(run: RunBrief, now: int) -> str:
     """A run in a list."""
     said = [f"{short(run.id)} {name_of(run)}: {run.state}", _span(run, now)]
+    if run.kin is not None:
+        said.append(_kin(run.kin))
     if run.retries:
         said.append(f"{many(run.retries, 'retry', 'retries')}")
     if run.error is not None:
@@ -81,10 +89,16 @@ def run_line(run: RunBrief, now: int) -> str:
     return ", ".join(said)
 
 
+def _kin(kin: KinView) -> str:
+    if kin.how not in _KIN:
+        return "calls of its tree share it"
+    return f"{_KIN[kin.how]} {short(kin.id)} {clean(kin.task, UNIT)}"
+
+
 # --- a tree ----------------------------------------------------------------------------------------------------------
 
 
-def tree(view: TreeView) -> str:
+def tree(view: TreeView, budget: BudgetView) -> str:
     """The whole of it, in less than 2,000 tokens, however large it is."""
     answer, root, now = Answer(), view.root, view.as_of
     answer.add(f"tree {short(root.id)} of {name_of(root)}: {root.state}, {_span(root, now)}")
@@ -95,6 +109,10 @@ def tree(view: TreeView) -> str:
         answer.add_all(_pace(view))
     if total(view.waits):
         answer.add(f"waits and recorded steps: {total(view.waits):,}")
+    if budget.limits:
+        answer.add(_budget(budget.limits))
+    if budget.spent:
+        answer.add(f"spent most: {'; '.join(_spent(one) for one in budget.spent[:SPENT])}")
     if root.error is not None:
         answer.add(f"error: {_error(root.error, 2 * TEXT)}")
     if root.preview:
@@ -107,6 +125,22 @@ def tree(view: TreeView) -> str:
     answer.add(f"tasks, {len(tasks)}{', the largest' if len(tasks) > TASKS else ''}:")
     answer.add_all(f"  {_task(one)}" for one in tasks[:TASKS])
     return answer.text()
+
+
+def _budget(limits: Sequence[LimitView]) -> str:
+    more = "" if len(limits) <= LIMITS else f", and {len(limits) - LIMITS} more"
+    return f"budget: {'; '.join(_limit(one) for one in limits[:LIMITS])}{more}"
+
+
+def _limit(one: LimitView) -> str:
+    unit = clean(one.unit, UNIT)
+    if one.unit == "depth":
+        return f"down to depth {one.amount}"
+    return f"{one.left} of {one.amount} {unit} left" + (f" ({one.held} held)" if one.held != "0" else "")
+
+
+def _spent(one: SpentView) -> str:
+    return f"{one.amount} {clean(one.unit, UNIT)} by {short(one.run_id)} {clean(one.task, UNIT)}"
 
 
 def _pace(view: TreeView) -> Iterator[str]:
@@ -175,6 +209,8 @@ def run(detail: RunDetail, payloads: Sequence[tuple[str, str]], now: int) -> str
     one, answer = detail.run, Answer()
     answer.add(run_line(one, now))
     answer.add(f"id {one.id}, {one.kind}, depth {one.depth}, attempt {one.attempt}, made {instant(one.created_at)}")
+    if detail.budget:
+        answer.add(_budget(detail.budget))
     if detail.ancestors:
         answer.add("below " + " > ".join(_above(detail.ancestors)))
     for family in detail.families[:TASKS]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import pairwise
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -23,6 +23,7 @@ _NAME = re.compile(r"""(?<![\w.-])([A-Za-z][\w.-]{0,200})\\?["']?\s{0,8}[:=]\s{0
 _VALUE = re.compile(
     r"""(?:Bearer|Basic)\s+\S+|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[\[{][\s\S]*|[^\s,;&)}\]]+""", re.IGNORECASE
 )
+_BRACKETS = re.compile(r""""(?:[^"\\]|\\.)*"?|[\[\]{}]""")
 _IN_URL = re.compile(r"(?<=://)([^\s/:@]{0,200}):([^\s/@]{1,200})@")
 
 _TEXTS = {"message", "traceback", "text", "detail"}
@@ -35,18 +36,59 @@ def is_secret(key: str) -> bool:
     return not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(pairwise(words))
 
 
-def masked_text(text: str) -> str:
-    """A text, perhaps cut off, without what is named as a secret in it."""
-    parts: list[str] = []
-    done = at = 0
+class Secret(NamedTuple):
+    """Where a text has a secret, and what is told instead. `name`: where its name begins."""
+
+    name: int
+    start: int
+    end: int
+    mask: str
+    is_number: bool = False  # none: how many tokens is no secret
+
+
+def secrets_in(text: str, *, balanced: bool = False) -> list[Secret]:
+    """What is named as a secret in a text, perhaps cut off; and passwords in addresses. `balanced`: an object or a list
+    ends with its last bracket, and not with the text."""
+    found: list[Secret] = []
+    at = 0
     while name := _NAME.search(text, at):
         at = name.end()
         value = _VALUE.match(text, at) if is_secret(name[1]) else None
-        if value is None or value[0].replace(".", "").isdecimal():  # how many tokens is no secret
+        if value is None:
             continue
-        parts += [text[done:at], f'"{MASK}"' if value[0][0] == '"' else MASK]
-        done = at = value.end()
-    return _IN_URL.sub(rf"\1:{MASK}@", "".join([*parts, text[done:]]))
+        if value[0].replace(".", "").isdecimal():
+            found.append(Secret(name.start(), at, value.end(), "", is_number=True))
+            continue
+        end = _closed(text, at) if balanced and value[0][0] in "[{" else value.end()
+        found.append(Secret(name.start(), at, end, f'"{MASK}"' if value[0][0] == '"' else MASK))
+        at = end
+    taken = [one for one in found if not one.is_number]
+    for place in _IN_URL.finditer(text):
+        start, end = place.span(2)
+        if not any(one.start < end and start < one.end for one in taken):
+            found.append(Secret(place.start(), start, end, MASK))
+    return sorted(found, key=lambda one: one.start)
+
+
+def _closed(text: str, start: int) -> int:
+    """Where what opens here closes."""
+    depth = 0
+    for part in _BRACKETS.finditer(text, start):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(part[0], 0)
+        if not depth:
+            return part.end()
+    return len(text)
+
+
+def masked_text(text: str) -> str:
+    """A text, perhaps cut off, without what is named as a secret in it."""
+    parts: list[str] = []
+    done = 0
+    for one in secrets_in(text):
+        if not one.is_number and one.start >= done:
+            parts += [text[done : one.start], one.mask]
+            done = one.end
+    return "".join([*parts, text[done:]])
 
 
 def masked_json(text: str, *, texts: bool = False) -> str:

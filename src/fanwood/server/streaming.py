@@ -19,7 +19,7 @@ from fanwood.model.commands import FIRST_CHUNK, TEXT_CHUNK
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.live import event
-from fanwood.server.masking import masked_text
+from fanwood.server.masking_streams import Piece, StreamMask
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import StreamQuery
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from fanwood.model.records import LogRecord
     from fanwood.store.store import Store
 
-PAGE = 100
+PAGE, BEFORE = 100, 2_000
+"""Chunks of one look; and those before the first that is asked for, which are looked at for what they begin."""
 FIRST_PAUSE, LAST_PAUSE = 0.05, 0.5
 """Seconds between two looks: shorter after something has come."""
+PATIENCE = 2.0
+"""... before the end of what has come is told, though it may go on as a secret."""
 BEAT = 15.0
 """Seconds without anything before a comment is sent."""
 
@@ -51,25 +54,24 @@ async def stream(call: Call) -> StreamingResponse:
 
 async def _chunks(call: Call, run_id: bytes, after: int) -> AsyncGenerator[bytes, None]:
     first = FIRST_CHUNK + after + 1
-    at, attempt, wait, quiet = first - 2, None, FIRST_PAUSE, 0.0  # the one before is looked at: whose attempt put it
+    reading, wait, quiet = _Reading(first), FIRST_PAUSE, 0.0
 
     async def look(store: Store) -> tuple[str, list[LogRecord]]:
         state = (await store.get(run_id)).state  # in this order: what is put is there before the end is
-        return state.name.lower() if state.is_terminal else "", await store.logs(run_id, at, PAGE, LAST_CHUNK)
+        found = await store.logs(run_id, reading.at, reading.page, LAST_CHUNK)
+        return state.name.lower() if state.is_terminal else "", found
 
     with call.site.limits.stream(call.identity.name):
         yield b": \n\n"
         while call.may() and not call.site.live.is_over:
-            ended, page = await call.ask(look)
-            said: list[bytes] = []
-            for line in page:
-                if line.seq >= first:
-                    said.append(_event(line, starts_over=attempt not in (None, line.attempt)))
-                at, attempt = line.seq, line.attempt
+            page, (ended, lines) = reading.page, await call.ask(look)
+            said = [event_ for line in lines for event_ in reading.events(line)]
+            if len(lines) < page and (ended or quiet >= PATIENCE):
+                said += reading.rest()
             if said:
                 yield b"".join(said)
                 wait, quiet = FIRST_PAUSE, 0.0
-            if len(page) == PAGE:
+            if len(lines) == page:
                 continue
             if ended:
                 yield event("end", {"state": ended})
@@ -81,13 +83,51 @@ async def _chunks(call: Call, run_id: bytes, after: int) -> AsyncGenerator[bytes
                 quiet = 0.0
 
 
-def _event(line: LogRecord, *, starts_over: bool) -> bytes:
+class _Reading:
+    """A stream that is read from chunk `first` on. Those before are looked at: whose attempt put them, and what they
+    begin."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._attempt: int | None = None
+        self._told: int | None = None  # the attempt whose chunk was looked at before the next one
+        self._mask = StreamMask()
+        self.at = max(FIRST_CHUNK - 1, first - 1 - BEFORE)
+
+    @property
+    def page(self) -> int:
+        """How many chunks are read at once."""
+        return PAGE if self.at + 1 >= self._first else BEFORE
+
+    def events(self, line: LogRecord) -> list[bytes]:
+        """What can be told after one more chunk."""
+        self.at = line.seq
+        pieces: list[Piece] = []
+        if line.attempt != self._attempt or line.level != TEXT_CHUNK:  # no text goes on beyond these
+            pieces, self._mask, self._attempt = self._mask.rest(), StreamMask(), line.attempt
+        pieces += self._mask.add(line) if line.level == TEXT_CHUNK else [Piece(line, None)]
+        return self._events(pieces)
+
+    def rest(self) -> list[bytes]:
+        """What waited for more."""
+        return self._events(self._mask.rest())
+
+    def _events(self, pieces: list[Piece]) -> list[bytes]:
+        said: list[bytes] = []
+        for line, text in pieces:
+            if line.seq >= self._first:
+                said.append(_event(line, text, starts_over=self._told not in (None, line.attempt)))
+            self._told = line.attempt
+        return said
+
+
+def _event(line: LogRecord, text: str | None, *, starts_over: bool) -> bytes:
     seq = line.seq - FIRST_CHUNK
     data: dict[str, Any] = {"seq": seq, "attempt": line.attempt, "at": line.at}
-    if line.level == TEXT_CHUNK:
-        data["text"] = masked_text(line.message)
-    else:
+    if text is None:
         data["bytes"] = line.message
+    else:
+        data["text"] = text
     if starts_over:
         data["starts_over"] = True
     return event("chunk", data, str(seq))
