@@ -218,3 +218,45 @@ async def _waits(app: Fanwood, ctx: Context) -> None:
             if any(each.status is RunState.WAITING for each in await app.runs.aio_children(child.id)):
                 return
         await asyncio.sleep(0.002)
+
+
+def test_what_is_given_up_before_it_was_asked_for_anew_is_cancelled(app: Fanwood) -> None:
+    """The second attempt asks for the child of the first, and gives up before the store has heard of it."""
+    child, gate = children(app)
+    asking, gave_up, cancelling = threading.Event(), threading.Event(), threading.Event()
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> str:
+        if ctx.retry_count == 0:
+            await child.aio_run_no_wait(0)
+            raise ValueError
+        waits = asyncio.ensure_future(child.aio_run(0))
+        await asyncio.to_thread(asking.wait, 60)
+        waits.cancel()
+        await asyncio.wait([waits])
+        gave_up.set()
+        return "went on"
+
+    store: Any = app.engine().store
+    commit, cancel_children = store.commit, store.cancel_children
+
+    async def late(worker: int, batch: Any) -> Any:
+        if batch.attaches:
+            asking.set()
+            await asyncio.to_thread(gave_up.wait, 60)
+            await asyncio.to_thread(cancelling.wait, 0.1)  # it comes too early, or not before this is done
+        return await commit(worker, batch)
+
+    async def cancels(*about: Any) -> Any:
+        try:
+            return await cancel_children(*about)
+        finally:
+            cancelling.set()
+
+    store.commit, store.cancel_children = late, cancels
+    ref = parent.run_no_wait({})
+    assert ref.result(timeout=60) == "went on"
+    (found,) = refs_below(app, ref.id)
+    with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
+        found.result(timeout=10)
+    gate.set()

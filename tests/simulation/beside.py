@@ -92,10 +92,6 @@ class Beside:
         self._ledger = ledger
         for row in counted(tables, None):
             yield from of_a_limit(row)
-        for row in held:
-            run = tables.runs.get(row.run_id)
-            if run is None or not run.is_at(RunState.RUNNING, row.attempt):
-                yield f"{row.run_id.hex()[-6:]} holds {row.amount} of its attempt {row.attempt}, which is over"
         for limit in limits:
             owner = tables.runs.get(limit.run_id)
             if limit.source == limit.run_id and owner is not None and owner.is_over is bool(limit.open):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.lives import life_of
+from fanwood.model.lives import since_of
 from fanwood.model.states import FIRST_WAIT, EndedBy, OnParentEnd, RunKind, RunState
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ SHORT = 1_000_000
 """Microseconds. A sleep of less is recorded when it is over, and nobody waits for that."""
 
 
-def since_of(run: Run | None) -> int:
-    """The attempt with which a run's present life began."""
-    life = None if run is None else life_of(run.life)
-    return 0 if life is None else life.since
+def _since(run: Run | None) -> int:
+    return 0 if run is None else since_of(run.life)
 
 
 class Asked(NamedTuple):
@@ -70,7 +68,7 @@ class Parts:
 
     def find(self, run_id: bytes, kind: RunKind, said: dict[str, Any], *, of_old: bool = False) -> Run | None:
         """What a run has recorded: the one of which it says this, in its present life, or (`of_old`) in any."""
-        since = 0 if of_old else since_of(self._tables.runs.get(run_id))
+        since = 0 if of_old else _since(self._tables.runs.get(run_id))
         for id_ in self._tables.order("children", run_id):
             part = self._tables.runs[id_]
             if part.asked >= since and part.kind == kind and msgspec.json.decode(part.input).items() >= said.items():
@@ -215,7 +213,7 @@ class Parts:
             given = msgspec.json.decode(child.input)
             if child.kind >= FIRST_WAIT:
                 given = given.get("input", {}) if child.kind == RunKind.SHARE else {}
-            if since_of(run) <= child.asked <= attempt and given.get("n") in numbers:
+            if _since(run) <= child.asked <= attempt and given.get("n") in numbers:
                 yield f"{child.id.hex()[-6:]} lives on, and {run_id.hex()[-6:]} does not want it any more"
 
     def _gated(self) -> set[bytes]:

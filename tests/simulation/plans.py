@@ -203,7 +203,7 @@ class Maker:
 
     def _within(self) -> float | None:
         """Seconds after which asyncio cancels a step."""
-        return self._random.choice([None] * 11 + [0.02, 0.4, 2.0])
+        return self._random.choice([None] * 11 + [0.001, 0.02, 0.4, 2.0])
 
     # --- what comes of it ------------------------------------------------------------------------------------------
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 OWNING = (*WAITING, "group", "stream")
 """Steps that own the children for which they wait."""
 SOON = 3.0
-"""Seconds in which what nobody wants any more is cancelled, where nothing goes wrong."""
+"""Seconds in which what nobody wants any more is cancelled, where nothing goes wrong ..."""
+LATER = 20.0
+"""... and where something did, and does no more."""
 
 
 class BrokenError(Exception):
@@ -140,12 +142,12 @@ class _Attempt:
     def _gave_up(self, step: list[Any]) -> None:
         """A wait was cancelled, and with it what it was for."""
         world = self._world
-        if step[0] not in OWNING or any(world.rates.values()):
+        if step[0] not in OWNING or not (world.harmless or world.calm):
             return
         numbers = [child["n"] for child in step[1]]
 
         async def look(_: Fanwood) -> None:
-            await asyncio.sleep(SOON)
+            await asyncio.sleep(SOON if world.harmless else LATER)
             world.tell(self._parts.left(*self._run, numbers))
 
         world.outside(look)

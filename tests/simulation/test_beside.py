@@ -93,7 +93,7 @@ PLANTED = {
     "a second hedge": _is_the_second,
     "used and 0 held of 10": _is_overdrawn,
     "all that was charged is 2": _is_not_counted,
-    "which is over": _is_held_for_nobody,
+    "attempts that are over": _is_held_for_nobody,
     "is open": _is_open_for_nobody,
 }
 

@@ -90,7 +90,7 @@ class Together:
         if left_out:
             parts, attempt = self._world.parts, self._ctx._attempt.run.attempt
             self._world.tell(parts.answered(run_id, ("group", *self._which), left_out))
-            if not any(self._world.rates.values()):
+            if self._world.is_sound:
                 losers = [self._children[number]["n"] for number in left_out]
                 self._world.tell(parts.left(run_id, attempt, losers))
 

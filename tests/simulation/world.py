@@ -168,6 +168,12 @@ class World:
             case _:
                 self.random.choice(self._calls).cancel()
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing goes wrong, or has for a while."""
+        since = self.watch.punctual_from
+        return self.harmless or (since is not None and self.time.now > since)
+
     def refuse(self, batch: Batch) -> None:
         """Some values no database can hold: always the same ones, whatever they travel with.
 

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from fanwood import RunState
-from fanwood.model.invariants import STATE, Families, History, lateness, of_a_row
+from fanwood.model.budgets import Counted
+from fanwood.model.invariants import STATE, Families, History, lateness, of_a_limit, of_a_row
 from fanwood.model.records import Above, Audited
 from fanwood.model.states import EndedBy, OnParentEnd, Open, RunKind, Waits
 
@@ -57,6 +58,9 @@ SOUND = [
     below(RunState.COMPLETED),
     below(RunState.FAILED, on_parent_end=OnParentEnd.CONTINUE),
     below(RunState.FAILED, gated=True),
+    replace(CHILD, asked=3, above=Above(RunState.RUNNING, 3, b"root", 0, None, 3)),  # it has started over
+    replace(CHILD, on_parent_end=OnParentEnd.CONTINUE, above=Above(RunState.RUNNING, 3, b"root", 0, None, 3)),
+    replace(CHILD, gated=True, above=Above(RunState.RUNNING, 3, b"root", 0, None, 3)),
     below(RunState.CANCELLED, trial_start=1),  # it was replayed
 ]  # fmt: skip
 
@@ -95,6 +99,10 @@ PLANTED: dict[str, list[Audited]] = {
         below(RunState.FAILED), below(RunState.CANCELLED), below(RunState.COMPLETED, on_parent_end=OnParentEnd.CANCEL),
         replace(below(RunState.COMPLETED), asked=0),
     ],
+    "life": [
+        replace(CHILD, asked=2, above=Above(RunState.RUNNING, 3, b"root", 0, None, 3)),
+        replace(SLEEP, trial_start=1, above=Above(RunState.QUEUED, 2, b"root", 0, None, 3)),
+    ],
     "deadline": [
         replace(LATER, deadline=70), replace(LATER, expires_at=None), replace(LATER, expires_at=51),
     ],
@@ -112,6 +120,17 @@ def test_what_is_wrong_of_a_row(name: str) -> None:
     for row in PLANTED[name]:
         assert [rule for rule, judge in STATE.items() if judge(row) is not None] == [name]
         assert len(list(of_a_row(row))) == 1
+
+
+LIMIT = Counted(b"root", "usd", 10, 4, 3, 4, 3, 0, closed=False)
+
+
+@pytest.mark.parametrize(
+    "about", [{"used": 5}, {"held": 4}, {"left_over": 1}, {"used": 8, "used_of": 8}, {"amount": 6}], ids=str
+)
+def test_what_is_wrong_of_a_limit(about: dict[str, int]) -> None:
+    assert list(of_a_limit(LIMIT)) == list(of_a_limit(replace(LIMIT, closed=True, amount=0))) == []
+    assert len(list(of_a_limit(replace(LIMIT, **about)))) == 1
 
 
 def test_deadlines_that_moved_are_not_judged() -> None:

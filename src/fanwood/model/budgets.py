@@ -109,4 +109,5 @@ class Counted(msgspec.Struct, frozen=True):
     held: int
     used_of: int  # what runs have used of it, and its closed parts
     held_of: int  # what is reserved of it, and given away in parts
+    left_over: int  # reservations of it whose attempts are over
     closed: bool  # a part whose owner has ended: what is used of it has no room but that of its parent

@@ -136,6 +136,16 @@ def _ends_with_its_parent(row: Audited) -> str | None:
     return f"lives, and nobody ends it; its parent is {above.state.name}"
 
 
+def _is_of_this_life(row: Audited) -> str | None:
+    """What was asked for before a run started over lives on only if it may, or was replayed by itself."""
+    above = row.above
+    if row.state.is_terminal or above is None or row.gated or above.state.is_terminal or row.asked >= above.since:
+        return None
+    if row.on_parent_end in (OnParentEnd.CONTINUE, OnParentEnd.SHARED) or (row.trial_start and row.kind < FIRST_WAIT):
+        return None
+    return f"lives, and nobody ends it; its parent has started over since, with attempt {above.since}"
+
+
 def _has_its_deadline(row: Audited) -> str | None:
     """Not later than its parent's, if it has it from there or from above; and it is not queued beyond it."""
     if row.state.is_terminal or row.deadline is None or row.moved:
@@ -162,6 +172,7 @@ STATE: dict[str, Callable[[Audited], str | None]] = {
     "tree": _is_in_its_tree,
     "asked": _was_asked_for,
     "closing": _ends_with_its_parent,
+    "life": _is_of_this_life,
     "deadline": _has_its_deadline,
 }
 """What is wrong of a row, by itself; None: nothing. At any time between two transactions."""
@@ -181,6 +192,8 @@ def of_a_limit(row: Counted) -> Iterator[str]:
         yield f"{name}: {row.used} are used, and all that was charged is {row.used_of}"
     if row.held != row.held_of:
         yield f"{name}: {row.held} are held, and all that is reserved or given away is {row.held_of}"
+    if row.left_over:
+        yield f"{name}: of what is held {row.left_over} reservations are of attempts that are over"
     if not row.closed and row.unit != SECONDS and row.used + row.held > row.amount:
         yield f"{name}: {row.used} are used and {row.held} held of {row.amount}"
 

@@ -40,6 +40,12 @@ def life_of(text: str | None) -> Life | None:
         return None
 
 
+def since_of(text: str | None) -> int:
+    """The attempt with which the present life began."""
+    life = life_of(text)
+    return 1 if life is None else life.since
+
+
 def next_life(text: str | None, attempt: int, now: int) -> Life:
     """The one that comes after this attempt."""
     before = life_of(text)

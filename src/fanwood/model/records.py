@@ -85,6 +85,7 @@ class Above(msgspec.Struct, frozen=True):
     root_id: bytes
     depth: int
     deadline: int | None
+    since: int = 1  # the attempt with which its present life began
 
 
 class Audited(msgspec.Struct, frozen=True):

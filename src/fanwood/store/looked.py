@@ -176,7 +176,10 @@ class SqlLooks(Looks):
         return (await self.looked("spends", root=root_id, most=most))[0][0]
 
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:
-        return [Counted(*row[:7], closed=bool(row[7])) for row in await self.looked("counted", root=root_id)]
+        return [
+            Counted(*row[:7], closed=bool(row[7]), left_over=row[8])
+            for row in await self.looked("counted", root=root_id)
+        ]
 
 
 _KEY, _COUNT = 1, 2

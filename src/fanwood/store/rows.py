@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
+from fanwood.model.lives import since_of
 from fanwood.model.records import Above, AttemptRecord, Audited, Known, Recorded, RunRecord, TaskCount, TreeRun, Walk
 from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
 
@@ -56,8 +57,9 @@ def audited(rows: Iterable[Any], walk: Walk) -> list[Audited]:
         values: list[Any] = list(row)
         values[_AUDITED] = RunState(values[_AUDITED])
         values[_FLAGS:_ABOVE] = map(bool, values[_FLAGS:_ABOVE])
-        state, *others = values[_ABOVE:]
-        values[_ABOVE:] = [None if state is None else Above(RunState(state), *others)]
+        state, attempt, root, depth, deadline, life = values[_ABOVE:]
+        above = None if state is None else Above(RunState(state), attempt, root, depth, deadline, since_of(life))
+        values[_ABOVE:] = [above]
         found.append(Audited(*values))
     return sorted(found, key=lambda one: place_of(one, walk))
 

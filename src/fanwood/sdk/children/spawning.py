@@ -343,8 +343,9 @@ class Spawner:
         return root_kind(spec, options, self._host.settings)
 
     async def _next_answer(self) -> None:
-        """Wait for the oldest request's acknowledgement."""
-        answer, attempt = self._unanswered.popleft(), self._attempt
+        """Wait for the oldest request's acknowledgement. (Until it is there, the request is among the unanswered, also
+        if this wait is given up: nobody may cancel what is still to be asked for.)"""
+        answer, attempt = self._unanswered[0], self._attempt
         if not answer.signal.fired:
             if attempt is not None and self.collector is not None:
                 await parked(attempt, answer.signal)
@@ -353,6 +354,9 @@ class Spawner:
                     await answer.signal.wait()
             if attempt is not None and not answer.signal_is_answer:
                 attempt.check()
+        if not self._unanswered or self._unanswered[0] is not answer:
+            return  # somebody beside us has waited for it, too
+        self._unanswered.popleft()
         if answer.error is not None:
             raise answer.error
         for id_ in answer.asked if self._once else ():
@@ -396,7 +400,7 @@ class Spawner:
 
     async def answered(self) -> None:
         """Returns when all that was asked for is there, or refused."""
-        for answer in self._unanswered:
+        for answer in list(self._unanswered):
             await answer.signal.wait()
 
     def unfinished(self) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from fanwood.model.lives import since_of
 from fanwood.model.records import Above, Audited, Walk
 from fanwood.model.states import UNFINISHED, RunKind, RunState, Waits
 from fanwood.store.rows import place_of
@@ -25,7 +26,10 @@ def audited(tables: Tables, run: Run) -> Audited:
         run.output is not None, run.error is not None, run.worker_id in tables.workers,
         bool(tables.gates) and any(gate.root_id == run.root_id for gate in tables.gates.values()),
         _moved(tables, run) or _moved(tables, above),
-        above and Above(RunState(above.state), above.attempt, above.root_id, above.depth, above.deadline),
+        above
+        and Above(
+            RunState(above.state), above.attempt, above.root_id, above.depth, above.deadline, since_of(above.life)
+        ),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fanwood.model.budgets import DEPTH, TOTAL, Balance, Counted
+from fanwood.model.states import RunState
 from fanwood.store.budgets import Birth, Ledger, Rows, Standing
 from fanwood.store.spending import SPENDS
 
@@ -174,5 +175,11 @@ def counted(tables: Tables, root_id: bytes | None) -> list[Counted]:
         used = sum(one.amount for one in mine if not one.held) + sum(c.base if c.open else c.used for c in parts)
         held = sum(one.amount for one in mine if one.held) + sum(c.amount - c.base if c.open else c.held for c in parts)
         closed = not row.open and row.parent is not None
-        found.append(Counted(row.run_id, row.unit, row.amount, row.used, row.held, used, held, closed))
+        left = sum(bool(one.held) and not _is_under_way(tables, one) for one in mine)
+        found.append(Counted(row.run_id, row.unit, row.amount, row.used, row.held, used, held, left, closed))
     return found
+
+
+def _is_under_way(tables: Tables, spent: Spent) -> bool:
+    run = tables.runs.get(spent.run_id)
+    return run is not None and run.is_at(RunState.RUNNING, spent.attempt)

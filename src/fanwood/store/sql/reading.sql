@@ -47,7 +47,12 @@ select b.run_id, b.unit, b.amount, b.used, b.held,
            select sum(case when c.open = 1 then c.amount - c.base else c.held end) from budget c
            where c.root_id = b.root_id and c.parent = b.run_id and c.unit = b.unit
        ), 0) as bigint) as held_of,
-       case when b.open = 0 and b.parent is not null then 1 else 0 end as closed
+       case when b.open = 0 and b.parent is not null then 1 else 0 end as closed,
+       (
+           select count(*) from spend s left join run r on r.id = s.run_id
+           where s.root_id = b.root_id and s.source = b.run_id and s.unit = b.unit and s.held = 1
+             and (r.id is null or r.state <> 1 or r.attempt <> s.attempt)
+       ) as left_over
 from budget b
 where b.source = b.run_id and b.unit <> '~depth' and (:root is null or b.root_id = :root)
 order by b.run_id, b.unit;
@@ -258,7 +263,7 @@ select r.id, r.parent_id, r.root_id, r.depth, r.kind, r.task, r.identity, r.on_p
        exists (select 1 from worker w where w.id = r.worker_id),
        exists (select 1 from gate g where g.root_id = r.root_id),
        exists (select 1 from run o where o.id in (r.deadline_by, p.deadline_by) and o.limit_at is not null),
-       p.state, p.attempt, p.root_id, p.depth, p.deadline
+       p.state, p.attempt, p.root_id, p.depth, p.deadline, p.life
 from (
     select id from (
         select id from run where :walk = 0 and parent_id is null and (created_at, id) > (:at, :after)
