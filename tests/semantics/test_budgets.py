@@ -340,3 +340,23 @@ async def test_what_is_shared_is_refused_where_no_run_is_left(app: Fanwood) -> N
 
     ref = await asks.aio_run_no_wait(1, budget=Budget(runs=6))
     assert await ref.aio_result() == ["EUR"] * 3 + ["6 of 6 runs"] * 2 + ["EUR"]
+
+
+def test_what_is_asked_for_after_an_equal_one_was_refused_is_another_one(app: Fanwood) -> None:
+    @app.task
+    async def leaf(input: int) -> int:
+        return input
+
+    @app.task
+    async def parent(input: int) -> int:
+        refused, _ = await asyncio.gather(
+            leaf.aio_run_no_wait(1, budget=Budget(units={"usd": 9})), leaf.aio_run_no_wait(1), return_exceptions=True
+        )
+        assert isinstance(refused, BudgetExceeded)
+        return await leaf.aio_run(1)
+
+    ref = parent.run_no_wait(1, budget=Budget(units={"usd": 1}))
+    ref.result()
+    engine = app.engine()
+    known = engine.call(lambda store: store.recalled(ref.key)).result()
+    assert len({child.identity for child in known}) == 2

@@ -38,7 +38,7 @@ class SpawnRequest(msgspec.Struct):
     spawn_indexes: list[int] = []  # ... under which numbers
     attach_indexes: list[int] = []
     record_indexes: list[int] = []  # ... those that have others
-    contents: list[bytes] = []  # digests of the children that have no key: the caller's, to take their numbers back
+    numbers: list[tuple[bytes, int]] = []  # of what has no key, by content: the caller's, to take them back
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: OnDone | None = None
 

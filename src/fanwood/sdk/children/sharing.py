@@ -28,9 +28,10 @@ def link_content(content: bytes) -> bytes:
 class Links:
     """The links that one call asks for."""
 
-    __slots__ = ("_kinds",)
+    __slots__ = ("_kinds", "number")
 
     def __init__(self) -> None:
+        self.number = 0  # of the last one, among those of its content
         self._kinds: dict[int, tuple[SpawnKind, SpawnKind, SpawnKind]] = {}
 
     def link(
@@ -41,7 +42,8 @@ class Links:
         _, own, shared = self._kinds.get(id(kind)) or self._new_kinds(attempt, kind)
         index, text = attempt.children, data.decode()
         attempt.children += 1
-        identity = attempt.identify(None, link_content(content))
+        self.number = attempt.number(link_content(content))
+        identity = attempt.numbered(link_content(content), self.number)
         found = found_in(attempt, parts_of(attempt), identity, f"~share {kind.task} {text}")
         if found is not None and found.state.is_terminal and counts(found, attempt.run.trial_start):
             return found.id, Finished(found.state, found.output, found.error, kind.task), None

@@ -239,9 +239,12 @@ class Spawner:
         spec, options, data, content, _, kind = encoded
         index, key = attempt.children, options.effective_key
         attempt.children += 1
-        identity, digest = attempt.identify(key, content), content if key is not None else None
         if key is None:
-            request.contents.append(content)
+            ordinal, digest = attempt.number(content), None
+            identity = attempt.numbered(content, ordinal)
+            request.numbers.append((content, ordinal))
+        else:
+            identity, digest = attempt.identify(key, content), content
         if attempt.same is not None:
             attempt.same.ask(identity, f"{spec.name} {data.decode()}")
         known = attempt.known
@@ -275,7 +278,7 @@ class Spawner:
         if ended is not None:
             self._answered.append((number, ended))
         elif record is not None:
-            request.contents.append(link_content(content))
+            request.numbers.append((link_content(content), self._links.number))
             request.records.append(record)
             request.record_indexes.append(number)
         self.planned.append(Planned(id_, spec))
@@ -291,7 +294,7 @@ class Spawner:
                 return
             key = f"once {one.id.hex()}"
             self._once[id_] = one
-            request.contents.append(one.content)
+            request.numbers.append(one.number)
         if self._attempt is not None:
             self._roots.add(id_)
         identity = None

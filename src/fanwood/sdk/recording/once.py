@@ -65,11 +65,14 @@ class Doing:
         self.content = content_digest(f"~once {what}", about if scope is None else scope[0] + about)
         self._recorded = scope is None
         if scope is None:
-            self._identity = attempt.identify(None, self.content)
+            number = attempt.number(self.content)
+            self._identity = attempt.numbered(self.content, number)
             self._index = attempt.children
             attempt.children += 1
         else:
-            self._identity = numbered(self.content, scope[1].next(self.content) + 1)
+            number = scope[1].next(self.content)
+            self._identity = numbered(self.content, number + 1)
+        self.number = self.content, number
         self.id = part_id(attempt.origin, self._identity)
         found = found_in(attempt, parts, self._identity, f"~step {self._shown}") if self._recorded else None
         self.done = None if found is None else found.output
@@ -84,7 +87,7 @@ class Doing:
         """It was refused: who asks again asks for the same."""
         if self._recorded:
             with registering:
-                self._attempt.forget((), [self.content])
+                self._attempt.forget((), [self.number])
 
 
 async def once(what: str, of: str, about: bytes, act: Callable[[bytes | None], Awaitable[T]]) -> T:

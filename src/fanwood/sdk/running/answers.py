@@ -45,7 +45,7 @@ class Answer:
         """On the engine's thread. `taken`: by the ids that were asked for; `found`: for each attach."""
         if error is not None and self._attempt is not None:
             with registering:
-                self._attempt.forget(self._request.spawns, self._request.contents)
+                self._attempt.forget(self._request.spawns, self._request.numbers)
         self.error = error or self._conflict(found) or self._taken(taken)
         self.signal_is_answer = True
         if self.error is not None and self._collector is not None:

@@ -226,10 +226,17 @@ class Attempt:
         """
         if child_key is not None:
             return self.mine(child_identity(child_key))
+        return self.numbered(content, self.number(content))
+
+    def number(self, content: bytes) -> int:
+        """Of one more child of that content: 0 for the first."""
         if self.ordinals is None:
             self.ordinals = Ordinals()
-        ordinal = self.ordinals.next(content)
-        return self.mine(content if ordinal == 0 else numbered(content, ordinal))
+        return self.ordinals.next(content)
+
+    def numbered(self, content: bytes, number: int) -> bytes:
+        """The identity of that one."""
+        return self.mine(content if number == 0 else numbered(content, number))
 
     def mine(self, identity: bytes) -> bytes:
         """An identity, as it is in the present life of the run."""
@@ -261,15 +268,15 @@ class Attempt:
         """Whether nothing can be recorded of the run yet."""
         return self.run.attempt <= self.since
 
-    def forget(self, spawns: Iterable[Spawn], contents: Iterable[bytes]) -> None:
-        """These were refused: who asks for them again asks for the same. `contents`: of those without a key, as they
-        were identified by. Under `registering`."""
+    def forget(self, spawns: Iterable[Spawn], numbers: Iterable[tuple[bytes, int]]) -> None:
+        """These were refused: who asks for them again asks for the same. `numbers`: of those without a key, by the
+        contents that identified them. Under `registering`."""
         for spawn in spawns:
             if self.known is not None and spawn.identity is not None and self.known.get(spawn.identity) == spawn.id:
                 del self.known[spawn.identity]
-        for content in contents:
+        for content, number in numbers:
             if self.ordinals is not None:
-                self.ordinals.take_back(content)
+                self.ordinals.take_back(content, number)
 
     def asks(self, shown: str, *identities: bytes) -> None:
         """Its code asks for these. `shown`: what they are, for people."""

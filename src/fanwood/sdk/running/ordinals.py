@@ -21,15 +21,18 @@ EXACT = 16_384
 class Ordinals:
     """See the module's essay. Not for two threads at a time."""
 
-    __slots__ = ("_counts", "_most", "_old")
+    __slots__ = ("_counts", "_free", "_most", "_old")
 
     def __init__(self) -> None:
         self._counts: dict[bytes, int] = {}  # lately, or more than once
         self._most = EXACT  # as many as that are kept as they are
         self._old: Fingerprints | None = None  # once, long ago
+        self._free: dict[bytes, list[int]] = {}  # refused, though the one after them was not
 
     def next(self, content: bytes) -> int:
         """The ordinal of one more of this content: 0 for the first."""
+        if self._free and (free := self._free.get(content)):
+            return free.pop(free.index(min(free)))
         counts = self._counts
         ordinal = counts.get(content)
         if ordinal is None:
@@ -40,13 +43,12 @@ class Ordinals:
         counts[content] = ordinal + 1
         return ordinal
 
-    def take_back(self, content: bytes) -> None:
-        """The last one of this content was refused: the next one gets its ordinal."""
-        count = self._counts.get(content, 0)
-        if count:
-            self._counts[content] = count - 1
-        elif self._old is not None and content in self._old:
-            self._counts[content] = 0
+    def take_back(self, content: bytes, ordinal: int) -> None:
+        """It was refused: the next one of this content gets its ordinal."""
+        if ordinal == self.count(content) - 1:
+            self._counts[content] = ordinal
+        else:
+            self._free.setdefault(content, []).append(ordinal)
 
     def count(self, content: bytes) -> int:
         """How many were asked for."""

@@ -185,7 +185,8 @@ async def recorded(call: Call) -> Any:
                 f"{'arguments' if call.key is None else 'key'}: a later attempt could not tell which is which. "
                 f"Give each a key of its own: key="
             )
-        identity = attempt.mine(content) if call.key is not None else attempt.identify(None, content)
+        number = attempt.number(content) if call.key is None else 0
+        identity = attempt.numbered(content, number)
         parts.under_way.add(content)
         call.identity = identity
     try:
@@ -194,7 +195,7 @@ async def recorded(call: Call) -> Any:
             if call.key is None:
                 del parts.found[identity]
             return _answer(found, step)
-        return await _done(attempt, parts, call, step, Asked(content, identity, shown, found))
+        return await _done(attempt, parts, call, step, Asked(content, number, identity, shown, found))
     finally:
         with registering:
             parts.under_way.discard(content)
@@ -205,6 +206,7 @@ class Asked:
     """A step that is to be done: who it is, and as what it stands there, if it had failed."""
 
     content: bytes
+    number: int
     identity: bytes
     shown: str
     before: Recorded | None
@@ -217,7 +219,9 @@ async def _done(attempt: Attempt, parts: Parts, call: Call, step: About, asked: 
     except BaseException:
         if call.key is None:
             with registering:
-                attempt.forget((), [asked.content])  # nothing came of it: who asks again asks for the same
+                attempt.forget(
+                    (), [(asked.content, asked.number)]
+                )  # nothing came of it: who asks again asks for the same
         raise
     with registering:
         if parts.kind is None:
