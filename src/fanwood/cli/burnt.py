@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fanwood.ids import id_text
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_text, short_text
 from fanwood.model.budgets import Balance
 from fanwood.store.budgets import amount_text, shown
 from fanwood.store.spending import SPENDS
@@ -25,13 +27,18 @@ class Burnt(msgspec.Struct, frozen=True):
 
     limits: list[Balance] = []
     spent: list[tuple[bytes, str, int]] = []
+    tasks: dict[bytes, str] = {}  # of those who spent
     is_cut: bool = False  # there are more spends than were looked at
 
 
 async def burnt(store: Store, run_id: bytes, root_id: bytes) -> Burnt:
     """The limits that hold for a run, and who has spent most in its tree."""
     limits, spent = await store.balances(run_id), await store.spent(root_id, None, MOST)
-    return Burnt(limits, spent, bool(spent) and await store.spends(root_id, SPENDS + 1) > SPENDS)
+    tasks: dict[bytes, str] = {}
+    for spender in {spender for spender, _, _ in spent}:
+        with suppress(RunNotFoundError):  # deleted since
+            tasks[spender] = (await store.get(spender)).task
+    return Burnt(limits, spent, tasks, bool(spent) and await store.spends(root_id, SPENDS + 1) > SPENDS)
 
 
 def lines(found: Burnt) -> Iterator[str]:
@@ -44,7 +51,7 @@ def lines(found: Burnt) -> Iterator[str]:
         used, held, amount = (amount_text(limit.unit, n) for n in (limit.used, limit.held, limit.amount))
         yield f"budget: {used} of {amount} {unit} used{f', {held} held' if limit.held else ''}"
     for run_id, unit, amount in found.spent:
-        yield f"spent: {amount_text(unit, amount)} {unit} by {id_text(run_id)}"
+        yield f"spent: {amount_text(unit, amount)} {unit} by {found.tasks.get(run_id, 'a run')} {short_text(run_id)}"
     if found.is_cut:
         yield f"(of the first {SPENDS:,} spends: there are more)"
 
@@ -60,7 +67,10 @@ def as_json(found: Burnt) -> dict[str, Any]:
             for limit in found.limits
         ],
         "spent": [
-            {"run_id": id_text(run_id), "unit": unit, "amount": amount_text(unit, amount)}
+            {
+                "run_id": id_text(run_id), "task": found.tasks.get(run_id),
+                "unit": unit, "amount": amount_text(unit, amount),
+            }
             for run_id, unit, amount in found.spent
         ],
         "spent_is_cut": found.is_cut,

@@ -318,13 +318,17 @@ def exceeded(refusal: Refusal, run_id: bytes, root: bytes | None, what: str) -> 
     """What the one is told who asked. `what`: what he may not do."""
     unit, owner = refusal.unit, bytes.fromhex(refusal.owner)
     most, used, wanted = (quantity(unit, n) for n in (refusal.most, refusal.used, refusal.wanted))
+    if owner == run_id:
+        whose = "its own budget"
+    else:
+        whose = f"the budget of {'its root' if owner == root else 'run'} {id_text(owner)}"
     if unit == DEPTH:
-        said = f"its budget, which is that of run {id_text(owner)}, ends at depth {most}"
+        said = f"{whose} ends at depth {most}"
     else:
         more = f", and this takes {wanted:f} more" if isinstance(wanted, Decimal) else f", and this takes {wanted} more"
         free = f"{used:f} of {most:f}" if isinstance(used, Decimal) else f"{used} of {most}"
-        said = f"{free} {shown(unit)} are used or held in the budget of run {id_text(owner)}{more if wanted else ''}"
-    tree = "" if root is None else f" (root {id_text(root)})"
+        said = f"{free} {shown(unit)} are used or held in {whose}{more if wanted else ''}"
+    tree = "" if root is None or root in (owner, run_id) else f" (root {id_text(root)})"
     error = BudgetExceeded(f"Run {id_text(run_id)} may not {what}: {said}{tree}")
     error.limit, error.most, error.used, error.wanted = shown(unit), most, used, wanted
     error.run_id, error.owner, error.root_id = id_text(run_id), id_text(owner), id_text(root) if root else ""
