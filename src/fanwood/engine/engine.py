@@ -251,8 +251,12 @@ class Engine:
 
     def watch(self, run_id: bytes, collector: Collector, index: int) -> None:
         """Tell `collector` when any run, of any process, ends."""
+        self.watch_all([(run_id, collector, index)])
+
+    def watch_all(self, watches: Iterable[tuple[bytes, Collector, int]]) -> None:
+        """The same, of any number: they are asked for together."""
         self._must_live()
-        self._inbox.watches.append((run_id, collector, index))
+        self._inbox.watches.extend(watches)
         self._waker.wake()
         self._answer_if_over()
 

@@ -12,7 +12,7 @@ from fanwood.errors import WaitTimeoutError
 from fanwood.sdk.children.order import Order, order_of
 from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.recording.patience import Patience, patience
-from fanwood.sdk.running.circles import refuse_circle
+from fanwood.sdk.running.circles import refuse_circles
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.waiting import looked, wait_for
 
@@ -210,22 +210,31 @@ class _Ends(Generic[T]):
         """Ask for the ends; those whose end is known are returned."""
         attempt, known = current_attempt.get(), [ref for ref in self._refs if ref.has_end]
         asked = [ref for ref in self._refs if not ref.has_end] if known else self._refs
-        for ref in asked:
-            if attempt is not None:
-                await refuse_circle(attempt, ref.key, ref.host.engine())
-            elif ref.task_name:
-                await ref.host.prepare((ref.task_name,))
+        engines = {host: host.engine() for host in {ref.host for ref in asked}}
+        if attempt is not None:
+            await refuse_circles(attempt, ((ref.key, engines[ref.host]) for ref in asked))
+        else:
+            for host, names in self._tasks_of(asked).items():
+                await host.prepare(names)
         if asked and self._ordered:
             self._order = await order_of(ref.key for ref in asked)
             self._limit = await patience(self._seconds, sorted(ref.key for ref in asked))
         self._stream.grow(len(asked))
         self._under_way = dict(enumerate(asked))
-        for number, ref in self._under_way.items():
-            ref.host.engine().watch(ref.key, self._stream, number)
-        await looked((ref.host.engine() for ref in asked), self._seconds if self._limit is None else 0)
+        for host, engine in engines.items():
+            engine.watch_all([(ref.key, self._stream, n) for n, ref in enumerate(asked) if ref.host is host])
+        await looked(engines.values(), self._seconds if self._limit is None else 0)
         if self._seconds is not None and asked:
             self._until = asked[0].host.clock.monotonic() + self._seconds
         return known
+
+    def _tasks_of(self, refs: list[TaskRunRef[T]]) -> dict[Host, dict[str, None]]:
+        """By their hosts, the tasks that are known."""
+        found: dict[Host, dict[str, None]] = {}
+        for ref in refs:
+            if ref.task_name:
+                found.setdefault(ref.host, {})[ref.task_name] = None
+        return found
 
     @property
     def _host(self) -> Host:

@@ -318,8 +318,7 @@ class Group:
         stream = Stream()
         stream.grow(len(members.all))
         living = {number: run for number, run in members.living.items() if number not in self._detached}
-        for number, run in living.items():
-            engine.watch(run.id, stream, number)
+        engine.watch_all([(run.id, stream, number) for number, run in living.items()])
         try:
             while living:
                 for number, ended in stream.take():

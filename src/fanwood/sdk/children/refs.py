@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fanwood import checks
@@ -143,7 +142,7 @@ class TaskRunRef(Generic[T]):
 
     def with_end(self, ended: Ended) -> Self:
         """An equal reference that has the result with it."""
-        ref = copy.copy(self)
+        ref = type(self)(self._host, self._id, self._task, self._output)
         ref._end = ended  # noqa: SLF001  (one of us)
         return ref
 
@@ -193,7 +192,9 @@ async def cancelled(host: Host, run_id: bytes) -> int:
 
 def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
     """A reference of the kind that fits the task."""
-    kind = WorkflowRunRef[Any] if spec.kind == "workflow" else TaskRunRef[Any]
+    kind: Any = (
+        WorkflowRunRef if spec.kind == "workflow" else TaskRunRef
+    )  # (with their parameters they cost twice as much)
     return kind(host, run_id, spec.name, spec.output)
 
 

@@ -9,6 +9,8 @@ from fanwood.ids import id_text
 from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fanwood.engine.engine import Engine
     from fanwood.sdk.running.attempt import Attempt
 
@@ -25,6 +27,15 @@ async def refuse_circle(attempt: Attempt, awaited: bytes, engine: Engine) -> Non
             f"{attempt.spec.name} (run {id_text(attempt.id)}) waits for run {id_text(awaited)}, and that is {who}: it "
             f"would wait for ever"
         )
+
+
+async def refuse_circles(attempt: Attempt, awaited: Iterable[tuple[bytes, Engine]]) -> None:
+    """The same, of any number."""
+    run = attempt.run
+    near = {attempt.id, bytes.fromhex(run.parent_id), bytes.fromhex(run.root_id)}
+    for id_, engine in awaited:
+        if id_ in near or (run.depth > 2 and id_ <= attempt.id):  # of one's own children nothing is asked
+            await refuse_circle(attempt, id_, engine)
 
 
 async def _is_above(attempt: Attempt, awaited: bytes, engine: Engine) -> bool:
