@@ -116,6 +116,17 @@ def test_pause_and_resume(invoke, stocked):
     assert "none of these is paused" in invoke("runs", "resume", run).stdout
 
 
+def test_retry_failures(invoke, stocked):
+    """Of a tree in which something failed, though its root completed; of another one nothing."""
+    stock = stocked(queued=1)
+    assert "once it has ended" in invoke("runs", "retry", stock.root, "--failures").stderr
+    invoke("runs", "patch", stock.root, "1")
+    invoke("runs", "patch", stock.queued[0], "1")
+    assert invoke("runs", "retry", stock.root, "--failures").stdout == f"Queued again: shop {stock.root}\n"
+    assert "paused" not in invoke("why", stock.root).stdout
+    assert "Nothing of order" in invoke("runs", "retry", stock.queued[0], "--failures").stderr
+
+
 def test_reprioritize(invoke, stocked):
     (run,) = stocked(queued=1).queued
     assert "--priority" in invoke("runs", "reprioritize", run).stderr

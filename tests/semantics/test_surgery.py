@@ -1,4 +1,4 @@
-"""What is done to whole subtrees by hand: pausing them, and going on; other priorities; results by hand."""
+"""What is done to whole subtrees by hand: pausing, going on, other priorities, what failed, results by hand."""
 
 from __future__ import annotations
 
@@ -123,6 +123,58 @@ def test_another_priority_reorders_what_a_worker_has_claimed_ahead(make_app: Any
     last_of_quick = max(at for at, number in enumerate(order) if 100 <= number < 110)
     assert sum(number < 100 for number in order[:last_of_quick]) < 8, order  # (one claimed run in eight is the oldest)
     assert app.runs.logs(slow.id)[0].message == "given priority -5 by ann; it had 1"
+
+
+def test_only_what_failed_is_done_again(make_app: Any) -> None:
+    """Also below what had completed all the same; what completed is not done again, and what is elsewhere is let be."""
+    app = make_app()
+    broken, begun = threading.Event(), list[str]()
+    broken.set()
+
+    @app.task
+    async def leaf(input: str) -> str:
+        begun.append(input)
+        if input.endswith("bad") and broken.is_set():
+            raise ValueError(input)
+        return input
+
+    @app.task
+    async def middle(input: str) -> list[str]:
+        begun.append(input)
+        items = [leaf.create_bulk_run_item(f"{input} {how}") for how in ("good", "bad")]
+        found = await leaf.aio_run_many(items, return_exceptions=True)
+        if input == "strict" and any(isinstance(each, Exception) for each in found):
+            raise RuntimeError(input)
+        return [str(each)[:11] for each in found if not isinstance(each, Exception)]
+
+    @app.task
+    async def root() -> list[Any]:
+        begun.append("root")
+        items = [middle.create_bulk_run_item(name) for name in ("lax", "strict")]
+        found = await middle.aio_run_many(items, return_exceptions=True)
+        return [
+            *(each if isinstance(each, list) else type(each).__name__ for each in found),
+            await leaf.aio_run("alone"),
+        ]
+
+    ref = root.run_no_wait()
+    assert ref.result(timeout=60) == [["lax good"], "TaskRunError", "alone"]
+    assert app.runs.retry_failures(ref.id) == 3  # nothing was mended: the two leaves, and what is strict
+    assert ref.result(timeout=60) == [["lax good"], "TaskRunError", "alone"]
+    again = ["root", "lax", "lax bad", "strict", "strict bad"]
+    assert sorted(begun) == sorted([*again, *again, "lax good", "strict good", "alone"])
+    begun.clear()
+    broken.clear()
+    (lax, _, _) = app.runs.children(ref.id)
+    assert app.runs.retry_failures(lax.id) == 1
+    assert app.runs.get_result(lax.id) == ["lax good", "lax bad"]
+    assert sorted(begun) == ["lax", "lax bad"]
+    assert app.runs.retry_failures(ref.id) == 2
+    assert ref.result(timeout=60) == [["lax good", "lax bad"], ["strict good", "strict bad"], "alone"]
+    assert sorted(begun) == sorted(["lax", "lax bad", "root", "strict", "strict bad"])
+    assert app.runs.retry_failures(ref.id) == 0
+    with pytest.raises(RunNotFoundError):
+        app.runs.retry_failures("0" * 32)
 
 
 def test_a_result_by_hand(make_app: Any) -> None:

@@ -14,6 +14,8 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.store.store import Store
 from tests.server.desk import desk
 
+LAX = Shape("ingest", (Level(5, ("parse",), 5, failed=1),), state=RunState.COMPLETED)
+FINE = Shape("ingest", (Level(5, ("parse",), 5),), state=RunState.COMPLETED)
 ENDED = Shape("ingest", (Level(3, ("parse",), 3, failed=1, cancelled=1),), state=RunState.FAILED)
 OPEN = Shape("ingest", (Level(3, ("parse",), 1),), state=RunState.WAITING)
 
@@ -204,6 +206,20 @@ async def test_pause_and_resume(settings: Settings, store: Store):
         assert "paused" not in (await server.get(f"/runs/{root}")).body
         await server.post(f"/runs/{root}/cancel", None, "operator")
         assert (await server.post(f"/runs/{root}/pause", None, "operator")).status == 409
+
+
+async def test_retry_failures(settings: Settings, store: Store):
+    """One tree; and all that a filter lets through: of what completed and has no failures nothing is done."""
+    made, fine = await make(settings, LAX), await make(settings, FINE, number=2)
+    root = id_text(made.root)
+    async with desk(settings) as server:
+        answer = await server.post(f"/runs/{root}/retry_failures", None, "operator")
+        assert (answer.status, answer.body["done"], answer.body["state"]) == (200, True, "queued")
+        assert await store.pauses() == []
+        assert (await server.post(f"/runs/{root}/retry_failures", None, "operator")).status == 409
+        done = await server.did("retry_failures", task="ingest", all=True)
+        assert (done["count"], done["done"]) == (1, 0)
+        assert (await store.get(fine.root)).state is RunState.COMPLETED
 
 
 async def test_reprioritize(settings: Settings, store: Store):

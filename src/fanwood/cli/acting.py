@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +22,7 @@ from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunState
 from fanwood.sdk.listing import collect
 from fanwood.store import cancelling
 from fanwood.store.retention import delete_tree
+from fanwood.store.retrying import failures_retried
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,8 +47,20 @@ class Deed(NamedTuple):
     parts: bool = True
 
 
+def user() -> str:
+    """Who sits at the terminal."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _YES: Decorator = click.option("--yes", is_flag=True, help="Don't ask, whatever the filters let through.")
+_FAILURES: Decorator = click.option(
+    "--failures", is_flag=True, help="What failed below as well, also where what is above it has completed."
+)
 _FORCE: Decorator = click.option("--force", is_flag=True, help="Also what completed: its result is replaced.")
 
 
@@ -182,21 +197,35 @@ class Retried(NamedTuple):
     unserved: list[str]
 
 
-@acts("retry", "JSON: {id, task, status, served}; of several runs: {runs: [{id, task, status}], served}", _FORCE)
-def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, force: bool) -> None:
-    """Run again what failed or was cancelled. What completed below it is not redone."""
-    allow = TERMINAL if force else _ENDED_BADLY
+@acts(
+    "retry",
+    "JSON: {id, task, status, served}; of several runs: {runs: [{id, task, status}], served}",
+    _FORCE,
+    _FAILURES,
+)
+def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, force: bool, failures: bool) -> None:
+    """Run again what failed or was cancelled. What completed below it is not redone.
+
+    With --failures also a run that completed, though something below it had failed: all that stands between runs again,
+    finds what completed as it was, and asks for the rest once more.
+    """
+    allow = TERMINAL if force or failures else _ENDED_BADLY
     found = asked(common, runs, wanted, Deed("retry", "retried", allow, parts=False), yes=yes)
 
+    async def again(store: Store, run: RunRecord) -> bool:
+        if failures:
+            return await failures_retried(store, run.id, user()) > 0
+        return await store.replay(run.id, allow)
+
     async def act(store: Store) -> Retried:
-        queued = {run.id for run in found if await store.replay(run.id, allow)}
+        queued = {run.id for run in found if await again(store, run)}
         tasks = sorted({run.task for run in found if run.id in queued})
         unserved = [task for task in tasks if not await store.served(0, task)]
         return Retried([await store.get(run.id) for run in found], queued, unserved)
 
     done = looking.look(common, act) if found else Retried([], set(), [])
     if len(runs) == 1 and not done.queued:
-        raise Sentence(_not_retried(done.runs[0]))
+        raise Sentence(_nothing_failed(done.runs[0]) if failures else _not_retried(done.runs[0]))
     if common.as_json:
         about = [{"id": id_text(run.id), "task": run.task, "status": run.state.name} for run in done.runs]
         output.print_json({**(about[0] if len(runs) == 1 else {"runs": about}), "served": not done.unserved})
@@ -205,6 +234,10 @@ def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, forc
         output.print_line(f"Queued again: {named(queued)}" if queued else "Nothing to retry")
     for task in done.unserved:
         output.warn(f"no live worker serves {text.clean(task)}: its runs stay queued until one does")
+
+
+def _nothing_failed(record: RunRecord) -> str:
+    return f"Nothing of {record.task} {_id(record.id)}, or below it, has failed"
 
 
 def _not_retried(record: RunRecord) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.acting import Deed, acts, asked, named
+from fanwood.cli.acting import Deed, acts, asked, named, user
 from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.engines import judged
 from fanwood.cli.finding import find, run_ids
@@ -37,15 +35,6 @@ _WHY = {
     "resumed": "none of these is paused itself",
     "reprioritized": "they have that priority already",
 }
-
-
-def user() -> str:
-    """Who sits at the terminal."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container may have no name for its user
-        name = "somebody"
-    return f"{name}@{socket.gethostname()}"
 
 
 @acts(

@@ -160,6 +160,11 @@ async def replay(call: Call) -> Acted:
     return await _one(call, "replay")
 
 
+async def retry_failures(call: Call) -> Acted:
+    """Run again what failed of a run that has ended and all below it, also where what is above it has completed."""
+    return await _one(call, "retry_failures")
+
+
 async def pause(call: Call) -> Acted:
     """Nothing of a run, and of what is below it, begins any more, until it is resumed."""
     return await _one(call, "pause")
@@ -417,6 +422,7 @@ ROUTES = (
     Route("POST", f"{_RUN}/cancel", Role.OPERATOR, cancel, Acted, body=NoBody),
     Route("POST", f"{_RUN}/retry", Role.OPERATOR, retry, Acted, body=NoBody),
     Route("POST", f"{_RUN}/replay", Role.OPERATOR, replay, Acted, body=NoBody),
+    Route("POST", f"{_RUN}/retry_failures", Role.OPERATOR, retry_failures, Acted, body=NoBody),
     Route("POST", f"{_RUN}/pause", Role.OPERATOR, pause, Acted, body=NoBody),
     Route("POST", f"{_RUN}/resume", Role.OPERATOR, resume, Acted, body=NoBody),
     Route("POST", f"{_RUN}/reprioritize", Role.OPERATOR, reprioritize, Acted, body=PriorityBody),

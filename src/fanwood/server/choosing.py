@@ -30,7 +30,7 @@ PAGE = 1000
 _LAST = 1 << 62
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
 
-Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize"]
+Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize", "retry_failures"]
 Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
 
 

@@ -24,6 +24,7 @@ from fanwood.server.choosing import PAGE, SPACE, Wanted, names_of, page
 from fanwood.store import surgery
 from fanwood.store.cancelling import cancel_all
 from fanwood.store.retention import delete_tree
+from fanwood.store.retrying import failures_retried
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -158,7 +159,9 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
         named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what has ended
         await cancel_all(store, [run.id for run in named], "by request")
         done = len(runs)
-    elif wanted.action in ("pause", "resume", "reprioritize"):
+    elif wanted.action in ("pause", "resume", "reprioritize", "retry_failures"):
+        if again and wanted.action == "retry_failures":  # some may be queued by now, and paused yet
+            runs = [run for run in there if wanted.may(run)]
         return await _by_hand(store, wanted, runs, by, again=again)
     elif wanted.action == "delete":
         done = sum([await _deleted(store, run) for run in runs])
@@ -168,8 +171,8 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
 
 
 async def _by_hand(store: Store, wanted: Wanted, runs: Sequence[RunRecord], by: str, *, again: bool) -> int:
-    """Pause these, take that back, or give them another priority. To how many that is new: `again`, an attempt before
-    this one may have done so to some."""
+    """Pause these, take that back, give them another priority, or retry what failed. To how many that is new: `again`,
+    an attempt before this one may have done so to some."""
     done = 0
     for run in runs:
         try:
@@ -178,13 +181,23 @@ async def _by_hand(store: Store, wanted: Wanted, runs: Sequence[RunRecord], by: 
                     new = await surgery.paused(store, run.id, by)
                 case "resume":
                     new = await surgery.resumed(store, run.id)
+                case "retry_failures":
+                    done += await _retried(store, run.id, by, again=again)
+                    continue
                 case _:
                     await surgery.reprioritized(store, run.id, wanted.priority or 0, by)
                     new = True
             done += new or again
-        except (RunNotFoundError, UsageError):  # deleted meanwhile; or a part of its parent
+        except (RunNotFoundError, UsageError, BudgetExceeded):  # deleted meanwhile; a part of its parent; not refunded
             continue
     return done
+
+
+async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool:
+    try:
+        return await failures_retried(store, run_id, by) > 0
+    except UsageError:
+        return again  # it has not ended, as it runs again
 
 
 async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:

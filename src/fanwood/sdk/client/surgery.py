@@ -16,6 +16,7 @@ from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.waiting import called
 from fanwood.store import surgery
+from fanwood.store.retrying import failures_retried
 
 if TYPE_CHECKING:
     from fanwood.sdk.declaring.host import Host
@@ -56,6 +57,25 @@ class Surgery:
     async def aio_resume(self, run_id: str) -> bool:
         """As `resume`."""
         return await self._resume(run_id)
+
+    def retry_failures(self, run_id: str, *, by: str | None = None) -> int:
+        """Run again what failed of a run that has ended and all below it, also where what is above it has completed all
+        the same; how many runs had failed. What is above them runs again, finds all that completed as it was, and asks
+        for the others once more. With nothing that failed nothing is done.
+
+        Args:
+            run_id: which one.
+            by: who wants it; this process (or the run whose code calls) if it is left out.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            UsageError: it has not ended, or it is a part of its parent, such as a sleep.
+        """
+        return block(self._retry_failures(run_id, by), "runs.retry_failures")
+
+    async def aio_retry_failures(self, run_id: str, *, by: str | None = None) -> int:
+        """As `retry_failures`."""
+        return await self._retry_failures(run_id, by)
 
     def reprioritize(self, run_id: str, priority: int, *, by: str | None = None) -> int:
         """Give a run, and all below it, another priority; which one the run had. Also what is spawned below later has
@@ -116,6 +136,16 @@ class Surgery:
             return await called(self._host.engine().call(lambda store: surgery.resumed(store, id_), changes=True))
 
         return await once("runs.resume", id_text(id_), id_, act)
+
+    async def _retry_failures(self, run_id: str, by: str | None) -> int:
+        id_, who, host = id_bytes(run_id), _who(by), self._host
+        record = await called(host.engine().call(lambda store: store.get(id_)))
+        await host.prepare((record.task,))
+
+        async def act(_: object) -> int:
+            return await called(host.engine().call(lambda store: failures_retried(store, id_, who), changes=True))
+
+        return await once("runs.retry_failures", id_text(id_), id_, act)
 
     async def _reprioritize(self, run_id: str, priority: int, by: str | None) -> int:
         id_, who = id_bytes(run_id), _who(by)

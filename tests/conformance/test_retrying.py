@@ -1,0 +1,85 @@
+"""Only what failed runs again, and what stands above it; and who dies in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanwood import RunState, UsageError
+from fanwood.model.commands import ClaimedRun
+from fanwood.store.retrying import failures_retried
+from tests.conformance.stage import Stage, failed
+
+COMPLETED, QUEUED, FAILED = RunState.COMPLETED, RunState.QUEUED, RunState.FAILED
+
+
+class _DeathError(Exception):
+    pass
+
+
+class _Dies:
+    """A store whose process dies after some replays; its workers hear at once."""
+
+    def __init__(self, store: Any, replays: int = 100) -> None:
+        self._store, self._left = store, replays
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def is_heard(self, _: bytes) -> bool:
+        return True
+
+    async def replay(self, run_id: bytes, allow: Any) -> bool:
+        if not self._left:
+            raise _DeathError
+        self._left -= 1
+        return await self._store.replay(run_id, allow)
+
+
+async def retry(stage: Stage, run: ClaimedRun, by: str, replays: int = 100) -> int:
+    store: Any = _Dies(stage.store, replays)
+    return await failures_retried(store, run.key, by)
+
+
+@pytest.mark.parametrize("replays", [0, 1])
+async def test_a_death_in_the_middle_leaves_it_paused_and_is_gone_on_with(stage: Stage, replays: int) -> None:
+    root = await stage.running()
+    middle, other = await stage.running("b", root), await stage.running("b", root)
+    deep = await stage.running("c", middle)
+    good = await stage.running("c", middle)
+    elsewhere = await stage.running("a")
+    for run in (good, other, elsewhere):
+        await stage.complete(run)
+    await stage.report(failed(deep))
+    with pytest.raises(UsageError, match="once it has ended"):
+        await retry(stage, root, "ann")
+    await stage.complete(middle)
+    await stage.complete(root)
+    assert await retry(stage, elsewhere, "ann") == 0
+    assert await retry(stage, other, "ann") == 0
+    with pytest.raises(_DeathError):
+        await retry(stage, root, "ann", replays)
+    (pause,) = await stage.store.pauses()
+    assert pause.by == "ann, until what failed is queued again"
+    assert await stage.claim(10) == []
+    assert await retry(stage, root, "bob") == 1
+    assert await stage.store.pauses() == []
+    await stage.sweep()
+    again = {run.key: run for run in await stage.claim(10)}
+    assert again.keys() == {root.key, middle.key}
+    assert await stage.state(deep) is FAILED
+    found = await stage.attach(again[middle.key], deep.key, "c")
+    assert found.state is FAILED or found.state is QUEUED
+    assert await stage.state(deep) is QUEUED
+    assert (await stage.attach(again[middle.key], good.key, "c")).state is COMPLETED
+
+
+async def test_a_pause_of_somebody_else_stays(stage: Stage) -> None:
+    root = await stage.running()
+    await stage.report(failed(root))
+    await stage.store.pause(root.key, "bob")
+    assert await retry(stage, root, "ann") == 1
+    (pause,) = await stage.store.pauses()
+    assert pause.by == "bob"
+    assert await stage.claim(10) == []
