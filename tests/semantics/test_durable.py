@@ -258,7 +258,7 @@ def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
     began: list[bool] = []
 
     def begins(ctx: Context) -> int:
-        began.append(app.engine().holds_lease)
+        began.append(app.engine().lease.is_held)
         if len(began) == 1:
             raise ValueError("once more")
         return ctx.invocation_count

@@ -54,14 +54,14 @@ def test_what_was_claimed_does_not_begin_while_the_lease_may_have_lapsed(
         return await renew(worker_id)
 
     monkeypatch.setattr(engine.store, "renew", late)
-    until(lambda: not engine.holds_lease, "the lease lapses")
+    until(lambda: not engine.lease.is_held, "the lease lapses")
     ref = task.run_no_wait(1)
     until(lambda: ref.status() is RunState.RUNNING, "it is claimed all the same")
     assert begun == [0]
     may_renew.set()
     assert ref.result(timeout=PATIENCE) == 1
     assert begun == [0, 1]
-    until(lambda: engine.holds_lease, "it holds a lease again")
+    until(lambda: engine.lease.is_held, "it holds a lease again")
 
 
 def enter_anew(app: Fanwood) -> None:
@@ -128,7 +128,7 @@ def test_a_heartbeat_that_waits_holds_up_nothing_else(app: Fanwood, monkeypatch:
 
     tried: list[int] = []
     assert flaky.run_no_wait(7).result(timeout=PATIENCE) == 7
-    until(lambda: engine.holds_lease, "it holds a lease again")
+    until(lambda: engine.lease.is_held, "it holds a lease again")
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])

@@ -109,9 +109,9 @@ async def test_a_lease_lasts_from_when_it_was_asked_for(scene: Scene, how: Calla
     if how is _enter_again:
         asked += 1.5  # the renewal that failed
     scene.seconds = asked + LEASE - 0.01
-    assert membership.holds_lease
+    assert membership.lease.is_held
     scene.seconds = asked + LEASE
-    assert not membership.holds_lease
+    assert not membership.lease.is_held
 
 
 async def test_what_had_not_begun_when_a_lease_lapsed_is_handed_back_before_anything_begins(scene: Scene) -> None:

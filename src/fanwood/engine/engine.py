@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
+    from fanwood.engine.lease import Lease
     from fanwood.engine.waits import Collector
     from fanwood.ids import SystemIds
     from fanwood.model.commands import LogLine, Outcome, Record
@@ -195,9 +196,9 @@ class Engine:
         return self._membership.dispatcher
 
     @property
-    def holds_lease(self) -> bool:
-        """Whether runs may begin here."""
-        return self._membership.holds_lease
+    def lease(self) -> Lease:
+        """By which runs may begin here."""
+        return self._membership.lease
 
     # --- what callers ask for --------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
+from fanwood.engine.lease import Lease
 from fanwood.engine.liveness import host_identity
 from fanwood.errors import UsageError
 from fanwood.model.commands import Failure, WorkerInfo
@@ -57,7 +58,7 @@ class Membership:
         self._report = report
         self._on_entered = on_entered
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._leased_until = 0.0  # by the loop's clock, which only we can stop
+        self.lease = Lease()
 
     @property
     def is_worker(self) -> bool:
@@ -72,9 +73,10 @@ class Membership:
     async def enter(self) -> None:
         """For the first time, as a client."""
         self._loop = asyncio.get_running_loop()
+        self.lease.clock = self._loop.time
         until = self._loop.time() + self._settings.lease
         self.worker_id = await self._store.register(self._info(()), ())
-        self._leased_until = until
+        self.lease.until = until
 
     def _info(self, tasks: tuple[str, ...], slots: int = 0, programs: Sequence[int] = ()) -> WorkerInfo:
         """How this engine enters itself."""
@@ -82,12 +84,6 @@ class Membership:
         return WorkerInfo(self._name, self.host, os.getpid(), slots, tasks, lease, tuple(programs))
 
     # --- the lease -------------------------------------------------------------------------------------------------
-
-    @property
-    def holds_lease(self) -> bool:
-        """Whether nobody can have taken us for dead. Without that nothing begins: what we had claimed may have been
-        closed, and whoever closed it has not waited for us to hear of it."""
-        return self._loop is not None and self._loop.time() < self._leased_until
 
     async def renew(self) -> None:
         """Keep the lease; if it was lost, enter anew with the same tasks."""
@@ -100,8 +96,8 @@ class Membership:
 
     def _leased(self, until: float) -> None:
         """The lease lasts until then, by the loop's clock. If it had lapsed, what has not begun goes back first."""
-        lapsed = not self.holds_lease
-        self._leased_until = max(self._leased_until, until)
+        lapsed = not self.lease.is_held
+        self.lease.until = max(self.lease.until, until)
         if lapsed:
             self._report(self.dispatcher.hand_back())
             self.dispatcher.go_on()
@@ -171,7 +167,7 @@ class Membership:
             info = self._info(tuple(task.name for task in tasks), dispatcher.slots, dispatcher.programs)
             until = self._loop.time() + self._settings.lease
             old, self.worker_id = self.worker_id, await self._store.register(info, tasks)
-            self._leased_until = until
+            self.lease.until = until
         try:
             await self._store.reap(old, self._settings.deaths_limit)
         finally:

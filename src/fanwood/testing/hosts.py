@@ -137,7 +137,7 @@ class VirtualEngine(Engine):
 
     def stay_leased(self, seconds: float) -> None:
         """As if it had renewed its lease all the while."""
-        self._membership._leased_until = max(self._membership._leased_until, seconds)
+        self.lease.until = max(self.lease.until, seconds)
 
 
 class WatchedStore(MemoryStore):

@@ -58,6 +58,7 @@ class Executor:
         self.programs: Sequence[int] = ()
         self._host = host
         self._engine = engine
+        self._lease = engine.lease
         self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
         self.turn = self._slots.turn
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
@@ -157,7 +158,7 @@ class Executor:
     def place(self, outcomes: list[Outcome]) -> None:
         """A parent may have been taken away since its child ended: it timed out, and goes on elsewhere, while its code
         here does not stop. Without a lease it may have been without a word."""
-        running, leased = self._running, self._engine.holds_lease
+        running, leased = self._running, self._lease.is_held
         for outcome in outcomes:
             if outcome.parent:
                 parent = running.get(outcome.parent)
@@ -191,7 +192,7 @@ class Executor:
         slots = self._slots
         while slots.resuming and (go_on := slots.next_resuming()) is not None:
             go_on()
-        if not slots.starting.count or not self._engine.holds_lease:
+        if not slots.starting.count or not self._lease.is_held:
             return
         me = self._engine.worker_id
         attempts = [self._attempt(run, me) for run in self._slots.take()]
@@ -309,7 +310,7 @@ class Executor:
                 closed something of its tree.
         """
         recalled = self._recalled and attempt in self._recalled
-        if recalled or attempt.interruption is not None or not self._engine.holds_lease:
+        if recalled or attempt.interruption is not None or not self._lease.is_held:
             raise verdicts.UnleasedError
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Outcome | None:

@@ -207,7 +207,8 @@ class Slots:
             for attempt in attempts:
                 attempt.code_ended = True
                 if attempt.holding:
-                    self._give_back(attempt)
+                    attempt.holding = False  # (how long it had it nobody asks any more)
+                    self._free_one(attempt)
 
     def next_resuming(self) -> Callable[[], None] | None:
         """An attempt that waits for a slot to go on, now that there is one."""
@@ -261,9 +262,12 @@ class Slots:
     def _give_back(self, attempt: Attempt) -> None:
         if attempt.holding:
             attempt.let_go()
-            self._free += 1
-            if attempt.run.deaths >= SUSPECT_DEATHS:
-                self._alone = False
+            self._free_one(attempt)
+
+    def _free_one(self, attempt: Attempt) -> None:
+        self._free += 1
+        if attempt.run.deaths >= SUSPECT_DEATHS:
+            self._alone = False
 
     def _unwait(self, attempt: Attempt) -> None:
         attempt.waits -= 1

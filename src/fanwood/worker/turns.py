@@ -7,6 +7,7 @@ of one tree, and a small one behind them would wait for all of these.
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from fanwood.model.commands import SUSPECT_DEATHS
@@ -51,9 +52,8 @@ class Turns:
 
     def add(self, runs: Sequence[ClaimedRun]) -> None:
         """They wait behind those of their trees."""
-        trees = {_tree(run) for run in runs}
-        if len(trees) == 1:
-            self._tree(trees.pop()).extend(runs)
+        if len(set(map(_place, runs))) == 1:  # siblings, as most are
+            self._tree(_tree(runs[0])).extend(runs)
         else:
             for run in runs:
                 self._tree(_tree(run)).append(run)
@@ -112,6 +112,9 @@ class Turns:
         if not level:
             del self._levels[self._highest]
             self._highest = max(self._levels, default=0)
+
+
+_place = attrgetter("priority", "root_id", "parent_id")
 
 
 def _tree(run: ClaimedRun) -> Tree:

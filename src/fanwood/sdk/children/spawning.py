@@ -203,7 +203,8 @@ class Spawner:
             raise PayloadTooLargeError(f"the input of {spec.name}", len(data), self._host.settings.max_payload_bytes)
         attempt = None if options.detached else self._attempt
         identified = attempt is not None or options.idempotency_key is not None or self._doing is not None
-        digest = content_digest(spec.name, spec.input.canonical(data)) if identified else b""
+        canonical = data if not identified or spec.input.orderly else spec.input.canonical(data)
+        digest = content_digest(spec.name, canonical) if identified else b""
         return spec, options, data, digest, attempt, self._kind(spec, options, attempt)
 
     def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:

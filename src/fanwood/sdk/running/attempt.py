@@ -226,7 +226,8 @@ class Attempt:
         """
         if child_key is not None:
             return self.mine(child_identity(child_key))
-        return self.numbered(content, self.number(content))
+        number = self.number(content)
+        return content if number == 0 and self.life is None else self.numbered(content, number)
 
     def number(self, content: bytes) -> int:
         """Of one more child of that content: 0 for the first."""
@@ -334,8 +335,7 @@ class Attempt:
     def let_go(self) -> None:
         """It has none any more."""
         self.holding = False
-        if not self.code_ended:  # else nobody asks any more
-            self._busy += self.host.clock.monotonic() - self._since
+        self._busy += self.host.clock.monotonic() - self._since
 
     @property
     def busy(self) -> int:
