@@ -1,5 +1,26 @@
 -- Calls that cancel, or replay.
 
+-- This run, or what is below it, was closed by a call: who may have claimed something of it is to hear of that before the
+-- call returns. Who that is.
+create function fw_unheard(p_id bytea, p_now bigint) returns bigint[] language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    hearing bigint[];
+begin
+    with noted as (
+        insert into unheard (worker_id, run_id)
+        select w.id, p_id from worker w join lease l on l.worker_id = w.id
+        where w.slots > 0 and l.expires_at > p_now
+        order by w.id
+        on conflict do nothing
+        returning worker_id
+    )
+    select coalesce(array_agg(n.worker_id), '{}') into hearing from noted n;
+    return hearing;
+end $$;
+
 -- A call cancels a run, and closes all below it. Whoever has claimed something is to hear of it. `ended`: it had not
 -- ended; null: there is no such run. `fenced`: it was the wish of an attempt that is over.
 create function fw_cancel(
@@ -37,15 +58,7 @@ begin
         closes := fw_close(p_now, array[p_id], array[which], array[p_closing]);
     end if;
     if closes or before.state = 1 then  -- it may be claimed itself, and not begun
-        with hearing as (
-            insert into unheard (worker_id, run_id)
-            select w.id, p_id from worker w join lease l on l.worker_id = w.id
-            where w.slots > 0 and l.expires_at > p_now
-            order by w.id
-            on conflict do nothing
-            returning worker_id
-        )
-        select told || coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+        told := told || fw_unheard(p_id, p_now);
     end if;
 end $$;
 

@@ -43,14 +43,6 @@ begin
         array[p_closing]
     )::fw_ends) l;
     if closes or before = 1 then  -- it may be claimed itself, and not begun
-        with hearing as (
-            insert into unheard (worker_id, run_id)
-            select w.id, p_id from worker w join lease l on l.worker_id = w.id
-            where w.slots > 0 and l.expires_at > p_now
-            order by w.id
-            on conflict do nothing
-            returning worker_id
-        )
-        select told || coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+        told := told || fw_unheard(p_id, p_now);
     end if;
 end $$;
