@@ -261,6 +261,7 @@ async def lists(s: Session, n: int) -> None:
         RunFilter(limit=n),
         RunFilter(limit=n, task="a"),
         RunFilter(limit=n, state=RunState.RUNNING),
+        RunFilter(limit=n, state=RunState.QUEUED),
         RunFilter(limit=n, every=True),
         RunFilter(limit=n, every=True, state=RunState.FAILED),
     ):
@@ -383,8 +384,10 @@ ABOUT: dict[Verb, int] = {
     looks: 800,
     claims_of_several_tasks: 200 * len(TASKS),
     claims_of_a_program: 200 * len(TASKS),
+    lists: 200 * 3 * len(TASKS),
 }
-"""Those that are about more runs: a parent has so many children; and the best of each task are looked at."""
+"""Those that are about more runs: a parent has so many children; the best of each task are looked at, and the newest of
+each priority."""
 
 
 async def through(s: Session, n: int, when: str, *, verbs: Sequence[Verb] = (*VERBS, *CHORES)) -> None:

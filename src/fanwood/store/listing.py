@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WALK = 2_000
 """Rows that one call looks at, at most, if a filter lets only some through."""
+BY_ID = ("list_runs", "list_roots_of_task")
+"""In the order of ids, which begin with the time of their making."""
 _END = (1 << 62, b"\xff" * 16)
 _SKEW = 86_400_000
 """Milliseconds by which the clocks of those who make ids may differ."""
@@ -26,7 +28,7 @@ def statement(filter_: RunFilter) -> str:
     """The statement that walks the best index for it."""
     if filter_.every:
         return "list_failed" if filter_.state is RunState.FAILED else "list_runs"
-    if filter_.task is not None:
+    if filter_.task is not None or filter_.state is RunState.QUEUED:
         return "list_roots_of_task"
     if filter_.state is not None and filter_.state is not RunState.COMPLETED:
         return "list_roots_in_state"
@@ -39,7 +41,7 @@ def walk(filter_: RunFilter) -> int:
         "list_roots": (None, None),
         "list_runs": (None, None),
         "list_failed": (None, RunState.FAILED),
-        "list_roots_of_task": (filter_.task, None),
+        "list_roots_of_task": (filter_.task, RunState.QUEUED if filter_.state is RunState.QUEUED else None),
         "list_roots_in_state": (None, filter_.state),
     }[statement(filter_)]
     plain = (filter_.task, filter_.state) == indexed and filter_.prefix is None and not filter_.metadata
@@ -70,7 +72,7 @@ def _first_place(filter_: RunFilter) -> tuple[int, bytes]:
     if filter_.until is None:
         return _END
     newest = max(0, filter_.until // 1000 + _SKEW + 1)
-    is_by_id = statement(filter_) == "list_runs"
+    is_by_id = statement(filter_) in BY_ID
     return filter_.until, (newest.to_bytes(6, "big") if newest < 1 << 48 else b"\xff" * 16) if is_by_id else b""
 
 

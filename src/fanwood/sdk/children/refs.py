@@ -192,10 +192,10 @@ async def cancelled(host: Host, run_id: bytes) -> int:
 
 def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
     """A reference of the kind that fits the task."""
-    kind: Any = (
-        WorkflowRunRef if spec.kind == "workflow" else TaskRunRef
-    )  # (with their parameters they cost twice as much)
-    return kind(host, run_id, spec.name, spec.output)
+    # (Not `TaskRunRef[Any](...)`: to be called so costs each of a hundred thousand as much again.)
+    if spec.kind == "workflow":
+        return WorkflowRunRef(host, run_id, spec.name, spec.output)
+    return TaskRunRef(host, run_id, spec.name, spec.output)
 
 
 def untyped_ref(host: Host, run_id: bytes, task: str) -> TaskRunRef[Any]:

@@ -143,7 +143,7 @@ class Spawner:
             await self._next_answer()
         attempt = self._attempt
         if attempt is None:
-            await self._host.prepare(dict.fromkeys(item.spec.name for item in chunk))
+            await self._host.prepare(dict.fromkeys([item.spec.name for item in chunk]))
         elif attempt.run.attempt > 1 and any(item.options.share is not None for item in chunk):
             await known_parts(attempt)
         self._send(chunk)

@@ -84,15 +84,16 @@ def listing(tables: Tables, filter_: RunFilter) -> Page:
 def _walk(tables: Tables, filter_: RunFilter, about: dict[str, Any]) -> Iterator[Run]:
     """The best order for it, from where it goes on."""
     at, after, since = about["at"], about["after"], about["since"]
+    statement = listings.statement(filter_)
     name = {
         "list_roots": ("roots",),
-        "list_roots_of_task": ("roots of", filter_.task),
+        "list_roots_of_task": ("roots in", RunState.QUEUED) if filter_.task is None else ("roots of", filter_.task),
         "list_roots_in_state": ("roots in", filter_.state),
         "list_failed": ("failed",),
         "list_runs": ("runs",),
-    }[listings.statement(filter_)]
-    if name == ("runs",):
-        for id_ in tables.order("runs").before(after):
+    }[statement]
+    if statement in listings.BY_ID:
+        for id_ in tables.order(*name).before(after):
             if id_ < about["since_id"]:
                 return
             yield tables.runs[id_]

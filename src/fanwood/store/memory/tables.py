@@ -406,14 +406,15 @@ def _places(run: Run) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def _of_state(run: Run) -> list[tuple[tuple[Any, ...], Any]]:
-    return [(("roots in", run.state), (run.created_at, run.id))] if run.parent_id is None else []
+    key = run.id if run.state == RunState.QUEUED else (run.created_at, run.id)
+    return [(("roots in", run.state), key)] if run.parent_id is None else []
 
 
 def _lasting(run: Run) -> list[tuple[tuple[Any, ...], Any]]:
     """Where it stands for as long as it is there."""
     if run.parent_id is None:
         root = (run.created_at, run.id)
-        return [(("runs",), run.id), (("roots",), root), (("roots of", run.task), root)]
+        return [(("runs",), run.id), (("roots",), root), (("roots of", run.task), run.id)]
     return [
         (("runs",), run.id),
         (("children", run.parent_id), run.id),

@@ -88,8 +88,8 @@ where task = :task and state = 8 and started_at is not null;
 -- name: why_roots
 -- The same of roots.
 select finished_at - started_at from (
-    select state, started_at, finished_at from run where parent_id is null and task = :task
-    order by task desc, created_at desc, id desc limit :most
+    select state, started_at, finished_at from run where parent_id is null and state <> 0 and task = :task
+    order by task desc, id desc limit :most
 ) newest
 where state = 8 and started_at is not null;
 

@@ -52,6 +52,11 @@ _ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 place
 
 _ALIKE = "%s%s%010d%s"
 """A row of `insert_alike`: id, identity, index, input."""
+_ROOT = "%s%s"
+"""A row of `insert_roots`: id, input."""
+_OF_CHILDREN = ("id", "identity", "child_index", "input", "child_key", "input_digest")
+_OF_ROOTS = (*_OF_CHILDREN, "parent_id", "root_id")
+"""The columns that such a row has by itself, or has not."""
 _ALIKE_FROM = 8  # siblings, for which their own statement pays
 
 _UNREADABLE = encode_failure(UNREADABLE)
@@ -213,16 +218,22 @@ class HotPath:
                 spawn.claimed = False
         budgets = self.leaving.budgets.born(spawns)
         rest: list[Spawn] = []
-        for (alike_kind, _), group in groupby(spawns, _likeness):
+        for (plain, _), group in groupby(spawns, _likeness):
             alike = list(group)
-            if len(alike) < _ALIKE_FROM or not alike_kind:
+            first = alike[0]
+            if len(alike) < _ALIKE_FROM or not plain:
                 rest += alike
+                continue
+            columns = dict(zip(_INSERT.columns, _row(first, me, now, budgets), strict=True))
+            if first.kind.parent_id is None:
+                name, own = "insert_roots", _OF_ROOTS
+                rows = [_ROOT % (s.id.hex(), s.input) for s in alike]
             else:
-                rows = encoded([_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike])
-                columns = dict(zip(_INSERT.columns, _row(alike[0], me, now, budgets), strict=True))
-                for own in ("id", "identity", "child_index", "input", "child_key", "input_digest"):
-                    del columns[own]
-                self._execute(_SQL["insert_alike"], {**columns, "rows": rows})
+                name, own = "insert_alike", _OF_CHILDREN
+                rows = [_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike]
+            for column in own:
+                del columns[column]
+            self._execute(_SQL[name], {**columns, "rows": encoded(rows)})
         keyed = [spawn for spawn in rest if spawn.is_keyed_root]
         if keyed:
             self._spawn_keyed(me, now, keyed, done)
@@ -410,10 +421,11 @@ def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
 
 
 def _likeness(spawn: Spawn) -> tuple[int, bool]:
-    """Equal for spawns that `insert_alike` may insert together: those of one call are of one kind. 0 is that
-    of none: each has something of its own."""
-    plain = spawn.identity is not None and spawn.child_key is None and spawn.kind.part is None
-    return (id(spawn.kind) if plain else 0, spawn.claimed)
+    """Equal for spawns that one statement may insert together: those of one call are of one and the same kind. With 0
+    it is one that has more of its own than id, identity, index and input."""
+    kind = spawn.kind
+    plain = spawn.child_key is None and kind.part is None and (spawn.identity is None) == (kind.parent_id is None)
+    return (id(kind) if plain else 0, spawn.claimed)
 
 
 def _row(spawn: Spawn, me: int, now: int, budgets: dict[bytes, bytes]) -> tuple[Any, ...]:

@@ -17,7 +17,54 @@ order by created_at desc, id desc
 limit :walk;
 
 -- name: list_roots_of_task
--- Roots of one task.
+-- Roots of one task, or all that are queued, in the order of their ids, which begin with the time of their making. Those that
+-- have begun have an index. Those that are queued are found in the queue: of each task and priority from one tree to the
+-- next newest (of which more may be queued than its root, or that may have begun: it is passed by).
+with recursive
+tasks (task) as (
+    select coalesce(:task, (select q.task from run q indexed by run_ready where q.state = 0 order by q.task limit 1))
+    union all
+    select (select q.task from run q indexed by run_ready where q.state = 0 and q.task > t.task order by q.task limit 1)
+    from tasks t where t.task is not null and :task is null
+),
+lanes (task, priority) as (
+    select t.task, (
+        select q.priority from run q indexed by run_ready where q.state = 0 and q.task = t.task order by q.priority desc limit 1
+    )
+    from tasks t
+    union all
+    select l.task, (
+        select q.priority from run q indexed by run_ready where q.state = 0 and q.task = l.task and q.priority < l.priority
+        order by q.priority desc limit 1
+    )
+    from lanes l where l.priority is not null
+),
+trees (task, priority, id, n) as (
+    select l.task, l.priority, (
+        select q.root_id from run q indexed by run_ready
+        where q.state = 0 and q.task = l.task and q.priority = l.priority and q.root_id < :after and q.root_id >= :since_id
+        order by q.root_id desc limit 1
+    ), 1
+    from lanes l where l.priority is not null
+    union all
+    select t.task, t.priority, (
+        select q.root_id from run q indexed by run_ready
+        where q.state = 0 and q.task = t.task and q.priority = t.priority and q.root_id < t.id and q.root_id >= :since_id
+        order by q.root_id desc limit 1
+    ), t.n + 1
+    from trees t where t.id is not null and t.n < :walk
+),
+found (root) as (
+    select t.id from trees t where t.id is not null
+    union
+    select * from (
+        select b.id from run b indexed by run_root_task
+        where b.parent_id is null and b.state <> 0 and :state is not 0
+          and (b.task, b.id) < (:task, :after) and (b.task, b.id) >= (:task, :since_id)
+        order by b.task desc, b.id desc limit :walk
+    ) begun
+    order by 1 desc limit :walk
+)
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
@@ -26,13 +73,11 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
                select 1 from json_each(case when json_valid(r.metadata) then r.metadata end) e where e.key = w.key and e.type = w.type and e.value is w.value
            )
        ) as passes
-from run r indexed by run_root_task
-where parent_id is null and task = :task and (created_at, id) < (:at, :after) and created_at >= :since
-order by created_at desc, id desc
-limit :walk;
+from found f cross join run r on r.id = f.root
+order by r.id desc;
 
 -- name: list_roots_in_state
--- Roots in one state, which is not COMPLETED.
+-- Roots in one state, which is neither QUEUED nor COMPLETED.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
        (:task is null or task = :task) and (:prefix is null or (task >= :prefix and task < :prefix_end))
@@ -42,7 +87,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
            )
        ) as passes
 from run r indexed by run_root_state
-where parent_id is null and state <> 8 and state = :state and (created_at, id) < (:at, :after) and created_at >= :since
+where parent_id is null and state <> 0 and state <> 8 and state = :state and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
 limit :walk;
 

@@ -41,6 +41,17 @@ select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :kind, :task, 
        :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at, :budget
 from json_each(:rows);
 
+-- name: insert_roots
+-- The same of roots, which have but id and input of their own. A row is the two, strung together: 32 hex digits, the input.
+insert into run (
+    id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked, worker_id, deadline,
+    deadline_by, schedule_timeout, expires_at, created_at, started_at, budget
+)
+select unhex(substr(value, 1, 32)), unhex(substr(value, 1, 32)), :depth, :kind, :task, substr(value, 33), :metadata, :priority,
+       :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at,
+       :created_at, :started_at, :budget
+from json_each(:rows);
+
 -- name: insert_records
 -- Children that no worker executes. A row: id, identity, index, key, input, state, output, error, began, due, attempt; of
 -- the parent: attempt, deadline, whose, id, root, depth, kind, task, priority, on_parent_end; how long it waits at most; by

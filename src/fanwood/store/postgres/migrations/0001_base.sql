@@ -70,11 +70,12 @@ create index run_due on run (due_at, id) where state = 2 and due_at is not null;
 create index run_awaiting on run (awaits) where state = 2 and awaits is not null;
 create index run_expiring on run (expires_at, id) where state in (0, 2) and expires_at is not null;
 
--- Listings: roots, newest first; roots by task; roots in any state but COMPLETED; roots by their metadata, as far as jsonb
+-- Listings: roots, newest first; roots that have begun, by task, and by state but for COMPLETED (those that are queued stand in
+-- the queue, and nothing more is written of them when they are born: decision 0049); roots by their metadata, as far as jsonb
 -- can hold it (no NUL, no half of a surrogate pair, no number without measure). What it can't is kept all the same.
 create index run_root on run (created_at, id) where parent_id is null;
-create index run_root_task on run (task, created_at, id) where parent_id is null;
-create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 8;
+create index run_root_task on run (task, id) where parent_id is null and state <> 0;
+create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 0 and state <> 8;
 create index run_metadata on run using gin ((metadata::jsonb) jsonb_path_ops)
     where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}';
 

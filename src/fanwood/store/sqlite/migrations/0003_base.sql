@@ -65,10 +65,11 @@ create index run_expiring on run (expires_at, id) where state in (0, 2) and expi
 
 create index run_awaiting on run (awaits) where state = 2 and awaits is not null;
 
--- Listings: roots, newest first; roots by task; roots in any state but COMPLETED.
+-- Listings: roots, newest first; roots that have begun, by task, and by state but for COMPLETED. (Those that are queued stand
+-- in the queue, and nothing more is written of them when they are born: decision 0049.)
 create index run_root on run (created_at, id) where parent_id is null;
-create index run_root_task on run (task, created_at, id) where parent_id is null;
-create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 8;
+create index run_root_task on run (task, id) where parent_id is null and state <> 0;
+create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 0 and state <> 8;
 
 -- Failures, of a tree and of a day. (Not what was cancelled: that may be a million at once.)
 create index run_failed on run (root_id, id) where state = 9;
