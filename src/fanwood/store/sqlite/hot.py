@@ -5,7 +5,7 @@ Why one step per statement: see the head of `spawning.sql`.
 
 from __future__ import annotations
 
-from itertools import chain, groupby
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,10 @@ from fanwood.model.commands import (
     Spawn,
 )
 from fanwood.model.states import Cause, EndedBy, RunState
-from fanwood.store.expiry import expiry
 from fanwood.store.failures import UNREADABLE, ancestor_ended, encode_failure
 from fanwood.store.reports import concerns, one_of_each, positions
 from fanwood.store.sqlite.asking import attach_row, key_row, revival
+from fanwood.store.sqlite.births import insert, insert_alike
 from fanwood.store.sqlite.claiming import Claiming
 from fanwood.store.sqlite.driver import in_bytes, mended
 from fanwood.store.sqlite.hedging import Hedging
@@ -39,7 +39,7 @@ from fanwood.store.sqlite.recording import insert_records
 from fanwood.store.sqlite.renewing import Renewals
 from fanwood.store.sqlite.sharing import Sharing
 from fanwood.store.sqlite.urgency import Urgency
-from fanwood.store.statements import RowsStatement, load
+from fanwood.store.statements import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,18 +47,6 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/spawning.sql", "sqlite/waiting.sql")
-_INSERT = RowsStatement.of(_SQL["insert_run"])
-_ROWS_PER_INSERT = 1000  # 23 columns each: below SQLite's limit of 32,766 placeholders
-
-_ALIKE = "%s%s%010d%s"
-"""A row of `insert_alike`: id, identity, index, input."""
-_ROOT = "%s%s"
-"""A row of `insert_roots`: id, input."""
-_OF_CHILDREN = ("id", "identity", "child_index", "input", "child_key", "input_digest")
-_OF_ROOTS = (*_OF_CHILDREN, "parent_id", "root_id")
-"""The columns that such a row has by itself, or has not."""
-_ALIKE_FROM = 8  # siblings, for which their own statement pays
-
 _UNREADABLE = encode_failure(UNREADABLE)
 
 LETTERS = 2000
@@ -217,35 +205,14 @@ class HotPath:
             for spawn in spawns:  # our lease was lost: born claimed, they would be nobody's
                 spawn.claimed = False
         budgets = self.leaving.budgets.born(spawns)
-        rest: list[Spawn] = []
-        for (plain, _), group in groupby(spawns, _likeness):
-            alike = list(group)
-            first = alike[0]
-            if len(alike) < _ALIKE_FROM or not plain:
-                rest += alike
-                continue
-            columns = dict(zip(_INSERT.columns, _row(first, me, now, budgets), strict=True))
-            if first.kind.parent_id is None:
-                name, own = "insert_roots", _OF_ROOTS
-                rows = [_ROOT % (s.id.hex(), s.input) for s in alike]
-            else:
-                name, own = "insert_alike", _OF_CHILDREN
-                rows = [_ALIKE % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike]
-            for column in own:
-                del columns[column]
-            self._execute(_SQL[name], {**columns, "rows": encoded(rows)})
+        rest = insert_alike(self._execute, me, now, spawns, budgets)
         keyed = [spawn for spawn in rest if spawn.is_keyed_root]
         if keyed:
             self._spawn_keyed(me, now, keyed, done)
             rest = [spawn for spawn in rest if not spawn.is_keyed_root]
-        self._insert(me, now, rest, budgets)
+        insert(self._execute, me, now, rest, budgets)
         if held:
             self.pauses.wait(held)
-
-    def _insert(self, me: int, now: int, spawns: list[Spawn], budgets: dict[bytes, bytes]) -> None:
-        for start in range(0, len(spawns), _ROWS_PER_INSERT):
-            rows = [_row(spawn, me, now, budgets) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
-            self._execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
 
     def _spawn_keyed(self, me: int, now: int, keyed: list[Spawn], done: Committed) -> None:
         """Those are born that get their keys; who holds the others' is in `done.taken`."""
@@ -253,7 +220,7 @@ class HotPath:
         self._execute(_SQL["take_keys"], {"rows": rows})
         won = _indexes.decode(self._one("keys_won", rows=rows))
         self.leaving.budgets.born([keyed[i] for i in won], keyed=True)
-        self._insert(me, now, [keyed[i] for i in won], {})
+        insert(self._execute, me, now, [keyed[i] for i in won], {})
         if len(won) < len(keyed):
             holders = _keyed.decode(self._one("read_keyed", rows=rows))
             found = self._attached([holder for _, holder in holders], done)
@@ -418,29 +385,6 @@ def _hexes(ids: list[bytes]) -> str:
 def _parent(command: Spawn | Attach | Record) -> tuple[bytes, int]:
     kind = command.kind
     return (kind.parent_id or b"", kind.parent_attempt)
-
-
-def _likeness(spawn: Spawn) -> tuple[int, bool]:
-    """Equal for spawns that one statement may insert together: those of one call are of one and the same kind. With 0
-    it is one that has more of its own than id, identity, index and input."""
-    kind = spawn.kind
-    plain = spawn.child_key is None and kind.part is None and (spawn.identity is None) == (kind.parent_id is None)
-    return (id(kind) if plain else 0, spawn.claimed)
-
-
-def _row(spawn: Spawn, me: int, now: int, budgets: dict[bytes, bytes]) -> tuple[Any, ...]:
-    """`budgets`: whose their parents use."""
-    kind = spawn.kind
-    claimed = spawn.claimed
-    expires_at = None if claimed else expiry(now, kind.schedule_timeout, kind.deadline)
-    return (
-        spawn.id, kind.parent_id, kind.root_id or spawn.id, kind.depth, int(kind.run_kind), kind.task,
-        spawn.identity if kind.parent_id else None, spawn.index if kind.parent_id else None, spawn.child_key,
-        spawn.input_digest, spawn.input, kind.metadata, kind.priority, int(kind.on_parent_end), 1 if claimed else 0,
-        1 if claimed else 0, kind.parent_attempt or kind.program, me if claimed else None, kind.deadline,
-        kind.deadline_by, kind.schedule_timeout, expires_at, now, now if claimed else None,
-        (budgets.get(kind.parent_id or b"") if budgets else None) if kind.part is None else spawn.id,
-    )  # fmt: skip
 
 
 def _ending(outcome: Outcome, closed: str | None = None) -> Ending:

@@ -160,15 +160,7 @@ begin
     where pause.resumed_at is not null;
     new_ := found;
     if new_ then
-        with hearing as (
-            insert into unheard (worker_id, run_id)
-            select w.id, p_id from worker w join lease l on l.worker_id = w.id
-            where w.slots > 0 and l.expires_at > p_now
-            order by w.id
-            on conflict do nothing
-            returning worker_id
-        )
-        select coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+        told := fw_unheard(p_id, p_now);
     end if;
 end $$;
 

@@ -165,16 +165,8 @@ begin
     end if;
     update urgency u set place = case when looked = p_limit then last end where u.run_id = one.run_id;
     if looked < p_limit then  -- (of a run that was never claimed nobody holds anything)
-        with hearing as (
-            insert into unheard (worker_id, run_id)
-            select w.id, one.run_id from worker w join lease l on l.worker_id = w.id
-            where w.slots > 0 and l.expires_at > coalesce(p_now, fw_micros())
-              and (select r.attempt from run r where r.id = one.run_id) > 0
-            order by w.id
-            on conflict do nothing
-            returning worker_id
-        )
-        select coalesce(array_agg(h.worker_id), '{}') into told from hearing h;
+        told := case when (select r.attempt from run r where r.id = one.run_id) > 0
+                     then fw_unheard(one.run_id, coalesce(p_now, fw_micros())) else '{}' end;
         if p_notify then
             perform fw_announce(told, '{}');
         end if;

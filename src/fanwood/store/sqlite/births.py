@@ -1,0 +1,83 @@
+"""Births on SQLite: runs of one call in one way, which takes the least of time, the rest in the general one."""
+
+from __future__ import annotations
+
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any
+
+from fanwood.store.expiry import expiry
+from fanwood.store.sqlite.leaving import encoded
+from fanwood.store.statements import RowsStatement, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fanwood.model.commands import Spawn
+
+_SQL = load("sqlite/spawning.sql")
+_INSERT = RowsStatement.of(_SQL["insert_run"])
+_ROWS_PER_INSERT = 1000  # 25 columns each: below SQLite's limit of 32,766 placeholders
+
+_CHILD = "%s%s%010d%s"
+"""A row of `insert_alike`: id, identity, index, input."""
+_ROOT = "%s%s"
+"""A row of `insert_roots`: id, input."""
+_OF_CHILDREN = ("id", "identity", "child_index", "input", "child_key", "input_digest")
+_OF_ROOTS = (*_OF_CHILDREN, "parent_id", "root_id")
+"""The columns that such a row has by itself, or has not."""
+_ALIKE_FROM = 8  # runs, for which their own statement pays
+
+
+def insert_alike(
+    execute: Callable[..., Any], me: int, now: int, spawns: Sequence[Spawn], budgets: dict[bytes, bytes]
+) -> list[Spawn]:
+    """Those that have nearly all in common are born; which are left. `budgets`: whose their parents use."""
+    rest: list[Spawn] = []
+    for (plain, _), group in groupby(spawns, _likeness):
+        alike = list(group)
+        if len(alike) < _ALIKE_FROM or not plain:
+            rest += alike
+            continue
+        columns = dict(zip(_INSERT.columns, _row(alike[0], me, now, budgets), strict=True))
+        if alike[0].kind.parent_id is None:
+            name, own = "insert_roots", _OF_ROOTS
+            rows = [_ROOT % (s.id.hex(), s.input) for s in alike]
+        else:
+            name, own = "insert_alike", _OF_CHILDREN
+            rows = [_CHILD % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike]
+        for column in own:
+            del columns[column]
+        execute(_SQL[name], {**columns, "rows": encoded(rows)})
+    return rest
+
+
+def insert(
+    execute: Callable[..., Any], me: int, now: int, spawns: Sequence[Spawn], budgets: dict[bytes, bytes]
+) -> None:
+    """All of these are born, each with columns of its own."""
+    for start in range(0, len(spawns), _ROWS_PER_INSERT):
+        rows = [_row(spawn, me, now, budgets) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
+        execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
+
+
+def _likeness(spawn: Spawn) -> tuple[int, bool]:
+    """Equal for spawns that one statement may insert together: those of one call are of one and the same kind. With 0
+    it is one that has more of its own than id, identity, index and input."""
+    kind = spawn.kind
+    plain = spawn.child_key is None and kind.part is None and (spawn.identity is None) == (kind.parent_id is None)
+    return (id(kind) if plain else 0, spawn.claimed)
+
+
+def _row(spawn: Spawn, me: int, now: int, budgets: dict[bytes, bytes]) -> tuple[Any, ...]:
+    """`budgets`: whose their parents use."""
+    kind = spawn.kind
+    claimed = spawn.claimed
+    expires_at = None if claimed else expiry(now, kind.schedule_timeout, kind.deadline)
+    return (
+        spawn.id, kind.parent_id, kind.root_id or spawn.id, kind.depth, int(kind.run_kind), kind.task,
+        spawn.identity if kind.parent_id else None, spawn.index if kind.parent_id else None, spawn.child_key,
+        spawn.input_digest, spawn.input, kind.metadata, kind.priority, int(kind.on_parent_end), 1 if claimed else 0,
+        1 if claimed else 0, kind.parent_attempt or kind.program, me if claimed else None, kind.deadline,
+        kind.deadline_by, kind.schedule_timeout, expires_at, now, now if claimed else None,
+        (budgets.get(kind.parent_id or b"") if budgets else None) if kind.part is None else spawn.id,
+    )  # fmt: skip
