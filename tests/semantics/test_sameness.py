@@ -301,3 +301,31 @@ def test_who_has_no_version_has_none_at_any_place(app: Fanwood) -> None:
 
     plain.run({})
     unversioned.run({})
+
+
+def test_what_has_come_while_it_was_looked_is_no_other_code(app: Fanwood) -> None:
+    """Of a run that has been woken often each wait is looked at: its code may be about to go on."""
+
+    @app.task
+    async def child(n: int) -> int:
+        return n
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def agent(input: dict, ctx: Context) -> list[int]:
+        for turn in range(14):
+            async with ctx.group(quorum=1) as group:
+                for n in range(3):
+                    group.spawn(child, turn * 10 + n)
+            async with ctx.group(on_error="collect") as group:
+                for n in range(3):
+                    group.spawn(child, turn * 10 + 5 + n)
+            await ctx.aio_step(str, turn, key=f"turn {turn}")
+            await ctx.aio_receive("on")
+        return [ctx.invocation_count]
+
+    ref = agent.run_no_wait({})
+    for _ in range(14):
+        until(app, ref.id, RunState.WAITING)
+        app.runs.send(ref.id, "on")
+    (invocations,) = ref.result(timeout=60)
+    assert invocations > 10

@@ -213,7 +213,11 @@ class Unloading:
 
     async def _named(self, store: Store) -> dict[bytes, str] | None:
         """The children in words, if nothing that is waited for has ended."""
-        ids = [id_ for wait in list(self._waits.values()) for id_ in wait.collector.awaited()[0]][:MOST_PENDING]
+        waits = list(self._waits.values())
+        missing = [[] if wait.collector.ready else wait.collector.awaited()[0] for wait in waits]
+        if not all(missing):  # that has come, and its code is about to go on
+            return None
+        ids = [id_ for left in missing for id_ in left][:MOST_PENDING]
         found = await store.briefs(ids)
         if len(found) < len(ids) or any(run.state.is_terminal for run in found):
             return None
@@ -223,8 +227,10 @@ class Unloading:
         """On the engine's thread: its code waits, and has not asked for all that is recorded."""
         named, same = None if done.exception() is not None else done.result(), self._attempt.same
         self._asked = False
-        if named is not None and same is not None and changes == self._changes and not self._is_over():
-            for wait in list(self._waits.values()):
+        waits = list(self._waits.values())
+        stays = changes == self._changes and not any(wait.collector.ready for wait in waits) and not self._is_over()
+        if named is not None and same is not None and stays:
+            for wait in waits:
                 wait.collector.fail(same.error(named))
         elif not self._is_over():
             self._wind(max(self.policy.seconds or 0.0, AGAIN))
