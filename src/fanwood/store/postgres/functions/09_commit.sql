@@ -275,7 +275,13 @@ begin
     if budgeted or b_budgets is not null then  -- rows that many share, last
         if budgeted then
             perform fw_lock_limits(
-                above,
+                above || array(
+                    select p.budget from unnest(links || hedges) v (id)
+                    cross join lateral (select x.parent_id, x.root_id from run x where x.id = v.id offset 0) r
+                    cross join lateral (
+                        select x.budget from run x where x.id = any (array[r.parent_id, r.root_id]) offset 0
+                    ) p
+                ),
                 array['~runs', '~seconds'] || array(
                     select distinct u.unit from json_each(b_budgets::json -> 'parts') p (n, part)
                     cross join json_object_keys(p.part) u (unit) where u.unit not in ('~runs', '~seconds')
