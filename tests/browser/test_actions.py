@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from fanwood import Fanwood, RunState
 from fanwood.server.identity import Token, digest
@@ -100,6 +101,89 @@ async def test_a_run_is_cancelled(opened: Open, serve: Serve, app: Fanwood, url:
     finally:
         forever.set()
     assert (await app.runs.aio_get(ref.id)).status is RunState.CANCELLED
+
+
+async def test_surgery(opened: Open, serve: Serve, app: Fanwood, url: str):
+    """Whatever else can be done to a run, from its page and its tree's; what is wrong is said, and not done."""
+    forever, flaky = threading.Event(), Flaky(app)
+
+    @app.task
+    def hold(n: int) -> int:
+        forever.wait(60)
+        return n
+
+    @app.task
+    async def lax(n: int) -> list[str]:
+        found = await flaky.task.aio_run_many([flaky.task.create_bulk_run_item(n)], return_exceptions=True)
+        return [str(each)[:9] for each in found]
+
+    async def choose(page: Page, name: str) -> Locator:
+        await page.get_by_role("button", name="More").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_role("button", name=name).click()
+        return dialog
+
+    held, tolerant = await hold.aio_run_no_wait(1), await lax.aio_run_no_wait(2)
+    await tolerant.aio_result(60)
+    flaky.well.set()
+    try:
+        site = serve(url)
+        page = await opened(site, f"/r/{held.id}")
+        dialog = await choose(page, "Priority")
+        await dialog.get_by_label("Priority").fill("9.5")
+        await dialog.get_by_role("button", name="Set the priority").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("whole number")
+        await dialog.get_by_label("Priority").fill("9")
+        await dialog.get_by_role("button", name="Set the priority").click()
+        await expect(page.get_by_role("definition").filter(has_text=re.compile("^9$"))).to_be_visible()
+        dialog = await choose(page, "Patch a result")
+        await dialog.get_by_label("Output").fill("{")
+        await dialog.get_by_role("button", name="Patch it").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("no JSON")
+        await dialog.get_by_label("Output").fill("41")
+        await dialog.get_by_role("button", name="Patch it").click()
+        await expect(page.locator("h1 + .state")).to_contain_text("done")
+        assert await held.aio_result(60) == 41
+    finally:
+        forever.set()
+    page = await opened(site, f"/t/{tolerant.id}")
+    await page.get_by_role("button", name="Retry what failed").click()
+    await confirm(page, "Retry what failed")
+    await expect(page.get_by_role("button", name="Replay")).to_be_visible()
+    assert await tolerant.aio_result(60) == ["2"]
+    dialog = await choose(page, "Replay")
+    await confirm(page, "Replay")
+    assert await tolerant.aio_result(60) == ["2"]
+
+
+async def test_all_that_match_get_another_priority(opened: Open, serve: Serve, app: Fanwood, url: str):
+    forever = threading.Event()
+
+    begun = threading.Event()
+
+    @app.task
+    def hold(n: int) -> int:
+        begun.set()
+        forever.wait(60)
+        return n
+
+    ref = await hold.aio_run_no_wait(1)
+    await asyncio.to_thread(begun.wait, 60)
+    try:
+        page = await opened(serve(url), "/?state=running&task=hold")
+        await page.get_by_role("button", name="Reprioritize all").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Priority").fill("")
+        await dialog.get_by_role("button", name=re.compile("^Reprioritize")).click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("whole number")
+        await dialog.get_by_label("Priority").fill("-4")
+        await confirm(page, "Reprioritize")
+        await go(page, "/actions")
+        await expect(page.locator(".deed")).to_contain_text("reprioritize to -4")
+        await expect(page.locator(".deed .state")).to_contain_text("done")
+    finally:
+        forever.set()
+    assert (await app.runs.aio_get(ref.id)).priority == -4
 
 
 async def test_a_run_that_failed_is_tried_again(opened: Open, serve: Serve, app: Fanwood, url: str):

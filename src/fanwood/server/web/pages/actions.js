@@ -52,7 +52,7 @@ function Deed({ action, reload }) {
   const filter = told(action.filter ?? {});
   return html`<li class="deed">
     <${State} state=${action.state} />
-    <a class="task" href=${href(action.action === "start" ? `/r/${action.filter?.ids?.[0]}` : `/t/${action.id}`)}>${action.action} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
+    <a class="task" href=${href(action.action === "start" ? `/r/${action.filter?.ids?.[0]}` : `/t/${action.id}`)}>${action.action.replace("_", " ")}${action.priority === undefined ? "" : ` to ${action.priority}`} ${action.at_least ? "at least " : ""}${count(all)} ${all === 1 ? "run" : "runs"}</a>
     <span class="share" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(share * 100)} aria-label=${`${action.action}: ${percent(share)}`}><span style=${{ width: `${share * 100}%` }}></span></span>
     <span class="num">${percent(share)}</span>
     <span class="deed-by quiet">${action.by ? `${action.by}, ` : ""}<span title=${stamp(action.created_at)}>${action.created_at ? `${age(now() - action.created_at)} ago` : ""}</span></span>

@@ -55,7 +55,7 @@ export function RunPage({ id }) {
       ${data.paused && html`<span class="tag" title=${`by ${data.paused.by}`}>${data.paused.run_id === id ? "paused" : "paused from above"}</span>`}
       <span class="push"></span>
       <${Freshness} final=${hasEnded(run.state)} asOf=${hasEnded(run.state) ? run.finished_at : undefined} />
-      <${RunButtons} run=${run} failed=${below.failed} paused=${isWait(run.task) ? undefined : (data.paused ?? null)} after=${reload} />
+      <${RunButtons} run=${run} failed=${below.failed} more=${!isWait(run.task)} paused=${isWait(run.task) ? undefined : (data.paused ?? null)} after=${reload} />
     </div>
     ${!hasEnded(run.state) && html`<${Why} id=${id} beat=${beat} />`}
     ${run.kind === "promise" && !hasEnded(run.state) && may("operator") && html`<${SettleRun} id=${id} after=${reload} />`}

@@ -85,7 +85,7 @@ function Head({ view, reload }) {
     <a class="quiet mono" href=${href(`/r/${root.id}`)} title="The root's own page">${root.key ? `${root.key} ` : ""}${shortId(root.id)}</a>
     <span class="push"></span>
     <${Freshness} asOf=${view.as_of} final=${view.is_final} over=${!(view.done < 1) && hasEnded(root.state) && !isOpen(view.counts)} />
-    <${RunButtons} run=${root} failed=${view.counts.failed} after=${reload} />
+    <${RunButtons} run=${root} failed=${view.counts.failed} more after=${reload} />
   </div>`;
 }
 

@@ -1,0 +1,66 @@
+// What else can be done to a run by hand, one thing at a time: chosen, told what it means, confirmed.
+
+import { post } from "../core/api.js";
+import { shortId } from "../core/format.js";
+import { html, useState } from "../core/html.js";
+import { useResource } from "../core/resource.js";
+import { hasEnded } from "../core/states.js";
+import { Dialog } from "./dialog.js";
+import { Confirm, Sure, VERBS } from "./doing.js";
+import { Loading, Refused, tell } from "./feedback.js";
+
+/** @param {{run: any, onClose: () => void, after?: () => void}} props */
+export function Surgery({ run, onClose, after }) {
+  const { data, error, reload } = useResource(`/runs/${run.id}`);
+  const [chosen, choose] = useState("");
+  const done = () => (reload(), after?.());
+  if (data && chosen === "reprioritize") return html`<${Priority} run=${data.run} onClose=${onClose} after=${done} />`;
+  if (data && chosen === "patch") return html`<${Patch} run=${data.run} onClose=${onClose} after=${done} />`;
+  if (data && chosen) return html`<${Confirm} run=${data.run} verb=${chosen} name=${VERBS[chosen].name} onClose=${onClose} after=${done} />`;
+  return html`<${Dialog} title=${`${run.task} ${shortId(run.id)}`} onClose=${onClose}>
+    ${data
+      ? html`<ul class="choices">${choices(data).map((verb) => html`<li key=${verb}><button class="button" onClick=${() => choose(verb)}>${VERBS[verb].name}</button> <span class="soft">${VERBS[verb].text}</span></li>`)}</ul>`
+      : error ? html`<${Refused} error=${error} retry=${reload} />` : html`<${Loading} lines=${4} />`}
+    <div class="dialog-feet"><button class="button" onClick=${onClose}>Leave it</button></div>
+  <//>`;
+}
+
+/** What fits how it stands. @param {any} data @returns {string[]} */
+function choices({ run, paused }) {
+  const hold = paused?.run_id === run.id ? ["resume"] : ["pause"];
+  if (!hasEnded(run.state)) return [...hold, "reprioritize", "patch", "cancel"];
+  return [run.state === "completed" ? "replay" : "retry", "retry_failures", "patch", ...(paused?.run_id === run.id ? ["resume"] : [])];
+}
+
+/** @param {{run: any, onClose: () => void, after: () => void}} props */
+function Priority({ run, onClose, after }) {
+  const [given, set] = useState(String(run.priority ?? 0));
+  const act = async () => {
+    if (!/^\s*[+-]?\d+\s*$/.test(given)) throw new Error(`A priority is a whole number, and not ${given || "nothing"}`);
+    await post(`/runs/${run.id}/reprioritize`, { priority: Number(given) });
+    tell(`${run.task} ${shortId(run.id)} has priority ${Number(given)}, and all below it`);
+    after();
+  };
+  return html`<${Sure} title=${`Priority: ${run.task} ${shortId(run.id)}?`} text=${VERBS.reprioritize.text} button="Set the priority" act=${act} onClose=${onClose}>
+    <label class="field"><span>Priority</span><input inputmode="numeric" value=${given} onInput=${(event) => set(event.currentTarget.value)} /><small class="quiet">Higher goes first.</small></label>
+  <//>`;
+}
+
+/** @param {{run: any, onClose: () => void, after: () => void}} props */
+function Patch({ run, onClose, after }) {
+  const [given, set] = useState("");
+  const act = async () => {
+    let output;
+    try {
+      output = JSON.parse(given);
+    } catch (error) {
+      throw new Error(`That is no JSON: ${error.message}`);
+    }
+    const acted = await post(`/runs/${run.id}/patch`, { output });
+    tell(`Patched: ${run.task} ${shortId(run.id)} is ${acted.state}`);
+    after();
+  };
+  return html`<${Sure} title=${`Patch: ${run.task} ${shortId(run.id)}?`} text=${VERBS.patch.text} button="Patch it" danger=${!hasEnded(run.state)} act=${act} onClose=${onClose}>
+    <label class="field"><span>Output</span><textarea class="mono" rows="4" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON. Nothing checks that it fits the task.</small></label>
+  <//>`;
+}
