@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 PAGE, BEFORE = 100, 2_000
-"""Chunks of one look; and those before the first that is asked for, which are looked at for what they begin."""
+"""Chunks of one look, as each may be large; and those before the first that is asked for, which are looked at for what
+they begin."""
 FIRST_PAUSE, LAST_PAUSE = 0.05, 0.5
 """Seconds between two looks: shorter after something has come."""
 PATIENCE = 2.0
@@ -58,20 +59,20 @@ async def _chunks(call: Call, run_id: bytes, after: int) -> AsyncGenerator[bytes
 
     async def look(store: Store) -> tuple[str, list[LogRecord]]:
         state = (await store.get(run_id)).state  # in this order: what is put is there before the end is
-        found = await store.logs(run_id, reading.at, reading.page, LAST_CHUNK)
+        found = await store.logs(run_id, reading.at, PAGE, LAST_CHUNK)
         return state.name.lower() if state.is_terminal else "", found
 
     with call.site.limits.stream(call.identity.name):
         yield b": \n\n"
         while call.may() and not call.site.live.is_over:
-            page, (ended, lines) = reading.page, await call.ask(look)
+            ended, lines = await call.ask(look)
             said = [event_ for line in lines for event_ in reading.events(line)]
-            if len(lines) < page and (ended or quiet >= PATIENCE):
+            if len(lines) < PAGE and (ended or quiet >= PATIENCE):
                 said += reading.rest()
             if said:
                 yield b"".join(said)
                 wait, quiet = FIRST_PAUSE, 0.0
-            if len(lines) == page:
+            if len(lines) == PAGE:
                 continue
             if ended:
                 yield event("end", {"state": ended})
@@ -93,11 +94,6 @@ class _Reading:
         self._told: int | None = None  # the attempt whose chunk was looked at before the next one
         self._mask = StreamMask()
         self.at = max(FIRST_CHUNK - 1, first - 1 - BEFORE)
-
-    @property
-    def page(self) -> int:
-        """How many chunks are read at once."""
-        return PAGE if self.at + 1 >= self._first else BEFORE
 
     def events(self, line: LogRecord) -> list[bytes]:
         """What can be told after one more chunk."""
