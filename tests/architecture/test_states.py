@@ -115,7 +115,7 @@ def test_in_memory_only_these_modules_write_a_state() -> None:
     writing = {path.name for path in (STORE / "memory").glob("*.py") if re.search(r"\bstate=", path.read_text("utf-8"))}
     assert writing == {
         "leaving.py", "claiming.py", "hot.py", "recording.py", "patching.py", "pauses.py", "hedging.py", "sharing.py",
-        "upkeep.py",
+        "upkeep.py", "forking.py",
     }  # fmt: skip
     hot = (STORE / "memory/hot.py").read_text("utf-8")
     assert len(re.findall(r"\bstate=", hot)) == 1

@@ -147,3 +147,23 @@ def test_patch(invoke, stocked):
     assert said == {"id": run, "status": "COMPLETED", "was": "QUEUED"}
     assert "patched by ann; it was QUEUED" in invoke("logs", run).stdout
     assert "was COMPLETED, and is COMPLETED" in invoke("runs", "patch", run, "null").stdout
+
+
+def test_fork(invoke, stocked):
+    (run,) = stocked(queued=1).queued
+    assert "only what has ended can be forked" in invoke("runs", "fork", run).stderr
+    invoke("runs", "patch", run, "1")
+    assert "is not JSON" in invoke("runs", "fork", run, "--input", "{n}").stderr
+    done = json.loads(invoke("runs", "fork", run, "--input", '{"n": 2}', "--by", "ann", "--json").stdout)
+    assert done == {"id": done["id"], "status": "QUEUED", "of": run, "at": None}
+    made = json.loads(invoke("runs", "get", done["id"], "--json").stdout)
+    assert made["fork"] == {
+        "how": "fork", "of": run, "at": None, "changed": True, "by": "ann", "made_at": made["created_at"],
+    }  # fmt: skip
+    assert (made["input"], made["forks"]) == ({"n": 2}, [])
+    assert json.loads(invoke("runs", "get", run, "--json").stdout)["forks"] == [done["id"]]
+    assert f"fork of {run}, with another input, by ann" in invoke("runs", "get", done["id"]).stdout
+    assert f"forks        {done['id']}" in invoke("runs", "get", run).stdout
+    assert "(fork of " in invoke("tree", done["id"]).stdout
+    assert "is not below" in invoke("runs", "fork", run, "--at", done["id"]).stderr
+    assert invoke("runs", "fork", run).stdout.startswith("Forked: ")

@@ -44,6 +44,8 @@ def test_get_json(invoke, family):
         "deaths",
         "started_over",
         "started_over_at",
+        "fork",
+        "forks",
         "worker_id",
         "deadline",
         "paused",

@@ -12,10 +12,12 @@ from fanwood import RunState
 from fanwood.errors import StoreError
 from fanwood.model.budgets import Spend
 from fanwood.model.commands import Hedge, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.forks import Fork
 from fanwood.model.matching import Event
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import copying
 from fanwood.store.copying import TABLES, copy
+from fanwood.store.forking import NewFork
 from fanwood.store.store import Store
 from tests.conformance.stage import SECOND, MakeStore, Stage, digest
 
@@ -90,6 +92,8 @@ async def fill(stage: Stage) -> None:
     await stage.store.reprioritize(cancelled, 3, "ann")
     for n in range(2):
         await stage.store.send(half_done.key, "cmd", f"{n}")
+    life = Fork(old.key.hex()).text
+    assert await stage.store.fork(NewFork(stage.ids.new_id(), old.key, life, '"ö"', at=first.key, changed=1, by="ann"))
 
 
 async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> None:
@@ -101,7 +105,7 @@ async def test_that_everything_is_carried_over(source: Stage, target: Stage) -> 
     assert await target.store.secret() == await source.store.secret()
     assert await target.store.number() == await source.store.number()
     small = {"task": 3, "gate": 0, "idem": 1, "log": 10, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1, "urgency": 1, "budget": 1, "spend": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 1, "urgency": 1, "fork": 1, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"])}
     for row in before["run"]:
         assert await target.store.get(row[0]) == _unheld(await source.store.get(row[0]))
@@ -174,7 +178,7 @@ async def test_that_an_interrupted_copy_is_taken_up_again(
     assert 2 < there < len(before["run"])
     counts = await copy(source.store, target.store, nobody, unseen)
     small = {"task": 0, "gate": 0, "idem": 1, "log": 10, "attempt": 2, "event": 2, "message": 2, "value": 1}
-    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0, "urgency": 0, "budget": 1, "spend": 1}
+    small |= {"tree": 1, "shared": 1, "hedge": 1, "pause": 0, "urgency": 0, "fork": 1, "budget": 1, "spend": 1}
     assert counts == {**small, "run": len(before["run"]) - there}
     assert await everything(target.store) == before
     assert await copy(source.store, target.store, nobody, unseen) == dict.fromkeys(TABLES, 0)

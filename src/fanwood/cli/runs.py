@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
-from fanwood.cli import acting, listing, looking, output, surgery, text
+from fanwood.cli import acting, forking, listing, looking, output, surgery, text
 from fanwood.cli.base import Common, Group, common
 from fanwood.cli.finding import ABOUT, find, one_run
 from fanwood.ids import id_text, short_text
+from fanwood.model.forks import Lineage
 from fanwood.model.lives import life_of
 from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
 from fanwood.model.states import RunKind
@@ -28,7 +29,7 @@ MOST_LINES, MOST_SHOWN = 100, 8_000
 
 @click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
 def command() -> None:
-    """List, show, cancel, pause, resume, reprioritize, patch, retry, wake and delete runs."""
+    """List, show, cancel, pause, resume, reprioritize, patch, retry, fork, wake and delete runs."""
 
 
 for _command in (
@@ -41,6 +42,7 @@ for _command in (
     surgery.resume,
     surgery.reprioritize,
     surgery.patch,
+    forking.fork,
 ):
     command.add_command(_command)
 
@@ -52,7 +54,8 @@ for _command in (
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
-    "  started_over, started_over_at, paused: {run_id, by, since} or null, progress: {done, total, message} or null,\n"
+    "  started_over, started_over_at, paused: {run_id, by, since} or null,\n"
+    "  fork: {how, of, at, changed, by, made_at} or null, forks: [id], progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -68,14 +71,16 @@ def get(run: str | None, common: Common) -> None:
         logs = await store.logs(id_, max(-1, await store.log_end(id_) - LOG_LINES), LOG_LINES)
         attempts, children = await store.attempts(id_), await store.child_counts(id_)
         progress, about = await progress_of(store, id_), await store.circumstances(id_)
-        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused)
+        lineage, forks = await forking.lineage_of(store, about.run)
+        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused, lineage, forks)
 
-    record, attempts, children, logs, progress, now, pause = shown = looking.look(common, ask)
+    shown = looking.look(common, ask)
+    record, attempts, children, logs = shown.record, shown.attempts, shown.children, shown.logs
     left_out = logs[0].seq if logs else 0
     if common.as_json:
         output.print_json({**_whole_json(shown), "logs_left_out": left_out})
         return
-    _print_facts(record, progress, now, pause)
+    _print_facts(shown)
     _print_payload("input", record, record.input)
     if record.output is not None:
         _print_payload("output", record, record.output)
@@ -98,10 +103,12 @@ class _Shown(NamedTuple):
     progress: Progress | None
     now: int
     pause: Pause | None
+    lineage: Lineage | None
+    forks: list[Lineage]
 
 
 def _whole_json(shown: _Shown) -> dict[str, Any]:
-    record, attempts, children, logs, progress, now, pause = shown
+    record, attempts, children, logs, progress, now, pause, lineage, forks = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
@@ -110,6 +117,8 @@ def _whole_json(shown: _Shown) -> dict[str, Any]:
         "worker_id": record.worker_id,
         "deadline": text.instant(record.deadline),
         "paused": looking.paused_json(pause),
+        "fork": forking.fork_json(record, lineage),
+        "forks": forking.forks_json(forks),
         "progress": None if progress is None else msgspec.structs.asdict(progress),
         "attempts": [looking.attempt_json(attempt) for attempt in attempts],
         "children": looking.counts_json(children),
@@ -136,7 +145,8 @@ def _lives(record: RunRecord) -> str:
     return "" if life is None else f"{text.many(life.number, 'time')}, last {text.local_time(life.at)}"
 
 
-def _print_facts(record: RunRecord, progress: Progress | None, now: int, pause: Pause | None) -> None:
+def _print_facts(shown: _Shown) -> None:
+    record, progress, now, pause = shown.record, shown.progress, shown.now, shown.pause
     facts: list[tuple[str, output.Cell]] = [
         ("id", id_text(record.id)),
         ("task", text.clean(record.task)),
@@ -145,6 +155,8 @@ def _print_facts(record: RunRecord, progress: Progress | None, now: int, pause: 
         ("paused", "" if pause is None else _paused(record, pause)),
         ("parent", id_text(record.parent_id) if record.parent_id else ""),
         ("root", id_text(record.root_id) if record.parent_id else ""),
+        ("made as", forking.fork_fact(record, shown.lineage)),
+        ("forks", forking.forks_fact(shown.forks)),
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
         ("progress", _said(progress)),
         ("attempt", f"{record.attempt}"),

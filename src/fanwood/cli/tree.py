@@ -11,6 +11,7 @@ from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.burnt import as_json, lines
 from fanwood.cli.critical import show_critical
 from fanwood.cli.finding import find, one_run
+from fanwood.cli.forking import fork_json, mark
 from fanwood.cli.output import Cell
 from fanwood.cli.treeing import Group, Node, Picture, draw, walk
 from fanwood.clock import MICROSECONDS
@@ -36,9 +37,9 @@ WORDS = {RunState.COMPLETED: "done"}
     "  fanwood tree 6c466a1c --critical\n\n"
     "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and paused: {run_id, by,\n"
     "  since} or null, children: {task: {state: count}}, expanded, suspended, kin: {how, id, task,\n"
-    "  status} or null], groups: [{parent_id, task, total, counts: {state: count}, fastest_seconds,\n"
-    "  slowest_seconds}], budget: [{run_id, unit, amount, used, held}], spent: [{run_id, unit, amount}],\n"
-    "  spent_is_cut}. Parents come before their children.\n"
+    "  status} or null, fork], groups: [{parent_id, task, total, counts: {state: count},\n"
+    "  fastest_seconds, slowest_seconds}], budget: [{run_id, unit, amount, used, held}],\n"
+    "  spent: [{run_id, unit, amount}], spent_is_cut}. Parents come before their children.\n"
     "With --critical: {root, now, path: [{id, task, status, started_at, finished_at, seconds, own_seconds,\n"
     "  siblings}]}.",
 )
@@ -120,6 +121,8 @@ def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
         cells.append((f"  {duration}", "dim"))
     if run.state is RunState.WAITING:
         cells.append((f"  {'suspended' if node.is_suspended else looking.waits(run, now)}", style))
+    if run.life is not None and (said := mark(run)):
+        cells.append((f"  {said}", "dim"))
     if (pause := picture.pauses.get(run.id)) is not None:
         cells.append((f"  {looking.paused(pause)}", "yellow"))
     if run.attempt > 1:
@@ -185,6 +188,8 @@ def _print_plain(picture: Picture) -> None:
             name += f" ({looking.kin(item.kin)})"
         if (pause := picture.pauses.get(run.id)) is not None:
             name += f" ({looking.paused(pause)})"
+        if run.life is not None and (said := mark(run)):
+            name += f" ({said})"
         duration = text.took(looking.ended_at(run, picture.now))
         due = text.local_time(run.due_at)
         shown = (name, run.state.name, duration, totals(item.counts), id_text(run.id), error, due)
@@ -215,6 +220,7 @@ def _node_json(node: Node, picture: Picture) -> dict[str, Any]:
         "expanded": bool(node.members) or not node.counts,
         "suspended": node.is_suspended,
         "kin": looking.kin_json(node.kin),
+        "fork": None if node.run.life is None else fork_json(node.run, None),
     }
 
 

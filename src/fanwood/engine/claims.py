@@ -119,6 +119,10 @@ class Claims:
             for spawn in batch.spawns
             if spawn.claimed and (not fenced or (spawn.kind.parent_id, spawn.kind.parent_attempt) not in fenced)
         ]
+        if batch.marks and born:
+            marks = dict(batch.marks)
+            for run in born:
+                run.life = marks.get(run.key)
         return [*runs, *born] if born else runs
 
     def _had_turns(self, runs: list[ClaimedRun]) -> None:

@@ -33,6 +33,7 @@ class SpawnRequest(msgspec.Struct):
     attaches: list[Attach] = []
     records: list[Record] = []  # the collector's numbers are theirs, but for ...
     hedges: list[Hedge] = []  # of its spawns and attaches
+    marks: list[tuple[bytes, str]] = []  # of its spawns
     kinds: list[SpawnKind] = []  # those that occur in it
     collector: Collector | None = None  # who wants their ends ...
     spawn_indexes: list[int] = []  # ... under which numbers

@@ -50,6 +50,7 @@ def assembled(items: Iterable[Item]) -> tuple[Batch, list[SpawnRequest]]:
             batch.attaches += what.attaches
             batch.records += what.records
             batch.hedges += what.hedges
+            batch.marks += what.marks
             batch.watch += [spawn.id for spawn in what.spawns] if what.watch else []
         else:
             getattr(batch, field).append(what)

@@ -203,6 +203,7 @@ class Ticks:
             batch.spawns += request.spawns
             batch.attaches += request.attaches
             batch.hedges += request.hedges
+            batch.marks += request.marks
         if inbox.records:
             recorded = self._guard.admit(inbox.take_records(left), batch)
             batch.records += [record for request in recorded for record in request.records]

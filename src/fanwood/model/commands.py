@@ -81,6 +81,8 @@ class Record(msgspec.Struct, gc=False):
     failed or been cancelled, or waits and is to wait anew. Fenced as a spawn is, and told to nobody: who asks for it
     knows.
 
+    Any child can be born COMPLETED, as a copy of what a run had that its parent is a fork of (`life`).
+
     A link (`share`) is WAITING, and ends at once if what it shares has ended. One that is there (`again`) is asked for
     once more. If it closed a circle it fails, and its error has the way."""
 
@@ -99,6 +101,8 @@ class Record(msgspec.Struct, gc=False):
     again: bool = False
     awaits: bytes | None = None  # of a wait for events: its mark, without the number
     share: Spawn | None = None  # of a link: what it shares; born, as a child of the root, if there is no such run
+    input_digest: bytes | None = None  # of a copy of a child that has a key, and ...
+    life: str | None = None  # ... of any copy (model/forks.py)
 
     @property
     def attempt(self) -> int:
@@ -305,6 +309,7 @@ class Batch(msgspec.Struct):
     attaches: list[Attach] = []
     records: list[Record] = []
     hedges: list[Hedge] = []  # of what is among the spawns and attaches
+    marks: list[tuple[bytes, str]] = []  # of the spawns: those that are in a fork, and what they are there
     outcomes: list[Outcome] = []
     suspends: list[Suspend] = []
     deadlines: list[tuple[bytes, int, int]] = []  # attempts (run, number) whose limit is another one now, and when

@@ -6,6 +6,9 @@ import msgspec
 
 from fanwood.ids import first_id
 
+LIVES = 1 << 62
+"""Added to the number of a life: beyond all numbers of equal children."""
+
 
 class Life(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The present life of a run that has started over. It stands in the run's row, as JSON."""

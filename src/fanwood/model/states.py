@@ -32,6 +32,9 @@ What several calls of a tree share (`RunKind.SHARE`) is one run, a child of the 
 of its own run that is WAITING only while what is shared lives, or its links are being told of its end. What has no link
 any more that waits is cancelled.
 
+A run can be made from another one (a *fork*). When it asks for what that had finished, a child of its own is born
+COMPLETED, as a copy, whatever its kind.
+
 The end is the end, but for an explicit retry or replay, and for one more thing: a parent that *tries again* (a new
 trial) and asks for a child that had failed or been cancelled has it run again. A parent that merely *resumes* (after
 a lost worker or a hand-back) finds what was recorded, failures too.
@@ -144,11 +147,11 @@ FIRST_WAIT = 10
 claimed."""
 
 BORN: dict[RunKind, frozenset[RunState]] = {
-    **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R, _W})),
-    # (WAITING: below something that is paused; or a hedge, until it is due)
+    **dict.fromkeys((RunKind.TASK, RunKind.WORKFLOW, RunKind.STEP, RunKind.BATCH), frozenset({_Q, _R, _W, _C})),
+    # (WAITING: below something that is paused; or a hedge, until it is due. COMPLETED: copied into a fork.)
     RunKind.RECORDED: frozenset({_C, _F}),
     RunKind.SLEEP: frozenset({_W, _C}),  # COMPLETED: it was slept before it was recorded
-    **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W})),
+    **dict.fromkeys((RunKind.EVENT, RunKind.PROMISE, RunKind.MESSAGE), frozenset({_W, _C})),  # (as above)
     RunKind.SHARE: frozenset({_W, _C, _F, _X}),  # as what is shared stands
 }
 """In which states runs of a kind are born."""

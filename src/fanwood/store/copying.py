@@ -33,6 +33,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "message": ("run_id", "number"),
     "value": ("run_id", "key"),
     "tree": ("root_id",),
+    "fork": ("root_id",),
     "budget": ("run_id", "unit"),
     "spend": ("run_id", "id", "unit"),
 }
@@ -52,6 +53,7 @@ _FIRST: dict[str, tuple[object, ...]] = {
     "message": (b"", -1),
     "value": (b"", ""),
     "tree": (b"",),
+    "fork": (b"",),
     "budget": (b"", ""),
     "spend": (b"", b"", ""),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanwood.errors import RunNotFoundError
+from fanwood.model.forks import Kept
 from fanwood.model.lives import since_of
 from fanwood.model.records import Above, AttemptRecord, Audited, Known, Recorded, RunRecord, TaskCount, TreeRun, Walk
 from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
@@ -69,6 +70,14 @@ def place_of(row: Audited, walk: Walk) -> Place:
     if walk is Walk.ROOTS:
         return row.created_at, b"", b"", row.id
     return 0, row.root_id, row.parent_id or b"", row.id
+
+
+def kept(rows: Iterable[Any]) -> list[Kept]:
+    """Rows of `kept`."""
+    return [
+        Kept(identity, id_, RunKind(kind), RunState(state), asked, digest, key, bool(told), output, input_, life)
+        for identity, id_, kind, state, asked, digest, key, told, output, input_, life in rows
+    ]
 
 
 def audit_bindings(walk: Walk, after: Place, limit: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.records import PruneCursor
+from fanwood.store.forking import Forking
 from fanwood.store.looks import Looks
 from fanwood.store.outside import Outside
 from fanwood.store.patching import Patching
@@ -60,7 +61,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Pausing, Patching, Prioritizing, Looks, Telling):
+class Store(Outside, Pausing, Patching, Prioritizing, Forking, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fanwood.durations import Duration
     from fanwood.sdk.children.ended import Outcome
-    from fanwood.sdk.children.spawning import Planned
+    from fanwood.sdk.children.planned import Planned
 
 
 class GroupKeywords(TypedDict, total=False):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fanwood.errors import FailedTaskRunExceptionGroup
     from fanwood.model.commands import Ended
     from fanwood.model.records import RunRecord
-    from fanwood.sdk.children.spawning import Planned
+    from fanwood.sdk.children.planned import Planned
 
 T = TypeVar("T")
 

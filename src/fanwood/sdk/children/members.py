@@ -10,8 +10,10 @@ import msgspec
 from fanwood.engine.waits import Stream
 from fanwood.errors import UsageError
 from fanwood.model.states import Awaited
+from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sharing import link_content
-from fanwood.sdk.children.spawning import Planned, Spawner
+from fanwood.sdk.children.spawning import Spawner
+from fanwood.sdk.recording.origins import learn_large
 from fanwood.sdk.recording.recording import parts_of
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
@@ -85,6 +87,12 @@ class Members(Spawner):
         self.living: dict[int, Planned] = {}
         self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.living.items())]
 
+    async def begin(self) -> None:
+        """As above. Of a run in a fork also what is large is read, as a member has its reference at once."""
+        await super().begin()
+        if self.attempt is not None and self.attempt.fork is not None:
+            await learn_large(self.attempt, self.attempt.fork)
+
     def add(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more."""
         encoded = [self._encode(item)]
@@ -92,6 +100,8 @@ class Members(Spawner):
             number = self.stream.grow(1)
             for request in self._register(encoded, number):
                 self.stream.send(number, request)
+            if self._copies is not None:
+                self._copy(self._copies)
         if self._answered:
             self.stream.roomless.add(number)
             self._put_answered()

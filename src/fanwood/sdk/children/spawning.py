@@ -16,9 +16,11 @@ from fanwood.engine.waits import Collector
 from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.model.states import RunState
+from fanwood.sdk.children.forking import Copies
 from fanwood.sdk.children.hedging import hedge_of
 from fanwood.sdk.children.kinds import child_kind, root_kind
 from fanwood.sdk.children.mock_host import MockedError, MockHost
+from fanwood.sdk.children.planned import Ids, Planned
 from fanwood.sdk.children.sharing import Links, link_content
 from fanwood.sdk.declaring.identity import content_digest, root_identity
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
@@ -48,24 +50,6 @@ WINDOW = 4
 """Requests that may be on their way at a time; past that, the spawner waits (back-pressure)."""
 
 
-class Planned(msgspec.Struct, frozen=True, gc=False):
-    """A run that was asked for: its id and its task. (`gc=False` here and elsewhere: in a large fan-out the collector
-    would look at all of them again and again, and they are in no cycle.)"""
-
-    id: bytes
-    spec: TaskSpec
-
-
-class Ids:
-    """Those of planned runs, without a copy of them."""
-
-    def __init__(self, planned: list[Planned]) -> None:
-        self._planned = planned
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (run.id for run in self._planned)
-
-
 _Encoded = tuple[TaskSpec, "TriggerWorkflowOptions", bytes, bytes, "Attempt | None", SpawnKind]
 
 
@@ -92,11 +76,13 @@ class Spawner:
         self._roots: set[bytes] = set()  # that it made inside a task
         self._doing = doing()
         self._links: Links | None = None
+        self._copies: Copies | None = None  # of a run in a fork
         self._once: dict[bytes, Doing] = {}  # roots that a durable run makes once
         self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned: list[Planned] = []
         self._answered: list[tuple[int, Ended]] = []  # their numbers, and how they had ended
         self._has_asked = False  # the engine puts ends, too
+        self._waits_for_copies = False
         self._taken_out = 0  # of those planned, by who spawns without end
 
     # --- spawning --------------------------------------------------------------------------------------------------
@@ -134,7 +120,9 @@ class Spawner:
         if attempt is None:
             return
         attempt.check()
-        if attempt.run.attempt > 1 and not attempt.is_first:
+        if attempt.fork is not None:
+            self._copies = Copies(self._engine, attempt, attempt.fork, self.collector)
+        if (attempt.run.attempt > 1 or attempt.fork is not None) and not attempt.is_first:
             await learn(attempt)
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
@@ -144,9 +132,14 @@ class Spawner:
         attempt = self._attempt
         if attempt is None:
             await self._host.prepare(dict.fromkeys([item.spec.name for item in chunk]))
-        elif attempt.run.attempt > 1 and any(item.options.share is not None for item in chunk):
+        elif (attempt.run.attempt > 1 or attempt.fork is not None) and any(
+            item.options.share is not None for item in chunk
+        ):
             await known_parts(attempt)
         self._send(chunk)
+        if self._waits_for_copies:
+            await self.all_answered()
+            self._waits_for_copies = False
 
     async def all_answered(self) -> None:
         """Wait until the store has taken all of it, or an error has said that it won't."""
@@ -168,11 +161,20 @@ class Spawner:
                 self._unanswered.append(answer)
                 self._has_asked = True
                 self._ask(request)
+            if self._copies is not None:
+                self._copy(self._copies)
         if self._answered:
             self._put_answered()
 
     def _ask(self, request: SpawnRequest) -> None:
         (self._engine.record if request.records else self._engine.spawn)(request)
+
+    def _copy(self, copies: Copies) -> None:
+        answers, self._waits_for_copies = copies.ask()
+        self._unanswered += answers
+        self._has_asked = self._has_asked or bool(answers)
+        self._answered += copies.answered
+        copies.answered = []
 
     def _put_answered(self) -> None:
         """What children had said goes to who waits: by the engine's thread, as soon as that puts ends as well."""
@@ -255,6 +257,10 @@ class Spawner:
             self.planned.append(Planned(existing, spec))
             return
         spawn = Spawn(kind, existing or attempt.new_id(), identity, data.decode(), index, key, digest)
+        if self._copies is not None and self._copies.taken(request, spawn, number, new=existing is None):
+            attempt.replay = None
+            self.planned.append(Planned(spawn.id, spec))
+            return
         if options.hedge is not None:
             hedge = hedge_of(attempt, self._engine.latencies, kind, spawn.id, spawn.input, options.hedge)
             request.hedges += [hedge] if hedge is not None else []

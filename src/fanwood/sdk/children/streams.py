@@ -18,8 +18,9 @@ from fanwood.errors import BlockingCallError
 from fanwood.model.states import RunState
 from fanwood.sdk.children.mock_host import MockHost
 from fanwood.sdk.children.owning import abandon, owning
+from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sources import Source, source_of
-from fanwood.sdk.children.spawning import CHUNK, WINDOW, Planned, Spawner
+from fanwood.sdk.children.spawning import CHUNK, WINDOW, Spawner
 from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import NOT_GIVEN, RunOptions, TriggerWorkflowOptions, known_only, merged
 from fanwood.sdk.declaring.outcomes import error_of, typed_output

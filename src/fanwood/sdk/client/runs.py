@@ -13,6 +13,7 @@ from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.children.refs import TaskRunRef, cancelled, untyped_ref
+from fanwood.sdk.client.forking import Forks
 from fanwood.sdk.client.surgery import Surgery
 from fanwood.sdk.client.watching import Watch, count, tree
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
@@ -43,7 +44,7 @@ MOST = 100_000
 """Runs or lines that one call gives, at most."""
 
 
-class Runs(Surgery):
+class Runs(Surgery, Forks):
     """The runs of one store. Every method has an `aio_` twin."""
 
     def __init__(self, host: Host) -> None:
@@ -291,7 +292,8 @@ class Runs(Surgery):
 
         async def look(store: Store) -> RunInfo:
             record = await store.get(id_)
-            return run_info(record, await store.balances(id_), await store.spent(record.root_id, id_))
+            lineage = await store.lineage(id_) if record.parent_id is None else None
+            return run_info(record, await store.balances(id_), await store.spent(record.root_id, id_), lineage)
 
         return await self._ask(look)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.commands import ANSWER_BYTES, Finished
 from fanwood.model.states import RunState
+from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ SHORT = 16_384
 
 async def learn(attempt: Attempt) -> None:
     """Of the children that the attempts before it had, once."""
+    if attempt.fork is not None:
+        await learn_origin(attempt, attempt.fork)
     if not attempt.is_first and attempt.known is None:
         known, answers = await _recall(attempt)
         if attempt.known is None:  # another coroutine of this attempt may have been quicker, and gone on

@@ -9,7 +9,11 @@ from fanwood.engine.inbox import Joint, SpawnRequest
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Record, SpawnKind
-from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind, RunState
+from fanwood.model.forks import Fork
+from fanwood.model.records import Recorded
+from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, OnParentEnd, RunKind, RunState
+from fanwood.sdk.declaring.identity import part_id
+from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import Parts, counts
@@ -17,8 +21,8 @@ from fanwood.sdk.running.waiting import called, interruptible, wait_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended
-    from fanwood.model.records import Recorded
     from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.running.forking import Origin
 
 PAGE = 1000
 
@@ -26,12 +30,14 @@ PAGE = 1000
 def parts_of(attempt: Attempt) -> Parts:
     """Those of an attempt, read or not. Under `registering`."""
     if attempt.parts is None:
-        attempt.parts = Parts(ready=attempt.run.attempt == 1 or attempt.is_first)
+        attempt.parts = Parts(ready=attempt.is_first)
     return attempt.parts
 
 
 async def known_parts(attempt: Attempt) -> Parts:
     """Those of an attempt, with all that earlier ones recorded."""
+    if attempt.fork is not None:
+        await learn_origin(attempt, attempt.fork)
     while True:
         signal = None
         with registering:
@@ -82,11 +88,30 @@ def found_in(attempt: Attempt, parts: Parts, identity: bytes, shown: str, *, kee
     """
     attempt.asks(shown, identity)
     found = parts.found.get(identity) if keep else parts.found.pop(identity, None)
+    if found is None and attempt.fork is not None:
+        found = copied(attempt, attempt.fork, identity)
+        if found is not None and keep:
+            parts.found[identity] = found
     if found is None or not counts(found, attempt.run.trial_start):
         attempt.replay = None  # this is new
     elif found.state.is_terminal:
         attempt.given((found.id,))
     return found
+
+
+def copied(attempt: Attempt, origin: Origin, identity: bytes) -> Recorded | None:
+    """What the run has recorded of which this one is a fork: it is recorded here as well, as it is asked for. (Not
+    waited for: it goes before whatever is written next.)"""
+    kept = origin.take(identity)
+    if kept is None or kept.kind < FIRST_WAIT:
+        return None
+    index = attempt.children
+    attempt.children += 1
+    id_ = part_id(attempt.origin, identity) if kept.kind is RunKind.PROMISE else attempt.new_id()
+    kind, life = kind_of(attempt, kept.kind), Fork(kept.id.hex(), "copy").text
+    done, key = RunState.COMPLETED, kept.child_key
+    write(attempt, Record(kind, id_, identity, kept.input, done, index, key, output=kept.output, life=life))
+    return Recorded(identity, id_, done, kept.output, None, attempt.run.attempt)
 
 
 def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:

@@ -18,7 +18,7 @@ from fanwood.model.commands import Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import part_identity
 from fanwood.sdk.recording.recalling import learn
-from fanwood.sdk.recording.recording import kind_of, known_parts, parts_of, write
+from fanwood.sdk.recording.recording import copied, kind_of, known_parts, parts_of, write
 from fanwood.sdk.running.sameness import Sameness
 from fanwood.sdk.running.waiting import called
 
@@ -54,6 +54,8 @@ def version_of(attempt: Attempt) -> str | None:
 def recall_version(attempt: Attempt, parts: Parts) -> None:
     """Take it from what is recorded."""
     found = parts.found.pop(attempt.mine(VERSION), None)
+    if found is None and attempt.fork is not None:
+        found = copied(attempt, attempt.fork, VERSION)
     if found is not None:
         parts.version = msgspec.json.decode(found.output or "null")
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
-from fanwood.model.lives import life_of
+from fanwood.model.lives import LIVES, life_of
 from fanwood.model.states import OnParentEnd
 from fanwood.sdk.declaring.identity import child_identity, numbered
+from fanwood.sdk.running.forking import named_in, origin_in
 from fanwood.sdk.running.ordinals import Ordinals
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from fanwood.engine.waits import Collector
     from fanwood.errors import NonDeterminismError
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
+    from fanwood.model.lives import Life
     from fanwood.model.records import Known
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.forking import Origin
     from fanwood.sdk.running.parts import Parts
 
 
@@ -41,10 +44,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=registering.acquire, after_in_parent=registering.release, after_in_child=registering.release
     )
-
-
-LIVES = 1 << 62
-"""Added to the number of a life: beyond all numbers of equal children."""
 
 
 class SlotShare(Protocol):
@@ -152,6 +151,7 @@ class Attempt:
         "children",
         "code_ended",
         "coroutine_task",
+        "fork",
         "gave_back",
         "holding",
         "host",
@@ -212,7 +212,10 @@ class Attempt:
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
         self.signals: dict[Signal, None] | None = None  # fired, in this order, when the attempt is over
-        self.life = None if run.life is None else life_of(run.life)  # of a run that has started over: the present one
+        self.life: Life | None = None  # of a run that has started over: the present one
+        self.fork: Origin | None = None  # of a run in a fork: what it is made from
+        if run.life is not None:
+            self.life, self.fork = life_of(run.life), origin_in(run.life)
         self.renewal: str | None = None  # it starts over with this input, once its code has ended
 
     # --- who a child is --------------------------------------------------------------------------------------------
@@ -250,9 +253,13 @@ class Attempt:
 
     @property
     def origin(self) -> bytes:
-        """By what parts are named and numbers drawn: the run's id; if it has started over, one of its present life."""
-        life = self.life
-        return self.id if life is None else life.floor[:6] + numbered(self.id, LIVES + life.number)[6:]
+        """By what parts are named: the run's id; if it has started over, one of its present life."""
+        return self.id if self.life is None else named_in(self.id, self.life)
+
+    @property
+    def draws(self) -> bytes:
+        """By what numbers are drawn: `origin`, or in a fork that of the run that it is made from."""
+        return self.origin if self.fork is None else self.fork.draws or self.origin
 
     @property
     def floor(self) -> bytes:
@@ -261,8 +268,10 @@ class Attempt:
 
     @property
     def since(self) -> int:
-        """The first attempt of its life."""
-        return 1 if self.life is None else self.life.since
+        """The first attempt of its life. (Of a fork something is recorded before that.)"""
+        if self.life is None:
+            return 1 if self.fork is None else 0
+        return self.life.since
 
     @property
     def is_first(self) -> bool:

@@ -16,6 +16,7 @@ from fanwood.model.commands import Finished
 from fanwood.model.lives import life_of
 from fanwood.model.states import RunState, waits_named
 from fanwood.sdk.declaring.outcomes import error_of, plain_json
+from fanwood.sdk.running.lineage import ForkInfo, fork_info, lineage_info
 from fanwood.store.budgets import quantity, shown
 from fanwood.store.failures import attempt_error, summary
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fanwood.model.budgets import Balance
+    from fanwood.model.forks import Lineage
     from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
     from fanwood.store.progress import Progress
 
@@ -68,7 +70,7 @@ class RunInfo:
     WAITING: `"children"`, `"time"`, `"event"`, `"promise"`, `"message"`, or, as it is paused, `"resume"`. `due_at`:
     until when. `started_over`: how often it has (`ctx.start_over`). `budget`: what it may use, by its own
     budget and those above it; `spent`: what it has told by `ctx.spend` itself, without its children. Both are left out
-    in listings.
+    in listings. `fork`: what it is in a fork, if it is in one.
     """
 
     id: str
@@ -94,6 +96,7 @@ class RunInfo:
     started_over: int = 0
     budget: list[LimitInfo] = field(default_factory=list[LimitInfo])
     spent: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+    fork: ForkInfo | None = None
 
     def __repr__(self) -> str:
         why = "" if self.error is None else f", error={self.error!r:.200}"
@@ -199,7 +202,10 @@ def limit_infos(balances: Iterable[Balance]) -> list[LimitInfo]:
 
 
 def run_info(
-    record: RunRecord, balances: Iterable[Balance] = (), spent: Iterable[tuple[bytes, str, int]] = ()
+    record: RunRecord,
+    balances: Iterable[Balance] = (),
+    spent: Iterable[tuple[bytes, str, int]] = (),
+    lineage: Lineage | None = None,
 ) -> RunInfo:
     """A record for callers."""
     end = Finished(record.state, record.output, record.error, record.task)
@@ -228,6 +234,7 @@ def run_info(
         started_over=0 if (life := life_of(record.life)) is None else life.number,
         budget=limit_infos(balances),
         spent={unit: Decimal(quantity(unit, amount)) for _, unit, amount in spent},
+        fork=fork_info(record.id, record.life) if lineage is None else lineage_info(lineage),
     )
 
 

@@ -138,7 +138,7 @@ def _drawn(attempt: Attempt, what: str, name: str) -> bytes:
     with registering:
         draws = parts_of(attempt).draws
         count = draws[of] = draws.get(of, 0) + 1
-    return blake2b(of, digest_size=16, key=attempt.origin, salt=count.to_bytes(16, "big")).digest()
+    return blake2b(of, digest_size=16, key=attempt.draws, salt=count.to_bytes(16, "big")).digest()
 
 
 def _named(name: str) -> str:

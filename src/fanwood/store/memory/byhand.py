@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fanwood.store.memory.forking import MemoryForking
 from fanwood.store.memory.patching import MemoryPatching
 from fanwood.store.memory.pausing import MemoryPausing
 from fanwood.store.memory.prioritizing import MemoryPrioritizing
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fanwood.store.memory.tables import Run
 
 
-class MemoryByHand(MemoryPausing, MemoryPatching, MemoryPrioritizing):
+class MemoryByHand(MemoryPausing, MemoryPatching, MemoryPrioritizing, MemoryForking):
     """All of it, on a store that has a memory."""
 
     def _run(self, run_id: bytes) -> Run:

@@ -67,6 +67,9 @@ class HotPath:
         self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
         self.urgency.spare_shared(batch.records)
         self._spawn(me, now, batch.spawns, done)
+        for run_id, text in batch.marks:
+            if (run := self._tables.runs.get(run_id)) is not None:  # else its parent is fenced
+                self._tables.change(run, life=text)
         self._attach(now, batch.attaches, done)
         fenced = done.fenced_parents
         asked = [r for r in batch.records if (r.kind.parent_id, r.kind.parent_attempt) not in fenced]

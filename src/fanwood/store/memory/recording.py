@@ -43,7 +43,7 @@ def _born(asked: Record, now: int, awaits: bytes | None) -> Run:
         identity=asked.identity,
         child_index=asked.index,
         child_key=asked.child_key,
-        input_digest=None,
+        input_digest=asked.input_digest,
         input=asked.input,
         metadata=kind.metadata,
         priority=kind.priority,
@@ -70,4 +70,5 @@ def _born(asked: Record, now: int, awaits: bytes | None) -> Run:
         error=asked.error,
         limit_at=None,
         awaits=awaits,
+        life=asked.life,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.budgets import Limit, Spent
     from fanwood.model.commands import TaskInfo
+    from fanwood.model.forks import Lineage
     from fanwood.model.matching import Event
 
 LAST = b"\xff" * 17
@@ -285,6 +286,7 @@ class Tables:
         self.values: dict[bytes, dict[str, str]] = {}  # what runs say of themselves, by key
         self.budgets: dict[bytes, dict[str, Limit]] = {}  # by run and unit
         self.spends: dict[bytes, dict[tuple[bytes, str], Spent]] = {}  # by run, id and unit
+        self.forks: dict[bytes, Lineage] = {}  # by the root that was made
         self.trees: dict[bytes, int] = {}  # large ones: for how many runs room was taken
         self.number = 0  # of the last event, or wait for one
         self.secret = new_secret()  # what tokens of promises are made with
@@ -328,7 +330,7 @@ class Tables:
         for place in (*_places(run), *_lasting(run)):
             self._leave(*place)
         beside = (self.logs, self.past, self.messages, self.values, self.watchers, self.gates, self.trees, self.pauses)
-        for table in (self.runs, *beside, self.urgent, self.budgets, self.spends):
+        for table in (self.runs, *beside, self.urgent, self.budgets, self.spends, self.forks):
             table.pop(run.id, None)
         for unheard in self.unheard.values():
             unheard.discard(run.id)

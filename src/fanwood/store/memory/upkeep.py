@@ -9,10 +9,12 @@ import msgspec
 
 from fanwood.model.budgets import Limit, Spent
 from fanwood.model.commands import TaskInfo
+from fanwood.model.forks import Lineage
 from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState, Waits
 from fanwood.store.copying import TABLES
+from fanwood.store.memory.forking import needed
 from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables, Urgent
 from fanwood.store.retention import Deed, Plan, Walked, prefix_of
 
@@ -37,7 +39,7 @@ class Ground:
             root = self._tables.runs[id_]
             if created_at >= before:
                 break
-            due = _ended_before(root, before) and _is_of(root.task, prefix)
+            due = _ended_before(root, before) and _is_of(root.task, prefix) and not needed(self._tables, id_)
             found.append(Walked(id_, created_at, int(due), id_, root.state))
             below = (child for _, child in self._tables.order("below", id_)) if due else ()
             found += [
@@ -88,7 +90,7 @@ def _mark(tables: Tables, root: Run, before: int, now: int) -> bool:
     there = tables.gates.get(root.id)
     if root.parent_id is not None or not _ended_before(root, before):
         return False
-    if there is not None and there.what != GateKind.PRUNED:
+    if (there is not None and there.what != GateKind.PRUNED) or needed(tables, root.id):
         return False
     tables.gates[root.id] = Gate(root.id, root.id, int(GateKind.PRUNED), 0, root.attempt, "", now)
     return True
@@ -99,7 +101,8 @@ def _all_over(tables: Tables, ids: Sequence[bytes]) -> bool:
     runs = [tables.runs[id_] for id_ in ids if id_ in tables.runs]
     roots = [run for run in runs if run.parent_id is None]
     there = len(roots) + sum(len(tables.order("below", root.id)) for root in roots)
-    return len(runs) == len(ids) == there and all(run.is_over for run in runs)
+    over = len(runs) == len(ids) == there and all(run.is_over for run in runs)
+    return over and not any(needed(tables, root.id) for root in roots)
 
 
 def prunable(tables: Tables, before: int, namespace: str) -> PruneCount:
@@ -107,7 +110,8 @@ def prunable(tables: Tables, before: int, namespace: str) -> PruneCount:
     prefix, trees, runs = prefix_of(namespace), 0, 0
     for created_at, id_ in tables.order("roots"):
         root = tables.runs[id_]
-        if created_at < before and _ended_before(root, before) and _is_of(root.task, prefix):
+        old = created_at < before and _ended_before(root, before)
+        if old and _is_of(root.task, prefix) and not needed(tables, id_):
             below = tables.order("below", id_)
             if all(tables.runs[child].is_over for _, child in below):
                 trees, runs = trees + 1, runs + 1 + len(below)
@@ -147,7 +151,7 @@ def _rows(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
             yield from map(_tuple, (tables.keys if table == "idem" else tables.shared).values())
         case "log":
             yield from (_tuple(line) for lines in tables.logs.values() for line in lines.values())
-        case "value" | "message" | "tree" | "hedge" | "budget" | "spend":
+        case "value" | "message" | "tree" | "hedge" | "budget" | "spend" | "fork":
             yield from _rows_beside(tables, table)
         case "event":
             yield from (
@@ -163,6 +167,8 @@ def _rows_beside(tables: Tables, table: str) -> Iterator[tuple[Any, ...]]:
         yield from tables.trees.items()
     elif table == "hedge":
         yield from tables.hedges.items()
+    elif table == "fork":
+        yield from map(_tuple, tables.forks.values())
     elif table == "budget":
         yield from (_tuple(row) for rows in tables.budgets.values() for row in rows.values())
     elif table == "spend":
@@ -222,7 +228,7 @@ def _enter(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
             id_, number, key, scope, payload, metadata, at, is_open, _ = row
             event = Event(id_, key, payload, scope, metadata, at, number, bool(is_open))
             return _is_new(tables.events, id_, event)
-        case "value" | "message" | "tree" | "shared" | "hedge" | "budget" | "spend":
+        case "value" | "message" | "tree" | "shared" | "hedge" | "budget" | "spend" | "fork":
             return _enter_beside(tables, table, row)
         case _:
             return _is_new(tables.past.setdefault(row[0], {}), row[1], Past(*row))
@@ -241,6 +247,8 @@ def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
         if new := row[0] not in tables.hedges:
             tables.hedge(*row)
         return new
+    if table == "fork":
+        return _is_new(tables.forks, row[0], Lineage(*row))
     if table == "shared":
         if new := (row[0], row[1]) not in tables.shared:
             tables.share(Shared(*row))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.records import Swept
 from fanwood.store.postgres.chores import SQL
+from fanwood.store.postgres.forking import PostgresForking
 from fanwood.store.postgres.gates import sweep
 from fanwood.store.postgres.patching import PostgresPatching
 from fanwood.store.postgres.pausing import PostgresPausing, release
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Link, Transaction
 
 
-class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing):
+class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, PostgresForking):
     """All of it, on a store that has a server."""
 
     url: str

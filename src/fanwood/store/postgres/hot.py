@@ -148,7 +148,7 @@ class Call:
         return _columns([(self._kind(a.kind), a.id, a.input_digest) for a in self._batch.attaches], 3)
 
     def _records(self) -> str | None:
-        if not self._batch.records and not self._batch.hedges:
+        if not self._batch.records and not self._batch.hedges and not self._batch.marks:
             return None
         hedges = [
             {
@@ -160,6 +160,7 @@ class Call:
         return _json.encode(
             [
                 *hedges,
+                *[{"id": run_id.hex(), "mark": text} for run_id, text in self._batch.marks],
                 *[
                 {
                     "kind": self._kind(r.kind), "id": r.id.hex(), "identity": r.identity.hex(), "index": r.index,
@@ -168,6 +169,7 @@ class Call:
                     "timeout": r.timeout, "attempt": r.attempt, "again": r.again,
                     "awaits": None if r.awaits is None else r.awaits.hex(),
                     "share": None if r.share is None else _share(r.share),
+                    **({} if r.life is None else {"life": r.life, "digest": r.input_digest and r.input_digest.hex()}),
                 }
                 for r in self._batch.records
                 ],

@@ -5,6 +5,10 @@
 with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
         when state < 8 or finished_at >= :before then 0
+        when exists (
+            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
+            where f.origin_root = run.id and u.state < 8
+        ) then 0
         when :prefix = '' then case when task like '%/%' then 0 else 1 end
         when substr(task, 1, length(:prefix)) = :prefix then 1
         else 0
@@ -54,7 +58,11 @@ select cardinality($1::bytea[]) = (
                select true from run c where c.root_id = v.id and c.parent_id is not null offset 0
            ) c
        )
-       and not exists (select from unnest($2::bytea[]) v (id) join gate g on g.root_id = v.id and g.what = 1);
+       and not exists (select from unnest($2::bytea[]) v (id) join gate g on g.root_id = v.id and g.what = 1)
+       and not exists (select from unnest($2::bytea[]) v (id) where exists (
+            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
+            where f.origin_root = v.id and u.state < 8
+        ));
 
 -- name: mark
 -- The tree of this root is being deleted, if it is still old and over, and nothing in it is being closed.
@@ -62,7 +70,10 @@ insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 select r.id, r.id, 3, 0, r.attempt, '', :now
 from (select * from run where id = :root for update) r
 where r.parent_id is null and r.state >= 8 and r.finished_at < :before
-  and not exists (select from gate g where g.root_id = r.id and g.what = 1)
+  and not exists (select from gate g where g.root_id = r.id and g.what = 1) and not exists (
+            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
+            where f.origin_root = r.id and u.state < 8
+        )
 on conflict (run_id) do update set made_at = excluded.made_at where gate.what = 3
 returning run_id;
 
@@ -117,6 +128,9 @@ delete from idem t using unnest($1::bytea[]) v (id) where t.run_id = any (array[
 -- name: delete_shared
 delete from shared t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 
+-- name: delete_forks
+delete from fork t using unnest($1::bytea[]) v (id) where t.root_id = any (array[v.id]);
+
 -- name: delete_runs
 delete from run t using unnest($1::bytea[]) v (id) where t.id = any (array[v.id]);
 
@@ -128,6 +142,10 @@ select count(*), coalesce(sum(runs), 0)::bigint from (
     where r.parent_id is null and r.created_at < :before and r.state >= 8 and r.finished_at < :before
       and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
       and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
+      and not exists (
+            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
+            where f.origin_root = r.id and u.state < 8
+        )
 ) over_;
 
 -- name: vacuum_is_due

@@ -28,7 +28,7 @@ _COLUMNS = {
 HANGING = (
     "urgencies",
     "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
-    "keys", "shared", "runs",
+    "keys", "shared", "forks", "runs",
 )  # fmt: skip
 """What is deleted with a run; itself last."""
 

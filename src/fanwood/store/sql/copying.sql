@@ -124,6 +124,18 @@ insert into tree (root_id, runs) values (:root_id, :runs) on conflict do nothing
 -- name: count_tree
 select count(*) from tree;
 
+-- name: copy_out_fork
+select root_id, origin_id, origin_root, at_id, changed, made_at, asked_by from fork
+where root_id > :root_id order by root_id limit :limit;
+
+-- name: copy_in_fork
+insert into fork (root_id, origin_id, origin_root, at_id, changed, made_at, asked_by)
+values (:root_id, :origin_id, :origin_root, :at_id, :changed, :made_at, :asked_by)
+on conflict do nothing;
+
+-- name: count_fork
+select count(*) from fork;
+
 -- name: copy_out_budget
 select run_id, unit, source, root_id, parent, size, amount, used, held, base, open from budget
 where (run_id, unit) > (:run_id, :unit) order by run_id, unit limit :limit;

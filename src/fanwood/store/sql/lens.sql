@@ -125,7 +125,7 @@ with recursive given (n, id) as (
 )
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
 from given g cross join run r
 where r.id = g.id;
 

@@ -133,6 +133,36 @@ where root_id = (select root_id from run where id = :parent) and parent_id = :pa
 order by id
 limit :limit;
 
+-- name: kept
+-- The children of a run, as a fork of it finds them: those with code, and parts that completed; if :way is one of them, that and what
+-- was asked for before it: the order is that in which they were committed. (With its input what had another one than was asked for.)
+select identity, id, kind, state, asked, input_digest, child_key,
+       case when kind >= 10 or output_size <= :most then 1 else 0 end,
+       case when kind >= 10 or output_size <= :most then output end,
+       case when kind >= 10 or life like '%"changed"_true%' then input else '' end, life
+from (
+    select identity, id, kind, state, asked, input_digest, child_key, input, output, life,
+        coalesce(octet_length(output), 0) as output_size
+    from run
+    where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
+        and identity is not null and (kind < 10 or state = 8)
+        and (:way is null or id = :way
+             or (case when kind = 10 then finished_at else created_at end, coalesce(child_index, 0)) < (
+                 select case when w.kind = 10 then w.finished_at else w.created_at end, coalesce(w.child_index, 0)
+                 from run w where w.id = :way
+             ))
+    order by id
+    limit :limit
+) child
+order by id;
+
+-- name: lineage
+select root_id, origin_id, origin_root, at_id, changed, made_at, asked_by from fork where root_id = :root;
+
+-- name: forks
+select root_id, origin_id, origin_root, at_id, changed, made_at, asked_by from fork where origin_id = :id
+order by made_at desc, root_id desc limit :limit;
+
 -- name: tree_counts
 -- Of a root: its tree is one range.
 select task, state, count(*), min(created_at), max(coalesce(finished_at, 0))

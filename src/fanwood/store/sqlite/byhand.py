@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanwood.model.records import Swept
+from fanwood.store.sqlite.forking import SqliteForking
 from fanwood.store.sqlite.patching import SqlitePatching
 from fanwood.store.sqlite.pausing import SqlitePausing
 from fanwood.store.sqlite.prioritizing import SqlitePrioritizing
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fanwood.store.sqlite.hot import HotPath
 
 
-class SqliteByHand(SqlitePausing, SqlitePatching, SqlitePrioritizing):
+class SqliteByHand(SqlitePausing, SqlitePatching, SqlitePrioritizing, SqliteForking):
     """All of it, on a store that has a file."""
 
     _clock: Clock

@@ -170,6 +170,8 @@ class HotPath:
         if batch.spawns:
             spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
             self._spawn(me, now, spawns, done)
+        if batch.marks:
+            self._execute(_SQL["mark"], {"rows": encoded([(id_.hex(), text) for id_, text in batch.marks])})
         if batch.attaches:
             self._attach(now, {i: a for i, a in enumerate(batch.attaches) if _parent(a) not in fenced}, done)
         if batch.records:

@@ -348,4 +348,7 @@ def record_row(record: Record, number: Callable[[], int]) -> tuple[Any, ...]:
         kind.on_parent_end,
         record.timeout,
         None if record.awaits is None else numbered_mark(record.awaits, number()).hex(),
+        None if record.input_digest is None else record.input_digest.hex(),
+        record.life,
+        kind.metadata,
     )

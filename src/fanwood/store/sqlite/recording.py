@@ -39,7 +39,7 @@ def insert_records(
 
 def _likeness(record: Record) -> int:
     """Equal for steps that `insert_steps` may insert together; 0: it may not."""
-    if record.kind.run_kind is not RunKind.RECORDED:
+    if record.kind.run_kind is not RunKind.RECORDED or record.life is not None:
         return 0
     whole = record.output is not None if record.state is RunState.COMPLETED else record.error is not None
     return id(record.kind) if whole else 0

@@ -5,6 +5,7 @@
 with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
         when state < 8 or finished_at >= :before then 0
+        when exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = run.id and u.state < 8) then 0
         when :prefix = '' then case when task like '%/%' then 0 else 1 end
         when substr(task, 1, length(:prefix)) = :prefix then 1
         else 0
@@ -43,6 +44,10 @@ select json_array_length(:ids) = (
            select count(*) from json_each(:ids) e cross join run r on r.id = unhex(e.value)
            cross join run c indexed by run_tree on c.root_id = r.id and c.parent_id is not null
            where r.parent_id is null
+       )
+       and not exists (  -- a fork of something in them has not ended
+           select 1 from json_each(:ids) e cross join fork f on f.origin_root = unhex(e.value)
+           cross join run u on u.id = f.root_id where u.state < 8
        );
 
 -- name: mark
@@ -50,6 +55,7 @@ select json_array_length(:ids) = (
 insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 select id, id, 3, 0, attempt, '', :now from run
 where id = :root and parent_id is null and state >= 8 and finished_at < :before
+  and not exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = :root and u.state < 8)
 on conflict (run_id) do update set made_at = excluded.made_at where what = 3;
 
 -- name: is_marked
@@ -102,6 +108,9 @@ delete from idem where run_id in (select unhex(value) from json_each(:ids));
 -- name: delete_shared
 delete from shared where run_id in (select unhex(value) from json_each(:ids));
 
+-- name: delete_forks
+delete from fork where root_id in (select unhex(value) from json_each(:ids));
+
 -- name: delete_runs
 delete from run where id in (select unhex(value) from json_each(:ids));
 
@@ -113,4 +122,5 @@ select count(*), coalesce(sum(runs), 0) from (
     where r.parent_id is null and r.created_at < :before and r.state >= 8 and r.finished_at < :before
       and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
       and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
+      and not exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = r.id and u.state < 8)
 );

@@ -55,11 +55,11 @@ from json_each(:rows);
 -- name: insert_records
 -- Children that no worker executes. A row: id, identity, index, key, input, state, output, error, began, due, attempt; of
 -- the parent: attempt, deadline, whose, id, root, depth, kind, task, priority, on_parent_end; how long it waits at most; by
--- what it is found.
+-- what it is found; of a copy: digest, what it is in its fork, metadata.
 insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end, state,
     waits, due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at, ended_by,
-    output, error, awaits
+    output, error, awaits, input_digest, life, metadata
 )
 select unhex(v.value ->> 0), unhex(v.value ->> 14), unhex(v.value ->> 15), v.value ->> 16, v.value ->> 17,
        v.value ->> 18, unhex(v.value ->> 1), v.value ->> 2, v.value ->> 3, v.value ->> 4, v.value ->> 19,
@@ -74,8 +74,12 @@ select unhex(v.value ->> 0), unhex(v.value ->> 14), unhex(v.value ->> 15), v.val
        coalesce(min(v.value ->> 8, :now), :now),
        case when v.value ->> 10 > 0 then coalesce(min(v.value ->> 8, :now), :now) end,
        case when v.value ->> 5 >= 8 then :now end, case when v.value ->> 5 >= 8 then 1 end, v.value ->> 6, v.value ->> 7,
-       unhex(v.value ->> 22)
+       unhex(v.value ->> 22), unhex(v.value ->> 23), v.value ->> 24, v.value ->> 25
 from json_each(:rows) v;
+
+-- name: mark
+-- Runs that were just born, and are in a fork: what they are there.
+update run set life = v.value ->> 1 from json_each(:rows) v where run.id = unhex(v.value ->> 0);
 
 -- name: insert_steps
 -- Those of one attempt, which have all but what is their own in common. A row is that, strung together: two times 32 hex

@@ -23,7 +23,7 @@ _SQL = load("sql/copying.sql", "sqlite/retention.sql")
 HANGING = (
     "urgencies",
     "logs", "attempts", "messages", "values", "trees", "budgets", "spends", "watches", "gates", "pauses", "unheard",
-    "keys", "shared", "runs",
+    "keys", "shared", "forks", "runs",
 )  # fmt: skip
 """What is deleted with a run; itself last."""
 

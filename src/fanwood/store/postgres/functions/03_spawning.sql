@@ -294,7 +294,7 @@ begin
     insert into run (
         id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end,
         state, waits, due_at, attempt, asked, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, finished_at,
-        ended_by, output, error, awaits
+        ended_by, output, error, awaits, input_digest, life, metadata
     )
     select v.id, o.id[k.owner[v.kind]], k.root[v.kind], k.depth[v.kind], k.kind[v.kind], k.task[v.kind], v.identity,
            v.index, v.key, v.input, k.priority[v.kind], k.on_parent_end[v.kind], v.state,
@@ -302,14 +302,16 @@ begin
            case when v.state = 2 then k.deadline[v.kind] end, case when v.state = 2 then k.deadline_by[v.kind] end,
            v.timeout, case when v.state = 2 then least(k.deadline[v.kind], p_now + v.timeout) end, v.began, case when v.attempt > 0 then v.began end,
            case when v.state >= 8 then p_now end, case when v.state >= 8 then 1 end, v.output, v.error,
-           case when v.awaits is not null then v.awaits || int8send(nextval('event_number')) end
+           case when v.awaits is not null then v.awaits || int8send(nextval('event_number')) end, v.digest, v.life,
+           k.metadata[v.kind]
     from (
         select decode(x.id, 'hex') as id, decode(x.identity, 'hex') as identity, x.kind, x.index, x.key, x.input,
                x.state, x.output, x.error, least(x.began, p_now) as began, x.due, x.timeout, x.attempt,
-               decode(x.awaits, 'hex') as awaits
+               decode(x.awaits, 'hex') as awaits, decode(x.digest, 'hex') as digest, x.life
         from json_to_recordset(records) x (
             kind integer, id text, identity text, index integer, key text, input text, state smallint, output text,
-            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean, awaits text, share json
+            error text, began bigint, due bigint, timeout bigint, attempt integer, again boolean, awaits text, share json,
+            digest text, life text
         )
         where not x.again and x.share is null
     ) v

@@ -204,6 +204,9 @@ begin
         end if;
         if r_records is not null then
             perform fw_record(p_now, p_again, fenced, o, k, r_records);
+            if r_records like '%"mark":"%' then
+                perform fw_mark(r_records);
+            end if;
             if r_records like '%"hedge":{%' then
                 hedges := fw_hedge(p_now, fenced, o, k, r_records);
             end if;

@@ -43,7 +43,8 @@ create table run (
     awaits           bytea,                           -- of a wait for events: by what it is found (model/matching.py);
                                                       -- of a link to a shared run: that (store/sharing.py); of a
                                                       -- hedge: its first
-    life             text,                            -- of a run that has started over (model/lives.py)
+    life             text,                            -- of a run that has started over (model/lives.py), or is
+                                                      -- in a fork (model/forks.py)
     budget           bytea,                           -- whose it uses: its own, or that of the nearest above it with one
     -- One, and short: the server reads and compiles every check anew in each statement that writes a run, which costs
     -- more than to insert the row. (That states are those of model/states.py, and what goes with WAITING, is held by tests.)
@@ -225,6 +226,19 @@ create table tree (
     runs    bigint not null,
     root_id bytea  not null primary key
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Roots that were made from other runs (model/forks.py), which are not deleted before these have ended.
+create table fork (
+    made_at     bigint   not null,
+    changed     smallint not null,                      -- 1: `at_id` has another input, or the root if that is null
+    root_id     bytea    not null primary key,
+    origin_id   bytea    not null,
+    origin_root bytea    not null,
+    at_id       bytea   ,                               -- the run from which on nothing is taken
+    asked_by    text not null
+);
+create index fork_origin on fork (origin_id);
+create index fork_origin_root on fork (origin_root);
 
 -- Runs that several calls of a tree share, by their roots and a digest of task and input. `open`: 1 it lives, 2 it has
 -- ended and not all calls were told, 0 it is over. A call's link to it is a run of its own (kind 15), with the two ids in

@@ -42,7 +42,8 @@ create table run (
     awaits           blob,                          -- of a wait for events: by what it is found (model/matching.py);
                                                     -- of a link to a shared run: that (store/sharing.py); of
                                                     -- a hedge: its first
-    life             text,                          -- of a run that has started over (model/lives.py)
+    life             text,                          -- of a run that has started over (model/lives.py), or is
+                                                   -- in a fork (model/forks.py)
     budget           blob,                          -- whose it uses: its own, or that of the nearest above it with one
     check ((state >= 8) = (finished_at is not null)),
     check ((state = 2) = (waits is not null)),
@@ -209,6 +210,19 @@ create table tree (
     root_id blob    not null primary key,
     runs    integer not null
 ) strict, without rowid;
+
+-- Roots that were made from other runs (model/forks.py), which are not deleted before these have ended.
+create table fork (
+    root_id     blob    not null primary key,
+    origin_id   blob    not null,
+    origin_root blob    not null,
+    at_id       blob,                              -- the run from which on nothing is taken
+    changed     integer not null,                  -- 1: `at_id` has another input, or the root if that is null
+    made_at     integer not null,
+    asked_by    text    not null
+) strict, without rowid;
+create index fork_origin on fork (origin_id);
+create index fork_origin_root on fork (origin_root);
 
 -- Runs that several calls of a tree share, by their roots and a digest of task and input. `open`: 1 it lives, 2 it has
 -- ended and not all calls were told, 0 it is over. A call's link to it is a run of its own (kind 15), with the two ids in

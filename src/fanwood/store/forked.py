@@ -1,0 +1,59 @@
+"""Forking a run, as those who call it want it: from ids to what stands in the new run's row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fanwood.errors import UsageError
+from fanwood.ids import id_text
+from fanwood.model.forks import DEPTH, Fork, draws_of
+from fanwood.model.states import FIRST_WAIT
+from fanwood.store.forking import NewFork, must_fork
+
+if TYPE_CHECKING:
+    from fanwood.model.records import RunRecord
+    from fanwood.store.store import Store
+
+
+async def forked(store: Store, run: RunRecord, new: bytes, at: RunRecord | None, input_: str | None, by: str) -> bool:
+    """Make a run with that id, a root, that takes what `run` had finished; False if it is there already.
+
+    at: a run below, from which on nothing is taken. input_: as JSON, of that one if it is given, else of the fork.
+
+    Raises:
+        RunNotFoundError: there is no such run, or its tree is being deleted.
+        UsageError: it can't be forked; `at` is not below it, or has no input.
+    """
+    must_fork(run.id, run.kind, run.state)
+    draws = draws_of(run.id, run.life)
+    if at is None:
+        fork = Fork(run.id.hex(), draws=draws, changed=input_ is not None, by=by)
+        return await store.fork(NewFork(new, run.id, fork.text, input_, None, int(fork.changed), by))
+    if input_ is not None and at.kind >= FIRST_WAIT:
+        raise UsageError(
+            f"Run {id_text(at.id)} is given no input: it is a part of its parent. Fork at it without one, and it is "
+            f"done again; or give another input to a run with code"
+        )
+    fork = Fork(run.id.hex(), way=await _way(store, run, at), input=input_, draws=draws, by=by)
+    return await store.fork(NewFork(new, run.id, fork.text, None, at.id, int(input_ is not None), by))
+
+
+async def _way(store: Store, run: RunRecord, at: RunRecord) -> list[str]:
+    """The ids from a child of `run` down to `at`."""
+    if at.id == run.id:
+        raise UsageError(
+            f"Run {id_text(at.id)} is forked at itself: that would take nothing of it. Start it anew, or leave out `at`"
+        )
+    levels = at.depth - run.depth
+    if levels > DEPTH:
+        raise UsageError(
+            f"Run {id_text(at.id)} is {levels:,} levels below {id_text(run.id)}, and a fork has its way there in its "
+            f"row: {DEPTH:,} at most. Fork a run that is nearer"
+        )
+    way, here = [at.id.hex()], at
+    while here.parent_id not in (run.id, None) and len(way) < levels:
+        (here,) = await store.briefs([here.parent_id or b""]) or (at,)
+        way.append(here.id.hex())
+    if here.parent_id != run.id:
+        raise UsageError(f"Run {id_text(at.id)} is not below {id_text(run.id)}, so that can't be forked at it")
+    return way[::-1]

@@ -1,0 +1,67 @@
+"""Forks on SQLite: see `store/forking.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fanwood.model.forks import Lineage
+from fanwood.store import rows
+from fanwood.store.forking import MOST, Forking, NewFork, deleted, must_fork
+from fanwood.store.statements import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from fanwood.model.forks import Kept
+    from fanwood.model.states import RunState
+    from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.reader import Reader
+
+_SQL = load("sql/reading.sql", "sqlite/forking.sql")
+_IS_PRUNED = load("sqlite/chores.sql")["is_pruned"]
+
+
+class SqliteForking(Forking):
+    """The verbs, on a store that has a file."""
+
+    _reader: Reader
+    _on_notify: Callable[[], None]
+
+    def _transaction(self) -> AbstractContextManager[Database]:
+        raise NotImplementedError
+
+    def _instant(self) -> int:
+        raise NotImplementedError
+
+    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
+        raise NotImplementedError
+
+    async def fork(self, new: NewFork) -> bool:
+        with self._transaction() as db:
+            state, _, root, _, kind = self._about(new.of)
+            must_fork(new.of, kind, state)
+            if db.execute(_IS_PRUNED, {"root": root}).get:
+                raise deleted(new.of)
+            about = {**msgspec.structs.asdict(new), "root": root, "now": self._instant()}
+            db.execute(_SQL["insert_fork"], about)
+            if not db.changes():
+                return False
+            db.execute(_SQL["insert_lineage"], about)
+        self._on_notify()
+        return True
+
+    async def kept(self, run_id: bytes, way: bytes | None, after: bytes, limit: int, most: int) -> list[Kept]:
+        about = {"parent": run_id, "way": way, "after": after, "limit": limit, "most": most}
+        return rows.kept(await self._reader.read(lambda db: db.execute(_SQL["kept"], about).fetchall()))
+
+    async def lineage(self, root_id: bytes) -> Lineage | None:
+        found = await self._reader.read(lambda db: db.execute(_SQL["lineage"], {"root": root_id}).fetchall())
+        return Lineage(*found[0]) if found else None
+
+    async def forks(self, run_id: bytes) -> list[Lineage]:
+        about = {"id": run_id, "limit": MOST}
+        found = await self._reader.read(lambda db: db.execute(_SQL["forks"], about).fetchall())
+        return [Lineage(*row) for row in found]
