@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 
 import fanwood
-from fanwood.model.commands import BYTES_CHUNK, FIRST_CHUNK, PROGRESS, TEXT_CHUNK, ClaimedRun, LogLine
+from fanwood.model.commands import (
+    BYTES_CHUNK,
+    BYTES_MORE,
+    FIRST_CHUNK,
+    PROGRESS,
+    TEXT_CHUNK,
+    TEXT_MORE,
+    ClaimedRun,
+    LogLine,
+)
 from tests.conformance.stage import Stage
 
 BEFORE_ALL = -2
@@ -65,10 +74,10 @@ async def test_failed_children_by_pages(stage: Stage) -> None:
 
 async def test_chunks_of_a_stream_are_numbered_apart(stage: Stage) -> None:
     one, other = await stage.running(), await stage.running("b")
-    first = [line(one, "t0", TEXT_CHUNK), line(one, "a"), line(one, "YjE=", BYTES_CHUNK), line(other, "u0", TEXT_CHUNK)]
+    first = [line(one, "t0", TEXT_CHUNK), line(one, "a"), line(one, "YjE=", BYTES_MORE), line(other, "u0", TEXT_CHUNK)]
     await stage.commit(logs=[*first, line(one, "1", PROGRESS)])
     await stage.commit(
-        logs=[line(one, "b"), line(one, "t2", TEXT_CHUNK), line(other, "u1", TEXT_CHUNK), line(one, "c")]
+        logs=[line(one, "b"), line(one, "t2", TEXT_MORE), line(other, "u1", BYTES_CHUNK), line(one, "c")]
     )
     assert await told(stage, one) == [(0, "a"), (1, "b"), (2, "c")]
     assert await told(stage, other) == []

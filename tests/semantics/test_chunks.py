@@ -8,9 +8,20 @@ from typing import Any
 
 import pytest
 
-from fanwood import BlockingCallError, BytesChunk, Context, Fanwood, PayloadTooLargeError, TextChunk, UsageError
+from fanwood import (
+    BlockingCallError,
+    BytesChunk,
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    PayloadTooLargeError,
+    RunState,
+    TextChunk,
+    UsageError,
+)
 from fanwood.engine import inbox
 from fanwood.errors import RunNotFoundError, StoreBusyError, TaskRunError
+from tests.semantics.test_durable import until
 
 
 async def collected(stream: Any) -> list[Any]:
@@ -65,6 +76,30 @@ def test_an_attempt_that_starts_over_says_so(app: Fanwood) -> None:
     assert chunks == [("1.0", False), ("2.0", True), ("2.1", False), ("3.0", True), ("3.1", False), ("3.2", False)]
     assert [(str(chunk), chunk.starts_over) for chunk in ref.stream(after=0)] == chunks[1:]
     assert [(str(chunk), chunk.starts_over) for chunk in ref.stream(after=1)] == chunks[2:]
+
+
+def test_a_durable_run_starts_over_only_with_a_new_try(app: Fanwood) -> None:
+    @app.durable_task(retries=1, eviction_policy=EvictionPolicy(ttl=0))
+    async def talks(_: dict, ctx: Context) -> int:
+        ctx.put_stream("a")
+        await ctx.aio_receive("on")
+        ctx.put_stream("b")
+        ctx.put_stream(b"c")
+        if ctx.retry_count == 0:
+            raise ValueError("again")
+        await ctx.aio_receive("on")
+        ctx.put_stream("d")
+        return ctx.invocation_count
+
+    ref = talks.run_no_wait({})
+    for _ in range(2):
+        until(app, ref.id, RunState.WAITING)
+        app.runs.send(ref.id, "on")
+    assert ref.result(60) > 2
+    chunks = [(bytes(chunk) if isinstance(chunk, bytes) else str(chunk), chunk.starts_over) for chunk in ref.stream()]
+    assert chunks[:3] == [("a", False), ("b", False), (b"c", False)]
+    assert [text for text, over in chunks if over] in (["b"], ["a"])
+    assert chunks[-1] == ("d", False)
 
 
 def test_more_than_a_page_keeps_its_order_below_a_parent_that_reads(app: Fanwood) -> None:

@@ -197,6 +197,10 @@ PROGRESS = "progress"
 
 TEXT_CHUNK, BYTES_CHUNK = "chunk", "bytes"
 """The levels of what a task has put into its stream: text, or bytes in base64."""
+TEXT_MORE, BYTES_MORE = "chunk+", "bytes+"
+"""The same, of a durable run's attempt that goes on with its trial: what was put before does not come again."""
+TEXTS = frozenset({TEXT_CHUNK, TEXT_MORE})
+CHUNKS = TEXTS | {BYTES_CHUNK, BYTES_MORE}
 FIRST_CHUNK = 2**30
 """Chunks are numbered from here on, lines below it: so each are one range. (A test knows the places in SQL.)"""
 

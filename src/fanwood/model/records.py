@@ -7,6 +7,7 @@ from enum import IntEnum
 import msgspec
 
 from fanwood.model.budgets import Balance
+from fanwood.model.commands import BYTES_MORE, TEXT_MORE
 from fanwood.model.looks import Kin
 from fanwood.model.states import RunKind, RunState
 
@@ -188,6 +189,10 @@ class LogRecord(msgspec.Struct, frozen=True):
     at: int
     level: str
     message: str
+
+    def starts_over(self, attempt: int | None) -> bool:
+        """Of a chunk: whether what that attempt had put before may come again."""
+        return attempt not in (None, self.attempt) and self.level not in (TEXT_MORE, BYTES_MORE)
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from fanwood.ids import id_bytes
 from fanwood.lens.pages import LAST_CHUNK
-from fanwood.model.commands import FIRST_CHUNK, TEXT_CHUNK
+from fanwood.model.commands import FIRST_CHUNK, TEXTS
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.live import event
@@ -99,9 +99,9 @@ class _Reading:
         """What can be told after one more chunk."""
         self.at = line.seq
         pieces: list[Piece] = []
-        if line.attempt != self._attempt or line.level != TEXT_CHUNK:  # no text goes on beyond these
+        if line.attempt != self._attempt or line.level not in TEXTS:  # no text goes on beyond these
             pieces, self._mask, self._attempt = self._mask.rest(), StreamMask(), line.attempt
-        pieces += self._mask.add(line) if line.level == TEXT_CHUNK else [Piece(line, None)]
+        pieces += self._mask.add(line) if line.level in TEXTS else [Piece(line, None)]
         return self._events(pieces)
 
     def rest(self) -> list[bytes]:
@@ -112,7 +112,7 @@ class _Reading:
         said: list[bytes] = []
         for line, text in pieces:
             if line.seq >= self._first:
-                said.append(_event(line, text, starts_over=self._told not in (None, line.attempt)))
+                said.append(_event(line, text, starts_over=line.starts_over(self._told)))
             self._told = line.attempt
         return said
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from fanwood import checks
 from fanwood.engine.signals import Signal, block, running_loop
 from fanwood.errors import BlockingCallError, PayloadTooLargeError, StoreBusyError
-from fanwood.model.commands import BYTES_CHUNK, FIRST_CHUNK, TEXT_CHUNK, LogLine
+from fanwood.model.commands import BYTES_CHUNK, BYTES_MORE, FIRST_CHUNK, TEXT_CHUNK, TEXT_MORE, TEXTS, LogLine
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.waiting import called, pause
 
@@ -43,7 +43,8 @@ class TextChunk(str):
     attempt: int
     """Of the run, which put it."""
     starts_over: bool
-    """It is the first of an attempt, and there were others before it: what these put may come again."""
+    """It is the first of an attempt, and there were others before it: what these put may come again. (Not where a
+    durable run goes on: that says nothing again.)"""
 
 
 class BytesChunk(bytes):
@@ -84,11 +85,15 @@ def _line(attempt: Attempt, chunk: str | bytes) -> LogLine | None:
     attempt.check()
     if not isinstance(chunk, (str, bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("chunk", "must be text or bytes", chunk)
+    goes_on = attempt.spec.durable is not None and attempt.run.attempt > max(attempt.since, attempt.run.trial_start)
     if isinstance(chunk, str):
-        level, data = TEXT_CHUNK, chunk.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+        level, data = (
+            TEXT_MORE if goes_on else TEXT_CHUNK,
+            chunk.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0"),
+        )
         size = len(data) if data.isascii() else len(data.encode())
     else:
-        level, data = BYTES_CHUNK, b64encode(chunk).decode()
+        level, data = BYTES_MORE if goes_on else BYTES_CHUNK, b64encode(chunk).decode()
         size = len(chunk)
     if size > MAX_CHUNK_BYTES:
         raise PayloadTooLargeError(f"a chunk of the stream of {attempt.spec.name}", size, MAX_CHUNK_BYTES)
@@ -161,8 +166,8 @@ class ChunkStream:
             await pause(attempt, seconds)
 
     def _chunk(self, line: LogRecord) -> Chunk:
-        chunk = TextChunk(line.message) if line.level == TEXT_CHUNK else BytesChunk(b64decode(line.message))
+        chunk = TextChunk(line.message) if line.level in TEXTS else BytesChunk(b64decode(line.message))
         chunk.seq, chunk.attempt = line.seq - FIRST_CHUNK, line.attempt
-        chunk.starts_over = self._attempt is not None and line.attempt != self._attempt
+        chunk.starts_over = line.starts_over(self._attempt)
         self._attempt = line.attempt
         return chunk

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.commands import (
     ANSWER_BYTES,
-    BYTES_CHUNK,
+    CHUNKS,
     FIRST_CHUNK,
     PROGRESS,
-    TEXT_CHUNK,
     Attach,
     Attached,
     Batch,
@@ -372,6 +371,6 @@ def _born(spawn: Spawn, me: int, now: int, *, held: bool) -> Run:
 
 def _next_line(lines: Mapping[int, Line], level: str) -> int:
     """The number of the next line, or of the next chunk."""
-    if level in (TEXT_CHUNK, BYTES_CHUNK):
+    if level in CHUNKS:
         return max(FIRST_CHUNK, max(lines, default=-1) + 1)
     return max((seq for seq in lines if seq < FIRST_CHUNK), default=-1) + 1

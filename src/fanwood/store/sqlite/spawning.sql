@@ -127,10 +127,11 @@ insert into log (run_id, seq, attempt, at, level, message)
 select r.id,
        case l.value ->> 3 when 'progress' then -1
        else row_number() over (
-                partition by r.id, case l.value ->> 3 when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1 else 2 end
+                partition by r.id, case l.value ->> 3 when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1
+                                   when 'chunk+' then 1 when 'bytes+' then 1 else 2 end
                 order by l.key
             ) - 1
-            + case when l.value ->> 3 in ('chunk', 'bytes')
+            + case when l.value ->> 3 in ('chunk', 'bytes', 'chunk+', 'bytes+')
                    then coalesce((select max(seq) + 1 from log where run_id = r.id and seq >= 1073741824), 1073741824)
                    else coalesce((select max(seq) + 1 from log where run_id = r.id and seq < 1073741824), 0) end
        end,

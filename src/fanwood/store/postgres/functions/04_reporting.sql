@@ -12,10 +12,11 @@ begin
     select r.id,
            case v.level when 'progress' then -1
            else row_number() over (
-                    partition by r.id, case v.level when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1 else 2 end
+                    partition by r.id, case v.level when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1
+                                   when 'chunk+' then 1 when 'bytes+' then 1 else 2 end
                     order by v.n
                 ) - 1
-                + case when v.level in ('chunk', 'bytes')
+                + case when v.level in ('chunk', 'bytes', 'chunk+', 'bytes+')
                        then coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq >= 1073741824),
                                      1073741824)
                        else coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824), 0) end
