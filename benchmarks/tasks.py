@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from benchmarks.durable_tasks import declare_recording, declare_waiting
 from benchmarks.job import Job
 from benchmarks.machine import peak_memory
+from benchmarks.sharing_tasks import declare_sharing, declare_spending
 from fanwood import BulkRunItem, Context, Fanwood, NonRetryableException, as_completed
 
 WARM_UP = 10  # children that run before the clock does: the worker is up, late imports are done
@@ -35,6 +36,8 @@ def declare(job: Job, *, local_worker: bool = True) -> Fanwood:
     declare_trees(app)
     declare_waiting(app)
     declare_recording(app)
+    declare_spending(app)
+    declare_sharing(app)
     return app
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claiming, durable, floor_postgres, floor_sqlite, million, tasks, trees
+from benchmarks import claiming, durable, floor_postgres, floor_sqlite, million, sharing, tasks, trees
 from benchmarks.databases import POSTGRES
 from benchmarks.job import Job
 from benchmarks.machine import fsync_ms, peak_memory
@@ -223,6 +223,7 @@ MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "claim": claim,
     **durable.MEASUREMENTS,
     **million.MEASUREMENTS,
+    **sharing.MEASUREMENTS,
     "raw_floor": raw_floor,
 }
 

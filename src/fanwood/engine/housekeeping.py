@@ -79,6 +79,7 @@ class Housekeeping:
         self._health.note_success()
         if committed.has_closed:
             self._closing.note()
+            self.expect(self._store.now())  # perhaps there are links that are to be told of an end
         for request in requests:
             for kind in request.kinds:
                 if kind.schedule_timeout is not None or kind.deadline is not None:

@@ -390,7 +390,8 @@ class Committed(msgspec.Struct):
     mine: list[Notice] = []
     closings: list[Closing] = []
     has_more: bool = False  # there is more to claim, or more mail, than was brought
-    has_closed: bool = False  # something was closed by this batch (or met, perhaps), or a deadline moved: `sweep`
+    has_closed: bool = False  # something was closed by this batch (or met, perhaps), or a deadline moved: `sweep`; or
+    # links are left that are to be told of an end: `tick`
     sizes: dict[bytes, int] = {}  # of the trees in `blocks`: for how many runs engines have taken room, in all
 
 

@@ -59,7 +59,7 @@ class HotPath:
     def run(self, me: int, now: int, batch: Batch) -> Committed:
         """Everything in `batch`."""
         done = Committed()
-        self.leaving.woken = self.leaving.has_closed = False
+        self.leaving.woken = self.leaving.has_closed = self.leaving.is_telling = False
         self._fence(batch, done)
         self._charge(batch, done)
         self._log(batch)
@@ -93,7 +93,7 @@ class HotPath:
             if root in self._tables.runs:
                 done.sizes[root] = self._tables.trees[root] = self._tables.trees.get(root, 0) + runs
         done.has_more = done.has_more or self.leaving.woken
-        done.has_closed = done.has_closed or self.leaving.has_closed
+        done.has_closed = done.has_closed or self.leaving.has_closed or self.leaving.is_telling
         return done
 
     def finds(self, me: int, batch: Batch) -> bool:

@@ -74,6 +74,7 @@ class Leaving:
         self.budgets = Budgets(tables)
         self.woken = False  # somebody who was suspended was queued, or a link has ended
         self.has_closed = False  # something was closed by that nobody shares it any more
+        self.is_telling = False  # links are left that are to be told of an end
         self.unlink: Callable[[int, Run], None] | None = None  # what an end means to links (sharing.py) ...
         self.helped: Callable[[int, Run], None] | None = None  # ... and to hedges (hedging.py)
 

@@ -126,6 +126,7 @@ class Sharing:
         most = page_of(run.output)
         links = self._links(run.id, most)
         self._tables.reopen(shared, Open.TELLING if len(links) == most else Open.OVER)
+        self._leaving.is_telling |= len(links) == most
         closed = self._leaving.end_closed(now, links)
         for link in links:
             self._leaving.woken = True

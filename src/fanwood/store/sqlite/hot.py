@@ -98,7 +98,7 @@ class HotPath:
         suspending, budgets = self.leaving.suspending, self.leaving.budgets
         suspending.known, self.sharing.known, self.hedging.known = self._suspended, self._shared, self._hedged
         budgets.known = self._budgeted
-        self.leaving.woken = self.leaving.has_closed = False
+        self.leaving.woken = self.leaving.has_closed = self.leaving.is_telling = False
         try:
             self._run(me, now, batch, done)
         finally:
@@ -120,6 +120,7 @@ class HotPath:
             self._report(me, now, batch.outcomes, done)
         if batch.suspends:
             done.going_on = self.leaving.suspend(batch.suspends)
+        done.has_closed = done.has_closed or self.leaving.is_telling
         if batch.watch:
             self._watch(me, batch.watch, done)
         if batch.unwatch:

@@ -114,6 +114,7 @@ class Leaving:
         self.hedging: Beside | None = None
         self.woken = False  # somebody who was suspended was queued, or a link has ended
         self.has_closed = False  # something was closed by that nobody shares it any more
+        self.is_telling = False  # links are left that are to be told of an end
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get

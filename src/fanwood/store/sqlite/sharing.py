@@ -27,9 +27,21 @@ _link = msgspec.json.Decoder(tuple[int, int, str, str])
 _shared = msgspec.json.Decoder(tuple[str, int, int])
 _ids = msgspec.json.Decoder(list[str])
 _links = msgspec.json.Decoder(list[tuple[str, int]])
-_tasks = msgspec.json.Decoder(list[tuple[str, str]])
+_pairs = msgspec.json.Decoder(list[tuple[str, str]])
 _outcome = msgspec.json.Decoder(tuple[int, str | None, str | None, int | None])
 _place = msgspec.json.Decoder(tuple[int, int])
+
+
+class _Turn:
+    """The links of one commit: what has been looked at, and what is not written yet."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.insides: dict[str, str] = {}  # of parents: the shared run that they are a part of
+        self.roots: dict[bytes, int] = {}  # in which state they are
+        self.targets: dict[tuple[bytes, bytes, int], bytes] = {}  # what is shared, by root, digest, and priority
+        self.links: dict[bytes, list[tuple[bytes, bytes]]] = {}  # to what: links, and inside of what they are
+        self.refused: dict[bytes, Refusal] = {}
 
 
 class Sharing:
@@ -58,53 +70,91 @@ class Sharing:
             Overdrawn: there is no room for what some would be the first to share.
         """
         self.known = None if self.known is None else True
-        refused: dict[bytes, Refusal] = {}
+        turn = _Turn(now)
+        there = set(_ids.decode(self._one("links_there", ids=encoded([one.id.hex() for one in asked]))))
+        fresh = [one for one in asked if one.id.hex().upper() not in there]
+        insert_records(self._execute, now, fresh, self._leaving.next_number)
+        parents = {one.kind.parent_id.hex() for one in asked if one.kind.parent_id is not None}
+        turn.insides = dict(_pairs.decode(self._one("insides", ids=encoded(sorted(parents)))))
+        new = {one.id for one in fresh}
         for record in asked:
-            self._link(now, record, refused)
-        if refused:
-            raise Overdrawn(refused)
+            again = False
+            if record.id not in new:
+                again, is_done = self._ask_again(now, record)
+                if is_done:
+                    continue
+            self._link(turn, record, again=again)
+        self._settle(turn)
+        if turn.refused:
+            raise Overdrawn(turn.refused)
 
-    def _link(self, now: int, asked: Record, refused: dict[bytes, Refusal]) -> None:
-        link, kind, again = self._one("read_link", id=asked.id), asked.kind, False
-        state, linked = _link.decode(link)[:2] if link is not None else (RunState.WAITING, 0)
-        if link is None:
-            insert_records(self._execute, now, [asked], self._leaving.next_number)
-        elif state in (RunState.FAILED, RunState.CANCELLED):
-            again = True
+    def _ask_again(self, now: int, asked: Record) -> tuple[bool, bool]:
+        """A link that was there: whether what it shares is to be run again if it has failed; and whether nothing else
+        is to be done."""
+        kind = asked.kind
+        state, linked = _link.decode(self._one("read_link", id=asked.id))[:2]
+        if state in (RunState.FAILED, RunState.CANCELLED):
             self._leaving.record_again(now, [asked])
-        elif state == RunState.WAITING:
+            return True, False
+        if state == RunState.WAITING:
             self._execute(_SQL["ask_link"], {
                 "id": asked.id, "asked": kind.parent_attempt, "deadline": kind.deadline,
                 "deadline_by": kind.deadline_by,
                 "expires_at": asked.expires_at(now), "policy": int(kind.on_parent_end),
             })  # fmt: skip
-        if state == RunState.COMPLETED or (linked and not again):
-            return
+        return False, state == RunState.COMPLETED or bool(linked)
+
+    def _link(self, turn: _Turn, asked: Record, *, again: bool) -> None:
         self._leaving.woken = True
-        root, share = kind.root_id, asked.share
+        now, kind, share = turn.now, asked.kind, asked.share
+        root = kind.root_id
         assert root is not None
         assert share is not None
-        above = _outcome.decode(self._outcome_of(root))[0]
-        if above in (RunState.FAILED, RunState.CANCELLED):
-            error = ancestor_ended(root, "failed" if above == RunState.FAILED else "was cancelled")
+        if root not in turn.roots:
+            turn.roots[root] = _outcome.decode(self._outcome_of(root))[0]
+        if turn.roots[root] in (RunState.FAILED, RunState.CANCELLED):
+            error = ancestor_ended(root, "failed" if turn.roots[root] == RunState.FAILED else "was cancelled")
+            self._settle(turn)
             self._end(now, [asked.id], RunState.CANCELLED, None, error, EndedBy.ANCESTOR)
             return
-        target = self._target(now, root, share, again=again)
+        place = (root, share.input_digest or b"", share.kind.priority)
+        target = None if again else turn.targets.get(place)
         if target is None:
-            refusal = self._leaving.budgets.takes(asked.id, root, root, 1)
-            if refusal is not None:
-                refused[asked.id] = refusal
-                return
-            target = self._born(now, root, share)
-        inside = self._one("inside", parent=kind.parent_id)
-        self._execute(_SQL["link"], {"id": asked.id, "awaits": target + (bytes.fromhex(inside) if inside else NOBODY)})
-        if self._follow(now, target, [asked.id]) or not inside:
+            target = self._target(now, root, share, again=again)
+            if target is None:
+                refusal = self._leaving.budgets.takes(asked.id, root, root, 1)
+                if refusal is not None:
+                    turn.refused[asked.id] = refusal
+                    return
+                target = self._born(now, root, share)
+            turn.targets[place] = target
+        inside = turn.insides.get((kind.parent_id or b"").hex().upper())
+        turn.links.setdefault(target, []).append((asked.id, bytes.fromhex(inside) if inside else NOBODY))
+        if inside:
+            self._look_round(turn, asked.id, target, bytes.fromhex(inside))
+
+    def _look_round(self, turn: _Turn, link: bytes, target: bytes, inside: bytes) -> None:
+        """A link from inside of a shared run: it must not close a circle."""
+        if target in self._settle(turn):
             return
-        way = circle(bytes.fromhex(inside), target, self._insides)
+        way = circle(inside, target, self._insides)
         if way is not None:
-            tasks = dict(_tasks.decode(self._one("tasks_of", ids=encoded([id_.hex() for id_ in way]))))
+            tasks = dict(_pairs.decode(self._one("tasks_of", ids=encoded([id_.hex() for id_ in way]))))
             error = circle_error([(tasks[id_.hex().upper()], id_) for id_ in way])
-            self._end(now, [asked.id], RunState.FAILED, None, error, EndedBy.OUTCOME)
+            turn.targets.clear()  # this end may be that of what it would have shared
+            self._end(turn.now, [link], RunState.FAILED, None, error, EndedBy.OUTCOME)
+
+    def _settle(self, turn: _Turn) -> set[bytes]:
+        """The links that were made stand in their rows, and end if what they share is over: what is."""
+        over = set[bytes]()
+        rows = [(id_.hex(), (target + inside).hex()) for target, made in turn.links.items() for id_, inside in made]
+        if rows:
+            self._execute(_SQL["link"], {"rows": encoded(rows)})
+        for target, made in turn.links.items():
+            if self._follow(turn.now, target, [id_ for id_, _ in made]):
+                over.add(target)
+        turn.links.clear()
+        return over
 
     def _born(self, now: int, root: bytes, share: Spawn) -> bytes:
         kind = share.kind
@@ -168,6 +218,7 @@ class Sharing:
         links = _links.decode(self._one("some_links", target=run, end=run + LAST_LINK, limit=most))
         self._execute(_SQL["reopen"], {"target": run, "open": Open.TELLING if len(links) == most else Open.OVER})
         closed = self._leaving.end_closed(now, [(id_, attempt, RunState.WAITING) for id_, attempt in links])
+        self._leaving.is_telling |= len(links) == most
         self._follow(now, run, [bytes.fromhex(id_) for id_, _ in links if id_ not in closed])
 
     def tell_some(self, now: int) -> None:

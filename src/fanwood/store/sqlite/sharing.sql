@@ -33,17 +33,21 @@ update run set asked = (select r.attempt from run r where r.id = run.root_id),
     priority = case when state < 8 then max(priority, :priority) else priority end
 where id = :id;
 
--- name: link
-update run set awaits = :awaits where id = :id;
+-- name: links_there
+select json_group_array(hex(r.id)) from json_each(:ids) e cross join run r on r.id = unhex(e.value);
 
--- name: inside
+-- name: link
+update run set awaits = unhex(v.value ->> 1) from json_each(:rows) v where run.id = unhex(v.value ->> 0);
+
+-- name: insides
 -- The shared run that a call is a part of: the ancestor that is a child of the root, if that is one.
-with recursive above (id, parent_id, depth) as (
-    select id, parent_id, depth from run where id = :parent
+with recursive above (start, id, parent_id, depth) as (
+    select r.id, r.id, r.parent_id, r.depth from json_each(:ids) e cross join run r on r.id = unhex(e.value)
     union all
-    select p.id, p.parent_id, p.depth from above a cross join run p on p.id = a.parent_id where a.depth > 1
+    select a.start, p.id, p.parent_id, p.depth from above a cross join run p on p.id = a.parent_id where a.depth > 1
 )
-select hex(s.run_id) from above a cross join shared s on s.run_id = a.id where a.depth = 1;
+select json_group_array(json_array(hex(a.start), hex(s.run_id)))
+from above a cross join shared s on s.run_id = a.id where a.depth = 1;
 
 -- name: next_inside
 select hex(substr(awaits, 17)) from run indexed by run_awaiting

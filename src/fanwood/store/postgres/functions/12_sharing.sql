@@ -331,6 +331,7 @@ begin
     loop
         select t.told, t.woken into part from fw_tell_links(p_now, one) t;
         told := told || part.told; woken := woken || part.woken;
+        closes := closes or exists (select from shared s where s.run_id = one and s.open = 2);  -- the rest, by timers
     end loop;
     for one in
         select distinct substr(r.awaits, 1, 16) from unnest(p_ids) v (id)
