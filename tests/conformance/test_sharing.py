@@ -279,7 +279,8 @@ async def test_many_are_told_in_pages_whoever_does_it(stage: Stage, monkeypatch:
         each.index = number
     for start in range(0, count, 500):
         await stage.commit(records=links[start : start + 500])
-    await stage.complete(await claimed(stage), "1")
+    done = await stage.complete(await claimed(stage), "1")
+    assert done.has_closed  # the others are told by a tick, and not with the next look around
 
     async def ended() -> int:
         states = await stage.records()

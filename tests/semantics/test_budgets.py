@@ -360,3 +360,16 @@ def test_what_is_asked_for_after_an_equal_one_was_refused_is_another_one(app: Fa
     engine = app.engine()
     known = engine.call(lambda store: store.recalled(ref.key)).result()
     assert len({child.identity for child in known}) == 2
+
+
+async def test_a_reservation_says_what_it_is(app: Fanwood) -> None:
+    @app.task
+    async def held(n: int, ctx: Context) -> list[str]:
+        one = ctx.reserve(usd=0.5, tokens=n)
+        said = [repr(one)]
+        async with one:
+            return [*said, repr(one)]
+
+    assert await held.aio_run(7) == [
+        "<Reservation of 7 tokens, 0.5 usd, not entered>", "<Reservation of 7 tokens, 0.5 usd, held>",
+    ]  # fmt: skip

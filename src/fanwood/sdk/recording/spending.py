@@ -71,6 +71,10 @@ class Reservation:
         self._id: bytes | None = None
         self._done: Doing | None = None
 
+    def __repr__(self) -> str:
+        state = "held" if self._id is not None else "not entered" if self._done is None else "recorded"
+        return f"<Reservation of {self._shown}, {state}>"
+
     def spend(self, **amounts: Amount) -> None:
         """So much of it is used up. What is more than is held is taken from the budget itself.
 
