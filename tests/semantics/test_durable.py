@@ -171,7 +171,7 @@ def test_a_worker_that_stops_suspends_what_waits(make_app: Any) -> None:
 def test_a_time_out_counts_over_suspensions(app: Fanwood) -> None:
     began: list[int] = []
 
-    @app.durable_task(eviction_policy=AT_ONCE, execution_timeout=0.4)
+    @app.durable_task(eviction_policy=AT_ONCE, execution_timeout=2.5)  # in which it has begun
     async def parent(input: dict, ctx: Context) -> None:
         began.append(ctx.invocation_count)
         await ctx.aio_sleep_for("1h")

@@ -145,7 +145,7 @@ def test_a_wait_that_times_out_with_its_attempt_cancels_nothing(app: Fanwood) ->
     child, gate = children(app)
     tries: list[int] = []
 
-    @app.task(execution_timeout=0.6, retries=1)
+    @app.task(execution_timeout=2.5, retries=1)  # in which the second one has its child's result
     async def parent() -> int:
         tries.append(1)
         if len(tries) == 2:

@@ -145,7 +145,7 @@ def test_who_comes_again_is_told_that_its_sleep_was_cancelled(make_app: MakeApp)
 
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_deadline_ends_a_sleep(app: Fanwood, colour: str) -> None:
-    task = sleeper(app, colour, LONG, lambda _: None, execution_timeout=0.3)
+    task = sleeper(app, colour, LONG, lambda _: None, execution_timeout=2.5)  # in which it sleeps
     ref = task.run_no_wait({})
     with pytest.raises(TaskRunTimedOut):
         ref.result(60)

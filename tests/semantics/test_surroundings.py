@@ -107,7 +107,7 @@ def test_code_that_does_not_stop_is_said_and_does_not_hold_all_slots(
     app = make_app(slots=2)
     gate = threading.Event()
 
-    @app.task(execution_timeout=0.2)
+    @app.task(execution_timeout=1.0)  # in which it has begun
     def hangs(input: dict) -> int:
         gate.wait(60)
         return 1

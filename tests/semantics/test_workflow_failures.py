@@ -154,7 +154,7 @@ def test_steps_have_retries_of_their_own(app: Fanwood) -> None:
 
 
 def test_a_workflows_time_out_ends_its_steps(app: Fanwood) -> None:
-    flow = app.workflow(name="flow", execution_timeout=0.6)
+    flow = app.workflow(name="flow", execution_timeout=2.5)  # in which its step has begun
     gate = threading.Event()
 
     @flow.task()
