@@ -16,7 +16,7 @@ from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fanwood import Fanwood
-from fanwood.engine import housekeeping, membership, signals, tidying, waits, waking
+from fanwood.engine import housekeeping, membership, signals, spreading, tidying, waits, waking
 from fanwood.model.commands import TaskInfo
 from fanwood.sdk.declaring import outcomes
 from fanwood.sdk.declaring.options import TaskPolicy
@@ -244,7 +244,7 @@ def patched(world: World) -> Generator[None]:
         (module, "threading", threads_of_world)
         for module in (waking, signals, waits, executor, slots, taskloop, pool, durables, unloading)
     ]
-    for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY")):
+    for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY"), (spreading, "LOOK_EVERY")):
         instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))
     if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
         instead.append((housekeeping, "RECHECK_EVERY", 1e9))
