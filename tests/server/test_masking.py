@@ -124,3 +124,10 @@ async def test_payloads_in_parts(client: Client, world: World, monkeypatch):
     assert (await client.ask(f"{path}?offset=99")).json() == {"size": 13}
     assert (await client.ask(f"/api/v1/runs/{world.shop[0]}/payload/output")).json() == {"is_missing": True}
     assert (await client.ask(f"/api/v1/runs/{world.shop[0]}/payload/identity")).status == 404
+
+
+def test_that_a_text_may_have_very_many_secrets_and_addresses():
+    """In a time that grows as the text does."""
+    many = 5_000
+    text = masked_text("password=x ://a:b@ c " * many)
+    assert text == "password=(masked) ://a:(masked)@ c " * many

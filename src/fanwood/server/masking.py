@@ -62,10 +62,12 @@ def secrets_in(text: str, *, balanced: bool = False) -> list[Secret]:
         end = _closed(text, at) if balanced and value[0][0] in "[{" else value.end()
         found.append(Secret(name.start(), at, end, f'"{MASK}"' if value[0][0] == '"' else MASK))
         at = end
-    taken = [one for one in found if not one.is_number]
-    for place in _IN_URL.finditer(text):
+    taken, next_ = [one for one in found if not one.is_number], 0
+    for place in _IN_URL.finditer(text):  # (both in order: a text may have very many of either)
         start, end = place.span(2)
-        if not any(one.start < end and start < one.end for one in taken):
+        while next_ < len(taken) and taken[next_].end <= start:
+            next_ += 1
+        if next_ == len(taken) or taken[next_].start >= end:
             found.append(Secret(place.start(), start, end, MASK))
     return sorted(found, key=lambda one: one.start)
 
