@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.children.ended import Cancelled, Completed, Failed, Outcome, Poisoned, TimedOut
     from fanwood.sdk.children.groups import Group
     from fanwood.sdk.children.refs import TaskRunRef, WorkflowRunRef
+    from fanwood.sdk.client.bulk import BulkAction, BulkFilter, BulkPreview, BulkResult
     from fanwood.sdk.client.watching import RunTree
     from fanwood.sdk.declaring.budget import Budget
     from fanwood.sdk.declaring.hooks import RunEvent
@@ -113,6 +114,10 @@ __all__ = [
     "BlockingCallError",
     "Budget",
     "BudgetExceeded",
+    "BulkAction",
+    "BulkFilter",
+    "BulkPreview",
+    "BulkResult",
     "BulkRunItem",
     "BytesChunk",
     "Cancelled",
@@ -229,6 +234,10 @@ _HOMES = {
     "AsCompleted": "fanwood.sdk.children.completing",
     "AttemptInfo": "fanwood.sdk.running.infos",
     "Budget": "fanwood.sdk.declaring.budget",
+    "BulkAction": "fanwood.sdk.client.bulk",
+    "BulkFilter": "fanwood.sdk.client.bulk",
+    "BulkPreview": "fanwood.sdk.client.bulk",
+    "BulkResult": "fanwood.sdk.client.bulk",
     "BulkRunItem": "fanwood.sdk.declaring.items",
     "BytesChunk": "fanwood.sdk.children.chunks",
     "Cancelled": "fanwood.sdk.children.ended",
@@ -292,6 +301,9 @@ _HOMES = {
     "WorkflowRunRef": "fanwood.sdk.children.refs",
 }
 """Where a name is defined that isn't an error."""
+
+
+importlib.import_module("fanwood.handed").hand("actions", lambda: importlib.import_module("fanwood.server.scripted"))
 
 
 def __getattr__(name: str) -> Any:

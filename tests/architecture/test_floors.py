@@ -24,6 +24,7 @@ FLOORS = {
     "settings": 0,
     "durations": 0,
     "checks": 0,
+    "handed": 0,
     "codec": 0,
     "model": 0,
     # 1: the only place that knows SQL

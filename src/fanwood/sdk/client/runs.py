@@ -13,6 +13,7 @@ from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.children.refs import TaskRunRef, cancelled, untyped_ref
+from fanwood.sdk.client.bulk import Bulk
 from fanwood.sdk.client.forking import Forks
 from fanwood.sdk.client.surgery import Surgery
 from fanwood.sdk.client.watching import Watch, count, tree
@@ -44,7 +45,7 @@ MOST = 100_000
 """Runs or lines that one call gives, at most."""
 
 
-class Runs(Surgery, Forks):
+class Runs(Surgery, Forks, Bulk):
     """The runs of one store. Every method has an `aio_` twin."""
 
     def __init__(self, host: Host) -> None:

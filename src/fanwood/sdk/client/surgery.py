@@ -122,7 +122,7 @@ class Surgery:
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _pause(self, run_id: str, by: str | None) -> bool:
-        id_, who = id_bytes(run_id), _who(by)
+        id_, who = id_bytes(run_id), who_acts(by)
 
         async def act(_: object) -> bool:
             return await called(self._host.engine().call(lambda store: surgery.paused(store, id_, who), changes=True))
@@ -138,7 +138,7 @@ class Surgery:
         return await once("runs.resume", id_text(id_), id_, act)
 
     async def _retry_failures(self, run_id: str, by: str | None) -> int:
-        id_, who, host = id_bytes(run_id), _who(by), self._host
+        id_, who, host = id_bytes(run_id), who_acts(by), self._host
         record = await called(host.engine().call(lambda store: store.get(id_)))
         await host.prepare((record.task,))
 
@@ -148,7 +148,7 @@ class Surgery:
         return await once("runs.retry_failures", id_text(id_), id_, act)
 
     async def _reprioritize(self, run_id: str, priority: int, by: str | None) -> int:
-        id_, who = id_bytes(run_id), _who(by)
+        id_, who = id_bytes(run_id), who_acts(by)
         priority = checks.whole(priority, "priority")
 
         async def act(_: object) -> int:
@@ -160,7 +160,7 @@ class Surgery:
         return await once("runs.reprioritize", id_text(id_), id_ + str(priority).encode(), act)
 
     async def _patch(self, run_id: str, output: Any, by: str | None) -> RunState:
-        id_, who = id_bytes(run_id), _who(by)
+        id_, who = id_bytes(run_id), who_acts(by)
         record = await called(self._host.engine().call(lambda store: store.get(id_)))
         text = self._typed(record.task, output)
 
@@ -184,7 +184,8 @@ class Surgery:
         return text
 
 
-def _who(by: str | None) -> str:
+def who_acts(by: str | None) -> str:
+    """Who acts."""
     return caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
 
 

@@ -1,0 +1,62 @@
+"""Actions on all that a filter lets through, for programs: the same tasks as the server's, on an engine that is there
+until the action has ended. What a program that died has left is gone on with by the next that begins one, or by a
+server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanwood.ids import id_bytes, new_secret
+from fanwood.server import previews
+from fanwood.server.choosing import ActionFilter, Wanted
+from fanwood.server.deeds import Bulk, Tally, declare
+
+if TYPE_CHECKING:
+    from fanwood.model.records import RunRecord
+    from fanwood.settings import Settings
+    from fanwood.store.store import Store
+
+
+def wanted(action: Any, namespace: str, moment: int, priority: int | None, **filter_: Any) -> Wanted | None:
+    """What is asked for; None: the filter says nothing."""
+    found = ActionFilter(**filter_)
+    return Wanted(action, found, namespace, moment, priority) if found.is_narrowed else None
+
+
+async def look(store: Store, asked: Wanted) -> tuple[int, bool, list[RunRecord]]:
+    """How many runs that is, or is at least; the first of them."""
+    for run in filter(None, (asked.filter.tree, *asked.filter.ids)):
+        await store.get(id_bytes(run))
+    seen = await previews.look(store, asked)
+    return seen.runs, seen.at_least, seen.sample
+
+
+class Begun:
+    """One that is under way, with an engine of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._deeds = declare(settings)
+        self.id = ""
+        self._ref: Any = None
+
+    async def begin(self, asked: Wanted, by: str, count: int, *, at_least: bool, token: str | None) -> None:
+        """It is done once for a token."""
+        token = token or new_secret()
+        deed, about = Bulk(asked, by, count, at_least, token[:8]), {"by": by, "namespace": asked.namespace}
+        self._ref = await self._deeds.bulk.aio_run_no_wait(deed, idempotency_key=token, additional_metadata=about)
+        self.id = self._ref.id
+
+    def attach(self, run_id: str) -> None:
+        """One that was begun before."""
+        self.id, self._ref = run_id, self._deeds.app.runs.get_run_ref(run_id)
+
+    async def result(self, timeout: float | None) -> tuple[int, int]:
+        """To how many it was done, and how many had changed."""
+        tally = msgspec.convert(msgspec.to_builtins(await self._ref.aio_result(timeout)), Tally)  # (or as it is stored)
+        return tally.done, tally.left
+
+    def close(self) -> None:
+        """What is under way goes on with the next one."""
+        self._deeds.app.close()

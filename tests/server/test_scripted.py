@@ -1,0 +1,70 @@
+"""What programs do to all that a filter lets through; and programs that are killed in the midst of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.trees import Level, Shape, make, wide
+from fanwood import Fanwood, RunNotFoundError, RunState, Settings, UsageError
+from fanwood.ids import id_text
+from fanwood.store.store import Store
+
+LARGE = replace(wide(1_501, failed=600, cancelled=20, running=0), state=RunState.COMPLETED)
+OPEN = Shape("ingest", (Level(30, ("parse",), 0),), state=RunState.WAITING)
+CHILD = """
+import sys, time
+from fanwood import Fanwood
+action = Fanwood(sys.argv[1]).runs.bulk("retry", tree=sys.argv[2], by="ann")
+print(action.id, flush=True)
+time.sleep(600)
+"""
+
+
+async def test_what_is_previewed_is_done(settings: Settings, store: Store):
+    made = await make(settings, OPEN)
+    root = id_text(made.root)
+    async with Fanwood(settings.database_url, local_worker=False) as app:
+        seen = await app.runs.aio_bulk_preview("pause", tree=root)
+        assert (seen.count, seen.at_least, len(seen.sample)) == (31, False, 10)
+        action = await app.runs.aio_bulk("reprioritize", tree=root, priority=7, by="ann")
+        done = await action.aio_result(60)
+        assert (done.done, done.left) == (31, 0)
+        assert {run.priority for run in await store.children(made.root)} == {7}
+        assert (await (await app.runs.aio_bulk("pause", task_name="ingest")).aio_result(60)).done == 1
+        assert (await app.runs.aio_bulk_preview("resume", task_name="ingest")).count == 1
+        assert (await (await app.runs.aio_bulk("cancel", ids=[root])).aio_result(60)).done == 1
+        assert (await store.get(made.root)).state is RunState.CANCELLED
+        for wrong in ({}, {"task_name": ""}, {"ids": "abc"}, {"tree": root, "ids": [root]}, {"status": "running"}):
+            with pytest.raises(UsageError):
+                await app.runs.aio_bulk("retry", **wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(UsageError):
+            await app.runs.aio_bulk("delete", tree=root)  # pyright: ignore[reportArgumentType]
+        for priority in (None, 2**63, float("nan")):
+            with pytest.raises(UsageError):
+                await app.runs.aio_bulk("reprioritize", tree=root, priority=priority)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(RunNotFoundError):
+            await app.runs.aio_bulk("retry", tree="0" * 32)
+
+
+async def test_a_program_that_is_killed_is_gone_on_with(settings: Settings, store: Store):
+    made = await make(settings, LARGE)
+    arguments = [sys.executable, "-c", CHILD, settings.database_url, id_text(made.root)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        first = (await asyncio.to_thread(process.stdout.readline)).strip()
+    finally:
+        process.kill()
+        process.communicate()
+    async with Fanwood(settings.database_url, local_worker=False) as app:
+        action = await app.runs.aio_bulk("pause", ids=[id_text(made.root)])
+        result = await app.runs.get_run_ref(first).aio_result(60)
+        assert (result["done"], result["left"]) == (600, 0)
+        await action.aio_close()
+    counts = {count.state: count.count for count in await store.tree_counts(made.root) if count.task == "parse"}
+    assert RunState.FAILED not in counts
