@@ -242,8 +242,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark(
         "million-many",
-        "run_many: {size} children, all results in a list",
-        "fan_out",
+        "run_many: {size} children, given by a generator; all results in a list",
+        "fan_out_lazy",
         (
             Figure("rate", "children", "/s"),
             Figure("memory", "peak memory of the process", "MB", on_both(at_most(450))),

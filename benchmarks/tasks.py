@@ -72,11 +72,13 @@ def declare_children(app: Fanwood) -> None:
 class FanOut(BaseModel):
     n: int
     child: str = "child"
+    lazy: bool = False  # inputs are made as they are asked for
 
 
 async def run_all(app: Fanwood, input: FanOut) -> list[int]:
     child = app.find(input.child)
-    return await child.aio_run_many([child.create_bulk_run_item(Number(n=n)) for n in range(input.n)])
+    items = (child.create_bulk_run_item(Number(n=n)) for n in range(input.n))
+    return await child.aio_run_many(items if input.lazy else list(items))
 
 
 def declare_parents(app: Fanwood) -> None:

@@ -27,12 +27,16 @@ TREES = 30  # small ones, beside a large one
 # --- in one process --------------------------------------------------------------------------------------------------
 
 
-def fan_out(job: Job, child: str = "child") -> Figures:
+def fan_out(job: Job, child: str = "child", *, lazy: bool = False) -> Figures:
     with declare(job) as app:
         parent = app.find("fan_out")
         parent.run(FanOut(n=WARM_UP, child=child))
-        seconds = parent.run(FanOut(n=job.size, child=child))
+        seconds = parent.run(FanOut(n=job.size, child=child, lazy=lazy))
         return {"seconds": seconds, "rate": job.size / seconds, "memory": peak_memory()}
+
+
+def fan_out_lazy(job: Job) -> Figures:
+    return fan_out(job, lazy=True)
 
 
 def fan_out_sync(job: Job) -> Figures:
@@ -205,6 +209,7 @@ def raw_floor(job: Job) -> Figures:
 
 MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "fan_out": fan_out,
+    "fan_out_lazy": fan_out_lazy,
     "fan_out_sync": fan_out_sync,
     "sequence": sequence,
     "tree": tree,

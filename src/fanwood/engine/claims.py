@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +23,7 @@ PRIORITIES = 1000
 """Of so many it is remembered whose turn it was."""
 
 _json = msgspec.json.Encoder()
+_kind = attrgetter("kind")
 
 
 class Claims:
@@ -92,14 +95,16 @@ class Claims:
     def _begin(self, spawns: list[Spawn], dispatcher: Dispatcher) -> None:
         """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim."""
         left: dict[tuple[bytes | None, int], int] = {}
-        for spawn in spawns:
-            kind = spawn.kind
+        for kind, siblings in groupby(spawns, _kind):
             tree = (kind.root_id, kind.priority)
             if tree not in left:
                 left[tree] = dispatcher.turn(kind.root_id.hex().upper() if kind.root_id else "", kind.priority)
-            if left[tree] and dispatcher.serves(kind.task) and not spawn.is_keyed_root:
-                spawn.claimed = True
-                left[tree] -= 1
+            if not left[tree] or not dispatcher.serves(kind.task):
+                continue
+            for spawn in siblings:
+                if left[tree] and not spawn.is_keyed_root:
+                    spawn.claimed = True
+                    left[tree] -= 1
 
     def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""

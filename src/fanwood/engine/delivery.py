@@ -14,7 +14,7 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import is_by_ancestor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from fanwood.engine.latencies import Latencies
     from fanwood.engine.signals import Signal
@@ -171,18 +171,14 @@ class Delivery:
 
     def _deliver_ends(self, batch: Batch, committed: Committed) -> None:
         deliver, fenced = self._waits.deliver, committed.fenced_outcomes
-        ended = [
-            outcome
-            for position, outcome in enumerate(batch.outcomes)
-            if outcome.state is not RunState.QUEUED and position not in fenced
-        ]
+        ended = _ended(batch.outcomes, fenced)
         if self._latencies:
             for outcome in ended:
                 self._latencies.ended((outcome.run_id,), counts=outcome.state is RunState.COMPLETED)
             for run_id, finished in committed.finished.items():
                 self._latencies.ended((run_id,), counts=finished.state is RunState.COMPLETED)
-        for outcome in ended:
-            deliver(outcome.run_id, outcome)
+        for outcome in ended:  # (who waits for a million keeps but what he needs)
+            deliver(outcome.run_id, Finished(outcome.state, outcome.output, outcome.error, outcome.task))
         if committed.finished:
             for run_id, finished in committed.finished.items():
                 if finished.state is RunState.CANCELLED and self._is_for_the_closed(run_id, finished.error):
@@ -211,6 +207,14 @@ class Delivery:
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be delivered."""
         self._waits.fail_all(error)
+
+
+def _ended(outcomes: list[Outcome], fenced: Collection[int]) -> list[Outcome]:
+    """Those of runs that have ended, and that counted."""
+    queued = RunState.QUEUED
+    if fenced:
+        outcomes = [outcome for position, outcome in enumerate(outcomes) if position not in fenced]
+    return [outcome for outcome in outcomes if outcome.state is not queued]
 
 
 def _is_hand_back(outcome: Outcome) -> bool:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def one_of_each(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Those that may count: one of each attempt. That is the first; but what was handed back gives way to any other, as
     then it had come to something after all."""
-    if len(outcomes) == 1:
+    if len({outcome.run_id for outcome in outcomes}) == len(outcomes):
         return outcomes
     first: dict[tuple[bytes, int], Outcome] = {}
     for outcome in outcomes:
         there = first.setdefault((outcome.run_id, outcome.attempt), outcome)
         if there is not outcome and _is_hand_back(there) and not _is_hand_back(outcome):
             first[outcome.run_id, outcome.attempt] = outcome
-    return outcomes if len(first) == len(outcomes) else list(first.values())
+    return list(first.values())
 
 
 def positions(outcomes: Sequence[Outcome], among: Sequence[Outcome]) -> set[int]:

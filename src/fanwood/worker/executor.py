@@ -159,10 +159,11 @@ class Executor:
         """A parent may have been taken away since its child ended: it timed out, and goes on elsewhere, while its code
         here does not stop. Without a lease it may have been without a word."""
         running, leased = self._running, self._lease.is_held
-        for outcome in outcomes:
-            if outcome.parent:
-                parent = running.get(outcome.parent)
-                outcome.local = leased and parent is not None and parent.interruption is None
+        parents = [(parent, running.get(parent)) for parent in {outcome.parent for outcome in outcomes} if parent]
+        away = {name for name, parent in parents if not leased or parent is None or parent.interruption is not None}
+        if away:
+            for outcome in outcomes:
+                outcome.local = outcome.parent not in away
 
     def _move_deadline(self, attempt: Attempt | None, notice: Notice) -> None:
         if attempt is None:
@@ -352,7 +353,7 @@ class Executor:
         if self._recalled:
             self._recalled.discard(attempt)
         if outcome is not None and attempt.interruption is None:
-            outcome.task, outcome.busy = run.task, attempt.busy
+            outcome.task, outcome.busy = attempt.spec.name, attempt.busy  # (its name, once for all of its runs)
         else:
             outcome = None
         if attempt.losses is not None and outcome is not None and not attempt.gave_back:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fanwood.store.expiry import expiry
@@ -27,19 +28,23 @@ _OF_ROOTS = (*_OF_CHILDREN, "parent_id", "root_id")
 """The columns that such a row has by itself, or has not."""
 _ALIKE_FROM = 8  # runs, for which their own statement pays
 
+_likeness = attrgetter("kind", "claimed")
+"""What one statement may insert together: runs of one call are of one and the same kind."""
+
 
 def insert_alike(
     execute: Callable[..., Any], me: int, now: int, spawns: Sequence[Spawn], budgets: dict[bytes, bytes]
 ) -> list[Spawn]:
     """Those that have nearly all in common are born; which are left. `budgets`: whose their parents use."""
     rest: list[Spawn] = []
-    for (plain, _), group in groupby(spawns, _likeness):
-        alike = list(group)
-        if len(alike) < _ALIKE_FROM or not plain:
+    for (kind, _), group in groupby(spawns, _likeness):
+        alike, is_root = list(group), kind.parent_id is None
+        plain = all([s.child_key is None and (s.identity is None) is is_root for s in alike])  # noqa: C419  (quicker)
+        if len(alike) < _ALIKE_FROM or kind.part is not None or not plain:
             rest += alike
             continue
         columns = dict(zip(_INSERT.columns, _row(alike[0], me, now, budgets), strict=True))
-        if alike[0].kind.parent_id is None:
+        if is_root:
             name, own = "insert_roots", _OF_ROOTS
             rows = [_ROOT % (s.id.hex(), s.input) for s in alike]
         else:
@@ -58,14 +63,6 @@ def insert(
     for start in range(0, len(spawns), _ROWS_PER_INSERT):
         rows = [_row(spawn, me, now, budgets) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
         execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
-
-
-def _likeness(spawn: Spawn) -> tuple[int, bool]:
-    """Equal for spawns that one statement may insert together: those of one call are of one and the same kind. With 0
-    it is one that has more of its own than id, identity, index and input."""
-    kind = spawn.kind
-    plain = spawn.child_key is None and kind.part is None and (spawn.identity is None) == (kind.parent_id is None)
-    return (id(kind) if plain else 0, spawn.claimed)
 
 
 def _row(spawn: Spawn, me: int, now: int, budgets: dict[bytes, bytes]) -> tuple[Any, ...]:
