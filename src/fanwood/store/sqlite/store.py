@@ -43,7 +43,7 @@ from fanwood.store.sqlite.connection import Transaction, connect, file_identity,
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
-from fanwood.store.sqlite.reader import Reader
+from fanwood.store.sqlite.reader import Reader, Together
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
 from fanwood.store.store import START, Store
@@ -79,6 +79,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
         self._connection: Database | None = None
         self._reader = Reader(path, clock, looks)
         self._read = self._reader.read
+        self._together = Together(self._reader)
         self._seen: Any = None  # the version of the file's data that we have notified of
         self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
@@ -378,7 +379,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         about = {"parent": parent_id, "after": after, "limit": limit}
-        return rows.recorded(await self._read(lambda db: reading.looked(db, "recorded", about)))
+        return rows.recorded(await self._together.read(lambda db: reading.looked(db, "recorded", about)))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return await self._read(lambda db: reading.counts(db, "child_counts", {"parent": parent_id}))
