@@ -156,6 +156,33 @@ async def test_surgery(opened: Open, serve: Serve, app: Fanwood, url: str):
     assert await tolerant.aio_result(60) == ["2"]
 
 
+async def test_a_run_is_forked(opened: Open, serve: Serve, app: Fanwood, url: str):
+    """With another input, after one that is none; both pages say so."""
+
+    @app.task
+    def double(n: int) -> int:
+        return 2 * n
+
+    ref = await double.aio_run_no_wait(1)
+    assert await ref.aio_result(60) == 2
+    page = await opened(serve(url), f"/r/{ref.id}")
+    await page.get_by_role("button", name="More").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Fork", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Another input").fill("{n")
+    await dialog.get_by_role("button", name="Fork it").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("no JSON")
+    await dialog.get_by_label("Another input").fill("4")
+    await dialog.get_by_role("button", name="Fork it").click()
+    await page.get_by_role("link", name="See it").click()
+    await expect(page.locator("dl.facts")).to_contain_text("with another input")
+    (fork,) = await app.runs.aio_forks(ref.id)
+    assert (fork.of, fork.changed) == (ref.id, True)
+    assert await app.runs.aio_get_result(fork.id, 60) == 8
+    await go(page, f"/r/{ref.id}")
+    await expect(page.locator("dl.facts")).to_contain_text("Forks")
+
+
 async def test_all_that_match_get_another_priority(opened: Open, serve: Serve, app: Fanwood, url: str):
     forever = threading.Event()
 

@@ -253,3 +253,26 @@ async def test_patch(settings: Settings, store: Store):
         assert (await server.post(f"/runs/{failed}/patch", {}, "operator")).status == 422
     (line,) = await store.logs(id_bytes(failed))
     assert line.message.startswith("patched by otto; it was FAILED, with ")
+
+
+async def test_fork(settings: Settings, store: Store):
+    """Who may, with what, and how it is shown: on the page of either run."""
+    made = await make(settings, ENDED)
+    root, (child, *_) = id_text(made.root), await store.children(made.root)
+    async with desk(settings) as server:
+        assert (await server.post(f"/runs/{root}/fork", {}, "viewer")).status == 403
+        for wrong in ({"at": 1}, {"where": root}, {"at": "nonsense"}, {"at": "0" * 32}):
+            assert (await server.post(f"/runs/{root}/fork", wrong, "operator")).status in (404, 422)
+        answer = await server.post(f"/runs/{root}/fork", {"at": id_text(child.id), "input": {"n": 7}}, "operator")
+        assert answer.status == 201
+        plain = await server.post(f"/runs/{root}/fork", {"input": {"n": 8}})
+        detail = (await server.get(f"/runs/{answer.body['id']}")).body
+        assert detail["fork"] == {
+            "how": "fork", "of": root, "at": id_text(child.id), "changed": True, "by": "otto",
+            "made_at": detail["run"]["created_at"],
+        }  # fmt: skip
+        assert (await server.get(f"/runs/{root}")).body["forks"] == [plain.body["id"], answer.body["id"]]
+        refused = await server.post(f"/runs/{answer.body['id']}/fork", {}, "operator")
+        assert (refused.status, refused.body["code"]) == (409, "wrong_state")
+        assert (await server.post(f"/runs/{root}/fork", {"at": root}, "operator")).status == 409
+    assert (await store.get(id_bytes(plain.body["id"]))).input == '{"n":8}'

@@ -14,6 +14,7 @@ from fanwood.lens.budgets import budget
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.failures import Kinds
 from fanwood.lens.families import children, families
+from fanwood.lens.forks import fork_brief, forks_of
 from fanwood.lens.narrowed import narrowed
 from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
@@ -126,6 +127,8 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         burnt.spent_is_cut,
         0 if life is None else life.number,
         None if life is None else life.at,
+        await fork_brief(store, record, besides.life),
+        await forks_of(store, run_id),
     )  # fmt: skip
 
 

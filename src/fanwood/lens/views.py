@@ -244,6 +244,19 @@ class PausedBrief(View, frozen=True):
     since: int
 
 
+class ForkBrief(View, frozen=True):
+    """What a run is in a fork. `how`: "fork", its code takes what `of` had finished; "copy", it has completed as `of`
+    had, and nothing was executed; "again", it is in the place of `of`, and takes nothing of it. `at`: of a root, the
+    run from which on nothing is taken. `changed`: it (or `at`) has another input."""
+
+    how: str
+    of: str
+    at: str | None = None
+    changed: bool = False
+    by: str = ""
+    made_at: int = 0
+
+
 class LimitView(View, frozen=True):
     """A limit that holds for a run: `run_id` is whose budget it is. Amounts are texts, as they are exact. Of `depth`
     only `amount` says something."""
@@ -293,6 +306,8 @@ class RunDetail(View, frozen=True):
     spent_is_cut: bool = False  # there are more spends than were looked at
     started_over: int = 0  # so often, by `ctx.start_over`
     started_over_at: int | None = None
+    fork: ForkBrief | None = None
+    forks: tuple[str, ...] = ()  # that were made of it, the newest first
 
 
 class LogLineView(View, frozen=True):

@@ -241,7 +241,12 @@ def _why_not(action: Action, record: RunRecord) -> str:
 
 async def _run(call: Call) -> RunRecord:
     """The run that is meant; of another namespace it is not there. One's own actions are there, to be cancelled."""
-    record, namespace = await call.site.reader.ask(lambda store: store.get(id_bytes(call.path["id"]))), _namespace(call)
+    return await run_at(call, id_bytes(call.path["id"]))
+
+
+async def run_at(call: Call, id_: bytes) -> RunRecord:
+    """That one, if it is there for who calls."""
+    record, namespace = await call.site.reader.ask(lambda store: store.get(id_)), _namespace(call)
     if is_in(namespace, record.task):
         return record
     if is_in(SPACE, record.task) and _meta(record).get("namespace") == namespace:

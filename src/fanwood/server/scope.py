@@ -17,6 +17,7 @@ from fanwood.ids import id_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from fanwood.model.forks import Lineage
     from fanwood.model.looks import Kin
     from fanwood.model.records import Page, Pause, RunFilter, RunRecord
     from fanwood.store.store import Store
@@ -104,6 +105,15 @@ class Scoped:
 
     async def kin(self, ids: Sequence[bytes]) -> list[Kin]:
         return [one for one in await self._store.kin(ids) if await self._is_ours(one.run_id)]
+
+    async def forks(self, run_id: bytes) -> list[Lineage]:
+        await self._check(run_id)
+        return [one for one in await self._store.forks(run_id) if await self._is_ours(one.root_id)]
+
+    async def lineage(self, root_id: bytes) -> Lineage | None:
+        await self._check(root_id)
+        found = await self._store.lineage(root_id)
+        return found if found is not None and await self._is_ours(found.origin_id) else None
 
     async def holder(self, namespace: str, key: str) -> bytes | None:
         found = await self._store.holder(namespace, key) if f"{namespace}/" == self._prefix else None

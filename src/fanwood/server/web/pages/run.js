@@ -139,6 +139,11 @@ function Parts({ id, data, part }) {
 /** @param {number | undefined} us */
 const moment = (us) => us && html`<time title=${stamp(us)}>${when(us, now(), true)}</time>`;
 
+/** @type {Record<string, string>} */
+const FORKS = { fork: "Fork of", copy: "Copy of", again: "Instead of" };
+/** @param {string} id */
+const runLink = (id) => html`<a class="mono" href=${href(`/r/${id}`)}>${shortId(id)}</a>`;
+
 /** @param {{data: any}} props */
 function Facts({ data }) {
   const { run } = data;
@@ -155,6 +160,8 @@ function Facts({ data }) {
     ["Worker", run.worker && html`<a class="linkish" href=${href("/workers")}>${run.worker}</a>`],
     ["Attempt", run.attempt ? count(run.attempt) : null],
     ["Started over", data.started_over && html`${many(data.started_over, "time")}, last ${moment(data.started_over_at)}`],
+    [data.fork && FORKS[data.fork.how], data.fork && html`${runLink(data.fork.of)}${data.fork.at && html` at ${runLink(data.fork.at)}`}${data.fork.changed ? ", with another input" : ""}${data.fork.by && `, by ${data.fork.by}`}`],
+    ["Forks", data.forks?.length && html`${data.forks.slice(0, 5).map((/** @type {string} */ id) => html`${runLink(id)} `)}${data.forks.length > 5 && `and ${count(data.forks.length - 5)} more`}`],
     ["Retries used", run.retries ? count(run.retries) : null],
     ["Workers lost", run.deaths ? html`<span class="warn">${count(run.deaths)}</span>` : null],
     ["Priority", run.priority ? count(run.priority) : null],

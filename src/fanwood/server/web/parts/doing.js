@@ -19,6 +19,7 @@ export const VERBS = {
   pause: { name: "Pause", text: "Nothing of it, and of what is below it, begins any more until it is resumed. What executes goes on.", done: "Paused" },
   resume: { name: "Resume", text: "What waits for that is queued again.", done: "Resumed" },
   reprioritize: { name: "Priority", text: "For it and all below it, also for what is spawned there later.", done: "Reprioritized" },
+  fork: { name: "Fork", text: "A new run, with a tree of its own: it takes what this one had finished, and runs the rest.", done: "Forked" },
   patch: { name: "Patch a result", text: "It has completed then. One that has not ended ends with it, and all below it is cancelled.", done: "Patched" },
   cancel: { name: "Cancel", text: "Everything below it that has not ended is cancelled with it.", done: "Cancelled", danger: true },
 };

@@ -3,6 +3,7 @@
 import { post } from "../core/api.js";
 import { shortId } from "../core/format.js";
 import { html, useState } from "../core/html.js";
+import { href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { hasEnded } from "../core/states.js";
 import { Dialog } from "./dialog.js";
@@ -16,6 +17,7 @@ export function Surgery({ run, onClose, after }) {
   const done = () => (reload(), after?.());
   if (data && chosen === "reprioritize") return html`<${Priority} run=${data.run} onClose=${onClose} after=${done} />`;
   if (data && chosen === "patch") return html`<${Patch} run=${data.run} onClose=${onClose} after=${done} />`;
+  if (data && chosen === "fork") return html`<${Fork} run=${data.run} onClose=${onClose} after=${done} />`;
   if (data && chosen) return html`<${Confirm} run=${data.run} verb=${chosen} name=${VERBS[chosen].name} onClose=${onClose} after=${done} />`;
   return html`<${Dialog} title=${`${run.task} ${shortId(run.id)}`} onClose=${onClose}>
     ${data
@@ -29,7 +31,7 @@ export function Surgery({ run, onClose, after }) {
 function choices({ run, paused }) {
   const hold = paused?.run_id === run.id ? ["resume"] : ["pause"];
   if (!hasEnded(run.state)) return [...hold, "reprioritize", "patch", "cancel"];
-  return [run.state === "completed" ? "replay" : "retry", "retry_failures", "patch", ...(paused?.run_id === run.id ? ["resume"] : [])];
+  return [run.state === "completed" ? "replay" : "retry", "retry_failures", ...(run.kind === "step" ? [] : ["fork"]), "patch", ...(paused?.run_id === run.id ? ["resume"] : [])];
 }
 
 /** @param {{run: any, onClose: () => void, after: () => void}} props */
@@ -54,7 +56,7 @@ function Patch({ run, onClose, after }) {
     try {
       output = JSON.parse(given);
     } catch (error) {
-      throw new Error(`That is no JSON: ${error.message}`);
+      throw new Error(`That is no JSON: ${error.message}`, { cause: error });
     }
     const acted = await post(`/runs/${run.id}/patch`, { output });
     tell(`Patched: ${run.task} ${shortId(run.id)} is ${acted.state}`);
@@ -62,5 +64,28 @@ function Patch({ run, onClose, after }) {
   };
   return html`<${Sure} title=${`Patch: ${run.task} ${shortId(run.id)}?`} text=${VERBS.patch.text} button="Patch it" danger=${!hasEnded(run.state)} act=${act} onClose=${onClose}>
     <label class="field"><span>Output</span><textarea class="mono" rows="4" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON. Nothing checks that it fits the task.</small></label>
+  <//>`;
+}
+
+/** Of the run itself, with the input that it had or another one; or at a run below.
+ * @param {{run: any, onClose: () => void, after: () => void}} props */
+function Fork({ run, onClose, after }) {
+  const [at, place] = useState("");
+  const [given, set] = useState("");
+  const act = async () => {
+    /** @type {{at?: string, input?: any}} */
+    const body = at.trim() ? { at: at.trim() } : {};
+    try {
+      if (given.trim()) body.input = JSON.parse(given);
+    } catch (error) {
+      throw new Error(`That is no JSON: ${error.message}`, { cause: error });
+    }
+    const { id } = await post(`/runs/${run.id}/fork`, body);
+    tell(`Forked: ${run.task} ${shortId(id)}`, { href: href(`/r/${id}`) });
+    after();
+  };
+  return html`<${Sure} title=${`Fork: ${run.task} ${shortId(run.id)}?`} text=${VERBS.fork.text} button="Fork it" act=${act} onClose=${onClose}>
+    <label class="field"><span>At</span><input class="mono" spellcheck="false" value=${at} onInput=${(event) => place(event.currentTarget.value)} /><small class="quiet">The id of a run below, to be done again with what was asked for after it. May be left out.</small></label>
+    <label class="field"><span>Another input</span><textarea class="mono" rows="3" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON: for that run, or else for the new one. May be left out.</small></label>
   <//>`;
 }
