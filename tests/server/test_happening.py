@@ -25,3 +25,21 @@ async def test_events_are_pushed_and_looked_at(settings: Settings, store: Store)
         assert (one.status, one.body["key"]) == (200, "paid")
         assert (await server.get("/events/nothing")).status == 404
     assert (await store.event("e")) is not None
+
+
+async def test_what_is_named_as_a_secret_in_an_event_is_for_nobody_s_eyes(settings: Settings, store: Store) -> None:
+    event = {
+        "key": "k",
+        "id": "e",
+        "payload": {"password": "hunter2", "n": [{"token": "t"}]},
+        "metadata": {"api_key": "k"},
+    }
+    masked = ({"password": "(masked)", "n": [{"token": "(masked)"}]}, {"api_key": "(masked)"})
+    async with desk(settings) as server:
+        for answer in (await server.post("/events", event), await server.get("/events/e")):
+            assert (answer.body["payload"], answer.body["metadata"]) == masked
+        (listed,) = (await server.get("/events")).body
+        assert (listed["payload"], listed["metadata"]) == masked
+    kept = await store.event("e")
+    assert kept is not None
+    assert '"hunter2"' in kept.payload

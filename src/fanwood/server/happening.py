@@ -12,6 +12,7 @@ from fanwood.sdk.running.waiting import called
 from fanwood.sdk.waits import events
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
+from fanwood.server.masking import masked_json
 from fanwood.server.queries import Query, Text
 from fanwood.store.outside import EventFilter
 
@@ -24,7 +25,7 @@ LARGEST = 16 * 1024 * 1024
 
 
 class EventView(View, frozen=True):
-    """What has happened. `payload` and `metadata` only for who may see payloads."""
+    """What has happened. `payload` and `metadata` only for who may see payloads, without their secrets."""
 
     id: str
     key: str
@@ -86,7 +87,7 @@ async def _found(call: Call, event_id: str) -> Event:
 def _view(call: Call, event: Event) -> EventView:
     if not call.sees_payloads:
         return EventView(event.id, event.key, event.at, event.scope)
-    payload, metadata = msgspec.json.decode(event.payload), msgspec.json.decode(event.metadata or "null")
+    payload, metadata = [msgspec.json.decode(masked_json(text)) for text in (event.payload, event.metadata or "null")]
     return EventView(event.id, event.key, event.at, event.scope, payload, metadata)
 
 
