@@ -55,6 +55,7 @@ STEPS = {
         "Executor.begin_stop",
         "Executor.hand_back_all",
     ],
+    "fanwood.sdk.children.owning": ["GivenUp._begin", "GivenUp._cancel"],
     "fanwood.sdk.waits.steps": ["_ended"],
     "fanwood.sdk.running.unloading": ["Unloading._look", "Unloading._command", "Unloading._answered"],
     "fanwood.worker.worker": ["Worker._drain"],
@@ -70,6 +71,7 @@ NO_CHANGE = {
     "now", "watch", "get", "find", "previews", "listing", "children", "recalled", "child_counts", "tree_counts",
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
     "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances", "recorded",
+    "asking", "event", "open_events", "value", "pauses", "balances", "spent", "counted",
 }  # fmt: skip
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""

@@ -55,6 +55,10 @@ def _closes(outcome: Outcome) -> Outcome:
     return outcome
 
 
+def _starts_over(run: ClaimedRun) -> Outcome:
+    return Outcome(run.key, run.attempt, RunState.QUEUED, '{"round":2}', renews=True)
+
+
 def _again(s: Scene, *names: str) -> list[Attach]:
     root = s["R"]
     kind = SpawnKind("c", parent_id=root.key, parent_attempt=root.attempt, root_id=root.key, depth=1)
@@ -199,6 +203,8 @@ ROUTINES = [
     Routine("watch", lambda s, p: by_root(s, p, watch=[s["c0"].key, s["c1"].key, s["l"].key, s.id("q0")])),
     Routine("unwatch", lambda s, p: by_me(s, p, unwatch=[s[f"c{1 - p.number}"].key]), (Scene.watched,)),
     Routine("ask again", lambda s, p: by_root(s, p, attaches=_again(s, "f", "c0", "c1", "l")), (Scene.second_trial,)),
+    Routine("start over", lambda s, p: by_me(s, p, outcomes=[_starts_over(s.mine(p))])),
+    Routine("root starts over", lambda s, p: by_root(s, p, outcomes=[_starts_over(s["R"])])),
     Routine("log", lambda s, p: by_me(s, p, logs=[LogLine(s.mine(p).key, 1, 1, "info", "text")])),
     Routine("root with key", lambda s, p: by_me(s, p, spawns=[s.keyed(f"new{p.number}", "k")])),
     Routine("root with new key", lambda s, p: by_me(s, p, spawns=[s.keyed(f"new{p.number}", "new")])),

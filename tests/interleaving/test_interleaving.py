@@ -26,7 +26,7 @@ SHORT = """
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
     share/share  share shared/end shared  cancel link/cancel link
     suspend/end  wait for event/push  pause/claim below  release/claim below  patch child/end
-    tell urgency/spawn claimed
+    tell urgency/spawn claimed  root starts over/cancel root
 """
 WAITS = """
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
@@ -43,6 +43,9 @@ WAITS = """
     tell urgency/claim below
     tell urgency/reprioritize  tell urgency/reprioritize child  tell urgency/retry  tell urgency/end root
     share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
+    root starts over/spawn below root  root starts over/tick  root starts over/claim below
+    root starts over/reap  root starts over/replay child  root starts over/share shared  root starts over/end shared
+    start over/cancel child  start over/cancel root  start over/tick  start over/end root  start over/replay failed
     patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
 """
 """As well in full: runs that are suspended, and what comes from outside."""

@@ -26,6 +26,8 @@ FEW = 100
 """Of a longer queue it is not said who is the oldest."""
 MARKS = 1000
 """Microseconds by which a store may be ahead: each of its transactions has another time."""
+_AT_ONCE = (EndedBy.CALL, EndedBy.PATCH, EndedBy.HEDGE)
+"""By whom what waits for a time ends before it is due."""
 _FROZEN = ("input", "output", "error")
 """Of a run that has ended nothing of this changes (nor what `History` looks at), unless it is replayed."""
 
@@ -225,7 +227,7 @@ class Watch:
     def _is_in_time(self, run: Run, state: RunState, due_at: int | None, expires_at: int | None) -> None:
         """No timer is early, by the store's clock."""
         now = self._now()
-        goes_on = run.state in (RunState.QUEUED, RunState.COMPLETED) and run.ended_by != EndedBy.CALL
+        goes_on = run.state in (RunState.QUEUED, RunState.COMPLETED) and run.ended_by not in _AT_ONCE
         if state is RunState.WAITING and goes_on and due_at is not None and now < due_at:
             self._wrong(f"{short(run)} goes on {due_at - now} us too early")
         shared = self._tables.runs.get((run.awaits or b"")[:16]) if run.kind == RunKind.SHARE else None

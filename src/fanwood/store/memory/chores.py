@@ -171,20 +171,23 @@ class Chores:
         self._sharing.tell_some(now)
         late = self._until("expiring", now, EXPIRED)
         moved = self._moving.correct(now, late)
-        for run in late:
-            if run.id not in moved and not run.is_over:  # (who was moved comes again, if it is time)
-                self._expire(run, now)
+        # Who was moved comes again, if it is time.
+        self._expire([run for run in late if run.id not in moved and not run.is_over], now)
 
     def _until(self, name: str, now: int, count: int) -> list[Run]:
         return [self._tables.runs[id_] for when, id_ in islice(self._tables.order(name), count) if when <= now]
 
-    def _expire(self, run: Run, now: int) -> None:
-        by_deadline = run.deadline is not None and run.expires_at is not None and run.deadline <= run.expires_at
-        failure = expired(run.task, run.id, run.deadline_by if by_deadline else None, run.schedule_timeout)
-        how = (RunState.FAILED, None, encode_failure(failure), EndedBy.EXPIRY)
-        self._leaving.end(0, now, [Ending(run.id, run.attempt, run.state, *how)])
-        if run.attempt:
-            self._close(run, now, "timed out")
+    def _expire(self, late: Sequence[Run], now: int) -> None:
+        endings: list[Ending] = []
+        for run in late:
+            by_deadline = run.deadline is not None and run.expires_at is not None and run.deadline <= run.expires_at
+            failure = expired(run.task, run.id, run.deadline_by if by_deadline else None, run.schedule_timeout)
+            how = (RunState.FAILED, None, encode_failure(failure), EndedBy.EXPIRY)
+            endings.append(Ending(run.id, run.attempt, run.state, *how))
+        self._leaving.end(0, now, endings)
+        for run in late:
+            if run.attempt:
+                self._close(run, now, "timed out")
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 

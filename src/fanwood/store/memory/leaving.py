@@ -81,8 +81,10 @@ class Leaving:
     # --- out -------------------------------------------------------------------------------------------------------
 
     def end(self, me: int, now: int, endings: Sequence[Ending]) -> list[int]:
-        """Runs end; the numbers of those that had left their state before. `me` needs no mail of it."""
+        """Runs end; the numbers of those that had left their state before. `me` needs no mail of it. All end before
+        anything comes of it: which of two ends of one run counts does not depend on their order."""
         refused: list[int] = []
+        ended: list[Run] = []
         for number, ending in enumerate(endings):
             run = self._tables.runs.get(ending.id)
             if run is None or not run.is_at(ending.before, ending.attempt):
@@ -94,11 +96,12 @@ class Leaving:
                 ended_by=int(ending.by), deaths=run.deaths + died, finished_at=now,
                 expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
+            ended.append(run)
             self.budgets.even_out(run)
             self._tell(me, run, parent=ending.tell_parent)
-            self._count(now, run)
             if ending.before == RunState.RUNNING and ending.by is not EndedBy.OUTCOME:
                 self.tell_holder(run)
+        self._count(now, ended)
         return refused
 
     def suspend(self, asked: Suspend) -> bool:
@@ -132,15 +135,21 @@ class Leaving:
         self.budgets.even_out(run)
         return True
 
-    def _count(self, now: int, run: Run) -> None:
+    def _count(self, now: int, ended: Sequence[Run]) -> None:
+        """After ends: what they mean to hedges, to what is shared, and to those who are suspended."""
+        tables, helped, unlink = self._tables, self.helped, self.unlink
+        if tables.hedges and helped is not None:
+            for run in ended:
+                helped(now, run)
+        if tables.open and unlink is not None:
+            for run in ended:
+                unlink(now, run)
+        for run in ended if tables.suspended else ():
+            self._wake(now, run)
+
+    def _wake(self, now: int, run: Run) -> None:
         """An end: those who are suspended and wait for it are told, and it waits for nothing itself."""
         tables = self._tables
-        if tables.hedges and self.helped is not None:
-            self.helped(now, run)
-        if tables.open and self.unlink is not None:
-            self.unlink(now, run)
-        if not tables.suspended:
-            return
         self._forget(run.id)
         tables.suspended.pop(run.id, None)
         for waiter, weight in sorted(tables.awaited.pop(run.id, {}).items()):
@@ -319,10 +328,8 @@ class Leaving:
         Their parents are closed as well, or have ended: nobody but those who watch, and those who hold them, is told.
         """
         errors = {run.id: error for run in runs if (error := self.closed(run)) is not None}
-        for run_id, error in errors.items():
-            run = self._tables.runs[run_id]
-            if run.is_over:  # it has ended with another one of them
-                continue
+        ended = [self._tables.runs[run_id] for run_id in errors]
+        for run, error in zip(ended, errors.values(), strict=True):
             held = run.state == RunState.RUNNING
             self._tables.change(
                 run, state=int(RunState.CANCELLED), output=None, error=error, ended_by=int(EndedBy.ANCESTOR),
@@ -330,9 +337,9 @@ class Leaving:
             )  # fmt: skip
             self.budgets.even_out(run)
             self._tell(0, run, parent=False)
-            self._count(now, run)
             if held:
                 self.tell_holder(run)
+        self._count(now, ended)
         return errors
 
 

@@ -1,0 +1,108 @@
+"""Scenarios of what comes from outside, and of what a run records of its own: surgery, sleeps, events, promises,
+messages, what is published."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+from fanwood import RunEndedError, RunState
+from fanwood.engine import spreading
+from tests.crashes.ground import Ground, answers, asked, scenario, waiting
+from tests.crashes.tasks import PATIENCE, ended_soon
+
+
+@scenario()
+def surgery(ground: Ground) -> None:
+    """A tree is paused and goes on, and a run that does not end by itself gets its result by hand."""
+    with ground.app() as app:
+        ref = asked(app, ground, "tree", depth=2)
+        app.runs.pause(ref.id, by="ann")
+        app.runs.reprioritize(ref.id, 3, by="ann")
+        app.runs.resume(ref.id)
+        assert ref.result(PATIENCE) == 7
+        ref = asked(app, ground, "endless")
+        app.runs.patch(ref.id, output=None, by="ann")
+        assert ref.status() is RunState.COMPLETED
+
+
+@scenario()
+def sleep(ground: Ground) -> None:
+    """Steps that are recorded, and a sleep that is ended by a call."""
+    with ground.app() as app:
+        ref = asked(app, ground, "dreamer")
+        while not ref.status().is_terminal:
+            for child in app.runs.children(ref.id):
+                if child.task_name == "~sleep" and child.status is RunState.WAITING:
+                    app.runs.wake(child.id)
+            ended_soon.wait(0.02)
+        assert ref.result(PATIENCE) == ["first", "second"]
+
+
+@scenario()
+def suspend(ground: Ground) -> None:
+    """A parent is unloaded while it waits for children, a group and a stream."""
+    answers(ground, "suspends", [1, 2, 3, 4, 5])
+
+
+@scenario()
+def event(ground: Ground) -> None:
+    with ground.app() as app:
+        ref = asked(app, ground, "waits_for_event")
+        waiting(app, ref)
+        app.events.push("paid", {"n": 7}, id="payment")
+        assert ref.result(PATIENCE) == 7
+
+
+@scenario()
+def event_if(ground: Ground) -> None:
+    """Whether it is the one is said by an expression, which no database reads."""
+    with ground.app() as app:
+        ref = asked(app, ground, "waits_for_some")
+        while ref.status() in (RunState.QUEUED, RunState.RUNNING):
+            ended_soon.wait(0.01)
+        app.events.push("paid", {"n": 3}, id="too small")
+        app.events.push("paid", {"n": 7}, id="large enough")
+        assert ref.result(PATIENCE) == 7
+
+
+def _look_soon() -> None:
+    spreading.LOOK_EVERY = 0.02
+
+
+@scenario(prepared=_look_soon)
+def old_events(ground: Ground) -> None:
+    """A worker deletes them."""
+    with ground.app(event_retention=0.05) as app:
+        for n in range(3):
+            app.events.push("paid", {"n": n}, id=f"payment {n}")
+        asked(app, ground, "leaf", n=1).result(PATIENCE)
+        while app.events.list("paid"):
+            ended_soon.wait(0.02)
+
+
+@scenario()
+def promise(ground: Ground) -> None:
+    """It is settled by whoever has its token; which is the same in each attempt."""
+    with ground.app() as app:
+        ref = asked(app, ground, "waits_for_promise")
+        tokens: set[str] = set()
+        while not tokens:
+            lines = [json.loads(line) for line in (ground.folder / "journal").read_text().splitlines()]
+            tokens = {about[0] for event, run, *about in lines if event == "token" and run == ref.id}
+            ended_soon.wait(0.01)
+        (token,) = tokens
+        app.promises.resolve(token, 5)
+        assert ref.result(PATIENCE) == 5
+
+
+@scenario()
+def message(ground: Ground) -> None:
+    """Each is received once; whoever does not know whether he has sent one sends it again, and that is another one."""
+    with ground.app() as app:
+        ref = asked(app, ground, "receives")
+        waiting(app, ref)
+        with contextlib.suppress(RunEndedError):
+            for n in (1, 2):
+                app.runs.send(ref.id, "number", n)
+        assert ref.result(PATIENCE) == [1, 2]
