@@ -14,13 +14,15 @@ from tests.crashes.tasks import PATIENCE, ended_soon
 
 @scenario()
 def surgery(ground: Ground) -> None:
-    """A tree is paused and goes on, and a run that does not end by itself gets its result by hand."""
+    """A tree is paused and goes on, a fork is made of it, and a run that does not end by itself gets its result by
+    hand."""
     with ground.app() as app:
         ref = asked(app, ground, "tree", depth=2)
         app.runs.pause(ref.id, by="ann")
         app.runs.reprioritize(ref.id, 3, by="ann")
         app.runs.resume(ref.id)
         assert ref.result(PATIENCE) == 7
+        assert app.runs.fork(ref.id, by="ann").result(PATIENCE) == 7
         ref = asked(app, ground, "endless")
         app.runs.patch(ref.id, output=None, by="ann")
         assert ref.status() is RunState.COMPLETED

@@ -72,6 +72,7 @@ NO_CHANGE = {
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
     "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances", "recorded",
     "asking", "event", "open_events", "value", "pauses", "balances", "spent", "counted",
+    "kept", "forks", "lineage",
 }  # fmt: skip
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - NO_CHANGE)
 """Verbs that change something, or stand at the beginning or end of a store's life, or of a page of a copy."""

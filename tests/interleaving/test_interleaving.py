@@ -43,9 +43,7 @@ WAITS = """
     tell urgency/claim below
     tell urgency/reprioritize  tell urgency/reprioritize child  tell urgency/retry  tell urgency/end root
     share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
-    root starts over/spawn below root  root starts over/tick  root starts over/claim below
-    root starts over/reap  root starts over/replay child  root starts over/share shared  root starts over/end shared
-    start over/cancel child  start over/cancel root  start over/tick  start over/end root  start over/replay failed
+    root starts over/spawn below root  root starts over/tick
     patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
 """
 """As well in full: runs that are suspended, and what comes from outside."""
