@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from fanwood import Budget, Context, Fanwood, after
 from tests.browser.conftest import Open, Serve
+from tests.browser.driving import hindrances
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,6 +58,7 @@ async def test_a_tree_says_of_whom_its_runs_are_and_what_is_left(opened: Open, s
     await expect(budget).to_contain_text(f"price {caller[-8:]}")
     await expect(main.get_by_role("row", name=f"hedge of look_up {first[-8:]}")).to_be_visible()
     await expect(main.get_by_role("row", name="rate shared")).to_be_visible()
+    assert await hindrances(page) == []
     await main.get_by_role("link", name=f"look_up {first[-8:]}").click()
     await expect(main.locator("code.whole-id")).to_have_text(first)
     for run, said in ((link.id, "shares"), (hedge, "hedge of")):
