@@ -217,7 +217,9 @@ begin
             set asked = root.attempt,
                 priority = case when r.state < terminal then greatest(r.priority, prio)
                                 else r.priority end
-            where r.id = target.id;
+            where r.id = target.id  -- (once for many links: else each of them would leave a dead row)
+              and (r.asked <> root.attempt
+                   or (r.state < terminal and r.priority < (one.share ->> 'priority')::integer));
             if target.state = cancelled or (anew and target.state = failed) then
                 part := fw_enter(0, p_now, 8, row(
                     array[target.id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
