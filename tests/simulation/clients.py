@@ -122,7 +122,8 @@ class _Root:
             self._world.watch.paused.discard(id_bytes(run_id))
         while await self._asked(lambda: self._app.runs.aio_resume(run_id)) is None:
             if id_bytes(run_id) in self._world.watch.deleted:
-                break
+                return
+        await self._asked(lambda: self._app.runs.aio_reprioritize(run_id, id_bytes(run_id)[-1] % 7 - 3))
 
     async def _patch(self, run_id: str | None) -> None:
         """What it would return, if nothing went wrong, is given to it by hand."""
