@@ -24,10 +24,12 @@ from fanwood.model.commands import (
     Spawn,
     SpawnKind,
 )
+from fanwood.model.forks import Fork
 from fanwood.model.lives import life_of
 from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
 from fanwood.store.auditing import audited, findings
+from fanwood.store.forking import NewFork
 from fanwood.store.memory.tables import Run
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
@@ -35,8 +37,8 @@ from tests.chaos.scale import scaled
 from tests.conformance.stage import FAILURE, SECOND, MakeStore, Stage, digest
 from tests.postgres.databases import Databases
 
-FIRST = 51
-"""A seed that has every kind of command succeed by itself."""
+FIRST = 57
+"""A seed that has every kind of command succeed, with the next one."""
 SEEDS = range(FIRST, FIRST + scaled(12, 2))
 STEPS = 120
 MANY = 40
@@ -330,6 +332,55 @@ class Stream:
             self.parts[id_] = parent
         return not fenced
 
+    async def fork(self) -> bool:
+        """A root that is made of a run; and what is there to be copied, and which forks there are."""
+        ended = [one for one in self.about if self.rows.get(one, {}).get("state", 0) >= RunState.COMPLETED]
+        of, id_, changed = self.random.choice(ended or list(self.about)), self.ids.new_id(), self.random.randint(0, 1)
+        way = self.random.choice([None, *self.about])
+        new = NewFork(id_, of, Fork(of.hex()).text, '"other"' if changed else None, way, changed, "ann")
+
+        async def fork(stage: Stage) -> Reply:
+            kept = await stage.store.kept(of, way, b"", 9, 3)
+            try:
+                return await stage.store.fork(new), kept, len(await stage.store.forks(of))
+            except UsageError as error:
+                return False, kept, str(error)
+
+        made, *_ = await self.on_all(f"fork {new}", fork)
+        if made:
+            kind = SpawnKind(self.rows[of]["task"])
+            self.about[id_] = {"root": id_, "depth": 0, "parent": None, "kind": kind}
+            self.attempts[id_] = 0
+        return made
+
+    async def copy(self) -> bool:
+        """A child that is born as a copy of another run, and one that is born in a fork."""
+        parent, attempt = self.an_attempt()
+        root, depth = self.about[parent]["root"], self.about[parent]["depth"] + 1
+        ids, text = [self.ids.new_id(), self.ids.new_id()], Fork(parent.hex(), "copy").text
+        kind = SpawnKind(
+            "a", parent, attempt, root, depth, on_parent_end=self.random.choice(POLICIES), metadata='{"x":1}'
+        )
+        claimed = self.random.random() < 0.5
+
+        async def commit(stage: Stage) -> Reply:
+            record = Record(
+                kind, ids[0], ids[0], '"c"', RunState.COMPLETED, 1, "k", "1", input_digest=ids[1], life=text
+            )
+            spawn = Spawn(kind, ids[1], ids[1], '"c"', 2, claimed=claimed)
+            done = await stage.commit(
+                self.worker_of(parent), records=[record], spawns=[spawn], marks=[(ids[1], text)]
+            )  # fmt: skip
+            return done.fenced_parents, spawn.claimed and not done.fenced_parents
+
+        fenced, begins = await self.on_all(f"copy {kind} {ids[0].hex()} {claimed}", commit)
+        for id_ in () if fenced else ids:
+            self.about[id_] = {"root": root, "depth": depth, "parent": parent, "kind": kind}
+            self.attempts[id_] = int(begins and id_ == ids[1])
+        if begins:
+            self.holders[ids[1]] = self.worker_of(parent)
+        return not fenced
+
     async def share(self) -> bool:
         """A link to what others of the tree share; or one that is there, asked for again."""
         parent, attempt = self.an_attempt()
@@ -534,7 +585,7 @@ KINDS = {
     "spawn": 3, "spawn_children": 5, "claim": 8, "complete": 3, "fail": 1, "retry": 2, "hand_back": 1, "attach": 4,
     "move_deadline": 2, "log": 1, "watch": 2, "cancel": 1, "replay": 2, "reap": 1, "tick": 5, "prune": 2,
     "record": 4, "wake": 1, "find_again": 1, "start_over": 1, "share": 4, "hedge": 2,
-    "pause": 1, "resume": 2, "patch": 1, "reprioritize": 1,
+    "pause": 1, "resume": 2, "patch": 1, "reprioritize": 1, "fork": 1, "copy": 1,
 }  # fmt: skip
 
 

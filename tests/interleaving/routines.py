@@ -27,6 +27,7 @@ from fanwood.model.commands import (
 )
 from fanwood.model.matching import Event
 from fanwood.model.states import FIRST_TERMINAL, Awaited, RunKind, RunState
+from fanwood.store.forking import NewFork
 from fanwood.store.postgres.hot import Answer, Call, decode_answer
 from tests.conformance.stage import completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -262,6 +263,7 @@ ROUTINES = [
     Routine("patch child", lambda s, p: p.store.patch(s["c0"].key, "5", "test")),
     Routine("patch failed", lambda s, p: p.store.patch(s["f"].key, "5", "test")),
     Routine("patch over", lambda s, p: p.store.patch(s["o"].key, "5", "test")),
+    Routine("fork", lambda s, p: p.store.fork(NewFork(bytes(15) + bytes([p.number]), s["o"].key, "{}"))),
     Routine("share", lambda s, p: by_me(s, p, records=[_link(s, p)])),
     Routine("share shared", lambda s, p: by_me(s, p, records=[_link(s, p)]), (Scene.shared,)),
     Routine("end shared", lambda s, p: by_root(s, p, outcomes=[completed(s["S"], local=False)]), (Scene.shared,)),
