@@ -321,6 +321,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         2_000,
     ),
     Benchmark(
+        "fork",
+        "fork: a tree of {size} children that has ended; all of them are copied",
+        "fork",
+        (Figure("fork", "the call", "ms"), Figure("rate", "to the end: children copied", "/s")),
+        100_000,
+        2_000,
+    ),
+    Benchmark(
         "fairness",
         "a tree of ten beside one with {size} queued, and alone",
         "fairness",

@@ -1,4 +1,4 @@
-"""Measured: budgets, shared runs, second runs, and a tree that is paused."""
+"""Measured: budgets, shared runs, second runs, a tree that is paused, and one that is forked."""
 
 import time
 from collections.abc import Callable
@@ -71,6 +71,23 @@ def pause(job: Job) -> Figures:
     return {"pause": paused * 1e3, "again": again * 1e3, "rate": left / seconds}
 
 
+def fork(job: Job) -> Figures:
+    """Of a tree that has ended: all of its children are copied."""
+    with declare(job) as app:
+        task = app.find("fan_out")
+        task.run(FanOut(n=WARM_UP))
+        ref = task.run_no_wait(FanOut(n=job.size))
+        ref.result()
+        before = tasks.executed
+        start = time.perf_counter()
+        made = app.runs.fork(ref.workflow_run_id)
+        forked = time.perf_counter() - start
+        made.result()
+        seconds = time.perf_counter() - start
+        assert tasks.executed == before
+    return {"fork": forked * 1e3, "rate": job.size / seconds}
+
+
 def _until(happened: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not happened():
@@ -85,4 +102,5 @@ MEASUREMENTS: dict[str, Callable[[Job], Figures]] = {
     "share": share,
     "hedge": hedge,
     "pause": pause,
+    "fork": fork,
 }
