@@ -35,7 +35,8 @@ COMMANDS = dict(commands(cli))
 def parsed(command: click.Command, parameter: click.Parameter, value: str) -> click.ClickException | None:
     """What is said about it; None: it is taken."""
     options = [p for p in command.params if p.required and isinstance(p, click.Option) and p is not parameter]
-    needed = [text for option in options for text in (option.opts[0], "x")]
+    fits = {option: "1" if isinstance(option.type, click.types.IntParamType) else "x" for option in options}
+    needed = [text for option in options for text in (option.opts[0], fits[option])]
     arguments = [p for p in command.params if isinstance(p, click.Argument) and (p.required or p is parameter)]
     given = [value if p is parameter else "x" for p in arguments]
     own = [] if parameter in arguments else [f"{parameter.opts[0]}={value}"]
