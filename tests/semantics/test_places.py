@@ -76,6 +76,22 @@ def test_threads_of_a_task_keep_its_place_or_are_refused(app: Fanwood) -> None:
         assert pool.submit(child.run, 5).result() == 5
 
 
+def test_a_thread_that_a_task_was_the_first_to_need_is_its_loops(app: Fanwood) -> None:
+    @app.task
+    def child(n: int) -> int:
+        return n
+
+    @app.task
+    async def parent(n: int) -> int:
+        return await asyncio.to_thread(child.run, n)
+
+    async def main() -> list[int]:
+        return [await parent.aio_run(1), await asyncio.to_thread(child.run, 2)]
+
+    assert asyncio.run(main()) == [1, 2]
+    assert sorted(run.task_name for run in app.runs.list()) == ["child", "parent"]
+
+
 def test_the_waits_of_a_loop_in_a_sync_task_are_one_thread(make_app: MakeApp) -> None:
     app = make_app(waiting_threads=1)
     all_wait = threading.Event()

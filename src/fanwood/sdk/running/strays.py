@@ -28,6 +28,9 @@ _started: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()
 """Threads that were started inside a task, and in which."""
 _starts: list[Callable[[threading.Thread], None]] = []
 """What `Thread.start` was before."""
+_OF_A_LOOP = "asyncio_"
+"""How names of threads begin that a loop has for all who are on it: a task's call was the first that needed this one,
+and others come after it. Who comes by `asyncio.to_thread` brings along whose it is."""
 _forked: list[str] = []
 """The task in which this process was forked, until that was told."""
 
@@ -53,7 +56,7 @@ def note_threads() -> None:
 
 def _noting_start(self: threading.Thread) -> None:
     attempt = current_attempt.get()
-    if attempt is not None:
+    if attempt is not None and not self.name.startswith(_OF_A_LOOP):
         _started[self] = f"{attempt.spec.name} (run {hex_text(attempt.run.id)})"
     _starts[-1](self)
 
