@@ -97,6 +97,7 @@ class Leaving:
                 expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
             ended.append(run)
+            self._waits_no_more(run)
             self.budgets.even_out(run)
             self._tell(me, run, parent=ending.tell_parent)
             if ending.before == RunState.RUNNING and ending.by is not EndedBy.OUTCOME:
@@ -147,11 +148,15 @@ class Leaving:
         for run in ended if tables.suspended else ():
             self._wake(now, run)
 
+    def _waits_no_more(self, run: Run) -> None:
+        """It has ended: before anything comes of that, it is not among those who wait."""
+        if self._tables.suspended:
+            self._forget(run.id)
+            self._tables.suspended.pop(run.id, None)
+
     def _wake(self, now: int, run: Run) -> None:
-        """An end: those who are suspended and wait for it are told, and it waits for nothing itself."""
+        """An end: those who are suspended and wait for it are told."""
         tables = self._tables
-        self._forget(run.id)
-        tables.suspended.pop(run.id, None)
         for waiter, weight in sorted(tables.awaited.pop(run.id, {}).items()):
             entry, above = tables.suspended[waiter], tables.runs[waiter]
             entry.missing = 0 if wakes(run, weight) else entry.missing - 1
@@ -335,6 +340,7 @@ class Leaving:
                 run, state=int(RunState.CANCELLED), output=None, error=error, ended_by=int(EndedBy.ANCESTOR),
                 finished_at=now, expires_at=None, waits=None, due_at=None,
             )  # fmt: skip
+            self._waits_no_more(run)
             self.budgets.even_out(run)
             self._tell(0, run, parent=False)
             if held:
