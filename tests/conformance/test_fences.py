@@ -68,6 +68,25 @@ async def test_a_late_outcome_is_refused(stage: Stage, change: str, late: Callab
         assert done.fenced_outcomes == {0}
 
 
+@pytest.mark.parametrize("late", [completed, failed, retried], ids=lambda make: make.__name__)
+async def test_a_late_outcome_of_what_was_asked_for_anew_is_refused(
+    stage: Stage, late: Callable[[ClaimedRun], Outcome]
+) -> None:
+    """It is queued then, at the same attempt: as after a retry, which this is not."""
+    parent = await stage.running("p")
+    id_ = await stage.born("a", parent)
+    (child,) = await stage.claim(1, tasks=["a"])
+    await stage.cancel(child)
+    await stage.sweep()
+    again = await stage.retry(parent)
+    assert again is not None
+    await stage.attach(again, id_)
+    before = await stage.get(child)
+    assert (before.state, before.attempt) == (RunState.QUEUED, child.attempt)
+    assert (await stage.report(late(child))).fenced_outcomes == {0}
+    assert await stage.get(child) == before
+
+
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_late_spawn_is_refused(stage: Stage, change: str) -> None:
     run = await stage.running()

@@ -180,11 +180,13 @@ select r.id, coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id an
 from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0);
 
 -- name: queued_now
--- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial.)
+-- After a miscount: which of these did `queue_runs` take. (Or were queued already; but a retry begins a trial, and leaves
+-- its error there, which one that was asked for anew since has not.)
 select json_group_array(v.key)
 from json_each(:rows) v
 cross join run r on r.id = unhex(v.value ->> 0)
-where r.state in (0, 2) and r.attempt = v.value ->> 1 and (v.value ->> 3 <> 3 or r.trial_start > r.attempt);
+where r.state in (0, 2) and r.attempt = v.value ->> 1
+  and (v.value ->> 3 <> 3 or (r.trial_start > r.attempt and r.error = v.value ->> 6));
 
 -- name: has_watchers
 select exists (select 1 from watch where worker_id < :me) or exists (select 1 from watch where worker_id > :me);
