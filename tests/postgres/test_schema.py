@@ -36,6 +36,7 @@ TABLES = {
     "run", "worker", "lease", "worker_task", "task", "gate", "moved_deadline", "unheard", "idem", "watch", "mail",
     "log", "attempt", "event", "message", "value", "setting", "schema_migration", "schema_layer",
     "suspended", "awaited", "tree", "budget", "spend", "pause", "urgency", "shared", "hedge",
+    "fork",
 }  # fmt: skip
 
 

@@ -199,4 +199,4 @@ with on_memory():
     print(twice.run(2), explore(twice, 3).answer)
 """
     ended = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert (ended.stdout.splitlines(), ended.stderr) == (["[] False", "4 6"], "")
+    assert (ended.stdout.splitlines(), ended.stderr) == (["['fanwood.handed'] False", "4 6"], "")

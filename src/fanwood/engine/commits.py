@@ -121,8 +121,8 @@ class Commits:
                 return False
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
+                self._inbox.refuse_roots(error)  # before those: what they ask for next may be after the trouble
                 _refuse_roots(batch, requests, error)
-                self._inbox.refuse_roots(error)
             if self.hurried and trial > len(PAUSES):
                 refuse(requests, error)
                 return False
@@ -253,12 +253,12 @@ class Commits:
                 return error
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
+                self._inbox.refuse_roots(error)
                 _refuse_roots(batch, requests, error)
                 items[:] = [item for item in items if not _is_root(item)]
                 for others in rest:
                     refuse([item.what for item in others if _is_root(item)], error)
                     others[:] = [item for item in others if not _is_root(item)]
-                self._inbox.refuse_roots(error)
             await asyncio.sleep(self._pause(trial))
             trial += 1
         return None
