@@ -158,6 +158,8 @@ class Delivery:
                 self._await_found(run, collector, index)
         for index, record in enumerate(request.records):
             add(record.id, collector, request.record_indexes[index] if request.record_indexes else index)
+            if record.again and record.share is not None:
+                self._again.append(record.id)  # it may have ended since its run read what it had recorded
 
     def _await_found(self, run: Attached, collector: Collector, index: int) -> bool:
         """A run that was there: its end is there as well, or is waited for (True)."""
