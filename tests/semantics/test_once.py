@@ -69,6 +69,8 @@ def agent(app: Fanwood, colour: str, child: Any, echo: Any, lives: list[bool]) -
                 await app.runs.aio_cancel(input["lost"])
                 await ctx.aio_step(act, n, key=f"act {n}")
                 await child.aio_run(n)
+                if n == 0:
+                    await ctx.aio_sleep_for("1h")
                 ids = (ref.id, event.id, many[0].id, many[1].id)
                 found.append([*ids, await answer, await own, await echo.aio_run(2, detached=True)])
             return found
@@ -89,11 +91,21 @@ def agent(app: Fanwood, colour: str, child: Any, echo: Any, lives: list[bool]) -
             app.runs.cancel(input["lost"])
             ctx.step(act, n, key=f"act {n}")
             child.run(n)
+            if n == 0:
+                ctx.sleep_for("1h")
             ids = (ref.id, event.id, many[0].id, many[1].id)
             found.append([*ids, answer.result(), own.result(), echo.run(2, detached=True)])
         return found
 
     return sync_agent
+
+
+def wake(app: Fanwood, run_id: str) -> None:
+    """When it sleeps, and is unloaded."""
+    while not (sleeps := [each for each in app.runs.children(run_id) if each.task_name == "~sleep"]):
+        time.sleep(0.002)
+    until(app, run_id, RunState.WAITING)
+    app.runs.wake(sleeps[0].id)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -108,6 +120,7 @@ def test_it_happens_once_in_the_life_of_a_run(
     child, echo, reader = others(app, done)
     reads, lost = reader.run_no_wait({}), reader.run_no_wait({})
     ref = agent(app, colour, child, echo, lives).run_no_wait({"to": reads.id, "lost": lost.id})
+    wake(app, ref.id)
     first, second = ref.result(60)
     assert len(set(first[:4] + second[:4])) == 8
     assert first[4:] == second[4:] == [7, 3, 2]
@@ -142,10 +155,7 @@ def test_what_was_done_asks_nobody_again(app: Fanwood, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(store, "send", counted)
     ref = agent.run_no_wait({})
-    while not (sleeps := [each for each in app.runs.children(ref.id) if each.task_name == "~sleep"]):
-        time.sleep(0.002)
-    until(app, ref.id, RunState.WAITING)
-    app.runs.wake(sleeps[0].id)
+    wake(app, ref.id)
     assert ref.result(60) >= 2
     assert asked == ["n", "n"]
 

@@ -187,7 +187,7 @@ def test_durable_tasks_wait_on_few_threads(make_app: Any) -> None:
     assert plain.run(5, timeout=60) == 5
     app.events.push("go", {})
     assert [ref.result(60) for ref in refs] == [2 * n for n in range(24)]
-    assert max(most) <= 2 + 2 + 4  # of those that end some are still there
+    assert max(most) <= 2 + 2 + 8  # of 24: there is the loop's, and some of those that end
 
 
 def test_release_slot_lets_others_in(make_app: Any) -> None:
