@@ -96,9 +96,9 @@ class Executor:
             if task is not None and task.get_loop() is loop:
                 stranded.append(attempt)
                 self._unbegun.pop(task, None)
+                self._running.pop(attempt.run.id, None)  # first: once it is reported it may be here again, and run
                 if attempt.interruption is None:
                     self._hand_back(attempt)
-                self._running.pop(attempt.run.id, None)
         if stranded:
             logger.info("the event loop was stopped: %d run(s) on it begin anew on another one", len(stranded))
             self._slots.finish(stranded)
