@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
+import pytest
+
 from fanwood import Context
+from fanwood.sdk.running.attempt import Attempt
+from fanwood.worker.executor import Executor
 from tests.conftest import MakeApp
 
 
@@ -35,6 +40,40 @@ def test_a_loop_that_is_stopped_and_not_closed_hangs_nobody(make_app: MakeApp) -
         go_on.set()
         assert ref.result(timeout=20) == 3
         assert runner.run(child.aio_run(7)) == 7  # and the loop, once it goes on, is as good as before
+
+
+def test_what_goes_back_from_a_stopped_loop_may_be_here_again_at_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was forgotten as what had gone back, and nobody executed it."""
+    app, begun, hand_back = make_app(sweep=0.02), threading.Event(), Executor._hand_back
+    end = time.monotonic() + 20
+
+    def slowly(executor: Executor, attempt: Attempt) -> None:
+        with executor._place.lock:  # nothing begins meanwhile
+            hand_back(executor, attempt)
+            while executor._running.get(attempt.run.id) in (None, attempt):
+                assert time.monotonic() < end
+                time.sleep(0.001)
+
+    monkeypatch.setattr(Executor, "_hand_back", slowly)
+
+    @app.task
+    async def waits(n: int) -> int:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.sleep(3600)
+        return n
+
+    async def begin() -> Any:
+        ref = await waits.aio_run_no_wait(3)
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        return ref
+
+    with asyncio.Runner() as runner:
+        ref = runner.run(begin())
+        assert ref.result(timeout=20) == 3
 
 
 def test_what_begins_on_a_loop_while_it_ends_begins_anew_elsewhere(make_app: MakeApp) -> None:
