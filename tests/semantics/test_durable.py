@@ -73,7 +73,9 @@ def test_a_sleeper_is_unloaded_and_goes_on_from_the_top(app: Fanwood, colour: st
     assert app.runs.wake(sleep)
     assert ref.result(timeout=60) == ["first", "second"]
     assert seen == [(1, 1), (2, 1)]
-    assert left == [(True, False), (False, False)]
+    while len(left) < 2:  # a thread may still be leaving its first life while the second one runs
+        time.sleep(0.002)
+    assert sorted(left) == [(False, False), (True, False)]
     assert done == ["first", "second"]
     assert [child.status for child in app.runs.children(ref.id)] == [RunState.COMPLETED] * 3
 
