@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fanwood.model.records import Swept
+from fanwood.store import pausing, prioritizing
 from fanwood.store.postgres.chores import SQL
 from fanwood.store.postgres.forking import PostgresForking
-from fanwood.store.postgres.gates import sweep
+from fanwood.store.postgres.gates import paged, sweep
 from fanwood.store.postgres.patching import PostgresPatching
-from fanwood.store.postgres.pausing import PostgresPausing, release
-from fanwood.store.postgres.urgency import PostgresPrioritizing, tell_urgency
-
-if TYPE_CHECKING:
-    from fanwood.store.postgres.chores import Places
-    from fanwood.store.postgres.connection import Link, Transaction
+from fanwood.store.postgres.pausing import PostgresPausing
+from fanwood.store.postgres.urgency import PostgresPrioritizing
 
 
 class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, PostgresForking):
     """All of it, on a store that has a server."""
-
-    url: str
-    lease: float
-    places: Places
-    side: Link
-    notifies: bool
-
-    @property
-    def given_now(self) -> int | None:
-        raise NotImplementedError
-
-    async def instant(self, db: Transaction) -> int:
-        raise NotImplementedError
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:
         """See `Store.sweep`. A page of what was paused is queued as well, and one hears of other priorities: of all
@@ -41,7 +23,7 @@ class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, Po
         if run_id is not None:
             async with self.side.transaction() as db:
                 root = (await db.rows("root_of", SQL["root_of"], id=run_id))[0][0]
-        released = await release(self, root)
-        told = await tell_urgency(self, root)
+        released = await paged(self, "release", root, pausing.PAGE)
+        told = await paged(self, "tell_urgency", root, prioritizing.PAGE)
         more = swept.more or released.more or told.more
         return Swept(swept.ended, more, swept.looked + released.looked + told.looked)

@@ -11,28 +11,14 @@ from fanwood.store import rows
 from fanwood.store.forking import MOST, Forking, NewFork, deleted, must_fork
 from fanwood.store.postgres.chores import chores
 from fanwood.store.postgres.gates import part_of
+from fanwood.store.postgres.served import Served
 
 if TYPE_CHECKING:
     from fanwood.model.forks import Kept
-    from fanwood.store.postgres.chores import Places
-    from fanwood.store.postgres.connection import Link, Transaction
 
 
-class PostgresForking(Forking):
+class PostgresForking(Served, Forking):
     """The verbs, on a store that has a server."""
-
-    url: str
-    lease: float
-    places: Places
-    side: Link
-    notifies: bool
-
-    @property
-    def given_now(self) -> int | None:
-        raise NotImplementedError
-
-    async def instant(self, db: Transaction) -> int:
-        raise NotImplementedError
 
     async def looked(self, name: str, /, **bindings: Any) -> list[Any]:
         raise NotImplementedError

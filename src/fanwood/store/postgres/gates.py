@@ -37,6 +37,8 @@ UNDER_WAY_PAUSE, LONGEST_PAUSE = 0.003, 0.02
 PASSES = 3
 SWEEP_PAUSE = 0.02
 
+_decode_paged = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
+
 TOLD = 250
 """How many runs one call tells of moved deadlines, at most."""
 
@@ -88,6 +90,19 @@ async def cancel_children(host: Host, parent_id: bytes, attempt: int, ids: Seque
     if closes:
         await wait_for_others(host)
     return ended
+
+
+async def paged(host: Host, verb: str, root: bytes | None, page: int) -> Swept:
+    """A page of what follows from a row that was written before: of all trees, or of that of `root`. One round trip,
+    but for the first page while others are at work, who may not have seen that row."""
+    seen = None
+    for _ in range(PASSES):
+        answer = await host.side.call(verb, root, seen, host.given_now, page, host.notifies)
+        looked, more, token = _decode_paged(answer)
+        if token is None:
+            return Swept(0, more, looked)
+        seen = token if await wait_for_others(host) else None
+    return Swept(0, more=True)
 
 
 async def sweep(host: Host, run_id: bytes | None) -> Swept:

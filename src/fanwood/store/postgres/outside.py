@@ -15,13 +15,13 @@ from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_ev
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.postgres.chores import SQL, Work, chores
 from fanwood.store.postgres.gates import part_of, wake
+from fanwood.store.postgres.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fanwood.model.budgets import Spend
-    from fanwood.store.postgres.chores import Places
-    from fanwood.store.postgres.connection import Link, Transaction
+    from fanwood.store.postgres.connection import Transaction
 
 _EVER = 2**62
 _MOST = LAST_MARK[16:]
@@ -29,21 +29,8 @@ _refusals = msgspec.json.Decoder(list[Refusal | None])
 _encode = msgspec.json.Encoder().encode
 
 
-class PostgresOutside(Outside):
+class PostgresOutside(Served, Outside):
     """The verbs, on a store that has a server."""
-
-    url: str
-    lease: float
-    places: Places
-    side: Link
-    notifies: bool
-
-    @property
-    def given_now(self) -> int | None:
-        raise NotImplementedError
-
-    async def instant(self, db: Transaction) -> int:
-        raise NotImplementedError
 
     async def secret(self) -> str:
         return await self.side.call("secret")

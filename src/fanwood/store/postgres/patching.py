@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
@@ -12,27 +10,11 @@ from fanwood.store.patching import Patching, refused
 from fanwood.store.pausing import must_have_code
 from fanwood.store.postgres.chores import chores
 from fanwood.store.postgres.gates import part_of, wait_for_others
-
-if TYPE_CHECKING:
-    from fanwood.store.postgres.chores import Places
-    from fanwood.store.postgres.connection import Link, Transaction
+from fanwood.store.postgres.served import Served
 
 
-class PostgresPatching(Patching):
+class PostgresPatching(Served, Patching):
     """The verb, on a store that has a server."""
-
-    url: str
-    lease: float
-    places: Places
-    side: Link
-    notifies: bool
-
-    @property
-    def given_now(self) -> int | None:
-        raise NotImplementedError
-
-    async def instant(self, db: Transaction) -> int:
-        raise NotImplementedError
 
     async def patch(self, run_id: bytes, output: str, by: str) -> RunState:
         kind, parent = await part_of(self, run_id)

@@ -4,51 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
-from fanwood.model.records import Pause, Swept
-from fanwood.store.pausing import PAGE, Pausing, must_have_code
+from fanwood.model.records import Pause
+from fanwood.store.pausing import Pausing, must_have_code
 from fanwood.store.postgres.chores import SQL, chores
-from fanwood.store.postgres.gates import PASSES, part_of, wait_for_others
+from fanwood.store.postgres.gates import part_of, wait_for_others
+from fanwood.store.postgres.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.store.postgres.chores import Host, Places
-    from fanwood.store.postgres.connection import Link, Transaction
 
-_decode_released = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
-
-
-async def release(host: Host, root: bytes | None) -> Swept:
-    """A page of what was paused is queued. One round trip, but for the first page while others are at work."""
-    seen = None
-    for _ in range(PASSES):
-        answer = await host.side.call("release", root, seen, host.given_now, PAGE, host.notifies)
-        looked, more, token = _decode_released(answer)
-        if token is None:
-            return Swept(0, more, looked)
-        seen = token if await wait_for_others(host) else None
-    return Swept(0, more=True)
-
-
-class PostgresPausing(Pausing):
+class PostgresPausing(Served, Pausing):
     """The verbs, on a store that has a server."""
-
-    url: str
-    lease: float
-    places: Places
-    side: Link
-    notifies: bool
-
-    @property
-    def given_now(self) -> int | None:
-        raise NotImplementedError
-
-    async def instant(self, db: Transaction) -> int:
-        raise NotImplementedError
 
     async def pause(self, run_id: bytes, by: str) -> bool:
         kind, _ = await part_of(self, run_id)

@@ -9,35 +9,18 @@ import msgspec
 from fanwood.model.forks import Lineage
 from fanwood.store import rows
 from fanwood.store.forking import MOST, Forking, NewFork, deleted, must_fork
+from fanwood.store.sqlite.infile import InFile
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from fanwood.model.forks import Kept
-    from fanwood.model.states import RunState
-    from fanwood.store.sqlite.driver import Database
-    from fanwood.store.sqlite.reader import Reader
 
 _SQL = load("sql/reading.sql", "sqlite/forking.sql")
 _IS_PRUNED = load("sqlite/chores.sql")["is_pruned"]
 
 
-class SqliteForking(Forking):
+class SqliteForking(InFile, Forking):
     """The verbs, on a store that has a file."""
-
-    _reader: Reader
-    _on_notify: Callable[[], None]
-
-    def _transaction(self) -> AbstractContextManager[Database]:
-        raise NotImplementedError
-
-    def _instant(self) -> int:
-        raise NotImplementedError
-
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
-        raise NotImplementedError
 
     async def fork(self, new: NewFork) -> bool:
         with self._transaction() as db:

@@ -13,18 +13,17 @@ from fanwood.model.states import RunState
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.sqlite.connection import translated
+from fanwood.store.sqlite.infile import InFile
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fanwood.model.budgets import Refusal, Spend
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.sqlite.leaving import Leaving
-    from fanwood.store.sqlite.reader import Reader
 
 _SQL = load("sqlite/outside.sql")
 _end = msgspec.json.Decoder(tuple[RunState, str | None, str | None])
@@ -41,23 +40,12 @@ class _Ends:
         self.shapes: dict[str, list[str]] = {}
 
 
-class SqliteOutside(Outside):
+class SqliteOutside(InFile, Outside):
     """The verbs, on a store that has a file."""
 
     _leaving: Leaving
     _connection: Database | None
     path: Path
-    _reader: Reader
-    _on_notify: Callable[[], None]
-
-    def _transaction(self) -> AbstractContextManager[Database]:
-        raise NotImplementedError
-
-    def _instant(self) -> int:
-        raise NotImplementedError
-
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
-        raise NotImplementedError
 
     def _value(self, name: str) -> Any:
         assert self._connection is not None

@@ -10,35 +10,20 @@ from fanwood.model.states import EndedBy, RunState
 from fanwood.store.failures import ancestor_ended
 from fanwood.store.patching import Patching, patched_line, refused
 from fanwood.store.pausing import must_have_code
+from fanwood.store.sqlite.infile import InFile
 from fanwood.store.sqlite.leaving import ALL, Ending, Gate
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from fanwood.store.sqlite.driver import Database
-    from fanwood.store.sqlite.hot import HotPath
 
 _SQL = load("sqlite/patching.sql")
 _TELL = load("sqlite/chores.sql")["tell_workers"]
 _before = msgspec.json.Decoder(tuple[int, int, str | None, str, bool | int])
 
 
-class SqlitePatching(Patching):
+class SqlitePatching(InFile, Patching):
     """The verb, on a store that has a file."""
-
-    _hot: HotPath
-    _on_notify: Callable[[], None]
-
-    def _transaction(self) -> AbstractContextManager[Database]:
-        raise NotImplementedError
-
-    def _instant(self) -> int:
-        raise NotImplementedError
-
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
-        raise NotImplementedError
 
     async def patch(self, run_id: bytes, output: str, by: str) -> RunState:
         with self._transaction() as db:

@@ -6,39 +6,16 @@ from typing import TYPE_CHECKING
 
 from fanwood.model.records import Pause, Swept
 from fanwood.store.pausing import Pausing, must_have_code
+from fanwood.store.sqlite.infile import InFile
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.sqlite.pauses import SQL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-
-    from fanwood.clock import Clock
-    from fanwood.model.states import RunState
-    from fanwood.store.sqlite.driver import Database
-    from fanwood.store.sqlite.hot import HotPath
-    from fanwood.store.sqlite.reader import Reader
+    from collections.abc import Sequence
 
 
-class SqlitePausing(Pausing):
+class SqlitePausing(InFile, Pausing):
     """The verbs, on a store that has a file."""
-
-    _clock: Clock
-    _hot: HotPath
-    _reader: Reader
-    _on_notify: Callable[[], None]
-
-    def _transaction(self) -> AbstractContextManager[Database]:
-        raise NotImplementedError
-
-    def _unsynced(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def _instant(self) -> int:
-        raise NotImplementedError
-
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
-        raise NotImplementedError
 
     def _release(self, run_id: bytes | None) -> tuple[Swept, float]:
         """A page of what was paused is queued, of all trees or of that of one run; and how long it took."""

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fanwood.model.records import Swept
 from fanwood.store.pausing import must_have_code
 from fanwood.store.prioritizing import Prioritizing
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from fanwood.clock import Clock
-    from fanwood.model.states import RunState
-    from fanwood.store.sqlite.driver import Database
-    from fanwood.store.sqlite.hot import HotPath
+from fanwood.store.sqlite.infile import InFile
 
 
-class SqlitePrioritizing(Prioritizing):
+class SqlitePrioritizing(InFile, Prioritizing):
     """The verb, on a store that has a file."""
-
-    _clock: Clock
-    _hot: HotPath
-
-    def _transaction(self) -> AbstractContextManager[Database]:
-        raise NotImplementedError
-
-    def _unsynced(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def _instant(self) -> int:
-        raise NotImplementedError
-
-    def _about(self, run_id: bytes) -> tuple[RunState, int, bytes, bytes, int]:
-        raise NotImplementedError
 
     def _tell_urgency(self, run_id: bytes | None) -> tuple[Swept, float]:
         """A page of a tree hears of another priority, of all trees or of that of one run; and how long it took."""
