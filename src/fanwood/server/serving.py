@@ -44,7 +44,17 @@ class Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_timer()
-        elif self._head_timer is None and not self.transport.is_closing():
+        else:
+            self._expect_a_head()
+
+    def on_response_complete(self) -> None:
+        """Uvicorn: a response is on its way. What has come of the next request meanwhile has its time as well."""
+        super().on_response_complete()
+        if self.cycle is not None and self.cycle.response_complete and self.conn.trailing_data[0]:
+            self._expect_a_head()
+
+    def _expect_a_head(self) -> None:
+        if self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._cut)
 
     def _stop_timer(self) -> None:
