@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.trees import Level, Shape, make, wide
 from fanwood import Settings
-from fanwood.ids import id_text
+from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
 from fanwood.server import deeds, previews
 from fanwood.store.store import Store
@@ -268,3 +268,38 @@ async def test_what_a_server_has_left_is_gone_on_with_by_whoever_looks(
         assert not idle.application.site.hands.is_open
         done = await idle.ended(action)
     assert (done["state"], done["done"]) == ("completed", 60)
+
+
+async def test_nobody_gives_an_action_another_input_or_output(settings: Settings, store: Store):
+    """An operator may not delete, and nobody may act in another namespace: neither by way of a fork of an action."""
+    ours, theirs = await make(settings, ENDED, namespace="shop"), await make(settings, ENDED, number=8)
+    async with desk(settings) as server:
+        for who, root in (("operator", theirs.root), ("shop", ours.root)):
+            done = await server.did("retry", who, tree=id_text(root))
+            wanted = {"action": "delete", "filter": {"all": True, "task": "ingest"}, "namespace": ""}
+            other = {"input": {"wanted": wanted, "by": who, "count": 1}}
+            for of, body in (("fork", {}), ("fork", other), ("patch", {"output": {"done": "many"}})):
+                assert (await server.post(f"/runs/{done['id']}/{of}", body, who)).status == 404
+            fork = await server.post(f"/runs/{id_text(root)}/fork", {"at": done["id"]}, who)
+            assert fork.status == 404
+        assert len((await server.get("/actions")).body["actions"]) == 2
+
+
+async def test_an_action_that_can_t_be_read_hides_no_others(settings: Settings, store: Store):
+    made = await make(settings, ENDED)
+    async with desk(settings) as server:
+        done = await server.did("retry", tree=id_text(made.root))
+        await store.patch(id_bytes(done["id"]), '{"done":"many"}', "somebody")
+        await server.did("retry", tree=id_text(made.root))
+        told = (await server.get("/actions")).body["actions"]
+    assert [each["action"] for each in told] == ["retry", "unknown"]
+
+
+async def test_what_a_filter_names_is_for_who_may_see_it(settings: Settings, store: Store):
+    """Metadata is a payload."""
+    async with desk(settings) as server:
+        await server.did("retry", metadata={"customer": "acme", "token": "t-123"})
+        (told,) = (await server.get("/actions", "operator")).body["actions"]
+        assert told["filter"]["metadata"] == {"customer": "acme", "token": "(masked)"}
+        (told,) = (await server.get("/actions", "viewer")).body["actions"]
+        assert "metadata" not in told["filter"]

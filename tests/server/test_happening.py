@@ -43,3 +43,15 @@ async def test_what_is_named_as_a_secret_in_an_event_is_for_nobody_s_eyes(settin
     kept = await store.event("e")
     assert kept is not None
     assert '"hunter2"' in kept.payload
+
+
+async def test_a_list_of_large_events_comes_in_parts(settings: Settings, store: Store, monkeypatch) -> None:
+    monkeypatch.setattr("fanwood.server.happening.ANSWER", 2_000)
+    monkeypatch.setattr("fanwood.server.happening.AT_ONCE", 2)
+    async with desk(settings) as server:
+        for number in range(7):
+            await server.post("/events", {"key": "k", "id": str(number), "payload": "x" * 400})
+        found = (await server.get("/events")).body
+        assert [event["id"] for event in found] == ["6", "5", "4", "3", "2", "1"]
+        assert [event["id"] for event in (await server.get("/events?after=1")).body] == ["0"]
+        assert len((await server.get("/events?limit=3")).body) == 3

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from fanwood.lens.views import ErrorBrief, Lane, RunBrief, RunsPage, Waterfall
+from fanwood.lens.views import ErrorBrief, Lane, RunBrief, RunsPage, Waterfall, WhyView
 from fanwood.server.masking import MASK, is_secret, masked_json, masked_text, shown
 from fanwood.server.options import Payloads
 from tests.server.asgi import Client
@@ -131,3 +131,17 @@ def test_that_a_text_may_have_very_many_secrets_and_addresses():
     many = 5_000
     text = masked_text("password=x ://a:b@ c " * many)
     assert text == "password=(masked) ://a:(masked)@ c " * many
+
+
+async def test_that_nobody_finds_a_secret_letter_by_letter(client: Client, world: World):
+    """The world's errors say `token=abc123`, which is masked."""
+    for text, is_found in (("refused", True), ("token=a", False), ("abc123", False), ("=abc", False)):
+        answer = (await client.ask(f"/api/v1/search?q={text}")).json()
+        assert ("runs" in answer) == is_found, text
+
+
+def test_that_facts_are_masked():
+    match = {"payload.token": "t-1", "payload.n": 1}
+    why = WhyView("1", "t", "waiting", "waiting", "it waits", facts={"event": "paid", "match": match})
+    told = shown(why, payloads=True)
+    assert told.facts["match"] == {"payload.token": "(masked)", "payload.n": 1}

@@ -11,22 +11,18 @@ from fanwood.codec.schemas import faults
 from fanwood.errors import RunNotFoundError, UsageError, WaitTimeoutError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.briefs import run_brief
-from fanwood.lens.errors import brief
-from fanwood.model.records import RunFilter
 from fanwood.sdk.declaring.options import metadata_json
-from fanwood.sdk.listing import collect
 from fanwood.server import previews
-from fanwood.server.answers import Acted, ActionsView, ActionView, Preview, Started
+from fanwood.server.answers import Acted, Preview, Started
 from fanwood.server.calls import Call, Route
 from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
-from fanwood.server.deeds import BULK, START, Begun, Bulk, Piece, Tally
+from fanwood.server.deeds import Begun, Piece, Tally
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal, not_found
-from fanwood.server.queries import Query, Text
+from fanwood.server.queries import Text
 from fanwood.server.reading import API
 from fanwood.server.starting import BudgetBody, start
 from fanwood.store import surgery
-from fanwood.store.progress import progress_of
 
 if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
@@ -84,14 +80,7 @@ class NoBody(Body, frozen=True):
     """{}"""
 
 
-class ActionsQuery(Query, frozen=True):
-    """Which page."""
-
-    after: Text | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 50
-
-
-def _namespace(call: Call) -> str:
+def namespace_of(call: Call) -> str:
     """In which one somebody may act."""
     return call.identity.namespace or call.site.settings.namespace
 
@@ -120,7 +109,7 @@ async def start_run(call: Call) -> Started:
             app.engine(), app.ids, task, given,
             metadata=metadata, priority=body.priority, key=body.key, budget=body.budget,
         )  # fmt: skip
-        begun = Begun(id_text(id_), task.name, call.identity.name, _namespace(call))
+        begun = Begun(id_text(id_), task.name, call.identity.name, namespace_of(call))
         await deeds.start.aio_run_no_wait(begun, additional_metadata=_about(call))
         return id_
 
@@ -128,8 +117,8 @@ async def start_run(call: Call) -> Started:
 
 
 async def _task(call: Call) -> TaskInfo:
-    name, namespace = call.path["name"], _namespace(call)
-    known = {task.name: task for task in await call.site.reader.ask(_tasks)}
+    name, namespace = call.path["name"], namespace_of(call)
+    known = {task.name: task for task in await call.site.primary.ask(_tasks)}
     task = known.get(name)
     if task is None or not is_in(namespace, name) or is_in(SPACE, name):
         raise Refusal(404, "unknown_task", "There is no such task, or it isn't yours to see")
@@ -183,7 +172,7 @@ async def reprioritize(call: Call) -> Acted:
 async def patch(call: Call) -> Acted:
     """Give a run its output by hand. A line in its log keeps who did it, and what was there before."""
     body: PatchBody = call.body
-    record = await _run(call)
+    record = await run_at(call, id_bytes(call.path["id"]))
     text = msgspec.json.encode(body.output).decode()
     if len(text.encode()) > call.site.settings.max_payload_bytes:
         most = call.site.settings.max_payload_bytes
@@ -196,7 +185,7 @@ async def patch(call: Call) -> Acted:
         await call.site.hands.do(act)
     except UsageError as error:
         raise Refusal(409, "wrong_state", str(error)) from None
-    now = await call.site.reader.ask(lambda store: store.get(record.id))
+    now = await _read(call, record.id)
     return Acted(id_text(record.id), now.state.name.lower(), done=True)
 
 
@@ -204,7 +193,7 @@ async def _one(call: Call, action: Action, priority: int | None = None) -> Acted
     record = await _run(call)
     id_ = id_text(record.id)
     moment = record.created_at if record.finished_at is None else record.finished_at
-    wanted = Wanted(action, ActionFilter(ids=(id_,)), _namespace(call), moment + 1, priority)
+    wanted = Wanted(action, ActionFilter(ids=(id_,)), namespace_of(call), moment + 1, priority)
     if action == "cancel" and is_in(SPACE, record.task):
         wanted = msgspec.structs.replace(wanted, namespace=SPACE)
     elif action != "cancel" and not wanted.fits(record):
@@ -220,15 +209,15 @@ async def _one(call: Call, action: Action, priority: int | None = None) -> Acted
             return ref.id, None
 
     action_id, tally = await call.site.hands.do(act)
-    now = await call.site.reader.ask(lambda store: _seen(call, store, record))
+    now = await _read(call, record.id)
+    await call.site.reader.ask(lambda _: _touched(call, record))
     done = tally is not None and tally.done > 0
     return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
 
 
-async def _seen(call: Call, store: Store, before: RunRecord) -> RunRecord:
-    """How it is now; who looks at its tree is to see that as well."""
+async def _touched(call: Call, before: RunRecord) -> None:
+    """On the reader's thread: who looks at its tree is to see that as well."""
     call.site.trees.touched(before)
-    return await store.get(before.id)
 
 
 def _why_not(action: Action, record: RunRecord) -> str:
@@ -241,12 +230,7 @@ def _why_not(action: Action, record: RunRecord) -> str:
 
 async def _run(call: Call) -> RunRecord:
     """The run that is meant; of another namespace it is not there. One's own actions are there, to be cancelled."""
-    return await run_at(call, id_bytes(call.path["id"]))
-
-
-async def run_at(call: Call, id_: bytes) -> RunRecord:
-    """That one, if it is there for who calls."""
-    record, namespace = await call.site.reader.ask(lambda store: store.get(id_)), _namespace(call)
+    record, namespace = await _read(call, id_bytes(call.path["id"])), namespace_of(call)
     if is_in(namespace, record.task):
         return record
     if is_in(SPACE, record.task) and _meta(record).get("namespace") == namespace:
@@ -254,8 +238,22 @@ async def run_at(call: Call, id_: bytes) -> RunRecord:
     raise not_found()
 
 
+async def run_at(call: Call, id_: bytes) -> RunRecord:
+    """That one, if it is there for who calls. Actions are not: what they are to do, and to whom, was allowed when they
+    were confirmed, so nobody may give them another input or output."""
+    record = await _read(call, id_)
+    if is_in(SPACE, record.task) or not is_in(namespace_of(call), record.task):
+        raise not_found()
+    return record
+
+
+async def _read(call: Call, id_: bytes) -> RunRecord:
+    """As it is now: never by a replica, which may be behind."""
+    return await call.site.primary.ask(lambda store: store.get(id_))
+
+
 def _about(call: Call) -> dict[str, str]:
-    return {"by": call.identity.name, "namespace": _namespace(call)}
+    return {"by": call.identity.name, "namespace": namespace_of(call)}
 
 
 def _meta(record: RunRecord) -> dict[str, Any]:
@@ -289,12 +287,12 @@ async def _previewed(call: Call, action: Action, filter_: ActionFilter, priority
     async def ask(store: Store) -> tuple[Wanted, previews.Seen]:
         for root in filter(None, (filter_.tree, filter_.parent)):
             record = await store.get(id_bytes(root))
-            if not is_in(_namespace(call), record.task):
+            if not is_in(namespace_of(call), record.task):
                 raise RunNotFoundError(root)
-        wanted = Wanted(action, filter_, _namespace(call), store.now() + 1, priority)
+        wanted = Wanted(action, filter_, namespace_of(call), store.now() + 1, priority)
         return wanted, await previews.look(store, wanted)
 
-    wanted, seen = await call.site.reader.ask(ask)
+    wanted, seen = await call.site.primary.ask(ask)
     token = call.site.previews.keep(call.identity, wanted, seen)
     return Preview(seen.runs, token, seen.at_least, tuple(run_brief(run) for run in seen.sample))
 
@@ -333,85 +331,6 @@ async def _confirmed(call: Call, token: str) -> Response:
     )
 
 
-# --- what was done ---------------------------------------------------------------------------------------------------
-
-
-async def actions(call: Call) -> ActionsView:
-    """What was done with runs, by whom, and how far it is. What a server that died has left is gone on with."""
-    query: ActionsQuery = call.query
-
-    async def ask(store: Store) -> ActionsView:
-        filter_ = RunFilter(prefix=f"{SPACE}/", limit=query.limit, metadata=_only(call))
-        if query.after is not None:
-            filter_ = msgspec.structs.replace(filter_, after=_place(query.after))
-        listed = await collect(store.listing, filter_)
-        found = tuple([await _action(store, run) for run in listed.runs])
-        after = None if listed.after is None else f"{listed.after[0]}.{listed.after[1].hex()}"
-        return ActionsView(store.now(), found, after)
-
-    view = await call.site.reader.ask(ask)
-    if not call.site.options.read_only and any(each.finished_at is None for each in view.actions):
-        await call.site.hands.go_on()
-    return view
-
-
-def _place(after: str) -> tuple[int, bytes]:
-    at, _, id_ = after.partition(".")
-    try:
-        return int(at), bytes.fromhex(id_)
-    except ValueError:
-        raise Refusal(400, "bad_query", "`after` is what the page before said") from None
-
-
-def _only(call: Call) -> tuple[tuple[str, str], ...]:
-    namespace = _namespace(call)
-    return (("namespace", msgspec.json.encode(namespace).decode()),) if namespace else ()
-
-
-async def _action(store: Store, run: RunRecord) -> ActionView:
-    whole = await store.get(run.id)
-    if run.task == f"{SPACE}/{START}":
-        return _start(whole)
-    deed = _bulk(whole) if run.task == f"{SPACE}/{BULK}" else _piece(whole)
-    said = await progress_of(store, run.id)
-    tally = msgspec.json.decode(whole.output, type=Tally) if whole.output else None
-    return ActionView(
-        id=id_text(run.id),
-        action=deed.wanted.action,
-        by=deed.by,
-        state=run.state.name.lower(),
-        created_at=run.created_at,
-        finished_at=run.finished_at,
-        namespace=deed.wanted.namespace,
-        filter=deed.wanted.filter,
-        count=deed.count,
-        at_least=deed.at_least,
-        seen=int(said.done) if said else 0,
-        priority=deed.wanted.priority,
-        done=tally.done if tally else None,
-        left=tally.left if tally else None,
-        error=brief(run.error) if run.error else None,
-    )
-
-
-def _start(run: RunRecord) -> ActionView:
-    begun = msgspec.json.decode(run.input or "{}", type=Begun)
-    return ActionView(
-        id=id_text(run.id), action="start", by=begun.by, state="completed", created_at=run.created_at,
-        finished_at=run.created_at, namespace=begun.namespace, filter=ActionFilter(task=begun.task, ids=(begun.id,)),
-        count=1, seen=1, done=1,
-    )  # fmt: skip
-
-
-def _bulk(run: RunRecord) -> Bulk:
-    return msgspec.json.decode(run.input or "{}", type=Bulk)
-
-
-def _piece(run: RunRecord) -> Bulk:
-    piece = msgspec.json.decode(run.input or "{}", type=Piece)
-    return Bulk(piece.wanted, piece.by, len(piece.ids))
-
-
 _START, _RUN = f"{API}/tasks/{{name:path}}/runs", f"{API}/runs/{{id}}"
 ROUTES = (
     Route(
@@ -433,5 +352,4 @@ ROUTES = (
     Route("POST", f"{_RUN}/reprioritize", Role.OPERATOR, reprioritize, Acted, body=PriorityBody),
     Route("POST", f"{_RUN}/patch", Role.OPERATOR, patch, Acted, body=PatchBody, largest=LARGEST),
     Route("POST", f"{API}/actions", Role.OPERATOR, act, Preview, body=ActionBody),
-    Route("GET", f"{API}/actions", Role.VIEWER, actions, ActionsView, ActionsQuery),
 )

@@ -58,7 +58,7 @@ async def _input(call: Call, run: RunRecord, given: Any) -> str:
     async def schema(store: Store) -> str | None:
         return next((task.schema for task in await store.tasks() if task.name == run.task), None)
 
-    known = await call.site.reader.ask(schema)
+    known = await call.site.primary.ask(schema)
     if known is not None and (wrong := faults(given, msgspec.json.decode(known))):
         raise Refusal(422, "input_does_not_fit", f"The input does not fit what {run.task} takes", "; ".join(wrong))
     return text

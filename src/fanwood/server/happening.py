@@ -19,9 +19,12 @@ from fanwood.store.outside import EventFilter
 if TYPE_CHECKING:
     from fanwood.model.matching import Event
     from fanwood.server.deeds import Deeds
+    from fanwood.store.store import Store
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a request; how large a payload may be, the settings say."""
+ANSWER, AT_ONCE = 8 * 1024 * 1024, 10
+"""Characters of payloads after which a list ends, and events of one look."""
 
 
 class EventView(View, frozen=True):
@@ -68,11 +71,26 @@ async def push(call: Call) -> EventView:
 
 
 async def listed(call: Call) -> list[EventView]:
-    """List events, the latest first."""
+    """List events, the latest first: fewer than were asked for, if they are large."""
     query: EventsQuery = call.query
     before = None if query.after is None else (await _found(call, query.after)).number
-    filter_ = EventFilter(query.key, query.scope, 0, before, query.limit)
-    return [_view(call, event) for event in await call.site.reader.ask(lambda store: store.events(filter_))]
+    return [_view(call, event) for event in await call.site.reader.ask(lambda store: _page(store, query, before))]
+
+
+async def _page(store: Store, query: EventsQuery, before: int | None) -> list[Event]:
+    """A few at a time, as each may be large."""
+    found: list[Event] = []
+    size = 0
+    while len(found) < query.limit and size < ANSWER:
+        some = await store.events(
+            EventFilter(query.key, query.scope, 0, before, min(AT_ONCE, query.limit - len(found)))
+        )
+        found += some
+        size += sum(len(event.payload) for event in some)
+        if len(some) < AT_ONCE:
+            break
+        before = some[-1].number
+    return found
 
 
 async def one(call: Call) -> EventView:

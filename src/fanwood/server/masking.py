@@ -28,6 +28,8 @@ _IN_URL = re.compile(r"(?<=://)([^\s/:@]{0,200}):([^\s/@]{1,200})@")
 
 _TEXTS = {"message", "traceback", "text", "detail"}
 _PREVIEW = "preview"
+_DATA = {"facts", "metadata"}
+"""JSON as it is: of what somebody waits for, and of roots that an action is about."""
 
 
 def is_secret(key: str) -> bool:
@@ -146,6 +148,8 @@ def shown(view: Any, *, payloads: bool) -> Any:
 
 
 def _seen(name: str, old: Any, *, payloads: bool) -> Any:
+    if name in _DATA:
+        return None if name == "metadata" and not payloads else _masked(old, texts=True)
     if name in _TEXTS:
         return masked_text(old) if isinstance(old, str) else old
     return shown(old, payloads=payloads)
@@ -158,7 +162,10 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     return tuple(
         name
         for name, hint in hints.items()
-        if name in _TEXTS or name == _PREVIEW or any(_fields(each) for each in _structs(hint) if each is not kind)
+        if name in _TEXTS
+        or name in _DATA
+        or name == _PREVIEW
+        or any(_fields(each) for each in _structs(hint) if each is not kind)
     )
 
 

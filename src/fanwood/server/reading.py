@@ -27,7 +27,7 @@ from fanwood.server import seeing
 from fanwood.server.answers import Me, PayloadPart
 from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
-from fanwood.server.masking import masked_json
+from fanwood.server.masking import masked_json, masked_text
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import LogsQuery, MembersQuery, PayloadQuery, SearchQuery, TreesQuery, WindowQuery
 from fanwood.store.why import explain
@@ -156,7 +156,7 @@ async def why(call: Call) -> WhyView:
 async def search(call: Call) -> RunsPage:
     """Runs by digits of their ids, by task, by what their errors say."""
     query: SearchQuery = call.query
-    return await call.ask(lambda store: pages.search(store, query.q))
+    return await call.ask(lambda store: pages.search(store, query.q, told=masked_text))
 
 
 async def failures(call: Call) -> tuple[Cluster, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fanwood.server import acting, entering, forking, happening, looking, openapi, reading, settling, streaming
+from fanwood.server import acting, done, entering, forking, happening, looking, openapi, reading, settling, streaming
 
 ROUTES = (
     *entering.ROUTES,
     *reading.ROUTES,
     *looking.ROUTES,
     *acting.ROUTES,
+    *done.ROUTES,
     *forking.ROUTES,
     *settling.ROUTES,
     *happening.ROUTES,

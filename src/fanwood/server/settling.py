@@ -57,17 +57,17 @@ class RejectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def promise(call: Call) -> PromiseView:
     """See what is promised."""
-    return _view(await call.site.reader.ask(lambda store: promises.find(store, _token(call))))
+    return _view(await call.site.primary.ask(lambda store: promises.find(store, _token(call))))
 
 
 async def promise_of_run(call: Call) -> PromiseView:
     """See what is promised, with the token that settles it."""
-    record = await call.ask(lambda store: store.get(id_bytes(call.path["id"])))
+    record = await call.ask(lambda store: store.get(id_bytes(call.path["id"])), primary=True)
     if record.kind is not RunKind.PROMISE:
         raise Refusal(404, "no_promise", "That is no promise")
     if call.site.options.read_only:
         return _view(record)
-    secret = await call.site.reader.ask(lambda store: store.secret())
+    secret = await call.site.primary.ask(lambda store: store.secret())
     return _view(record, promises.token_of(secret, record.id))
 
 
@@ -96,7 +96,7 @@ def _token(call: Call) -> str:
 async def _settled(call: Call, verb: Callable[[Store], Awaitable[bool]]) -> bool:
     if call.site.options.read_only:
         raise Refusal(403, "read_only", "This server only shows")
-    secret = await call.site.reader.ask(lambda store: store.secret())
+    secret = await call.site.primary.ask(lambda store: store.secret())
     promises.promise_of(secret, _token(call))  # before an engine is opened
 
     async def settle(deeds: Deeds) -> bool:
