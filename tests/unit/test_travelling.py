@@ -35,6 +35,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+import typing_extensions
 from annotated_types import Gt
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -202,6 +203,29 @@ class Checked:
 PYDANTIC_TAKES_TYPED_DICTS = sys.version_info >= (3, 12)  # it needs to know their bases
 
 UserId = NewType("UserId", int)
+OtherTyped = cast("Any", typing_extensions.TypedDict)("OtherTyped", {"n": int, "more": list[Typed]}, total=False)
+
+
+@dataclasses.dataclass
+class Kept:
+    n: int
+    added: dataclasses.InitVar[int] = 0
+
+
+@dataclasses.dataclass
+class Unkept:
+    n: int
+    added: dataclasses.InitVar[int]
+
+
+class WithUnkept(BaseModel):
+    items: list[Unkept] = []
+
+
+class Named(str):
+    __slots__ = ()
+
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 TRAVEL: list[tuple[Any, Any]] = [
@@ -256,6 +280,8 @@ TRAVEL: list[tuple[Any, Any]] = [
     (Sets | tuple[int, bytes], (1, b"\xff")),
     (Typed, {"color": Color.RED, "pair": Pair(2)}),
     (Typed, {}),
+    (OtherTyped, {"n": 1, "more": [{"color": Color.RED}, {}]}),
+    (Kept, Kept(1)),
     (Packed, Packed(1, NOW)),
     (PackedOne | PackedTwo, PackedTwo(1)),
     (Model, Model(n=1, items=[A(1)], perm=Perm.WRITE)),
@@ -516,6 +542,7 @@ class StructWithEnum(msgspec.Struct):
         *(set[int] | frozenset[int], Box[frozenset[str] | set[str] | None], dict[Pair | Half, int]),
         create_model("NoneKeys", keys=(dict[str | None, int], ...)),
         *(() if PYDANTIC_TAKES_TYPED_DICTS else (dict[str, int] | Typed,)),
+        *(Unkept, list[Unkept], WithUnkept),
     ],
     ids=str,
 )
@@ -529,7 +556,13 @@ def test_what_is_refused_at_the_declaration(declared: Any) -> None:
     [
         (StructWithForeign, "use msgspec.Meta(gt=0)"),
         (StructWithEnum, "make that a dataclass"),
-        (range, "generate pydantic-core schema for <class 'range'>"),
+        (range, "knows <class 'range'>: use a dataclass or a model of what is needed of it, or text"),
+        (list[Named], "Named'>: use str, or a NewType of it"),
+        (Unkept, "added is an InitVar without a default, which nobody could give it again"),
+        (Union[int, list["NoSuchName"]], "pydantic.JsonValue for any JSON, or Any"),  # noqa: F821, UP007  # pyright: ignore[reportUndefinedVariable]
+        (BaseModel, "name the model that is meant"),
+        (cast("Any", [int]), "and no type: write list[int]"),
+        (cast("Any", {"a": int}), "and no type: use a TypedDict, or a dataclass"),
     ],
 )
 def test_it_says_what_to_do_instead(declared: Any, advice: str) -> None:
@@ -560,6 +593,8 @@ def test_it_says_what_to_do_instead(declared: Any, advice: str) -> None:
         ),
         (list[set[int]] | list[frozenset[int]], [frozenset({1})], "input[0]", "a frozenset would come back as a set"),
         (Empties, Empties(EmptyModel(a={1}), []), "input.one.a", "a set would come back as a list"),
+        (Box[Typed], Box({"extra": 1}), "input.item", "without 'extra'"),
+        (dict[int | str, int], {1: 1, "1": 2}, "input", "two of its keys are the same text"),
     ],
     ids=shown,
 )
@@ -595,6 +630,9 @@ def test_numbers_that_python_would_not_read_again(declared: Any, number: int) ->
         (Perm, 99, ""),
         (Color, 3, ""),
         (tuple[int, int], (1, 2, 3), ""),
+        (Typed, {"pair": Pair(1), "extra": 1}, "extra"),
+        (dict[str, Typed | None], {"a": {"extra": 1}}, "a.extra"),
+        (OtherTyped, {"n": 1, "more": [{}, {"extra": 1}]}, "more[1].extra"),
     ],
     ids=shown,
 )
@@ -628,3 +666,37 @@ def test_ordered_dicts_and_the_like_come_back_equal() -> None:
     codec = codec_for(dict[str, int])
     assert codec.decode(codec.encode(OrderedDict(b=1, a=2))) == {"b": 1, "a": 2}
     assert codec_for(Hashable).decode(codec_for(Hashable).encode(1)) == 1
+
+
+@pytest.mark.parametrize("declared", [Typed, list[Typed], OtherTyped], ids=shown)
+def test_an_output_keeps_what_its_type_has_no_key_for_and_a_line_says_so(declared: Any) -> None:
+    value: Any = [{"extra": 1}] if get_origin(declared) is list else {"extra": 1}
+    with warnings_logged() as said:
+        text = codec_for(declared).encode(value, "it", "output")
+    assert codec_for(Any).decode(text) == value
+    assert "without 'extra'" in said[0]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="aliases are written so from 3.12 on")
+def test_aliases_that_refer_to_themselves_or_have_variables() -> None:
+    made: dict[str, Any] = {"dataclass": dataclasses.dataclass}
+    source = (  # which no older Python reads
+        "type Json = dict[str, Json] | list[Json] | str | int | float | bool | None\n"
+        "type Nested = int | list[Nested]\n"
+        "type Of[T] = dict[str, T]\n"
+        "@dataclass\n"
+        "class Document:\n"
+        "    name: str\n"
+        "    body: Json = None\n"
+    )
+    exec(compile(source, "aliases.py", "exec", dont_inherit=True), made)
+    values: list[tuple[Any, Any]] = [
+        (made["Json"], {"a": [1, None, {"b": 2.5}]}),
+        (made["Nested"], [1, [2, []]]),
+        (made["Of"][set[int]], {"a": {1}}),
+        (made["Of"][bytes], {"a": b"\xff"}),
+        (made["Document"], made["Document"]("x", {"a": [True]})),
+    ]
+    for declared, value in values:
+        codec = codec_for(declared)
+        assert alike(codec.decode(codec.encode(value, "it")), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from types import NoneType
-from typing import Any, Generic, Never, NoReturn, TypeVar, cast, is_typeddict
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -13,12 +13,16 @@ from fanwood import logs
 from fanwood.codec.comparing import compare, is_same
 from fanwood.codec.empty import EmptyModel, is_open
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
-from fanwood.codec.knowing import enums, is_foreign, refuse_structs, refuse_unknown, refuse_unreadable
+from fanwood.codec.knowing import enums, is_foreign, refuse_structs, refuse_unknown, refuse_unreadable, shapes
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
 from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
-from fanwood.codec.problems import all_problems, invalid, path, problems, said_of_none
-from fanwood.codec.shapes import SCALARS, class_of, is_closed, members, remember
+from fanwood.codec.problems import all_problems, dropped, invalid, path, problems, said_of_none
+from fanwood.codec.refusing import reason_of, refuse_what_is_no_type
+from fanwood.codec.shapes import SCALARS, class_of, is_closed, is_typed_dict, members, remember
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -55,6 +59,9 @@ class Codec(Generic[T]):
     orderly = False
     """Whether every value of the type is written in one way by one call of its serializer."""
 
+    _shapes: Sequence[type[Any]] = ()
+    """The TypedDicts in it, which may be given with more keys than they have."""
+
     def __init__(self, declared: Any = Any) -> None:
         self.declared = declared
 
@@ -81,6 +88,14 @@ class Codec(Generic[T]):
     def validate(self, value: object, subject: str) -> T:  # noqa: ARG002  (any value will do here)
         """A value that a caller gives for this type, checked; None stands for an object without fields."""
         return cast("T", value)
+
+    def _taken(self, value: object, subject: str) -> T:
+        """What is stored of a value that is given. A key that a TypedDict does not have would be lost on the way."""
+        taken = self.validate(value, subject)
+        if self._shapes and (lost := dropped(value, taken)):
+            names = ", ".join(shape.__name__ for shape in self._shapes)
+            raise InputValidationError(subject, [(place, f"there is no such key in {names}") for place in lost])
+        return taken
 
     def schema(self) -> dict[str, object] | None:
         """The type as JSON Schema, where there is one: without, a form can't help, and the JSON is typed by hand."""
@@ -148,8 +163,10 @@ class _TypedCodec(Codec[T]):
 
     def __init__(self, declared: Any) -> None:
         super().__init__(declared)
+        self._shapes = shapes(declared)
         self._has_fields = members(declared) is not None
-        is_class = isinstance(declared, type) and not is_typeddict(declared)
+        self._keys = frozenset(member.key for member in members(declared) or ())
+        is_class = isinstance(declared, type) and not is_typed_dict(declared)
         self._trusted: type | None = declared if self._has_fields and is_class else None
         self._scalar = next((cls for cls in SCALARS if cls is declared), None)
         self.orderly = is_closed(declared)
@@ -163,17 +180,21 @@ class _TypedCodec(Codec[T]):
                 pass
         fits = self._trusted is not None and isinstance(value, self._trusted)
         if not fits and root != "output":
-            value, fits = self.validate(value, subject), True
+            value, fits = self._taken(value, subject), True
         try:
             if fits and self.orderly:
                 data = _encode(value)
                 if is_same(self._parse(data), value):
                     return data
-            elif type(value) in SCALARS or is_plain(value):
+            elif type(value) in SCALARS or (is_plain(value) and (fits or self._keeps(value))):
                 return _encode(value)
         except Exception:  # noqa: BLE001, S110  (told below, with its place)
             pass
         return self._encode_carefully(value, subject, root)
+
+    def _keeps(self, value: Any) -> bool:
+        """Whether plain JSON that nobody has validated has no keys that would be passed over when it is read."""
+        return not self._shapes or (self._shapes == [self.declared] and self._keys.issuperset(value))
 
     def validate(self, value: object, subject: str) -> T:
         given: Any = {} if value is None and self._has_fields else value
@@ -231,6 +252,7 @@ class _ModelCodec(Codec[T]):
         super().__init__(declared)
         self._cls: type | None = declared if adapter is None else None
         self._adapter = adapter
+        self._shapes = [] if adapter is None else shapes(declared)
         self._has_fields = adapter is None and not getattr(declared, "__pydantic_root_model__", False)
         self._has_floats = machinery.has_floats
         self._from_python = machinery.from_python
@@ -250,7 +272,7 @@ class _ModelCodec(Codec[T]):
         if self._cls is None or not isinstance(value, self._cls):
             if root == "output":
                 return self._encode_output(value, subject)
-            value = self.validate(value, subject)
+            value = self._taken(value, subject)
         if self.orderly:
             try:
                 data = self._to_json(value, round_trip=True, by_alias=False, warnings=False)
@@ -369,6 +391,7 @@ def codec_for(declared: Any) -> Codec[Any]:
     if declared in (Any, None, NoneType, inspect.Parameter.empty, object, Never, NoReturn):
         return _UNTYPED
     try:
+        refuse_what_is_no_type(declared)
         if is_open(declared):
             return _OpenCodec(declared)
         if is_pydantic(declared):
@@ -377,15 +400,13 @@ def codec_for(declared: Any) -> Codec[Any]:
             try:
                 codec = _TypedCodec[Any](declared)
                 refuse_unknown(declared)
-            except TypeError:  # msgspec has no unions of models, nor paths, nor ...
+            except (TypeError, RecursionError):  # msgspec has no unions of models, nor paths, nor aliases of themselves
                 pass
             else:
                 return codec
         return _adapted(declared)
     except Exception as exc:
-        reason = str(exc) if type(exc) in (TypeError, ValueError) else problems(exc)[0][1]
-        reason = reason.partition(". Set `arbitrary_types_allowed")[0]  # pydantic's advice, which would not help
-        raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {reason}") from exc
+        raise DeclarationError(f"values of type {declared!r} can't travel as JSON: {reason_of(exc)}") from exc
 
 
 def _adapted(declared: Any) -> Codec[Any]:

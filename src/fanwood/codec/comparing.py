@@ -71,7 +71,9 @@ def _compare_sizes(value: Any, back: Any) -> None:
     if members(class_of(value)) is not None:
         value, back = extras(value), extras(back)
     if len(value) != len(back):
-        raise FaultError(f"it would come back with {len(back)} items, and has {len(value)}")
+        lost = [key for key in cast("dict[Any, Any]", value) if key not in back] if type(back) is dict else []
+        without = f", without {', '.join(map(repr, lost[:10]))}" if lost else ""
+        raise FaultError(f"it would come back with {len(back)} items, and has {len(value)}{without}")
 
 
 def _equal(value: Any, back: Any, *, exact: bool) -> bool:

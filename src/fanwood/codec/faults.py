@@ -12,7 +12,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
-from typing import Any, cast, get_origin, is_typeddict
+from typing import Any, cast, get_origin
 from uuid import UUID
 
 from fanwood.codec.empty import is_open
@@ -24,6 +24,7 @@ from fanwood.codec.shapes import (
     class_of,
     is_declared,
     is_sparse,
+    is_typed_dict,
     item_of,
     layouts,
     members,
@@ -160,7 +161,7 @@ def extras(value: object) -> dict[str, Any]:
 
 
 def _walk_dict(value: dict[object, object], hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any]]:
-    shapes = [members(arm) or () for arm in arms(hint) if is_typeddict(get_origin(arm) or arm)]
+    shapes = [members(arm) or () for arm in arms(hint) if is_typed_dict(get_origin(arm) or arm)]
     hints = {member.key: member.hint for shape in shapes for member in shape}
     options = parts(hint, Mapping)
     options = [args for args in options if args] or options

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum, Flag
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Unpack,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
 from fanwood.codec.empty import is_open
 from fanwood.codec.models import is_pydantic
 from fanwood.codec.rewriting import no_key
-from fanwood.codec.shapes import class_name, members
+from fanwood.codec.shapes import class_name, is_typed_dict, members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +86,11 @@ def _fields(cls: Any) -> list[Any]:
 def enums(hint: Any) -> list[type[Enum]]:
     """The enums in an annotation."""
     return [cast("type[Enum]", piece) for piece in pieces(hint) if _is_enum(piece)]
+
+
+def shapes(hint: Any) -> list[type[Any]]:
+    """The TypedDicts in an annotation."""
+    return [piece for piece in pieces(hint) if is_typed_dict(piece)]
 
 
 def _is_enum(piece: Any) -> bool:

@@ -143,6 +143,8 @@ class _Kinds:
             self._known.update({part["ref"]: part for part in node["definitions"]})
         if kind == "definition-ref":
             self._follow(node["schema_ref"], inside)
+        if node.get("init_only") and node["schema"]["type"] != "default":
+            raise ValueError(f"{node['name']} is an InitVar without a default, which nobody could give it again")
         for key, part in node.items():
             if key == "serialization":
                 self._found.add("custom")

@@ -81,6 +81,8 @@ def align(value: Any, dumped: Any) -> Any:
         return sorted(items, key=write) if isinstance(value, (set, frozenset)) else items
     if isinstance(dumped, dict) and isinstance(value, dict):
         texts = cast("dict[Any, Any]", dumped).items()
+        if len(texts) != len(cast("dict[Any, Any]", value)):
+            raise FaultError("two of its keys are the same text in JSON, such as 1 and '1': use a list of pairs")
         pairs = zip(cast("dict[Any, Any]", value).values(), texts, strict=True)
         return {key: align(item, text) for item, (key, text) in pairs}
     if getattr(class_of(value), "__pydantic_root_model__", False):

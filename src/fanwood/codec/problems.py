@@ -84,5 +84,19 @@ def _problems_of_parts(value: Any, hint: Any, start: str) -> Problems:
     return found
 
 
+def dropped(given: Any, taken: Any, start: str = "") -> list[str]:
+    """The places in dicts that were given, at which nothing is in what was made of them."""
+    if isinstance(given, dict) and isinstance(taken, dict):
+        had, has = cast("dict[Any, Any]", given), cast("dict[Any, Any]", taken)
+        found = [path([key], start) for key in had if key not in has] if len(has) < len(had) else []
+        for key in had.keys() & has.keys():
+            found += dropped(had[key], has[key], path([key], start))
+        return found
+    if isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
+        pairs = enumerate(zip(cast("list[Any]", given), cast("list[Any]", taken), strict=False))
+        return [place for index, (one, other) in pairs for place in dropped(one, other, path([index], start))]
+    return []
+
+
 def invalid(subject: str, exc: Exception) -> PayloadError:
     return exc if isinstance(exc, PayloadError) else InputValidationError(subject, problems(exc))

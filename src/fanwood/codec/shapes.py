@@ -11,7 +11,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -54,6 +54,11 @@ def class_of(value: object) -> type[Any]:
     return type(value)
 
 
+def is_typed_dict(hint: object) -> bool:
+    """Also one of `typing_extensions`, which `typing.is_typeddict` does not know before Python 3.12."""
+    return class_of(hint).__name__ == "_TypedDictMeta"
+
+
 def class_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
@@ -68,6 +73,8 @@ def arms(hint: Any) -> tuple[Any, ...]:
         return arms(get_args(hint)[0])
     if isinstance(hint, TypeVar):
         return (Any,)
+    if origin is not None and hasattr(origin, "__value__"):  # an alias with type variables of its own
+        return arms(_with(origin.__value__, dict(zip(origin.__type_params__, get_args(hint), strict=False))))
     inner = getattr(hint, "__supertype__", None) or getattr(hint, "__value__", None)
     return (hint,) if inner is None or isinstance(hint, type) else arms(inner)
 
@@ -94,7 +101,7 @@ def _any_of(hints: list[Any]) -> Any:
 
 def is_declared(value: object, hint: Any) -> bool:
     """Whether an annotation names the value's class, or one above it; Any and object name none."""
-    named = [cls for cls, _ in classes(hint) if cls not in (Any, object) and not is_typeddict(cls)]
+    named = [cls for cls, _ in classes(hint) if cls not in (Any, object) and not is_typed_dict(cls)]
     return any(isinstance(value, cls) for cls in named)
 
 
@@ -159,7 +166,7 @@ def _members_of(cls: type[Any]) -> tuple[Member, ...] | None:
         return tuple(Member(name, name, field.annotation, field.is_required()) for name, field in fields.items())
     if issubclass(cls, msgspec.Struct):
         return tuple(Member(f.name, f.encode_name, f.type, f.required) for f in msgspec.structs.fields(cls))
-    if is_typeddict(cls):
+    if is_typed_dict(cls):
         needed = cast("Iterable[str]", getattr(cls, "__required_keys__", ()))
         return tuple(Member(name, name, hint, name in needed) for name, hint in _hints(cls).items())
     if dataclasses.is_dataclass(cls):
@@ -195,10 +202,10 @@ def _is_closed_arm(arm: Any, above: tuple[Any, ...]) -> bool:
     if arm in above or not isinstance(cls, type) or is_open(cls):
         return False
     if cls in (list, tuple):
-        return bool(args) and all(part is ... or is_closed(part, above) for part in args)
+        return bool(args) and all(part is ... or is_closed(part, (*above, arm)) for part in args)
     if is_pydantic(cls):
         return machinery_of(cls).orderly
-    if is_typeddict(cls) or is_sparse(cls):
+    if is_typed_dict(cls) or is_sparse(cls):
         return False
     fields = members(arm)
     if fields is None:
