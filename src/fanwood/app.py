@@ -21,12 +21,13 @@ from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, Un
 from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.client.runs import Runs
-from fanwood.sdk.declaring.functions import code_of, location
+from fanwood.sdk.declaring.functions import first_line, location
 from fanwood.sdk.declaring.hooks import Hooks
 from fanwood.sdk.declaring.options import TaskOptions, TaskPolicy, WorkflowOptions
 from fanwood.sdk.declaring.origins import origin_of, origin_of_caller
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.declaring.step import RawCodec
+from fanwood.sdk.declaring.versions import with_versions
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.infos import table
 from fanwood.sdk.running.unloading import EvictionPolicy
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from fanwood.engine.engine import Engine
+    from fanwood.sdk.declaring.versions import Versions
     from fanwood.sdk.tasks.decorators import AsyncFunction, Defaulted, InferringDecorator, SyncFunction, TaskDecorator
 
 In = TypeVar("In")
@@ -203,6 +205,7 @@ class Fanwood(Hooked, Stepping, Durable):
         durable: EvictionPolicy | None = None,
         *,
         strict: bool = False,
+        versions: Versions | None = None,
     ) -> Standalone[Any, Any]:
         signature = read_signature(function, input_validator)
         spec = TaskSpec(
@@ -212,7 +215,7 @@ class Fanwood(Hooked, Stepping, Durable):
             arity=signature.arity,
             input=signature.input_codec(),
             output=signature.output_codec(),
-            policy=policy if description is not None else replace(policy, description=_first_line(function)),
+            policy=policy if description is not None else replace(policy, description=first_line(function)),
             where=signature.where,
             default=signature.default,
             origin=origin_of(function),
@@ -220,7 +223,9 @@ class Fanwood(Hooked, Stepping, Durable):
             strict=strict,
             host=self,
         )
-        return self._register(Standalone(self, spec, function), signature.where)
+        return self._register(
+            Standalone(self, with_versions(spec, versions, read_signature), function), signature.where
+        )
 
     def workflow(
         self,
@@ -440,8 +445,3 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     return (
         f"There is no task named {checks.shown(name)}.{hint} Known tasks: {listed}{' ...' if len(names) > 20 else ''}"
     )
-
-
-def _first_line(function: Callable[..., Any]) -> str:
-    line = (code_of(function).__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
-    return line.encode("utf-8", "backslashreplace").decode()[: checks.MAX_TEXT_LENGTH]

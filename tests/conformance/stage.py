@@ -15,6 +15,7 @@ from fanwood.model.commands import (
     ClaimedRun,
     ClaimRequest,
     Committed,
+    Failure,
     Outcome,
     Record,
     Spawn,
@@ -24,6 +25,7 @@ from fanwood.model.commands import (
 )
 from fanwood.model.records import RunFilter, RunRecord
 from fanwood.model.states import WAIT_NAMES, WAITS_OF, OnParentEnd, RunKind
+from fanwood.store.failures import encode_failure
 from fanwood.store.store import Store
 
 MakeStore = Callable[[ManualClock], Store]
@@ -281,3 +283,9 @@ def retried(run: ClaimedRun, delay: float = 0) -> Outcome:
 
 def handed_back(run: ClaimedRun) -> Outcome:
     return Outcome(run.key, run.attempt, RunState.QUEUED)
+
+
+def put_off(run: ClaimedRun, delay: float = 40) -> Outcome:
+    """Its worker does not have the code for it."""
+    error = encode_failure(Failure("unserved", message="it began with version '1'"))
+    return Outcome(run.key, run.attempt, RunState.QUEUED, None, error, delay=round(delay * SECOND))

@@ -242,7 +242,9 @@ class Stream:
         )
 
     async def hand_back(self) -> bool:
-        return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED))
+        delay = self.random.choice([0, 0, 0, 3 * SECOND])  # (by a worker that lacks the code)
+        error = '{"kind":"unserved"}' if delay else None
+        return await self.report(lambda id_, n, _: Outcome(id_, n, RunState.QUEUED, None, error, delay=delay))
 
     async def start_over(self) -> bool:
         text = json.dumps(self.random.randint(1, 9))

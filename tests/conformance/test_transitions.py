@@ -9,7 +9,7 @@ import pytest
 from fanwood import RunState
 from fanwood.model.commands import ClaimedRun
 from fanwood.model.states import TERMINAL, TRANSITIONS, Cause
-from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back, retried
+from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back, put_off, retried
 
 Verb = Callable[[Stage, ClaimedRun], Awaitable[object]]
 
@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[Cause, Verb]] = {
     "retry": (Cause.RETRY, lambda stage, run: stage.report(retried(run))),
     "retry later": (Cause.RETRY, lambda stage, run: stage.report(retried(run, 5))),
     "hand back": (Cause.HAND_BACK, lambda stage, run: stage.report(handed_back(run))),
+    "put off": (Cause.HAND_BACK, lambda stage, run: stage.report(put_off(run))),
     "reap": (Cause.LEASE_LOST, lambda stage, run: stage.store.reap(stage.worker, 3)),
     "reap as poison": (Cause.LEASE_LOST, lambda stage, run: stage.store.reap(stage.worker, 1)),
     "cancel": (Cause.CANCEL, lambda stage, run: stage.cancel(run.key, "")),

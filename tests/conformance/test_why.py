@@ -9,7 +9,7 @@ import pytest
 from fanwood.model.states import OnParentEnd, RunState
 from fanwood.store import why as module
 from fanwood.store.why import Why, WhyCause, explain
-from tests.conformance.stage import SECOND, Stage, retried
+from tests.conformance.stage import SECOND, Stage, put_off, retried
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimedRun
@@ -71,6 +71,27 @@ async def test_it_waits_until_it_is_due(stage: Stage) -> None:
     said = await why(stage, run)
     assert (said.cause, said.facts["retry"]) == (WhyCause.DELAYED, 1)
     assert "queued again in 90 s, for retry 1 (its last attempt failed:" in said.text
+
+
+async def test_it_waits_for_a_worker_with_other_code(stage: Stage) -> None:
+    """That is said of it, and among what is wrong with the store, once several had it; and nothing is charged."""
+    run, other = await stage.running(), await stage.running()
+    await stage.report(put_off(run), put_off(other, 1), retried(await stage.running(), 90))
+    said = await why(stage, run)
+    assert said.cause is WhyCause.OTHER_CODE
+    assert "it waits for a worker with other code: it began with version '1'. It is queued again in 40 s" in said.text
+    assert [each for each in (await stage.store.report()).problems if "other code" in each] == [
+        (
+            "1 run of a, the oldest created 0.0 s ago, waits for a worker with other code. Of each: it began with "
+            "version '1'"
+        )
+    ]
+    record = await stage.get(run)
+    assert (record.state, record.retry_count, record.attempt) == (RunState.WAITING, 0, 1)
+    stage.clock.advance(41)
+    await stage.store.tick()
+    assert {each.id for each in await stage.claim(10)} >= {run.id, other.id}
+    assert [each for each in (await stage.store.report()).problems if "other code" in each] == []
 
 
 async def test_it_waits_for_its_children(stage: Stage) -> None:

@@ -296,7 +296,7 @@ class Finished(msgspec.Struct, gc=False):
 class Failure(msgspec.Struct, omit_defaults=True):
     """Why a run has no output; stored as JSON beside it."""
 
-    kind: str  # failed, cancelled, timed_out, poisoned
+    kind: str  # failed, cancelled, timed_out, poisoned; unserved: of a run that waits for other code than a worker had
     type: str = ""
     message: str = ""
     traceback: str = ""

@@ -79,7 +79,7 @@ class Cause(IntEnum):
     OUTCOME = 2  # its attempt ended, for good
     RETRY = 3  # its attempt failed and has retries left
     LEASE_LOST = 4  # its worker died or froze past its lease
-    HAND_BACK = 5  # its worker stopped in good order
+    HAND_BACK = 5  # its worker stopped in good order, or does not have the version of its code
     CANCEL = 6  # a call, or a parent that ended
     EXPIRE = 7  # its schedule timeout or deadline ran out
     REPLAY = 8  # somebody asked for it again, or its parent's new trial did
@@ -101,7 +101,7 @@ TRANSITIONS: dict[tuple[RunState, Cause], frozenset[RunState]] = {
     (_Q, Cause.PAUSE): frozenset({_W}),
     (_R, Cause.OUTCOME): frozenset({_C, _F, _X}),
     (_R, Cause.RETRY): frozenset({_Q, _W}),
-    (_R, Cause.HAND_BACK): frozenset({_Q}),
+    (_R, Cause.HAND_BACK): frozenset({_Q, _W}),  # (WAITING: for another worker, with the version of its code)
     (_R, Cause.LEASE_LOST): frozenset({_Q, _F}),
     (_R, Cause.CANCEL): frozenset({_X}),
     (_R, Cause.EXPIRE): frozenset({_F, _Q, _W}),

@@ -19,6 +19,8 @@ _decoder = msgspec.json.Decoder(Failure)
 
 MAX_ATTEMPTS = 2**31 - 2
 """What counts attempts holds no more in every database."""
+UNSERVED = "unserved"
+"""The kind of what stands in the row of a run that waits for a worker with the version of its code that began it."""
 UNREADABLE = Failure(
     "failed",
     type="StoreError",

@@ -20,7 +20,7 @@ from fanwood.model.looks import LAST_ID, Bond, Kin
 from fanwood.model.matching import read
 from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
-from fanwood.store.failures import decode_failure, summary
+from fanwood.store.failures import UNSERVED, decode_failure, summary
 from fanwood.store.why_beside import besides
 from fanwood.store.words import are, lasting, many
 
@@ -124,6 +124,7 @@ class WhyCause(StrEnum):
     DELETING = "deleting"  # its tree is being deleted
     CLOSING = "closing"  # something above it ended, and it ends with that in a moment
     DELAYED = "delayed"  # it waits until it is due
+    OTHER_CODE = "other_code"  # it waits for a worker with the version of its code that began it
     SLEEPING = "sleeping"  # it is a sleep of a run
     WAITING = "waiting"  # for what comes from outside
     NO_WORKER = "no_worker"  # no live worker serves its task
@@ -240,6 +241,10 @@ def _delayed(about: Circumstances) -> _Said:
     if about.kin is not None and about.kin.bond is Bond.HELPS and run.attempt == 0:
         text = f"it begins in {lasting(left)}, if the run that it is to help has not ended by then"
         return _Said(WhyCause.DELAYED, text, f"fanwood why {short_text(about.kin.other)}", {"due_at": run.due_at})
+    failure = decode_failure(run.error)
+    if failure.kind == UNSERVED:
+        text = f"it waits for a worker with other code: {failure.message}. It is queued again in {lasting(left)}"
+        return _Said(WhyCause.OTHER_CODE, text, "fanwood workers", {"due_at": run.due_at})
     return _Said(
         WhyCause.DELAYED, f"it is queued again in {lasting(left)}, for retry {run.retry_count}{why}",
         f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},

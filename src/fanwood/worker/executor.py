@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
 from fanwood.engine.signals import port_of
-from fanwood.ids import hex_text
 from fanwood.model.commands import ClaimedRun, Failure, Notice, Outcome, TaskInfo
 from fanwood.model.states import RunState
-from fanwood.sdk.recording.replaying import replayed
+from fanwood.sdk.declaring.versions import UnservedError
 from fanwood.sdk.running.attempt import Attempt
-from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.strays import note_threads
-from fanwood.sdk.tasks.context import Context
 from fanwood.worker import verdicts
 from fanwood.worker.deadlines import Deadlines
 from fanwood.worker.durables import Durables
+from fanwood.worker.elsewhere import Elsewhere
 from fanwood.worker.overtime import Overtime
+from fanwood.worker.preparing import prepared
 from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
 from fanwood.worker.telling import said_in, tell_all, tell_of_notice
@@ -73,6 +72,7 @@ class Executor:
         self._overtime = Overtime(self._slots)
         self._untold = Untold(host, engine, lambda: self.specs)
         self.durables = Durables(host.settings.waiting_runs, self._unload, self._slots)
+        self._elsewhere = Elsewhere(host)
         self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._recalled = set[Attempt]()  # what goes back when it is about to begin
         self._stopping = False  # nothing begins any more
@@ -289,19 +289,7 @@ class Executor:
     def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The code, and what it is called with."""
         self._check_lease(attempt)
-        spec, run = attempt.spec, attempt.run
-        current_attempt.set(attempt)
-        current_run_id.set(hex_text(run.id))
-        value, step = spec.read(run.input), None
-        if spec.kind == "step":
-            value, step = value
-        attempt.in_function = True
-        function, context = spec.function, Context(attempt, step)
-        if attempt.host.hooks.middleware and spec.kind != "workflow":
-            function = attempt.host.hooks.surround(function, context, is_async=spec.is_async)
-        if attempt.unloading is not None:
-            function = replayed(attempt, function, partial(self._check_lease, attempt))
-        return function, (value, context)[: spec.arity]
+        return prepared(attempt, partial(self._check_lease, attempt))
 
     def _check_lease(self, attempt: Attempt) -> None:
         """Its code is about to begin.
@@ -320,6 +308,8 @@ class Executor:
             return None
         if issubclass(type(error), verdicts.UnleasedError):
             return verdicts.handed_back(attempt.run)
+        if type(error) is UnservedError and not attempt.in_function:
+            return self._elsewhere.put_off(attempt.run, error)
         if issubclass(type(error), asyncio.CancelledError) and self._by_loop_end(attempt):
             return verdicts.handed_back(attempt.run)
         attempt.raised = error if attempt.host.hooks.of else None

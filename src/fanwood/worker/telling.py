@@ -100,7 +100,7 @@ def _tell(attempt: Attempt, outcome: Outcome) -> None:
             completions.info(
                 "%s completed in %.3g s", attempt.run.task, outcome.busy / 1e6, extra=context_of(attempt.run)
             )
-    elif outcome.error is not None:
+    elif outcome.error is not None and (outcome.retry or outcome.state is not RunState.QUEUED):  # and not put off
         _tell_failure(attempt, outcome, outcome.error)
 
 

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+from fanwood import checks
+
 
 def is_async(function: Any) -> bool:
     """Whether calling it gives something to be awaited."""
@@ -52,3 +54,9 @@ def location(function: Any) -> str:
     """Where a function is written: file and line."""
     code = getattr(code_of(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def first_line(function: Any) -> str:
+    """Of a function's text, as it can be stored."""
+    line = (code_of(function).__doc__ or "").strip().partition("\n")[0].replace("\0", "\\0")
+    return line.encode("utf-8", "backslashreplace").decode()[: checks.MAX_TEXT_LENGTH]

@@ -349,3 +349,5 @@ class MockOptions(TypedDict, total=False):
     """What `ctx.lifespan` is."""
     children: Mapping[Any, Any]
     """For each child (the task, or its name) a function of its input, or what it returns."""
+    version: str
+    """What `ctx.version` is; of a task with `versions=` its code of that version runs."""

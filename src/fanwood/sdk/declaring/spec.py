@@ -12,7 +12,7 @@ from fanwood.model.commands import TaskInfo
 from fanwood.sdk.declaring.options import NOT_GIVEN, TaskPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fanwood.codec import Codec
 
@@ -45,6 +45,7 @@ class TaskSpec:
     origin: Origin = NOWHERE  # the program that it belongs to
     durable: Any = None  # of a durable task: its EvictionPolicy
     strict: bool = False  # whether its code must ask again for all that it had asked for
+    versions: Mapping[str | None, TaskSpec | None] | None = None  # older code that is served (versions.py)
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
 
     def nothing(self) -> Any:

@@ -17,6 +17,7 @@ from fanwood.engine.signals import block
 from fanwood.model.commands import Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import part_identity
+from fanwood.sdk.declaring.versions import code_for
 from fanwood.sdk.recording.recalling import learn
 from fanwood.sdk.recording.recording import copied, kind_of, known_parts, parts_of, write
 from fanwood.sdk.running.sameness import Sameness
@@ -101,8 +102,26 @@ async def _look(attempt: Attempt) -> None:
         await called(engine.call(same.learn, steadfast=True))
     parts = await known_parts(attempt)
     recall_version(attempt, parts)
-    if attempt.run.pending is not None:
-        return
+    if parts.version is not None:
+        take_up(attempt, parts.version)
+    if attempt.run.pending is None and await _is_new(attempt, parts):
+        begun(attempt)  # it was claimed before, and no more
+    elif parts.version is None:
+        take_up(attempt, None)
+
+
+def take_up(attempt: Attempt, version: str | None) -> None:
+    """It goes on with the code that began it.
+
+    Raises:
+        UnservedError: this program does not have that.
+    """
+    if attempt.spec.versions is not None:
+        attempt.spec = code_for(attempt.spec, version)
+
+
+async def _is_new(attempt: Attempt, parts: Parts) -> bool:
+    """Whether nothing is known of what it asked for; else it replays up to what that was last."""
     await learn(attempt)
     known, version = attempt.known or {}, attempt.mine(VERSION)
     ids = [
@@ -111,8 +130,7 @@ async def _look(attempt: Attempt) -> None:
     ]
     if ids:
         attempt.replay = {max(ids)}
-    elif parts.version is None:
-        begun(attempt)  # it was claimed before, and no more
+    return not ids and parts.version is None
 
 
 def _check(attempt: Attempt) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from fanwood.codec.empty import EmptyModel
+    from fanwood.sdk.declaring.versions import Versions
     from fanwood.sdk.tasks.decorators import AsyncFunction, Defaulted, InferringDecorator, SyncFunction, TaskDecorator
     from fanwood.sdk.tasks.task import Standalone
 
@@ -63,6 +64,7 @@ class Durable:
         input_validator: Callable[[], In],
         eviction_policy: EvictionPolicy | None = ...,
         strict: bool = ...,
+        versions: Versions | None = ...,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator[In | EmptyModel]: ...
 
@@ -75,6 +77,7 @@ class Durable:
         input_validator: type[In],
         eviction_policy: EvictionPolicy | None = ...,
         strict: bool = ...,
+        versions: Versions | None = ...,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator[In]: ...
 
@@ -86,6 +89,7 @@ class Durable:
         name: str | None = ...,
         eviction_policy: EvictionPolicy | None = ...,
         strict: bool = ...,
+        versions: Versions | None = ...,
         **options: Unpack[TaskOptions],
     ) -> InferringDecorator: ...
 
@@ -98,6 +102,7 @@ class Durable:
         input_validator: Any = None,
         eviction_policy: EvictionPolicy | None = None,
         strict: bool = False,
+        versions: Versions | None = None,
         **options: Unpack[TaskOptions],
     ) -> Any:
         """Declare a task whose code is unloaded while it waits: it holds nothing then but rows, and is run from the top
@@ -110,6 +115,9 @@ class Durable:
             eviction_policy: when it is unloaded.
             strict: its code must ask again for all that it had asked for; a run of other code fails with a
                 `NonDeterminismError`. Two looks at the store more for each time that it goes on.
+            versions: by its `version`, the function of older code: runs go on with what they began with. For None:
+                runs of code that had no version; None for a function: this one, which looks at `ctx.version`. A run of
+                what is not here, nor the present version, waits for a worker that has it.
             options: see `TaskOptions`.
 
         Raises:
@@ -122,8 +130,9 @@ class Durable:
 
         def declare(function: Callable[..., Any]) -> Standalone[Any, Any]:
             return self._declare(
-                function, name, input_validator, policy, options.get("description"), durable, strict=strict
-            )
+                function, name, input_validator, policy, options.get("description"), durable, strict=strict,
+                versions=versions,
+            )  # fmt: skip
 
         return declare if function is None else declare(function)
 
@@ -137,5 +146,6 @@ class Durable:
         durable: EvictionPolicy | None = None,
         *,
         strict: bool = False,
+        versions: Versions | None = None,
     ) -> Standalone[Any, Any]:
         raise NotImplementedError

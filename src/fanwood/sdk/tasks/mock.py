@@ -13,6 +13,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun
 from fanwood.sdk.children.mock_host import MockHost
 from fanwood.sdk.declaring.options import NOT_GIVEN, MockOptions, metadata_json
+from fanwood.sdk.declaring.versions import mocked
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.tasks.context import Context
@@ -53,6 +54,8 @@ def mock_call(
     checks.whole(retry_count, "retry_count", 0)
     if unknown := given.keys() - MockOptions.__annotations__.keys():
         raise UsageError(f"a mock run takes {', '.join(MockOptions.__annotations__)}, and not {', '.join(unknown)}")
+    if (version := given.get("version")) is not None:
+        spec = mocked(spec, version)
     children = given.get("children") or {}
     if not isinstance(children, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("children", "must be a dict: what stands in for each child that is spawned", children)

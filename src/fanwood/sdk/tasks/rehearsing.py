@@ -23,6 +23,7 @@ from fanwood.sdk.children.mock_host import MockedError, MockHost
 from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
+from fanwood.sdk.declaring.versions import UnservedError, began, code_for
 from fanwood.sdk.recording.once import Doing
 from fanwood.sdk.recording.replaying import VERSION, recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
@@ -79,6 +80,13 @@ async def runs_of(host: Host, spec: TaskSpec, limit: int) -> AsyncGenerator[RunR
 def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
     """What the code of `spec` makes of a run."""
     attempt, same, whole = block(_recalled(host, spec, run.id), "rehearse")
+    try:
+        if spec.versions is not None:
+            assert attempt.parts is not None
+            spec = attempt.spec = code_for(spec, attempt.parts.version)
+    except UnservedError as error:  # of what has ended nobody needs it
+        lost = None if run.state.is_terminal else f"{run.task} {id_text(run.id)} {began(error.version)}: it would wait"
+        return Rehearsed(run, lost, followed=lost is not None)
     try:
         arguments = (spec.read(whole.input or "null"), Context(attempt))[: spec.arity]
     except InputValidationError as error:

@@ -27,6 +27,8 @@ from fanwood.model.records import (
 from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, UNFINISHED, RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
+from fanwood.store.failures import UNSERVED, decode_failure
+from fanwood.store.unserved import FAR, LONG, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -278,8 +280,18 @@ def report(tables: Tables, url: str, now: int, *, full: bool) -> StoreReport:
         counts={state: counts[state] for state in RunState if counts[state] and (full or state in UNFINISHED)},
         counted=full,
         orphans=[id_ for _, id_ in orphans[:ORPHANS]],
-        problems=[],
+        problems=said(_put_off(tables), now),
     )
+
+
+def _put_off(tables: Tables) -> list[tuple[str, str, int, int]]:
+    due = (tables.runs[place[1]] for place in islice(tables.order("due"), FAR))
+    groups = defaultdict[tuple[str, str], list[int]](list)
+    for run in due:
+        late = run.kind < FIRST_WAIT and (run.due_at or 0) - (run.started_at or 0) > LONG
+        if late and decode_failure(run.error).kind == UNSERVED:
+            groups[run.task, run.error or ""].append(run.created_at)
+    return [(*key, len(created), min(created)) for key, created in sorted(groups.items())]
 
 
 def recalled(tables: Tables, parent_id: bytes, after: bytes, limit: int, most: int) -> list[Known]:

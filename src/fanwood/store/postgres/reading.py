@@ -13,6 +13,7 @@ from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.postgres.schema import OLDEST_SERVER
 from fanwood.store.statements import load
+from fanwood.store.unserved import FAR, LONG, said
 
 if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Address, Transaction
@@ -102,6 +103,7 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
     name = "counts" if full else "unfinished_counts"
     counts = await db.rows(name, SQL[name])
     orphans = await db.rows("orphans", SQL["orphans"])
+    put_off = said(await db.rows("put_off", SQL["put_off"], most=FAR, long=LONG), now)
     problems = list(_problems(int(number), fsync, commits, pages, standby=standby))
     return StoreReport(
         url=address.shown,
@@ -116,7 +118,7 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
         counts={RunState(state): count for state, count in counts},
         counted=full,
         orphans=[row[0] for row in orphans],
-        problems=problems,
+        problems=[*problems, *put_off],
     )
 
 

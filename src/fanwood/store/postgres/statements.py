@@ -20,8 +20,8 @@ _TYPES = {
     "text[]": "tasks events",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
     "scope unit",
-    "bigint": "now me worker worker_id limit most near few servers lease since before created_at schedule_timeout at "
-    "tops rows walk upto",
+    "bigint": "now me worker worker_id limit most near few long servers lease since before created_at schedule_timeout "
+    "at tops rows walk upto",
     "integer": "state pid slots priority seq start length number version count shift",
     "integer[]": "programs",
 }

@@ -330,6 +330,15 @@ where r.state = 0 and r.task = q.task and not exists (
 group by q.task
 order by q.task;
 
+-- name: put_off
+-- Of what is due next: runs that wait for a worker with other code, and that several had already which lack it.
+select task, error, count(*), min(created_at) from (
+    select kind, task, error, started_at, due_at, created_at from run
+    where state = 2 and due_at is not null order by due_at, id limit :most
+) waiting
+where kind < 10 and substr(error, 1, 18) = '{"kind":"unserved"' and due_at - started_at > :long
+group by task, error order by task, error;
+
 -- name: get_root
 select root_id from run where id = :id;
 

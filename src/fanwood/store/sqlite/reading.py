@@ -28,6 +28,7 @@ from fanwood.store import rows
 from fanwood.store.sqlite.driver import damaged
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
+from fanwood.store.unserved import FAR, LONG, said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,6 +175,7 @@ def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
     if full and (check := str(db.execute("pragma quick_check(1)").get)) != "ok":
         problems.append(damaged(seen.path, " ".join(check.split())))
     counted = _SQL["counts" if full else "unfinished_counts"]
+    problems += said(db.execute(_SQL["put_off"], {"most": FAR, "long": LONG}).fetchall(), seen.now)
     files = (seen.path, seen.path.with_name(seen.path.name + "-wal"))
     return StoreReport(
         url=seen.url,
