@@ -23,6 +23,7 @@ from fanwood import (
     TaskRunError,
     TimedOut,
     UsageError,
+    aio_wait,
 )
 from fanwood.sdk.children import groups
 from tests.semantics.test_streams import states, until
@@ -299,6 +300,49 @@ def test_who_is_detached_outlives_it(app: Fanwood, member: Any, gates: dict[int,
     assert ref.status() in (RunState.RUNNING, RunState.QUEUED)
     let(gates, 2, 3)
     assert ref.result(60) == 2
+
+
+def test_who_is_detached_goes_on_also_if_there_was_no_room_for_it(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event]
+) -> None:
+    """The group is over before it would have been its turn."""
+    let(gates, 1, 3)
+
+    @app.task
+    async def top(_: int, ctx: Context) -> list[int]:
+        async with ctx.group(limit=1, quorum=1) as group:
+            group.spawn(member, 1)
+            left_out = [group.spawn(member, 2), group.spawn(member, 4)]
+            group.detach(free := group.spawn(member, 3))
+        for ref in left_out:
+            with pytest.raises(TaskRunCancelled):
+                await ref
+        return [group.winner.value if group.winner else 0, await free]
+
+    assert top.run(0, timeout=60) == [1, 3]
+
+
+def test_references_to_whom_a_group_left_out_say_so_in_each_attempt(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event]
+) -> None:
+    """Whatever their rows say: the code would else go another way when it is run again."""
+    let(gates, 1)
+    seen: list[Any] = []
+
+    @app.durable_task(retries=2)
+    async def top(_: int, ctx: Context) -> None:
+        async with ctx.group(quorum=1) as group:
+            refs = [group.spawn(member, 2), group.spawn(member, 1)]
+        done = (await aio_wait(refs, return_when="FIRST_COMPLETED")).done
+        errors = await asyncio.gather(*refs, return_exceptions=True)
+        seen.append(([ref in done for ref in refs], str(errors[0]), errors[1]))
+        await ctx.aio_sleep_for(0.001)
+        if len(seen) < 3:
+            raise ValueError("again")
+
+    top.run(0, timeout=60)
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0] == [True, False]
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.trees import Level, Shape, make, wide
-from fanwood import Fanwood, RunNotFoundError, RunState, Settings, UsageError
+from fanwood import Fanwood, RunNotFoundError, RunState, Settings, StoreUnavailableError, UsageError
 from fanwood.ids import id_text
+from fanwood.server import scripted
 from fanwood.store.store import Store
 
 LARGE = replace(wide(1_501, failed=600, cancelled=20, running=0), state=RunState.COMPLETED)
@@ -68,3 +69,39 @@ async def test_a_program_that_is_killed_is_gone_on_with(settings: Settings, stor
         await action.aio_close()
     counts = {count.state: count.count for count in await store.tree_counts(made.root) if count.task == "parse"}
     assert RunState.FAILED not in counts
+
+
+async def test_durable_code_that_dies_right_after_it_has_begun_one_finds_it_again(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """Though it is later by then."""
+    made = await make(settings, OPEN)
+    begin, closed, begun = scripted.Begun.begin, scripted.Begun.close, list[str]()
+
+    async def lost(self: scripted.Begun, text: str, token: str | None) -> None:
+        await begin(self, text, token)
+        begun.append(self.id)
+        if len(begun) == 1:
+            raise StoreUnavailableError("the answer was lost")
+
+    monkeypatch.setattr(scripted.Begun, "begin", lost)
+    monkeypatch.setattr(scripted.Begun, "close", lambda self: (ended.append(self.id), closed(self)))
+    ended: list[str] = []
+    async with Fanwood(settings.database_url, local_worker=True, shared=False) as app:
+
+        @app.durable_task(retries=1, backoff_factor=0.001)
+        async def sweep(_: int) -> int:
+            action = await app.runs.aio_bulk("reprioritize", task_name="ingest", priority=7)
+            return (await action.aio_result(60)).done
+
+        assert await sweep.aio_run(0, timeout=60) == 1
+    assert (len(begun), len(set(begun)), len(ended)) == (2, 1, 2)
+    assert (await store.get(made.root)).priority == 7
+
+
+async def test_a_tree_is_named_by_its_root(settings: Settings, store: Store):
+    made = await make(settings, OPEN)
+    (child, *_) = await store.children(made.root)
+    async with Fanwood(settings.database_url, local_worker=False) as app:
+        with pytest.raises(UsageError, match=id_text(made.root)):
+            await app.runs.aio_bulk_preview("cancel", tree=id_text(child.id))

@@ -7,8 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
-from fanwood.ids import id_bytes, new_secret
+from fanwood.errors import UsageError
+from fanwood.ids import id_bytes, id_text, new_secret
 from fanwood.server import previews
 from fanwood.server.choosing import ActionFilter, Wanted
 from fanwood.server.deeds import Bulk, Tally, declare
@@ -26,11 +28,28 @@ def wanted(action: Any, namespace: str, moment: int, priority: int | None, **fil
 
 
 async def look(store: Store, asked: Wanted) -> tuple[int, bool, list[RunRecord]]:
-    """How many runs that is, or is at least; the first of them."""
-    for run in filter(None, (asked.filter.tree, *asked.filter.ids)):
+    """How many runs that is, or is at least; the first of them.
+
+    Raises:
+        RunNotFoundError: there is no such tree, or run.
+        UsageError: what is named as a tree is below another run.
+    """
+    for run in asked.filter.ids:
         await store.get(id_bytes(run))
+    if asked.filter.tree is not None:
+        top = await store.get(id_bytes(asked.filter.tree))
+        if top.parent_id is not None:
+            raise UsageError(
+                f"tree= takes the id of a root, and {asked.filter.tree} is below {id_text(top.root_id)}: name that, or "
+                f"the run itself in ids=, with which all below it is meant"
+            )
     seen = await previews.look(store, asked)
     return seen.runs, seen.at_least, seen.sample
+
+
+def deed_text(asked: Wanted, by: str, count: int, *, at_least: bool) -> str:
+    """What is to be done, as it can be kept until it is begun."""
+    return msgspec.json.encode(Bulk(asked, by, count, at_least)).decode()
 
 
 class Begun:
@@ -41,11 +60,14 @@ class Begun:
         self.id = ""
         self._ref: Any = None
 
-    async def begin(self, asked: Wanted, by: str, count: int, *, at_least: bool, token: str | None) -> None:
+    async def begin(self, text: str, token: str | None) -> None:
         """It is done once for a token."""
         token = token or new_secret()
-        deed, about = Bulk(asked, by, count, at_least, token[:8]), {"by": by, "namespace": asked.namespace}
-        self._ref = await self._deeds.bulk.aio_run_no_wait(deed, idempotency_key=token, additional_metadata=about)
+        deed = replace(msgspec.json.decode(text, type=Bulk), token=token[:8])
+        about = {"by": deed.by, "namespace": deed.wanted.namespace}
+        self._ref = await self._deeds.bulk.aio_run_no_wait(
+            deed, idempotency_key=token, additional_metadata=about, detached=True
+        )
         self.id = self._ref.id
 
     def attach(self, run_id: str) -> None:

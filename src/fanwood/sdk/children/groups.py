@@ -68,6 +68,7 @@ class Group:
         self._successes: list[int] = []
         self._enough = False
         self._detached: set[int] = set()
+        self._refs: dict[int, TaskRunRef[Any]] = {}  # those that were given out of members that have not ended
         self._outcomes: list[Outcome[Any]] | None = None
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -101,7 +102,8 @@ class Group:
                 self._ended[number] = end
                 members.living.pop(number, None)
                 return ref_for(self._attempt.host, run.id, run.spec).with_end(end)
-        return ref_for(self._attempt.host, run.id, run.spec)
+        ref = self._refs[len(members.all) - 1] = ref_for(self._attempt.host, run.id, run.spec)
+        return ref
 
     def detach(self, ref: TaskRunRef[Any]) -> None:
         """Leave this member out of the group: nothing waits for it, and it goes on when the group is over.
@@ -115,6 +117,7 @@ class Group:
             raise UsageError(f"run {ref} is no member of this group")
         self._detached.add(number)
         members.living.pop(number, None)
+        members.stream.release(number)
 
     # --- afterwards ------------------------------------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ class Group:
 
     async def _break_off(self, members: Members, error: BaseException) -> None:
         """The block raised: nothing is decided. What is under way is cancelled, if the attempt goes on."""
-        members.stream.stop()
+        self._leave_out(members, members.stream.stop(), Decision())
         self._outcomes = []
         if isinstance(error, asyncio.CancelledError | RunInterrupted):
             with contextlib.suppress(asyncio.CancelledError, RunInterrupted), owning(members):
@@ -240,11 +243,17 @@ class Group:
             decision = self._decided
             await self._look(members)
             await self._end_left_out(members, decision)
-        left_out = {number: left_out_of(run, decision) for number, run in members.living.items()}
-        self._ended.update(left_out)
+        self._leave_out(members, list(members.living), decision)
         members.living.clear()
         self._outcomes = await self._with_times(members)
         self._raise(members, decision)
+
+    def _leave_out(self, members: Members, numbers: list[int], decision: Decision) -> None:
+        """These came to nothing, also if one of them has ended by now: code that is run again is told the same."""
+        for number in numbers:
+            end = self._ended[number] = left_out_of(members.all[number], decision)
+            if number in self._refs:
+                self._refs[number].take_end(end)
 
     def _check_quorum(self, members: Members) -> None:
         if self._how.quorum is not None and len(members.living) < self._how.quorum:

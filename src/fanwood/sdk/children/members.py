@@ -69,11 +69,20 @@ class _Stream(Stream):
         sent = [id_ for number, id_ in self.under_way() if number in self._open and number not in held]
         return [] if self._come else sent, Awaited.WAKES, 1
 
-    def stop(self) -> None:
-        """Send nothing any more."""
+    def release(self, number: int) -> None:
+        """Number `number` is none of the group's any more: if it is held, it is sent, whatever room there is."""
         with registering:
-            self.stopped = True
+            for held in [each for each in self._held if each[0] == number]:
+                self._held.remove(held)
+                self.roomless.add(number)
+                self._send(held[1])
+
+    def stop(self) -> list[int]:
+        """Send nothing any more; which ones were held, and never will be."""
+        with registering:
+            held, self.stopped = [number for number, _ in self._held], True
             self._held.clear()
+        return held
 
 
 class Members(Spawner):

@@ -146,6 +146,10 @@ class TaskRunRef(Generic[T]):
         ref._end = ended  # noqa: SLF001  (one of us)
         return ref
 
+    def take_end(self, ended: Ended) -> None:
+        """It is decided how it ended, whatever its row says."""
+        self._end = ended
+
     # --- what the methods do ---------------------------------------------------------------------------------------
 
     async def _result(self, timeout: Duration | None) -> T:

@@ -8,12 +8,13 @@ loaded when somebody asks for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from fanwood import checks
 from fanwood.engine.signals import block
-from fanwood.errors import UsageError
+from fanwood.errors import BlockingCallError, UsageError, WaitTimeoutError
 from fanwood.handed import handed
 from fanwood.ids import id_bytes, id_text
 from fanwood.sdk.client.surgery import who_acts
@@ -93,15 +94,23 @@ class BulkAction:
             WaitTimeoutError: it is not over yet.
             TaskRunError: it failed, or was cancelled.
         """
-        result = block(self._result(timeout), "BulkAction.result")
-        self._begun.close()
-        return result
+        with contextlib.ExitStack() as over:
+            over.callback(self._begun.close)
+            try:
+                return block(self._result(timeout), "BulkAction.result")
+            except (WaitTimeoutError, BlockingCallError):  # it goes on
+                over.pop_all()
+                raise
 
     async def aio_result(self, timeout: Duration | None = None) -> BulkResult:
         """As `result`."""
-        result = await self._result(timeout)
-        await asyncio.to_thread(self._begun.close)
-        return result
+        async with contextlib.AsyncExitStack() as over:
+            over.push_async_callback(self.aio_close)
+            try:
+                return await self._result(timeout)
+            except (WaitTimeoutError, asyncio.CancelledError):  # it goes on
+                over.pop_all()
+                raise
 
     def close(self) -> None:
         """Don't wait: what is under way goes on with whoever begins the next one, or with a server (`fanwood ui`)."""
@@ -189,15 +198,23 @@ class Bulk:
         return await called(host.engine().call(look))
 
     async def _bulk(self, about: _Asked, by: str | None) -> BulkAction:
-        who, begun = who_acts(by), list[Any]()
+        who, begun, seen = who_acts(by), list[Any](), list[str]()
+
+        async def look(_: bytes | None) -> str:
+            asked, (count, at_least, _) = await self._look(about)
+            return _code().deed_text(asked, who, count, at_least=at_least)
 
         async def act(key: bytes | None) -> str:
-            asked, (count, at_least, _) = await self._look(about)
             begun.append(_code().Begun(self._host.settings))
-            token = None if key is None else key.hex()
-            await begun[0].begin(asked, who, count, at_least=at_least, token=token)
+            try:
+                await begun[0].begin(seen[0], token=None if key is None else key.hex())
+            except BaseException:
+                await asyncio.to_thread(begun[0].close)
+                raise
             return begun[0].id
 
+        # Durable code that dies in between is to ask for just the same: what it looked up is recorded before.
+        seen.append(await once("runs.bulk_preview", about.action, repr(about).encode(), look))
         id_ = await once("runs.bulk", about.action, repr(about).encode(), act)
         if not begun:  # durable code that comes here again
             begun.append(_code().Begun(self._host.settings))
