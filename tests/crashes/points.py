@@ -39,7 +39,7 @@ STEPS = {
     "fanwood.engine.commits": ["Commits.commit", "Commits._try"],
     "fanwood.engine.delivery": ["Delivery.deliver"],
     "fanwood.engine.inbox": ["SpawnRequest.answer"],
-    "fanwood.engine.waits": ["Collector.put"],
+    "fanwood.engine.waits": ["Collector.put", "Outputs.put"],
     "fanwood.engine.calls": ["Calls._run"],
     "fanwood.engine.membership": ["Membership.enter", "Membership.employ", "Membership.retire", "Membership.leave"],
     "fanwood.engine.housekeeping": ["Housekeeping.look_around", "Housekeeping._fire_timers"],

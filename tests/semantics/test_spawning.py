@@ -21,7 +21,7 @@ from fanwood import (
     TriggerWorkflowOptions,
     UsageError,
 )
-from fanwood.engine.waits import Collector
+from fanwood.engine.waits import Outputs
 from fanwood.sdk.children import spawning
 from tests.semantics.conftest import Number
 
@@ -385,15 +385,15 @@ async def test_a_bulk_asks_for_no_more_once_one_has_failed(
 ) -> None:
     """Unless errors take their places: then all are asked for."""
     monkeypatch.setattr(spawning, "CHUNK", 10)
-    put = Collector.put
+    put = Outputs.put
     failed = threading.Event()
 
-    def told(self: Collector, index: int, end: Any) -> None:
+    def told(self: Outputs, index: int, end: Any) -> None:
         put(self, index, end)
         if end.state is RunState.FAILED:
             failed.set()
 
-    monkeypatch.setattr(Collector, "put", told)
+    monkeypatch.setattr(Outputs, "put", told)
     asked: list[int] = []
 
     @app.task

@@ -179,8 +179,8 @@ class Delivery:
                 self._latencies.ended((outcome.run_id,), counts=outcome.state is RunState.COMPLETED)
             for run_id, finished in committed.finished.items():
                 self._latencies.ended((run_id,), counts=finished.state is RunState.COMPLETED)
-        for outcome in ended:  # (who waits for a million keeps but what he needs)
-            deliver(outcome.run_id, Finished(outcome.state, outcome.output, outcome.error, outcome.task))
+        for outcome in ended:
+            deliver(outcome.run_id, outcome)
         if committed.finished:
             for run_id, finished in committed.finished.items():
                 if finished.state is RunState.CANCELLED and self._is_for_the_closed(run_id, finished.error):

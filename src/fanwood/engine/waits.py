@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanwood.model.commands import Finished
 from fanwood.model.states import Awaited, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fanwood.model.commands import Ended
+
+
+def to_keep(ended: Ended) -> Ended:
+    """How a run ended, without what else is known of the attempt that reported it."""
+    if type(ended) is Finished:
+        return ended
+    return Finished(ended.state, ended.output, ended.error, ended.task)
 
 
 class Collector:
@@ -92,7 +100,7 @@ class Collector:
     def put(self, index: int, finished: Ended) -> None:
         """Run number `index` has ended. On the engine's thread only."""
         if self.results[index] is None:
-            self.results[index] = finished
+            self.results[index] = to_keep(finished)
             self._put += 1
             if finished.state is not RunState.COMPLETED and self.first_failure is None:
                 self.first_failure = index
@@ -120,6 +128,35 @@ class Collector:
             callback, self._on_ready = self._on_ready, None
         if callback is not None:
             callback()
+
+
+class Outputs(Collector):
+    """The ends of runs of which there may be a million: of one that completed nothing is kept but its output."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, *, fail_fast: bool, owns: bool = False) -> None:
+        super().__init__(fail_fast=fail_fast, owns=owns)
+        self.values: list[Any] = self.results  # outputs, as texts; other ends as they are
+
+    def put(self, index: int, finished: Ended) -> None:
+        """Run number `index` has ended. (Once all are there nothing is put any more: its waiter has the list.)"""
+        values = self.values
+        if self._put < self._added and values[index] is None:
+            if finished.state is RunState.COMPLETED:
+                values[index] = finished.output or "null"
+            else:
+                values[index] = to_keep(finished)
+                if self.first_failure is None:
+                    self.first_failure = index
+            self._put += 1
+            if (self._closed and self._put == self._added) or (self.fail_fast and self.first_failure is not None):
+                self.be_ready()
+
+    def end(self, index: int, task: str) -> Ended:
+        """How number `index`, a run of `task`, has ended."""
+        ended = self.values[index]
+        return Finished(RunState.COMPLETED, ended, None, task) if isinstance(ended, str) else ended
 
 
 class Stream(Collector):

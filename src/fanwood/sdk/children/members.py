@@ -114,7 +114,8 @@ class Members(Spawner):
         if self._answered:
             self.stream.roomless.add(number)
             self._put_answered()
-        run = self.planned.pop()
+        run = self.planned.at(0)
+        self.planned.clear()
         self._taken_out += 1
         self.all.append(run)
         self.living[number] = run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from fanwood import checks
 from fanwood.codec import codec_for
 from fanwood.engine.signals import block
-from fanwood.engine.waits import Collector
+from fanwood.engine.waits import Collector, to_keep
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
@@ -143,7 +143,7 @@ class TaskRunRef(Generic[T]):
     def with_end(self, ended: Ended) -> Self:
         """An equal reference that has the result with it."""
         ref = type(self)(self._host, self._id, self._task, self._output)
-        ref._end = ended  # noqa: SLF001  (one of us)
+        ref._end = to_keep(ended)  # noqa: SLF001  (one of us)
         return ref
 
     def take_end(self, ended: Ended) -> None:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
-from fanwood.engine.waits import Collector
+from fanwood.engine.waits import Outputs
 from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
-from fanwood.model.states import RunState
 from fanwood.sdk.children.forking import Copies
 from fanwood.sdk.children.hedging import hedge_of
 from fanwood.sdk.children.kinds import child_kind, root_kind
 from fanwood.sdk.children.mock_host import MockedError, MockHost
-from fanwood.sdk.children.planned import Ids, Planned
+from fanwood.sdk.children.planned import Ids, PlannedRuns
 from fanwood.sdk.children.sharing import Links, link_content
 from fanwood.sdk.declaring.identity import content_digest, root_identity
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
@@ -38,6 +37,7 @@ from fanwood.sdk.running.waiting import interruptible, interruption_told, parked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from fanwood.engine.waits import Collector
     from fanwood.model.commands import Ended
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.items import BulkRunItem
@@ -78,8 +78,8 @@ class Spawner:
         self._links: Links | None = None
         self._copies: Copies | None = None  # of a run in a fork
         self._once: dict[bytes, Doing] = {}  # roots that a durable run makes once
-        self.collector = collector or (Collector(fail_fast=fail_fast, owns=True) if wait else None)
-        self.planned: list[Planned] = []
+        self.collector = collector or (Outputs(fail_fast=fail_fast, owns=True) if wait else None)
+        self.planned = PlannedRuns()
         self._answered: list[tuple[int, Ended]] = []  # their numbers, and how they had ended
         self._has_asked = False  # the engine puts ends, too
         self._waits_for_copies = False
@@ -87,7 +87,7 @@ class Spawner:
 
     # --- spawning --------------------------------------------------------------------------------------------------
 
-    async def spawn_all(self, items: Iterable[BulkRunItem[Any, Any]]) -> list[Planned]:
+    async def spawn_all(self, items: Iterable[BulkRunItem[Any, Any]]) -> PlannedRuns:
         """Spawn all of `items`, consuming them no faster than the store takes them.
 
         Raises:
@@ -181,7 +181,7 @@ class Spawner:
         answered, self._answered, collector = self._answered, [], self.collector
         if collector is None:
             return
-        if type(collector) is Collector and not self._has_asked:
+        if type(collector) is Outputs and not self._has_asked:
             for number, end in answered:
                 collector.put(number, end)
             return
@@ -254,12 +254,12 @@ class Spawner:
         existing = known.get(identity) if known is not None else None
         if existing is not None and (answer := answer_of(attempt, identity, digest)) is not None:
             self._answered.append((number, answer))
-            self.planned.append(Planned(existing, spec))
+            self.planned.add(existing, spec)
             return
         spawn = Spawn(kind, existing or attempt.new_id(), identity, data.decode(), index, key, digest)
         if self._copies is not None and self._copies.taken(request, spawn, number, new=existing is None):
             attempt.replay = None
-            self.planned.append(Planned(spawn.id, spec))
+            self.planned.add(spawn.id, spec)
             return
         if options.hedge is not None:
             hedge = hedge_of(attempt, self._engine.latencies, kind, spawn.id, spawn.input, options.hedge)
@@ -274,7 +274,7 @@ class Spawner:
         else:
             request.attaches.append(Attach(kind, existing, digest, spawn))
             request.attach_indexes.append(number)
-            self.planned.append(Planned(existing, spec))
+            self.planned.add(existing, spec)
 
     def _link(self, request: SpawnRequest, attempt: Attempt, encoded: _Encoded, number: int) -> None:
         """A link to a run that others may share becomes part of a request, if it has not ended before."""
@@ -288,7 +288,7 @@ class Spawner:
             request.numbers.append((link_content(content), self._links.number))
             request.records.append(record)
             request.record_indexes.append(number)
-        self.planned.append(Planned(id_, spec))
+        self.planned.add(id_, spec)
 
     def _root(self, request: SpawnRequest, encoded: _Encoded, number: int) -> None:
         """A root becomes part of a request; one that a durable run makes is made once in the life of that."""
@@ -314,14 +314,14 @@ class Spawner:
 
     def _made_before(self, root: bytes, number: int, spec: TaskSpec) -> None:
         self._roots.add(root)
-        self.planned.append(Planned(root, spec))
+        self.planned.add(root, spec)
         if self.collector is not None:
             self._engine.watch(root, self.collector, number)
 
     def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
         request.spawns.append(spawn)
         request.spawn_indexes.append(number)
-        self.planned.append(Planned(spawn.id, spec))
+        self.planned.add(spawn.id, spec)
 
     def _kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
         """What this child has in common with its siblings; mostly the one of the child before it."""
@@ -377,7 +377,7 @@ class Spawner:
 
     def _found_instead(self, number: int, holder: bytes) -> None:
         """In the place of number `number` there is a run already."""
-        self.planned[number] = Planned(holder, self.planned[number].spec)
+        self.planned.replace(number, holder)
 
     @property
     def tasks(self) -> set[str]:
@@ -393,14 +393,14 @@ class Spawner:
             WaitTimeoutError: not within `timeout` seconds.
         """
         assert self.collector is not None
-        first = self.planned[0].spec.name if self.planned else ""
+        first, one = (self.planned.at(0).spec.name, self.planned.id(0)) if self.planned else ("", b"")
         what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
         with self._engine.waiting(self.collector, Ids(self.planned)):
             if current_attempt.get() is not None:
                 limit = await patience(timeout, Ids(self.planned))
                 await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
                 return
-            with interruption_told(self.planned[0].id if self.planned else b"", first, len(self.planned)):
+            with interruption_told(one, first, len(self.planned)):
                 await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def give_up(self) -> None:
@@ -416,27 +416,33 @@ class Spawner:
     def unfinished(self) -> list[bytes]:
         """Children that have not ended, as far as is known here."""
         ends = self.collector.results if self.collector is not None else []
-        return [
-            run.id for run, end in zip(self.planned, ends, strict=False) if end is None and run.id not in self._roots
-        ]
+        ids = zip(self.planned.ids(), ends, strict=False)
+        return [id_ for id_, end in ids if end is None and id_ not in self._roots]
+
+    def end(self) -> Ended:
+        """How the only one has ended."""
+        assert isinstance(self.collector, Outputs)
+        return self.collector.end(0, self.planned.at(0).spec.name)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
-        """The outputs in order, typed; errors raised, or kept in their places.
+        """The outputs in order, typed; errors raised, or kept in their places. To be asked for once: each result takes
+        the place of what it was made from, which a million of them would need beside.
 
         Raises:
             TaskRunError: of the first that failed, unless errors are kept.
         """
         collector, planned = self.collector, self.planned
-        assert collector is not None
+        assert isinstance(collector, Outputs)
         if collector.first_failure is not None and not keep_errors:
-            ended, run = collector.results[collector.first_failure], planned[collector.first_failure]
-            assert ended is not None
-            raise error_of(ended, run.id, run.spec.name)
-        results: list[Any] = []
-        for ended, run in zip(collector.results, planned, strict=True):
-            assert ended is not None
-            if ended.state is RunState.COMPLETED:
-                results.append(typed_output(ended.output, run.spec.output, run.spec.name))
-            else:
-                results.append(error_of(ended, run.id, run.spec.name))
+            run = planned.at(collector.first_failure)
+            raise error_of(collector.end(collector.first_failure, run.spec.name), run.id, run.spec.name)
+        results = collector.values
+        for start, end, spec in planned.parts():
+            output, name = spec.output, spec.name
+            for number in range(start, end):
+                ended = results[number]
+                if type(ended) is str:
+                    results[number] = typed_output(ended, output, name)
+                else:
+                    results[number] = error_of(ended, planned.id(number), name)
         return results

@@ -48,6 +48,7 @@ class Answer:
                 self._attempt.forget(self._request.spawns, self._request.numbers)
         self.error = error or self._conflict(found) or self._taken(taken)
         self.signal_is_answer = True
+        self._request.on_done = None  # else the two would hold each other, and 500 runs, until somebody looks for that
         if self.error is not None and self._collector is not None:
             self._collector.fail(self.error)
         self.signal.fire()

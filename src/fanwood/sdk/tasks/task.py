@@ -270,7 +270,7 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
         except MockedError as mock:
             return await (mock.host.answer(item) if wait else mock.host.ref(item))
         if not wait:
-            return self._ref((await spawner.spawn_all((item,)))[0].id)
+            return self._ref((await spawner.spawn_all((item,))).id(0))
         with owning(spawner):
             await spawner.spawn_all((item,))
             await spawner.wait(patience)

@@ -396,11 +396,9 @@ class _Coordination:
         spawner = Spawner(self._attempt.host, wait=True, fail_fast=False)
         planned = await spawner.spawn_all((BulkRunItem(step.spec, inputs, replace(DEFAULT_OPTIONS, child_key=key)),))
         await spawner.wait(None)
-        assert spawner.collector is not None
-        self._keep(step, spawner.collector.results[0], planned[0].id)
+        self._keep(step, spawner.end(), planned.id(0))
 
-    def _keep(self, step: Step[Any, Any], finished: Ended | None, run_id: bytes) -> None:
-        assert finished is not None
+    def _keep(self, step: Step[Any, Any], finished: Ended, run_id: bytes) -> None:
         if finished.output is not None and finished.error is None:
             self._outputs[step.name] = msgspec.Raw(finished.output.encode())
             self._values[step.name] = msgspec.json.decode(finished.output)
