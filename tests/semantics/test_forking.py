@@ -17,6 +17,7 @@ from fanwood import (
     RunState,
     TaskRunError,
     UsageError,
+    after,
 )
 from fanwood.model.forks import DEPTH
 from tests.faults.processes import until
@@ -320,3 +321,51 @@ def test_what_is_refused(make_app: Any) -> None:
         app.runs.forks("0" * 32)
     assert app.runs.forks(ref.id) == []
     assert app.settings.max_depth <= DEPTH
+
+
+def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
+    """It would not be met on the way: nothing would be done again, and another input be lost without a word."""
+    app = make_app()
+
+    @app.task
+    def rate(input: str) -> int:
+        return 7 + leaf.run(1)
+
+    @app.task
+    def leaf(input: int) -> int:
+        return input
+
+    @app.task
+    def slow(input: int, ctx: Context) -> int:
+        until(lambda: ctx.is_cancelled or len(app.runs.children(input and ref.id)) > 3, "it has a hedge")
+        return leaf.run(2)
+
+    @app.task
+    def top(input: int) -> int:
+        return rate.run("EUR", share="tree") + slow.run(1, hedge=after(0.001))
+
+    @app.durable_task
+    async def again(input: int, ctx: Context) -> int:
+        await leaf.aio_run(input)
+        if input < 1:
+            ctx.start_over(input + 1)
+        return input
+
+    ref = top.run_no_wait(0)
+    assert ref.result(timeout=60) == 10
+    there = app.runs.children(ref.id)
+    shared = next(run for run in there if run.task_name == "rate")
+    first, hedge = [run for run in there if run.task_name == "slow"]
+    for wrong in (shared, app.runs.children(shared.id)[0]):
+        with pytest.raises(UsageError, match="which calls of its tree share"):
+            app.runs.fork(ref.id, at=wrong.id)
+    with pytest.raises(UsageError, match=f"a hedge: the second run of slow {first.id}"):
+        app.runs.fork(ref.id, at=hedge.id, input=9)
+    for right in (first, next(run for run in there if run.task_name == "~share")):
+        assert app.runs.fork(ref.id, at=right.id).result(timeout=60) == 10
+    ref = again.run_no_wait(0)
+    assert ref.result(timeout=60) == 1
+    old, new = app.runs.children(ref.id)
+    with pytest.raises(UsageError, match="has started over since"):
+        app.runs.fork(ref.id, at=old.id, input=9)
+    assert app.runs.fork(ref.id, at=new.id, input=9).result(timeout=60) == 1

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from fanwood.errors import UsageError
 from fanwood.ids import id_text
 from fanwood.model.forks import DEPTH, Fork, draws_of
+from fanwood.model.lives import life_of
+from fanwood.model.looks import Bond
 from fanwood.model.states import FIRST_WAIT
 from fanwood.store.forking import NewFork, must_fork
 
@@ -50,10 +52,43 @@ async def _way(store: Store, run: RunRecord, at: RunRecord) -> list[str]:
             f"Run {id_text(at.id)} is {levels:,} levels below {id_text(run.id)}, and a fork has its way there in its "
             f"row: {DEPTH:,} at most. Fork a run that is nearer"
         )
-    way, here = [at.id.hex()], at
+    way, here = [at.id], at
     while here.parent_id not in (run.id, None) and len(way) < levels:
-        (here,) = await store.briefs([here.parent_id or b""]) or (at,)
-        way.append(here.id.hex())
+        (parent,) = await store.briefs([here.parent_id or b""]) or (at,)
+        await _must_be_of_now(store, at, here, parent)
+        here = parent
+        way.append(here.id)
     if here.parent_id != run.id:
         raise UsageError(f"Run {id_text(at.id)} is not below {id_text(run.id)}, so that can't be forked at it")
-    return way[::-1]
+    await _must_be_of_now(store, at, here, run)
+    await _must_be_asked_for(store, at, way)
+    return [id_.hex() for id_ in way[::-1]]
+
+
+async def _must_be_of_now(store: Store, at: RunRecord, run: RunRecord, parent: RunRecord) -> None:
+    """Refuse what a run asked for before it started over: a fork of it asks for what its last life asked for."""
+    life = life_of(parent.life)
+    if life is None:
+        return
+    before = (int.from_bytes(run.id, "big") - 1).to_bytes(16, "big")
+    kept = await store.kept(parent.id, None, before, 1, -1)
+    if run.id <= life.floor or (kept and kept[0].id == run.id and kept[0].asked < life.since):
+        raise UsageError(
+            f"Run {id_text(at.id)} is of a life that is over: {id_text(parent.id)} has started over since, and a fork "
+            f"of it begins with its last life. Fork at a run of that, or without `at`"
+        )
+
+
+async def _must_be_asked_for(store: Store, at: RunRecord, way: list[bytes]) -> None:
+    """Refuse what no code asks for by itself: it would not be met on the way, and a fork at it be none."""
+    for kin in await store.kin(way):
+        if kin.bond is Bond.SHARED:
+            raise UsageError(
+                f"Run {id_text(at.id)} is, or is below, {kin.task} {id_text(kin.run_id)}, which calls of its tree "
+                f"share. Fork at one of these calls (a run `~share`), or at a run that makes one"
+            )
+        if kin.bond is Bond.HELPS:
+            raise UsageError(
+                f"Run {id_text(at.id)} is, or is below, a hedge: the second run of {kin.task} {id_text(kin.other)}. "
+                f"Fork at that one"
+            )
