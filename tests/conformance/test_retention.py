@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 
@@ -11,6 +12,7 @@ from fanwood import RunNotFoundError, RunState
 from fanwood.model.commands import ClaimedRun, LogLine, Spawn, SpawnKind
 from fanwood.model.records import PruneCount, PruneCursor, RunFilter
 from fanwood.model.states import OnParentEnd
+from fanwood.store import retention
 from fanwood.store.retention import delete_tree
 from fanwood.store.store import START
 from tests.conformance.stage import SECOND, Stage, completed, digest
@@ -295,3 +297,31 @@ async def test_a_tree_with_something_alive_in_it_stays(stage: Stage) -> None:
     assert await delete_tree(stage.store, await stage.get(root)) == 0
     assert await stage.state(child) is RunState.QUEUED
     assert await stage.store.replay(root.key, [RunState.COMPLETED]) is True  # the mark is gone
+
+
+@pytest.mark.parametrize("children", [0, 3])
+async def test_of_what_hangs_on_runs_a_part_goes_in_each_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, children: int
+) -> None:
+    """The lines of a run's log may be a million; a tree on which little hangs goes with others."""
+    monkeypatch.setattr(retention, "MOST_HANGING", 10)
+    small = await tree(stage, 1)
+    root = await stage.running()
+    spawns = [stage.spawn("b", root) for _ in range(children)]
+    await stage.commit(spawns=spawns, logs=[LogLine(root.key, 1, n, "info", "x") for n in range(35)])
+    for run in await stage.claim(children, tasks=["b"]):
+        await stage.commit(logs=[LogLine(run.key, 1, n, "info", "x") for n in range(8)])
+        await stage.report(completed(run))
+    await stage.complete(root)
+    last = await tree(stage, 1)
+    stage.clock.advance(OLD)
+    lines, cursor = [35 + 8 * children], START
+    while cursor is not None:
+        cursor = (await stage.store.prune(before(stage), 500, cursor)).cursor
+        lines.append(await stage.store.count("log"))
+        if lines[-1]:
+            with contextlib.suppress(RunNotFoundError):  # it is being deleted
+                assert not await stage.store.replay(root.key, [])
+    assert max(one - other for one, other in pairwise(lines)) == 10
+    assert lines[-1] == 0
+    assert await left(stage, [root.key, *(spawn.id for spawn in spawns), *small, *last]) == []

@@ -8,6 +8,9 @@ comes back full is made again from fewer. A tree that doesn't fit even by itself
 3. it is deleted from its lower end, and its root goes last, with the mark. Whoever looks meanwhile sees a smaller tree,
    and never one without its top.
 
+So does a tree, however small, on which much hangs: lines of logs, spends, messages. Of that a part goes in each call,
+before the runs themselves.
+
 Here it is only said what to do, by reading, and reading may be done without a transaction. Whoever does it looks at the
 root once more, locked, in the transaction in which he deletes: a run may have been replayed meanwhile.
 """
@@ -34,6 +37,10 @@ DELETED = 500
 BUSY_TRIES, BUSY_PAUSE = 100, 0.05
 LOOK_ROWS = 20_000
 """Of a large tree, so many runs are looked at in one call."""
+MOST_HANGING = 10_000
+"""So many rows may hang on runs that go in one transaction; of each table, as many go in one if there are more."""
+TABLES = ("log", "attempt", "message", "value", "spend")
+"""Of which a run may have any number of rows."""
 
 
 class Walked(NamedTuple):
@@ -55,6 +62,7 @@ class Deed(IntEnum):
     UNMARK = 3  # `root`
     TAKE = 4  # `ids`: runs at the lower end of the marked tree of `root`
     FINISH = 5  # `root`, of which nothing else is left
+    THIN = 6  # of what hangs on `ids`, in the marked tree of `root`, a part
 
 
 class Plan(NamedTuple):
@@ -86,6 +94,10 @@ class Ground(Protocol):
         """The last so many runs below a root by (parent, id): none of them has children that are not among them."""
         ...
 
+    async def hanging(self, ids: Sequence[bytes], most: int) -> int:
+        """How many rows of `TABLES` hang on these; counted up to `most`."""
+        ...
+
 
 def prefix_of(namespace: str) -> str:
     """How the tasks of a namespace begin. (Those without one have no slash.)"""
@@ -97,21 +109,26 @@ async def plan(ground: Ground, before: int, limit: int, cursor: PruneCursor, nam
     if cursor.large is not None:
         return await _large(ground, limit, cursor, cursor.large)
     ids: list[bytes] = []
-    prefix, looked_at, width = prefix_of(namespace), 0, min(limit, cursor.width or limit)
+    prefix, looked_at, width, hanging = prefix_of(namespace), 0, min(limit, cursor.width or limit), 0
     while len(ids) * 2 < limit and looked_at < limit:
         rows = await ground.walk_roots(before, prefix, (cursor.created_at, cursor.id), width, limit + 1)
         if not rows:
             return Plan(Deed.DELETE, None, ids)
-        if len(rows) > limit and width > 1:
+        full, over = len(rows) > limit, _over(rows)
+        if not full and over:
+            on_these = await ground.hanging(over, MOST_HANGING + 1)
+            full = hanging + on_these > MOST_HANGING
+            hanging += 0 if full else on_these
+        if full and width > 1:
             width = max(1, width // FEWER)
             continue
         last = max((row.created_at, row.top) for row in rows)
-        if len(rows) > limit:
+        if full:
             if ids:
                 break
             begin = PruneCursor(cursor.created_at, cursor.id, large=last, place=(b"", b""))
             return Plan(Deed.MARK, begin, root=last[1])
-        ids += _over(rows)
+        ids += over
         looked_at += len({row.top for row in rows})
         cursor = PruneCursor(*last, width)
         width = min(limit, width * 2) if len(rows) * 2 <= limit else width
@@ -127,6 +144,8 @@ async def _large(ground: Ground, limit: int, cursor: PruneCursor, large: tuple[i
             return Plan(Deed.UNMARK, beyond, root=root)
         return Plan(Deed.NOTHING, PruneCursor(cursor.created_at, cursor.id, large=large, place=place), root=root)
     ids = await ground.lower_end(root, limit)
+    if await ground.hanging(ids or [root], MOST_HANGING + 1) > MOST_HANGING:
+        return Plan(Deed.THIN, cursor, ids or [root], root)
     return Plan(Deed.TAKE, cursor, ids, root) if ids else Plan(Deed.FINISH, beyond, [root], root)
 
 

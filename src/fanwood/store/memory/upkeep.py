@@ -13,6 +13,7 @@ from fanwood.model.forks import Lineage
 from fanwood.model.matching import Event
 from fanwood.model.records import PruneCount
 from fanwood.model.states import GateKind, RunState, Waits
+from fanwood.store import retention
 from fanwood.store.copying import TABLES
 from fanwood.store.memory.forking import needed
 from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables, Urgent
@@ -59,6 +60,9 @@ class Ground:
     async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
         return [child for _, child in islice(self._tables.order("below", root).before((LAST,)), rows)]
 
+    async def hanging(self, ids: Sequence[bytes], most: int) -> int:
+        return min(most, sum(len(rows.get(id_, ())) for rows in _of_many(self._tables) for id_ in ids))
+
 
 def carry_out(tables: Tables, planned: Plan, before: int, now: int) -> int | None:
     """Do what was planned; how many runs were deleted, None if it can't be done any more."""
@@ -79,10 +83,26 @@ def carry_out(tables: Tables, planned: Plan, before: int, now: int) -> int | Non
             over = root is not None and root.is_over and gate is not None and gate.what == GateKind.PRUNED
     if not over:
         return None
+    if planned.deed is Deed.THIN:
+        for rows in _of_many(tables):
+            _thin(rows, planned.ids)
+        return 0
     gone = [tables.runs[id_] for id_ in planned.ids if id_ in tables.runs]
     for run in gone:
         tables.remove(run)
     return len(gone)
+
+
+def _of_many(tables: Tables) -> tuple[dict[bytes, dict[Any, Any]], ...]:
+    """Those of which a run may have any number of rows (`retention.TABLES`)."""
+    return tables.logs, tables.past, tables.messages, tables.values, tables.spends
+
+
+def _thin(rows: dict[bytes, dict[Any, Any]], ids: Sequence[bytes]) -> None:
+    """Of what hangs on these so many rows at most go."""
+    there = ((id_, key) for id_ in ids for key in rows.get(id_, ()))
+    for run_id, key in list(islice(there, retention.MOST_HANGING)):
+        del rows[run_id][key]
 
 
 def _mark(tables: Tables, root: Run, before: int, now: int) -> bool:

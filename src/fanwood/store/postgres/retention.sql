@@ -86,6 +86,52 @@ select exists (
 -- name: unmark
 delete from gate where run_id = :root and what = 3;
 
+-- name: hanging
+-- How many rows hang on these, of tables of which a run may have any number; counted up to so many ($2).
+select count(*) from (
+    select from unnest($1::bytea[]) v (id) cross join lateral (select from log t where t.run_id = v.id limit $2::integer) t
+    union all
+    select from unnest($1::bytea[]) v (id) cross join lateral (select from attempt t where t.run_id = v.id limit $2::integer) t
+    union all
+    select from unnest($1::bytea[]) v (id) cross join lateral (select from message t where t.run_id = v.id limit $2::integer) t
+    union all
+    select from unnest($1::bytea[]) v (id) cross join lateral (select from value t where t.run_id = v.id limit $2::integer) t
+    union all
+    select from unnest($1::bytea[]) v (id) cross join lateral (select from spend t where t.run_id = v.id limit $2::integer) t
+    limit $2::integer
+) hanging;
+
+-- name: thin_log
+-- Of what hangs on these so many rows at most go.
+delete from log where ctid = any (array(
+    select t.place from unnest($1::bytea[]) v (id)
+    cross join lateral (select x.ctid as place from log x where x.run_id = v.id limit $2::integer) t limit $2::integer
+));
+
+-- name: thin_attempt
+delete from attempt where ctid = any (array(
+    select t.place from unnest($1::bytea[]) v (id)
+    cross join lateral (select x.ctid as place from attempt x where x.run_id = v.id limit $2::integer) t limit $2::integer
+));
+
+-- name: thin_message
+delete from message where ctid = any (array(
+    select t.place from unnest($1::bytea[]) v (id)
+    cross join lateral (select x.ctid as place from message x where x.run_id = v.id limit $2::integer) t limit $2::integer
+));
+
+-- name: thin_value
+delete from value where ctid = any (array(
+    select t.place from unnest($1::bytea[]) v (id)
+    cross join lateral (select x.ctid as place from value x where x.run_id = v.id limit $2::integer) t limit $2::integer
+));
+
+-- name: thin_spend
+delete from spend where ctid = any (array(
+    select t.place from unnest($1::bytea[]) v (id)
+    cross join lateral (select x.ctid as place from spend x where x.run_id = v.id limit $2::integer) t limit $2::integer
+));
+
 -- name: delete_logs
 delete from log t using unnest($1::bytea[]) v (id) where t.run_id = any (array[v.id]);
 

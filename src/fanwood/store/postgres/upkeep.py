@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.model.records import PruneCount, PruneCursor, Pruned
 from fanwood.model.states import FIRST_TERMINAL
+from fanwood.store import retention
 from fanwood.store.copying import TABLES
+from fanwood.store.retention import TABLES as TABLES_OF_MANY
 from fanwood.store.retention import Deed, Plan, Walked, after_failure, plan, prefix_of, taking_apart
 from fanwood.store.statements import load
 
@@ -59,6 +61,9 @@ class _Ground:
     async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
         return [row[0] for row in await self._db.rows("lower_end", _SQL["lower_end"], root=root, rows=rows)]
 
+    async def hanging(self, ids: Sequence[bytes], most: int) -> int:
+        return await self._db.value(_SQL["hanging"], ids, most)
+
 
 async def prune(db: Transaction, now: int, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Pruned:
     """See `Store.prune`. One at a time in each namespace."""
@@ -95,6 +100,10 @@ async def _carry_out(db: Transaction, planned: Plan, before: int, now: int) -> i
             over = not ids or await db.connection.fetchval(_SQL["all_over"], ids, roots)
         case _:
             ((over,),) = await db.rows("is_marked", _SQL["is_marked"], root=root)
+    if over and planned.deed is Deed.THIN:
+        for table in TABLES_OF_MANY:
+            await db.value(_SQL[f"thin_{table}"], ids, retention.MOST_HANGING)
+        return 0
     return await _delete(db, ids) if over else None
 
 

@@ -66,6 +66,47 @@ select exists (
 -- name: unmark
 delete from gate where run_id = :root and what = 3;
 
+-- name: hanging
+-- How many rows hang on these, of tables of which a run may have any number; counted up to :most.
+select count(*) from (
+    select 1 from json_each(:ids) e cross join log t on t.run_id = unhex(e.value)
+    union all
+    select 1 from json_each(:ids) e cross join attempt t on t.run_id = unhex(e.value)
+    union all
+    select 1 from json_each(:ids) e cross join message t on t.run_id = unhex(e.value)
+    union all
+    select 1 from json_each(:ids) e cross join value t on t.run_id = unhex(e.value)
+    union all
+    select 1 from json_each(:ids) e cross join spend t on t.run_id = unhex(e.value)
+    limit :most
+);
+
+-- name: thin_log
+-- Of what hangs on these so many rows at most go.
+delete from log where (run_id, seq) in (
+    select t.run_id, t.seq from json_each(:ids) e cross join log t on t.run_id = unhex(e.value) limit :most
+);
+
+-- name: thin_attempt
+delete from attempt where (run_id, number) in (
+    select t.run_id, t.number from json_each(:ids) e cross join attempt t on t.run_id = unhex(e.value) limit :most
+);
+
+-- name: thin_message
+delete from message where (run_id, number) in (
+    select t.run_id, t.number from json_each(:ids) e cross join message t on t.run_id = unhex(e.value) limit :most
+);
+
+-- name: thin_value
+delete from value where (run_id, key) in (
+    select t.run_id, t.key from json_each(:ids) e cross join value t on t.run_id = unhex(e.value) limit :most
+);
+
+-- name: thin_spend
+delete from spend where (run_id, id, unit) in (
+    select t.run_id, t.id, t.unit from json_each(:ids) e cross join spend t on t.run_id = unhex(e.value) limit :most
+);
+
 -- name: delete_logs
 delete from log where run_id in (select unhex(value) from json_each(:ids));
 

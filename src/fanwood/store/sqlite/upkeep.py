@@ -9,7 +9,9 @@ import msgspec
 
 from fanwood.model.records import PruneCount, PruneCursor
 from fanwood.model.states import FIRST_TERMINAL
+from fanwood.store import retention
 from fanwood.store.copying import TABLES
+from fanwood.store.retention import TABLES as TABLES_OF_MANY
 from fanwood.store.retention import Deed, Plan, Walked, plan, prefix_of
 from fanwood.store.statements import load
 
@@ -53,6 +55,9 @@ class _Ground:
     async def lower_end(self, root: bytes, rows: int) -> list[bytes]:
         return [row[0] for row in self._db.execute(_SQL["lower_end"], {"root": root, "rows": rows}).fetchall()]
 
+    async def hanging(self, ids: Sequence[bytes], most: int) -> int:
+        return int(self._db.execute(_SQL["hanging"], {"ids": _text(ids), "most": most}).get)
+
 
 def planned(db: Database, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Plan:
     """What `prune` would do next."""
@@ -79,6 +84,10 @@ def carry_out(db: Database, planned: Plan, before: int, now: int) -> int | None:
             over = not planned.ids or db.execute(_SQL["all_over"], {"ids": _text(planned.ids)}).get
         case _:
             over = db.execute(_SQL["is_marked"], {"root": planned.root}).get
+    if over and planned.deed is Deed.THIN:
+        for table in TABLES_OF_MANY:
+            db.execute(_SQL[f"thin_{table}"], {"ids": _text(planned.ids), "most": retention.MOST_HANGING})
+        return 0
     return _delete(db, planned.ids) if over else None
 
 
