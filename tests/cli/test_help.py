@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fanwood.cli import signs
+
 COMMANDS = [
     ("demo",),
     ("worker",),
@@ -75,7 +77,7 @@ def test_help_imports_little():
         "try:\n    cli(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'rich', 'asyncio', 'logging', 'msgspec', 'apsw', 'uuid_utils', 'fanwood.app'} & {*sys.modules}\n"
         "late = [m for m in sys.modules if m.startswith('fanwood.cli.') "
-        "and m.split('.')[-1] not in ('main', 'base', 'text')]\n"
+        "and m.split('.')[-1] not in ('main', 'base', 'text', 'signs')]\n"
         "assert not late, late"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
@@ -105,6 +107,9 @@ def test_bench_without_benchmarks(invoke, monkeypatch):
         (("logs", "--tail"), "Did you mean '--follow'?"),
         (("runs", "ls", "--state", "failed"), "Did you mean '--status'?"),
         (("runs", "ls", "--stauts", "failed"), "'--status'"),
+        (("worker", "shop:fanwood", "-c", "8"), "Did you mean '--slots'?"),
+        (("help",), "Did you mean --help?"),
+        (("--url", "sqlite:///x.db", "runs", "ls"), "--url stands after the command"),
     ],
 )
 def test_names_from_elsewhere(invoke, arguments, meant):
@@ -146,3 +151,15 @@ def test_completion_knows_ids_and_tasks(here, stocked):
     ]
     assert offered(f"fanwood runs cancel {stock.root[-8:-5]}", 3).split() == [f"plain,{stock.root[-8:]}"]
     assert offered("fanwood runs ls --task ord", 4).split() == ["plain,order"]
+    assert offered("fanwood run ord", 2).split() == ["plain,order"]
+    assert offered("fanwood docs note", 2).split() == ["plain,notebooks"]
+
+
+def test_signs_that_a_terminal_can_not_show_have_others_of_one_column():
+    text = "caf\u00e9 \u4e2d\u6587 cut\u2026 \u2022 one\ud800\u2026"
+    assert text.encode("ascii", signs.ERRORS) == b"caf\\xe9 \\u4e2d\\u6587 cut> * one\\ud800>"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "fanwood", "docs", "--search", "\u2026"]
+    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert found.stdout.isascii()
+    assert "\\u2026" not in found.stdout + found.stderr

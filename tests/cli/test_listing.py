@@ -261,6 +261,19 @@ def test_a_terminal_gets_one_line_for_a_run(invoke, stocked, terminal: Callable[
     assert ("age" in lines[0]) == (columns < listing.WIDE)
 
 
+@pytest.mark.parametrize("columns", [30, 40, 60])
+def test_a_small_terminal_gets_fewer_columns_and_whole_ones(invoke, stocked, terminal: Callable[[int], None], columns):
+    stock = stocked(children=10)
+    terminal(columns)
+    lines = invoke("runs", "ls", "--all").stdout.splitlines()
+    assert len(lines) == 1 + 11
+    assert max(map(len, lines)) <= columns
+    for run, line in zip([*stock.children[::-1], stock.root], lines[1:], strict=True):
+        assert line.split()[0] == short(run)
+        assert set(line.split()) & {"RUNNING", "WAITING", "QUEUED", "COMPLETED", "FAILED", "CANCELLED"}
+    assert ("took" in lines[0], "age" in lines[0]) == (columns == 60, columns > 40)
+
+
 def test_failures_below_completed_roots_are_said(invoke, family, terminal):
     said = "2 failed runs below completed roots: fanwood runs ls --all --failed\n"
     assert invoke("runs", "ls").stderr == said

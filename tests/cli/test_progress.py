@@ -47,6 +47,15 @@ def test_in_a_pipe(capsys):
     )
 
 
+@pytest.mark.parametrize("columns", [30, 40, 60])
+def test_on_a_small_terminal_the_bar_is_shorter(columns: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(output, "marks", lambda: output.marks_for("utf-8"))
+    monkeypatch.setattr(output, "width", lambda: columns)
+    first, *_ = screen(Progress(), Sight(task_lines(COUNTS, steady), 1.0), columns)
+    assert first.endswith("55 %  5 of 9")
+    assert len(first) <= columns
+
+
 @pytest.mark.parametrize("columns", [80, 140])
 def test_on_a_terminal(columns: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(output, "marks", lambda: output.marks_for("utf-8"))

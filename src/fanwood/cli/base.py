@@ -54,8 +54,11 @@ def in_short(text: str) -> str:
 ALSO_KNOWN = {
     "list": "ls", "ps": "ls", "show": "get", "describe": "get", "delete": "rm", "remove": "rm", "abort": "cancel",
     "kill": "cancel", "replay": "retry", "start": "worker", "serve": "worker", "dev": "worker", "submit": "run",
-    "trigger": "run", "status": "doctor", "log": "logs",
-    "--concurrency": "--slots", "--parallel": "--slots", "--workers": "--processes", "--jobs": "--processes",
+    "trigger": "run", "status": "doctor", "log": "logs", "dashboard": "ui", "web": "ui",
+    "watch": "top", "monitor": "top", "graph": "tree", "completion": "docs cli",
+    "help": "--help", "version": "--version",
+    "-c": "--slots", "--concurrency": "--slots", "--parallel": "--slots",
+    "--workers": "--processes", "--jobs": "--processes",
     "--tail": "--follow", "--state": "--status", "--database": "--url", "--db": "--url", "--name": "--task",
     "--force": "--yes", "--data": "--input", "--payload": "--input", "--metadata": "--meta",
     "--detach": "--no-wait", "--module": "--app",
@@ -133,6 +136,15 @@ class Group(_Brief, click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
         _as_written(self.epilog, formatter)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name not in ("--url", "--json"):
+                raise
+            said = f"{error.option_name} stands after the command, such as: fanwood runs ls {error.option_name}"
+            raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -157,7 +169,7 @@ class Group(_Brief, click.Group):
     def _elsewhere(self, ctx: click.Context, name: str) -> list[str]:
         """The command that others call so, or that is called so below another one."""
         name = ALSO_KNOWN.get(name, name)
-        if self.get_command(ctx, name.partition(" ")[0]) is not None:
+        if name.startswith("--") or self.get_command(ctx, name.partition(" ")[0]) is not None:
             return [name]
         for group in self.list_commands(ctx):
             below = self.get_command(ctx, group)

@@ -6,8 +6,10 @@ import contextlib
 import difflib
 import re
 from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fanwood.cli import output
 from fanwood.cli.base import Command, Sentence
@@ -19,6 +21,12 @@ WIDEST = 100
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
+def page_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001  (click's signature)
+    """The pages, for a shell: how-tos and the like also by the last part of their name."""
+    names = [*(pages := _pages()), *(name.rpartition("/")[2] for name in pages if not name.startswith("decisions/"))]
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 @click.command(
     name="docs",
     cls=Command,
@@ -26,7 +34,7 @@ _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
     "  fanwood docs --serve\n\n"
     "JSON: a list of {page, title}; with PAGE {page, title, text}; with --search a list of {page, line, text}.",
 )
-@click.argument("page", required=False)
+@click.argument("page", required=False, shell_complete=page_names)
 @click.option("--search", metavar="TEXT", help="Show the lines of all pages that hold this.")
 @click.option("--serve", is_flag=True, help="Serve them to browsers on this machine, until Ctrl-C.")
 @click.option(

@@ -32,6 +32,8 @@ WIDE = 120
 """Terminals of fewer columns show ages instead of times."""
 GAP = 2
 """Columns between two columns of a table."""
+NARROWEST = 20
+"""Columns that a task and a remark have at least: for these a small terminal goes without ages and durations."""
 COUNTED = 1000
 """So many failures below roots are counted, at most."""
 
@@ -158,27 +160,31 @@ def _print(shown: Shown, width: int) -> None:
     """One line for each run: what is left of a line is shared by its name and a remark."""
     runs, now = shown.listed.runs, shown.now
     wide = width >= WIDE
-    columns = [
-        Column("id", fixed=True),
-        Column("task", fixed=True),
-        Column("state", fixed=True),
-        Column("created" if wide else "age", right=not wide, fixed=True),
-        Column("took", right=True, fixed=True),
-        Column("", fixed=True),
-    ]
     times = [text.local_time(run.created_at) if wide else text.age(now - run.created_at) for run in runs]
     spans = [text.took(looking.ended_at(run, now)) for run in runs]
     names = [text.clean(f"{run.task} {run.child_key or ''}", 60) for run in runs]
     remarks = [_remark(run, shown.below[run.id], now) for run in runs]
-    left = width - SHORT - _widest(run.state.name for run in runs) - _widest(times) - _widest(spans) - 5 * GAP
+    left = width - SHORT - _widest(run.state.name for run in runs) - 3 * GAP
+    optional = [("took", spans), ("created" if wide else "age", times)]
+    while optional and left - sum(_widest(cells) + GAP for _, cells in optional) < NARROWEST:
+        optional.pop(0)
+    left -= sum(_widest(cells) + GAP for _, cells in optional)
+    kept = [name for name, _ in optional]
+    columns = [
+        Column("id", fixed=True),
+        Column("task", fixed=True),
+        Column("state", fixed=True),
+        *(Column(name, right=not wide or name == "took", fixed=True) for name in reversed(kept)),
+        Column("", fixed=True),
+    ]
     room = min(_widest(names), max(left - _widest(remarks), left * 2 // 5))
     rows: list[list[output.Cell]] = [
         [
             short_text(run.id),
             text.clean(name, room),
             output.state_cell(run.state),
-            (time, "dim"),
-            span,
+            *([(time, "dim")] if len(kept) else []),
+            *([span] if "took" in kept else []),
             (text.clean(remark, max(4, left - room)), "red" if run.id in shown.below else "dim"),
         ]
         for run, name, time, span, remark in zip(runs, names, times, spans, remarks, strict=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanwood.cli.base import Exit, Group
+from fanwood.cli.signs import ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def cli() -> None:
 def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to fail
+            stream.reconfigure(errors=ERRORS)  # a name that the terminal can't show is no reason to fail
     try:
         try:
             cli(prog_name="fanwood")

@@ -40,6 +40,8 @@ WINDOW = 5.0
 """Seconds over which a rate is taken, so that it doesn't flicker."""
 BAR = 24
 """Columns of the bar."""
+REST = 52
+"""Columns of what stands beside it; where there are less, it is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class Progress:
         left = time_left(total - ended, sight.rates)
         return (
             output.rich_text((f"{sight.elapsed:7.1f} s  ", "dim"))
-            .append_text(bar(ended, total, BAR, self._marks))
+            .append_text(bar(ended, total, max(0, min(BAR, output.width() - REST)), self._marks))
             .append_text(
                 output.rich_text(
                     f"  {100 * ended // total if total else 0:3} %  {ended:,} of {total:,}",

@@ -12,6 +12,7 @@ import msgspec
 from fanwood.app import Fanwood, unknown_task
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Exit, common, duration
+from fanwood.cli.finding import task_names
 from fanwood.cli.inputs import read_json, read_metadata
 from fanwood.cli.loading import load_app
 from fanwood.cli.progress import Progress, follow
@@ -63,7 +64,7 @@ class Request:
     "Exit code: 0 completed, 1 failed, 2 not started, 3 cancelled, 4 --timeout ran out.\n\n"
     "JSON: what `runs get --json` has, without children and logs.",
 )
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.option("--input", "input_", metavar="JSON", default="{}", help="The input: JSON, @file, or - for stdin.")
 @click.option("--watch", is_flag=True, help="Show how its tree grows.")
 @click.option("--app", "target", metavar="MODULE:OBJECT", help="Where the task is declared: check and run it here.")

@@ -168,7 +168,7 @@ def _print_facts(shown: _Shown) -> None:
         ("created", text.local_time(record.created_at)),
         ("started", text.local_time(record.started_at)),
         ("finished", text.local_time(record.finished_at)),
-        ("took", text.took(looking.ended_at(record, now))),
+        ("took", _took(record, now)),
         ("busy", text.took(record.busy) if record.busy else ""),
         ("due", text.local_time(record.due_at)),
         ("deadline", text.local_time(record.deadline)),
@@ -176,6 +176,12 @@ def _print_facts(shown: _Shown) -> None:
     for name, value in facts:
         if output.plain(value):
             output.print_line((f"{name:<13}", "dim"), value)
+
+
+def _took(record: RunRecord, now: int) -> str:
+    """Of the last attempt: those before have lines of their own."""
+    took = text.took(looking.ended_at(record, now))
+    return f"{took} (attempt {record.attempt})" if took and record.attempt > 1 else took
 
 
 def _print_error(record: RunRecord) -> None:

@@ -24,7 +24,9 @@ def clean_block(text: str) -> str:
 def clean(text: str, limit: int = 300) -> str:
     """As `clean_block`, in one line."""
     line = _SPACES.sub(" ", clean_block(_SPACES.sub(" ", text))).strip()
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+    if len(line) <= limit:
+        return line
+    return f"{line[: limit - 3]}..." if limit > 3 else line[: max(0, limit)]
 
 
 def took(microseconds: int | None) -> str:

@@ -70,10 +70,12 @@ def _compare_sizes(value: Any, back: Any) -> None:
     """What is only in what comes back: a `__post_init__` or a validator that adds to a list adds to it again."""
     if members(class_of(value)) is not None:
         value, back = extras(value), extras(back)
-    if len(value) != len(back):
-        lost = [key for key in cast("dict[Any, Any]", value) if key not in back] if type(back) is dict else []
-        without = f", without {', '.join(map(repr, lost[:10]))}" if lost else ""
-        raise FaultError(f"it would come back with {len(back)} items, and has {len(value)}{without}")
+    had, has = len(value), len(back)
+    if had == has:
+        return
+    lost = [key for key in cast("dict[Any, Any]", value) if key not in back] if isinstance(back, dict) else []
+    without = f", without {', '.join(map(repr, lost[:10]))}" if lost else ""
+    raise FaultError(f"it would come back with {has} items, and has {had}{without}")
 
 
 def _equal(value: Any, back: Any, *, exact: bool) -> bool:
