@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +270,20 @@ async def test_that_there_are_not_too_many(make: Make, tree: Tree):
     limits._streams["owner"] = 0
     async with following(client, tree.topic) as stream:
         await stream.next("hello")
+
+
+async def test_that_many_at_once_are_not_too_many_either(make: Make, tree: Tree):
+    """All are let in before the first of them is counted; and all end."""
+    client = make(tree.url)
+    limits = client.app.site.limits
+    limits._streams["owner"] = STREAMS - 3
+    async with AsyncExitStack() as all_of_them:
+        streams = [await all_of_them.enter_async_context(following(client, tree.topic)) for _ in range(12)]
+        async with asyncio.timeout(SOON):
+            while sum(stream.ended.is_set() for stream in streams) < 9:
+                await asyncio.sleep(0.01)
+        assert limits._streams["owner"] == STREAMS
+    assert limits._streams["owner"] == STREAMS - 3
 
 
 async def test_that_nothing_is_asked_while_nobody_looks(make: Make, tree: Tree, monkeypatch):

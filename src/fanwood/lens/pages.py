@@ -65,9 +65,13 @@ async def trees(store: Store, filter_: RunFilter) -> RunsPage:
     page = await store.listing(filter_)
     counts: dict[str, Counts] = {}
     failures: dict[str, int] = {}
+    cut: list[str] = []
     for root in page.runs:
         states: dict[int, int] = {root.state: 1}
-        for state, is_wait, count in await store.tree_sample(root.id, SAMPLE):
+        sample = await store.tree_sample(root.id, SAMPLE)
+        if sum(count for _, _, count in sample) >= SAMPLE:
+            cut.append(id_text(root.id))
+        for state, is_wait, count in sample:
             if not is_wait:
                 states[state] = states.get(state, 0) + count
         counts[id_text(root.id)] = counts_of(states)
@@ -75,7 +79,7 @@ async def trees(store: Store, filter_: RunFilter) -> RunsPage:
             failures[id_text(root.id)] = failed
     after = None if page.after is None else f"{page.after[0]}-{page.after[1].hex()}"
     runs = await named_briefs(store, page.runs)
-    return RunsPage(runs, after, counts, failures)
+    return RunsPage(runs, after, counts, failures, tuple(cut))
 
 
 def place(after: str) -> tuple[int, bytes]:

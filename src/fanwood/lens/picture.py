@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fanwood.lens.paths import Key, Path, Paths, Sums
     from fanwood.lens.pieces import Piece
     from fanwood.lens.where import Where
+    from fanwood.model.records import RunRecord
 
 NOTHING = Figures(())
 
@@ -58,10 +59,13 @@ def all_states(picked: Iterable[Figures], *, waits: bool = False) -> Counts:
 
 
 def task_views(
-    paths: Sequence[Path], picked: Sequence[Figures], pieces: Iterable[Piece], serving: Mapping[str, int]
-) -> tuple[TaskView, ...]:
-    """A line for each task, in the order of their first paths."""
+    paths: Sequence[Path], picked: Sequence[Figures], pieces: Iterable[Piece], serving: Mapping[str, int],
+    root: RunRecord,
+) -> tuple[TaskView, ...]:  # fmt: skip
+    """A line for each task, in the order of their first paths. `root`: it is in no piece."""
     longest: dict[str, int] = {}
+    if root.started_at is not None and root.finished_at is not None:
+        longest[root.task] = root.finished_at - root.started_at
     for piece in pieces:
         for task, took in piece.longest.items():
             longest[task] = max(took, longest.get(task, 0))

@@ -183,7 +183,8 @@ class RunsPage(View, frozen=True):
     runs: tuple[RunBrief, ...] = ()
     after: str | None = None
     counts: dict[str, Counts] = {}  # of trees: by root
-    failures: dict[str, int] = {}  # of trees that completed: how many runs below failed
+    failures: dict[str, int] = {}  # of trees that completed: how many runs below failed, as far as 500
+    at_least: tuple[str, ...] = ()  # roots of trees so large that `counts` is of some of their runs
 
 
 class Lane(View, frozen=True):

@@ -41,6 +41,10 @@ class Limits:
         """
         _check(self._streams, who, STREAMS, "streams")
 
+    def is_full(self, who: str) -> bool:
+        """Whether there are `STREAMS`: many may have begun since they were checked."""
+        return self._streams[who] >= STREAMS
+
     @contextmanager
     def stream(self, who: str) -> Generator[None, None, None]:
         """One stream, that may."""

@@ -136,6 +136,8 @@ async def live(call: Call) -> Response:
 
 async def _stream(call: Call, hello: bytes, channels: list[Channel]) -> AsyncGenerator[bytes, None]:
     site, last = call.site, call.headers.get("last-event-id", "")
+    if site.limits.is_full(call.identity.name):
+        return
     with site.limits.stream(call.identity.name):
         async with aclosing(site.live.stream(hello, channels, last, call.may)) as stream:
             async for some in stream:

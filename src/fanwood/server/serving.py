@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 HEAD_SECONDS = 10.0
 """How long a request's head may take to come, and how long a connection may stay without one."""
+UNREAD_SECONDS = 30.0
+"""How long an answer may stay unread. Without that who reads nothing would keep a connection for ever."""
 CONNECTIONS = 1_000
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 for clients in a hurry: who doesn't send a request in time is cut off."""
+    """HTTP/1.1 for clients in a hurry: who doesn't send a request in time is cut off, as is who reads no answer."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
     cycle: RequestResponseCycle | None  # pyright: ignore[reportIncompatibleVariableOverride]  # as it begins
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -37,7 +40,23 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio: they are gone."""
         self._stop_timer()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Asyncio: they don't read as fast as we write."""
+        super().pause_writing()
+        self._expect_to_be_read()
+
+    def resume_writing(self) -> None:
+        """Asyncio: they have read most of it."""
+        self._is_read()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Uvicorn: nothing more is asked."""
+        super().timeout_keep_alive_handler()
+        self._expect_to_be_read()
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: some bytes."""
@@ -65,6 +84,21 @@ class Protocol(H11Protocol):
     def _cut(self) -> None:
         self._head_timer = None
         self.transport.close()
+        self._expect_to_be_read()
+
+    def _expect_to_be_read(self) -> None:
+        """What is written is sent before a connection closes: not for ever."""
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self._give_up)
+
+    def _is_read(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _give_up(self) -> None:
+        self._unread_timer = None
+        self.transport.abort()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -62,6 +62,8 @@ async def _chunks(call: Call, run_id: bytes, after: int) -> AsyncGenerator[bytes
         found = await store.logs(run_id, reading.at, PAGE, LAST_CHUNK)
         return state.name.lower() if state.is_terminal else "", found
 
+    if call.site.limits.is_full(call.identity.name):
+        return
     with call.site.limits.stream(call.identity.name):
         yield b": \n\n"
         while call.may() and not call.site.live.is_over:

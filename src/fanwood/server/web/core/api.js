@@ -15,12 +15,20 @@ export class Problem extends Error {
   }
 }
 
-/** What only asks is asked twice: a network that changes drops all that is under way. @param {string} path @param {RequestInit} [init] */
+const BUSY = 429;
+const TRIES = 5;
+
+/** What only asks is asked twice: a network that changes drops all that is under way; and again where somebody (in other tabs) has
+ * asked for too much at a time, but for what stays open. @param {string} path @param {RequestInit} [init] */
 async function send(path, init = {}) {
   const headers = { Accept: "application/json", ...credentials(), ...init.headers };
-  for (let left = init.method ? 0 : 1; ; left -= 1) {
+  for (let left = init.method ? 0 : 1, busy = init.method || headers.Accept !== "application/json" ? 0 : TRIES; ; left -= 1) {
     try {
-      return await fetch(`${API}${path}`, { ...init, headers, credentials: "same-origin", cache: "no-store" });
+      const response = await fetch(`${API}${path}`, { ...init, headers, credentials: "same-origin", cache: "no-store" });
+      if (response.status !== BUSY || !busy) return response;
+      busy -= 1;
+      left += 1;
+      await new Promise((done) => setTimeout(done, 500 + 1000 * Math.random()));
     } catch (error) {
       if (init.signal?.aborted) throw error;
       if (!left) throw new Problem(0);

@@ -3,7 +3,7 @@
 
 import { get, query } from "./api.js";
 import { signal } from "./html.js";
-import { hasEnded, isWait, present, total } from "./states.js";
+import { ended, hasEnded, isWait, present, total } from "./states.js";
 
 const PAGE = 100;
 const LOOKS = 5;
@@ -33,6 +33,11 @@ const AGAIN = [1, 2, 4, 8, 16]; // seconds after which a family that was not cou
 /** What may narrow the list. A kind of failure makes it flat: what failed so, anywhere below, `count` in all.
  * So does what is said of places in the tree or of times (`flat`: a query).
  * @typedef {{task?: string | null, state?: string | null, cluster?: string | null, flat?: string, count?: number}} Narrow */
+
+/** Below what has ended there may be children that go on. @param {any} view */
+const hasSettled = (view) =>
+  (view.runs ?? []).every((/** @type {any} */ run) => hasEnded(run.state)) &&
+  [...(view.families ?? []).map((/** @type {any} */ family) => family.counts), ...Object.values(view.parents ?? {})].every((counts) => ended(counts) === total(counts));
 
 export class Branches {
   /** @param {string} root @param {Narrow} [narrow] @param {boolean} [bare] without a row for the root itself */
@@ -120,7 +125,7 @@ export class Branches {
   /** What is open and may have changed is asked for again. */
   async refresh() {
     if (this.isFlat) return;
-    const stale = [...this.children].filter(([id, view]) => this.opened.has(id) && !(view.parent && hasEnded(view.parent.state)));
+    const stale = [...this.children].filter(([id, view]) => this.opened.has(id) && !(view.parent && hasEnded(view.parent.state) && hasSettled(view)));
     for (const [id] of stale.slice(0, 8)) await this.load(id);
   }
 

@@ -5,6 +5,9 @@ const DAY = 86_400;
 /** `1,000,001` @param {number | undefined} value */
 export const count = (value) => (value ?? 0).toLocaleString("en");
 
+/** An exact amount, as a text: `1,000,000.25` @param {string | undefined} text */
+export const amount = (text) => (text || "0").replace(/^-?\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, ","));
+
 /** At most four signs: `940k`, `1.2M`. @param {number} value */
 export function short(value) {
   if (value < 10_000) return count(value);

@@ -31,7 +31,7 @@ export function TasksPage() {
 
 /** @param {{tasks: any[], most: number}} props most: of a queue that are counted */
 function Lines({ tasks, most }) {
-  return html`<div class="scroller" tabindex="0" role="region" aria-label="Tasks"><table class="list">
+  return html`<div class="scroller" tabindex="0" role="region" aria-label="Tasks"><table class="list tasks-list">
     <caption class="hidden">Tasks</caption>
     <thead><tr>
       <th scope="col">Task</th><th scope="col" class="num">Workers</th><th scope="col" class="num wide">Rate</th><th scope="col" class="num wide">Running</th><th scope="col" class="num">Queued</th>
@@ -42,11 +42,11 @@ function Lines({ tasks, most }) {
         (task) => html`<tr key=${task.name}>
           <td class="grow"><a class="task" href=${href("/", { task: task.name })}>${task.name}</a>${task.kind && task.kind !== "task" ? html` <span class="tag">${task.kind}</span>` : null}
             ${task.description && html`<p class="quiet cut about">${task.description}</p>`}</td>
-          <td class="num">${task.serving ? count(task.serving) : html`<span class=${task.queued ? "is-failed" : "quiet"}>none</span>`}</td>
+          <td class="num" data-name=${task.serving ? (task.serving === 1 ? " worker" : " workers") : " serve it"}>${task.serving ? count(task.serving) : html`<span class=${task.queued ? "is-failed" : "quiet"}>none</span>`}</td>
           <td class="num wide">${task.rate ? rate(task.rate) : zero}</td>
           <td class="num wide">${task.running ? html`<span class="is-running">${count(task.running)}</span>` : zero}</td>
-          <td class="num">${task.queued ? `${count(task.queued)}${task.queued === most ? "+" : ""}` : zero}</td>
-          <td class="num" title=${task.ended ? `${count(task.failed)} of ${count(task.ended)} that were looked at` : null}>${task.ended ? html`<span class=${task.failed ? "is-failed" : "quiet"}>${percent((task.failed ?? 0) / task.ended)}</span>` : zero}</td>
+          <td class="num" data-name=" queued">${task.queued ? `${count(task.queued)}${task.queued === most ? "+" : ""}` : zero}</td>
+          <td class="num" data-name=" failed" title=${task.ended ? `${count(task.failed)} of ${count(task.ended)} that were looked at` : null}>${task.ended ? html`<span class=${task.failed ? "is-failed" : "quiet"}>${percent((task.failed ?? 0) / task.ended)}</span>` : zero}</td>
           <td class="num wide">${took(task.p50) || zero}</td><td class="num wide">${took(task.p95) || zero}</td>
           <td class="num">${may("operator") ? html`<a class="button small" href=${href(`/tasks/${encodeURIComponent(task.name)}`)} aria-label=${`Start a run of ${task.name}`}>Start</a>` : null}</td>
         </tr>`,
@@ -55,4 +55,4 @@ function Lines({ tasks, most }) {
   </table></div>`;
 }
 
-const zero = html`<span class="quiet">–</span>`;
+const zero = html`<span class="quiet none">–</span>`;

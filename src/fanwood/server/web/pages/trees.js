@@ -30,6 +30,8 @@ function filterOf(asked) {
   };
 }
 
+const FAILED = 500; // failures of a tree that has completed are counted so far
+
 export function TreesPage() {
   const { query: asked } = useSignal(place);
   const filter = filterOf(asked);
@@ -54,7 +56,7 @@ export function TreesPage() {
       : !first.data
         ? html`<${Loading} lines=${8} />`
         : runs.length
-          ? html`<${Roots} runs=${runs} counts=${{ ...first.data.counts, ...older.counts }} failures=${{ ...first.data.failures, ...older.failures }} />`
+          ? html`<${Roots} runs=${runs} counts=${{ ...first.data.counts, ...older.counts }} failures=${{ ...first.data.failures, ...older.failures }} least=${new Set([...(first.data.at_least ?? []), ...older.least])} />`
           : narrowed
             ? html`<${Empty} title="No tree fits these filters"><p class="soft">Take one away, or look further back.</p><//>`
             : html`<${First} />`}
@@ -64,7 +66,7 @@ export function TreesPage() {
 
 /** The pages after the first. @param {string} path @param {string | null} start */
 function useOlder(path, start) {
-  const none = { path, runs: [], counts: {}, failures: {}, after: /** @type {string | null | undefined} */ (undefined), busy: false };
+  const none = { path, runs: [], counts: {}, failures: {}, least: [], after: /** @type {string | null | undefined} */ (undefined), busy: false };
   const [state, set] = useState(none);
   const mine = state.path === path ? state : none;
   const after = mine.after === undefined ? start : mine.after;
@@ -73,7 +75,7 @@ function useOlder(path, start) {
     set({ ...mine, busy: true });
     try {
       const page = await get(`${path}&after=${encodeURIComponent(after)}`);
-      set({ path, runs: [...mine.runs, ...(page.runs ?? [])], counts: { ...mine.counts, ...page.counts }, failures: { ...mine.failures, ...page.failures }, after: page.after ?? null, busy: false });
+      set({ path, runs: [...mine.runs, ...(page.runs ?? [])], counts: { ...mine.counts, ...page.counts }, failures: { ...mine.failures, ...page.failures }, least: [...mine.least, ...(page.at_least ?? [])], after: page.after ?? null, busy: false });
     } catch {
       set({ ...mine, busy: false });
     }
@@ -110,8 +112,8 @@ function Filters({ asked }) {
 /** @param {URLSearchParams} asked @param {string} name @param {string | null} value */
 const link = (asked, name, value) => href("/", { ...Object.fromEntries(asked), [name]: value });
 
-/** @param {{runs: any[], counts: Record<string, any>, failures: Record<string, number>}} props */
-function Roots({ runs, counts, failures }) {
+/** @param {{runs: any[], counts: Record<string, any>, failures: Record<string, number>, least: Set<string>}} props */
+function Roots({ runs, counts, failures, least }) {
   const [at, setAt] = useState(-1);
   const to = (/** @type {number} */ next) => {
     const place = Math.max(0, Math.min(runs.length - 1, next));
@@ -128,12 +130,14 @@ function Roots({ runs, counts, failures }) {
     <thead><tr>
       <th scope="col">State</th><th scope="col">Tree</th><th scope="col" class="grow"><span class="hidden">Progress</span></th><th scope="col" class="num">Runs</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Took</th><th scope="col" class="num">Started</th>
     </tr></thead>
-    <tbody>${runs.map((run, place) => html`<${Root} key=${run.id} run=${run} counts=${counts[run.id]} failed=${counts[run.id]?.failed ?? failures[run.id]} onFocus=${() => setAt(place)} />`)}</tbody>
+    <tbody>${runs.map((run, place) => html`<${Root} key=${run.id} run=${run} counts=${counts[run.id]} failures=${failures[run.id]} least=${least.has(run.id)} onFocus=${() => setAt(place)} />`)}</tbody>
   </table></div>`;
 }
 
-/** @param {{run: any, counts?: any, failed?: number, onFocus: () => void}} props */
-function Root({ run, counts, failed, onFocus }) {
+/** @param {{run: any, counts?: any, failures?: number, least: boolean, onFocus: () => void}} props least: of a large tree some were counted */
+function Root({ run, counts, failures, least, onFocus }) {
+  const failed = Math.max(counts?.failed ?? 0, failures ?? 0);
+  const more = least && (failures === undefined || failures >= FAILED) ? "+" : "";
   const all = total(counts);
   const end = run.finished_at ?? now();
   const below = all > 1 || (all === 1 && !counts[run.state]);
@@ -142,8 +146,8 @@ function Root({ run, counts, failed, onFocus }) {
     <td class="tree-name"><a id=${`tree-${run.id}`} class="task stretched" href=${href(`/t/${run.id}`)} onFocus=${onFocus}>${run.task}</a>
       ${run.key && html` <span class="soft">${run.key}</span>`} <span class="quiet mono id">${shortId(run.id)}</span></td>
     <td class="grow">${below ? html`<${Bar} counts=${counts} />` : html`<${Alone} run=${run} />`}</td>
-    <td class="num" data-name=${all > 1 ? " runs" : " run"}>${count(Math.max(1, all))}</td>
-    <td class="num" data-name=${failed ? " failed" : ""}>${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)} failed`}>${count(failed)}</a>` : html`<span class="quiet none">–</span>`}</td>
+    <td class="num" data-name=${all > 1 ? " runs" : " run"} title=${least ? "At least: the page of the tree counts them all" : null}>${count(Math.max(1, all))}${least ? "+" : ""}</td>
+    <td class="num" data-name=${failed ? " failed" : ""}>${failed ? html`<a class="is-failed above" href=${href(`/t/${run.id}`, { state: "failed" })} aria-label=${`${count(failed)}${more} failed`}>${count(failed)}${more}</a>` : html`<span class="quiet none">–</span>`}</td>
     <td class="num took">${run.started_at ? took(end - run.started_at) : html`<span class="quiet">–</span>`}</td>
     <td class="num quiet age" title=${stamp(run.created_at)}>${age(now() - run.created_at)} ago</td>
   </tr>`;

@@ -81,6 +81,9 @@ export function frames(text) {
   return { frames: found, around: around.filter((line) => line.trim() && !line.startsWith("Traceback")) };
 }
 
+/** It may be scrolled, on a narrow screen at least, and so is reached by keys. @param {string} text */
+const isLong = (text) => text.length > 300 || text.split("\n").length > 8;
+
 /** @param {{error: any, id: string}} props */
 export function ErrorPanel({ error }) {
   const [all, setAll] = useState(false);
@@ -90,7 +93,7 @@ export function ErrorPanel({ error }) {
   const shown = all || !own.length ? found : own;
   return html`<section class="section error-panel" aria-labelledby="error-title">
     <h2 id="error-title"><span class="glyph is-failed" aria-hidden="true">✗</span> ${error.type || error.kind}</h2>
-    ${error.message && html`<p class="error-text">${error.message}</p>`}
+    ${error.message && html`<p class="error-text" tabindex=${isLong(error.message) ? 0 : null}>${error.message}</p>`}
     ${error.limit && html`<p class="soft">${error.limit}${error.owner ? ` of ${error.owner}` : ""}</p>`}
     ${shown.length > 0 &&
     html`<ol class="frames">

@@ -96,9 +96,14 @@ export function TreeTable({ root, narrow = {}, beat, bare = false }) {
 function useBeat(branches, beat) {
   const last = useRef(Date.now());
   useEffect(() => {
-    if (Date.now() - last.current < 2000) return;
-    last.current = Date.now();
-    void branches.refresh();
+    const look = () => {
+      last.current = Date.now();
+      void branches.refresh();
+    };
+    const wait = last.current + 2000 - Date.now();
+    if (wait <= 0) return void look();
+    const soon = setTimeout(look, wait); // what was heard last may be the last that there is
+    return () => clearTimeout(soon);
   }, [beat]);
 }
 
@@ -137,9 +142,9 @@ function Line({ row, place, focused, branches, act, onFocus }) {
 }
 
 const NAMES = {
-  run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" href=${href(`/r/${run.id}`)}>${named(run.task)}</a>
+  run: ({ run }) => html`<${State} state=${run.state} plain /><a class="task" tabindex="-1" title=${named(run.task)} href=${href(`/r/${run.id}`)}>${named(run.task)}</a>
     ${run.key && html`<span class="soft cut">${run.key}</span>`}${waitsFor(run) && html`<span class="cut">${waitsFor(run)}</span>`}<${KinTag} kin=${run.kin} />${run.waits === "resume" && html`<span class="tag">paused</span>`}<span class="preview cut">${!waitsFor(run) && run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span>`,
-  group: ({ family }) => html`<span class="times" title=${family.more ? "At least: the rest was not counted" : null}>× ${count(total(family.counts))}${family.more ? "+" : ""}</span><b class="task">${named(family.task)}</b>${isWait(family.task) ? html`<span class="tag">waits and recorded steps</span>` : null}`,
+  group: ({ family }) => html`<span class="times" title=${family.more ? "At least: the rest was not counted" : null}>× ${count(total(family.counts))}${family.more ? "+" : ""}</span><b class="task" title=${named(family.task)}>${named(family.task)}</b>${isWait(family.task) ? html`<span class="tag">waits and recorded steps</span>` : null}`,
   state: ({ state, count: n, more }) => html`<${State} state=${state} plain /><span>${count(n)}${more ? "+" : ""} ${STATES[state].word}</span>`,
   more: ({ count: n }) => html`<span class="linkish">Show 100 more</span>${n ? html`<span class="quiet">of ${count(n)}</span>` : null}`,
   loading: () => html`<span class="quiet">Loading</span>`,

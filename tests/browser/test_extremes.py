@@ -1,0 +1,82 @@
+"""What is longer, larger or of another script than anybody thought: it is cut and says so, and keeps to its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import expect
+
+from fanwood.ids import id_text
+from tests.browser.conftest import Open
+from tests.browser.driving import go, hindrances, module
+from tests.browser.rows import SECOND, C, F, W, Writer
+from tests.browser.serving import Site, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LONG = "a-service-of-the-department-of-translation-whose-name-nobody-would-type-مهمة-日本語"
+MANY, FAILED = 2_100, 501  # more than a list counts
+
+
+@pytest.fixture(scope="module")
+def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, str]]]:
+    writer = Writer(tmp_path_factory.mktemp("extreme") / "fanwood.db", time.time_ns() // 1000)
+    at = writer.now - 100 * SECOND
+    root = writer.run("large", C, at=at, took=2 * SECOND, output=None)
+    for number in range(MANY):
+        writer.run("part", F if number < FAILED else C, root, at=at + number, took=SECOND)
+    error = {"kind": "failed", "type": "RuntimeError", "message": "E" * 900 + "\nline\n" * 90, "traceback": ""}
+    failed = writer.run(LONG, F, at=at + SECOND, took=SECOND, error=error)
+    long = writer.run("root", C, at=at + SECOND, took=SECOND, output=None)
+    writer.run(LONG, C, long, at=at + SECOND, took=SECOND, input={"text": "x" * 3000})
+    for number in range(30):
+        writer.run("part", C, long, at=at + SECOND + number, took=SECOND)
+    going_on = writer.run("short", W, long, at=at + SECOND, attempt=1, due_at=writer.now + 3600 * SECOND)
+    whole = {"size": 10**15, "amount": 10**15, "used": 10**12, "held": 10**9, "base": 0, "open": 1}
+    for unit in ("tokens-of-a-unit-with-a-long-name", "runs"):
+        writer._add("budget", run_id=long, unit=unit, source=long, root_id=long, parent=None, **whole)
+    writer.task(LONG, "A description " * 30)
+    writer.write()
+    names = {"large": root, "failed": failed, "long": long, "going_on": going_on}
+    with serving(writer.url) as site:
+        yield site, {name: id_text(run) for name, run in names.items()}
+
+
+async def test_a_large_tree_says_that_it_is_larger(opened: Open, extreme: tuple[Site, dict[str, str]]):
+    site, runs = extreme
+    page = await opened(site)
+    row = page.locator("tr", has=page.locator(f"#tree-{runs['large']}"))
+    await expect(row).to_contain_text("2,001+")
+    await expect(row.get_by_role("link", name="501+ failed")).to_be_visible()
+    other = page.locator("tr", has=page.locator(f"#tree-{runs['failed']}"))
+    await expect(other).not_to_contain_text("+")
+
+
+async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[str, str]]):
+    site, runs = extreme
+    for width in (390, 1440):
+        page = await opened(site, viewport={"width": width, "height": 800})
+        for path in ("/", "/tasks", "/failures", f"/r/{runs['failed']}", f"/t/{runs['long']}", f"/t/{runs['large']}"):
+            await go(page, path)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
+            assert await hindrances(page) == [], (width, path)
+    name = page.locator(".tree-row .task", has_text="a-service")
+    await go(page, f"/t/{runs['long']}")
+    cut = await name.first.evaluate("(e) => getComputedStyle(e).textOverflow")
+    assert cut == "ellipsis"
+
+
+async def test_what_only_waits_for_a_time_is_not_expected(opened: Open, extreme: tuple[Site, dict[str, str]]):
+    """How fast others have ended says nothing of it."""
+    site, runs = extreme
+    page = await opened(site, f"/t/{runs['long']}")
+    await expect(page.locator("main")).to_contain_text("not yet known")
+
+
+async def test_amounts(opened: Open, extreme: tuple[Site, dict[str, str]]):
+    page = await opened(extreme[0], "/tasks")
+    amounts = {"1234567": "1,234,567", "1234.5678": "1,234.5678", "0.0001": "0.0001", "-1000": "-1,000", "": "0"}
+    for text, told in amounts.items():
+        assert await module(page, "core/format.js", "amount", text) == told
