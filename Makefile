@@ -63,7 +63,7 @@ BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.
 	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/server/test_actions_killed.py \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
-	tests/browser/test_large.py tests/browser/test_accessible.py tests/benchmarks/test_closing.py
+	tests/browser/test_large.py tests/browser/test_accessible.py tests/benchmarks/test_closing.py tests/faults/test_overdrawn.py
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

@@ -53,6 +53,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(workload: str, size: int, slots: int, place: Place) -> Figures:
         if workload in (
             "pushes",
+            "workers",
+            "wakeup",
             "suspended",
             "assistant",
             "million",

@@ -17,12 +17,13 @@ from fanwood.model.commands import Batch, Outcome, Spawn, SpawnKind, TaskInfo, W
 from fanwood.model.states import RunState
 from fanwood.store.auditing import findings
 from fanwood.store.opening import store_for
+from tests.chaos.scale import scaled
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 PROCESSES, KILLED = 8, 3
-MOST = 1000
+MOST = scaled(1000, 120)
 SCRIPT = """
 import asyncio, sys
 from tests.faults.test_overdrawn import spend_all
