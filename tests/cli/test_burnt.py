@@ -16,7 +16,7 @@ from fanwood.store.opening import store_for
 
 
 def test_a_run_that_starts_over_and_spends(invoke, app: Fanwood):
-    @app.durable_task
+    @app.durable_task(version="7")
     async def again(n: int, ctx: Context) -> int:
         await ctx.aio_spend(usd=0.5)
         if n:
@@ -31,6 +31,7 @@ def test_a_run_that_starts_over_and_spends(invoke, app: Fanwood):
     said = json.loads(invoke("runs", "get", ref.id, "--json").stdout)
     assert said["started_over"] == 2
     assert said["started_over_at"]
+    assert said["version"] == "7"
     assert "started over 2 times, last " in invoke("runs", "get", ref.id).stdout
 
     async def look() -> RunDetail:
@@ -44,6 +45,7 @@ def test_a_run_that_starts_over_and_spends(invoke, app: Fanwood):
     detail = asyncio.run(look())
     assert detail.started_over == 2
     assert detail.started_over_at
+    assert detail.version == "7"
     by_unit = {limit.unit: limit for limit in detail.budget}
     assert by_unit["usd"] == LimitView(ref.id, "usd", "5", "1.5", "0", "3.5")
     assert by_unit["depth"] == LimitView(ref.id, "depth", "3")

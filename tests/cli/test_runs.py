@@ -42,6 +42,7 @@ def test_get_json(invoke, family):
         "input",
         "output",
         "deaths",
+        "version",
         "started_over",
         "started_over_at",
         "fork",

@@ -17,6 +17,7 @@ from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, Ta
 from fanwood.model.states import RunKind
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.progress import Progress, progress_of
+from fanwood.store.version import version_of
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
@@ -54,7 +55,7 @@ for _command in (
     name="get",
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
-    "  started_over, started_over_at, paused: {run_id, by, since} or null,\n"
+    "  version, started_over, started_over_at, paused: {run_id, by, since} or null,\n"
     "  fork: {how, of, at, changed, by, made_at} or null, forks: [id], progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
@@ -72,7 +73,8 @@ def get(run: str | None, common: Common) -> None:
         attempts, children = await store.attempts(id_), await store.child_counts(id_)
         progress, about = await progress_of(store, id_), await store.circumstances(id_)
         lineage, forks = await forking.lineage_of(store, about.run)
-        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused, lineage, forks)
+        version = await version_of(store, id_, about.run.life)
+        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused, lineage, forks, version)
 
     shown = looking.look(common, ask)
     record, attempts, children, logs = shown.record, shown.attempts, shown.children, shown.logs
@@ -105,13 +107,15 @@ class _Shown(NamedTuple):
     pause: Pause | None
     lineage: Lineage | None
     forks: list[Lineage]
+    version: str | None
 
 
 def _whole_json(shown: _Shown) -> dict[str, Any]:
-    record, attempts, children, logs, progress, now, pause, lineage, forks = shown
+    record, attempts, children, logs, progress, now, pause, lineage, forks, version = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
+        "version": version,
         "started_over": 0 if (life := life_of(record.life)) is None else life.number,
         "started_over_at": None if life is None else text.instant(life.at),
         "worker_id": record.worker_id,
@@ -160,6 +164,7 @@ def _print_facts(shown: _Shown) -> None:
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
         ("progress", _said(progress)),
         ("attempt", f"{record.attempt}"),
+        ("version", text.clean(shown.version or "")),
         ("started over", _lives(record)),
         ("retries", f"{record.retry_count}" if record.retry_count else ""),
         ("deaths", f"{record.deaths} worker(s) died while executing it" if record.deaths else ""),

@@ -25,6 +25,7 @@ from fanwood.model.looks import LAST_ID, Part
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
 from fanwood.store.failures import attempt_error, decode_failure
+from fanwood.store.version import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +136,7 @@ async def run(store: Store, run_id: bytes, shelf: Shelf = no_lens) -> RunDetail:
         None if life is None else life.at,
         await fork_brief(store, record, besides.life),
         await forks_of(store, run_id),
+        await version_of(store, run_id, besides.life),
     )  # fmt: skip
 
 

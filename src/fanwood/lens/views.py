@@ -309,6 +309,7 @@ class RunDetail(View, frozen=True):
     started_over_at: int | None = None
     fork: ForkBrief | None = None
     forks: tuple[str, ...] = ()  # that were made of it, the newest first
+    version: str | None = None  # of the code that began it, where a durable task has one
 
 
 class LogLineView(View, frozen=True):

@@ -9,9 +9,9 @@ from fanwood.codec import codec_for
 from fanwood.engine.signals import block
 from fanwood.errors import PayloadTooLargeError
 from fanwood.ids import id_bytes, id_text
+from fanwood.model.naming import part_id
 from fanwood.sdk.children.refs import TaskRunRef, untyped_ref
 from fanwood.sdk.client.surgery import caller
-from fanwood.sdk.declaring.identity import part_id
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.lineage import ForkInfo, lineage_info
 from fanwood.sdk.running.waiting import called

@@ -19,11 +19,6 @@ def content_digest(task: str, input_: bytes) -> bytes:
     return hasher.digest()
 
 
-def numbered(content: bytes, ordinal: int) -> bytes:
-    """The identity of one of several equal children of an attempt, from the second on."""
-    return blake2b(content, digest_size=16, salt=ordinal.to_bytes(8, "big")).digest()
-
-
 def child_identity(key: str) -> bytes:
     """The identity of a child with a key, below its parent."""
     return blake2b(key.encode(), digest_size=16, person=b"key").digest()
@@ -37,12 +32,3 @@ def part_identity(kind: str, key: str) -> bytes:
 def root_identity(namespace: str, key: str) -> bytes:
     """The identity of a root with an idempotency key, in the whole database. (No key holds a NUL.)"""
     return blake2b(f"{namespace}\0{key}".encode(), digest_size=16, person=b"root").digest()
-
-
-def part_id(parent: bytes, identity: bytes) -> bytes:
-    """The id of a part that is known before it is recorded: the same in every attempt. It looks like one that was made
-    just after its parent's."""
-    made = int.from_bytes(parent[:6], "big") + 1
-    rest = bytearray(blake2b(identity, digest_size=10, key=parent, person=b"part id").digest())
-    rest[0], rest[2] = 0x70 | (rest[0] & 0x0F), 0x80 | (rest[2] & 0x3F)
-    return min(made, (1 << 48) - 1).to_bytes(6, "big") + bytes(rest)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from fanwood.model.commands import Record
+from fanwood.model.naming import numbered, part_id
 from fanwood.model.states import RunKind, RunState
-from fanwood.sdk.declaring.identity import content_digest, numbered, part_id
+from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.recording.recording import found_in, kind_of, known_parts, write
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.current import current_attempt

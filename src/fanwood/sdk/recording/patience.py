@@ -16,8 +16,9 @@ from fanwood.durations import in_microseconds
 from fanwood.engine.waits import Collector
 from fanwood.errors import WaitTimeoutError
 from fanwood.model.commands import SLEPT, Record
+from fanwood.model.naming import numbered
 from fanwood.model.states import Awaited, RunKind, RunState
-from fanwood.sdk.declaring.identity import content_digest, numbered
+from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.recording.once import doing, in_a_step
 from fanwood.sdk.recording.recording import kind_of, known_parts, write, written
 from fanwood.sdk.running.attempt import registering

@@ -10,9 +10,9 @@ from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector
 from fanwood.model.commands import Record, SpawnKind
 from fanwood.model.forks import Fork
+from fanwood.model.naming import VERSION, part_id, version_id
 from fanwood.model.records import Recorded
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, OnParentEnd, RunKind, RunState
-from fanwood.sdk.declaring.identity import part_id
 from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
@@ -108,6 +108,8 @@ def copied(attempt: Attempt, origin: Origin, identity: bytes) -> Recorded | None
     index = attempt.children
     attempt.children += 1
     id_ = part_id(attempt.origin, identity) if kept.kind is RunKind.PROMISE else attempt.new_id()
+    if identity == VERSION:
+        id_ = version_id(attempt.origin)
     kind, life = kind_of(attempt, kept.kind), Fork(kept.id.hex(), "copy").text
     done, key = RunState.COMPLETED, kept.child_key
     write(attempt, Record(kind, id_, identity, kept.input, done, index, key, output=kept.output, life=life))

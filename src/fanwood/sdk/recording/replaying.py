@@ -15,8 +15,8 @@ import msgspec
 
 from fanwood.engine.signals import block
 from fanwood.model.commands import Record
+from fanwood.model.naming import VERSION, version_id
 from fanwood.model.states import RunKind, RunState
-from fanwood.sdk.declaring.identity import part_identity
 from fanwood.sdk.declaring.versions import code_for
 from fanwood.sdk.recording.recalling import learn
 from fanwood.sdk.recording.recording import copied, kind_of, known_parts, parts_of, write
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from fanwood.sdk.running.parts import Parts
 
 ID_DIGITS = 32
-VERSION = part_identity("version", "")
-"""Under which a durable run has recorded the version of the code that began it."""
 
 
 def begun(attempt: Attempt) -> None:
@@ -42,7 +40,8 @@ def begun(attempt: Attempt) -> None:
     parts_of(attempt).version = version
     shown = msgspec.json.encode({"step": "version", "args": [version]}).decode()
     kind, output = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode(version).decode()
-    write(attempt, Record(kind, attempt.new_id(), attempt.mine(VERSION), shown, RunState.COMPLETED, output=output))
+    id_, done = version_id(attempt.origin), RunState.COMPLETED
+    write(attempt, Record(kind, id_, attempt.mine(VERSION), shown, done, output=output))
 
 
 def version_of(attempt: Attempt) -> str | None:

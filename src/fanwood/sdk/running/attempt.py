@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fanwood.errors import RunInterrupted
 from fanwood.ids import id_text
 from fanwood.model.lives import LIVES, life_of
+from fanwood.model.naming import named_in, numbered
 from fanwood.model.states import OnParentEnd
-from fanwood.sdk.declaring.identity import child_identity, numbered
-from fanwood.sdk.running.forking import named_in, origin_in
+from fanwood.sdk.declaring.identity import child_identity
+from fanwood.sdk.running.forking import origin_in
 from fanwood.sdk.running.ordinals import Ordinals
 
 if TYPE_CHECKING:

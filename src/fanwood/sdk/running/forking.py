@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from fanwood.model.forks import Fork, fork_of
 from fanwood.model.lives import LIVES, life_of
+from fanwood.model.naming import named_in, numbered
 from fanwood.model.states import RunState
-from fanwood.sdk.declaring.identity import numbered
 
 if TYPE_CHECKING:
     from fanwood.model.forks import Kept
@@ -73,11 +73,6 @@ class Origin:
     def is_way(self, kept: Kept) -> bool:
         """Whether it is, or has below it, the run from which on nothing is taken."""
         return bool(self.fork.way) and self.fork.way[0] == kept.id.hex()
-
-
-def named_in(run_id: bytes, life: Life) -> bytes:
-    """By what parts of a run are named that has started over."""
-    return life.floor[:6] + numbered(run_id, LIVES + life.number)[6:]
 
 
 def origin_in(text: str | None) -> Origin | None:

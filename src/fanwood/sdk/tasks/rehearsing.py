@@ -17,6 +17,7 @@ from fanwood.errors import InputValidationError, RunNotFoundError, RunStartsOver
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Finished
 from fanwood.model.lives import life_of
+from fanwood.model.naming import VERSION
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
 from fanwood.sdk.children.mock_host import MockedError, MockHost
@@ -25,7 +26,7 @@ from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
 from fanwood.sdk.recording.once import Doing
-from fanwood.sdk.recording.replaying import VERSION, recall_version
+from fanwood.sdk.recording.replaying import recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts

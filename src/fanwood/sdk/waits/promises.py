@@ -26,8 +26,9 @@ from fanwood.errors import (
 )
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure, Finished, Record
+from fanwood.model.naming import part_id
 from fanwood.model.states import RunKind, RunState
-from fanwood.sdk.declaring.identity import content_digest, part_id
+from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, write, written

@@ -159,6 +159,7 @@ function Facts({ data }) {
     ["Busy", run.busy ? took(run.busy) : null],
     ["Worker", run.worker && html`<a class="linkish" href=${href("/workers")}>${run.worker}</a>`],
     ["Attempt", run.attempt ? count(run.attempt) : null],
+    ["Version", data.version && html`<span class="mono">${data.version}</span>`],
     ["Started over", data.started_over && html`${many(data.started_over, "time")}, last ${moment(data.started_over_at)}`],
     [data.fork && FORKS[data.fork.how], data.fork && html`${runLink(data.fork.of)}${data.fork.at && html` at ${runLink(data.fork.at)}`}${data.fork.changed ? ", with another input" : ""}${data.fork.by && `, by ${data.fork.by}`}`],
     ["Forks", data.forks?.length && html`${data.forks.slice(0, 5).map((/** @type {string} */ id) => html`${runLink(id)} `)}${data.forks.length > 5 && `and ${count(data.forks.length - 5)} more`}`],
