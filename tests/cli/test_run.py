@@ -101,6 +101,7 @@ def test_input_that_does_not_fit(program, here):
             ),
         ),
         ("NaN", "error: --input is not JSON: NaN is no JSON value\n"),
+        (r'["\ud800"]', "error: --input has half of a surrogate pair in a text, which is no character\n"),
         ("", "error: --input is not JSON: line 1, column 1: Expecting value.\n"),
         ("[" * 100_000, "error: --input is nested too deeply\n"),
         ("@nowhere.json", "error: --input: nowhere.json can't be read: No such file or directory\n"),

@@ -258,6 +258,19 @@ def _text(run: ClaimedRun) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+async def test_nobody_looks_for_a_circle_of_what_is_born(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for nobody: a chain of shared runs would else cost as much as its square, and be refused at last."""
+    monkeypatch.setattr(sharing, "MOST", 3)
+    run, links = await stage.running(), list[bytes]()
+    for n in range(6):
+        links.append(await linked(stage, run, f"x {n}"))
+        run = await claimed(stage)
+    assert {await stage.state(each) for each in links} == {RunState.WAITING}
+    last = await linked(stage, run, "x 5")
+    assert await stage.state(last) is RunState.FAILED
+    await sound(stage)
+
+
 async def test_two_calls_of_one_commit_close_no_circle_together(stage: Stage) -> None:
     root = await stage.running()
     await stage.commit(records=[link(stage, root, "x"), link(stage, root, "y")])

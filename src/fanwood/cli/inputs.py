@@ -31,7 +31,11 @@ def read_json(given: str, option: str) -> Any:
 
 def parse_json(content: str, what: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        found = json.loads(content, parse_constant=_no_constant)
+        json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise Sentence(f"{what} has half of a surrogate pair in a text, which is no character") from None
     except json.JSONDecodeError as error:
         line = error.doc.splitlines()[error.lineno - 1] if error.doc.strip() else ""
         near = f", at {line[max(0, error.colno - 1) :][:20]!r}" if line[error.colno - 1 :] else ""

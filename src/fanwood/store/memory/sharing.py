@@ -51,6 +51,7 @@ class Sharing:
             how = "failed" if root.state == RunState.FAILED else "was cancelled"
             self._end(now, link, RunState.CANCELLED, None, ancestor_ended(root.id, how), EndedBy.ANCESTOR)
             return
+        there = (root.id, share.input_digest or b"") in tables.shared
         target = self._target(now, root, share, again=again)
         inside = self._inside(link)
         tables.change(link, awaits=target.id + (inside or NOBODY))
@@ -58,7 +59,9 @@ class Sharing:
             self._follow(now, link, target)
             return
         tables.change(target, priority=max(target.priority, share.kind.priority))
-        way = None if inside is None else circle(inside, target.id, self._insides)
+        if inside is None or not there:  # what is born waits for nobody
+            return
+        way = circle(inside, target.id, self._insides)
         if way is not None:
             error = circle_error([(tables.runs[id_].task, id_) for id_ in way])
             self._end(now, link, RunState.FAILED, None, error, EndedBy.OUTCOME)

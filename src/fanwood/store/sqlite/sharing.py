@@ -118,7 +118,7 @@ class Sharing:
             self._end(now, [asked.id], RunState.CANCELLED, None, error, EndedBy.ANCESTOR)
             return
         place = (root, share.input_digest or b"", share.kind.priority)
-        target = None if again else turn.targets.get(place)
+        target, born = None if again else turn.targets.get(place), False
         if target is None:
             target = self._target(now, root, share, again=again)
             if target is None:
@@ -126,11 +126,11 @@ class Sharing:
                 if refusal is not None:
                     turn.refused[asked.id] = refusal
                     return
-                target = self._born(now, root, share)
+                target, born = self._born(now, root, share), True
             turn.targets[place] = target
         inside = turn.insides.get((kind.parent_id or b"").hex().upper())
         turn.links.setdefault(target, []).append((asked.id, bytes.fromhex(inside) if inside else NOBODY))
-        if inside:
+        if inside and not born:  # (what is born waits for nobody)
             self._look_round(turn, asked.id, target, bytes.fromhex(inside))
 
     def _look_round(self, turn: _Turn, link: bytes, target: bytes, inside: bytes) -> None:

@@ -236,7 +236,7 @@ begin
                 p_now, array[one.id], target.state, target.output, target.error, coalesce(target.ended_by, 1::smallint)
             );
             told := told || part.told;
-        elsif within_ is not null then
+        elsif within_ is not null and not anew_ then  -- (what is born waits for nobody)
             way := fw_circle(within_, target.id);
             if way is not null then
                 part := fw_end_links(p_now, array[one.id], failed, null, fw_circle_error(way), 1::smallint);
