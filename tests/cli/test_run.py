@@ -106,7 +106,7 @@ def test_input_that_does_not_fit(program, here):
         ("[" * 100_000, "error: --input is nested too deeply\n"),
         ("@nowhere.json", "error: --input: nowhere.json can't be read: No such file or directory\n"),
     ],
-    ids=["cut off", "no quotes", "NaN", "empty", "deep", "no file"],
+    ids=["cut off", "no quotes", "NaN", "half a pair", "empty", "deep", "no file"],
 )
 def test_bad_json(invoke, text, message):
     result = invoke("run", "square", "--input", text)
