@@ -31,6 +31,8 @@ async def test_a_claim_moves_what_it_meets(stage: Stage) -> None:
     assert not await stage.store.pause(root.key, "bob")
     (pause,) = await stage.store.pauses()
     assert (pause.run_id, pause.by) == (root.key, "ann")
+    assert await stage.store.pauses(after=(pause.made_at, pause.run_id)) == []
+    assert await stage.store.pauses(after=(pause.made_at, pause.run_id[:-1])) == [pause]
     assert [run.key for run in await stage.claim(1, tasks=["b"])] == [other]
     assert {await stage.state(run) for run in below} == {WAITING}
     assert {await waits(stage, run) for run in below} == {Waits.RESUME}

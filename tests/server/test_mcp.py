@@ -40,7 +40,7 @@ from fanwood.lens.views import (
 )
 from fanwood.mcp import telling
 from fanwood.mcp.answers import MOST, marked, tokens
-from fanwood.server.choosing import SPACE
+from fanwood.model.actions import SPACE
 from tests.server.conftest import World
 
 pytest.importorskip("mcp", reason="make setup installs it")

@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import msgspec
 
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Command, Common, Exit, Sentence, common
 from fanwood.cli.engines import judged
+from fanwood.cli.filtered import Deed, do_to_all
 from fanwood.cli.finding import find, run_ids
 from fanwood.cli.selecting import Wanted, filters
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text, short_text
-from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunState
-from fanwood.sdk.listing import collect
+from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import cancelling
 from fanwood.store.retention import delete_tree
 from fanwood.store.retrying import failures_retried
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
-MOST = 100_000
-"""Runs that one command takes on."""
-NAMED = 4
-"""Tasks that a question names."""
 _ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
-
-
-class Deed(NamedTuple):
-    """What is to be done: to `cancel`, to be `cancelled`; and to runs in which states. `parts`: also to sleeps, and to
-    recorded steps."""
-
-    verb: str
-    past: str
-    states: Collection[RunState]
-    parts: bool = True
 
 
 def user() -> str:
@@ -70,7 +52,8 @@ def acts(
     """Make a command of a function that does something to many runs."""
     epilog = (
         f"Examples:\n  fanwood runs {name} 6c466a1c{example}\n  fanwood runs {name} @last{example}\n"
-        f"  fanwood runs {name} --task build_report --since 1h{example}\n\n{about}"
+        f"  fanwood runs {name} --task build_report --since 1h{example}\n\n{about}\n"
+        "  With filters: {action, done, left}; `action` is the run that does it, and null if there is nothing to do"
     )
     runs: Decorator = click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=run_ids)
 
@@ -83,41 +66,20 @@ def acts(
     return decorate
 
 
-async def _meant(store: Store, runs: tuple[str, ...], wanted: Wanted, deed: Deed, namespace: str) -> list[RunRecord]:
-    """Those that were named, in whatever state; or those that the filters let through, in a state that fits."""
-    if runs and wanted.is_narrowed:
-        raise Sentence(f"Name runs to {deed.verb}, or filter by --status, --task, --since, --until, --meta: not both")
-    if runs:
-        return [await store.get(await find(store, run, namespace)) for run in runs]
-    if not wanted.is_narrowed:
-        raise Sentence(
-            f"Name a run to {deed.verb} (@last is the newest root), or filter by --status, --task, --since, --until, "
-            f"--meta"
-        )
-    filter_ = wanted.filter(namespace, store.now(), MOST)
-    found: list[RunRecord] = []
-    for state in deed.states if filter_.state is None else {filter_.state} & set(deed.states):
-        found += (await collect(store.listing, msgspec.structs.replace(filter_, state=state))).runs
-    return found if deed.parts else [run for run in found if run.kind < FIRST_WAIT]
+def named_runs(common: Common, runs: tuple[str, ...], wanted: Wanted, verb: str) -> list[RunRecord]:
+    """Those that were named, in whatever state.
 
-
-def asked(common: Common, runs: tuple[str, ...], wanted: Wanted, deed: Deed, *, yes: bool) -> list[RunRecord]:
-    """The runs, once somebody has agreed to what was not said run by run."""
+    Raises:
+        Sentence: there are filters as well; or there is no such run.
+    """
+    if wanted.is_narrowed:
+        raise Sentence(f"Name runs to {verb}, or filter by --status, --task, --since, --until, --meta: not both")
     namespace = common.settings().namespace
-    found = looking.look(common, lambda store: _meant(store, runs, wanted, deed, namespace))
-    if runs or not found:
-        return found
-    tasks = Counter(run.task for run in found).most_common()
-    named = ", ".join(f"{count:,} {text.clean(task, 40)}" for task, count in tasks[:NAMED])
-    more = f", {len(tasks) - NAMED} more tasks" if len(tasks) > NAMED else ""
-    what = f"{text.many(len(found), 'run')} ({named}{more})"
-    if yes:
-        return found
-    if not output.can_ask():
-        raise Sentence(f"{what} would be {deed.past}. Nobody is there to ask: say --yes")
-    if not click.confirm(f"{deed.verb.capitalize()} {what}?", err=True):
-        raise SystemExit(Exit.USAGE)
-    return found
+
+    async def get(store: Store) -> list[RunRecord]:
+        return [await store.get(await find(store, run, namespace)) for run in runs]
+
+    return looking.look(common, get)
 
 
 # --- cancel ----------------------------------------------------------------------------------------------------------
@@ -142,7 +104,10 @@ def cancel(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
 
     Of a large tree a part has ended then; whichever worker or client there is ends the rest.
     """
-    found = asked(common, runs, wanted, Deed("cancel", "cancelled", UNFINISHED), yes=yes)
+    if not runs:
+        do_to_all(common, wanted, Deed("cancel", "cancel", "cancelled", "Cancelled", user()), yes=yes)
+        return
+    found = named_runs(common, runs, wanted, "cancel")
 
     async def act(store: Store) -> Cancelled:
         count = await cancelling.cancel_all(store, [run.id for run in found], "by request")
@@ -153,7 +118,7 @@ def cancel(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
         served = not more or any(judged(worker, store.now()).live for worker in await store.workers())
         return Cancelled([await store.get(run.id) for run in found], count, more, served)
 
-    done = looking.look(common, act) if found else Cancelled([], 0, more=False, served=True)
+    done = looking.look(common, act)
     if common.as_json:
         output.print_json(_cancelled_json(done, one=len(runs) == 1))
     else:
@@ -209,8 +174,12 @@ def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, forc
     With --failures also a run that completed, though something below it had failed: all that stands between runs again,
     finds what completed as it was, and asks for the rest once more.
     """
+    if not runs:
+        action = "retry_failures" if failures else "replay" if force else "retry"
+        do_to_all(common, wanted, Deed(action, "retry", "retried", "Queued again:", user()), yes=yes)
+        return
     allow = TERMINAL if force or failures else _ENDED_BADLY
-    found = asked(common, runs, wanted, Deed("retry", "retried", allow, parts=False), yes=yes)
+    found = named_runs(common, runs, wanted, "retry")
 
     async def again(store: Store, run: RunRecord) -> bool:
         if failures:
@@ -223,7 +192,7 @@ def retry(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, forc
         unserved = [task for task in tasks if not await store.served(0, task)]
         return Retried([await store.get(run.id) for run in found], queued, unserved)
 
-    done = looking.look(common, act) if found else Retried([], set(), [])
+    done = looking.look(common, act)
     if len(runs) == 1 and not done.queued:
         raise Sentence(_nothing_failed(done.runs[0]) if failures else _not_retried(done.runs[0]))
     if common.as_json:
@@ -285,7 +254,10 @@ def rm(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None
     """
     if wanted.every:
         raise Sentence("Whole trees are deleted: --all, which is children as well, has no meaning here")
-    found = asked(common, runs, wanted, Deed("delete", "deleted", TERMINAL), yes=yes)
+    if not runs:
+        do_to_all(common, wanted, Deed("delete", "delete", "deleted", "Deleted", user()), yes=yes)
+        return
+    found = named_runs(common, runs, wanted, "delete")
     for run in found:
         if run.parent_id is not None:
             raise Sentence(
@@ -303,7 +275,7 @@ def rm(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None
                 pass
         return deleted, left
 
-    deleted, left = looking.look(common, act) if found else (0, [])
+    deleted, left = looking.look(common, act)
     trees = len(found) - len(left)
     if common.as_json:
         output.print_json({"trees": trees, "runs": deleted, "left": [id_text(id_) for id_ in left]})

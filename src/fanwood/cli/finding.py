@@ -11,6 +11,7 @@ from fanwood.cli import text
 from fanwood.cli.base import Common, Sentence
 from fanwood.errors import FanwoodError, RunNotFoundError
 from fanwood.ids import id_text, short_text
+from fanwood.model.actions import SPACE
 from fanwood.model.records import RunFilter
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LAST = "@last"
 CANDIDATES = 5
+NEWEST = 50
+"""Roots among which the newest is looked for that is no action on others."""
 COMPLETED = 15
 """So many of the newest roots are offered when a run's id is completed."""
 ABOUT = (
@@ -30,16 +33,16 @@ ABOUT = (
 
 
 async def find(store: Store, given: str | None, namespace: str = "") -> bytes:
-    """The run that is meant.
+    """The run that is meant. The newest is none of those by which something was done to others.
 
     Raises:
         Sentence: there is none, or more than one: then it lists them.
     """
     if given is None or given == LAST:
-        newest = await store.listing(roots(namespace, 1))
-        if not newest.runs:
+        newest = (await store.listing(roots(namespace, NEWEST))).runs
+        if not newest:
             raise Sentence(f"There are no runs in {store.url}{f' of namespace {namespace}' if namespace else ''}")
-        return newest.runs[0].id
+        return next((run.id for run in newest if not run.task.startswith(f"{SPACE}/")), newest[0].id)
     found = await store.find(given, CANDIDATES + 1)
     if len(found) == 1:
         return found[0]

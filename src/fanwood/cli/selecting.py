@@ -43,6 +43,14 @@ class Wanted(NamedTuple):
         """The only state that is looked for."""
         return "failed" if self.failed else self.status
 
+    def metadata(self) -> dict[str, Any]:
+        """What theirs must have.
+
+        Raises:
+            Sentence: it is none.
+        """
+        return _metadata(self.meta)
+
     def filter(self, namespace: str, now: int, limit: int) -> RunFilter:
         """For `Store.listing`.
 
@@ -64,7 +72,7 @@ class Wanted(NamedTuple):
             until=None if self.until is None else _moment("--until", self.until, now),
             limit=limit,
             every=self.every,
-            metadata=_metadata(self.meta),
+            metadata=self.metadata(),
         )
 
 

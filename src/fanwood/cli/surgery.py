@@ -8,13 +8,14 @@ import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.acting import Deed, acts, asked, named, user
+from fanwood.cli.acting import acts, named, named_runs, user
 from fanwood.cli.base import Command, Common, Sentence, common
 from fanwood.cli.engines import judged
+from fanwood.cli.filtered import Deed, do_to_all
 from fanwood.cli.finding import find, run_ids
 from fanwood.cli.selecting import Wanted
 from fanwood.ids import id_text
-from fanwood.model.states import UNFINISHED, RunState
+from fanwood.model.states import RunState
 from fanwood.store import surgery
 
 if TYPE_CHECKING:
@@ -48,13 +49,16 @@ def pause(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, by: 
 
     What executes goes on; sleeps end, and time limits count. `fanwood runs resume` takes it back.
     """
-    found = asked(common, runs, wanted, Deed("pause", "paused", UNFINISHED, parts=False), yes=yes)
+    if not runs:
+        do_to_all(common, wanted, Deed("pause", "pause", "paused", "Paused", by or user()), yes=yes)
+        return
+    found = named_runs(common, runs, wanted, "pause")
 
     async def act(store: Store) -> Done:
         changed = sum([await surgery.paused(store, run.id, by or user()) for run in found])
         return Done([await store.get(run.id) for run in found], changed)
 
-    _say(common, looking.look(common, act) if found else Done([], 0), runs, "paused", "Paused")
+    _say(common, looking.look(common, act), runs, "paused", "Paused")
 
 
 @acts(
@@ -67,12 +71,15 @@ def resume(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
 
     Of a large tree a part is queued then; whichever worker or client there is does the rest.
     """
-    found = asked(common, runs, wanted, Deed("resume", "resumed", UNFINISHED, parts=False), yes=yes)
+    if not runs:
+        do_to_all(common, wanted, Deed("resume", "resume", "resumed", "Resumed", user()), yes=yes)
+        return
+    found = named_runs(common, runs, wanted, "resume")
 
     async def act(store: Store) -> Done:
         return await _followed(store, found, sum([await surgery.resumed(store, run.id) for run in found]))
 
-    done = looking.look(common, act) if found else Done([], 0)
+    done = looking.look(common, act)
     _say(common, done, runs, "resumed", "Resumed")
     if not done.served:
         output.warn("not all of it is queued yet: the rest follows once a worker or client is there")
@@ -95,13 +102,17 @@ def reprioritize(
 
     Of a large tree a part hears of it then; whichever worker or client there is does the rest.
     """
-    found = asked(common, runs, wanted, Deed("reprioritize", "reprioritized", UNFINISHED, parts=False), yes=yes)
+    if not runs:
+        deed = Deed("reprioritize", "reprioritize", "reprioritized", "Reprioritized", by or user(), priority)
+        do_to_all(common, wanted, deed, yes=yes)
+        return
+    found = named_runs(common, runs, wanted, "reprioritize")
 
     async def act(store: Store) -> Done:
         had = [await surgery.reprioritized(store, run.id, priority, by or user()) for run in found]
         return await _followed(store, found, sum(before != priority for before in had))
 
-    done = looking.look(common, act) if found else Done([], 0)
+    done = looking.look(common, act)
     _say(common, done, runs, "reprioritized", "Reprioritized")
     if not done.served:
         output.warn("not all of it has heard yet: the rest follows once a worker or client is there")

@@ -136,6 +136,11 @@ class Engine:
         return go_on.set
 
     @property
+    def members(self) -> int | None:
+        """How often workers had come or gone when this engine, as a worker, looked last."""
+        return self._housekeeping.members
+
+    @property
     def alive(self) -> bool:
         """Whether commands are still taken."""
         return not self._stopping and self._thread is not None and self._thread.is_alive()

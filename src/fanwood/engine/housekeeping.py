@@ -62,7 +62,8 @@ class Housekeeping:
         self.ids: WeakSet[SystemIds] = WeakSet()  # kept in time with the store
         self._due: int | None = None
         self._bell: asyncio.Event | None = None
-        self._members: int | None = None  # how often workers had changed when we looked at them
+        self.members: int | None = None
+        """How often workers had changed when we looked at them last, as a worker."""
         self._progress = ""  # of what is being closed, as it was seen last
         self._services = Services(health.note_trouble)
         self._closing = Closing(lambda: store, look, health.note_trouble)
@@ -174,9 +175,9 @@ class Housekeeping:
         self._progress = around.progress
         if around.due is not None:
             self.expect(around.due)
-        if around.members != self._members and membership.is_worker:
+        if around.members != self.members and membership.is_worker:
             await membership.look_for_others()
-            self._members = around.members
+            self.members = around.members
         now = store.now()
         for other in around.others:
             dead = other.host == membership.host and is_dead(other.pid)

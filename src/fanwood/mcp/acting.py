@@ -11,8 +11,9 @@ from fanwood.errors import PayloadTooLargeError, UnknownTaskError, UsageError, W
 from fanwood.ids import id_text, short_text
 from fanwood.mcp.answers import marked
 from fanwood.mcp.desk import PATIENCE, Arguments, Desk, McpTool
+from fanwood.model.actions import SPACE
 from fanwood.sdk.declaring.options import metadata_json
-from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
+from fanwood.server.choosing import Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Deeds, Piece, Tally
 from fanwood.server.starting import BudgetBody, start
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 
-from fanwood.cli.finding import LAST, find, roots
+from fanwood.cli.finding import find
 from fanwood.clock import SystemClock
 from fanwood.lens.book import Lenses
-from fanwood.server.choosing import SPACE, is_in
 from fanwood.server.masking import shown
 from fanwood.server.scope import Scoped
 
@@ -29,7 +28,6 @@ T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds for which a tree is read, or an action waited for."""
 
-NEWEST = 50
 Id = Annotated[
     str,
     msgspec.Meta(
@@ -83,14 +81,8 @@ class Desk:
         return self._scope
 
     async def find(self, store: Store, given: str | None) -> bytes:
-        """The run that is meant. The newest root is none of those by which something was done to others."""
-        if given is not None and given != LAST:
-            return await find(store, given, self.settings.namespace)
-        newest = await store.listing(roots(self.settings.namespace, NEWEST))
-        for run in newest.runs:
-            if not is_in(SPACE, run.task):
-                return run.id
-        return await find(store, LAST, self.settings.namespace)
+        """The run that is meant."""
+        return await find(store, given, self.settings.namespace)
 
     async def root_of(self, store: Store, given: str | None) -> bytes:
         """The root of the tree in which it is."""

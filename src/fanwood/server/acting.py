@@ -11,11 +11,12 @@ from fanwood.codec.schemas import faults
 from fanwood.errors import RunNotFoundError, UsageError, WaitTimeoutError
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.briefs import run_brief
+from fanwood.model.actions import SPACE
 from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server import previews
 from fanwood.server.answers import Acted, Preview, Started
 from fanwood.server.calls import Call, Route
-from fanwood.server.choosing import SPACE, Action, ActionFilter, Wanted, is_in
+from fanwood.server.choosing import Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Piece, Tally
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal, not_found

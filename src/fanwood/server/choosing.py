@@ -6,17 +6,19 @@ disturbs nothing: a page begins after the last row of the one before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 
 from fanwood.ids import id_bytes, id_text
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.paths import on_path
+from fanwood.model.actions import SPACE
 from fanwood.model.records import RunFilter, RunRecord
-from fanwood.model.states import TERMINAL, UNFINISHED, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunState
 from fanwood.sdk.listing import metadata_pairs
 from fanwood.server.queries import Moment, State, Text
+from fanwood.store.pausing import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from fanwood.model.looks import FailedRow
     from fanwood.store.store import Store
 
-SPACE = "fanwood.actions"
-"""The namespace of what the server itself executes. No filter leads there."""
 PAGE = 1000
 _LAST = 1 << 62
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
@@ -51,7 +51,7 @@ class ActionFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     cluster: Text | None = None  # of failures
     since: Moment | None = None
     until: Moment | None = None
-    metadata: dict[str, Any] | None = None  # of roots: all of it must be there
+    metadata: dict[str, Any] | None = None  # all of it must be there
     all: bool = False
 
     @property
@@ -94,6 +94,8 @@ class Wanted(msgspec.Struct, frozen=True):
             and (filter_.since or 0) <= happened < (_LAST if filter_.until is None else filter_.until)
             and (filter_.cluster is None or filter_.cluster == _cluster(run))
             and (self.action != "delete" or run.parent_id is None)
+            and (self.action == "cancel" or run.kind < FIRST_WAIT)  # a part goes with its run
+            and (not filter_.metadata or _has(run.metadata, filter_.metadata))
         )
 
     def may(self, run: RunRecord) -> bool:
@@ -108,7 +110,9 @@ class Wanted(msgspec.Struct, frozen=True):
     @property
     def is_of_failures(self) -> bool:
         """Whether an index of failures leads to them."""
-        return self.states == (RunState.FAILED,) and (self.filter.all or self.filter.cluster is not None)
+        filter_ = self.filter
+        found = self.states == (RunState.FAILED,) and (filter_.all or filter_.cluster is not None)
+        return found and not filter_.metadata
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -123,6 +127,11 @@ def is_in(namespace: str, task: str) -> bool:
     return not namespace or task.startswith(f"{namespace}/")
 
 
+def _has(metadata: str | None, wanted: dict[str, Any]) -> bool:
+    there: Any = msgspec.json.decode(metadata) if metadata else {}
+    return isinstance(there, dict) and set(metadata_pairs(wanted)) <= set(metadata_pairs(cast("Any", there)))
+
+
 def _cluster(run: RunRecord) -> str | None:
     failure = brief(run.error)
     return None if failure is None else cluster_key(failure.type or failure.kind, normal(failure.message))
@@ -134,7 +143,7 @@ async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) 
         return Found((), None)
     filter_ = wanted.filter
     if wanted.action == "resume" and not filter_.ids:
-        found, next_ = await _paused(store, filter_)
+        found, next_ = await _paused(store, filter_, after)
     elif filter_.ids:
         found, next_ = await _named(store, filter_.ids, after, size)
     elif filter_.parent is not None:
@@ -160,14 +169,17 @@ async def _named(store: Store, ids: tuple[str, ...], after: str, size: int) -> _
     return await store.briefs([id_bytes(each) for each in ids[start:end]]), str(end) if end < len(ids) else None
 
 
-async def _paused(store: Store, filter_: ActionFilter) -> _Rows:
-    """What is paused itself: that is not much."""
+async def _paused(store: Store, filter_: ActionFilter, after: str) -> _Rows:
+    """What is paused itself."""
     tree = () if filter_.tree is None else (id_bytes(filter_.tree),)
-    found = await store.briefs([pause.run_id for pause in await store.pauses(tree)])
+    at, _, last = after.partition(".")
+    pauses = await store.pauses(tree, (int(at), bytes.fromhex(last)) if after else (-1, b""))
+    next_ = f"{pauses[-1].made_at}.{pauses[-1].run_id.hex()}" if len(pauses) == FIRST else None
+    found = await store.briefs([pause.run_id for pause in pauses])
     roots_only = not (filter_.all or filter_.tree or filter_.parent)
     parent = None if filter_.parent is None else id_bytes(filter_.parent)
     fits = [run for run in found if parent is None or run.parent_id == parent]
-    return [run for run in fits if run.parent_id is None or not roots_only], None
+    return [run for run in fits if run.parent_id is None or not roots_only], next_
 
 
 async def _children(store: Store, wanted: Wanted, parent: bytes, after: str, size: int) -> _Rows:
@@ -178,7 +190,7 @@ async def _children(store: Store, wanted: Wanted, parent: bytes, after: str, siz
 
 
 async def _of_tree(store: Store, wanted: Wanted, root: bytes, after: str, size: int) -> _Rows:
-    if wanted.states == (RunState.FAILED,):
+    if wanted.states == (RunState.FAILED,) and not wanted.filter.metadata:
         rows = await store.failed(root, bytes.fromhex(after), size)
         return [_failed(row) for row in rows], rows[-1].id.hex() if len(rows) == size else None
     if not after:

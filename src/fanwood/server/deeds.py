@@ -18,9 +18,10 @@ import msgspec
 from fanwood.app import Fanwood
 from fanwood.errors import BudgetExceeded, RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
+from fanwood.model.actions import SPACE
 from fanwood.sdk.running.waiting import called
 from fanwood.sdk.tasks.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
-from fanwood.server.choosing import PAGE, SPACE, Wanted, names_of, page
+from fanwood.server.choosing import PAGE, Wanted, names_of, page
 from fanwood.store import surgery
 from fanwood.store.cancelling import cancel_all
 from fanwood.store.retention import delete_tree
@@ -39,7 +40,6 @@ T = TypeVar("T")
 SLICE = 50
 """Runs to which something is done before it is looked whether the action goes on."""
 SLOTS = 8
-BULK, PIECE, START = "bulk", "piece", "start"
 
 
 class Bulk(msgspec.Struct, frozen=True):
@@ -173,24 +173,17 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
 async def _by_hand(store: Store, wanted: Wanted, runs: Sequence[RunRecord], by: str, *, again: bool) -> int:
     """Pause these, take that back, give them another priority, or retry what failed. To how many that is new: `again`,
     an attempt before this one may have done so to some."""
-    done = 0
-    for run in runs:
-        try:
-            match wanted.action:
-                case "pause":
-                    new = await surgery.paused(store, run.id, by)
-                case "resume":
-                    new = await surgery.resumed(store, run.id)
-                case "retry_failures":
-                    done += await _retried(store, run.id, by, again=again)
-                    continue
-                case _:
-                    await surgery.reprioritized(store, run.id, wanted.priority or 0, by)
-                    new = True
-            done += new or again
-        except (RunNotFoundError, UsageError, BudgetExceeded):  # deleted meanwhile; a part of its parent; not refunded
-            continue
-    return done
+    ids = [run.id for run in runs]
+    match wanted.action:
+        case "pause":
+            new = await surgery.paused_all(store, ids, by)
+        case "resume":
+            new = await surgery.resumed_all(store, ids)
+        case "reprioritize":
+            return await surgery.reprioritized_all(store, ids, wanted.priority or 0, by)
+        case _:
+            return sum([await _retried(store, id_, by, again=again) for id_ in ids])
+    return len(ids) if again else new
 
 
 async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool:
@@ -198,6 +191,8 @@ async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool
         return await failures_retried(store, run_id, by) > 0
     except UsageError:
         return again  # it has not ended, as it runs again
+    except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; nothing is left for it
+        return False
 
 
 async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:

@@ -8,13 +8,14 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief
+from fanwood.model.actions import BULK, SPACE, START
 from fanwood.model.records import RunFilter
 from fanwood.sdk.listing import collect
 from fanwood.server.acting import namespace_of
 from fanwood.server.answers import ActionsView, ActionView
 from fanwood.server.calls import API, Call, Route
-from fanwood.server.choosing import SPACE, ActionFilter
-from fanwood.server.deeds import BULK, START, Begun, Bulk, Piece, Tally
+from fanwood.server.choosing import ActionFilter
+from fanwood.server.deeds import Begun, Bulk, Piece, Tally
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import Query, Text

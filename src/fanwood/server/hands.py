@@ -13,12 +13,9 @@ from fanwood import logs
 from fanwood.clock import SystemClock
 from fanwood.engine.signals import block
 from fanwood.errors import FanwoodError
-from fanwood.model.records import RunFilter
-from fanwood.model.states import UNFINISHED
-from fanwood.sdk.listing import collect
-from fanwood.server.choosing import SPACE
-from fanwood.server.deeds import BULK, PIECE, declare
+from fanwood.server.deeds import declare
 from fanwood.store.opening import store_for
+from fanwood.worker.carrying import has_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
     from fanwood.server.deeds import Deeds
     from fanwood.settings import Settings
-    from fanwood.store.store import Store
 
 T = TypeVar("T")
 
@@ -71,7 +67,11 @@ class Hands:
     async def go_on(self) -> None:
         """Take up what is there to be done, if there is anything."""
         if self._deeds is None and await _is_left(self._settings):
-            await self.do(_serve)
+            await self.carry_on()
+
+    async def carry_on(self) -> None:
+        """Execute what there is until none is left."""
+        await self.do(_serve)
 
     async def _close_when_idle(self) -> None:
         """Not while anything is under way."""
@@ -85,7 +85,7 @@ class Hands:
                 if self._asking or loop.time() - self._used < self.idle:
                     continue
                 try:
-                    if await asyncio.wrap_future(deeds.app.engine().call(_has_unfinished)):
+                    if await asyncio.wrap_future(deeds.app.engine().call(has_unfinished)):
                         continue
                 except FanwoodError as error:
                     logger.warning("the engine of actions could not be asked: %s", error)
@@ -123,17 +123,8 @@ async def _is_left(settings: Settings) -> bool:
     store = store_for(settings, SystemClock(), create=False)
     try:
         await store.open(lambda: None)
-        return await _has_unfinished(store)
+        return await has_unfinished(store)
     except FanwoodError:
         return False  # there is no database yet, or not now
     finally:
         await store.close()
-
-
-async def _has_unfinished(store: Store) -> bool:
-    for name in (BULK, PIECE):
-        for state in UNFINISHED:
-            filter_ = RunFilter(task=f"{SPACE}/{name}", state=state, limit=1)
-            if (await collect(store.listing, filter_)).runs:
-                return True
-    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.ids import new_secret
@@ -27,24 +27,26 @@ LIFE = 600_000_000
 
 
 class Seen(NamedTuple):
-    """How many runs there are, or are at least; the first of them."""
+    """How many runs there are, or are at least; the first of them; how many of each task."""
 
     runs: int
     at_least: bool
     sample: list[RunRecord]
+    tasks: Counter[str]
 
 
 async def look(store: Store, wanted: Wanted) -> Seen:
     """Count, for a bounded time."""
     loop = asyncio.get_running_loop()
     end, after, count = loop.time() + SECONDS, "", 0
-    sample: list[bytes] = []
+    sample, tasks = list[bytes](), Counter[str]()
     while True:
         found = await page(store, wanted, after, SEGMENT)
         count += len(found.runs)
+        tasks.update(run.task for run in found.runs)
         sample += [run.id for run in found.runs[: SAMPLE - len(sample)]]
         if found.after is None or loop.time() >= end:
-            return Seen(count, found.after is not None, await store.briefs(sample))
+            return Seen(count, found.after is not None, await store.briefs(sample), tasks)
         after = found.after
         await asyncio.sleep(0)
 

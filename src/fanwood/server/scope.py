@@ -93,8 +93,8 @@ class Scoped:
     async def briefs(self, ids: Sequence[bytes]) -> list[RunRecord]:
         return [run for run in await self._store.briefs(ids) if await self._is_of_ours(run)]
 
-    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
-        return [pause for pause in await self._store.pauses(ids) if await self._is_ours(pause.run_id)]
+    async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
+        return [pause for pause in await self._store.pauses(ids, after) if await self._is_ours(pause.run_id)]
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         ours = [await self._is_ours(id_) for id_ in ids]

@@ -14,9 +14,11 @@ from fanwood.ids import id_bytes, id_text, new_secret
 from fanwood.server import previews
 from fanwood.server.choosing import ActionFilter, Wanted
 from fanwood.server.deeds import Bulk, Tally, declare
+from fanwood.server.hands import Hands
+from fanwood.store.progress import progress_of
 
 if TYPE_CHECKING:
-    from fanwood.model.records import RunRecord
+    from fanwood.server.previews import Seen
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -27,7 +29,7 @@ def wanted(action: Any, namespace: str, moment: int, priority: int | None, **fil
     return Wanted(action, found, namespace, moment, priority) if found.is_narrowed else None
 
 
-async def look(store: Store, asked: Wanted) -> tuple[int, bool, list[RunRecord]]:
+async def look(store: Store, asked: Wanted) -> Seen:
     """How many runs that is, or is at least; the first of them.
 
     Raises:
@@ -43,8 +45,12 @@ async def look(store: Store, asked: Wanted) -> tuple[int, bool, list[RunRecord]]
                 f"tree= takes the id of a root, and {asked.filter.tree} is below {id_text(top.root_id)}: name that, or "
                 f"the run itself in ids=, with which all below it is meant"
             )
-    seen = await previews.look(store, asked)
-    return seen.runs, seen.at_least, seen.sample
+    return await previews.look(store, asked)
+
+
+def hands(settings: Settings) -> Hands:
+    """For a worker, which goes on with what others have left."""
+    return Hands(settings)
 
 
 def deed_text(asked: Wanted, by: str, count: int, *, at_least: bool) -> str:
@@ -78,6 +84,11 @@ class Begun:
         """To how many it was done, and how many had changed."""
         tally = msgspec.convert(msgspec.to_builtins(await self._ref.aio_result(timeout)), Tally)  # (or as it is stored)
         return tally.done, tally.left
+
+    async def seen(self) -> int:
+        """At how many runs it has been, so far."""
+        said = await self._deeds.ask(lambda store: progress_of(store, id_bytes(self.id)))
+        return int(said.done) if said else 0
 
     def close(self) -> None:
         """What is under way goes on with the next one."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PAGE = 250
 """Runs that one step of a release looks at."""
+FIRST = 1000
+"""Pauses that are told at once."""
 
 
 class Pausing(ABC):
@@ -45,8 +47,9 @@ class Pausing(ABC):
         """
 
     @abstractmethod
-    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
-        """What is paused: of these trees (ids of roots), or anywhere; a thousand at most, the oldest first."""
+    async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
+        """What is paused: of these trees (ids of roots), or anywhere; `FIRST` at most, the oldest first, from the one
+        after `after`: its time, and its run."""
 
 
 def must_have_code(run_id: bytes, kind: int, what: str) -> None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from fanwood.errors import StoreBusyError
+from fanwood.errors import RunNotFoundError, StoreBusyError, UsageError
 from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, LAST_PAUSE, sweep_for_a_while
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fanwood.model.states import RunState
     from fanwood.store.store import Store
@@ -59,6 +59,42 @@ async def reprioritized(store: Store, run_id: bytes, priority: int, by: str) -> 
     await sweep_for_a_while(store, [run_id])
     await _heard(store, run_id)
     return before
+
+
+async def paused_all(store: Store, ids: Sequence[bytes], by: str) -> int:
+    """As `paused`, for any number of runs, in little more time; of how many it was new. What can't be paused, or is
+    gone, is passed by."""
+    new = [run_id for run_id in ids if await _where_it_can(lambda run_id=run_id: store.pause(run_id, by))]
+    for run_id in new:
+        await _heard(store, run_id)
+    return len(new)
+
+
+async def resumed_all(store: Store, ids: Sequence[bytes]) -> int:
+    """As `resumed`, for any number of runs; how many were paused."""
+    taken = [run_id for run_id in ids if await _where_it_can(lambda run_id=run_id: store.resume(run_id))]
+    await sweep_for_a_while(store, taken)
+    return len(taken)
+
+
+async def reprioritized_all(store: Store, ids: Sequence[bytes], priority: int, by: str) -> int:
+    """As `reprioritized`, for any number of runs; to how many it was done."""
+    done = list[bytes]()
+    for run_id in ids:
+        if await _where_it_can(lambda run_id=run_id: store.reprioritize(run_id, priority, by)) is not None:
+            done.append(run_id)
+    await sweep_for_a_while(store, done)
+    for run_id in done:
+        await _heard(store, run_id)
+    return len(done)
+
+
+async def _where_it_can(verb: Callable[[], Awaitable[T]]) -> T | None:
+    """None: the run was deleted meanwhile, or is a part of its parent."""
+    try:
+        return await _crosswise(verb)
+    except (RunNotFoundError, UsageError):
+        return None
 
 
 async def _heard(store: Store, run_id: bytes) -> None:

@@ -17,6 +17,7 @@ from fanwood import logs
 from fanwood.engine.signals import new_loop, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.running.waiting import called
+from fanwood.worker.carrying import carrying
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
 from fanwood.worker.loops import drive
@@ -111,7 +112,8 @@ class Worker:
                 logger.info(self._greeting(engine.store.url))
                 self._started.set()
                 try:
-                    await self._until_stopped(engine, self._stop)
+                    async with self._carrying(engine):
+                        await self._until_stopped(engine, self._stop)
                 finally:
                     await self._drain(engine, executor)
                     self._started.clear()
@@ -136,6 +138,10 @@ class Worker:
             await asyncio.sleep(0.01)
 
     # --- within ----------------------------------------------------------------------------------------------------
+
+    def _carrying(self, engine: Engine) -> contextlib.AbstractAsyncContextManager[None]:
+        """A script's processes keep to what the script began."""
+        return carrying(engine, self.host.settings) if self._own is None else contextlib.nullcontext()
 
     def _greeting(self, url: str) -> str:
         names = [ascii(name)[1:-1] for name in self.tasks[:NAMED]]

@@ -179,8 +179,8 @@ class Bulk:
     # --- the one implementation ------------------------------------------------------------------------------------
 
     async def _preview(self, about: _Asked) -> BulkPreview:
-        asked, (count, at_least, sample) = await self._look(about)
-        return BulkPreview(asked.action, count, at_least, [run_info(run) for run in sample])
+        asked, seen = await self._look(about)
+        return BulkPreview(asked.action, seen.runs, seen.at_least, [run_info(run) for run in seen.sample])
 
     async def _look(self, about: _Asked) -> tuple[Any, Any]:
         code, host = _code(), self._host
@@ -201,8 +201,8 @@ class Bulk:
         who, begun, seen = who_acts(by), list[Any](), list[str]()
 
         async def look(_: bytes | None) -> str:
-            asked, (count, at_least, _) = await self._look(about)
-            return _code().deed_text(asked, who, count, at_least=at_least)
+            asked, found = await self._look(about)
+            return _code().deed_text(asked, who, found.runs, at_least=found.at_least)
 
         async def act(key: bytes | None) -> str:
             begun.append(_code().Begun(self._host.settings))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanwood.model.records import Pause
-from fanwood.store.pausing import Pausing, must_have_code
+from fanwood.store.pausing import FIRST, Pausing, must_have_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fanwood.store.memory.memory import Memory
     from fanwood.store.memory.tables import Run
-
-FIRST = 1_000
 
 
 class MemoryPausing(Pausing):
@@ -41,10 +39,11 @@ class MemoryPausing(Pausing):
         with self._memory.transaction(self._user) as now:
             return self._memory.hot.pauses.resume(self._run(run_id), now)
 
-    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
+    async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
         with self._memory.reading() as tables:
             found = [each for each in tables.pauses.values() if not ids or each.root_id in ids]
         found = sorted(
             (each for each in found if each.resumed_at is None), key=lambda each: (each.made_at, each.run_id)
         )
+        found = [each for each in found if (each.made_at, each.run_id) > after]
         return [Pause(each.run_id, each.root_id, each.made_at, each.asked_by) for each in found[:FIRST]]

@@ -116,4 +116,5 @@ where l.locktype = 'advisory' and l.objsubid = 2 and l.classid = 1178687812
 -- name: pauses
 select run_id, root_id, made_at, asked_by from pause
 where resumed_at is null and (cardinality(:ids) = 0 or root_id = any (:ids))
+  and (made_at, run_id) > (:after_at, :after_id)
 order by made_at, run_id limit 1000;

@@ -35,7 +35,7 @@ class PostgresPausing(Served, Pausing):
         async with chores(self) as work:
             return await work.db.value("select fw_resume($1, $2)", run_id, work.now)
 
-    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
+    async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
         async with self.side.transaction() as db:
-            found = await db.rows("pauses", SQL["pauses"], ids=list(ids))
+            found = await db.rows("pauses", SQL["pauses"], ids=list(ids), after_at=after[0], after_id=after[1])
         return [Pause(*row) for row in found]

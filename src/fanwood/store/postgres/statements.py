@@ -15,13 +15,14 @@ import msgspec
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 
 _TYPES = {
-    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents mark mark_end way",
+    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents mark mark_end way "
+    "after_id",
     "bytea[]": "ids",
     "text[]": "tasks events",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
     "scope unit",
     "bigint": "now me worker worker_id limit most near few long servers lease since before created_at schedule_timeout "
-    "at tops rows walk upto",
+    "at tops rows walk upto after_at",
     "integer": "state pid slots priority seq start length number version count shift",
     "integer[]": "programs",
 }

@@ -40,7 +40,10 @@ class SqlitePausing(InFile, Pausing):
             self._about(run_id)
             return self._hot.pauses.resume(run_id, self._instant())
 
-    async def pauses(self, ids: Sequence[bytes] = ()) -> list[Pause]:
-        about = {"ids": encoded([id_.hex() for id_ in ids]), "every": int(not ids)}
+    async def pauses(self, ids: Sequence[bytes] = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
+        about = {
+            "ids": encoded([id_.hex() for id_ in ids]), "every": int(not ids),
+            "after_at": after[0], "after_id": after[1],
+        }  # fmt: skip
         found = await self._reader.read(lambda db: db.execute(SQL["pauses"], about).fetchall())
         return [Pause(*row) for row in found]

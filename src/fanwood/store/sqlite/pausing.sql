@@ -56,4 +56,5 @@ delete from pause where run_id = :id and resumed_at is not null;
 -- name: pauses
 select run_id, root_id, made_at, asked_by from pause
 where resumed_at is null and (:every or root_id in (select unhex(value) from json_each(:ids)))
+  and (made_at, run_id) > (:after_at, :after_id)
 order by made_at, run_id limit 1000;
