@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +125,30 @@ def test_namespaces_and_pages(url: str):
             one.id,
         ]
         assert len(one.list_runs(statuses=[theirs.V1TaskStatus.FAILED])) == 0
+        assert one.list_runs(statuses=[fanwood.RunState.WAITING, "queued"], limit=0) == []
+        for wrong in ({"statuses": ["asleep"]}, {"limit": -1}, {"offset": -3}, {"limit": 1.5}):
+            with pytest.raises(fanwood.UsageError):
+                one.list_runs(**wrong)
+
+
+async def test_what_is_deleted_meanwhile_stops_no_bulk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with theirs.Hatchet(url=f"sqlite:///{tmp_path}/x.db", local_worker=True) as hatchet:
+
+        @hatchet.task()
+        def one(input: dict[str, Any], ctx: theirs.Context) -> dict[str, Any]:
+            return input
+
+        await one.aio_run_many([one.create_bulk_run_item({"n": n}) for n in range(3)])
+        replay, asked = hatchet.runs.aio_replay, list[str]()
+
+        async def act(run_id: str) -> Any:
+            asked.append(run_id)
+            return await replay("0" * 32 if len(asked) == 1 else run_id)
+
+        monkeypatch.setattr(hatchet.runs, "aio_replay", act)
+        since = datetime.now(UTC) - timedelta(hours=1)
+        await hatchet.runs.aio_bulk_replay(theirs.BulkCancelReplayOpts(filters=theirs.RunFilter(since=since)))
+        assert len(asked) == 3
 
 
 def test_that_a_selection_is_one_of_two():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from unittest import mock
 
 import pytest
@@ -32,15 +33,24 @@ def test_that_a_stub_that_was_never_used_can_be_asserted_on(fanwood_app: TestApp
 
 
 def test_a_stub_that_raises_is_tried_again_as_the_task_would_be(fanwood_app: TestApp):
-    charge = fanwood_app.stub(shop.charge, raises=ValueError("no money"))
+    raised = ValueError("no money")
+    charge = fanwood_app.stub(shop.charge, raises=raised)
     with pytest.raises(TaskRunError, match="no money"):
         shop.handle.run(5)
     assert charge.count == 4
     assert tree().splitlines()[1] == "    charge(5) FAILED after 3 retries ValueError: no money"
+    before, _ = raised.__traceback__, charge.calls.clear()
+    with pytest.raises(TaskRunError):
+        shop.handle.run(5)
+    assert _length(raised.__traceback__) == _length(before)
     fanwood_app.stub(shop.pack, raises=KeyError)
     with pytest.raises(TaskRunError) as caught:
         shop.ship.run(5)
     assert caught.value.exc_type == "KeyError"
+
+
+def _length(traceback: TracebackType | None) -> int:
+    return 0 if traceback is None else 1 + _length(traceback.tb_next)
 
 
 async def test_functions_of_both_colours_that_take_what_they_like(fanwood_app: TestApp):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fanwood import checks
 from fanwood.clock import moment
 from fanwood.engine.signals import block
-from fanwood.errors import UsageError
+from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.model.states import RunState
 from fanwood.sdk.client.runs import Runs
 
@@ -194,8 +196,8 @@ class HatchetRuns(Runs):
             workflow_ids=workflow_ids,
             additional_metadata=additional_metadata,
         )
-        start = offset or 0
-        count = start + (50 if limit is None else limit)
+        start = 0 if offset is None else checks.whole(offset, "offset", 0)
+        count = start + (50 if limit is None else checks.whole(limit, "limit", 0))
         found = (await self._matching(wanted, count, parent_task_external_id, only_tasks=only_tasks))[start:count]
         if include_payloads:
             found = [await self.aio_get(run.id) for run in found]
@@ -218,18 +220,24 @@ class HatchetRuns(Runs):
         await self._each(opts, self.aio_replay)
 
     async def _each(self, opts: BulkCancelReplayOpts, act: Callable[[str], Awaitable[object]]) -> None:
-        ids = opts.ids or [run.id for run in await self._matching(opts.filters, MOST)]
-        for run_id in ids:
-            await act(run_id)
+        if opts.ids:
+            for run_id in opts.ids:
+                await act(run_id)
+            return
+        for run in await self._matching(opts.filters, MOST):
+            with contextlib.suppress(RunNotFoundError):  # it was deleted meanwhile
+                await act(run.id)
 
     async def _matching(
         self, wanted: RunFilter | None, count: int, parent_id: str | None = None, *, only_tasks: bool = False
     ) -> list[RunInfo]:
         assert wanted is not None
-        statuses = {RunStatus(str(status)) for status in wanted.statuses or RunStatus}
+        statuses = {_status(status) for status in wanted.statuses or RunStatus}
         until = _aware(wanted.until) or datetime.max.replace(tzinfo=UTC)
         left_out = "workflow" if only_tasks else "step"
         found: list[RunInfo] = []
+        if not count:
+            return found
         async for run in self._candidates(wanted, parent_id):
             if run.created_at < until and RunStatus.of(run.status) in statuses and self._kind(run) != left_out:
                 found.append(run)
@@ -259,6 +267,21 @@ class HatchetRuns(Runs):
     def _kind(self, run: RunInfo) -> str:
         spec = self._host.spec(run.task_name)
         return spec.kind if spec is not None else "step" if ":" in run.task_name else "task"
+
+
+def _status(given: Any) -> RunStatus:
+    """One that is asked for.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    name = str(given).upper()
+    if name == str(RunState.WAITING):
+        return RunStatus.QUEUED
+    try:
+        return RunStatus(name)
+    except ValueError:
+        raise checks.refused("statuses", f"must be some of {', '.join(RunStatus)}", given) from None
 
 
 def _aware(when: datetime | None) -> datetime | None:

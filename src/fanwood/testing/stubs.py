@@ -112,6 +112,8 @@ class Stub:
 
             async def stub(input_: Any, _ctx: Context) -> Any:
                 self._note(spec, input_)
+                if isinstance(self._raises, BaseException):
+                    raise self._raises.with_traceback(None)  # else it would get longer each time
                 if self._raises is not None:
                     raise self._raises
                 return self._returns
