@@ -41,7 +41,7 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m tests.browser.installation
-	@$(BIN)/python -m pytest -q -p tests.beside.plugin -p tests.beside.forks --forks 6
+	@$(BIN)/python -m pytest -q -p tests.beside.plugin -p tests.beside.in_turn -p tests.beside.forks --forks 6
 
 simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; STORE=sqlite, FIRST=5000, SEED=7 for one
 	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)
@@ -58,12 +58,12 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minu
 	@$(BIN)/python -m tests.postgres.installation
 	@FANWOOD_CHAOS=full $(BIN)/python -m pytest $(BY_CHANCE) -q -s $(CHAOS_ARGS)
 
-# What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py).
+# What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py), or one database is taken (tests/beside/in_turn.py).
 BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py tests/postgres/test_lost_answers.py \
-	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/server/test_actions_killed.py \
+	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/postgres/test_cluster.py tests/server \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
-	tests/browser/test_large.py tests/browser/test_accessible.py tests/benchmarks/test_closing.py tests/faults/test_overdrawn.py
+	tests/browser/test_large.py tests/browser/test_accessible.py tests/benchmarks tests/faults
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

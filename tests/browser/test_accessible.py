@@ -12,7 +12,7 @@ from tests.chaos.scale import scaled
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-DARK = scaled(tuple(PAGES), ("trees", "tree", "run", "failures"))
+DARK = scaled(tuple(PAGES), ("tree", "run"))
 """In the dark there are other colours, which all pages share."""
 EMPTY = ("trees", "failures", "tasks", "workers", "store", "actions", "search")
 COLOURS = ("color-contrast", "link-in-text-block")

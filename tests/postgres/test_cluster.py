@@ -52,6 +52,7 @@ def test_a_stop_a_crash_and_a_kill_lose_nothing(cluster: Cluster):
         assert cluster.fetch("select n from number", database="kept") == [(1,)]
 
 
+@pytest.mark.long
 def test_settings_are_as_asked_and_change_by_a_reload():
     with Cluster({"fsync": False, "work_mem": "5MB", "application_name": r"it's \ here"}) as cluster:
         assert cluster.fetch("show fsync") == [("off",)]
@@ -73,6 +74,7 @@ async def test_it_can_be_asked_from_a_coroutine(cluster: Cluster):
     assert cluster.fetch("select $1::int + 1", 1) == [(2,)]
 
 
+@pytest.mark.long
 def test_its_folder_and_its_processes_are_gone_at_the_end():
     with Cluster() as cluster:
         assert cluster.data.exists()
@@ -82,6 +84,7 @@ def test_its_folder_and_its_processes_are_gone_at_the_end():
     assert not any(_alive(pid) for pid in family)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["killed", "forgotten"])
 def test_it_never_outlives_those_who_started_it(end: str):
     with subprocess.Popen(
@@ -104,6 +107,7 @@ def test_it_never_outlives_those_who_started_it(end: str):
         socket.create_connection(("127.0.0.1", int(port)), timeout=10)
 
 
+@pytest.mark.long
 def test_a_port_that_somebody_took_meanwhile_is_left_to_them():
     cluster = Cluster()
     with socket.socket() as somebody:
@@ -114,6 +118,7 @@ def test_a_port_that_somebody_took_meanwhile_is_left_to_them():
             assert cluster.fetch("select 1") == [(1,)]
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_start_says_why():
     with (
         pytest.raises(ServerError, match=r"did not start:(.|\n)*unrecognized configuration parameter \"nonsense\""),

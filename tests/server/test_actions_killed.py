@@ -22,7 +22,7 @@ from fanwood.store.store import Store
 from tests.chaos.scale import scaled
 from tests.server.desk import PATIENCE
 
-RUNS, FAILED, ENOUGH = scaled((5_001, 1_100, 400), (1_501, 600, 200))
+RUNS, FAILED, ENOUGH = scaled((5_001, 1_100, 400), (801, 520, 150))
 
 
 @contextmanager

@@ -1,0 +1,44 @@
+"""What `make test` leaves out: half of what is tested on two databases, nothing of what is tested on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.beside import in_turn
+
+
+def items(folder: str, file: str, *names: str) -> list[Any]:
+    def item(name: str) -> Any:
+        database = next((each for each in ("memory", *in_turn.DATABASES) if each in name), "none")
+        return SimpleNamespace(
+            name=name, path=Path("tests", folder, file), callspec=SimpleNamespace(params={"url": database}),
+            get_closest_marker=lambda marker: name == "test_long" and marker == "long",
+        )  # fmt: skip
+
+    return [item(name) for name in names]
+
+
+def left(given: list[Any]) -> list[str]:
+    config: Any = SimpleNamespace(hook=SimpleNamespace(pytest_deselected=lambda items: None))
+    in_turn.pytest_collection_modifyitems(config, given)
+    return [item.name for item in given]
+
+
+def test_each_test_is_left_on_one_database_and_each_file_has_both():
+    names = [f"test_{n}[{way}-{store}]" for n in range(3) for way in "ab" for store in ("memory", *in_turn.DATABASES)]
+    found = left(items("semantics", "test_x.py", *names))
+    assert {name.rpartition("-")[0] for name in found} == {name.rpartition("-")[0] for name in names}
+    assert [sum(store in name for name in found) for store in ("memory", *in_turn.DATABASES)] == [6, 3, 3]
+
+
+def test_what_is_on_one_database_only_or_tests_a_store_is_left():
+    names = ["test_a[sqlite]", "test_b[postgres]", "test_c"]
+    assert left(items("semantics", "test_x.py", *names)) == names
+    names = ["test_a[sqlite]", "test_a[postgres]"]
+    assert left(items("conformance", "test_x.py", *names)) == names
+
+
+def test_what_is_long_is_left_out():
+    assert left(items("postgres", "test_x.py", "test_long", "test_short")) == ["test_short"]
