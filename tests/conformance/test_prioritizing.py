@@ -130,6 +130,36 @@ async def test_what_is_shared_has_it_from_the_root(stage: Stage) -> None:
     assert (shared.task, shared.priority) == ("b", 6)
 
 
+async def test_what_is_shared_keeps_its_own_whatever_calls_ask_for(stage: Stage) -> None:
+    """Also if it runs again; and another word about the root counts for it, too."""
+    root = await stage.running()
+    child, other = await stage.running("b", root), await stage.running("b", root)
+    one = link(stage, child)
+    await stage.commit(records=[one])
+    (shared,) = [run for run in await stage.store.children(root.key, task="b") if run.id not in (child.key, other.key)]
+    await stage.store.reprioritize(shared.id, -1, "ann")
+    await stage.commit(records=[link(stage, other, priority=9)])
+    assert (await stage.store.get(shared.id)).priority == -1
+    await stage.store.cancel(shared.id, "said")
+    await stage.commit(records=[link(stage, other, priority=9)])
+    again = await stage.store.get(shared.id)
+    assert (again.state, again.priority) == (RunState.QUEUED, -1)
+    await stage.store.reprioritize(root.key, 4, "bob")
+    await stage.sweep()
+    await stage.commit(records=[link(stage, other, priority=9)])
+    assert (await stage.store.get(shared.id)).priority == 4
+
+
+async def test_what_is_shared_runs_again_with_the_highest_of_its_callers(stage: Stage) -> None:
+    root = await stage.running()
+    one = link(stage, root, priority=1)
+    await stage.commit(records=[one])
+    (shared,) = await stage.store.children(root.key, task="b")
+    await stage.store.cancel(shared.id, "said")
+    await stage.commit(records=[link(stage, root, priority=9)])
+    assert (await stage.store.get(shared.id)).priority == 9
+
+
 async def test_nobody_hears_of_what_nobody_had_claimed(stage: Stage) -> None:
     root = await stage.born()
     assert await reprioritized(stage.store, root, 8, "ann") == 1

@@ -75,6 +75,19 @@ async def test_a_death_in_the_middle_leaves_it_paused_and_is_gone_on_with(stage:
     assert (await stage.attach(again[middle.key], good.key, "c")).state is COMPLETED
 
 
+async def test_what_is_above_a_run_that_failed_is_left_alone(stage: Stage) -> None:
+    """It is about that run, and what is below it."""
+    root = await stage.running()
+    middle = await stage.running("b", root)
+    leaf = await stage.running("c", middle)
+    await stage.report(failed(leaf))
+    await stage.complete(middle)
+    await stage.complete(root)
+    assert await retry(stage, leaf, "ann") == 1
+    assert [await stage.state(run) for run in (leaf, middle, root)] == [QUEUED, COMPLETED, COMPLETED]
+    assert await stage.store.pauses() == []
+
+
 async def test_a_pause_of_somebody_else_stays(stage: Stage) -> None:
     root = await stage.running()
     await stage.report(failed(root))

@@ -15,9 +15,12 @@ from fanwood import (
     RunInfo,
     RunNotFoundError,
     RunState,
+    SleepCondition,
     TaskRunError,
     UsageError,
+    UserEventCondition,
     after,
+    or_,
 )
 from fanwood.model.forks import DEPTH
 from tests.faults.processes import until
@@ -156,6 +159,12 @@ def test_from_a_run_below_on(make_app: Any) -> None:
     again = app.runs.fork(ref.id, at=inner[1].id)
     assert again.result(timeout=60) == 198 + 978
     assert calls.taken()["leaf 1000"] == 1
+    copied = app.runs.fork(ref.id, at=app.runs.children(ref.id)[2].id)
+    assert copied.result(timeout=60) == 198 + 978
+    same = app.runs.fork(app.runs.children(ref.id)[1].id)  # a copy of what had another input has that
+    assert same.result(timeout=60) == 1000 + 21 + 23
+    (_, kept, _) = app.runs.children(same.id)
+    assert (how([kept]), kept.fork.changed, app.runs.get(kept.id).input) == (["copy"], True, 1000)
 
 
 def test_what_is_recorded(make_app: Any) -> None:
@@ -211,6 +220,29 @@ def test_what_is_recorded(make_app: Any) -> None:
     again = app.runs.fork(fork.id, at=at.id)
     assert again.result(timeout=60) == said
     assert calls.taken() == {"top": 1, "step 2": 1, "step 3": 1}
+
+
+def test_of_several_waits_in_one_what_had_come_is_copied(make_app: Any) -> None:
+    """What was decided is; and of what was not yet, what had come: else a fork would sleep anew."""
+    app = make_app()
+
+    @app.durable_task
+    async def top(input: Any, ctx: Context) -> list[str]:
+        come = await ctx.aio_wait_for("first", or_(SleepCondition(0.02), UserEventCondition("never")))
+        await ctx.aio_wait_for("second", SleepCondition(0.03), UserEventCondition("e"))
+        return [str(each) for each in come]
+
+    def sleeps(run_id: str) -> list[Any]:
+        return [run for run in app.runs.children(run_id) if run.task_name == "~sleep"]
+
+    ref = top.run_no_wait()
+    until(lambda: [run.status.name for run in sleeps(ref.id)] == ["COMPLETED"] * 2, "it has slept twice")
+    app.runs.cancel(ref.id)
+    fork = app.runs.fork(ref.id)
+    until(lambda: any(run.task_name == "~event" for run in app.runs.children(fork.id)), "it waits for its event")
+    assert [how([run]) for run in sleeps(fork.id)] == [["copy"]]  # (of what was decided the decision is)
+    app.events.push("e", "come")
+    assert len(fork.result(timeout=60)) == 1
 
 
 def test_workflows(make_app: Any) -> None:

@@ -87,7 +87,7 @@ class Alone:
                 partial(outside.settle, world, promise.token, {"n": self.plan["n"], "made": self._parts.made()})
             )
         value = await promise
-        world.tell(self._parts.settled(promise.token, value))
+        world.tell(self._parts.settled(promise.token, value, forked=self._parts.origin(self._run[0]) is not None))
         world.tell(self._parts.answered(self._run[0], self._named("promise", number), value))
 
     async def _event(self, number: int, key: str, timeout: float) -> None:

@@ -12,6 +12,7 @@ from fanwood.ids import id_bytes
 from fanwood.model.states import RunState
 from tests.simulation.outside import TIRED
 from tests.simulation.plans import Plan, is_sure, options_of
+from tests.simulation.surgery import GENERATIONS, Surgeon
 from tests.simulation.together import FAILED
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Root:
         self._plan = plan
         self._ref: Any = None
         self._sure = False  # it can't fail
+        self._surgeon = Surgeon(program, app, self._asked)
 
     async def live(self) -> None:
         random = self._world.random
@@ -72,6 +74,34 @@ class _Root:
             await self._again(await self._some_child())
         elif fate > 0.65:
             await self._patch(self._ref.id)
+        await self._operate()
+
+    async def _operate(self) -> None:
+        """By hand, when all is over."""
+        random, surgeon, plan = self._world.random, self._surgeon, self._plan
+        for generation in range(GENERATIONS):
+            if random.random() > (0.25 if not generation else 0.4):
+                break
+            at = await self._some_child(parts=True) if random.random() < 0.5 else None
+            ref = await surgeon.fork(self._ref.id, plan, at)
+            if ref is None:
+                break
+            self._ref, self._sure = ref, surgeon.sure(plan)
+            if random.random() < 0.15:
+                self._sure = False
+                await asyncio.sleep(random.random() * 3)
+                await self._cancel(self._ref.id)
+            await self._result()
+        self._sure = False
+        if random.random() < 0.15:
+            with contextlib.suppress(UsageError):  # somebody else has it run
+                await surgeon.retry(
+                    self._ref.id if random.random() < 0.7 else (await self._some_child()) or self._ref.id
+                )
+            await self._result()
+        if random.random() < 0.08:
+            await surgeon.do_to_all(self._ref.id)
+            await self._result()
 
     async def _start(self) -> Any:
         """Once, or by an idempotency key twice at once: that is the same run."""
@@ -144,6 +174,7 @@ class _Root:
 
     async def _again(self, run_id: str | None) -> None:
         if run_id is not None:
+            self._world.watch.replays.add(id_bytes(run_id))
             await self._asked(lambda: self._app.runs.aio_replay(run_id))
 
     async def _result(self) -> None:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from fanwood.model.budgets import Limit, Spent
+from fanwood.model.forks import Lineage
 from fanwood.model.invariants import Families, of_a_row
 from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, Open
 from fanwood.store.auditing import BEGIN
 from fanwood.store.memory import auditing as mirrored
 from fanwood.store.memory.memory import Memory
-from fanwood.store.memory.tables import Gate, Moved, Pause, Run, Shared, Suspended, Tables, Worker
+from fanwood.store.memory.tables import Gate, Moved, Pause, Run, Shared, Suspended, Tables, Urgent, Worker
 from fanwood.store.sqlite import reader, reading
 from fanwood.store.sqlite import store as sqlite
 from fanwood.store.sqlite.connection import connect, migrate
@@ -278,6 +279,20 @@ def _pause(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
         tables.pauses[new[0]] = Pause(*new)
 
 
+def _urgency(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.urgent.pop(old[0], None)
+    else:
+        tables.urgent[new[0]] = Urgent(*new)
+
+
+def _fork(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
+    if kind == "DELETE":
+        tables.forks.pop(old[0], None)
+    else:
+        tables.forks[new[0]] = Lineage(*new)
+
+
 def _moved(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
     if kind == "DELETE":
         del tables.moved[old[0]]
@@ -338,6 +353,8 @@ _ROWS: dict[str, Callable[[Tables, str, Any, Any, Any], None]] = {
     "lease": _lease,
     "gate": _gate,
     "pause": _pause,
+    "urgency": _urgency,
+    "fork": _fork,
     "moved_deadline": _moved,
     "mail": _mail,
     "watch": _watch,

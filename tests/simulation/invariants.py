@@ -15,7 +15,9 @@ from fanwood.store.memory import reading
 from fanwood.store.memory.auditing import audited
 from fanwood.store.turns import FEW as TURNS
 from tests.simulation.beside import Beside
+from tests.simulation.forked import Forked
 from tests.simulation.plans import fails, retries
+from tests.simulation.ranks import Ranks
 
 if TYPE_CHECKING:
     from fanwood.model.commands import ClaimRequest
@@ -64,7 +66,10 @@ class Watch:
         self._gated: dict[bytes, bytes] = {}
         self.paused: set[bytes] = set()  # the calls have returned
         self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
-        self._beside = Beside(tables)
+        self.replays: set[bytes] = set()  # of these somebody has asked for it ...
+        self.retried: set[bytes] = set()  # ... and of what failed of these
+        self._beside, self._forked = Beside(tables), Forked(tables, self._replayed)
+        self._ranks = Ranks(tables, self._replayed)
         self._change, self._add, self._remove = tables.change, tables.add, tables.remove
         tables.change, tables.add, tables.remove = self.change, self.add, self.remove
 
@@ -78,6 +83,7 @@ class Watch:
                 self._wrong(f"{short(run)} is born below an attempt that is over")
         self._add(run)
         self._seen(run, None)
+        self._forked.born(run)
         self._tell(self._beside.born(run))
         self._saw(run)
         if run.state == RunState.RUNNING:
@@ -103,6 +109,7 @@ class Watch:
             self._seen(run, state)
             if state.is_terminal:
                 self._replayed[run.id] = self._now()
+                self._may_run_again(run, state)
             self._is_in_time(run, state, due_at, expires_at)
         elif state in TERMINAL and any(getattr(run, name) != value for name, value in frozen.items()):
             self._wrong(f"{short(run)} had ended, and was changed")
@@ -169,6 +176,8 @@ class Watch:
         self._gated = gated
         changed, self._changed = self._changed, {}
         self._tell(self._beside.settled(changed, {*gated.values()}))
+        self._tell(self._forked.settled())
+        self._tell(self._ranks.settled(changed))
         if changed:
             for id_ in changed:
                 if id_ in tables.runs:
@@ -187,12 +196,18 @@ class Watch:
             if run is None or run.is_over or self._tables.runs[waiter].state != RunState.WAITING:
                 self._wrong(f"{id_.hex()[-6:]} is over, and {waiter.hex()[-6:]} is suspended for it")
 
+    def paused_above(self, run: Run) -> bytes | None:
+        """The run above this one (or itself) whose pause has begun, as far as somebody was told so."""
+        return next((id_ for id_ in self._way(run) if id_ in self.paused), None) if self.paused else None
+
     def closed_above(self, run_id: bytes, closed: dict[bytes, int]) -> bytes | None:
         """The run above this one (or itself) that is among `closed` by a call, if this one ends with that, and nothing
         between was replayed since."""
         run, since = self._tables.runs.get(run_id), -1
         while run is not None:
             since = max(since, self._replayed.get(run.id, -1))
+            if run.on_parent_end == OnParentEnd.SHARED:  # who lives on below what has completed may ask for it anew
+                since = max(since, run.created_at)
             if closed.get(run.id, -1) > since:
                 return run.id
             if run.parent_id is None or run.on_parent_end == OnParentEnd.CONTINUE:
@@ -208,15 +223,32 @@ class Watch:
         for said in found:
             self._wrong(said)
 
+    def _may_run_again(self, run: Run, state: RunState) -> None:
+        """What has completed does so if somebody asks for it, or wants what failed below it to run again."""
+        if state is not RunState.COMPLETED or run.is_over or run.id in self.replays:
+            return
+        ways = {id_: {*self._way(each)} for id_, each in self._tables.runs.items()}
+        failed = any(
+            run.id in ways[id_] and (each.state != RunState.COMPLETED or id_ in self._replayed)
+            for id_, each in self._tables.runs.items()
+            if id_ != run.id
+        )
+        if not failed or ways[run.id].isdisjoint(self.retried):
+            self._wrong(f"{short(run)} had completed, and runs again, which nobody wanted")
+
+    def _way(self, run: Run) -> Iterator[bytes]:
+        """From a run up to its root."""
+        above: Run | None = run
+        while above is not None:
+            yield above.id
+            above = self._tables.runs.get(above.parent_id or b"")
+
     def _is_held(self, run: Run) -> None:
         worker = self._tables.workers.get(run.worker_id or 0)
         if worker is None or worker.lease is None:
             self._wrong(f"{short(run)} is RUNNING under worker {run.worker_id}, which holds no lease")
-        above: Run | None = run
-        while self.paused and above is not None:
-            if above.id in self.paused:
-                self._wrong(f"{short(run)} is claimed, and {short(above)} is paused")
-            above = self._tables.runs.get(above.parent_id or b"")
+        if above := self.paused_above(run):
+            self._wrong(f"{short(run)} is claimed, and {above.hex()[-6:]} is paused")
 
     def _was_recorded(self, run: Run) -> None:
         """Its parent does it again, in an attempt that counts."""
@@ -296,7 +328,7 @@ def at_the_end(tables: Tables, history: History, maker: Maker) -> Iterator[str]:
             continue
         given = plan_of(tables, run)
         plan = maker.plans.get(given["n"], {})
-        if given != plan:
+        if not maker.knows(given):
             yield f"{short(run)} has the input {run.input}, which nobody sent"
         elif run.output is not None and msgspec.json.decode(run.output) != maker.answer(plan):
             yield f"{short(run)} has the output {run.output}, and not {maker.answer(plan)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from fanwood.model.forks import fork_of
 from fanwood.model.lives import since_of
 from fanwood.model.states import FIRST_WAIT, EndedBy, OnParentEnd, RunKind, RunState
 
@@ -75,6 +76,20 @@ class Parts:
                 return part
         return None
 
+    def origin(self, run_id: bytes) -> bytes | None:
+        """The run that this one is a fork of, and takes what that has recorded."""
+        run = self._tables.runs.get(run_id)
+        fork = None if run is None else fork_of(run.life)
+        return None if fork is None or fork.how != "fork" else fork.key
+
+    def _copies(self, run_id: bytes, kind: RunKind, said: dict[str, Any]) -> bool:
+        """Whether what a run has recorded is a copy; or will be, as that is written with what comes next."""
+        part, of = self.find(run_id, kind, said), self.origin(run_id)
+        if part is not None:
+            return fork_of(part.life) is not None
+        there = None if of is None else self.find(of, kind, said, of_old=True)
+        return there is not None and there.state == RunState.COMPLETED
+
     # --- steps and times -------------------------------------------------------------------------------------------
 
     def does(self, run_id: bytes, attempt: int, what: Any, args: list[Any]) -> Iterator[str]:
@@ -112,7 +127,7 @@ class Parts:
 
     def slept(self, run_id: bytes, attempt: int, asked: Asked, calm: int | None) -> Iterator[str]:
         """Code goes on after a sleep; all has been calm since then, or never."""
-        if not self.is_current(run_id, attempt):
+        if not self.is_current(run_id, attempt) or self._copies(run_id, RunKind.SLEEP, asked.said):
             return
         now, part, whose = self._now(), self.find(run_id, RunKind.SLEEP, asked.said), run_id.hex()[-6:]
         due = asked.until or round((part.created_at if part else asked.began) + asked.span * 1e6)
@@ -140,9 +155,9 @@ class Parts:
         """Somebody is about to say this: of a promise (its token), or of what has happened (its key)."""
         self._sent.setdefault(to, []).append(value)
 
-    def settled(self, token: str, value: Any) -> Iterator[str]:
-        """A promise has this value, says the store."""
-        if value not in self._sent.get(token, ()):
+    def settled(self, token: str, value: Any, *, forked: bool = False) -> Iterator[str]:
+        """A promise has this value, says the store. (In a fork it was sent to another one, perhaps.)"""
+        if not any(value in self._sent.get(each, ()) for each in (self._sent if forked else (token,))):
             yield f"a promise has the value {value}, which nobody sent"
         first = self._settled.setdefault(token, value)
         if first != value:
@@ -185,7 +200,10 @@ class Parts:
         """Code got this message: it was sent, one wait took it, and all that were sent before were taken as well."""
         if run_id not in self._tables.runs:
             return
-        whose, posts = run_id.hex()[-6:], self._posts.get((run_id, name), [])
+        whose, posts, of = run_id.hex()[-6:], self._posts.get((run_id, name), []), self.origin(run_id)
+        if of is not None and not any(post.payload == payload for post in posts):
+            yield from self.received(of, name, payload)  # a copy of what that one has received
+            return
         post = next((post for post in posts if post.payload == payload), None)
         if post is None:
             yield f"{whose} received {payload}, which nobody sent"

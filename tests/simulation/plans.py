@@ -90,6 +90,7 @@ class Maker:
         self._most = most
         self.plans: dict[int, Plan] = {}
         self.answers: dict[int, Plan | None] = {}
+        self._others: dict[int, Plan] = {}  # what some are given by hand instead, and give the same answer
         self._pool: list[Plan] = []  # of this tree: what is shared
         self.kills = False  # there is one already that takes its process with it: each of its runs does so again
 
@@ -206,6 +207,14 @@ class Maker:
         return self._random.choice([None] * 11 + [0.001, 0.02, 0.4, 2.0])
 
     # --- what comes of it ------------------------------------------------------------------------------------------
+
+    def another(self, plan: Plan) -> Plan:
+        """Another input of which the same must come."""
+        return self._others.setdefault(plan["n"], {**plan, "steps": [*plan["steps"], ["log"]]})
+
+    def knows(self, given: Plan) -> bool:
+        """Whether this is what some run is to do."""
+        return given in (self.plans.get(given["n"]), self._others.get(given["n"]))
 
     def answer(self, plan: Plan) -> Any:
         """What a run must return, if it completes; None: it can't."""

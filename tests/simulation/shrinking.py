@@ -40,5 +40,6 @@ def _candidates(less: Less, seen: Seen) -> Iterator[Less]:
     for fault in FAULTS:
         if fault in faults and fault not in less.faults:
             yield replace(less, faults=(*less.faults, fault))
-    for number in sorted({int(found) for found in re.findall(r"^ *(\d+) ", seen.program, re.MULTILINE)}):
+    there = {int(found) for found in re.findall(r"^ *(\d+) ", seen.program, re.MULTILINE)}
+    for number in sorted(there.difference(less.runs)):
         yield replace(less, runs=(*less.runs, number))

@@ -43,7 +43,8 @@ class Purse:
                 self._world.wrong(f"{run_id.hex()[-6:]} has spent {amount} ({what}), and is refused it")
             del self._begun[run_id][key]
             raise
-        self._done.setdefault(run_id, set()).add(key)
+        if not lasting or self._world.parts.origin(run_id) is None:  # else it may be recorded that it was done before
+            self._done.setdefault(run_id, set()).add(key)
 
     async def reserve(self, ctx: Context, what: tuple[Any, ...], held: float, amount: float, pause: float) -> None:
         """Hold so much for a while, and spend so much of it, or more.

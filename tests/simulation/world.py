@@ -268,6 +268,9 @@ class World:
         if not self._may_not_know(app, id_bytes(run_id)):
             self.wakes(self.watch.history.holder_of(id_bytes(run_id)))
             self.tell(self.watch.history.began(id_bytes(run_id), attempt, host.name))
+            run = self.tables.runs.get(id_bytes(run_id))
+            if run is not None and run.is_at(RunState.RUNNING, attempt) and (paused := self.watch.paused_above(run)):
+                self.wrong(f"{plan['n']} begins, and {paused.hex()[-6:]} is paused")
         if self._closed and (above := self.watch.closed_above(id_bytes(run_id), self._closed)):
             self.wrong(f"{plan['n']} begins below {above.hex()[-6:]}, whose cancelling has returned")
         self._look_at_slots(host)

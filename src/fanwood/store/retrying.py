@@ -50,7 +50,7 @@ class _Between:
         ours = [run for run in failed if run.id == self._top.id or self._is_within(run.parent_id)]
         new: list[bytes] = []
         for run in ours:
-            at = run.parent_id
+            at = None if run.id == self._top.id else run.parent_id  # (what is above that is not meant)
             while at is not None and at not in self.found and at != self._top.id:
                 self.found.add(at)
                 new.append(at)

@@ -107,12 +107,14 @@ class Copies:
         return True
 
     def _copy(self, kept: Kept, spawn: Spawn, identity: bytes, number: int) -> None:
-        attempt, done, life = self._attempt, RunState.COMPLETED, Fork(kept.id.hex(), "copy").text
+        attempt, done, changed = self._attempt, RunState.COMPLETED, _was_changed(kept)
+        if changed:
+            spawn.input = kept.input
         attempt.known = {} if attempt.known is None else attempt.known
         attempt.known[identity] = spawn.id
         record = Record(
             spawn.kind, spawn.id, identity, spawn.input, done, spawn.index, spawn.child_key, kept.output,
-            input_digest=spawn.input_digest, life=life,
+            input_digest=spawn.input_digest, life=Fork(kept.id.hex(), "copy", changed=changed).text,
         )  # fmt: skip
         if not kept.told:
             large = Large(self._engine, self._origin, record, spawn)
@@ -142,8 +144,7 @@ class Copies:
 def _mark(origin: Origin, spawn: Spawn, kept: Kept) -> Fork:
     """What a child is in the fork that is run again. If that one had another input, it has that."""
     fork, of, draws = origin.fork, kept.id.hex(), draws_of(kept.id, kept.life)
-    before = fork_of(kept.life)
-    changed = before is not None and before.changed
+    changed = _was_changed(kept)
     if changed:
         spawn.input = kept.input
     if not origin.is_way(kept):
@@ -153,3 +154,9 @@ def _mark(origin: Origin, spawn: Spawn, kept: Kept) -> Fork:
     if fork.input is not None:
         spawn.input = fork.input
     return Fork(of, "again", changed=changed or fork.input is not None)
+
+
+def _was_changed(kept: Kept) -> bool:
+    """Whether it had another input than it is asked for with."""
+    before = fork_of(kept.life)
+    return before is not None and before.changed

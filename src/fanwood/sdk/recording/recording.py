@@ -99,14 +99,22 @@ def found_in(attempt: Attempt, parts: Parts, identity: bytes, shown: str, *, kee
     return found
 
 
-def copied(attempt: Attempt, origin: Origin, identity: bytes) -> Recorded | None:
+def taken(attempt: Attempt, parts: Parts, identity: bytes, index: int | None = None) -> Recorded | None:
+    """What the run has recorded under this identity, or that of which it is a fork. `index`: which child it is, if that
+    is known."""
+    found = parts.found.pop(identity, None)
+    return copied(attempt, attempt.fork, identity, index) if found is None and attempt.fork is not None else found
+
+
+def copied(attempt: Attempt, origin: Origin, identity: bytes, index: int | None = None) -> Recorded | None:
     """What the run has recorded of which this one is a fork: it is recorded here as well, as it is asked for. (Not
     waited for: it goes before whatever is written next.)"""
     kept = origin.take(identity)
     if kept is None or kept.kind < FIRST_WAIT:
         return None
-    index = attempt.children
-    attempt.children += 1
+    if index is None:
+        index = attempt.children
+        attempt.children += 1
     id_ = part_id(attempt.origin, identity) if kept.kind is RunKind.PROMISE else attempt.new_id()
     if identity == VERSION:
         id_ = version_id(attempt.origin)

@@ -20,7 +20,7 @@ from fanwood.model.matching import Wanted, mark_of
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
-from fanwood.sdk.recording.recording import kind_of, known_parts, write, written
+from fanwood.sdk.recording.recording import kind_of, known_parts, taken, write, written
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import counts
@@ -239,7 +239,7 @@ async def wait_for_all(
         identity = attempt.identify(None, content_digest("~group", name.encode()))
         index = attempt.children
         attempt.children += 1 + len(flat)
-    there = parts.found.pop(identity, None)
+    there = taken(attempt, parts, identity, index)
     if there is None or there.output is None:
         members = [member(attempt, each, identity, n, step) for n, each in enumerate(flat)]
         gathering = _AllOf(numbered(groups))
@@ -363,7 +363,7 @@ async def gathered(attempt: Attempt, parts: Parts, members: list[Member], gather
         if one.known is not None:
             ended[n] = one.known
             continue
-        there = parts.found.pop(one.identity, None)
+        there = taken(attempt, parts, one.identity, index + 1 + n)
         attempt.asks(one.shown, one.identity)
         if there is None or not counts(there, attempt.run.trial_start):
             one.id = attempt.new_id() if there is None else there.id

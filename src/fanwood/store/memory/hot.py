@@ -64,7 +64,6 @@ class HotPath:
         self._charge(batch, done)
         self._log(batch)
         self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
-        self.urgency.spare_shared(batch.records)
         self._spawn(me, now, batch.spawns, done)
         for run_id, text in batch.marks:
             if (run := self._tables.runs.get(run_id)) is not None:  # else its parent is fenced

@@ -10,6 +10,7 @@ from fanwood.store.expiry import expiry
 from fanwood.store.failures import ancestor_ended
 from fanwood.store.memory.leaving import ALL, Ending, Leaving, Queueing
 from fanwood.store.memory.tables import Run, Shared, Tables
+from fanwood.store.memory.urgency import Urgency
 from fanwood.store.sharing import NOBODY, UNSHARED, circle, circle_error, page_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Sharing:
     def __init__(self, tables: Tables, leaving: Leaving) -> None:
         self._tables = tables
         self._leaving = leaving
+        self._urgency = Urgency(tables)
         leaving.unlink = self.ended
 
     # --- a link ----------------------------------------------------------------------------------------------------
@@ -58,7 +60,8 @@ class Sharing:
         if target.is_over:
             self._follow(now, link, target)
             return
-        tables.change(target, priority=max(target.priority, share.kind.priority))
+        said = self._urgency.last(target.id)  # by hand: that counts, whatever calls ask for
+        tables.change(target, priority=max(target.priority, share.kind.priority) if said is None else said)
         if inside is None or not there:  # what is born waits for nobody
             return
         way = circle(inside, target.id, self._insides)

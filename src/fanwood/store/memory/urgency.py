@@ -24,7 +24,7 @@ class Urgency:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def _last(self, run_id: bytes | None) -> int | None:
+    def last(self, run_id: bytes | None) -> int | None:
         """What was said last of a run, or of what is above it."""
         said: list[tuple[int, int]] = []
         run = self._tables.runs.get(run_id or b"") if self._tables.urgent else None
@@ -41,7 +41,7 @@ class Urgency:
         """What is born below these has their priority; if it was sent with another one, it is claimed as others are."""
         kinds: dict[int, SpawnKind] = {}  # one for each: siblings are told by theirs
         for each in born if self._tables.urgent else ():
-            said = self._last(each.kind.parent_id)
+            said = self.last(each.kind.parent_id)
             if said is not None and said != each.kind.priority:
                 number = id(each.kind)
                 kinds[number] = kinds.get(number) or replace(each.kind, priority=said)
@@ -49,17 +49,10 @@ class Urgency:
                 if isinstance(each, Spawn):
                     each.claimed = False
 
-    def spare_shared(self, records: Iterable[Record]) -> None:
-        """What is shared is born below the root."""
-        for record in records if self._tables.urgent else ():
-            said = self._last(record.kind.root_id) if record.share is not None else None
-            if said is not None and record.share is not None:
-                record.share.kind = replace(record.share.kind, priority=said)
-
     def set(self, runs: Iterable[Run]) -> None:
         """These have the priorities from now on that were said last."""
         for run in runs if self._tables.urgent else ():
-            said = self._last(run.id)
+            said = self.last(run.id)
             if said is not None and said != run.priority:
                 self._tables.change(run, priority=said)
 

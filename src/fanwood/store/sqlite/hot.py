@@ -167,7 +167,6 @@ class HotPath:
         fenced = self._fence(batch, done)
         if self._urged:
             self.urgency.spare([*batch.spawns, *batch.records, *(hedge.spawn for hedge in batch.hedges)])
-            self.urgency.spare_shared(batch.records)
         if batch.spawns:
             spawns = [s for s in batch.spawns if _parent(s) not in fenced] if fenced else batch.spawns
             self._spawn(me, now, spawns, done)
@@ -263,6 +262,7 @@ class HotPath:
         if len(born) < len(records):
             self.leaving.record_again(now, [record for record in records if record.again])
         if shares:
+            self.sharing.urgency = self.urgency if self._urged else None
             self.sharing.link(now, shares)
 
     # --- reporting -------------------------------------------------------------------------------------------------

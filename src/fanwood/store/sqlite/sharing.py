@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fanwood.model.budgets import Refusal
     from fanwood.model.commands import Record, Spawn
     from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.urgency import Urgency
 
 _SQL = load("sqlite/sharing.sql")
 
@@ -49,6 +50,7 @@ class Sharing:
 
     def __init__(self, connection: Database, leaving: Leaving) -> None:
         self.known: bool | None = None
+        self.urgency: Urgency | None = None  # if anybody was given another priority, ever
         self._execute = connection.execute
         self._leaving = leaving
         leaving.sharing = self
@@ -164,6 +166,7 @@ class Sharing:
             "now": now,
         })  # fmt: skip
         self._execute(_SQL["insert_shared"], {"root": root, "digest": share.input_digest or b"", "id": share.id})
+        self._urge(share.id)
         return share.id
 
     def _target(self, now: int, root: bytes, share: Spawn, *, again: bool) -> bytes | None:
@@ -179,7 +182,13 @@ class Sharing:
         if revived and not self._leaving.closed([id_]):
             self._leaving.queue(now, [Queueing(id_, attempt, state, Cause.REPLAY)])
             self._execute(_SQL["ask_shared"], {"id": run, "priority": kind.priority})
+        self._urge(run)
         return run
+
+    def _urge(self, run: bytes) -> None:
+        """What was said of it by hand counts, whatever calls ask for."""
+        if self.urgency is not None:
+            self.urgency.set([run.hex().upper()], living=True)
 
     def _insides(self, target: bytes, after: bytes) -> bytes | None:
         found = self._one("next_inside", after=target + after + b"\xff", end=target + LAST_LINK)

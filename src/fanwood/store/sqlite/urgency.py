@@ -59,20 +59,11 @@ class Urgency:
                 if isinstance(each, Spawn):
                     each.claimed = False
 
-    def spare_shared(self, records: Iterable[Record]) -> None:
-        """What is shared is born below the root."""
-        roots = {(record.kind.root_id or b"").hex().upper(): record for record in records}
-        said = self._last(list(roots))
-        for record in records if said else ():
-            priority = said.get((record.kind.root_id or b"").hex().upper())
-            if priority is not None and record.share is not None:
-                record.share.kind = replace(record.share.kind, priority=priority)
-
-    def set(self, ids: Sequence[str]) -> None:
-        """These have the priorities from now on that were said last."""
+    def set(self, ids: Sequence[str], *, living: bool = False) -> None:
+        """These have the priorities from now on that were said last; those that live, or all."""
         said = self._last(ids)
         if said:
-            self._execute(_SQL["set_priorities"], {"rows": encoded(list(said.items()))})
+            self._execute(_SQL["set_priorities"], {"rows": encoded(list(said.items())), "living": living})
 
     # --- what lives ------------------------------------------------------------------------------------------------
 
@@ -81,7 +72,7 @@ class Urgency:
         before, root = _about.decode(self._one("about", id=run_id))
         about = {"id": run_id, "root": bytes.fromhex(root), "priority": priority, "by": by, "now": now}
         self._execute(_SQL["make_urgency"], about)
-        self._execute(_SQL["set_priorities"], {"rows": encoded([(run_id.hex(), priority)])})
+        self._execute(_SQL["set_priorities"], {"rows": encoded([(run_id.hex(), priority)]), "living": False})
         self._execute(_NOTE, {"id": run_id, "now": now, "message": reprioritized_line(by, before, priority)})
         return before
 

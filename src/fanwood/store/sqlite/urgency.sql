@@ -13,7 +13,7 @@ from above a left join urgency u on u.run_id = a.id;
 
 -- name: set_priorities
 update run set priority = v.value ->> 1 from json_each(:rows) v
-where run.id = unhex(v.value ->> 0) and run.priority <> v.value ->> 1;
+where run.id = unhex(v.value ->> 0) and run.priority <> v.value ->> 1 and (run.state < 8 or not :living);
 
 -- name: about
 select json_array(priority, hex(root_id)) from run where id = :id;

@@ -132,6 +132,7 @@ declare
     anew boolean;
     within_ bytea;
     way bytea[];
+    said integer;
     prio integer;
     anew_ boolean;
 begin
@@ -194,7 +195,8 @@ begin
         ) r
         where s.root_id = one.root and s.digest = one.digest;
         anew_ := not found;
-        prio := coalesce((select s.priority_ from fw_said_last(array[one.root]) s), (one.share ->> 'priority')::integer);
+        said := (select s.priority_ from fw_said_last(array[coalesce(target.id, one.root)]) s);  -- by hand: that counts
+        prio := (one.share ->> 'priority')::integer;
         if anew_ then
             insert into run (
                 id, parent_id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked,
@@ -202,7 +204,7 @@ begin
             )
             values (
                 decode(one.share ->> 'id', 'hex'), one.root, one.root, 1, (one.share ->> 'kind')::smallint,
-                one.share ->> 'task', one.share ->> 'input', one.share ->> 'metadata', prio, 3,
+                one.share ->> 'task', one.share ->> 'input', one.share ->> 'metadata', coalesce(said, prio), 3,
                 0, 0, root.attempt, (one.share ->> 'timeout')::bigint, p_now + (one.share ->> 'timeout')::bigint, p_now,
                 (select r.budget from run r where r.id = one.root)
             );
@@ -215,16 +217,17 @@ begin
             -- What an earlier attempt of the root has closed is free again.
             update run r
             set asked = root.attempt,
-                priority = case when r.state < terminal then greatest(r.priority, prio)
-                                else r.priority end
+                priority = case when r.state < terminal then coalesce(said, greatest(r.priority, prio)) else r.priority end
             where r.id = target.id  -- (once for many links: else each of them would leave a dead row)
               and (r.asked <> root.attempt
-                   or (r.state < terminal and r.priority < (one.share ->> 'priority')::integer));
+                   or (r.state < terminal and r.priority <> coalesce(said, greatest(r.priority, prio))));
             if target.state = cancelled or (anew and target.state = failed) then
                 part := fw_enter(0, p_now, 8, row(
                     array[target.id], array[null::integer], array[0::bigint], array[null::text], array[0::bigint], array[false]
                 )::fw_entries);
                 ready := ready || part.ready;
+                update run r set priority = coalesce(said, greatest(r.priority, prio))
+                where r.id = target.id and r.state < terminal and r.priority <> coalesce(said, greatest(r.priority, prio));
             end if;
         end if;
         within_ := fw_inside(one.parent);
