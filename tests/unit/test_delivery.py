@@ -24,7 +24,7 @@ def waited_for(delivery: Delivery, *ids: bytes) -> tuple[Collector, Batch]:
     collector.grow(len(ids))
     collector.close()
     for index, id_ in enumerate(ids):
-        delivery.watch(id_, collector, index, batch)
+        delivery.watch([id_], collector, [index], batch)
     return collector, batch
 
 
@@ -69,7 +69,7 @@ def test_an_end_that_is_held_is_looked_at_again_and_told_in_the_end() -> None:
     delivery, collector = Delivery("store:", Latencies(lambda: 0.0)), Collector(fail_fast=False, owns=True)
     collector.grow(1)
     collector.close()
-    delivery.watch(ID, collector, 0, Batch())
+    delivery.watch([ID], collector, [0], Batch())
     ended = Finished(RunState.CANCELLED, None, ancestor_ended(PARENT, "was cancelled"), "t")
     for _ in range(HOLDS):
         delivery.deliver(Batch(), [], Committed(finished={ID: ended}))

@@ -48,13 +48,13 @@ class Delivery:
         """Whether the next batch has something to look at."""
         return bool(self._again)
 
-    def watch(self, run_id: bytes, collector: Collector, index: int, batch: Batch) -> None:
-        """`collector` wants the end of any run, as its number `index`."""
+    def watch(self, ids: Sequence[bytes], collector: Collector, indexes: Sequence[int], batch: Batch) -> None:
+        """`collector` wants the ends of any runs, as its numbers `indexes`."""
         if collector.given_up:
             return
-        self._waits.add(run_id, collector, index)
-        self._watched.add(run_id)
-        batch.watch.append(run_id)
+        self._waits.add_all(ids, collector, indexes)
+        self._watched.update(ids)
+        batch.watch += ids
 
     def when_looked(self, signal: Signal) -> None:
         """Fire it when the batch that is filled has been answered."""
@@ -147,8 +147,10 @@ class Delivery:
         found: Sequence[Attached | None],
     ) -> None:
         add = self._waits.add
-        for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True):
-            holder = taken.get(spawn.id) if taken else None
+        if not taken:
+            self._waits.add_all([spawn.id for spawn in request.spawns], collector, request.spawn_indexes)
+        for spawn, index in zip(request.spawns, request.spawn_indexes, strict=True) if taken else ():
+            holder = taken.get(spawn.id)
             if holder is None:
                 add(spawn.id, collector, index)
             elif self._await_found(holder, collector, index):

@@ -45,7 +45,7 @@ from fanwood.errors import EngineClosedError
 from fanwood.model.commands import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
@@ -257,12 +257,12 @@ class Engine:
 
     def watch(self, run_id: bytes, collector: Collector, index: int) -> None:
         """Tell `collector` when any run, of any process, ends."""
-        self.watch_all([(run_id, collector, index)])
+        self.watch_all((run_id,), collector, (index,))
 
-    def watch_all(self, watches: Iterable[tuple[bytes, Collector, int]]) -> None:
+    def watch_all(self, ids: Sequence[bytes], collector: Collector, indexes: Sequence[int]) -> None:
         """The same, of any number: they are asked for together."""
         self._must_live()
-        self._inbox.watches.extend(watches)
+        self._inbox.watches.append((ids, collector, indexes))
         self._waker.wake()
         self._answer_if_over()
 

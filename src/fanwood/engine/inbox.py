@@ -114,7 +114,9 @@ class Inbox:
     records: deque[SpawnRequest] = field(default_factory=deque[SpawnRequest])
     outcomes: deque[list[Outcome]] = field(default_factory=deque[list[Outcome]])
     logs: deque[LogLine] = field(default_factory=deque[LogLine])
-    watches: deque[tuple[bytes, Collector, int]] = field(default_factory=deque[tuple[bytes, Collector, int]])
+    watches: deque[tuple[Sequence[bytes], Collector, Sequence[int]]] = field(
+        default_factory=deque[tuple[Sequence[bytes], Collector, Sequence[int]]]
+    )
     looks: deque[Signal] = field(default_factory=deque[Signal])  # to be fired when the watches before were looked at
     given_up: deque[tuple[Iterable[bytes], Collector]] = field(default_factory=deque[tuple[Iterable[bytes], Collector]])
     deadlines: deque[tuple[bytes, int, int]] = field(default_factory=deque[tuple[bytes, int, int]])

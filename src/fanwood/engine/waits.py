@@ -17,7 +17,7 @@ from fanwood.model.commands import Finished
 from fanwood.model.states import Awaited, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.model.commands import Ended
 
@@ -263,6 +263,15 @@ class Waits:
             present.append(_Place(collector, index))
         else:
             self._waiting[run_id] = [present, _Place(collector, index)]
+
+    def add_all(self, ids: Sequence[bytes], collector: Collector, indexes: Sequence[int]) -> None:
+        """`collector` wants the ends of these, as its numbers `indexes`."""
+        waiting, add = self._waiting, self.add
+        for run_id, index in zip(ids, indexes, strict=True):
+            if run_id in waiting:
+                add(run_id, collector, index)
+            else:
+                waiting[run_id] = _Place(collector, index)
 
     def deliver(self, run_id: bytes, finished: Ended) -> None:
         """`run_id` has ended: tell all who wait for it."""

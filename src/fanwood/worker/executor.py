@@ -289,7 +289,7 @@ class Executor:
     def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The code, and what it is called with."""
         self._check_lease(attempt)
-        return prepared(attempt, partial(self._check_lease, attempt))
+        return prepared(attempt, self._check_lease)
 
     def _check_lease(self, attempt: Attempt) -> None:
         """Its code is about to begin.

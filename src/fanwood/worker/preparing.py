@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.running.attempt import Attempt
 
 
-def prepared(attempt: Attempt, may_begin: Callable[[], None]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def prepared(attempt: Attempt, may_begin: Callable[[Attempt], None]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Where it is executed. `may_begin` raises if it must not begin after all.
 
     Raises:
@@ -29,7 +29,7 @@ def prepared(attempt: Attempt, may_begin: Callable[[], None]) -> tuple[Callable[
     else:  # which code it goes on with is read first
         function, arguments = partial(_call, attempt), ()
     if attempt.unloading is not None:
-        function = replayed(attempt, function, may_begin)
+        function = replayed(attempt, function, partial(may_begin, attempt))
     return function, arguments
 
 

@@ -9,7 +9,7 @@ from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.sdk.children.mock_host import MockedError
 from fanwood.sdk.children.owning import owning
-from fanwood.sdk.children.refs import TaskRunRef, ref_for
+from fanwood.sdk.children.refs import TaskRunRef, refs_for
 from fanwood.sdk.children.spawning import Spawner
 from fanwood.sdk.declaring.items import BulkRunItem
 
@@ -179,7 +179,7 @@ class Bulks(Generic[Out]):
             return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
         if not wait:
             planned = await spawner.spawn_all(_checked(items, self.name))
-            return [ref_for(self._host, p.id, p.spec) for p in planned]
+            return refs_for(self._host, planned)
         with owning(spawner):
             await spawner.spawn_all(_checked(items, self.name))
             await spawner.wait(patience)

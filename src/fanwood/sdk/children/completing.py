@@ -222,7 +222,8 @@ class _Ends(Generic[T]):
         self._stream.grow(len(asked))
         self._under_way = dict(enumerate(asked))
         for host, engine in engines.items():
-            engine.watch_all([(ref.key, self._stream, n) for n, ref in enumerate(asked) if ref.host is host])
+            numbers = range(len(asked)) if len(engines) == 1 else [n for n, r in enumerate(asked) if r.host is host]
+            engine.watch_all([asked[n].key for n in numbers], self._stream, numbers)
         await looked(engines.values(), self._seconds if self._limit is None else 0)
         if self._seconds is not None and asked:
             self._until = asked[0].host.clock.monotonic() + self._seconds

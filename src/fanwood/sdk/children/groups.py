@@ -327,7 +327,7 @@ class Group:
         stream = Stream()
         stream.grow(len(members.all))
         living = {number: run for number, run in members.living.items() if number not in self._detached}
-        engine.watch_all([(run.id, stream, number) for number, run in living.items()])
+        engine.watch_all([run.id for run in living.values()], stream, list(living))
         try:
             while living:
                 for number, ended in stream.take():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ID = 16
 """Bytes of a run's id."""
+PAGE = 1_000 * ID
 
 
 class Planned(msgspec.Struct, frozen=True, gc=False):
@@ -59,11 +60,11 @@ class PlannedRuns:
         return bytes(self._ids[number * ID : (number + 1) * ID])
 
     def ids(self) -> Iterator[bytes]:
-        """All of them, also those that are added meanwhile."""
+        """All of them, also those that are added meanwhile, a page at a time."""
         at = 0
-        while at < len(self._ids):
-            yield bytes(self._ids[at : at + ID])
-            at += ID
+        while page := bytes(self._ids[at : at + PAGE]):
+            yield from [page[n : n + ID] for n in range(0, len(page), ID)]
+            at += len(page)
 
     def parts(self) -> Iterator[tuple[int, int, TaskSpec]]:
         """From which number to which (that one not among them) they are runs of which task."""

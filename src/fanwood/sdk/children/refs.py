@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fanwood import checks
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fanwood.codec import Codec
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
+    from fanwood.sdk.children.planned import PlannedRuns
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.spec import TaskSpec
 
@@ -196,10 +198,22 @@ async def cancelled(host: Host, run_id: bytes) -> int:
 
 def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:
     """A reference of the kind that fits the task."""
-    # (Not `TaskRunRef[Any](...)`: to be called so costs each of a hundred thousand as much again.)
-    if spec.kind == "workflow":
-        return WorkflowRunRef(host, run_id, spec.name, spec.output)
-    return TaskRunRef(host, run_id, spec.name, spec.output)
+    return _kind_of(spec)(host, run_id, spec.name, spec.output)
+
+
+def _kind_of(spec: TaskSpec) -> type[TaskRunRef[Any]]:
+    # (Not `TaskRunRef[Any]`: to be called so costs each of a hundred thousand as much again.)
+    return WorkflowRunRef if spec.kind == "workflow" else TaskRunRef
+
+
+def refs_for(host: Host, planned: PlannedRuns) -> list[TaskRunRef[Any]]:
+    """References to all of these."""
+    refs: list[TaskRunRef[Any]] = []
+    ids = planned.ids()
+    for start, end, spec in planned.parts():
+        kind, name, output = _kind_of(spec), spec.name, spec.output
+        refs += [kind(host, id_, name, output) for id_ in islice(ids, end - start)]
+    return refs
 
 
 def untyped_ref(host: Host, run_id: bytes, task: str) -> TaskRunRef[Any]:

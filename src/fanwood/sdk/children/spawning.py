@@ -13,7 +13,7 @@ import msgspec
 
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.waits import Outputs
-from fanwood.errors import PayloadTooLargeError, UsageError
+from fanwood.errors import InputValidationError, PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.sdk.children.forking import Copies
 from fanwood.sdk.children.hedging import hedge_of
@@ -207,6 +207,9 @@ class Spawner:
         identified = attempt is not None or options.idempotency_key is not None or self._doing is not None
         canonical = data if not identified or spec.input.orderly else spec.input.canonical(data)
         digest = content_digest(spec.name, canonical) if identified else b""
+        last = self._last  # mostly what it has in common with its siblings is what the one before it had
+        if last is not None and last[0] is options and last[1] is spec:
+            return spec, options, data, digest, attempt, last[2]
         return spec, options, data, digest, attempt, self._kind(spec, options, attempt)
 
     def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:
@@ -243,8 +246,9 @@ class Spawner:
         index, key = attempt.children, options.effective_key
         attempt.children += 1
         if key is None:
-            ordinal, digest = attempt.number(content), None
-            identity = attempt.numbered(content, ordinal)
+            ordinals = attempt.ordinals
+            ordinal, digest = attempt.number(content) if ordinals is None else ordinals.next(content), None
+            identity = content if ordinal == 0 and attempt.life is None else attempt.numbered(content, ordinal)
             request.numbers.append((content, ordinal))
         else:
             identity, digest = attempt.identify(key, content), content
@@ -270,11 +274,12 @@ class Spawner:
                 if attempt.known is None:
                     attempt.known = {}
                 attempt.known[identity] = spawn.id
-            self._add(request, spawn, number, spec)
+            request.spawns.append(spawn)
+            request.spawn_indexes.append(number)
         else:
             request.attaches.append(Attach(kind, existing, digest, spawn))
             request.attach_indexes.append(number)
-            self.planned.add(existing, spec)
+        self.planned.add(spawn.id, spec)
 
     def _link(self, request: SpawnRequest, attempt: Attempt, encoded: _Encoded, number: int) -> None:
         """A link to a run that others may share becomes part of a request, if it has not ended before."""
@@ -310,7 +315,9 @@ class Spawner:
             identity = root_identity(self._host.settings.namespace, key)
         shown = options.effective_key if key is None else key
         spawn = Spawn(kind, id_, identity, data.decode(), 0, shown, None if key is None else digest)
-        self._add(request, spawn, number, spec)
+        request.spawns.append(spawn)
+        request.spawn_indexes.append(number)
+        self.planned.add(id_, spec)
 
     def _made_before(self, root: bytes, number: int, spec: TaskSpec) -> None:
         self._roots.add(root)
@@ -318,15 +325,8 @@ class Spawner:
         if self.collector is not None:
             self._engine.watch(root, self.collector, number)
 
-    def _add(self, request: SpawnRequest, spawn: Spawn, number: int, spec: TaskSpec) -> None:
-        request.spawns.append(spawn)
-        request.spawn_indexes.append(number)
-        self.planned.add(spawn.id, spec)
-
     def _kind(self, spec: TaskSpec, options: TriggerWorkflowOptions, attempt: Attempt | None) -> SpawnKind:
-        """What this child has in common with its siblings; mostly the one of the child before it."""
-        if self._last is not None and self._last[0] is options and self._last[1] is spec:
-            return self._last[2]
+        """What this child has in common with its siblings."""
         if options.idempotency_key is not None and attempt is not None:
             raise UsageError(
                 f"idempotency_key {options.idempotency_key!r} was given for a child, {spec.name}: such a key makes "
@@ -438,11 +438,14 @@ class Spawner:
             raise error_of(collector.end(collector.first_failure, run.spec.name), run.id, run.spec.name)
         results = collector.values
         for start, end, spec in planned.parts():
-            output, name = spec.output, spec.name
+            name, subject, decode = spec.name, f"the output of {spec.name}", spec.output.decode
             for number in range(start, end):
                 ended = results[number]
-                if type(ended) is str:
-                    results[number] = typed_output(ended, output, name)
-                else:
+                if type(ended) is not str:
                     results[number] = error_of(ended, planned.id(number), name)
+                    continue
+                try:
+                    results[number] = decode(ended, subject)
+                except InputValidationError:
+                    results[number] = typed_output(ended, spec.output, name)
         return results
