@@ -9,6 +9,7 @@ import pytest
 
 from fanwood import RunNotFoundError, RunState, UsageError
 from fanwood.model.commands import ClaimRequest, Suspend
+from fanwood.model.records import Swept
 from fanwood.model.states import RunKind, Waits
 from fanwood.store.surgery import paused, resumed
 from fanwood.store.why import WhyCause, explain
@@ -192,6 +193,25 @@ async def test_workers_hand_back_before_the_call_returns(stage: Stage) -> None:
     assert await asked
     assert await resumed(stage.store, root.key)
     assert not await resumed(stage.store, root.key)
+
+
+async def test_who_resumes_is_told_before_all_is_queued(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is queued begins while more is being queued, and not once the call returns."""
+    root = await stage.running()
+    await stage.store.pause(root.key, "ann")
+    await stage.born("b", root)
+    assert await stage.claim(1, tasks=["b"]) == []
+    story, sweep = list[str](), stage.store.sweep
+
+    async def swept(*args: Any) -> Swept:
+        done = await sweep(*args)
+        story.append("a page" if done.looked else "nothing")
+        return done
+
+    monkeypatch.setattr(stage.store, "sweep", swept)
+    assert await resumed(stage.store, root.key, lambda: story.append("told"))
+    assert story[:3] == ["told", "a page", "told"]
+    assert len(await stage.claim(1, tasks=["b"])) == 1
 
 
 async def test_what_says_why(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from fanwood.ids import id_text
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fanwood.store.store import Store
 
@@ -52,19 +52,23 @@ async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: i
     return ended + await sweep_for_a_while(store, ids, ended)
 
 
-async def sweep_for_a_while(store: Store, ids: Sequence[bytes], ended: int = 0) -> int:
+async def sweep_for_a_while(
+    store: Store, ids: Sequence[bytes], ended: int = 0, tell: Callable[[], None] | None = None
+) -> int:
     """End what is closed in the trees of these, as far as that is soon done; how many runs that were. `ended`: so many
-    have been before."""
-    loop, before = asyncio.get_running_loop(), ended
+    have been before. `tell` is called after each page by which some may have been queued."""
+    loop, before, looked = asyncio.get_running_loop(), ended, 0
     begin = loop.time()
     for run_id in ids:
         swept = None
         while swept is None or swept.more:
-            if loop.time() - begin >= (SMALL_SECONDS if ended < SMALL else SWEEP_SECONDS):
+            if loop.time() - begin >= (SMALL_SECONDS if ended + looked < SMALL else SWEEP_SECONDS):
                 break
             swept = await store.sweep(run_id)
-            ended += swept.ended
-            await asyncio.sleep(0 if swept.ended else FIRST_PAUSE)
+            ended, looked = ended + swept.ended, looked + swept.looked
+            if swept.looked and tell is not None:
+                tell()
+            await asyncio.sleep(0 if swept.ended or swept.looked else FIRST_PAUSE)
     return ended - before
 
 

@@ -33,16 +33,18 @@ async def paused(store: Store, run_id: bytes, by: str) -> bool:
     return new
 
 
-async def resumed(store: Store, run_id: bytes) -> bool:
+async def resumed(store: Store, run_id: bytes, tell: Callable[[], None] | None = None) -> bool:
     """Take back a pause of that run; False: there was none. Of a small tree all that waited is queued then, of a large
-    one the rest follows.
+    one the rest follows. `tell` is called whenever there may be something to claim: it begins while more is queued.
 
     Raises:
         RunNotFoundError: there is no such run.
     """
     taken = await _crosswise(lambda: store.resume(run_id))
     if taken:
-        await sweep_for_a_while(store, [run_id])
+        if tell is not None:
+            tell()  # what no claim had met yet is queued still
+        await sweep_for_a_while(store, [run_id], tell=tell)
     return taken
 
 

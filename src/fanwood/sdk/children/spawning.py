@@ -207,7 +207,7 @@ class Spawner:
         identified = attempt is not None or options.idempotency_key is not None or self._doing is not None
         canonical = data if not identified or spec.input.orderly else spec.input.canonical(data)
         digest = content_digest(spec.name, canonical) if identified else b""
-        last = self._last  # mostly what it has in common with its siblings is what the one before it had
+        last = self._last  # mostly it is as the one before it
         if last is not None and last[0] is options and last[1] is spec:
             return spec, options, data, digest, attempt, last[2]
         return spec, options, data, digest, attempt, self._kind(spec, options, attempt)
@@ -439,13 +439,12 @@ class Spawner:
         results = collector.values
         for start, end, spec in planned.parts():
             name, subject, decode = spec.name, f"the output of {spec.name}", spec.output.decode
-            for number in range(start, end):
-                ended = results[number]
-                if type(ended) is not str:
+            for number, ended in enumerate(islice(results, start, end), start):
+                if type(ended) is str:
+                    try:
+                        results[number] = decode(ended, subject)
+                    except InputValidationError:
+                        results[number] = typed_output(ended, spec.output, name)
+                else:
                     results[number] = error_of(ended, planned.id(number), name)
-                    continue
-                try:
-                    results[number] = decode(ended, subject)
-                except InputValidationError:
-                    results[number] = typed_output(ended, spec.output, name)
         return results

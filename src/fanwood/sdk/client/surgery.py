@@ -130,10 +130,10 @@ class Surgery:
         return await once("runs.pause", id_text(id_), id_, act)
 
     async def _resume(self, run_id: str) -> bool:
-        id_ = id_bytes(run_id)
+        id_, engine = id_bytes(run_id), self._host.engine()
 
         async def act(_: object) -> bool:
-            return await called(self._host.engine().call(lambda store: surgery.resumed(store, id_), changes=True))
+            return await called(engine.call(lambda store: surgery.resumed(store, id_, engine.look), changes=True))
 
         return await once("runs.resume", id_text(id_), id_, act)
 
