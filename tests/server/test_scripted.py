@@ -6,13 +6,17 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from benchmarks.trees import Level, Shape, make, wide
 from fanwood import Fanwood, RunNotFoundError, RunState, Settings, StoreUnavailableError, UsageError
 from fanwood.ids import id_text
+from fanwood.model.records import Page, Pause, RunFilter, RunRecord
 from fanwood.server import scripted
+from fanwood.server.choosing import page
 from fanwood.store.store import Store
 
 LARGE = replace(wide(1_501, failed=600, cancelled=20, running=0), state=RunState.COMPLETED)
@@ -105,3 +109,36 @@ async def test_a_tree_is_named_by_its_root(settings: Settings, store: Store):
     async with Fanwood(settings.database_url, local_worker=False) as app:
         with pytest.raises(UsageError, match=id_text(made.root)):
             await app.runs.aio_bulk_preview("cancel", tree=id_text(child.id))
+
+
+class Moving:
+    """A store in which a run waits for its retry while what is queued is gone through, and is queued while what waits
+    is."""
+
+    def __init__(self, runs: list[RunRecord]) -> None:
+        self.runs, self._looks = runs, 0
+
+    async def listing(self, filter_: RunFilter) -> Page:
+        self._looks += 1
+        state = RunState.QUEUED if self._looks > 1 else RunState.WAITING
+        there = [replace_struct(run, state=state if n == 0 else RunState.WAITING) for n, run in enumerate(self.runs)]
+        return Page([run for run in there if run.state is filter_.state])
+
+    async def pauses(self, _: list[bytes]) -> list[Pause]:
+        return [Pause(run.id, run.id, 1, "ann") for run in self.runs[1:]]
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+async def test_what_comes_back_to_the_queue_meanwhile_is_not_passed_by(settings: Settings, store: Store):
+    """A listing knows one state. To the others it is not done twice."""
+    runs = [await store.get((await make(settings, OPEN)).root) for _ in range(3)]
+    for action, priority in (("pause", None), ("reprioritize", 7)):
+        asked = scripted.wanted(action, "", store.now() + 1, priority, task="ingest")
+        moving, after, found = Moving([replace_struct(run, priority=0) for run in runs]), "", list[bytes]()
+        while after is not None and asked is not None:
+            one = await page(cast("Store", moving), asked, after, twice=True)
+            found += [run.id for run in one.runs]
+            if action == "reprioritize":
+                moving.runs = [replace_struct(run, priority=7 if run.id in found else 0) for run in moving.runs]
+            after = one.after
+        assert found == [run.id for run in (*runs[1:], runs[0])]

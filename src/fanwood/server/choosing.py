@@ -137,8 +137,9 @@ def _cluster(run: RunRecord) -> str | None:
     return None if failure is None else cluster_key(failure.type or failure.kind, normal(failure.message))
 
 
-async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) -> Found:
-    """The next of what is meant. Of failures there is no more than what tells them."""
+async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE, *, twice: bool = False) -> Found:
+    """The next of what is meant. Of failures there is no more than what tells them. `twice`: states are gone through a
+    second time, for what has changed its own meanwhile; by then it is done to all others."""
     if not wanted.states:
         return Found((), None)
     filter_ = wanted.filter
@@ -153,7 +154,7 @@ async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE) 
     elif wanted.is_of_failures:
         found, next_ = await _failures(store, wanted, after, size)
     else:
-        found, next_ = await _listed(store, wanted, after, size)
+        found, next_ = await _listed(store, wanted, after, size, rounds=2 if twice else 1)
     fitting = [run for run in found if wanted.fits(run)]
     if filter_.path and fitting:
         fitting = await on_path(store, fitting, filter_.path)
@@ -222,9 +223,11 @@ def _failed(row: FailedRow) -> RunRecord:
     )  # fmt: skip
 
 
-async def _listed(store: Store, wanted: Wanted, after: str, size: int) -> _Rows:
-    """State after state, since a listing knows one; or all of them."""
-    filter_, states = wanted.filter, wanted.states
+async def _listed(store: Store, wanted: Wanted, after: str, size: int, *, rounds: int) -> _Rows:
+    """State after state, since a listing knows one; or all of them. What comes back to the queue after that was gone
+    through is found by another round."""
+    filter_ = wanted.filter
+    states = wanted.states * (rounds if wanted.states == UNFINISHED else 1)
     number, _, place = after.partition(":")
     now = int(number or 0)
     at, _, last = place.partition(".")
@@ -240,9 +243,20 @@ async def _listed(store: Store, wanted: Wanted, after: str, size: int) -> _Rows:
         after=(int(at), bytes.fromhex(last)) if place else None,
     )
     listed = await store.listing(asked)
+    runs = listed.runs if now < len(wanted.states) else await _not_done(store, wanted, listed.runs)
     if listed.after is not None:
-        return listed.runs, f"{now}:{listed.after[0]}.{listed.after[1].hex()}"
-    return listed.runs, f"{now + 1}:" if now + 1 < len(states) else None
+        return runs, f"{now}:{listed.after[0]}.{listed.after[1].hex()}"
+    return runs, f"{now + 1}:" if now + 1 < len(states) else None
+
+
+async def _not_done(store: Store, wanted: Wanted, runs: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Those to which it was not done before. (What is cancelled is in another state.)"""
+    if wanted.action == "reprioritize":
+        return [run for run in runs if run.priority != wanted.priority]
+    if wanted.action == "pause" and runs:
+        done = {pause.run_id for pause in await store.pauses(list({run.root_id for run in runs}))}
+        return [run for run in runs if run.id not in done]
+    return runs
 
 
 def names_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def declare(settings: Settings) -> Deeds:
     @app.task(retries=5, backoff_factor=2.0)
     async def find(place: Place) -> Part:
         """The next thousand runs that the filter lets through."""
-        found = await called(engine().call(lambda store: page(store, place.wanted, place.after, PAGE)))
+        found = await called(engine().call(lambda store: page(store, place.wanted, place.after, PAGE, twice=True)))
         return Part(names_of(found.runs), found.after)
 
     @app.task(retries=5, backoff_factor=2.0)
