@@ -9,15 +9,18 @@ from typing import Any
 from tests.beside import in_turn
 
 
-def items(folder: str, file: str, *names: str) -> list[Any]:
-    def item(name: str) -> Any:
+class Item:
+    def __init__(self, folder: str, file: str, name: str) -> None:
         database = next((each for each in ("memory", *in_turn.DATABASES) if each in name), "none")
-        return SimpleNamespace(
-            name=name, path=Path("tests", folder, file), callspec=SimpleNamespace(params={"url": database}),
-            get_closest_marker=lambda marker: name == "test_long" and marker == "long",
-        )  # fmt: skip
+        self.name, self.path = name, Path("tests", folder, file)
+        self.callspec = SimpleNamespace(params={"url": database})
 
-    return [item(name) for name in names]
+    def get_closest_marker(self, marker: str) -> bool:
+        return self.name == "test_long" and marker == "long"
+
+
+def items(folder: str, file: str, *names: str) -> list[Any]:
+    return [Item(folder, file, name) for name in names]
 
 
 def left(given: list[Any]) -> list[str]:
