@@ -7,13 +7,13 @@ import contextlib
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fanwood.engine.health import is_meant
+from fanwood.engine.health import as_answer, is_meant
 from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fanwood.engine.commits import Commits
+    from fanwood.engine.commits import Commits, Patience
     from fanwood.store.store import Store
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Calls:
         verb: Callable[[Store], Awaitable[T]],
         *,
         changes: bool,
-        patience: float | None,
+        patience: Patience,
     ) -> Future[T]:
         """From any thread: call `verb`; `changes`: others may have to look then."""
         result: Future[T] = Future()
@@ -57,17 +57,15 @@ class Calls:
         result: Future[T],
         *,
         changes: bool,
-        patience: float | None,
+        patience: Patience,
     ) -> None:
         try:
             answer = await self._commits.patiently(lambda: verb(self._store), patience)
         except BaseException as error:
             if is_meant(error):  # the engine ends; `fail_all` says why
                 raise
-            # The caller gets it, whatever it is; but for what would mean something else where he is.
-            told = error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
             with contextlib.suppress(InvalidStateError):  # the engine was over sooner, and said so
-                result.set_exception(told)
+                result.set_exception(as_answer(error, self._store.url))
         else:
             with contextlib.suppress(InvalidStateError):
                 result.set_result(answer)

@@ -16,18 +16,17 @@ been promised yet: soon if a file can't be written to or a server says no, after
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import structs
 
 from fanwood import logs
-from fanwood.engine.health import is_meant
+from fanwood.engine.health import PASSING, as_answer, is_meant
 from fanwood.engine.overdrawn import refuse_overdrawn
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
 from fanwood.errors import (
     FanwoodError,
-    StoreBusyError,
     StoreError,
     StoreFullError,
     StoreUnavailableError,
@@ -67,10 +66,20 @@ SPLIT_AFTER = 3
 """Tries, with trouble of an unknown kind, after which it may be due to a part of the batch."""
 MISSES = 16
 """Parts that fail in a row, with trouble of an unknown kind, before it is taken for the store's."""
+LEFT_OUT = ("logs", "deadlines")
+"""What nobody waits for."""
 APART_SECONDS = 5.0
 """How often what does not go through is tried again by itself."""
 _tasks = msgspec.json.Decoder(list[str])
-PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
+
+
+class Patience(NamedTuple):
+    """Of who calls a verb that may be done again: for so many seconds; None: for as long as it takes, whatever the
+    trouble, as a run can't go on without it. `inside`: code that runs asks, and waits for what passes by itself for as
+    long as that takes."""
+
+    seconds: float | None
+    inside: bool = False
 
 
 class _Apart(msgspec.Struct):
@@ -99,7 +108,7 @@ class Commits:
 
     async def commit(self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver) -> bool:
         """Commit `batch`, and `deliver` what came of it, perhaps in parts. Who can't be served is told. Whether it went
-        as it was; else its claim and its look at the mail were not done."""
+        as it was; else its claim and its look at the mail were not done, or the claim was for one task of several."""
         trial, begin, doubt = 0, 0.0 if self._store.embedded else _time(), False  # (of a file only the tries count)
         claim, passing = None, False
         if batch.claim is not None:
@@ -111,7 +120,7 @@ class Commits:
                     self._widen(batch)
                 if claim is not None and not passing:  # it went through without its claim
                     await self._fail_unreadable(claim)
-                return not trial
+                return not trial and (self._one_task is None or batch.claim is None)
             if isinstance(error, StoreValueError):
                 items = items_of(batch, requests)
                 await self._read_less(batch, items, error)
@@ -155,7 +164,7 @@ class Commits:
             except BaseException as error:
                 if is_meant(error):
                     raise
-                return error if isinstance(error, Exception) else StoreError(f"{self._store.url}: {error!r}")
+                return as_answer(error, self._store.url)
         deliver(batch, requests, committed)
         return None
 
@@ -319,9 +328,8 @@ class Commits:
         pause = PAUSES[min(trial, len(PAUSES) - 1)]
         return pause if self._store.embedded else min(pause, AWAY_PAUSE)
 
-    async def patiently(self, verb: Callable[[], Awaitable[T]], patience: float | None) -> T:
-        """Do something that may be done again, once the store answers; for at most so many seconds (None: a run needs
-        it, for as long as it takes, whatever the trouble).
+    async def patiently(self, verb: Callable[[], Awaitable[T]], patience: Patience) -> T:
+        """Do something that may be done again, once the store answers.
 
         Raises:
             StoreError: it can't be done, or not in time. (Trouble of an embedded store is told at once.)
@@ -331,17 +339,22 @@ class Commits:
             try:
                 return await verb()
             except BaseException as error:
-                if patience is None:
-                    over = isinstance(error, FanwoodError) and (
-                        isinstance(error, StoreValueError) or not isinstance(error, StoreError)
-                    )
-                else:
-                    over = not isinstance(error, PASSING) or self._store.embedded or _time() - begin > patience
-                if over or self.hurried or is_meant(error):
+                if self.hurried or is_meant(error) or self._is_over(error, patience, _time() - begin):
                     raise
                 self._health.note_trouble(error)
                 await asyncio.sleep(self._pause(trial))
                 trial += 1
+
+    def _is_over(self, error: BaseException, patience: Patience, waited: float) -> bool:
+        """Whether it is not tried again."""
+        if isinstance(error, StoreValueError) or (
+            isinstance(error, FanwoodError) and not isinstance(error, StoreError)
+        ):
+            return True
+        passes = isinstance(error, PASSING)
+        if patience.seconds is None or (patience.inside and passes):
+            return False
+        return waited > patience.seconds or not (patience.inside or (passes and not self._store.embedded))
 
 
 def refuse(requests: list[SpawnRequest], error: BaseException) -> None:
@@ -377,8 +390,10 @@ def _blame(item: Item, error: StoreValueError) -> list[Item]:
         outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
         outcome.closes = True
         return [item]
-    else:
+    elif item.field in LEFT_OUT:
         logger.error("a line of a log, or the like, can't be stored and is left out: %s", error)
+    else:  # somebody waits for what comes of it
+        return [item]
     return []
 
 

@@ -29,7 +29,7 @@ from fanwood import logs
 from fanwood.engine import membership
 from fanwood.engine.calls import Calls
 from fanwood.engine.claims import Claims
-from fanwood.engine.commits import Commits
+from fanwood.engine.commits import Commits, Patience
 from fanwood.engine.delivery import Delivery
 from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
@@ -172,8 +172,7 @@ class Engine:
                 await self._calls.finish()
             finally:
                 await self._housekeeping.stop()
-            with contextlib.suppress(Exception):
-                await self._membership.leave()
+            await self._membership.leave()
         finally:
             await self.store.close()
 
@@ -307,15 +306,21 @@ class Engine:
         self._waker.wake()
 
     def call(
-        self, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False, steadfast: bool = False
+        self,
+        verb: Callable[[Store], Awaitable[T]],
+        *,
+        changes: bool = False,
+        steadfast: bool = False,
+        inside: bool = False,
     ) -> Future[T]:
         """Run a cold verb beside the ticks; `changes`: it may have written mail or queued something.
 
-        A server that is away is waited for: for a while, or (`steadfast`: a run needs it) as long as it takes.
+        A server that is away is waited for: for a while, or (`steadfast`: a run needs it) as long as it takes, whatever
+        the trouble; with `inside`, as code that runs asks, what is known to pass that long, and anything else a while.
         """
         self._must_live()
         assert self._loop is not None
-        patience = None if steadfast else self.settings.outage_patience
+        patience = Patience(None if steadfast else self.settings.outage_patience, inside=inside)
         result = self._calls.begin(self._loop, verb, changes=changes, patience=patience)
         self._answer_if_over()
         return result

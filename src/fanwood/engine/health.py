@@ -6,13 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood import logs
-from fanwood.errors import StoreError
+from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 logger = logs.logger("fanwood.engine")
 
+PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
+"""Trouble that passes by itself."""
 TOLD_EVERY = 60_000_000
 """Microseconds."""
 
@@ -47,6 +49,11 @@ class Health:
         if self._trouble is not None:
             self._trouble = None
             logger.warning("the store can be written to again: work goes on")
+
+
+def as_answer(error: BaseException, url: str) -> Exception:
+    """An error as whoever asked is told of it: but for what would mean something else where he is, it is that."""
+    return error if isinstance(error, Exception) else StoreError(f"{url}: {error!r}")
 
 
 def is_meant(error: BaseException) -> bool:

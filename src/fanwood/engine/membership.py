@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
+from fanwood.engine.health import is_meant
 from fanwood.engine.lease import Lease
 from fanwood.engine.liveness import host_identity
 from fanwood.errors import UsageError
@@ -143,8 +144,10 @@ class Membership:
             async with asyncio.timeout(RETIRE_SECONDS), self._changing:
                 self._cease()
                 await self._register(self.dispatcher)
-        except Exception as error:  # noqa: BLE001  (a worker stops, whatever the store says)
-            self._cease()
+        except BaseException as error:
+            if is_meant(error):
+                raise
+            self._cease()  # a worker stops, whatever the store says
             logger.warning("%r: what this worker had goes on elsewhere once its lease has lapsed.", error)
 
     def _cease(self) -> None:
@@ -152,8 +155,13 @@ class Membership:
         self._claims.begin(())
 
     async def leave(self) -> None:
-        """For good."""
-        await self._store.unregister(self.worker_id)
+        """For good, if the store takes it."""
+        try:
+            await self._store.unregister(self.worker_id)
+        except BaseException as error:
+            if is_meant(error):
+                raise
+            logger.debug("this engine is not taken out of the store: %r", error)  # its lease will lapse
 
     async def _register(self, dispatcher: Dispatcher, lost: tuple[int, Failure] | None = None) -> bool:
         """Be a new worker from now on; what the old one had (born claimed meanwhile, say) goes back to the queue."""

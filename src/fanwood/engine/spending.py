@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from fanwood.engine.health import PASSING, as_answer, is_meant
 from fanwood.errors import EngineClosedError
 from fanwood.store.spending import MOST
 
@@ -35,21 +36,38 @@ class Together:
         return await one.answer
 
     async def _work(self, store: Store) -> None:
-        while self._waiting:
-            await asyncio.sleep(0)  # who comes in this turn of the loop goes with them
-            taken, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            error: Exception | None = EngineClosedError("the engine was closed before it was spent")
-            answers: list[Refusal | None] = []
-            try:
-                answers = await store.spend([one.spend for one in taken])
-                error = None
-            except Exception as problem:  # noqa: BLE001  (told to those who asked; they try again)
-                error = problem
-            finally:
-                for number, one in enumerate(taken):
-                    if one.answer.done():
-                        continue
-                    if error is None:
-                        one.answer.set_result(answers[number])
-                    else:
-                        one.answer.set_exception(error)
+        taken: list[_Asked] = []
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # who comes in this turn of the loop goes with them
+                taken, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                trouble = await _spend(store, taken)
+                if trouble is not None and len(taken) > 1 and not isinstance(trouble, PASSING):
+                    for one in taken:  # it may be due to one of them, from which the others must not suffer
+                        _refuse([one], await _spend(store, [one]))
+                else:
+                    _refuse(taken, trouble)
+        finally:
+            _refuse([*taken, *self._waiting], EngineClosedError("the engine was closed before it was spent"))
+            self._waiting.clear()
+
+
+async def _spend(store: Store, asked: list[_Asked]) -> Exception | None:
+    """Those who asked are answered; or what came in between is told."""
+    try:
+        answers = await store.spend([one.spend for one in asked])
+    except BaseException as error:
+        if is_meant(error):
+            raise
+        return as_answer(error, store.url)
+    for one, answer in zip(asked, answers, strict=True):
+        if not one.answer.done():
+            one.answer.set_result(answer)
+    return None
+
+
+def _refuse(asked: list[_Asked], error: Exception | None) -> None:
+    """Told to those who have no answer; they try again."""
+    for one in asked:
+        if error is not None and not one.answer.done():
+            one.answer.set_exception(error)

@@ -14,7 +14,7 @@ from fanwood.engine.signals import Signal, block, running_loop
 from fanwood.errors import BlockingCallError, PayloadTooLargeError, StoreBusyError
 from fanwood.model.commands import BYTES_CHUNK, BYTES_MORE, FIRST_CHUNK, TEXT_CHUNK, TEXT_MORE, TEXTS, LogLine
 from fanwood.sdk.running.current import current_attempt
-from fanwood.sdk.running.waiting import called, pause
+from fanwood.sdk.running.waiting import asked, pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -140,7 +140,7 @@ class ChunkStream:
         while True:
             if self._over:
                 return None
-            over, page = await called(self._host.engine().call(self._look))
+            over, page = await asked(self._host.engine(), self._look)
             if page:
                 self._after = page[-1].seq
                 found = [self._chunk(line) for line in page]

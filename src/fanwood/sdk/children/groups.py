@@ -172,15 +172,25 @@ class Group:
                         f"the group {name!r} is under way already in this run: give each a name of its own"
                     )
                 parts.under_way.add(self._identity)
+        try:
+            await self._begin_members(parts)
+        except BaseException:  # the block is not entered, and may be begun anew
+            self._members = None
+            self._forget_name()
+            raise
+
+    async def _begin_members(self, parts: Parts) -> None:
+        attempt = self._attempt
         if self._how.deadline is not None:
             self._deadline = self._began(parts) + in_microseconds(checks.seconds(self._how.deadline, "deadline"))
-        found = parts.found.pop(self._identity, None)
+        found = parts.found.get(self._identity)
         if found is not None and found.output is not None:
             attempt.asks("", self._identity)
             self._decided = msgspec.json.decode(found.output, type=Decision)
             attempt.given((found.id,))
         self._members = Members(attempt, self._how.limit, self._deadline)
         await self._members.begin()
+        parts.found.pop(self._identity, None)
 
     def _began(self, parts: Parts) -> int:
         """When the group was begun, by the first attempt that did."""
@@ -218,9 +228,12 @@ class Group:
             raise
         finally:
             members.stream.stop()
-            if self._how.name is not None and self._attempt.parts is not None:
-                with registering:
-                    self._attempt.parts.under_way.discard(self._identity)
+            self._forget_name()
+
+    def _forget_name(self) -> None:
+        if self._how.name is not None and self._attempt.parts is not None:
+            with registering:
+                self._attempt.parts.under_way.discard(self._identity)
 
     async def _break_off(self, members: Members, error: BaseException) -> None:
         """The block raised: nothing is decided. What is under way is cancelled, if the attempt goes on."""

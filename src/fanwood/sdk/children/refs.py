@@ -18,7 +18,7 @@ from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.infos import table, type_name
-from fanwood.sdk.running.waiting import called, interruption_told, looked
+from fanwood.sdk.running.waiting import asked, interruption_told, looked
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class TaskRunRef(Generic[T]):
         return result_of(ended, self._id, self._task or ended.task, self._output)
 
     async def _status(self) -> RunState:
-        return (await called(self._host.engine().call(lambda store: store.get(self._id)))).state
+        return (await asked(self._host.engine(), lambda store: store.get(self._id))).state
 
     async def _cancel(self) -> None:
         await once("cancel", self.id, self._id, lambda _: cancelled(self._host, self._id))
@@ -193,7 +193,7 @@ class WorkflowRunRef(TaskRunRef[T]):
 
 async def cancelled(host: Host, run_id: bytes) -> int:
     """Cancel a run and its subtree; how many have ended by that so far."""
-    return await called(host.engine().call(lambda store: cancel(store, run_id, "by request"), changes=True))
+    return await asked(host.engine(), lambda store: cancel(store, run_id, "by request"), changes=True)
 
 
 def ref_for(host: Host, run_id: bytes, spec: TaskSpec) -> TaskRunRef[Any]:

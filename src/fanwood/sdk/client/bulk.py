@@ -21,7 +21,7 @@ from fanwood.sdk.client.surgery import who_acts
 from fanwood.sdk.listing import metadata_pairs, microseconds_of, state_named
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.infos import run_info
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,7 +195,7 @@ class Bulk:
                 raise UsageError(f"There is nothing to {action} in the state {about.status}")
             return asked, await code.look(store, asked)
 
-        return await called(host.engine().call(look))
+        return await asked(host.engine(), look)
 
     async def _bulk(self, about: _Asked, by: str | None) -> BulkAction:
         who, begun, seen = who_acts(by), list[Any](), list[str]()

@@ -14,7 +14,7 @@ from fanwood.sdk.children.refs import TaskRunRef, untyped_ref
 from fanwood.sdk.client.surgery import caller
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.lineage import ForkInfo, lineage_info
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.store.forked import forked
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Forks:
 
         async def act(key: bytes | None) -> str:
             new = host.ids.new_id() if key is None else part_id(key, b"fork")  # (the key is that of what is recorded)
-            await called(host.engine().call(lambda store: forked(store, run, new, place, text, who), changes=True))
+            await asked(host.engine(), lambda store: forked(store, run, new, place, text, who), changes=True)
             return new.hex()
 
         about = id_ + (below or b"") + (b"" if text is None else text.encode())
@@ -85,11 +85,11 @@ class Forks:
     async def _forks(self, run_id: str) -> list[ForkInfo]:
         id_ = id_bytes(run_id)
         await self._record_of(id_)
-        found = await called(self._host.engine().call(lambda store: store.forks(id_)))
+        found = await asked(self._host.engine(), lambda store: store.forks(id_))
         return [lineage_info(each) for each in found]
 
     async def _record_of(self, id_: bytes) -> RunRecord:
-        return await called(self._host.engine().call(lambda store: store.get(id_)))
+        return await asked(self._host.engine(), lambda store: store.get(id_))
 
     def _input(self, task: str, given: Any) -> str:
         """As it is stored: that of the task, as far as it is known here."""

@@ -20,7 +20,7 @@ from fanwood.sdk.client.watching import Watch, count, tree
 from fanwood.sdk.listing import PAGE, collect, filter_of, microseconds_of, place, state_named
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.infos import AttemptInfo, attempt_info, log_info, run_info
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.waits import messages
 from fanwood.sdk.waits.promises import Promise
 from fanwood.sdk.waits.publishing import value_of
@@ -303,7 +303,7 @@ class Runs(Surgery, Forks, Bulk):
         return await self._ask(lambda store: store.get(id_))
 
     async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
-        return await called(self._host.engine().call(verb))
+        return await asked(self._host.engine(), verb)
 
     async def _list(
         self,
@@ -379,7 +379,7 @@ class Runs(Surgery, Forks, Bulk):
         await self._host.prepare((record.task,))
 
         async def act(_: object) -> bool:
-            return await called(self._host.engine().call(lambda store: store.replay(record.id, TERMINAL), changes=True))
+            return await asked(self._host.engine(), lambda store: store.replay(record.id, TERMINAL), changes=True)
 
         return await once("replay", id_text(record.id), record.id, act)
 
@@ -389,7 +389,10 @@ class Runs(Surgery, Forks, Bulk):
         name, about, text = messages.sent(self._host, name, payload, token)
 
         async def act(key: bytes | None) -> None:
-            await called(self._host.engine().call(lambda store: store.send(id_, name, text, key), changes=True))
+            engine = self._host.engine()
+            if key is None and not engine.store.embedded:  # a server's answer may be lost, and it is sent once more
+                key = self._host.ids.new_id()
+            await asked(engine, lambda store: store.send(id_, name, text, key), changes=True)
 
         await once("runs.send", name, id_ + about, act)
 
@@ -399,7 +402,7 @@ class Runs(Surgery, Forks, Bulk):
 
     async def _wake(self, run_id: str) -> bool:
         id_ = id_bytes(run_id)
-        return await called(self._host.engine().call(lambda store: store.wake(id_), changes=True))
+        return await asked(self._host.engine(), lambda store: store.wake(id_), changes=True)
 
 
 def _whole_name(namespace: str, task_name: str | None) -> str | None:

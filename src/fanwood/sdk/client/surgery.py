@@ -14,7 +14,7 @@ from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.current import current_attempt
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.store import surgery
 from fanwood.store.retrying import failures_retried
 
@@ -125,7 +125,7 @@ class Surgery:
         id_, who = id_bytes(run_id), who_acts(by)
 
         async def act(_: object) -> bool:
-            return await called(self._host.engine().call(lambda store: surgery.paused(store, id_, who), changes=True))
+            return await asked(self._host.engine(), lambda store: surgery.paused(store, id_, who), changes=True)
 
         return await once("runs.pause", id_text(id_), id_, act)
 
@@ -133,17 +133,17 @@ class Surgery:
         id_, engine = id_bytes(run_id), self._host.engine()
 
         async def act(_: object) -> bool:
-            return await called(engine.call(lambda store: surgery.resumed(store, id_, engine.look), changes=True))
+            return await asked(engine, lambda store: surgery.resumed(store, id_, engine.look), changes=True)
 
         return await once("runs.resume", id_text(id_), id_, act)
 
     async def _retry_failures(self, run_id: str, by: str | None) -> int:
         id_, who, host = id_bytes(run_id), who_acts(by), self._host
-        record = await called(host.engine().call(lambda store: store.get(id_)))
+        record = await asked(host.engine(), lambda store: store.get(id_))
         await host.prepare((record.task,))
 
         async def act(_: object) -> int:
-            return await called(host.engine().call(lambda store: failures_retried(store, id_, who), changes=True))
+            return await asked(host.engine(), lambda store: failures_retried(store, id_, who), changes=True)
 
         return await once("runs.retry_failures", id_text(id_), id_, act)
 
@@ -152,23 +152,19 @@ class Surgery:
         priority = checks.whole(priority, "priority")
 
         async def act(_: object) -> int:
-            verb = self._host.engine().call(
-                lambda store: surgery.reprioritized(store, id_, priority, who), changes=True
-            )
-            return await called(verb)
+            engine = self._host.engine()
+            return await asked(engine, lambda store: surgery.reprioritized(store, id_, priority, who), changes=True)
 
         return await once("runs.reprioritize", id_text(id_), id_ + str(priority).encode(), act)
 
     async def _patch(self, run_id: str, output: Any, by: str | None) -> RunState:
         id_, who = id_bytes(run_id), who_acts(by)
-        record = await called(self._host.engine().call(lambda store: store.get(id_)))
+        record = await asked(self._host.engine(), lambda store: store.get(id_))
         text = self._typed(record.task, output)
 
         async def act(_: object) -> int:
-            before = await called(
-                self._host.engine().call(lambda store: surgery.patched(store, id_, text, who), changes=True)
-            )
-            return int(before)
+            engine = self._host.engine()
+            return int(await asked(engine, lambda store: surgery.patched(store, id_, text, who), changes=True))
 
         return RunState(await once("runs.patch", id_text(id_), id_ + text.encode(), act))
 

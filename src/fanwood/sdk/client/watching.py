@@ -10,7 +10,7 @@ from fanwood.engine.signals import Signal, block, running_loop
 from fanwood.errors import BlockingCallError
 from fanwood.sdk.listing import PAGE
 from fanwood.sdk.running.infos import counts_of, run_info
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.store.progress import progress_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class RunTree:
 
 async def count(host: Host, run_id: bytes) -> RunCounts:
     """See `Runs.counts`."""
-    return counts_of(*await called(host.engine().call(lambda store: _look(store, run_id))))
+    return counts_of(*await asked(host.engine(), lambda store: _look(store, run_id)))
 
 
 async def _look(store: Store, run_id: bytes) -> tuple[RunRecord, list[TaskCount], Progress | None]:
@@ -96,7 +96,7 @@ class Watch:
 
 async def tree(host: Host, run_id: bytes, limit: int) -> RunTree:
     """See `Runs.tree`. Level by level, so that what is cut off is what is deepest."""
-    top = RunTree(run_info(await called(host.engine().call(lambda store: store.get(run_id)))))
+    top = RunTree(run_info(await asked(host.engine(), lambda store: store.get(run_id))))
     level, left = [(run_id, top)], limit - 1
     while level:
         below: list[tuple[bytes, RunTree]] = []
@@ -116,8 +116,9 @@ async def _children(host: Host, parent: bytes, limit: int) -> list[RunRecord]:
     found: list[RunRecord] = []
     while size := min(PAGE, limit - len(found)):
         after = found[-1].id if found else b""
-        page = await called(
-            host.engine().call(lambda store: store.children(parent, after=after, limit=size))  # noqa: B023
+        page = await asked(
+            host.engine(),
+            lambda store: store.children(parent, after=after, limit=size),  # noqa: B023
         )
         found += page
         if len(page) < size:

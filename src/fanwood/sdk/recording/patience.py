@@ -120,7 +120,7 @@ class Patience:
         timer, found = self._timer, self._found
         id_ = timer.id if timer is not None else found.id if found is not None else None
         if id_ is not None and not self.is_over and not self._was_in_time:
-            self._attempt.host.engine().call(lambda store: store.cancel(id_, REASON), changes=True)
+            self._attempt.host.engine().call(lambda store: store.cancel(id_, REASON), changes=True, steadfast=True)
 
     def _begin(self, collector: Collector) -> _Timer:
         """Have it recorded, or find it; `collector` is made ready when it is over."""

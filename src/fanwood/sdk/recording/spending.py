@@ -7,10 +7,12 @@ else each execution counts, as money that is burnt twice is burnt twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from fanwood.engine.signals import block
-from fanwood.errors import AttemptFencedError, UsageError
+from fanwood.errors import AttemptFencedError, EngineClosedError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.budgets import Spend
 from fanwood.sdk.declaring.budget import Amount, millionths
@@ -22,8 +24,10 @@ from fanwood.store.budgets import exceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
     from types import TracebackType
 
+    from fanwood.model.budgets import Refusal
     from fanwood.sdk.running.attempt import Attempt
 
 
@@ -116,12 +120,13 @@ class Reservation:
         if self._done is not None and self._done.done is not None:
             return  # an earlier attempt has left the block
         id_ = attempt.host.ids.new_id()
-        asked = Spend(attempt.id, attempt.run.attempt, id_, self._amounts, reserve=True)
+        asking = _asking(attempt, Spend(attempt.id, attempt.run.attempt, id_, self._amounts, reserve=True))
         try:
-            await _ask(attempt, asked, f"reserve {self._shown}")
+            _judge(attempt, await called(asking), f"reserve {self._shown}")
         except BaseException:
             if self._done is not None:
                 self._done.forget()
+            asking.add_done_callback(partial(_let_go, attempt, id_))  # it may be held all the same, by nobody
             raise
         self._id = id_
 
@@ -170,8 +175,23 @@ async def _once(attempt: Attempt, what: str, shown: str) -> Doing | None:
 
 
 async def _ask(attempt: Attempt, asked: Spend, what: str) -> None:
+    _judge(attempt, await called(_asking(attempt, asked)), what)
+
+
+def _asking(attempt: Attempt, asked: Spend) -> Future[Refusal | None]:
     engine = attempt.host.engine()
-    refusal = await called(engine.call(lambda store: engine.spends.spend(store, asked), steadfast=True))
+    return engine.call(lambda store: engine.spends.spend(store, asked), steadfast=True)
+
+
+def _let_go(attempt: Attempt, held: bytes, reserved: Future[Refusal | None]) -> None:
+    """Who has reserved it went on without the answer. On any thread."""
+    if reserved.cancelled() or reserved.exception() is not None or reserved.result() is not None:
+        return
+    with contextlib.suppress(EngineClosedError):  # then it ends with the attempt
+        _asking(attempt, Spend(attempt.id, attempt.run.attempt, attempt.host.ids.new_id(), of=held, release=True))
+
+
+def _judge(attempt: Attempt, refusal: Refusal | None, what: str) -> None:
     if refusal is None:
         return
     if refusal.is_fenced:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import id_text
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,14 +45,14 @@ async def _is_above(attempt: Attempt, awaited: bytes, engine: Engine) -> bool:
     if run.depth <= 2 or awaited > attempt.id:  # who is above was born before: of one's own children nothing is asked
         return False
     try:
-        above = await called(engine.call(lambda store: store.get(awaited)))
+        above = await asked(engine, lambda store: store.get(awaited), by=attempt)
     except RunNotFoundError:
         return False  # whoever waits is told
     if above.root_id != attempt.root:
         return False
     at, depth = bytes.fromhex(run.parent_id), run.depth - 1
     while depth > above.depth:
-        record = await called(engine.call(lambda store, id_=at: store.get(id_)))
+        record = await asked(engine, lambda store, id_=at: store.get(id_), by=attempt)
         if record.parent_id is None:
             return False
         at, depth = record.parent_id, depth - 1

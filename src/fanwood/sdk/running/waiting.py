@@ -15,13 +15,14 @@ from fanwood.ids import id_text
 from fanwood.sdk.running.current import current_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from concurrent.futures import Future
 
     from fanwood.engine.engine import Engine
     from fanwood.engine.waits import Collector
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.running.attempt import Attempt
+    from fanwood.store.store import Store
 
 T = TypeVar("T")
 
@@ -240,6 +241,15 @@ class interruptible:  # noqa: N801  (reads as the statement that it is)
     def __exit__(self, *_: object) -> None:
         if self._attempt is not None:
             self._attempt.unlisten(self._signal)
+
+
+async def asked(
+    engine: Engine, verb: Callable[[Store], Awaitable[T]], *, changes: bool = False, by: Attempt | None = None
+) -> T:
+    """What a store answers. Who asks from outside of any task is told of its trouble; code that runs waits for better
+    times. `by`: that attempt asks, whoever calls."""
+    inside = by is not None or current_attempt.get() is not None
+    return await called(engine.call(verb, changes=changes, inside=inside))
 
 
 async def called(future: Future[T]) -> T:

@@ -21,7 +21,7 @@ from fanwood.sdk.children.groups import Group
 from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.recording.spending import Spending
 from fanwood.sdk.running.infos import attempt_info
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.waits import sleeping
 from fanwood.sdk.waits.outside import Outside
 from fanwood.sdk.waits.steps import Call, StepOptions, policy_of, recorded
@@ -241,9 +241,8 @@ class Context(Outside, Spending):
     async def _cancel(self) -> None:
         attempt = self._attempt
         attempt.check()
-        number = attempt.run.attempt
-        verb = attempt.host.engine().call(lambda store: cancel(store, attempt.id, "by itself", number), changes=True)
-        await called(verb)
+        engine, number = attempt.host.engine(), attempt.run.attempt
+        await asked(engine, lambda store: cancel(store, attempt.id, "by itself", number), changes=True, by=attempt)
 
     def refresh_timeout(self, extend_by: Duration) -> None:
         """Move this attempt's execution timeout to `extend_by` from now, and with it the deadlines of children that
@@ -280,9 +279,8 @@ class Context(Outside, Spending):
         attempt, refs, after = self._attempt, list[TaskRunRef[Any]](), self._attempt.floor
         while True:
             start = after
-            page = await called(
-                attempt.host.engine().call(lambda store: store.children(attempt.id, after=start))  # noqa: B023
-            )
+            engine = attempt.host.engine()
+            page = await asked(engine, lambda store: store.children(attempt.id, after=start), by=attempt)  # noqa: B023
             for record in page:
                 if record.kind >= FIRST_WAIT:
                     continue
@@ -304,7 +302,7 @@ class Context(Outside, Spending):
         attempt = self._attempt
         if attempt.is_first:
             return []
-        found = await called(attempt.host.engine().call(lambda store: store.attempts(attempt.id)))
+        found = await asked(attempt.host.engine(), lambda store: store.attempts(attempt.id), by=attempt)
         return [attempt_info(each) for each in found if attempt.since <= each.number < attempt.run.attempt]
 
     # --- what is kept over whatever happens ------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.declaring.step import Step, StepCodec, StepInputs
 from fanwood.sdk.running.current import current_attempt
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.tasks.durable import eviction
 from fanwood.sdk.tasks.mock import mock_call
 from fanwood.sdk.tasks.signatures import read_signature
@@ -347,7 +347,8 @@ class _Coordination:
         errors = _flat(self._errors.values())
         if all(isinstance(error, TaskRunCancelled) for error in errors):
             attempt, reason = self._attempt, f"its step {errors[0].task_name} was cancelled: {errors[0].message}"
-            await called(attempt.host.engine().call(lambda store: cancel(store, attempt.id, reason), changes=True))
+            engine = attempt.host.engine()
+            await asked(engine, lambda store: cancel(store, attempt.id, reason), changes=True, by=attempt)
             attempt.check()
 
     async def _run_step(self, step: Step[Any, Any]) -> None:

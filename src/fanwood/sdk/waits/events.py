@@ -26,7 +26,7 @@ from fanwood.sdk.recording.once import each_once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import GivenUp, counts
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked, called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.pushing import AT_ONCE, Pushing
 from fanwood.store.outside import EventFilter
@@ -173,7 +173,7 @@ class Events:
             for start in range(0, len(numbers), AT_ONCE):
                 chosen = numbers[start : start + AT_ONCE]
                 page = [_known_as(kept[n], events[n], key) for n, key in zip(chosen, keys[start:], strict=False)]
-                pushed += await called(host.engine().call(self._verb(page), changes=True))
+                pushed += await asked(host.engine(), self._verb(page), changes=True)
             return [(each.id, each.at) for each in pushed]
 
         things = [(event.key, f"{event.id}\0".encode() + each.digest) for event, each in zip(events, kept, strict=True)]
@@ -189,7 +189,7 @@ class Events:
         return verb
 
     async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
-        return await called(self._host.engine().call(verb))
+        return await asked(self._host.engine(), verb)
 
     async def _get(self, event_id: str) -> Event:
         return event_of(await self._ask(lambda store: found(store, event_id)))

@@ -34,7 +34,7 @@ from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, write, written
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import counts
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import asked
 from fanwood.store.failures import decode_failure, encode_failure, summary
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Promises:
 
     async def _once(self, token: str, verb: Callable[[Store], Awaitable[bool]]) -> bool:
         about, engine = str(token).encode(errors="replace"), self._host.engine()
-        return await once("settle a promise", "", about, lambda _: called(engine.call(verb, changes=True)))
+        return await once("settle a promise", "", about, lambda _: asked(engine, verb, changes=True))
 
 
 def encoded(value: Any, limit: int) -> str:

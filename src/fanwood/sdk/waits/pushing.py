@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from fanwood.engine.health import as_answer, is_meant
 from fanwood.errors import EngineClosedError
 
 if TYPE_CHECKING:
@@ -39,15 +40,17 @@ class Pushing:
         return await one.pushed
 
     async def _work(self, store: Store) -> None:
-        while self._waiting:
-            await asyncio.sleep(0)  # who comes in this turn of the loop goes with them
-            taken = self._taken()
-            try:
+        taken: list[_Push] = []
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # who comes in this turn of the loop goes with them
+                taken = self._taken()
                 await _push_all(store, taken)
-            finally:
-                for one in taken:
-                    if not one.pushed.done():
-                        one.pushed.set_exception(EngineClosedError("the engine was closed before the event was pushed"))
+        finally:
+            for one in [*taken, *self._waiting]:
+                if not one.pushed.done():
+                    one.pushed.set_exception(EngineClosedError("the engine was closed before the event was pushed"))
+            self._waiting.clear()
 
     def _taken(self) -> list[_Push]:
         size, taken = 0, list[_Push]()
@@ -62,8 +65,10 @@ async def _push_all(store: Store, taken: list[_Push]) -> None:
     if len(taken) > 1:
         try:
             pushed = await store.push([event for one in taken for event in one.events])
-        except Exception:  # noqa: BLE001  (whose fault it is, each is told by itself)
-            pushed = None
+        except BaseException as error:
+            if is_meant(error):
+                raise
+            pushed = None  # whose fault it is, each is told by itself
         if pushed is not None:
             for one in taken:
                 own, pushed = pushed[: len(one.events)], pushed[len(one.events) :]
@@ -72,9 +77,11 @@ async def _push_all(store: Store, taken: list[_Push]) -> None:
     for one in taken:
         try:
             _tell(one, await store.push(one.events))
-        except Exception as error:  # noqa: BLE001  (told to who pushed)
+        except BaseException as error:
+            if is_meant(error):
+                raise
             if not one.pushed.done():
-                one.pushed.set_exception(error)
+                one.pushed.set_exception(as_answer(error, store.url))
 
 
 def _tell(one: _Push, pushed: list[Event]) -> None:
