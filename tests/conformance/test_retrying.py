@@ -8,6 +8,8 @@ import pytest
 
 from fanwood import RunState, UsageError
 from fanwood.model.commands import ClaimedRun
+from fanwood.model.records import Pause
+from fanwood.store import retrying
 from fanwood.store.retrying import failures_retried
 from tests.conformance.stage import Stage, failed
 
@@ -73,6 +75,59 @@ async def test_a_death_in_the_middle_leaves_it_paused_and_is_gone_on_with(stage:
     assert found.state is FAILED or found.state is QUEUED
     assert await stage.state(deep) is QUEUED
     assert (await stage.attach(again[middle.key], good.key, "c")).state is COMPLETED
+
+
+async def test_who_comes_late_runs_nothing_once_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls at once: what the first has queued may have run by the time that the second comes to it."""
+    monkeypatch.setattr(retrying, "PAGE", 1)
+    root = await stage.running()
+    middles = [await stage.running("b", root) for _ in range(2)]
+    leaves = [await stage.running("c", middle) for middle in middles]
+    await stage.report(*map(failed, leaves))
+    for run in (*middles, root):
+        await stage.complete(run)
+
+    class Late:
+        looks = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.store, name)
+
+        async def is_heard(self, _: bytes) -> bool:
+            return True
+
+        async def failed(self, *about: Any) -> Any:
+            self.looks += 1
+            if self.looks == 2:
+                stage.clock.advance(1)
+                assert await retry(stage, root, "bob") == 2
+                await stage.sweep()
+                for run in await stage.claim(10):
+                    await stage.complete(run)
+            return await stage.store.failed(*about)
+
+    store: Any = Late()
+    await failures_retried(store, root.key, "ann")
+    assert {await stage.state(run) for run in (root, *middles)} == {COMPLETED}
+    assert await stage.store.pauses() == []
+
+
+async def test_a_pause_is_found_among_many(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who died in the middle has left it; a tree may have thousands of others."""
+    root = await stage.running()
+    await stage.report(failed(root))
+    with pytest.raises(_DeathError):
+        await retry(stage, root, "ann", 0)
+    pauses = stage.store.pauses
+
+    async def few(ids: Any = (), after: tuple[int, bytes] = (-1, b"")) -> list[Pause]:
+        """As if others came first."""
+        other = Pause(b"\0" * 16, root.key, 0, "bob")
+        return [other] if after[0] < 0 else await pauses(ids, after)
+
+    monkeypatch.setattr(stage.store, "pauses", few)
+    assert await retry(stage, root, "bob") == 1
+    assert await pauses() == []
 
 
 async def test_what_is_above_a_run_that_failed_is_left_alone(stage: Stage) -> None:

@@ -21,7 +21,7 @@ from fanwood.store.surgery import paused, resumed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fanwood.model.records import RunRecord
+    from fanwood.model.records import Pause, RunRecord
     from fanwood.store.store import Store
 
 PAGE = 500
@@ -77,8 +77,9 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
     """
     top = await store.get(run_id)
     must_have_code(run_id, top.kind, "retried")
-    name = by + _MEANWHILE
-    own = any(pause.run_id == run_id and pause.by.endswith(_MEANWHILE) for pause in await store.pauses([top.root_id]))
+    name, since = by + _MEANWHILE, store.now()
+    there = await _pause_of(store, top)
+    own = there is not None and there.by.endswith(_MEANWHILE)
     if not own and not top.state.is_terminal:
         raise UsageError(
             f"Run {id_text(run_id)} is {top.state.name}: what failed below it can be retried once it has ended"
@@ -92,6 +93,9 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
         if here and not count:
             own = await _begin(store, run_id, name, own=own)
         count += here
+        if count and new and await _pause_of(store, top) is None:  # another call was quicker: it may have run by now
+            still = {run.id for run in await store.briefs(new) if (run.finished_at or since) < since}
+            new = [id_ for id_ in new if id_ in still]
         for id_ in new if count else ():
             with contextlib.suppress(RunNotFoundError, BudgetExceeded):  # who asks for it again is told so
                 await store.replay(id_, TERMINAL)
@@ -102,6 +106,17 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
     if own:
         await resumed(store, run_id)
     return count
+
+
+async def _pause_of(store: Store, run: RunRecord) -> Pause | None:
+    """That of the run itself, however much of its tree is paused."""
+    after = (-1, b"")
+    while page := await store.pauses([run.root_id], after):
+        for pause in page:
+            if pause.run_id == run.id:
+                return pause
+        after = (page[-1].made_at, page[-1].run_id)
+    return None
 
 
 async def _begin(store: Store, run_id: bytes, name: str, *, own: bool) -> bool:
