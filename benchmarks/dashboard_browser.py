@@ -13,7 +13,7 @@ _PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.start
 _BYTES = """
     () => [performance.getEntriesByType("navigation")[0], ...performance.getEntriesByType("resource")]
         .filter((entry) => !entry.name.includes("/api/"))
-        .reduce((sum, entry) => sum + entry.transferSize, 0)
+        .reduce((sum, entry) => sum + entry.encodedBodySize, 0)
 """
 _FRAMES = """
     (seconds) => new Promise((done) => {
@@ -67,7 +67,7 @@ def browsed(url: str, root: str, seconds: float, change: Callable[[], object]) -
                 metrics.send("HeapProfiler.collectGarbage")
                 told = {each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]}
                 found += [
-                    ("assets, as they are sent", page.evaluate(_BYTES) / 1e3, "kB", "<= 60"),
+                    ("assets, gzipped", page.evaluate(_BYTES) / 1e3, "kB", "<= 60"),
                     ("JavaScript's heap", told["JSHeapUsedSize"] / 1e6, "MB", "<= 30"),
                     ("DOM: elements", page.evaluate("() => document.querySelectorAll('*').length"), "", "<= 1500"),
                     ("longest gap between two frames while live", max(gaps), "ms", "<= 16"),

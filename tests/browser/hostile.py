@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fanwood.ids import id_text
-from tests.browser.rows import MINUTE, SECOND, C, F, R, Writer
+from tests.browser.rows import MINUTE, SECOND, C, F, R, W, Writer
 
 _PAYLOADS = (
     "<script>alert(N)</script>",
@@ -82,6 +82,7 @@ def hostile(file: Path, now: int) -> dict[str, Any]:
         writer.key(writer.run(text, F, at=at, took=SECOND, **common), text)
         writer.task(text, text, schema=_schema(text))
         runs.append(id_text(run))
+    newer = _newer(writer)
     for name in NAMES:
         writer.run(name, C, root, at=now - SECOND, took=SECOND, child_key=name)
         writer.task(name, name)
@@ -89,7 +90,34 @@ def hostile(file: Path, now: int) -> dict[str, Any]:
         "all", "\n".join(PAYLOADS), schema={"type": "object", "properties": {text: _schema(text) for text in PAYLOADS}}
     )
     writer.write()
-    return {"all": id_text(root), "runs": runs, "output": id_text(done)}
+    return {"all": id_text(root), "runs": runs, "output": id_text(done), **newer}
+
+
+def _newer(writer: Writer) -> dict[str, Any]:
+    """Budgets, streams, what is waited for, pauses, forks: `burnt` has them all (but of a promise, `promises`, there is
+    one for each text), and so has `fork`."""
+    at = writer.now - MINUTE
+    burnt = writer.run("burnt", R, at=at, metadata={text: text for text in PAYLOADS})
+    fork = writer.run("fork", R, at=at)
+    promises = []
+    for number, text in enumerate(PAYLOADS):
+        schema = {"title": text, "description": text, "type": "object", "properties": {text: _schema(text)}}
+        wait = writer.run(
+            "~promise", W, burnt, kind=13, waits=4, at=at + number, input={"name": text, "schema": schema}
+        )
+        promises.append(id_text(wait))
+        for kind, waits, told in ((12, 3, {"key": text, "scope": text, "match": {text: text}}), (14, 5, {"key": text})):
+            writer.run("~event" if kind == 12 else "~message", W, burnt, kind=kind, waits=waits, at=at, input=told)
+        for run in (burnt, fork):
+            writer.chunk(run, text, at=at + number)
+            writer.add("budget", run_id=run, unit=text, source=run, root_id=run, parent=None, size=9, amount=9, used=1,
+                       held=1, base=0, open=1)  # fmt: skip
+            writer.add("spend", run_id=run, id=b"s", unit=text, root_id=run, source=run, attempt=1, amount=7, held=0)
+        writer.add("event", id=text, number=number, key=text, scope=text, payload='""', at=at, open=0, digest=b"x")
+    writer.add("pause", run_id=burnt, root_id=burnt, made_at=at, asked_by=PAYLOADS[0])
+    writer.add("fork", root_id=fork, origin_id=burnt, origin_root=burnt, at_id=burnt, changed=1, made_at=at,
+               asked_by=PAYLOADS[3])  # fmt: skip
+    return {"burnt": id_text(burnt), "fork": id_text(fork), "promises": promises}
 
 
 def _schema(text: str) -> dict[str, Any]:

@@ -70,36 +70,36 @@ class Writer:
     def worker(self, name: str, host: str, tasks: list[str], *, slots: int = SLOTS, up: int = HOUR) -> int:
         self._workers += 1
         number = self._workers
-        self._add("worker", id=number, name=name, host=host, pid=4_000 + number, slots=slots,
+        self.add("worker", id=number, name=name, host=host, pid=4_000 + number, slots=slots,
                   started_at=self.now - up, lease=LEASE)  # fmt: skip
-        self._add("lease", worker_id=number, expires_at=self.now + self._lease + self._workers * SECOND // 10)
+        self.add("lease", worker_id=number, expires_at=self.now + self._lease + self._workers * SECOND // 10)
         for task in tasks:
-            self._add("worker_task", task=task, worker_id=number)
+            self.add("worker_task", task=task, worker_id=number)
         return number
 
     def task(self, name: str, description: str = "", kind: str = "task", schema: dict[str, Any] | None = None) -> None:
-        self._add("task", name=name, kind=kind, description=description, priority=1, updated_at=self.now,
+        self.add("task", name=name, kind=kind, description=description, priority=1, updated_at=self.now,
                   schema=None if schema is None else _json(schema))  # fmt: skip
 
     def key(self, run: bytes, key: str) -> None:
         """A root's."""
         self._runs[run]["child_key"] = key
-        self._add("idem", namespace="", key=key, run_id=run, digest=run)
+        self.add("idem", namespace="", key=key, run_id=run, digest=run)
 
     def log(self, run: bytes, message: str, *, at: int, level: str = "info", attempt: int = 1) -> None:
         seq = self._logged[run] = self._logged.get(run, -1) + 1
-        self._add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=level, message=message)
+        self.add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=level, message=message)
 
     def chunk(self, run: bytes, text: str, *, at: int, attempt: int = 1) -> None:
         """Something that it gave out."""
         seq = self._given[run] = self._given.get(run, FIRST_CHUNK - 1) + 1
-        self._add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=TEXT_CHUNK, message=text)
+        self.add("log", run_id=run, seq=seq, attempt=attempt, at=at, level=TEXT_CHUNK, message=text)
 
     def attempt(
         self, run: bytes, number: int, *, at: int, took: int, worker: str, error: dict[str, str] | None
     ) -> None:
         """One after which its run went on; without an error its worker was lost."""
-        self._add("attempt", run_id=run, number=number, worker_id=None, worker=worker, state=int(F if error else Q),
+        self.add("attempt", run_id=run, number=number, worker_id=None, worker=worker, state=int(F if error else Q),
                   started_at=at, finished_at=at + took, due_at=at + took,
                   error=None if error is None else _json(error))  # fmt: skip
 
@@ -117,7 +117,8 @@ class Writer:
             connection.execute("update setting set value = '1' where name = 'members'")
             connection.execute("commit; analyze")
 
-    def _add(self, table: str, **row: Any) -> None:
+    def add(self, table: str, **row: Any) -> None:
+        """A row of any other table."""
         self._tables.setdefault(table, []).append(row)
 
 

@@ -36,7 +36,7 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, di
     going_on = writer.run("short", W, long, at=at + SECOND, attempt=1, due_at=writer.now + 3600 * SECOND)
     whole = {"size": 10**15, "amount": 10**15, "used": 10**12, "held": 10**9, "base": 0, "open": 1}
     for unit in ("tokens-of-a-unit-with-a-long-name", "runs"):
-        writer._add("budget", run_id=long, unit=unit, source=long, root_id=long, parent=None, **whole)
+        writer.add("budget", run_id=long, unit=unit, source=long, root_id=long, parent=None, **whole)
     writer.task(LONG, "A description " * 30)
     writer.write()
     names = {"large": root, "failed": failed, "long": long, "going_on": going_on}

@@ -59,6 +59,19 @@ async def test_outputs_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
     assert await page.evaluate("({}).polluted") is None
 
 
+async def test_budgets_streams_waits_pauses_and_forks_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
+    site, made = bad
+    page = await opened(site, "/store")
+    for run in (made["burnt"], made["fork"]):
+        for path in (f"/t/{run}", f"/r/{run}", f"/r/{run}?part=metadata"):
+            await go(page, path)
+            shown = await page.locator("body").inner_text()
+            assert sum(mark in shown for mark in MARKS) > 8, path
+    for run in made["promises"][::EACH]:
+        await go(page, f"/r/{run}")
+        await expect(page.get_by_role("button", name="Settle it")).to_be_visible()
+
+
 async def test_what_stands_in_an_address_is_text(opened: Open, bad: tuple[Site, dict[str, Any]], watch):
     watch.expect("404")
     site, _ = bad
