@@ -22,7 +22,7 @@ MANY, FAILED = 2_100, 501  # more than a list counts
 
 @pytest.fixture(scope="module")
 def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, str]]]:
-    writer = Writer(tmp_path_factory.mktemp("extreme") / "fanwood.db", time.time_ns() // 1000)
+    writer = Writer(tmp_path_factory.mktemp("extreme") / "fanwood.db", time.time_ns() // 1000, lease=-10 * SECOND)
     at = writer.now - 100 * SECOND
     root = writer.run("large", C, at=at, took=2 * SECOND, output=None)
     for number in range(MANY):
@@ -37,6 +37,7 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, di
     whole = {"size": 10**15, "amount": 10**15, "used": 10**12, "held": 10**9, "base": 0, "open": 1}
     for unit in ("tokens-of-a-unit-with-a-long-name", "runs"):
         writer.add("budget", run_id=long, unit=unit, source=long, root_id=long, parent=None, **whole)
+    writer.worker(LONG, LONG, [LONG])  # which is lost
     writer.task(LONG, "A description " * 30)
     writer.write()
     names = {"large": root, "failed": failed, "long": long, "going_on": going_on}
@@ -58,7 +59,15 @@ async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[
     site, runs = extreme
     for width in (390, 1440):
         page = await opened(site, viewport={"width": width, "height": 800})
-        for path in ("/", "/tasks", "/failures", f"/r/{runs['failed']}", f"/t/{runs['long']}", f"/t/{runs['large']}"):
+        for path in (
+            "/",
+            "/tasks",
+            "/failures",
+            "/workers",
+            f"/r/{runs['failed']}",
+            f"/t/{runs['long']}",
+            f"/t/{runs['large']}",
+        ):
             await go(page, path)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
             assert await hindrances(page) == [], (width, path)

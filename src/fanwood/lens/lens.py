@@ -208,6 +208,8 @@ class Lens:
         leaves, left = self._leaves_running(), whole.queued + whole.running + whole.waiting
         tasks = dict.fromkeys(path.task for path in paths)
         used = {worker for task in tasks for worker in self._serving.get(task, ())}
+        slots = sum(self._workers[worker][1] for worker in used if worker in self._workers)
+        expected = slots and (whole.queued or leaves)  # what only waits, or has no worker, goes on at no rate
         serving = {task: len(self._serving.get(task, ())) for task in tasks}
         return TreeView(
             run_brief(root, worker=self._workers.get(root.worker_id or 0, (None, 0))[0], preview=self._preview),
@@ -218,10 +220,10 @@ class Lens:
             is_final=self._final,
             waits=picture.all_states(picked, waits=True),
             rate=0.0 if self._final else self._pace.rate(LATELY),
-            eta=None if not (whole.queued or leaves) else self._pace.eta(left, (now - root.created_at) / MICROSECONDS),
+            eta=self._pace.eta(left, (now - root.created_at) / MICROSECONDS) if expected else None,
             eta_at_least=not self._final and any(family.is_growing for family in tree.families.values()),
             is_stalled=self._pace.is_stalled(whole, picture.took_by_task(paths), leaves),
-            slots=sum(self._workers[worker][1] for worker in used if worker in self._workers),
+            slots=slots,
             in_flight=sum(leaves.values()),
             oldest_queued=tree.oldest_queued,
             busy=sum(one.busy for one in picked),

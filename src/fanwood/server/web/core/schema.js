@@ -35,7 +35,7 @@ export function fields(schema) {
 export function valueOf(field, given) {
   if (field.type === "boolean") return Boolean(given);
   const text = String(given);
-  if (text === "" && !(field.type === "text" && field.required)) {
+  if (text === "" && !(field.type === "text" && field.fallback === "")) {
     if (field.required) throw new Error(`${field.label} is needed.`);
     return undefined;
   }

@@ -51,7 +51,7 @@ export function Confirm({ run, verb, name, onClose, after }) {
     else tell(`${done}: ${which}`);
     after?.();
   };
-  return html`<${Sure} title=${`${name}: ${run.task} ${shortId(run.id)}?`} text=${text} button=${name} danger=${danger} act=${act} onClose=${onClose} />`;
+  return html`<${Sure} title=${`${name}: ${run.task} ${shortId(run.id)}?`} text=${text} button=${verb === "cancel" ? "Cancel it" : name} danger=${danger} act=${act} onClose=${onClose} />`;
 }
 
 /** @param {{title: string, text: string, button: string, danger?: boolean, disabled?: boolean, act: () => Promise<void>, onClose: () => void, children?: any}} props */
