@@ -173,12 +173,17 @@ async def test_a_run_is_forked(opened: Open, serve: Serve, app: Fanwood, url: st
     await dialog.get_by_role("button", name="Fork it").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("no JSON")
     await dialog.get_by_label("Another input").fill("4")
+    await dialog.get_by_label("Budget").fill("runs=3, usd=0.5")
     await dialog.get_by_role("button", name="Fork it").click()
     await page.get_by_role("link", name="See it").click()
-    await expect(page.locator("dl.facts")).to_contain_text("with another input")
+    await expect(page.locator("dl.facts").first).to_contain_text("with another input")
     (fork,) = await app.runs.aio_forks(ref.id)
     assert (fork.of, fork.changed) == (ref.id, True)
     assert await app.runs.aio_get_result(fork.id, 60) == 8
+    assert {(one.unit, str(one.amount)) for one in (await app.runs.aio_get(fork.id)).budget} == {
+        ("runs", "3"),
+        ("usd", "0.5"),
+    }
     await go(page, f"/r/{ref.id}")
     await expect(page.locator("dl.facts")).to_contain_text("Forks")
 

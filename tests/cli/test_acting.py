@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -156,7 +157,7 @@ def test_patch(invoke, stocked):
     assert "was COMPLETED, and is COMPLETED" in invoke("runs", "patch", run, "null").stdout
 
 
-def test_fork(invoke, stocked):
+def test_fork(invoke, stocked, app):
     (run,) = stocked(queued=1).queued
     assert "only what has ended can be forked" in invoke("runs", "fork", run).stderr
     invoke("runs", "patch", run, "1")
@@ -173,4 +174,7 @@ def test_fork(invoke, stocked):
     assert f"forks        {done['id']}" in invoke("runs", "get", run).stdout
     assert "(fork of " in invoke("tree", done["id"]).stdout
     assert "is not below" in invoke("runs", "fork", run, "--at", done["id"]).stderr
+    made = json.loads(invoke("runs", "fork", run, "--budget", "runs=9", "--budget", "usd=0.5", "--json").stdout)["id"]
+    assert {limit.unit: limit.amount for limit in app.runs.get(made).budget} == {"runs": 9, "usd": Decimal("0.5")}
+    assert "must be a name and an amount" in invoke("runs", "fork", run, "--budget", "usd").stderr
     assert invoke("runs", "fork", run).stdout.startswith("Forked: ")

@@ -6,6 +6,7 @@ import pytest
 
 from fanwood import RunNotFoundError, RunState, UsageError
 from fanwood.ids import id_text
+from fanwood.model.budgets import DEPTH, RUNS, Overdrawn
 from fanwood.model.commands import ClaimedRun, Record, SpawnKind
 from fanwood.model.forks import Fork, fork_of
 from fanwood.model.records import PruneCount
@@ -29,6 +30,27 @@ async def ended(stage: Stage, children: int = 2) -> tuple[ClaimedRun, list[Claim
         await (stage.complete(runs[-1], f'"{number}"') if number < children - 1 else stage.fail(runs[-1]))
     await stage.fail(root)
     return root, runs
+
+
+async def test_a_fork_with_a_budget(stage: Stage) -> None:
+    """Which is its own, from its first commit on; what is copied takes nothing of it, and what is born does."""
+    root, (first, _) = await ended(stage)
+    new = stage.ids.new_id()
+    part = ((DEPTH, 3), (RUNS, 1), ("usd", 5_000_000))
+    assert await forked(stage.store, await stage.get(root), new, None, None, "ann", part)
+    (mine,) = await stage.claim()
+    there = await stage.store.balances(new)
+    assert {(one.unit, one.amount, one.used, one.run_id) for one in there} == {
+        (DEPTH, 3, 0, new), (RUNS, 1, 0, new), ("usd", 5_000_000, 0, new),
+    }  # fmt: skip
+    kind = SpawnKind("b", mine.key, mine.attempt, mine.key, 1)
+    copy = Record(
+        kind, stage.ids.new_id(), digest("k"), "1", COMPLETED, 3, "k", '"out"', life=Fork(first.key.hex(), "copy").text
+    )
+    await stage.commit(records=[copy])
+    await stage.born("b", mine)
+    with pytest.raises(Overdrawn):
+        await stage.born("b", mine)
 
 
 async def fork(stage: Stage, run: ClaimedRun, at: ClaimedRun | None = None, input_: str | None = None) -> bytes:

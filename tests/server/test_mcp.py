@@ -49,7 +49,7 @@ LOOKS = {
     "list_runs", "tree_summary", "get_run", "list_children", "failures", "why", "logs", "slowest", "critical_path",
     "tasks", "workers",
 }  # fmt: skip
-ACTS = {"start_run", "cancel_run", "retry_run"}
+ACTS = {"start_run", "cancel_run", "retry_run", "fork_run"}
 SECRETS = ("hunter2", "k-123", "abc123", "abc.def")
 
 
@@ -178,6 +178,12 @@ async def test_what_it_does_if_it_may(tmp_path: Path):
         assert "retry of" in await one.ask("retry_run", run=failed.id)
         assert await app.runs.get_run_ref(failed.id).aio_result(30) == 1
         assert "nothing to retry" in await one.ask("retry_run", refused=True, run=failed.id)
+        about = {"run": failed.id, "input": 3, "budget": {"runs": 2}}
+        made = (await one.ask("fork_run", **about)).split(f"forked {failed.id}: ")[1][:36]
+        assert await app.runs.get_run_ref(made).aio_result(30) == 3
+        assert [limit.amount for limit in (await app.runs.aio_get(made)).budget] == [2]
+        assert "input: must be integer" in await one.ask("fork_run", refused=True, run=failed.id, input="x")
+        assert "is not below" in await one.ask("fork_run", refused=True, run=failed.id, at=made)
         started = (await one.ask("start_run", task="work", input=4, key="once")).split("started ")[1][:36]
         assert started in await one.ask("start_run", task="work", input=4, key="once")
         assert await app.runs.get_run_ref(started).aio_result(30) == 4

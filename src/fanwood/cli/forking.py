@@ -15,6 +15,7 @@ from fanwood.cli.inputs import read_json
 from fanwood.cli.surgery import user
 from fanwood.ids import SystemIds, id_text, short_text
 from fanwood.model.forks import Fork, Lineage, fork_of
+from fanwood.sdk.declaring.budget import limits_of
 from fanwood.store.forked import forked
 
 if TYPE_CHECKING:
@@ -37,15 +38,20 @@ SHOWN = 5
 @click.argument("run", shell_complete=run_ids)
 @click.option("--at", metavar="RUN", help="A run (or step) below, to be done again with what was asked for after it.")
 @click.option("--input", "given", metavar="JSON", help="Another input: of that one, or else of the new run. @file, - .")
+@click.option(
+    "--budget", metavar="NAME=AMOUNT", multiple=True,
+    help="What the new run, and all below it, may use: runs=100, depth=3, seconds=5m, usd=5. May be repeated.",
+)  # fmt: skip
 @click.option("--by", help="Who wants it, for those who look. Default: you.")
 @common
-def fork(run: str, at: str | None, given: str | None, by: str | None, common: Common) -> None:
+def fork(run: str, at: str | None, given: str | None, budget: tuple[str, ...], by: str | None, common: Common) -> None:
     """Make a new run of one that has ended: it takes what that had finished, and runs the rest.
 
     It is a root with a tree of its own. What had finished is copied when it is asked for, so this takes no longer for
     a large tree. Nothing checks here that the input fits what the task takes.
     """
     data = None if given is None else msgspec.json.encode(read_json(given, "--input")).decode()
+    part = limits_of(budget).part if budget else None
 
     async def act(store: Store) -> tuple[RunRecord, RunRecord, RunRecord | None]:
         namespace = common.settings().namespace
@@ -54,7 +60,7 @@ def fork(run: str, at: str | None, given: str | None, by: str | None, common: Co
         ids = SystemIds()
         ids.follow(store.now())
         new = ids.new_id()
-        await forked(store, origin, new, place, data, by or user())
+        await forked(store, origin, new, place, data, by or user(), part)
         return await store.get(new), origin, place
 
     made, origin, place = looking.look(common, act)

@@ -16,6 +16,7 @@ from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server.choosing import Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Deeds, Piece, Tally
 from fanwood.server.starting import BudgetBody, start
+from fanwood.store.forked import forked
 
 if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
@@ -48,6 +49,25 @@ class ActOn(Arguments, frozen=True):
         str,
         msgspec.Meta(pattern="^[0-9a-fA-F-]{4,40}$", description="Its id, or as many digits of its end as are unique."),
     ]
+
+
+At = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[0-9a-fA-F-]{4,40}$",
+        description="A run (or step) below, to be done again with what was asked for after it.",
+    ),
+]
+
+
+class ForkRun(ActOn, frozen=True):
+    """Of which run, and what is to be different."""
+
+    at: At | None = None
+    input: Annotated[Any, msgspec.Meta(description="Another input, as JSON: of `at`, or else of the new run.")] = (
+        msgspec.UNSET
+    )
+    budget: Annotated[BudgetBody, msgspec.Meta(description="What it and all below it may use.")] | None = None
 
 
 async def start_run(desk: Desk, asked: StartRun) -> str:
@@ -123,6 +143,37 @@ async def _act(desk: Desk, given: str, action: Action) -> str:
     return marked(f"{action} of {id_}: {'done' if tally.done else 'it had changed, and nothing was done'}; it is {now}")
 
 
+async def fork_run(desk: Desk, asked: ForkRun) -> str:
+    assert desk.hands is not None
+    at = asked.at
+
+    async def find(store: Store) -> tuple[RunRecord, RunRecord | None]:
+        run = await store.get(await desk.find(store, asked.run))
+        return run, None if at is None else await store.get(await desk.find(store, at))
+
+    run, place = await desk.ask(find)
+    given = None if asked.input is msgspec.UNSET else msgspec.json.encode(asked.input).decode()
+    if given is not None:
+        size, most = len(given.encode()), desk.settings.max_payload_bytes
+        if size > most:
+            raise PayloadTooLargeError("the input", size, most)
+        task = await _task(desk, (place or run).task)
+        if task.schema is not None and (wrong := faults(asked.input, msgspec.json.decode(task.schema))):
+            raise UsageError(f"The input does not fit what {task.name} takes: {'; '.join(wrong)}")
+    part = None if asked.budget is None else asked.budget.budget().part
+
+    async def act(deeds: Deeds) -> bytes:
+        new = deeds.app.ids.new_id()
+        await deeds.ask(lambda store: forked(store, run, new, place, given, BY, part), changes=True)
+        return new
+
+    made = await desk.hands.do(act)
+    where = "" if place is None else f" at {id_text(place.id)}"
+    return marked(
+        f"forked {id_text(run.id)}{where}: {id_text(made)}; tree_summary({short_text(made)}) shows how it goes"
+    )
+
+
 def _about(desk: Desk) -> dict[str, str]:
     return {"by": BY, "namespace": desk.settings.namespace}
 
@@ -133,5 +184,11 @@ TOOLS = (
     McpTool(
         "retry_run", "Runs again what failed or was cancelled; children that completed are not.", ActOn, retry_run,
         changes=True,
+    ),
+    McpTool(
+        "fork_run",
+        "Makes a new run of one that has ended: it takes what that had finished, and runs the rest; with another "
+        "input, or again from a run below on, if wanted.",
+        ForkRun, fork_run, changes=True,
     ),
 )  # fmt: skip

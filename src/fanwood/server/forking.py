@@ -15,6 +15,7 @@ from fanwood.server.calls import API, Call, Route
 from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import Text  # noqa: TC001  (looked at when a body is read)
+from fanwood.server.starting import BudgetBody  # noqa: TC001  (as that)
 from fanwood.store.forked import forked
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 class ForkBody(Body, frozen=True):
     """`at`: a run (or step) below, that is done again with what was asked for after it. `input`: another one for that,
-    or else for the new run."""
+    or else for the new run. `budget`: what that, and all below it, may use."""
 
     at: Text | None = None
     input: Any = msgspec.UNSET
+    budget: BudgetBody | None = None
 
 
 async def fork(call: Call) -> Started:
@@ -38,9 +40,11 @@ async def fork(call: Call) -> Started:
     place = None if body.at is None else await run_at(call, id_bytes(body.at))
     given = None if body.input is msgspec.UNSET else await _input(call, place or run, body.input)
 
+    part = None if body.budget is None else body.budget.budget().part
+
     async def act(deeds: Deeds) -> bytes:
         new = deeds.app.ids.new_id()
-        await deeds.ask(lambda store: forked(store, run, new, place, given, call.identity.name), changes=True)
+        await deeds.ask(lambda store: forked(store, run, new, place, given, call.identity.name, part), changes=True)
         return new
 
     try:

@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 
-async def forked(store: Store, run: RunRecord, new: bytes, at: RunRecord | None, input_: str | None, by: str) -> bool:
+async def forked(
+    store: Store,
+    run: RunRecord,
+    new: bytes,
+    at: RunRecord | None,
+    input_: str | None,
+    by: str,
+    part: tuple[tuple[str, int], ...] | None = None,
+) -> bool:
     """Make a run with that id, a root, that takes what `run` had finished; False if it is there already.
 
     at: a run below, from which on nothing is taken. input_: as JSON, of that one if it is given, else of the fork.
+    part: what it, and all below it, may use: a budget as it is stored.
 
     Raises:
         RunNotFoundError: there is no such run, or its tree is being deleted.
@@ -30,14 +39,14 @@ async def forked(store: Store, run: RunRecord, new: bytes, at: RunRecord | None,
     draws = draws_of(run.id, run.life)
     if at is None:
         fork = Fork(run.id.hex(), draws=draws, changed=input_ is not None, by=by)
-        return await store.fork(NewFork(new, run.id, fork.text, input_, None, int(fork.changed), by))
+        return await store.fork(NewFork(new, run.id, fork.text, input_, None, int(fork.changed), by, part))
     if input_ is not None and at.kind >= FIRST_WAIT:
         raise UsageError(
             f"Run {id_text(at.id)} is given no input: it is a part of its parent. Fork at it without one, and it is "
             f"done again; or give another input to a run with code"
         )
     fork = Fork(run.id.hex(), way=await _way(store, run, at), input=input_, draws=draws, by=by)
-    return await store.fork(NewFork(new, run.id, fork.text, None, at.id, int(input_ is not None), by))
+    return await store.fork(NewFork(new, run.id, fork.text, None, at.id, int(input_ is not None), by, part))
 
 
 async def _way(store: Store, run: RunRecord, at: RunRecord) -> list[str]:

@@ -24,7 +24,7 @@ MOST = 100
 
 class NewFork(msgspec.Struct, frozen=True):
     """A fork that is asked for. `input`: None for that of the run. `at`, `changed`, `by`: see `Lineage`; `life`: what
-    stands in its row."""
+    stands in its row; `part`: what it, and all below it, may use."""
 
     id: bytes
     of: bytes
@@ -33,6 +33,7 @@ class NewFork(msgspec.Struct, frozen=True):
     at: bytes | None = None
     changed: int = 0
     by: str = ""
+    part: tuple[tuple[str, int], ...] | None = None
 
 
 class Forking(ABC):

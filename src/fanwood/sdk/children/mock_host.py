@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from fanwood.engine.signals import running_loop
 from fanwood.errors import TaskRunError, UsageError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from fanwood.durations import Duration
+    from fanwood.sdk.declaring.budget import Budget
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.items import BulkRunItem
     from fanwood.sdk.declaring.spec import TaskSpec
@@ -114,6 +115,9 @@ class _MockRef(TaskRunRef[Any]):
     @property
     def has_failed(self) -> bool:
         return isinstance(self._answer, TaskRunError)
+
+    async def _fork(self, given: Any, at: str | None, budget: Budget | None, by: str | None) -> Self:  # noqa: ARG002
+        raise UsageError("A mocked child never ran, and can't be forked")
 
     async def _result(self, timeout: Duration | None) -> Any:  # noqa: ARG002
         if isinstance(self._answer, TaskRunError):

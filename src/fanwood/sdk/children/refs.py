@@ -12,6 +12,7 @@ from fanwood.engine.waits import Collector, to_keep
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
+from fanwood.sdk.children.reforking import fork_run
 from fanwood.sdk.declaring.outcomes import result_of
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.patience import patience, wait_at_most
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
     from fanwood.sdk.children.planned import PlannedRuns
+    from fanwood.sdk.declaring.budget import Budget
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.spec import TaskSpec
 
@@ -115,6 +117,18 @@ class TaskRunRef(Generic[T]):
         """As `cancel`."""
         await self._cancel()
 
+    def fork(
+        self, *, input: Any = ..., at: str | None = None, budget: Budget | None = None, by: str | None = None
+    ) -> Self:
+        """A new run, with a tree of its own, made from this one, which has ended: see `fanwood.runs.fork`."""
+        return block(self._fork(input, at, budget, by), "fork")
+
+    async def aio_fork(
+        self, *, input: Any = ..., at: str | None = None, budget: Budget | None = None, by: str | None = None
+    ) -> Self:
+        """As `fork`."""
+        return await self._fork(input, at, budget, by)
+
     # --- for those who wait for many -------------------------------------------------------------------------------
 
     @property
@@ -183,6 +197,10 @@ class TaskRunRef(Generic[T]):
 
     async def _cancel(self) -> None:
         await once("cancel", self.id, self._id, lambda _: cancelled(self._host, self._id))
+
+    async def _fork(self, given: Any, at: str | None, budget: Budget | None, by: str | None) -> Self:
+        made = await fork_run(self._host, self._id, given, at, budget, by)
+        return type(self)(self._host, made.id, made.task, self._output)
 
 
 class WorkflowRunRef(TaskRunRef[T]):

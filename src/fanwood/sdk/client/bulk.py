@@ -17,9 +17,9 @@ from fanwood.engine.signals import block
 from fanwood.errors import BlockingCallError, UsageError, WaitTimeoutError
 from fanwood.handed import handed
 from fanwood.ids import id_bytes, id_text
-from fanwood.sdk.client.surgery import who_acts
 from fanwood.sdk.listing import metadata_pairs, microseconds_of, state_named
 from fanwood.sdk.recording.once import once
+from fanwood.sdk.running.acting import who_acts
 from fanwood.sdk.running.infos import run_info
 from fanwood.sdk.running.waiting import asked
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 from fanwood import checks
@@ -13,7 +11,7 @@ from fanwood.errors import PayloadTooLargeError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
 from fanwood.sdk.recording.once import once
-from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.acting import who_acts
 from fanwood.sdk.running.waiting import asked
 from fanwood.store import surgery
 from fanwood.store.retrying import failures_retried
@@ -178,16 +176,3 @@ class Surgery:
         text = data.decode()
         codec.decode(text)
         return text
-
-
-def who_acts(by: str | None) -> str:
-    """Who acts."""
-    return caller() if by is None else checks.storable(by, "by", checks.MAX_TEXT_LENGTH)
-
-
-def caller() -> str:
-    """Who acts, if nobody says so."""
-    attempt = current_attempt.get()
-    if attempt is not None:
-        return f"{attempt.spec.name} {id_text(attempt.id)}"
-    return f"process {os.getpid()} on {socket.gethostname()}"

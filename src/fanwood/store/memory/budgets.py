@@ -9,7 +9,7 @@ import msgspec
 
 from fanwood.model.budgets import DEPTH, TOTAL, Balance, Counted
 from fanwood.model.states import RunState
-from fanwood.store.budgets import Birth, Ledger, Rows, Standing
+from fanwood.store.budgets import Birth, Ledger, Part, Rows, Standing
 from fanwood.store.spending import SPENDS
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Budgets:
         ledger.born(self._births(spawns))
         ledger.again(again)
         ledger.born([self._of_share(link) for link in shares])
+        rows.store()
+
+    def give(self, root: bytes, part: Part) -> None:
+        """A root that is there has this budget."""
+        rows = _Rows(self._tables)
+        Ledger(rows).born([Birth([root], None, None, root, 0, part)])
         rows.store()
 
     def _of_share(self, link: Record) -> Birth:

@@ -39,6 +39,8 @@ class MemoryForking(Forking):
             if new.id in tables.runs:
                 return False
             tables.add(_made(new, of, tables.runs[of.root_id], now))
+            if new.part is not None:
+                memory.hot.leaving.budgets.give(new.id, new.part)
             tables.forks[new.id] = Lineage(new.id, of.id, of.root_id, new.at, new.changed, now, new.by)
         self._on_notify()
         return True
@@ -133,4 +135,5 @@ def _made(new: NewFork, of: Run, top: Run, now: int) -> Run:
         limit_at=None,
         awaits=None,
         life=new.life,
+        budget=None if new.part is None else new.id,
     )

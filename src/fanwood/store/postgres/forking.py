@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.model.forks import Lineage
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from fanwood.model.forks import Kept
 
 
+def _json(part: tuple[tuple[str, int], ...] | None) -> str | None:
+    return None if part is None else msgspec.json.encode(dict(part)).decode()
+
+
 class PostgresForking(Served, Forking):
     """The verbs, on a store that has a server."""
 
@@ -27,7 +33,7 @@ class PostgresForking(Served, Forking):
         kind, _ = await part_of(self, new.of)
         async with chores(self) as work:
             ((found, refused, state, made, task),) = await work.db.call(
-                "fw_fork", new.id, new.of, work.now, new.life, new.input, new.at, new.changed, new.by
+                "fw_fork", new.id, new.of, work.now, new.life, new.input, new.at, new.changed, new.by, _json(new.part)
             )
             if not found:
                 raise RunNotFoundError(f"There is no run {id_text(new.of)} in {self.url}")

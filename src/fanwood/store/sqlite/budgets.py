@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fanwood.model.budgets import Limit, Spent
-from fanwood.store.budgets import Birth, Ledger, Rows, Standing
+from fanwood.store.budgets import Birth, Ledger, Part, Rows, Standing
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
@@ -124,6 +124,13 @@ class Budgets:
             Ledger(rows).born(births)
             rows.store()
         return budgets
+
+    def give(self, root: bytes, part: Part) -> None:
+        """A root that is there has this budget."""
+        rows = _Rows(self._connection)
+        Ledger(rows).born([Birth([root], None, None, root, 0, part)])
+        rows.store()
+        self._execute(_SQL["use_own"], {"id": root})
 
     def takes(self, id_: bytes, parent: bytes, root: bytes, depth: int) -> Refusal | None:
         """One more is to be born below this parent: why not; None: it is paid."""

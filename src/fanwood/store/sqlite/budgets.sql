@@ -64,3 +64,6 @@ on conflict (run_id, id, unit) do update set amount = excluded.amount;
 delete from spend where (run_id, id, unit) in (
     select unhex(v.value ->> 0), unhex(v.value ->> 1), v.value ->> 2 from json_each(:rows) v
 );
+
+-- name: use_own
+update run set budget = id where id = :id;

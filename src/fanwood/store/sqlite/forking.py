@@ -33,6 +33,8 @@ class SqliteForking(InFile, Forking):
             if not db.changes():
                 return False
             db.execute(_SQL["insert_lineage"], about)
+            if new.part is not None:
+                self._hot.leaving.budgets.give(new.id, new.part)
         self._on_notify()
         return True
 

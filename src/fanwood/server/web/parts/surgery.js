@@ -67,19 +67,34 @@ function Patch({ run, onClose, after }) {
   <//>`;
 }
 
+/** From "runs=100, usd=5". @param {string} text */
+function budgetOf(text) {
+  /** @type {Record<string, any>} */
+  const budget = {};
+  for (const each of text.split(",")) {
+    const [, name, amount] = each.match(/^\s*([^=\s]+)\s*=\s*(\d+(?:\.\d+)?)\s*$/) ?? [];
+    if (!name) throw new Error(`A limit must be a name and an amount, such as usd=5, and is ${each.trim()}`);
+    if (["runs", "depth", "seconds"].includes(name)) budget[name] = Number(amount);
+    else (budget.units ??= {})[name] = amount;
+  }
+  return budget;
+}
+
 /** Of the run itself, with the input that it had or another one; or at a run below.
  * @param {{run: any, onClose: () => void, after: () => void}} props */
 function Fork({ run, onClose, after }) {
   const [at, place] = useState("");
   const [given, set] = useState("");
+  const [limits, limit] = useState("");
   const act = async () => {
-    /** @type {{at?: string, input?: any}} */
+    /** @type {{at?: string, input?: any, budget?: any}} */
     const body = at.trim() ? { at: at.trim() } : {};
     try {
       if (given.trim()) body.input = JSON.parse(given);
     } catch (error) {
       throw new Error(`That is no JSON: ${error.message}`, { cause: error });
     }
+    if (limits.trim()) body.budget = budgetOf(limits);
     const { id } = await post(`/runs/${run.id}/fork`, body);
     tell(`Forked: ${run.task} ${shortId(id)}`, { href: href(`/r/${id}`) });
     after();
@@ -87,5 +102,6 @@ function Fork({ run, onClose, after }) {
   return html`<${Sure} title=${`Fork: ${run.task} ${shortId(run.id)}?`} text=${VERBS.fork.text} button="Fork it" act=${act} onClose=${onClose}>
     <label class="field"><span>At</span><input class="mono" spellcheck="false" value=${at} onInput=${(event) => place(event.currentTarget.value)} /><small class="quiet">The id of a run below, to be done again with what was asked for after it. May be left out.</small></label>
     <label class="field"><span>Another input</span><textarea class="mono" rows="3" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON: for that run, or else for the new one. May be left out.</small></label>
+    <label class="field"><span>Budget</span><input class="mono" spellcheck="false" value=${limits} onInput=${(event) => limit(event.currentTarget.value)} /><small class="quiet">What the new run and all below it may use: runs=100, seconds=300, usd=5. May be left out.</small></label>
   <//>`;
 }

@@ -1,7 +1,8 @@
--- A call makes a root of a run that has ended: a fork, with what that has; the tree of that is not deleted meanwhile. `there`: whether
+-- A call makes a root of a run that has ended: a fork, with what that has, and a budget if there is a part; the tree of that is not deleted meanwhile. `there`: whether
 -- there is such a run; `refused`: it is being deleted; `made`: whether it was made, and there was no run of that id.
 create function fw_fork(
     p_id bytea, p_of bytea, p_now bigint, p_life text, p_input text, p_at bytea, p_changed smallint, p_by text,
+    p_part json,
     out there boolean, out refused boolean, out state_ smallint, out made boolean, out task_ text
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -34,6 +35,9 @@ begin
     if made then
         insert into fork (root_id, origin_id, origin_root, at_id, changed, made_at, asked_by)
         values (p_id, p_of, root, p_at, p_changed, p_now, p_by);
+        if p_part is not null then
+            perform fw_give(p_id, p_id, 0, null, p_part);
+        end if;
     end if;
 end $$;
 
