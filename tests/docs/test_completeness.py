@@ -17,7 +17,7 @@ from fanwood.sdk.declaring import options
 from tests.docs.pages import page, section
 
 FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"} | {
-    "host", "key", "task_name", "has_end", "has_failed", "with_end", "asked_for",
+    "host", "key", "task_name", "has_end", "has_failed", "with_end", "take_end", "asked_for",
 }  # fmt: skip
 ERRORS = sorted(
     name
