@@ -71,7 +71,21 @@ def enter_anew(app: Fanwood) -> None:
     engine.call(lambda _: engine._membership._register(engine.dispatcher, lost)).result(PATIENCE)
 
 
-@pytest.mark.parametrize("meanwhile", ["the lease lapsed", "the lease was lost"])
+def renew_late(app: Fanwood) -> None:
+    """The lease lapses, and is there again; whoever closed something meanwhile has not waited for this worker."""
+    engine = app.engine()
+    membership = engine._membership
+
+    async def lapse(_: object) -> None:
+        until, membership.lease.until = membership.lease.until, 0.0
+        membership._leased(until)
+
+    engine.call(lapse).result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "meanwhile", ["the lease lapsed", "the lease lapsed, and is there again", "the lease was lost"]
+)
 @pytest.mark.parametrize("colour", ["async", "sync"])
 def test_what_was_about_to_begin_does_not_begin_after_the_process_stood_still(
     app: Fanwood, monkeypatch: pytest.MonkeyPatch, colour: str, meanwhile: str
@@ -95,6 +109,8 @@ def test_what_was_about_to_begin_does_not_begin_after_the_process_stood_still(
             frozen.append(attempt)
             if meanwhile == "the lease lapsed":
                 lapses()
+            elif meanwhile == "the lease lapsed, and is there again":
+                renew_late(app)
             else:
                 enter_anew(app)
         return prepare(executor, attempt)

@@ -121,8 +121,8 @@ class Executor:
         return self._slots.streams
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
-        if root is not None:  # who has a slot, and is about to begin, goes back then (to all others it is nothing)
-            self._recalled.update([a for a in list(self._running.values()) if a.run.root_id == root])
+        # Who has a slot, and is about to begin, goes back then. (To all others it is nothing.)
+        self._recalled.update([a for a in list(self._running.values()) if root is None or a.run.root_id == root])
         return [verdicts.handed_back(run) for run in self._slots.withdraw(root=root)]
 
     def look_after(self, contended: frozenset[str]) -> list[Outcome]:
