@@ -96,7 +96,7 @@ async def test_who_comes_late_runs_nothing_once_more(stage: Stage, monkeypatch: 
         async def is_heard(self, _: bytes) -> bool:
             return True
 
-        async def failed(self, *about: Any) -> Any:
+        async def failed(self, *about: Any, **how: Any) -> Any:
             self.looks += 1
             if self.looks == 2:
                 stage.clock.advance(1)
@@ -104,7 +104,7 @@ async def test_who_comes_late_runs_nothing_once_more(stage: Stage, monkeypatch: 
                 await stage.sweep()
                 for run in await stage.claim(10):
                     await stage.complete(run)
-            return await stage.store.failed(*about)
+            return await stage.store.failed(*about, **how)
 
     store: Any = Late()
     await failures_retried(store, root.key, "ann")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import InputValidationError, RunNotFoundError, RunState, UsageError
+from fanwood import InputValidationError, RunNotFoundError, RunState, TaskRunError, UsageError
 from tests.faults.processes import until
 
 
@@ -175,6 +175,39 @@ def test_only_what_failed_is_done_again(make_app: Any) -> None:
     assert app.runs.retry_failures(ref.id) == 0
     with pytest.raises(RunNotFoundError):
         app.runs.retry_failures("0" * 32)
+
+
+@pytest.mark.parametrize("of", ["the root", "a run that shares it"])
+def test_what_failed_for_those_who_share_it_is_done_again(make_app: Any, of: str) -> None:
+    """Though all who asked for it have completed."""
+    app, failing = make_app(), [True]
+
+    @app.task
+    def rate(input: str) -> int:
+        if failing:
+            raise ValueError("no rate")
+        return 7
+
+    @app.task
+    def leaf(input: int) -> int:
+        try:
+            return input * rate.run("EUR", share="tree")
+        except TaskRunError:
+            return 0
+
+    @app.task
+    def top(input: int) -> int:
+        return sum(leaf.run_many([leaf.create_bulk_run_item(n) for n in (1, 2)]))
+
+    ref = top.run_no_wait(0)
+    assert ref.result(timeout=60) == 0
+    failing.clear()
+    which = ref.id if of == "the root" else app.runs.children(ref.id)[0].id
+    assert app.runs.retry_failures(which) == 1
+    until(lambda: app.runs.get(which).status is RunState.COMPLETED, "it has run again")
+    assert app.runs.get(which).output == (21 if which == ref.id else 7)
+    if which == ref.id:
+        assert app.runs.retry_failures(which) == 0
 
 
 def test_a_result_by_hand(make_app: Any) -> None:

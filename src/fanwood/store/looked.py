@@ -84,8 +84,9 @@ class SqlLooks(Looks):
         worker, id_ = after
         return [Running(*row) for row in await self.looked("running", worker=worker, after=id_, limit=limit)]
 
-    async def failed(self, root: bytes, after: bytes, limit: int) -> list[FailedRow]:
-        return [FailedRow(*row) for row in await self.looked("failed", root=root, after=after, limit=limit)]
+    async def failed(self, root: bytes, after: bytes, limit: int, *, links: bool = False) -> list[FailedRow]:
+        found = await self.looked("failed", root=root, after=after, limit=limit, links=int(links))
+        return [FailedRow(*row) for row in found]
 
     async def failed_at(self, after: tuple[int, bytes], before: int, limit: int) -> list[FailedRow]:
         at, id_ = after

@@ -53,8 +53,8 @@ class Looks(ABC):
         """What is RUNNING, in all trees, from the one after (worker, run) on."""
 
     @abstractmethod
-    async def failed(self, root: bytes, after: bytes, limit: int) -> list[FailedRow]:
-        """What failed in a tree, by id."""
+    async def failed(self, root: bytes, after: bytes, limit: int, *, links: bool = False) -> list[FailedRow]:
+        """What failed in a tree, by id. `links`: and calls of what is shared, if that has."""
 
     @abstractmethod
     async def failed_at(self, after: tuple[int, bytes], before: int, limit: int) -> list[FailedRow]:

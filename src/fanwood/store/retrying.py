@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import BudgetExceeded, FanwoodError, RunNotFoundError, UsageError
 from fanwood.ids import id_text
-from fanwood.model.states import FIRST_WAIT, TERMINAL, RunKind
+from fanwood.model.states import FIRST_WAIT, TERMINAL
 from fanwood.store.pausing import must_have_code
 from fanwood.store.surgery import paused, resumed
 
@@ -55,7 +55,8 @@ class _Between:
                 self.found.add(at)
                 new.append(at)
                 at = self._above.get(at)
-        return sum(run.kind < FIRST_WAIT for run in ours), new
+        # What is shared is below the root, and counts there; below another run its calls do.
+        return sum(run.kind < FIRST_WAIT or self._top.parent_id is not None for run in ours), new
 
     def _is_within(self, run_id: bytes | None) -> bool:
         way: list[bytes] = []
@@ -86,9 +87,8 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
         )
     between, count, after = _Between(store, top), 0, b""
     while True:
-        rows = await store.failed(top.root_id, after, PAGE)
-        kinds = (RunKind.SHARE, *(kind for kind in RunKind if kind < FIRST_WAIT))
-        failed = [run for run in await store.briefs([row.id for row in rows]) if run.kind in kinds]
+        rows = await store.failed(top.root_id, after, PAGE, links=True)
+        failed = await store.briefs([row.id for row in rows])
         here, new = await between.add(failed)
         if here and not count:
             own = await _begin(store, run_id, name, own=own)

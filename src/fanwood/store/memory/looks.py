@@ -83,10 +83,11 @@ class MemoryLooks(Looks):
             found = [tables.runs[id_] for worker, id_ in begun if (worker, id_) > after][:limit]
             return [Running(run.worker_id or 0, run.id, run.root_id, run.parent_id, run.attempt) for run in found]
 
-    async def failed(self, root: bytes, after: bytes, limit: int) -> list[FailedRow]:
+    async def failed(self, root: bytes, after: bytes, limit: int, *, links: bool = False) -> list[FailedRow]:
         with self.reading() as tables:
             failed = (tables.runs[id_] for id_ in tables.order("failed", root).after(after))
-            return [_failed(run) for run in islice((run for run in failed if run.kind < FIRST_WAIT), limit)]
+            wanted = (run for run in failed if run.kind < FIRST_WAIT or (links and run.kind == RunKind.SHARE))
+            return [_failed(run) for run in islice(wanted, limit)]
 
     async def failed_at(self, after: tuple[int, bytes], before: int, limit: int) -> list[FailedRow]:
         with self.reading() as tables:

@@ -23,7 +23,7 @@ _TYPES = {
     "scope unit",
     "bigint": "now me worker worker_id limit most near few long servers lease since before created_at schedule_timeout "
     "at tops rows walk upto after_at",
-    "integer": "state pid slots priority seq start length number version count shift",
+    "integer": "state pid slots priority seq start length number version count shift links",
     "integer[]": "programs",
 }
 _TYPE_OF = {name: type_ for type_, names in _TYPES.items() for name in names.split()}

@@ -106,7 +106,7 @@ order by worker_id, id limit :limit;
 -- Of a tree.
 select id, root_id, parent_id, task, attempt, finished_at, substr(error, 1, 2000), ended_by, started_at, busy
 from run
-where state = 9 and root_id = :root and id > :after and kind < 10
+where state = 9 and root_id = :root and id > :after and (kind < 10 or (kind = 15 and :links = 1))
 order by root_id, id limit :limit;
 
 -- name: failed_at
