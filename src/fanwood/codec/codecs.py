@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, cast
 import msgspec
 
 from fanwood import logs
+from fanwood.checks import shown
 from fanwood.codec.comparing import compare, is_same
 from fanwood.codec.empty import EmptyModel, is_open
 from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, is_plain, is_too_deep
@@ -354,7 +355,7 @@ class _OpenCodec(Codec[T]):
         if isinstance(value, EmptyModel):
             if type(value) is not self._cls:
                 raise PayloadEncodingError(
-                    subject, root, f"{value!r} is not of the declared class {self._cls.__name__}"
+                    subject, root, f"{shown(value)} is not of the declared class {self._cls.__name__}"
                 )
             value = value.model_dump()
         elif root != "output":
@@ -365,8 +366,12 @@ class _OpenCodec(Codec[T]):
         if type(value) is self._cls:
             return cast("T", value)
         if value is not None and not isinstance(value, dict):
-            raise InputValidationError(subject, [("", f"an object with fields is expected, and not {value!r:.80}")])
-        return self._cls(**(value or {}))
+            raise InputValidationError(subject, [("", f"an object with fields is expected, and not {shown(value)}")])
+        fields = cast("dict[Any, Any]", value or {})
+        for name in fields:
+            if not isinstance(name, str):
+                raise InputValidationError(subject, [("", f"names of fields are text, and not {shown(name)}")])
+        return self._cls(**fields)
 
     def _parse(self, data: bytes | str, /) -> T:
         found = _decode(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
@@ -24,7 +25,6 @@ from fanwood.sdk.running.infos import run_info
 from fanwood.sdk.running.waiting import asked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from fanwood.durations import Duration
@@ -250,7 +250,9 @@ class _Asked:
             raise UsageError("priority= is for reprioritize, which needs one")
         if self.priority is not None:
             checks.whole(self.priority, "priority")
-        if isinstance(self.ids, str) or len(self.ids) > MOST or (self.ids and self.tree is not None):
+        if isinstance(self.ids, str | bytes) or not isinstance(self.ids, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise checks.refused("ids", "must be a list of ids", self.ids)
+        if len(self.ids) > MOST or (self.ids and self.tree is not None):
             raise UsageError(f"ids= are {MOST:,} ids at most, and no tree= beside them")
         metadata_pairs(self.metadata)
         state = state_named(self.status)
