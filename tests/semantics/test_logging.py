@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EmptyModel, RunContextFilter, TaskRunError
-from fanwood.cli.logging_setup import JsonLines
+from fanwood.cli.logging_setup import JsonLines, Lines
 from tests.serving import serving
 
 
@@ -221,3 +221,14 @@ def test_a_script_without_logging_prints_nothing(tmp_path: Path) -> None:
     command = [sys.executable, script]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def test_a_workers_lines_can_do_nothing_to_a_terminal() -> None:
+    try:
+        raise ValueError("\x1b[31mred\x07 and\nanother line")
+    except ValueError as error:
+        record = logging.LogRecord("fanwood.runs", logging.ERROR, "", 0, "%s failed", ("\x1b]0;title\x07it",), None)
+        record.exc_info = (ValueError, error, error.__traceback__)
+    text = Lines("%(levelname)s %(message)s").format(record)
+    assert text.startswith("ERROR it failed\nTraceback")
+    assert text.endswith("ValueError: red and\nanother line")

@@ -109,6 +109,8 @@ def test_impossible_settings() -> None:
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///file::memory:",
+        "sqlite:///a.db?mode=ro",
+        "sqlite:///?timeout=5",
         "mysql://u:secret@host/db",
         "file.db",
     ],

@@ -700,3 +700,17 @@ def test_aliases_that_refer_to_themselves_or_have_variables() -> None:
     for declared, value in values:
         codec = codec_for(declared)
         assert alike(codec.decode(codec.encode(value, "it")), value)
+
+
+@pytest.mark.parametrize("bases", [(), (BaseModel,)], ids=["dataclass", "model"])
+@pytest.mark.parametrize("many", [False, True], ids=["alone", "in a list"])
+def test_a_class_that_was_made_anew_is_said(bases: tuple[type, ...], many: bool) -> None:
+    def made() -> Any:
+        cls: Any = type("Order", bases, {"__annotations__": {"n": int}, "__module__": __name__})
+        return cls if bases else dataclasses.dataclass(cls)
+
+    old, new = made(), made()
+    declared, value = (list[old], [new(n=1)]) if many else (old, new(n=1))
+    with pytest.raises(InputValidationError) as caught:
+        codec_for(declared).encode(value, "the input of it")
+    assert "this Order is not the one that was declared: the class was made anew since then" in str(caught.value)

@@ -14,6 +14,13 @@ LEVELS = ["debug", "info", "warning", "error"]
 COMPLETIONS = "fanwood.runs.completed"
 
 
+class Lines(logging.Formatter):
+    """A record as text that can do nothing to a terminal: errors and inputs are in it as somebody gave them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return text.clean_block(super().format(record))
+
+
 class JsonLines(logging.Formatter):
     """A record as one line of JSON."""
 
@@ -50,7 +57,7 @@ def configure(level: str | None, *, as_json: bool) -> None:
         return
     handler = logging.StreamHandler()
     handler.addFilter(RunContextFilter())
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s%(in_run)s: %(message)s")
+    plain = Lines("%(asctime)s %(levelname)-7s %(name)s%(in_run)s: %(message)s")
     handler.setFormatter(JsonLines() if as_json else plain)
     root.addHandler(handler)
     root.setLevel(level.upper() if level else logging.INFO)

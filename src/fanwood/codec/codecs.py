@@ -17,7 +17,7 @@ from fanwood.codec.faults import MAX_DEPTH, TOO_DEEP, FaultError, Trail, check, 
 from fanwood.codec.knowing import enums, is_foreign, refuse_structs, refuse_unknown, refuse_unreadable, shapes
 from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
 from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
-from fanwood.codec.problems import all_problems, dropped, invalid, path, problems, said_of_none
+from fanwood.codec.problems import all_problems, dropped, invalid, path, problems, said_of_namesake, said_of_none
 from fanwood.codec.refusing import reason_of, refuse_what_is_no_type
 from fanwood.codec.shapes import SCALARS, class_of, is_closed, is_typed_dict, members, remember
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
@@ -321,6 +321,8 @@ class _ModelCodec(Codec[T]):
         try:
             return self._from_python({} if value is None and self._has_fields else value)
         except Exception as exc:
+            if found := said_of_namesake(value, self.declared):
+                raise InputValidationError(subject, found) from exc
             raise invalid(subject, exc) from exc
 
     def _schema(self) -> dict[str, object] | None:

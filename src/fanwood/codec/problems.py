@@ -11,7 +11,7 @@ import msgspec
 
 from fanwood.codec.models import is_pydantic
 from fanwood.codec.plain import from_python
-from fanwood.codec.shapes import arms, child, members, parts
+from fanwood.codec.shapes import arms, child, class_of, classes, members, parts
 from fanwood.errors import InputValidationError, PayloadError
 
 if TYPE_CHECKING:
@@ -54,12 +54,22 @@ def said_of_none(found: Problems) -> Problems:
     return [(place, text if place else f"{text}, as if none was given: it needs one") for place, text in found]
 
 
+def said_of_namesake(value: object, hint: Any) -> Problems:
+    """An instance of a class that has been made anew since: to whoever reads the names it is the right one."""
+    cls = class_of(value)
+    name = (cls.__module__, cls.__qualname__)
+    if not any((named.__module__, named.__qualname__) == name and named is not cls for named, _ in classes(hint)):
+        return []
+    said = f"this {cls.__qualname__} is not the one that was declared: the class was made anew since then"
+    return [("", f"{said} (a notebook's cell, a reload). Execute the task's declaration again, too")]
+
+
 def all_problems(value: Any, hint: Any, start: str = "") -> Problems:
     """As msgspec stops at the first problem: convert part by part, to tell all."""
     try:
         msgspec.convert(value, hint, dec_hook=from_python, str_keys=True)
     except Exception as exc:  # noqa: BLE001  (validators are the user's code, and may raise anything)
-        own = problems((is_pydantic(hint) and exc.__cause__) or exc)
+        own = said_of_namesake(value, hint) or problems((is_pydantic(hint) and exc.__cause__) or exc)
     else:
         return []
     return _problems_of_parts(value, hint, start) or [(_join(start, place), text) for place, text in own]

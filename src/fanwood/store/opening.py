@@ -61,6 +61,11 @@ def _file_of(url: str) -> Path:
             f"{url!r}: runs are kept in a file, which several connections share, and there is none in memory. Take the "
             f"URL memory: to keep nothing, or a temporary file, such as sqlite:////dev/shm/test.db"
         )
+    if "?" in url:
+        raise SettingsError(
+            f"{url!r}: what follows the ? is not understood, and would be a part of the file's name. Leave it out "
+            f"(there are settings for what can be set), or write %3F for a name that has one"
+        )
     return Path(name).expanduser().absolute()
 
 
