@@ -119,7 +119,10 @@ class Parts:
         """What was answered stands there."""
         for (run_id, what), value in self._answers.items():
             if run_id in self._tables.runs and isinstance(what[-1], int) and len(what) == 2:
-                part = self.find(run_id, RunKind.RECORDED, {"args": list(what)}, of_old=True)
+                said = {"args": list(what)}
+                part = self.find(run_id, RunKind.RECORDED, said, of_old=True)
+                if part is None and (of := self.origin(run_id)) is not None:
+                    part = self.find(of, RunKind.RECORDED, said, of_old=True)  # (of a fork that ended before it copied)
                 if part is None or msgspec.json.decode(part.output or "null") != value:
                     yield f"step {what} of {run_id.hex()[-6:]} was answered with {value}, and {part} stands there"
 
