@@ -113,3 +113,12 @@ async def test_the_first_tab_leads_past_the_navigation(opened: Open, site: Site)
     await tab_to(page, page.get_by_role("link", name="Skip to the page"))
     await page.keyboard.press("Enter")
     await expect(page.locator("main")).to_be_focused()
+
+
+async def test_who_types_on_at_once_types_into_the_search(opened: Open, site: Site, trees: dict[str, str]):
+    """And not into the page behind it, where letters do things."""
+    page = await opened(site, f"/t/{trees['ingest']}")
+    await settled(page)
+    for text in ("/", "eKeyErr"):
+        await page.keyboard.type(text)
+    await expect(page.get_by_role("combobox")).to_have_value("eKeyErr")

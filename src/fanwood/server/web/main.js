@@ -2,7 +2,7 @@
 
 import { get, Problem } from "./core/api.js";
 import { html, lazy, render, signal, useEffect, useSignal } from "./core/html.js";
-import { useKeys } from "./core/keys.js";
+import { hold, useKeys } from "./core/keys.js";
 import { go, href, place } from "./core/place.js";
 import { credentials, me } from "./core/session.js";
 import { asTables } from "./draw/canvas.js";
@@ -64,7 +64,7 @@ function App() {
   const dialog = useSignal(open);
   const error = useSignal(problem);
   useKeys(() => [
-    { keys: "/, mod+k", does: "Search", run: () => (open.value = "search") },
+    { keys: "/, mod+k", does: "Search", run: () => (hold(), (open.value = "search")) },
     { keys: "?", does: "These keys", run: () => (open.value = "help") },
     { keys: "v", does: "Tables instead of pictures", run: () => (asTables.value = !asTables.value) },
     ...Object.entries({ t: ["/", "trees"], f: ["/failures", "failures"], k: ["/tasks", "tasks"], w: ["/workers", "workers"], s: ["/store", "the store"], a: ["/actions", "actions"] }).map(

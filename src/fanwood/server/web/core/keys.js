@@ -9,6 +9,22 @@ const sources = new Set();
 let prefix = "";
 let forgetting = 0;
 
+/** @type {string | null} */
+let held = null;
+
+/** What is typed before something is there to type into is for that, and no key of the page. */
+export function hold() {
+  held = "";
+  setTimeout(() => (held = null), 1000);
+}
+
+/** What was typed meanwhile. */
+export function release() {
+  const text = held ?? "";
+  held = null;
+  return text;
+}
+
 /** Those of a page or part, as long as it is shown. @param {() => Binding[]} bindings */
 export function useKeys(bindings) {
   useEffect(() => {
@@ -28,6 +44,10 @@ addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing) return;
   const modified = event.ctrlKey || event.metaKey;
   if (event.altKey || (!modified && isTyping(event.target))) return;
+  if (held !== null && !modified && event.key.length === 1) {
+    held += event.key;
+    return event.preventDefault();
+  }
   if (!modified && document.querySelector("dialog[open]")) return;
   const pressed = modified ? `mod+${event.key.toLowerCase()}` : prefix ? `${prefix} ${event.key}` : event.key;
   prefix = "";

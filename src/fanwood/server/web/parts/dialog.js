@@ -1,11 +1,12 @@
 // Dialogs: the browser's own, so that focus stays inside and Escape closes.
 
-import { html, useEffect, useRef } from "../core/html.js";
+import { html, useLayoutEffect, useRef } from "../core/html.js";
 
 /** @param {{title: string, onClose: () => void, children?: any, class?: string, bare?: boolean}} props */
 export function Dialog({ title, onClose, children, class: name = "", bare = false }) {
   const box = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // At once, and not after the next paint: whoever types on right after the key that opens it types into it.
     const before = document.activeElement;
     box.current?.showModal();
     return () => {

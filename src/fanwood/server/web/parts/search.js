@@ -2,7 +2,8 @@
 
 import { get, query } from "../core/api.js";
 import { age, now, shortId } from "../core/format.js";
-import { classes, html, useEffect, useState } from "../core/html.js";
+import { classes, html, useEffect, useLayoutEffect, useState } from "../core/html.js";
+import { release } from "../core/keys.js";
 import { go, href } from "../core/place.js";
 import { Dialog } from "./dialog.js";
 import { State } from "./state.js";
@@ -33,6 +34,7 @@ export function useFound(text) {
 export function Search({ onClose }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
+  useLayoutEffect(() => void setText(release()), []);
   const asked = text.trim();
   const { runs, busy, error, text: answered } = useFound(asked);
   const places = PLACES.filter(([name]) => !asked || name.toLowerCase().startsWith(asked.toLowerCase()));
