@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import InputValidationError, RunNotFoundError, RunState, TaskRunError, UsageError
+from fanwood import InputValidationError, RunNotFoundError, RunState, TaskRunError, UsageError, after
 from tests.faults.processes import until
 
 
@@ -208,6 +208,29 @@ def test_what_failed_for_those_who_share_it_is_done_again(make_app: Any, of: str
     assert app.runs.get(which).output == (21 if which == ref.id else 7)
     if which == ref.id:
         assert app.runs.retry_failures(which) == 0
+
+
+def test_a_hedge_that_failed_is_nothing_to_retry(make_app: Any) -> None:
+    """What it was to help has completed, and nobody asks for it again: it would be retried for ever."""
+    app, begun, seen = make_app(), list[int](), threading.Event()
+
+    @app.task
+    def leaf(input: int) -> int:
+        begun.append(input)
+        if len(begun) > 1:
+            raise ValueError("the second one")
+        seen.wait(60)
+        return input
+
+    @app.task
+    def top(input: int) -> int:
+        return leaf.run(input, hedge=after(0.001))
+
+    ref = top.run_no_wait(1)
+    until(lambda: any(run.status is RunState.FAILED for run in app.runs.children(ref.id)), "its hedge has failed")
+    seen.set()
+    assert ref.result(timeout=60) == 1
+    assert app.runs.retry_failures(ref.id) == 0
 
 
 def test_a_result_by_hand(make_app: Any) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import BudgetExceeded, FanwoodError, RunNotFoundError, UsageError
 from fanwood.ids import id_text
+from fanwood.model.looks import Bond
 from fanwood.model.states import FIRST_WAIT, TERMINAL
 from fanwood.store.pausing import must_have_code
 from fanwood.store.surgery import paused, resumed
@@ -88,7 +89,9 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
     between, count, after = _Between(store, top), 0, b""
     while True:
         rows = await store.failed(top.root_id, after, PAGE, links=True)
-        failed = await store.briefs([row.id for row in rows])
+        ids = [row.id for row in rows]
+        hedges = {kin.run_id for kin in await store.kin(ids) if kin.bond is Bond.HELPS}  # nobody asks for these
+        failed = await store.briefs([id_ for id_ in ids if id_ not in hedges])
         here, new = await between.add(failed)
         if here and not count:
             own = await _begin(store, run_id, name, own=own)
