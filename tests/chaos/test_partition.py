@@ -14,8 +14,9 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.scale import scaled
 from tests.faults.processes import AppProcess, until
 
-AWAY = scaled(60.0, 3.2)
-LEASE = scaled({"lease": 10.0, "heartbeat": 2.0}, {"lease": 1.0, "heartbeat": 0.25})
+AWAY = scaled(60.0, 5.2)
+LEASE = scaled({"lease": 10.0, "heartbeat": 2.0}, {"lease": 3.0, "heartbeat": 0.25})
+"""Longer than a busy machine keeps a worker waiting: one that loses its lease before it is cut off shows nothing."""
 PATIENT = 4
 SLOTS = 10
 
