@@ -106,6 +106,13 @@ def has_surrogates(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def needed_key(value: Any, subject: str, why: str) -> str:
+    """A key that must be; `why` says so."""
+    if isinstance(value, str) and not value:
+        raise UsageError(f"{subject} must not be empty: {why}")
+    return key(value, subject, why)
+
+
 def key(value: Any, subject: str, otherwise: str) -> str:
     """A key; `otherwise` says what happens without one."""
     if isinstance(value, str) and not value:

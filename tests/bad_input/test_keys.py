@@ -45,6 +45,11 @@ def test_keys_that_cannot_be(task: Any, way: Callable[[Any, Any], Any], key: Any
     assert str(caught.value).startswith(f"idempotency_key {said}")
 
 
+def test_what_needs_a_key_is_not_told_to_leave_it_out(app: Fanwood) -> None:
+    with pytest.raises(UsageError, match=r"^key must not be empty: an event needs one$"):
+        app.events.push("", {})
+
+
 async def test_the_same_in_coroutines(task: Any) -> None:
     for call in (task.aio_run, task.aio_run_no_wait):
         with pytest.raises(UsageError, match="must not be empty"):

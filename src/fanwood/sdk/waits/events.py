@@ -232,7 +232,7 @@ def kept_event(event: PushEvent, settings: Settings, new_id: str) -> Kept:
     """An event as it is kept, if it can be."""
     if not isinstance(event, PushEvent):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("events", "must be PushEvents", event)
-    key = checks.key(event.key, "key", "out: an event needs one")
+    key = checks.needed_key(event.key, "key", "an event needs one")
     data = codec_for(Any).encode(event.payload, f"the payload of {key}", "payload")
     if len(data) > settings.max_payload_bytes:
         raise PayloadTooLargeError(f"the payload of {key}", len(data), settings.max_payload_bytes)
@@ -335,7 +335,7 @@ def wanted_of(key: str, expression: str | None, match: dict[str, Any] | None, sc
     Raises:
         UsageError: it can't be.
     """
-    key = checks.key(key, "key", "out: a wait for an event needs one")
+    key = checks.needed_key(key, "key", "a wait for an event needs one")
     if match is not None and not isinstance(match, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("match", "must be a dict of paths and values", match)
     match = match or {}

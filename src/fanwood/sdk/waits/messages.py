@@ -97,7 +97,7 @@ class Messages:
 
 def sent(host: Host, name: str, payload: Any, reply_to: str | None) -> tuple[str, bytes, str]:
     """A message's name, what tells it from others, and it as it is stored."""
-    name = checks.key(name, "name", "out: a message needs one")
+    name = checks.needed_key(name, "name", "a message needs one")
     data = codec_for(Any).encode(payload, f"the message {name}", "payload")
     if len(data) > host.settings.max_payload_bytes:
         raise PayloadTooLargeError(f"the message {name}", len(data), host.settings.max_payload_bytes)
@@ -109,7 +109,7 @@ def sent(host: Host, name: str, payload: Any, reply_to: str | None) -> tuple[str
 async def receive(attempt: Attempt, name: str, timeout: Duration | None) -> Message:
     """See `Context.receive`."""
     attempt.check()
-    name = checks.key(name, "name", "out: a message has one")
+    name = checks.needed_key(name, "name", "a message has one")
     limit = None if timeout is None else in_microseconds(checks.seconds(timeout, "timeout", zero=True))
     if attempt.is_mocked:
         raise UsageError(f"nobody sends the message {name} to a mock run")

@@ -43,4 +43,4 @@ async def value_of(store: Store, run_id: bytes, key: str) -> Any:
 
 def published_key(key: str) -> str:
     """A key, checked."""
-    return checks.key(key, "key", "out: what is published has one")
+    return checks.needed_key(key, "key", "what is published has one")
