@@ -77,6 +77,9 @@ class _Carrier:
                     self._seen = members
                 except FanwoodError as error:  # it is looked again
                     logger.warning("what is left of actions on many runs could not be looked at: %s", error)
+                except Exception:  # a mistake of ours, which would be there again at once
+                    logger.exception("what is left of actions on many runs is not gone on with before workers change")
+                    self._seen = members
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _go_on(self) -> None:
