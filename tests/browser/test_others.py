@@ -51,6 +51,8 @@ async def test_a_tree_says_of_whom_its_runs_are_and_what_is_left(opened: Open, s
     first, hedge = [run.id for run in runs if run.task_name == "look_up"]
     caller, shared = (next(run.id for run in runs if run.task_name == task) for task in ("price", "rate"))
     (link,) = await app.runs.aio_children(caller)
+    fork = await app.runs.aio_fork(root)
+    await fork.aio_result(60)
     await app.aio_close()
     page = await opened(serve(url), f"/t/{root}")
     budget, main = page.get_by_role("region", name="Budget"), page.locator("main")
@@ -68,3 +70,5 @@ async def test_a_tree_says_of_whom_its_runs_are_and_what_is_left(opened: Open, s
     await page.locator(".page-head").get_by_role("link", name="look_up").click()
     await expect(page.locator("main code.whole-id")).to_have_text(first)
     assert shared != link.id
+    page = await opened(serve(url), f"/t/{fork.id}")  # in which they are copies
+    await expect(page.get_by_role("row").filter(has_text=f"copy of {caller[-8:]}")).to_be_visible()

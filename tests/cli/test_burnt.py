@@ -98,6 +98,8 @@ def test_of_whom_runs_are_and_which_budget_is_empty(invoke, app: Fanwood):
     assert f"look_up (hedge of look_up {first[-8:]})" in lines
     assert f"~share (shares rate {shared[-8:]})" in lines
     assert "rate (shared)" in lines
+    assert f"kin          hedge of look_up {first[-8:]}" in invoke("runs", "get", hedge).stdout
+    assert json.loads(invoke("runs", "get", link, "--json").stdout)["kin"] == kin[link]
     for run in (failed, ref.id):
         said = json.loads(invoke("why", run, "--json").stdout)
         assert (said["cause"], said["facts"]) == ("budget_empty", {"limit": "runs", "budget": failed})

@@ -47,6 +47,7 @@ def test_get_json(invoke, family):
         "started_over_at",
         "fork",
         "forks",
+        "kin",
         "worker_id",
         "deadline",
         "paused",

@@ -11,6 +11,7 @@ from fanwood.cli import acting, forking, listing, looking, output, surgery, text
 from fanwood.cli.base import Common, Group, common
 from fanwood.cli.finding import ABOUT, find, one_run
 from fanwood.ids import id_text, short_text
+from fanwood.lens.briefs import kin_of
 from fanwood.model.forks import Lineage
 from fanwood.model.lives import life_of
 from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
@@ -20,6 +21,7 @@ from fanwood.store.progress import Progress, progress_of
 from fanwood.store.version import version_of
 
 if TYPE_CHECKING:
+    from fanwood.lens.views import KinView
     from fanwood.store.store import Store
 
 LOG_LINES = 1000
@@ -56,7 +58,8 @@ for _command in (
     epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
     "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
     "  version, started_over, started_over_at, paused: {run_id, by, since} or null,\n"
-    "  fork: {how, of, at, changed, by, made_at} or null, forks: [id], progress: {done, total, message} or null,\n"
+    "  fork: {how, of, at, changed, by, made_at} or null, forks: [id], kin: {how, id, task, status} or null,\n"
+    "  progress: {done, total, message} or null,\n"
     "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
 )
 @one_run
@@ -74,7 +77,9 @@ def get(run: str | None, common: Common) -> None:
         progress, about = await progress_of(store, id_), await store.circumstances(id_)
         lineage, forks = await forking.lineage_of(store, about.run)
         version = await version_of(store, id_, about.run.life)
-        return _Shown(about.run, attempts, children, logs, progress, store.now(), about.paused, lineage, forks, version)
+        kin = (await kin_of(store, [about.run])).get(id_)
+        now, paused = store.now(), about.paused
+        return _Shown(about.run, attempts, children, logs, progress, now, paused, lineage, forks, version, kin)
 
     shown = looking.look(common, ask)
     record, attempts, children, logs = shown.record, shown.attempts, shown.children, shown.logs
@@ -108,10 +113,11 @@ class _Shown(NamedTuple):
     lineage: Lineage | None
     forks: list[Lineage]
     version: str | None
+    kin: KinView | None
 
 
 def _whole_json(shown: _Shown) -> dict[str, Any]:
-    record, attempts, children, logs, progress, now, pause, lineage, forks, version = shown
+    record, attempts, children, logs, progress, now, pause, lineage, forks, version, kin = shown
     return {
         **looking.whole_run_json(record, now),
         "deaths": record.deaths,
@@ -123,6 +129,7 @@ def _whole_json(shown: _Shown) -> dict[str, Any]:
         "paused": looking.paused_json(pause),
         "fork": forking.fork_json(record, lineage),
         "forks": forking.forks_json(forks),
+        "kin": looking.kin_json(kin),
         "progress": None if progress is None else msgspec.structs.asdict(progress),
         "attempts": [looking.attempt_json(attempt) for attempt in attempts],
         "children": looking.counts_json(children),
@@ -161,6 +168,7 @@ def _print_facts(shown: _Shown) -> None:
         ("root", id_text(record.root_id) if record.parent_id else ""),
         ("made as", forking.fork_fact(record, shown.lineage)),
         ("forks", forking.forks_fact(shown.forks)),
+        ("kin", "" if shown.kin is None else looking.kin(shown.kin)),
         ("child key" if record.parent_id else "key", text.clean(record.child_key or "")),
         ("progress", _said(progress)),
         ("attempt", f"{record.attempt}"),

@@ -8,7 +8,8 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.lens.errors import brief
-from fanwood.lens.views import Counts, KinView, RunBrief
+from fanwood.lens.views import Counts, KinView, MadeView, RunBrief
+from fanwood.model.forks import fork_of
 from fanwood.model.states import FIRST_WAIT, RunState, waits_named
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ def run_brief(
         preview=preview,
         is_suspended=is_suspended,
         kin=kin,
+        made=_made(run),
     )
+
+
+def _made(run: RunRecord) -> MadeView | None:
+    fork = fork_of(run.life)
+    return None if fork is None else MadeView(fork.how, id_text(fork.key))
 
 
 def counts_of(states: Mapping[int, int]) -> Counts:

@@ -44,6 +44,13 @@ class KinView(View, frozen=True):
     state: str
 
 
+class MadeView(View, frozen=True):
+    """What a run is in a fork. `how`: "fork", "copy" or "again"; `of`: which run it was made of."""
+
+    how: str
+    of: str
+
+
 class RunBrief(View, frozen=True):
     """A run in a list. `preview` is how its input begins; empty for who may not see payloads."""
 
@@ -71,6 +78,7 @@ class RunBrief(View, frozen=True):
     preview: str = ""
     is_suspended: bool = False  # its code is unloaded while it waits for others
     kin: KinView | None = None
+    made: MadeView | None = None
 
 
 class Histogram(View, frozen=True):

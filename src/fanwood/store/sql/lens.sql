@@ -172,7 +172,7 @@ order by t.task, t.worker_id limit :limit;
 -- Some of one family, by id, without what they were given and gave.
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id > :after and r.id <= :until
   and (:task is null or r.task = :task) and (:state is null or r.state = :state)
@@ -182,7 +182,7 @@ order by r.root_id, r.parent_id, r.id limit :limit;
 -- The siblings before one, the nearest first.
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id < :id
 order by r.root_id desc, r.parent_id desc, r.id desc limit :limit;
@@ -196,7 +196,7 @@ with recursive above (n, id, parent_id) as (
 )
 select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input, r.metadata, r.priority, r.state,
        r.attempt, r.retry_count, r.deaths, r.worker_id, r.deadline, r.created_at, r.started_at, r.finished_at, r.due_at,
-       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy
+       null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
 from above a cross join run r
 where r.id = a.id and a.n > 0;
 

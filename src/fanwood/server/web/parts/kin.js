@@ -12,6 +12,20 @@ const HOW = {
   shared: ["shared", "Calls of its tree share it"],
 };
 
+/** @type {Record<string, [string, string]>} */
+const MADE = {
+  fork: ["fork of", "It takes what that run had finished"],
+  copy: ["copy of", "It has completed as that run did, and was not executed"],
+  again: ["instead of", "It is done again, with what was asked for after it"],
+};
+
+/** What it is in a fork. @param {{made?: {how: string, of: string}}} props */
+export function MadeTag({ made }) {
+  if (!made || !MADE[made.how]) return null;
+  const [word, title] = MADE[made.how];
+  return html`<span class="tag nowrap" title=${title}>${word} <a class="linkish mono" tabindex="-1" href=${href(`/r/${made.of}`)}>${shortId(made.of)}</a></span>`;
+}
+
 /** @param {{kin?: {how: string, id: string, task: string, state: string}}} props */
 export function KinTag({ kin }) {
   if (!kin || !HOW[kin.how]) return null;

@@ -3,7 +3,7 @@
 import { age, now, shortId, stamp } from "../core/format.js";
 import { html } from "../core/html.js";
 import { href } from "../core/place.js";
-import { KinTag } from "./kin.js";
+import { KinTag, MadeTag } from "./kin.js";
 import { State } from "./state.js";
 import { Detail, lasted } from "./treetable.js";
 
@@ -15,7 +15,7 @@ export function RunList({ runs, label }) {
     <tbody>
       ${runs.map(
         (run) => html`<tr key=${run.id}>
-          <td><span class="run-name"><${State} state=${run.state} plain /><a class="task" href=${href(`/r/${run.id}`)}>${run.task}</a><${KinTag} kin=${run.kin} />
+          <td><span class="run-name"><${State} state=${run.state} plain /><a class="task" href=${href(`/r/${run.id}`)}>${run.task}</a><${KinTag} kin=${run.kin} /><${MadeTag} made=${run.made} />
             ${run.key && html`<span class="soft cut">${run.key}</span>`}<span class="preview cut">${run.preview && run.preview !== "{}" && run.preview !== "null" ? run.preview : ""}</span></span></td>
           <td class="wide mono quiet">${shortId(run.id)}</td>
           <td><span class="detail"><${Detail} run=${run} />${run.state === "completed" ? html`<span class="soft">done</span>` : null}</span></td>
