@@ -42,7 +42,7 @@ def test_its_tasks_are_cancelled_and_it_starts_anew(site: Site) -> None:
     until(lambda: len(site.journal("cancelled")) == 5, "its tasks were cancelled")
     assert {line.pid for line in site.journal("cancelled")} == {first.pid}
     assert [ref.result(timeout=60) for ref in refs] == [{"attempt": 2, "pid": second.pid}] * 5
-    assert "this worker's lease lapsed and its runs were taken over; it starts anew" in first.log
+    until(lambda: "this worker's lease lapsed and its runs were taken over; it starts anew" in first.log, "it says so")
 
     second.kill()
     until(lambda: site.count("select count(*) from worker where pid = ?", second.pid) == 0, "the other is reaped")
