@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 
 import pytest
 
@@ -14,7 +15,8 @@ from fanwood.engine.inbox import Inbox
 from fanwood.engine.services import Services
 from fanwood.engine.waking import Waker
 from fanwood.errors import EngineClosedError, StoreBusyError, StoreError
-from fanwood.model.commands import Batch, LogLine
+from fanwood.model.commands import Batch, LogLine, Outcome
+from fanwood.model.states import RunState
 
 
 def no_timer() -> None:
@@ -100,3 +102,18 @@ def test_nobody_waits_to_log_for_an_engine_that_is_over(monkeypatch: pytest.Monk
     inbox.fail_all(EngineClosedError("over"))
     waits.join(10)
     assert not waits.is_alive()
+
+
+def test_what_a_run_has_said_is_never_left_behind_by_its_end():
+    """It says it, and ends, on a thread of its own, while the batch is put together."""
+    inbox, line = Inbox(), LogLine(b"r" * 16, 1, 0, "info", "the last words")
+
+    class Ending(deque[list[Outcome]]):
+        def popleft(self) -> list[Outcome]:
+            inbox.add_log(line, None)
+            return super().popleft()
+
+    inbox.outcomes = Ending([[Outcome(line.run_id, 1, RunState.COMPLETED, "1")]])
+    batch = Batch()
+    inbox.empty_into(batch)
+    assert (len(batch.outcomes), batch.logs) == (1, [line])

@@ -199,8 +199,6 @@ class Inbox:
 
     def empty_into(self, batch: Batch) -> int:
         """All commands but the spawns become part of `batch`; the bytes that are left for those."""
-        if self.logs:
-            self._take_logs(batch)
         # Before the spawns are looked at: so that what a run spawned before it ended is never left behind for a later
         # batch. (But for large inputs and what is held back; and who spawns those waits for the answer, or for their
         # ends.)
@@ -212,6 +210,8 @@ class Inbox:
                 outcomes, bytes_ = self._part(outcomes)
             batch.outcomes += outcomes
             size += bytes_
+        if self.logs:  # after the ends: what a run has said, on a thread of its own, is never left behind by its end
+            self._take_logs(batch)
         while self.deadlines:
             batch.deadlines.append(self.deadlines.popleft())
         return BATCH_BYTES - size
