@@ -60,6 +60,13 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture
+def url(backend: Backend) -> Iterator[str]:
+    """Of applications in this process."""
+    yield backend.url
+    backend.close()
+
+
 FAILED = pytest.StashKey[bool]()
 
 

@@ -11,7 +11,6 @@ import os
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -47,12 +46,6 @@ PROBABILITY = 0.2
 CALLERS, ROUNDS = scaled(8, 3), scaled(40, 3)
 HARMED = scaled(100, 5)
 """Commits to be harmed: it goes on until so many were."""
-
-
-@pytest.fixture
-def url(backend: Backend) -> Iterator[str]:
-    yield backend.url
-    backend.close()
 
 
 @pytest.fixture(autouse=True)

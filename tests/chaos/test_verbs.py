@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -59,12 +58,6 @@ FIELDS = {field.name for field in msgspec.structs.fields(Batch)}
 
 SHORT = {"sqlite": ("cancelled", "unknown", "value"), "postgres": ("away",)}
 """What `make test` tries; `make chaos` all on both."""
-
-
-@pytest.fixture
-def url(backend: Backend) -> Iterator[str]:
-    yield backend.url
-    backend.close()
 
 
 @pytest.fixture(autouse=True)
