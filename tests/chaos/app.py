@@ -21,6 +21,7 @@ from typing import Any
 
 from fanwood import Context, EvictionPolicy, Fanwood
 from fanwood.engine import membership
+from fanwood.worker.executor import Executor
 
 HOST, NAME = os.environ.get("CHAOS_HOST"), os.environ.get("CHAOS_NAME")
 WHO = f"{NAME}/{os.getpid()}" if NAME else str(os.getpid())
@@ -32,8 +33,23 @@ fanwood = Fanwood(local_worker=False)
 _journal = os.open(os.environ["CHAOS_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
+_check_lease = Executor._check_lease
+_let_begin: dict[Any, float] = {}
+
+
+def _let(self: Executor, attempt: Any) -> None:
+    """When an attempt is let begin. Whoever is frozen after that, and before its line, has begun all the same."""
+    now = time.time()  # before: whoever is frozen here is not let begin
+    _check_lease(self, attempt)
+    _let_begin[attempt] = now
+
+
+Executor._check_lease = _let
+
+
 def journal(event: str, ctx: Context) -> None:
-    os.write(_journal, json.dumps([event, ctx.task_run_id, ctx.invocation_count, WHO, time.time()]).encode() + b"\n")
+    at = _let_begin.pop(ctx._attempt, 0.0) or time.time()
+    os.write(_journal, json.dumps([event, ctx.task_run_id, ctx.invocation_count, WHO, at]).encode() + b"\n")
 
 
 def answer(ctx: Context, value: Any) -> dict:

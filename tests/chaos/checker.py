@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Begin:
-    """An attempt began, says the process that executed it."""
+    """An attempt began, says the process that executed it: when it was let."""
 
     run: str
     attempt: int
@@ -142,7 +142,7 @@ def _begun_once(journal: Path, rows: list[Row]) -> list[str]:
     """Attempts begin in order, none twice; no run was executed that there isn't, or after it had ended."""
     attempts = {row.id.hex(): row.attempt for row in rows}
     history, found = History(), list[str]()
-    for begin in begins(journal):
+    for begin in sorted(begins(journal), key=lambda begin: begin.at):  # (a line may be written late: `app._let`)
         found += history.began(bytes.fromhex(begin.run), begin.attempt, begin.by)
         if begin.attempt > attempts.get(begin.run, 0):
             found.append(

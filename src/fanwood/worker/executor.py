@@ -288,8 +288,9 @@ class Executor:
 
     def _prepare(self, attempt: Attempt) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The code, and what it is called with."""
-        self._check_lease(attempt)
-        return prepared(attempt, self._check_lease)
+        what = prepared(attempt, self._check_lease)
+        self._check_lease(attempt)  # last: a large input takes a while to read
+        return what
 
     def _check_lease(self, attempt: Attempt) -> None:
         """Its code is about to begin.
