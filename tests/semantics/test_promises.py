@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
+from collections.abc import Coroutine
 from queue import Queue
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from pydantic import BaseModel
 
 from fanwood import Context, Fanwood, PromiseSettledError, PromiseTokenError, RunState
 from fanwood.errors import InputValidationError, PayloadError, PayloadTooLargeError, TaskRunError, TaskRunTimedOut
+from fanwood.sdk.waits import promises
 from fanwood.sdk.waits.promises import PREFIX
 from tests.conftest import MakeApp
 from tests.faults.processes import until
@@ -237,3 +240,88 @@ def test_why_it_waits(app: Fanwood, tokens: Queue[str]) -> None:
     assert token not in str(app.runs.get(promise.id))
     app.promises.resolve(token, 1)
     ref.result(60)
+
+
+class Stuck:
+    """What is asked for while this is on takes longer than anybody waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.on = False
+        self._real = getattr(promises, name)
+        monkeypatch.setattr(promises, name, self._waits)
+
+    async def _waits(self, *args: Any) -> Any:
+        return await (asyncio.Event().wait() if self.on else self._real(*args))
+
+    async def give_up(self, asking: Coroutine[Any, Any, object]) -> None:
+        self.on = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asking
+        self.on = False
+
+
+def test_one_that_was_given_up_before_it_was_there_is_had_by_who_asks_again(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody had its token, so nobody could have settled it; and a later attempt, which asks but once, has the token
+    that this one gives out."""
+    tokens, seen, stuck = Queue[str](), list[int](), Stuck(monkeypatch, "written")
+
+    @app.task(retries=1)
+    async def asker(input: dict, ctx: Context) -> Any:
+        for limit in ("1h", "2h") * 3 if ctx.attempt_number == 1 else ():
+            await stuck.give_up(ctx.aio_promise(int, "approval", timeout=limit))
+        promise = await ctx.aio_promise(int, "approval")
+        tokens.put(promise.token)
+        if ctx.attempt_number == 1:
+            other = await ctx.aio_promise(int, "approval")
+            assert other.token != promise.token
+            seen.append(len(await app.runs.aio_children(ctx.task_run_id)))
+            raise ValueError("tried again")
+        return await promise
+
+    ref = asker.run_no_wait({})
+    first, second = tokens.get(timeout=60), tokens.get(timeout=60)
+    assert first == second
+    assert app.promises.resolve(first, 7)
+    assert ref.result(60) == 7
+    assert seen == [2]
+
+
+def test_one_of_another_type_is_another_one_though_the_first_was_given_up(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, stuck = Queue[str](), Stuck(monkeypatch, "written")
+
+    @app.task
+    async def asker(input: dict, ctx: Context) -> Any:
+        await stuck.give_up(ctx.aio_promise(int, "approval"))
+        promise = await ctx.aio_promise(str, "approval")
+        tokens.put(promise.token)
+        return await promise
+
+    ref = asker.run_no_wait({})
+    assert app.promises.resolve(tokens.get(timeout=60), "seven")
+    assert ref.result(60) == "seven"
+
+
+def test_who_gives_up_before_he_has_asked_has_asked_for_nothing(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that is not the first reads first what is recorded: meanwhile nothing is written."""
+    tokens, stuck = Queue[str](), Stuck(monkeypatch, "known_parts")
+
+    @app.task(retries=1)
+    async def asker(input: dict, ctx: Context) -> Any:
+        if ctx.attempt_number == 1:
+            tokens.put((await ctx.aio_promise(int, "approval")).token)
+            raise ValueError("tried again")
+        await stuck.give_up(ctx.aio_promise(int, "approval"))
+        promise = await ctx.aio_promise(int, "approval")
+        tokens.put(promise.token)
+        return await promise
+
+    ref = asker.run_no_wait({})
+    first, second = tokens.get(timeout=60), tokens.get(timeout=60)
+    assert first == second
+    assert app.promises.resolve(first, 7)
+    assert ref.result(60) == 7

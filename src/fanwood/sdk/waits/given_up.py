@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from fanwood.errors import TooManyWaitingThreadsError
 from fanwood.model.records import Recorded
 from fanwood.model.states import RunState
 from fanwood.sdk.running.attempt import registering
@@ -31,11 +32,13 @@ def as_found(wait: GivenUp, attempt: Attempt) -> Recorded:
 
 @contextlib.contextmanager
 def kept(attempt: Attempt, parts: Parts, content: bytes, wait: GivenUp) -> Generator[None]:
-    """While inside, somebody waits for it. If he gives up, it is kept for who asks for the same."""
+    """While inside, somebody waits for it. If he gives up, it is kept for who asks for the same; not if it was
+    refused."""
     try:
         yield
-    except BaseException:
-        if attempt.interruption is None:
+    except BaseException as error:
+        refused = isinstance(error, Exception) and not isinstance(error, TooManyWaitingThreadsError)
+        if attempt.interruption is None and not refused:
             with registering:
                 if parts.given_up is None:
                     parts.given_up = {}

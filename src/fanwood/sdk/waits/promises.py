@@ -31,10 +31,11 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.recording.once import once
-from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, write, written
+from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.parts import counts
+from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import asked
+from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.store.failures import decode_failure, encode_failure, summary
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import RunRecord, Settled
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.running.parts import Parts
     from fanwood.store.store import Store
 
 T = TypeVar("T")
@@ -98,8 +100,15 @@ class Promise(Generic[T]):
     """What a run waits for: `await promise`, or `promise.result()` in a sync task. Who has `token` may settle it."""
 
     def __init__(self, attempt: Attempt, name: str, codec: Codec[T], timeout: int | None) -> None:
+        self._content = content_digest("~promise", name.encode())
+        self._shown = msgspec.json.encode({"name": name, "schema": codec.schema()}).decode()
+        self._alike = content_digest("~promise", self._shown.encode())  # only for one of the same type another is taken
         with registering:
-            self._identity = attempt.identify(None, content_digest("~promise", name.encode()))
+            self._again = None if attempt.is_mocked else take_up(parts_of(attempt), self._alike)
+            self._number = attempt.number(self._content) if self._again is None else None
+            self._identity = attempt.numbered(self._content, self._number or 0)
+            if self._again is not None:
+                self._identity = self._again.identity
             self._index = attempt.children
             attempt.children += 1
         self._attempt = attempt
@@ -149,21 +158,39 @@ class Promise(Generic[T]):
         return typed_output(self._ended.output, self._codec, f"the promise {self.name}")
 
     async def record(self) -> None:
-        """Returns when it can be settled."""
-        attempt = self._attempt
+        """Returns when it can be settled. Nobody has the token of one that is given up before: who asks for that name
+        again has that promise."""
+        attempt, again = self._attempt, self._again
         if attempt.is_mocked:
             return
-        parts = await known_parts(attempt)
-        found = found_in(attempt, parts, self._identity, f"~promise {self.name}")
-        if found is not None and counts(found, attempt.run.trial_start):
+        wait = GivenUp(self._index, self._identity, self._id, self._timeout)
+        parts = await self._parts()
+        if again is None:
+            found = found_in(attempt, parts, self._identity, f"~promise {self.name}")
+        else:
+            found = as_found(again, attempt)
+        same_limit = again is None or again.limit == self._timeout
+        if found is not None and same_limit and counts(found, attempt.run.trial_start):
             if found.state.is_terminal:
                 self._ended = Finished(found.state, found.output, found.error, "~promise")
             return
-        shown = msgspec.json.encode({"name": self.name, "schema": self._codec.schema()}).decode()
-        kind, waits, again = kind_of(attempt, RunKind.PROMISE), RunState.WAITING, found is not None
-        record = Record(kind, self._id, self._identity, shown, waits, self._index, timeout=self._timeout, again=again)
+        kind, waits, anew = kind_of(attempt, RunKind.PROMISE), RunState.WAITING, found is not None
+        record = Record(
+            kind, self._id, self._identity, self._shown, waits, self._index, timeout=self._timeout, again=anew
+        )
         attempt.spawned = attempt.cancel_children = True
-        await written(attempt, write(attempt, record))
+        with kept(attempt, parts, self._alike, wait):
+            await written(attempt, write(attempt, record))
+
+    async def _parts(self) -> Parts:
+        """What is recorded. Who gives up before anything of this is has not asked for it."""
+        try:
+            return await known_parts(self._attempt)
+        except BaseException:
+            if self._number is not None:
+                with registering:
+                    self._attempt.forget((), [(self._content, self._number)])
+            raise
 
     def record_beside(self) -> None:
         """The same, while the loop goes on; `await promise` waits for it."""
