@@ -202,6 +202,25 @@ async def test_nobody_deletes_what_a_fork_may_need(stage: Stage) -> None:
     assert await stage.store.forks(child.key) == []
 
 
+async def test_nobody_deletes_what_a_fork_of_a_fork_may_need(stage: Stage) -> None:
+    """The one in between has ended, and may have copied nothing."""
+    root, _ = await ended(stage)
+    first = await fork(stage, root)
+    await stage.complete((await stage.claim())[0])
+    last = await forked(stage.store, await stage.store.get(first), new := stage.ids.new_id(), None, None, "ann")
+    assert last
+    stage.clock.advance(1000)
+    before = stage.store.now() - 500 * SECOND
+    assert await stage.store.prunable(before) == PruneCount(0, 0)
+    assert (await stage.store.prune(before, 500)).runs == 0
+    assert await stage.store.begin_deleting(root.key) is None
+    (run,) = await stage.claim()
+    assert run.key == new
+    await stage.complete(run)
+    assert await stage.store.prunable(before) == PruneCount(2, 4)
+    assert await stage.store.begin_deleting(root.key) is not None
+
+
 async def test_what_is_being_deleted_is_not_forked(stage: Stage) -> None:
     root, _ = await ended(stage)
     assert await stage.store.begin_deleting(root.key) is not None

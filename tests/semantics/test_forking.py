@@ -179,7 +179,7 @@ def test_what_is_recorded(make_app: Any) -> None:
 
     tokens: list[str] = []
 
-    @app.durable_task
+    @app.durable_task()
     async def top(input: Any, ctx: Context) -> list[str]:
         calls.made("top")
         said = [await ctx.aio_step(step, 1), str(await ctx.aio_now("now")), str(ctx.uuid("u")), str(ctx.random("r"))]
@@ -226,7 +226,7 @@ def test_of_several_waits_in_one_what_had_come_is_copied(make_app: Any) -> None:
     """What was decided is; and of what was not yet, what had come: else a fork would sleep anew."""
     app = make_app()
 
-    @app.durable_task
+    @app.durable_task()
     async def top(input: Any, ctx: Context) -> list[str]:
         come = await ctx.aio_wait_for("first", or_(SleepCondition(0.02), UserEventCondition("never")))
         await ctx.aio_wait_for("second", SleepCondition(0.03), UserEventCondition("e"))
@@ -281,7 +281,7 @@ def test_in_a_durable_task_once(make_app: Any) -> None:
     def small(input: int) -> int:
         return input
 
-    @app.durable_task
+    @app.durable_task()
     async def top(input: str, ctx: Context) -> None:
         _ = [await app.runs.aio_fork(input), await app.runs.aio_fork(input), await app.runs.aio_fork(input, input=3)]
         await ctx.aio_sleep_for(0.01)
@@ -321,6 +321,60 @@ def test_a_fork_that_is_interrupted_goes_on(make_app: Any) -> None:
     assert not calls.taken()
     assert app.runs.get(ref.id).attempt == 2
     assert how(app.runs.children(ref.id)) == ["copy"] * 7
+
+
+def test_a_fork_of_a_fork_that_asked_for_nothing(make_app: Any) -> None:
+    """What the first would have copied is copied by whoever is made from it; also from where that was forked at on."""
+    app, calls, holds = make_app(), Calls(), threading.Event()
+
+    @app.task
+    def leaf(input: int) -> int:
+        calls.made(f"leaf {input}")
+        return input
+
+    @app.task
+    def middle(input: int) -> int:
+        calls.made("middle")
+        return leaf.run(10) + leaf.run(11)
+
+    @app.durable_task()
+    async def top(input: str, ctx: Context) -> list[int]:
+        calls.made("top")
+        if input == "stands" and holds.is_set():
+            await ctx.aio_sleep_for(600)
+        await ctx.aio_step(step, 1)
+        return [await leaf.aio_run(1), await leaf.aio_run(2), await middle.aio_run(0)]
+
+    def stopped(run_id: str, **how: Any) -> str:
+        """A fork that begins, and asks for nothing of what is there."""
+        holds.set()
+        ref = app.runs.fork(run_id, **how)
+        until(lambda: app.runs.get(ref.id).attempt, "it begins")
+        until(lambda: [run for run in app.runs.children(ref.id) if run.task_name.startswith("~")], "it sleeps")
+        app.runs.cancel(ref.id)
+        holds.clear()
+        assert app.runs.get(ref.id).status is RunState.CANCELLED
+        return str(ref.id)
+
+    calls.failing = {"leaf 11"}
+    origin = failed(app, top.run_no_wait("stands"))
+    calls.failing = set()
+    calls.taken()
+    STEPS.taken()
+    (*_, at, _) = [run for run in app.runs.children(origin) if not run.task_name.startswith("~")]
+    first = stopped(stopped(origin))
+    calls.taken()
+    ref = app.runs.fork(first)
+    assert ref.result(timeout=60) == [1, 2, 21]
+    assert calls.taken() == {"top": 1, "middle": 1, "leaf 11": 1}
+    children = [run for run in app.runs.children(ref.id) if not run.task_name.startswith("~")]
+    assert (how(children), how(app.runs.children(children[-1].id))) == (["copy", "copy", "fork"], ["copy", "fork"])
+    assert app.runs.get(ref.id).fork.of == first
+    second = stopped(origin, at=at.id, input=5)
+    calls.taken()
+    assert app.runs.fork(second).result(timeout=60) == [1, 5, 21]
+    assert calls.taken() == {"top": 1, "leaf 5": 1, "middle": 1, "leaf 10": 1, "leaf 11": 1}
+    assert STEPS.taken() == {}
 
 
 def test_what_is_refused(make_app: Any) -> None:
@@ -376,7 +430,7 @@ def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
     def top(input: int) -> int:
         return rate.run("EUR", share="tree") + slow.run(1, hedge=after(0.001))
 
-    @app.durable_task
+    @app.durable_task()
     async def again(input: int, ctx: Context) -> int:
         await leaf.aio_run(input)
         if input < 1:

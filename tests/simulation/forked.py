@@ -65,6 +65,8 @@ class Forked:
         if origin is None or origin.how != "fork":
             yield f"{whose} is a {fork.how} of {fork.of[-6:]}, and its parent is in no fork"
             return
+        if of is not None:  # of that run, or of one that it is made from itself, and has not asked for
+            origin = next((each for each in self._before(origin) if each.key == of.parent_id), origin)
         way = origin.way[:1] == [fork.of]
         if fork.way != (origin.way[1:] if way else []) or (fork.how == "again") > (len(origin.way) == 1 and way):
             yield f"{whose} is a {fork.how} with the way {fork.way}, and its parent's is {origin.way}"
@@ -97,14 +99,31 @@ class Forked:
         """A child that is in no fork: there was none before."""
         if run.identity is None or (run.kind >= FIRST_WAIT and (run.kind not in COPIED or _is_decided_anew(run))):
             return
-        other = self._tables.runs.get(origin.key)
-        if other is None or life_of(other.life) is not None:
-            return
+        for each in self._before(origin):
+            other = self._tables.runs.get(each.key)
+            if other is None or self._replayed.get(each.key, -1) >= (above.started_at or 0):
+                return
+            if life_of(other.life) is None:
+                yield from self._not_found(run, above, each)
+            if other.state == RunState.COMPLETED:
+                return
+
+    def _not_found(self, run: Run, above: Run, origin: Fork) -> Iterator[str]:
         for id_ in self._tables.order("children", origin.key):
             of = self._tables.runs[id_]
             there = (of.identity, of.input_digest, of.kind) == (run.identity, run.input_digest, run.kind)
             if there and self._is_before(of, origin) and self._had_completed(of, above):
                 yield f"{run.task} {run.id.hex()[-6:]} is done again in a fork, and {id_.hex()[-6:]} had completed"
+
+    def _before(self, origin: Fork) -> Iterator[Fork]:
+        """How a run is taken; how that one took another, if it may not have asked for all of it; and so on."""
+        while True:
+            yield origin
+            run = self._tables.runs.get(origin.key)
+            before = fork_of(run.life) if run is not None and not origin.way else None
+            if before is None or before.how == "again":
+                return
+            origin = before
 
     def _had_completed(self, of: Run, above: Run) -> bool:
         """Before this attempt began to look, and has not changed since."""

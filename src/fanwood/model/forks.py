@@ -13,6 +13,8 @@ from fanwood.model.states import RunKind, RunState
 
 DEPTH = 1_000
 """Levels between a run that is forked and the one at which it is forked, at most: each has the way in its row."""
+FORKS = 100
+"""Forks of forks of forks, none of which has asked for what it would have copied: so many are looked through."""
 
 How = Literal["fork", "copy", "again"]
 

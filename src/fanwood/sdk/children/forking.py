@@ -143,17 +143,17 @@ class Copies:
 
 def _mark(origin: Origin, spawn: Spawn, kept: Kept) -> Fork:
     """What a child is in the fork that is run again. If that one had another input, it has that."""
-    fork, of, draws = origin.fork, kept.id.hex(), draws_of(kept.id, kept.life)
+    way, of, draws = origin.way_of(kept), kept.id.hex(), draws_of(kept.id, kept.life)
     changed = _was_changed(kept)
     if changed:
         spawn.input = kept.input
-    if not origin.is_way(kept):
+    if way is None:
         return Fork(of, draws=draws, changed=changed)
-    if len(fork.way) > 1:
-        return Fork(of, way=fork.way[1:], input=fork.input, draws=draws, changed=changed)
-    if fork.input is not None:
-        spawn.input = fork.input
-    return Fork(of, "again", changed=changed or fork.input is not None)
+    if len(way.way) > 1:
+        return Fork(of, way=way.way[1:], input=way.input, draws=draws, changed=changed)
+    if way.input is not None:
+        spawn.input = way.input
+    return Fork(of, "again", changed=changed or way.input is not None)
 
 
 def _was_changed(kept: Kept) -> bool:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import RunNotFoundError
 from fanwood.model.commands import ANSWER_BYTES
+from fanwood.model.forks import FORKS, fork_of
 from fanwood.model.lives import life_of
+from fanwood.model.states import RunState
+from fanwood.sdk.running.forking import Source
 from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
-    from fanwood.model.forks import Kept
+    from fanwood.engine.engine import Engine
+    from fanwood.model.forks import Fork, Kept
+    from fanwood.model.lives import Life
+    from fanwood.model.records import RunRecord
     from fanwood.sdk.running.attempt import Attempt
     from fanwood.sdk.running.forking import Origin
 
@@ -24,21 +30,44 @@ async def learn_origin(attempt: Attempt, origin: Origin) -> None:
     """All that is there to be copied. Nothing, if it was deleted since."""
     if origin.known:
         return
-    engine, of = attempt.host.engine(), origin.fork.key
-    way = bytes.fromhex(origin.fork.way[0]) if origin.fork.way else None
-    found = await called(engine.call(lambda store: store.briefs([of]), steadfast=True))
-    life, kept, left = life_of(found[0].life) if found else None, list["Kept"](), ANSWER_BYTES
-    after, more = b"" if life is None else life.floor, bool(found)
-    while more:
+    engine, sources, left = attempt.host.engine(), list[Source](), ANSWER_BYTES
+    fork: Fork | None = origin.fork
+    while fork is not None and len(sources) < FORKS:
+        of = fork.key
+        found = await called(engine.call(lambda store: store.briefs([of]), steadfast=True))  # noqa: B023
+        if not found:
+            break
+        source, left = await _source(engine, fork, life_of(found[0].life), left)
+        sources.append(source)
+        fork = _before(fork, found[0])
+    origin.learn(sources)
+
+
+def _before(fork: Fork, run: RunRecord) -> Fork | None:
+    """If a run that is taken like that is a fork itself, and may have been ended before it asked for all that it would
+    have copied: how it would have."""
+    before = fork_of(run.life)
+    if before is None or before.how == "again":
+        return None
+    if fork.way:  # it has asked for that, and so for all that came before it
+        return None
+    return None if run.state is RunState.COMPLETED and run.attempt else before
+
+
+async def _source(engine: Engine, fork: Fork, life: Life | None, left: int) -> tuple[Source, int]:
+    """A run's children; `left`: how many bytes of what they said may be read."""
+    way = bytes.fromhex(fork.way[0]) if fork.way else None
+    kept, after, of = dict[bytes, "Kept"](), b"" if life is None else life.floor, fork.key
+    while True:
         start, most = after, SHORT if left > 0 else -1
         page = await called(
             engine.call(lambda store: store.kept(of, way, start, PAGE, most), steadfast=True)  # noqa: B023
         )
-        kept += page if life is None else [each for each in page if each.asked >= life.since]
+        kept |= {each.identity: each for each in page if life is None or each.asked >= life.since}
         left -= sum([len(each.output or "") for each in page])
-        more = len(page) == PAGE
-        after = page[-1].id if page else after
-    origin.learn(life, kept)
+        if len(page) < PAGE:
+            return Source(fork, life, kept), left
+        after = page[-1].id
 
 
 async def learn_large(attempt: Attempt, origin: Origin) -> None:

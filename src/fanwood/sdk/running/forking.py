@@ -1,8 +1,8 @@
-"""What an attempt knows of the run that its own is a fork of."""
+"""What an attempt knows of the run that its own is a fork of; and, if that is a fork itself, of those before it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -16,15 +16,29 @@ if TYPE_CHECKING:
     from fanwood.model.lives import Life
 
 
-class Origin:
-    """Of one attempt: the children of that other run, as they stood when this attempt first asked for any."""
+class Source(NamedTuple):
+    """One run that children are taken of: how it is, by `fork`; its present life, if it has started over; and its
+    children by their identities, as they stood when this attempt first asked for any."""
 
-    __slots__ = ("_kept", "fork", "life", "pending")
+    fork: Fork
+    life: Life | None
+    kept: dict[bytes, Kept]
+
+    def named(self, identity: bytes) -> bytes:
+        """What is asked for under this identity, as it is known there."""
+        return identity if self.life is None else numbered(identity, LIVES + self.life.number)
+
+
+class Origin:
+    """Of one attempt: that other run. What it has not asked for itself, as it was a fork that was ended too soon, is
+    taken of the run that it is made from."""
+
+    __slots__ = ("_sources", "_ways", "fork", "pending")
 
     def __init__(self, fork: Fork) -> None:
         self.fork = fork
-        self.life: Life | None = None  # the present one of the other run, if that has started over
-        self._kept: dict[bytes, Kept] | None = None
+        self._sources: list[Source] | None = None
+        self._ways: dict[str, Fork] = {}  # by the child on each way: how the run is taken that it is of
         self.pending: dict[bytes, object] = {}  # by identity: copies whose outputs are on their way
 
     @property
@@ -39,40 +53,49 @@ class Origin:
     @property
     def known(self) -> bool:
         """Whether it was read."""
-        return self._kept is not None
+        return self._sources is not None
 
-    def learn(self, life: Life | None, kept: list[Kept]) -> None:
-        """What was read; the first time."""
-        if self._kept is None:
-            self.life, self._kept = life, {each.identity: each for each in kept}
+    def learn(self, sources: list[Source]) -> None:
+        """What was read, the nearest first; the first time."""
+        if self._sources is None:
+            self._sources = sources
+            self._ways = {source.fork.way[0]: source.fork for source in sources if source.fork.way}
 
     def find(self, identity: bytes) -> Kept | None:
-        """What the other run had under this identity."""
-        return None if self._kept is None else self._kept.get(self._there(identity))
+        """What the nearest of these runs has under this identity."""
+        for source in self._sources or ():
+            kept = source.kept.get(source.named(identity))
+            if kept is not None:
+                return kept
+        return None
 
     def take(self, identity: bytes) -> Kept | None:
         """The same, of what has completed, and is not redone: once."""
         kept = self.find(identity)
         if kept is None or kept.state is not RunState.COMPLETED or self.is_way(kept):
             return None
-        assert self._kept is not None
-        return self._kept.pop(self._there(identity), None)
-
-    def _there(self, identity: bytes) -> bytes:
-        return identity if self.life is None else numbered(identity, LIVES + self.life.number)
+        for source in self._sources or ():
+            source.kept.pop(source.named(identity), None)
+        return kept
 
     def untold(self) -> list[Kept]:
         """Of what is to be copied, that whose outputs were not read."""
-        return [each for each in (self._kept or {}).values() if each.state is RunState.COMPLETED and not each.told]
+        there = [kept for source in self._sources or () for kept in source.kept.values()]
+        return [kept for kept in there if kept.state is RunState.COMPLETED and not kept.told]
 
     def tell(self, kept: Kept, state: RunState, output: str | None) -> None:
         """How one of those stands now."""
-        if self._kept is not None and self._kept.get(kept.identity) is kept:
-            self._kept[kept.identity] = replace(kept, state=state, output=output, told=True)
+        for source in self._sources or ():
+            if source.kept.get(kept.identity) is kept:
+                source.kept[kept.identity] = replace(kept, state=state, output=output, told=True)
+
+    def way_of(self, kept: Kept) -> Fork | None:
+        """If it is, or has below it, the run from which on nothing is taken: how the run is taken that it is of."""
+        return self._ways.get(kept.id.hex())
 
     def is_way(self, kept: Kept) -> bool:
         """Whether it is, or has below it, the run from which on nothing is taken."""
-        return bool(self.fork.way) and self.fork.way[0] == kept.id.hex()
+        return self.way_of(kept) is not None
 
 
 def origin_in(text: str | None) -> Origin | None:

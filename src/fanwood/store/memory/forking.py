@@ -73,11 +73,12 @@ class MemoryForking(Forking):
 
 
 def needed(tables: Tables, root_id: bytes) -> bool:
-    """Whether a fork of something in this tree has not ended."""
-    return any(
-        fork.origin_root == root_id and fork.root_id in tables.runs and not tables.runs[fork.root_id].is_over
-        for fork in tables.forks.values()
-    )
+    """Whether a fork of something in this tree has not ended, or a fork of something in a fork of it."""
+    later, found = {root_id}, True
+    while found:
+        new = {fork.root_id for fork in tables.forks.values() if fork.origin_root in later} - later
+        later, found = later | new, bool(new)
+    return any(id_ in tables.runs and not tables.runs[id_].is_over for id_ in later - {root_id})
 
 
 def _place(run: Run) -> tuple[int, int]:

@@ -6,8 +6,11 @@ with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
         when state < 8 or finished_at >= :before then 0
         when exists (
-            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
-            where f.origin_root = run.id and u.state < 8
+            with recursive later (id) as (
+                select f.root_id from fork f where f.origin_root = run.id
+                union select f.root_id from later l join fork f on f.origin_root = l.id
+            )
+            select from later l cross join lateral (select x.state from run x where x.id = l.id offset 0) u where u.state < 8
         ) then 0
         when :prefix = '' then case when task like '%/%' then 0 else 1 end
         when substr(task, 1, length(:prefix)) = :prefix then 1
@@ -60,8 +63,11 @@ select cardinality($1::bytea[]) = (
        )
        and not exists (select from unnest($2::bytea[]) v (id) join gate g on g.root_id = v.id and g.what = 1)
        and not exists (select from unnest($2::bytea[]) v (id) where exists (
-            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
-            where f.origin_root = v.id and u.state < 8
+            with recursive later (id) as (
+                select f.root_id from fork f where f.origin_root = v.id
+                union select f.root_id from later l join fork f on f.origin_root = l.id
+            )
+            select from later l cross join lateral (select x.state from run x where x.id = l.id offset 0) u where u.state < 8
         ));
 
 -- name: mark
@@ -71,8 +77,11 @@ select r.id, r.id, 3, 0, r.attempt, '', :now
 from (select * from run where id = :root for update) r
 where r.parent_id is null and r.state >= 8 and r.finished_at < :before
   and not exists (select from gate g where g.root_id = r.id and g.what = 1) and not exists (
-            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
-            where f.origin_root = r.id and u.state < 8
+            with recursive later (id) as (
+                select f.root_id from fork f where f.origin_root = r.id
+                union select f.root_id from later l join fork f on f.origin_root = l.id
+            )
+            select from later l cross join lateral (select x.state from run x where x.id = l.id offset 0) u where u.state < 8
         )
 on conflict (run_id) do update set made_at = excluded.made_at where gate.what = 3
 returning run_id;
@@ -189,8 +198,11 @@ select count(*), coalesce(sum(runs), 0)::bigint from (
       and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
       and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
       and not exists (
-            select from fork f cross join lateral (select x.state from run x where x.id = f.root_id offset 0) u
-            where f.origin_root = r.id and u.state < 8
+            with recursive later (id) as (
+                select f.root_id from fork f where f.origin_root = r.id
+                union select f.root_id from later l join fork f on f.origin_root = l.id
+            )
+            select from later l cross join lateral (select x.state from run x where x.id = l.id offset 0) u where u.state < 8
         )
 ) over_;
 

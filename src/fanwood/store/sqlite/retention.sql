@@ -5,7 +5,10 @@
 with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
         when state < 8 or finished_at >= :before then 0
-        when exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = run.id and u.state < 8) then 0
+        when exists (with recursive later (id) as (
+            select root_id from fork where origin_root = run.id
+            union select f.root_id from later l cross join fork f on f.origin_root = l.id
+        ) select 1 from later l cross join run u on u.id = l.id where u.state < 8) then 0
         when :prefix = '' then case when task like '%/%' then 0 else 1 end
         when substr(task, 1, length(:prefix)) = :prefix then 1
         else 0
@@ -46,8 +49,10 @@ select json_array_length(:ids) = (
            where r.parent_id is null
        )
        and not exists (  -- a fork of something in them has not ended
-           select 1 from json_each(:ids) e cross join fork f on f.origin_root = unhex(e.value)
-           cross join run u on u.id = f.root_id where u.state < 8
+           with recursive later (id) as (
+               select f.root_id from json_each(:ids) e cross join fork f on f.origin_root = unhex(e.value)
+               union select f.root_id from later l cross join fork f on f.origin_root = l.id
+           ) select 1 from later l cross join run u on u.id = l.id where u.state < 8
        );
 
 -- name: mark
@@ -55,7 +60,10 @@ select json_array_length(:ids) = (
 insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 select id, id, 3, 0, attempt, '', :now from run
 where id = :root and parent_id is null and state >= 8 and finished_at < :before
-  and not exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = :root and u.state < 8)
+  and not exists (with recursive later (id) as (
+            select root_id from fork where origin_root = :root
+            union select f.root_id from later l cross join fork f on f.origin_root = l.id
+        ) select 1 from later l cross join run u on u.id = l.id where u.state < 8)
 on conflict (run_id) do update set made_at = excluded.made_at where what = 3;
 
 -- name: is_marked
@@ -163,5 +171,8 @@ select count(*), coalesce(sum(runs), 0) from (
     where r.parent_id is null and r.created_at < :before and r.state >= 8 and r.finished_at < :before
       and case when :prefix = '' then r.task not like '%/%' else substr(r.task, 1, length(:prefix)) = :prefix end
       and not exists (select 1 from run c where c.root_id = r.id and c.parent_id is not null and c.state < 8)
-      and not exists (select 1 from fork f cross join run u on u.id = f.root_id where f.origin_root = r.id and u.state < 8)
+      and not exists (with recursive later (id) as (
+            select root_id from fork where origin_root = r.id
+            union select f.root_id from later l cross join fork f on f.origin_root = l.id
+        ) select 1 from later l cross join run u on u.id = l.id where u.state < 8)
 );

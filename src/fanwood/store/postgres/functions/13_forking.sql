@@ -14,7 +14,13 @@ declare
     program integer;
 begin
     select r.root_id into root from run r where r.id = p_of;
-    select r.asked into program from run r where r.id = root for share;  -- against whoever deletes the tree
+    perform from run r where r.id in (  -- against whoever deletes the tree, or one of which that is a fork
+        with recursive before (id) as (
+            select f.origin_root from fork f where f.root_id = root
+            union select f.origin_root from before b join fork f on f.root_id = b.id
+        ) select b.id from before b
+    ) order by r.id for share;
+    select r.asked into program from run r where r.id = root for share;
     select r.state, r.task into state_, task_ from run r where r.id = p_of for share;
     there := state_ is not null;
     refused := exists (select from gate g where g.run_id = root and g.what = 3);
