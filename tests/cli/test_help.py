@@ -72,15 +72,38 @@ def test_misspelt_command(invoke):
 
 
 def test_help_imports_little():
+    """To say what it is for, no command needs what it does it with; nor does a shell that completes commands."""
     code = (
-        "import sys\nfrom fanwood.cli.main import cli\n"
-        "try:\n    cli(['--help'])\nexcept SystemExit:\n    pass\n"
-        "assert not {'rich', 'asyncio', 'logging', 'msgspec', 'apsw', 'uuid_utils', 'fanwood.app'} & {*sys.modules}\n"
-        "late = [m for m in sys.modules if m.startswith('fanwood.cli.') "
-        "and m.split('.')[-1] not in ('main', 'base', 'text', 'signs')]\n"
-        "assert not late, late"
+        "import contextlib, io, os, sys\n"
+        "from fanwood.cli.main import cli\n"
+        "def below(group, words):\n"
+        "    yield words\n"
+        "    for name in group.list_commands(None) if hasattr(group, 'list_commands') else ():\n"
+        "        yield from below(group.get_command(None, name), [*words, name])\n"
+        "def call(words):\n"
+        "    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())) as out, contextlib.suppress(SystemExit):\n"
+        "        cli(words, prog_name='fanwood')\n"
+        "    out.flush()\n"
+        "    return out.buffer.getvalue().decode()\n"
+        "heavy = {'rich', 'asyncio', 'logging', 'msgspec', 'apsw', 'uuid_utils', 'fanwood.app'}\n"
+        "light = {'main', 'base', 'text', 'signs', 'arguments', 'selecting', 'commands'}\n"
+        "def look(about):\n"
+        "    assert not heavy & {*sys.modules}, (about, heavy & {*sys.modules})\n"
+        "    late = [m for m in sys.modules if m.startswith('fanwood.cli.') and m.split('.')[2] not in light]\n"
+        "    assert not late, (about, late)\n"
+        "call(['--help'])\n"
+        "assert not [m for m in sys.modules if m.startswith('fanwood.cli.commands')]\n"
+        "asked = 0\n"
+        "for words in below(cli, []):\n"
+        "    assert 'Usage: fanwood' in call([*words, '--help']), words\n"
+        "    look(words)\n"
+        "    asked += 1\n"
+        "assert asked > 35, asked\n"
+        "os.environ.update(_FANWOOD_COMPLETE='bash_complete', COMP_WORDS='fanwood runs pa', COMP_CWORD='2')\n"
+        "assert 'pause' in call([])\n"
+        "look('completion')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

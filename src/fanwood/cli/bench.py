@@ -6,23 +6,10 @@ import importlib
 import sys
 from pathlib import Path
 
-import click
-
-from fanwood.cli.base import Command, Sentence
+from fanwood.cli.base import Sentence
 
 
-@click.command(
-    name="bench",
-    cls=Command,
-    context_settings={"ignore_unknown_options": True},
-    epilog="Example:\n  fanwood bench -- --help\n\nThe benchmarks' own options, --json among them, follow `--`.",
-)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def command(args: tuple[str, ...]) -> None:
-    """Measure spawning, waiting and starting on this machine, beside the raw speed of the database.
-
-    The benchmarks are not part of the installed package: this works in a checkout. ARGS are passed on to them.
-    """
+def measure(args: tuple[str, ...]) -> None:
     folder = _checkout()
     if folder is None:
         raise Sentence(

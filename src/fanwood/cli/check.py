@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import click
-
-from fanwood.checks import INT32
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, Exit
+from fanwood.cli.base import Common, Exit
 from fanwood.cli.loading import load_app
 from fanwood.engine.signals import block
 from fanwood.ids import id_text
@@ -22,24 +19,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 
-@click.command(
-    name="check",
-    cls=Command,
-    epilog="Examples:\n  fanwood check --against postgresql://me@db/site app:fanwood\n"
-    "  fanwood check --against sqlite:///copy.db app:fanwood --limit 10000\n\n"
-    "Exit code: 0 all go on as they began, 1 some would ask for something else, 2 it could not be looked at.\n\n"
-    "JSON: checked, not_followed, others: [{run_id, task_name, status, text}].",
-)
-@click.argument("target", metavar="MODULE:OBJECT")
-@click.option("--against", "url", metavar="URL", required=True, help="The database with the runs.")
-@click.option("--limit", type=click.IntRange(1, INT32), default=1000, help="Newest runs of each task. Default: 1,000.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(target: str, url: str, limit: int, as_json: bool) -> None:
-    """Check that the durable tasks of MODULE:OBJECT go on with the runs that a database has.
-
-    The code of each is run from the top, is given what is recorded, and goes no further: steps are not executed,
-    nothing is spawned, sent or written. Says which runs would ask for something else than is recorded.
-    """
+def check(target: str, url: str, limit: int, as_json: bool) -> None:
     app = load_app(target)
     looking.look(Common(url, as_json=as_json), _is_there)
     app.settings, app.local_worker = replace(app.settings, database_url=url), False

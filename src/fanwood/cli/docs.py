@@ -6,13 +6,12 @@ import contextlib
 import difflib
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from fanwood.cli import output
-from fanwood.cli.base import Command, Sentence
+from fanwood.cli.base import Sentence
 from fanwood.cli.output import Column
 
 PACKAGE = Path(__file__).parents[1]
@@ -21,28 +20,13 @@ WIDEST = 100
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
-def page_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001  (click's signature)
-    """The pages, for a shell: how-tos and the like also by the last part of their name."""
+def pages_named(incomplete: str) -> list[CompletionItem]:
+    """Those that begin so, for a shell: how-tos and the like also by the last part of their name."""
     names = [*(pages := _pages()), *(name.rpartition("/")[2] for name in pages if not name.startswith("decisions/"))]
     return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
-@click.command(
-    name="docs",
-    cls=Command,
-    epilog="Examples:\n  fanwood docs\n  fanwood docs child-spawning\n  fanwood docs --search idempotency_key\n"
-    "  fanwood docs --serve\n\n"
-    "JSON: a list of {page, title}; with PAGE {page, title, text}; with --search a list of {page, line, text}.",
-)
-@click.argument("page", required=False, shell_complete=page_names)
-@click.option("--search", metavar="TEXT", help="Show the lines of all pages that hold this.")
-@click.option("--serve", is_flag=True, help="Serve them to browsers on this machine, until Ctrl-C.")
-@click.option(
-    "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="With --serve: where. Default: a free one."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def command(page: str | None, search: str | None, serve: bool, port: int, as_json: bool) -> None:
-    """List the pages of the documentation, or show one. PAGE is its name, or the last part of it."""
+def docs(page: str | None, search: str | None, serve: bool, port: int, as_json: bool) -> None:
     pages = _pages()
     if serve:
         _serve(pages, _named(page, pages) if page else "", port)

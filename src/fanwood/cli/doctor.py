@@ -6,10 +6,8 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, Exit, common
+from fanwood.cli.base import Common, Exit
 from fanwood.cli.engines import Engine, judged
 from fanwood.cli.output import Column
 from fanwood.clock import MICROSECONDS, SystemClock
@@ -48,20 +46,7 @@ class Findings:
     problems: list[str] = field(default_factory=list[str])
 
 
-@click.command(
-    name="doctor",
-    cls=Command,
-    epilog="Example:\n  fanwood doctor && echo all is well\n\n"
-    "Exit code: 0 all is well, 1 there are problems (no database is one).\n\n"
-    "JSON: {url, store: {kind, version, schema, durability, durable, bytes} | null, counted,\n"
-    "  runs: {state: count; null if not counted}, closing, orphans: [id],\n"
-    "  engines: [{id, name, host, pid, kind, live, verdict, slots, running, started_at, lease_seconds_left}],\n"
-    "  problems: [text]}",
-)
-@click.option("--full", is_flag=True, help="Count and check all runs, and a SQLite file's every page. Takes its time.")
-@common
-def command(full: bool, common: Common) -> None:
-    """Check the database: version, durability, what always holds of runs, live workers. Changes nothing."""
+def doctor(full: bool, common: Common) -> None:
     found = _examine(common, full=full)
     if common.as_json:
         output.print_json(_json(found))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, Group, common, duration
+from fanwood.cli.base import Common
 from fanwood.cli.inputs import read_json, read_metadata
 from fanwood.clock import MICROSECONDS
 from fanwood.ids import SystemIds, id_text
@@ -23,31 +22,7 @@ SHOWN = 100
 """Characters of a payload in a list."""
 
 
-@click.group(
-    name="events",
-    cls=Group,
-    epilog="Examples:\n  fanwood events push order:paid '{\"order_id\": 7}'\n  fanwood events ls --key order:paid",
-)
-def command() -> None:
-    """Push events, for which runs may wait, and look at those that there are."""
-
-
-@command.command(
-    cls=Command,
-    epilog="Example:\n  fanwood events push order:paid '{\"order_id\": 7}' --scope 77\n\n"
-    "JSON: id, key, payload, scope, metadata, created_at",
-)
-@click.argument("key")
-@click.argument("payload", default="{}", metavar="[PAYLOAD]")
-@click.option("--scope", metavar="TEXT", help="Of whom it is; waits that name a scope are ended by events of it only.")
-@click.option("--id", "event_id", metavar="TEXT", help="Pushed twice under one id it is one event.")
-@click.option("--metadata", metavar="JSON", help="An object that is kept beside it.")
-@common
 def push(key: str, payload: str, scope: str | None, event_id: str | None, metadata: str | None, common: Common) -> None:
-    """Say that something has happened: runs that wait for it go on.
-
-    PAYLOAD is JSON, @FILE, or - for stdin; {} if it is left out.
-    """
     given = events.PushEvent(key, read_json(payload, "PAYLOAD"), event_id, scope, read_metadata(metadata))
     event = events.kept_event(given, common.settings(), id_text(SystemIds().new_id()))
     (pushed,) = looking.look(common, lambda store: events.push(store, [event]), create=True)
@@ -57,18 +32,7 @@ def push(key: str, payload: str, scope: str | None, event_id: str | None, metada
         output.print_line(f"Pushed: {text.clean(pushed.key)} {pushed.id}")
 
 
-@command.command(
-    cls=Command,
-    epilog="Example:\n  fanwood events ls --key order:paid --since 1h\n\n"
-    "JSON: {events: [{id, key, payload, scope, metadata, created_at}]}",
-)
-@click.option("--key", metavar="TEXT", help="Only events of this key.")
-@click.option("--scope", metavar="TEXT", help="Only events of this scope.")
-@click.option("--since", callback=duration, metavar="DURATION", help="So long ago, at most: 90s, 5m, 1h30m.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="At most so many.")
-@common
 def ls(key: str | None, scope: str | None, since: float | None, limit: int, common: Common) -> None:
-    """List events, the latest first."""
 
     async def ask(store: Store) -> list[Event]:
         began = 0 if since is None else store.now() - round(since * MICROSECONDS)
@@ -84,13 +48,7 @@ def ls(key: str | None, scope: str | None, since: float | None, limit: int, comm
         output.print_line(f"{text.instant(event.at)}  {text.clean(event.key)}{scope_}  {event.id}  {payload}")
 
 
-@command.command(
-    cls=Command, epilog="Example:\n  fanwood events get 01a218ec\n\nJSON: id, key, payload, scope, metadata, created_at"
-)
-@click.argument("event_id", metavar="ID")
-@common
 def get(event_id: str, common: Common) -> None:
-    """Show one event."""
 
     async def ask(store: Store) -> Event:
         return await events.found(store, event_id)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import click
-from click.shell_completion import CompletionItem
+from typing import TYPE_CHECKING
 
 from fanwood.cli import text
-from fanwood.cli.base import Common, Sentence
-from fanwood.errors import FanwoodError, RunNotFoundError
-from fanwood.ids import id_text, short_text
+from fanwood.cli.base import Sentence
+from fanwood.errors import RunNotFoundError
+from fanwood.ids import id_text
 from fanwood.model.actions import SPACE
 from fanwood.model.records import RunFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
@@ -24,12 +19,6 @@ LAST = "@last"
 CANDIDATES = 5
 NEWEST = 50
 """Roots among which the newest is looked for that is no action on others."""
-COMPLETED = 15
-"""So many of the newest roots are offered when a run's id is completed."""
-ABOUT = (
-    "RUN is a run's id, or as much of its beginning or of its end as is unique (what listings show is the end); or "
-    "@last, the newest root. Without it the newest root is taken."
-)
 
 
 async def find(store: Store, given: str | None, namespace: str = "") -> bytes:
@@ -65,47 +54,3 @@ def described(run: RunRecord, now: int) -> str:
     """What it is, for who has to choose."""
     key = f" {run.child_key}" if run.child_key else ""
     return f"{text.clean(run.task + key, 40)} {run.state.name}, {text.took(now - run.created_at)} ago"
-
-
-def one_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument RUN, which may be left out."""
-    return click.argument("run", required=False, shell_complete=run_ids)(function)
-
-
-# --- completion ------------------------------------------------------------------------------------------------------
-
-
-def run_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The newest roots, for a shell. Without a database there is nothing to offer."""
-    from fanwood.cli import looking
-
-    async def ask(store: Store) -> tuple[list[RunRecord], int]:
-        return (await store.listing(roots(common.settings().namespace, COMPLETED))).runs, store.now()
-
-    common = _common(ctx)
-    try:
-        runs, now = looking.look(common, ask)
-    except FanwoodError:
-        return []
-    found = [CompletionItem(short_text(run.id), help=described(run, now)) for run in runs]
-    found.append(CompletionItem(LAST, help="the newest root"))
-    return [item for item in found if str(item.value).startswith(incomplete)]
-
-
-def _common(ctx: click.Context) -> Common:
-    return Common(ctx.params.get("url"), as_json=False)
-
-
-def task_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:
-    """The tasks that workers have published, for a shell."""
-    from fanwood.cli import looking
-
-    try:
-        tasks = looking.look(_common(ctx), lambda store: store.tasks())
-    except FanwoodError:
-        return []
-    return [
-        CompletionItem(task.name, help=text.clean(task.description, 60))
-        for task in tasks
-        if task.kind != "step" and task.name.startswith(incomplete)
-    ]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, Sentence, common
+from fanwood.cli.base import Common, Sentence
 from fanwood.cli.finding import find
 from fanwood.cli.output import Column
-from fanwood.cli.selecting import Wanted, filters
+from fanwood.cli.selecting import Wanted
 from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import SHORT, id_text, short_text
@@ -48,22 +47,7 @@ class Shown(NamedTuple):
     every_failure_counted: bool
 
 
-@click.command(
-    name="ls",
-    cls=Command,
-    epilog="Examples:\n  fanwood runs ls --failed --since 1h\n"
-    "  fanwood runs ls --all --status waiting\n  fanwood runs ls --meta customer=7 --meta 'plan=\"7\"'\n\n"
-    "What failed, of all runs (--all --failed), comes in the order of its end.\n\n"
-    "JSON: {runs: [{id, task, kind, status, parent_id, root_id, depth, child_key, priority, metadata, attempt,\n"
-    "  retry_count, created_at, started_at, finished_at, waits, due_at, seconds, busy_seconds, error: {kind, type,\n"
-    "  message, traceback, limit, owner} | null}], after: id | null}; `after` is what --after goes on with",
-)
-@filters
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
-@click.option("--after", metavar="RUN", help="Go on after this run.")
-@common
-def command(common: Common, wanted: Wanted, limit: int, after: str | None) -> None:
-    """List runs, newest first: those that were not spawned by another run (roots), or all."""
+def ls(common: Common, wanted: Wanted, limit: int, after: str | None) -> None:
     shown = _look(common, wanted, limit, after)
     listed, now = shown.listed, shown.now
     if common.as_json:

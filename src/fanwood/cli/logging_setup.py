@@ -10,7 +10,6 @@ import msgspec
 from fanwood.cli import text
 from fanwood.sdk.running.log_context import RunContextFilter
 
-LEVELS = ["debug", "info", "warning", "error"]
 COMPLETIONS = "fanwood.runs.completed"
 
 

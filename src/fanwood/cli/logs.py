@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import click
-
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, common
-from fanwood.cli.finding import find, one_run
+from fanwood.cli.base import Common
+from fanwood.cli.finding import find
 from fanwood.cli.runs import LOG_LINES, why
 from fanwood.ids import short_text
 from fanwood.model.states import RunState
@@ -24,18 +22,7 @@ LOOK_EVERY = 1.0
 _STYLES = {"warning": "yellow", "error": "red", "critical": "bold red", "debug": "dim"}
 
 
-@click.command(
-    name="logs",
-    cls=Command,
-    epilog="Examples:\n  fanwood logs\n  fanwood logs 6c466a1c --follow\n\n"
-    "JSON: a line {at, level, attempt, message} for each line.",
-)
-@one_run
-@click.option("--follow", "-f", is_flag=True, help="Go on with what is logged from now on, until the run has ended.")
-@click.option("--all", "everything", is_flag=True, help=f"Every line, and not only the last {LOG_LINES:,}.")
-@common
-def command(run: str | None, follow: bool, everything: bool, common: Common) -> None:
-    """Show what a run logged with ctx.log, and which attempts failed. Without RUN it is the newest root."""
+def logs(run: str | None, follow: bool, everything: bool, common: Common) -> None:
     changed = asyncio.Event()
 
     async def ask(store: Store) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
 import msgspec
 
-from fanwood.cli import acting, forking, listing, looking, output, surgery, text
-from fanwood.cli.base import Common, Group, common
-from fanwood.cli.finding import ABOUT, find, one_run
+from fanwood.cli import forking, looking, output, text
+from fanwood.cli.base import Common
+from fanwood.cli.finding import find
 from fanwood.ids import id_text, short_text
 from fanwood.lens.briefs import kin_of
 from fanwood.model.forks import Lineage
@@ -30,45 +29,10 @@ MOST_LINES, MOST_SHOWN = 100, 8_000
 """Lines and characters of an input or output on a terminal."""
 
 
-@click.group(cls=Group, name="runs", epilog=f"{ABOUT}\n\nExample:\n  fanwood runs ls --failed --since 1h")
-def command() -> None:
-    """List, show, cancel, pause, resume, reprioritize, patch, retry, fork, wake and delete runs."""
-
-
-for _command in (
-    listing.command,
-    acting.cancel,
-    acting.retry,
-    acting.wake,
-    acting.rm,
-    surgery.pause,
-    surgery.resume,
-    surgery.reprioritize,
-    surgery.patch,
-    forking.fork,
-):
-    command.add_command(_command)
-
-
 # --- get -------------------------------------------------------------------------------------------------------------
 
 
-@command.command(
-    name="get",
-    epilog="Examples:\n  fanwood runs get\n  fanwood runs get 6c466a1c\n\n"
-    "JSON: what `runs ls --json` has, and input, output, deaths, worker_id, deadline, attempts,\n"
-    "  version, started_over, started_over_at, paused: {run_id, by, since} or null,\n"
-    "  fork: {how, of, at, changed, by, made_at} or null, forks: [id], kin: {how, id, task, status} or null,\n"
-    "  progress: {done, total, message} or null,\n"
-    "  children: {task: {state: count}}, logs: [{at, level, attempt, message}] (the last 1,000), logs_left_out",
-)
-@one_run
-@common
 def get(run: str | None, common: Common) -> None:
-    """Show all of a run: input, output, error, children, and what it logged.
-
-    Without RUN it is the newest root. On a terminal, what is very long is cut.
-    """
 
     async def ask(store: Store) -> _Shown:
         id_ = await find(store, run, common.settings().namespace)

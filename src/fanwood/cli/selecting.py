@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import msgspec
 
+from fanwood.cli.arguments import task_names
 from fanwood.cli.base import Sentence
 from fanwood.clock import MICROSECONDS
 from fanwood.durations import in_microseconds, parse
@@ -78,7 +78,6 @@ class Wanted(NamedTuple):
 
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options; it gets them as `wanted`."""
-    from fanwood.cli.finding import task_names
 
     @click.option("--status", type=click.Choice(_STATES, case_sensitive=False), help="Only those in this state.")
     @click.option("--failed", is_flag=True, help="The same as --status failed.")
@@ -125,6 +124,8 @@ def _metadata(given: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _value(pair: str, value: str) -> Any:
+    import msgspec
+
     try:
         value.encode()
         return msgspec.json.decode(value)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.acting import acts, named, named_runs, user
-from fanwood.cli.base import Command, Common, Sentence, common
+from fanwood.cli.acting import named, named_runs, user
+from fanwood.cli.base import Common, Sentence
 from fanwood.cli.engines import judged
 from fanwood.cli.filtered import Deed, do_to_all
-from fanwood.cli.finding import find, run_ids
+from fanwood.cli.finding import find
 from fanwood.cli.selecting import Wanted
 from fanwood.ids import id_text
 from fanwood.model.states import RunState
@@ -38,17 +37,7 @@ _WHY = {
 }
 
 
-@acts(
-    "pause",
-    "JSON: {id, status, paused}; of several runs: {runs: [{id, status}], paused}. `paused` counts those that were\n"
-    "  not paused before",
-    click.option("--by", help="Who wants it, for those who look. Default: you."),
-)
 def pause(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, by: str | None) -> None:
-    """Pause runs and everything below them. Once this returns, nothing of them begins, on any worker.
-
-    What executes goes on; sleeps end, and time limits count. `fanwood runs resume` takes it back.
-    """
     if not runs:
         do_to_all(common, wanted, Deed("pause", "pause", "paused", "Paused", by or user()), yes=yes)
         return
@@ -61,16 +50,7 @@ def pause(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, by: 
     _say(common, looking.look(common, act), runs, "paused", "Paused")
 
 
-@acts(
-    "resume",
-    "JSON: {id, status, resumed}; of several runs: {runs: [{id, status}], resumed}. `resumed` counts those that\n"
-    "  were paused",
-)
 def resume(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> None:
-    """Take back the pauses of runs: what waits for that is queued, unless something else pauses it.
-
-    Of a large tree a part is queued then; whichever worker or client there is does the rest.
-    """
     if not runs:
         do_to_all(common, wanted, Deed("resume", "resume", "resumed", "Resumed", user()), yes=yes)
         return
@@ -85,23 +65,9 @@ def resume(common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool) -> 
         output.warn("not all of it is queued yet: the rest follows once a worker or client is there")
 
 
-@acts(
-    "reprioritize",
-    "JSON: {id, status, reprioritized}; of several runs: {runs: [{id, status}], reprioritized}. `reprioritized`\n"
-    "  counts those that had another priority",
-    click.option(
-        "--priority", type=click.IntRange(-(1 << 31), (1 << 31) - 1), required=True, help="Higher goes first."
-    ),
-    click.option("--by", help="Who wants it, for those who look. Default: you."),
-    example=" --priority 10",
-)
 def reprioritize(
     common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool, priority: int, by: str | None
 ) -> None:
-    """Give runs, and everything below them, another priority; also what is spawned below them later.
-
-    Of a large tree a part hears of it then; whichever worker or client there is does the rest.
-    """
     if not runs:
         deed = Deed("reprioritize", "reprioritize", "reprioritized", "Reprioritized", by or user(), priority)
         do_to_all(common, wanted, deed, yes=yes)
@@ -134,23 +100,7 @@ def _say(common: Common, done: Done, runs: tuple[str, ...], key: str, past: str)
         output.print_line(f"Nothing to do: {_WHY[key] if done.runs else 'there are none'}")
 
 
-@click.command(
-    name="patch",
-    cls=Command,
-    epilog="Examples:\n  fanwood runs patch 6c466a1c '{\"pages\": 12}'\n  fanwood runs patch 6c466a1c null --by ann\n\n"
-    "JSON: {id, status, was}",
-)
-@click.argument("run", shell_complete=run_ids)
-@click.argument("value", metavar="JSON")
-@click.option("--by", help="Who wants it, for those who look. Default: you.")
-@common
 def patch(run: str, value: str, by: str | None, common: Common) -> None:
-    """Give a run its output by hand: it has completed then, whatever became of it.
-
-    One that has not ended ends with it, and all below it is cancelled. One that has completed gets another output only
-    if its parent has ended. A line in its log keeps who did it, and what was there before. Nothing checks here
-    that the output fits what the task returns.
-    """
     try:
         msgspec.json.decode(value)
     except msgspec.DecodeError as error:

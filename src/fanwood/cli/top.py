@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, common
+from fanwood.cli.base import Common
 from fanwood.cli.engines import Engine, judged
 from fanwood.cli.output import Column
 from fanwood.cli.progress import PER_RUN, SHARE, Rates, bar, ended_of, task_lines, task_table, time_left
@@ -84,20 +83,7 @@ class View:
     lines: Sequence[TaskLine] = ()
 
 
-@click.command(
-    name="top",
-    cls=Command,
-    epilog="Examples:\n  fanwood top\n  fanwood top --once\n\n"
-    "JSON: {at, roots: [{id, task, status, created_at, runs: {task: {status: count}}}], more,\n"
-    "  workers: [{id, name, host, pid, slots, running, live}], unserved: [task]}",
-)
-@click.option("--once", is_flag=True, help="Look once, and print that. (In a pipe always.)")
-@common
-def command(once: bool, common: Common) -> None:
-    """Show what is under way, live: unfinished roots and how far they are, their tasks, and who works.
-
-    Ctrl-C leaves it.
-    """
+def top(once: bool, common: Common) -> None:
     if not once and not common.as_json and output.on_terminal():
         _watch(common)
         return

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.base import Command, Common, Sentence, common
+from fanwood.cli.base import Common, Sentence
 from fanwood.cli.burnt import as_json, lines
 from fanwood.cli.critical import show_critical
-from fanwood.cli.finding import find, one_run
+from fanwood.cli.finding import find
 from fanwood.cli.forking import fork_json, mark
 from fanwood.cli.output import Cell
 from fanwood.cli.treeing import Group, Node, Picture, draw, walk
@@ -30,31 +30,7 @@ WORDS = {RunState.COMPLETED: "done"}
 """How states are called in counts, where it is not their name."""
 
 
-@click.command(
-    name="tree",
-    cls=Command,
-    epilog="Examples:\n  fanwood tree\n  fanwood tree 6c466a1c --depth 3\n"
-    "  fanwood tree 6c466a1c --critical\n\n"
-    "JSON: {root, now, counts: {task: {state: count}}, runs: [what `runs ls --json` has, and paused: {run_id, by,\n"
-    "  since} or null, children: {task: {state: count}}, expanded, suspended, kin: {how, id, task,\n"
-    "  status} or null, fork], groups: [{parent_id, task, total, counts: {state: count},\n"
-    "  fastest_seconds, slowest_seconds}], budget: [{run_id, unit, amount, used, held}],\n"
-    "  spent: [{run_id, unit, amount}], spent_is_cut}. Parents come before their children.\n"
-    "With --critical: {root, now, path: [{id, task, status, started_at, finished_at, seconds, own_seconds,\n"
-    "  siblings}]}.",
-)
-@one_run
-@click.option("--depth", type=click.IntRange(0), help="How many levels. Default: as many as are easily read.")
-@click.option("--all", "everything", is_flag=True, help="All runs: no groups, no limit.")
-@click.option("--critical", is_flag=True, help="Only the way down to what ended last: it made the tree long.")
-@click.option("--ids", is_flag=True, help="Show every run's id on a terminal as well.")
-@common
-def command(run: str | None, depth: int | None, everything: bool, critical: bool, ids: bool, common: Common) -> None:
-    """Show a run and everything below it: state, time, input, counts.
-
-    RUN is a run's id, or as much of its beginning or of its end as is unique; without it the newest root is taken.
-    More than 20 siblings of one name become one line.
-    """
+def tree(run: str | None, depth: int | None, everything: bool, critical: bool, ids: bool, common: Common) -> None:
     if critical:
         if everything or depth is not None:
             raise Sentence("--critical is one way down: --depth and --all do not go with it.")

@@ -8,49 +8,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import click
-
 from fanwood.app import Fanwood
-from fanwood.checks import INT32
 from fanwood.cli import output
-from fanwood.cli.base import Command, Common, Exit, Sentence, common
+from fanwood.cli.base import Common, Exit, Sentence
 from fanwood.cli.beside import Dashboard, stop_with_stdin
 from fanwood.cli.loading import app_of, load
-from fanwood.cli.logging_setup import LEVELS, configure
+from fanwood.cli.logging_setup import configure
 from fanwood.errors import EngineClosedError, StoreUnavailableError
-from fanwood.settings import MAX_PROCESSES, Settings
+from fanwood.settings import Settings
 from fanwood.worker.worker import Worker
 
 
-@click.command(
-    name="worker",
-    cls=Command,
-    epilog="Examples:\n  fanwood worker app:fanwood\n  fanwood worker app:fanwood --processes 4 --slots 50\n"
-    "  fanwood worker app:fanwood --reload\n\n"
-    "JSON: the log as lines of {at, level, logger, message, run_id, root_id, attempt, task}, on stderr.",
-)
-@click.argument("target", metavar="MODULE:OBJECT")
-@click.option(
-    "--slots", type=click.IntRange(1, INT32), help="Runs that execute at a time. Default: 100; waiting ones are free."
-)
-@click.option("--threads", type=click.IntRange(1, INT32), help="Sync runs that may wait for children. Default: 1,000.")
-@click.option(
-    "--processes",
-    type=click.IntRange(1, MAX_PROCESSES),
-    default=1,
-    help="Worker processes; one that dies is replaced.",
-)
-@click.option("--reload", is_flag=True, help="Start anew when a .py file below this folder changes.")
-@click.option(
-    "--log-level",
-    type=click.Choice(LEVELS, case_sensitive=False),
-    help="What is logged. Default: info, but for completed runs; info says those as well.",
-)
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
-@click.option("--ui", is_flag=True, help="Serve the dashboard as well, by a process of its own; see `fanwood ui`.")
-@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
-@common
-def command(
+def work(
     target: str,
     slots: int | None,
     threads: int | None,
@@ -61,11 +30,6 @@ def command(
     common: Common,
     **log: str | None,
 ) -> None:
-    """Execute runs of the tasks of MODULE:OBJECT, a Fanwood or a Worker; this folder is on the Python path.
-
-    Ctrl-C (or SIGTERM) stops it: what executes may finish for a while, the rest goes back to the queue. A second
-    Ctrl-C hands everything back at once.
-    """
     level, as_json = log["log_level"], common.as_json or log["log_format"] == "json"
     if processes > 1 or reload:
         options = (("--slots", slots), ("--threads", threads), ("--url", common.url), ("--log-level", level))
