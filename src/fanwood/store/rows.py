@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from fanwood.errors import RunNotFoundError
 from fanwood.model.forks import Kept
 from fanwood.model.lives import since_of
 from fanwood.model.records import Above, AttemptRecord, Audited, Known, Recorded, RunRecord, TaskCount, TreeRun, Walk
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
     from fanwood.store.store import Place
 
-_ID_HEX_DIGITS = 32
-_SHORTEST_TAIL = 4
-_DAY = 86_400_000_000
-_SIFTED = 200  # of so many ids with the same last bytes the half byte before them is looked at
 _STATE, _KIND = 9, 21  # columns of a run's row
 _AUDITED, _FLAGS, _ABOVE = 8, 29, 34  # ... of an audit's: the state; what is true of it; its parent
 _KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
@@ -107,47 +102,6 @@ def slowest(rows: Iterable[Any]) -> list[TreeRun]:
 def failures(rows: Iterable[Any]) -> list[TreeRun]:
     """Rows of `tree_failures`."""
     return [TreeRun(id_, name, input_, None, error) for id_, name, input_, error in rows]
-
-
-class IdSearch(NamedTuple):
-    """What `find` looks for, as the bindings of `runs_from`, and of `roots_ending_in` and `children_ending_in`: a day
-    back, and all the way back. `half`: the digit before the tail, which is whole bytes."""
-
-    start: dict[str, Any]
-    ends: list[dict[str, Any]]
-    half: str
-
-    def ending(self, rows: Iterable[Any]) -> list[bytes]:
-        """The ids among these, the newest first."""
-        at = -2 * len(self.ends[0]["tail"]) - 1
-        return sorted((row[0] for row in rows if not self.half or row[0].hex()[at] == self.half), reverse=True)
-
-
-def id_search(digits: str, limit: int, now: int) -> IdSearch:
-    """Look for ids that begin with, or end in, these digits.
-
-    Raises:
-        RunNotFoundError: these are no digits of an id.
-    """
-    digits_ = digits.replace("-", "").lower()
-    if not digits_ or len(digits_) > _ID_HEX_DIGITS or not set(digits_) <= set("0123456789abcdef"):
-        raise RunNotFoundError(f"{digits!r} is not a run id, nor the beginning or the end of one")
-    low, high = digits_.ljust(_ID_HEX_DIGITS, "0"), digits_.ljust(_ID_HEX_DIGITS, "f")
-    start = {"low": bytes.fromhex(low), "high": bytes.fromhex(high), "limit": limit}
-    odd = len(digits_) % 2
-    tail = bytes.fromhex(digits_[odd:])
-    ends = [
-        {
-            "since": since,
-            "since_id": (since // 1000).to_bytes(6, "big") + bytes(10),
-            "start": _ID_HEX_DIGITS // 2 - len(tail) + 1,
-            "tail": tail,
-            "limit": limit if not odd else _SIFTED,
-        }
-        for since in (max(0, now - _DAY), 0)
-        if len(digits_) >= _SHORTEST_TAIL
-    ]
-    return IdSearch(start, ends, digits_[:odd])
 
 
 def task_bindings(task: TaskInfo) -> dict[str, Any]:

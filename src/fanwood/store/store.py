@@ -262,8 +262,9 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Looks, Telling):
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         """At most `limit` runs whose ids begin with these hex digits (dashes are ignored), or else end in them.
 
-        An id begins with the time of its making, so its end is what tells it from its neighbours. No index has it:
-        runs of the last day are looked through first, and all if none of those is meant. At least four digits.
+        An id begins with the time of its making, so its end is what tells it from its neighbours. Of those that end so
+        it is the newest, and what is no more than 19 hours older. At least four digits. Ids of a maker that does not
+        end them in their time (`ids.stamped`) are found by their end among the newest 200,000 runs.
 
         Raises:
             RunNotFoundError: these are no digits of an id.

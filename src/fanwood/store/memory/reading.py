@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter, defaultdict
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,23 +54,19 @@ def _columns(run: Run, *, whole: bool) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def find(tables: Tables, search: rows.IdSearch) -> list[bytes]:
-    """Ids that begin or end as asked for."""
-    limit = search.start["limit"]
-    found = [
-        id_ for id_ in islice(tables.order("runs").since(search.start["low"]), limit) if id_ <= search.start["high"]
-    ]
-    for about in search.ends:
-        if found:
-            break
-        ending = [
-            (run.id,)
-            for run in tables.runs.values()
-            if run.id.endswith(about["tail"])
-            and (run.created_at >= about["since"] if run.parent_id is None else run.root_id >= about["since_id"])
-        ]
-        found = search.ending(ending)
-    return found[:limit]
+def ids_of(tables: Tables, name: str, about: dict[str, Any]) -> list[tuple[bytes]]:
+    """The ids that a statement of `store/finding.py` brings."""
+    order = tables.order("runs")
+    if name == "runs_from":
+        walked: Iterable[bytes] = takewhile(lambda id_: id_ <= about["high"], order.since(about["low"]))
+    elif name == "id_before":
+        walked = islice(order.before(about["before"]), 1)
+    else:
+        times, is_root = {low[:6] for low in about.get("ids", ())}, name == "roots_ending_in"
+        runs = sorted(tables.runs.values(), key=lambda run: run.id, reverse=True)
+        near = (run.id for run in runs if (run.id[:6] in times if times else (run.parent_id is None) == is_root))
+        walked = (id_ for id_ in islice(near, about.get("far")) if id_.endswith(about["tail"]))
+    return [(id_,) for id_ in islice(walked, about.get("limit", 1))]
 
 
 # --- listings --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import FIRST_CHUNK, Batch, Committed
 from fanwood.model.records import PruneCursor, Pruned, Swept
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import rows
+from fanwood.store import finding
 from fanwood.store.budgets import replaying
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.memory import auditing, reading, upkeep
@@ -294,8 +294,11 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
             return circumstances(tables, self._memory.hot, self._run(run_id), self.now())
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        with self._memory.reading() as tables:
-            return reading.find(tables, rows.id_search(digits, limit, self.now()))
+        async def ids(name: str, /, **bindings: Any) -> list[Any]:
+            with self._memory.reading() as tables:
+                return reading.ids_of(tables, name, bindings)
+
+        return await finding.find(ids, digits, limit)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         with self._memory.reading() as tables:

@@ -41,16 +41,6 @@ async def get(db: Transaction, run_id: bytes) -> RunRecord | None:
     return rows.record(found[0]) if found else None
 
 
-async def find(db: Transaction, search: rows.IdSearch) -> list[bytes]:
-    found = [row[0] for row in await db.rows("runs_from", SQL["runs_from"], **search.start)]
-    for about in search.ends:
-        if found:
-            break
-        names = ("roots_ending_in", "children_ending_in")
-        found = search.ending([row for name in names for row in await db.rows(name, SQL[name], **about)])
-    return found[: search.start["limit"]]
-
-
 async def listing(db: Transaction, filter_: RunFilter) -> Page:
     """See `Store.listing`."""
     name, bindings = listings.statement(filter_), listings.bindings(filter_)

@@ -22,7 +22,7 @@ _TYPES = {
     "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
     "scope unit",
     "bigint": "now me worker worker_id limit most near few long servers lease since before created_at schedule_timeout "
-    "at tops rows walk upto after_at",
+    "far at tops rows walk upto after_at",
     "integer": "state pid slots priority seq start length number version count shift links",
     "integer[]": "programs",
 }
@@ -32,6 +32,7 @@ _EXCEPTIONS = {
     ("logs", "until"): "integer",
     ("log_end", "until"): "integer",
     ("number_on", "number"): "bigint",
+    ("id_before", "before"): "bytea",
     ("copy_out_event", "id"): "text",
     ("copy_out_message", "number"): "bigint",
     ("copy_out_shared", "digest"): "bytea",

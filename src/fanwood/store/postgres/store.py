@@ -16,7 +16,7 @@ from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableErro
 from fanwood.ids import id_text
 from fanwood.model.commands import FIRST_CHUNK, TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
-from fanwood.store import rows, telling, why
+from fanwood.store import finding, rows, telling, why
 from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, upkeep
 from fanwood.store.postgres.arrays import write_arrays
@@ -339,8 +339,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
         return await why.circumstances(self.looked, await self.get(run_id), now)
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        async with self._reader.transaction() as db:
-            return await reading.find(db, rows.id_search(digits, limit, await self.instant(db)))
+        return await finding.find(self.looked, digits, limit)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         found = dict(await self.looked("previews", ids=list(ids), length=length))

@@ -66,15 +66,20 @@ from run where id = :id;
 -- Runs whose id begins with given digits.
 select id from run where id >= :low and id <= :high order by id limit :limit;
 
+-- name: id_before
+select id from run where id < :before order by id desc limit 1;
+
 -- name: roots_ending_in
--- ... or ends in given bytes: a walk of all roots from :since on.
-select id from run where parent_id is null and created_at >= :since and substr(id, :start) = :tail
-order by created_at desc, id desc limit :limit;
+-- ... or ends in given bytes: of the newest roots.
+select id from (select id from run where parent_id is null order by created_at desc, id desc limit :far) r
+where substr(id, :start) = :tail order by id desc limit :limit;
 
 -- name: children_ending_in
--- As that, of the trees whose roots came from :since_id on.
-select id from run where parent_id is not null and root_id >= :since_id and substr(id, :start) = :tail
-order by root_id desc, parent_id desc, id desc limit :limit;
+-- As that, of what is below them.
+select id from (
+    select id from run where parent_id is not null order by root_id desc, parent_id desc, id desc limit :far
+) r
+where substr(id, :start) = :tail order by id desc limit :limit;
 
 -- name: preview
 select substr(input, 1, :length) from run where id = :id;

@@ -54,17 +54,9 @@ def run(db: Database, run_id: bytes) -> RunRecord | None:
 
 
 def looked(db: Database, name: str, bindings: dict[str, Any]) -> list[Any]:
+    if name == "of_times":
+        bindings = {**bindings, "ids": encoded([id_.hex() for id_ in bindings["ids"]])}
     return db.execute(_SQL[name], bindings).fetchall()
-
-
-def find(db: Database, search: rows.IdSearch) -> list[bytes]:
-    found = [row[0] for row in db.execute(_SQL["runs_from"], search.start).fetchall()]
-    for about in search.ends:
-        if found:
-            break
-        roots = db.execute(_SQL["roots_ending_in"], about).fetchall()
-        found = search.ending([*roots, *db.execute(_SQL["children_ending_in"], about).fetchall()])
-    return found[: search.start["limit"]]
 
 
 def left_over(db: Database, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:

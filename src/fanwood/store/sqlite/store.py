@@ -30,7 +30,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import budgets, rows, telling, why
+from fanwood.store import budgets, finding, rows, telling, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.looked import SqlLooks
 from fanwood.store.parts import must_sleep, refuse_part
@@ -353,8 +353,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
         return await self._read(lambda db: reading.looked(db, name, bindings))
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        search = rows.id_search(digits, limit, self.now())
-        return await self._read(lambda db: reading.find(db, search))
+        return await finding.find(self.looked, digits, limit)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         return await self._read(lambda db: reading.previews(db, ids, length))
