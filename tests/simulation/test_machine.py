@@ -21,7 +21,7 @@ from fanwood.store.memory.tables import Tables
 from fanwood.store.sqlite import leaving
 from tests.simulation import grounds
 from tests.simulation.looking import CHANGES, Seen, Total, look_at
-from tests.simulation.loops import Scheduler, VirtualTime
+from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
 from tests.simulation.machine import patched
 from tests.simulation.shapes import SMALL, Less, on
 from tests.simulation.shrinking import shrunk
@@ -191,3 +191,34 @@ def test_what_is_done_outside_is_never_asked_of_a_process_that_has_stopped(monke
         world._go_on(world.time.now + 1_000_000, lambda: False)
         world._end()
     assert asked == ["client19.1"] * 20
+
+
+def test_a_group_that_breaks_off_cancels_in_order() -> None:
+    """Not in that of addresses, which is another one in each process."""
+    world = World(0)
+    loop = VirtualLoop(world.scheduler, "one", 1, lambda *_: None)
+    world.scheduler.disturb_at = None
+    cancelled: list[int] = []
+
+    async def member(number: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.append(number)
+
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ValueError
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(member(number))
+            tasks.create_task(fails())
+
+    with patched(world):
+        loop.create_task(group())
+        while not cancelled or loop._ready:
+            world.scheduler.step(world.time.now + 10_000_000)
+        loop.end()
+    assert cancelled == list(range(50))

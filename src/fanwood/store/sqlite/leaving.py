@@ -287,7 +287,7 @@ class Leaving:
         Their parents are closed as well, or have ended: nobody but those who watch, and those who hold them, is told.
         """
         closed = self.closed([run[0] for run in runs])
-        for error in set(closed.values()):
+        for error in dict.fromkeys(closed.values()):  # in an order that is the same in each process
             over = [run for run in runs if closed.get(run[0]) == error]
             rows = encoded([f"{id_}{attempt:010d}{state}" for id_, attempt, state in over])
             self._execute(_SQL["close_runs"], {"rows": rows, "error": error, "now": now})
