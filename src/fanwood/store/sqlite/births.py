@@ -19,10 +19,6 @@ _SQL = load("sqlite/spawning.sql")
 _INSERT = RowsStatement.of(_SQL["insert_run"])
 _ROWS_PER_INSERT = 1000  # 25 columns each: below SQLite's limit of 32,766 placeholders
 
-_CHILD = "%s%s%010d%s"
-"""A row of `insert_alike`: id, identity, index, input."""
-_ROOT = "%s%s"
-"""A row of `insert_roots`: id, input."""
 _OF_CHILDREN = ("id", "identity", "child_index", "input", "child_key", "input_digest")
 _OF_ROOTS = (*_OF_CHILDREN, "parent_id", "root_id")
 """The columns that such a row has by itself, or has not."""
@@ -43,16 +39,21 @@ def insert_alike(
         if len(alike) < _ALIKE_FROM or kind.part is not None or not plain:
             rest += alike
             continue
+        first = alike[0].index
+        if not is_root and [s.index for s in alike] != list(range(first, first + len(alike))):
+            rest += alike  # some of those between were there already
+            continue
         columns = dict(zip(_INSERT.columns, _row(alike[0], me, now, budgets), strict=True))
+        columns["ids"] = b"".join([s.id for s in alike])
         if is_root:
             name, own = "insert_roots", _OF_ROOTS
-            rows = [_ROOT % (s.id.hex(), s.input) for s in alike]
         else:
             name, own = "insert_alike", _OF_CHILDREN
-            rows = [_CHILD % (s.id.hex(), (s.identity or b"").hex(), s.index, s.input) for s in alike]
+            columns["identities"] = b"".join([s.identity or b"" for s in alike])
+            columns["first"] = first
         for column in own:
             del columns[column]
-        execute(_SQL[name], {**columns, "rows": encoded(rows)})
+        execute(_SQL[name], {**columns, "rows": encoded([s.input for s in alike])})
     return rest
 
 

@@ -304,7 +304,8 @@ class HotPath:
     def _end(self, me: int, now: int, ended: list[Outcome], late: list[Outcome]) -> list[Outcome]:
         """Those of them that counted; `late` gets the others."""
         told = None if self._watched else [o.run_id.hex() for o in ended if not o.local]
-        if all([o.state is RunState.COMPLETED and o.output is not None for o in ended]):  # noqa: C419  (quicker)
+        number = ended[0].attempt  # (a list is quicker)
+        if all([o.attempt == number and o.state is RunState.COMPLETED and o.output is not None for o in ended]):  # noqa: C419
             refused = self.leaving.complete(me, now, ended, told)
         else:
             refused = self.leaving.end(me, now, [_ending(o) for o in ended], told)

@@ -30,24 +30,24 @@ insert into run (
 );
 
 -- name: insert_alike
--- Siblings that have all but id, identity, index and input in common. A row is the four, strung together: two times 32
--- hex digits, ten decimal ones, then the input.
+-- Siblings that have all but id, identity, index and input in common. Ids and identities are strung together, 16 bytes
+-- each; indexes are counted from :first; a row is the input.
 insert into run (
     id, parent_id, root_id, depth, kind, task, identity, child_index, input, metadata, priority, on_parent_end,
     state, attempt, asked, worker_id, deadline, deadline_by, schedule_timeout, expires_at, created_at, started_at, budget
 )
-select unhex(substr(value, 1, 32)), :parent_id, :root_id, :depth, :kind, :task, unhex(substr(value, 33, 32)),
-       cast(substr(value, 65, 10) as integer), substr(value, 75), :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
+select substr(:ids, key * 16 + 1, 16), :parent_id, :root_id, :depth, :kind, :task, substr(:identities, key * 16 + 1, 16),
+       :first + key, value, :metadata, :priority, :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline,
        :deadline_by, :schedule_timeout, :expires_at, :created_at, :started_at, :budget
 from json_each(:rows);
 
 -- name: insert_roots
--- The same of roots, which have but id and input of their own. A row is the two, strung together: 32 hex digits, the input.
+-- The same of roots, which have but id and input of their own.
 insert into run (
     id, root_id, depth, kind, task, input, metadata, priority, on_parent_end, state, attempt, asked, worker_id, deadline,
     deadline_by, schedule_timeout, expires_at, created_at, started_at, budget
 )
-select unhex(substr(value, 1, 32)), unhex(substr(value, 1, 32)), :depth, :kind, :task, substr(value, 33), :metadata, :priority,
+select substr(:ids, key * 16 + 1, 16), substr(:ids, key * 16 + 1, 16), :depth, :kind, :task, value, :metadata, :priority,
        :on_parent_end, :state, :attempt, :asked, :worker_id, :deadline, :deadline_by, :schedule_timeout, :expires_at,
        :created_at, :started_at, :budget
 from json_each(:rows);
