@@ -335,6 +335,8 @@ async def test_room_for_more_runs_of_a_tree_is_taken_by_all_engines_in_one_row(s
     done = await stage.commit(blocks=[(other.key, 20_000), (root.key, 10_000)])
     assert done.sizes == {root.key: 20_000, other.key: 20_000}
     assert await stage.store.count("tree") == 2
+    done = await stage.commit(blocks=[(root.key, 10_000), (other.key, 10_000), (root.key, 20_000)])
+    assert done.sizes == {root.key: 50_000, other.key: 30_000}  # (a tick may spawn more than one block)
     assert (await stage.commit(blocks=[(b"x" * 16, 10_000)])).sizes == {}  # it was deleted
     await stage.complete(root)
     await stage.complete(other)

@@ -12,12 +12,14 @@ import msgspec
 
 from fanwood.ids import id_text
 from fanwood.model.commands import (
+    PROGRESS,
     Attached,
     Batch,
     ClaimedRun,
     Closing,
     Committed,
     Finished,
+    LogLine,
     Notice,
     Outcome,
     Spawn,
@@ -112,7 +114,8 @@ class Call:
 
     def _logs(self) -> Columns:
         return _columns(
-            [(line.run_id, line.attempt, line.at, line.level, clean(line.message)) for line in self._batch.logs], 5
+            [(line.run_id, line.attempt, line.at, line.level, clean(line.message)) for line in _told(self._batch.logs)],
+            5,
         )
 
     def _owner_columns(self) -> Columns:
@@ -338,3 +341,11 @@ def clean(text: str) -> str:
     if text.isascii():
         return text.replace("\0", "\ufffd") if "\0" in text else text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _told(lines: list[LogLine]) -> list[LogLine]:
+    """Of what an attempt says of its progress the last line: a statement writes a row once."""
+    last = {(line.run_id, line.attempt): line for line in lines if line.level == PROGRESS}
+    if not last:
+        return lines
+    return [line for line in lines if line.level != PROGRESS or last[line.run_id, line.attempt] is line]

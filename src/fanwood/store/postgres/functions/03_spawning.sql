@@ -197,8 +197,9 @@ begin
     from unnest(a.kind, a.id, a.digest) v (kind, id, digest)
     where k.owner[v.kind] <> all (p_fenced) and r.id = any (array[v.id])
       and r.task = k.task[v.kind] and (r.input_digest is null or r.input_digest is not distinct from v.digest);
-    n := cardinality(again);
-    if n > 0 then
+    if cardinality(again) > 0 then
+        again := array(select distinct v.id from unnest(again) v (id) order by v.id);  -- (an attempt may ask for one twice)
+        n := cardinality(again);
         perform fw_set_priorities(again, true);
         perform fw_enter(0, p_now, 8, row(
             again, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),

@@ -18,8 +18,9 @@ begin
         insert into tree (root_id, runs)
         select r.id, v.runs
         from (
-            select decode(x.value ->> 0, 'hex') as id, (x.value ->> 1)::bigint as runs
+            select decode(x.value ->> 0, 'hex') as id, sum((x.value ->> 1)::bigint)::bigint as runs
             from json_array_elements(p_blocks::json -> 'blocks') x (value)
+            group by 1
         ) v
         cross join lateral (select c.id from run c where c.id = v.id offset 0) r
         order by r.id
