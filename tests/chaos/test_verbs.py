@@ -50,8 +50,8 @@ LOOKING = Looks.__abstractmethods__ | {
 }  # fmt: skip
 """They change nothing (or make a copy of a store that nobody uses): whoever calls one is told of its trouble, or it is
 asked for again, as of all others. A program need not ask for each of these."""
-RARE = {"fail_unreadable"}
-"""Asked for where a row can't be read, or somebody says so."""
+RARE = {"fail_unreadable", "to_many"}
+"""Asked for where a row can't be read, or somebody says so; and by actions, which have engines of their own."""
 VERBS = sorted(Store.__abstractmethods__ - LIFE)
 FIELDS = {field.name for field in msgspec.structs.fields(Batch)}
 

@@ -178,3 +178,9 @@ def test_fork(invoke, stocked, app):
     assert {limit.unit: limit.amount for limit in app.runs.get(made).budget} == {"runs": 9, "usd": Decimal("0.5")}
     assert "must be a name and an amount" in invoke("runs", "fork", run, "--budget", "usd").stderr
     assert invoke("runs", "fork", run).stdout.startswith("Forked: ")
+    two = json.loads(invoke("runs", "fork", run, done["of"], "--json").stdout)["runs"]
+    assert [each["of"] for each in two] == [run, run]
+    assert "for one run: name it" in invoke("runs", "fork", "--failed", "--input", "{}", "--yes").stderr
+    assert "Nobody is there to ask" in invoke("runs", "fork", "--status", "completed").stderr
+    many = json.loads(invoke("runs", "fork", "--status", "completed", "--yes", "--json").stdout)
+    assert (many["done"] > 0, many["left"]) == (True, 0)

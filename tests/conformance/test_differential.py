@@ -30,6 +30,7 @@ from fanwood.model.records import Walk
 from fanwood.model.states import TERMINAL, OnParentEnd, RunKind
 from fanwood.store.auditing import audited, findings
 from fanwood.store.forking import NewFork
+from fanwood.store.many import Came, Deed
 from fanwood.store.memory.tables import Run
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
@@ -448,17 +449,37 @@ class Stream:
 
     async def replay(self) -> bool:
         id_ = self.a_run()
-        return await self.on_all(f"replay {id_.hex()}", lambda stage: stage.store.replay(id_, TERMINAL))
+
+        async def replay(stage: Stage) -> Reply:
+            how = await self.to_many(stage, Deed("replay", allow=tuple(TERMINAL)), id_)
+            return await stage.store.replay(id_, TERMINAL) if how in (None, Came.LATER) else how is Came.DONE
+
+        return await self.on_all(f"replay {id_.hex()}", replay)
+
+    async def to_many(self, stage: Stage, deed: Deed, run_id: bytes) -> Came | None:
+        """Every other time by the verb for many, one of which is not there."""
+        if len(self.story) % 2:
+            return None
+        how, gone = await stage.store.to_many(deed, [run_id, bytes(16)])
+        assert gone is Came.NOT
+        return how
 
     async def pause(self) -> bool:
         id_ = self.a_run()
-        return await self.on_all(f"pause {id_.hex()}", lambda stage: stage.store.pause(id_, "said"))
+
+        async def pause(stage: Stage) -> Reply:
+            how = await self.to_many(stage, Deed("pause", "said"), id_)
+            return await stage.store.pause(id_, "said") if how is None else how is Came.DONE
+
+        return await self.on_all(f"pause {id_.hex()}", pause)
 
     async def reprioritize(self) -> bool:
         id_, priority = self.a_run(), self.random.randint(-2, 3)
 
         async def reprioritize(stage: Stage) -> Reply:
-            return await stage.store.reprioritize(id_, priority, "said"), await _lines(stage, id_)
+            how = await self.to_many(stage, Deed("reprioritize", "said", priority), id_)
+            before = await stage.store.reprioritize(id_, priority, "said") if how is None else how is Came.FOLLOWS
+            return before, await _lines(stage, id_)
 
         return bool(await self.on_all(f"reprioritize {id_.hex()} {priority}", reprioritize))
 
@@ -476,7 +497,12 @@ class Stream:
     async def resume(self) -> bool:
         pauses = await self.on_all("pauses", _paused)
         id_ = self.random.choice(pauses) if pauses else self.a_run()
-        return await self.on_all(f"resume {id_.hex()}", lambda stage: stage.store.resume(id_))
+
+        async def resume(stage: Stage) -> Reply:
+            how = await self.to_many(stage, Deed("resume"), id_)
+            return await stage.store.resume(id_) if how is None else how is Came.FOLLOWS
+
+        return await self.on_all(f"resume {id_.hex()}", resume)
 
     async def reap(self) -> bool:
         worker = self.workers.pop(self.random.randrange(len(self.workers)))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from benchmarks.trees import make, wide
 from fanwood import Settings
@@ -60,11 +61,13 @@ async def until(url: str, enough: int) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def test_kill_9(settings: Settings, store: Store):
+@pytest.mark.parametrize("verb", ["retry", "fork"])
+async def test_kill_9(settings: Settings, store: Store, verb: str):
     made = await make(settings, replace(wide(RUNS, failed=FAILED, running=0), state=RunState.COMPLETED))
+    failed = await store.children(made.root, state=RunState.FAILED, limit=5_000)
     with served(settings) as (url, process):
         filter_ = {"tree": id_text(made.root), "state": "failed"}
-        preview = await ask(url, "/actions", {"action": "retry", "filter": filter_, "dry_run": True})
+        preview = await ask(url, "/actions", {"action": verb, "filter": filter_, "dry_run": True})
         assert preview["count"] == FAILED
         await ask(url, "/actions", {"token": preview["token"]})
         await until(url, ENOUGH)
@@ -73,6 +76,11 @@ async def test_kill_9(settings: Settings, store: Store):
     with served(settings) as (url, _):
         done = await until(url, FAILED + 1)
     assert (done["state"], done["done"], done.get("left", 0)) == ("completed", FAILED, 0)
+    if verb == "fork":
+        forks = [await store.forks(run.id) for run in failed]
+        assert {len(each) for each in forks} == {1}, "one of each"
+        assert {each[0].by for each in forks} == {"anyone"}
+        return
     states = {count.state for count in await store.child_counts(made.root)}
     assert RunState.FAILED not in states
     again = await store.children(made.root, state=RunState.QUEUED, limit=5_000)

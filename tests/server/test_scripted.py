@@ -13,7 +13,7 @@ from msgspec.structs import replace as replace_struct
 
 from benchmarks.trees import Level, Shape, make, wide
 from fanwood import Fanwood, RunNotFoundError, RunState, Settings, StoreUnavailableError, UsageError
-from fanwood.ids import id_text
+from fanwood.ids import id_bytes, id_text
 from fanwood.model.records import Page, Pause, RunFilter, RunRecord
 from fanwood.server import scripted
 from fanwood.server.choosing import page
@@ -54,6 +54,25 @@ async def test_what_is_previewed_is_done(settings: Settings, store: Store):
                 await app.runs.aio_bulk("reprioritize", tree=root, priority=priority)  # pyright: ignore[reportArgumentType]
         with pytest.raises(RunNotFoundError):
             await app.runs.aio_bulk("retry", tree="0" * 32)
+
+
+async def test_all_that_has_ended_is_forked(settings: Settings, store: Store):
+    """Each once by each action; steps of workflows, and what has not ended, are let be."""
+    made = await make(settings, replace(wide(321, failed=250, running=0), state=RunState.COMPLETED))
+    failed = await store.children(made.root, state=RunState.FAILED, limit=500)
+    async with Fanwood(settings.database_url, local_worker=False) as app:
+        assert (await app.runs.aio_bulk_preview("fork", tree=id_text(made.root), status="failed")).count == 250
+        with pytest.raises(UsageError):
+            await app.runs.aio_bulk("fork", tree=id_text(made.root), status="queued")
+        for times in (1, 2):
+            action = await app.runs.aio_bulk("fork", tree=id_text(made.root), status="failed", by="ann")
+            done = await action.aio_result(60)
+            assert (done.done, done.left) == (250, 0)
+            forks = [await app.runs.aio_forks(id_text(run.id)) for run in (failed[0], failed[-1])]
+            assert [[each.by for each in those] for those in forks] == [["ann"] * times] * 2
+        (fork, _) = forks[0]
+        assert (await store.get(id_bytes(fork.id))).task == "parse"
+        assert (await store.get(made.root)).state is RunState.COMPLETED
 
 
 async def test_a_program_that_is_killed_is_gone_on_with(settings: Settings, store: Store):

@@ -30,10 +30,11 @@ class Scene:
         self.attempts.append(attempt)
         return True
 
-    async def is_heard(self, run_id: bytes) -> bool:
-        self.asked.append(f"heard {run_id[:1].decode()}")
-        self.unheard[run_id] -= 1
-        return self.unheard[run_id] < 0
+    async def is_heard(self, *ids: bytes) -> bool:
+        for run_id in ids:
+            self.asked.append(f"heard {run_id[:1].decode()}")
+            self.unheard[run_id] -= 1
+        return all(self.unheard[run_id] < 0 for run_id in ids)
 
     async def sweep(self, run_id: bytes) -> Swept:
         self.asked.append(f"sweep {run_id[:1].decode()}")
@@ -45,7 +46,7 @@ async def test_it_returns_when_all_workers_have_heard() -> None:
     scene = Scene()
     store: Any = scene
     assert await cancel_all(store, [ONE, TWO], "no more") == 2 + 2 * 3
-    heard = ["heard 1"] * 3 + ["heard 2"] * 3
+    heard = ["heard 1", "heard 2"] * 3
     assert scene.asked == ["cancel 1", "cancel 2", *heard, "sweep 1", "sweep 2"]
 
 

@@ -78,7 +78,7 @@ async def _look(store: Store, common: Common, wanted: Wanted, deed: Deed) -> tup
     asked = scripted.wanted(deed.action, namespace, store.now() + 1, deed.priority, **which)
     assert asked is not None
     seen = await scripted.look(store, asked)
-    again = deed.action in ("retry", "replay", "retry_failures")
+    again = deed.action in ("retry", "replay", "retry_failures", "fork")
     unserved = [task for task in sorted(seen.tasks) if again and not await store.served(0, task)]
     return asked, seen, unserved
 

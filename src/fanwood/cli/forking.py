@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from fanwood.cli import looking, output, text
-from fanwood.cli.acting import named
-from fanwood.cli.base import Common
+from fanwood.cli.acting import named, named_runs, user
+from fanwood.cli.base import Common, Sentence
+from fanwood.cli.filtered import Deed, do_to_all
 from fanwood.cli.finding import find
 from fanwood.cli.inputs import read_json
-from fanwood.cli.surgery import user
 from fanwood.ids import SystemIds, id_text, short_text
 from fanwood.model.forks import Fork, Lineage, fork_of
 from fanwood.sdk.declaring.budget import limits_of
@@ -20,6 +20,7 @@ from fanwood.store.forked import forked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fanwood.cli.selecting import Wanted
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
@@ -27,27 +28,49 @@ SHOWN = 5
 """Forks of a run that are named."""
 
 
-def fork(run: str, at: str | None, given: str | None, budget: tuple[str, ...], by: str | None, common: Common) -> None:
+def fork(
+    common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool,
+    at: str | None, given: str | None, budget: tuple[str, ...], by: str | None,
+) -> None:  # fmt: skip
+    if len(runs) != 1 and (at is not None or given is not None or budget):
+        raise Sentence("--at, --input and --budget are for one run: name it")
+    if not runs:
+        do_to_all(common, wanted, Deed("fork", "fork", "forked", "Forked", by or user()), yes=yes)
+        return
     data = None if given is None else msgspec.json.encode(read_json(given, "--input")).decode()
     part = limits_of(budget).part if budget else None
+    origins = named_runs(common, runs, wanted, "fork")
 
-    async def act(store: Store) -> tuple[RunRecord, RunRecord, RunRecord | None]:
-        namespace = common.settings().namespace
-        origin = await store.get(await find(store, run, namespace))
-        place = None if at is None else await store.get(await find(store, at, namespace))
-        ids = SystemIds()
+    async def act(store: Store) -> list[_Made]:
+        place = None if at is None else await store.get(await find(store, at, common.settings().namespace))
+        ids, made = SystemIds(), list[_Made]()
         ids.follow(store.now())
-        new = ids.new_id()
-        await forked(store, origin, new, place, data, by or user(), part)
-        return await store.get(new), origin, place
+        for origin in origins:
+            new = ids.new_id()
+            await forked(store, origin, new, place, data, by or user(), part)
+            made.append(_Made(await store.get(new), origin, place))
+        return made
 
-    made, origin, place = looking.look(common, act)
+    made = looking.look(common, act)
     if common.as_json:
-        of = {"of": id_text(origin.id), "at": None if place is None else id_text(place.id)}
-        output.print_json({"id": id_text(made.id), "status": made.state.name, **of})
-    else:
+        about = [one.as_json() for one in made]
+        output.print_json(about[0] if len(runs) == 1 else {"runs": about})
+        return
+    for run, origin, place in made:
         where = "" if place is None else f" at {named([place])}"
-        output.print_line(f"Forked: {named([made])} is {made.state.name}, made from {named([origin])}{where}")
+        output.print_line(f"Forked: {named([run])} is {run.state.name}, made from {named([origin])}{where}")
+
+
+class _Made(NamedTuple):
+    """A fork; what it was made from, and at which."""
+
+    run: RunRecord
+    origin: RunRecord
+    place: RunRecord | None
+
+    def as_json(self) -> dict[str, Any]:
+        at = None if self.place is None else id_text(self.place.id)
+        return {"id": id_text(self.run.id), "status": self.run.state.name, "of": id_text(self.origin.id), "at": at}
 
 
 # --- lineage ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.paths import on_path
 from fanwood.model.actions import SPACE
 from fanwood.model.records import RunFilter, RunRecord
-from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunKind, RunState
 from fanwood.sdk.listing import metadata_pairs
 from fanwood.server.queries import Moment, State, Text
 from fanwood.store.pausing import FIRST
@@ -30,7 +30,7 @@ PAGE = 1000
 _LAST = 1 << 62
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
 
-Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize", "retry_failures"]
+Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize", "retry_failures", "fork"]
 Ids = Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
 
 
@@ -95,6 +95,7 @@ class Wanted(msgspec.Struct, frozen=True):
             and (filter_.cluster is None or filter_.cluster == _cluster(run))
             and (self.action != "delete" or run.parent_id is None)
             and (self.action == "cancel" or run.kind < FIRST_WAIT)  # a part goes with its run
+            and (self.action != "fork" or run.kind != RunKind.STEP)
             and (not filter_.metadata or _has(run.metadata, filter_.metadata))
         )
 

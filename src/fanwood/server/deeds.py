@@ -8,7 +8,6 @@ crash does nothing twice, and counts right.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -22,10 +21,10 @@ from fanwood.model.actions import SPACE
 from fanwood.sdk.running.waiting import called
 from fanwood.sdk.tasks.context import Context  # noqa: TC001  (annotations of tasks are read at run time)
 from fanwood.server.choosing import PAGE, Wanted, names_of, page
-from fanwood.store import surgery
-from fanwood.store.cancelling import cancel_all
+from fanwood.store.many import MANY, Deed
 from fanwood.store.retention import delete_tree
 from fanwood.store.retrying import failures_retried
+from fanwood.store.surgeries import forks_of, to_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLICE = 50
-"""Runs to which something is done before it is looked whether the action goes on."""
+SLICE = MANY
+"""Runs to which something is done before it is looked whether the action goes on: in one transaction."""
 SLOTS = 8
 
 
@@ -122,10 +121,10 @@ def declare(settings: Settings) -> Deeds:
     @app.task(retries=5, backoff_factor=2.0)
     async def piece(piece: Piece, ctx: Context) -> Tally:
         """Do it to these."""
-        tally, again = Tally(), ctx.attempt_number > 1
+        tally, again, key = Tally(), ctx.attempt_number > 1, id_bytes(ctx.task_run_id)
         for start in range(0, len(piece.ids), SLICE):
             ids = [id_bytes(each) for each in piece.ids[start : start + SLICE]]
-            verb = functools.partial(_do, wanted=piece.wanted, ids=ids, by=piece.by, again=again)
+            verb = functools.partial(_do, wanted=piece.wanted, ids=ids, by=piece.by, again=again, key=key)
             done = await called(engine().call(verb, changes=True))
             tally += Tally(done, len(ids) - done)
         return tally
@@ -150,40 +149,37 @@ def declare(settings: Settings) -> Deeds:
     return Deeds(app, bulk, piece, start)
 
 
-async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, again: bool) -> int:
+async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, again: bool, key: bytes = b"") -> int:
     """To those that are still as they were found; to how many. `again`: an attempt before this one may have begun, and
-    what has changed since has changed by that."""
+    what has changed since has changed by that. `key`: by what forks are named."""
     there = await store.briefs(ids)
     runs = [run for run in there if wanted.fits(run)]
-    if wanted.action == "cancel":
-        named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what has ended
-        await cancel_all(store, [run.id for run in named], "by request")
-        done = len(runs)
-    elif wanted.action in ("pause", "resume", "reprioritize", "retry_failures"):
-        if again and wanted.action == "retry_failures":  # some may be queued by now, and paused yet
-            runs = [run for run in there if wanted.may(run)]
-        return await _by_hand(store, wanted, runs, by, again=again)
-    elif wanted.action == "delete":
-        done = sum([await _deleted(store, run) for run in runs])
-    else:
-        done = sum([await _replayed(store, run.id, wanted) for run in runs])
-    return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
-
-
-async def _by_hand(store: Store, wanted: Wanted, runs: Sequence[RunRecord], by: str, *, again: bool) -> int:
-    """Pause these, take that back, give them another priority, or retry what failed. To how many that is new: `again`,
-    an attempt before this one may have done so to some."""
-    ids = [run.id for run in runs]
     match wanted.action:
-        case "pause":
-            new = await surgery.paused_all(store, ids, by)
-        case "resume":
-            new = await surgery.resumed_all(store, ids)
+        case "cancel":
+            named = [run for run in there if wanted.may(run)] if wanted.filter.ids else runs  # also below what ended
+            await to_all(store, Deed("cancel", "by request"), [run.id for run in named])
+            done = len(runs)
+        case "pause" | "resume":
+            new = await to_all(store, Deed(wanted.action, by), [run.id for run in runs])
+            return len(runs) if again else new
         case "reprioritize":
-            return await surgery.reprioritized_all(store, ids, wanted.priority or 0, by)
+            priority = wanted.priority or 0
+            some = [run for run in runs if run.priority != priority] if again else runs
+            new = await to_all(store, Deed("reprioritize", by, priority), [run.id for run in some])
+            return new + len(runs) - len(some)
+        case "fork":
+            new = await to_all(store, Deed("fork", by, forks=forks_of(runs, key, by)), [run.id for run in runs])
+            return len(runs) if again else new
+        case "retry_failures":
+            if again:  # some may be queued by now, and paused yet
+                runs = [run for run in there if wanted.may(run)]
+            return sum([await _retried(store, run.id, by, again=again) for run in runs])
+        case "delete":
+            done = sum([await _deleted(store, run) for run in runs])
         case _:
-            return sum([await _retried(store, id_, by, again=again) for id_ in ids])
-    return len(ids) if again else new
+            allow = tuple(int(state) for state in wanted.states)
+            done = await to_all(store, Deed("replay", allow=allow), [run.id for run in runs])
+    return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
 
 
 async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool:
@@ -193,15 +189,6 @@ async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool
         return again  # it has not ended, as it runs again
     except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; nothing is left for it
         return False
-
-
-async def _replayed(store: Store, run_id: bytes, wanted: Wanted) -> bool:
-    try:
-        return await store.replay(run_id, wanted.states)
-    except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; its parent has no part left for it
-        return False
-    finally:
-        await asyncio.sleep(0)
 
 
 async def _deleted(store: Store, run: RunRecord) -> bool:

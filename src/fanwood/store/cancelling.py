@@ -42,14 +42,19 @@ async def cancel(store: Store, run_id: bytes, reason: str, attempt: int | None =
 
 async def cancel_all(store: Store, ids: Sequence[bytes], reason: str, attempt: int | None = None) -> int:
     """As `cancel`, for any number of runs, in little more time."""
-    pause, ended = FIRST_PAUSE, 0
+    ended = 0
     for run_id in ids:
         ended += int(await _recorded(store, run_id, reason, attempt))
-    for run_id in ids:
-        while not await store.is_heard(run_id):  # first, and without being in the way of those who have to hear
-            await asyncio.sleep(pause)
-            pause = min(LAST_PAUSE, pause * 1.5)
+    await heard(store, ids)  # first, and without being in the way of those who have to hear
     return ended + await sweep_for_a_while(store, ids, ended)
+
+
+async def heard(store: Store, ids: Sequence[bytes]) -> None:
+    """Wait until all workers have heard what was done to these."""
+    pause = FIRST_PAUSE
+    while not await store.is_heard(*ids):
+        await asyncio.sleep(pause)
+        pause = min(LAST_PAUSE, pause * 1.5)
 
 
 async def sweep_for_a_while(

@@ -19,6 +19,7 @@ from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.records import PruneCursor
 from fanwood.store.forking import Forking
 from fanwood.store.looks import Looks
+from fanwood.store.many import Many
 from fanwood.store.outside import Outside
 from fanwood.store.patching import Patching
 from fanwood.store.pausing import Pausing
@@ -61,7 +62,7 @@ START = PruneCursor()
 """Before the oldest root."""
 
 
-class Store(Outside, Pausing, Patching, Prioritizing, Forking, Looks, Telling):
+class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Telling):
     """A database that holds runs. Not thread-safe: it belongs to one engine."""
 
     url: str
@@ -213,8 +214,8 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Looks, Telling):
         parent asked for last; how many. One transaction."""
 
     @abstractmethod
-    async def is_heard(self, run_id: bytes) -> bool:
-        """Whether every worker with a valid lease has acted upon the closing of what is below `run_id`."""
+    async def is_heard(self, *ids: bytes) -> bool:
+        """Whether every worker with a valid lease has acted upon the closing of what is below each of these."""
 
     @abstractmethod
     async def sweep(self, run_id: bytes | None = None) -> Swept:

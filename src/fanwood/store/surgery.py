@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from fanwood.errors import RunNotFoundError, StoreBusyError, UsageError
-from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, LAST_PAUSE, sweep_for_a_while
+from fanwood.errors import StoreBusyError
+from fanwood.store.cancelling import CROSSWISE, FIRST_PAUSE, heard, sweep_for_a_while
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from fanwood.model.states import RunState
     from fanwood.store.store import Store
@@ -28,8 +28,8 @@ async def paused(store: Store, run_id: bytes, by: str) -> bool:
         RunNotFoundError: there is no such run.
         UsageError: it has no code: a part of its parent.
     """
-    new = await _crosswise(lambda: store.pause(run_id, by))
-    await _heard(store, run_id)
+    new = await crosswise(lambda: store.pause(run_id, by))
+    await heard(store, [run_id])
     return new
 
 
@@ -40,7 +40,7 @@ async def resumed(store: Store, run_id: bytes, tell: Callable[[], None] | None =
     Raises:
         RunNotFoundError: there is no such run.
     """
-    taken = await _crosswise(lambda: store.resume(run_id))
+    taken = await crosswise(lambda: store.resume(run_id))
     if taken:
         if tell is not None:
             tell()  # what no claim had met yet is queued still
@@ -57,56 +57,14 @@ async def reprioritized(store: Store, run_id: bytes, priority: int, by: str) -> 
         RunNotFoundError: there is no such run.
         UsageError: it has no code: a part of its parent.
     """
-    before = await _crosswise(lambda: store.reprioritize(run_id, priority, by))
+    before = await crosswise(lambda: store.reprioritize(run_id, priority, by))
     await sweep_for_a_while(store, [run_id])
-    await _heard(store, run_id)
+    await heard(store, [run_id])
     return before
 
 
-async def paused_all(store: Store, ids: Sequence[bytes], by: str) -> int:
-    """As `paused`, for any number of runs, in little more time; of how many it was new. What can't be paused, or is
-    gone, is passed by."""
-    new = [run_id for run_id in ids if await _where_it_can(lambda run_id=run_id: store.pause(run_id, by))]
-    for run_id in new:
-        await _heard(store, run_id)
-    return len(new)
-
-
-async def resumed_all(store: Store, ids: Sequence[bytes]) -> int:
-    """As `resumed`, for any number of runs; how many were paused."""
-    taken = [run_id for run_id in ids if await _where_it_can(lambda run_id=run_id: store.resume(run_id))]
-    await sweep_for_a_while(store, taken)
-    return len(taken)
-
-
-async def reprioritized_all(store: Store, ids: Sequence[bytes], priority: int, by: str) -> int:
-    """As `reprioritized`, for any number of runs; to how many it was done."""
-    done = list[bytes]()
-    for run_id in ids:
-        if await _where_it_can(lambda run_id=run_id: store.reprioritize(run_id, priority, by)) is not None:
-            done.append(run_id)
-    await sweep_for_a_while(store, done)
-    for run_id in done:
-        await _heard(store, run_id)
-    return len(done)
-
-
-async def _where_it_can(verb: Callable[[], Awaitable[T]]) -> T | None:
-    """None: the run was deleted meanwhile, or is a part of its parent."""
-    try:
-        return await _crosswise(verb)
-    except (RunNotFoundError, UsageError):
-        return None
-
-
-async def _heard(store: Store, run_id: bytes) -> None:
-    pause = FIRST_PAUSE
-    while not await store.is_heard(run_id):
-        await asyncio.sleep(pause)
-        pause = min(LAST_PAUSE, pause * 1.5)
-
-
-async def _crosswise(verb: Callable[[], Awaitable[T]]) -> T:
+async def crosswise(verb: Callable[[], Awaitable[T]]) -> T:
+    """Ask once more, as others may have been at it in another order."""
     for _ in range(CROSSWISE - 1):  # others may be committing in the tree
         try:
             return await verb()
@@ -123,8 +81,8 @@ async def patched(store: Store, run_id: bytes, output: str, by: str) -> RunState
         RunNotFoundError: there is no such run.
         UsageError: it has no code; or it has completed, and its parent has not ended.
     """
-    before = await _crosswise(lambda: store.patch(run_id, output, by))
+    before = await crosswise(lambda: store.patch(run_id, output, by))
     if not before.is_terminal:
-        await _heard(store, run_id)
+        await heard(store, [run_id])
         await sweep_for_a_while(store, [run_id])
     return before

@@ -1,35 +1,36 @@
-"""`fanwood runs fork`, and what commands say of runs in forks."""
+"""`fanwood runs fork`."""
 
 from __future__ import annotations
 
 import click
 
-from fanwood.cli.arguments import run_ids
-from fanwood.cli.base import Command, Common, common
+from fanwood.cli.base import Common
+from fanwood.cli.commands.acting import acts
+from fanwood.cli.selecting import Wanted
 
 
-@click.command(
-    name="fork",
-    cls=Command,
-    epilog="Examples:\n  fanwood runs fork 6c466a1c\n"
-    "  fanwood runs fork 6c466a1c --at 77b1d2a0 --input '{\"pages\": 12}'\n\n"
-    "JSON: {id, status, of, at}",
-)
-@click.argument("run", shell_complete=run_ids)
-@click.option("--at", metavar="RUN", help="A run (or step) below, to be done again with what was asked for after it.")
-@click.option("--input", "given", metavar="JSON", help="Another input: of that one, or else of the new run. @file, - .")
-@click.option(
-    "--budget", metavar="NAME=AMOUNT", multiple=True,
-    help="What the new run, and all below it, may use: runs=100, depth=3, seconds=5m, usd=5. May be repeated.",
+@acts(
+    "fork",
+    "JSON: {id, status, of, at}; of several runs: {runs: [{id, status, of, at}]}",
+    click.option("--at", metavar="RUN", help="A run (or step) below: done again, with what was asked for after it."),
+    click.option(
+        "--input", "given", metavar="JSON", help="Another input: of that one, or else of the new run. @file, - ."
+    ),
+    click.option(
+        "--budget", metavar="NAME=AMOUNT", multiple=True,
+        help="What the new run, and all below it, may use: runs=100, depth=3, seconds=5m, usd=5. May be repeated.",
+    ),
+    click.option("--by", help="Who wants it, for those who look. Default: you."),
 )  # fmt: skip
-@click.option("--by", help="Who wants it, for those who look. Default: you.")
-@common
-def fork(run: str, at: str | None, given: str | None, budget: tuple[str, ...], by: str | None, common: Common) -> None:
-    """Make a new run of one that has ended: it takes what that had finished, and runs the rest.
+def fork(
+    common: Common, runs: tuple[str, ...], wanted: Wanted, yes: bool,
+    at: str | None, given: str | None, budget: tuple[str, ...], by: str | None,
+) -> None:  # fmt: skip
+    """Make new runs of some that have ended: each takes what that had finished, and runs the rest.
 
-    It is a root with a tree of its own. What had finished is copied when it is asked for, so this takes no longer for
-    a large tree. Nothing checks here that the input fits what the task takes.
+    They are roots with trees of their own. What had finished is copied when it is asked for, so this takes no longer
+    for a large tree. Nothing checks here that an input fits what the task takes.
     """
     from fanwood.cli import forking
 
-    forking.fork(run, at, given, budget, by, common)
+    forking.fork(common, runs, wanted, yes, at, given, budget, by)

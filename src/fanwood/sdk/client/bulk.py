@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.running.infos import RunInfo
 
-BulkVerb = Literal["cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize"]
+BulkVerb = Literal["cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize", "fork"]
 MOST = 1_000
 """Ids that can be named."""
 
@@ -135,7 +135,7 @@ class Bulk:
         """To how many runs something would be done, counted for a third of a second at most. Nothing is changed.
 
         Args:
-            action: what: "cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize".
+            action: what: "cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize", "fork".
             priority: of what is reprioritized.
             which: filters, as `BulkFilter` has them; at least one.
 
@@ -159,7 +159,7 @@ class Bulk:
         or a server (`fanwood ui`), and does nothing twice.
 
         Args:
-            action: what: "cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize".
+            action: what: "cancel", "retry", "retry_failures", "replay", "pause", "resume", "reprioritize", "fork".
             priority: of what is reprioritized.
             by: who wants it; this process (or the run whose code calls) if it is left out.
             which: filters, as `BulkFilter` has them; at least one.

@@ -30,19 +30,25 @@ class MemoryForking(Forking):
 
     async def fork(self, new: NewFork) -> bool:
         check_values(self.url, (new.input or "", new.life, new.by))
-        memory = self._memory
-        with memory.transaction(self._user) as now:
-            tables, of = memory.tables, self._run(new.of)
-            must_fork(new.of, of.kind, of.state)
-            if memory.chores.is_pruned(of.root_id):
-                raise deleted(new.of)
-            if new.id in tables.runs:
-                return False
-            tables.add(_made(new, of, tables.runs[of.root_id], now))
-            if new.part is not None:
-                memory.hot.leaving.budgets.give(new.id, new.part)
-            tables.forks[new.id] = Lineage(new.id, of.id, of.root_id, new.at, new.changed, now, new.by)
-        self._on_notify()
+        with self._memory.transaction(self._user) as now:
+            made = self._forked(new, now)
+        if made:
+            self._on_notify()
+        return made
+
+    def _forked(self, new: NewFork, now: int) -> bool:
+        """Inside a transaction."""
+        memory, of = self._memory, self._run(new.of)
+        tables = memory.tables
+        must_fork(new.of, of.kind, of.state)
+        if memory.chores.is_pruned(of.root_id):
+            raise deleted(new.of)
+        if new.id in tables.runs:
+            return False
+        tables.add(_made(new, of, tables.runs[of.root_id], now))
+        if new.part is not None:
+            memory.hot.leaving.budgets.give(new.id, new.part)
+        tables.forks[new.id] = Lineage(new.id, of.id, of.root_id, new.at, new.changed, now, new.by)
         return True
 
     async def kept(self, run_id: bytes, way: bytes | None, after: bytes, limit: int, most: int) -> list[Kept]:

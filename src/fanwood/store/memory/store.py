@@ -236,9 +236,9 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
         self._on_notify()
         return ended
 
-    async def is_heard(self, run_id: bytes) -> bool:
+    async def is_heard(self, *ids: bytes) -> bool:
         with self._memory.reading():
-            return self._memory.chores.is_heard(run_id, self.now())
+            return all(self._memory.chores.is_heard(id_, self.now()) for id_ in ids)
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:
         memory = self._memory

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fanwood.model.records import Swept
 from fanwood.store import pausing, prioritizing
 from fanwood.store.postgres.chores import SQL
-from fanwood.store.postgres.forking import PostgresForking
 from fanwood.store.postgres.gates import paged, sweep
+from fanwood.store.postgres.many import PostgresMany
 from fanwood.store.postgres.patching import PostgresPatching
 from fanwood.store.postgres.pausing import PostgresPausing
 from fanwood.store.postgres.urgency import PostgresPrioritizing
 
 
-class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, PostgresForking):
+class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, PostgresMany):
     """All of it, on a store that has a server."""
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:

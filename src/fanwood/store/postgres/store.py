@@ -319,9 +319,10 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
     async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
         return await gates.cancel_children(self, parent_id, attempt, ids, reason)
 
-    async def is_heard(self, run_id: bytes) -> bool:
+    async def is_heard(self, *ids: bytes) -> bool:
+        about = "select coalesce(bool_and(fw_is_heard(v.id, $2)), true) from unnest($1::bytea[]) v (id)"
         async with self.side.transaction() as db:
-            return await db.value("select fw_is_heard($1, $2)", run_id, await self.instant(db))
+            return await db.value(about, list(ids), await self.instant(db))
 
     async def replay(self, run_id: bytes, allow: Iterable[RunState]) -> bool:
         return await gates.replay(self, run_id, allow)

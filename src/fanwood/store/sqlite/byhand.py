@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fanwood.model.records import Swept
-from fanwood.store.sqlite.forking import SqliteForking
+from fanwood.store.sqlite.many import SqliteMany
 from fanwood.store.sqlite.patching import SqlitePatching
 from fanwood.store.sqlite.pausing import SqlitePausing
 from fanwood.store.sqlite.prioritizing import SqlitePrioritizing
 
 
-class SqliteByHand(SqlitePausing, SqlitePatching, SqlitePrioritizing, SqliteForking):
+class SqliteByHand(SqlitePausing, SqlitePatching, SqlitePrioritizing, SqliteMany):
     """All of it, on a store that has a file."""
 
     def _follow(self, run_id: bytes | None) -> tuple[Swept, float]:

@@ -243,6 +243,10 @@ class Chores:
         """See `Store.is_heard`."""
         return not self._one("is_unheard", id=run_id, now=now)
 
+    def is_closed(self, run_id: bytes) -> bool:
+        """Whether what is below it is to be swept."""
+        return bool(self._one("is_gated", id=run_id))
+
     def replay(self, run_id: bytes, state: RunState, attempt: int, root: bytes, now: int) -> bool:
         """Queue an ended run again; False if something above it is closed.
 

@@ -176,5 +176,8 @@ select exists (
     select 1 from unheard u join lease l on l.worker_id = u.worker_id where u.run_id = :id and l.expires_at > :now
 );
 
+-- name: is_gated
+select exists (select 1 from gate where run_id = :id and what = 1);
+
 -- name: is_pruned
 select exists (select 1 from gate where run_id = :root and what = 3);

@@ -14,6 +14,7 @@ from fanwood.store.statements import load
 
 if TYPE_CHECKING:
     from fanwood.model.forks import Kept
+    from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sql/reading.sql", "sqlite/forking.sql")
 _IS_PRUNED = load("sqlite/chores.sql")["is_pruned"]
@@ -24,18 +25,24 @@ class SqliteForking(InFile, Forking):
 
     async def fork(self, new: NewFork) -> bool:
         with self._transaction() as db:
-            state, _, root, _, kind = self._about(new.of)
-            must_fork(new.of, kind, state)
-            if db.execute(_IS_PRUNED, {"root": root}).get:
-                raise deleted(new.of)
-            about = {**msgspec.structs.asdict(new), "root": root, "now": self._instant()}
-            db.execute(_SQL["insert_fork"], about)
-            if not db.changes():
-                return False
-            db.execute(_SQL["insert_lineage"], about)
-            if new.part is not None:
-                self._hot.leaving.budgets.give(new.id, new.part)
-        self._on_notify()
+            made = self._forked(db, new)
+        if made:
+            self._on_notify()
+        return made
+
+    def _forked(self, db: Database, new: NewFork) -> bool:
+        """Inside a transaction."""
+        state, _, root, _, kind = self._about(new.of)
+        must_fork(new.of, kind, state)
+        if db.execute(_IS_PRUNED, {"root": root}).get:
+            raise deleted(new.of)
+        about = {**msgspec.structs.asdict(new), "root": root, "now": self._instant()}
+        db.execute(_SQL["insert_fork"], about)
+        if not db.changes():
+            return False
+        db.execute(_SQL["insert_lineage"], about)
+        if new.part is not None:
+            self._hot.leaving.budgets.give(new.id, new.part)
         return True
 
     async def kept(self, run_id: bytes, way: bytes | None, after: bytes, limit: int, most: int) -> list[Kept]:

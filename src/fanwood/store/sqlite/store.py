@@ -293,9 +293,9 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
         self._on_notify()
         return ended
 
-    async def is_heard(self, run_id: bytes) -> bool:
+    async def is_heard(self, *ids: bytes) -> bool:
         with translated(self.path):
-            return self._chores.is_heard(run_id, self._instant())
+            return all(self._chores.is_heard(id_, self._instant()) for id_ in ids)
 
     async def sweep(self, run_id: bytes | None = None) -> Swept:
         ended, told, held = Swept(0, more=False), Swept(0, more=False), 0.0

@@ -121,7 +121,7 @@ export function BulkButton({ action, label, filter, small = true, describe }) {
 }
 
 const OPEN = ["pause", "resume", "reprioritize", "cancel"];
-const FITS = { failed: ["retry"], cancelled: ["retry"], completed: ["replay"], running: OPEN, queued: OPEN, waiting: OPEN };
+const FITS = { failed: ["retry", "fork"], cancelled: ["retry", "fork"], completed: ["replay", "fork"], running: OPEN, queued: OPEN, waiting: OPEN };
 
 /** What can be done to all that a page's filters let through. @param {{filter: Record<string, unknown>, state?: string | null, what: string, roots?: boolean}} props */
 export function BulkButtons({ filter, state, what, roots = false }) {
