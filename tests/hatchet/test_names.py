@@ -22,6 +22,7 @@ THE_SAME: dict[str, object] = {
     "OrGroup": fanwood.OrGroup,
     "ParentCondition": fanwood.ParentCondition,
     "RetryAfterException": fanwood.RetryAfterException,
+    "RunWorkflowOptions": fanwood.TriggerWorkflowOptions,
     "SleepCondition": fanwood.SleepCondition,
     "Task": Step,
     "TaskDefaults": fanwood.TaskPolicy,
@@ -40,8 +41,8 @@ BASED_ON = {
     "Workflow": fanwood.Workflow,
 }
 ITS_OWN = {
-    "BulkCancelReplayOpts", "Priority", "RunDetails", "RunFilter", "RunList", "RunRow", "RunStatus", "TaskRunDetail",
-    "TaskRunRef", "V1TaskStatus", "exceptions",
+    "BulkCancelReplayOpts", "Priority", "RunDetails", "RunFilter", "RunFound", "RunList", "RunRow", "RunStatus",
+    "TaskRunDetail", "TaskRunRef", "V1TaskStatus", "exceptions",
 }  # fmt: skip
 
 ADDED = {

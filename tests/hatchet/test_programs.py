@@ -34,7 +34,7 @@ EXPECTED: dict[str, Any] = {
     "fanout": (
         [{"process": {"status": str(i)}, "process2": {"status2": f"{i}!"}} for i in range(2)],
         [0, 1],
-        2,
+        4,
     ),
     "fanout_sync": [{"process": {"status": "success 0"}}, {"process": {"status": "success 1"}}],
     "non_retryable": {

@@ -17,6 +17,7 @@ from fanwood.hatchet.runs import (
     BulkCancelReplayOpts,
     RunDetails,
     RunFilter,
+    RunFound,
     RunList,
     RunRow,
     RunStatus,
@@ -28,6 +29,9 @@ from fanwood.sdk.declaring.options import TriggerWorkflowOptions
 from fanwood.sdk.declaring.step import Step as Task
 from fanwood.sdk.waits.conditions import Condition, OrGroup, ParentCondition, SleepCondition, UserEventCondition, or_
 from fanwood.worker.worker import Worker
+
+RunWorkflowOptions = TriggerWorkflowOptions
+"""What newer versions of the SDK call it."""
 
 __all__ = [
     "BulkCancelReplayOpts",
@@ -44,9 +48,11 @@ __all__ = [
     "RetryAfterException",
     "RunDetails",
     "RunFilter",
+    "RunFound",
     "RunList",
     "RunRow",
     "RunStatus",
+    "RunWorkflowOptions",
     "SleepCondition",
     "Standalone",
     "Task",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,11 +14,10 @@ from fanwood.engine.signals import block
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.model.states import RunState
 from fanwood.sdk.client.runs import Runs
+from fanwood.sdk.running.infos import RunInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-
-    from fanwood.sdk.running.infos import RunInfo
 
 DAY = timedelta(days=1)
 MOST = 1_000_000
@@ -75,7 +74,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run of a listing."""
+    """A run of a listing. `children`: of a workflow its steps, unless the listing is one without payloads."""
 
     metadata: Metadata
     task_external_id: str
@@ -94,6 +93,15 @@ class RunRow:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    children: list[RunRow] = field(default_factory=list["RunRow"])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RunFound(RunInfo):
+    """One run, also as Hatchet's answer has it: `run` is itself, `tasks` are a workflow's steps, or else itself."""
+
+    run: RunRow = field(kw_only=True)
+    tasks: list[RunRow] = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +145,27 @@ class HatchetRuns(Runs):
         """As `get_status`."""
         return RunStatus.of(await super().aio_get_status(run_id))
 
+    def get(self, run_id: str) -> RunFound:
+        """One run, also as a row, with the rows of its tasks."""
+        return block(self.aio_get(run_id), "runs.get")
+
+    async def aio_get(self, run_id: str) -> RunFound:
+        """As `get`."""
+        info = await self._get(run_id)
+        row = await self._row(info)
+        tasks = row.children if self._kind(info) == "workflow" else [row]
+        return RunFound(**{each.name: getattr(info, each.name) for each in fields(RunInfo)}, run=row, tasks=tasks)
+
     def get_details(self, external_id: str) -> RunDetails:
         """A run with its tasks."""
         return block(self.aio_get_details(external_id), "runs.get_details")
 
     async def aio_get_details(self, external_id: str) -> RunDetails:
         """As `get_details`."""
-        run = await self.aio_get(external_id)
+        run = await self._get(external_id)
         steps = [run]
         if self._kind(run) == "workflow":
-            children = [child for child in await self.aio_children(run.id) if self._kind(child) == "step"]
-            steps = [await self.aio_get(child.id) for child in children]
+            steps = [await self._get(step.id) for step in await self._steps(run)]
         return RunDetails(
             external_id=run.id,
             status=RunStatus.of(run.status),
@@ -185,7 +203,7 @@ class HatchetRuns(Runs):
             statuses: in one of these states.
             workflow_ids: of these tasks and workflows, by name.
             additional_metadata: whose metadata has all of this.
-            parent_task_external_id: children of this run.
+            parent_task_external_id: children of this run; of a workflow, what its steps spawned.
             only_tasks: tasks, and the steps of workflows instead of the workflows.
             include_payloads: with input and output.
         """
@@ -200,7 +218,7 @@ class HatchetRuns(Runs):
         count = start + (50 if limit is None else checks.whole(limit, "limit", 0))
         found = (await self._matching(wanted, count, parent_task_external_id, only_tasks=only_tasks))[start:count]
         if include_payloads:
-            found = [await self.aio_get(run.id) for run in found]
+            return RunList([await self._row(await self._get(run.id)) for run in found])
         return RunList([_row(run) for run in found])
 
     def bulk_cancel(self, opts: BulkCancelReplayOpts) -> None:
@@ -251,7 +269,7 @@ class HatchetRuns(Runs):
         names = {f"{space}/{_last(name)}" if space else name for name in wanted.workflow_ids or ()}
         asked = wanted.additional_metadata or {}
         if parent_id is not None:
-            for run in reversed(await self.aio_children(parent_id, limit=MOST)):
+            for run in await self._below(parent_id):
                 if (not names or run.task_name in names) and asked.items() <= run.additional_metadata.items():
                     yield run
             return
@@ -263,6 +281,21 @@ class HatchetRuns(Runs):
                 if not names or run.task_name in names:
                     yield run
             after = page[-1].id
+
+    async def _below(self, parent_id: str) -> Sequence[RunInfo]:
+        """What a task spawned, or the steps of a workflow: newest first. A workflow's own children are its steps."""
+        children = await self.aio_children(parent_id, limit=MOST)
+        steps = [child for child in children if self._kind(child) == "step"]
+        below = [found for step in steps for found in await self.aio_children(step.id, limit=MOST)]
+        return sorted([*children, *below], key=lambda run: run.id, reverse=True)
+
+    async def _steps(self, run: RunInfo) -> Sequence[RunInfo]:
+        return [child for child in await self.aio_children(run.id) if self._kind(child) == "step"]
+
+    async def _row(self, run: RunInfo) -> RunRow:
+        """With a workflow's steps."""
+        steps = await self._steps(run) if self._kind(run) == "workflow" else ()
+        return _row(run, [_row(await self._get(step.id)) for step in steps])
 
     def _kind(self, run: RunInfo) -> str:
         spec = self._host.spec(run.task_name)
@@ -304,7 +337,7 @@ def _detail(name: str, run: RunInfo) -> TaskRunDetail:
     )
 
 
-def _row(run: RunInfo) -> RunRow:
+def _row(run: RunInfo, children: Sequence[RunRow] = ()) -> RunRow:
     return RunRow(
         metadata=Metadata(run.id),
         task_external_id=run.id,
@@ -323,4 +356,5 @@ def _row(run: RunInfo) -> RunRow:
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
+        children=[*children],
     )

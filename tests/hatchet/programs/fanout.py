@@ -49,4 +49,13 @@ def main() -> object:
     below = hatchet.runs.list(additional_metadata={"test": "fanout"}, workflow_ids=[child.id])
     step = hatchet.runs.get_details(ref.workflow_run_id).task_runs["spawn"]
     of_step = hatchet.runs.list(parent_task_external_id=step.external_id).rows
-    return results, sorted(row.additional_metadata["child"] for row in below.rows), len(of_step)
+    spawned = hatchet.runs.list(
+        parent_task_external_id=ref.workflow_run_id, additional_metadata={"test": "fanout"}
+    ).rows
+    assert [row.task_external_id for row in spawned] == [row.task_external_id for row in of_step]
+    assert all(step.additional_metadata["test"] == "fanout" for row in spawned for step in row.children)
+    return (
+        results,
+        sorted(row.additional_metadata["child"] for row in below.rows),
+        sum(len(r.children) for r in of_step),
+    )

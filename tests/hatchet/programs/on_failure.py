@@ -32,5 +32,10 @@ def main() -> object:
         ref.result()
     except Exception as error:
         assert "step1 failed" in str(error)
+    found = hatchet.runs.get(ref.workflow_run_id)
+    assert found.run.status == "FAILED"
+    states = [str(task.status) for task in found.tasks]
+    assert states == ["FAILED", "COMPLETED", "COMPLETED"], states
+    assert "on_failure" in next(task.display_name for task in reversed(found.tasks) if task.output is not None)
     details = hatchet.runs.get_details(ref.workflow_run_id)
     return str(details.status), details.task_runs["on_failure"].output
