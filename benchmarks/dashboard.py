@@ -2,6 +2,7 @@
 
     python -m benchmarks.dashboard --store sqlite --runs 1000001
 
+In the end a table says what is asked beside what was found, for all stores. It takes some four minutes for each.
 The server is a process of its own, as `fanwood ui` starts it; it is asked by HTTP, and by a browser if there is one.
 """
 
@@ -16,9 +17,10 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +29,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.dashboard_browser import browsed
+from benchmarks.dashboard_statements import statements
 from benchmarks.databases import POSTGRES, SQLITE, STORES
 from benchmarks.trees import Made, make, wide
 from fanwood import Settings, SystemClock
@@ -39,6 +42,8 @@ ROUNDS = 3
 """Fan-outs of each kind, in turns; the best of each counts."""
 SETTLE = 10.0
 """Seconds after which a server that did something has nothing more to do."""
+PATIENCE = 120.0
+"""Seconds after which what does not come is given up."""
 SLOW = 50
 """Milliseconds that no statement is to take."""
 FANOUT = """
@@ -97,9 +102,25 @@ class Bench:
         headers = {"content-type": "application/json", "sec-fetch-site": "same-origin"}
         data = None if body is None else json.dumps(body).encode()
         begin = time.perf_counter()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}api/v1{path}", data, headers)) as answer:
+        request = urllib.request.Request(f"{self.url}api/v1{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             content = answer.read()
         return time.perf_counter() - begin, content
+
+    def each(self, what: str, paths: Iterable[str], goal: str = "<= 50") -> None:
+        """How long these take, and how much of a processor."""
+        cpu, took = self.cpu(), [self.ask(path)[0] * 1e3 for path in paths]
+        self.note(f"{what}, median", median(took), "ms", goal)
+        self.note(f"{what}, the slowest of {len(took)}", max(took), "ms")
+        self.note(f"{what}, the server's processor time for one", (self.cpu() - cpu) * 1e3 / len(took), "ms")
+
+    @contextmanager
+    def looked_at(self, root: str, viewers: int) -> Iterator[None]:
+        """So many tabs are open, and read what comes."""
+        with self.watched(root, viewers) as streams:
+            for stream in streams:
+                threading.Thread(target=_drained, args=(stream,), daemon=True).start()
+            yield
 
     @contextmanager
     def watched(self, root: str, viewers: int) -> Iterator[list[Any]]:
@@ -108,7 +129,13 @@ class Bench:
             request = urllib.request.Request(
                 f"{self.url}api/v1/live?topics=tree:{root}", headers={"sec-fetch-site": "same-origin"}
             )
-            yield [stack.enter_context(urllib.request.urlopen(request)) for _ in range(viewers)]
+            yield [stack.enter_context(urllib.request.urlopen(request, timeout=PATIENCE)) for _ in range(viewers)]
+
+
+def _drained(stream: Any) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # it is closed meanwhile
+        while stream.read1(65_536):
+            pass
 
 
 @contextmanager
@@ -162,11 +189,16 @@ def _is_whole(line: bytes) -> bool:
 
 
 def single(bench: Bench, made: Made) -> None:
-    """Any run, by its id."""
+    """Any run, by its id, whole or not."""
     ids = asyncio.run(_some(bench.settings, made.root))
-    took = [bench.ask(f"/runs/{id_}")[0] for id_ in ids]
-    bench.note("any run by its id, median", median(took) * 1e3, "ms", "<= 50")
-    bench.note("any run by its id, the slowest of 50", max(took) * 1e3, "ms")
+    bench.each("any run by its id", [f"/runs/{id_}" for id_ in ids])
+    bench.each("a search by an id", [f"/search?q={id_}" for id_ in ids])
+    bench.each("a search by its last 8 digits", [f"/search?q={id_[-8:]}" for id_ in ids])
+    bench.each("a search for digits that nothing has", [f"/search?q=dead{n:04x}" for n in range(10)], "<= 100")
+    bench.each("the critical path", [f"/trees/{id_text(made.root)}/critical-path"] * 9, "")
+    bench.each("why the root has not ended", [f"/runs/{id_text(made.root)}/why"] * 9, "")
+    took = asyncio.run(statements(bench.settings, made.root))
+    bench.note(f"the slowest of {len(took):,} statements ({took[0][1]})", took[0][0], "ms", f"<= {SLOW}")
 
 
 async def _some(settings: Settings, root: bytes) -> list[str]:
@@ -188,8 +220,8 @@ def looking(bench: Bench, root: str) -> None:
     """What it costs the server that somebody watches."""
     shares: list[float] = []
     for viewers in (1, 20):
-        with bench.watched(root, viewers):
-            time.sleep(1)
+        with bench.looked_at(root, viewers):
+            time.sleep(2)
             cpu = bench.cpu()
             time.sleep(bench.seconds)
             shares.append((bench.cpu() - cpu) / bench.seconds * 100)
@@ -206,7 +238,8 @@ def looking(bench: Bench, root: str) -> None:
 
 
 def _until(stream: Any, is_it: Callable[[bytes], bool]) -> None:
-    while line := stream.readline():
+    end = time.monotonic() + PATIENCE
+    while (line := stream.readline()) and time.monotonic() < end:
         if is_it(line):
             return
 
@@ -216,7 +249,7 @@ def quiet(bench: Bench, settle: float = 1.0) -> None:
     time.sleep(settle)
     cpu, io = bench.cpu(), _io(bench.process.pid)
     time.sleep(bench.seconds)
-    bench.note("nobody looks: processor time", (bench.cpu() - cpu) * 1e3, "ms", "0")
+    bench.note("nobody looks: processor time", (bench.cpu() - cpu) * 1e3, "ms", "<= 50")
     bench.note("nobody looks: calls that read or write", _io(bench.process.pid) - io, "", "0")
 
 
@@ -228,13 +261,17 @@ def _io(pid: int) -> int:
 def beside(bench: Bench, size: int) -> None:
     """A fan-out, with its page open and without, in turns."""
     took: dict[bool, list[float]] = {False: [], True: []}
+    shares: list[float] = []
     for number in range(ROUNDS * 2):
-        watched = number % 2 == 1
+        watched, cpu = number % 4 in (1, 2), bench.cpu()
         took[watched].append(_fanned(bench, size, watched=watched))
+        if watched:
+            shares.append((bench.cpu() - cpu) / took[watched][-1] * 100)
     without, with_ = size / min(took[False]), size / min(took[True])
     bench.note(f"fan-out of {size:,}: runs a second, nobody looks", without, "/s")
     bench.note("... and with its page open", with_, "/s")
     bench.note("... of that without", with_ / without * 100, "%", ">= 95")
+    bench.note("... meanwhile the server takes of a core", median(shares), "%", "<= 6")
 
 
 def _fanned(bench: Bench, size: int, *, watched: bool) -> float:
@@ -249,7 +286,7 @@ def _fanned(bench: Bench, size: int, *, watched: bool) -> float:
         assert process.stdout is not None
         root = process.stdout.readline().strip()
         if watched:
-            stack.enter_context(bench.watched(root, 1))
+            stack.enter_context(bench.looked_at(root, 1))
         begin = time.perf_counter()
         process.stdin.write("\n")
         process.stdin.flush()
@@ -262,18 +299,21 @@ def _fanned(bench: Bench, size: int, *, watched: bool) -> float:
 def acting(bench: Bench, root: str) -> None:
     """Retry all that failed."""
     asked = {"action": "retry", "filter": {"tree": root, "state": "failed"}, "dry_run": True}
+    cpu = bench.cpu()
     took, content = bench.ask("/actions", asked)
-    preview = json.loads(content)
+    cpu, preview = bench.cpu() - cpu, json.loads(content)
     bench.note(f"preview of a retry of {preview['count']:,}", took * 1e3, "ms", "<= 500")
+    bench.note("... the server's processor time for it", cpu * 1e3, "ms")
     took, content = bench.ask("/actions", {"token": preview["token"]})
     bench.note("it is accepted after", took * 1e3, "ms", "<= 1000")
     action, begin = json.loads(content)["id"], time.perf_counter()
-    while True:
+    found: dict[str, Any] = {}
+    while time.perf_counter() - begin < PATIENCE:
         [found] = [each for each in json.loads(bench.ask("/actions")[1])["actions"] if each["id"] == action]
         if "finished_at" in found:
             break
         time.sleep(0.2)
-    bench.note(f"it is done ({found['done']:,} runs) after", time.perf_counter() - begin, "s")
+    bench.note(f"it is done ({found.get('done', 0):,} runs) after", time.perf_counter() - begin, "s")
 
 
 def changes(bench: Bench, made: Made) -> Callable[[], object]:
@@ -305,6 +345,32 @@ def stores(wanted: list[str]) -> Iterator[Iterator[tuple[str, Settings, Callable
         yield each()
 
 
+def table(found: dict[str, list[Row]]) -> str:
+    """What is asked beside what was found; `!` where it is not kept."""
+    of = {name: {_same(row.what): row for row in rows} for name, rows in found.items()}
+    asked = {what: row for rows in of.values() for what, row in rows.items() if row.goal}
+    heads = "".join(f"{name:>16}" for name in found)
+    lines = [f"{'':<64}{'asked':>12}{heads}"]
+    for what, row in asked.items():
+        cells = [_cell(rows.get(what)) for rows in of.values()]
+        lines.append(f"{what:<64}{f'{row.goal} {row.unit}':>12}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+def _same(what: str) -> str:
+    """Without what is in brackets, and numbers that differ from store to store."""
+    return what.partition(" (")[0] if not what.startswith("the slowest of") else "the slowest statement"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return f"{'-':>16}"
+    sign, _, most = row.goal.rpartition(" ")
+    most_ = float(most)
+    kept = row.value >= most_ if sign == ">=" else row.value <= most_ if sign == "<=" else row.value == most_
+    return f"{row.value:>14,.2f}{' ' if kept else '!':>2}"
+
+
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard", description=__doc__)
     parser.add_argument("--store", choices=STORES, help="default: both")
@@ -329,6 +395,7 @@ def main(given: list[str] | None = None) -> int:
                     for row in browsed(bench.url, id_text(made.root), options.seconds, changes(bench, made)):
                         bench.note(*row)
                 found[name] = bench.rows
+    print(table(found), flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({name: [vars(row) for row in rows] for name, rows in found.items()}))

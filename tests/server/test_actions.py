@@ -46,7 +46,7 @@ async def test_retry_all_that_match(settings: Settings, store: Store):
 
 
 async def test_whatever_a_filter_says(settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(previews, "SEGMENT", 37)
+    monkeypatch.setattr(previews, "PAGE", 37)
     monkeypatch.setattr(previews, "SECONDS", PATIENCE)
     made, other = await make(settings, SMALL), await make(settings, ENDED, namespace="shop", number=5)
     tree, failed = id_text(made.root), await store.tree_failures(made.root, None, 1000)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 _LAST = 1 << 62
+_OURS = f"{SPACE}/"
 _FAILED, _BADLY = (RunState.FAILED,), (RunState.FAILED, RunState.CANCELLED)
 
 Action = Literal["cancel", "retry", "replay", "delete", "pause", "resume", "reprioritize", "retry_failures", "fork"]
@@ -84,10 +85,18 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def fits(self, run: RunRecord) -> bool:
         """Whether a run is meant: also one that was found some time ago."""
+        return self._fits(run, self.states)
+
+    def sifted(self, runs: Sequence[RunRecord]) -> list[RunRecord]:
+        """Those of them that are meant."""
+        states = self.states
+        return [run for run in runs if self._fits(run, states)]
+
+    def _fits(self, run: RunRecord, states: tuple[RunState, ...]) -> bool:
         filter_, at = self.filter, run.finished_at
         happened = at if at is not None and self._by_end else run.created_at
         return (
-            run.state in self.states
+            run.state in states
             and self.may(run)
             and (run.created_at if at is None else at) < self.moment
             and (filter_.task is None or filter_.task == run.task)
@@ -101,7 +110,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def may(self, run: RunRecord) -> bool:
         """Whether anything may be done to it. Not to actions, unless it is one that is meant."""
-        return is_in(self.namespace, run.task) and (self.namespace == SPACE or not is_in(SPACE, run.task))
+        return is_in(self.namespace, run.task) and (self.namespace == SPACE or not run.task.startswith(_OURS))
 
     @property
     def _by_end(self) -> bool:
@@ -156,7 +165,7 @@ async def page(store: Store, wanted: Wanted, after: str = "", size: int = PAGE, 
         found, next_ = await _failures(store, wanted, after, size)
     else:
         found, next_ = await _listed(store, wanted, after, size, rounds=2 if twice else 1)
-    fitting = [run for run in found if wanted.fits(run)]
+    fitting = wanted.sifted(found)
     if filter_.path and fitting:
         fitting = await on_path(store, fitting, filter_.path)
     return Found(tuple(fitting), next_)

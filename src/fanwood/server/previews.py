@@ -7,8 +7,7 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.ids import new_secret
-from fanwood.model.looks import SEGMENT
-from fanwood.server.choosing import page
+from fanwood.server.choosing import PAGE, page
 from fanwood.server.deeds import Bulk
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from fanwood.server.identity import Identity
     from fanwood.store.store import Store
 
-SECONDS = 0.35
+SECONDS = 0.25
 """For how long runs are counted."""
 SAMPLE = 10
 KEPT = 1000
@@ -41,7 +40,7 @@ async def look(store: Store, wanted: Wanted) -> Seen:
     end, after, count = loop.time() + SECONDS, "", 0
     sample, tasks = list[bytes](), Counter[str]()
     while True:
-        found = await page(store, wanted, after, SEGMENT)
+        found = await page(store, wanted, after, PAGE)
         count += len(found.runs)
         tasks.update(run.task for run in found.runs)
         sample += [run.id for run in found.runs[: SAMPLE - len(sample)]]

@@ -23,7 +23,7 @@ SPANS = 1_000
 """Those that are gone through, of 19 hours each. Where no run is, there is none."""
 SIFTED = 200
 """Of so many ids with the same last bytes the half byte before them is looked at."""
-FAR = 200_000
+FAR = 100_000
 """Runs among which ids of others are looked for."""
 
 

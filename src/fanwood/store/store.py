@@ -265,7 +265,7 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
 
         An id begins with the time of its making, so its end is what tells it from its neighbours. Of those that end so
         it is the newest, and what is no more than 19 hours older. At least four digits. Ids of a maker that does not
-        end them in their time (`ids.stamped`) are found by their end among the newest 200,000 runs.
+        end them in their time (`ids.stamped`) are found by their end among the newest 100,000 runs.
 
         Raises:
             RunNotFoundError: these are no digits of an id.

@@ -101,7 +101,7 @@ limit :limit;
 -- The same, by the index of what failed: there may be few among very many.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
        deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits
-from run
+from run /* indexed by run_failed */
 where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after
   and parent_id = :parent
   and (:task is null or task = :task)
