@@ -233,6 +233,16 @@ async def test_what_a_proxy_says(
     assert (answer.json().get("role") if answer.status == 200 else None) == role
 
 
+@pytest.mark.parametrize("name", [PROXY_SECRET, PROXY_USER, PROXY_GROUPS])
+async def test_that_a_proxy_says_nothing_twice(make: Make, name: str):
+    """It may have added its header to one that was sent to it."""
+    client = make(proxies=frozenset({"10.0.0.1"}), proxy_secret="s3cret", groups={"ops": Role.OPERATOR})
+    headers = [("host", HOST), (PROXY_SECRET, "s3cret"), (PROXY_USER, "eve"), (PROXY_GROUPS, "ops")]
+    twice = [*headers, (name, dict(headers)[name])]
+    assert (await client.ask("/api/v1/me", headers=headers, client="10.0.0.1")).status == 200
+    assert (await client.ask("/api/v1/me", headers=twice, client="10.0.0.1")).status == 401
+
+
 async def test_that_without_a_login_anyone_may(make: Make):
     assert (await make(login=False, token=None).ask("/api/v1/me", headers=[("host", HOST)])).json()["role"] == "admin"
 

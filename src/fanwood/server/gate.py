@@ -125,9 +125,12 @@ class Gate:
         return find(secret, self._options.token, self._tokens.all(), self._clock.now())
 
     def _by_proxy(self, headers: Headers, client: str) -> Identity | None:
-        """Its word counts if it comes from where it should, and knows the secret."""
+        """Its word counts if it comes from where it should, and knows the secret. What is there twice may be somebody
+        else's, to whom the proxy added its own."""
         options = self._options
         if client not in options.proxies or not options.proxy_secret:
+            return None
+        if any(len(headers.getlist(name)) > 1 for name in (PROXY_SECRET, PROXY_USER, PROXY_GROUPS)):
             return None
         if not hmac.compare_digest(digest(headers.get(PROXY_SECRET, "")), digest(options.proxy_secret)):
             return None
