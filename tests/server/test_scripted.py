@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace as replace_struct
 
 from benchmarks.trees import Level, Shape, make, wide
-from fanwood import Fanwood, RunNotFoundError, RunState, Settings, StoreUnavailableError, UsageError
+from fanwood import (
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    RunNotFoundError,
+    RunState,
+    Settings,
+    StoreUnavailableError,
+    UsageError,
+)
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.records import Page, Pause, RunFilter, RunRecord
-from fanwood.server import scripted
+from fanwood.server import deeds, hands, scripted
 from fanwood.server.choosing import page
 from fanwood.store.store import Store
 
@@ -120,6 +131,90 @@ async def test_durable_code_that_dies_right_after_it_has_begun_one_finds_it_agai
         assert await sweep.aio_run(0, timeout=60) == 1
     assert (len(begun), len(set(begun)), len(ended)) == (2, 1, 2)
     assert (await store.get(made.root)).priority == 7
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_engine_for_an_action_is_there_until_that_has_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, is_async: bool
+):
+    """Whoever waits: durable code that is unloaded meanwhile, and comes back; or nobody."""
+    close, do, made = scripted.Begun.close, deeds._do, list[scripted.Begun]()
+    closed, unloaded = defaultdict[str, threading.Event](threading.Event), threading.Event()
+
+    def closing(self: scripted.Begun) -> None:
+        close(self)
+        made.append(self)
+        closed[self.id].set()
+
+    async def held(*given: Any, **named: Any) -> int:
+        await asyncio.to_thread(unloaded.wait)
+        return await do(*given, **named)
+
+    monkeypatch.setattr(scripted.Begun, "close", closing)
+    monkeypatch.setattr(deeds, "_do", held)
+    async with Fanwood(settings.database_url, local_worker=True, shared=False) as app:
+
+        @app.task
+        async def item(n: int) -> int:
+            return n
+
+        if is_async:
+
+            @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+            async def again(_: int, ctx: Context) -> list[Any]:
+                action = await app.runs.aio_bulk("replay", task_name="item")
+                try:
+                    return [action.id, (await action.aio_result()).done, ctx.invocation_count]
+                finally:
+                    if ctx.is_suspending:
+                        unloaded.set()
+
+        else:
+
+            @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+            def again(_: int, ctx: Context) -> list[Any]:
+                action = app.runs.bulk("replay", task_name="item")
+                try:
+                    return [action.id, action.result().done, ctx.invocation_count]
+                finally:
+                    if ctx.is_suspending:
+                        unloaded.set()
+
+        await item.aio_run_many([item.create_bulk_run_item(n) for n in range(3)])
+        first, *told = await again.aio_run(0, timeout=60)
+        assert told == [3, 2]
+        assert await asyncio.to_thread(closed[first].wait, 60)
+        action = await app.runs.aio_bulk("replay", task_name="item")  # nobody waits for it
+        assert await asyncio.to_thread(closed[action.id].wait, 60)
+        assert (await action.aio_result(60)).done == 3  # it is opened once more for that
+        assert all(begun._deeds.app._home._engine is None for begun in made)
+
+
+async def test_an_engine_that_is_begun_as_its_worker_stops_is_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    declare, opening, goes_on, apps = hands.declare, threading.Event(), threading.Event(), list[Fanwood]()
+
+    def slow(settings: Settings) -> deeds.Deeds:
+        made = declare(settings)
+        apps.append(made.app)
+        opening.set()
+        assert goes_on.wait(60)
+        return made
+
+    monkeypatch.setattr(hands, "declare", slow)
+    ours = hands.Hands(settings)
+    asking = asyncio.create_task(ours.carry_on())
+    await asyncio.to_thread(opening.wait, 60)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    closing = asyncio.create_task(ours.close())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.wait_for(closing, 60)
+    assert not ours.is_open
+    assert apps[0]._home._engine is None
 
 
 async def test_a_tree_is_named_by_its_root(settings: Settings, store: Store):

@@ -42,6 +42,7 @@ class Hands:
         self._deeds: Deeds | None = None
         self._lock = asyncio.Lock()
         self._asking = 0
+        self._opening: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._used = 0.0
 
@@ -55,14 +56,29 @@ class Hands:
         self._asking += 1
         try:
             async with self._lock:
-                deeds = self._deeds = self._deeds or await asyncio.to_thread(_open, self._settings)
-                if self._watch is None:
-                    self._watch = asyncio.create_task(self._close_when_idle())
+                deeds = self._deeds or await self._opened()
             # On a thread without a loop: the engine's tasks get one of their own, and leave that of the server alone.
             return await asyncio.to_thread(block, verb(deeds), "an action")
         finally:
             self._asking -= 1
             self._used = asyncio.get_running_loop().time()
+
+    async def _opened(self) -> Deeds:
+        """Who asks may be cancelled meanwhile. An engine that has begun is one that is closed."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        await asyncio.shield(self._opening)
+        assert self._deeds is not None
+        return self._deeds
+
+    async def _open(self) -> None:
+        try:
+            self._deeds = await asyncio.to_thread(_open, self._settings)
+        finally:
+            self._opening = None
+        self._used = asyncio.get_running_loop().time()
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._close_when_idle())
 
     async def go_on(self) -> None:
         """Take up what is there to be done, if there is anything."""
@@ -100,6 +116,8 @@ class Hands:
 
     async def close(self) -> None:
         """Let go of it. What is under way goes on with the next server."""
+        if (opening := self._opening) is not None:
+            await asyncio.gather(opening, return_exceptions=True)
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()

@@ -4,20 +4,27 @@ server."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
 
-from fanwood.errors import UsageError
+from fanwood.engine.waits import Collector
+from fanwood.errors import FanwoodError, UsageError
 from fanwood.ids import id_bytes, id_text, new_secret
 from fanwood.server import previews
 from fanwood.server.choosing import ActionFilter, Wanted
 from fanwood.server.deeds import Bulk, Tally, declare
-from fanwood.server.hands import Hands
+from fanwood.server.hands import LOOK, Hands
 from fanwood.store.progress import progress_of
+from fanwood.worker.carrying import has_unfinished
 
 if TYPE_CHECKING:
+    from fanwood.engine.engine import Engine
     from fanwood.server.previews import Seen
     from fanwood.settings import Settings
     from fanwood.store.store import Store
@@ -59,12 +66,26 @@ def deed_text(asked: Wanted, by: str, count: int, *, at_least: bool) -> str:
 
 
 class Begun:
-    """One that is under way, with an engine of its own."""
+    """One that is under way, with an engine of its own. That is there until somebody closes it; or, where nobody waits
+    for the result, until this action has ended, and those that it has gone on with."""
 
     def __init__(self, settings: Settings) -> None:
         self._deeds = declare(settings)
         self.id = ""
         self._ref: Any = None
+        self._engine: Engine | None = None  # that tells of its end
+        self._waiting = 0
+        self._over = False
+        self._closed = threading.Event()
+
+    @classmethod
+    def before(cls, settings: Settings, run_id: str) -> Begun:
+        """One that was begun before; if that was in this process, the same."""
+        found = _under_way.get((os.getpid(), run_id))
+        if found is None:
+            found = cls(settings)
+            found.attach(run_id)
+        return found
 
     async def begin(self, text: str, token: str | None) -> None:
         """It is done once for a token."""
@@ -75,6 +96,7 @@ class Begun:
             deed, idempotency_key=token, additional_metadata=about, detached=True
         )
         self.id = self._ref.id
+        self._watch()
 
     def attach(self, run_id: str) -> None:
         """One that was begun before."""
@@ -82,7 +104,18 @@ class Begun:
 
     async def result(self, timeout: float | None) -> tuple[int, int]:
         """To how many it was done, and how many had changed."""
-        tally = msgspec.convert(msgspec.to_builtins(await self._ref.aio_result(timeout)), Tally)  # (or as it is stored)
+        self._waiting += 1
+        try:
+            if self._watch():  # whoever has begun it may be gone
+                await self._deeds.app.prepare([self._deeds.bulk.name])
+            tally = msgspec.to_builtins(await self._ref.aio_result(timeout))
+        except BaseException:  # (a wait that is interrupted closes nothing by itself: its thread, or loop, is to go on)
+            self._waiting -= 1
+            if self._over:
+                self._close_beside()
+            raise
+        self._waiting -= 1
+        tally = msgspec.convert(tally, Tally)  # (or as it is stored)
         return tally.done, tally.left
 
     async def seen(self) -> int:
@@ -92,4 +125,42 @@ class Begun:
 
     def close(self) -> None:
         """What is under way goes on with the next one."""
+        _under_way.pop((os.getpid(), self.id), None)
+        self._closed.set()
         self._deeds.app.close()
+
+    def _watch(self) -> bool:
+        """Hear of its end, on the engine that there is now; whether that is news."""
+        engine = self._deeds.app.engine()
+        if engine is self._engine:
+            return False
+        collector = Collector(fail_fast=False)
+        collector.grow(1)
+        collector.close()
+        self._engine = engine
+        self._closed.clear()
+        _under_way[os.getpid(), self.id] = self
+        engine.watch(id_bytes(self.id), collector, 0)
+        collector.when_ready(lambda: self._ended(collector))
+        return True
+
+    def _ended(self, collector: Collector) -> None:
+        """On the engine's thread. Who waits for the result closes it once that is there."""
+        if collector.error is None:  # (else the engine is over)
+            self._over = True
+            if not self._waiting:
+                self._close_beside()
+
+    def _close_beside(self) -> None:
+        threading.Thread(target=self._close_when_idle, name="fanwood: an action is over", daemon=True).start()
+
+    def _close_when_idle(self) -> None:
+        with contextlib.suppress(FanwoodError):  # it was closed, or can't be asked: others go on with what is left
+            while self._engine is not None and self._engine.call(has_unfinished).result():
+                if self._closed.wait(LOOK):
+                    return
+        self.close()
+
+
+_under_way: WeakValueDictionary[tuple[int, str], Begun] = WeakValueDictionary()
+"""By process and id, for code that is run again. Their engines hold them."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from fanwood import checks
 from fanwood.engine.signals import block
-from fanwood.errors import BlockingCallError, UsageError, WaitTimeoutError
+from fanwood.errors import BlockingCallError, RunInterrupted, UsageError, WaitTimeoutError
 from fanwood.handed import handed
 from fanwood.ids import id_bytes, id_text
 from fanwood.sdk.listing import metadata_pairs, microseconds_of, state_named
@@ -98,7 +98,7 @@ class BulkAction:
             over.callback(self._begun.close)
             try:
                 return block(self._result(timeout), "BulkAction.result")
-            except (WaitTimeoutError, BlockingCallError):  # it goes on
+            except (WaitTimeoutError, BlockingCallError, RunInterrupted):  # it goes on
                 over.pop_all()
                 raise
 
@@ -108,7 +108,7 @@ class BulkAction:
             over.push_async_callback(self.aio_close)
             try:
                 return await self._result(timeout)
-            except (WaitTimeoutError, asyncio.CancelledError):  # it goes on
+            except (WaitTimeoutError, asyncio.CancelledError, RunInterrupted):  # it goes on
                 over.pop_all()
                 raise
 
@@ -217,8 +217,7 @@ class Bulk:
         seen.append(await once("runs.bulk_preview", about.action, repr(about).encode(), look))
         id_ = await once("runs.bulk", about.action, repr(about).encode(), act)
         if not begun:  # durable code that comes here again
-            begun.append(_code().Begun(self._host.settings))
-            begun[0].attach(id_)
+            begun.append(_code().Begun.before(self._host.settings, id_))
         return BulkAction(id_, begun[0])
 
 
