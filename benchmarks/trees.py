@@ -223,14 +223,12 @@ select c.id, r.id, {int(Awaited.WAKES)} from run r join run c on {child} where {
         return f"{self.begin + depth * 1000} + {number} * {self._pace(depth)}"
 
     def _id(self, depth: int, number: str) -> str:
-        """A uuid7 of that time. What comes after the time keeps the order; its end is that of its time again."""
-        born = f"({self._born(depth, number)}) / 1000"
+        """A uuid7 of that time. What comes after the time keeps the order; its end tells it from its neighbours."""
         parts = (
-            self.form.hex(born, 12),
+            self.form.hex(f"({self._born(depth, number)}) / 1000", 12),
             f"'7{depth:03x}8'",
             self.form.hex(number, 7),
-            self.form.hex(f"({self.number + self.begin % 1_000_003} + {_hash(number)} / 65536) % 65536", 4),
-            self.form.hex(f"({born}) % 65536", 4),
+            self.form.hex(f"({self.number + self.begin % 1_000_003} + {_hash(number)}) % 4294967296", 8),
         )
         return self.form.blob(" || ".join(parts))
 

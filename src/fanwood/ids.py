@@ -1,9 +1,7 @@
 """Identity and randomness as arguments.
 
 A run id is a uuid7: 16 bytes that sort by the time of their making. Inside the package ids travel as `bytes`; people
-and programs outside see the usual dashed form. Its last two bytes are the low ones of its time once more: who has only
-the end of an id, as lists show it, knows of each 65,536 milliseconds the one that may be meant, and need not look at
-all runs.
+and programs outside see the usual dashed form.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import time
 import uuid
 from typing import Protocol
 
-from uuid_utils import uuid7
+import uuid_utils
 
 from fanwood import checks
 from fanwood.errors import RunNotFoundError
@@ -44,10 +42,8 @@ class SystemIds:
         self._shift = 0  # milliseconds
 
     def new_id(self) -> bytes:
-        id_ = uuid7().bytes
-        if self._shift:
-            id_ = shifted(id_, self._shift)
-        return id_[:14] + id_[4:6]  # `stamped`, without a call: there is one for each run
+        id_ = uuid_utils.uuid7().bytes
+        return shifted(id_, self._shift) if self._shift else id_
 
     def follow(self, now: int) -> None:
         """Go by the store's time, which is this, in microseconds; but for small differences, which come and go, and
@@ -73,8 +69,7 @@ class SeededIds:
 
     def new_id(self) -> bytes:
         self._count += 1
-        id_ = uuid.UUID(int=(self._count << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)).bytes
-        return stamped(id_)
+        return uuid.UUID(int=(self._count << 80) | (7 << 76) | (2 << 62) | self._random.getrandbits(60)).bytes
 
     def jitter(self) -> float:
         return self._random.random()
@@ -83,11 +78,6 @@ class SeededIds:
 def first_id(milliseconds: int) -> bytes:
     """Before all ids that were made at a time, or later."""
     return min(max(milliseconds, 0), (1 << 48) - 1).to_bytes(6, "big") + bytes(10)
-
-
-def stamped(id_: bytes) -> bytes:
-    """The id, with the end that says when it was made."""
-    return id_[:14] + id_[4:6]
 
 
 def shifted(id_: bytes, milliseconds: int) -> bytes:
@@ -102,7 +92,7 @@ def id_text(run_id: bytes) -> str:
 
 
 SHORT = 8
-"""Digits of an id's short form: its end, half of which is random. (Its beginning is that of its neighbours.)"""
+"""Digits of an id's short form: its end, which is random. (Its beginning is the clock, and that of its neighbours.)"""
 
 
 def short_text(run_id: bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fanwood import RunNotFoundError, RunState
-from fanwood.ids import first_id, stamped
 from fanwood.model.commands import Batch, LogLine, TaskInfo
 from fanwood.model.records import RunFilter
 from fanwood.model.states import TERMINAL, OnParentEnd
@@ -261,23 +260,14 @@ async def test_find_an_old_run(stage: Stage) -> None:
     assert await stage.store.find(new.hex()[-8:]) == [new]
 
 
-async def test_the_end_of_an_id_says_when_it_was_made(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def born(id_: bytes) -> bytes:
-        spawn = stage.spawn("a", None)
-        spawn.id = id_
-        await stage.commit(spawns=[spawn])
-        return id_
-
-    monkeypatch.setattr(finding, "FAR", 0)  # nothing is walked through
-    old = await born(stamped(first_id(1_700_000_000_000)[:6] + b"\x70\x01\x80" + b"\x05" * 7))
-    new = await born(stamped(first_id(1_760_000_000_123)[:6] + b"\x70\x01\x80" + b"\x06" * 7))
-    foreign = await born(new[:14] + bytes(2))
-    for one in (old, new):
-        for digits in (one.hex()[-4:], one.hex()[-5:], one.hex()[-12:]):
-            assert await stage.store.find(digits) == [one]
-    assert await stage.store.find(f"7{old.hex()[-4:]}") == await stage.store.find(foreign.hex()[-8:]) == []
-    monkeypatch.setattr(finding, "FAR", 9)
-    assert await stage.store.find(foreign.hex()[-8:]) == [foreign]
+async def test_ends_of_ids_are_looked_for_in_bounded_looks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "FAR", 2)
+    ids = [await stage.born() for _ in range(7)]
+    for id_ in ids:
+        assert await stage.store.find(id_.hex()[-9:]) == await stage.store.find(id_.hex()[-10:]) == [id_]
+    assert await stage.store.find("0123456789") == []
+    monkeypatch.setattr(finding, "LOOKS", 2)
+    assert await stage.store.find(ids[0].hex()[-8:]) == []
 
 
 async def test_how_inputs_begin(stage: Stage) -> None:

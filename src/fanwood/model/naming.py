@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from fanwood.ids import stamped
 from fanwood.model.lives import LIVES
 
 if TYPE_CHECKING:
@@ -36,4 +35,4 @@ def part_id(parent: bytes, identity: bytes) -> bytes:
     made = int.from_bytes(parent[:6], "big") + 1
     rest = bytearray(blake2b(identity, digest_size=10, key=parent, person=b"part id").digest())
     rest[0], rest[2] = 0x70 | (rest[0] & 0x0F), 0x80 | (rest[2] & 0x3F)
-    return stamped(min(made, (1 << 48) - 1).to_bytes(6, "big") + bytes(rest))
+    return min(made, (1 << 48) - 1).to_bytes(6, "big") + bytes(rest)

@@ -263,9 +263,8 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
         """At most `limit` runs whose ids begin with these hex digits (dashes are ignored), or else end in them.
 
-        An id begins with the time of its making, so its end is what tells it from its neighbours. Of those that end so
-        it is the newest, and what is no more than 19 hours older. At least four digits. Ids of a maker that does not
-        end them in their time (`ids.stamped`) are found by their end among the newest 100,000 runs.
+        An id begins with the time of its making, so its end is what tells it from its neighbours: at least four digits.
+        No index has it; ids are looked through, the newest first, 50,000 at a time, until some end so.
 
         Raises:
             RunNotFoundError: these are no digits of an id.

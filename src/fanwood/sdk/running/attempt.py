@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fanwood.errors import RunInterrupted
-from fanwood.ids import id_text, stamped
+from fanwood.ids import id_text
 from fanwood.model.lives import LIVES, life_of
 from fanwood.model.naming import named_in, numbered
 from fanwood.model.states import OnParentEnd
@@ -250,7 +250,7 @@ class Attempt:
     def new_id(self) -> bytes:
         """For a child that is new."""
         id_ = self.host.ids.new_id()
-        return id_ if self.life is None or id_ > self.life.floor else stamped(self.life.floor[:6] + id_[6:])
+        return id_ if self.life is None or id_ > self.life.floor else self.life.floor[:6] + id_[6:]
 
     @property
     def origin(self) -> bytes:

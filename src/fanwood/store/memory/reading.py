@@ -54,19 +54,14 @@ def _columns(run: Run, *, whole: bool) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def ids_of(tables: Tables, name: str, about: dict[str, Any]) -> list[tuple[bytes]]:
-    """The ids that a statement of `store/finding.py` brings."""
-    order = tables.order("runs")
+def ids_of(tables: Tables, name: str, about: dict[str, Any]) -> list[tuple[bytes | None]]:
+    """What a statement of `store/finding.py` brings."""
+    order, limit = tables.order("runs"), about["limit"]
     if name == "runs_from":
-        walked: Iterable[bytes] = takewhile(lambda id_: id_ <= about["high"], order.since(about["low"]))
-    elif name == "id_before":
-        walked = islice(order.before(about["before"]), 1)
-    else:
-        times, is_root = {low[:6] for low in about.get("ids", ())}, name == "roots_ending_in"
-        runs = sorted(tables.runs.values(), key=lambda run: run.id, reverse=True)
-        near = (run.id for run in runs if (run.id[:6] in times if times else (run.parent_id is None) == is_root))
-        walked = (id_ for id_ in islice(near, about.get("far")) if id_.endswith(about["tail"]))
-    return [(id_,) for id_ in islice(walked, about.get("limit", 1))]
+        return [(id_,) for id_ in islice(takewhile(lambda id_: id_ <= about["high"], order.since(about["low"])), limit)]
+    walked = list(islice(order.before(about["before"]), about["far"] + 1))
+    ending = islice((id_ for id_ in walked if id_.endswith(about["tail"])), limit)
+    return [*((id_,) for id_ in ending), (walked[-1] if len(walked) > about["far"] else None,)]
 
 
 # --- listings --------------------------------------------------------------------------------------------------------

@@ -17,16 +17,6 @@ select case when not pg_is_in_recovery() then null
             when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
             else (extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000000)::bigint end;
 
--- name: of_times
--- Runs that were made in one of these milliseconds (given as the first ids of each) and end so.
-select r.id
-from unnest(:ids) t (low)
-cross join lateral (
-    select x.id from run x
-    where x.id >= t.low and x.id <= substr(t.low, 1, 6) || '\xffffffffffffffffffff'::bytea and substr(x.id, :start) = :tail
-) r
-order by r.id desc limit :limit;
-
 -- name: left_over
 -- Of each of these tasks: how many runs are queued, how many of them below roots of other programs, and the version of
 -- the code that served it last.

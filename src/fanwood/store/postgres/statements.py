@@ -15,7 +15,7 @@ import msgspec
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 
 _TYPES = {
-    "bytea": "id parent root after until low high run_id parent_id root_id since_id tail parents mark mark_end way "
+    "bytea": "id parent root after until low lowest high run_id parent_id root_id since_id tail parents mark mark_end way "
     "after_id",
     "bytea[]": "ids",
     "text[]": "tasks events",
@@ -32,7 +32,7 @@ _EXCEPTIONS = {
     ("logs", "until"): "integer",
     ("log_end", "until"): "integer",
     ("number_on", "number"): "bigint",
-    ("id_before", "before"): "bytea",
+    ("ids_ending_in", "before"): "bytea",
     ("copy_out_event", "id"): "text",
     ("copy_out_message", "number"): "bigint",
     ("copy_out_shared", "digest"): "bytea",

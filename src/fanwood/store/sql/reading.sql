@@ -66,20 +66,16 @@ from run where id = :id;
 -- Runs whose id begins with given digits.
 select id from run where id >= :low and id <= :high order by id limit :limit;
 
--- name: id_before
-select id from run where id < :before order by id desc limit 1;
-
--- name: roots_ending_in
--- ... or ends in given bytes: of the newest roots.
-select id from (select id from run where parent_id is null order by created_at desc, id desc limit :far) r
-where substr(id, :start) = :tail order by id desc limit :limit;
-
--- name: children_ending_in
--- As that, of what is below them.
+-- name: ids_ending_in
+-- ... or ends in given bytes, of so many before an id, the newest first; and where to go on, if there may be more.
+with stop as (select (select id from run where id < :before order by id desc limit 1 offset :far) as id)
 select id from (
-    select id from run where parent_id is not null order by root_id desc, parent_id desc, id desc limit :far
-) r
-where substr(id, :start) = :tail order by id desc limit :limit;
+    select id from run
+    where id < :before and id >= coalesce((select id from stop), :lowest) and substr(id, :start) = :tail
+    order by id desc limit :limit
+) ending
+union all
+select id from stop;
 
 -- name: preview
 select substr(input, 1, :length) from run where id = :id;

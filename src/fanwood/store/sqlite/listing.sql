@@ -1,13 +1,6 @@
 -- Listings: pages of runs, newest first. Each statement walks one index, :walk rows at most from the one after (:at, :after),
 -- and says of each row whether the filter lets it through (its last column).
 
--- name: of_times
--- Runs that were made in one of these milliseconds (given as the first ids of each) and end so.
-select r.id from json_each(:ids) t cross join run r
-where r.id >= unhex(t.value) and r.id <= unhex(substr(t.value, 1, 12) || 'ffffffffffffffffffff')
-  and substr(r.id, :start) = :tail
-order by r.id desc limit :limit;
-
 -- name: list_roots
 -- Roots.
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,

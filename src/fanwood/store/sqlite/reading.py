@@ -54,8 +54,6 @@ def run(db: Database, run_id: bytes) -> RunRecord | None:
 
 
 def looked(db: Database, name: str, bindings: dict[str, Any]) -> list[Any]:
-    if name == "of_times":
-        bindings = {**bindings, "ids": encoded([id_.hex() for id_ in bindings["ids"]])}
     return db.execute(_SQL[name], bindings).fetchall()
 
 
