@@ -19,7 +19,7 @@ WORKERS = scaled(4, 3)
 SLOTS = scaled(6, 4)  # few, so that the children outlast the kills: at most 1,600 or 800 a second
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_workers_are_killed(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend, slots=SLOTS)
     workers = fleet.workers(WORKERS)
