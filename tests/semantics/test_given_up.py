@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fanwood import Budget, Context, EmptyModel, Fanwood, RunState, after, as_completed
+from fanwood.sdk.children.members import Members
 from tests.chaos.scale import scaled
 from tests.faults.processes import until
 
@@ -142,3 +143,31 @@ def test_at_any_moment(app: Fanwood, deed: Deed) -> None:
         loop[0].call_soon_threadsafe(go.set)
     assert ref.result(60) == "True"
     assert app.runs.tree(ref.id).run.status is RunState.COMPLETED
+
+
+def test_a_group_whose_beginning_was_given_up_is_begun_anew(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, begin = [True], Members.begin
+
+    async def begins(members: Members) -> None:
+        await (asyncio.Event().wait() if stuck else begin(members))
+
+    monkeypatch.setattr(Members, "begin", begins)
+
+    @app.task
+    async def leaf(n: int) -> int:
+        return n
+
+    @app.task
+    async def parent(input: EmptyModel, ctx: Context) -> list[int]:
+        group = ctx.group("named")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await group.__aenter__()
+        stuck.clear()
+        async with group:
+            first = group.spawn(leaf, 1)
+        async with ctx.group("another") as other:
+            second = other.spawn(leaf, 2)
+        return [await first.aio_result(), await second.aio_result()]
+
+    assert parent.run() == [1, 2]

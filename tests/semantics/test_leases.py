@@ -15,6 +15,7 @@ from fanwood import Context, Fanwood, RunState
 from fanwood.model.commands import Failure
 from fanwood.model.records import Swept
 from fanwood.sdk.running.attempt import Attempt
+from fanwood.worker import preparing
 from fanwood.worker.executor import Executor
 from tests.semantics.lapsing import lapsing
 
@@ -189,3 +190,49 @@ def test_what_was_about_to_begin_does_not_begin_after_a_call_has_cancelled_its_t
     assert task.run(2) == 2  # it is served as before
     assert begun == [2]
     until(lambda: all(run.status.is_terminal for run in app.runs.children(ref.id)), "what was not begun has ended")
+
+
+@pytest.mark.parametrize("kind", ["async", "sync", "durable", "another version"])
+def test_what_begins_has_its_lease_after_its_input_was_read(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A large input takes a while, in which the process may stand still, and others begin the run."""
+    begun: list[int] = []
+
+    async def begins(input: int, ctx: Context) -> int:
+        begun.append(ctx.attempt_number)
+        return input
+
+    def begins_on_a_thread(input: int, ctx: Context) -> int:
+        begun.append(ctx.attempt_number)
+        return input
+
+    code, lapses, read = preparing._code, lapsing(monkeypatch), list[int]()
+
+    def slow(attempt: Attempt) -> Any:
+        read.append(attempt.run.attempt)
+        what = code(attempt)
+        if attempt.run.attempt == lapses_in:
+            lapses()
+        return what
+
+    monkeypatch.setattr(preparing, "_code", slow)
+    lapses_in = 1
+    task: Any
+    if kind == "another version":  # of a run that goes on its version is read first
+        lapses_in = 2
+
+        @app.durable_task(name="begins", version="1", versions={"0": begins}, retries=1)
+        async def goes_on(input: int, ctx: Context) -> int:
+            if ctx.attempt_number == 1:
+                raise ValueError("goes on in another attempt")
+            return await begins(input, ctx)
+
+        task = goes_on
+    elif kind == "durable":
+        task = app.durable_task(name="begins")(begins)
+    else:
+        task = app.task(name="begins")(begins if kind == "async" else begins_on_a_thread)
+    assert task.run(1, timeout=PATIENCE) == 1
+    assert begun == [lapses_in + 1]
+    assert read == list(range(1, lapses_in + 2))

@@ -27,14 +27,15 @@ def prepared(attempt: Attempt, may_begin: Callable[[Attempt], None]) -> tuple[Ca
     if attempt.spec.versions is None or attempt.is_first:
         function, arguments = _code(attempt)
     else:  # which code it goes on with is read first
-        function, arguments = partial(_call, attempt), ()
+        function, arguments = partial(_call, attempt, may_begin), ()
     if attempt.unloading is not None:
         function = replayed(attempt, function, partial(may_begin, attempt))
     return function, arguments
 
 
-def _call(attempt: Attempt) -> Any:
+def _call(attempt: Attempt, may_begin: Callable[[Attempt], None]) -> Any:
     function, arguments = _code(attempt)
+    may_begin(attempt)  # last, as everywhere
     return function(*arguments)
 
 
