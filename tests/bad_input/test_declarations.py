@@ -123,6 +123,8 @@ def bad(app: Fanwood) -> list[tuple[Any, str]]:
 
     def context_first(ctx: Context) -> None: ...
 
+    def the_other_way_round(ctx: Context, n: int) -> None: ...
+
     def two_contexts(n: int, ctx: list[Context]) -> None: ...
 
     return [
@@ -139,6 +141,7 @@ def bad(app: Fanwood) -> list[tuple[Any, str]]:
         (async_generator, "is a generator"),
         (functools.partial(generator), "is a generator"),
         (context_first, "the context comes second"),
+        (the_other_way_round, r"the context comes second: write \(n, ctx: Context\)"),
         (Shop, "must be a function"),
         (7, "must be a function"),
     ]

@@ -94,7 +94,7 @@ async def test_a_stream_is_read_along_and_who_is_suspended_is_marked(opened: Ope
 
 async def test_what_failed_on_a_path_is_retried_together(opened: Open, site: Site, trees: dict[str, str]):
     page = await opened(site, f"/t/{trees['ingest']}?path=3")
-    await page.get_by_label("Filters").get_by_role("button").click()
+    await page.get_by_label("Filters").get_by_role("button", name="Retry all").click()
     dialog = page.get_by_role("dialog")
     await expect(dialog).to_contain_text("path ingest / region / ")
     await expect(dialog).to_contain_text("state failed")

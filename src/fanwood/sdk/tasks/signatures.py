@@ -76,6 +76,12 @@ def read_signature(function: Callable[..., Any], input_validator: Any) -> Signat
     resolver = Resolver(code, where, name)
     context = resolver.resolve(parameters[1].name) if len(parameters) > 1 else None
     if context is not None and not _takes_context(context):
+        if _is_context(resolver.resolve(parameters[0].name)):
+            first, second = parameters[0].name, parameters[1].name
+            raise DeclarationError(
+                f"{where}: the first argument of {name} is its input, and the context comes second: write "
+                f"({second}, {first}: Context)"
+            )
         raise DeclarationError(
             f"{where}: the second parameter of {name}, {parameters[1].name}, is the Context, and is declared as "
             f"{context!r}. A task has one input: put what belongs together into a dataclass or model"
