@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.declaring.step import Step
     from fanwood.sdk.running.current import current_run_id
     from fanwood.sdk.running.infos import AttemptInfo, LimitInfo, LogInfo, RunCounts, RunInfo
-    from fanwood.sdk.running.lineage import ForkInfo
+    from fanwood.sdk.running.lineage import ForkInfo, KinInfo
     from fanwood.sdk.running.log_context import RunContextFilter
     from fanwood.sdk.running.strays import with_context
     from fanwood.sdk.running.unloading import EvictionPolicy
@@ -144,6 +144,7 @@ __all__ = [
     "IdSource",
     "IdempotencyConflictError",
     "InputValidationError",
+    "KinInfo",
     "LimitInfo",
     "LogInfo",
     "ManualClock",
@@ -254,6 +255,7 @@ _HOMES = {
     "FIRST_COMPLETED": "fanwood.sdk.children.completing",
     "FIRST_EXCEPTION": "fanwood.sdk.children.completing",
     "ForkInfo": "fanwood.sdk.running.lineage",
+    "KinInfo": "fanwood.sdk.running.lineage",
     "Group": "fanwood.sdk.children.groups",
     "IdSource": "fanwood.ids",
     "LimitInfo": "fanwood.sdk.running.infos",

@@ -17,6 +17,7 @@ from fanwood import (
     TaskRunError,
     UsageError,
     WaitTimeoutError,
+    after,
 )
 from fanwood import TriggerWorkflowOptions as Options
 
@@ -74,6 +75,26 @@ async def test_branches_that_ask_for_the_same_have_one_run(
     assert sorted(began) == [0, 1, 2]
     assert await root.aio_run() != []  # another tree has its own
     assert sorted(began) == [0, 0, 1, 1, 2, 2]
+
+
+async def test_a_run_says_what_it_shares_and_of_what_it_is_a_hedge(
+    app: Fanwood, fetch: Any, gate: threading.Event, began: list[int]
+) -> None:
+    @app.task
+    async def root() -> int:
+        hedged = await fetch.aio_run_no_wait(2, hedge=after(3600))
+        return await fetch.aio_run(1, share="tree") + await hedged.aio_result()
+
+    ref = await root.aio_run_no_wait()
+    await until(lambda: len(began) == 2)
+    kin = {run.id: (await app.runs.aio_get(run.id)).kin for run in await app.runs.aio_children(ref.id)}
+    said = {each.how: (run_id, each.id) for run_id, each in kin.items() if each is not None}
+    assert set(said) == {"shares", "shared", "helps", "helped"}
+    assert said["helps"] == said["helped"][::-1]
+    assert said["shares"][1] == said["shared"][0] == said["shared"][1]
+    assert (await app.runs.aio_get(ref.id)).kin is None
+    gate.set()
+    assert await ref.aio_result() == 30
 
 
 async def test_sync_tasks_share_as_well(app: Fanwood, gate: threading.Event, began: list[int], fetch: Any) -> None:

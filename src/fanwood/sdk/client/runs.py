@@ -294,7 +294,8 @@ class Runs(Surgery, Forks, Bulk):
         async def look(store: Store) -> RunInfo:
             record = await store.get(id_)
             lineage = await store.lineage(id_) if record.parent_id is None else None
-            return run_info(record, await store.balances(id_), await store.spent(record.root_id, id_), lineage)
+            kin = await store.kin([id_]) if record.parent_id is not None else ()
+            return run_info(record, await store.balances(id_), await store.spent(record.root_id, id_), lineage, kin)
 
         return await self._ask(look)
 

@@ -16,16 +16,17 @@ from fanwood.model.commands import Finished
 from fanwood.model.lives import life_of
 from fanwood.model.states import RunState, waits_named
 from fanwood.sdk.declaring.outcomes import error_of, plain_json
-from fanwood.sdk.running.lineage import ForkInfo, fork_info, lineage_info
+from fanwood.sdk.running.lineage import ForkInfo, KinInfo, fork_info, kin_info, lineage_info
 from fanwood.store.budgets import quantity, shown
 from fanwood.store.failures import attempt_error, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from fanwood.model.budgets import Balance
     from fanwood.model.forks import Lineage
+    from fanwood.model.looks import Kin
     from fanwood.model.records import AttemptRecord, LogRecord, RunRecord, TaskCount
     from fanwood.store.progress import Progress
 
@@ -70,7 +71,8 @@ class RunInfo:
     WAITING: `"children"`, `"time"`, `"event"`, `"promise"`, `"message"`, or, as it is paused, `"resume"`. `due_at`:
     until when. `started_over`: how often it has (`ctx.start_over`). `budget`: what it may use, by its own
     budget and those above it; `spent`: what it has told by `ctx.spend` itself, without its children. Both are left out
-    in listings. `fork`: what it is in a fork, if it is in one.
+    in listings. `fork`: what it is in a fork, if it is in one. `kin`: what it has to do with another run of its tree, a
+    shared one or a hedge; left out in listings.
     """
 
     id: str
@@ -97,6 +99,7 @@ class RunInfo:
     budget: list[LimitInfo] = field(default_factory=list[LimitInfo])
     spent: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     fork: ForkInfo | None = None
+    kin: KinInfo | None = None
 
     def __repr__(self) -> str:
         why = "" if self.error is None else f", error={self.error!r:.200}"
@@ -206,6 +209,7 @@ def run_info(
     balances: Iterable[Balance] = (),
     spent: Iterable[tuple[bytes, str, int]] = (),
     lineage: Lineage | None = None,
+    kin: Sequence[Kin] = (),
 ) -> RunInfo:
     """A record for callers."""
     end = Finished(record.state, record.output, record.error, record.task)
@@ -235,6 +239,7 @@ def run_info(
         budget=limit_infos(balances),
         spent={unit: Decimal(quantity(unit, amount)) for _, unit, amount in spent},
         fork=fork_info(record.id, record.life) if lineage is None else lineage_info(lineage),
+        kin=kin_info(kin[0]) if kin else None,
     )
 
 

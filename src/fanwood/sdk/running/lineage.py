@@ -1,4 +1,4 @@
-"""What a run is in a fork, for callers."""
+"""What a run is in a fork, and what it has to do with others of its tree, for callers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from fanwood.clock import moment
 from fanwood.ids import id_text
 from fanwood.model.forks import fork_of
+from fanwood.model.looks import Bond
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from fanwood.model.forks import Lineage
+    from fanwood.model.looks import Kin
+    from fanwood.model.states import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,31 @@ class ForkInfo:
     changed: bool = False
     by: str | None = None
     made_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KinInfo:
+    """What a run has to do with another one of its tree, that is neither above nor below it.
+
+    how: "shares": it is a call's link to the run `id`, which calls share; "shared": it is itself what they share, and
+        `id` its own; "helps": it is a hedge of that one; "helped": that one is its hedge, and lives.
+    """
+
+    how: Literal["shares", "shared", "helps", "helped"]
+    id: str
+    task_name: str
+    status: RunState
+
+
+def kin_info(kin: Kin) -> KinInfo:
+    """For callers."""
+    other = kin.run_id if kin.bond is Bond.SHARED else kin.other
+    return KinInfo(_HOW[kin.bond], id_text(other), kin.task, kin.state)
+
+
+_HOW: dict[Bond, Literal["shares", "shared", "helps", "helped"]] = {
+    Bond.SHARES: "shares", Bond.SHARED: "shared", Bond.HELPS: "helps", Bond.HELPED: "helped",
+}  # fmt: skip
 
 
 def fork_info(run_id: bytes, life: str | None) -> ForkInfo | None:
