@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from fanwood.engine import commits as module
 from fanwood.engine.commits import Commits
 from fanwood.engine.health import Health
 from fanwood.engine.inbox import Inbox, SpawnRequest
+from fanwood.engine.spending import Together
 from fanwood.errors import (
     StoreBusyError,
     StoreError,
@@ -23,6 +24,7 @@ from fanwood.errors import (
     StoreUnavailableError,
     StoreValueError,
 )
+from fanwood.model.budgets import Spend
 from fanwood.model.commands import Batch, ClaimRequest, Committed, LogLine, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
 
@@ -307,3 +309,32 @@ async def test_new_roots_in_a_batch_that_is_split_do_not_wait_for_a_full_disk() 
     await harness([each for pair in zip(children, roots, strict=True) for each in pair])
     assert harness.refused == {f"root {n}".encode() for n in range(4)}
     assert {spawn.id for spawn in harness.stored} == {f"child {n}".encode() for n in range(4)}
+
+
+async def test_a_watch_that_the_store_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody waits for what comes of it, who was told nothing where it was left out."""
+    monkeypatch.setattr(module, "APART_SECONDS", 0.0)
+    harness = Harness(lambda batch: StoreValueError("damaged") if b"bad" in batch.watch else None)
+    await harness([], outcomes=[outcome(1)], watch=[b"good", b"bad"])
+    assert [w for w in harness.stored if isinstance(w, bytes)] == [b"good"]
+    assert harness.commits.due_again is not None
+    harness.judge = lambda _: None
+    await harness.commits.commit_again(1, harness.deliver)
+    assert [w for w in harness.stored if isinstance(w, bytes)] == [b"good", b"bad"]
+    assert harness.commits.due_again is None
+
+
+async def test_of_spends_that_go_together_one_that_is_refused_is_alone() -> None:
+    class Refusing:
+        url = "store:"
+
+        async def spend(self, spends: list[Spend]) -> list[None]:
+            if any(spend.run_id == b"bad" for spend in spends):
+                raise StoreValueError("damaged")
+            return [None] * len(spends)
+
+    together, store = Together(), cast("Any", Refusing())
+    asked = [Spend(name, 1, name, {"usd": 1}) for name in (b"one", b"bad", b"two")]
+    told = await asyncio.gather(*(together.spend(store, each) for each in asked), return_exceptions=True)
+    assert told[0] is told[2] is None
+    assert isinstance(told[1], StoreValueError)
