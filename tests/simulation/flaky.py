@@ -61,52 +61,52 @@ class Flaky(Store):
 
     async def before(self, verb: str, said: str = "") -> int:
         """The way there; how often the store had begun anew by then."""
-        world, happens = self._world, self._happens
+        world, happens, rates = self._world, self._happens, self._world.rates
         self.verb = verb
         world.note(self._host.name, said or verb)
-        if happens("slow", verb):
+        if rates["slow"] and happens("slow", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
         elif world.suspends and world.random.random() < world.suspends:
             await asyncio.sleep(world.random.random() * 0.002)
         if world.calm or world.harmless:
             return world.beginnings
-        if world.may_die(self._host) and happens("crash before", verb):
+        if rates["crash before"] and world.may_die(self._host) and happens("crash before", verb):
             await self._host.die()
-        if happens("freeze", verb):
+        if rates["freeze"] and happens("freeze", verb):
             self._host.freeze()
             await asyncio.sleep(0)
-        if self._host.worker is not None and happens("stop", verb):
+        if rates["stop"] and self._host.worker is not None and happens("stop", verb):
             self._host.stop()
-        if happens("clock jump", verb):
+        if rates["clock jump"] and happens("clock jump", verb):
             self._host.jump()
         if world.away_until > world.time.now:
             raise StoreUnavailableError("the store is away")
-        if happens("away", verb):
+        if rates["away"] and happens("away", verb):
             world.away_until = world.time.now + int(world.random.random() * 8e6)
             raise StoreUnavailableError("the store goes away")
-        if happens("request lost", verb):
+        if rates["request lost"] and happens("request lost", verb):
             raise StoreUnavailableError("the connection is gone, before anything was done")
-        if happens("busy", verb):
+        if rates["busy"] and happens("busy", verb):
             raise StoreBusyError("the store is busy")
-        if verb not in READING and happens("full", verb):
+        if rates["full"] and verb not in READING and happens("full", verb):
             raise StoreFullError("the store is full")
         return world.beginnings
 
     async def after(self, verb: str, beginning: int) -> None:
         """The way back."""
-        world, happens = self._world, self._happens
+        world, happens, rates = self._world, self._happens, self._world.rates
         if (world.calm or world.harmless) and world.beginnings == beginning:
             return
-        if world.may_die(self._host) and happens("crash after", verb):
+        if rates["crash after"] and world.may_die(self._host) and happens("crash after", verb):
             await self._host.die()
-        if happens("restart", verb):
+        if rates["restart"] and happens("restart", verb):
             world.beginnings += 1
             world.away_until = world.time.now + int(world.random.random() * 3e6)
-        if happens("slow answer", verb):
+        if rates["slow answer"] and happens("slow answer", verb):
             await asyncio.sleep(world.random.random() * LONGEST_DELAY)
         if world.beginnings != beginning:
             raise StoreUnavailableError("the store began anew, and the answer was lost")
-        if happens("answer lost", verb):
+        if rates["answer lost"] and happens("answer lost", verb):
             raise StoreUnavailableError("the answer was lost")
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:

@@ -171,12 +171,14 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
         ready = self._ready
         handle = ready.popleft()
         if not handle._cancelled:
-            _set_running_loop(self)
+            scheduler = self.scheduler
+            if scheduler.loop is not self:  # each time it is set the system is asked for this process' number
+                scheduler.loop = self
+                _set_running_loop(self)
             try:
                 handle._context.run(handle._callback, *handle._args)
             except Exception as error:
                 self._on_trouble(self.name, {"message": f"{handle._callback}", "exception": error})
-            _set_running_loop(None)
         return bool(ready)
 
     def die(self) -> None:
@@ -186,6 +188,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
     def end(self) -> None:
         """The world is over: whatever still stands on this loop is closed, in the order in which it began."""
         self.die()
+        self.scheduler.loop = self
         _set_running_loop(self)
         try:
             for task in self._tasks:
@@ -194,7 +197,7 @@ class VirtualLoop(asyncio.BaseEventLoop, Strand):
                     with contextlib.suppress(BaseException):
                         task.get_coro().close()
         finally:
-            _set_running_loop(None)
+            self.scheduler.leave_loop()
         self._ready.clear()
         self._tasks.clear()
         self._closed = True
@@ -206,6 +209,7 @@ class Scheduler:
     def __init__(self, time: VirtualTime, random: Random) -> None:
         self.time = time
         self.running: Strand | None = None
+        self.loop: VirtualLoop | None = None  # that runs, for all that ask: until another strand goes on, or the world
         self.steps = 0
         self.path = array("Q")  # which strand went on, and when
         self.disturb_at: int | None = None  # before which step to ask what happens
@@ -214,6 +218,12 @@ class Scheduler:
         self._timers: list[tuple[int, int, Strand | None, Any]] = []
         self._count = 0
         self._random = random
+
+    def leave_loop(self) -> None:
+        """What comes is done by the world, and on no loop."""
+        if self.loop is not None:
+            self.loop = None
+            _set_running_loop(None)
 
     def queue(self, strand: Strand) -> None:
         """There is something to do for it."""
@@ -241,6 +251,7 @@ class Scheduler:
             return True
         self.steps += 1
         if self.disturb_at == self.steps:
+            self.leave_loop()
             self.disturb(strand)
             if strand.dead or strand.stands_still_until > now:
                 return True
@@ -256,6 +267,7 @@ class Scheduler:
 
     def _fire(self, strand: Strand | None, what: Any) -> None:
         if strand is None:
+            self.leave_loop()
             what()
         elif not strand.dead:
             strand.due(what)  # type: ignore[attr-defined]

@@ -86,7 +86,7 @@ class WorldIds:
 
 LINGERS, LINGER = 0.5, 2.0
 """How often, and how many seconds, others have for themselves between two transactions of one verb."""
-_set = object.__setattr__
+_members: dict[type, list[tuple[str, Callable[[Any], Any], Callable[[Any, Any], None]]]] = {}
 _workflows: dict[str, TaskSpec] = {}
 _steps: dict[tuple[CodeType, str], TaskSpec] = {}
 _policies: dict[str, TaskPolicy] = {}
@@ -158,9 +158,12 @@ def _loaded(**given: Any) -> Settings:
 
 def _with(frozen: Any, **values: Any) -> Any:
     """As `dataclasses.replace`, of what was checked already."""
-    made = object.__new__(type(frozen))
-    for name in type(frozen).__slots__:
-        _set(made, name, values[name] if name in values else getattr(frozen, name))
+    kind = type(frozen)
+    made = object.__new__(kind)
+    if kind not in _members:
+        _members[kind] = [(name, getattr(kind, name).__get__, getattr(kind, name).__set__) for name in kind.__slots__]
+    for name, get, set_ in _members[kind]:
+        set_(made, values[name] if name in values else get(frozen))
     return made
 
 

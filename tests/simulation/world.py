@@ -387,14 +387,17 @@ class World:
 
     def _go_on(self, until: int, over: Callable[[], bool]) -> None:
         step, scheduler = 0, self.scheduler
-        while scheduler.step(until):
-            step += 1
-            if self._wrong is not None:
-                raise WrongError(self.story(self._wrong))
-            if step % 16 == 0 and over():
-                return
-            if scheduler.steps > self.shape.most_steps:
-                raise WrongError(self.story(f"{scheduler.steps} steps, and no end"))
+        try:
+            while scheduler.step(until):
+                step += 1
+                if self._wrong is not None:
+                    raise WrongError(self.story(self._wrong))
+                if step % 16 == 0 and over():
+                    return
+                if scheduler.steps > self.shape.most_steps:
+                    raise WrongError(self.story(f"{scheduler.steps} steps, and no end"))
+        finally:
+            scheduler.leave_loop()
 
     def _calm_down(self) -> None:
         """From now on nothing goes wrong any more, and everything must end."""
