@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -290,3 +291,25 @@ def test_nothing_begins_if_the_lease_lapses_while_it_is_looked_what_there_is(
     monkeypatch.setattr(type(engine.store), "recalled", late)
     assert parent.run({}, timeout=60) > 2  # it was handed back, and taken again
     assert began == [True, True]
+
+
+def test_a_timer_of_its_code_keeps_it_in_memory_on_a_loop_of_uvloop(app: Fanwood) -> None:
+    """Whose timers can't be looked at: those that its code sets are noted."""
+    uvloop = pytest.importorskip("uvloop")
+
+    @app.task
+    async def child(_: int) -> None:
+        await asyncio.sleep(600)
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(_: int, ctx: Context) -> int:
+        await asyncio.gather(*(asyncio.sleep(0.001) for _ in range(300)))  # those are over
+        await ctx.aio_sleep_for("1.2s")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await child.aio_run(1)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.aio_run(2), 0.2)
+        return ctx.invocation_count
+
+    assert uvloop.run(parent.aio_run(0, timeout=60)) == 2

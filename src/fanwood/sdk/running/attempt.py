@@ -109,6 +109,10 @@ class Unloads(Protocol):
         """While inside, this asyncio task waits for others of the same run."""
         ...
 
+    def note(self, timer: asyncio.TimerHandle) -> None:
+        """Its code has set a timer."""
+        ...
+
 
 class Asked(Protocol):
     """What code that is run again asks for (`sdk/running/sameness.py`)."""

@@ -38,6 +38,8 @@ MOST_AWAITED = 10_000
 """A run that waits for more than so many others stays in memory: each would be a row."""
 MOST_PENDING = 250
 """So many are noted whose ends its code had not been given."""
+MOST_TIMERS = 100
+"""So many that were set are noted before those that are over are left out."""
 AGAIN = 1.0
 """Seconds after which it is looked again, at least."""
 
@@ -93,6 +95,8 @@ class Unloading:
         self.since = attempt.host.clock.monotonic()  # when anything came, or a wait began, last
         self.thread = 0  # of a sync task: its own
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], None] = WeakKeyDictionary()  # that its code has made, in order
+        self.timers: list[asyncio.TimerHandle] = []  # that its code has set, on a loop that does not show them
+        self._most_timers = MOST_TIMERS
         self.resting: set[object] = set()  # tasks that wait for others of the same run
         self._attempt = attempt
         self._unload = unload
@@ -128,6 +132,13 @@ class Unloading:
             yield
         finally:
             self.resting.discard(who)
+
+    def note(self, timer: asyncio.TimerHandle) -> None:
+        """Its code has set a timer."""
+        if len(self.timers) >= self._most_timers:
+            self.timers = [one for one in self.timers if _is_to_come(one)]
+            self._most_timers = max(MOST_TIMERS, 2 * len(self.timers))
+        self.timers.append(timer)
 
     @property
     def idle_since(self) -> float | None:
@@ -298,7 +309,8 @@ class Unloading:
     def _has_timers(self) -> bool:
         """Whether its code has set timers on the loop, as by `asyncio.timeout`; where that can be seen."""
         scheduled: Sequence[Any] = getattr(running_loop(), "_scheduled", ())
-        return any(
+        self.timers = [timer for timer in self.timers if _is_to_come(timer)]
+        return bool(self.timers) or any(
             not timer.cancelled() and timer._context.get(current_attempt) is self._attempt  # noqa: SLF001
             for timer in list(scheduled)
         )
@@ -345,6 +357,9 @@ def keep_account(loop: asyncio.AbstractEventLoop) -> None:
     if isinstance(before, _Factory):
         return
     loop.set_task_factory(_Factory(before))
+    if not hasattr(loop, "_scheduled"):  # uvloop's
+        _note_timers(loop, "call_later")
+        _note_timers(loop, "call_at")
 
 
 def close_account(loop: asyncio.AbstractEventLoop) -> None:
@@ -352,6 +367,27 @@ def close_account(loop: asyncio.AbstractEventLoop) -> None:
     factory: Any = loop.get_task_factory()
     if isinstance(factory, _Factory):
         loop.set_task_factory(factory.before)
+        for name in ("call_later", "call_at"):
+            vars(loop).pop(name, None)
+
+
+def _note_timers(loop: asyncio.AbstractEventLoop, name: str) -> None:
+    """Timers that the code of durable attempts sets by this method are known to those."""
+    method: Any = getattr(loop, name)
+
+    def noting(when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        timer = method(when, callback, *args, context=context)
+        attempt = current_attempt.get() if context is None else context.get(current_attempt)
+        if attempt is not None and (unloading := attempt.unloading) is not None:
+            unloading.note(timer)
+        return timer
+
+    setattr(loop, name, noting)
+
+
+def _is_to_come(timer: asyncio.TimerHandle) -> bool:
+    loop = running_loop()
+    return not timer.cancelled() and loop is not None and timer.when() > loop.time()
 
 
 class _Factory:
