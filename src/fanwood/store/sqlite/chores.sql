@@ -88,23 +88,23 @@ select json_group_array(json_array(
     exists (
         select 1 from (
             select c.state, c.kind from run c
-            where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit :probe
+            where c.root_id = r.root_id and c.parent_id = r.id order by c.id desc limit +:probe
         ) where state < 8 and kind < 10  -- a sleep must not make dying free of charge
     ),
-    (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit :probe)),
+    (select count(*) from (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id limit +:probe)),
     r.attempt >= :relapses and :now - r.started_at < :soon and (
         select count(*) = :relapses - 1 from attempt a
         where a.run_id = r.id and a.number between r.attempt - :relapses + 1 and r.attempt - 1
           and a.state = 9 and a.error is null and a.finished_at - a.started_at < :soon
     )
 ))
-from (select * from run indexed by run_running where state = 1 and worker_id = :worker order by id limit :limit) r;
+from (select * from run indexed by run_running where state = 1 and worker_id = :worker order by id limit +:limit) r;
 
 -- name: children_page
 -- Further back: whether any of these lives, and the first of them.
 select json_array(coalesce(max(state < 8 and kind < 10), 0), hex(min(id)), count(*)) from (
     select c.id, c.state, c.kind from run c where c.root_id = :root and c.parent_id = :parent and c.id < :before
-    order by c.id desc limit :limit
+    order by c.id desc limit +:limit
 );
 
 -- name: holds_runs
@@ -143,7 +143,7 @@ select min(due) from (
 select json_group_array(json_array(hex(id), attempt, state, kind)) from (
     select id, attempt, state, kind from run indexed by run_due
     where state = 2 and due_at is not null and due_at <= :now
-    order by due_at, id limit :limit
+    order by due_at, id limit +:limit
 );
 
 -- name: has_expired
@@ -153,7 +153,7 @@ select exists (select 1 from run where state in (0, 2) and expires_at is not nul
 select id, attempt, state, task, deadline, deadline_by, schedule_timeout, expires_at
 from run indexed by run_expiring
 where state in (0, 2) and expires_at is not null and expires_at <= :now
-order by expires_at, id limit :limit;
+order by expires_at, id limit +:limit;
 
 -- --- cancelling ------------------------------------------------------------------------------------------------------
 

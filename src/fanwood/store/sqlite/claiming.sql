@@ -1,4 +1,5 @@
--- Which runs a worker takes: by priority, then one root after another, then deeper runs first, then age.
+-- Which runs a worker takes: by priority, then one root after another, then deeper runs first, then age. (`+:limit`, here
+-- and elsewhere: as it is bound, without the sign, SQLite plans anew at each call.)
 
 -- name: has_ready
 select exists (
@@ -21,13 +22,13 @@ from (
     select id, coalesce(sum(size) over (rows between unbounded preceding and 1 preceding), 0) as before
     from (
         select q.id, octet_length(q.input) as size from run q indexed by run_ready
-        where q.task = :task and q.state = 0
+        where q.task = +:task and q.state = 0
         order by q.priority desc, q.root_id, q.depth desc, q.id
-        limit :limit
+        limit +:limit
     )
 ) f
 cross join run r on r.id = f.id
-where f.before < :bytes;
+where f.before < +:bytes;
 
 -- name: of_programs
 -- A condition in the place of `q.state = 0`: what is below roots of some programs, or of nobody's.
@@ -39,18 +40,18 @@ q.state = 0 and exists (
 -- name: heads_of_one
 select json_group_array(hex(id)) from (
     select q.id from run q indexed by run_ready
-    where q.task = :task and q.state = 0
+    where q.task = +:task and q.state = 0
     order by q.priority desc, q.root_id, q.depth desc, q.id
-    limit :limit
+    limit +:limit
 );
 
 -- name: heads_of_one_unsuspected
 -- The same without suspects (two workers in a row died while executing them).
 select json_group_array(hex(id)) from (
     select q.id from run q indexed by run_ready
-    where q.task = :task and q.state = 0 and q.deaths < 2
+    where q.task = +:task and q.state = 0 and q.deaths < 2
     order by q.priority desc, q.root_id, q.depth desc, q.id
-    limit :limit
+    limit +:limit
 );
 
 -- name: heads
@@ -61,7 +62,7 @@ cross join run r on r.id in (
     select q.id from run q indexed by run_ready
     where q.task = t.value and q.state = 0
     order by q.priority desc, q.root_id, q.depth desc, q.id
-    limit :limit
+    limit +:limit
 );
 
 -- name: heads_unsuspected
@@ -71,7 +72,7 @@ cross join run r on r.id in (
     select q.id from run q indexed by run_ready
     where q.task = t.value and q.state = 0 and q.deaths < 2
     order by q.priority desc, q.root_id, q.depth desc, q.id
-    limit :limit
+    limit +:limit
 );
 
 -- name: oldest
@@ -136,9 +137,9 @@ select json_group_array(hex(id)) from (
     cross join run r on r.id in (
         select q.id from run q indexed by run_ready
         where q.task = h.task and q.priority = h.priority and q.root_id = h.root_id and q.depth = h.depth and q.state = 0
-        order by q.id limit :fair
+        order by q.id limit +:fair
     )
-    order by r.id limit :fair
+    order by r.id limit +:fair
 );
 
 -- name: read_claimed
@@ -152,7 +153,7 @@ from (
     from json_each(:ids) e cross join run r on r.id = unhex(e.value)
 ) f
 cross join run r on r.id = f.id
-where f.before < :bytes;
+where f.before < +:bytes;
 
 -- name: take_runs
 -- None for a worker that was taken for dead: nobody would ever look at them again.

@@ -36,8 +36,8 @@ where run.id = unhex(substr(v.value, 1, 32)) and run.state = cast(substr(v.value
 -- Of what `close_children` would look at: whose children they are.
 select json_group_array(distinct hex(parent_id)) from (
     select q.parent_id from run q indexed by run_ready
-    where q.state = 0 and q.task = :task and q.priority = :priority and q.root_id = :root and q.depth = :depth
-    order by q.id limit :limit
+    where q.state = 0 and q.task = +:task and q.priority = +:priority and q.root_id = +:root and q.depth = +:depth
+    order by q.id limit +:limit
 );
 
 -- name: close_children
@@ -52,8 +52,8 @@ set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = nu
     end), :error)
 where id in (
     select q.id from run q indexed by run_ready
-    where q.state = 0 and q.task = :task and q.priority = :priority and q.root_id = :root and q.depth = :depth
-    order by q.id limit :limit
+    where q.state = 0 and q.task = +:task and q.priority = +:priority and q.root_id = +:root and q.depth = +:depth
+    order by q.id limit +:limit
 )
 and on_parent_end <> 2
 and not exists (select 1 from watch t where t.run_id = run.id)

@@ -14,7 +14,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
 from run r indexed by run_root
 where parent_id is null and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
-limit :walk;
+limit +:walk;
 
 -- name: list_roots_of_task
 -- Roots of one task, or all that are queued, in the order of their ids, which begin with the time of their making. Those that
@@ -61,9 +61,9 @@ found (root) as (
         select b.id from run b indexed by run_root_task
         where b.parent_id is null and b.state <> 0 and :state is not 0
           and (b.task, b.id) < (:task, :after) and (b.task, b.id) >= (:task, :since_id)
-        order by b.task desc, b.id desc limit :walk
+        order by b.task desc, b.id desc limit +:walk
     ) begun
-    order by 1 desc limit :walk
+    order by 1 desc limit +:walk
 )
 select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count, deaths,
        worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits,
@@ -89,7 +89,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
 from run r indexed by run_root_state
 where parent_id is null and state <> 0 and state <> 8 and state = :state and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc
-limit :walk;
+limit +:walk;
 
 -- name: list_runs
 -- All runs. (Ids begin with the time of their making.)
@@ -104,7 +104,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
 from run r
 where id < :after and id >= :since_id
 order by id desc
-limit :walk;
+limit +:walk;
 
 -- name: list_failed
 -- All that failed, in the order of their ends.
@@ -119,7 +119,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
 from run r indexed by run_failed_at
 where state = 9 and (finished_at, id) < (:at, :after) and finished_at >= :since
 order by finished_at desc, id desc
-limit :walk;
+limit +:walk;
 
 -- name: left_over
 -- Of one task: how many runs are queued, how many of them below roots of other programs, and the version of the code that
@@ -128,14 +128,14 @@ select count(*), coalesce(sum(q.asked <> 0 and q.asked not in (select value from
        coalesce((select version from task where name = :task), 0)
 from (
     select o.asked
-    from (select root_id from run indexed by run_ready where task = :task and state = 0 limit :limit) r
+    from (select root_id from run indexed by run_ready where task = :task and state = 0 limit +:limit) r
     cross join run o on o.id = r.root_id
 ) q;
 
 -- name: why_servers
 -- Live workers that serve its task: whether only for their own programs, and how many runs each has.
 select w.id, w.name, w.slots, w.own,
-       (select count(*) from (select 1 from run r where r.state = 1 and r.worker_id = w.id limit :most) has)
+       (select count(*) from (select 1 from run r where r.state = 1 and r.worker_id = w.id limit +:most) has)
 from worker_task t cross join worker w on w.id = t.worker_id cross join lease l on l.worker_id = w.id
 where t.task = :task and l.expires_at > :now and w.slots > 0
-order by w.id limit :servers;
+order by w.id limit +:servers;

@@ -49,7 +49,7 @@ where state = 2 and awaits is not null and awaits > :after and awaits < :end ord
 -- name: awaiting
 -- Waits that an event may end.
 select hex(id), attempt, awaits, input from run indexed by run_awaiting
-where state = 2 and awaits is not null and awaits > :after and awaits < :end order by awaits limit :limit;
+where state = 2 and awaits is not null and awaits > :after and awaits < :end order by awaits limit +:limit;
 
 -- name: still_waiting
 select hex(id), attempt from run where id in (select unhex(value) from json_each(:ids)) and state = 2 and kind >= 10;
@@ -58,7 +58,7 @@ select hex(id), attempt from run where id in (select unhex(value) from json_each
 update event set open = 0 where id = :id;
 
 -- name: forget_events
-delete from event where id in (select id from event where at < :before and open = 0 order by number limit :limit);
+delete from event where id in (select id from event where at < :before and open = 0 order by number limit +:limit);
 
 -- name: event
 select id, key, payload, scope, metadata, at, number, open from event where id = :id;
@@ -67,14 +67,14 @@ select id, key, payload, scope, metadata, at, number, open from event where id =
 select digest from event where id = :id;
 
 -- name: open_events
-select id, key, payload, scope, metadata, at, number, open from event where open = 1 order by number limit :limit;
+select id, key, payload, scope, metadata, at, number, open from event where open = 1 order by number limit +:limit;
 
 -- name: events
 select id, key, payload, scope, metadata, at, number, open from event
 where number < :before and at >= :since and (:scope is null or scope = :scope)
-order by number desc limit :limit;
+order by number desc limit +:limit;
 
 -- name: events_of_key
 select id, key, payload, scope, metadata, at, number, open from event
 where key = :key and number < :before and at >= :since and (:scope is null or scope = :scope)
-order by number desc limit :limit;
+order by number desc limit +:limit;

@@ -44,7 +44,7 @@ where resumed_at is not null and (:root is null or root_id = :root) order by res
 select json_group_array(json_array(hex(id), attempt, state, kind, waits)) from (
     select id, attempt, state, kind, waits from run indexed by run_waiting
     where state = 2 and root_id = :root and id > :after
-    order by id limit :limit
+    order by id limit +:limit
 );
 
 -- name: note_place

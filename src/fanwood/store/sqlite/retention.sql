@@ -16,7 +16,7 @@ with tops (id, created_at, state, due) as materialized (
     from run
     where parent_id is null and (created_at, id) > (:created_at, :after) and created_at < :before
     order by created_at, id
-    limit :tops
+    limit +:tops
 )
 select top, created_at, due, id, state from (
     select id as top, created_at, due, id, state from tops
@@ -24,16 +24,16 @@ select top, created_at, due, id, state from (
     select t.id, t.created_at, t.due, c.id, c.state
     from tops t cross join run c indexed by run_tree on c.root_id = t.id and c.parent_id is not null
     where t.due = 1
-) limit :rows;
+) limit +:rows;
 
 -- name: look_through
 select parent_id, id, state from run indexed by run_tree
 where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
-order by parent_id, id limit :rows;
+order by parent_id, id limit +:rows;
 
 -- name: lower_end
 select id from run indexed by run_tree where root_id = :root and parent_id is not null
-order by parent_id desc, id desc limit :rows;
+order by parent_id desc, id desc limit +:rows;
 
 -- name: all_over
 -- Whether these have ended, each of them, and nothing else is in their trees.
@@ -86,33 +86,33 @@ select count(*) from (
     select 1 from json_each(:ids) e cross join value t on t.run_id = unhex(e.value)
     union all
     select 1 from json_each(:ids) e cross join spend t on t.run_id = unhex(e.value)
-    limit :most
+    limit +:most
 );
 
 -- name: thin_log
 -- Of what hangs on these so many rows at most go.
 delete from log where (run_id, seq) in (
-    select t.run_id, t.seq from json_each(:ids) e cross join log t on t.run_id = unhex(e.value) limit :most
+    select t.run_id, t.seq from json_each(:ids) e cross join log t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: thin_attempt
 delete from attempt where (run_id, number) in (
-    select t.run_id, t.number from json_each(:ids) e cross join attempt t on t.run_id = unhex(e.value) limit :most
+    select t.run_id, t.number from json_each(:ids) e cross join attempt t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: thin_message
 delete from message where (run_id, number) in (
-    select t.run_id, t.number from json_each(:ids) e cross join message t on t.run_id = unhex(e.value) limit :most
+    select t.run_id, t.number from json_each(:ids) e cross join message t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: thin_value
 delete from value where (run_id, key) in (
-    select t.run_id, t.key from json_each(:ids) e cross join value t on t.run_id = unhex(e.value) limit :most
+    select t.run_id, t.key from json_each(:ids) e cross join value t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: thin_spend
 delete from spend where (run_id, id, unit) in (
-    select t.run_id, t.id, t.unit from json_each(:ids) e cross join spend t on t.run_id = unhex(e.value) limit :most
+    select t.run_id, t.id, t.unit from json_each(:ids) e cross join spend t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: delete_logs

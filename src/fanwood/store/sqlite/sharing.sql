@@ -72,7 +72,7 @@ where r.kind = 15 and r.state >= 8 and r.awaits is not null;
 -- name: some_links
 select json_group_array(json_array(hex(id), attempt)) from (
     select id, attempt from run indexed by run_awaiting
-    where state = 2 and awaits is not null and awaits > :target and awaits < :end order by awaits limit :limit
+    where state = 2 and awaits is not null and awaits > :target and awaits < :end order by awaits limit +:limit
 );
 
 -- name: unwanted

@@ -50,7 +50,7 @@ select json_group_array(json((
     select json_group_array(json_array(hex(h.root_id), -h.depth, hex(h.id))) from (
         select q.root_id, q.depth, q.id from run q indexed by run_ready
         where q.task = t.value and q.state = 0 and q.priority = +:priority and q.root_id = unhex(o.value)
-        order by q.depth desc, q.id limit :count
+        order by q.depth desc, q.id limit +:count
     ) h
 )))
 from json_each(:roots) o cross join json_each(:tasks) t;
@@ -61,7 +61,7 @@ select json_group_array(json((
     select json_group_array(json_array(hex(h.root_id), -h.depth, hex(h.id))) from (
         select q.root_id, q.depth, q.id from run q indexed by run_ready
         where q.task = t.value and q.state = 0 and q.priority = +:priority and q.root_id >= unhex(:root)
-        order by q.root_id, q.depth desc, q.id limit :count
+        order by q.root_id, q.depth desc, q.id limit +:count
     ) h
 )))
 from json_each(:tasks) t;
@@ -71,7 +71,7 @@ select json_group_array(json((
     select json_group_array(hex(h.id)) from (
         select q.id from run q indexed by run_ready
         where q.task = +:task and q.state = 0 and q.priority = +:priority and q.root_id = unhex(o.value)
-        order by q.depth desc, q.id limit :count
+        order by q.depth desc, q.id limit +:count
     ) h
 )))
 from json_each(:roots) o;
@@ -80,5 +80,5 @@ from json_each(:roots) o;
 select json_group_array(hex(h.id)) from (
     select q.id from run q indexed by run_ready
     where q.task = +:task and q.state = 0 and q.priority = +:priority and q.root_id >= unhex(:root)
-    order by q.root_id, q.depth desc, q.id limit :count
+    order by q.root_id, q.depth desc, q.id limit +:count
 ) h;

@@ -36,7 +36,7 @@ where root_id = :root and place is not null order by made_at, run_id limit 1;
 select json_group_array(json_array(hex(parent_id), hex(id), state < 8)) from (
     select parent_id, id, state from run indexed by run_tree
     where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
-    order by parent_id, id limit :limit
+    order by parent_id, id limit +:limit
 );
 
 -- name: note_place

@@ -8,7 +8,7 @@ select exists (select 1 from mail where worker_id = :me) or exists (select 1 fro
 select json_group_array(json_array(
     hex(m.run_id), r.state, r.attempt, coalesce(r.worker_id, 0), r.error, r.task, r.deadline
 ))
-from (select run_id from mail where worker_id = :me order by run_id limit :limit) m
+from (select run_id from mail where worker_id = :me order by run_id limit +:limit) m
 left join run r on r.id = m.run_id;
 
 -- name: take_away
