@@ -57,6 +57,22 @@ def test_a_setting_that_may_lose_what_was_acknowledged(invoke, family, monkeypat
     assert json.loads(invoke("doctor", "--json").stdout)["store"]["durable"] is False
 
 
+@pytest.mark.parametrize("platform", ["darwin", "linux"])
+def test_a_drive_that_is_not_told_to_empty_its_cache(invoke, family, monkeypatch, platform: str):
+    """Where a plain sync leaves that full, what SQLite says is believed, and not what it was told."""
+
+    def careless(path: Path, *, read_only: bool = False) -> Any:
+        connection = connect(path, read_only=read_only)
+        connection.pragma("fullfsync", 0)
+        return connection
+
+    monkeypatch.setattr("fanwood.store.sqlite.store.connect", careless)
+    monkeypatch.setattr("fanwood.store.sqlite.connection.sys.platform", platform)
+    found = json.loads(invoke("doctor", "--json").stdout)
+    assert found["store"]["durable"] is (platform == "linux")
+    assert [problem.split(" is")[0] for problem in found["problems"]] == ["fullfsync"] * (platform == "darwin")
+
+
 def test_json(invoke, family):
     report = json.loads(invoke("doctor", "--json").stdout)
     assert set(report) == {"url", "store", "counted", "runs", "closing", "orphans", "engines", "problems"}

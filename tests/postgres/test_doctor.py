@@ -84,3 +84,12 @@ def test_fsync_is_off(careless: Cluster):
     found = report(url)
     assert found["store"]["durable"] is False
     assert len(found["problems"]) == 2
+
+
+def test_torn_pages_are_no_durability():
+    """What is said to people and to programs is one thing."""
+    with Cluster({"full_page_writes": False}) as cluster:
+        url = cluster.create_database()
+        make(url)
+        assert "durability   fsync=on, synchronous_commit=on, full_page_writes=off\n" in doctor(url).stdout
+        assert report(url)["store"]["durable"] is False

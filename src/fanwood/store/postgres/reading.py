@@ -95,14 +95,15 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
     orphans = await db.rows("orphans", SQL["orphans"])
     put_off = said(await db.rows("put_off", SQL["put_off"], most=FAR, long=LONG), now)
     problems = list(_problems(int(number), fsync, commits, pages, standby=standby))
+    durable = fsync == "on" and commits != "off" and pages == "on"
     return StoreReport(
         url=address.shown,
         kind="PostgreSQL",
         version=str(version),
         schema=int(schema),
         durability=f"fsync={fsync}, synchronous_commit={commits}, full_page_writes={pages}"
-        + ("" if problems else ": a commit is on the disk when it is acknowledged"),
-        durable=fsync == "on" and commits != "off",
+        + (": a commit is on the disk when it is acknowledged" if durable else ""),
+        durable=durable,
         size=int(size),
         now=now,
         counts={RunState(state): count for state, count in counts},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from importlib.resources import files
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import apsw
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x46414E57  # "FANW": in the file's header, so that `file` and we can tell whose it is
 OLDEST = 3
 """The first schema that was meant to last. Files of those before it can't be brought up to date."""
+THROUGH = ("fullfsync", "checkpoint_fullfsync")
+"""macOS: through the drive's own cache as well; elsewhere they do nothing."""
 BUSY_MS = 5_000
 PAUSE_MS = 20
 RETRY_MS = 1
@@ -86,13 +89,26 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
         if not read_only:
             _use_wal(connection)
             connection.pragma("synchronous", "full")
-            connection.pragma("fullfsync", 1)  # macOS: through the drive's own cache as well; elsewhere it does nothing
-            connection.pragma("checkpoint_fullfsync", 1)
+            for name in THROUGH:
+                connection.pragma(name, 1)
             connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             connection.pragma("journal_size_limit", JOURNAL_LIMIT)
         connection.pragma("cache_size", -32 * 1024)
         connection.pragma("temp_store", "memory")
     return connection
+
+
+class Syncing(NamedTuple):
+    """How far a connection's commits go before they are acknowledged. Other connections have settings of their own."""
+
+    synchronous: int
+    through_the_drive: bool  # also through the drive's own cache, or a plain sync does that already
+
+
+def syncing(connection: Database) -> Syncing:
+    """As SQLite says, and not as it was told."""
+    whole = all(int(connection.pragma(name)) for name in THROUGH)
+    return Syncing(int(connection.pragma("synchronous")), whole or sys.platform != "darwin")
 
 
 def check_writable(connection: Database, path: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fanwood.store.sqlite.connection import Syncing
     from fanwood.store.sqlite.driver import Database
     from fanwood.store.store import Place
 
@@ -145,7 +146,7 @@ class Seen(NamedTuple):
     path: Path
     url: str
     now: int
-    synchronous: int  # of the connection that commits: other connections have a setting of their own
+    syncing: Syncing  # of the connection that commits
 
 
 def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
@@ -154,14 +155,19 @@ def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
     problems: list[str] = []
     if tuple(int(part) for part in version.split(".")) < SAFE_SQLITE:
         problems.append(f"SQLite {version} can corrupt a database that several processes write to; use 3.51.3 or later")
-    journal, synchronous = str(db.pragma("journal_mode")), SYNCHRONOUS[seen.synchronous]
+    journal, synchronous = str(db.pragma("journal_mode")), SYNCHRONOUS[seen.syncing.synchronous]
     if journal != "wal":
         problems.append(f"journal mode is {journal}, expected wal")
-    if seen.synchronous < FULL:
+    synced = seen.syncing.synchronous >= FULL
+    if not synced:
         problems.append(
             f"synchronous is {synchronous}, expected full: what was acknowledged last can be lost in a crash"
         )
-    durable = journal == "wal" and seen.synchronous >= FULL
+    if not seen.syncing.through_the_drive:
+        problems.append(
+            "fullfsync is off: what was acknowledged last can be lost from the drive's own cache in a crash"
+        )
+    durable = journal == "wal" and synced and seen.syncing.through_the_drive
     if full and (check := str(db.execute("pragma quick_check(1)").get)) != "ok":
         problems.append(damaged(seen.path, " ".join(check.split())))
     counted = _SQL["counts" if full else "unfinished_counts"]

@@ -39,7 +39,7 @@ from fanwood.store.sqlite import connection as opening
 from fanwood.store.sqlite import reading, upkeep
 from fanwood.store.sqlite.byhand import SqliteByHand
 from fanwood.store.sqlite.chores import Chores, Held, missing
-from fanwood.store.sqlite.connection import Transaction, connect, file_identity, migrate, translated
+from fanwood.store.sqlite.connection import Transaction, connect, file_identity, migrate, syncing, translated
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
@@ -403,8 +403,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
 
     async def report(self, *, full: bool = False) -> StoreReport:
         assert self._connection is not None
-        synchronous = int(self._connection.pragma("synchronous"))  # that of the connection that commits
-        seen = reading.Seen(self.path, self.url, self._instant(), synchronous)
+        seen = reading.Seen(self.path, self.url, self._instant(), syncing(self._connection))
         report = await self._read(lambda db: reading.report(db, seen, full=full))
         off = self._time.off_the_wall
         return replace(report, problems=[*report.problems, off]) if off else report
