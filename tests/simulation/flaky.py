@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanwood.errors import StoreBusyError, StoreFullError, StoreUnavailableError
@@ -118,6 +118,7 @@ class Flaky(Store):
             was = judging.before(self._world.tables, batch)
             done = await super().commit(worker_id, batch)
             self._world.tell(judging.after(self._world.tables, was, batch, done))
+            self._world.parts.asked_for([attach.id for attach in batch.attaches])
         if not batch.only_looks or done != Committed():
             self._world.note(self._host.name, f"as {worker_id} {_told(done)}")
         self._doubtful = (batch, done)
@@ -142,6 +143,13 @@ class Flaky(Store):
         released = await super().reap(worker_id, deaths_limit, if_lapsed=if_lapsed)
         await self.after("reap", beginning)
         return released
+
+    async def cancel_children(self, parent_id: bytes, attempt: int, ids: Sequence[bytes], reason: str) -> int:
+        beginning = await self.before("cancel_children")
+        ended = await super().cancel_children(parent_id, attempt, ids, reason)
+        self._world.tell(self._world.parts.let_go(parent_id, attempt, ids))
+        await self.after("cancel_children", beginning)
+        return ended
 
     def _as_it_is_now(self, worker_id: int, done: Committed) -> Committed:
         """The answer that was lost; what was claimed may have been taken away meanwhile."""
@@ -171,7 +179,7 @@ def _told(done: Committed) -> str:
 
 
 READING = {"look_around", "contended", "served", "deadlines", "get", "recalled", "is_heard", "left_over", "workers"}
-_PLAIN = {"open", "close", "watch", "migrate", "now", "commit", "renew", "reap"}
+_PLAIN = {"open", "close", "watch", "migrate", "now", "commit", "renew", "reap", "cancel_children"}
 
 
 def _surrounded(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class Watch:
         self._changed: dict[bytes, None] = {}
         self._gated: dict[bytes, bytes] = {}
         self.paused: set[bytes] = set()  # the calls have returned
-        self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again
+        self._replayed: dict[bytes, int] = {}  # when runs that had ended were queued again ...
+        self.revivals: Counter[bytes] = Counter()  # ... and how often
         self.replays: set[bytes] = set()  # of these somebody has asked for it ...
         self.retried: set[bytes] = set()  # ... and of what failed of these
         self._beside, self._forked = Beside(tables), Forked(tables, self._replayed)
@@ -109,6 +111,7 @@ class Watch:
             self._seen(run, state)
             if state.is_terminal:
                 self._replayed[run.id] = self._now()
+                self.revivals[run.id] += 1
                 self._may_run_again(run, state)
             self._is_in_time(run, state, due_at, expires_at)
         elif state in TERMINAL and any(getattr(run, name) != value for name, value in frozen.items()):
@@ -195,6 +198,10 @@ class Watch:
         for waiter in waiters:
             if run is None or run.is_over or self._tables.runs[waiter].state != RunState.WAITING:
                 self._wrong(f"{id_.hex()[-6:]} is over, and {waiter.hex()[-6:]} is suspended for it")
+
+    def revived_since(self, run: Run, when: int) -> bool:
+        """Whether a run that had ended was queued again, from then on."""
+        return self._replayed.get(run.id, -1) >= when
 
     def paused_above(self, run: Run) -> bytes | None:
         """The run above this one (or itself) whose pause has begun, as far as somebody was told so."""

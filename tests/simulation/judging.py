@@ -40,11 +40,16 @@ def after(tables: Tables, was: Before, batch: Batch, done: Committed) -> Iterato
         if number in done.fenced_outcomes:
             continue
         name = f"{outcome.run_id.hex()[-6:]}"
-        if outcome.state is RunState.QUEUED and not outcome.retry and was.reported[number] == (0, outcome.attempt):
-            continue  # it was to be handed back, and has been
+        run = tables.runs.get(outcome.run_id)
+        if outcome.state is RunState.QUEUED and not outcome.retry:
+            if was.reported[number] == (RunState.QUEUED, outcome.attempt):
+                continue  # it was to be handed back, and has been
+            if was.reported[number] == (RunState.WAITING, outcome.attempt):  # ... and was paused since
+                if run is not None and run.is_at(RunState.QUEUED, outcome.attempt):
+                    yield f"{name} was handed back by an attempt that was over, and is queued by that"
+                continue
         if was.reported[number] != (RunState.RUNNING, outcome.attempt):
             yield f"an outcome of {name}, attempt {outcome.attempt}, counted; it was at {was.reported[number]}"
-        run = tables.runs.get(outcome.run_id)
         if outcome.delay and run is not None and run.state in (RunState.QUEUED, RunState.RUNNING):
             yield f"{name} is to be tried again in {outcome.delay} us, and does not wait"
     for id_, (state, asked) in was.asked_for.items():

@@ -13,9 +13,10 @@ from fanwood.model.lives import since_of
 from fanwood.model.states import FIRST_WAIT, EndedBy, OnParentEnd, RunKind, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fanwood.store.memory.tables import Run, Tables
+    from tests.simulation.invariants import Watch
 
 REVIVED = (RunState.FAILED, RunState.CANCELLED)
 EARLY = 1000
@@ -52,8 +53,9 @@ class _Post:
 class Parts:
     """Of one world."""
 
-    def __init__(self, tables: Tables, now: Callable[[], int]) -> None:
+    def __init__(self, tables: Tables, now: Callable[[], int], watch: Watch) -> None:
         self._tables = tables
+        self._watch = watch
         self._now = now
         self._answers: dict[tuple[bytes, Any], Any] = {}
         self._done: dict[tuple[bytes, int, Any], int] = {}  # how often an attempt has done something
@@ -61,6 +63,7 @@ class Parts:
         self._sent: dict[str, list[Any]] = {}  # values of promises, by token, and of events, by key
         self._settled: dict[str, Any] = {}
         self._posts: dict[tuple[bytes, str], list[_Post]] = {}  # messages, as they were begun to be sent
+        self._known: dict[bytes, int] = {}  # how often a child had been revived when its parent last dealt with it
 
     def is_current(self, run_id: bytes, attempt: int) -> bool:
         """Whether an attempt is the one that counts."""
@@ -223,6 +226,26 @@ class Parts:
 
     # --- children that nobody wants any more -----------------------------------------------------------------------
 
+    def asked_for(self, ids: Iterable[bytes]) -> None:
+        """Their parent has asked for these anew: what revives them afterwards is somebody else's doing."""
+        self._known |= {id_: self._watch.revivals[id_] for id_ in ids}
+
+    def let_go(self, run_id: bytes, attempt: int, ids: Iterable[bytes]) -> Iterator[str]:
+        """An attempt has cancelled these children: they have ended, as far as it had asked for them."""
+        for id_ in ids:
+            child = self._tables.runs.get(id_)
+            if child is not None and child.parent_id == run_id and child.asked == attempt:
+                self._known[id_] = self._watch.revivals[id_]
+                if not child.is_over:
+                    yield f"{id_.hex()[-6:]} was cancelled by {run_id.hex()[-6:]}, and lives on"
+
+    def _is_by_hand(self, parent: Run, child: Run) -> bool:
+        """Whether a child was replayed by somebody after its parent knew that it had ended, or
+        had let go of it: that is for who did so to want."""
+        if child.asked == parent.attempt:
+            return self._watch.revivals[child.id] > self._known.get(child.id, 0)
+        return parent.started_at is not None and self._watch.revived_since(child, parent.started_at)
+
     def left(self, run_id: bytes, attempt: int, numbers: list[int]) -> Iterator[str]:
         """Of these children, by numbers of their plans, this attempt has let go: none lives on."""
         run = self._tables.runs.get(run_id)
@@ -234,7 +257,8 @@ class Parts:
             given = msgspec.json.decode(child.input)
             if child.kind >= FIRST_WAIT:
                 given = given.get("input", {}) if child.kind == RunKind.SHARE else {}
-            if _since(run) <= child.asked <= attempt and given.get("n") in numbers:
+            wanted = child.asked < _since(run) or child.asked > attempt or self._is_by_hand(run, child)
+            if not wanted and given.get("n") in numbers:
                 yield f"{child.id.hex()[-6:]} lives on, and {run_id.hex()[-6:]} does not want it any more"
 
     def _gated(self) -> set[bytes]:

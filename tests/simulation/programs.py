@@ -148,7 +148,8 @@ class _Attempt:
 
         async def look(_: Fanwood) -> None:
             await asyncio.sleep(SOON if world.harmless else LATER)
-            world.tell(self._parts.left(*self._run, numbers))
+            if not world.is_dead(self._program.app):  # (else what was to be cancelled is for the next attempt to say)
+                world.tell(self._parts.left(*self._run, numbers))
 
         world.outside(look)
 

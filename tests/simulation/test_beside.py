@@ -132,7 +132,7 @@ def test_who_is_refused_what_there_is_says_so() -> None:
 
 def test_what_was_recorded_in_a_life_before_is_not_found() -> None:
     scene = Scene()
-    parts = Parts(scene.tables, scene.ground.now)
+    parts = Parts(scene.tables, scene.ground.now, scene.watch)
     about: dict[str, Any] = {"kind": int(RunKind.SLEEP), "state": int(RunState.COMPLETED), "finished_at": 1}
     scene.tables.add(replace(scene.child, id=b"nap", identity=b"nap", asked=1, input='{"for":5.0}', **about))
     nap = Asked({"for": 5.0}, 5.0, None, scene.child.created_at)

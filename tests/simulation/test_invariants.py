@@ -207,7 +207,7 @@ class Recording(Scene):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts = Parts(self.tables, self.ground.now)
+        self.parts = Parts(self.tables, self.ground.now, self.watch)
         self.value = {"n": 1, "made": 1}
         with self.memory.transaction(0) as now:
             ended = {"finished_at": now, "ended_by": int(EndedBy.OUTCOME), "output": '{"n":1,"made":1}'}
@@ -349,6 +349,69 @@ def test_what_is_below_something_cancelled_until_it_is_replayed() -> None:
     assert scene.watch.closed_above(b"child", closed) is None
 
 
+# --- children that were let go ---------------------------------------------------------------------------------------
+
+
+class LettingGo(Scene):
+    """... and the root's attempt wants its child no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = Parts(self.tables, self.ground.now, self.watch)
+        self.watch.replays.add(b"child")
+
+    def left(self) -> list[str]:
+        return list(self.parts.left(b"root", self.root.attempt, [1]))
+
+    def cancels(self) -> list[str]:
+        return list(self.parts.let_go(b"root", self.root.attempt, [b"child"]))
+
+    def completes(self) -> None:
+        self.claim(self.child)
+        self.end(self.child, RunState.COMPLETED)
+
+    def replay(self) -> None:
+        self.clock.advance(1)
+        again = {"trial_start": self.child.attempt + 1, "output": None, "error": None}
+        self.tables.change(self.child, state=int(RunState.QUEUED), finished_at=None, ended_by=None, **again)
+
+
+def test_a_child_that_lives_though_it_was_let_go() -> None:
+    scene = LettingGo()
+    (said,) = scene.left()
+    assert "does not want it any more" in said
+    (said,) = scene.cancels()
+    assert "was cancelled by" in said
+    scene.completes()
+    assert not [*scene.left(), *scene.cancels()]
+
+
+def test_a_child_that_somebody_replays_after_it_was_let_go_is_his() -> None:
+    scene = LettingGo()
+    scene.completes()
+    scene.replay()
+    assert not scene.left()  # (of its end its parent knew)
+    scene.parts.asked_for([b"child"])
+    assert scene.left()  # it had been replayed before its parent asked for it, and let it go
+    scene.completes()
+    assert not scene.cancels()
+    scene.replay()
+    assert not scene.left()
+
+
+def test_a_child_that_was_replayed_before_the_attempt_that_let_it_go() -> None:
+    scene = LettingGo()
+    scene.completes()
+    scene.replay()
+    scene.tables.change(scene.root, state=int(RunState.QUEUED))
+    scene.clock.advance(1)
+    scene.claim(scene.root)
+    assert scene.left()  # it lived when this attempt looked what there is
+    scene.completes()
+    scene.replay()
+    assert not scene.left()
+
+
 # --- what a store answers ---------------------------------------------------------------------------------------------
 
 
@@ -366,6 +429,15 @@ def test_an_outcome_of_another_attempt_that_counts() -> None:
     assert not _told(scene, Batch(outcomes=[Outcome(b"child", 0, RunState.QUEUED)]))  # handed back, and has been
     (said,) = _told(scene, Batch(outcomes=ends[1:]))
     assert "attempt 2, counted" in said
+
+
+def test_what_was_handed_back_and_paused_is_not_queued_by_who_says_it_again() -> None:
+    scene = Scene()
+    batch = Batch(outcomes=[Outcome(b"child", 0, RunState.QUEUED)])
+    scene.tables.change(scene.child, state=int(RunState.WAITING), waits=int(Waits.RESUME))
+    assert not _told(scene, batch)
+    (said,) = _told(scene, batch, lambda: scene.tables.change(scene.child, state=int(RunState.QUEUED), waits=None))
+    assert "is queued by that" in said
 
 
 def test_a_retry_that_does_not_wait() -> None:

@@ -121,7 +121,7 @@ class World:
         self.calm = False
         self.watch = invariants.Watch(self.tables, self.ground.now, self.wrong, self._on_state)
         self.ground.watched_by(self.watch)
-        self.parts = Parts(self.tables, self.ground.now)
+        self.parts = Parts(self.tables, self.ground.now, self.watch)
         self.purse = Purse(self)
         self.resumed: set[bytes] = set()  # by the world, while the answer to who paused them may be on its way
 
@@ -294,6 +294,10 @@ class World:
         for host in self.hosts if whom else ():
             if whom in (host.name, host.engine.worker_id) and not host.dead and self.random.random() < WAKES:
                 host.wake()
+
+    def is_dead(self, app: Fanwood) -> bool:
+        """Whether its process has died."""
+        return self._host_of(app).dead
 
     async def die_of(self, app: Fanwood) -> None:
         """A task's code takes its process with it."""
