@@ -56,7 +56,8 @@ def mock_call(
         raise UsageError(f"a mock run takes {', '.join(MockOptions.__annotations__)}, and not {', '.join(unknown)}")
     if (version := given.get("version")) is not None:
         spec = mocked(spec, version)
-    children = {} if (children := given.get("children")) is None else children
+    none: Mapping[Any, Any] = {}
+    children = none if (asked := given.get("children")) is None else asked  # (what is given may refuse to be a bool)
     if not isinstance(children, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("children", "must be a dict: what stands in for each child that is spawned", children)
     run = ClaimedRun(id_, retry_count + 1, "", id_, 0, spec.name, None, None, "null", text, 1, retry_count, 0, None, "")
