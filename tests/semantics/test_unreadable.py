@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from contextlib import closing, suppress
 from typing import Any
 
 import apsw
 import pytest
 from click.testing import CliRunner
 
-from fanwood import Context, Fanwood, RunState, TaskRunError, WaitTimeoutError
+from fanwood import Budget, Context, Fanwood, FanwoodError, RunState, Settings, TaskRunError, WaitTimeoutError
 from fanwood.cli.main import cli
 from fanwood.engine import commits
 from fanwood.ids import id_bytes
 from fanwood.model.commands import WorkerInfo
+from fanwood.server.app import create
+from fanwood.server.options import Options
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 from tests.raw import sql
+from tests.server.asgi import Client
 from tests.serving import serving
 
 PATIENCE = 60.0
 NO_UTF8 = "cast(x'22ff22' as text)"
 LARGEST = 2**31 - 1
+LAST = 10
+"""The last number of a state."""
 
 QUEUED = {"an input that is no JSON": "input = '{\"n\":'", "an input of another shape": "input = '[1, 2]'"}
 QUEUED_IN_A_FILE = {
@@ -191,6 +200,155 @@ def test_a_file_takes_nothing_of_another_type(client: Fanwood, url: str, spoilt:
     ref = declare(client)[0].run_no_wait({})
     with pytest.raises(apsw.ConstraintError, match="cannot store"):
         spoil(url, spoilt, ref.id)
+
+
+SHORTCOMINGS = {
+    "leads to nobody": "parent = root_id, open = 0",
+    "leads back to itself": "parent = run_id, open = 0",
+    "is of another unit": "unit = unit || '?'",
+}
+IN_A_FILE = {"has no text for a unit": f"unit = {NO_UTF8}"}
+
+
+@pytest.mark.parametrize("spoilt", [*SHORTCOMINGS, *IN_A_FILE])
+def test_runs_end_whatever_became_of_their_budgets(make_app: MakeApp, url: str, spoilt: str) -> None:
+    if spoilt in IN_A_FILE and not url.startswith("sqlite"):
+        pytest.skip("a server takes no such text")
+    app, begun, go_on = make_app(), threading.Event(), threading.Event()
+
+    @app.task
+    def spender(input: dict, ctx: Context) -> int:
+        begun.set()
+        go_on.wait(PATIENCE)
+        with suppress(FanwoodError):
+            ctx.spend(usd=1)
+        return 1
+
+    @app.task
+    def giver(input: dict) -> int:
+        return spender.run({}, budget=Budget(units={"usd": 2}, runs=2))
+
+    ref = giver.run_no_wait({}, budget=Budget(units={"usd": 5}, runs=9))
+    assert begun.wait(PATIENCE)
+    root = id_bytes(ref.id)
+    if spoilt == "leads to nobody":
+        sql(url, "delete from budget where run_id = $1", root)
+    sql(url, f"update budget set {({**SHORTCOMINGS, **IN_A_FILE})[spoilt]} where root_id = $1 and unit = 'usd'", root)
+    go_on.set()
+    assert ref.result(timeout=PATIENCE) == 1
+    assert app.runs.get(app.runs.children(ref.id)[0].id).status is RunState.COMPLETED
+    shown(url, ref.id)
+
+
+def test_who_asks_below_a_deleted_root_is_answered(make_app: MakeApp, url: str) -> None:
+    app, begun, go_on = make_app(), threading.Event(), threading.Event()
+    ends: list[str] = []
+
+    @app.task
+    def leaf(input: dict) -> int:
+        return 1
+
+    @app.task
+    def asks(input: dict, ctx: Context) -> int:
+        begun.set()
+        go_on.wait(PATIENCE)
+        try:
+            return leaf.run({}, share="tree", timeout=PATIENCE)
+        except TaskRunError as error:
+            ends.append(type(error).__name__)
+            raise
+        finally:
+            ends.append("answered")
+
+    @app.task
+    def root(input: dict) -> int:
+        return asks.run({})
+
+    ref = root.run_no_wait({})
+    assert begun.wait(PATIENCE)
+    sql(url, "delete from run where id = $1", id_bytes(ref.id))
+    go_on.set()
+    until(lambda: "answered" in ends, "it was answered")
+    assert leaf.run({}, timeout=PATIENCE) == 1
+
+
+NUMBERS = {"of one that lives": 5, "of one that has ended": 99}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_state_that_there_is_not(client: Fanwood, make_app: MakeApp, url: str, number: str) -> None:
+    """No table lets it in, unless that was told to. Whoever looks at it, and at what is beside it, is answered."""
+    one, _ = declare(client)
+    refs = [one.run_no_wait({}) for _ in range(2)]
+    ended = ", finished_at = 1" if NUMBERS[number] > LAST else ""
+    let_in(url, f"update run set state = {NUMBERS[number]}{ended} where id = $1", id_bytes(refs[0].id))
+    assert declare(make_app(local_worker=True))[0].run({}, timeout=PATIENCE) == 1
+    assert refs[1].result(timeout=PATIENCE) == 1
+    assert refs[0].status() is (RunState.FAILED if ended else RunState.WAITING)
+    shown(url, refs[0].id)
+    assert CliRunner().invoke(cli, ["doctor", "--url", url]).stdout.startswith("store ")
+
+
+def test_an_end_at_no_time(client: Fanwood, make_app: MakeApp, url: str) -> None:
+    app = make_app()
+
+    @app.task
+    def leaf(input: int) -> int:
+        return input
+
+    @app.task
+    def parent(input: dict) -> list[int]:
+        return leaf.run_many([leaf.create_bulk_run_item(n) for n in range(3)])
+
+    ref = parent.run_no_wait({})
+    assert ref.result(timeout=PATIENCE) == [0, 1, 2]
+    let_in(url, "update run set finished_at = null where id = $1", id_bytes(app.runs.children(ref.id)[1].id))
+    shown(url, ref.id)
+
+
+def test_an_event_that_is_no_json_is_shown_as_it_stands(client: Fanwood, url: str) -> None:
+    event = client.events.push("order", {"n": 1})
+    sql(url, "update event set payload = '{bad'")
+    site = create(Settings.load(database_url=url), Options(token="t"))
+
+    async def asked(target: str) -> Any:
+        answer = await Client(site, "t").ask(target)
+        assert answer.status == 200, answer.body
+        return json.loads(answer.body)
+
+    async def both() -> list[Any]:
+        try:
+            return [
+                (await asked("/api/v1/events"))[0]["payload"],
+                (await asked(f"/api/v1/events/{event.id}"))["payload"],
+            ]
+        finally:
+            await site.close()
+
+    assert asyncio.run(both()) == ["{bad"] * 2
+
+
+@pytest.mark.parametrize("clock", ["", "{", "[1]", '["x", 1e99]'])
+def test_a_file_whose_clock_means_nothing_is_opened(client: Fanwood, make_app: MakeApp, url: str, clock: str) -> None:
+    if not url.startswith("sqlite"):
+        pytest.skip("a server has its own")
+    client.engine()
+    sql(url, "update setting set value = $1 where name = 'clock'", clock)
+    assert declare(make_app(local_worker=True))[0].run({}, timeout=PATIENCE) == 1
+
+
+def let_in(url: str, statement: str, *bindings: Any) -> None:
+    """What the tables' own checks refuse."""
+    if url.startswith("sqlite"):
+        with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
+            file.set_busy_timeout(5000)
+            file.pragma("ignore_check_constraints", 1)
+            file.execute(statement, bindings)
+        return
+    checks = sql(url, "select conname from pg_constraint where conrelid = 'run'::regclass and contype = 'c'")
+    for (name,) in checks:
+        sql(url, f"alter table run drop constraint {name}")
+    sql(url, statement, *bindings)
 
 
 def worker_info() -> WorkerInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,7 +68,10 @@ def _made(run: RunRecord) -> MadeView | None:
 
 def counts_of(states: Mapping[int, int]) -> Counts:
     """How many are in which state."""
-    return Counts(**{RunState(state).name.lower(): count for state, count in states.items() if count})
+    found = Counter[str]()
+    for state, count in states.items():
+        found[RunState(state).name.lower()] += count
+    return Counts(**found)
 
 
 def total(counts: Counts) -> int:

@@ -61,6 +61,14 @@ class RunState(IntEnum):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def _missing_(cls, value: object) -> RunState | None:
+        """A number that there is not (a newer program's, or somebody wrote it by hand) is read as what the one
+        comparison says of it, so that who meets such a row goes on."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        return cls.FAILED if value >= FIRST_TERMINAL else cls.WAITING
+
     @property
     def is_terminal(self) -> bool:
         """Whether the run has ended."""

@@ -105,8 +105,16 @@ async def _found(call: Call, event_id: str) -> Event:
 def _view(call: Call, event: Event) -> EventView:
     if not call.sees_payloads:
         return EventView(event.id, event.key, event.at, event.scope)
-    payload, metadata = [msgspec.json.decode(masked_json(text)) for text in (event.payload, event.metadata or "null")]
+    payload, metadata = [_told(masked_json(text)) for text in (event.payload, event.metadata or "null")]
     return EventView(event.id, event.key, event.at, event.scope, payload, metadata)
+
+
+def _told(text: str) -> Any:
+    """What is no JSON (somebody has written it by hand) is shown as it stands there."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 ROUTES = (

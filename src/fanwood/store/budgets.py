@@ -110,14 +110,23 @@ class Ledger:
         return None if row is None else row.source
 
     def _path(self, source: bytes, unit: str) -> list[Limit]:
-        """The rows that what is used of one changes; the last one must have room for it."""
-        path = [self._rows.limits(source)[unit]]
-        while not path[-1].open and path[-1].parent is not None:
-            path.append(self._rows.limits(path[-1].parent)[unit])
-        return path
+        """The rows that what is used of one changes; the last one must have room for it. A row that is gone, or leads
+        back to itself, as somebody wrote it by hand, ends it: nobody's end waits for what he may use."""
+        path: dict[bytes, Limit] = {}
+        above: bytes | None = source
+        while above is not None and above not in path:
+            row = self._rows.limits(above).get(unit)
+            if row is None:
+                break
+            path[above] = row
+            above = None if row.open else row.parent
+        return [*path.values()]
 
     def _refusal(self, source: bytes, unit: str, wanted: int) -> Refusal | None:
-        row = self._path(source, unit)[-1]
+        path = self._path(source, unit)
+        if not path:
+            return None
+        row = path[-1]
         taken = row.used + row.held
         if taken + (wanted or unit == SECONDS) <= row.amount or (not wanted and unit != SECONDS):
             return None

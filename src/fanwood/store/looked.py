@@ -67,7 +67,7 @@ class SqlLooks(Looks):
                 self._scattered.clear()
             self._scattered.add(place)
         found = await self.looked("cube", **_bindings(part), shift=shift)
-        return [_cell(row) for row in found]
+        return [_cell(row) for row in found if row[_KEY] is not None]  # null: ended at no time, as only a hand writes
 
     async def next_parent(self, root: bytes, after: bytes, until: bytes) -> bytes | None:
         found = await self.looked("next_parent", root=root, after=after, until=until)

@@ -28,6 +28,15 @@ def record(row: Iterable[Any]) -> RunRecord:
     return RunRecord(*values)
 
 
+def tally(rows: Iterable[Any]) -> dict[RunState, int]:
+    """How many runs are in each state; those in one that there is not are among others (`RunState`)."""
+    found: dict[RunState, int] = {}
+    for number, count in rows:
+        state = RunState(number)
+        found[state] = found.get(state, 0) + count
+    return found
+
+
 def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
     """Rows of `attempts`."""
     return [AttemptRecord(number, id_, name, RunState(state), *rest) for number, id_, name, state, *rest in rows]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from fanwood.model.records import Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
-from fanwood.model.states import RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.postgres.schema import OLDEST_SERVER
@@ -106,7 +105,7 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
         durable=durable,
         size=int(size),
         now=now,
-        counts={RunState(state): count for state, count in counts},
+        counts=rows.tally(counts),
         counted=full,
         orphans=[row[0] for row in orphans],
         problems=[*problems, *put_off],

@@ -33,16 +33,18 @@ class _Rows(Rows):
         self._execute = connection.execute
 
     def load_limits(self, run_id: bytes) -> Iterable[Limit]:
-        for run, unit, source, root, parent, *numbers in _limits.decode(
-            self._execute(_SQL["load_limits"], {"id": run_id}).get
-        ):
+        for run, unit, source, root, parent, *numbers in _limits.decode(self._read("load_limits", run_id)):
             yield Limit(_id(run), unit, _id(source), _id(root), _id(parent) or None, *numbers)
 
     def load_held(self, run_id: bytes) -> Iterable[Spent]:
-        for run, id_, unit, root, source, *numbers in _spents.decode(
-            self._execute(_SQL["load_held"], {"id": run_id}).get
-        ):
+        for run, id_, unit, root, source, *numbers in _spents.decode(self._read("load_held", run_id)):
             yield Spent(_id(run), _id(id_), unit, _id(root), _id(source) or None, *numbers)
+
+    def _read(self, name: str, run_id: bytes) -> str:
+        try:
+            return self._execute(_SQL[name], {"id": run_id}).get
+        except UnicodeDecodeError:  # a unit that somebody wrote by hand, and is no text: it is nobody's
+            return "[]"
 
     def was_done(self, run_id: bytes, id_: bytes) -> bool:
         return bool(self._execute(_SQL["was_done"], {"run": run_id, "id": id_}).get)

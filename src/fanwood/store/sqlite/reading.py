@@ -22,7 +22,6 @@ from fanwood.model.records import (
     Walk,
     WorkerRecord,
 )
-from fanwood.model.states import RunState
 from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.sqlite.driver import damaged
@@ -183,7 +182,7 @@ def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
         durable=durable,
         size=sum(file.stat().st_size for file in files if file.exists()),
         now=seen.now,
-        counts={RunState(state): count for state, count in db.execute(counted).fetchall()},
+        counts=rows.tally(db.execute(counted).fetchall()),
         counted=full,
         orphans=[row[0] for row in db.execute(_SQL["orphans"]).fetchall()],
         problems=problems,

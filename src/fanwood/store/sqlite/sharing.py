@@ -29,6 +29,8 @@ _shared = msgspec.json.Decoder(tuple[str, int, int])
 _ids = msgspec.json.Decoder(list[str])
 _links = msgspec.json.Decoder(list[tuple[str, int]])
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
+DELETED = f"[{RunState.CANCELLED.value},null,null,null]"
+"""What is told of a run that somebody has deleted by hand."""
 _outcome = msgspec.json.Decoder(tuple[int, str | None, str | None, int | None])
 _place = msgspec.json.Decoder(tuple[int, int])
 
@@ -260,7 +262,8 @@ class Sharing:
         return True
 
     def _outcome_of(self, run: bytes) -> str:
-        return self._one("outcome_of", id=run)
+        found: str | None = self._one("outcome_of", id=run)
+        return DELETED if found is None else found
 
     def _end(
         self, now: int, links: Sequence[bytes], state: RunState, output: str | None, error: str | None, by: EndedBy

@@ -102,5 +102,8 @@ class FileClock:
         found: Any = connection.execute(_SQL["clock"]).get
         if found is None or not self._timeline:
             return None
-        timeline, offset = msgspec.json.decode(found, type=tuple[str, int])
+        try:
+            timeline, offset = msgspec.json.decode(found, type=tuple[str, int])
+        except msgspec.DecodeError:  # somebody has written there by hand
+            return None
         return offset if timeline == self._timeline else None

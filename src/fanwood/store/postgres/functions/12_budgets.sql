@@ -49,17 +49,22 @@ begin
 end $$;
 
 -- The row that must have room for what is used of another: that itself, or, as long as it is closed, that of its parent.
--- Locked, with those between.
+-- Locked, with those between. (Null: it is gone. Rows that lead back to themselves, as somebody wrote them by hand, end.)
 create function fw_open(p_source bytea, p_unit text) returns budget language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     here budget;
+    above budget;
+    seen bytea[] := '{}';
 begin
     select * into here from budget b where b.run_id = p_source and b.unit = p_unit for update;
-    while here.open = 0 and here.parent is not null loop
-        select * into here from budget b where b.run_id = here.parent and b.unit = p_unit for update;
+    while here.open = 0 and here.parent is not null and here.parent <> all (seen) loop
+        seen := seen || here.run_id;
+        select * into above from budget b where b.run_id = here.parent and b.unit = p_unit for update;
+        exit when not found;
+        here := above;
     end loop;
     return here;
 end $$;
@@ -72,7 +77,7 @@ as $$
 declare
     here budget := fw_open(p_source, p_unit);
 begin
-    if p_wanted = 0 and p_unit <> '~seconds' then
+    if here.run_id is null or p_wanted = 0 and p_unit <> '~seconds' then
         return null;
     end if;
     if here.used + here.held + greatest(p_wanted, 1) <= here.amount then
@@ -142,8 +147,10 @@ declare
     here bytea := p_source;
     open_ smallint;
     above bytea;
+    seen bytea[] := '{}';
 begin
-    loop
+    while here <> all (seen) loop
+        seen := seen || here;
         update budget b set used = b.used + p_used, held = b.held + p_held
         where b.run_id = here and b.unit = p_unit returning b.open, b.parent into open_, above;
         exit when not found or open_ = 1 or above is null;
