@@ -10,8 +10,9 @@ from fanwood import RunState, UsageError
 from fanwood.model.commands import ClaimedRun
 from fanwood.model.records import Pause
 from fanwood.store import retrying
-from fanwood.store.retrying import failures_retried
+from fanwood.store.retrying import all_failures_retried, failures_retried
 from tests.conformance.stage import Stage, failed
+from tests.conformance.test_hedging import claimed, due, hedged
 
 COMPLETED, QUEUED, FAILED = RunState.COMPLETED, RunState.QUEUED, RunState.FAILED
 
@@ -25,18 +26,32 @@ class _Dies:
 
     def __init__(self, store: Any, replays: int = 100) -> None:
         self._store, self._left = store, replays
+        self.together: list[set[bytes]] = []
+        self.paused: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def is_heard(self, _: bytes) -> bool:
+    async def is_heard(self, *_: bytes) -> bool:
         return True
 
     async def replay(self, run_id: bytes, allow: Any) -> bool:
+        self._lives()
+        return await self._store.replay(run_id, allow)
+
+    async def to_many(self, deed: Any, ids: Any) -> Any:
+        self._lives()
+        self.together.append(set(ids))
+        return await self._store.to_many(deed, ids)
+
+    async def pause(self, run_id: bytes, by: str) -> bool:
+        self.paused.append(run_id)
+        return await self._store.pause(run_id, by)
+
+    def _lives(self) -> None:
         if not self._left:
             raise _DeathError
         self._left -= 1
-        return await self._store.replay(run_id, allow)
 
 
 async def retry(stage: Stage, run: ClaimedRun, by: str, replays: int = 100) -> int:
@@ -151,3 +166,66 @@ async def test_a_pause_of_somebody_else_stays(stage: Stage) -> None:
     (pause,) = await stage.store.pauses()
     assert pause.by == "bob"
     assert await stage.claim(10) == []
+
+
+async def test_what_stands_between_is_queued_in_one_transaction(stage: Stage) -> None:
+    root = await stage.running()
+    middles = [await stage.running("b", root) for _ in range(3)]
+    for middle in middles:
+        await stage.report(failed(await stage.running("c", middle)))
+        await stage.complete(middle)
+    await stage.complete(root)
+    store: Any = _Dies(stage.store)
+    assert await failures_retried(store, root.key, "ann") == 3
+    assert store.together == [{middle.key for middle in middles}]
+    await stage.sweep()
+    assert {run.key for run in await stage.claim(10)} == {root.key, *(middle.key for middle in middles)}
+
+
+async def test_of_many_those_where_nothing_stands_between_are_queued_together(stage: Stage) -> None:
+    """Without a pause; each other one as if it were asked for alone."""
+    lone, flat, deep, good, busy = [await stage.running() for _ in range(5)]
+    child, middle = await stage.running("b", flat), await stage.running("b", deep)
+    leaf = await stage.running("c", middle)
+    await stage.report(failed(child), failed(leaf), failed(lone))
+    for run in (flat, middle, deep, good):
+        await stage.complete(run)
+    names = (lone, flat, deep, good, busy, child, leaf)
+
+    async def retried(*which: ClaimedRun, again: bool = False) -> int:
+        ids = [run.key for run in which]
+        runs = sorted(await stage.store.briefs(ids), key=lambda run: ids.index(run.id))
+        return await all_failures_retried(store, runs, "ann", again=again)
+
+    store: Any = _Dies(stage.store)
+    assert await retried() == 0
+    assert await retried(lone, flat, deep, good, busy) == 3
+    assert store.paused == [deep.key]
+    assert store.together == [{middle.key}, {lone.key, flat.key}]
+    assert [await stage.state(run) for run in names] == [
+        QUEUED, QUEUED, QUEUED, COMPLETED, RunState.RUNNING, FAILED, FAILED,
+    ]  # fmt: skip
+    assert await stage.store.pauses() == []
+    assert await retried(lone, flat, good, again=True) == 2  # as an attempt that comes after a crash finds them
+    assert await retried(leaf, child) == 2
+    assert store.together[2:] == [{leaf.key, child.key}]
+
+
+async def test_of_many_a_hedge_is_nothing_to_retry_and_a_pause_that_was_left_is_taken_back(stage: Stage) -> None:
+    root = await stage.running()
+    first, second = await hedged(stage, root)
+    run = await claimed(stage, first)
+    await due(stage)
+    hedge = await claimed(stage, second)
+    await stage.fail(hedge)
+    await stage.complete(run)
+    await stage.complete(root)
+    left = await stage.running()
+    await stage.report(failed(left))
+    with pytest.raises(_DeathError):
+        await retry(stage, left, "ann", 0)
+    store: Any = _Dies(stage.store)
+    runs = await stage.store.briefs([root.key, hedge.key, left.key])
+    assert await all_failures_retried(store, runs, "bob") == 1
+    assert [await stage.state(run) for run in (root, hedge, left)] == [COMPLETED, FAILED, QUEUED]
+    assert await stage.store.pauses() == []

@@ -179,3 +179,52 @@ async def test_it_is_a_suspect(stage: Stage) -> None:
 
 def str_of(id_: bytes) -> str:
     return module.id_text(id_)
+
+
+@pytest.mark.parametrize("met", [False, True])
+async def test_it_is_paused_and_nobody_serves_it(stage: Stage, met: bool) -> None:
+    """Also once a claim has met it."""
+    id_ = await stage.born("nobodys")
+    await stage.store.pause(id_, "ann")
+    worker = await stage.register(["nobodys"], lease=5)
+    said = await why(stage, id_)
+    assert said.cause is WhyCause.PAUSED
+    assert "paused by ann" in said.text
+    assert "served" not in said.text
+    assert "serves" not in said.text
+    if met:
+        assert await stage.claim(1, tasks=["nobodys"], worker=worker) == []
+        assert await stage.state(id_) is RunState.WAITING
+        assert "serves" not in (await why(stage, id_)).text
+    stage.clock.advance(6)
+    said = await why(stage, id_)
+    assert said.cause is WhyCause.PAUSED
+    assert "no live worker serves nobodys" in said.text
+    assert (said.facts["by"], said.facts["workers"]) == ("ann", [])
+    assert said.command is not None
+    assert said.command.startswith("fanwood runs resume ")
+
+
+@pytest.mark.parametrize("how", ["failed", "other code"])
+async def test_it_waits_until_it_is_due_and_is_paused(stage: Stage, how: str) -> None:
+    run = await stage.running()
+    await stage.report(retried(run, 90) if how == "failed" else put_off(run))
+    await stage.store.pause(run.key, "ann")
+    said = await why(stage, run)
+    assert said.cause is (WhyCause.DELAYED if how == "failed" else WhyCause.OTHER_CODE)
+    assert "it is paused by ann" in said.text
+    assert "it does not begin before that ends" in said.text
+    assert said.facts["by"] == "ann"
+    assert "due_at" in said.facts
+
+
+async def test_a_pause_is_said_once(stage: Stage) -> None:
+    root = await stage.running()
+    await stage.born("b", root)
+    await stage.store.pause(root.key, "ann")
+    said = await why(stage, root)
+    assert said.cause is WhyCause.WAITING_FOR_CHILDREN
+    assert said.text.count("paused by ann") == 1
+    assert said.facts["by"] == "ann"
+    assert said.command is not None
+    assert said.command.startswith("fanwood runs resume ")

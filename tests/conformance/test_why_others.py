@@ -64,6 +64,17 @@ async def test_of_whom_a_hedge_is(stage: Stage) -> None:
     assert await bonds(stage, first, hedge) == {hedge: (Bond.HELPS, first)}
 
 
+async def test_a_hedge_that_failed_is_nothing_to_retry(stage: Stage) -> None:
+    """Nobody asks for it again: the run that it was to help is what counts."""
+    parent = await stage.running()
+    first, hedge = await hedged(stage, parent)
+    await claimed(stage)
+    await due(stage)
+    await stage.fail(await claimed(stage))
+    said = await why(stage, hedge)
+    assert (said.cause, said.command) == (WhyCause.FAILED, f"fanwood why {short_text(first)}")
+
+
 async def test_budgets_of_which_nothing_is_left(stage: Stage) -> None:
     root = await budgeted(stage, usd=2 * USD, runs=1)
     child = await stage.running("b", root)

@@ -202,3 +202,34 @@ def test_what_waits_for_others(make_app: MakeApp) -> None:
     assert app.runs.why(broke.id).cause is WhyCause.BUDGET_EMPTY
     assert app.runs.why(broke.id).facts == {"limit": "runs", "budget": broke.id}
     assert [ref.result(60) for ref in (*refs, later, now)] == [1, 1, 0, 1]
+
+
+def test_who_was_left_out_of_a_group(make_app: MakeApp) -> None:
+    """It was no cancel by hand, and who waited for it goes on."""
+    app, go_on = make_app(slots=20), threading.Event()
+
+    @app.task
+    async def held(n: int) -> int:
+        while not go_on.is_set():
+            await asyncio.sleep(0.002)
+        return n
+
+    @app.task
+    async def quick(n: int) -> int:
+        return n
+
+    @app.task
+    async def racing(n: int, ctx: Context) -> int:
+        async with ctx.group(quorum=1) as group:
+            group.spawn(held, 1)
+            group.spawn(quick, 2)
+        return n
+
+    ref = racing.run_no_wait(1)
+    assert ref.result(60) == 1
+    (loser,) = [run.id for run in app.runs.children(ref.id) if run.task_name == "held"]
+    until(lambda: app.runs.get(loser).status.is_terminal)
+    said = app.runs.why(loser)
+    assert said.cause is WhyCause.CANCELLED
+    assert "its group was decided without it" in said.text
+    go_on.set()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from fanwood.app import Fanwood
-from fanwood.errors import BudgetExceeded, RunNotFoundError, UsageError
 from fanwood.ids import id_bytes
 from fanwood.model.actions import SPACE
 from fanwood.sdk.running.waiting import called
@@ -23,7 +22,7 @@ from fanwood.sdk.tasks.context import Context  # noqa: TC001  (annotations of ta
 from fanwood.server.choosing import PAGE, Wanted, names_of, page
 from fanwood.store.many import MANY, Deed
 from fanwood.store.retention import delete_tree
-from fanwood.store.retrying import failures_retried
+from fanwood.store.retrying import all_failures_retried
 from fanwood.store.surgeries import forks_of, to_all
 
 if TYPE_CHECKING:
@@ -173,22 +172,13 @@ async def _do(store: Store, wanted: Wanted, ids: Sequence[bytes], by: str, *, ag
         case "retry_failures":
             if again:  # some may be queued by now, and paused yet
                 runs = [run for run in there if wanted.may(run)]
-            return sum([await _retried(store, run.id, by, again=again) for run in runs])
+            return await all_failures_retried(store, runs, by, again=again)
         case "delete":
             done = sum([await _deleted(store, run) for run in runs])
         case _:
             allow = tuple(int(state) for state in wanted.states)
             done = await to_all(store, Deed("replay", allow=allow), [run.id for run in runs])
     return done if not again else len(ids) - sum(wanted.fits(run) for run in await store.briefs(ids))
-
-
-async def _retried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool:
-    try:
-        return await failures_retried(store, run_id, by) > 0
-    except UsageError:
-        return again  # it has not ended, as it runs again
-    except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; nothing is left for it
-        return False
 
 
 async def _deleted(store: Store, run: RunRecord) -> bool:

@@ -8,15 +8,15 @@ yet.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from fanwood.errors import BudgetExceeded, FanwoodError, RunNotFoundError, UsageError
 from fanwood.ids import id_text
 from fanwood.model.looks import Bond
-from fanwood.model.states import FIRST_WAIT, TERMINAL
+from fanwood.model.states import FIRST_WAIT, TERMINAL, WAIT_NAMES, RunKind, RunState
+from fanwood.store.many import Deed
 from fanwood.store.pausing import must_have_code
+from fanwood.store.surgeries import to_all
 from fanwood.store.surgery import paused, resumed
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = 500
 """Failures that are looked at together."""
+_AGAIN = Deed("replay", allow=tuple(int(state) for state in TERMINAL))
 _MEANWHILE = ", until what failed is queued again"
 
 
@@ -99,10 +100,8 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
         if count and new and await _pause_of(store, top) is None:  # another call was quicker: it may have run by now
             still = {run.id for run in await store.briefs(new) if (run.finished_at or since) < since}
             new = [id_ for id_ in new if id_ in still]
-        for id_ in new if count else ():
-            with contextlib.suppress(RunNotFoundError, BudgetExceeded):  # who asks for it again is told so
-                await store.replay(id_, TERMINAL)
-            await asyncio.sleep(0)
+        if count and new:  # one that can't be is passed by: who asks for it again is told so
+            await to_all(store, _AGAIN, new)
         if len(rows) < PAGE:
             break
         after = rows[-1].id
@@ -111,15 +110,58 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
     return count
 
 
+async def all_failures_retried(store: Store, runs: Sequence[RunRecord], by: str, *, again: bool = False) -> int:
+    """The same of each of these, a hundred at most; of how many something had failed. Who can't be retried now is
+    passed by. `again`: an attempt before this one may have begun; who has not ended counts.
+
+    What has no children, or (at the top of a tree) only failures right below it, is queued without a pause: all of
+    those in one transaction.
+    """
+    if not runs:
+        return 0
+    left = {pause.run_id for pause in await _pauses_of(store, runs) if pause.by.endswith(_MEANWHILE)}
+    alone, done = list[bytes](), 0
+    for run in runs:
+        if run.state.is_terminal and run.id not in left and (count := await _right_below(store, run)) is not None:
+            alone += [run.id] if count else []
+        else:
+            done += await _tried(store, run.id, by, again=again)
+    helps = {kin.run_id for kin in await store.kin(alone) if kin.bond is Bond.HELPS}
+    return done + await to_all(store, _AGAIN, [id_ for id_ in alone if id_ not in helps])
+
+
+async def _right_below(store: Store, run: RunRecord) -> int | None:
+    """How many of it and its children have failed; None: there may be more."""
+    if run.parent_id is not None:
+        return None if await store.children(run.id, limit=1) else int(run.state is RunState.FAILED)
+    rows = await store.failed(run.id, b"", PAGE, links=True)
+    if len(rows) == PAGE or any(row.parent_id not in (None, run.id) for row in rows):
+        return None
+    helps = {kin.run_id for kin in await store.kin([row.id for row in rows]) if kin.bond is Bond.HELPS}
+    return sum(row.id not in helps and row.task != WAIT_NAMES[RunKind.SHARE] for row in rows)
+
+
+async def _tried(store: Store, run_id: bytes, by: str, *, again: bool) -> bool:
+    try:
+        return await failures_retried(store, run_id, by) > 0
+    except UsageError:
+        return again  # it has not ended, as it runs again
+    except (RunNotFoundError, BudgetExceeded):  # deleted meanwhile; nothing is left for it
+        return False
+
+
 async def _pause_of(store: Store, run: RunRecord) -> Pause | None:
     """That of the run itself, however much of its tree is paused."""
-    after = (-1, b"")
-    while page := await store.pauses([run.root_id], after):
-        for pause in page:
-            if pause.run_id == run.id:
-                return pause
+    return next(iter(await _pauses_of(store, [run])), None)
+
+
+async def _pauses_of(store: Store, runs: Sequence[RunRecord]) -> list[Pause]:
+    found: list[Pause] = []
+    roots, ids, after = list({run.root_id for run in runs}), {run.id for run in runs}, (-1, b"")
+    while page := await store.pauses(roots, after):
+        found += [pause for pause in page if pause.run_id in ids]
         after = (page[-1].made_at, page[-1].run_id)
-    return None
+    return found
 
 
 async def _begin(store: Store, run_id: bytes, name: str, *, own: bool) -> bool:

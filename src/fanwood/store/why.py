@@ -56,12 +56,16 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
     found |= {"gate": gate, "deleting": bool(gates) and gate is None}
     if run.state is RunState.QUEUED:
         place = await rows("why_place", id=run.id, task=run.task, most=FAR)
-        serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
         found["place"] = place[0][0] if place else None
-        found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
+    begins = run.state is RunState.QUEUED
     if run.state is RunState.WAITING and run.kind < FIRST_WAIT:
+        begins = run.due_at is None  # once it is resumed
         for missing, awaited, *oldest in await rows("why_suspended", id=run.id, most=FAR):
+            begins = False
             found |= {"missing": missing, "awaited": awaited, "oldest": _living([oldest])}
+    if begins:
+        serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
+        found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
     if run.kind is RunKind.SHARE:
         found["oldest"] = _living(await rows("why_shared", id=run.id))
     if run.state is RunState.RUNNING:
@@ -173,7 +177,7 @@ def explain(about: Circumstances) -> Why:
             f"fanwood runs get {above}", {"ended": id_text(about.gate)},
         )  # fmt: skip
     elif about.paused is not None and run.kind < FIRST_WAIT and _is_held(about):
-        said = _paused(about, about.paused)
+        said = _paused(about, about.paused, served=bool(about.serving))
     elif run.state is RunState.WAITING:
         said = _WAITING.get(run.kind, _suspended if about.awaited else _delayed)(about)
     elif run.state is RunState.QUEUED:
@@ -182,8 +186,11 @@ def explain(about: Circumstances) -> Why:
         said = _running(about)
     more, facts = besides(about)
     beside = f"; {more}" if more else ""
-    if about.paused is not None and said.cause in GOES_ON_PAUSED:
-        beside += f"; {_paused(about, about.paused).text}, and nothing below it begins"
+    if about.paused is not None and said.cause in (*GOES_ON_PAUSED, WhyCause.DELAYED, WhyCause.OTHER_CODE):
+        pause = _paused(about, about.paused)
+        what = "nothing below it begins" if said.cause in GOES_ON_PAUSED else "it does not begin before that ends"
+        beside += f"; {pause.text}, and {what}"
+        facts |= pause.facts or {}
     text = f"{run.task} {short_text(run.id)} is {run.state.name}: {said.text}{beside}."
     return Why(id_text(run.id), run.task, run.state, said.cause, text, said.command, facts | (said.facts or {}))
 
@@ -211,6 +218,8 @@ def _ended(about: Circumstances) -> _Said:
     why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
     who = run.id if run.kind < FIRST_WAIT else run.parent_id or run.id  # a part of its parent, which is run again
     again = f"fanwood runs retry {short_text(who)}"
+    if about.kin is not None and about.kin.bond is Bond.HELPS:  # nobody asks for a hedge again
+        again = f"fanwood why {short_text(about.kin.other)}"
     if run.state is RunState.FAILED:
         failure = decode_failure(run.error)
         if failure.type != BudgetExceeded.__name__ or not failure.limit:
@@ -227,10 +236,12 @@ def _is_held(about: Circumstances) -> bool:
     return about.run.state is RunState.QUEUED or waits
 
 
-def _paused(about: Circumstances, pause: Pause) -> _Said:
+def _paused(about: Circumstances, pause: Pause, *, served: bool = True) -> _Said:
     who = "it is" if pause.run_id == about.run.id else f"{short_text(pause.run_id)}, above it, is"
     said = f"{who} paused by {pause.by} since {lasting(about.now - pause.made_at)}"
-    facts = {"paused": id_text(pause.run_id), "by": pause.by, "since": pause.made_at}
+    facts: dict[str, Any] = {"paused": id_text(pause.run_id), "by": pause.by, "since": pause.made_at}
+    if not served:  # so it would not begin if it were resumed
+        said, facts["workers"] = f"{said}, and no live worker serves {about.run.task}", []
     return _Said(WhyCause.PAUSED, said, f"fanwood runs resume {short_text(pause.run_id)}", facts)
 
 
@@ -413,8 +424,7 @@ def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:
     next_ = slowest or about.shared or oldest
     command = None if next_ is None else f"fanwood why {short_text(next_.id)}"
     if pause is not None:  # what of them has not begun waits for that
-        said.append(f"; {pause.text}")
-        command, facts = pause.command, facts | (pause.facts or {})
+        command = pause.command
     return _Said(WhyCause.WAITING_FOR_CHILDREN, "".join([*said, f"; {at}"]), command, facts)
 
 

@@ -109,6 +109,11 @@ class Decision(msgspec.Struct):
     timed_out: bool = False
     failed: str = ""
 
+    @property
+    def because(self) -> str:
+        """Why those that were left out are cancelled."""
+        return "its group's time was over" if self.timed_out else "its group was decided without it"
+
     def leaves_out(self, number: int) -> bool:
         """Whether that member was left out."""
         return any(low <= number < high for low, high in self.left_out)
@@ -117,9 +122,9 @@ class Decision(msgspec.Struct):
 def left_out_of(run: Planned, decision: Decision) -> Finished:
     """How one came out that was left out, whatever its row says."""
     if decision.timed_out:
-        failure = Failure("timed_out", message="its group's time was over", limit="deadline")
+        failure = Failure("timed_out", message=decision.because, limit="deadline")
         return Finished(RunState.FAILED, None, encode_failure(failure), run.spec.name)
-    failure = Failure("cancelled", message="its group was decided without it")
+    failure = Failure("cancelled", message=decision.because)
     return Finished(RunState.CANCELLED, None, encode_failure(failure), run.spec.name)
 
 

@@ -24,7 +24,7 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.children.decisions import Decision, GroupOptions, left_out_of, ranges_of
 from fanwood.sdk.children.ended import Completed, outcome_of
 from fanwood.sdk.children.members import Members
-from fanwood.sdk.children.owning import REASON, abandon, owning
+from fanwood.sdk.children.owning import abandon, owning
 from fanwood.sdk.children.refs import TaskRunRef, ref_for
 from fanwood.sdk.children.streams import Streams
 from fanwood.sdk.declaring.identity import content_digest, part_identity
@@ -313,6 +313,7 @@ class Group:
         members.stream.stop()
         late = self._deadline is not None and self._attempt.host.engine().store.now() >= self._deadline
         decision = Decision(ranges_of(sorted(members.living)), timed_out=late and bool(members.living))
+        members.lost = decision.because
         decision.failed = self._failed(members, timed_out=decision.timed_out)
         if members.living or self._failures:
             answer = self._record(self._identity, msgspec.json.encode(decision).decode(), "decided")
@@ -362,7 +363,7 @@ class Group:
             page = ids[start : start + PAGE]
             found = await called(engine.call(lambda store: store.briefs(page), steadfast=True))  # noqa: B023
             if living := [record.id for record in found if not record.state.is_terminal]:
-                verb = partial(cancel_all, ids=living, reason=REASON)
+                verb = partial(cancel_all, ids=living, reason=decision.because)
                 await called(engine.call(verb, changes=True, steadfast=True))
 
     async def _with_times(self, members: Members) -> list[Outcome[Any]]:

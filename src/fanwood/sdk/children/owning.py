@@ -66,7 +66,7 @@ async def abandon(spawner: Spawner) -> None:
         spawner.give_up()
         await spawner.answered()
         ids = spawner.unfinished()
-        await called(engine.call(lambda store: cancel_all(store, ids, REASON), changes=True))
+        await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or REASON), changes=True))
         return
     is_ending = running_loop() is not None and _is_ending(attempt)
     spawner.give_up()
@@ -145,7 +145,7 @@ class GivenUp:
         ids, run, engine = spawner.unfinished(), self._attempt.run, self._attempt.host.engine()
         for start in range(0, len(ids), PAGE):
             alone = [id_ for id_ in ids[start : start + PAGE] if not engine.is_owned(id_)]
-            await store.cancel_children(self._attempt.id, run.attempt, alone, REASON)
+            await store.cancel_children(self._attempt.id, run.attempt, alone, spawner.lost or REASON)
             await asyncio.sleep(0)
         if ids:  # else what they wait for would end under them, should the next attempt ask for them at once
             await sweep_for_a_while(store, [self._attempt.id])

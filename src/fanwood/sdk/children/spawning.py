@@ -81,8 +81,8 @@ class Spawner:
         self.collector = collector or (Outputs(fail_fast=fail_fast, owns=True) if wait else None)
         self.planned = PlannedRuns()
         self._answered: list[tuple[int, Ended]] = []  # their numbers, and how they had ended
-        self._has_asked = False  # the engine puts ends, too
-        self._waits_for_copies = False
+        self._has_asked = self._waits_for_copies = False  # (asked: the engine puts ends, too)
+        self.lost = ""  # why what is given up is cancelled, if it is not that who waited was
         self._taken_out = 0  # of those planned, by who spawns without end
 
     # --- spawning --------------------------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def _circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circ
     if run.kind == RunKind.SHARE and (shared := tables.runs.get((run.awaits or b"")[:16])) is not None:
         return Circumstances(record, now, gate, deleting, oldest=_living(shared))
     if run.state != RunState.RUNNING:
-        return Circumstances(record, now, gate, deleting)
+        serving = _serving(tables, run.task, now) if run.kind < FIRST_WAIT and run.due_at is None else ()
+        return Circumstances(record, now, gate, deleting, serving=serving)
     newest = [tables.runs[id_] for id_ in islice(tables.order("children", run.id).before(LAST), FAR)]
     living = sorted((child for child in newest if not child.is_over), key=lambda child: child.id)
     running = [child for child in living if child.state == RunState.RUNNING]
