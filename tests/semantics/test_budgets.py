@@ -291,6 +291,7 @@ def test_amounts_are_to_the_millionth_and_never_nothing() -> None:
     with localcontext(prec=3):  # of the user's own sums
         assert dict(Budget(units={"usd": Decimal("1234567.891")}).part) == {"usd": 1_234_567_891_000}
         assert quantity("usd", 1_234_567_891_000) == Decimal("1234567.891")
+    assert [str(quantity("tokens", n * SCALE)) for n in (200_000, 20, 0, 10**12)] == ["200000", "20", "0", f"{10**12}"]
     given = Budget(runs=1, seconds=2, depth=3, units={"a": 0.1 + 0.2, "b": 1e-9, "c": Decimal("0.0000015"), "d": 0})
     assert dict(given.part) == {
         "a": 3 * SCALE // 10, "b": 1, "c": 2, "d": 0, "~runs": 1, "~depth": 3, "~seconds": 2 * SCALE,

@@ -314,8 +314,10 @@ def shown(unit: str) -> str:
 
 
 def quantity(unit: str, amount: int) -> Decimal | int:
-    """An amount, in units."""
-    return amount if unit in (RUNS, DEPTH) else _EXACT.normalize(_EXACT.divide(Decimal(amount), SCALE))
+    """An amount, in units: as it is written, and not 2E+5."""
+    if unit in (RUNS, DEPTH):
+        return amount
+    return Decimal(format(_EXACT.normalize(_EXACT.divide(Decimal(amount), SCALE)), "f"))
 
 
 def amount_text(unit: str, amount: int) -> str:
