@@ -52,7 +52,7 @@ class Turns:
 
     def add(self, runs: Sequence[ClaimedRun]) -> None:
         """They wait behind those of their trees."""
-        if len(set(map(_place, runs))) == 1:  # siblings, as most are
+        if len(runs) == 1 or len(set(map(_place, runs))) == 1:  # siblings, as most are
             self._tree(_tree(runs[0])).extend(runs)
         else:
             for run in runs:

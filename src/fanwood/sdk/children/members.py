@@ -123,7 +123,7 @@ class Members(Spawner):
 
     def _send_now(self, request: SpawnRequest) -> None:
         self._unanswered.append(Answer(request, self.collector, self._attempt))
-        self._ask(request)
+        (self._engine.record if request.records else self._engine.spawn)(request)
 
     def reserve(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more, of a group that was decided before: as it stands, or that never was."""

@@ -9,7 +9,7 @@ import msgspec
 from fanwood.sdk.declaring.spec import TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ID = 16
 """Bytes of a run's id."""
@@ -66,11 +66,13 @@ class PlannedRuns:
             yield from [page[n : n + ID] for n in range(0, len(page), ID)]
             at += len(page)
 
-    def parts(self) -> Iterator[tuple[int, int, TaskSpec]]:
+    def parts(self) -> Iterable[tuple[int, int, TaskSpec]]:
         """From which number to which (that one not among them) they are runs of which task."""
+        if len(self._specs) == 1:  # as mostly
+            return ((0, len(self._ids) // ID, self._specs[0]),)
         ends = [*self._starts[1:], len(self._ids)]  # (one too many, if there are none)
-        for start, end, spec in zip(self._starts, ends, self._specs, strict=False):
-            yield start // ID, end // ID, spec
+        parts = zip(self._starts, ends, self._specs, strict=False)
+        return [(start // ID, end // ID, spec) for start, end, spec in parts]
 
     def __iter__(self) -> Iterator[Planned]:
         for start, end, spec in self.parts():

@@ -160,14 +160,11 @@ class Spawner:
                 answer = Answer(request, self.collector, self._attempt)
                 self._unanswered.append(answer)
                 self._has_asked = True
-                self._ask(request)
+                (self._engine.record if request.records else self._engine.spawn)(request)
             if self._copies is not None:
                 self._copy(self._copies)
         if self._answered:
             self._put_answered()
-
-    def _ask(self, request: SpawnRequest) -> None:
-        (self._engine.record if request.records else self._engine.spawn)(request)
 
     def _copy(self, copies: Copies) -> None:
         answers, self._waits_for_copies = copies.ask()
@@ -215,7 +212,9 @@ class Spawner:
     def _register(self, encoded: list[_Encoded], index: int) -> Iterator[SpawnRequest]:
         """Under `registering`. Children and detached roots go in requests of their own: a fenced parent must not take
         roots with it."""
-        children, roots, links, size = SpawnRequest(), SpawnRequest(watch=self._wait), SpawnRequest(), 0
+        only = len(encoded) == 1  # then one request is all three
+        children, size = SpawnRequest(watch=self._wait and only and encoded[0][4] is None), 0
+        roots, links = (children, children) if only else (SpawnRequest(watch=self._wait), SpawnRequest())
         for number, one in enumerate(encoded, index):
             _, options, data, _, attempt, kind = one
             if attempt is not None and options.share is not None:
@@ -229,10 +228,10 @@ class Spawner:
             else:
                 self._child(request, attempt, one, number)
             size += len(data)
-            if size > BATCH_BYTES:
+            if size > BATCH_BYTES and not only:
                 yield from self._whole(children, roots)
                 children, roots, size = SpawnRequest(), SpawnRequest(watch=self._wait), 0
-        yield from self._whole(children, roots, links)
+        yield from self._whole(children) if only else self._whole(children, roots, links)
 
     def _whole(self, *requests: SpawnRequest) -> Iterator[SpawnRequest]:
         for request in requests:

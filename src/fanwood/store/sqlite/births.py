@@ -32,6 +32,8 @@ def insert_alike(
     execute: Callable[..., Any], me: int, now: int, spawns: Sequence[Spawn], budgets: dict[bytes, bytes]
 ) -> list[Spawn]:
     """Those that have nearly all in common are born; which are left. `budgets`: whose their parents use."""
+    if len(spawns) < _ALIKE_FROM:
+        return list(spawns)
     rest: list[Spawn] = []
     for (kind, _), group in groupby(spawns, _likeness):
         alike, is_root = list(group), kind.parent_id is None
@@ -61,6 +63,9 @@ def insert(
     execute: Callable[..., Any], me: int, now: int, spawns: Sequence[Spawn], budgets: dict[bytes, bytes]
 ) -> None:
     """All of these are born, each with columns of its own."""
+    if len(spawns) == 1:
+        execute(_INSERT.text(1), _row(spawns[0], me, now, budgets))
+        return
     for start in range(0, len(spawns), _ROWS_PER_INSERT):
         rows = [_row(spawn, me, now, budgets) for spawn in spawns[start : start + _ROWS_PER_INSERT]]
         execute(_INSERT.text(len(rows)), tuple(chain.from_iterable(rows)))
