@@ -61,6 +61,7 @@ INSIDE: dict[str, Callable[[Fanwood, Context, Any, Any], Any]] = {
     "send": lambda app, ctx, task, value: app.runs.aio_send(ctx.task_run_id, value, value),
     "send to": lambda app, ctx, task, value: app.runs.aio_send(value, "m"),
     "push": lambda app, ctx, task, value: app.events.aio_push(value, value),
+    "push of many": lambda app, ctx, task, value: app.events.aio_bulk_push(value),
     "push with an id": lambda app, ctx, task, value: app.events.aio_push("e", id=value),
     "resolve": lambda app, ctx, task, value: app.promises.aio_resolve(value, value),
     "fork": lambda app, ctx, task, value: app.runs.aio_fork(value),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -33,7 +34,7 @@ from fanwood.store.outside import EventFilter
 from fanwood.store.spreading import compiled, finish, is_true
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from fanwood.durations import Duration
@@ -120,11 +121,11 @@ class Events:
 
     def bulk_push(self, events: Iterable[PushEvent]) -> list[Event]:
         """Many events, in this order; up to 1,000 of them all or none."""
-        return block(self._push(list(events)), "events.bulk_push")
+        return block(self._push(_all(events)), "events.bulk_push")
 
     async def aio_bulk_push(self, events: Iterable[PushEvent]) -> list[Event]:
         """As `bulk_push`."""
-        return await self._push(list(events))
+        return await self._push(_all(events))
 
     def get(self, event_id: str) -> Event:
         """One event.
@@ -226,6 +227,13 @@ async def _finished(store: Store, pushed: list[Kept]) -> list[Kept]:
         if event.open:
             await finish(store, event)
     return pushed
+
+
+def _all(events: object) -> list[PushEvent]:
+    if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+        kind = type(cast("object", events)).__name__
+        raise UsageError(f"bulk_push() takes several PushEvents, a list of them for example, not {kind}")
+    return list(cast("Iterable[PushEvent]", events))
 
 
 def kept_event(event: PushEvent, settings: Settings, new_id: str) -> Kept:
