@@ -47,6 +47,11 @@ class PlannedRuns:
             self._starts.append(len(self._ids))
         self._ids += run_id
 
+    @property
+    def first_task(self) -> str:
+        """The name of the first one's task; empty if there is none."""
+        return self._specs[0].name if self._specs else ""
+
     def replace(self, number: int, run_id: bytes) -> None:
         """In the place of number `number` there is another run of its task."""
         self._ids[number * ID : (number + 1) * ID] = run_id

@@ -392,14 +392,14 @@ class Spawner:
             WaitTimeoutError: not within `timeout` seconds.
         """
         assert self.collector is not None
-        first, one = (self.planned.at(0).spec.name, self.planned.id(0)) if self.planned else ("", b"")
-        what, tasks = f"{len(self.planned)} run(s) of {first}", self.tasks
-        with self._engine.waiting(self.collector, Ids(self.planned)):
+        first, count, ids = self.planned.first_task, len(self.planned), Ids(self.planned)
+        what, tasks = f"{count} run(s) of {first}", self.tasks
+        with self._engine.waiting(self.collector, ids):
             if current_attempt.get() is not None:
-                limit = await patience(timeout, Ids(self.planned))
+                limit = await patience(timeout, ids)
                 await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
                 return
-            with interruption_told(one, first, len(self.planned)):
+            with interruption_told(self.planned.id(0), first, count):
                 await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def give_up(self) -> None:
@@ -421,7 +421,7 @@ class Spawner:
     def end(self) -> Ended:
         """How the only one has ended."""
         assert isinstance(self.collector, Outputs)
-        return self.collector.end(0, self.planned.at(0).spec.name)
+        return self.collector.end(0, self.planned.first_task)
 
     def results(self, *, keep_errors: bool = False) -> list[Any]:
         """The outputs in order, typed; errors raised, or kept in their places. To be asked for once: each result takes

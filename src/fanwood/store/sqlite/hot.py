@@ -95,18 +95,20 @@ class HotPath:
         if self._seen != (me, self._version()):
             self._look(me)
         self._seen = None  # until it is committed: what is undone was not seen
-        suspending, budgets = self.leaving.suspending, self.leaving.budgets
-        suspending.known, self.sharing.known, self.hedging.known = self._suspended, self._shared, self._hedged
+        leaving, sharing, hedging = self.leaving, self.sharing, self.hedging
+        suspending, budgets = leaving.suspending, leaving.budgets
+        suspending.known, sharing.known, hedging.known = self._suspended, self._shared, self._hedged
         budgets.known = self._budgeted
-        self.leaving.woken = self.leaving.has_closed = self.leaving.is_telling = False
+        leaving.woken = leaving.has_closed = leaving.is_telling = False
         try:
             self._run(me, now, batch, done)
         finally:
             self._suspended, suspending.known = bool(suspending.known), None
-            self._shared, self.sharing.known = bool(self.sharing.known), None
-            self._hedged, self.hedging.known = bool(self.hedging.known), None
+            self._shared, sharing.known = bool(sharing.known), None
+            self._hedged, hedging.known = bool(hedging.known), None
             self._budgeted, budgets.known = bool(budgets.known), None
-        done.has_more = done.has_more or self.leaving.woken
+        if leaving.woken:
+            done.has_more = True
         return done
 
     def _run(self, me: int, now: int, batch: Batch, done: Committed) -> None:
