@@ -148,6 +148,15 @@ async def watches(s: Session, n: int) -> None:
     await s.commit(unwatch=ids)
 
 
+async def waits_for_what_is_born(s: Session, n: int) -> None:
+    """By who asks for their ends once they are there, as `as_completed` does: all that is watched is his."""
+    (kind, *_) = await s.kinds(1)
+    children = [s.spawn(kind, s.number(), claimed=True) for _ in range(n)]
+    await s.commit(spawns=children)
+    await s.commit(watch=[child.id for child in children])
+    await s.commit(outcomes=[Outcome(child.id, 1, RunState.COMPLETED, "1", local=False) for child in children])
+
+
 async def logs(s: Session, n: int) -> None:
     running = await s.running(10)
     await s.commit(logs=[LogLine(running[i % 10], 1, i, "info", "text") for i in range(n)])
@@ -157,7 +166,7 @@ Verb = Callable[[Session, int], Awaitable[None]]
 VERBS: list[Verb] = [
     spawns, spawns_sent_again, spawns_with_keys, attaches, ends, ends_that_others_hear_of, ends_on_another_worker,
     requeues, requeues_for_the_hundredth_time, claims, claims_of_several_tasks, claims_of_a_program,
-    claims_of_nothing, watches, logs, moves, tells,
+    claims_of_nothing, watches, waits_for_what_is_born, logs, moves, tells,
 ]  # fmt: skip
 
 
@@ -349,6 +358,17 @@ async def test_also_by_plans_that_were_made_when_there_was_nothing(vacuumed: boo
             await everything(s)
             await raw.execute(filled(1000, workers[0], MUCH))
             await through(s, 200, "by plans made when there was nothing")
+
+
+async def test_also_by_plans_of_a_database_that_is_young(postgres_url: str):
+    """As a first large tree finds it: a small one was there, and made the plans."""
+    async with (
+        ground(postgres_url, NOTHING | {"parents": 6, "running": 12}) as (_, workers),
+        session(postgres_url, workers[0], workers[1]) as s,
+    ):
+        for number in (1, 50):
+            await waits_for_what_is_born(s, number)
+        await through(s, 1500, "in a young database", verbs=[waits_for_what_is_born])
 
 
 async def everything(s: Session) -> None:

@@ -130,7 +130,7 @@ begin
         update shared s set open = 1 from unnest(q.id) v (id) where s.run_id = any (array[v.id]) and v.id <> all (closed);
     end if;
     if p_cause = 9 and exists (select from suspended) then
-        delete from awaited a using unnest(q.id) v (id) where a.waiter_id = any (array[v.id]);
+        delete from awaited a where a.waiter_id = any (q.id);
     end if;
     if cardinality(entered) + cardinality(cut) < cardinality(q.id) then
         refused := array(

@@ -17,24 +17,28 @@ declare
     told bigint[];
 begin
     with watched as (
-        delete from watch t using unnest(p_ids) v (id) where t.run_id = any (array[v.id])
-        returning t.worker_id, t.run_id
+        delete from watch t where t.run_id = any (p_ids) returning t.worker_id, t.run_id
     ),
     concerned as (
         select p.worker_id, r.id as run_id
-        from unnest(p_ids) v (id) join run r on r.id = any (array[v.id])
-        join run p on p.id = any (array[r.parent_id])
-        where p.state = running and (p_parents is null or cardinality(p_parents) > 0)
+        from unnest(p_ids) v (id)
+        cross join lateral (select x.id, x.parent_id from run x where x.id = v.id offset 0) r
+        cross join lateral (
+            select x.worker_id from run x where x.id = r.parent_id and x.state = running offset 0
+        ) p
+        where p_parents is null or cardinality(p_parents) > 0
         union
         select t.worker_id, t.run_id from watched t
         union
-        select r.worker_id, r.id from unnest(p_under) v (id) join run r on r.id = any (array[v.id])
+        select r.worker_id, v.id
+        from unnest(p_under) v (id) cross join lateral (select x.worker_id from run x where x.id = v.id offset 0) r
     ),
     mailed as (
         insert into mail (worker_id, run_ids, size)
         select l.worker_id, array_agg(c.run_id),
                sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
-        from concerned c join lease l on l.worker_id = c.worker_id join run r on r.id = any (array[c.run_id])
+        from concerned c join lease l on l.worker_id = c.worker_id
+        cross join lateral (select x.output, x.error from run x where x.id = c.run_id offset 0) r
         where c.worker_id <> p_me
         group by l.worker_id
         returning worker_id
@@ -98,7 +102,8 @@ begin
         select array_agg(r.id) filter (where r.worker_id is not null),
                array_agg(distinct r.parent_id) filter (where not v.local)
         into under, parents
-        from unnest(e.id, e.local) with ordinality v (id, local, n) join run r on r.id = any (array[v.id])
+        from unnest(e.id, e.local) with ordinality v (id, local, n)
+        cross join lateral (select x.id, x.worker_id, x.parent_id from run x where x.id = v.id offset 0) r
         where v.n <> all (refused);
     end if;
     watched := exists (select from watch t where t.worker_id < p_me)
@@ -111,7 +116,8 @@ begin
         );
         if p_foreign then
             parents := array(
-                select p.id from unnest(parents) v (id) join run p on p.id = any (array[v.id]) where p.state = running
+                select p.id from unnest(parents) v (id)
+                cross join lateral (select x.id from run x where x.id = v.id and x.state = running offset 0) p
             );  -- ('{}' without any)
         end if;
         if cardinality(under) > 0

@@ -120,8 +120,10 @@ begin
     return (
         select coalesce(json_agg(json_build_array(upper(encode(r.id, 'hex')), r.error, r.task))::text, '[]')
         from unnest(p_ids, p_attempts) v (id, attempt)
-        join run r on r.id = any (array[v.id]) and r.attempt = v.attempt
-        where r.state = cancelled and r.ended_by = 3
+        cross join lateral (
+            select x.id, x.error, x.task from run x
+            where x.id = v.id and x.attempt = v.attempt and x.state = cancelled and x.ended_by = 3 offset 0
+        ) r
     );
 end $$;
 

@@ -14,6 +14,7 @@ declare
     queued_state constant smallint := 0;
     terminal constant smallint := 8;
     damaged bytea[] := '{}';
+    over bytea[];
 begin
     perform from (
         select v.id from unnest(p_ids) v (id)
@@ -22,12 +23,17 @@ begin
     ) v
     cross join lateral (select from run r where r.id = v.id and r.state < terminal for share) r;
     insert into watch (run_id, worker_id)
-    select r.id, p_me from unnest(p_ids) v (id) join run r on r.id = any (array[v.id]) where r.state < terminal
+    select r.id, p_me
+    from unnest(p_ids) v (id)
+    cross join lateral (select x.id from run x where x.id = v.id and x.state < terminal offset 0) r
     on conflict do nothing;
     -- Of a run that ended meanwhile the watch may have been there already: then its end was told, the insertion waited
     -- for the watch to be taken down, and entered it once more.
-    delete from watch t using unnest(p_ids) v (id) join run r on r.id = any (array[v.id])
-    where t.run_id = any (array[v.id]) and t.worker_id = p_me and r.state >= terminal;
+    over := array(
+        select r.id from unnest(p_ids) v (id)
+        cross join lateral (select x.id from run x where x.id = v.id and x.state >= terminal offset 0) r
+    );
+    delete from watch t where t.run_id = any (over) and t.worker_id = p_me;
     loop
         begin
             select coalesce(json_agg(json_build_array(
@@ -42,7 +48,10 @@ begin
                 select r.id, r.state, r.output, r.error, r.task, v.n, r.id <> all (damaged) as whole,
                        coalesce(sum(coalesce(octet_length(r.output), 0) + coalesce(octet_length(r.error), 0))
                                 over (order by v.n rows between unbounded preceding and 1 preceding), 0) as before
-                from unnest(p_ids) with ordinality v (id, n) join run r on r.id = any (array[v.id])
+                from unnest(p_ids) with ordinality v (id, n)
+                cross join lateral (
+                    select x.id, x.state, x.output, x.error, x.task from run x where x.id = v.id offset 0
+                ) r
             ) f;
             return;
         exception when data_corrupted or index_corrupted then
@@ -64,7 +73,7 @@ begin
     cross join lateral (
         select x.run_id from watch x where x.run_id = v.id and x.worker_id = p_me for update skip locked
     ) t;
-    delete from watch t using unnest(free) v (id) where t.run_id = any (array[v.id]) and t.worker_id = p_me;
+    delete from watch t where t.run_id = any (free) and t.worker_id = p_me;
 end $$;
 
 create function fw_has_mail(p_me bigint, p_read bigint[]) returns boolean language plpgsql

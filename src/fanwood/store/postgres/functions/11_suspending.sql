@@ -111,7 +111,7 @@ begin
     perform from (select v.id from unnest(ended || waiters) v (id) order by v.id) v
     cross join lateral (select true from suspended x where x.run_id = v.id for update) s;
     with dropped as (
-        delete from awaited a using unnest(ended) v (id) where a.run_id = any (array[v.id])
+        delete from awaited a where a.run_id = any (ended)
         returning a.run_id, a.waiter_id, a.weight
     ),
     counted as (
@@ -130,8 +130,8 @@ begin
         select x.id from run x where x.id = l.run_id and x.state = waiting and x.waits = 1 offset 0
     ) r
     where l.missing <= 0;
-    delete from suspended s using unnest(ended) v (id) where s.run_id = any (array[v.id]);
-    delete from awaited a using unnest(ended) v (id) where a.waiter_id = any (array[v.id]);
+    delete from suspended s where s.run_id = any (ended);
+    delete from awaited a where a.waiter_id = any (ended);
     n := cardinality(awake);
     if coalesce(n, 0) = 0 then
         return '{}';
