@@ -85,13 +85,19 @@ class Parts:
         fork = None if run is None else fork_of(run.life)
         return None if fork is None or fork.how != "fork" else fork.key
 
+    def origins(self, run_id: bytes) -> Iterator[bytes]:
+        """That one, and what it is a fork of itself, and so on: what a fork had not come to, it has from there."""
+        while (of := self.origin(run_id)) is not None:
+            yield of
+            run_id = of
+
     def _copies(self, run_id: bytes, kind: RunKind, said: dict[str, Any]) -> bool:
         """Whether what a run has recorded is a copy; or will be, as that is written with what comes next."""
-        part, of = self.find(run_id, kind, said), self.origin(run_id)
+        part = self.find(run_id, kind, said)
         if part is not None:
             return fork_of(part.life) is not None
-        there = None if of is None else self.find(of, kind, said, of_old=True)
-        return there is not None and there.state == RunState.COMPLETED
+        found = (self.find(of, kind, said, of_old=True) for of in self.origins(run_id))
+        return any(there is not None and there.state == RunState.COMPLETED for there in found)
 
     # --- steps and times -------------------------------------------------------------------------------------------
 
@@ -124,8 +130,8 @@ class Parts:
             if run_id in self._tables.runs and isinstance(what[-1], int) and len(what) == 2:
                 said = {"args": list(what)}
                 part = self.find(run_id, RunKind.RECORDED, said, of_old=True)
-                if part is None and (of := self.origin(run_id)) is not None:
-                    part = self.find(of, RunKind.RECORDED, said, of_old=True)  # (of a fork that ended before it copied)
+                for of in self.origins(run_id):  # (of a fork that ended before it copied)
+                    part = part or self.find(of, RunKind.RECORDED, said, of_old=True)
                 if part is None or msgspec.json.decode(part.output or "null") != value:
                     yield f"step {what} of {run_id.hex()[-6:]} was answered with {value}, and {part} stands there"
 
