@@ -70,6 +70,23 @@ async def test_the_five_questions(opened: Open, site: Site):
     await expect(page.get_by_role("table").first).to_be_visible()
 
 
+QUICKLY = """async () => {
+  for (const key of "jjo") {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    await Promise.resolve();
+  }
+}"""
+
+
+async def test_keys_that_come_before_the_next_frame(opened: Open, site: Site):
+    """Each does what it says of the row where the one before it led."""
+    page = await opened(site)
+    await settled(page)
+    second = await page.locator("table.roots tbody a.task").nth(1).get_attribute("href")
+    await page.evaluate(QUICKLY)
+    await expect(page).to_have_url(re.compile(re.escape(second or "?") + "$"))
+
+
 async def test_pages_and_search_are_reached_from_anywhere(opened: Open, site: Site, trees: dict[str, str]):
     page = await opened(site)
     await settled(page)

@@ -1,6 +1,6 @@
 // Keys: a page says what they do, the help shows them all. None works while something is typed.
 
-import { useEffect } from "./html.js";
+import { useLayoutEffect } from "./html.js";
 
 /** @typedef {{keys: string, does: string, run: (event: KeyboardEvent) => void}} Binding keys: `j`, `g t`, `mod+k` */
 
@@ -27,7 +27,7 @@ export function release() {
 
 /** Those of a page or part, as long as it is shown. @param {() => Binding[]} bindings */
 export function useKeys(bindings) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     sources.add(bindings);
     return () => void sources.delete(bindings);
   });
