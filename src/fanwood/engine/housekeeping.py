@@ -36,9 +36,9 @@ logger = logs.logger("fanwood.engine")
 RECHECK_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds
 BRIEFLY = 2.0  # seconds
-TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.1
+TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.7
 """How many times as long as a step of the timers took to rest after it, while more is due. (A server takes it beside
-our commits, and not between them.)"""
+our commits, and not between them; but they share a disk.)"""
 
 
 class Housekeeping:
