@@ -31,7 +31,7 @@ async def statements(settings: Settings, root: bytes) -> list[tuple[float, str]]
         took.append(((time.perf_counter() - begin) * 1e3, name))
         return found
 
-    setattr(store, "looked", timed)  # noqa: B010
+    setattr(store, "looked", timed)  # noqa: B010  (the same)
     try:
         await _all(store, root)
     finally:

@@ -70,7 +70,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write("".join(f'<a href="{link}">{link}</a>' for link in links or ()).encode())
 
-    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002  (its name there)
 
 
 @cache
