@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fanwood.store.postgres.connection import Link, Transaction
 
 SQL = load("postgres/chores.sql")
-PAGE = 1_000
-"""How many runs one transaction changes."""
+PAGE = 250
+"""How many runs one transaction changes: whoever commits beside it waits for the processor, and for its WAL."""
 LOOK = 5_000
 """How many children of one run are looked at, at a time."""
 TIMERS_LOCK = 0x46414E59
