@@ -25,6 +25,9 @@ from fanwood import (
     UsageError,
     aio_wait,
 )
+from fanwood.engine.engine import Engine
+from fanwood.engine.inbox import SuspendRequest
+from fanwood.engine.waits import Stream
 from fanwood.sdk.children import groups
 from tests.semantics.test_streams import states, until
 
@@ -534,6 +537,46 @@ def test_a_group_that_was_unloaded_can_cancel_its_members(app: Fanwood, colour: 
     )
     app.events.push("go", {"n": 1})
     assert run.result(60) == ["COMPLETED", "CANCELLED"]
+
+
+def test_who_takes_an_end_while_it_is_looked_what_he_waits_for_is_not_suspended(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He takes it on his loop, between two steps of the engine's thread, and is not in the wait any more that it was
+    asked for."""
+    put, awaited = Stream.put, Stream.awaited
+    requests: list[SuspendRequest] = []
+    come: list[tuple[int, Any]] = []
+    found: list[Any] = []
+
+    def look_first(self: Stream, index: int, ended: Any) -> None:
+        come.append((index, ended))
+        found.append(requests[-1].make())
+        while come:  # nobody looked
+            put(self, *come.pop())
+
+    def have_it_taken(self: Stream) -> Any:
+        while come:
+            put(self, *come.pop())
+            until(lambda: not self.ready)
+        return awaited(self)
+
+    monkeypatch.setattr(Engine, "suspend", lambda _, request: requests.append(request))
+    monkeypatch.setattr(Stream, "put", look_first)
+    monkeypatch.setattr(Stream, "awaited", have_it_taken)
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(_: dict, ctx: Context) -> None:
+        async with ctx.group(quorum=2) as g:
+            g.spawn(member, -1)
+            g.spawn(member, 2)
+
+    run = parent.run_no_wait({})
+    until(lambda: bool(requests))
+    let(gates, -1)
+    with pytest.raises(TaskRunError, match="0 of the 2"):
+        run.result(60)
+    assert found[0] is None
 
 
 def test_who_is_suspended_for_a_quorum_that_can_not_be_had_goes_on(

@@ -209,13 +209,13 @@ class Unloading:
         return (self._wanted or self._asked) and not self._is_over()
 
     def _look(self) -> None:
-        self._wanted = False
+        self._wanted, changes = False, self._changes
         if self._asked or self._is_over() or not self._waits or not self.is_quiet():
             self._decided()
             if not self._is_over() and self._waits:
                 self._wind(max(self.policy.seconds or 0.0, AGAIN))
             return
-        changes, self._asked = self._changes, True
+        self._asked = True
         same, engine = self._attempt.same, self._attempt.host.engine()
         if same is not None and same.is_other():
             engine.call(self._named, steadfast=True).add_done_callback(lambda done: self._judge(changes, done))
@@ -239,7 +239,7 @@ class Unloading:
         named, same = None if done.exception() is not None else done.result(), self._attempt.same
         self._asked = False
         waits = list(self._waits.values())
-        stays = changes == self._changes and not any(wait.collector.ready for wait in waits) and not self._is_over()
+        stays = not any(wait.collector.ready for wait in waits) and changes == self._changes and not self._is_over()
         if named is not None and same is not None and stays:
             for wait in waits:
                 wait.collector.fail(same.error(named))
@@ -250,7 +250,7 @@ class Unloading:
     def _command(self, changes: int) -> Suspend | None:
         """On the engine's thread: what is asked of the store, if it is as it was looked at."""
         waits = list(self._waits.values())
-        if self._is_over() or changes != self._changes or not waits:
+        if self._is_over() or not waits:
             return None
         awaited: dict[bytes, int] = {}
         missing: list[int] = []
@@ -263,7 +263,8 @@ class Unloading:
                 awaited[id_] = int(Awaited.WAKES if awaited.get(id_, weight) != weight else weight)
             missing.append(enough)
             pending += [id_.hex() for id_ in (left if weight is Awaited.WAKES else left[:1])]
-        if len(awaited) > MOST_AWAITED:
+        # Looked at last: who has taken what had come meanwhile is not ready any more, and goes on.
+        if len(awaited) > MOST_AWAITED or changes != self._changes:
             return None
         attempt = self._attempt
         return Suspend(
