@@ -8,7 +8,7 @@ import pytest
 
 from fanwood import RunState
 from fanwood.model.commands import ANSWER_BYTES, ClaimRequest
-from tests.conformance.stage import Stage, completed
+from tests.conformance.stage import Stage, completed, handed_back
 from tests.raw import watched
 
 BIG = '"' + "x" * (ANSWER_BYTES // 4) + '"'
@@ -156,6 +156,21 @@ async def test_a_suspect_that_is_the_oldest_does_not_take_anothers_place(stage: 
     await suspect(stage, priority=1)
     other = await stage.born("a", priority=1)
     assert [run.key for run in await stage.claim(1, fair=1)] == [other]
+
+
+@pytest.mark.parametrize("programs", [(), (7,)], ids=["all", "of a program"])
+@pytest.mark.parametrize("idle", [False, True])
+async def test_suspects_do_not_take_others_places(stage: Stage, idle: bool, programs: tuple[int, ...]) -> None:
+    """Whether trees have their turns or not, and however many there are of them."""
+    best = [await stage.born("b", priority=3)] if idle else []
+    for _ in range(3):
+        await suspect(stage, priority=2)
+    others = [await stage.born("a", priority=priority) for priority in (2, 2, 1)]
+    worker = await stage.register(programs=programs)
+    for turns in (None, {}):
+        claimed = await stage.claim(3, worker=worker, idle=idle, programs=programs, turns=turns)
+        assert [run.key for run in claimed] == (best + others)[:3]
+        await stage.report(*[handed_back(run) for run in claimed])
 
 
 async def test_an_idle_worker_takes_what_is_better_than_a_suspect_first(stage: Stage) -> None:

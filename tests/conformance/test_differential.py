@@ -79,6 +79,7 @@ class Stream:
         self.told: dict[str, set[tuple[int, bytes]]] = {name: set() for name in stages}
         # On PostgreSQL whoever is told of something by his own commit gets all his mail with it.
         self.known: set[tuple[int, bytes]] = set()
+        self.revived: set[bytes] = set()  # of whose first end nobody may be told, if he reads his mail after it
 
     async def on_all(self, what: str, command: Callable[[Stage], Awaitable[Reply]]) -> Reply:
         """Of all the same answer, which is this."""
@@ -536,7 +537,9 @@ class Stream:
         for stage in self.stages.values():
             stage.clock.advance(0.001)  # what a sweep ends has ended after what closed it, wherever time stands still
             await stage.sweep()
+        over = {id_ for id_, row in self.rows.items() if RunState(row["state"]).is_terminal}
         rows = self.rows = await self.on_all("rows", _rows)
+        self.revived |= {id_ for id_ in over & rows.keys() if not RunState(rows[id_]["state"]).is_terminal}
         self.parts = {id_: of for id_, of in self.parts.items() if id_ in rows}
         self.links = {id_: of for id_, of in self.links.items() if id_ in rows}
         self.suspected = any(row["deaths"] >= SUSPECT_DEATHS for row in rows.values())
@@ -554,7 +557,10 @@ class Stream:
                 # (Who is told of a link that was cancelled depends on what is swept first: it, or who waits.)
                 cancelled = {id_ for id_, end in done.finished.items() if end.state is RunState.CANCELLED}
                 self.told[name] |= {(worker, id_) for id_ in done.finished if id_ not in cancelled & self.linked}
-        self.told = {name: told - self.known for name, told in self.told.items()}
+        self.told = {
+            name: {(worker, id_) for worker, id_ in told - self.known if id_ not in self.revived}
+            for name, told in self.told.items()
+        }
 
 
 def _rounded(when: int | None) -> int | None:

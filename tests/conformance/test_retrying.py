@@ -201,14 +201,45 @@ async def test_of_many_those_where_nothing_stands_between_are_queued_together(st
     assert await retried() == 0
     assert await retried(lone, flat, deep, good, busy) == 3
     assert store.paused == [deep.key]
-    assert store.together == [{middle.key}, {lone.key, flat.key}]
+    assert store.together == [{middle.key}, {lone.key}, {flat.key}]
     assert [await stage.state(run) for run in names] == [
         QUEUED, QUEUED, QUEUED, COMPLETED, RunState.RUNNING, FAILED, FAILED,
     ]  # fmt: skip
     assert await stage.store.pauses() == []
     assert await retried(lone, flat, good, again=True) == 2  # as an attempt that comes after a crash finds them
     assert await retried(leaf, child) == 2
-    assert store.together[2:] == [{leaf.key, child.key}]
+    assert store.together[3:] == [{leaf.key, child.key}]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["of many", "alone"])
+async def test_what_has_completed_since_it_was_looked_at_does_not_run_again(stage: Stage, together: bool) -> None:
+    """Its parent has asked for it anew, say, while it was looked for what failed."""
+    root, child = await stage.running(), await stage.running()
+    await stage.report(failed(child))
+    await stage.complete(root)
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.store, name)
+
+        async def is_heard(self, *_: bytes) -> bool:
+            return True
+
+        async def kin(self, ids: Any) -> Any:
+            if await stage.store.replay(child.key, [FAILED]):
+                run = await stage.claim_again(child)
+                assert run is not None
+                await stage.complete(run)
+            return await stage.store.kin(ids)
+
+    store: Any = Late()
+    if together:
+        runs = await stage.store.briefs([child.key])
+        assert await all_failures_retried(store, runs, "ann") == 0
+    else:
+        await failures_retried(store, child.key, "ann")
+    assert await stage.state(child) is COMPLETED
+    assert await stage.store.pauses() == []
 
 
 async def test_of_many_a_hedge_is_nothing_to_retry_and_a_pause_that_was_left_is_taken_back(stage: Stage) -> None:

@@ -252,8 +252,9 @@ class Parts:
             return self._watch.revivals[child.id] > self._known.get(child.id, 0)
         return parent.started_at is not None and self._watch.revived_since(child, parent.started_at)
 
-    def left(self, run_id: bytes, attempt: int, numbers: list[int]) -> Iterator[str]:
-        """Of these children, by numbers of their plans, this attempt has let go: none lives on."""
+    def left(self, run_id: bytes, attempt: int, numbers: list[int], *, of_old: bool = True) -> Iterator[str]:
+        """Of these children, by numbers of their plans, this attempt has let go: none lives on. But for those that it
+        had not come to ask for, and an attempt before it had (unless `of_old`): they are wanted until it ends."""
         run = self._tables.runs.get(run_id)
         if run is None or not self.is_current(run_id, attempt) or run.root_id in self._gated():
             return
@@ -263,7 +264,8 @@ class Parts:
             given = msgspec.json.decode(child.input)
             if child.kind >= FIRST_WAIT:
                 given = given.get("input", {}) if child.kind == RunKind.SHARE else {}
-            wanted = child.asked < _since(run) or child.asked > attempt or self._is_by_hand(run, child)
+            since = _since(run) if of_old else attempt
+            wanted = not since <= child.asked <= attempt or self._is_by_hand(run, child)
             if not wanted and given.get("n") in numbers:
                 yield f"{child.id.hex()[-6:]} lives on, and {run_id.hex()[-6:]} does not want it any more"
 

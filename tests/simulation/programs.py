@@ -149,7 +149,7 @@ class _Attempt:
         async def look(_: Fanwood) -> None:
             await asyncio.sleep(SOON if world.harmless else LATER)
             if not world.is_dead(self._program.app):  # (else what was to be cancelled is for the next attempt to say)
-                world.tell(self._parts.left(*self._run, numbers))
+                world.tell(self._parts.left(*self._run, numbers, of_old=False))
 
         world.outside(look)
 

@@ -407,6 +407,8 @@ def test_a_child_that_was_replayed_before_the_attempt_that_let_it_go() -> None:
     scene.clock.advance(1)
     scene.claim(scene.root)
     assert scene.left()  # it lived when this attempt looked what there is
+    unasked = scene.parts.left(b"root", scene.root.attempt, [1], of_old=False)
+    assert not list(unasked)  # of which nobody knows yet whether this attempt will ask for it
     scene.completes()
     scene.replay()
     assert not scene.left()

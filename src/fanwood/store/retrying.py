@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PAGE = 500
 """Failures that are looked at together."""
 _AGAIN = Deed("replay", allow=tuple(int(state) for state in TERMINAL))
+_STILL = Deed("replay", allow=(int(RunState.FAILED), int(RunState.CANCELLED)))
+"""Of what had not completed when it was looked at: by another's doing it may have run again, and completed."""
 _MEANWHILE = ", until what failed is queued again"
 
 
@@ -95,7 +97,7 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
         failed = await store.briefs([id_ for id_ in ids if id_ not in hedges])
         here, new = await between.add(failed)
         if here and not count:
-            own = await _begin(store, run_id, name, own=own)
+            own = await _begin(store, top, name, own=own)
         count += here
         if count and new and await _pause_of(store, top) is None:  # another call was quicker: it may have run by now
             still = {run.id for run in await store.briefs(new) if (run.finished_at or since) < since}
@@ -115,19 +117,22 @@ async def all_failures_retried(store: Store, runs: Sequence[RunRecord], by: str,
     passed by. `again`: an attempt before this one may have begun; who has not ended counts.
 
     What has no children, or (at the top of a tree) only failures right below it, is queued without a pause: all of
-    those in one transaction.
+    those in one transaction, or in two, if some of them have completed.
     """
     if not runs:
         return 0
     left = {pause.run_id for pause in await _pauses_of(store, runs) if pause.by.endswith(_MEANWHILE)}
-    alone, done = list[bytes](), 0
+    alone, done = list["RunRecord"](), 0
     for run in runs:
         if run.state.is_terminal and run.id not in left and (count := await _right_below(store, run)) is not None:
-            alone += [run.id] if count else []
+            alone += [run] if count else []
         else:
             done += await _tried(store, run.id, by, again=again)
-    helps = {kin.run_id for kin in await store.kin(alone) if kin.bond is Bond.HELPS}
-    return done + await to_all(store, _AGAIN, [id_ for id_ in alone if id_ not in helps])
+    helps = {kin.run_id for kin in await store.kin([run.id for run in alone]) if kin.bond is Bond.HELPS}
+    for completed, deed in ((False, _STILL), (True, _AGAIN)):
+        of = [run.id for run in alone if (run.state is RunState.COMPLETED) is completed and run.id not in helps]
+        done += await to_all(store, deed, of) if of else 0
+    return done
 
 
 async def _right_below(store: Store, run: RunRecord) -> int | None:
@@ -164,13 +169,15 @@ async def _pauses_of(store: Store, runs: Sequence[RunRecord]) -> list[Pause]:
     return found
 
 
-async def _begin(store: Store, run_id: bytes, name: str, *, own: bool) -> bool:
-    """It is queued, and paused; whether that is our own pause."""
-    own = await paused(store, run_id, name) or own
+async def _begin(store: Store, top: RunRecord, name: str, *, own: bool) -> bool:
+    """It is queued, and paused; whether that is our own pause. If it has completed since it was looked at, somebody
+    else had it run again, and all that it asks for."""
+    own = await paused(store, top.id, name) or own
+    allow = TERMINAL if top.state is RunState.COMPLETED else (RunState.FAILED, RunState.CANCELLED)
     try:
-        await store.replay(run_id, TERMINAL)
+        await store.replay(top.id, allow)
     except FanwoodError:
         if own:
-            await resumed(store, run_id)
+            await resumed(store, top.id)
         raise
     return own

@@ -164,7 +164,7 @@ begin
             select r.id, r.priority, r.root_id, r.depth, r.deaths, octet_length(r.input) as size
             from run r
             cross join lateral (select x.asked from run x where x.id = r.root_id) o
-            where r.task = t.task and r.state = 0 and (o.asked = 0 or o.asked = any (p_programs))
+            where r.task = t.task and r.state = 0 and (r.deaths < 2 or p_idle) and (o.asked = 0 or o.asked = any (p_programs))
             order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
         ) q
         window whole as (order by q.priority desc, q.root_id, q.depth desc, q.id),
@@ -173,6 +173,10 @@ begin
     where b.n <= p_limit and b.size_before < 16000000;
     if p_idle and deaths_[1] >= 2 then
         best := best[1:1];
+    elsif 2 <= any (deaths_) then  -- which had the others' room
+        select p.places, p.ids, p.has_more into places, ids, has_more
+        from fw_pick_own(p_tasks, p_limit, false, p_programs, p_first) p;
+        return;
     else
         best := array(
             select b.id
@@ -278,6 +282,16 @@ begin
             oldest := (oldest || first_)[1:p_limit];
         end if;
         select p.places, p.ids, p.has_more into places, ids, has_more from fw_pick(tasks, p_limit, oldest) p;
+        if cardinality(first_) > 0 and cardinality(places) < p_limit then  -- suspects may have had the others' room
+            first_ := array(
+                select f.id from unnest(oldest) with ordinality f (id, n)
+                cross join lateral (select x.deaths from run x where x.id = f.id) r
+                where r.deaths < 2 order by f.n
+            );
+            if cardinality(first_) < cardinality(oldest) then
+                select p.places, p.ids, p.has_more into places, ids, has_more from fw_pick(tasks, p_limit, first_) p;
+            end if;
+        end if;
     end if;
     has_more := has_more or cleared;
     if cardinality(places) = 0 then
