@@ -6,11 +6,12 @@ import asyncio
 import functools
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, TypeVar, cast
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, Protocol, TypedDict, TypeVar, cast
 
 import msgspec
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, dataclasses
 
 from fanwood import Context, DeclarationError, EmptyModel, Fanwood, FanwoodError, UsageError
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     import collections.abc
     import concurrent.futures
     import fractions
-    from decimal import Decimal as Number
+    from decimal import Decimal as Number  # noqa: TC004  (pydantic does not find it there; the declaration does)
 
-    from nowhere import Nothing  # pyright: ignore[reportMissingImports]
+    from nowhere import Nothing  # noqa: TC004  # pyright: ignore[reportMissingImports]
 
 
 @dataclass
@@ -73,6 +74,81 @@ def test_names_that_only_type_checkers_import(app: Fanwood) -> None:
         return n[0]
 
     assert cast("Any", submodule).run([1]) == 1
+
+
+def test_fields_are_resolved_as_annotations_are(app: Fanwood) -> None:
+    @dataclass
+    class Leaf:
+        n: Number
+        leaves: list[Leaf]
+
+    class Bundle(msgspec.Struct):
+        leaf: Leaf | None = None
+
+    class Pair(NamedTuple):
+        bundle: Bundle
+        n: Number
+
+    class Shelf(TypedDict):
+        pairs: list[Pair]
+        n: NotRequired[Number]
+
+    @app.task
+    async def echo(shelf: Shelf) -> Shelf:
+        return shelf
+
+    given: Shelf = {"pairs": [Pair(Bundle(Leaf(Decimal(1), [])), Decimal("2.50"))], "n": Decimal(3)}
+    assert echo.run(given) == given
+
+
+def test_fields_of_models_are_resolved_as_annotations_are(app: Fanwood) -> None:
+    class Inner(BaseModel):
+        n: Number
+
+    class Outer(BaseModel):
+        inner: Inner | None = None
+        outers: list[Outer] = []
+
+    @app.task
+    async def echo(outer: Outer) -> Outer:
+        return outer
+
+    @dataclasses.dataclass
+    class Root:
+        n: Number
+
+    @dataclass
+    class Plain:
+        roots: list[Root]
+
+    @app.task
+    async def plain(given: Plain) -> Plain:
+        return given
+
+    inner: Any = Inner(n=Decimal("1.50"))
+    assert echo.run(Outer(inner=inner, outers=[Outer()])) == Outer(inner=inner, outers=[Outer()])
+    assert plain.run(Plain([Root(Decimal(1))])) == Plain([Root(Decimal(1))])
+
+
+def test_a_field_that_cannot_be_resolved_is_named(app: Fanwood) -> None:
+    class Model(BaseModel):
+        n: Nothing
+
+    @dataclass
+    class Plain:
+        models: list[Nothing]
+
+    with pytest.raises(DeclarationError, match="name 'Nothing' is not defined"):
+
+        @app.task
+        async def of_model(model: Model) -> None:
+            pass
+
+    with pytest.raises(DeclarationError, match="name 'Nothing' is not defined"):
+
+        @app.task
+        async def of_class(plain: Plain) -> None:
+            pass
 
 
 def test_an_annotation_that_cannot_be_resolved_is_named(app: Fanwood) -> None:

@@ -12,6 +12,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address
+from re import Pattern
 from types import UnionType
 from typing import (
     Annotated,
@@ -39,7 +41,17 @@ import typing_extensions
 from annotated_types import Gt
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, Field, PositiveInt, PydanticUserError, RootModel, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    IPvAnyAddress,
+    PositiveInt,
+    PrivateAttr,
+    PydanticUserError,
+    RootModel,
+    create_model,
+)
 from pydantic import dataclasses as pydantic_dataclasses
 
 from fanwood import EmptyModel
@@ -226,6 +238,20 @@ class Named(str):
     __slots__ = ()
 
 
+class Private(BaseModel):
+    n: int
+    _seen: int = PrivateAttr(default=0)
+    _since: object = PrivateAttr(default_factory=object)
+
+
+def seen(private: Private) -> Private:
+    private._seen = 7
+    return private
+
+
+Ambiguous = Literal[Color.RED, 1]
+
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 TRAVEL: list[tuple[Any, Any]] = [
@@ -295,6 +321,15 @@ TRAVEL: list[tuple[Any, Any]] = [
     (deque[int], deque([1])),
     (Decimal, Decimal("1E+400")),
     (Decimal, Decimal("-0.10")),
+    (list[Decimal], [Decimal("-Infinity")]),
+    (Ambiguous, Color.RED),
+    (Ambiguous, 1),
+    (Literal[Word.YES, "y"], "y"),
+    (Word | str, "y"),
+    (Level | int, 1),
+    (Private, Private(n=1)),
+    (IPvAnyAddress, IPv4Address("10.0.0.1")),
+    (list[IPvAnyAddress], [IPv6Address("::1")]),
     (float, 1e308),
     (timedelta, timedelta(microseconds=-1)),
     (bytes, b"\xff\0"),
@@ -542,6 +577,7 @@ class StructWithEnum(msgspec.Struct):
         *(set[int] | frozenset[int], Box[frozenset[str] | set[str] | None], dict[Pair | Half, int]),
         create_model("NoneKeys", keys=(dict[str | None, int], ...)),
         *(() if PYDANTIC_TAKES_TYPED_DICTS else (dict[str, int] | Typed,)),
+        *(Pattern[bytes], dict[complex, int], Literal[Color.RED, 1, "RED"]),
         *(Unkept, list[Unkept], WithUnkept),
     ],
     ids=str,
@@ -578,6 +614,11 @@ def test_it_says_what_to_do_instead(declared: Any, advice: str) -> None:
         (Plain, Plain([Derived(1, 2)]), "input.items[0]", "without z"),
         (Model, SubModel(n=1), "input", "without m"),
         (Model, Model(n=1, items=[Derived(1)]), "input.items[0]", "without z"),
+        (Word | str, Word.YES, "input", "Word would come back as a str"),
+        (list[Word | str], [Word.YES], "input[0]", "Word would come back as a str"),
+        (dict[str, Level | int | None], {"a": Level.HIGH}, "input.a", "Level would come back as a int"),
+        (Private, seen(Private(n=1)), "input", "its private attribute _seen would not come back"),
+        (list[Private], [seen(Private(n=1))], "input[0]", "its private attribute _seen would not come back"),
         (A | A2, A2(1), "input", "A2 would come back as a tests.unit.test_travelling.A"),
         (Annotated[str, AfterValidator(lambda text: text + "!")], "a", "input", "a!!"),
         (Box[tuple[Perm | int, ...]], Box((Perm(0),)), "input.item[0]", "Perm would come back as a int"),
@@ -630,6 +671,7 @@ def test_numbers_that_python_would_not_read_again(declared: Any, number: int) ->
         (Perm, 99, ""),
         (Color, 3, ""),
         (tuple[int, int], (1, 2, 3), ""),
+        (A | dict, {"x": 1}, ""),
         (Typed, {"pair": Pair(1), "extra": 1}, "extra"),
         (dict[str, Typed | None], {"a": {"extra": 1}}, "a.extra"),
         (OtherTyped, {"n": 1, "more": [{}, {"extra": 1}]}, "more[1].extra"),

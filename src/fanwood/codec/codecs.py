@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, cast
 
@@ -19,7 +20,7 @@ from fanwood.codec.models import Machinery, assemble, is_pydantic, machinery_of
 from fanwood.codec.plain import align, dump, from_python, locate, unsubclassed, without_enums
 from fanwood.codec.problems import all_problems, dropped, invalid, path, problems, said_of_namesake, said_of_none
 from fanwood.codec.refusing import reason_of, refuse_what_is_no_type
-from fanwood.codec.shapes import SCALARS, class_of, is_closed, is_typed_dict, members, remember
+from fanwood.codec.shapes import SCALARS, class_of, classes, is_closed, is_typed_dict, members, remember
 from fanwood.errors import DeclarationError, InputValidationError, PayloadEncodingError, PayloadError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _to_raw(value: Any) -> Any:
     cls = class_of(value)
     if is_open(cls):
         return value.model_dump()
-    return msgspec.Raw(codec_for(cls).encode(value)) if is_pydantic(cls) else unsubclassed(value)
+    return msgspec.Raw(codec_for(cls).written(value)) if is_pydantic(cls) else unsubclassed(value)
 
 
 def _from_json(hint: Any, value: Any) -> Any:
@@ -108,6 +109,10 @@ class Codec(Generic[T]):
     def dump(self, value: Any) -> Any:
         """The value in JSON's own types, its sets as lists in their order of iteration."""
         return dump(value)
+
+    def written(self, value: Any) -> bytes:
+        """A value of the type as a part of another one, which is compared as a whole."""
+        return self._write(value)
 
     def _parse(self, data: bytes | str, /) -> T:
         return _decode(data)
@@ -325,6 +330,15 @@ class _ModelCodec(Codec[T]):
                 raise InputValidationError(subject, found) from exc
             raise invalid(subject, exc) from exc
 
+    def _taken(self, value: object, subject: str) -> T:
+        """(A dict that fits a model goes for the model with pydantic, also where a plain dict is an alternative.)"""
+        taken, cls = super()._taken(value, subject), class_of(value)
+        named = [named for named, _ in classes(self.declared)] if self._cls is None else []
+        if len(named) > 1 and cls in named and class_of(taken) is not cls:
+            reason = f"a {cls.__name__} that would be taken for a {class_of(taken).__name__}: pass one"
+            raise InputValidationError(subject, [("", reason)])
+        return taken
+
     def _schema(self) -> dict[str, object] | None:
         import pydantic.json_schema  # noqa: PLC0415  (not required)
 
@@ -332,7 +346,7 @@ class _ModelCodec(Codec[T]):
 
     def _write(self, value: Any) -> bytes:
         try:
-            data = self._to_json(value, round_trip=True, by_alias=False)
+            data = self._to_json(value, round_trip=True, by_alias=False, warnings="error")
         except Exception:  # noqa: BLE001  (fields set without validation, or a union that pydantic is unsure of)
             value = self.decode(self._to_json(value, round_trip=True, by_alias=False, warnings=False))
             data = self._to_json(value, round_trip=True, by_alias=False, warnings=False)
@@ -423,7 +437,9 @@ def _adapted(declared: Any) -> Codec[Any]:
         import pydantic  # noqa: PLC0415  (not required, and not imported unless it must be)
     except ImportError:
         raise TypeError("msgspec does not know it, or its constraints; pydantic might, and is not installed") from None
-    adapter: Any = pydantic.TypeAdapter(declared)
+    with warnings.catch_warnings():  # as may stop a program (-W error), and is nothing that would matter here
+        warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier")
+        adapter: Any = pydantic.TypeAdapter(declared)
     machinery = assemble(adapter.validator, adapter.serializer, adapter.core_schema)
     refuse_unreadable(machinery)
     codec = _ModelCodec[Any](declared, machinery, adapter)

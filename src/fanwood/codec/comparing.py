@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fanwood.codec.faults import FaultError, Trail, extras, walk
@@ -33,6 +34,8 @@ def compare(value: Any, back: Any, hint: Any, *, strict: bool, exact: bool = Fal
     if type(back) in _JSON and _is_undeclared(hint):
         return
     same, has_parts = is_same(back, value) or _equal(value, back, exact=exact and int in arms(hint)), _has_parts(value)
+    if isinstance(value, Enum) and type(value) is not type(back) and class_of(value) in arms(hint):
+        raise FaultError(_changed(value, back))  # an alternative that is equal to it, as the text of a StrEnum
     if same and not (exact and has_parts):
         return
     if type(value) is not type(back) and not _is_like(value, back, strict=strict):
@@ -48,6 +51,19 @@ def compare(value: Any, back: Any, hint: Any, *, strict: bool, exact: bool = Fal
         except FaultError as fault:
             fault.steps.insert(0, step)
             raise
+    _compare_private(value, back)
+
+
+def _compare_private(value: Any, back: Any) -> None:
+    """Of a model: pydantic writes none of its private attributes, and the class sets them anew. What a factory makes
+    differs from object to object as it is."""
+    declared = cast("dict[str, Any]", getattr(class_of(value), "__private_attributes__", {}))
+    held: dict[str, Any] = getattr(value, "__pydantic_private__", None) or {}
+    has: dict[str, Any] = getattr(back, "__pydantic_private__", None) or {}
+    for name, item in held.items():
+        if (name in declared and declared[name].default_factory) or is_same(has.get(name, _MISSING), item):
+            continue
+        raise FaultError(f"its private attribute {name} would not come back: make it a field")
 
 
 def _has_parts(value: Any) -> bool:

@@ -22,6 +22,7 @@ from fanwood.codec.shapes import (
     child,
     class_name,
     class_of,
+    has_own_schema,
     is_declared,
     is_sparse,
     is_typed_dict,
@@ -95,7 +96,7 @@ def check(value: Any, hint: Any, trail: Trail) -> None:
         if not value.isascii():
             _check_text(value)
     elif isinstance(value, (float, Decimal)):
-        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):  # it may be beyond a float
+        if value.is_nan() if isinstance(value, Decimal) else not math.isfinite(value):
             raise FaultError(f"{value} has no JSON form; use None or text")
     elif value is None or isinstance(value, _LEAVES):
         return
@@ -139,7 +140,7 @@ def walk(value: Any, hint: Any, trail: Trail) -> Iterator[tuple[object, Any, Any
             yield index, item, child(options, 0)
     elif members(class_of(value)) is not None:
         yield from _walk_fields(value, hint, trail)
-    elif not is_declared(value, hint):
+    elif not is_declared(value, hint) and not has_own_schema(hint):
         raise FaultError(no_form(value))
 
 

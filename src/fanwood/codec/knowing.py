@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from enum import Enum, Flag
 from typing import (
     TYPE_CHECKING,
@@ -55,6 +56,8 @@ def pieces(hint: Any, seen: set[Any] | None = None) -> Iterator[Any]:
         return
     if origin is Unpack or getattr(hint, "__unpacked__", False):
         raise ValueError(f"neither msgspec nor pydantic knows {hint!r} among others: use a list, or a dataclass")
+    if origin is re.Pattern and bytes in get_args(hint):
+        raise ValueError("a pattern of bytes can't be written: use Pattern[str]")
     if type in (origin, hint):
         raise ValueError("a class can't be written: pass its name")
     if origin is Annotated:

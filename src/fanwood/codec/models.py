@@ -54,7 +54,7 @@ def is_pydantic(hint: object) -> bool:
 def machinery_of(cls: Any) -> Machinery:
     """Raises what pydantic raises if a name in the class's annotations can't be found."""
     if not getattr(cls, "__pydantic_complete__", True) and hasattr(cls, "model_rebuild"):
-        cls.model_rebuild(raise_errors=False)
+        cls.model_rebuild()
     return assemble(cls.__pydantic_validator__, cls.__pydantic_serializer__, cls.__pydantic_core_schema__)
 
 
@@ -141,6 +141,8 @@ class _Kinds:
             self._found.add(kind)
         if kind == "definitions":
             self._known.update({part["ref"]: part for part in node["definitions"]})
+        if kind == "union" and self._has_likenesses(node["choices"]):
+            self._found.add("custom")
         if kind == "definition-ref":
             self._follow(node["schema_ref"], inside)
         if node.get("init_only") and node["schema"]["type"] != "default":
@@ -154,6 +156,12 @@ class _Kinds:
                 self._found.add("any")
             elif key not in _NOT_SCHEMA:
                 self._visit(part, inside)
+
+    def _has_likenesses(self, choices: list[Any]) -> bool:
+        """Whether an enum is beside a class to whose values its members may be equal."""
+        nodes: list[Any] = [cast("Any", choice)[0] if isinstance(choice, tuple) else choice for choice in choices]
+        nodes = [self._known.get(node.get("schema_ref"), node) for node in nodes]
+        return any(node["type"] == "enum" for node in nodes) and any(node["type"] in ("str", "int") for node in nodes)
 
     def _follow(self, ref: str, inside: frozenset[str]) -> None:
         if ref in inside:

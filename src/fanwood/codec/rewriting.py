@@ -22,6 +22,7 @@ _NO_KEYS = {
         "tuple call named-tuple list set frozenset dict dataclass model typed-dict".split(),  # noqa: SIM905  (as a list of lines)
         "a value of several parts",
     ),
+    "complex": "a complex number",
 }
 _TAKEN_OFF = ("default", "nullable", "function-before", "function-after", "function-wrap", "json-or-python")
 _NOT_SCHEMA = ("metadata", "default", "cls", "members", "expected", "computed_fields", "config")
@@ -133,9 +134,16 @@ def _looked_up(node: dict[str, Any], members: list[Any], *, by_text: bool) -> di
 def _forms(members: list[Any], *, by_text: bool) -> list[Any]:
     """What each is written as: its value if JSON gives that back, or else its name."""
     by_value = _texts(_values(members), by_text=by_text)
-    if all(map(_is_scalar, _values(members))) and len(set(map(repr, by_value))) == len(by_value):
+    if all(map(_is_scalar, _values(members))) and _are_apart(by_value):
         return by_value
-    return _texts([each.name if isinstance(each, Enum) else each for each in members], by_text=by_text)
+    by_name = _texts([each.name if isinstance(each, Enum) else each for each in members], by_text=by_text)
+    if not _are_apart(by_name):
+        raise ValueError("two of its values would be written alike: give the enum's member another name")
+    return by_name
+
+
+def _are_apart(forms: list[Any]) -> bool:
+    return len(set(map(repr, forms))) == len(forms)
 
 
 def _texts(values: list[Any], *, by_text: bool) -> list[Any]:
@@ -147,12 +155,25 @@ def _schema(cls: type, forms: list[Any], *_: Any) -> dict[str, Any]:
 
 
 def _read(table: list[tuple[Any, Any]], given: Any) -> Any:
-    """As it is written, or as a caller may give it."""
-    for member, form in table:
-        value = member.value if isinstance(member, Enum) else member
-        if given is member or any(type(given) is type(each) and given == each for each in (form, value)):
-            return member
+    """As it is written, or as a caller may give it: what is there itself goes before another one's value."""
+    for meant in (_itself, _written, _value):
+        for member, form in table:
+            each = meant(member, form)
+            if given is each or (type(given) is type(each) and given == each):
+                return member
     raise ValueError(f"Input should be one of {', '.join(repr(form) for _, form in table)}")
+
+
+def _itself(member: Any, _: Any) -> Any:
+    return member
+
+
+def _written(_: Any, form: Any) -> Any:
+    return form
+
+
+def _value(member: Any, _: Any) -> Any:
+    return member.value if isinstance(member, Enum) else member
 
 
 def _write(table: list[tuple[Any, Any]], value: Any) -> Any:

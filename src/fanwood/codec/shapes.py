@@ -105,6 +105,11 @@ def is_declared(value: object, hint: Any) -> bool:
     return any(isinstance(value, cls) for cls in named)
 
 
+def has_own_schema(hint: Any) -> bool:
+    """Whether pydantic asks a class what its values are, which may be of other classes, as those of IPvAnyAddress."""
+    return any(hasattr(cls, "__get_pydantic_core_schema__") and not is_pydantic(cls) for cls, _ in classes(hint))
+
+
 @remember
 def members(hint: Any) -> tuple[Member, ...] | None:
     """The fields of a model, dataclass, Struct or TypedDict; None for any other type."""

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fanwood.errors import DeclarationError
+from fanwood.sdk.declaring.fields import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,16 +39,41 @@ class Resolver:
         annotation = getattr(self._function, "__annotations__", {}).get(parameter)
         if annotation is None:
             return None
-        holder: Any = SimpleNamespace(__annotations__={parameter: annotation})
+        try:
+            meant = self._evaluate(annotation, self._globals.get("__name__", ""), self._globals, self._locals)
+        except NameError as error:
+            raise self._unresolved(parameter, annotation, error) from None
+        except Exception as error:
+            raise self._unresolved(parameter, annotation, error) from error
+        settle(meant, self)
+        return meant
+
+    def _evaluate(self, annotation: Any, module: str, scope: dict[str, Any], local: dict[str, Any]) -> Any:
+        holder: Any = SimpleNamespace(__annotations__={"it": annotation})
         for _ in range(_MOST_NAMES):
             try:
-                return get_type_hints(holder, self._globals, self._locals, include_extras=True)[parameter]
+                return get_type_hints(holder, scope, local, include_extras=True)["it"]
             except NameError as error:
-                if not error.name or error.name in self._locals or not self._import(error.name):
-                    raise self._unresolved(parameter, annotation, error) from None
-            except Exception as error:
-                raise self._unresolved(parameter, annotation, error) from error
-        return None
+                if not error.name or error.name in local or not _import(module, error.name, local):
+                    raise
+        raise NameError
+
+    def of_class(self, annotation: Any, cls: Any, *, around: bool) -> Any:
+        """What an annotation of a class means in its module; if `around`, also by what is around the declaration."""
+        scope: dict[str, Any] = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        if around:
+            found = self._locals if scope is self._globals else {}
+            return self._evaluate(annotation, cls.__module__, scope, {**found, **vars(cls)})
+        holder: Any = SimpleNamespace(__annotations__={"it": annotation})
+        inside: dict[str, Any] = {**vars(cls)}
+        return get_type_hints(holder, scope, inside, include_extras=True)["it"]
+
+    def of_module(self, module: str, name: str) -> Any:
+        """What a name means around the declaration, if it is in that module, or to type checkers there."""
+        found = self._locals if module == self._globals.get("__name__") else {}
+        if name not in found and not _import(module, name, found):
+            raise NameError(name)
+        return found[name]
 
     def _unresolved(self, parameter: str, annotation: Any, error: Exception) -> DeclarationError:
         what = "return annotation" if parameter == "return" else f"annotation of {parameter}"
@@ -56,17 +82,18 @@ class Resolver:
             f"the function is declared{'' if parameter == 'return' else ', or name the type with input_validator='}"
         )
 
-    def _import(self, name: str) -> bool:
-        """Import what its module imports for type checkers only."""
-        for module, attribute in _for_checkers(self._globals.get("__name__", ""), name):
-            try:
-                found = importlib.import_module(module)
-                if attribute == _PACKAGE:
-                    found = sys.modules[name]
-                self._locals[name] = getattr(found, attribute) if attribute not in ("", _PACKAGE) else found
-            except (ImportError, AttributeError):
-                continue
-        return name in self._locals  # of `import a.b` and `import a.c`, both were done
+
+def _import(module: str, name: str, local: dict[str, Any]) -> bool:
+    """Import what a module imports for type checkers only."""
+    for source, attribute in _for_checkers(module, name):
+        try:
+            found = importlib.import_module(source)
+            if attribute == _PACKAGE:
+                found = sys.modules[name]
+            local[name] = getattr(found, attribute) if attribute not in ("", _PACKAGE) else found
+        except (ImportError, AttributeError):
+            continue
+    return name in local  # of `import a.b` and `import a.c`, both were done
 
 
 def _enclosing(function: Any, scope: dict[str, Any]) -> dict[str, Any]:
