@@ -21,6 +21,7 @@ from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, Un
 from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.client.runs import Runs
+from fanwood.sdk.declaring.changes import note_declared
 from fanwood.sdk.declaring.functions import first_line, location
 from fanwood.sdk.declaring.hooks import Hooks
 from fanwood.sdk.declaring.options import TaskOptions, TaskPolicy, WorkflowOptions
@@ -271,6 +272,7 @@ class Fanwood(Hooked, Stepping, Durable):
                 f"({present.spec.where or 'declared before'}). Give one of them another name: name=..."
             )
         self._runnables[runnable.name] = runnable
+        note_declared()
         return runnable
 
     # --- running ---------------------------------------------------------------------------------------------------

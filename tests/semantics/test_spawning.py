@@ -152,6 +152,32 @@ def test_a_task_declared_after_the_first_run_is_served_as_well(app: Fanwood, squ
     assert later.run(timeout=60) == 9
 
 
+def test_steps_and_children_declared_after_the_first_run_are_served_as_well(app: Fanwood, square: Any) -> None:
+    flow = app.workflow(name="flow")
+
+    @flow.task()
+    async def first(_: dict, ctx: Context) -> int:
+        return 1
+
+    assert flow.run({})["first"] == 1
+
+    @flow.task(parents=[first])
+    async def second(_: dict, ctx: Context) -> int:
+        return (await late.aio_run(ctx.task_output(first))) + 1
+
+    @app.task
+    async def late(n: int) -> int:
+        return n + 1
+
+    assert flow.run({}) == {"first": 1, "second": 3}
+
+    @flow.on_success_task()
+    async def then(_: dict, ctx: Context) -> int:
+        return 7
+
+    assert flow.run({})["on_success"] == 7
+
+
 # --- many ----------------------------------------------------------------------------------------------------------
 
 

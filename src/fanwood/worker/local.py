@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fanwood.engine.dispatcher import NoDispatcher
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError
+from fanwood.sdk.declaring.changes import times_declared
 from fanwood.sdk.running.waiting import called
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
@@ -43,6 +44,7 @@ class LocalWorker:
         self._pool: ProcessPool | None = None
         self._lock = threading.Lock()
         self._told = False
+        self._served: tuple[int, bool] | None = None  # what was declared when, and for whom, is served
         self._over = False  # closed for good
 
     @property
@@ -59,6 +61,9 @@ class LocalWorker:
             StoreError: the store can't be told of it.
             SettingsError: there are to be processes, and they can't begin.
         """
+        declared = times_declared()
+        if self._served == (declared, own) and self._is_on_its_loop():
+            return
         if not self._told:  # before anything is taken up
             self._told = True
             await tell_of_others(self._engine, self._specs(), own=own, script=True)
@@ -74,6 +79,14 @@ class LocalWorker:
                     self._executor = self._employed = None  # the next call tries again
                     leave_switch_interval(self._host.settings.switch_interval)
             raise
+        self._served = (declared, own)
+
+    def _is_on_its_loop(self) -> bool:
+        """Whether it works, and where the caller's loop would have it work."""
+        executor, loop = self._executor, running_loop()
+        if executor is None or executor.loop is None:
+            return False
+        return executor.loop is loop if loop is not None else executor.loop.is_running()
 
     def _begin(self, *, own: bool) -> Future[None]:
         specs = self._specs()

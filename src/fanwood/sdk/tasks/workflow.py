@@ -24,6 +24,7 @@ from fanwood.errors import (
     WorkflowDeclarationError,
 )
 from fanwood.sdk.children.spawning import Spawner
+from fanwood.sdk.declaring.changes import note_declared
 from fanwood.sdk.declaring.functions import location, name_of
 from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
@@ -148,6 +149,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
             self.steps[step.name] = step
             self.conditions[step.name] = conditions
             self._refuse_cycle(step)
+            note_declared()
             return step
 
         return declare
@@ -184,6 +186,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_failure, function)
             self.on_failure = self._step(ON_FAILURE if name is None else name, function, policy, ())
+            note_declared()
             return self.on_failure
 
         return declare
@@ -201,6 +204,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         def declare(function: Callable[..., Any]) -> Step[In, Any]:
             self._refuse_second(self.on_success, function)
             self.on_success = self._step(ON_SUCCESS if name is None else name, function, policy, ())
+            note_declared()
             return self.on_success
 
         return declare
