@@ -328,6 +328,7 @@ VERBS: tuple[Verb, ...] = (
     read(f"tree_slowest of {TREE:,}", lambda g: g.store.tree_slowest(recent(g), None, 10)),
     read(f"tree_failures of {TREE:,}", lambda g: g.store.tree_failures(recent(g), None, PAGE)),
     read("recalled: 909", lambda g: g.store.recalled(recent(g), most=1000)),
+    read("recorded_few: of 100 runs", lambda g: g.store.recorded_few([(recent(g), b"")] * 100, 50, 4096)),
     read("logs: 50 lines", lambda g: g.store.logs(recent(g))),
     read("attempts of one run", lambda g: g.store.attempts(recent(g))),
     read("workers", lambda g: g.store.workers()),

@@ -45,8 +45,8 @@ LOOKING = Looks.__abstractmethods__ | {
     "asking", "attempts", "audit", "balances", "child_counts", "children", "circumstances", "contended", "copy_in",
     "copy_out", "count", "counted", "deadlines", "event", "events", "find", "forks", "get", "is_heard", "kept",
     "left_over", "lineage", "listing", "log_end", "logs", "number", "open_events", "pauses", "previews", "prunable",
-    "recalled", "recorded", "report", "served", "spent", "take_over", "tasks", "tree_counts", "tree_failures",
-    "tree_slowest", "turns", "unserved", "value", "workers",
+    "recalled", "recorded", "recorded_few", "report", "served", "spent", "take_over", "tasks", "tree_counts",
+    "tree_failures", "tree_slowest", "turns", "unserved", "value", "workers",
 }  # fmt: skip
 """They change nothing (or make a copy of a store that nobody uses): whoever calls one is told of its trouble, or it is
 asked for again, as of all others. A program need not ask for each of these."""

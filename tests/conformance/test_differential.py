@@ -446,7 +446,10 @@ class Stream:
     async def find_again(self) -> bool:
         parent = self.random.choice(list(self.parts.values() or self.about))
         after = self.random.choice([b"", *self.parts])
-        return bool(await self.on_all("find again", lambda stage: stage.store.recorded(parent, after, 3)))
+        found = await self.on_all("find again", lambda stage: stage.store.recorded(parent, after, 3))
+        asked = [(parent, after), (parent, b"")]
+        await self.on_all("find what is little", lambda stage: stage.store.recorded_few(asked, 2, 30))
+        return bool(found)
 
     async def replay(self) -> bool:
         id_ = self.a_run()

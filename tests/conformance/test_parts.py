@@ -122,6 +122,25 @@ async def test_below_what_is_closed_nothing_is_recorded(stage: Stage) -> None:
     assert late.id not in await stage.records()
 
 
+async def test_what_many_recorded_is_read_at_once_where_it_is_little(stage: Stage) -> None:
+    """Each is told what a page of its own would say, in the order in which it was asked for."""
+    runs = [await stage.running() for _ in range(4)]
+    ids = [await stage.recorded(runs[0], f"{n}", kind=STEP, output='"\u00e9\U0001f600"') for n in range(3)]
+    await stage.recorded(runs[0], "sleep")
+    await stage.recorded(runs[1], "bad", kind=STEP, state=RunState.FAILED, output=None, error=FAILURE)
+    await stage.born("b", runs[2])
+    await stage.recorded(runs[3], "long", kind=STEP, output=f'"{"é" * 49}"')  # 100 bytes
+    nobody = runs[0].key[::-1]
+    asked = [(run.key, b"") for run in runs] + [(runs[0].key, ids[1]), (nobody, b""), (runs[1].key, b"")]
+    found = await stage.store.recorded_few(asked, 4, 100)
+    assert found == [await stage.store.recorded(*each) for each in asked]
+    assert [len(few or ()) for few in found] == [4, 1, 0, 1, 2, 0, 1]
+    assert await stage.store.recorded_few(asked[:4], 3, 99) == [None, found[1], [], None]
+    await stage.born("b", runs[1])  # it counts, as a run may have very many of these
+    assert await stage.store.recorded_few(asked[1:4], 1, 100) == [None, [], found[3]]
+    assert await stage.store.recorded_few([], 3, 99) == []
+
+
 async def test_what_was_recorded_is_read_in_pages(stage: Stage) -> None:
     parent = await stage.running()
     await stage.born("b", parent)

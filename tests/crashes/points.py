@@ -71,7 +71,7 @@ NO_CHANGE = {
     "now", "watch", "get", "find", "previews", "listing", "children", "recalled", "child_counts", "tree_counts",
     "tree_slowest", "tree_failures", "logs", "attempts", "log_end", "report", "workers", "tasks", "served", "left_over",
     "unserved", "contended", "prunable", "count", "deadlines", "is_heard", "audit", "circumstances", "recorded",
-    "asking", "event", "open_events", "value", "pauses", "balances", "spent", "counted",
+    "recorded_few", "asking", "event", "open_events", "value", "pauses", "balances", "spent", "counted",
     "kept", "forks", "lineage",
 }  # fmt: skip
 VERBS = sorted(Store.__abstractmethods__ - Looks.__abstractmethods__ - NO_CHANGE)

@@ -219,6 +219,7 @@ async def looks(s: Session, n: int) -> None:
     await s.store.children(parent, limit=n)
     await s.store.children(parent, limit=n, state=RunState.FAILED)
     await s.store.recalled(parent, most=1000)
+    await s.store.recorded_few([(parent, b"")] * 20, 20, 4096)
     await s.store.child_counts(parent)
     await s.store.attempts(parent)
     await s.store.tree_counts(parent)

@@ -35,6 +35,7 @@ from fanwood.engine.health import Health
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.latencies import Latencies
+from fanwood.engine.littles import Littles
 from fanwood.engine.membership import Membership
 from fanwood.engine.signals import Signal, new_loop, running_loop
 from fanwood.engine.spending import Together
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from fanwood.engine.waits import Collector
     from fanwood.ids import SystemIds
     from fanwood.model.commands import LogLine, Outcome, Record
+    from fanwood.model.records import Few
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -89,6 +91,7 @@ class Engine:
         self._commits = Commits(store, settings, self._inbox, self._health)
         self.spends = Together()
         self._calls = Calls(store, self._commits, self.look)
+        self._littles = Littles(store)
         self._ticks = Ticks(
             store,
             self._inbox,
@@ -184,6 +187,7 @@ class Engine:
         self._ticks.fail_all(error)
         self._delivery.fail_all(error)
         self._calls.fail_all(error)
+        self._littles.close()
         if self.failure is not None:
             self.dispatcher.abandon(Failure("cancelled", message=f"{why}; the run goes on elsewhere"))
 
@@ -324,6 +328,11 @@ class Engine:
         result = self._calls.begin(self._loop, verb, changes=changes, patience=patience)
         self._answer_if_over()
         return result
+
+    async def little(self, run_id: bytes, after: bytes) -> Few:
+        """What a run recorded after this, if that is little: it is read with that of others. None: nobody knows."""
+        assert self._loop is not None
+        return await self._littles.read(self._loop, run_id, after)
 
     def _answer_if_over(self) -> None:
         """What was asked for after the last look gets its answer from who asked."""

@@ -56,6 +56,10 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     asked: int  # the parent's attempt that asked for it last, and had it written
 
 
+Few = list[Recorded] | None
+"""What a run recorded, if that is little."""
+
+
 class Known(msgspec.Struct, frozen=True, gc=False):
     """A child that has code, as its parent's next attempt finds it."""
 

@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood.model.forks import Kept
 from fanwood.model.lives import since_of
-from fanwood.model.records import Above, AttemptRecord, Audited, Known, Recorded, RunRecord, TaskCount, TreeRun, Walk
+from fanwood.model.records import (
+    Above,
+    AttemptRecord,
+    Audited,
+    Few,
+    Known,
+    Recorded,
+    RunRecord,
+    TaskCount,
+    TreeRun,
+    Walk,
+)
 from fanwood.model.states import FIRST_TERMINAL, RunKind, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fanwood.model.commands import TaskInfo
     from fanwood.store.store import Place
@@ -45,6 +56,13 @@ def attempts(rows: Iterable[Any]) -> list[AttemptRecord]:
 def recorded(rows: Iterable[Any]) -> list[Recorded]:
     """Rows of `recorded`."""
     return [Recorded(identity or b"", id_, RunState(state), *rest) for identity, id_, state, *rest in rows]
+
+
+def recorded_few(rows: Sequence[Any], limit: int) -> Few:
+    """Rows of `recorded_few` of one run, of which one more than `limit` were asked for: what is no part is left out."""
+    if len(rows) > limit or any(row[-1] is not None and not row[-1] for row in rows):
+        return None
+    return recorded(row[:-1] for row in rows if row[-1] is not None)
 
 
 def recalled(rows: Iterable[Any]) -> list[Known]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         AttemptRecord,
         Audited,
         Circumstances,
+        Few,
         Known,
         LeftOver,
         LogRecord,
@@ -298,6 +299,11 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
     @abstractmethod
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         """A run's children that no worker executes, oldest first, from the one after `after`."""
+
+    @abstractmethod
+    async def recorded_few(self, parents: Sequence[tuple[bytes, bytes]], limit: int, most: int) -> list[Few]:
+        """What `recorded` says of each of these (a run, and after which). None: it has more than `limit` children of
+        any kind after that, or what one that no worker executes said has more than `most` bytes."""
 
     @abstractmethod
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:

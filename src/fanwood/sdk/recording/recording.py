@@ -59,18 +59,20 @@ async def known_parts(attempt: Attempt) -> Parts:
 async def _read(attempt: Attempt, parts: Parts) -> None:
     engine, after, waits = attempt.host.engine(), attempt.floor, False
     try:
+        page = await engine.little(attempt.id, after)
         while not parts.ready:
-            start = after
-            page = await called(
-                engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
-            )
+            if page is None:
+                start = after
+                page = await called(
+                    engine.call(lambda store: store.recorded(attempt.id, start, PAGE), steadfast=True)  # noqa: B023
+                )
             mine = page if attempt.life is None else [each for each in page if each.asked >= attempt.since]
             parts.found.update((each.identity, each) for each in mine)
             waits = waits or any(each.state is RunState.WAITING for each in mine)
             if attempt.same is not None:
                 attempt.same.recorded.update((each.identity, each.id) for each in mine if each.state.is_terminal)
             after = page[-1].id if page else after
-            parts.ready = len(page) < PAGE
+            parts.ready, page = len(page) < PAGE, None
     finally:
         with registering:
             readers, parts.readers = parts.readers or [], None

@@ -71,7 +71,8 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
     if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
         attempt.same = Sameness(attempt, is_strict=attempt.spec.strict)
         attempt.asks("", attempt.mine(VERSION))
-    looks = attempt.run.pending is None or attempt.spec.strict or attempt.spec.policy.version is not None
+    if not (attempt.run.pending is None or attempt.spec.strict or attempt.spec.policy.version is not None):
+        return function
     if attempt.spec.is_async:
 
         @wraps(function)
@@ -82,7 +83,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
             _check(attempt)
             return result
 
-        return aio_call if looks else function
+        return aio_call
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
@@ -92,7 +93,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
         _check(attempt)
         return result
 
-    return call if looks else function
+    return call
 
 
 async def _look(attempt: Attempt) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from fanwood.model.records import (
     AttemptRecord,
+    Few,
     Known,
     LeftOver,
     LogRecord,
@@ -306,3 +307,12 @@ def recorded(tables: Tables, parent_id: bytes, after: bytes, limit: int) -> list
     return [
         Recorded(run.identity or b"", run.id, RunState(run.state), run.output, run.error, run.asked) for run in parts
     ]
+
+
+def recorded_few(tables: Tables, parent_id: bytes, after: bytes, limit: int, most: int) -> Few:
+    """Of one of these: see `Store.recorded_few`."""
+    if len([*islice(tables.order("children", parent_id).after(after), limit + 1)]) > limit:
+        return None
+    found = recorded(tables, parent_id, after, limit)
+    sizes = [len((each.output or "").encode()) + len((each.error or "").encode()) for each in found]
+    return None if max(sizes, default=0) > most else found

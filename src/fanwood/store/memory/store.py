@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         AttemptRecord,
         Audited,
         Circumstances,
+        Few,
         Known,
         LeftOver,
         LogRecord,
@@ -327,6 +328,10 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         with self._memory.reading() as tables:
             return reading.recorded(tables, parent_id, after, limit)
+
+    async def recorded_few(self, parents: Sequence[tuple[bytes, bytes]], limit: int, most: int) -> list[Few]:
+        with self._memory.reading() as tables:
+            return [reading.recorded_few(tables, *each, limit, most) for each in parents]
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         with self._memory.reading() as tables:

@@ -3,6 +3,22 @@
 -- name: previews
 select id, left(input, :length) from run where id = any(:ids);
 
+-- name: recorded_few
+-- The first children of several runs, in their order; of those that no worker executes what they said, and whether that has at most
+-- so many bytes (else it is left out).
+select p.number, c.identity, c.id, c.state, case when c.short then c.output end, case when c.short then c.error end,
+       c.asked, c.short
+from unnest(:ids, :afters) with ordinality p (parent, after, number)
+cross join lateral (
+    select identity, id, state, output, error, asked, case when kind >= 10 then
+        coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most end as short
+    from run
+    where root_id = (select root_id from run where id = p.parent) and parent_id = p.parent and id > p.after
+    order by id
+    limit :limit
+) c
+order by p.number, c.id;
+
 -- name: server
 -- For `fanwood doctor`.
 select current_setting('server_version'), current_setting('server_version_num')::integer, current_setting('fsync'),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from fanwood.model.records import Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
+from fanwood.model.records import Few, Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
 from fanwood.store import listing as listings
 from fanwood.store import rows
 from fanwood.store.postgres.schema import OLDEST_SERVER
@@ -15,6 +15,8 @@ from fanwood.store.statements import load
 from fanwood.store.unserved import FAR, LONG, said
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from fanwood.store.postgres.connection import Address, Transaction
 
 _HINT = re.compile(r"/\* in postgres: (.*?) \*/", re.DOTALL)
@@ -38,6 +40,17 @@ _NO_JSONB = re.compile(r"\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}")
 async def get(db: Transaction, run_id: bytes) -> RunRecord | None:
     found = await db.rows("get_run", SQL["get_run"], id=run_id)
     return rows.record(found[0]) if found else None
+
+
+async def recorded_few(
+    looked: Callable[..., Awaitable[list[Any]]], parents: Sequence[tuple[bytes, bytes]], limit: int, most: int
+) -> list[Few]:
+    """See `Store.recorded_few`."""
+    ids, afters = [parent for parent, _ in parents], [after for _, after in parents]
+    of = [list[Any]() for _ in parents]
+    for number, *row in await looked("recorded_few", ids=ids, afters=afters, limit=limit + 1, most=most):
+        of[number - 1].append(row)
+    return [rows.recorded_few(few, limit) for few in of]
 
 
 async def listing(db: Transaction, filter_: RunFilter) -> Page:

@@ -17,7 +17,7 @@ _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _TYPES = {
     "bytea": "id parent root after until low lowest high run_id parent_id root_id since_id tail parents mark mark_end "
     "way after_id",
-    "bytea[]": "ids",
+    "bytea[]": "ids afters",
     "text[]": "tasks events",
     "text": "task prefix prefix_end name host kind description metadata schema namespace key secret told seen event "
     "scope unit",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import (
         Audited,
         Circumstances,
+        Few,
         Known,
         Page,
         PruneCount,
@@ -56,8 +57,7 @@ if TYPE_CHECKING:
 OPENING_PAUSE = 0.25
 OF_A_LEASE = 0.8
 """A commit, and a renewal, may take so much of a lease and no more."""
-TIDY_SECONDS = 5.0
-"""How often to look whether it is time to vacuum, at most."""
+TIDY_SECONDS = 5.0  # how often to look whether it is time to vacuum, at most
 
 _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
@@ -367,6 +367,9 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
         return rows.recorded(await self.looked("recorded", parent=parent_id, after=after, limit=limit))
+
+    async def recorded_few(self, parents: Sequence[tuple[bytes, bytes]], limit: int, most: int) -> list[Few]:
+        return await reading.recorded_few(self.looked, parents, limit, most)
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return rows.counts(await self.looked("child_counts", parent=parent_id))

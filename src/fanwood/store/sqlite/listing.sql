@@ -139,3 +139,25 @@ select w.id, w.name, w.slots, w.own,
 from worker_task t cross join worker w on w.id = t.worker_id cross join lease l on l.worker_id = w.id
 where t.task = :task and l.expires_at > :now and w.slots > 0
 order by w.id limit +:servers;
+
+-- name: recorded_few
+-- The first children of several runs, as one row of JSON; of those that no worker executes what they said, and whether that has at
+-- most so many bytes (else it is left out).
+select json_group_array(json(found)) from (
+    select (
+        select json_group_array(json_array(
+            hex(identity), hex(id), state, iif(short, output, null), iif(short, error, null), asked, short
+        ))
+        from (
+            select identity, id, state, output, error, asked, iif(kind >= 10,
+                coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0) <= :most, null) as short
+            from run
+            where root_id = (select root_id from run where id = unhex(p.value ->> 0)) and parent_id = unhex(p.value ->> 0)
+                and id > unhex(p.value ->> 1)
+            order by id
+            limit +:limit
+        )
+    ) as found
+    from json_each(:parents) p
+    order by p.key
+);

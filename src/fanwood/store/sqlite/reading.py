@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from fanwood.model.commands import FIRST_CHUNK, TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
     Audited,
+    Few,
     Known,
     LeftOver,
     LogRecord,
@@ -91,6 +94,15 @@ def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskC
 def recalled(db: Database, parent_id: bytes, after: bytes, limit: int, most: int) -> list[Known]:
     about = {"parent": parent_id, "after": after, "limit": limit, "most": most}
     return rows.recalled(db.execute(_SQL["recalled"], about).fetchall())
+
+
+def recorded_few(db: Database, parents: Sequence[tuple[bytes, bytes]], limit: int, most: int) -> list[Few]:
+    asked = encoded([(parent.hex(), after.hex()) for parent, after in parents])
+    found = db.execute(_SQL["recorded_few"], {"parents": asked, "limit": limit + 1, "most": most}).get
+    return [
+        rows.recorded_few([(bytes.fromhex(identity), bytes.fromhex(id_), *rest) for identity, id_, *rest in of], limit)
+        for of in msgspec.json.decode(found)
+    ]
 
 
 def tree_counts(db: Database, run_id: bytes) -> list[TaskCount]:

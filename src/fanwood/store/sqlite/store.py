@@ -16,6 +16,7 @@ from fanwood.errors import RunNotFoundError, StoreUnavailableError
 from fanwood.model.commands import FIRST_CHUNK, Batch, Committed, TaskInfo, WorkerInfo
 from fanwood.model.records import (
     Around,
+    Few,
     Page,
     PruneCount,
     PruneCursor,
@@ -43,7 +44,7 @@ from fanwood.store.sqlite.connection import Transaction, connect, file_identity,
 from fanwood.store.sqlite.hot import HotPath
 from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
-from fanwood.store.sqlite.reader import Reader, Together
+from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.time import FileClock
 from fanwood.store.store import START, Store
@@ -79,7 +80,6 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
         self._connection: Database | None = None
         self._reader = Reader(path, clock, looks)
         self._read = self._reader.read
-        self._together = Together(self._reader)
         self._seen: Any = None  # the version of the file's data that we have notified of
         self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
@@ -377,8 +377,10 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
         return await self._read(lambda db: reading.recalled(db, parent_id, after, limit, most))
 
     async def recorded(self, parent_id: bytes, after: bytes = b"", limit: int = 1000) -> list[Recorded]:
-        about = {"parent": parent_id, "after": after, "limit": limit}
-        return rows.recorded(await self._together.read(lambda db: reading.looked(db, "recorded", about)))
+        return rows.recorded(await self.looked("recorded", parent=parent_id, after=after, limit=limit))
+
+    async def recorded_few(self, parents: Sequence[tuple[bytes, bytes]], limit: int, most: int) -> list[Few]:
+        return await self._read(lambda db: reading.recorded_few(db, parents, limit, most))
 
     async def child_counts(self, parent_id: bytes) -> list[TaskCount]:
         return await self._read(lambda db: reading.counts(db, "child_counts", {"parent": parent_id}))
