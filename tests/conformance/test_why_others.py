@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from fanwood import RunState
 from fanwood.ids import id_text, short_text
+from fanwood.model.commands import Record, SpawnKind
+from fanwood.model.forks import Fork
 from fanwood.model.looks import Bond
+from fanwood.store.forked import forked
 from fanwood.store.why import WhyCause
-from tests.conformance.stage import Stage, completed
+from tests.conformance.stage import Stage, completed, digest
 from tests.conformance.test_budgets import USD, budgeted, spend
 from tests.conformance.test_hedging import due, hedged
 from tests.conformance.test_sharing import claimed, family, linked
@@ -88,3 +92,30 @@ async def test_budgets_of_which_nothing_is_left(stage: Stage) -> None:
         assert f"of 2 usd in the budget of {short_text(root.key)} none are left" in said.text
     await stage.complete(child)
     assert "empty" not in (await why(stage, child)).facts
+
+
+async def test_who_gave_it_its_output(stage: Stage) -> None:
+    """Neither what was patched nor what was copied has returned anything."""
+    root = await stage.running()
+    child, failed = await stage.running("b", root), await stage.running("b", root)
+    await stage.fail(failed)
+    for run in (child, failed):
+        await stage.store.patch(run.key, "42", "ann; or ben")
+        await stage.store.reprioritize(run.key, 7, "carl")  # which is a line of its log as well
+        stage.clock.advance(3)
+    said = await why(stage, failed)
+    assert (said.cause, said.facts["patched_by"]) == (WhyCause.COMPLETED, "ann; or ben")
+    assert "ann; or ben gave it its output by hand 3.0 s ago" in said.text
+    assert "by hand 6.0 s ago" in (await why(stage, child)).text
+    await stage.complete(root)
+    fork, of = stage.ids.new_id(), await stage.get(root)
+    assert await forked(stage.store, of, fork, None, None, "ann")
+    (mine,) = await stage.claim()
+    kind, life = SpawnKind("b", mine.key, mine.attempt, mine.key, 1), Fork(child.key.hex(), "copy").text
+    copy = Record(kind, stage.ids.new_id(), digest("k"), "1", RunState.COMPLETED, 3, "k", '"out"', life=life)
+    await stage.commit(records=[copy])
+    said = await why(stage, copy.id)
+    assert said.facts == {"copy_of": id_text(child.key)}
+    assert f"from {short_text(child.key)}, which had completed: nothing was executed" in said.text
+    await stage.complete(mine)
+    assert "it returned" in (await why(stage, mine)).text

@@ -274,6 +274,32 @@ def test_workflows(make_app: Any) -> None:
     assert calls.taken() == {"first": 1, "second": 1}
 
 
+def test_at_a_step_with_another_input(make_app: Any) -> None:
+    """Of the workflow; or with all that the step is handed, as `runs.get` shows it."""
+    app = make_app()
+    flow = app.workflow(name="flow", input_validator=int)
+
+    @flow.task()
+    def first(input: int, ctx: Context) -> int:
+        return input
+
+    @flow.task(parents=[first])
+    def second(input: int, ctx: Context) -> list[int]:
+        return [ctx.task_output(first), input]
+
+    ref = flow.run_no_wait(1)
+    assert ref.result(timeout=60) == {"first": 1, "second": [1, 1]}
+    (step,) = [run.id for run in app.runs.children(ref.id) if run.task_name == "flow:second"]
+    assert ref.fork(at=step, input=5).result(timeout=60) == {"first": 1, "second": [1, 5]}
+    whole = {**app.runs.get(step).input, "outputs": {"first": 9}}
+    other = ref.fork(at=step, input=whole)
+    assert other.result(timeout=60) == {"first": 1, "second": [9, 1]}
+    (again,) = [run.id for run in app.runs.children(other.id) if run.task_name == "flow:second"]
+    assert other.fork(at=again, input=7).result(timeout=60) == {"first": 1, "second": [9, 7]}
+    with pytest.raises(InputValidationError, match="the input of flow: 1 problem"):
+        ref.fork(at=step, input="five")
+
+
 def test_in_a_durable_task_once(make_app: Any) -> None:
     app = make_app()
 

@@ -117,6 +117,11 @@ SAID = [
     ("total", '{"x": 1}', "4"),
     ("total", {"x": 1, "y": 1}, "2"),
     ("total", '{"x": "a"}', "The arguments do not fit, and nothing was run. x: Expected `int`, got `str`"),
+    (
+        "the_weather_now",
+        '{"city": 7}',
+        "The arguments do not fit, and nothing was run. city: Expected `str`, got `int`",
+    ),
     ("total", '{"x": 1', "The arguments do not fit, and nothing was run. arguments: this is no JSON: "),
     ("total", "[" * 100_000, "The arguments do not fit, and nothing was run. arguments: this is no JSON: "),
     ("node", '{"value": 0}', "The arguments do not fit, and nothing was run. value: Input should be greater than 0"),

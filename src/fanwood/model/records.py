@@ -357,6 +357,13 @@ class Pause(msgspec.Struct, frozen=True):
     by: str
 
 
+class Patched(msgspec.Struct, frozen=True):
+    """Who has given a run its output by hand, and when."""
+
+    by: str
+    at: int
+
+
 class Circumstances(msgspec.Struct, frozen=True):
     """What a run's being where it is depends on. Each look ends after a bounded number of rows."""
 
@@ -389,3 +396,5 @@ class Circumstances(msgspec.Struct, frozen=True):
     """If the oldest is a link: what that waits for."""
     empty: tuple[Balance, ...] = ()
     """The limits of budgets above it of which nothing is left."""
+    patched: Patched | None = None
+    """Who has given it its output by hand."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fanwood.errors import UsageError
 from fanwood.ids import id_text
 from fanwood.model.forks import DEPTH, Fork, draws_of
 from fanwood.model.lives import life_of
 from fanwood.model.looks import Bond
-from fanwood.model.states import FIRST_WAIT
+from fanwood.model.states import FIRST_WAIT, RunKind
 from fanwood.store.forking import NewFork, must_fork
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ async def forked(
 ) -> bool:
     """Make a run with that id, a root, that takes what `run` had finished; False if it is there already.
 
-    at: a run below, from which on nothing is taken. input_: as JSON, of that one if it is given, else of the fork.
+    at: a run below, from which on nothing is taken. input_: as JSON, of that one if it is given, else of the fork; of a
+    workflow's step it is the workflow's, or all that it is handed.
     part: what it, and all below it, may use: a budget as it is stored.
 
     Raises:
@@ -45,8 +48,23 @@ async def forked(
             f"Run {id_text(at.id)} is given no input: it is a part of its parent. Fork at it without one, and it is "
             f"done again; or give another input to a run with code"
         )
+    if input_ is not None and at.kind is RunKind.STEP:
+        input_ = _handed(at, input_)
     fork = Fork(run.id.hex(), way=await _way(store, run, at), input=input_, draws=draws, by=by)
     return await store.fork(NewFork(new, run.id, fork.text, None, at.id, int(input_ is not None), by, part))
+
+
+def is_whole(given: object) -> bool:
+    """Whether that is all that a workflow's step is handed, as listings show it, and not the workflow's input alone."""
+    return isinstance(given, dict) and "input" in given and "outputs" in given
+
+
+def _handed(at: RunRecord, given: str) -> str:
+    """What a step is handed: another input of its workflow, beside what the steps before it have returned."""
+    if is_whole(msgspec.json.decode(given)):
+        return given
+    was = msgspec.json.decode(at.input or "{}", type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**was, "input": msgspec.Raw(given.encode())}).decode()
 
 
 async def _way(store: Store, run: RunRecord, at: RunRecord) -> list[str]:

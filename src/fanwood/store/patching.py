@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 
 from fanwood.errors import UsageError
 from fanwood.ids import id_text
+from fanwood.model.records import Patched
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fanwood.model.states import RunState
 
 SHOWN = 1_000
 """Characters of what was there before that the run's log keeps."""
+
+
+_BY, _THEN = "patched by ", "; it was "
 
 
 class Patching(ABC):
@@ -41,4 +47,13 @@ def refused(run_id: bytes, parent_id: bytes | None) -> UsageError:
 def patched_line(by: str, state: RunState, before: str | None) -> str:
     """What the log of the run keeps. `before`: its output or error."""
     was = f", with {before[:SHOWN]}" if before else ""
-    return f"patched by {by}; it was {state.name}{was}"
+    return f"{_BY}{by}{_THEN}{state.name}{was}"
+
+
+def patch_of(lines: Iterable[tuple[str, int]]) -> Patched | None:
+    """What the last lines of its log keep of that, the newest first."""
+    for message, at in lines:
+        by, then, _ = message.removeprefix(_BY).partition(_THEN)
+        if message.startswith(_BY) and then:
+            return Patched(by, at)
+    return None

@@ -21,13 +21,14 @@ from fanwood.model.matching import read
 from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
 from fanwood.store.failures import UNSERVED, decode_failure, summary
-from fanwood.store.why_beside import besides
+from fanwood.store.patching import patch_of
+from fanwood.store.why_beside import besides, by_others
 from fanwood.store.words import are, lasting, many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fanwood.model.records import RunRecord
+    from fanwood.model.records import Patched, RunRecord
 
 FAR = 10_000
 """Rows that a look goes through, at most."""
@@ -49,7 +50,7 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
     """See `Store.circumstances`."""
     found: dict[str, Any] = {"kin": await _kin(rows, run)}
     if run.state.is_terminal:
-        return Circumstances(run, now, **found)
+        return Circumstances(run, now, **found, patched=await _patched(rows, run))
     family = {"root": run.root_id, "parent": run.id, "most": FAR}
     gates = await rows("why_gate", id=run.id)
     gate = next((id_ for id_, what in gates if what == GateKind.CLOSED), None)
@@ -95,6 +96,12 @@ async def _kin(rows: Rows, run: RunRecord) -> Kin | None:
         return None
     id_, bond, other, task, state = found[0]
     return Kin(id_, Bond(bond), other, task, RunState(state))
+
+
+async def _patched(rows: Rows, run: RunRecord) -> Patched | None:
+    if run.state is not RunState.COMPLETED:
+        return None
+    return patch_of((row[0], row[1]) for row in await rows("why_patched", id=run.id))
 
 
 def empty(limits: Iterable[Balance]) -> tuple[Balance, ...]:
@@ -214,7 +221,9 @@ def _ended(about: Circumstances) -> _Said:
             how = f"step {told.get('step')} {'' if what == 'ran' else 'was '}{what}: {told.get('because')},"
         if about.kin is not None and about.kin.bond is Bond.HELPED:
             how = f"its hedge, {short_text(about.kin.other)}, completed it"
-        return _Said(WhyCause.COMPLETED, f"{how} {ago} ago{tries}", f"fanwood runs get {short_text(run.id)}")
+        others, facts = by_others(about)
+        said = others or f"{how} {ago} ago{tries}"
+        return _Said(WhyCause.COMPLETED, said, f"fanwood runs get {short_text(run.id)}", facts)
     why = "" if run.error is None else f": {summary(decode_failure(run.error))}"
     who = run.id if run.kind < FIRST_WAIT else run.parent_id or run.id  # a part of its parent, which is run again
     again = f"fanwood runs retry {short_text(who)}"
@@ -225,7 +234,7 @@ def _ended(about: Circumstances) -> _Said:
         if failure.type != BudgetExceeded.__name__ or not failure.limit:
             return _Said(WhyCause.FAILED, f"{ago} ago{tries}{why}", again)
         helps = f"fanwood tree {failure.owner or id_text(run.root_id)}"  # it says who has burnt what
-        facts: dict[str, Any] = {"limit": failure.limit, "budget": failure.owner or None}
+        facts = {"limit": failure.limit, "budget": failure.owner or None}
         return _Said(WhyCause.BUDGET_EMPTY, f"{ago} ago{tries}{why}", helps, facts)
     return _Said(WhyCause.CANCELLED, f"{ago} ago{why}", again)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fanwood.ids import id_text, short_text
+from fanwood.model.forks import fork_of
 from fanwood.model.looks import Bond
 from fanwood.store.budgets import amount_text, shown
-from fanwood.store.words import many
+from fanwood.store.words import lasting, many
 
 if TYPE_CHECKING:
     from fanwood.model.records import Circumstances
@@ -28,6 +29,20 @@ def besides(about: Circumstances) -> tuple[str, dict[str, Any]]:
         ]
         said.append(f"{' and '.join(rows)}, and what asks for more of them is refused")
     return "; ".join(said), facts
+
+
+def by_others(about: Circumstances) -> tuple[str, dict[str, Any]]:
+    """Of one that has completed, and not by its own code: how, and when. Nothing, if it was that."""
+    run, patched = about.run, about.patched
+    if patched is not None:
+        when = f"{lasting(about.now - patched.at)} ago"
+        return f"{patched.by} gave it its output by hand {when}", {"patched_by": patched.by, "patched_at": patched.at}
+    fork = fork_of(run.life)
+    if fork is None or fork.how != "copy":
+        return "", {}
+    ago = lasting(about.now - (run.finished_at or about.now))
+    said = f"it was copied {ago} ago from {short_text(fork.key)}, which had completed: nothing was executed"
+    return said, {"copy_of": id_text(fork.key)}
 
 
 def _kin(about: Circumstances) -> tuple[list[str], dict[str, Any]]:

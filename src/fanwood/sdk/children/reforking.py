@@ -9,11 +9,12 @@ from fanwood.codec import codec_for
 from fanwood.errors import PayloadTooLargeError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.naming import part_id
+from fanwood.model.states import RunKind
 from fanwood.sdk.declaring.budget import Budget
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.acting import who_acts
 from fanwood.sdk.running.waiting import asked
-from fanwood.store.forked import forked
+from fanwood.store.forked import forked, is_whole
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
@@ -35,7 +36,7 @@ async def fork_run(host: Host, id_: bytes, given: Any, at: str | None, budget: B
     part = None if budget is None else budget.part
     run = await _record_of(host, id_)
     place = None if below is None else await _record_of(host, below)
-    text = None if given is ... else _input(host, (place or run).task, given)
+    text = None if given is ... else _input(host, place or run, given)
     await host.prepare([run.task])
 
     async def act(key: bytes | None) -> str:
@@ -53,8 +54,11 @@ async def _record_of(host: Host, id_: bytes) -> RunRecord:
     return await asked(host.engine(), lambda store: store.get(id_))
 
 
-def _input(host: Host, task: str, given: Any) -> str:
-    """As it is stored: that of the task, as far as it is known here."""
+def _input(host: Host, run: RunRecord, given: Any) -> str:
+    """As it is stored: that of the task, as far as it is known here; of a workflow's step, the workflow's."""
+    task = run.task
+    if run.kind is RunKind.STEP and not is_whole(given):
+        task = task.rpartition(":")[0]
     spec, limit = host.spec(task), host.settings.max_payload_bytes
     codec = codec_for(Any) if spec is None else spec.input
     data = codec.encode(given, f"the input of {task}")

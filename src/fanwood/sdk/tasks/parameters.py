@@ -61,6 +61,15 @@ class Parameters:
             raise InputValidationError(subject, [(self.field, "is required")])
         return given[self.field]
 
+    def named(self, error: InputValidationError) -> InputValidationError:
+        """What is wrong with an input, by the names of the arguments that it was made of."""
+        if self.field is None:
+            return error
+        places = [f"{self.field}{'' if place[:1] in ('', '[') else '.'}{place}" for place, _ in error.problems]
+        return InputValidationError(
+            error.subject, [(at, said) for at, (_, said) in zip(places, error.problems, strict=True)]
+        )
+
 
 def _read(arguments: Any, subject: str) -> Any:
     if not isinstance(arguments, (str, bytes)):

@@ -164,7 +164,10 @@ class Tool:
         spec, subject = self.runnable.spec, f"the arguments of {self.name}"
         given = self._parameters.read(arguments, subject)
         value = spec.nothing() if given is NOT_GIVEN else given
-        size, most = len(spec.input.encode(value, subject)), self._host.settings.max_payload_bytes
+        try:
+            size, most = len(spec.input.encode(value, subject)), self._host.settings.max_payload_bytes
+        except InputValidationError as error:
+            raise self._parameters.named(error) from error
         if size > most:
             raise PayloadTooLargeError(subject, size, most)
         return self.runnable.asked_for(value, self._options)

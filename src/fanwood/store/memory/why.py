@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.looks import Bond, Kin
-from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
+from fanwood.model.records import Circumstances, Holding, Living, Patched, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, EndedBy, GateKind, RunKind, RunState, Waits
 from fanwood.store.memory import reading
 from fanwood.store.memory.budgets import balances
 from fanwood.store.memory.looks import kin_of
 from fanwood.store.memory.tables import LAST
+from fanwood.store.patching import patch_of
 from fanwood.store.why import FAR, SAMPLE, SERVERS, empty
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def circumstances(tables: Tables, hot: HotPath, run: Run, now: int) -> Circumsta
         links = sum(1 for _ in takewhile(lambda place: place[0][:16] == run.id, waiting))
     has_limits = not run.is_over and run.kind < FIRST_WAIT
     return msgspec.structs.replace(
-        found, kin=kin, links=links,
+        found, kin=kin, links=links, patched=_patched(tables, run),
         shared=None if shared is None else _living(shared),
         empty=empty(balances(tables, run.id)) if has_limits else (),
         paused=None if pause is None else Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by),
@@ -49,6 +51,14 @@ def _kin(tables: Tables, run: Run) -> Kin | None:
         hedge = next((one for one in siblings if one.awaits == run.id and one.state == RunState.COMPLETED), None)
         return None if hedge is None else Kin(run.id, Bond.HELPED, hedge.id, hedge.task, RunState(hedge.state))
     return found
+
+
+def _patched(tables: Tables, run: Run) -> Patched | None:
+    if run.ended_by != EndedBy.PATCH or run.state != RunState.COMPLETED:
+        return None
+    lines = tables.logs.get(run.id, {})
+    last = sorted((seq for seq in lines if 0 <= seq < FIRST_CHUNK), reverse=True)[:20]
+    return patch_of((lines[seq].message, lines[seq].at) for seq in last)
 
 
 def _circumstances(tables: Tables, leaving: Leaving, run: Run, now: int) -> Circumstances:

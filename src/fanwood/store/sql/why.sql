@@ -70,6 +70,12 @@ select :id, 'helped', id, task, state from (
 ) next
 where awaits = :id and state = 8 limit 1;
 
+-- name: why_patched
+-- Of one whose output was given by hand: the last lines of its log, one of which says by whom.
+select l.message, l.at from run r cross join log l
+where r.id = :id and r.ended_by = 6 and l.run_id = r.id and l.seq >= 0 and l.seq < 1073741824
+order by l.seq desc limit 20;
+
 -- name: why_slowest
 select id, task, state, created_at, started_at from (
     select id, task, state, created_at, started_at from run where root_id = :root and parent_id = :parent
