@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from fanwood import logs
+from fanwood.store.noted import turn
 from fanwood.store.statements import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+logger = logs.logger("fanwood.store")
 
 SQL = load("sql/telling.sql")
 PREFIX = "told:"
@@ -25,9 +29,12 @@ class Telling(ABC):
         company until now; or else at `begin`.
         """
         name = PREFIX + tasks
-        turns = {each: (value, *_read(value)) for each, value in await self.turns("turns")}
-        begin = max((told for _, told, _ in turns.values()), default=begin)
-        seen, told, taken_until = turns.get(name, ("", begin, 0))
+        values = dict(await self.turns("turns"))
+        turns = {each: found for each, value in values.items() if (found := turn(value)) is not None}
+        begin = max((told for told, _ in turns.values()), default=begin)
+        seen, (told, taken_until) = values.get(name, ""), turns.get(name, (begin, 0))
+        if name in values and name not in turns:
+            logger.error("the setting %r of the database is spoilt: hooks are told of failures from now on", name)
         if taken_until > now or not await self.turns("take_turn", name=name, told=f"{told} {until}", seen=seen):
             return None
         return told
@@ -39,8 +46,3 @@ class Telling(ABC):
     @abstractmethod
     async def turns(self, name: str, /, **bindings: Any) -> Sequence[Any]:
         """The rows of a statement of `sql/telling.sql`, done in a transaction of its own."""
-
-
-def _read(value: str) -> tuple[int, int]:
-    told, _, until = value.partition(" ")
-    return int(told), int(until)

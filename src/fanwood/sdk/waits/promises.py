@@ -37,6 +37,7 @@ from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.store.failures import decode_failure, encode_failure, summary
+from fanwood.store.noted import checked_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -90,7 +91,7 @@ def promise_of(secret: str, token: str) -> bytes:
 
 
 def _code(secret: str, run_id: bytes) -> bytes:
-    return blake2b(run_id, digest_size=16, key=secret.encode()[:64], person=b"promise").digest()
+    return blake2b(run_id, digest_size=16, key=checked_secret(secret).encode()[:64], person=b"promise").digest()
 
 
 # --- in a task --------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class PostgresOutside(Served, Outside):
     """The verbs, on a store that has a server."""
 
     async def secret(self) -> str:
-        return await self.side.call("secret")
+        return await self.side.call("secret") or ""
 
     async def number(self) -> int:
         return (await self._rows("number"))[0][0]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fanwood.model.records import Few, Page, RunFilter, RunRecord, StoreReport, TaskCount, TreeRun
 from fanwood.store import listing as listings
-from fanwood.store import rows
+from fanwood.store import noted, rows
 from fanwood.store.postgres.schema import OLDEST_SERVER
 from fanwood.store.statements import load
 from fanwood.store.unserved import FAR, LONG, said
@@ -107,6 +107,7 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
     orphans = await db.rows("orphans", SQL["orphans"])
     put_off = said(await db.rows("put_off", SQL["put_off"], most=FAR, long=LONG), now)
     problems = list(_problems(int(number), fsync, commits, pages, standby=standby))
+    problems += noted.problems([*await db.rows("settings", SQL["settings"]), ("number", "0")])
     durable = fsync == "on" and commits != "off" and pages == "on"
     return StoreReport(
         url=address.shown,

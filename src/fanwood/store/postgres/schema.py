@@ -199,7 +199,7 @@ async def _check_newer(connection: Connection, address: Address, number: int, la
     """Whether this version can work with a schema that is newer than itself: if that says so, and has our functions."""
     release = address.release
     rows = await connection.fetch(f"select value from \"{address.schema}\".setting where name = 'oldest_program'")
-    oldest = int(rows[0][0]) if rows else number
+    oldest = int(rows[0][0]) if rows and rows[0][0].isdecimal() else number
     if oldest <= release.number and release.layer in layers:
         return
     raise StoreSchemaError(

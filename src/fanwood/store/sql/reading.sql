@@ -340,6 +340,9 @@ select task, error, count(*), min(created_at) from (
 where kind < 10 and substr(error, 1, 18) = '{"kind":"unserved"' and due_at - started_at > :long
 group by task, error order by task, error;
 
+-- name: settings
+select name, value from setting order by name;
+
 -- name: get_root
 select root_id from run where id = :id;
 

@@ -72,6 +72,7 @@ class Chores:
         """See `Store.register`."""
         about = {"name": info.name, "host": info.host, "pid": info.pid, "slots": info.slots}
         about |= {"lease": info.lease, "own": bool(info.programs)}
+        self._leaving.numbering.check()
         worker = int(self._one("enter_worker", **about, now=now))
         self._execute(_SQL["enter_lease"], {"worker": worker, "until": now + info.lease})
         self.publish(worker, info.tasks, tasks, now)

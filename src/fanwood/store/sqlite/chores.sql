@@ -27,10 +27,11 @@ update lease set expires_at = :now + (select lease from worker where id = :worke
 returning expires_at;
 
 -- name: count_members
-update setting set value = cast(value as integer) + 1 where name = 'members';
+insert into setting (name, value) values ('members', '1')
+on conflict (name) do update set value = cast(value as integer) + 1;
 
 -- name: members
-select cast(value as integer) from setting where name = 'members';
+select coalesce((select cast(value as integer) from setting where name = 'members'), 0);
 
 -- name: others
 -- Those that can be judged: by their processes on this host, and by their leases, if these have lapsed or were taken away.

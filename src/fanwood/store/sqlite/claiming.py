@@ -129,6 +129,8 @@ class Claiming:
         ids = self._around_damage(ready, LOOKED_AT, "")
         known = len(self._damaged)
         unreadable = [id_ for id_ in ids if not self._is_readable(id_)]
+        if not self._damaged:  # (it would have to be read)
+            unreadable += set(_texts.decode(self._one("against_the_rules", ids=encoded(ids)))).difference(unreadable)
         error = encode_failure(UNREADABLE)
         ended = 0
         for id_, attempt in _attempts.decode(self._one("attempts_of", ids=encoded(unreadable))):

@@ -161,5 +161,12 @@ update run
 set state = 1, attempt = attempt + 1, worker_id = :me, started_at = :now, expires_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 0 and exists (select 1 from lease where worker_id = :me);
 
+-- name: against_the_rules
+-- Of these, which are queued, those whose rows break a rule of the table (somebody has written there with its checks off):
+-- nothing can be written of them that does not put that right.
+select json_group_array(hex(r.id))
+from json_each(:ids) e cross join run r on r.id = unhex(e.value)
+where r.waits is not null or r.due_at is not null or r.finished_at is not null;
+
 -- name: attempts_of
 select json_group_array(json_array(hex(r.id), r.attempt)) from json_each(:ids) e cross join run r on r.id = unhex(e.value);

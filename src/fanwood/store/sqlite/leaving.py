@@ -16,6 +16,7 @@ from fanwood.model.commands import SLEPT
 from fanwood.model.matching import numbered_mark
 from fanwood.model.states import FIRST_WAIT, Cause, EndedBy, RunState
 from fanwood.store.sqlite.budgets import Budgets
+from fanwood.store.sqlite.numbering import Numbering
 from fanwood.store.sqlite.suspending import Suspending
 from fanwood.store.statements import load
 
@@ -110,6 +111,7 @@ class Leaving:
         self._changes = connection.changes
         self.suspending = Suspending(connection)
         self.budgets = Budgets(connection)
+        self.numbering = Numbering(connection)
         self.sharing: Links | None = None
         self.hedging: Beside | None = None
         self.woken = False  # somebody who was suspended was queued, or a link has ended
@@ -254,7 +256,7 @@ class Leaving:
 
     def next_number(self) -> int:
         """The next one of events and waits for them."""
-        return self._one("next_number")
+        return self.numbering.next()
 
     def _refused(self, check: str, rows: str, count: int, **bindings: Any) -> list[int]:
         if self._changes() == count:

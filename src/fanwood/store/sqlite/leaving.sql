@@ -45,7 +45,7 @@ select json_group_array(distinct hex(parent_id)) from (
 -- of `parents`, which are closed themselves (`error` says why), or a gate of their own parent covers them. Nobody holds
 -- these, and what somebody watches, or was suspended for, is left out, so nothing has to be said of each.
 update run
-set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = null,
+set state = 10, ended_by = 3, finished_at = :now, expires_at = null, output = null, waits = null, due_at = null,
     error = coalesce((select g.error from gate g where g.run_id = run.parent_id and g.what = 1 and case g.which
         when 0 then run.asked <= g.attempt
         else run.on_parent_end <> 3 and (run.asked < g.attempt or (run.on_parent_end = 1 and run.asked = g.attempt))
@@ -133,8 +133,9 @@ from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = v.value ->> 2 and run.attempt = v.value ->> 1;
 
 -- name: promote_runs
--- The same for runs whose time has come, and nothing else is to be said of.
-update run set state = 0, waits = null, due_at = null
+-- The same for runs whose time has come, and nothing else is to be said of. (All that the table's rules compare with the
+-- state is set, here and where else many go in one statement: a row that somebody has spoilt would hold up the others.)
+update run set state = 0, waits = null, due_at = null, finished_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
 -- name: record_again
@@ -155,9 +156,6 @@ from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and (
     run.state in (9, 10) or (run.state = 2 and v.value ->> 5 = 2 and v.value ->> 22 is not null)
 );
-
--- name: next_number
-update setting set value = cast(value as integer) + 1 where name = 'number' returning cast(value as integer);
 
 -- name: renew_runs
 -- Of runs that were just handed back: they start over. Rows: id, attempt, input, life.
@@ -313,7 +311,7 @@ select json_group_array(json_array(n, over, enough)) from (
 -- Rows: id, attempt, until, busy, missing.
 update run
 set state = 2, waits = 1, due_at = v.value ->> 2, busy = run.busy + (v.value ->> 3), deaths = 0,
-    expires_at = run.deadline
+    expires_at = run.deadline, finished_at = null
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and run.state = 1 and run.attempt = v.value ->> 1;
 

@@ -13,6 +13,7 @@ from fanwood.model.states import RunState
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.sqlite.connection import translated
+from fanwood.store.sqlite.driver import mended
 from fanwood.store.sqlite.infile import InFile
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
@@ -53,7 +54,7 @@ class SqliteOutside(InFile, Outside):
             return self._connection.execute(_SQL[name]).get
 
     async def secret(self) -> str:
-        return self._value("secret")
+        return mended(self._value("secret")) or ""
 
     async def number(self) -> int:
         return self._value("number")
@@ -112,7 +113,7 @@ class SqliteOutside(InFile, Outside):
         place, now = inbox_mark(run_id, "")[:8], self._instant()
         about = {"after": place, "end": place + LAST_MARK, "limit": AT_ONCE}
         for id_, attempt, _, text in db.execute(_SQL["awaiting"], about).fetchall():
-            row = db.execute(_SQL["sent"], {"run": run_id, "name": read(text).key}).fetchone()
+            row = db.execute(_SQL["sent"], {"run": run_id, "name": read(mended(text) or "").key}).fetchone()
             if row is not None and not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
                 number, envelope = row
                 self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
@@ -163,7 +164,7 @@ class SqliteOutside(InFile, Outside):
         end = place + LAST_MARK
         while row := db.execute(_SQL["next_shape"], {"after": place, "end": end}).fetchone():
             mark, text = row
-            found.append(text)
+            found.append(mended(text) or "")
             place = shape_end(mark)
         return found
 
@@ -191,7 +192,7 @@ class SqliteOutside(InFile, Outside):
         with translated(self.path):
             for mark, asks in probes(event, self._shapes(db, event)):
                 for id_, _, at, text in self._awaiting(db, mark, after, event.number, limit) if asks else ():
-                    found.append(Asking(at, bytes.fromhex(id_), read(text).expression or ""))
+                    found.append(Asking(at, bytes.fromhex(id_), read(mended(text) or "").expression or ""))
         return sorted(found)[:limit]
 
     async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:

@@ -26,7 +26,8 @@ where m.parent_id in (select id from shut)
    or exists (select 1 from pause p where p.run_id = m.id and p.resumed_at is null);
 
 -- name: hold_runs
-update run set state = 2, waits = 9, due_at = null where id in (select unhex(value) from json_each(:ids)) and state = 0;
+update run set state = 2, waits = 9, due_at = null, finished_at = null
+where id in (select unhex(value) from json_each(:ids)) and state = 0;
 
 -- name: make_pause
 insert into pause (run_id, root_id, made_at, asked_by) values (:id, :root, :now, :by)

@@ -26,7 +26,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.store import listing as listings
-from fanwood.store import rows
+from fanwood.store import noted, rows
 from fanwood.store.sqlite.driver import damaged
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
@@ -183,6 +183,7 @@ def report(db: Database, seen: Seen, *, full: bool) -> StoreReport:
         problems.append(damaged(seen.path, " ".join(check.split())))
     counted = _SQL["counts" if full else "unfinished_counts"]
     problems += said(db.execute(_SQL["put_off"], {"most": FAR, "long": LONG}).fetchall(), seen.now)
+    problems += noted.problems(db.execute(_SQL["settings"]).fetchall())
     files = (seen.path, seen.path.with_name(seen.path.name + "-wal"))
     return StoreReport(
         url=seen.url,

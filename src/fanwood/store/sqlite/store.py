@@ -31,7 +31,7 @@ from fanwood.model.records import (
     WorkerRecord,
 )
 from fanwood.model.states import TERMINAL, RunState
-from fanwood.store import budgets, finding, rows, telling, why
+from fanwood.store import budgets, finding, rows, why
 from fanwood.store.cancelling import OWN, fenced
 from fanwood.store.looked import SqlLooks
 from fanwood.store.parts import must_sleep, refuse_part
@@ -46,6 +46,7 @@ from fanwood.store.sqlite.leaving import Leaving
 from fanwood.store.sqlite.outside import SqliteOutside
 from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
+from fanwood.store.sqlite.telling import SqliteTelling
 from fanwood.store.sqlite.time import FileClock
 from fanwood.store.store import START, Store
 
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 
-class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
+class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
     """One SQLite file. `poll` is how often, in seconds, to look whether others have changed it. `looks`: it is there,
     and opened for looking only; no look takes more seconds."""
 
@@ -444,7 +445,3 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqlLooks, Store):
 
     async def count(self, table: str) -> int:
         return await self._read(lambda db: upkeep.count(db, table))
-
-    async def turns(self, name: str, /, **bindings: Any) -> list[Any]:
-        with self._transaction() as db:
-            return list(db.execute(telling.SQL[name], bindings))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SQL = load("sqlite/time.sql")
 
 
+FARTHEST = 2**60
+"""So far, in microseconds, a file's time is from any monotonic clock at most."""
 OFF_SECONDS = 60
 """So far it may be off the wall clock without a word."""
 
@@ -99,11 +101,11 @@ class FileClock:
 
     def _written(self, connection: Database) -> int | None:
         """What stands in the file, if that means anything to us: not if it is from before the machine was started."""
-        found: Any = connection.execute(_SQL["clock"]).get
-        if found is None or not self._timeline:
+        if not self._timeline:
             return None
         try:
-            timeline, offset = msgspec.json.decode(found, type=tuple[str, int])
-        except msgspec.DecodeError:  # somebody has written there by hand
+            found: Any = connection.execute(_SQL["clock"]).get
+            timeline, offset = msgspec.json.decode(found or "", type=tuple[str, int])
+        except (msgspec.DecodeError, UnicodeError):  # there is none, or somebody has written there by hand
             return None
-        return offset if timeline == self._timeline else None
+        return offset if timeline == self._timeline and abs(offset) < FARTHEST else None

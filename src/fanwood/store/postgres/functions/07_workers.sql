@@ -37,13 +37,20 @@ begin
         exists (select from gate g where g.what = 1) or exists (select from moved_deadline)
             or exists (select from pause p where p.resumed_at is not null)
             or exists (select from urgency u where u.place is not null),
-        (select s.value::bigint from setting s where s.name = 'members')
+        coalesce((select fw_number(s.value) from setting s where s.name = 'members'), 0)
     )::text;
 end $$;
 
+-- A number of the table of settings; 0 for what somebody has spoilt.
+create function fw_number(p_value text) returns bigint language sql immutable
+as $$ select case when p_value ~ '^[0-9]{1,17}$' then p_value::bigint else 0 end $$;
+
 -- Workers, or what they serve, have changed. (The last statement of a transaction: this row is everybody's.)
 create function fw_count_members() returns void language sql
-as $$ update setting set value = (value::bigint + 1)::text where name = 'members' $$;
+as $$
+    insert into setting (name, value) values ('members', '1')
+    on conflict (name) do update set value = (fw_number(setting.value) + 1)::text
+$$;
 
 -- From now on this worker is dead: its lease is taken away. A commit of its own is waited for, or waits and then finds no
 -- lease. Whether there is such a worker (p_lapsed: without a valid lease).

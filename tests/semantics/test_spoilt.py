@@ -1,0 +1,198 @@
+"""Rows that break the rules of a file's tables, and settings that somebody has spoilt: others go on, and it is said."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import apsw
+import pytest
+from click.testing import CliRunner
+
+from fanwood import Context, Fanwood, RunState, StoreError, TaskRunError
+from fanwood.cli.main import cli
+from fanwood.engine import commits
+from fanwood.ids import id_bytes, id_text
+from tests.conftest import MakeApp
+from tests.faults.processes import until
+from tests.raw import sql
+from tests.serving import serving
+
+PATIENCE = 60.0
+NO_UTF8 = "cast(x'22ff22' as text)"
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "PAUSES", (0.01,))
+
+
+@pytest.fixture
+def client(make_app: MakeApp) -> Fanwood:
+    return make_app(local_worker=False)
+
+
+@pytest.fixture
+def file(url: str) -> str:
+    """Whose rows can be made to break its rules."""
+    if not url.startswith("sqlite"):
+        pytest.skip("a server lets nobody do that")
+    return url
+
+
+def against_the_rules(url: str, statement: str, *bindings: Any) -> None:
+    with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as connection:
+        connection.set_busy_timeout(5000)
+        connection.pragma("ignore_check_constraints", 1)
+        connection.execute(statement, bindings)
+        assert connection.changes()
+
+
+def declare(app: Fanwood) -> Any:
+    @app.task(retries=1, backoff_factor=1.0)
+    async def one(input: dict, ctx: Context) -> int:
+        if input.get("fails") and ctx.retry_count == 0:
+            raise ValueError("as it was asked to")
+        return input.get("n", 0)
+
+    return one
+
+
+def doctor(url: str) -> str:
+    return CliRunner().invoke(cli, ["doctor", "--url", url], env={"COLUMNS": "1000"}).stdout
+
+
+BROKEN = {"waits for something": "waits = 2", "is due": "due_at = 5", "has ended": "finished_at = 5"}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_queued_and_breaks_a_rule_fails_alone(
+    client: Fanwood, make_app: MakeApp, file: str, broken: str
+) -> None:
+    one = declare(client)
+    refs = [one.run_no_wait({"n": n}) for n in range(3)]
+    against_the_rules(file, f"update run set {BROKEN[broken]} where id = $1", id_bytes(refs[0].id))
+    assert declare(make_app()).run({"n": 7}, timeout=PATIENCE) == 7
+    assert [ref.result(timeout=PATIENCE) for ref in refs[1:]] == [1, 2]
+    with pytest.raises(TaskRunError, match="could not be read"):
+        refs[0].result(timeout=PATIENCE)
+    assert refs[0].status() is RunState.FAILED
+
+
+def test_what_is_due_and_breaks_a_rule_holds_up_no_timer(client: Fanwood, make_app: MakeApp, file: str) -> None:
+    one = declare(client)
+    refs = [one.run_no_wait({"n": n}) for n in range(3)]
+    for ref, spoilt in zip(refs, ("waits = 2, finished_at = 5", "waits = 2", "waits = 2"), strict=True):
+        statement = f"update run set state = 2, attempt = 1, started_at = 1, due_at = 1, {spoilt} where id = $1"
+        against_the_rules(file, statement, id_bytes(ref.id))
+    declare(make_app()).run({}, timeout=PATIENCE)
+    assert [ref.result(timeout=PATIENCE) for ref in refs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_closed_or_paused_and_breaks_a_rule_holds_up_nothing(
+    client: Fanwood, make_app: MakeApp, file: str, broken: str
+) -> None:
+    one = declare(client)
+
+    @client.task
+    async def parent(input: dict) -> int:
+        await one.aio_run_many_no_wait([one.create_bulk_run_item({"n": n}) for n in range(3)])
+        return (await one.aio_run_many([one.create_bulk_run_item({"n": 9})]))[0]
+
+    refs = [parent.run_no_wait({"n": n}) for n in range(2)]
+
+    with serving(client.worker(workflows=[parent])):
+        until(lambda: all(len(client.runs.children(ref.id)) == 4 for ref in refs), "all have spawned")
+    children = [[run.id for run in client.runs.children(ref.id)] for ref in refs]
+    paused = one.run_no_wait({"n": 5})
+    client.runs.pause(paused.id)
+    for run_id in (children[0][0], paused.id):
+        against_the_rules(file, f"update run set {BROKEN[broken]} where id = $1", id_bytes(run_id))
+    for ref in refs:
+        client.runs.cancel(ref.id)
+    assert declare(make_app()).run({}, timeout=PATIENCE) == 0
+    until(
+        lambda: all(client.runs.get(run_id).status.is_terminal for ids in children for run_id in ids),
+        "all that was closed has ended",
+    )
+
+
+SPOILT = {"no number": "'what'", "nothing": "''", "a negative number": "'-7'", "too much": f"'{10**30}'", "zero": "'0'"}
+IN_A_FILE = {"no text": NO_UTF8}
+
+
+@pytest.mark.parametrize("spoilt", [*SPOILT, *IN_A_FILE, "gone"])
+def test_whatever_stands_in_the_settings_nothing_is_lost(
+    client: Fanwood, make_app: MakeApp, url: str, spoilt: str
+) -> None:
+    """Who waits hears of events and gets messages; workers begin; only tokens can't be made, and that is said."""
+    if spoilt in IN_A_FILE and not url.startswith("sqlite"):
+        pytest.skip("a server takes no such text")
+    client.events.push("other", {"n": 0})
+    waits = waiting(client)
+    refs = [waits.run_no_wait({}) for _ in range(4)]
+    with serving(client.worker(workflows=[waits])):
+        until(lambda: all(client.runs.children(ref.id) for ref in refs), "they wait")
+    sql(url, "insert into setting values ('told:x', '1 0')")
+    settings = "where name <> 'oldest_program'"
+    sql(
+        url,
+        f"delete from setting {settings}"
+        if spoilt == "gone"
+        else f"update setting set value = {(SPOILT | IN_A_FILE)[spoilt]} {settings}",
+    )
+    said = doctor(url)
+    assert "setting 'secret'" in said
+    assert ("setting 'members'" in said) == (spoilt not in ("zero", "gone"))
+    app = make_app()
+
+    @app.task(retries=0)
+    async def promises(input: dict, ctx: Context) -> int:
+        return await ctx.promise(int, "p").aio_result(timeout=1)
+
+    with serving(app.worker(workflows=[promises, waiting(app)])):
+        app.events.push("go", {"n": 3})
+        until(lambda: all(len(client.runs.children(ref.id)) == 2 for ref in refs), "they wait for a message")
+        for ref in refs:
+            app.runs.send(ref.id, "more", 4)
+        assert [ref.result(timeout=PATIENCE) for ref in refs] == [7] * 4
+        with pytest.raises(TaskRunError, match="'secret'"):
+            promises.run({}, timeout=PATIENCE)
+    with pytest.raises(StoreError, match="'secret'"):
+        app.promises.resolve("fwp_" + "A" * 43, 1)
+
+
+def waiting(app: Fanwood) -> Any:
+    @app.task(name="waiting")
+    async def waits(input: dict, ctx: Context) -> int:
+        event = await ctx.aio_wait_for_event("go")
+        return event["n"] + (await ctx.aio_receive("more")).payload
+
+    return waits
+
+
+SPOILT_WAITS = {"no JSON": "'{'", "nothing": "''", "of another shape": "'[1]'"}
+NO_TEXT = {"no text": NO_UTF8}
+
+
+@pytest.mark.parametrize("spoilt", [*SPOILT_WAITS, *NO_TEXT])
+def test_a_wait_that_was_spoilt_hides_no_other(make_app: MakeApp, url: str, spoilt: str) -> None:
+    if spoilt in NO_TEXT and not url.startswith("sqlite"):
+        pytest.skip("a server takes no such text")
+    app = make_app()
+
+    @app.task
+    async def waits(input: dict, ctx: Context) -> int:
+        return (await ctx.aio_wait_for_event("go", match={"n": input["n"]}))["n"]
+
+    refs = [waits.run_no_wait({"n": n}) for n in range(6)]
+    until(lambda: all(app.runs.children(ref.id) for ref in refs), "all wait")
+    ((first, parent),) = sql(url, "select id, parent_id from run where awaits is not null order by awaits limit 1")
+    sql(url, f"update run set input = {(SPOILT_WAITS | NO_TEXT)[spoilt]} where id = $1", first)
+    for n in range(6):
+        app.events.push("go", {"n": n})
+    others = [(n, ref) for n, ref in enumerate(refs) if id_bytes(ref.id) != parent]
+    assert [ref.result(timeout=PATIENCE) for _, ref in others] == [n for n, _ in others]
+    app.runs.cancel(id_text(parent))
+    assert app.runs.get(id_text(parent)).status.is_terminal
