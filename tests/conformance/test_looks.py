@@ -171,3 +171,11 @@ async def test_a_segment_is_read_whole_whatever_stands_between_its_runs(
         for after, until, count in ((0, 2, 2), (0, 3, 3), (1, 1, 0)):
             cells = await stage.store.cube(Part(root.key, root.key, ids[after], ids[until]), 30)
             assert [(cell.task, cell.count) for cell in cells] == [("b", count)] * bool(count)
+        for part, count in (
+            (Part(root.key, root.key, until=ids[1]), 2),  # from the first one on, wherever that is
+            (Part(root.key, root.key, until=root.key), 0),
+            (Part(root.key, root.key, ids[1]), 2),  # ... and to the last
+            (Part(root.key, root.key, ids[3]), 0),
+        ):
+            cells = await stage.store.cube(part, 30)
+            assert sum(cell.count for cell in cells if cell.task == "b") == sum(cell.count for cell in cells) == count

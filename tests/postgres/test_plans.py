@@ -23,6 +23,7 @@ from fanwood.model.records import RunFilter, Walk
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.auditing import BEGIN
 from fanwood.store.listing import WALK
+from fanwood.store.looked import NEAR
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.rows import place_of
 from tests.chaos.scale import scaled
@@ -243,6 +244,7 @@ async def lenses(s: Session, n: int) -> None:
     store, end = s.store, await s.store.segment_end(parent, parent, FIRST_ID, n)
     part = Part(parent, parent, until=end or LAST_ID)
     runs = await store.picked(part, None, None, n)
+    store._scattered.add((parent, FIRST_ID))  # its children are, and it is known
     await store.cube(part, 20)
     await store.parents(part, n)
     await store.longest(part, None, n)
@@ -263,7 +265,16 @@ async def lenses(s: Session, n: int) -> None:
     await store.queues(n // 4)
 
 
-CHORES: list[Verb] = [chores, cancels, reapings, timers, looks, lenses, prunes]
+async def segments(s: Session, n: int) -> None:
+    """A segment of which it is not known whether others' runs are among its own; and the end of a family."""
+    (parent,) = await s.parents(1)
+    end = await s.store.segment_end(parent, parent, FIRST_ID, 10)
+    for part in (Part(parent, parent, until=end or LAST_ID), Part(parent, parent, after=end or FIRST_ID)):
+        s.store._scattered.clear()
+        await s.store.cube(part, 20)
+
+
+CHORES: list[Verb] = [chores, cancels, reapings, timers, looks, lenses, segments, prunes]
 
 
 async def lists(s: Session, n: int) -> None:
@@ -399,6 +410,7 @@ ABOUT: dict[Verb, int] = {
     moves: 1,
     tells: 2500,
     searches: WALK,
+    segments: NEAR,
     audits: 600,
     cancels: 2500,  # a page of all that run
     prunes: 1000,

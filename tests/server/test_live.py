@@ -324,6 +324,22 @@ async def test_that_all_who_look_share_the_looks(make: Make, tree: Tree):
     assert len(client.app.site.live._channels) == 1
 
 
+async def test_who_does_something_sees_it_without_the_pauses_of_looking(make: Make, tree: Tree, monkeypatch):
+    """However long a look took, and however long it is until the next one."""
+    child = await tree.spawn()
+    await tree.end(child, RunState.FAILED)
+    client = make(tree.url)
+    monkeypatch.setattr("fanwood.lens.lens.PAUSE", 600)
+    monkeypatch.setattr("fanwood.lens.lens.LONGEST", 600)
+    async with following(client, tree.topic) as stream:
+        await stream.next("hello")
+        await stream.next("view")
+        answer = await client.ask(f"/api/v1/runs/{id_text(child)}/retry", "POST", body=b"{}")
+        assert answer.status == 200
+        _, data = await until(stream, lambda data: "counts" in data["delta"])
+        assert data["delta"]["counts"] == {"failed": None, "queued": 1}
+
+
 async def test_a_store_that_is_away_for_a_while(make: Make, tree: Tree, monkeypatch):
     from fanwood.errors import StoreUnavailableError
 

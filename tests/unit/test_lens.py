@@ -125,6 +125,31 @@ async def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_family_that_grows_is_read_segment_by_segment(tmp_path: Path) -> None:
+    """What came is cut first, and not read whole to see that it is too much; nor is a leaf asked for its children since
+    the first segment's parent has some."""
+    clock = ManualClock()
+    store = Counted(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a", "b"), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 202)]
+    root = ids[0]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}", claimed=True)]))
+    kind = SpawnKind("b", parent_id=root, parent_attempt=1, root_id=root, depth=1)
+    lens, grown = Lens(root, clock, sizes=Sizes(segment=20, few=3)), 1
+    for more in (10, 60, 130):
+        spawns = [Spawn(kind, id_, id_, "{}", claimed=True) for id_ in ids[grown : grown + more]]
+        await store.commit(worker, Batch(spawns=spawns))
+        grown, store.seen = grown + more, 0
+        await lens.refresh(store)
+        while lens.done < 1:
+            await lens.refresh(store)
+        assert lens.view().counts.running == grown
+        assert store.seen <= grown + 20  # (what was there before may be read as well)
+    assert "parents" not in store.looks
+    await store.close()
+
+
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 BY_TREE = {

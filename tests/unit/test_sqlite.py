@@ -3,6 +3,7 @@ what is looked at before a transaction is looked at in it once more."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from fanwood import RunState
+from fanwood import RunState, SystemClock
 from fanwood.errors import StoreValueError
 from fanwood.model.commands import Batch, ClaimRequest, Outcome, TaskInfo, WorkerInfo
 from fanwood.model.states import TERMINAL
@@ -195,3 +196,36 @@ async def test_no_statement_of_a_run_s_life_is_planned_anew_each_time(watched: W
             planned.clear()
     connection.exec_trace = connection.authorizer = None
     assert not planned
+
+
+async def test_who_was_told_of_a_change_does_not_look_for_another_until_it_wants_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is open looks when its time has come; between two looks nothing is asked of the file."""
+    changed = SqliteStore(tmp_path / "fanwood.db", SystemClock())
+    await changed.open(lambda: None)
+    told = asyncio.Event()
+    store, looks = SqliteStore(tmp_path / "fanwood.db", SystemClock(), poll=0.001), list[None]()
+    await store.open(told.set)
+    real = store._watch._look
+    monkeypatch.setattr(store._watch, "_look", lambda: (looks.append(None), real()))
+    watching = asyncio.create_task(store.watch())
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(2):
+                await changed.register(WorkerInfo("w", "h", 1, 1), [])
+                await told.wait()
+                await store.hush()
+                told.clear()
+                await asyncio.sleep(0.01)  # (it was under way, perhaps)
+                looks.clear()
+                await changed.register(WorkerInfo("w", "h", 1, 1), [])
+                await asyncio.sleep(0.02)
+                assert (looks, told.is_set()) == ([], False)
+                await store.attend()
+                await told.wait()  # also of what was changed meanwhile
+                told.clear()
+    finally:
+        watching.cancel()
+        await store.close()
+        await changed.close()

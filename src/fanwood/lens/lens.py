@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
     from fanwood.store.store import Store
 
-FIRST, COLD, WARM = 0.1, 0.2, 0.045
+FIRST, COLD, WARM = 0.1, 0.2, 0.035
 """Seconds that a refresh may take: the first one, after which there is something to see; those until everything was
 read once; and those after."""
-PAUSE, SHARE, LONGEST = 0.5, 20, 3.0
+PAUSE, SHARE, LONGEST = 0.5, 25, 3.0
 """Seconds between two refreshes, at least; so many times what the last one cost; and at most."""
 CREW = 2.0
 """Seconds after which it is looked again who works."""

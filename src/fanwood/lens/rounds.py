@@ -24,7 +24,7 @@ PROBED = 500
 """RUNNING runs that are asked at a time whether they have children."""
 STRAYS = 20
 """RUNNING runs of unknown places that are looked for, in a step."""
-LEAST = 4
+LEAST = 2
 """Pieces that a step reads, whatever its time."""
 
 

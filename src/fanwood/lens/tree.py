@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fanwood.lens.paths import Paths
 from fanwood.lens.pieces import Family, Piece, Sizes, small
-from fanwood.model.looks import FIRST_ID, LAST_ID, Cell, Part, duration_class
+from fanwood.model.looks import LAST_ID, Cell, Part, before, duration_class
 from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, RunState
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Tree:
     async def read(self, store: Store, piece: Piece) -> tuple[bool, list[Piece]]:
         """Read a piece; whether it has changed, and pieces that are new by that."""
         now, new = store.now(), list[Piece]()
-        if not piece.reads and (family := piece.family) is not None:
+        if (family := piece.family) is not None and (not piece.reads or self._grows_on(family, piece)):
             while piece in family.segments[-2:] and (rest := await self._cut(store, family.segments[-1])):
                 new += rest  # so far ahead that it is known whether anything may still be spawned here
         cells = await store.cube(piece.part, self.shift)
@@ -110,6 +110,11 @@ class Tree:
         growing = piece.family.grows_at(piece) if piece.family is not None else bool(piece.busy_parents)
         self._seal(piece, sealed=not piece.living and not growing)
         return changed, new
+
+    def _grows_on(self, family: Family, piece: Piece) -> bool:
+        """Whether it is the end of a family that grows, and may be several segments by now: each is read by itself, and
+        not all of them first."""
+        return family.is_growing and piece.part.until == LAST_ID and piece.count >= self._sizes.few
 
     def _is_large(self, piece: Piece, count: int) -> bool:
         is_tail = piece.family is not None and piece.part.until == LAST_ID
@@ -205,11 +210,20 @@ class Tree:
         if not piece.count:
             return []
         if piece.family is not None:
-            first = await store.next_parent(part.root, part.after, part.until)
+            first = await self._first_parent(store, part)
             if first is None:
                 return []
             part = Part(part.root, part.parents, before(first), part.until)
         return await store.parents(part, self._sizes.few)
+
+    @staticmethod
+    async def _first_parent(store: Store, part: Part) -> bytes | None:
+        """The first run of a segment, or about there, that has children. (Before a family's first run is its parent,
+        which has some.)"""
+        first = await store.next_parent(part.root, part.after, part.until)
+        if first is not None and first == part.parents:
+            first = await store.next_parent(part.root, first, part.until)
+        return first
 
     async def add_parents(self, store: Store, rows: Sequence[ParentRow], piece: Piece) -> list[Piece]:
         """Some runs of a piece have children; pieces that are new by that."""
@@ -246,7 +260,7 @@ class Tree:
         found: list[Running] = []
         for piece, some in by_piece.values():
             part = piece.part
-            if piece.family is None or len(some) == 1 or await store.next_parent(part.root, part.after, part.until):
+            if piece.family is None or len(some) == 1 or await self._first_parent(store, part):
                 found += some
         return found
 
@@ -320,11 +334,6 @@ def cell_of(run: RunRecord, shift: int) -> Cell:
         run.task, int(run.state), run.kind >= FIRST_WAIT, at >> shift, class_, 1, took or 0, took or 0, run.busy,
         run.finished_at, since,
     )  # fmt: skip
-
-
-def before(id_: bytes) -> bytes:
-    """The greatest id that is less."""
-    return (int.from_bytes(id_, "big") - 1).to_bytes(16, "big") if any(id_) else FIRST_ID
 
 
 def _order(cell: Cell) -> tuple[str, int, bool, int, int]:

@@ -15,6 +15,11 @@ FIRST_ID, LAST_ID = b"", b"\xff" * 17
 """Before every id, and after."""
 
 
+def before(id_: bytes) -> bytes:
+    """The greatest id that is less."""
+    return (int.from_bytes(id_, "big") - 1).to_bytes(16, "big") if any(id_) else FIRST_ID
+
+
 class Part(msgspec.Struct, frozen=True):
     """Some runs of a tree: the children of these parents (their ids, one after another) whose ids are greater than
     `after` and not greater than `until`. Who asks sees to it that there are not many more than `SEGMENT`."""

@@ -212,6 +212,7 @@ async def _one(call: Call, action: Action, priority: int | None = None) -> Acted
     action_id, tally = await call.site.hands.do(act)
     now = await _read(call, record.id)
     await call.site.reader.ask(lambda _: _touched(call, record))
+    call.site.live.hurry()
     done = tally is not None and tally.done > 0
     return Acted(id_, now.state.name.lower(), done, tally is None, action_id)
 

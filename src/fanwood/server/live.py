@@ -79,7 +79,7 @@ class Channel:
         self._shown: dict[str, Any] | None = None
         self._version = ""  # of what is shown
         self._bells = set[asyncio.Event]()
-        self._hint = asyncio.Event()
+        self._hint, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -104,6 +104,11 @@ class Channel:
         """The store has changed."""
         self._hint.set()
 
+    def hurry(self) -> None:
+        """Somebody has done something here, and waits to see it."""
+        self._hurry.set()
+        self._hint.set()
+
     def number_of(self, version: str) -> int:
         """Which of our events that was; 0: none from which one could go on."""
         epoch, _, text = version.partition(".")
@@ -124,6 +129,7 @@ class Channel:
     async def _run(self) -> None:
         while True:
             self._hint.clear()
+            self._hurry.clear()
             try:
                 await self._attend()
                 found = await self._look()
@@ -143,7 +149,10 @@ class Channel:
             if found.more:
                 await asyncio.sleep(found.pause)
                 continue
-            await asyncio.sleep(max(found.pause, PAUSE * size / LARGE))
+            await asyncio.sleep(PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(found.pause, PAUSE * size / LARGE) - PAUSE):
+                    await self._hurry.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SLOW):
                     await self._hint.wait()
@@ -241,6 +250,11 @@ class Live:
         for channel, number in seen.items():
             events, seen[channel] = channel.news(number)
             yield from events
+
+    def hurry(self) -> None:
+        """Somebody who looks has done something: they see it without the pauses that looking at its size would take."""
+        for channel in self._channels.values():
+            channel.hurry()
 
     def _changed(self) -> None:
         for channel in self._channels.values():

@@ -20,6 +20,7 @@ from fanwood.model.looks import (
     Part,
     RecentRow,
     Running,
+    before,
 )
 from fanwood.model.states import RunState
 from fanwood.store import rows
@@ -58,8 +59,15 @@ class SqlLooks(Looks):
 
     async def cube(self, part: Part, shift: int) -> list[Cell]:
         place = (part.parents, part.after)
-        if part.count == 1 and part.after != FIRST_ID and part.until != LAST_ID and place not in self._scattered:
-            about = {"parents": part.parents, "after": part.after, "until": part.until}
+        is_segment = part.count == 1 and (part.after != FIRST_ID or part.until != LAST_ID)  # else they may be few
+        if is_segment and place not in self._scattered:
+            after = part.after
+            if after == FIRST_ID:
+                first = await self.looked("segment_end", root=part.root, parent=part.parents, after=after, most=0)
+                if not first:
+                    return []
+                after = before(first[0][0])
+            about = {"parents": part.parents, "after": after, "until": part.until}
             found = await self.looked("cube_near", **about, near=NEAR, shift=shift)
             if sum(row[_COUNT] for row in found) < NEAR:
                 return [_cell(row) for row in found if row[_KEY] is not None]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _MEMORY = "memory:"
+SELDOM = 0.05
+"""Seconds between two looks of who only looks whether others have changed a file, at least."""
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -36,7 +38,7 @@ def store_for(settings: Settings, clock: Clock, *, create: bool = True, looks: f
         if looks is not None:
             from fanwood.store.sqlite.looking import LookingStore  # noqa: PLC0415  (as above)
 
-            return LookingStore(path, clock, poll=settings.poll, looks=looks)
+            return LookingStore(path, clock, poll=max(settings.poll, SELDOM), looks=looks)
         return SqliteStore(path, clock, poll=settings.poll, create=create)
     if url.startswith(_POSTGRES):
         return _postgres(settings, clock, create=create and looks is None, looks=looks)

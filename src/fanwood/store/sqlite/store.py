@@ -48,6 +48,7 @@ from fanwood.store.sqlite.reader import Reader
 from fanwood.store.sqlite.sweeping import Sweeping
 from fanwood.store.sqlite.telling import SqliteTelling
 from fanwood.store.sqlite.time import FileClock
+from fanwood.store.sqlite.watching import Watch
 from fanwood.store.store import START, Store
 
 if TYPE_CHECKING:
@@ -75,13 +76,12 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
         self._name = str(path)
         self.url = f"sqlite:///{path}"
         self._clock = clock
-        self._poll = poll
+        self._watch = Watch(path, poll)
         self._create = create
         self._looks = looks
         self._connection: Database | None = None
         self._reader = Reader(path, clock, looks)
         self._read = self._reader.read
-        self._seen: Any = None  # the version of the file's data that we have notified of
         self._time = FileClock(clock)
         self._identity: tuple[int, int] | None = None  # of the file that we opened
 
@@ -98,7 +98,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
             self._connection.close()
             raise
         self._identity = file_identity(self._name)
-        self._seen = self._connection.pragma("data_version")
+        self._watch.begin(self._connection, on_notify)
 
     def _prepare(self, connection: Database) -> None:
         migrate(connection, self.path)
@@ -131,18 +131,13 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
             self._connection = None
 
     async def watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll)
-            self._look()
+        await self._watch.run()
 
-    def _look(self) -> None:
-        """`data_version` moves when another connection has committed; reading it costs a microsecond."""
-        assert self._connection is not None
-        with translated(self.path):
-            version = self._connection.pragma("data_version")
-        if version != self._seen:
-            self._seen = version
-            self._on_notify()
+    async def attend(self) -> None:
+        self._watch.attend()
+
+    async def hush(self) -> None:
+        self._watch.hush()
 
     def now(self) -> int:
         return self._time.now()
