@@ -30,6 +30,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("store", "names"),
     scaled(

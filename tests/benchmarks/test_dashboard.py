@@ -11,6 +11,7 @@ from benchmarks.databases import SQLITE
 SMALL = ["--runs", "2001", "--failed", "20", "--fanout", "20", "--seconds", "0.2", "--no-browser"]
 
 
+@pytest.mark.long
 def test_every_figure_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "ROUNDS", 1)
     monkeypatch.setattr(dashboard, "SETTLE", 0.1)

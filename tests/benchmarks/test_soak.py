@@ -21,6 +21,7 @@ ON_POSTGRES = {"all", "live", "walk_pages", "walk_ms", "connections", "wal", "de
 # --- a whole one, very short -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("store", "seen"),
     [("sqlite", EVERYWHERE | {"file", "free", "log"}), ("postgres", EVERYWHERE | ON_POSTGRES)],

@@ -1,4 +1,5 @@
-"""What `make test` does beside the tests: pyright, and a newer Python. A plugin of pytest (`-p tests.beside.plugin`).
+"""What `make test` does beside the tests: pyright, a newer Python, and worlds, which have the processors when nobody
+else wants them, and so fill the time in which tests wait. A plugin of pytest (`-p tests.beside.plugin`).
 
 What it finds ends the tests soon, and is shown with the summary.
 """
@@ -14,7 +15,10 @@ import pytest
 COMMANDS = {
     "types": (sys.executable, "-m", "tests.beside.types"),
     "a newer Python": (sys.executable, "-m", "tests.beside.newest"),
+    "worlds": (sys.executable, "-m", "tests.beside.worlds"),
 }
+INSTEAD = "test_worlds"
+"""A test in `tests/simulation` that does what one of them does."""
 
 
 class Beside:
@@ -41,6 +45,12 @@ class Beside:
         terminalreporter.section(self._name)
         terminalreporter.write(self._output.read())
         self._output.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    done = [item for item in items if item.name == INSTEAD and item.path.parent.name == "simulation"]
+    config.hook.pytest_deselected(items=done)
+    items[:] = [item for item in items if item not in done]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

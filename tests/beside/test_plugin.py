@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,43 @@ def test_what_it_says_counts(tmp_path: Path, program: str, codes: set[int]) -> N
     done = subprocess.run(command, cwd=TREE, env=alone, capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stdout + done.stderr
     assert "fit" in done.stdout.rpartition("a program ---")[2]
+
+
+def test_what_is_done_beside_the_tests_is_no_test(tmp_path: Path) -> None:
+    folder = tmp_path / "simulation"
+    folder.mkdir()
+    (tmp_path / "conftest.py").write_text(PLUGIN.format(program="pass"))
+    (folder / "test_simulation.py").write_text("def test_worlds(): assert False\ndef test_a_day(): pass\n")
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path))
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=TREE, env=alone, capture_output=True, text=True, check=False)
+    assert "1 passed, 1 deselected" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_worlds_leave_nothing_behind_when_they_are_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-m", "tests.beside.worlds"], cwd=TREE, start_new_session=True)
+    try:
+        while not _of_session(process.pid) - {process.pid}:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 1
+        deadline = time.monotonic() + 60
+        while left := _of_session(process.pid):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _of_session(number: int) -> set[int]:
+    """Processes of a group that live."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = path.read_text().rpartition(") ")[2].split()[:3]
+            if int(group) == number and state != "Z":
+                found.add(int(path.parent.name))
+    return found

@@ -16,12 +16,15 @@ from tests.crashes.planted import PLANTED
 from tests.crashes.scenarios import SCENARIOS
 from tests.faults.processes import AppProcess
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"),
+    pytest.mark.timeout(600),  # dozens of processes, one after the other
+]
 
 ON_A_SERVER = ("closing", "copy", "prune", "reaping", "upgrade")
 """Where a server does most by itself; all others on a file."""
 SEED = 1
-PATIENCE = 300.0
+PATIENCE = 500.0
 
 
 def swept(folder: Path, url: str, *arguments: str) -> list[dict[str, Any]]:

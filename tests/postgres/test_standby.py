@@ -24,14 +24,28 @@ PATIENCE = 60.0
 ENDED = Shape("ingest", (Level(3, ("parse",), 3, failed=1, cancelled=1),), state=RunState.FAILED)
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Settings, Standby]]:
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Cluster, Standby]]:
     with Cluster() as primary:
         if not Standby.is_possible(primary):
             pytest.skip("pg_basebackup isn't installed")
-        url = primary.create_database("pages")
         with Standby(primary) as standby:
-            yield Settings.load(database_url=url), standby
+            yield primary, standby
+
+
+@pytest.fixture
+def settings(pair: tuple[Cluster, Standby], request: pytest.FixtureRequest) -> Settings:
+    """Of a database of the test's own, on the primary."""
+    return Settings.load(database_url=pair[0].create_database(request.node.name))
+
+
+@pytest.fixture
+def standby(pair: tuple[Cluster, Standby]) -> Standby:
+    return pair[1]
+
+
+def name_of(settings: Settings) -> str:
+    return settings.database_url.rpartition("/")[2]
 
 
 async def grown(settings: Settings) -> bytes:
@@ -49,10 +63,9 @@ async def until(ask: Any, is_it: Any) -> Answer:
     return answer
 
 
-async def test_the_pages_on_a_standby(pair: tuple[Settings, Standby]):
-    settings, standby = pair
+async def test_the_pages_on_a_standby(settings: Settings, standby: Standby):
     root = id_text(await grown(settings))
-    reading = replace(settings, database_url=standby.url("pages"), notify=False)
+    reading = replace(settings, database_url=standby.url(name_of(settings)), notify=False)
     client = Client(create(settings, Options(token="x"), reading=reading), "x")
 
     async def get(path: str) -> Answer:
@@ -72,7 +85,7 @@ async def test_the_pages_on_a_standby(pair: tuple[Settings, Standby]):
         ):  # fmt: skip
             assert (await get(path)).status == 200, path
         shown = (await get("store")).json()
-        assert shown["replica"].endswith(f":{standby.port}/pages")
+        assert shown["replica"].endswith(f":{standby.port}/{name_of(settings)}")
         assert not [problem for problem in shown.get("problems", ()) if "standby" in problem]
         await until(lambda: get("store"), lambda answer: answer.json()["lag"] == 0)
 
@@ -91,11 +104,10 @@ async def test_the_pages_on_a_standby(pair: tuple[Settings, Standby]):
         await client.app.close()
 
 
-async def test_a_server_that_has_a_standby_only(pair: tuple[Settings, Standby]):
+async def test_a_server_that_has_a_standby_only(settings: Settings, standby: Standby):
     """It shows, and says that nothing can be written there."""
-    settings, standby = pair
     made = await grown(settings)
-    alone = Settings.load(database_url=standby.url("pages"), outage_patience=1.0)
+    alone = Settings.load(database_url=standby.url(name_of(settings)), outage_patience=1.0)
     client = Client(create(alone, Options(token="x")), "x")
     try:
         root = f"/api/v1/runs/{id_text(made)}"

@@ -10,6 +10,7 @@ import argparse
 import gc
 import multiprocessing
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -87,6 +88,7 @@ def _many(options: argparse.Namespace) -> int:
 def _begin(folder: str) -> None:
     """In each process."""
     grounds.where = folder
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever our parent does then
     gc.freeze()
 
 

@@ -13,10 +13,11 @@ import pytest
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.store.memory.leaving import Leaving
 from fanwood.worker.slots import Slots
+from tests.beside.worlds import COMMAND, REPEATED
 from tests.simulation.looking import look_at
 from tests.simulation.shapes import DAY, DAY_SECONDS, SMALL, on
 
-MANY, REPEATED, A_DAY = 2000, 100, 6
+A_DAY = 6
 SEEDS = Path(__file__).with_name("seeds.txt")
 ELSEWHERE = """
 import sys
@@ -29,9 +30,9 @@ for seed in sys.argv[1:]:
 
 @pytest.mark.timeout(1800)  # beside all other tests, and ten times as much
 def test_worlds() -> None:
-    """Each ends well; and in so many there was all that may happen. (The first are those below.)"""
-    options = ["--first", str(REPEATED), "--seeds", str(MANY - REPEATED), "--processes", "2"]
-    command = [sys.executable, "-m", "tests.simulation", *options]
+    """Each ends well; and in so many there was all that may happen. (The first are those below. `make test` does this
+    beside all tests: `tests/beside/worlds.py`.)"""
+    command = [sys.executable, "-m", "tests.simulation", *COMMAND]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1790)
     assert not done.returncode, done.stdout + done.stderr
 
