@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,11 @@ PAIRS = 10_000
 SOME = 50
 """Runs of a worker that are shown."""
 HOUR, SLICES = 3_600_000_000, 16
-"""Microseconds from which runs are looked at, the first `OF_SLICE` of each part of it."""
-OF_SLICE = 256
+"""Microseconds from which runs are looked at, the first `OF_SLICE` of each part of it ..."""
+OF_SLICE, MORE = 128, 16
+"""... and as many at so many more places, where there are more of them."""
+LEAST = 4
+"""Milliseconds that are not divided further."""
 RUNNING = 1_000
 """RUNNING runs that are looked at."""
 BESIDE, BESIDES = 100, 20
@@ -92,10 +96,26 @@ async def _lately(store: Store, examples: dict[str, RunRecord]) -> defaultdict[s
     found: defaultdict[str, Lately] = defaultdict(Lately)
     since = store.now() - HOUR
     times = [(since + HOUR * number // SLICES) // 1000 for number in range(SLICES)] + [(since + HOUR) // 1000 + 1]
-    for begin, end in pairwise(times):
-        for row in await store.recent(first_id(begin), first_id(end), OF_SLICE):
+    crowded: list[tuple[int, int]] = []  # from where more were made than were looked at: minus how long, and since when
+
+    async def look(begin: int, end: int) -> None:
+        rows = await store.recent(first_id(begin), first_id(end), OF_SLICE)
+        for row in rows:
             if not row.is_wait:
                 found[row.task].add(row, since)
+        if len(rows) == OF_SLICE:
+            seen = int.from_bytes(rows[-1].id[:6], "big")
+            heappush(crowded, (seen - end, seen))
+
+    for begin, end in pairwise(times):
+        await look(begin, end)
+    for _ in range(MORE):
+        if not crowded or crowded[0][0] > -LEAST:
+            break
+        length, begin = heappop(crowded)
+        middle = begin - length // 2
+        heappush(crowded, (begin - middle, begin))  # (what was made at once is before it)
+        await look(middle, begin - length)
     for run in list(examples.values())[:BESIDES]:
         if run.parent_id is not None:
             for beside in await store.picked_before(run.root_id, run.parent_id, run.id, BESIDE):
