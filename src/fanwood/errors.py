@@ -198,7 +198,7 @@ class BudgetExceeded(SpawnError):
 
 
 class AttemptFencedError(SpawnError):
-    """The attempt that asks is no longer the current one: it was cancelled, timed out or lost its lease."""
+    """The attempt that asks is over: it was cancelled, timed out or lost its lease, or its code has ended."""
 
     attempt: tuple[bytes | None, int] = (None, 0)
     """Whose spawn was refused, and in which attempt."""

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, Fanwood, RunState, TaskRunError, WaitTimeoutError
+from fanwood import (
+    AttemptFencedError,
+    Context,
+    Fanwood,
+    RunState,
+    TaskRunError,
+    WaitTimeoutError,
+    with_context,
+)
 from tests.faults.processes import until
 from tests.raw import watched
 from tests.serving import serving
@@ -223,3 +231,121 @@ def test_what_was_closed_leaves_no_threads_and_is_gone(make_app: Any, url: str) 
     until(lambda: set(threading.enumerate()) <= before, "its threads have ended")
     gc.collect()
     assert [ref() for ref in gone] == [None, None, None]
+
+
+def in_a_group(ctx: Context) -> None:
+    with ctx.group() as group:
+        group.spawn(leaf_of(ctx), {})
+
+
+def in_a_reserve(ctx: Context) -> None:
+    with ctx.reserve(usd=1):
+        pass
+
+
+def leaf_of(ctx: Context) -> Any:
+    return ctx.lifespan
+
+
+LEFT_OUT = {
+    "log": lambda ctx: ctx.log("late"),
+    "progress": lambda ctx: ctx.progress(1, 2),
+    "release_slot": Context.release_slot,
+}
+"""Documented: these are left out."""
+REFUSED = {
+    "put_stream": lambda ctx: ctx.put_stream("late"),
+    "cancel": Context.cancel,
+    "refresh_timeout": moves_its_limit,
+    "step": lambda ctx: ctx.step(len, "abc"),
+    "sleep_for": lambda ctx: ctx.sleep_for(0.001),
+    "now": lambda ctx: ctx.now("n"),
+    "random": lambda ctx: ctx.random("n"),
+    "uuid": lambda ctx: ctx.uuid("n"),
+    "wait_for_event": lambda ctx: ctx.wait_for_event("go", timeout=0.01),
+    "receive": lambda ctx: ctx.receive("m", timeout=0.01),
+    "promise": lambda ctx: ctx.promise(int, "p"),
+    "publish": lambda ctx: ctx.publish("k", 1),
+    "spend": lambda ctx: ctx.spend(usd=1),
+    "reserve": in_a_reserve,
+    "start_over": lambda ctx: ctx.start_over({}),
+    "group": in_a_group,
+    "run": lambda ctx: leaf_of(ctx).run({}),
+    "run_no_wait": lambda ctx: leaf_of(ctx).run_no_wait({}),
+    "run_many": lambda ctx: leaf_of(ctx).run_many([leaf_of(ctx).create_bulk_run_item({})]),
+    "shared": lambda ctx: leaf_of(ctx).run({}, share="tree"),
+    "aio_put_stream": lambda ctx: asyncio.run(ctx.aio_put_stream("late")),
+    "aio_sleep_for": lambda ctx: asyncio.run(ctx.aio_sleep_for(0.001)),
+    "aio_run": lambda ctx: asyncio.run(leaf_of(ctx).aio_run({})),
+}
+
+
+@pytest.mark.parametrize("kind", ["on a thread", "on a loop", "durable"])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_thread_that_an_attempt_left_behind_is_told_and_writes_nothing(
+    app: Fanwood, url: str, kind: str, again: bool
+) -> None:
+    """Its run has ended, or is in its next attempt."""
+    left: list[tuple[Context, Any]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    @app.task
+    def leaf(input: dict) -> int:
+        return 1
+
+    def body(ctx: Context) -> int:
+        if ctx.retry_count:
+            begun.set()
+            go_on.wait(PATIENCE)
+            return 1
+        ctx._attempt.lifespan = leaf
+        left.append((ctx, with_context(lambda act, ctx: act(ctx))))
+        if again:
+            raise ValueError("once more")
+        return 1
+
+    @app.task(name="on a thread", retries=1, execution_timeout=3600)
+    def on_a_thread(input: dict, ctx: Context) -> int:
+        return body(ctx)
+
+    @app.task(name="on a loop", retries=1, execution_timeout=3600)
+    async def on_a_loop(input: dict, ctx: Context) -> int:
+        return await asyncio.to_thread(body, ctx)
+
+    @app.durable_task(name="durable", retries=1, execution_timeout=3600)
+    async def durable(input: dict, ctx: Context) -> int:
+        return await asyncio.to_thread(body, ctx)
+
+    task = {"on a thread": on_a_thread, "on a loop": on_a_loop, "durable": durable}[kind]
+    ref = task.run_no_wait({})
+    if again:
+        assert begun.wait(PATIENCE)
+    else:
+        ref.result(timeout=PATIENCE)
+    ctx, within = left[0]
+    until(lambda: ctx._attempt.code_ended, "its code has ended")
+    for name, act in REFUSED.items():
+        told: list[BaseException] = []
+
+        def late(act: Any = act, told: list[BaseException] = told) -> None:
+            try:
+                within(act, ctx)
+            except BaseException as error:
+                told.append(error)
+
+        thread = threading.Thread(target=late)
+        thread.start()
+        thread.join(PATIENCE)
+        assert told, name
+        assert isinstance(told[0], AttemptFencedError), (name, told)
+        assert f"attempt 1 of run {ref.id} is over" in str(told[0]), name
+    for act in LEFT_OUT.values():
+        act(ctx)
+    other = leaf.run_no_wait({}, detached=True)
+    if kind != "durable":  # which would record it
+        assert within(lambda _: other.result(timeout=PATIENCE), ctx) == 1  # to wait is anybody's
+    go_on.set()
+    assert ref.result(timeout=PATIENCE) == 1
+    assert not app.runs.children(ref.id)
+    assert not app.runs.logs(ref.id)
+    assert app.runs.get(ref.id).status is RunState.COMPLETED

@@ -10,7 +10,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fanwood.errors import RunInterrupted
+from fanwood.errors import AttemptFencedError, RunInterrupted
 from fanwood.ids import id_text
 from fanwood.model.lives import LIVES, life_of
 from fanwood.model.naming import named_in, numbered
@@ -383,8 +383,14 @@ class Attempt:
 
         Raises:
             RunInterrupted: it was cancelled, timed out, or its worker lost its lease.
+            AttemptFencedError: its code has ended, and a thread that it left behind asks.
         """
         if self.interruption is not None:
             raise RunInterrupted(
                 f"run {id_text(self.id)} is over: {self.interruption.message or self.interruption.kind}"
+            )
+        if self.code_ended:
+            raise AttemptFencedError(
+                f"attempt {self.run.attempt} of run {id_text(self.id)} is over: the code of {self.spec.name} has "
+                f"ended, and a thread or asyncio task that it left behind asks for more. Wait for that before it ends"
             )

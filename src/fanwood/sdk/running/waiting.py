@@ -50,6 +50,8 @@ async def wait_for(
         WaitTimeoutError: not within `timeout` seconds; what is waited for goes on.
     """
     attempt = current_attempt.get()
+    if attempt is not None and attempt.code_ended:
+        attempt = None  # what that left behind waits by itself
     if not collector.ready:
         if attempt is None:
             await _wait_outside(collector, host, timeout, what, tasks)

@@ -180,7 +180,8 @@ class Context(Outside, Spending):
     # --- what can I do ---------------------------------------------------------------------------------------------
 
     def log(self, message: object, level: str = "info") -> None:
-        """Store a line with the run; `fanwood runs get` shows it. Returns at once.
+        """Store a line with the run; `fanwood runs get` shows it. Returns at once. Of an attempt that is
+        over, as a thread may say that it left behind, it is left out.
 
         Raises:
             UsageError: no such level.
@@ -196,7 +197,8 @@ class Context(Outside, Spending):
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far this run is: `fanwood.runs.counts`, `watch` and `fanwood runs get` show what was said last.
-        Returns at once, and may be called as often as you like: it is stored about four times a second at most.
+        Returns at once, and may be called as often as you like: it is stored about four times a second at most. Of an
+        attempt that is over it is left out.
 
         Raises:
             UsageError: these are no numbers, or the message is no text.
@@ -264,7 +266,8 @@ class Context(Outside, Spending):
         engine.move_deadline(attempt.id, attempt.run.attempt, attempt.limit)
 
     def release_slot(self) -> None:
-        """Give up this run's slot for good, though it goes on: for tasks that only wait for the outside world."""
+        """Give up this run's slot for good, though it goes on: for tasks that only wait for the outside world.
+        Of an attempt that is over there is none."""
         self._attempt.share.free(self._attempt)
 
     def children(self) -> list[TaskRunRef[Any]]:
