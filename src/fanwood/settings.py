@@ -95,13 +95,6 @@ class Settings:
             _check(each.name, value, type(cast("object", each.default)))
             if isinstance(value, str):
                 object.__setattr__(self, each.name, str.__str__(value))  # (of an enum, say, the text that it is)
-        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.postgres_schema):
-            raise SettingsError(
-                f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "
-                f"{checks.shown(self.postgres_schema)}"
-            )
-        if self.namespace:
-            checks.task_name(self.namespace, "namespace", error=SettingsError, longest=checks.MAX_NAMESPACE_LENGTH)
         if self.heartbeat * 2 > self.lease:
             raise SettingsError(
                 f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), "
@@ -145,16 +138,29 @@ def _check(name: str, value: Any, kind: type) -> None:
             )
     else:
         checks.storable(value, name, checks.MAX_TEXT_LENGTH, error=SettingsError)
+    if name == "postgres_schema" and not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value):
+        raise SettingsError(
+            f"postgres_schema must be a plain name (a-z, 0-9 and _, at most 41 characters), and is "
+            f"{checks.shown(value)}"
+        )
+    if name == "namespace" and value:
+        checks.task_name(value, "namespace", error=SettingsError, longest=checks.MAX_NAMESPACE_LENGTH)
 
 
 def _from_environment(name: str, kind: type) -> Any:
-    text = os.environ.get(_PREFIX + name.upper())
+    place = _PREFIX + name.upper()
+    text = os.environ.get(place)
     if text is None or text == "":
         return None
     try:
-        return _boolean(text) if kind is bool else kind(text)
+        value = _boolean(text) if kind is bool else kind(text)
     except ValueError:
-        raise SettingsError(f"{_PREFIX}{name.upper()} must be a {kind.__name__}, and is {text!r}") from None
+        raise SettingsError(f"{place} must be a {kind.__name__}, and is {checks.shown(text)}") from None
+    try:
+        _check(name, value, kind)
+    except SettingsError as error:
+        raise SettingsError(f"{place}: {error}") from None
+    return value
 
 
 def _boolean(text: str) -> bool:

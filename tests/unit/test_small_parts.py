@@ -90,6 +90,14 @@ def test_settings_from_arguments_then_environment_then_defaults(monkeypatch: pyt
     monkeypatch.setenv("FANWOOD_SLOTS", "many")
     with pytest.raises(SettingsError, match="FANWOOD_SLOTS must be a int"):
         Settings.load()
+    monkeypatch.delenv("FANWOOD_SLOTS")
+    for name, text in (("LEASE", "nan"), ("SLOTS", "0"), ("NAMESPACE", " a"), ("POSTGRES_SCHEMA", "A"), ("POLL", "0")):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(SettingsError, match=f"^FANWOOD_{name}: {name.lower()} must"),
+        ):
+            patch.setenv(f"FANWOOD_{name}", text)
+            Settings.load()
 
 
 def test_impossible_settings() -> None:
