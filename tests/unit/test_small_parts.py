@@ -92,12 +92,10 @@ def test_settings_from_arguments_then_environment_then_defaults(monkeypatch: pyt
         Settings.load()
     monkeypatch.delenv("FANWOOD_SLOTS")
     for name, text in (("LEASE", "nan"), ("SLOTS", "0"), ("NAMESPACE", " a"), ("POSTGRES_SCHEMA", "A"), ("POLL", "0")):
-        with (
-            monkeypatch.context() as patch,
-            pytest.raises(SettingsError, match=f"^FANWOOD_{name}: {name.lower()} must"),
-        ):
+        with monkeypatch.context() as patch:
             patch.setenv(f"FANWOOD_{name}", text)
-            Settings.load()
+            with pytest.raises(SettingsError, match=f"^FANWOOD_{name}: {name.lower()} must"):
+                Settings.load()
 
 
 def test_impossible_settings() -> None:
