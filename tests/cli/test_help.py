@@ -69,9 +69,10 @@ def test_misspelt_command(invoke):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: There is no command 'tre'. Did you mean tree? There are: demo, worker, ")
     assert "Did you mean get?" in invoke("runs", "gte").stderr
+    assert "Did you mean fanwood tree?" in invoke("runs", "tree").stderr
 
 
-def test_help_imports_little():
+def test_help_imports_little(tmp_path):
     """To say what it is for, no command needs what it does it with; nor does a shell that completes commands."""
     code = (
         "import contextlib, io, os, sys\n"
@@ -102,8 +103,21 @@ def test_help_imports_little():
         "os.environ.update(_FANWOOD_COMPLETE='bash_complete', COMP_WORDS='fanwood runs pa', COMP_CWORD='2')\n"
         "assert 'pause' in call([])\n"
         "look('completion')\n"
+        "os.environ['COMP_WORDS'] = 'fanwood runs get '\n"
+        "os.environ['COMP_CWORD'] = '3'\n"
+        "assert not call([]).strip()\n"
+        "look('completion of ids')\n"
+        "del os.environ['_FANWOOD_COMPLETE']\n"
+        "for words in ('runs ls', 'runs get', 'tree', 'logs', 'why', 'top'):\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        call(words.split())\n"
+        "    assert 'nothing has run there yet' in said.getvalue(), words\n"
+        "    look(words)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    env = {**os.environ, "FANWOOD_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, env=env
+    )
     assert done.returncode == 0, done.stderr
 
 

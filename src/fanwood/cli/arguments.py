@@ -24,6 +24,8 @@ def one_run(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The newest roots, for a shell."""
+    if not _is_there(ctx):
+        return []
     from fanwood.cli import completing
 
     return completing.run_ids(ctx.params.get("url"), incomplete)
@@ -31,6 +33,20 @@ def run_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Com
 
 def task_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The tasks that workers have published, for a shell."""
+    if not _is_there(ctx):
+        return []
     from fanwood.cli import completing
 
     return completing.task_names(ctx.params.get("url"), incomplete)
+
+
+def _is_there(ctx: click.Context) -> bool:
+    """Whether there may be anything to complete to, known without the imports that a look takes."""
+    from fanwood.cli.base import Common
+    from fanwood.errors import FanwoodError
+
+    try:
+        Common(ctx.params.get("url"), as_json=False).must_exist()
+    except FanwoodError:
+        return False
+    return True

@@ -18,6 +18,7 @@ from fanwood.checks import has_surrogates, seconds, shown
 from fanwood.cli.text import clean_block
 from fanwood.errors import FanwoodError
 from fanwood.settings import Settings
+from fanwood.store.opening import must_exist
 
 
 class Exit(IntEnum):
@@ -171,6 +172,9 @@ class Group(_Brief, click.Group):
         name = ALSO_KNOWN.get(name, name)
         if name.startswith("--") or self.get_command(ctx, name.partition(" ")[0]) is not None:
             return [name]
+        above = None if ctx.parent is None else ctx.parent.command
+        if ctx.parent is not None and isinstance(above, click.Group) and above.get_command(ctx.parent, name):
+            return [f"{ctx.parent.command_path} {name}"]
         for group in self.list_commands(ctx):
             below = self.get_command(ctx, group)
             if isinstance(below, click.Group) and name in below.list_commands(ctx):
@@ -195,6 +199,10 @@ class Common:
     def settings(self) -> Settings:
         """Settings with this URL; else the environment's; else the defaults."""
         return Settings.load(database_url=self.url)
+
+    def must_exist(self) -> None:
+        """Raises StoreUnavailableError: there is no such file. (Of a server that is said by the store.)"""
+        must_exist(self.settings())
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:

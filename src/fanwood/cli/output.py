@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import msgspec
 
 from fanwood.cli.text import clean_block
 from fanwood.model.states import RunState
@@ -164,10 +163,14 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """One of many values, each in a line."""
+    import msgspec  # what prints no JSON begins sooner without
+
     click.echo(msgspec.json.encode(value))
 
 
 def json_text(value: Any) -> str:
+    import msgspec  # as above
+
     data = msgspec.json.encode(value)
     return clean_block(msgspec.json.format(data, indent=2).decode()) if on_terminal() else data.decode()
 

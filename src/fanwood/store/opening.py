@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fanwood.errors import SettingsError
-from fanwood.store.urls import check_server_url, without_password
+from fanwood.store.urls import check_server_url, no_file, without_password
 
 if TYPE_CHECKING:
     from fanwood.clock import Clock
@@ -54,6 +54,19 @@ def place_of(settings: Settings) -> str:
     """What settings that lead to one store have in common."""
     url = settings.database_url
     return f"{_SQLITE}{_file_of(url)}" if url.startswith(_SQLITE) else f"{url} {settings.postgres_schema}"
+
+
+def must_exist(settings: Settings) -> None:
+    """The same sentence as the store's, before anything of it is imported.
+
+    Raises:
+        StoreUnavailableError: the database is a file, and there is none.
+    """
+    url = settings.database_url
+    if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
+        path = _file_of(url)
+        if not path.exists():
+            raise no_file(path)
 
 
 def _file_of(url: str) -> Path:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from fanwood.errors import SettingsError
+from fanwood.errors import SettingsError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _HOST = r"(?:\[[^\]@/?#\s]*\]|[^\[\]:,@/?#\s]*)(?::\d{0,5})?"
 _PAIR = r"[^=&#\s]+=[^&#\s]*"
@@ -37,6 +41,11 @@ def check_server_url(url: str) -> None:
         )
     if any(int(port) > _LAST_PORT for port in _PORT.findall(found["hosts"])):
         raise SettingsError(f"The database URL {without_password(url)!r} names a port that can't be: the last is 65535")
+
+
+def no_file(path: Path) -> StoreUnavailableError:
+    """Where a database is only looked at, none is made."""
+    return StoreUnavailableError(f"{path} does not exist: nothing has run there yet.")
 
 
 def without_password(url: str) -> str:

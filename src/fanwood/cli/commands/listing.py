@@ -24,6 +24,7 @@ from fanwood.cli.selecting import Wanted, filters
 @common
 def command(common: Common, wanted: Wanted, limit: int, after: str | None) -> None:
     """List runs, newest first: those that were not spawned by another run (roots), or all."""
+    common.must_exist()
     from fanwood.cli import listing
 
     listing.ls(common, wanted, limit, after)

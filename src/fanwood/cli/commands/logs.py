@@ -20,6 +20,7 @@ from fanwood.cli.base import Command, Common, common
 @common
 def command(run: str | None, follow: bool, everything: bool, common: Common) -> None:
     """Show what a run logged with ctx.log, and which attempts failed. Without RUN it is the newest root."""
+    common.must_exist()
     from fanwood.cli import logs
 
     logs.logs(run, follow, everything, common)

@@ -45,6 +45,7 @@ def get(run: str | None, common: Common) -> None:
 
     Without RUN it is the newest root. On a terminal, what is very long is cut.
     """
+    common.must_exist()
     from fanwood.cli import runs
 
     runs.get(run, common)

@@ -24,6 +24,7 @@ def command(once: bool, common: Common) -> None:
 
     Ctrl-C leaves it.
     """
+    common.must_exist()
     from fanwood.cli import top
 
     top.top(once, common)

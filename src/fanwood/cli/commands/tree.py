@@ -33,6 +33,7 @@ def command(run: str | None, depth: int | None, everything: bool, critical: bool
     RUN is a run's id, or as much of its beginning or of its end as is unique; without it the newest root is taken.
     More than 20 siblings of one name become one line.
     """
+    common.must_exist()
     from fanwood.cli import tree
 
     tree.tree(run, depth, everything, critical, ids, common)

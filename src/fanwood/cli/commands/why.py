@@ -20,6 +20,7 @@ from fanwood.cli.base import Command, Common, common
 @common
 def command(run: str | None, common: Common) -> None:
     """Say why a run is where it is: what it waits for, or what became of it. Without RUN it is the newest root."""
+    common.must_exist()
     from fanwood.cli import why
 
     why.why(run, common)

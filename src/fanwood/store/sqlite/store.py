@@ -50,6 +50,7 @@ from fanwood.store.sqlite.telling import SqliteTelling
 from fanwood.store.sqlite.time import FileClock
 from fanwood.store.sqlite.watching import Watch
 from fanwood.store.store import START, Store
+from fanwood.store.urls import no_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -112,7 +113,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
         if self._create and self._looks is None:
             opening.make_folder(self.path.parent)
         elif not self.path.exists():
-            raise StoreUnavailableError(f"{self.path} does not exist: nothing has run there yet.")
+            raise no_file(self.path)
         return connect(self.path, read_only=self._looks is not None)
 
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
