@@ -13,7 +13,7 @@ from fanwood.engine.signals import Signal
 from fanwood.ids import id_bytes
 from tests.simulation import outside
 from tests.simulation.parts import Asked
-from tests.simulation.plans import Plan, within
+from tests.simulation.plans import VERSIONED, Plan, within
 from tests.simulation.together import FAILED
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ class Alone:
         self._ctx = ctx
         self._world, self._parts, self._purse = world, world.parts, world.purse
         self._run = id_bytes(ctx.task_run_id), ctx._attempt.run.attempt
+        self._versions = plan["task"] in VERSIONED
         self.drawn: list[tuple[str, Any]] = []  # since something was recorded last
+        if self._versions:
+            self.drawn.append(("version", ctx.version))
 
     def begin(self) -> None:
         """What is done in this task, or on this thread, is this attempt's."""
@@ -53,6 +56,8 @@ class Alone:
             case "now":
                 name = f"now {number}"
                 self.drawn.append((name, (await ctx.aio_now(name), ctx.random(name), ctx.uuid(name))))
+                if self._versions:
+                    self.drawn.append((f"version {number}", await ctx.aio_version_at(name)))
             case "spend":
                 await self._purse.spend(ctx, self._named("spend", number), step[1])
             case "reserve":

@@ -45,6 +45,10 @@ DURABLE_STEPS: dict[tuple[str, str], EvictionPolicy] = {
     ("line", "b"): EvictionPolicy(ttl=0),
 }
 """Those whose code is unloaded while they wait."""
+VERSIONED = ("durable later",)
+"""Those that are written anew meanwhile: their runs go on with the code that began them."""
+OLD, NEW = "1", "2"
+"""The versions of their code."""
 TEXTS = ("", "a", "ä\u2028\U0001f600", '"\\', "x" * 300)
 DEEPEST = 4
 NAPS = (0.2, 0.7, 1.2, 2.0, 5.0)

@@ -14,8 +14,11 @@ from tests.simulation.alone import Alone
 from tests.simulation.plans import (
     ALL,
     DURABLE_STEPS,
+    NEW,
+    OLD,
     STEP_RETRIES,
     SYNC,
+    VERSIONED,
     WAITING,
     WORKFLOWS,
     Plan,
@@ -44,11 +47,12 @@ class BrokenError(Exception):
 
 
 class Program:
-    """The tasks of one process."""
+    """The tasks of one process. `deployed`: the version of what has several, and whether it has the others as well."""
 
-    def __init__(self, world: World, app: Fanwood) -> None:
+    def __init__(self, world: World, app: Fanwood, deployed: tuple[str, bool]) -> None:
         self.world = world
         self.app = app
+        self.deployed = deployed
         self.tasks: dict[str, Any] = {}
         for name, options in ALL.items():
             self._declare_task(name, options)
@@ -62,8 +66,27 @@ class Program:
         def sync_task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
             return block(self._executed(input, ctx), "a task")
 
+        if name in VERSIONED:
+            self._declare_versions(name, options)
+            return
         declare: Any = self.app.durable_task if "eviction_policy" in options else self.app.task
         self.tasks[name] = declare(name=name, **options)(sync_task if name in SYNC else task)
+
+    def _declare_versions(self, name: str, options: dict[str, Any]) -> None:
+        def code(version: str) -> Any:
+            async def task(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
+                if ctx.version != version:
+                    self.world.wrong(f"{ctx.task_run_id[-6:]} is of version {ctx.version}, and executed by {version}")
+                return await self._executed(input, ctx)
+
+            return task
+
+        present, whole = self.deployed
+        others: dict[str | None, Any] = {
+            version: code(version) for version in (OLD, NEW) if whole and version != present
+        }
+        declare = self.app.durable_task(name=name, version=present, versions=others, **options)
+        self.tasks[name] = declare(code(present))
 
     def _declare_workflow(self, name: str, steps: dict[str, tuple[str, ...]]) -> None:
         workflow = self.tasks[name] = self.app.workflow(name=name, input_validator=dict[str, Any])
@@ -97,9 +120,9 @@ class Program:
             self.world.wrong(f"{who} got {result} from {plan['n']}, and not {expected}")
 
 
-def declare(world: World, app: Fanwood) -> Program:
+def declare(world: World, app: Fanwood, deployed: tuple[str, bool]) -> Program:
     """The tasks of one process."""
-    return Program(world, app)
+    return Program(world, app, deployed)
 
 
 class _Attempt:

@@ -416,6 +416,9 @@ class World:
                 strand.freeze(soon)
         if not any(host.slots and not host.dead for host in self.hosts) and not self._revivals:
             self.host("worker0", slots=2)
+        for host in self.hosts:  # what some have no code for would else be put off again and again
+            if host.worker is not None and not host.dead and not host.deployed[1] and host.engine.alive:
+                host.stop()
         self.tell(invariants.moved_on(self.tables, self.time.now))
         self.tell(self.ground.look())
         self._push_on()
