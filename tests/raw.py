@@ -35,6 +35,15 @@ async def watched(url: str) -> list[bytes]:
     return [row[0] for row in await aio_sql(url, "select run_id from watch")]
 
 
+async def awaiting(url: str, run_id: bytes) -> int:
+    """How many ends this run is noted as waiting for."""
+    if url.startswith("memory:"):
+        memory = held(url)
+        return 0 if memory is None else sum(run_id in waiters for waiters in memory.tables.awaited.values())
+    ((count,),) = await aio_sql(url, "select count(*) from awaited where waiter_id = $1", run_id)
+    return count
+
+
 def sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, ...]]:
     """As `aio_sql`, where no loop runs."""
     return asyncio.run(aio_sql(url, statement, *bindings))

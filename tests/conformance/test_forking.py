@@ -226,3 +226,18 @@ async def test_what_is_being_deleted_is_not_forked(stage: Stage) -> None:
     assert await stage.store.begin_deleting(root.key) is not None
     with pytest.raises(RunNotFoundError, match=f"{id_text(root.key)} is being deleted"):
         await fork(stage, root)
+    assert await stage.store.forks(root.key) == []
+    assert await stage.claim() == []
+
+
+async def test_a_fork_has_the_time_to_begin_that_its_run_had(stage: Stage) -> None:
+    root = await stage.running(schedule_timeout=5 * SECOND)
+    await stage.fail(root)
+    stage.clock.advance(60)
+    new = await fork(stage, root)
+    stage.clock.advance(4)
+    await stage.store.tick()
+    assert await stage.state(new) is RunState.QUEUED
+    stage.clock.advance(2)
+    await stage.store.tick()
+    assert await stage.state(new) is FAILED

@@ -75,6 +75,18 @@ async def test_it_begins_when_it_is_due_and_completes_the_first(stage: Stage) ->
     await sound(stage)
 
 
+async def test_the_time_in_which_it_must_begin_is_counted_from_when_it_is_due(stage: Stage) -> None:
+    parent = await stage.running()
+    first, second = await hedged(stage, parent, schedule_timeout=3 * SECOND)
+    await claimed(stage, first)
+    await due(stage)
+    assert await stage.state(second) is RunState.QUEUED
+    stage.clock.advance(3)
+    await stage.store.tick()
+    assert await stage.state(second) is RunState.FAILED
+    await sound(stage)
+
+
 @pytest.mark.parametrize("how", ["completes", "fails", "is cancelled"])
 @pytest.mark.parametrize("when", ["waits", "runs"])
 async def test_the_first_ends_before_it(stage: Stage, when: str, how: str) -> None:

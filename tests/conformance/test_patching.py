@@ -45,8 +45,20 @@ async def test_what_has_failed_has_completed(stage: Stage, state: RunState) -> N
     assert again is not None
     found = await stage.attach(again, child.key, "b")
     assert (found.state, found.output) == (COMPLETED, '{"n":1}')
+    assert (await stage.get(child)).error is None
     (line,) = await stage.store.logs(child.key)
     assert line.message.startswith(f"patched by ann; it was {state.name}, with {{")
+
+
+async def test_who_may_have_claimed_it_hears_of_it(stage: Stage) -> None:
+    """Also where there is nothing below it: it may not have begun."""
+    run, other = await stage.running(), await stage.register(name="other")
+    await stage.store.patch(run.key, "42", "ann")
+    for worker in (stage.worker, other):
+        assert not await stage.store.is_heard(run.key)
+        assert [each.run_id for each in (await stage.commit(worker, mail=True)).closings] == [run.id]
+        await stage.commit(worker, heard=[run.key])
+    assert await stage.store.is_heard(run.key)
 
 
 async def test_what_has_completed_only_once_its_parent_has_ended(stage: Stage) -> None:

@@ -167,6 +167,23 @@ async def test_times_go_on(stage: Stage) -> None:
     assert await stage.state(late) is RunState.FAILED
 
 
+async def test_a_resume_queues_what_waited_for_it_and_nothing_else(stage: Stage) -> None:
+    """Not what another pause holds, nor who waits for ends, or for a time."""
+    root = await stage.running()
+    held, free, late = [await stage.running("b", root) for _ in range(3)]
+    await stage.report(handed_back(held), handed_back(free), retried(late, 60))
+    child = await stage.running("c", root)
+    await stage.commit(suspends=[Suspend(root.key, root.attempt, [(child.key, 1)], 1)])
+    for run in (root, held):
+        await stage.store.pause(run.key, "ann")
+    assert await stage.claim(100) == []
+    await stage.store.resume(root.key)
+    await stage.sweep()
+    runs = (root, held, free, late)
+    assert [await stage.state(run) for run in runs] == [WAITING, WAITING, QUEUED, WAITING]
+    assert [await waits(stage, run) for run in runs[1:]] == [Waits.RESUME, None, Waits.TIME]
+
+
 async def test_who_is_suspended_waits_when_it_is_woken(stage: Stage) -> None:
     root = await stage.running()
     child = await stage.running("b", root)

@@ -12,6 +12,7 @@ from fanwood.model.states import Awaited, OnParentEnd
 from fanwood.store.auditing import findings
 from fanwood.store.why import WhyCause, explain
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back
+from tests.raw import awaiting
 
 ONE, WAKES, UNLESS_FAILED = Awaited.ONE_OF, Awaited.WAKES, Awaited.ONE_OF_UNLESS_FAILED
 
@@ -196,6 +197,7 @@ async def test_who_ends_while_he_is_suspended_is_not_woken(stage: Stage, how: st
     await suspended(stage, beside, [await stage.recorded(beside)])  # somebody is suspended still
     await stage.cancel(parent if how == "cancelled" else above)
     assert await stage.state(parent) is RunState.CANCELLED
+    assert not await awaiting(stage.store.url, parent.key)
     await stage.complete(other)
     assert await stage.state(parent) is RunState.CANCELLED
     assert [found async for found in findings(stage.store, full=True, attended=False)] == []

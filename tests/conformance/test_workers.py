@@ -120,6 +120,8 @@ async def test_poison(stage: Stage) -> None:
     await stage.store.reap(stage.worker, 3)
     record = await stage.get(run)
     assert (record.state, record.deaths) == (RunState.FAILED, 3)
+    assert await stage.store.replay(record.id, [RunState.FAILED])
+    assert (await stage.get(record.id)).deaths == 0  # (else it would be executed alone, and fail with the next)
     failure = decode_failure(record.error)
     assert failure.kind == "poisoned"
     assert "3 workers" in failure.message

@@ -14,7 +14,7 @@ import pytest
 
 from fanwood import Fanwood, RunState, Worker
 from fanwood.ids import SystemIds
-from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Hedge, Outcome, Spawn, SpawnKind
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.postgres.wakeups import EVERYBODY
 from tests.conformance.stage import digest
@@ -128,6 +128,23 @@ async def test_timers_notify_those_who_serve_what_is_due_and_those_who_wait_for_
         await ear.heard()
         await store.tick()
         assert await ear.heard() == [(CHANNELS[0], str(other))]
+
+
+async def test_a_hedge_that_completes_its_first_notifies_who_waits_for_that_and_who_executes_it(postgres_url: str):
+    async with opened(postgres_url) as (store,), ear_at(postgres_url) as ear:
+        me, waits, executes = [await registered(store) for _ in range(3)]
+        (parent,) = await running(store, waits, "a", 1)
+        kind = SpawnKind("b", parent_id=parent.key, parent_attempt=1, root_id=parent.key, depth=1)
+        first, second = (Spawn(kind, SystemIds().new_id(), digest(name), "{}") for name in ("first", "second"))
+        second.identity = None
+        await store.commit(waits, Batch(spawns=[first], hedges=[Hedge(second, first.id, 0)]))
+        await claimed(store, executes, 1, ["b"])
+        await store.tick()
+        (hedge,) = await claimed(store, me, 1, ["b"])
+        await ear.heard()
+        await store.commit(me, Batch(outcomes=[ended(hedge)]))
+        told = ",".join(whom for channel, whom in await ear.heard() if channel == CHANNELS[0])
+        assert {*told.split(",")} == {str(waits), str(executes)}
 
 
 async def test_what_concerns_nobody_else_is_not_told(postgres_url: str):
