@@ -175,6 +175,29 @@ def test_a_hook_that_raises_is_logged_and_harms_nothing(
     assert said[0].exc_info
 
 
+class Nameless:
+    """A hook of which nothing can be told but that it is one."""
+
+    def __call__(self, event: RunEvent) -> None:
+        raise ValueError("no more")
+
+    def __getattr__(self, name: str) -> Any:
+        raise GeneratorExit(name)
+
+
+def test_a_hook_whose_name_can_not_be_told_harms_nothing(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    app.on_complete(Nameless())
+    told = Told(app)
+
+    @app.task
+    async def quick(input: int) -> int:
+        return input
+
+    assert [quick.run(n) for n in range(2)] == [0, 1]
+    told.take(2)
+    assert caplog.text.count("a hook failed: Nameless, told of quick") == 2
+
+
 def test_a_hook_that_blocks_holds_up_hooks_only(
     app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -224,4 +224,7 @@ async def _awaited(answer: Any) -> None:
 
 
 def _name(hook: Hook) -> str:
-    return getattr(hook, "__qualname__", None) or type(hook).__qualname__
+    name = None
+    with contextlib.suppress(BaseException):  # it may be an object of any kind
+        name = getattr(hook, "__qualname__", None)
+    return name if isinstance(name, str) else type(hook).__qualname__
