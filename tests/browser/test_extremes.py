@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LONG = "a-service-of-the-department-of-translation-whose-name-nobody-would-type-مهمة-日本語"
 MANY, FAILED = 2_100, 501  # more than a list counts
+TASKS, WORKERS = 70, 30
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,10 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, di
         writer.add("budget", run_id=long, unit=unit, source=long, root_id=long, parent=None, **whole)
     writer.worker(LONG, LONG, [LONG])  # which is lost
     writer.task(LONG, "A description " * 30)
+    for number in range(TASKS):
+        writer.task(f"task {number:02}", "")
+    for number in range(WORKERS):
+        writer.worker(f"worker {number}", "host", [], slots=400)
     writer.write()
     names = {"large": root, "failed": failed, "long": long, "going_on": going_on}
     with serving(writer.url) as site:
@@ -89,3 +94,22 @@ async def test_amounts(opened: Open, extreme: tuple[Site, dict[str, str]]):
     amounts = {"1234567": "1,234,567", "1234.5678": "1,234.5678", "0.0001": "0.0001", "-1000": "-1,000", "": "0"}
     for text, told in amounts.items():
         assert await module(page, "core/format.js", "amount", text) == told
+
+
+async def test_of_very_many_tasks_and_workers_some_are_shown_and_more_when_asked(
+    opened: Open, extreme: tuple[Site, dict[str, str]]
+):
+    page = await opened(extreme[0], "/tasks")
+    rows = page.locator(".tasks-list tbody tr")
+    await expect(rows).to_have_count(50)
+    await page.get_by_label("Filter tasks").fill("task 69")
+    await expect(rows).to_have_count(1)  # it was not among them
+    await page.get_by_label("Filter tasks").fill("")
+    await page.get_by_role("button", name="Show more").click()
+    await expect(rows).to_have_count(TASKS + 1)
+    await expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+    await go(page, "/workers")
+    await expect(page.locator(".worker")).to_have_count(20)
+    assert await page.evaluate("document.querySelectorAll('*').length") <= 1_500
+    await page.get_by_role("button", name="Show more").click()
+    await expect(page.locator(".worker")).to_have_count(WORKERS + 1)

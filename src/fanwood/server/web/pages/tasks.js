@@ -5,9 +5,11 @@ import { html, useSignal } from "../core/html.js";
 import { href, place, refine } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { may, me } from "../core/session.js";
-import { Empty, Freshness } from "../parts/feedback.js";
+import { Empty, Freshness, useSome } from "../parts/feedback.js";
 import { Page } from "../parts/shell.js";
 import { shown } from "./treetabs.js";
+
+const AT_ONCE = 50;
 
 export function TasksPage() {
   useSignal(me);
@@ -31,6 +33,7 @@ export function TasksPage() {
 
 /** @param {{tasks: any[], most: number}} props most: of a queue that are counted */
 function Lines({ tasks, most }) {
+  const [some, more] = useSome(tasks, AT_ONCE);
   return html`<div class="scroller" tabindex="0" role="region" aria-label="Tasks"><table class="list tasks-list">
     <caption class="hidden">Tasks</caption>
     <thead><tr>
@@ -38,7 +41,7 @@ function Lines({ tasks, most }) {
       <th scope="col" class="num">Failed</th><th scope="col" class="num wide">p50</th><th scope="col" class="num wide">p95</th><th scope="col"><span class="hidden">Start a run</span></th>
     </tr></thead>
     <tbody>
-      ${tasks.map(
+      ${some.map(
         (task) => html`<tr key=${task.name}>
           <td class="grow"><a class="task" href=${href("/", { task: task.name })}>${task.name}</a>${task.kind && task.kind !== "task" ? html` <span class="tag">${task.kind}</span>` : null}
             ${task.description && html`<p class="quiet cut about">${task.description}</p>`}</td>
@@ -52,7 +55,7 @@ function Lines({ tasks, most }) {
         </tr>`,
       )}
     </tbody>
-  </table></div>`;
+  </table></div>${more}`;
 }
 
 const zero = html`<span class="quiet none">–</span>`;

@@ -1,6 +1,6 @@
 // What stands where data will be, where there is none, and where it could not be had.
 
-import { clock } from "../core/format.js";
+import { clock, count } from "../core/format.js";
 import { classes, html, signal, useEffect, useSignal, useState } from "../core/html.js";
 import { heard, status } from "../core/live.js";
 import { logIn } from "../core/session.js";
@@ -19,6 +19,14 @@ export function Empty({ title, children }) {
     <p class="empty-title">${title}</p>
     ${children}
   </div>`;
+}
+
+/** The first of very many, and what shows more of them.
+ * @template T @param {T[]} all @param {number} at so many at a time @returns {[T[], any]} */
+export function useSome(all, at) {
+  const [most, set] = useState(at);
+  const rest = all.length - most;
+  return [all.slice(0, most), rest > 0 && html`<p class="more"><button class="button" onClick=${() => set(most + at)}>Show more</button> <span class="quiet">${count(rest)} more</span></p>`];
 }
 
 /** @param {{error: import("../core/api.js").Problem, retry?: () => void}} props */

@@ -3,18 +3,24 @@
 import { age, count, shortId, took } from "../core/format.js";
 import { html } from "../core/html.js";
 import { href } from "../core/place.js";
+import { useSome } from "./feedback.js";
 
-const CELLS = 200;
+const AT_ONCE = 20;
+/** Cells of a worker, at most; if it has more slots, one is several of them. @param {number} workers */
+const cellsOf = (workers) => (workers > 5 ? 40 : 200);
 
 /** @param {{workers: any[], asOf: number, root?: string}} props root: its runs stand out */
 export function WorkerList({ workers, asOf, root }) {
-  return html`<ul class="workers">${workers.map((worker) => html`<${Worker} key=${worker.id} worker=${worker} asOf=${asOf} root=${root} />`)}</ul>`;
+  const [some, more] = useSome(workers, AT_ONCE);
+  return html`<ul class="workers">${some.map((worker) => html`<${Worker} key=${worker.id} worker=${worker} asOf=${asOf} root=${root} most=${cellsOf(workers.length)} />`)}</ul>${more}`;
 }
 
-/** @param {{worker: any, asOf: number, root?: string}} props */
-function Worker({ worker, asOf, root }) {
+/** @param {{worker: any, asOf: number, root?: string, most: number}} props most: cells */
+function Worker({ worker, asOf, root, most }) {
   const left = worker.lease_expires_at - asOf;
   const [slots, busy] = [worker.slots ?? 0, worker.running ?? 0];
+  const cells = Math.min(slots, most);
+  const full = Math.ceil((Math.min(busy, slots) * cells) / (slots || 1));
   const mine = new Set((worker.runs ?? []).filter((/** @type {any} */ run) => run.root_id === root).map((/** @type {any} */ run) => run.id));
   return html`<li class=${worker.is_live ? "worker" : "worker gone"}>
     <div class="worker-head">
@@ -25,9 +31,9 @@ function Worker({ worker, asOf, root }) {
     </div>
     ${slots
       ? html`<div class="lanes-line"><div class="lanes" role="img" aria-label=${`${count(busy)} of ${count(slots)} slots busy`}>
-            ${Array.from({ length: Math.min(slots, CELLS) }, (_, at) => {
-              const run = worker.runs?.[at];
-              return html`<span key=${at} class=${at < Math.min(busy, CELLS) ? (run && mine.has(run.id) ? "slot mine" : "slot full") : "slot"}></span>`;
+            ${Array.from({ length: cells }, (_, at) => {
+              const run = cells === slots && worker.runs?.[at];
+              return html`<span key=${at} class=${at < full ? (run && mine.has(run.id) ? "slot mine" : "slot full") : "slot"}></span>`;
             })}
           </div><p class="lanes-text" aria-hidden="true"><b>${count(busy)}</b><span class="quiet"> / ${count(slots)} slots</span></p></div>
           <${Executing} runs=${worker.runs ?? []} asOf=${asOf} busy=${busy} />`
