@@ -207,7 +207,7 @@ async def test_a_person_is_asked_and_the_answer_streams(app: Fanwood):
 
 async def test_that_tokens_are_taken_from_a_budget(app: Fanwood):
     model = Model([("again", {})], [("again", {})], [("again", {})])
-    agent = agent_of(model, name="spender")
+    agent = agent_of(model, name="spender", model_step={"retries": 3})  # which is for what may go better next time
 
     @agent.tool_plain
     def again() -> str:

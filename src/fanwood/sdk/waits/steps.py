@@ -19,6 +19,7 @@ from fanwood.engine.signals import block, running_loop
 from fanwood.errors import (
     AttemptFencedError,
     BlockingCallError,
+    BudgetExceeded,
     NonRetryableException,
     PayloadError,
     PayloadTooLargeError,
@@ -62,6 +63,8 @@ SHOWN = 4000
 """Characters of its arguments that are kept, for people."""
 _ANY: Codec[Any] = codec_for(Any)
 _ONCE = TaskPolicy()
+_FINAL = (NonRetryableException, PayloadError, BudgetExceeded)
+"""What fails a step at once. (What a budget refused would be burnt again, and be refused again.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +268,7 @@ async def _ended(
         except Exception as error:
             if attempt.interruption is not None or isinstance(error, AttemptFencedError):
                 raise
-            if trial >= call.policy.retries or isinstance(error, (NonRetryableException, PayloadError)):
+            if trial >= call.policy.retries or isinstance(error, _FINAL):
                 return RunState.FAILED, None, encode_failure(failure_of(error)), error
             wait = call.policy.backoff(trial, attempt.host.ids.jitter())
             if isinstance(error, RetryAfterException):
