@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from benchmarks.trees import Level, Shape, make
-from fanwood import Fanwood, Settings
+from fanwood import Context, Fanwood, Settings
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.commands import TaskInfo, WorkerInfo
 from fanwood.model.records import RunFilter
@@ -276,3 +276,23 @@ async def test_fork(settings: Settings, store: Store):
         assert (refused.status, refused.body["code"]) == (409, "wrong_state")
         assert (await server.post(f"/runs/{root}/fork", {"at": root}, "operator")).status == 409
     assert (await store.get(id_bytes(plain.body["id"]))).input == '{"n":8}'
+
+
+async def test_fork_at_a_step(settings: Settings):
+    """With another input of the workflow, which must be one."""
+    async with Fanwood(settings.database_url, local_worker=True) as app:
+        flow = app.workflow(name="flow", input_validator=int)
+
+        @flow.task()
+        async def first(input: int, ctx: Context) -> int:
+            return input
+
+        ref = await flow.aio_run_no_wait(1)
+        assert await ref.aio_result(60) == {"first": 1}
+        (step,) = await app.runs.aio_children(ref.id)
+        async with desk(settings) as server:
+            for wrong in ("x", {"input": 5}):
+                answer = await server.post(f"/runs/{ref.id}/fork", {"at": step.id, "input": wrong})
+                assert (answer.status, answer.body["code"]) == (422, "input_does_not_fit")
+            answer = await server.post(f"/runs/{ref.id}/fork", {"at": step.id, "input": 5})
+        assert await app.runs.aio_get_result(answer.body["id"], 60) == {"first": 5}

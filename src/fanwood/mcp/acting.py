@@ -16,7 +16,7 @@ from fanwood.sdk.declaring.options import metadata_json
 from fanwood.server.choosing import Action, ActionFilter, Wanted, is_in
 from fanwood.server.deeds import Begun, Deeds, Piece, Tally
 from fanwood.server.starting import BudgetBody, start
-from fanwood.store.forked import forked
+from fanwood.store.forked import forked, task_of_input
 
 if TYPE_CHECKING:
     from fanwood.model.commands import TaskInfo
@@ -157,7 +157,7 @@ async def fork_run(desk: Desk, asked: ForkRun) -> str:
         size, most = len(given.encode()), desk.settings.max_payload_bytes
         if size > most:
             raise PayloadTooLargeError("the input", size, most)
-        task = await _task(desk, (place or run).task)
+        task = await _task(desk, task_of_input(place or run, asked.input))
         if task.schema is not None and (wrong := faults(asked.input, msgspec.json.decode(task.schema))):
             raise UsageError(f"The input does not fit what {task.name} takes: {'; '.join(wrong)}")
     part = None if asked.budget is None else asked.budget.budget().part

@@ -16,7 +16,7 @@ from fanwood.server.identity import Role
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import Text  # noqa: TC001  (looked at when a body is read)
 from fanwood.server.starting import BudgetBody  # noqa: TC001  (as that)
-from fanwood.store.forked import forked
+from fanwood.store.forked import forked, task_of_input
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
@@ -59,12 +59,14 @@ async def _input(call: Call, run: RunRecord, given: Any) -> str:
     if len(text.encode()) > most:
         raise Refusal(413, "payload_too_large", f"The input is larger than {most:,} bytes")
 
+    name = task_of_input(run, given)
+
     async def schema(store: Store) -> str | None:
-        return next((task.schema for task in await store.tasks() if task.name == run.task), None)
+        return next((task.schema for task in await store.tasks() if task.name == name), None)
 
     known = await call.site.primary.ask(schema)
     if known is not None and (wrong := faults(given, msgspec.json.decode(known))):
-        raise Refusal(422, "input_does_not_fit", f"The input does not fit what {run.task} takes", "; ".join(wrong))
+        raise Refusal(422, "input_does_not_fit", f"The input does not fit what {name} takes", "; ".join(wrong))
     return text
 
 

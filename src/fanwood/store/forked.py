@@ -54,14 +54,19 @@ async def forked(
     return await store.fork(NewFork(new, run.id, fork.text, None, at.id, int(input_ is not None), by, part))
 
 
-def is_whole(given: object) -> bool:
-    """Whether that is all that a workflow's step is handed, as listings show it, and not the workflow's input alone."""
+def task_of_input(run: RunRecord, given: object) -> str:
+    """Of which task another input for a run must be one. A workflow's step is given one of the workflow."""
+    return run.task.rpartition(":")[0] if run.kind is RunKind.STEP and not _is_whole(given) else run.task
+
+
+def _is_whole(given: object) -> bool:
+    """Whether that is all that a step is handed, as `runs get` shows it, and not the input of its workflow alone."""
     return isinstance(given, dict) and "input" in given and "outputs" in given
 
 
 def _handed(at: RunRecord, given: str) -> str:
     """What a step is handed: another input of its workflow, beside what the steps before it have returned."""
-    if is_whole(msgspec.json.decode(given)):
+    if _is_whole(msgspec.json.decode(given)):
         return given
     was = msgspec.json.decode(at.input or "{}", type=dict[str, msgspec.Raw])
     return msgspec.json.encode({**was, "input": msgspec.Raw(given.encode())}).decode()

@@ -9,12 +9,11 @@ from fanwood.codec import codec_for
 from fanwood.errors import PayloadTooLargeError
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.naming import part_id
-from fanwood.model.states import RunKind
 from fanwood.sdk.declaring.budget import Budget
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.acting import who_acts
 from fanwood.sdk.running.waiting import asked
-from fanwood.store.forked import forked, is_whole
+from fanwood.store.forked import forked, task_of_input
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
@@ -56,9 +55,7 @@ async def _record_of(host: Host, id_: bytes) -> RunRecord:
 
 def _input(host: Host, run: RunRecord, given: Any) -> str:
     """As it is stored: that of the task, as far as it is known here; of a workflow's step, the workflow's."""
-    task = run.task
-    if run.kind is RunKind.STEP and not is_whole(given):
-        task = task.rpartition(":")[0]
+    task = task_of_input(run, given)
     spec, limit = host.spec(task), host.settings.max_payload_bytes
     codec = codec_for(Any) if spec is None else spec.input
     data = codec.encode(given, f"the input of {task}")
