@@ -70,9 +70,9 @@ class FlakyFile(Flaky, SqliteStore):
     async def watch(self) -> None:
         while True:
             await self._bell.wait()
-            await asyncio.sleep(self._world.random.random() * self._poll)
+            await asyncio.sleep(self._world.random.random() * self._watch._poll)
             self._bell.clear()
-            self._look()
+            self._watch._look()
 
     # --- transactions ----------------------------------------------------------------------------------------------
 
