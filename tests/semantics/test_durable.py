@@ -16,11 +16,13 @@ from fanwood import (
     EvictionPolicy,
     Fanwood,
     RunState,
+    TaskRunError,
     TaskRunTimedOut,
     UserEventCondition,
     as_completed,
     or_,
 )
+from fanwood.sdk.running.current import current_attempt
 from tests.semantics.lapsing import lapsing
 from tests.serving import serving
 
@@ -313,3 +315,46 @@ def test_a_timer_of_its_code_keeps_it_in_memory_on_a_loop_of_uvloop(app: Fanwood
         return ctx.invocation_count
 
     assert uvloop.run(parent.aio_run(0, timeout=60)) == 2
+
+
+@pytest.mark.parametrize("how", ["gather", "group", "wait"])
+def test_a_run_of_which_a_branch_has_just_raised_is_not_unloaded(
+    app: Fanwood, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, where that was looked at before who waits for the branch had heard of it: it slept on."""
+    asked: list[Any] = []
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=None))
+    async def task(input: dict, ctx: Context) -> None:
+        attempt = current_attempt.get()
+        assert attempt is not None
+        unloading: Any = attempt.unloading
+        monkeypatch.setattr(app.engine(), "suspend", asked.append)
+
+        def look(turns: int) -> None:
+            """In each turn of the loop in which others hear of the branch's end."""
+            unloading.ask()
+            if turns:
+                asyncio.get_running_loop().call_soon(look, turns - 1)
+
+        async def branch() -> None:
+            while unloading.idle_since is None:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            look(6)
+            raise ValueError("that was it")
+
+        branches = branch(), ctx.aio_sleep_for("1h")
+        if how == "gather":
+            await asyncio.gather(*branches)
+        elif how == "group":
+            async with asyncio.TaskGroup() as group:
+                for one in branches:
+                    group.create_task(one)
+        else:
+            done, _ = await asyncio.wait(map(asyncio.ensure_future, branches), return_when=asyncio.FIRST_COMPLETED)
+            await done.pop()
+
+    with pytest.raises(TaskRunError, match="unhandled errors" if how == "group" else "that was it"):
+        task.run({}, timeout=60)
+    assert asked == []

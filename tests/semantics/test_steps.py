@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +16,9 @@ from fanwood.errors import BlockingCallError, StoreValueError, TaskRunError, Usa
 from fanwood.model.commands import Batch
 from tests.conftest import MakeApp
 from tests.faults.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALLS: list[Any] = []
 """What was called with what, in the present test."""
@@ -320,6 +325,67 @@ def test_times_and_numbers_are_the_same_in_every_attempt(app: Fanwood) -> None:
     assert len(seen) == 4
     assert len({tuple(each) for each in seen}) == 2
     assert len(app.runs.children(first.id)) == 3
+
+
+def test_without_names_they_go_by_their_order_in_the_runs_own_task(app: Fanwood) -> None:
+    seen: list[list[Any]] = []
+
+    @app.task(retries=1)
+    async def task(input: dict, ctx: Context) -> None:
+        numbers = [ctx.random(), ctx.random(), ctx.random("a"), ctx.uuid(), ctx.uuid()]
+        assert len({*numbers}) == 5
+        async with ctx.group():
+            seen.append([await ctx.aio_now(), *numbers, await ctx.aio_now()])
+        if ctx.retry_count == 0:
+            raise ValueError("once more")
+
+    @app.task(retries=1)
+    def sync_task(input: dict, ctx: Context) -> None:
+        with ctx.group():
+            seen.append([ctx.now(), ctx.random(), ctx.uuid(), ctx.now()])
+        if ctx.retry_count == 0:
+            raise ValueError("once more")
+
+    task.run({})
+    sync_task.run({})
+    assert (seen[0], seen[2]) == (seen[1], seen[3])
+    assert seen[0][0] < seen[0][-1]
+
+
+def test_elsewhere_they_need_a_name(app: Fanwood) -> None:
+    """There their order is another in each attempt, and so is who would be given which."""
+
+    async def group(ctx: Context) -> None:
+        async with ctx.group():
+            pass
+
+    @app.task
+    async def task(input: dict, ctx: Context) -> list[str]:
+        async def branch(call: Callable[[], Any]) -> None:
+            got = call()
+            await got if hasattr(got, "__await__") else None
+
+        calls = (ctx.random, ctx.uuid, ctx.aio_now, lambda: group(ctx))
+        refused = await asyncio.gather(*(branch(call) for call in calls), return_exceptions=True)
+        for call in (lambda: asyncio.to_thread(ctx.random), lambda: ctx.aio_step(branch, ctx.uuid, key="k")):
+            try:
+                await call()
+            except (UsageError, TaskRunError) as error:
+                refused.append(error)
+        await asyncio.gather(asyncio.to_thread(ctx.random, "a"), branch(lambda: ctx.aio_now("a")))
+        return [str(error) for error in refused]
+
+    @app.task
+    def sync_task(input: dict, ctx: Context) -> list[str]:
+        with ThreadPoolExecutor(1) as pool:
+            refused = pool.submit(copy_context().run, ctx.random).exception()
+            assert pool.submit(copy_context().run, ctx.now, "a").result()
+        return [str(refused)]
+
+    said = [*task.run({}), *sync_task.run({})]
+    whats = ["ctx.random", "ctx.uuid", "ctx.now", "ctx.group", "ctx.random", "ctx.uuid", "ctx.random"]
+    assert [what in text and "needs a name here" in text for what, text in zip(whats, said, strict=True)] == [True] * 7
+    assert "within a recorded step" in said[5]
 
 
 def test_a_blocking_task_draws_a_time_as_well(app: Fanwood) -> None:

@@ -120,7 +120,7 @@ def test_by_eight_threads_at_once(app: Fanwood, colour: str) -> None:
             with ctx.reserve(usd=1) as held:
                 held.spend(usd=0.5)
             said += [sum(leaf.map(range(3))), ctx.step(int, 7, key=str(number)), ctx.now("now") is not None]
-            with ctx.group(quorum=1) as group:
+            with ctx.group(str(number), quorum=1) as group:
                 group.spawn(leaf, number)
             ctx.put_stream("x")
             ctx.publish("key", number)

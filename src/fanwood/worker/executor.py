@@ -273,8 +273,7 @@ class Executor:
     def execute_sync(self, attempt: Attempt) -> None:
         """On a thread of the pool."""
         outcome: Outcome | None = None
-        if attempt.unloading is not None:
-            attempt.unloading.thread = threading.get_ident()
+        attempt.thread = threading.get_ident()
         try:
             outcome = self._base.copy().run(self._call, attempt)
         except BaseException as error:  # noqa: BLE001  (as above)

@@ -29,8 +29,10 @@ from fanwood.sdk.children.refs import TaskRunRef, ref_for
 from fanwood.sdk.children.streams import Streams
 from fanwood.sdk.declaring.identity import content_digest, part_identity
 from fanwood.sdk.declaring.options import NOT_GIVEN, merged
+from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import kind_of, known_parts, write, written
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.own import ordered
 from fanwood.sdk.running.waiting import called, wait_for
 from fanwood.store.cancelling import cancel_all
 
@@ -161,6 +163,8 @@ class Group:
         attempt.check()
         if self._members is not None:
             raise UsageError("a group is for one block: make another by ctx.group()")
+        if name is None:
+            ordered(attempt, "ctx.group", in_a_step=in_a_step())
         parts = await known_parts(attempt)
         with registering:
             if name is None:

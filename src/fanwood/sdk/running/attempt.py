@@ -94,7 +94,6 @@ class Unloads(Protocol):
     """How the code of a durable task is unloaded while it waits (`sdk/running/unloading.py`)."""
 
     is_suspending: bool
-    thread: int
     tasks: WeakKeyDictionary[asyncio.Task[Any], None]
 
     def waiting(self, *collectors: Collector, timed: bool) -> AbstractContextManager[None]:
@@ -179,6 +178,7 @@ class Attempt:
         "signals",
         "spawned",
         "spec",
+        "thread",
         "thread_waits",
         "unloading",
         "waits",
@@ -207,6 +207,7 @@ class Attempt:
         self._since = host.clock.monotonic()
         self._busy = 0.0  # seconds with a slot, before that
         self.waits = 0  # ... unless it waits for something
+        self.thread = 0  # of a sync task: its own
         self.thread_waits = 0  # waits that will end: of a sync run all in its one thread, for its pool of threads
         self.spawned = False
         self.cancel_children = False

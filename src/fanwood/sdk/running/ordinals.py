@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EXACT = 16_384
 """So many contents are kept as they are, beside those that were asked for more than once."""
+TABLES = 16
+"""Of fingerprints."""
 
 
 class Ordinals:
@@ -65,23 +67,25 @@ class Ordinals:
 
 
 class Fingerprints:
-    """A set of digests, by their first eight bytes: a table with open addresses, at most three fifths full.
+    """A set of digests, by their first eight bytes: tables with open addresses, each at most three fifths full.
 
-    Places are counted from the end, as negative indexes: one past the last is 0, the first, without a comparison.
+    They are several, as one that grows is there twice for a moment. Places are counted from the end, as negative
+    indexes: one past the last is 0, the first, without a comparison.
     """
 
-    __slots__ = ("_count", "_slots")
+    __slots__ = ("_counts", "_tables")
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 2 * EXACT))
-        self._count = 0
+        self._tables = [array("Q", bytes(8 * 2 * EXACT // TABLES)) for _ in range(TABLES)]
+        self._counts = [0] * TABLES
 
     def __len__(self) -> int:
-        return self._count
+        return sum(self._counts)
 
     def __contains__(self, digest: bytes) -> bool:
-        slots, fingerprint = self._slots, int.from_bytes(digest[:8], "big") or 1  # 0 is an empty slot
-        place = fingerprint % len(slots) - len(slots)
+        fingerprint = int.from_bytes(digest[:8], "big") or 1  # 0 is an empty slot
+        slots, rest = self._tables[fingerprint % TABLES], fingerprint // TABLES
+        place = rest % len(slots) - len(slots)
         while present := slots[place]:
             if present == fingerprint:
                 return True
@@ -90,20 +94,30 @@ class Fingerprints:
 
     def add(self, digests: Collection[bytes]) -> None:
         """All of these as well."""
-        if 5 * (self._count + len(digests)) > 3 * len(self._slots):
-            old = self._slots  # by a third: more would be too much for most
-            self._slots = array("Q", bytes(8 * max(len(old) * 4 // 3, 2 * (self._count + len(digests)))))
-            self._count = 0
-            self._put(fingerprint for fingerprint in old if fingerprint)
-        self._put(int.from_bytes(digest[:8], "big") or 1 for digest in digests)
+        parts: list[list[int]] = [[] for _ in range(TABLES)]
+        for digest in digests:
+            fingerprint = int.from_bytes(digest[:8], "big") or 1
+            parts[fingerprint % TABLES].append(fingerprint)
+        for number, part in enumerate(parts):
+            self._add(number, part)
 
-    def _put(self, fingerprints: Iterable[int]) -> None:
-        slots, size, count = self._slots, len(self._slots), 0
-        for fingerprint in fingerprints:
-            place = fingerprint % size - size
-            while (present := slots[place]) and present != fingerprint:
-                place += 1
-            if not present:
-                slots[place] = fingerprint
-                count += 1
-        self._count += count
+    def _add(self, number: int, part: list[int]) -> None:
+        slots, most = self._tables[number], self._counts[number] + len(part)
+        if 5 * most > 3 * len(slots):
+            old = slots  # by a third: more would be too much for most
+            slots = self._tables[number] = array("Q", bytes(8 * max(len(old) * 4 // 3, 2 * most)))
+            _put(slots, (fingerprint for fingerprint in old if fingerprint))
+        self._counts[number] += _put(slots, part)
+
+
+def _put(slots: array[int], fingerprints: Iterable[int]) -> int:
+    """How many were not there."""
+    size, count = len(slots), 0
+    for fingerprint in fingerprints:
+        place = fingerprint // TABLES % size - size
+        while (present := slots[place]) and present != fingerprint:
+            place += 1
+        if not present:
+            slots[place] = fingerprint
+            count += 1
+    return count

@@ -85,7 +85,7 @@ class Sameness:
         if unloading is None:
             return False
         if running_loop() is None:
-            return unloading.thread == threading.get_ident()
+            return self._attempt.thread == threading.get_ident()
         own = self._attempt.coroutine_task
         return asyncio.current_task() is own and all(task.done() or task is own for task in list(unloading.tasks))
 

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
@@ -93,7 +94,6 @@ class Unloading:
         self.policy = policy
         self.is_suspending = False
         self.since = attempt.host.clock.monotonic()  # when anything came, or a wait began, last
-        self.thread = 0  # of a sync task: its own
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], None] = WeakKeyDictionary()  # that its code has made, in order
         self.timers: list[asyncio.TimerHandle] = []  # that its code has set, on a loop that does not show them
         self._most_timers = MOST_TIMERS
@@ -208,12 +208,16 @@ class Unloading:
         """Whether it was asked for, and has had no answer."""
         return (self._wanted or self._asked) and not self._is_over()
 
-    def _look(self) -> None:
+    def _look(self, *, again: bool = False) -> None:
         self._wanted, changes = False, self._changes
         if self._asked or self._is_over() or not self._waits or not self.is_quiet():
             self._decided()
             if not self._is_over() and self._waits:
                 self._wind(max(self.policy.seconds or 0.0, AGAIN))
+            return
+        if self.tasks and not again and (loop := running_loop()) is not None:
+            self._wanted = True
+            loop.call_soon(partial(self._look, again=True))  # of a branch that has just raised others hear in a turn
             return
         self._asked = True
         same, engine = self._attempt.same, self._attempt.host.engine()
@@ -298,12 +302,12 @@ class Unloading:
         if any(wait.timed for wait in waits):
             return False
         if not self._attempt.spec.is_async:
-            return self.thread in who
+            return self._attempt.thread in who
         own = self._attempt.coroutine_task
         tasks: set[asyncio.Task[Any]] = {task for task in self.tasks if not task.done()}
         if own is not None:
             tasks.add(own)
-        if not all(task in who or _waits_for(task, tasks) for task in tasks):
+        if any(_goes_on(task) for task in tasks) or not all(task in who or _waits_for(task, tasks) for task in tasks):
             return False
         return not self._has_timers()
 
@@ -324,6 +328,13 @@ def _look_at(one: Unloading | None) -> None:
 
 def _who() -> object:
     return asyncio.current_task() if running_loop() is not None else threading.get_ident()
+
+
+def _goes_on(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is about to run: what it waited for is there, or failed, or it was cancelled. (As one of others
+    that it waited for raised, say: they need not have ended.)"""
+    future: Any = getattr(task, "_fut_waiter", None)
+    return hasattr(task, "_fut_waiter") and (future is None or future.done())
 
 
 def _waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:

@@ -385,21 +385,21 @@ class Context(Outside, Spending):
         """As `sleep_until`."""
         await sleeping.sleep_until(self._attempt, when)
 
-    def now(self, name: str) -> datetime:
+    def now(self, name: str | None = None) -> datetime:
         """The time, in UTC, recorded under this name: every attempt of this run is given the same. Asked for again in
-        one attempt it is another one."""
+        one attempt it is another one. Without a name only in the run's own asyncio task or thread."""
         return block(sleeping.now(self._attempt, name), "ctx.now")
 
-    async def aio_now(self, name: str) -> datetime:
+    async def aio_now(self, name: str | None = None) -> datetime:
         """As `now`."""
         return await sleeping.now(self._attempt, name)
 
-    def random(self, name: str) -> float:
-        """A random number from 0 to below 1: the next one under this name, the same in every attempt of this run."""
+    def random(self, name: str | None = None) -> float:
+        """A random number from 0 to below 1: the next under this name, the same in every attempt. Names as `now`."""
         return sleeping.random(self._attempt, name)
 
-    def uuid(self, name: str) -> UUID:
-        """A random UUID: the next one under this name, the same in every attempt of this run."""
+    def uuid(self, name: str | None = None) -> UUID:
+        """A random UUID: the next one under this name, the same in every attempt of this run. Without one as `now`."""
         return sleeping.uuid_of(self._attempt, name)
 
     # --- in a workflow's step --------------------------------------------------------------------------------------

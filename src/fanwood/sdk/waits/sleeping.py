@@ -17,8 +17,10 @@ from fanwood.model.commands import SLEPT, Finished, Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.own import ordered
 from fanwood.sdk.running.parts import counts
 from fanwood.sdk.running.waiting import pause
 
@@ -100,10 +102,10 @@ async def _slept(attempt: Attempt, run_id: bytes, collector: Collector | None = 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
-async def now(attempt: Attempt, name: str) -> datetime:
+async def now(attempt: Attempt, name: str | None) -> datetime:
     """See `Context.now`."""
     attempt.check()
-    name = _named(name)
+    name = _named(attempt, name, "ctx.now")
     if attempt.is_mocked:
         return moment(attempt.host.clock.now())
     parts = await known_parts(attempt)
@@ -121,27 +123,30 @@ async def now(attempt: Attempt, name: str) -> datetime:
     return moment(began)
 
 
-def random(attempt: Attempt, name: str) -> float:
+def random(attempt: Attempt, name: str | None) -> float:
     """See `Context.random`."""
     return (int.from_bytes(_drawn(attempt, "random", name)[:8], "big") >> 11) / (1 << 53)
 
 
-def uuid_of(attempt: Attempt, name: str) -> uuid.UUID:
+def uuid_of(attempt: Attempt, name: str | None) -> uuid.UUID:
     """See `Context.uuid`."""
     return uuid.UUID(bytes=_drawn(attempt, "uuid", name), version=4)
 
 
-def _drawn(attempt: Attempt, what: str, name: str) -> bytes:
+def _drawn(attempt: Attempt, what: str, name: str | None) -> bytes:
     """The next 16 bytes under a name: of the run, and not of the attempt."""
     attempt.check()
-    of = f"{what}\0{_named(name)}".encode()
+    of = f"{what}\0{_named(attempt, name, f'ctx.{what}')}".encode()
     with registering:
         draws = parts_of(attempt).draws
         count = draws[of] = draws.get(of, 0) + 1
     return blake2b(of, digest_size=16, key=attempt.draws, salt=count.to_bytes(16, "big")).digest()
 
 
-def _named(name: str) -> str:
+def _named(attempt: Attempt, name: str | None, what: str) -> str:
+    if name is None:
+        ordered(attempt, what, in_a_step=in_a_step())
+        return ""  # no name that is given
     if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise UsageError(
             f"name must be a text that is not empty, and is {checks.shown(name)}: by it a later attempt of the run "

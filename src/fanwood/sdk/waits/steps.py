@@ -128,8 +128,6 @@ class Call:
 
     async def perform(self, step: About) -> Any:
         """What the function returns."""
-        if self.attempt.spec.durable is None:
-            return await self._perform(step)
         with inside(self.identity):
             return await self._perform(step)
 
