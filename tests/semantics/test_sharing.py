@@ -13,6 +13,7 @@ from fanwood import (
     EmptyModel,
     EvictionPolicy,
     Fanwood,
+    RunState,
     TaskRunCancelled,
     TaskRunError,
     UsageError,
@@ -20,6 +21,7 @@ from fanwood import (
     after,
 )
 from fanwood import TriggerWorkflowOptions as Options
+from tests.faults import processes
 
 
 @pytest.fixture
@@ -312,3 +314,28 @@ async def test_outside_of_a_run_it_means_nothing(app: Fanwood, fetch: Any, gate:
 def test_what_can_not_be_shared_is_refused(fetch: Any, given: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         fetch.run(1, **given)
+
+
+def test_a_link_that_ended_before_its_run_asked_for_it_again_is_not_waited_for(
+    app: Fanwood, fetch: Any, gate: threading.Event
+) -> None:
+    known, asks = threading.Event(), threading.Event()
+
+    @app.task(retries=1)
+    async def parent(input: EmptyModel, ctx: Context) -> int:
+        if ctx.retry_count == 0:
+            await fetch.aio_run_no_wait(7, share="tree")
+            raise ValueError("once more")
+        await ctx.aio_now("known")  # what is recorded of the run is read: the link lives
+        known.set()
+        await asyncio.to_thread(asks.wait, 60)
+        return await fetch.aio_run(7, share="tree")
+
+    ref = parent.run_no_wait()
+    assert known.wait(60)
+    gate.set()
+    processes.until(
+        lambda: all(run.status is RunState.COMPLETED for run in app.runs.children(ref.id)), "the link has ended"
+    )
+    asks.set()
+    assert ref.result(timeout=30) == 7
