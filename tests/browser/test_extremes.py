@@ -44,8 +44,12 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, di
         writer.task(f"task {number:02}", "")
     for number in range(WORKERS):
         writer.worker(f"worker {number}", "host", [], slots=400)
+    nested = writer.run("nested", C, at=at, took=SECOND, output=None)
+    parts = [writer.run("middle", C, nested, at=at + number, took=SECOND) for number in range(25)]
+    for number in range(3):
+        writer.run("leaf", F, parts[number], at=at + number, took=SECOND)
     writer.write()
-    names = {"large": root, "failed": failed, "long": long, "going_on": going_on}
+    names = {"nested": nested, "large": root, "failed": failed, "long": long, "going_on": going_on}
     with serving(writer.url) as site:
         yield site, {name: id_text(run) for name, run in names.items()}
 
@@ -113,3 +117,21 @@ async def test_of_very_many_tasks_and_workers_some_are_shown_and_more_when_asked
     assert await page.evaluate("document.querySelectorAll('*').length") <= 1_500
     await page.get_by_role("button", name="Show more").click()
     await expect(page.locator(".worker")).to_have_count(WORKERS + 1)
+
+
+async def test_what_a_filter_lets_through_is_shown_also_below_what_it_does_not(
+    opened: Open, extreme: tuple[Site, dict[str, str]]
+):
+    """Three runs failed, below three of a group of which none has."""
+    site, runs = extreme
+    rows = "#tree-rows .tree-row, [role=treegrid] [role=row]"
+    for filter_ in ("state=failed", "task=leaf", "task=leaf&state=failed"):
+        page = await opened(site, f"/t/{runs['nested']}?{filter_}")
+        await expect(page.locator(rows).filter(has_text="leaf")).to_have_count(3)
+    page = await opened(site, f"/t/{runs['nested']}?task=middle")
+    await expect(page.locator(rows).filter(has_text="middle")).to_have_count(1)  # right below the root: a group
+    page = await opened(site, f"/t/{runs['nested']}?state=failed")
+    await page.get_by_role("button", name="Retry all").click()
+    sample = page.locator("dialog .sample li")
+    await expect(sample).to_have_count(3)
+    assert await sample.first.evaluate("(e) => getComputedStyle(e).borderTopWidth") == "0px"  # no chip of the filters

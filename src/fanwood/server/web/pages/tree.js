@@ -165,7 +165,8 @@ function Measures({ chosen }) {
 function Below({ id, view, where, beat, tab }) {
   const task = where.task ?? view.paths?.[Number(where.path ?? -1)]?.task ?? null;
   const cluster = view.clusters?.find((/** @type {any} */ each) => each.key === where.cluster);
-  const flat = !where.cluster && (where.since || where.until || Number(where.path)) ? queryOf(where).slice(1) : "";
+  const deep = view.paths?.some((/** @type {any} */ each) => (each.parent > 0 || each.folded > 1) && total(each.counts)); // something fits that is not right below the root
+  const flat = !where.cluster && (where.since || where.until || Number(where.path) || ((where.task || where.state) && deep)) ? queryOf(where).slice(1) : "";
   const narrow = { task: where.task, state: where.state, cluster: where.cluster, flat, count: cluster?.count ?? total(view.counts) };
   const draw = {
     slowest: () => html`<${Slowest} id=${id} task=${task} />`,
