@@ -309,9 +309,10 @@ class TaskRunError(FanwoodError):
         """The same as `run_id`."""
         return self.run_id
 
-    def serialize(self) -> str:
-        """Type, message and traceback as one text."""
-        return f"{self.exc_type or type(self).__name__}: {self.message}\n{self.traceback}"
+    def serialize(self, include_metadata: bool = False) -> str:  # noqa: FBT001, FBT002  (theirs)
+        """Type, message and traceback as one text; with `include_metadata` the run's id as well, in a line of JSON."""
+        text = f"{self.exc_type or type(self).__name__}: {self.message}\n{self.traceback}"
+        return f'{text}\n{{"task_run_external_id": "{self.run_id}"}}' if include_metadata else text
 
     def __str__(self) -> str:
         cause = ": ".join(part for part in (self.exc_type, " ".join(self.message.split())) if part)

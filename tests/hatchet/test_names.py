@@ -86,6 +86,29 @@ def test_references_with_two_types(hatchet: theirs.Hatchet):
     assert ref.result() == {"n": 1}
 
 
+def test_more_time_for_what_has_no_limit(hatchet: theirs.Hatchet):
+    @hatchet.task()
+    async def endless(input: dict[str, Any], ctx: theirs.Context) -> dict[str, int]:
+        ctx.refresh_timeout(increment_by="10s")
+        await ctx.aio_refresh_timeout(timedelta(seconds=1))
+        return {"n": 1}
+
+    assert endless.run({}) == {"n": 1}
+
+
+def test_an_error_as_text(hatchet: theirs.Hatchet):
+    @hatchet.task()
+    def fails(input: dict[str, Any], ctx: theirs.Context) -> None:
+        raise ValueError("boom")
+
+    with pytest.raises(theirs.TaskRunError) as caught:
+        fails.run({})
+    text = caught.value.serialize(include_metadata=True)
+    assert text.startswith("ValueError: boom\nTraceback")
+    assert text.endswith(f'{{"task_run_external_id": "{caught.value.run_id}"}}')
+    assert caught.value.serialize() == text.rpartition("\n")[0]
+
+
 def test_several_objects_work_together(hatchet: theirs.Hatchet, url: str):
     other = theirs.Hatchet(url=url)
 

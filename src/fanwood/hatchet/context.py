@@ -45,11 +45,13 @@ class Context(OurContext):
         self.release_slot()
 
     def refresh_timeout(self, increment_by: Duration) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs
-        """Allow this attempt so much more time than it has. (Fanwood's own counts from now.)"""
+        """Allow this attempt so much more time than it has. (Fanwood's own counts from now.) A task without a time-out
+        has all the time there is; theirs all have one."""
         more, attempt = checks.seconds(increment_by, "increment_by"), self._attempt
+        attempt.check()
         if attempt.limit is not None:
             more += max(0.0, (attempt.limit - attempt.host.engine().store.now()) / MICROSECONDS)
-        super().refresh_timeout(more)
+            super().refresh_timeout(more)
 
     async def aio_refresh_timeout(self, increment_by: Duration) -> None:
         """As `refresh_timeout`, which doesn't wait either."""
