@@ -594,3 +594,27 @@ def test_who_is_suspended_for_a_quorum_that_can_not_be_had_goes_on(
     with pytest.raises(TaskRunError, match="0 of the 2"):
         run.result(60)
     until(lambda: "RUNNING" not in states(app, run.id))
+
+
+def test_what_ended_in_time_counts_also_for_who_was_unloaded_until_it_was_over(app: Fanwood) -> None:
+    """He comes to his group when its time is over, and is told of the ends a moment later: all had timed out."""
+
+    @app.task
+    async def member(n: int) -> str:
+        if n < 0:
+            raise ValueError("below nothing")
+        if n == 0:
+            await asyncio.sleep(60)
+        return "x" * n
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(input: dict, ctx: Context) -> list[str]:
+        async with ctx.group(quorum=1) as first:  # what is decided is looked up, and takes a while
+            for n in (1, 0):
+                first.spawn(member, n)
+        async with ctx.group(on_error="collect", deadline=0.7) as group:
+            for n in (1, -1, 0, 20_000):
+                group.spawn(member, n)
+        return [*(type(outcome).__name__ for outcome in group.outcomes), str(ctx.invocation_count > 1)]
+
+    assert parent.run({}, timeout=60) == ["Completed", "Failed", "TimedOut", "Completed", "True"]

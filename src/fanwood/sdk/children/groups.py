@@ -283,15 +283,34 @@ class Group:
             len(members.living), len(self._successes), len(self._failures), len(members.all)
         )
         while True:
-            for number, ended in members.stream.take():
-                self._note(members, number, ended)
-            if self._is_over(members) or (self._deadline is not None and store.now() >= self._deadline):
+            self._take(members)
+            if self._is_over(members):
+                return
+            if self._deadline is not None and store.now() >= self._deadline:
+                await self._take_all(members, self._deadline)
                 return
             left = None if self._deadline is None else max(0.001, (self._deadline - store.now()) / 1e6)
             if self._attempt.unloading is not None:
                 left = None  # who is under way has the deadline as well: its end comes, also to whom is suspended
             with contextlib.suppress(WaitTimeoutError):
                 await wait_for(members.stream, self._attempt.host, left, "a group", members.tasks)
+
+    def _take(self, members: Members) -> None:
+        for number, ended in members.stream.take():
+            self._note(members, number, ended)
+
+    async def _take_all(self, members: Members, deadline: int) -> None:
+        """What had ended in time counts, and is on its way here: who was unloaded comes here when its time is over."""
+        engine, coming = self._attempt.host.engine(), set[bytes]()
+        living = [run.id for run in members.living.values()]
+        for start in range(0, len(living), PAGE):
+            page = living[start : start + PAGE]
+            found = await called(engine.call(lambda store: store.briefs(page), steadfast=True))  # noqa: B023
+            coming.update(run.id for run in found if run.finished_at is not None and run.finished_at < deadline)
+        self._take(members)
+        while not self._is_over(members) and any(run.id in coming for run in members.living.values()):
+            await wait_for(members.stream, self._attempt.host, None, "a group", members.tasks)
+            self._take(members)
 
     def _note(self, members: Members, number: int, ended: Ended) -> None:
         run = members.living.pop(number, None)
