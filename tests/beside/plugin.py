@@ -6,6 +6,8 @@ What it finds ends the tests soon, and is shown with the summary.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,12 @@ COMMANDS = {
 }
 INSTEAD = "test_worlds"
 """A test in `tests/simulation` that does what one of them does."""
+
+
+LONGEST = 1800.0
+"""Seconds, once all tests have ended: only for what hangs."""
+PATIENCE = 20.0
+"""With what it has started, when it is to end."""
 
 
 class Beside:
@@ -37,7 +45,18 @@ class Beside:
     def pytest_sessionfinish(self) -> None:
         if self._session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             self._process.terminate()
-        if self._process.wait() and not self._session.exitstatus:
+        try:
+            failed = self._process.wait(LONGEST) != 0
+        except subprocess.TimeoutExpired:
+            self._output.seek(0, os.SEEK_END)
+            self._output.write(f"It did not end within {LONGEST:g} s after the tests.\n")
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+            self._process.kill()
+            self._process.wait()
+            failed = True
+        if failed and not self._session.exitstatus:
             self._session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

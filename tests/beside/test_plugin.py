@@ -32,6 +32,18 @@ def test_what_it_says_counts(tmp_path: Path, program: str, codes: set[int]) -> N
     assert "fit" in done.stdout.rpartition("a program ---")[2]
 
 
+def test_what_does_not_end_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        PLUGIN.format(program="import time; time.sleep(1000)") + "plugin.LONGEST = 0.1\n"
+    )
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path))
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=TREE, env=alone, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "did not end within 0.1 s" in done.stdout
+
+
 def test_what_is_done_beside_the_tests_is_no_test(tmp_path: Path) -> None:
     folder = tmp_path / "simulation"
     folder.mkdir()
