@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
+import pickle
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, Protocol, TypedDict, TypeVar, cast
@@ -457,3 +459,26 @@ def test_a_generator_is_a_bulk(app: Fanwood) -> None:
         return n
 
     assert child.run_many(child.create_bulk_run_item(n) for n in range(3)) == [0, 1, 2]
+
+
+# --- as functions are ------------------------------------------------------------------------------------------------
+
+importable = Fanwood("memory:")
+
+
+@importable.task
+def doubled(n: int) -> int:
+    return 2 * n
+
+
+def test_a_task_is_pickled_by_its_name_in_its_module(app: Fanwood) -> None:
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert pickle.loads(pickle.dumps(doubled.mock_run))(4) == 8
+    assert copy.copy(doubled) is copy.deepcopy(doubled) is doubled
+
+    @app.task
+    def local(n: int) -> int:
+        return n
+
+    with pytest.raises((pickle.PicklingError, AttributeError), match="local"):
+        pickle.dumps(local)

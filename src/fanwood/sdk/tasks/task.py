@@ -76,6 +76,10 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
+    def __reduce__(self) -> str:
+        """By its name in its module, as functions are, for pools of processes: the other end imports it from there."""
+        return getattr(self, "__qualname__", self.name)
+
     def _repr_html_(self) -> str:
         spec, usual = self.spec, asdict(TaskPolicy())
         options = {name: value for name, value in asdict(spec.policy).items() if value != usual[name]}
