@@ -22,7 +22,9 @@ from fanwood.settings import MAX_PROCESSES
 @click.option(
     "--runs", metavar="N", type=int, help="Instead: a tree of N runs with stragglers, retries, failures, recursion."
 )
-@click.option("--ui", is_flag=True, help="With the dashboard beside it, and a link to the tree; until Ctrl-C.")
+@click.option(
+    "--ui", is_flag=True, help="In a terminal: with the dashboard beside it, and a link to the tree; until Ctrl-C."
+)
 @click.option(
     "--processes",
     metavar="N",

@@ -162,7 +162,7 @@ const MIDDLE = {
   },
   group({ family }) {
     return html`<span class="cell detail" role="gridcell"><${Bar} counts=${family.counts} class="in-row" /><${Tally} counts=${family.counts} /></span>
-      <span class="cell num" role="gridcell" title="median">${family.p50 ? took(Math.min(family.p50, family.slowest ?? family.p50)) : ""}</span>
+      <span class="cell num" role="gridcell" title="median">${family.p50 ? html`<span class="quiet">p50</span> ${took(Math.min(family.p50, family.slowest ?? family.p50))}` : ""}</span>
       <span class="cell num wide quiet" role="gridcell">${family.slowest ? `max ${took(family.slowest)}` : ""}</span>`;
   },
 };
