@@ -27,6 +27,7 @@ from fanwood.model.commands import (
 )
 from fanwood.model.matching import Event
 from fanwood.model.states import FIRST_TERMINAL, Awaited, RunKind, RunState
+from fanwood.sdk.waits.events import push
 from fanwood.store.forking import NewFork
 from fanwood.store.postgres.hot import Answer, Call, decode_answer
 from tests.conformance.stage import completed, failed, handed_back, retried
@@ -109,7 +110,7 @@ async def _send(s: Scene, p: Player) -> None:
 
 
 async def _push(s: Scene, p: Player) -> int:
-    return len(await p.store.push([Event(f"event {p.number}", "paid", "{}")]))
+    return len(await push(p.store, [Event(f"event {p.number}", "paid", "{}")]))
 
 
 async def _prune(s: Scene, p: Player) -> int:
@@ -244,6 +245,7 @@ ROUTINES = [
     Routine("cancel awaited", lambda s, p: p.store.cancel(s["c0"].key, "test"), (Scene.suspended,)),
     Routine("cancel suspended", lambda s, p: p.store.cancel(s["R"].key, "test"), (Scene.suspended,)),
     Routine("claim suspended", lambda s, p: by_me(s, p, claim=_claim(1, "r")), (Scene.suspended,), passes_by=True),
+    Routine("suspend for event", lambda s, p: by_root(s, p, suspends=[_suspend(s, 1, "e")]), (Scene.waiting,)),
     Routine("wait for event", lambda s, p: by_root(s, p, records=[s.waits(RunKind.EVENT)])),
     Routine("push", _push),
     Routine("push to one", _push, (Scene.waiting,)),

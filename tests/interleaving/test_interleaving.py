@@ -25,7 +25,8 @@ SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
     share/share  share shared/end shared  cancel link/cancel link
-    suspend/end  wait for event/push  pause/claim below  release/claim below  patch child/end
+    suspend/end  wait for event/push  suspend for event/push to one
+    pause/claim below  release/claim below  patch child/end
     tell urgency/spawn claimed  root starts over/cancel root
 """
 WAITS = """

@@ -14,6 +14,7 @@ from fanwood.model.commands import Batch, Record, Spawn, SpawnKind
 from fanwood.model.matching import Event, Wanted, key_lock, key_mark, mark_of
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store.postgres.store import PostgresStore
+from fanwood.store.spreading import finish
 from tests.postgres.stores import claimed, connected, opened, registered, until_blocked
 
 IDS = SystemIds()
@@ -93,6 +94,20 @@ async def test_what_others_hold_is_not_lost(two: Two) -> None:
     assert await two.pusher.open_events(9) == [event]
     await two.pusher.spread(event)
     assert await two.state(record) is RunState.COMPLETED
+
+
+async def test_an_event_is_not_closed_while_others_hold_what_it_ends(two: Two) -> None:
+    """As who is being suspended for some waits holds them: he would wait for ever."""
+    records = [await two.record(), await two.record()]
+    await two.waiter.commit(two.worker, Batch(records=records))
+    async with two.raw.transaction():
+        await two.raw.execute("select from run where id = any ($1) for share", [record.id for record in records])
+        finishing = asyncio.create_task(finish(two.pusher, await two.push()))
+        await until_blocked(two.raw, await _pid(two.pusher))
+        assert len(await two.waiter.open_events(9)) == 1
+    await finishing
+    assert [await two.state(record) for record in records] == [RunState.COMPLETED] * 2
+    assert await two.pusher.open_events(9) == []
 
 
 async def _pid(store: PostgresStore) -> int:

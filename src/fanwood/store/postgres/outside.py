@@ -115,7 +115,7 @@ class PostgresOutside(Served, Outside):
                     new[event.id] = replace(event, at=work.now, number=number, open=True)
                 else:
                     same_event(event, digest, event)
-            _, more = await self._end(work, list(new.values()), AT_ONCE)
+            more, _ = await self._end(work, list(new.values()), waits=False)
             await work.db.rows("close_event", SQL["close_event"], events=sorted(new.keys() - more))
             known = {id_: replace(event, open=id_ in more) for id_, event in new.items()}
             for event in events:
@@ -123,8 +123,9 @@ class PostgresOutside(Served, Outside):
                     known[event.id] = there
         return [known[event.id] for event in events]
 
-    async def _end(self, work: Work, events: Sequence[Event], limit: int) -> tuple[int, set[str]]:
-        """End waits; how many, and of which events there is more to be done."""
+    async def _end(self, work: Work, events: Sequence[Event], *, waits: bool) -> tuple[set[str], bool]:
+        """End waits; of which events there is more to be done, and whether that is any but to ask expressions. `waits`:
+        also for those that others hold, if there are no others."""
         more: set[str] = set()
         sought: list[tuple[bytes, bytes, str]] = []
         owners: list[str] = []
@@ -137,11 +138,11 @@ class PostgresOutside(Served, Outside):
                     sought.append((mark, numbered_mark(mark, event.number), event.payload))
                     owners.append(event.id)
         if not sought:
-            return 0, more
+            return more, False
         columns = [list(column) for column in zip(*sought, strict=True)]
-        ((ended, left, told),) = await work.db.call("fw_end_waits", work.now, *columns, limit)
+        ((_, left, told),) = await work.db.call("fw_end_waits", work.now, *columns, AT_ONCE, waits)
         work.told += told
-        return ended, more | {owners[n - 1] for n in left}
+        return more | {owners[n - 1] for n in left}, bool(left)
 
     async def _shapes(self, db: Transaction, key: str) -> list[str]:
         """Of each shape that is waited for under a key what one wait wants."""
@@ -155,8 +156,8 @@ class PostgresOutside(Served, Outside):
     async def spread(self, event: Event) -> bool:
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
-            ended, _ = await self._end(work, [event], AT_ONCE)
-        return ended == AT_ONCE
+            _, left = await self._end(work, [event], waits=True)
+        return left
 
     async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
         found: list[Asking] = []

@@ -122,9 +122,9 @@ declare
     found_ text[] := '{}';
 begin
     loop
+        -- (What somebody has spoilt would hide the others of its shape.)
         select r.awaits, r.input into mark, wanted from run r
-        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
-          and r.input like '{"key":"%"%}'  -- (what somebody has spoilt would hide the others of its shape)
+        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end and r.input like '{"key":"%"%}'
         order by r.awaits limit 1;
         exit when not found;
         found_ := found_ || wanted;
@@ -134,9 +134,10 @@ begin
 end $$;
 
 -- Waits between these marks end, at most so many in all, each with the output beside its marks; what others hold at this
--- moment is passed by. How many; and between which marks some are left (numbers, from 1).
+-- moment (who is suspended for one, for example) is passed by, unless nothing else is left (p_waits): then it is waited for,
+-- one at a time. How many; and between which marks some are left (numbers, from 1).
 create function fw_end_waits(
-    p_now bigint, p_from bytea[], p_end bytea[], p_outputs text[], p_limit integer,
+    p_now bigint, p_from bytea[], p_end bytea[], p_outputs text[], p_limit integer, p_waits boolean,
     out ended integer, out left_ integer[], out told bigint[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -156,6 +157,13 @@ begin
             where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
             order by r.awaits limit p_limit - ended for update skip locked
         ) w;
+        if ids is null and p_waits and ended = 0 then
+            select array[w.id], array[w.place] into ids, places from (
+                select r.id, r.ctid as place from run r
+                where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
+                order by r.awaits limit 1 for update
+            ) w;
+        end if;
         if cardinality(ids) > 0 then
             select c.closed, c.told into closed, told_ from fw_cut(p_now, ids, places) c;
             told := told || told_ || fw_fire(
