@@ -80,6 +80,7 @@ async def test_it_waits_for_a_worker_with_other_code(stage: Stage) -> None:
     said = await why(stage, run)
     assert said.cause is WhyCause.OTHER_CODE
     assert "it waits for a worker with other code: it began with version '1'. It is queued again in 40 s" in said.text
+    assert said.command == "fanwood worker MODULE:APP"  # with that code
     assert [each for each in (await stage.store.report()).problems if "other code" in each] == [
         (
             "1 run of a, the oldest created 0.0 s ago, waits for a worker with other code. Of each: it began with "

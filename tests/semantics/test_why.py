@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import shlex
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from fanwood import (
@@ -18,6 +23,10 @@ from fanwood import (
     WhyCause,
     after,
 )
+from fanwood.cli.main import main
+from fanwood.model.matching import Wanted
+from fanwood.store import why
+from fanwood.store.why_beside import push_of
 from tests.semantics.test_streams import until
 
 if TYPE_CHECKING:
@@ -233,3 +242,30 @@ def test_who_was_left_out_of_a_group(make_app: MakeApp) -> None:
     assert said.cause is WhyCause.CANCELLED
     assert "its group was decided without it" in said.text
     go_on.set()
+
+
+def test_what_helps_can_be_done(make_app: MakeApp) -> None:
+    """What is pushed as it says ends the wait; and there are all commands that it names."""
+    app = make_app()
+
+    @app.task
+    async def paid(n: int, ctx: Context) -> Any:
+        return await ctx.aio_wait_for_event("it is paid", scope="shop 7", match={"order.id": 7, "by": "ann's"})
+
+    ref = paid.run_no_wait(1)
+    until(lambda: len(app.runs.children(ref.id)) == 1)
+    (wait,) = app.runs.children(ref.id)
+    *_, key, payload, option, scope = shlex.split(app.runs.why(wait.id).command or "")
+    assert option == "--scope"
+    app.events.push(key, json.loads(payload), scope)
+    assert ref.result(60) == {"order": {"id": 7}, "by": "ann's"}
+    assert push_of(Wanted("paid", match={"a": 1, "a.b": 2, "a.b.c": 3})).startswith("fanwood events push paid ")
+    source = Path(why.__file__).read_text() + push_of(Wanted("paid"))
+    named = set(re.findall(r"fanwood ((?:[a-z]+ ?)+)", source))
+    assert len(named) > 10
+    for words in named:
+        place: Any = main
+        for word in words.split():
+            found = place.get_command(click.Context(place), word) if isinstance(place, click.Group) else place
+            assert found is not None, words
+            place = found

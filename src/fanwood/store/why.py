@@ -22,7 +22,7 @@ from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
 from fanwood.store.failures import UNSERVED, decode_failure, summary
 from fanwood.store.patching import patch_of
-from fanwood.store.why_beside import besides, by_others
+from fanwood.store.why_beside import besides, by_others, push_of
 from fanwood.store.words import are, lasting, many
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def _delayed(about: Circumstances) -> _Said:
     failure = decode_failure(run.error)
     if failure.kind == UNSERVED:
         text = f"it waits for a worker with other code: {failure.message}. It is queued again in {lasting(left)}"
-        return _Said(WhyCause.OTHER_CODE, text, "fanwood workers", {"due_at": run.due_at})
+        return _Said(WhyCause.OTHER_CODE, text, "fanwood worker MODULE:APP", {"due_at": run.due_at})
     return _Said(
         WhyCause.DELAYED, f"it is queued again in {lasting(left)}, for retry {run.retry_count}{why}",
         f"fanwood logs {short_text(run.id)}", {"due_at": run.due_at, "retry": run.retry_count},
@@ -323,7 +323,7 @@ def _for_event(about: Circumstances) -> _Said:
     more += [f"{path} = {msgspec.json.encode(value).decode()[:80]}" for path, value in wanted.match.items()]
     more += [] if wanted.expression is None else [wanted.expression]
     text = ", ".join([f"it waits for event {wanted.key}{_since(about)}", *more])
-    return _Said(WhyCause.WAITING, text, f"fanwood events push {wanted.key} PAYLOAD", facts)
+    return _Said(WhyCause.WAITING, text, push_of(wanted), facts)
 
 
 def _for_message(about: Circumstances) -> _Said:

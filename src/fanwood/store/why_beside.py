@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shlex
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from fanwood.ids import id_text, short_text
 from fanwood.model.forks import fork_of
@@ -11,6 +14,7 @@ from fanwood.store.budgets import amount_text, shown
 from fanwood.store.words import lasting, many
 
 if TYPE_CHECKING:
+    from fanwood.model.matching import Wanted
     from fanwood.model.records import Circumstances
 
 
@@ -43,6 +47,22 @@ def by_others(about: Circumstances) -> tuple[str, dict[str, Any]]:
     ago = lasting(about.now - (run.finished_at or about.now))
     said = f"it was copied {ago} ago from {short_text(fork.key)}, which had completed: nothing was executed"
     return said, {"copy_of": id_text(fork.key)}
+
+
+def push_of(wanted: Wanted) -> str:
+    """The command that pushes an event for which somebody waits: of that scope, and with what it must have in it."""
+    payload: dict[str, Any] = {}
+    for path, value in sorted(wanted.match.items()):
+        *way, last = path.split(".")
+        place = payload
+        for step in way:
+            below: Any = place.setdefault(step, {})
+            # (where another path ends here, no event has both)
+            place = cast("dict[str, Any]", below) if isinstance(below, dict) else {}
+        place[last] = value
+    said = shlex.quote(msgspec.json.encode(payload).decode()) if payload else "PAYLOAD"
+    scope = "" if wanted.scope is None else f" --scope {shlex.quote(wanted.scope)}"
+    return f"fanwood events push {shlex.quote(wanted.key)} {said}{scope}"
 
 
 def _kin(about: Circumstances) -> tuple[list[str], dict[str, Any]]:
