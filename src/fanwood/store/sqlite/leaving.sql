@@ -240,21 +240,31 @@ on conflict (run_id) do update set
 
 -- name: closed
 -- Which of these runs are below something that is closed, and what is said of them then. Of their ancestors each is looked
--- at once, and whether it is closed itself is found from the top down.
+-- at once, and whether it is closed itself is found from the top down. Nothing is looked at that is no deeper than all that
+-- is closed, if that is little: where one failure climbs a chain, that is all of it.
 with recursive
+floor (depth) as materialized (
+    select coalesce(
+        case when (select count(*) from (select 1 from gate where what = 1 limit 101)) <= 100
+            then (select min(r.depth) from gate g cross join run r on r.id = g.run_id where g.what = 1)
+        end, -1
+    )
+),
 asked_for (id) as materialized (
     select r.id from json_each(:ids) e cross join run r on r.id = unhex(e.value)
-    where r.root_id in (select root_id from gate where what = 1)
+    where r.depth > (select depth from floor) and r.root_id in (select root_id from gate where what = 1)
 ),
 above (id, parent_id, asked, on_parent_end, state, finished_at, ended_by) as (
     select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at, p.ended_by
     from (select distinct r.parent_id as id from asked_for a cross join run r on r.id = a.id) d
     cross join run p on p.id = d.id
+    where p.depth > (select depth from floor)
     union
     select p.id, p.parent_id, p.asked, p.on_parent_end, p.state, p.finished_at, p.ended_by
     from above a cross join run p on p.id = a.parent_id
+    where p.depth > (select depth from floor)
 ),
-shut (id, error) as (
+shut (id, error) as materialized (
     select a.id, g.error
     from above a cross join gate g on g.run_id = a.parent_id
     where g.what = 1 and a.on_parent_end <> 2
