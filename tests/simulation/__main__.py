@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from tests.places import in_memory
@@ -64,8 +65,9 @@ def _many(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(
             prefix="worlds", dir=in_memory()
         ) as folder,  # whoever of them is ended leaves a file
-        multiprocessing.Pool(options.processes, _begin, (folder,), maxtasksperchild=200) as pool,
+        _made(options.processes, folder) as pool,
     ):
+        _listen()
         for first in range(options.first, last, AT_ONCE):
             if wrong or (options.minutes and time.monotonic() - begin > options.minutes * 60):
                 break
@@ -85,10 +87,23 @@ def _many(options: argparse.Namespace) -> int:
     return 0
 
 
+def _made(processes: int, folder: str) -> Pool:
+    """Nobody ends this process while it makes others, that would be left behind; until it listens again."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return multiprocessing.Pool(processes, _begin, (folder,), maxtasksperchild=200)
+
+
+def _listen() -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def _begin(folder: str) -> None:
     """In each process."""
     grounds.where = folder
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever our parent does then
+    _listen()
     gc.freeze()
 
 
