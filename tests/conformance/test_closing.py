@@ -11,6 +11,7 @@ from fanwood.model.commands import ClaimedRun, ClaimRequest, Closing, LogLine, O
 from fanwood.model.states import TERMINAL, OnParentEnd
 from fanwood.store.cancelling import cancel
 from fanwood.store.failures import decode_failure
+from fanwood.store.many import Came, Deed
 from tests.conformance.stage import SECOND, Stage, completed, failed, handed_back, retried
 
 CANCELLED = RunState.CANCELLED
@@ -220,6 +221,20 @@ async def test_a_parent_that_completes_closes_only_what_ends_with_it(lazy: Stage
     assert {run.key for run in await lazy.claim(10)} == {*on, below}
     await lazy.sweep()
     assert {await lazy.state(run) for run in with_it} == {CANCELLED}
+
+
+async def test_what_had_ended_before_is_replayed_once_that_is_swept(lazy: Stage) -> None:
+    """Else it would be ended with what lives."""
+    parent = await lazy.running()
+    await lazy.born("b", parent, on_parent_end=OnParentEnd.CANCEL)
+    ended = await lazy.running("c", parent, on_parent_end=OnParentEnd.CANCEL)
+    await lazy.fail(ended)
+    lazy.clock.advance(1)
+    await lazy.complete(parent, closes=True)
+    replay = Deed("replay", allow=(int(RunState.FAILED),))
+    assert await lazy.store.to_many(replay, [ended.key]) == [Came.LATER]
+    assert await lazy.store.replay(ended.key, [RunState.FAILED])  # which waits
+    assert [run.key for run in await lazy.claim(10)] == [ended.key]
 
 
 async def test_a_run_without_children_closes_nothing(lazy: Stage) -> None:

@@ -315,11 +315,11 @@ class Leaving:
         return None if gate is None else gate.error
 
     def gate_above(self, run: Run) -> Gate | None:
-        """What a run is closed by."""
-        tables = self._tables
+        """What a run is closed by. One that has ended before: what would end it, if it were replayed now."""
+        tables, itself = self._tables, run
         while run.parent_id is not None and run.on_parent_end != OnParentEnd.CONTINUE:
             gate = tables.gates.get(run.parent_id)
-            if gate is not None and _covers(gate, run):
+            if gate is not None and _covers(gate, run, lives=run is itself):
                 return gate
             above = tables.runs.get(run.parent_id)
             if above is None:
@@ -355,9 +355,9 @@ def wakes(run: Run | None, weight: int) -> bool:
     return run is None or weight == Awaited.WAKES or (weight == Awaited.ONE_OF_UNLESS_FAILED and failed)
 
 
-def _covers(gate: Gate, child: Run) -> bool:
+def _covers(gate: Gate, child: Run, *, lives: bool) -> bool:
     """Whether a gate of its parent's covers a child. If that completed: of the children that end with it, and of those
-    that it never asked for again, only what lived then."""
+    that it never asked for again, only what lived then, or `lives`."""
     if gate.what != GateKind.CLOSED:
         return False
     if gate.which == ALL:
@@ -365,6 +365,6 @@ def _covers(gate: Gate, child: Run) -> bool:
     if child.on_parent_end == OnParentEnd.SHARED:
         return False
     ends = child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
-    if not ends or child.finished_at is None or child.finished_at > gate.made_at:
+    if not ends or lives or child.finished_at is None or child.finished_at > gate.made_at:
         return ends
     return child.finished_at == gate.made_at and child.ended_by == EndedBy.ANCESTOR  # by the gate, as it was made

@@ -239,9 +239,15 @@ on conflict (run_id) do update set
     where what = 1;
 
 -- name: closed
+<<<<<<< HEAD
 -- Which of these runs are below something that is closed, and what is said of them then. Of their ancestors each is looked
 -- at once, and whether it is closed itself is found from the top down. Nothing is looked at that is no deeper than all that
 -- is closed, if that is little: where one failure climbs a chain, that is all of it.
+=======
+-- Which of these runs are below something that is closed, and what is said of them then; of those that have ended, which
+-- would end if they were replayed now. Of their ancestors each is looked at once, and whether it is closed itself is found
+-- from the top down.
+>>>>>>> f0cfd17 (What is replayed below a parent that has completed waits until that is swept, also if it had ended before: it was ended with what lived; two patches name the tests that see them)
 with recursive
 floor (depth) as materialized (
     select coalesce(
@@ -285,7 +291,6 @@ select json_group_array(json_array(error, json(ids))) from (
               and case g.which
                   when 0 then r.asked <= g.attempt
                   else r.on_parent_end <> 3 and (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
-                       and (r.state < 8 or r.finished_at > g.made_at)
               end
         ),
         (select s.error from shut s where s.id = r.parent_id)
