@@ -239,15 +239,10 @@ on conflict (run_id) do update set
     where what = 1;
 
 -- name: closed
-<<<<<<< HEAD
--- Which of these runs are below something that is closed, and what is said of them then. Of their ancestors each is looked
--- at once, and whether it is closed itself is found from the top down. Nothing is looked at that is no deeper than all that
--- is closed, if that is little: where one failure climbs a chain, that is all of it.
-=======
 -- Which of these runs are below something that is closed, and what is said of them then; of those that have ended, which
 -- would end if they were replayed now. Of their ancestors each is looked at once, and whether it is closed itself is found
--- from the top down.
->>>>>>> f0cfd17 (What is replayed below a parent that has completed waits until that is swept, also if it had ended before: it was ended with what lived; two patches name the tests that see them)
+-- from the top down. Nothing is looked at that is no deeper than all that is closed, if that is little: where one failure
+-- climbs a chain, that is all of it.
 with recursive
 floor (depth) as materialized (
     select coalesce(
