@@ -22,7 +22,7 @@ from fanwood.sdk.declaring import outcomes
 from fanwood.sdk.declaring.options import TaskPolicy
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.declaring.step import Step
-from fanwood.sdk.running import unloading
+from fanwood.sdk.running import own, sameness, unloading
 from fanwood.sdk.tasks import workflow
 from fanwood.sdk.tasks.durable import Durable
 from fanwood.sdk.tasks.mock import mock_call
@@ -256,7 +256,7 @@ def patched(world: World) -> Generator[None]:
     threads_of_world = threads.module(world.scheduler, world.random, world.thread)
     instead += [
         (module, "threading", threads_of_world)
-        for module in (waking, signals, waits, executor, slots, taskloop, pool, durables, unloading)
+        for module in (waking, signals, waits, executor, slots, taskloop, pool, durables, unloading, own, sameness)
     ]
     for module, name in ((worker, "LOOK_SECONDS"), (tidying, "LOOK_EVERY"), (spreading, "LOOK_EVERY")):
         instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))
