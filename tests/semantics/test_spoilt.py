@@ -149,7 +149,7 @@ def test_whatever_stands_in_the_settings_nothing_is_lost(
 
     @app.task(retries=0)
     async def promises(input: dict, ctx: Context) -> int:
-        return await ctx.promise(int, "p").aio_result(timeout=1)
+        return await ctx.promise(int, "p").aio_result()
 
     with serving(app.worker(workflows=[promises, waiting(app)])):
         app.events.push("go", {"n": 3})
