@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from fanwood.model.states import RunState
     from fanwood.store.postgres.chores import Host
 
-PAGE = 200
+PAGE = 400
 """How many runs one call of `sweep` ends, at most. Larger ones are hardly quicker: whoever commits beside one waits for
 the processor, and for its WAL."""
-BUDGET = 2_000
+BUDGET = 4_000
 """... and after so many microseconds it begins no further page: each holds its runs until the end of the call."""
 UNDER_WAY_PAUSE, LONGEST_PAUSE = 0.003, 0.02
 PASSES = 3
