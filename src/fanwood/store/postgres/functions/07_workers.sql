@@ -46,11 +46,15 @@ create function fw_number(p_value text) returns bigint language sql immutable
 as $$ select case when p_value ~ '^[0-9]{1,17}$' then p_value::bigint else 0 end $$;
 
 -- Workers, or what they serve, have changed. (The last statement of a transaction: this row is everybody's.)
-create function fw_count_members() returns void language sql
+create function fw_count_members() returns void language plpgsql
 as $$
-    insert into setting (name, value) values ('members', '1')
-    on conflict (name) do update set value = (fw_number(setting.value) + 1)::text
-$$;
+#variable_conflict error
+begin
+    update setting s set value = (fw_number(s.value) + 1)::text where s.name = 'members';
+    if not found then  -- somebody has taken it away (workers need no right to insert, as a rule)
+        insert into setting (name, value) values ('members', '1') on conflict do nothing;
+    end if;
+end $$;
 
 -- From now on this worker is dead: its lease is taken away. A commit of its own is waited for, or waits and then finds no
 -- lease. Whether there is such a worker (p_lapsed: without a valid lease).
