@@ -54,6 +54,16 @@ async def test_trouble_is_nobodys_answer_and_the_next_are_read(trouble: BaseExce
     assert await read(littles, KEYS[:1]) == [[KEYS[0], b"after"]]
 
 
+async def test_what_ends_the_reading_leaves_nobody_waiting() -> None:
+    """Also those whose turn had not come."""
+    store = Looked(GeneratorExit())
+    littles = Littles(store)  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        assert await read(littles, KEYS) == [None] * len(KEYS)
+    store.trouble = None
+    assert await read(littles, KEYS[:1]) == [[KEYS[0], b"after"]]
+
+
 async def test_when_it_is_over_nobody_waits() -> None:
     store = Looked()
     store.may.clear()

@@ -85,6 +85,7 @@ class Littles:
                     one.found = few
             except BaseException as error:
                 if is_meant(error):
+                    self._give_up()  # those that have not been taken as well
                     raise
             finally:
                 for one in taken:
