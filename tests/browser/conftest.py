@@ -95,6 +95,10 @@ async def watch(browser: Browser) -> AsyncIterator[Watch]:
     assert watch.wrong == []
 
 
+ITS_PAGE = "chrome-error://"
+"""What Chromium shows then, which may come in the way of the next attempt."""
+
+
 async def _go(page: Page, url: str) -> None:
     """To it, again if the machine's own network changed meanwhile: nobody but the browser can heal that."""
     for _ in range(3):
@@ -102,7 +106,7 @@ async def _go(page: Page, url: str) -> None:
             await page.goto(url)
             return
         except Error as error:
-            if OF_THE_MACHINE not in str(error):
+            if not any(each in str(error) for each in (OF_THE_MACHINE, ITS_PAGE)):
                 raise
     await page.goto(url)
 

@@ -236,11 +236,12 @@ def test_a_hedge_that_failed_is_nothing_to_retry(make_app: Any) -> None:
 def test_a_result_by_hand(make_app: Any) -> None:
     """It ends what hangs, its parent goes on with it, and it must be of the type that the task returns."""
     app = make_app()
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     @app.task
     async def hangs() -> int:
         try:
+            begun.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             stopped.set()
@@ -252,7 +253,7 @@ def test_a_result_by_hand(make_app: Any) -> None:
         return 1 + await hangs.aio_run()
 
     ref = root.run_no_wait()
-    until(lambda: [run for run in app.runs.children(ref.id) if run.status is RunState.RUNNING], "the child runs")
+    assert begun.wait(60)
     (child,) = app.runs.children(ref.id)
     with pytest.raises(InputValidationError):
         app.runs.patch(child.id, output="forty")

@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from fanwood import Context, DeclarationError, EvictionPolicy, Fanwood, RunState, SettingsError, UsageError
+from fanwood.errors import StoreValueError, TaskRunError
 from fanwood.ids import id_bytes
+from fanwood.model.commands import Batch
 from fanwood.sdk.tasks.rehearsing import rehearse
 from fanwood.store.why import WhyCause
 from fanwood.worker import elsewhere
@@ -99,6 +101,29 @@ def test_retries_replays_and_forks_stay_with_it_and_another_life_does_not(make_a
         assert app.runs.fork(retried).result(60) == ["first", "first", "1"]
         anew = app.runs.fork(retried, input={"who": "a"})
         assert anew.result(60) == ["first", "first", "1"]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_no_code_begins_before_its_version_is_kept(make_app: Any, colour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it spawned would be kept without: no attempt after that would know which code goes on."""
+    seen: list[tuple[str, str | None]] = []
+    app, task = declared(make_app, code("first", colour, seen), version="1")
+    store = app.engine().store
+    commit = store.commit
+
+    async def refusing(worker: int, batch: Batch) -> Any:
+        if any('"step":"version"' in record.input for record in batch.records):
+            raise StoreValueError("it can't be held")
+        return await commit(worker, batch)
+
+    with serving(app.worker("only")):
+        with monkeypatch.context() as patches:
+            patches.setattr(store, "commit", refusing)
+            with pytest.raises(TaskRunError, match="it can't be held"):
+                task.run({"who": "a"})
+        assert seen == []
+        app.events.push("on", scope="a")
+        assert task.run({"who": "a"}) == ["first", "first", "1"]
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -89,8 +89,8 @@ class Dashboard:
     def wait(self) -> None:
         """Until Ctrl-C, if there is one."""
         if self._process is not None:
-            output.note("The dashboard is there until Ctrl-C.")
-            with suppress(KeyboardInterrupt):
+            with suppress(KeyboardInterrupt):  # (also as soon as it can be read)
+                output.note("The dashboard is there until Ctrl-C.")
                 self._process.wait()
 
     def __exit__(

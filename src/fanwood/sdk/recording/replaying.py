@@ -19,12 +19,12 @@ from fanwood.model.naming import VERSION, version_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.versions import code_for
 from fanwood.sdk.recording.recalling import learn
-from fanwood.sdk.recording.recording import copied, kind_of, known_parts, parts_of, write
+from fanwood.sdk.recording.recording import copied, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.sameness import Sameness
 from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from fanwood.sdk.running.attempt import Attempt
     from fanwood.sdk.running.parts import Parts
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 ID_DIGITS = 32
 
 
-def begun(attempt: Attempt) -> None:
-    """The code of a durable run begins for the first time."""
+async def begun(attempt: Attempt) -> None:
+    """The code of a durable run begins for the first time. Not before its version is committed: what it spawns could be
+    kept without that (its worker dies, or the store refuses it), and then nobody would know which code goes on.
+
+    Raises:
+        SpawnError: it can't be: the attempt is over.
+    """
     version = attempt.spec.policy.version
     if version is None:
         return
@@ -41,7 +46,7 @@ def begun(attempt: Attempt) -> None:
     shown = msgspec.json.encode({"step": "version", "args": [version]}).decode()
     kind, output = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode(version).decode()
     id_, done = version_id(attempt.origin), RunState.COMPLETED
-    write(attempt, Record(kind, id_, attempt.mine(VERSION), shown, done, output=output))
+    await written(attempt, write(attempt, Record(kind, id_, attempt.mine(VERSION), shown, done, output=output)))
 
 
 def version_of(attempt: Attempt) -> str | None:
@@ -64,8 +69,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
     """The function of a durable run, which may have been begun before. `may_begin` raises if it must not begin after
     all, since the look at the store took too long."""
     if attempt.is_first:
-        begun(attempt)
-        return function
+        return function if attempt.spec.policy.version is None else _after(begun, attempt, function, may_begin)
     if (text := attempt.run.pending) is not None:
         attempt.replay = {bytes.fromhex(text[at : at + ID_DIGITS]) for at in range(0, len(text), ID_DIGITS)}
     if attempt.spec.kind != "workflow":  # what coordinates one asks for no more than it needs
@@ -73,11 +77,21 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
         attempt.asks("", attempt.mine(VERSION))
     if not (attempt.run.pending is None or attempt.spec.strict or attempt.spec.policy.version is not None):
         return function
+    return _after(_look, attempt, function, may_begin)
+
+
+def _after(
+    first: Callable[[Attempt], Coroutine[Any, Any, None]],
+    attempt: Attempt,
+    function: Callable[..., Any],
+    may_begin: Callable[[], None],
+) -> Callable[..., Any]:
+    """The function, after that."""
     if attempt.spec.is_async:
 
         @wraps(function)
         async def aio_call(*arguments: Any) -> Any:
-            await _look(attempt)
+            await first(attempt)
             may_begin()
             result = await function(*arguments)
             _check(attempt)
@@ -87,7 +101,7 @@ def replayed(attempt: Attempt, function: Callable[..., Any], may_begin: Callable
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
-        block(_look(attempt), "the beginning of a run")
+        block(first(attempt), "the beginning of a run")
         may_begin()
         result = function(*arguments)
         _check(attempt)
@@ -105,7 +119,7 @@ async def _look(attempt: Attempt) -> None:
     if parts.version is not None:
         take_up(attempt, parts.version)
     if attempt.run.pending is None and await _is_new(attempt, parts):
-        begun(attempt)  # it was claimed before, and no more
+        await begun(attempt)  # it was claimed before, and no more
     elif parts.version is None:
         take_up(attempt, None)
 
