@@ -64,6 +64,55 @@ def test_children_spend_of_it_sync_and_async_and_a_race_has_one_winner(app: Fanw
     assert left(app, ref) == {"usd": (7, 0)}
 
 
+def test_what_a_budget_refuses_is_not_tried_again(app: Fanwood) -> None:
+    tried: list[str] = []
+
+    @app.task(retries=3)
+    async def spends(input: float, ctx: Context) -> None:
+        tried.append("spends")
+        await ctx.aio_spend(usd=input)
+
+    @app.task(retries=3)
+    def asks(input: float, ctx: Context) -> None:
+        tried.append("asks")
+        spends.run(input)
+
+    @app.durable_task(retries=3)
+    async def groups(input: float, ctx: Context) -> None:
+        tried.append("groups")
+        async with ctx.group() as members:
+            members.spawn(spends, input)
+
+    @app.task(retries=2)
+    async def gives_a_part(input: float, ctx: Context) -> None:
+        tried.append("gives a part")
+        await spends.aio_run(input, budget=Budget(units={"usd": 1}))
+
+    for task, expected in [
+        (spends, ["spends"]),
+        (asks, ["asks", "spends"]),
+        (groups, ["groups", "spends"]),
+        (gives_a_part, ["gives a part", "spends"] * 3),  # it is taken anew
+    ]:
+        tried.clear()
+        with pytest.raises(TaskRunError, match=r"BudgetExceeded|ExceptionGroup"):
+            task.run(2, budget=Budget(units={"usd": 1}))
+        assert tried == expected
+
+
+def test_a_recursion_without_end_is_not_tried_again_on_each_of_its_levels(make_app: MakeApp) -> None:
+    app, tried = make_app(max_depth=4), list[int]()
+
+    @app.task(retries=2)
+    async def dig(level: int) -> None:
+        tried.append(level)
+        await dig.aio_run(level + 1)
+
+    with pytest.raises(TaskRunError, match="BudgetExceeded"):
+        dig.run(0)
+    assert tried == [0, 1, 2, 3, 4]
+
+
 def test_each_execution_of_a_task_and_of_a_step_counts_and_durable_code_once(app: Fanwood) -> None:
     trials: list[str] = []
 

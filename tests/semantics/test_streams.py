@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from fanwood import (
     BlockingCallError,
+    Budget,
+    BudgetExceeded,
+    ChildKeyConflictError,
     Context,
     Fanwood,
-    InputValidationError,
+    PayloadError,
     RunState,
     TaskRunError,
     UsageError,
@@ -257,30 +261,112 @@ def test_a_new_trial_finds_what_was_done(app: Fanwood) -> None:
     )  # it was under way
 
 
+async def given_out(stream: Any, refused: type[Exception]) -> list[int]:
+    """What it gives out before it is refused so."""
+    found: list[int] = []
+    try:
+        async for result in stream:
+            found.append(result)  # noqa: PERF401  (what came before the error is needed)
+    except refused:
+        return found
+    raise AssertionError(f"no {refused.__name__} came")
+
+
+@pytest.mark.parametrize("kind", ["plain", "durable", "sync"])
+@pytest.mark.parametrize("how", [{}, {"ordered": False}, {"return_exceptions": True}, {"window": 2}])
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_source_that_fails_ends_the_stream(app: Fanwood, held: Any, blocking: bool) -> None:
+def test_what_a_source_gave_before_it_failed_comes_first(
+    app: Fanwood, held: Any, gates: dict[int, threading.Event], blocking: bool, how: dict[str, Any], kind: str
+) -> None:
     def broken() -> Iterator[int]:
-        yield 0
+        for n in range(3):
+            yield n
+            if how.get("window") == 2:
+                gates[n].set()
+        for gate in gates.values():
+            gate.set()
         raise OSError("the disk is gone")
 
     async def breaks() -> AsyncIterator[int]:
-        yield 0
-        raise OSError("the disk is gone")
+        for n in broken():
+            yield n
+
+    async def results() -> list[int]:
+        return await given_out(held.aio_map(broken() if blocking else breaks(), **how), OSError)
 
     @app.task
-    async def parent(_: dict) -> None:
-        async for _ in held.aio_map(broken() if blocking else breaks()):
-            pass
+    async def plain(_: dict) -> list[int]:
+        return await results()
+
+    @app.durable_task
+    async def durable(_: dict) -> list[int]:
+        return await results()
+
+    @app.task
+    def sync(_: dict) -> list[int]:
+        found: list[int] = []
+        with pytest.raises(OSError, match="the disk is gone"):
+            found.extend(held.map(broken(), **how))
+        return found
+
+    found = {"plain": plain, "durable": durable, "sync": sync}[kind].run({})
+    assert (sorted(found) if how.get("ordered") is False else found) == [0, 1, 2]
+
+
+def test_a_source_whose_own_wait_was_cancelled_ends_the_stream(
+    app: Fanwood, held: Any, gates: dict[int, threading.Event]
+) -> None:
+    async def cancelled() -> AsyncIterator[int]:
+        yield 0
+        raise asyncio.CancelledError
+
+    @app.task
+    async def parent(_: dict) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            async for _result in held.aio_map(cancelled()):
+                pass
+        return "on"
 
     run = parent.run_no_wait({})
-    with pytest.raises(TaskRunError, match="the disk is gone"):
-        run.result(60)
+    assert run.result(60) == "on"
     until(lambda: set(states(app, run.id)) <= {"CANCELLED"})
 
 
-def test_an_input_that_does_not_fit_ends_the_stream(app: Fanwood, double: Any) -> None:
-    with pytest.raises(InputValidationError):
-        list(double.map([1, "two"]))
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("wrong", ["three", Decimal("1e9999")])
+def test_what_came_before_an_input_that_can_not_be_comes_first(double: Any, ordered: bool, wrong: object) -> None:
+    found: list[int] = []
+    with pytest.raises(PayloadError):
+        found.extend(double.map([1, 2, wrong, 4], ordered=ordered))
+    assert sorted(found) == [2, 4]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_came_before_what_is_refused_comes_first(app: Fanwood, double: Any, ordered: bool) -> None:
+    @app.task
+    async def limited(_: dict) -> list[int]:
+        return await given_out(double.aio_map(range(9), window=1, ordered=ordered), BudgetExceeded)
+
+    @app.task
+    async def twice(_: dict) -> list[int]:
+        keys = ["a", None, "a", None]
+        items = [double.create_bulk_run_item(n, child_key=key) for n, key in enumerate(keys)]
+        return await given_out(double.aio_map(items, window=2, ordered=ordered), ChildKeyConflictError)
+
+    assert limited.run({}, budget=Budget(runs=4)) == [0, 2, 4, 6]
+    assert sorted(twice.run({}))[:2] == [0, 2]
+
+
+def test_a_failure_before_the_end_of_a_source_that_fails_is_told_first(app: Fanwood, double: Any) -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        yield -1
+        raise OSError("the disk is gone")
+
+    stream = double.map(broken())
+    assert next(stream) == 2
+    with pytest.raises(TaskRunError, match="-1 is negative"):
+        next(stream)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,10 @@ class Collector:
             self.error = error
         self.be_ready()
 
+    def refuse(self, error: BaseException) -> None:
+        """Some of what was asked for is refused. (A waiter that takes each as it comes hears that from its request.)"""
+        self.fail(error)
+
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from whatever thread, when the wait is over; at once if it is over already."""
         with self._lock:

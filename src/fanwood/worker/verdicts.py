@@ -5,11 +5,12 @@ Nothing is written here and nothing is run but the codecs; the engine writes wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fanwood.durations import LONGEST
 from fanwood.errors import (
     AttemptFencedError,
+    BudgetExceeded,
     FailedTaskRunExceptionGroup,
     InputValidationError,
     NonRetryableException,
@@ -17,6 +18,7 @@ from fanwood.errors import (
     PayloadTooLargeError,
     RetryAfterException,
     RunInterrupted,
+    TaskRunError,
 )
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Failure, Outcome
@@ -76,7 +78,8 @@ def _judged(attempt: Attempt, error: BaseException) -> Outcome:
         failure.message = str(error)
     # Its own input or output won't fit the next time either; a payload error from within is like any other.
     payload = isinstance(error, PayloadError) and not attempt.in_function
-    if payload or isinstance(error, (NonRetryableException, RunInterrupted)) or not _has_retries(attempt):
+    final = payload or isinstance(error, (NonRetryableException, RunInterrupted)) or _is_spent(attempt, error)
+    if final or not _has_retries(attempt):
         return failed(attempt, failure)
     if isinstance(error, RetryAfterException):
         return _retry(attempt, failure, max(0.0, error.after.total_seconds()))
@@ -122,6 +125,17 @@ def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
     failure.message, failure.traceback = failure.message[:KEPT_MESSAGE], failure.traceback[-KEPT_TRACEBACK:]
     error, delay = encode_failure(failure), round(min(pause, LONGEST) * 1e6)
     return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
+
+
+def _is_spent(attempt: Attempt, error: BaseException) -> bool:
+    """Whether a budget refused it, or a child of it, that another try would meet as it is. (A child's own part is taken
+    anew by a try.) An endless recursion would else be tried again on each of its thousand levels, below all others."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_spent(attempt, one) for one in cast("BaseExceptionGroup[Any]", error).exceptions)
+    if type(error) is TaskRunError and error.exc_type == BudgetExceeded.__name__ and error.limit:
+        above = (attempt.run.id, attempt.run.parent_id, attempt.run.root_id)
+        return not error.owner or error.owner in [id_text(bytes.fromhex(id_)) for id_ in above if id_]
+    return isinstance(error, BudgetExceeded)
 
 
 def _has_retries(attempt: Attempt) -> bool:

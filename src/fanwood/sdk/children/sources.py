@@ -31,6 +31,7 @@ class Source:
         self._inputs = iter(inputs)
         self._clock = clock
         self.ended = False
+        self.error: Exception | None = None  # that it ended with: for who has been given all that came before
 
     def on_arrival(self, call: Callable[[], None]) -> None:
         """What to call then."""
@@ -39,10 +40,13 @@ class Source:
         """The next inputs, at most so many; fewer at the end, or if reading them takes its time."""
         taken: list[Any] = []
         until = self._clock.monotonic() + LONGEST_READ
-        for value in self._inputs:
-            taken.append(value)
-            if len(taken) == most or self._clock.monotonic() > until:
-                return taken
+        try:
+            for value in self._inputs:
+                taken.append(value)
+                if len(taken) == most or self._clock.monotonic() > until:
+                    return taken
+        except Exception as error:  # noqa: BLE001  (told to who takes)
+            self.error = error
         self.ended = True
         return taken
 
@@ -64,7 +68,7 @@ class AsyncSource(Source):
         self._room = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._has_read = False
-        self._error: BaseException | None = None
+        self._broken: BaseException | None = None
 
     def on_arrival(self, call: Callable[[], None]) -> None:
         self._arrived = call
@@ -74,9 +78,11 @@ class AsyncSource(Source):
             self._reader = asyncio.get_running_loop().create_task(self._read())
         taken = [self._come.popleft() for _ in range(min(most, len(self._come)))]
         self._room.set()
-        if not taken and self._error is not None:
-            raise self._error
-        self.ended = self._has_read and not self._come and self._error is None
+        self.ended = self._has_read and not self._come
+        if self.ended and self._broken is not None:
+            if not isinstance(self._broken, Exception):
+                raise self._broken
+            self.error = self._broken
         return taken
 
     def close(self) -> None:
@@ -92,12 +98,13 @@ class AsyncSource(Source):
                 if len(self._come) >= AHEAD:
                     self._room.clear()
                     await self._room.wait()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001  (told to who takes)
-            self._error = error
-        self._has_read = True
-        self._arrived()
+        except BaseException as error:
+            self._broken = error  # told to who takes
+            if isinstance(error, asyncio.CancelledError):
+                raise  # it was closed; or the source has waited for what was cancelled
+        finally:
+            self._has_read = True
+            self._arrived()
 
 
 def source_of(inputs: Any, clock: Clock, name: str, *, blocking: bool) -> Source:

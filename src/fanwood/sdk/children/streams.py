@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, Unp
 from fanwood import checks
 from fanwood.engine.signals import block, running_loop
 from fanwood.engine.waits import Stream
-from fanwood.errors import BlockingCallError
+from fanwood.errors import (
+    AttemptFencedError,
+    BlockingCallError,
+    EngineClosedError,
+    PayloadError,
+    SpawnError,
+    UsageError,
+)
 from fanwood.model.states import RunState
 from fanwood.sdk.children.mock_host import MockHost
 from fanwood.sdk.children.owning import abandon, owning
@@ -58,29 +65,63 @@ class Options:
         self.keep_errors = checks.flag(return_exceptions, "return_exceptions")
 
 
+_REFUSED = (PayloadError, UsageError, SpawnError)
+"""What is wrong with one of the inputs, or too much, and not with what was asked for before."""
+_OVER = (AttemptFencedError, EngineClosedError)
+
+
+class _Stream(Stream):
+    def refuse(self, error: BaseException) -> None:  # noqa: ARG002  (who looks finds it in the answer)
+        """What came before goes on."""
+        self.nudge()
+
+    def drop(self, number: int) -> None:
+        """It never comes."""
+        self._open.discard(number)
+
+
 class StreamSpawner(Spawner):
     """Spawns without end: keeps what is under way."""
 
     def __init__(self, host: Host) -> None:
-        self.stream = Stream(owns=True)
+        self.stream = _Stream(owns=True)
         super().__init__(host, wait=True, collector=self.stream)
         self.under_way: dict[int, Planned] = {}
+        self.refused: dict[int, Exception] = {}
+        self.is_torn = False  # some of a request was planned, and not sent
         self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.under_way.items())]
 
     async def spawn_some(self, chunk: list[BulkRunItem[Any, Any]]) -> None:
-        await super().spawn_some(chunk)
-        self.under_way.update(enumerate(self.planned, self._taken_out))
-        self._taken_out += len(self.planned)
-        self.planned.clear()
+        try:
+            await super().spawn_some(chunk)
+        except _REFUSED as error:
+            self.is_torn = bool(self.planned) and not any(error is one for one in self.refused.values())
+            raise
+        finally:
+            planned = enumerate(self.planned, self._taken_out)
+            self.under_way.update((number, run) for number, run in planned if number not in self.refused)
+            self._taken_out += len(self.planned)
+            self.planned.clear()
 
     async def check_answers(self) -> None:
         """Of requests that were answered: whether one was refused.
 
         Raises:
-            SpawnError: one was.
+            SpawnError: one was. What was asked for by it is under way no more.
         """
         while self._unanswered and self._unanswered[0].signal.fired:
             await self._next_answer()
+
+    async def _next_answer(self) -> None:
+        answer = self._unanswered[0]
+        try:
+            await super()._next_answer()
+        except _REFUSED as error:
+            for number in answer.numbers if error is answer.error else ():
+                self.refused[number] = error
+                self.stream.drop(number)
+                self.under_way.pop(number, None)
+            raise
 
     async def wait_for_some(self) -> None:
         """Wait until something has come."""
@@ -110,6 +151,7 @@ class Flow:
         self._ended: dict[int, tuple[Planned, Ended]] = {}  # and not given out yet, as they came
         self._cancelled = False
         self._error: BaseException | None = None  # which ends it, when what came before was given out
+        self._last: Exception | None = None  # which ends what is asked for: told when all of that was given out
         source.on_arrival(self._spawner.stream.nudge)
 
     async def more(self) -> list[Any]:
@@ -117,6 +159,7 @@ class Flow:
 
         Raises:
             TaskRunError: it is the turn of a run that has no output.
+            Exception: what came before was given out, and the source has raised this; or the next input can't be.
         """
         if not self._begun:
             await self._spawner.begin()
@@ -126,10 +169,8 @@ class Flow:
                 self._collect()
                 full = await self._fill()
                 if values := self._values():
-                    await self._spawner.check_answers()
                     return values
-                if self._source.ended and not self._spawner.under_way and self._error is None:
-                    await self._spawner.all_answered()
+                if self._error is None and self._source.ended and await self._is_over():
                     return []
                 if full and self._error is None:
                     await self._spawner.wait_for_some()
@@ -150,6 +191,27 @@ class Flow:
             self._cancelled = True
             raise
 
+    async def _is_over(self) -> bool:
+        """Whether nothing is under way any more; if an error has ended what was asked for, it is that one's turn."""
+        if not self._spawner.under_way:
+            with self._held_back():
+                await self._spawner.all_answered()
+        if self._spawner.under_way or self._ended:
+            return False  # (ended: behind one that is refused now)
+        self._error = self._last or self._source.error
+        return self._error is None
+
+    @contextlib.contextmanager
+    def _held_back(self) -> Generator[None]:
+        """While inside, what refuses a run ends what is asked for, and not what was asked for before."""
+        try:
+            yield
+        except _REFUSED as error:
+            if isinstance(error, _OVER) or self._spawner.is_torn:
+                raise
+            self._last = self._last or error
+            self._source.close()
+
     def _collect(self) -> None:
         """Take what has come. (What comes later wakes who waits.)"""
         under_way = self._spawner.under_way
@@ -159,23 +221,45 @@ class Flow:
     async def _fill(self) -> bool:
         """Ask for as many as there is room for, and the source has. False if the source has more, and was only slow."""
         spawner = self._spawner
+        with self._held_back():
+            await spawner.check_answers()
         while (room := self._how.window - len(spawner.under_way) - len(self._ended)) > 0 and not self._source.ended:
             wanted = min(room, CHUNK)
             inputs = self._source.take(wanted)
-            if inputs:
-                await spawner.spawn_some([self._item(value) for value in inputs])
+            with self._held_back():
+                await self._spawn(inputs)
             if not self._source.arrives and len(inputs) < wanted:
                 return self._source.ended
             if not inputs:
                 break  # it calls when there is more
         return True
 
+    async def _spawn(self, inputs: list[Any]) -> None:
+        """As one request; up to the first that can't be."""
+        items: list[BulkRunItem[Any, Any]] = []
+        try:
+            for value in inputs:
+                items.append(self._item(value))  # noqa: PERF401  (those before one that raises are needed)
+        finally:
+            if items:
+                await self._spawn_items(items)
+
+    async def _spawn_items(self, items: list[BulkRunItem[Any, Any]]) -> None:
+        try:
+            await self._spawner.spawn_some(items)
+        except PayloadError:  # of one of them, and none was sent
+            if len(items) == 1:
+                raise
+            for item in items:
+                await self._spawner.spawn_some([item])
+
     def _values(self) -> list[Any]:
         """Of what has come, what may be given out."""
         values: list[Any] = []
-        while self._ended and self._error is None:
-            index = self._next if self._how.ordered else next(iter(self._ended))
+        while self._error is None:
+            index = self._next if self._how.ordered else next(iter(self._ended), -1)
             if index not in self._ended:
+                self._error = self._spawner.refused.get(index)
                 break
             self._next += 1
             run, ended = self._ended.pop(index)

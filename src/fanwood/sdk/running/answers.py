@@ -39,6 +39,12 @@ class Answer:
         """The ids of the runs that it was asked for."""
         return [spawn.id for spawn in self._request.spawns]
 
+    @property
+    def numbers(self) -> list[int]:
+        """The collector's, of all that it was asked for."""
+        request = self._request
+        return [*request.spawn_indexes, *request.attach_indexes, *request.record_indexes]
+
     def _done(
         self, error: BaseException | None, taken: dict[bytes, Attached], found: Sequence[Attached | None]
     ) -> None:
@@ -49,9 +55,9 @@ class Answer:
         self.error = error or self._conflict(found) or self._taken(taken)
         self.signal_is_answer = True
         self._request.on_done = None  # else the two would hold each other, and 500 runs, until somebody looks for that
-        if self.error is not None and self._collector is not None:
-            self._collector.fail(self.error)
         self.signal.fire()
+        if self.error is not None and self._collector is not None:
+            self._collector.refuse(self.error)
 
     def _conflict(self, found: Sequence[Attached | None]) -> BaseException | None:
         for attach, child in zip(self._request.attaches, found, strict=False):
