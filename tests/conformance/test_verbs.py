@@ -270,6 +270,18 @@ async def test_ends_of_ids_are_looked_for_in_bounded_looks(stage: Stage, monkeyp
     assert await stage.store.find(ids[0].hex()[-8:]) == []
 
 
+async def test_ends_of_ids_are_found_again_and_new_ones(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of the first look is right for the next ones."""
+    monkeypatch.setattr(finding, "FAR", 2)
+    ids = list[bytes]()
+    for _ in range(3):
+        ids += [await stage.born() for _ in range(3)]
+        stage.clock.advance(60)
+        assert await stage.store.find("0123456789") == []
+        for id_ in ids:
+            assert await stage.store.find(id_.hex()[-9:]) == await stage.store.find(id_.hex()[-8:]) == [id_]
+
+
 async def test_how_inputs_begin(stage: Stage) -> None:
     one, two = await stage.born(input='{"a": "x\u00e9y"}'), await stage.born(input="2")
     assert await stage.store.previews([two, NOBODY, one], 9) == ["2", "", '{"a": "x\u00e9']

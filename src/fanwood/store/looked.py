@@ -24,6 +24,7 @@ from fanwood.model.looks import (
 )
 from fanwood.model.states import RunState
 from fanwood.store import rows
+from fanwood.store.finding import Ends
 from fanwood.store.looks import FEW, MOST, MOST_QUEUED, Looks
 from fanwood.store.spending import SPENDS
 
@@ -44,6 +45,7 @@ class SqlLooks(Looks):
 
     def __init__(self) -> None:
         self._scattered = set[tuple[bytes, bytes]]()
+        self._ends = Ends()
 
     @abstractmethod
     async def looked(self, name: str, /, **bindings: Any) -> list[Any]:

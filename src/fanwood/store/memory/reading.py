@@ -55,14 +55,16 @@ def _columns(run: Run, *, whole: bool) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def ids_of(tables: Tables, name: str, about: dict[str, Any]) -> list[tuple[bytes | None]]:
+def ids_of(tables: Tables, name: str, about: dict[str, Any]) -> list[tuple[Any]]:
     """What a statement of `store/finding.py` brings."""
-    order, limit = tables.order("runs"), about["limit"]
+    order = tables.order("runs")
     if name == "runs_from":
-        return [(id_,) for id_ in islice(takewhile(lambda id_: id_ <= about["high"], order.since(about["low"])), limit)]
-    walked = list(islice(order.before(about["before"]), about["far"] + 1))
-    ending = islice((id_ for id_ in walked if id_.endswith(about["tail"])), limit)
-    return [*((id_,) for id_ in ending), (walked[-1] if len(walked) > about["far"] else None,)]
+        from_low = takewhile(lambda id_: id_ <= about["high"], order.since(about["low"]))
+        return [(id_,) for id_ in islice(from_low, about["limit"])]
+    between = takewhile(lambda id_: id_ >= about["lowest"], order.before(about["before"]))
+    if name == "ids_counted":
+        return [(sum(1 for _ in between),)]
+    return [(b"".join(islice(between, about["far"])),)]
 
 
 # --- listings --------------------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
         self._clock = clock
         self._create = create
         self._user = 0
+        self._ends = finding.Ends()
         self._hinted = False  # somebody has changed something
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell: asyncio.Event | None = None  # ... that `watch` has not told of
@@ -299,7 +300,7 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
             with self._memory.reading() as tables:
                 return reading.ids_of(tables, name, bindings)
 
-        return await finding.find(ids, digits, limit)
+        return await finding.find(ids, digits, limit, self._ends)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         with self._memory.reading() as tables:

@@ -53,3 +53,9 @@ select w.id, w.name, w.slots, cardinality(w.programs) > 0,
 from worker_task t join worker w on w.id = t.worker_id join lease l on l.worker_id = w.id
 where t.task = :task and l.expires_at > :now and w.slots > 0
 order by w.id limit :servers;
+
+-- name: ids_before
+-- So many ids, the newest first, in one value.
+select string_agg(id, ''::bytea) from (
+    select id from run where id >= :lowest and id < :before order by id desc limit :far
+) r;

@@ -340,7 +340,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
         return await why.circumstances(self.looked, await self.get(run_id), now)
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        return await finding.find(self.looked, digits, limit)
+        return await finding.find(self.looked, digits, limit, self._ends)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         found = dict(await self.looked("previews", ids=list(ids), length=length))

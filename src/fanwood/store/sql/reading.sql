@@ -66,16 +66,9 @@ from run where id = :id;
 -- Runs whose id begins with given digits.
 select id from run where id >= :low and id <= :high order by id limit :limit;
 
--- name: ids_ending_in
--- ... or ends in given bytes, of so many before an id, the newest first; and where to go on, if there may be more.
-with stop as (select (select id from run where id < :before order by id desc limit 1 offset :far) as id)
-select id from (
-    select id from run
-    where id < :before and id >= coalesce((select id from stop), :lowest) and substr(id, :start) = :tail
-    order by id desc limit :limit
-) ending
-union all
-select id from stop;
+-- name: ids_counted
+-- How many there are from one id to before another.
+select count(*) from run where id >= :lowest and id < :before;
 
 -- name: preview
 select substr(input, 1, :length) from run where id = :id;

@@ -161,3 +161,9 @@ select json_group_array(json(found)) from (
     from json_each(:parents) p
     order by p.key
 );
+
+-- name: ids_before
+-- So many ids, the newest first, in one text.
+select string_agg(hex(id), '') from (
+    select id from run where id >= :lowest and id < :before order by id desc limit :far
+);

@@ -350,7 +350,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
         return await self._read(lambda db: reading.looked(db, name, bindings))
 
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        return await finding.find(self.looked, digits, limit)
+        return await finding.find(self.looked, digits, limit, self._ends)
 
     async def previews(self, ids: Sequence[bytes], length: int) -> list[str]:
         return await self._read(lambda db: reading.previews(db, ids, length))
