@@ -15,9 +15,12 @@ import pytest
 from fanwood import RunState, SystemClock
 from fanwood.errors import StoreValueError
 from fanwood.model.commands import Batch, ClaimRequest, Outcome, TaskInfo, WorkerInfo
+from fanwood.model.records import LeftOver
 from fanwood.model.states import TERMINAL
+from fanwood.store.sqlite import reading
 from fanwood.store.sqlite.store import SqliteStore
 from fanwood.store.store import START
+from fanwood.worker.leftovers import _runs
 from tests.conformance.stage import FAILURE, SECOND, Stage, completed, failed
 
 FULL, NORMAL = 2, 1
@@ -229,3 +232,20 @@ async def test_who_was_told_of_a_change_does_not_look_for_another_until_it_wants
         watching.cancel()
         await store.close()
         await changed.close()
+
+
+async def test_of_what_is_left_over_a_few_large_ones_are_enough(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker begins once it has looked, and each look at a root reads its input, and some beside it."""
+    stage = watched.stage
+    small = await stage.running("b", program=8)
+    for _ in range(9):
+        await stage.born("a", small)
+    for _ in range(40):
+        await stage.born("a", program=8, input=f'"{"x" * 1000}"')
+    assert await stage.store.left_over(["a"], [7], 100) == [LeftOver("a", 49, 49, 0)]
+    assert await stage.store.left_over(["a"], [7], 49) == [LeftOver("a", 49, 49, 0, more=True)]
+    monkeypatch.setattr(reading, "ANSWER_BYTES", 3000)
+    assert await stage.store.left_over(["a", "c"], [7], 100) == [LeftOver("a", 12, 12, 0, more=True)]
+    assert "12 or more queued runs of a" in _runs(12, LeftOver("a", 12, 12, 0, more=True))

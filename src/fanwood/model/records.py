@@ -232,6 +232,7 @@ class LeftOver(msgspec.Struct, frozen=True):
     count: int
     foreign: int  # of them: below roots of other programs
     version: int  # of the code that served it last
+    more: bool = False  # others were not looked at
 
 
 class Unserved(msgspec.Struct, frozen=True):

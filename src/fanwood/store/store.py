@@ -174,7 +174,7 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
     @abstractmethod
     async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
         """Which of these tasks have queued runs, how many of them below roots of other programs than these; no more
-        than `limit` of each are looked at."""
+        than `limit` of each are looked at, and no more than some if inputs are large."""
 
     @abstractmethod
     async def unserved(self) -> list[Unserved]:

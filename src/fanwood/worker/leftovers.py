@@ -10,6 +10,7 @@ from fanwood.sdk.running.waiting import called
 
 if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
+    from fanwood.model.records import LeftOver
     from fanwood.sdk.declaring.spec import TaskSpec
 
 logger = logs.logger("fanwood.worker")
@@ -44,20 +45,20 @@ async def _tell_of_others(engine: Engine, specs: dict[str, TaskSpec], *, own: bo
         if foreign and own:
             logger.warning(
                 "%s: started by another program than this, and not executed here. Run that again, or end them: "
-                "`fanwood runs cancel --task %s`", _runs(foreign, left.task), left.task,
+                "`fanwood runs cancel --task %s`", _runs(foreign, left), left.task,
             )  # fmt: skip
         elif foreign:
             logger.warning(
-                "%s: started by another program than this, which executes them all the same", _runs(foreign, left.task)
+                "%s: started by another program than this, which executes them all the same", _runs(foreign, left)
             )
         count = left.count - foreign if own else left.count
         if count and left.version not in (0, specs[left.task].origin.version):
             logger.warning(
                 "%s: other code than this (an earlier version of it, say) has served that task so far; this goes on "
-                "with them", _runs(count, left.task),
+                "with them", _runs(count, left),
             )  # fmt: skip
 
 
-def _runs(count: int, task: str) -> str:
-    more = " or more" if count >= LOOKED_AT else ""
-    return f"{count}{more} queued run{'s' if count != 1 else ''} of {task}"
+def _runs(count: int, left: LeftOver) -> str:
+    more = " or more" if left.more else ""
+    return f"{count}{more} queued run{'s' if count != 1 or more else ''} of {left.task}"

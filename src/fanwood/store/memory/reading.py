@@ -242,7 +242,8 @@ def left_over(tables: Tables, tasks: Sequence[str], programs: Sequence[int], lim
         foreign = sum(root.asked != 0 and root.asked not in programs for root in roots)
         known = tables.tasks.get(task)
         if roots:
-            found.append(LeftOver(task, len(roots), foreign, known.version if known is not None else 0))
+            version = known.version if known is not None else 0
+            found.append(LeftOver(task, len(roots), foreign, version, more=len(roots) >= limit))
     return found
 
 

@@ -295,7 +295,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
 
     async def left_over(self, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
         about = {"tasks": list(tasks), "programs": list(programs), "limit": limit}
-        return [LeftOver(*row) for row in await self.looked("left_over", **about)]
+        return [LeftOver(*row, more=row[1] >= limit) for row in await self.looked("left_over", **about)]
 
     async def unserved(self) -> list[Unserved]:
         async with self._reader.transaction() as db:

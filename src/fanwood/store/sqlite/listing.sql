@@ -122,15 +122,21 @@ order by finished_at desc, id desc
 limit +:walk;
 
 -- name: left_over
--- Of one task: how many runs are queued, how many of them below roots of other programs, and the version of the code that
--- served it last.
-select count(*), coalesce(sum(q.asked <> 0 and q.asked not in (select value from json_each(:programs))), 0),
-       coalesce((select version from task where name = :task), 0)
-from (
-    select o.asked
-    from (select root_id from run indexed by run_ready where task = :task and state = 0 limit +:limit) r
-    cross join run o on o.id = r.root_id
-) q;
+-- Of one task: below which roots runs are queued, and how many of each, as the index says.
+select json_group_array(json_array(hex(root_id), count)) from (
+    select root_id, count(*) as count
+    from (select root_id from run indexed by run_ready where task = :task and state = 0 limit +:limit)
+    group by root_id order by root_id
+);
+
+-- name: left_over_of
+-- Whose these roots are, in their order, and how large.
+select json_group_array(json_array(asked, octet_length(input))) from (
+    select o.asked, o.input from json_each(:roots) r cross join run o on o.id = unhex(r.value) order by r.key
+);
+
+-- name: task_version
+select version from task where name = :task;
 
 -- name: why_servers
 -- Live workers that serve its task: whether only for their own programs, and how many runs each has.

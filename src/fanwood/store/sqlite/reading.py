@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanwood.model.commands import FIRST_CHUNK, TaskInfo
+from fanwood.model.commands import ANSWER_BYTES, FIRST_CHUNK, TaskInfo
 from fanwood.model.records import (
     AttemptRecord,
     Audited,
@@ -48,6 +48,7 @@ _SQL = {
     for name, sql in load("sql/reading.sql", "sql/why.sql", "sql/lens.sql", "sqlite/listing.sql").items()
 }
 SYNCHRONOUS, FULL = ("off", "normal", "full", "extra"), 2
+FIRST_ROOTS = 4  # that are looked at together; then twice as many
 SAFE_SQLITE = (3, 51, 3)  # older ones can corrupt a database in WAL mode that several connections write to
 
 
@@ -61,9 +62,26 @@ def looked(db: Database, name: str, bindings: dict[str, Any]) -> list[Any]:
 
 
 def left_over(db: Database, tasks: Sequence[str], programs: Sequence[int], limit: int) -> list[LeftOver]:
-    about = {"programs": encoded(programs), "limit": limit}
-    found = [(task, *db.execute(_SQL["left_over"], {**about, "task": task}).fetchall()[0]) for task in tasks]
-    return [LeftOver(*row) for row in found if row[1]]
+    found = (_left_over_of(db, task, programs, limit) for task in tasks)
+    return [left for left in found if left.count]
+
+
+def _left_over_of(db: Database, task: str, programs: Sequence[int], limit: int) -> LeftOver:
+    """To find a row by its id SQLite compares it with whole rows: with large inputs a few are enough."""
+    roots: list[tuple[str, int]] = msgspec.json.decode(
+        db.execute(_SQL["left_over"], {"task": task, "limit": limit}).get
+    )
+    count = foreign = size = place = 0
+    while place < len(roots) and size < ANSWER_BYTES:
+        page = roots[place : 2 * place + FIRST_ROOTS]
+        bindings = {"roots": encoded([root for root, _ in page])}
+        whose = msgspec.json.decode(db.execute(_SQL["left_over_of"], bindings).get)
+        for (_, runs), (asked, bytes_) in zip(page, whose, strict=False):
+            count, size = count + runs, size + bytes_
+            foreign += runs if asked and asked not in programs else 0
+        place += len(page)
+    version = db.execute(_SQL["task_version"], {"task": task}).get or 0
+    return LeftOver(task, count, foreign, version, more=place < len(roots) or count >= limit)
 
 
 def previews(db: Database, ids: Sequence[bytes], length: int) -> list[str]:
