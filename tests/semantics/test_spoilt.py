@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from fanwood import Context, Fanwood, RunState, StoreError, TaskRunError
 from fanwood.cli.main import cli
 from fanwood.engine import commits
-from fanwood.ids import id_bytes, id_text
+from fanwood.ids import id_bytes
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 from tests.raw import sql
@@ -172,12 +173,16 @@ def waiting(app: Fanwood) -> Any:
     return waits
 
 
-SPOILT_WAITS = {"no JSON": "'{'", "nothing": "''", "of another shape": "'[1]'"}
+SPOILT_WAITS = {
+    "no JSON": "'{'", "nothing": "''", "of another shape": "'[1]'",
+    "another key": """'{"key":"other","match":{"n":0}}'""",
+    "other paths": """'{"key":"go","match":{"m":0}}'""", "no paths": """'{"key":"go","match":5}'""",
+}  # fmt: skip
 NO_TEXT = {"no text": NO_UTF8}
 
 
 @pytest.mark.parametrize("spoilt", [*SPOILT_WAITS, *NO_TEXT])
-def test_a_wait_that_was_spoilt_hides_no_other(make_app: MakeApp, url: str, spoilt: str) -> None:
+def test_a_wait_that_was_spoilt_hides_no_other_and_fails(make_app: MakeApp, url: str, spoilt: str) -> None:
     if spoilt in NO_TEXT and not url.startswith("sqlite"):
         pytest.skip("a server takes no such text")
     app = make_app()
@@ -190,9 +195,32 @@ def test_a_wait_that_was_spoilt_hides_no_other(make_app: MakeApp, url: str, spoi
     until(lambda: all(app.runs.children(ref.id) for ref in refs), "all wait")
     ((first, parent),) = sql(url, "select id, parent_id from run where awaits is not null order by awaits limit 1")
     sql(url, f"update run set input = {(SPOILT_WAITS | NO_TEXT)[spoilt]} where id = $1", first)
-    for n in range(6):
+    others = {n: ref for n, ref in enumerate(refs) if id_bytes(ref.id) != parent}
+    (its,) = set(refs) - set(others.values())
+    for n in others:
         app.events.push("go", {"n": n})
-    others = [(n, ref) for n, ref in enumerate(refs) if id_bytes(ref.id) != parent]
-    assert [ref.result(timeout=PATIENCE) for _, ref in others] == [n for n, _ in others]
-    app.runs.cancel(id_text(parent))
-    assert app.runs.get(id_text(parent)).status.is_terminal
+    assert {n: ref.result(timeout=PATIENCE) for n, ref in others.items()} == {n: n for n in others}
+    with pytest.raises(TaskRunError, match="could not be read"):
+        its.result(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("spoilt", [*SPOILT_WAITS, *NO_TEXT])
+def test_a_receive_that_was_spoilt_fails_and_others_receive(make_app: MakeApp, url: str, spoilt: str) -> None:
+    if spoilt in NO_TEXT and not url.startswith("sqlite"):
+        pytest.skip("a server takes no such text")
+    app = make_app()
+    both = ['on\x7fe \U0001f600"\\', "two"]
+
+    @app.task
+    async def waits(input: dict, ctx: Context) -> list:
+        found = await asyncio.gather(*[ctx.aio_receive(name) for name in both], return_exceptions=True)
+        return [str(each) if isinstance(each, BaseException) else each.payload for each in found]
+
+    ref = waits.run_no_wait({})
+    until(lambda: len(app.runs.children(ref.id)) == 2, "it waits for both")
+    one = "select id from run where awaits is not null and input like '%two%'"
+    sql(url, f"update run set input = {(SPOILT_WAITS | NO_TEXT)[spoilt]} where id in ({one})")
+    app.runs.send(ref.id, both[0], 7)
+    said, failed = ref.result(timeout=PATIENCE)
+    assert said == 7
+    assert "could not be read" in failed

@@ -80,6 +80,13 @@ def mark_of(wanted: Wanted) -> bytes:
     return key_mark(wanted.key) + _hash(shape, 8) + _hash([wanted.key, wanted.scope, shape, values], 16)
 
 
+def is_spoilt(text: str, mark: bytes, key: str) -> bool:
+    """Whether what a wait wants, by its row, is not what its mark says: of another key, or shape. Whoever takes it for
+    one of its shape passes all others by. (What it compares with stands in the mark alone.)"""
+    wanted = read(text)
+    return wanted.key != key or mark_of(wanted)[8:16] != mark[8:16]
+
+
 def inbox_mark(run_id: bytes, name: str) -> bytes:
     """The mark of who waits for messages."""
     return _hash(["message", run_id.hex()], 8) + _hash(name, 8) + _hash([run_id.hex(), name], 16)

@@ -8,9 +8,21 @@ import msgspec
 from msgspec.structs import replace
 
 from fanwood.model.budgets import Refusal
-from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_lock, key_mark, numbered_mark, probes, read
+from fanwood.model.matching import (
+    LAST_MARK,
+    Event,
+    inbox_mark,
+    is_spoilt,
+    key_lock,
+    key_mark,
+    numbered_mark,
+    probes,
+    read,
+    shape_end,
+)
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
+from fanwood.store.failures import UNREADABLE, encode_failure
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.postgres.chores import SQL, Work, chores
@@ -105,7 +117,7 @@ class PostgresOutside(Served, Outside):
     # --- events ----------------------------------------------------------------------------------------------------
 
     async def push(self, events: Sequence[Event]) -> list[Event]:
-        keys = [key_lock(key_mark(event.key)) for event in events]
+        keys, spoilt = [key_lock(key_mark(event.key)) for event in events], list[bytes]()
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
             rows = await work.db.call("fw_push", work.now, keys, _written(events))
@@ -115,21 +127,24 @@ class PostgresOutside(Served, Outside):
                     new[event.id] = replace(event, at=work.now, number=number, open=True)
                 else:
                     same_event(event, digest, event)
-            more, _ = await self._end(work, list(new.values()), waits=False)
+            more, _ = await self._end(work, list(new.values()), spoilt, waits=False)
             await work.db.rows("close_event", SQL["close_event"], events=sorted(new.keys() - more))
             known = {id_: replace(event, open=id_ in more) for id_, event in new.items()}
             for event in events:
                 if event.id not in known and (there := await self._event(work.db, event.id)) is not None:
                     known[event.id] = there
+        await self._fail_spoilt(spoilt)
         return [known[event.id] for event in events]
 
-    async def _end(self, work: Work, events: Sequence[Event], *, waits: bool) -> tuple[set[str], bool]:
+    async def _end(
+        self, work: Work, events: Sequence[Event], spoilt: list[bytes], *, waits: bool
+    ) -> tuple[set[str], bool]:
         """End waits; of which events there is more to be done, and whether that is any but to ask expressions. `waits`:
         also for those that others hold, if there are no others."""
         more: set[str] = set()
         sought: list[tuple[bytes, bytes, str]] = []
         owners: list[str] = []
-        shapes = {key: await self._shapes(work.db, key) for key in {event.key: None for event in events}}
+        shapes = {key: await self._shapes(work.db, key, spoilt) for key in {event.key: None for event in events}}
         for event in events:
             for mark, asks in probes(event, shapes[event.key]):
                 if asks:
@@ -144,25 +159,45 @@ class PostgresOutside(Served, Outside):
         work.told += told
         return more | {owners[n - 1] for n in left}, bool(left)
 
-    async def _shapes(self, db: Transaction, key: str) -> list[str]:
-        """Of each shape that is waited for under a key what one wait wants."""
-        place = key_mark(key)
-        return (await db.call("fw_shapes", place, place + LAST_MARK, _MOST))[0][0]
+    async def _shapes(self, db: Transaction, key: str, spoilt: list[bytes]) -> list[str]:
+        """Of each shape that is waited for under a key what one wait wants; and what is in the way, into `spoilt`."""
+        places = [(key_mark(key), key_mark(key) + LAST_MARK)]
+        found: list[str] = []
+        while places:
+            for id_, mark, text in await db.call("fw_shapes", *places.pop(), _MOST):
+                if not is_spoilt(text, mark, key):
+                    found.append(text)
+                    continue
+                places.append((mark, shape_end(mark)))  # others of its shape
+                if len(spoilt) < AT_ONCE:
+                    spoilt.append(id_)
+        return found
+
+    async def _fail_spoilt(self, waits: list[bytes]) -> None:
+        """Nobody can tell what they want. Each by itself, as whoever holds one is waited for."""
+        for id_ in waits:
+            async with chores(self) as work:
+                await work.db.call("fw_enter_gates")
+                error = encode_failure(UNREADABLE)
+                ((*_, told),) = await work.db.call("fw_settle", id_, work.now, int(RunState.FAILED), None, error)
+                work.told += told
 
     async def _event(self, db: Transaction, event_id: str) -> Event | None:
         rows = await db.rows("event", SQL["event"], event=event_id)
         return _event(rows[0]) if rows else None
 
     async def spread(self, event: Event) -> bool:
+        spoilt: list[bytes] = []
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
-            _, left = await self._end(work, [event], waits=True)
+            _, left = await self._end(work, [event], spoilt, waits=True)
+        await self._fail_spoilt(spoilt)
         return left
 
     async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
         found: list[Asking] = []
         async with self.side.transaction() as db:
-            for mark, asks in probes(event, await self._shapes(db, event.key)):
+            for mark, asks in probes(event, await self._shapes(db, event.key, [])):
                 if asks:
                     place = {"mark": max(mark, after), "mark_end": numbered_mark(mark, event.number), "limit": limit}
                     rows = await db.rows("awaiting", SQL["awaiting"], **place)

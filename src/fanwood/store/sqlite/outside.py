@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_mark, numbered_mark, probes, read, shape_end
+from fanwood.model.matching import (
+    LAST_MARK,
+    Event,
+    inbox_mark,
+    is_spoilt,
+    key_mark,
+    numbered_mark,
+    probes,
+    read,
+    shape_end,
+)
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
+from fanwood.store.failures import UNREADABLE, encode_failure
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.sqlite.connection import translated
@@ -32,13 +43,15 @@ _EVER = 2**62
 
 
 class _Ends:
-    """What one transaction has found out: shapes, by key; and the waits that it ends, with attempts and outputs."""
+    """What one transaction has found out: shapes, by key; the waits that it ends, with attempts and outputs; and those
+    that somebody has spoilt, with attempts."""
 
-    __slots__ = ("found", "shapes")
+    __slots__ = ("found", "shapes", "spoilt")
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, str]] = {}
         self.shapes: dict[str, list[str]] = {}
+        self.spoilt: dict[str, int] = {}
 
 
 class SqliteOutside(InFile, Outside):
@@ -112,8 +125,12 @@ class SqliteOutside(InFile, Outside):
     def _deliver(self, db: Database, run_id: bytes) -> None:
         place, now = inbox_mark(run_id, "")[:8], self._instant()
         about = {"after": place, "end": place + LAST_MARK, "limit": AT_ONCE}
-        for id_, attempt, _, text in db.execute(_SQL["awaiting"], about).fetchall():
-            row = db.execute(_SQL["sent"], {"run": run_id, "name": read(mended(text) or "").key}).fetchone()
+        for id_, attempt, mark, text in db.execute(_SQL["awaiting"], about).fetchall():
+            name = read(mended(text) or "").key
+            if mark[:32] != inbox_mark(run_id, name):
+                self._fail_spoilt({id_: attempt})
+                continue
+            row = db.execute(_SQL["sent"], {"run": run_id, "name": name}).fetchone()
             if row is not None and not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
                 number, envelope = row
                 self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
@@ -139,6 +156,7 @@ class SqliteOutside(InFile, Outside):
                 kept.append(new := replace(new, open=more))
                 db.execute(_SQL["push_event"], {**_bindings(new), "digest": new.digest})
             self._fulfil(ends.found)
+            self._fail_spoilt(ends.spoilt)
         self._on_notify()
         return kept
 
@@ -146,7 +164,7 @@ class SqliteOutside(InFile, Outside):
         """The waits that an event ends; how many, and whether there is more to be done."""
         left, more = limit, False
         if (shapes := ends.shapes.get(event.key)) is None:
-            shapes = ends.shapes[event.key] = self._shapes(db, event)
+            shapes = ends.shapes[event.key] = self._shapes(db, event, ends.spoilt)
         for mark, asks in probes(event, shapes):
             if asks:
                 more = True
@@ -158,14 +176,19 @@ class SqliteOutside(InFile, Outside):
             left -= min(left, len(new))
         return limit - left, more
 
-    def _shapes(self, db: Database, event: Event) -> list[str]:
-        """Of each shape that is waited for under a key what one wait wants."""
+    def _shapes(self, db: Database, event: Event, spoilt: dict[str, int]) -> list[str]:
+        """Of each shape that is waited for under a key what one wait wants; and what is in the way, into `spoilt`."""
         found, place = list[str](), key_mark(event.key)
         end = place + LAST_MARK
         while row := db.execute(_SQL["next_shape"], {"after": place, "end": end}).fetchone():
-            mark, text = row
-            found.append(mended(text) or "")
-            place = shape_end(mark)
+            id_, attempt, place, text = row
+            text = mended(text) or ""
+            if is_spoilt(text, place, event.key):
+                if len(spoilt) < AT_ONCE:
+                    spoilt[id_] = attempt
+                continue
+            found.append(text)
+            place = shape_end(place)
         return found
 
     def _awaiting(self, db: Database, mark: bytes, after: bytes, number: int, limit: int) -> list[Any]:
@@ -179,10 +202,18 @@ class SqliteOutside(InFile, Outside):
         if left:
             leaving.come(now, left)
 
+    def _fail_spoilt(self, waits: dict[str, int]) -> None:
+        """Nobody can tell what they want."""
+        now, error = self._instant(), encode_failure(UNREADABLE)
+        closed = self._leaving.end_closed(now, [(id_, n, int(RunState.WAITING)) for id_, n in waits.items()])
+        if left := [(id_, attempt) for id_, attempt in waits.items() if id_ not in closed]:
+            self._leaving.fulfil(now, left, RunState.FAILED, None, error)
+
     async def spread(self, event: Event) -> bool:
         with self._transaction() as db:
             ended, _ = self._find(db, event, AT_ONCE, ends := _Ends())
             self._fulfil(ends.found)
+            self._fail_spoilt(ends.spoilt)
         self._on_notify()
         return ended == AT_ONCE
 
@@ -190,7 +221,7 @@ class SqliteOutside(InFile, Outside):
         assert self._connection is not None
         db, found = self._connection, list[Asking]()
         with translated(self.path):
-            for mark, asks in probes(event, self._shapes(db, event)):
+            for mark, asks in probes(event, self._shapes(db, event, {})):
                 for id_, _, at, text in self._awaiting(db, mark, after, event.number, limit) if asks else ():
                     found.append(Asking(at, bytes.fromhex(id_), read(mended(text) or "").expression or ""))
         return sorted(found)[:limit]

@@ -42,10 +42,9 @@ insert into event (id, number, key, scope, payload, metadata, at, open, digest)
 values (:id, :number, :key, :scope, :payload, :metadata, :at, :open, :digest);
 
 -- name: next_shape
--- The first wait after a mark: of another shape than those before. (Not one that somebody has spoilt: others of its shape
--- would be passed by with it. It is bytes, as it may be no text.)
-select awaits, cast(input as blob) from run indexed by run_awaiting
-where state = 2 and awaits is not null and awaits > :after and awaits < :end and input glob '{"key":"*"*}'
+-- The first wait after a mark: of another shape than those before. (Bytes, as it may be no text.)
+select hex(id), attempt, awaits, cast(input as blob) from run indexed by run_awaiting
+where state = 2 and awaits is not null and awaits > :after and awaits < :end
 order by awaits limit 1;
 
 -- name: awaiting

@@ -29,10 +29,21 @@ declare
     told_ bigint[];
 begin
     for wait in
-        select r.id, r.ctid as place, (r.input::json) ->> 'key' as name from run r
+        -- (A text that somebody has spoilt must not stop all the others.)
+        select r.id, r.ctid as place, case when r.input ~ (
+            '^\{"key":"([^"\\\u0001-\u001f]|\\["\\/bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))*","scope":null,"match":\{\},"expression":null\}$'
+        ) then (r.input::json) ->> 'key' end as name from run r
         where r.state = 2 and r.awaits is not null and r.awaits > p_from and r.awaits < p_end
         order by r.awaits for update
     loop
+        if wait.name is null then
+            select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
+            told := told || told_;
+            if cardinality(closed) = 0 then
+                told := told || fw_fire(p_now, array[wait.id], 2::smallint, 9::smallint, null, fw_unreadable_error());
+            end if;
+            continue;
+        end if;
         select m.number, m.envelope, m.once into sent from message m
         where m.run_id = p_run and m.name = wait.name order by m.number limit 1 for update;
         continue when not found;
@@ -110,27 +121,23 @@ begin
     end loop;
 end $$;
 
--- Of each shape that is waited for under a key, what one wait wants.
-create function fw_shapes(p_from bytea, p_end bytea, p_most bytea) returns text[] language plpgsql
+-- Of each shape that is waited for between two marks one wait, with its mark and what it wants.
+create function fw_shapes(p_from bytea, p_end bytea, p_most bytea)
+returns table (wait_id bytea, mark bytea, wanted text) language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     place bytea := p_from;
-    mark bytea;
-    wanted text;
-    found_ text[] := '{}';
 begin
     loop
-        -- (What somebody has spoilt would hide the others of its shape.)
-        select r.awaits, r.input into mark, wanted from run r
-        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end and r.input like '{"key":"%"%}'
+        select r.id, r.awaits, r.input into wait_id, mark, wanted from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
         order by r.awaits limit 1;
         exit when not found;
-        found_ := found_ || wanted;
+        return next;
         place := substr(mark, 1, 16) || p_most;
     end loop;
-    return found_;
 end $$;
 
 -- Waits between these marks end, at most so many in all, each with the output beside its marks; what others hold at this
