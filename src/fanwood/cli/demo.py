@@ -76,12 +76,12 @@ def _run(app: Fanwood, folder: str, common: Common, dashboard: Dashboard) -> Run
     shown = listing.text(folder)
     raw = "" if shown == folder else folder.encode("utf-8", "surrogateescape").hex()
     ref = tasks.survey.run_no_wait(tasks.Place(shown, raw))
-    if not common.as_json:
-        output.note(f"Counting {shown} in {app.engine().store.url}: run {ref.id}")
-        if dashboard.is_there:
-            output.note(f"Look at it: {dashboard.link(ref.id)}")
     run_id = id_bytes(ref.id)
     try:
+        if not common.as_json:
+            output.note(f"Counting {shown} in {app.engine().store.url}: run {ref.id}")
+            if dashboard.is_there:
+                output.note(f"Look at it: {dashboard.link(ref.id)}")
         with Progress(quiet=common.as_json, name=_short) as progress:
             follow(app, run_id, Waiting(app, run_id, tasks.survey.name), progress)
     except KeyboardInterrupt:

@@ -6,7 +6,9 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -78,6 +80,16 @@ def cli() -> None:
 
 
 def main() -> None:
+    try:
+        _main()
+    except KeyboardInterrupt:  # while the last of it was said
+        sys.exit(Exit.INTERRUPTED)
+    finally:
+        with suppress(ValueError):  # not the main thread, which alone is interrupted
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends what the interpreter still does
+
+
+def _main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)  # a name that the terminal can't show is no reason to fail

@@ -75,10 +75,10 @@ def _follow(app: Fanwood, runs: int, common: Common, dashboard: Dashboard) -> Ru
     from fanwood.demo import ingest
 
     ref = ingest.ingest.run_no_wait(ingest.Size(runs))
-    if not common.as_json:
-        output.note(f"A tree of {runs:,} runs in {app.engine().store.url}. Look at it: {dashboard.link(ref.id)}")
     run_id = id_bytes(ref.id)
     try:
+        if not common.as_json:
+            output.note(f"A tree of {runs:,} runs in {app.engine().store.url}. Look at it: {dashboard.link(ref.id)}")
         with Progress(quiet=common.as_json, name=lambda task: task.rpartition("/")[2]) as progress:
             follow(app, run_id, Waiting(app, run_id, ingest.ingest.name), progress)
     except KeyboardInterrupt:
