@@ -66,6 +66,11 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
+def processor_seconds() -> float:
+    """What this process has had of processors; only differences mean something."""
+    return time.process_time()
+
+
 class ManualClock:
     """A clock that stands still until it is moved. For tests and simulations."""
 

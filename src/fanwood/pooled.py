@@ -73,7 +73,8 @@ def worker_for(about: dict[str, Any]) -> tuple[Worker, Fanwood]:
     app, home = _found(set(about["names"]), settings)
     app.settings = replace(settings, grace=0, processes=1)
     specs = {name: spec for name, spec in home.specs().items() if name in about["names"]}
-    return Worker(app, specs, name=app.worker_name, slots=app.settings.slots, lifespan=None, own=about["own"]), app
+    slots, own = app.settings.slots, about["own"]
+    return Worker(app, specs, name=app.worker_name, slots=slots, lifespan=None, own=own, shares=True), app
 
 
 _GUARD = 'Put what it does as a program below `if __name__ == "__main__":`'

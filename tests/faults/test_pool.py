@@ -19,11 +19,13 @@ SCRIPT = """\
 import os, time
 from fanwood import Fanwood
 
-app = Fanwood(processes=2, slots=1)
+app = Fanwood(processes=2)
 
 @app.task
 def whoami(n: int) -> int:
-    time.sleep(0.05)
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
     return os.getpid()
 
 @app.task
@@ -39,6 +41,7 @@ if __name__ == "__main__":
     pids = set()
     while len(pids) < 2:  # the second process may take its time
         pids |= set(parent.run(12))
+    assert set(parent.run(40)) == pids  # though each has a hundred slots
     print(os.getpid(), *pids, flush=True)
     hold.run()
 """

@@ -26,7 +26,7 @@ def work(
     processes: int,
     reload: bool,
     ui: bool,
-    supervised: bool,
+    supervised: str | None,
     common: Common,
     **log: str | None,
 ) -> None:
@@ -39,6 +39,7 @@ def work(
         with _dashboard(common.settings(), wanted=ui):
             raise SystemExit(_supervise(target, slots, arguments, processes, reload=reload))
     worker, app = _worker(target, slots)
+    worker.shares = supervised == "sibling"
     settings = app.settings if common.url is None else replace(app.settings, database_url=common.url)
     app.settings = settings if threads is None else replace(settings, waiting_threads=threads)
     configure(level, as_json=as_json)
@@ -78,5 +79,6 @@ def _supervise(target: str, slots: int | None, arguments: list[str], processes: 
 
     if not reload:
         _worker(target, slots)  # what is wrong with it is said once, here
-    command = [sys.executable, "-m", "fanwood", "worker", target, "--supervised", *arguments]
+    supervised = "--sibling" if processes > 1 else "--supervised"
+    command = [sys.executable, "-m", "fanwood", "worker", target, supervised, *arguments]
     return Supervisor(command, processes, warn=output.warn, note=output.note, reload=reload).run()

@@ -24,6 +24,7 @@ from fanwood.worker.durables import Durables
 from fanwood.worker.elsewhere import Elsewhere
 from fanwood.worker.overtime import Overtime
 from fanwood.worker.preparing import prepared
+from fanwood.worker.sharing import SharingSlots
 from fanwood.worker.slots import Slots
 from fanwood.worker.taskloop import TaskLoop
 from fanwood.worker.telling import said_in, tell_all, tell_of_notice
@@ -45,10 +46,17 @@ SUSPENDED = Failure("cancelled", message="it was suspended, and goes on later")
 
 class Executor:
     """Executes runs of `specs` in `slots` slots, each in a copy of the context `base`. Methods of the `Dispatcher` are
-    called by the engine's thread."""
+    called by the engine's thread. `shares`: it has siblings, that take their part of what comes together."""
 
     def __init__(
-        self, host: Host, engine: Engine, specs: dict[str, TaskSpec], slots: int, base: contextvars.Context
+        self,
+        host: Host,
+        engine: Engine,
+        specs: dict[str, TaskSpec],
+        slots: int,
+        base: contextvars.Context,
+        *,
+        shares: bool = False,
     ) -> None:
         note_threads()
         self.slots = slots
@@ -58,7 +66,9 @@ class Executor:
         self._host = host
         self._engine = engine
         self._lease = engine.lease
-        self._slots = Slots(slots, host.settings.waiting_threads, self._changed)
+        of = (slots, host.settings.waiting_threads, self._changed)
+        monotonic = host.clock.monotonic
+        self._slots = SharingSlots(*of, on_room=engine.room, monotonic=monotonic) if shares else Slots(*of)
         self.turn = self._slots.turn
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._place = TaskLoop(self._strand)

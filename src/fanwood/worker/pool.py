@@ -39,6 +39,8 @@ _BOOT = (
 )
 STOP_SECONDS = 5.0
 """How long processes may take to hand back what they execute, before they are killed."""
+TOGETHER_SECONDS = 0.5
+"""How long the first run waits for the others once one works: they began together, and each is to have its part."""
 SLOW_SECONDS = 10.0
 """After so long without one that works it is said that there is none yet."""
 
@@ -64,7 +66,9 @@ class ProcessPool:
         self.names = frozenset(specs)
         self.own = own
         self.begun: Future[None] = Future()
-        """Done when the first one works; fails if none can."""
+        """Done when they work, or some half a second after the first one; fails if none can."""
+        self._working = 0
+        self._count = settings.processes or processor_count()
         reader, self._writer = os.pipe()
         self._reader = os.fdopen(reader, "rb", buffering=0)
         try:
@@ -74,7 +78,7 @@ class ProcessPool:
             raise
         self._supervisor = Supervisor(
             [spawn.get_executable(), *_interpreter_flags(), "-c", _BOOT.format(fd=self._writer)],
-            settings.processes or processor_count(),
+            self._count,
             warn=logger.warning,
             note=logger.info,
             hello=hello,
@@ -124,12 +128,19 @@ class ProcessPool:
         for line in (self._reader.read(1 << 16) or b"").splitlines():
             refused = json.loads(line)
             if refused is None:
-                if not self.begun.done():
-                    self.begun.set_result(None)
-            elif self.begun.done():
+                self._working += 1
+                if self._working >= self._count:
+                    self._begin()
+                elif self._working == 1:
+                    asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._begin)
+            elif self._working:
                 logger.error("a worker process can't begin any more: %s", refused)
             else:
                 self._refuse(refused)
+
+    def _begin(self) -> None:
+        if not self.begun.done():
+            self.begun.set_result(None)
 
     def _refuse(self, why: str) -> None:
         if not self.begun.done():

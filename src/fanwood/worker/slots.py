@@ -242,6 +242,11 @@ class Slots:
         return self._ahead > 0 and not self._beside
 
     @property
+    def held(self) -> int:
+        """Runs that have a slot, or wait to begin."""
+        return self.count - self._free + self._starting.count
+
+    @property
     def busy(self) -> int:
         """Slots in use."""
         return self.count - self._free

@@ -42,7 +42,8 @@ SUSPEND_SECONDS = 2.0
 
 class Worker:
     """Executes runs of some tasks until it is stopped. Made by `Fanwood.worker`; or for a script's pool, which has said
-    already what is left over: then `own` is whether it keeps to roots of the program that its tasks are written in."""
+    already what is left over: then `own` is whether it keeps to roots of the program that its tasks are written in.
+    `shares`: it is one of several processes that do the same, and takes no more at once than its part."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Worker:
         slots: int,
         lifespan: Lifespan | None,
         own: bool | None = None,
+        shares: bool = False,
     ) -> None:
         self.name = name
         self.slots = slots
@@ -60,6 +62,7 @@ class Worker:
         self._specs = specs
         self._lifespan = lifespan
         self._own = own
+        self.shares = shares
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._started = threading.Event()
@@ -101,7 +104,9 @@ class Worker:
         self._stopping = self._hurry = False
         engine = self.host.engine()
         await asyncio.to_thread(self.host.retire_local)
-        self._executor = executor = Executor(self.host, engine, self._specs, self.slots, contextvars.copy_context())
+        context = contextvars.copy_context()
+        executor = Executor(self.host, engine, self._specs, self.slots, context, shares=self.shares)
+        self._executor = executor
         executor.programs = programs_of(self._specs) if self._own else ()
         executor.attach(self._loop)
         async with self._within_lifespan(executor):

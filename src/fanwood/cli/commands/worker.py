@@ -37,7 +37,8 @@ LEVELS = ["debug", "info", "warning", "error"]
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
 @click.option("--ui", is_flag=True, help="Serve the dashboard as well, by a process of its own; see `fanwood ui`.")
-@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: the supervisor is gone.")
+@click.option("--supervised", flag_value="alone", hidden=True, help="Stop when stdin ends: the supervisor is gone.")
+@click.option("--sibling", "supervised", flag_value="sibling", hidden=True, help="The same, of one of several.")
 @common
 def command(
     target: str,
@@ -46,7 +47,7 @@ def command(
     processes: int,
     reload: bool,
     ui: bool,
-    supervised: bool,
+    supervised: str | None,
     common: Common,
     **log: str | None,
 ) -> None:
