@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fanwood.engine.claims import Claims
 from fanwood.engine.inbox import Inbox
-from fanwood.engine.ticks import Ticks
+from fanwood.engine.ticks import CLAIM_PAUSE, Ticks
 from fanwood.engine.waking import Waker
 from fanwood.model.commands import Batch, ClaimedRun, Closing, Committed, Notice, Outcome
 from fanwood.model.states import RunState
@@ -16,10 +17,11 @@ class Told:
     """All that a tick speaks to, in one; and what it heard, in order."""
 
     worker_id, slots, is_worker, embedded, url = 1, 1, False, True, "store:"
-    due_again, most_runs = None, 10_000_000
+    due_again, most_runs, has_work = None, 10_000_000, False
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.is_beside = False
         self.batches: list[Batch] = []
         self.dispatcher = self
         self.contended = frozenset[str]()
@@ -53,6 +55,12 @@ class Told:
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         self.heard.append(f"hand back {root}")
         return [Outcome(b"r" * 16, 1, RunState.QUEUED)]
+
+    def demand(self) -> int:
+        return 16
+
+    def beside(self) -> bool:
+        return self.is_beside
 
     def limits_reached(self, attempts: list[tuple[str, int]]) -> None:
         self.heard += [run for run, _ in attempts]
@@ -101,6 +109,22 @@ async def test_who_hears_of_a_call_has_withdrawn_what_has_not_begun_before_he_sa
     await ticks._commit()
     assert [batch.heard for batch in told.batches] == [[run], []]
     assert [[outcome.run_id for outcome in batch.outcomes] for batch in told.batches] == [[], [b"r" * 16]]
+
+
+async def test_a_claim_by_itself_waits_a_little_while_a_small_tree_is_executed_beside_a_large_one() -> None:
+    """What that says next would wait until it is committed."""
+    told, inbox = Told(), Inbox()
+    ticks = ticks_with(told, inbox)
+    ticks._claims.begin(["t"])
+    assert ticks._has_work()
+    told.is_beside, ticks._committed_at = True, asyncio.get_running_loop().time() + 60
+    assert not ticks._has_work()
+    assert (ticks._pause() or 0) > 50
+    inbox.outcomes.append([Outcome(b"r" * 16, 1, RunState.COMPLETED)])
+    assert ticks._has_work()  # with it the claim goes as well
+    inbox.outcomes.clear()
+    ticks._committed_at = asyncio.get_running_loop().time() - CLAIM_PAUSE
+    assert ticks._has_work()
 
 
 def test_more_letters_are_asked_for() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanwood.engine.claims import PRIORITIES, Claims
+from fanwood.engine.claims import LEFT_OUT, PRIORITIES, Claims
 from fanwood.model.commands import Batch, ClaimedRun, Committed, Spawn, SpawnKind
 from fanwood.worker.slots import PREFETCH_BESIDE_SMALL, REMEMBERED, Slots
 from fanwood.worker.turns import Turns
@@ -187,3 +187,19 @@ def test_what_is_remembered_of_turns_is_bounded() -> None:
         assert last[f"{priority}"] == "A"
         most = max(most, len(last))
     assert most <= PRIORITIES
+
+
+def test_what_a_small_tree_waits_for_is_committed_without_a_claim_but_not_for_ever() -> None:
+    claims, room = Claims(one_at_a_time=True), Room(turns={"0A": 16})
+    claims.begin(["t"])
+
+    def claims_with(root: int | None) -> bool:
+        kind = SpawnKind("t", parent_id=b"\x0b", parent_attempt=1, root_id=bytes([root or 0]), depth=1)
+        spawn = Spawn(kind, b"\x0c", bytes(16), "{}", 0)
+        batch, claims.ready = Batch(spawns=[] if root is None else [spawn]), True
+        claims.plan(batch, room)  # type: ignore[arg-type]
+        assert spawn.claimed == (root == 0x0A)
+        return batch.claim is not None
+
+    assert [claims_with(0x0A) for _ in range(2 * LEFT_OUT + 2)] == ([False] * LEFT_OUT + [True]) * 2
+    assert [claims_with(root) for root in (0x0A, None, 0x0A, 0x0B)] == [False, True, False, True]

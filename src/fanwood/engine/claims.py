@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FAIR_SHARE = 8
 """One claimed run in so many is the oldest that is ready, so that nothing starves."""
 
+LEFT_OUT = 3
+"""So many commits, one after another, are made without a claim, as a small tree beside a large one waits for them."""
+
 PRIORITIES = 1000
 """Of so many it is remembered whose turn it was."""
 
@@ -39,6 +42,7 @@ class Claims:
         self._fairness = 0.0
         self._turns: dict[int, str] = {}  # by priority, the root that had the last turn
         self._asked = False  # a claim is on its way
+        self._left_out = 0  # so many commits had none, one after another
 
     def begin(self, tasks: Sequence[str], programs: Sequence[int] = ()) -> None:
         """Claim runs of `tasks` from now on; only those below roots of `programs`, if there are any."""
@@ -66,8 +70,10 @@ class Claims:
                 self._begin_here(batch.spawns, dispatcher)
             return
         room = dispatcher.demand()
-        if batch.spawns:
-            self._begin(batch.spawns, dispatcher)
+        if batch.spawns and self._begin(batch.spawns, dispatcher) and self._left_out < LEFT_OUT:
+            self._left_out += 1
+            return
+        self._left_out = 0
         if room > 0:
             self._fairness += room / FAIR_SHARE
             fair = 0
@@ -92,8 +98,10 @@ class Claims:
                 spawn.claimed = True
                 room -= 1
 
-    def _begin(self, spawns: list[Spawn], dispatcher: Dispatcher) -> None:
-        """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim."""
+    def _begin(self, spawns: list[Spawn], dispatcher: Dispatcher) -> bool:
+        """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim.
+        Whether there are some."""
+        begun = False
         left: dict[tuple[bytes | None, int], int] = {}
         for kind, siblings in groupby(spawns, _kind):
             tree = (kind.root_id, kind.priority)
@@ -103,8 +111,9 @@ class Claims:
                 continue
             for spawn in siblings:
                 if left[tree] and not spawn.is_keyed_root:
-                    spawn.claimed = True
+                    spawn.claimed = begun = True
                     left[tree] -= 1
+        return begun
 
     def learn(self, batch: Batch, committed: Committed) -> list[ClaimedRun]:
         """After the commit: what it says of the queue, and the runs that are ours to execute."""

@@ -37,6 +37,10 @@ class Dispatcher(Protocol):
         """Whether runs come and end at such a pace that they are claimed ahead of the slots."""
         ...
 
+    def beside(self) -> bool:
+        """Whether a small tree is executed beside a large one, of which more is queued."""
+        ...
+
     def turn(self, root: str, priority: int) -> int:
         """How many runs of this tree it would begin before others that are queued, as they have had their turn."""
         ...
@@ -94,6 +98,9 @@ class NoDispatcher:
         return False
 
     def streams(self) -> bool:
+        return False
+
+    def beside(self) -> bool:
         return False
 
     def turn(self, root: str, priority: int) -> int:  # noqa: ARG002

@@ -130,6 +130,9 @@ class Executor:
     def streams(self) -> bool:
         return self._slots.streams
 
+    def beside(self) -> bool:
+        return self._slots.beside
+
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         # Who has a slot, and is about to begin, goes back then. (To all others it is nothing.)
         self._recalled.update([a for a in list(self._running.values()) if root is None or a.run.root_id == root])

@@ -247,6 +247,11 @@ class Slots:
         return self.count - self._free + self._starting.count
 
     @property
+    def beside(self) -> bool:
+        """Whether there was a small tree beside a large one lately."""
+        return self._beside > 0
+
+    @property
     def busy(self) -> int:
         """Slots in use."""
         return self.count - self._free
