@@ -69,7 +69,7 @@ class Executor:
         of = (slots, host.settings.waiting_threads, self._changed)
         monotonic = host.clock.monotonic
         self._slots = SharingSlots(*of, on_room=engine.room, monotonic=monotonic) if shares else Slots(*of)
-        self.turn = self._slots.turn
+        self.turn, self.beside = self._slots.turn, self._slots.beside
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._place = TaskLoop(self._strand)
         self._base = base
@@ -129,9 +129,6 @@ class Executor:
 
     def streams(self) -> bool:
         return self._slots.streams
-
-    def beside(self) -> bool:
-        return self._slots.beside
 
     def hand_back(self, root: str | None = None) -> list[Outcome]:
         # Who has a slot, and is about to begin, goes back then. (To all others it is nothing.)

@@ -246,7 +246,6 @@ class Slots:
         """Runs that have a slot, or wait to begin."""
         return self.count - self._free + self._starting.count
 
-    @property
     def beside(self) -> bool:
         """Whether there was a small tree beside a large one lately."""
         return self._beside > 0
