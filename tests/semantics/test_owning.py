@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, Fanwood, RunState, TaskRunCancelled, TaskRunRef
+from fanwood import Context, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunRef
+from tests.semantics.test_durable import until
 from tests.serving import serving
 
 COUNTS = {"many": 3, "many queued": 12}
@@ -90,6 +91,51 @@ def test_a_wait_that_is_cancelled_cancels_what_it_spawned(make_app: Any, how: st
     if then == "goes on":
         assert not ref.status().is_terminal
         ref.cancel()
+
+
+async def came_out(child: Any, how: str) -> str:
+    """What code is told that gives up."""
+    try:
+        if how == "wait_for":
+            await asyncio.wait_for(child.aio_run(0), 0.03)
+        elif how == "task group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child.aio_run(0))
+                group.create_task(fails())
+        elif how == "race":
+            waits = [asyncio.ensure_future(child.aio_run(0)), asyncio.ensure_future(asyncio.sleep(0.03))]
+            done, lost = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in lost:
+                wait.cancel()
+            return str([wait in done for wait in waits])
+        else:
+            many = [child.create_bulk_run_item(n) for n in range(3)]
+            async with asyncio.timeout(0.03):
+                await (child.aio_run_many(many, return_exceptions=True) if how == "many" else child.aio_run(0))
+    except (Exception, ExceptionGroup) as error:
+        return repr([type(each) for each in getattr(error, "exceptions", [error])])
+    return "it waited"
+
+
+@pytest.mark.parametrize("how", ["timeout", "wait_for", "many", "race", "task group"])
+def test_durable_code_that_is_run_again_is_told_what_it_was_told_when_it_gave_up(make_app: Any, how: str) -> None:
+    """And not that its children were cancelled."""
+    app, told = make_app(local_worker=False), list[str]()
+    child, _ = children(app)
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(input: dict, ctx: Context) -> int:
+        told.append(await came_out(child, how))
+        await ctx.aio_wait_for_event("on", lookback_window="1h")
+        return ctx.invocation_count
+
+    ref = parent.run_no_wait({})
+    with serving(app.worker("only")):
+        until(app, ref.id, RunState.WAITING)
+        app.events.push("on")
+        assert ref.result(60) == 2
+    assert told[0] == told[1] != "it waited"
+    assert "TaskRunCancelled" not in told[0]
 
 
 def waited_for(app: Fanwood, run_id: str, count: int) -> list[TaskRunRef[Any]]:

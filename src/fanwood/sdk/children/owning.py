@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fanwood import logs
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError, RunInterrupted, StoreError
+from fanwood.sdk.recording.outlasting import GIVEN_UP
 from fanwood.sdk.running.waiting import called
 from fanwood.store.cancelling import cancel_all, sweep_for_a_while
 
@@ -33,7 +34,6 @@ PAGE = 200
 """Children that one transaction cancels, at most."""
 TURNS, FIRST_PAUSE, LAST_PAUSE = 10, 0.01, 0.5
 """So many turns of the loop the code may take to go on; after that it is looked now and then."""
-REASON = "who waited for it was cancelled"
 
 _watching: set[asyncio.Task[None]] = set()
 
@@ -66,7 +66,7 @@ async def abandon(spawner: Spawner) -> None:
         spawner.give_up()
         await spawner.answered()
         ids = spawner.unfinished()
-        await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or REASON), changes=True))
+        await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or GIVEN_UP), changes=True))
         return
     is_ending = running_loop() is not None and _is_ending(attempt)
     spawner.give_up()
@@ -145,7 +145,7 @@ class GivenUp:
         ids, run, engine = spawner.unfinished(), self._attempt.run, self._attempt.host.engine()
         for start in range(0, len(ids), PAGE):
             alone = [id_ for id_ in ids[start : start + PAGE] if not engine.is_owned(id_)]
-            await store.cancel_children(self._attempt.id, run.attempt, alone, spawner.lost or REASON)
+            await store.cancel_children(self._attempt.id, run.attempt, alone, spawner.lost or GIVEN_UP)
             await asyncio.sleep(0)
         if ids:  # else what they wait for would end under them, should the next attempt ask for them at once
             await sweep_for_a_while(store, [self._attempt.id])

@@ -20,6 +20,7 @@ from fanwood.model.naming import numbered
 from fanwood.model.states import Awaited, RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.recording.once import doing, in_a_step
+from fanwood.sdk.recording.outlasting import outlast
 from fanwood.sdk.recording.recording import kind_of, known_parts, write, written
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import counts
@@ -237,3 +238,5 @@ async def wait_at_most(
         await wait_for(collector, host, seconds, what, tasks)
     else:
         await limit.wait(collector, host, what, tasks)
+    if collector.owns and collector.first_failure is not None:
+        await outlast(collector)

@@ -112,6 +112,10 @@ class Unloads(Protocol):
         """Its code has set a timer."""
         ...
 
+    def last_timer(self) -> float | None:
+        """When the last of those comes."""
+        ...
+
 
 class Asked(Protocol):
     """What code that is run again asks for (`sdk/running/sameness.py`)."""

@@ -309,16 +309,19 @@ class Unloading:
             tasks.add(own)
         if any(_goes_on(task) for task in tasks) or not all(task in who or _waits_for(task, tasks) for task in tasks):
             return False
-        return not self._has_timers()
+        return self.last_timer() is None
 
-    def _has_timers(self) -> bool:
-        """Whether its code has set timers on the loop, as by `asyncio.timeout`; where that can be seen."""
+    def last_timer(self) -> float | None:
+        """When the last of the timers comes that its code has set on the loop, as by `asyncio.timeout`; where that can
+        be seen."""
         scheduled: Sequence[Any] = getattr(running_loop(), "_scheduled", ())
         self.timers = [timer for timer in self.timers if _is_to_come(timer)]
-        return bool(self.timers) or any(
-            not timer.cancelled() and timer._context.get(current_attempt) is self._attempt  # noqa: SLF001
+        mine = [
+            timer.when()
             for timer in list(scheduled)
-        )
+            if not timer.cancelled() and timer._context.get(current_attempt) is self._attempt  # noqa: SLF001
+        ]
+        return max(mine + [timer.when() for timer in self.timers], default=None)
 
 
 def _look_at(one: Unloading | None) -> None:
