@@ -54,3 +54,26 @@ def test_what_goes_in_circles_ends():
     circle = {"$ref": "#"}
     assert faults(1, circle) == []
     assert len(faults(["x"] * 1000, {"items": {"type": "integer"}})) == MOST
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"minLength": "3"}, {"minLength": {}, "maxLength": None}, {"enum": None}, {"enum": {"a": 1}}, {"type": [[1]]},
+        {"type": 1.5}, {"properties": "abc", "required": 4}, {"properties": True}, {"allOf": 7}, {"anyOf": {"a": 1}},
+        {"prefixItems": True}, {"prefixItems": {"a": {}}}, {"required": [[1], None]}, {"$ref": [1]}, {"minimum": "1"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["x", 1, [1], {"a": 1}, None])
+def test_what_is_no_schema_is_passed_over(schema: dict[str, object], value: object):
+    assert faults(value, schema) == []
+
+
+def test_fields_by_patterns_are_not_taken_for_others():
+    schema = {"patternProperties": {"^x-": {"type": "string"}}, "additionalProperties": {"type": "integer"}}
+    assert faults({"x-a": "text"}, schema) == []
+
+
+def test_alternatives_of_alternatives_come_to_an_end():
+    endless = {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}
+    assert faults({"a": 1}, endless) == []

@@ -1,7 +1,7 @@
 """Whether JSON fits a schema, as far as that can be said without the task's code. The worker looks again, with types.
 
-Of JSON Schema those words are understood that say of what shape a value is; others are passed over. Patterns are not
-looked at: some take for ever.
+Of JSON Schema those words are understood that say of what shape a value is; others are passed over, and so is what is
+no schema at all, since code may have made it. Patterns are not looked at: some take for ever.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DEEPEST = 64
 MOST = 10
 """Faults that are told."""
+STEPS = 100_000
+"""Values held against schemas, at most: alternatives of alternatives take for ever."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -53,12 +55,14 @@ def faults(value: object, schema: object, root: str = "input") -> list[str]:
 class _Check:
     def __init__(self, whole: Json) -> None:
         self._whole = whole
+        self._left = STEPS
 
     def of(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
         """What is wrong with a value."""
         if schema is False:
             yield f"{place}: nothing may stand here"
-        if not isinstance(schema, dict) or depth > DEEPEST:
+        self._left -= 1
+        if not isinstance(schema, dict) or depth > DEEPEST or self._left < 0:
             return
         node = cast("Json", schema)
         if "$ref" in node:
@@ -83,45 +87,54 @@ class _Check:
         return found
 
     def _fields(self, value: Json, node: Json, place: str, depth: int) -> Iterator[str]:
-        known: Json = node.get("properties") or {}
-        for name in node.get("required") or ():
-            if name not in value:
+        known = _named(node, "properties")
+        for name in _listed(node, "required"):
+            if isinstance(name, str) and name not in value:
                 yield f"{place}.{name}: is missing"
-        others = node.get("additionalProperties", True)
+        others = True if "patternProperties" in node else node.get("additionalProperties", True)
         for name, field in value.items():
             if name in known:
                 yield from self.of(field, known[name], f"{place}.{name}", depth + 1)
-            elif others is False and "patternProperties" not in node:
+            elif others is False:
                 yield f"{place}.{name[:100]}: there is no such field"
             elif others is not True:
                 yield from self.of(field, others, f"{place}.{name[:100]}", depth + 1)
 
     def _items(self, value: list[Any], node: Json, place: str, depth: int) -> Iterator[str]:
-        first: list[Any] = node.get("prefixItems") or []
+        first = _listed(node, "prefixItems")
         for number, item in enumerate(value):
             schema = first[number] if number < len(first) else node.get("items", True)
             yield from self.of(item, schema, f"{place}[{number}]", depth + 1)
 
     def _choices(self, value: Any, node: Json, place: str, depth: int) -> Iterator[str]:
-        for part in node.get("allOf") or ():
+        for part in _listed(node, "allOf"):
             yield from self.of(value, part, place, depth + 1)
         for word in ("anyOf", "oneOf"):
-            parts: list[Any] = node.get(word) or []
-            told = [list(self.of(value, part, place, depth + 1)) for part in parts]
-            if told and all(told):
+            told = [list(self.of(value, part, place, depth + 1)) for part in _listed(node, word)]
+            if told and all(told) and self._left >= 0:
                 # Of the alternative that comes closest, which is mostly the one that was meant.
                 yield from min(told, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)
 
 
 def _kind(value: Any, node: Json, place: str) -> Iterator[str]:
-    names = node.get("type")
-    names = [names] if isinstance(names, str) else names or []
+    names = [name for name in (_listed(node, "type") or [node.get("type")]) if isinstance(name, str)]
     if names and not any(_is(value, name) for name in names):
         yield f"{place}: must be {' or '.join(names)}"
     if "const" in node and not _equal(value, node["const"]):
         yield f"{place}: must be {node['const']!r}"
-    if "enum" in node and not any(_equal(value, each) for each in node["enum"]):
-        yield f"{place}: must be one of {', '.join(map(repr, node['enum'][:10]))}"
+    choices = _listed(node, "enum")
+    if choices and not any(_equal(value, each) for each in choices):
+        yield f"{place}: must be one of {', '.join(map(repr, choices[:10]))}"
+
+
+def _listed(node: Json, word: str) -> list[Any]:
+    found = node.get(word)
+    return cast("list[Any]", found) if isinstance(found, list) else []
+
+
+def _named(node: Json, word: str) -> Json:
+    found = node.get(word)
+    return cast("Json", found) if isinstance(found, dict) else {}
 
 
 def _is(value: Any, name: str) -> bool:
@@ -146,10 +159,10 @@ def _limits(value: Any, node: Json, place: str) -> Iterator[str]:
     for kind, least, most, what in _LENGTHS:
         if isinstance(value, kind):
             size = len(cast("str", value))
-            if size < node.get(least, 0):
-                yield f"{place}: must have at least {node[least]} {what}"
-            if most in node and size > node[most]:
-                yield f"{place}: must have at most {node[most]} {what}"
+            if isinstance(few := node.get(least), int | float) and size < few:
+                yield f"{place}: must have at least {few} {what}"
+            if isinstance(many := node.get(most), int | float) and size > many:
+                yield f"{place}: must have at most {many} {what}"
 
 
 def _holds(word: str, value: float, limit: float) -> bool:

@@ -100,7 +100,9 @@ async def start_run(call: Call) -> Started:
             413, "payload_too_large", f"The input is larger than {call.site.settings.max_payload_bytes:,} bytes"
         )
     if task.schema is not None and (wrong := faults(given, msgspec.json.decode(task.schema))):
-        raise Refusal(422, "input_does_not_fit", f"The input does not fit what {task.name} takes", "; ".join(wrong))
+        raise Refusal(
+            422, "input_does_not_fit", f"The input does not fit what {task.name} takes", "; ".join(wrong), errors=wrong
+        )
     default: dict[str, Any] = msgspec.json.decode(task.metadata) if task.metadata else {}
     metadata = metadata_json({**default, **body.metadata}, "metadata") if body.metadata else None
 

@@ -66,7 +66,9 @@ async def _input(call: Call, run: RunRecord, given: Any) -> str:
 
     known = await call.site.primary.ask(schema)
     if known is not None and (wrong := faults(given, msgspec.json.decode(known))):
-        raise Refusal(422, "input_does_not_fit", f"The input does not fit what {name} takes", "; ".join(wrong))
+        raise Refusal(
+            422, "input_does_not_fit", f"The input does not fit what {name} takes", "; ".join(wrong), errors=wrong
+        )
     return text
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from fanwood import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MEDIA = "application/problem+json"
 
@@ -24,16 +24,25 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     code: str
     detail: str = ""
+    errors: tuple[str, ...] = ()
+    """What is wrong, each with its place: `input.size: must be integer`."""
 
 
 class Refusal(Exception):  # noqa: N818  (an answer, rather than an error)
     """Ends a request with this problem."""
 
     def __init__(
-        self, status: int, code: str, title: str, detail: str = "", *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str = "",
+        *,
+        errors: Iterable[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(title)
-        self.problem = Problem(f"urn:fanwood:problem:{code}", title, status, code, detail)
+        self.problem = Problem(f"urn:fanwood:problem:{code}", title, status, code, detail, tuple(errors))
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
@@ -76,7 +85,9 @@ def refusal_for(error: errors.FanwoodError) -> Refusal:
     if isinstance(error, errors.RunNotFoundError):
         return not_found()
     detail = str(error) if status in (409, 413, 422) and not isinstance(error, errors.StoreError) else ""
-    return Refusal(status, code_of(type(error)), _TITLES.get(status, _TITLES[500]), detail)
+    places = error.problems if isinstance(error, errors.InputValidationError) else ()
+    wrong = [f"{place}: {what}" for place, what in places]
+    return Refusal(status, code_of(type(error)), _TITLES.get(status, _TITLES[500]), detail, errors=wrong)
 
 
 def not_found() -> Refusal:

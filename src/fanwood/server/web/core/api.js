@@ -12,6 +12,7 @@ export class Problem extends Error {
     this.status = status;
     this.title = body.title ?? "";
     this.code = body.code ?? "";
+    this.errors = body.errors;
   }
 }
 
@@ -71,10 +72,10 @@ export async function getIfNew(path, etag, signal) {
   return response.ok ? { data: await response.json(), etag: response.headers.get("ETag") ?? "" } : refuse(response);
 }
 
-/** @param {string} path @param {unknown} [body] */
+/** @param {string} path @param {unknown} [body] a string is JSON already */
 export async function post(path, body = {}) {
   const headers = { "Content-Type": "application/json" };
-  const response = await send(path, { method: "POST", body: JSON.stringify(body), headers });
+  const response = await send(path, { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body), headers });
   if (!response.ok) return refuse(response);
   const text = await response.text();
   return text ? JSON.parse(text) : {};

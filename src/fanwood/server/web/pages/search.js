@@ -14,7 +14,7 @@ export function SearchPage() {
   return html`<${Page} title="Search">
     <div class="page-head"><h1>Search</h1></div>
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
-      <input class="long" aria-label="Search runs" placeholder="Id, task, key, or text of an error" value=${asked} onInput=${(event) => refine({ q: event.currentTarget.value })} spellcheck="false" />
+      <input class="long" aria-label="Search runs" placeholder="Id, task, key, or text of an error" value=${asked} onInput=${(event) => refine({ q: event.currentTarget.value })} spellcheck=${false} />
     </form>
     ${error
       ? html`<${Refused} error=${error} />`

@@ -4,10 +4,10 @@ import { post } from "../core/api.js";
 import { html, useMemo, useSignal, useState } from "../core/html.js";
 import { go, href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
-import { fields, initial, valueOf } from "../core/schema.js";
+import { fields, initial, placed, read, written } from "../core/schema.js";
 import { may, me } from "../core/session.js";
 import { announce, Empty, tell } from "../parts/feedback.js";
-import { Entry } from "../parts/entry.js";
+import { Entry, toWrong } from "../parts/entry.js";
 import { Page } from "../parts/shell.js";
 import { shown } from "./treetabs.js";
 
@@ -67,54 +67,73 @@ function Form({ task, path }) {
   const [raw, setRaw] = useState(/** @type {string | null} */ (form ? null : ""));
   const [more, setMore] = useState({ key: "", priority: "", metadata: "", runs: "", depth: "", seconds: "", units: "" });
   const [problem, setProblem] = useState("");
+  const [wrong, setWrong] = useState(/** @type {Record<string, string>} */ ({}));
   const [busy, setBusy] = useState(false);
-  const input = () => {
-    if (raw !== null) return raw.trim() ? JSON.parse(raw) : {};
-    return Object.fromEntries((form ?? []).map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== undefined));
-  };
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    const place = event.currentTarget;
+    const refused = (/** @type {string} */ text, /** @type {Record<string, string>} */ each = {}) => {
+      setBusy(false);
+      setProblem(text);
+      setWrong(each);
+      announce(text, true);
+      toWrong(place);
+    };
     setProblem("");
+    setWrong({});
+    const told = raw === null ? written(form ?? [], values) : { text: raw.trim() || "{}", wrong: {} };
+    const count = Object.keys(told.wrong).length;
+    if (count) return refused(count > 1 ? `${count} fields need another look.` : Object.values(told.wrong)[0], told.wrong);
     try {
-      const body = { input: input() };
+      JSON.parse(told.text);
+      /** @type {Record<string, any>} */
+      const body = {};
       if (more.key) body.key = more.key;
       if (more.priority) body.priority = Number(more.priority);
-      if (more.metadata.trim()) body.metadata = JSON.parse(more.metadata);
       const budget = budgetOf(more);
       if (budget) body.budget = budget;
+      const parts = [JSON.stringify(body).slice(1, -1), `"input": ${told.text}`];
+      if (more.metadata.trim()) {
+        JSON.parse(more.metadata);
+        parts.push(`"metadata": ${more.metadata}`);
+      }
       setBusy(true);
-      const { id } = await post(`/tasks/${path}/runs`, body);
+      const { id } = await post(`/tasks/${path}/runs`, `{${parts.filter(Boolean).join(", ")}}`);
       tell(`Started ${task.name}`);
       go(href(`/t/${id}`));
     } catch (error) {
-      setBusy(false);
-      const text = error instanceof SyntaxError ? `That is no JSON: ${error.message}` : error.message;
-      setProblem(text);
-      announce(text, true);
+      const { wrong: each, rest } = placed(raw === null ? (form ?? []) : [], error.errors, "input.");
+      const count = Object.keys(each).length;
+      refused(error instanceof SyntaxError ? `That is no JSON: ${error.message}` : count ? [count > 1 ? `${count} fields do not fit.` : "One field does not fit.", ...rest].join(" ") : error.message, each);
     }
   };
   const toggle = () => {
+    setProblem("");
+    setWrong({});
+    if (raw === null) return setRaw(written(form ?? [], values).text);
     try {
-      setRaw(raw === null ? JSON.stringify(input(), null, 2) : null);
-      setProblem("");
-    } catch {
-      setRaw(raw === null ? "{}" : null);
+      const found = read(form ?? [], raw.trim() || "{}");
+      if (!found) return setProblem("Some of this has no place in the form: it can be sent as JSON only.");
+      setValues(found);
+      setRaw(null);
+    } catch (error) {
+      setProblem(`That is no JSON: ${error.message}`);
     }
   };
-  return html`<form class="start" onSubmit=${submit}>
+  return html`<form class="start" noValidate onSubmit=${submit}>
     ${task.description && html`<p class="soft">${task.description}</p>`}
     ${!task.serving && html`<p class="banner warn-banner">No live worker serves it: the run will wait for one.</p>`}
     <div class="panel-head"><h2>Input</h2><span class="push"></span>${form && html`<button type="button" class="link-button soft" onClick=${toggle}>${raw === null ? "As JSON" : "As a form"}</button>`}</div>
     ${raw === null
-      ? (form ?? []).map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} set=${(/** @type {any} */ value) => setValues({ ...values, [field.name]: value })} />`)
-      : html`<textarea class="mono" rows="8" aria-label="Input as JSON" spellcheck="false" placeholder="{}" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
+      ? (form ?? []).map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} wrong=${Object.hasOwn(wrong, field.name) ? wrong[field.name] : ""} set=${(/** @type {any} */ value) => setValues((/** @type {any} */ old) => ({ ...old, [field.name]: value }))} />`)
+      : html`<textarea class="mono" rows="8" aria-label="Input as JSON" spellcheck=${false} placeholder="{}" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
     <details class="more-options"><summary>Budget: what it and all below it may use</summary>
       ${LIMITS.map(([name, label, help]) => html`<label key=${name} class="field"><span>${label}</span><input inputmode=${name === "units" ? null : "decimal"} value=${more[name]} onInput=${(event) => setMore({ ...more, [name]: event.currentTarget.value })} /><small class="quiet">${help}</small></label>`)}
     </details>
     <details class="more-options"><summary>Key, priority, metadata</summary>
       <label class="field"><span>Key</span><input value=${more.key} onInput=${(event) => setMore({ ...more, key: event.currentTarget.value })} /><small class="quiet">A second run of the same key is the first one.</small></label>
       <label class="field"><span>Priority</span><input type="number" min="1" max="3" value=${more.priority} onInput=${(event) => setMore({ ...more, priority: event.currentTarget.value })} /></label>
-      <label class="field"><span>Metadata</span><textarea class="mono" rows="3" placeholder="{}" spellcheck="false" value=${more.metadata} onInput=${(event) => setMore({ ...more, metadata: event.currentTarget.value })}></textarea></label>
+      <label class="field"><span>Metadata</span><textarea class="mono" rows="3" placeholder="{}" spellcheck=${false} value=${more.metadata} onInput=${(event) => setMore({ ...more, metadata: event.currentTarget.value })}></textarea></label>
     </details>
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
     <div class="form-feet"><button class="button primary" disabled=${busy}>Start the run</button><a class="button" href=${href("/tasks")}>Leave it</a></div>

@@ -102,8 +102,8 @@ function Filters({ asked }) {
       <select aria-label="Started" value=${asked.get("span") ?? ""} onChange=${(event) => refine({ span: event.currentTarget.value })}>
         <option value="">Any time</option><option value="1h">Last hour</option><option value="24h">Last day</option><option value="7d">Last week</option>
       </select>
-      <input class="short" aria-label="Task" placeholder="Task" value=${asked.get("task") ?? ""} onInput=${later("task")} spellcheck="false" />
-      <input class="short" aria-label="Metadata, key=value" placeholder="key=value" value=${asked.get("meta") ?? ""} onInput=${later("meta")} spellcheck="false" />
+      <input class="short" aria-label="Task" placeholder="Task" value=${asked.get("task") ?? ""} onInput=${later("task")} spellcheck=${false} />
+      <input class="short" aria-label="Metadata, key=value" placeholder="key=value" value=${asked.get("meta") ?? ""} onInput=${later("meta")} spellcheck=${false} />
       ${asked.get("q") ? null : html`<${BulkButtons} roots filter=${filter} state=${state} what=${`All trees that are ${STATES[state ?? ""]?.word ?? ""}${task ? `, of ${task}` : ""}${since ? ", of the chosen time" : ""}`} />`}
     </form>
     <${Chips} chips=${chips} />`;

@@ -59,7 +59,7 @@ export function Search({ onClose }) {
   };
   return html`<${Dialog} title="Search" onClose=${onClose} class="search" bare>
     <input class="search-field" role="combobox" aria-label="Search runs" aria-expanded="true" aria-controls="found" aria-activedescendant=${options[here] ? `found-${here}` : null}
-      placeholder="Id, task, key, or text of an error" autofocus spellcheck="false" autocomplete="off" value=${text}
+      placeholder="Id, task, key, or text of an error" autofocus spellcheck=${false} autocomplete="off" value=${text}
       onInput=${(event) => (setText(event.currentTarget.value), setAt(0))} onKeyDown=${onKey} />
     <ul id="found" class="found" role="listbox" aria-label="Found">
       ${options.map(({ key, to, draw }, place) => html`<li key=${key} id=${`found-${place}`} role="option" aria-selected=${place === here} class=${classes("found-line", place === here && "chosen")}

@@ -4,9 +4,9 @@ import { post } from "../core/api.js";
 import { age, now, stamp } from "../core/format.js";
 import { html, useMemo, useState } from "../core/html.js";
 import { useResource } from "../core/resource.js";
-import { fields, initial, valueOf } from "../core/schema.js";
+import { fields, initial, placed, valueOf, written } from "../core/schema.js";
 import { hasEnded } from "../core/states.js";
-import { Entry } from "./entry.js";
+import { Entry, toWrong } from "./entry.js";
 import { announce, Loading, Refused, tell } from "./feedback.js";
 import { State } from "./state.js";
 
@@ -26,57 +26,72 @@ export function SettleRun({ id, after }) {
   return data?.token ? html`<${Settle} token=${data.token} after=${after} />` : null;
 }
 
+/** Of the schema of a value that is put into a field, these are the field's. */
+const WHOLE = { anyOf: undefined, oneOf: undefined, allOf: undefined, $ref: undefined };
+
 /** @param {{promise: any, path: string, after: () => void}} props */
 function Form({ promise, path, after }) {
   const { name, schema } = promise;
   const isObject = useMemo(() => fields(schema) !== null, [schema]);
-  const form = useMemo(() => (schema ? fields(isObject ? schema : { properties: { value: { title: name, ...schema } }, required: ["value"], $defs: schema.$defs }) : null) ?? [], [schema]);
+  const form = useMemo(() => (schema ? fields(isObject ? schema : { ...schema, type: "object", properties: { value: { title: name, ...schema } }, required: ["value"], ...WHOLE }) : null) ?? [], [schema]);
   const [values, setValues] = useState(() => Object.fromEntries(form.map((field) => [field.name, initial(field)])));
   const [raw, setRaw] = useState("");
   const [reason, setReason] = useState(/** @type {string | null} */ (null));
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
-  const told = () => {
-    if (!form.length) return raw.trim() ? JSON.parse(raw) : null;
-    const all = Object.fromEntries(form.map((field) => [field.name, valueOf(field, values[field.name])]).filter(([, value]) => value !== undefined));
-    return isObject ? all : all.value;
-  };
-  const send = async (/** @type {() => [string, any]} */ what) => {
+  const [wrong, setWrong] = useState(/** @type {Record<string, string>} */ ({}));
+  const send = async (/** @type {string} */ verb, /** @type {any} */ body, /** @type {any} */ place = null) => {
     setProblem("");
+    setWrong({});
+    setBusy(true);
     try {
-      const [verb, body] = what();
-      setBusy(true);
       const { settled } = await post(`${path}/${verb}`, body);
       tell(settled ? `${name} is settled` : `${name} was settled so before`);
       after();
     } catch (error) {
-      const text = error instanceof SyntaxError ? `That is no JSON: ${error.message}` : error.message;
-      setProblem(text);
-      announce(text, true);
+      const found = placed(verb === "resolve" ? form : [], error.errors, isObject ? "value." : "");
+      refused(Object.keys(found.wrong).length ? ["It does not fit.", ...found.rest].join(" ") : error.message, found.wrong, place);
     }
     setBusy(false);
   };
-  const resolve = (/** @type {() => any} */ value) => send(() => ["resolve", { value: value() }]);
-  const submit = (/** @type {Event} */ event) => {
+  const refused = (/** @type {string} */ text, /** @type {Record<string, string>} */ each, /** @type {any} */ place) => {
+    setProblem(text);
+    setWrong(each);
+    announce(text, true);
+    toWrong(place);
+  };
+  const submit = (/** @type {any} */ event) => {
     event.preventDefault();
-    void (reason === null ? resolve(told) : send(() => ["reject", { reason }]));
+    const place = event.currentTarget;
+    if (reason !== null) return send("reject", { reason });
+    let text = raw.trim() || "null";
+    try {
+      if (form.length) {
+        const all = written(form, values);
+        if (Object.keys(all.wrong).length) return refused(Object.values(all.wrong).join(" "), all.wrong, place);
+        text = isObject ? all.text : (valueOf(form[0], values.value) ?? "null");
+      } else JSON.parse(text);
+    } catch (error) {
+      return refused(`That is no JSON: ${error.message}`, {}, place);
+    }
+    return send("resolve", `{"value": ${text}}`, place);
   };
   const isYesNo = schema?.type === "boolean";
-  return html`<form class="start settle" onSubmit=${submit} aria-label=${`Settle ${name}`}>
+  return html`<form class="start settle" noValidate onSubmit=${submit} aria-label=${`Settle ${name}`}>
     <div class="panel-head"><h2>${name}</h2><span class="quiet" title=${stamp(promise.created_at)}>waited for since ${age(now() - promise.created_at)}</span></div>
     ${reason !== null
       ? html`<label class="field"><span>Why there will be no value</span><input value=${reason} onInput=${(event) => setReason(event.currentTarget.value)} /></label>`
       : isYesNo
         ? null
         : form.length
-          ? form.map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} set=${(/** @type {any} */ value) => setValues({ ...values, [field.name]: value })} />`)
-          : html`<textarea class="mono" rows="4" aria-label="The value as JSON" spellcheck="false" placeholder="null" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
+          ? form.map((field) => html`<${Entry} key=${field.name} field=${field} value=${values[field.name]} wrong=${Object.hasOwn(wrong, field.name) ? wrong[field.name] : ""} set=${(/** @type {any} */ value) => setValues((/** @type {any} */ old) => ({ ...old, [field.name]: value }))} />`)
+          : html`<textarea class="mono" rows="4" aria-label="The value as JSON" spellcheck=${false} placeholder="null" value=${raw} onInput=${(event) => setRaw(event.currentTarget.value)}></textarea>`}
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
     <div class="form-feet">
       ${reason !== null
         ? html`<button class="button danger" disabled=${busy}>Reject it</button><button type="button" class="button" onClick=${() => setReason(null)}>Back</button>`
         : html`${isYesNo
-              ? html`<button type="button" class="button primary" disabled=${busy} onClick=${() => resolve(() => true)}>Yes</button><button type="button" class="button" disabled=${busy} onClick=${() => resolve(() => false)}>No</button>`
+              ? html`<button type="button" class="button primary" disabled=${busy} onClick=${() => send("resolve", { value: true })}>Yes</button><button type="button" class="button" disabled=${busy} onClick=${() => send("resolve", { value: false })}>No</button>`
               : html`<button class="button primary" disabled=${busy}>Settle it</button>`}
             <span class="push"></span><button type="button" class="link-button soft" onClick=${() => setReason("")}>Reject</button>`}
     </div>

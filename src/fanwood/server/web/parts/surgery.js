@@ -63,7 +63,7 @@ function Patch({ run, onClose, after }) {
     after();
   };
   return html`<${Sure} title=${`Patch: ${run.task} ${shortId(run.id)}?`} text=${VERBS.patch.text} button="Patch it" danger=${!hasEnded(run.state)} act=${act} onClose=${onClose}>
-    <label class="field"><span>Output</span><textarea class="mono" rows="4" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON. Nothing checks that it fits the task.</small></label>
+    <label class="field"><span>Output</span><textarea class="mono" rows="4" spellcheck=${false} value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON. Nothing checks that it fits the task.</small></label>
   <//>`;
 }
 
@@ -100,8 +100,8 @@ function Fork({ run, onClose, after }) {
     after();
   };
   return html`<${Sure} title=${`Fork: ${run.task} ${shortId(run.id)}?`} text=${VERBS.fork.text} button="Fork it" act=${act} onClose=${onClose}>
-    <label class="field"><span>At</span><input class="mono" spellcheck="false" value=${at} onInput=${(event) => place(event.currentTarget.value)} /><small class="quiet">The id of a run below, to be done again with what was asked for after it. May be left out.</small></label>
-    <label class="field"><span>Another input</span><textarea class="mono" rows="3" spellcheck="false" value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON: for that run, or else for the new one. May be left out.</small></label>
-    <label class="field"><span>Budget</span><input class="mono" spellcheck="false" value=${limits} onInput=${(event) => limit(event.currentTarget.value)} /><small class="quiet">What the new run and all below it may use: runs=100, seconds=300, usd=5. May be left out.</small></label>
+    <label class="field"><span>At</span><input class="mono" spellcheck=${false} value=${at} onInput=${(event) => place(event.currentTarget.value)} /><small class="quiet">The id of a run below, to be done again with what was asked for after it. May be left out.</small></label>
+    <label class="field"><span>Another input</span><textarea class="mono" rows="3" spellcheck=${false} value=${given} onInput=${(event) => set(event.currentTarget.value)}></textarea><small class="quiet">JSON: for that run, or else for the new one. May be left out.</small></label>
+    <label class="field"><span>Budget</span><input class="mono" spellcheck=${false} value=${limits} onInput=${(event) => limit(event.currentTarget.value)} /><small class="quiet">What the new run and all below it may use: runs=100, seconds=300, usd=5. May be left out.</small></label>
   <//>`;
 }
