@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanwood import (
+    Budget,
     Context,
     DeclarationError,
     FailedTaskRunExceptionGroup,
@@ -397,3 +398,27 @@ def test_an_enum_of_text_is_the_text_that_it_is(app: Fanwood) -> None:
     assert [run.id for run in app.runs.list(task_name=Word.LATE)] == [runs[0].id]
     assert workflow.run({}) == {"late": 1, "second": 1}
     assert type(Settings(namespace=Word.LATE).namespace) is str
+
+
+class Number(int):
+    """As a library's own may be: JSON has no form for its class."""
+
+
+def test_a_number_of_another_class_is_the_number_that_it_is(app: Fanwood) -> None:
+    three, metadata = Number(3), {"n": Number(7)}
+
+    @app.task(default_priority=three, default_additional_metadata=metadata)
+    async def child(n: int) -> int:
+        return n
+
+    @app.task
+    async def parent(n: int) -> int:
+        return await child.aio_run(n, priority=three, budget=Budget(runs=Number(1), units={"usd": three}))
+
+    assert parent.run(1, budget=Budget(runs=three, depth=three), additional_metadata=metadata, timeout=60) == 1
+    ref = child.run_no_wait(2)
+    assert ref.result(timeout=60) == 2
+    for action in ("fork", "reprioritize"):
+        priority = three if action == "reprioritize" else None
+        asked = app.runs.bulk(action, priority=priority, metadata=metadata, task_name=Text("child"))
+        assert asked.result(timeout=60).left == 0

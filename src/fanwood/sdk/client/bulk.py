@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
+import msgspec
+
 from fanwood import checks
 from fanwood.engine.signals import block
 from fanwood.errors import BlockingCallError, RunInterrupted, UsageError, WaitTimeoutError
@@ -188,7 +190,8 @@ class Bulk:
         action, namespace = about.action, host.settings.namespace
 
         async def look(store: Any) -> tuple[Any, Any]:
-            asked = code.wanted(action, namespace, store.now() + 1, about.priority, **filter_)
+            priority = None if about.priority is None else int(about.priority)  # (of a subclass, say)
+            asked = code.wanted(action, namespace, store.now() + 1, priority, **filter_)
             if asked is None:
                 raise UsageError("Say which runs: to all that there are nothing is done at once")
             if not asked.states:
@@ -253,7 +256,7 @@ class _Asked:
             raise checks.refused("ids", "must be a list of ids", self.ids)
         if len(self.ids) > MOST or (self.ids and self.tree is not None):
             raise UsageError(f"ids= are {MOST:,} ids at most, and no tree= beside them")
-        metadata_pairs(self.metadata)
+        pairs = metadata_pairs(self.metadata)
         state = state_named(self.status)
         if self.task_name == "":
             raise UsageError("task_name is empty: name a task")
@@ -263,7 +266,7 @@ class _Asked:
             "state": None if state is None else state.name.lower(),
             "since": None if self.since is None else max(0, microseconds_of(self.since, now, "since")),
             "until": None if self.until is None else max(0, microseconds_of(self.until, now, "until")),
-            "metadata": self.metadata,
+            "metadata": None if self.metadata is None else {name: msgspec.json.decode(value) for name, value in pairs},
             "all": checks.flag(self.all_runs, "all_runs"),
             "tree": None if self.tree is None else id_text(id_bytes(self.tree)),
             "ids": tuple(id_text(id_bytes(each)) for each in self.ids),

@@ -41,10 +41,9 @@ class Budget:
     units: Mapping[str, Amount] = field(default_factory=dict[str, Amount])
 
     def __post_init__(self) -> None:
-        if self.runs is not None:
-            checks.whole(self.runs, "runs", 0, MOST)
-        if self.depth is not None:
-            checks.whole(self.depth, "depth", 0)
+        for name, most in (("runs", MOST), ("depth", checks.INT32)):
+            if getattr(self, name) is not None:  # (of an instance of a subclass the number that it is)
+                object.__setattr__(self, name, checks.whole(getattr(self, name), name, 0, most))
         if self.seconds is not None:
             checks.seconds(self.seconds, "seconds", zero=True)
         object.__setattr__(self, "units", MappingProxyType(dict(_mapping(self.units))))

@@ -9,7 +9,7 @@ import msgspec
 
 from fanwood.errors import InputValidationError
 from fanwood.model.commands import TaskInfo
-from fanwood.sdk.declaring.options import NOT_GIVEN, TaskPolicy
+from fanwood.sdk.declaring.options import NOT_GIVEN, TaskPolicy, metadata_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,7 +74,7 @@ class TaskSpec:
             description=self.policy.description,
             priority=self.policy.default_priority,
             schedule_timeout=self.policy.schedule_limit,
-            metadata=msgspec.json.encode(metadata).decode() if metadata else None,
+            metadata=metadata_json(metadata, "default_additional_metadata") if metadata else None,
             schema=msgspec.json.encode(schema).decode() if schema is not None else None,
             version=self.origin.version,
         )
