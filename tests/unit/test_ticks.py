@@ -6,10 +6,21 @@ import asyncio
 from typing import Any
 
 from fanwood.engine.claims import Claims
-from fanwood.engine.inbox import Inbox
+from fanwood.engine.inbox import BATCH_BYTES, Inbox, SpawnRequest, SuspendRequest
+from fanwood.engine.parts import items_of
 from fanwood.engine.ticks import CLAIM_PAUSE, Ticks
 from fanwood.engine.waking import Waker
-from fanwood.model.commands import Batch, ClaimedRun, Closing, Committed, Notice, Outcome
+from fanwood.model.commands import (
+    Batch,
+    ClaimedRun,
+    Closing,
+    Committed,
+    Notice,
+    Outcome,
+    Record,
+    Spawn,
+    SpawnKind,
+)
 from fanwood.model.states import RunState
 
 
@@ -131,3 +142,39 @@ def test_more_letters_are_asked_for() -> None:
     ticks = ticks_with(Told(), Inbox())
     ticks._deliver(Batch(), [], Committed(has_more=True))
     assert ticks._mail
+
+
+def a_record(parent: bytes, size: int = 0) -> SpawnRequest:
+    kind = SpawnKind("~recorded", parent_id=parent, parent_attempt=1, root_id=parent)
+    return SpawnRequest(records=[Record(kind, parent, parent, "", RunState.COMPLETED, 0, output="x" * size)])
+
+
+def a_spawn(parent: bytes) -> SpawnRequest:
+    kind = SpawnKind("t", parent_id=parent, parent_attempt=1, root_id=parent)
+    return SpawnRequest(spawns=[Spawn(kind, parent, parent, "{}")], kinds=[kind])
+
+
+async def test_what_an_attempt_asks_for_does_not_go_before_what_it_has_recorded() -> None:
+    """Nobody waits for that; and there is no room for it, as others have recorded much."""
+    told, inbox, (a, b, c) = Told(), Inbox(), (letter * 16 for letter in (b"a", b"b", b"c"))
+    inbox.records.extend([a_record(a, BATCH_BYTES), a_record(b)])
+    inbox.spawns.extend([a_spawn(b), a_spawn(a), a_spawn(c)])
+    inbox.outcomes.append([Outcome(b, 1, RunState.COMPLETED), Outcome(c, 1, RunState.COMPLETED)])
+    ticks = ticks_with(told, inbox)
+    suspends: list[bool] = []
+    inbox.suspends.append(SuspendRequest(lambda: None, suspends.append))
+    await ticks._commit()
+    assert suspends == []
+    await ticks._commit()
+    first, second = (
+        [[each.kind.parent_id for each in [*batch.records, *batch.spawns]], [each.run_id for each in batch.outcomes]]
+        for batch in told.batches
+    )
+    assert (first, second) == ([[a, a, c], [c]], [[b, b], [b]])
+    assert (suspends, bool(inbox)) == ([False], False)
+
+
+def test_in_parts_what_is_recorded_goes_first() -> None:
+    requests = [a_spawn(b"a" * 16), a_record(b"a" * 16), a_spawn(b"b" * 16)]
+    items = items_of(Batch(logs=[]), requests)
+    assert [item.what for item in items] == [requests[1], requests[0], requests[2]]

@@ -21,6 +21,7 @@ LINE_BYTES = 200
 
 OnDone = Callable[[BaseException | None, dict[bytes, Attached], Sequence[Attached | None]], None]
 
+_NOBODY: set[tuple[bytes | None, int]] = set()
 BATCH_BYTES = 16 * 1024 * 1024
 """Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as may be.)"""
 
@@ -126,6 +127,7 @@ class Inbox:
     suspending: dict[tuple[bytes, int], SuspendRequest] = field(
         default_factory=dict[tuple[bytes, int], SuspendRequest]
     )  # those whose answers are on their way
+    behind: set[tuple[bytes | None, int]] = field(default_factory=set[tuple[bytes | None, int]])
     progress: dict[bytes, LogLine] = field(default_factory=dict[bytes, LogLine])  # how far attempts are, if they say
     _joining: Lock = field(default_factory=Lock)
     _log_bytes: int = 0
@@ -217,7 +219,8 @@ class Inbox:
         return BATCH_BYTES - size
 
     def take_records(self, size: int) -> list[SpawnRequest]:
-        """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for."""
+        """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for. Whose
+        were not taken for their size is in `behind` then."""
         taken: list[SpawnRequest] = []
         with self._joining:
             while self.records and (size > 0 or not taken):
@@ -225,7 +228,19 @@ class Inbox:
                 if isinstance(request, Joint):
                     request.taken = True
                 size -= sum([len(record.output or "") + len(record.input) for record in request.records])
+            self.behind = {request.parent for request in self.records} if size <= 0 else _NOBODY
         return taken
+
+    def put_back(self, batch: Batch, spawns: list[SpawnRequest]) -> list[SpawnRequest]:
+        """What attempts asked for after what they have recorded must not go before it: if they were lost in between,
+        the next ones would find the one without the other. Of the `spawns` those that go on."""
+        behind = self.behind
+        ends = [outcome for outcome in batch.outcomes if (outcome.run_id, outcome.attempt) in behind]
+        if ends:
+            batch.outcomes = [each for each in batch.outcomes if (each.run_id, each.attempt) not in behind]
+            self.outcomes.appendleft(ends)
+        self.spawns.extendleft(request for request in reversed(spawns) if request.parent in behind)
+        return [request for request in spawns if request.parent not in behind]
 
     def _all_records(self) -> list[SpawnRequest]:
         """Nobody takes them any more."""

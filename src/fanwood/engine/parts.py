@@ -24,8 +24,8 @@ class Item(NamedTuple):
 
 def items_of(batch: Batch, requests: Iterable[SpawnRequest]) -> list[Item]:
     """All of a batch, in the order in which it is done; but for a claim and a look at the mail, which the next one asks
-    for again."""
-    requests = list(requests)
+    for again. What is recorded comes before runs: an attempt may have recorded why it asks for them, and not waited."""
+    requests = sorted(requests, key=lambda request: not request.records)
     theirs = {spawn.id for request in requests if request.watch for spawn in request.spawns}
     return [
         *[Item("logs", line) for line in batch.logs],

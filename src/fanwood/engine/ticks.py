@@ -209,20 +209,8 @@ class Ticks:
             self._progress_since = None
         if batch.outcomes:
             dispatcher.place(batch.outcomes)
-        requests: list[SpawnRequest] = []
-        if inbox.spawns or self._admission.held:
-            room = Room(self._room_for_spawns(), left, _time())
-            requests = self._guard.admit(self._admission.admit(inbox.spawns, dispatcher.serves, room), batch)
-        for request in requests:
-            batch.spawns += request.spawns
-            batch.attaches += request.attaches
-            batch.hedges += request.hedges
-            batch.marks += request.marks
-        if inbox.records:
-            recorded = self._guard.admit(inbox.take_records(left), batch)
-            batch.records += [record for request in recorded for record in request.records]
-            requests += recorded
-        if inbox.suspends:
+        requests = self._take_requests(batch, left)
+        if inbox.suspends and not inbox.behind:
             inbox.take_suspends(batch)
         while inbox.given_up:
             self._delivery.give_up(*inbox.given_up.popleft(), batch)
@@ -235,6 +223,28 @@ class Ticks:
         if not self._stopping:  # else what is claimed is handed back, and claimed again, for ever
             self._claims.plan(batch, dispatcher)
         return requests
+
+    def _take_requests(self, batch: Batch, left: int) -> list[SpawnRequest]:
+        """For runs, and for what no worker executes, with about so many bytes of each."""
+        inbox = self._inbox
+        spawns: list[SpawnRequest] = []
+        if inbox.spawns or self._admission.held:
+            room = Room(self._room_for_spawns(), left, _time())
+            spawns = self._admission.admit(inbox.spawns, self._membership.dispatcher.serves, room)
+        recorded: list[SpawnRequest] = []
+        if inbox.records or inbox.behind:
+            recorded = inbox.take_records(left)  # (after those: so whatever was recorded before them is there)
+            spawns = inbox.put_back(batch, spawns) if inbox.behind else spawns
+        spawns = self._guard.admit(spawns, batch)
+        for request in spawns:
+            batch.spawns += request.spawns
+            batch.attaches += request.attaches
+            batch.hedges += request.hedges
+            batch.marks += request.marks
+        if recorded:
+            recorded = self._guard.admit(recorded, batch)
+            batch.records += [record for request in recorded for record in request.records]
+        return spawns + recorded
 
     def _set_limits(self) -> None:
         limits = self._inbox.limits
