@@ -18,7 +18,7 @@ async def aio_sql(url: str, statement: str, *bindings: Any) -> list[tuple[Any, .
     """What a statement brings. `$1` stands for the first binding."""
     if url.startswith("sqlite"):
         with contextlib.closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
-            file.set_busy_timeout(5000)
+            file.set_busy_timeout(60_000)
             return file.execute(statement, bindings).fetchall()
     connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
     try:

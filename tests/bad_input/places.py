@@ -12,7 +12,7 @@ import pytest
 
 from fanwood import Fanwood
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 Declare = Callable[[Fanwood], Any]
 
 

@@ -355,7 +355,7 @@ def test_what_a_context_may_be_declared_as(app: Fanwood, declared: Any) -> None:
     if declared == "bare":
         del task.__annotations__["ctx"]
     ref = cast("Any", app.task(task)).run_no_wait(1)
-    assert ref.result(timeout=20) == ref.id
+    assert ref.result(timeout=60) == ref.id
 
 
 def test_a_model_of_the_users_may_be_called_context(app: Fanwood) -> None:

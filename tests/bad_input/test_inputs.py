@@ -106,7 +106,7 @@ def test_children_whose_input_cannot_travel(app: Fanwood, case: str) -> None:
             return str(error)
         return "it was taken"
 
-    assert parent.run(timeout=20).startswith("the input of take can't be encoded: input")
+    assert parent.run(timeout=60).startswith("the input of take can't be encoded: input")
 
 
 def test_a_bad_item_in_a_bulk_fails_the_parent_not_the_others(app: Fanwood) -> None:
@@ -120,7 +120,7 @@ def test_a_bad_item_in_a_bulk_fails_the_parent_not_the_others(app: Fanwood) -> N
         return sum(await take.aio_run_many(items))
 
     with pytest.raises(TaskRunError, match=r"parent failed: PayloadEncodingError: the input of take can't be encoded"):
-        parent.run(timeout=20)
+        parent.run(timeout=60)
 
 
 def test_too_large(make_app: Callable[..., Fanwood]) -> None:
@@ -179,7 +179,7 @@ def test_a_blocking_call_inside_an_async_task(app: Fanwood) -> None:
         return child.run()
 
     with pytest.raises(TaskRunError) as caught:
-        parent.run(timeout=20)
+        parent.run(timeout=60)
     assert caught.value.exc_type == "BlockingCallError"
     assert caught.value.message == (
         "child.run() blocks, and an event loop runs on this thread: it, and all tasks on it, would freeze. "
@@ -210,7 +210,7 @@ def test_a_closed_app(app: Fanwood) -> None:
 
     ref = task.run_no_wait()
     app.close()
-    assert ref.result(timeout=10) == 1  # it is opened again
+    assert ref.result(timeout=60) == 1  # it is opened again
     app.close()
     assert (task.run(), len(app.runs.list())) == (1, 2)
 
@@ -271,7 +271,7 @@ def test_a_waiter_whose_app_is_closed(make_app: Callable[..., Fanwood]) -> None:
 
     def wait() -> None:
         try:
-            ref.result(timeout=10)
+            ref.result(timeout=60)
         except BaseException as error:
             raised.append(error)
 
@@ -280,5 +280,5 @@ def test_a_waiter_whose_app_is_closed(make_app: Callable[..., Fanwood]) -> None:
     while not app.engine()._delivery._waits:
         pass
     app.close()
-    waiter.join(10)
+    waiter.join(60)
     assert [type(error) for error in raised] == [EngineClosedError]

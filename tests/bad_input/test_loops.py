@@ -174,7 +174,7 @@ def test_a_task_that_swallows_its_cancellation(url: str, kind: str) -> None:
         canceller = threading.Thread(target=cancel)
         canceller.start()
         error = where.outcome(stubborn)
-        canceller.join(10)
+        canceller.join(60)
         assert type(error).__name__ == "TaskRunCancelled", repr(error)
         if kind != "asyncio.run":  # its loop ends with the waiting, and takes the task along
             assert ended.wait(60)

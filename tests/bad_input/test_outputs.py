@@ -85,7 +85,7 @@ def test_refused(app: Fanwood, case: str, colour: str) -> None:
         with pytest.raises(
             TaskRunError, match=r"produce failed: PayloadEncodingError: the output of produce"
         ) as caught:
-            task.run(timeout=20)
+            task.run(timeout=60)
     assert caught.value.exc_type == "PayloadEncodingError"
     assert re.search(message, caught.value.message)
 
@@ -96,7 +96,7 @@ def test_an_output_whose_class_exits(app: Fanwood) -> None:
         return {"a": Exits()}
 
     with pytest.raises(TaskRunError, match=r"produce failed: "):
-        produce.run(timeout=20)
+        produce.run(timeout=60)
 
 
 def test_nul_travels(app: Fanwood) -> None:
@@ -105,7 +105,7 @@ def test_nul_travels(app: Fanwood) -> None:
         return input
 
     value = {"a\0b": ["\0", "\x1f\x7f", "\U0001f333", ""]}
-    assert echo.run(value, timeout=20) == value
+    assert echo.run(value, timeout=60) == value
 
 
 def test_refused_outputs_are_not_tried_again(app: Fanwood) -> None:
@@ -117,7 +117,7 @@ def test_refused_outputs_are_not_tried_again(app: Fanwood) -> None:
         return float("nan")
 
     with pytest.raises(TaskRunError, match="can't be encoded"):
-        produce.run(timeout=20)
+        produce.run(timeout=60)
     assert tries == [1]
 
 
@@ -128,7 +128,7 @@ def test_one_refused_output_among_many(app: Fanwood) -> None:
 
     async def main() -> list[Any]:
         items = [produce.create_bulk_run_item({"n": n}) for n in range(50)]
-        return await produce.aio_run_many(items, return_exceptions=True, timeout=20)
+        return await produce.aio_run_many(items, return_exceptions=True, timeout=60)
 
     results = asyncio.run(main())
     assert isinstance(results.pop(5), TaskRunError)
@@ -142,9 +142,9 @@ def test_too_large(make_app: Callable[..., Fanwood]) -> None:
     async def produce(input: dict) -> str:
         return "x" * input["n"]
 
-    assert len(produce.run({"n": 998}, timeout=20)) == 998
+    assert len(produce.run({"n": 998}, timeout=60)) == 998
     with pytest.raises(TaskRunError) as caught:
-        produce.run({"n": 999}, timeout=20)
+        produce.run({"n": 999}, timeout=60)
     assert str(caught.value).startswith(
         "produce failed: PayloadTooLargeError: the output of produce is 1,001 bytes of JSON, over the limit of 1,000. "
         "Store it elsewhere and pass a reference, or raise max_payload_bytes (FANWOOD_MAX_PAYLOAD_BYTES). (run "

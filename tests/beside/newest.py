@@ -81,7 +81,7 @@ def newest(pythons: Iterator[Path], than: tuple[int, ...]) -> Path | None:
 
 def version_of(python: Path) -> tuple[int, ...]:
     try:
-        asked = subprocess.run([python, "-c", ASKED], capture_output=True, text=True, timeout=30, check=True)
+        asked = subprocess.run([python, "-c", ASKED], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):  # one of pyenv's that isn't chosen, or without ensurepip
         return ()
     return tuple(map(int, asked.stdout.split()))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.browser.anew import LOOKED_ON, pytest_report_teststatus, pytest_runtest_protocol, pytest_terminal_summary
+from tests.browser.driving import go_to
 from tests.browser.installation import MissingBrowserError, find, is_required
 from tests.browser.stories import company
-from tests.browser.watch import OF_THE_MACHINE, Watch
+from tests.browser.watch import Watch
 
 if TYPE_CHECKING:
     from tests.browser.serving import Site
@@ -26,6 +28,9 @@ FLAGS = (
 )  # fmt: skip
 """Nothing leads away from this machine. Root can't have a sandbox. One process draws all pages: a tenth less of a
 processor's time."""
+
+__all__ = ["pytest_report_teststatus", "pytest_runtest_protocol", "pytest_terminal_summary"]
+"""Hooks of pytest."""
 
 Open = Callable[..., Awaitable[Page]]
 Serve = Callable[..., "Site"]
@@ -88,27 +93,11 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def watch(browser: Browser) -> AsyncIterator[Watch]:
+async def watch(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterator[Watch]:
     """What the pages of this test must not have done, in the end."""
-    watch = Watch()
+    watch = request.node.stash[LOOKED_ON] = Watch()
     yield watch
     assert watch.wrong == []
-
-
-ITS_PAGE = "chrome-error://"
-"""What Chromium shows then, which may come in the way of the next attempt."""
-
-
-async def _go(page: Page, url: str) -> None:
-    """To it, again if the machine's own network changed meanwhile: nobody but the browser can heal that."""
-    for _ in range(3):
-        try:
-            await page.goto(url)
-            return
-        except Error as error:
-            if not any(each in str(error) for each in (OF_THE_MACHINE, ITS_PAGE)):
-                raise
-    await page.goto(url)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -123,7 +112,7 @@ async def opened(browser: Browser, watch: Watch, serve: Serve) -> AsyncIterator[
         context.set_default_timeout(PATIENCE)
         await watch.over(context, site.host)
         page = await context.new_page()
-        await _go(page, site.at(path) if token is None else site.at(path, token))
+        await go_to(page, site.at(path) if token is None else site.at(path, token))
         return page
 
     yield opened

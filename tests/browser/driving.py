@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.async_api import Page, expect
+from playwright.async_api import Error, Page, expect
+
+from tests.browser.watch import OF_THE_MACHINE
 
 PAGES = {
     "trees": "/",
@@ -31,6 +33,22 @@ _MODULE = """
         return typeof value === "function" ? value(...args) : value;
     }
 """
+
+
+ITS_PAGE = "chrome-error://"
+"""What Chromium shows when it could not load a page, which may come in the way of the next attempt."""
+
+
+async def go_to(page: Page, url: str | None = None) -> None:
+    """To an address, or to the same again, as who presses F5; and again if the machine's own network changed meanwhile:
+    nobody but the browser can heal that."""
+    for left in reversed(range(4)):
+        try:
+            await (page.reload() if url is None else page.goto(url))
+            return
+        except Error as error:
+            if not left or not any(each in str(error) for each in (OF_THE_MACHINE, ITS_PAGE)):
+                raise
 
 
 async def settled(page: Page) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.browser.driving import PAGES, settled
+from tests.browser.driving import PAGES, go_to, settled
 from tests.browser.installation import find
 from tests.browser.rows import SECOND
 from tests.browser.serving import Site, serving
@@ -73,7 +73,7 @@ async def _take(site: Site, pages: dict[str, str]) -> None:
         for size in SIZES:
             page = await _opened(browser, site, size)
             for name, path in pages.items():
-                await page.goto(site.at(path))
+                await go_to(page, site.at(path))
                 await settled(page)
                 for scheme in SCHEMES:
                     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

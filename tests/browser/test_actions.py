@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from fanwood import Fanwood, RunState
+from fanwood import Fanwood, RunState, TaskRunError
 from fanwood.server.identity import Token, digest
 from tests.browser.conftest import Open, Serve
 from tests.browser.driving import go
@@ -89,7 +89,7 @@ async def test_a_run_is_cancelled(opened: Open, serve: Serve, app: Fanwood, url:
 
     @app.task
     def hold(n: int) -> None:
-        forever.wait(60)
+        forever.wait(150)
 
     ref = await hold.aio_run_no_wait(1)
     try:
@@ -109,7 +109,7 @@ async def test_surgery(opened: Open, serve: Serve, app: Fanwood, url: str):
 
     @app.task
     def hold(n: int) -> int:
-        forever.wait(60)
+        forever.wait(150)
         return n
 
     @app.task
@@ -196,7 +196,7 @@ async def test_all_that_match_get_another_priority(opened: Open, serve: Serve, a
     @app.task
     def hold(n: int) -> int:
         begun.set()
-        forever.wait(60)
+        forever.wait(150)
         return n
 
     ref = await hold.aio_run_no_wait(1)
@@ -235,6 +235,9 @@ async def test_all_failures_of_a_kind_are_tried_again(opened: Open, serve: Serve
     """With a preview of how many, and only when that is confirmed; and then it can be watched."""
     flaky = Flaky(app)
     refs = [await flaky.task.aio_run_no_wait(n) for n in range(12)]
+    for ref in refs:
+        with pytest.raises(TaskRunError):
+            await ref.aio_result()
     site = serve(url)
     page = await opened(site, "/failures")
     await expect(page.locator("main")).to_contain_text("bad row")

@@ -19,7 +19,7 @@ async def test_a_tree_grows_while_it_is_looked_at(opened: Open, serve: Serve, ap
 
     @app.task
     async def leaf(n: int) -> int:
-        await asyncio.to_thread(rest.wait, 60)
+        await asyncio.to_thread(rest.wait, 150)
         return n
 
     @app.task
@@ -41,7 +41,7 @@ async def test_the_list_of_trees_and_a_run_follow_as_well(opened: Open, serve: S
 
     @app.task
     def hold(n: int) -> int:
-        go_on.wait(60)
+        go_on.wait(150)
         return n
 
     first = await hold.aio_run_no_wait(1)

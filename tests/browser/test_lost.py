@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import Open
+from tests.browser.driving import go_to
 from tests.browser.serving import Site
 from tests.browser.watch import Watch
 
@@ -45,7 +46,7 @@ async def _fresh(opened: Open, site: Site, pattern: str, times: int, path: str =
     await expect(page.locator("#main")).to_be_visible()
     losing = await _lose(page.context, pattern, times)
     await page.goto("about:blank")
-    await page.goto(site.at(path))
+    await go_to(page, site.at(path))
     return page, losing
 
 
@@ -65,7 +66,7 @@ async def test_a_page_that_is_never_whole_says_so(opened: Open, site: Site, expe
     losing.times = 0
     await page.unroute_all()
     await page.context.unroute_all()
-    await page.reload()
+    await go_to(page)
     await expect(page.locator("#main h1")).to_be_visible()
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import Open
-from tests.browser.driving import PAGES, go, hindrances, settled
+from tests.browser.driving import PAGES, go, go_to, hindrances, settled
 from tests.browser.serving import TOKEN, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -43,7 +43,7 @@ async def test_every_address_can_be_opened_by_itself(opened: Open, site: Site, t
     page = await opened(site)
     assert TOKEN not in page.url
     for name in ("tree", "run", "failures"):
-        await page.goto(f"http://{site.host}{PAGES[name].format(**trees)}")
+        await go_to(page, f"http://{site.host}{PAGES[name].format(**trees)}")
         await expect(page.locator("main"), name).to_contain_text(SHOWN[name][0])
 
 
@@ -54,7 +54,7 @@ async def test_filters_are_in_the_address_and_outlive_a_reload(opened: Open, sit
     await expect(page.locator("tbody tr")).to_have_count(6)
     assert urlsplit(page.url).query == "state=failed"
 
-    await page.reload()
+    await go_to(page)
     await expect(page.locator("tbody tr")).to_have_count(6)
     await page.get_by_role("link", name="billing").click()
     await expect(page.locator("h1")).to_have_text("billing")

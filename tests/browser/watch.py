@@ -14,8 +14,8 @@ _INIT = """
 """
 """In each document, before its own scripts. (What playwright adds is not subject to the page's policy.)"""
 OF_THE_MACHINE = "net::ERR_NETWORK_CHANGED"
-"""An interface of this machine came or went, and Chromium dropped what was under way. The pages fetch it again
-(`test_lost.py`)."""
+"""An interface of this machine came or went, and Chromium dropped what was under way. The pages fetch again what they
+read (`test_lost.py`), and say of what they were to do that it failed."""
 
 
 class Watch:
@@ -26,6 +26,8 @@ class Watch:
         self._hosts: set[str] = set()
         self._notes: list[str] = []
         self._expected: list[str] = []
+        self.dropped = 0
+        """Requests that the machine's network cost."""
         self.requests: list[Request] = []
 
     async def over(self, context: BrowserContext, host: str) -> None:
@@ -33,6 +35,7 @@ class Watch:
         context.on("console", self._console)
         context.on("weberror", lambda error: self._note(f"exception: {error.error}"))
         context.on("request", self._request)
+        context.on("requestfailed", self._failed)
         context.on("dialog", lambda dialog: self._note(f"executed: {dialog.message}"))
         await context.expose_binding("__note", lambda _, text: self._note(str(text)))
         await context.add_init_script(_INIT)
@@ -58,6 +61,9 @@ class Watch:
         if message.type in {"error", "warning"} and OF_THE_MACHINE not in message.text:
             place: Any = message.location
             self._note(f"console: {message.text} ({place.get('url', '')}:{place.get('lineNumber', '')})")
+
+    def _failed(self, request: Request) -> None:
+        self.dropped += OF_THE_MACHINE in (request.failure or "")
 
     def _request(self, request: Request) -> None:
         self.requests.append(request)

@@ -13,7 +13,7 @@ import apsw
 from fanwood import Fanwood
 
 READER = "chaos reader"
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Backend(Protocol):
@@ -43,7 +43,7 @@ class Sqlite:
         """By a connection of this process' one SQLite: two libraries would undo each other's locks."""
         if self._connection is None:
             self._connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._connection.set_busy_timeout(5000)
+            self._connection.set_busy_timeout(60_000)
         return self._connection.execute(query, bindings).fetchall()
 
     def can_freeze(self) -> bool:

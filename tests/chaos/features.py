@@ -35,7 +35,7 @@ from tests.faults.processes import until
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 AT_ONCE = EvictionPolicy(ttl=0)
 FEATURES: dict[str, Callable[[Stage], None]] = {}
 TRIES = 50

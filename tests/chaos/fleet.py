@@ -173,7 +173,7 @@ class Fleet:
     def count(self, query: str, *bindings: object) -> int:
         return self.backend.rows(query, *bindings)[0][0]
 
-    def stop_clients(self, clients: Iterable[AppProcess], timeout: float = 60) -> str:
+    def stop_clients(self, clients: Iterable[AppProcess], timeout: float = 300) -> str:
         """None of them has seen an error; what they have to say."""
         clients = list(clients)
         for client in clients:
@@ -184,7 +184,7 @@ class Fleet:
         roots, slowest = sum(d["roots"] for d in done), max(d["slowest"] for d in done)
         return f"clients: {roots:,} roots, no error, the slowest took {slowest:.1f} s"
 
-    def come_to_rest(self, timeout: float = 90) -> list[Row]:
+    def come_to_rest(self, timeout: float = 300) -> list[Row]:
         """Everything ends, the workers stop in good order, and the checker finds nothing; all runs' rows."""
         until(lambda: self.count("select count(*) from run where state < 8") == 0, "every run has ended", timeout)
         running = [process for process in self.processes if process.alive]

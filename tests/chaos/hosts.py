@@ -123,4 +123,4 @@ class Reachable(Cluster):
 
 
 def _ip(command: list[str]) -> None:
-    subprocess.run(["ip", *command], check=True, capture_output=True, text=True, timeout=20)
+    subprocess.run(["ip", *command], check=True, capture_output=True, text=True, timeout=60)

@@ -85,7 +85,7 @@ class Proxy:
     # --- in its thread ---------------------------------------------------------------------------------------------
 
     def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     async def _listen(self) -> None:
         self._open = asyncio.Event()

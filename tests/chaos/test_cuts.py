@@ -19,7 +19,7 @@ PROBABILITY = 0.1
 WORKERS = scaled(3, 2)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_commits_are_cut(
     postgres: Backend, make_fleet: MakeFleet, seed: int, dice: random.Random, report: Report
 ) -> None:
@@ -28,7 +28,7 @@ def test_commits_are_cut(
         fleet.workers(WORKERS)
         proxy.cut(PROBABILITY, lambda application, statement: choice(application, statement, dice), CUTS)
         clients = fleet.clients(2, alone=3, trees=2, children=20)
-        until(lambda: proxy.cuts.total() >= CUTS, "there were cuts enough", timeout=200)
+        until(lambda: proxy.cuts.total() >= CUTS, "there were cuts enough", timeout=500)
         report(fleet.stop_clients(clients))
         fleet.come_to_rest()
         moments = Counter({how: sum(n for what, n in proxy.cuts.items() if what.startswith(how)) for how in HOW})

@@ -17,12 +17,14 @@ from tests.faults.processes import AppProcess, until
 ROUNDS = scaled(20, 1)
 WORKERS = scaled(3, 2)
 HOSTS = scaled(12, 2)
-LEASE = scaled({"lease": 10.0, "heartbeat": 2.0}, {"lease": 1.0, "heartbeat": 0.25})
-MARGIN = scaled(2.0, 20.0)  # seconds, beyond the lease, and without one: in the short form others are at work as well
+LEASE = scaled(
+    {"lease": 10.0, "heartbeat": 2.0}, {"lease": 5.0, "heartbeat": 0.5}
+)  # longer than the machine stands still
+MARGIN = scaled(2.0, 100.0)  # seconds, beyond the lease, and without one: in the short form others are at work as well
 
 
 def test_a_process_is_gone(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
-    fleet = make_fleet(backend, lease=60)  # by which nobody tells in time
+    fleet = make_fleet(backend, lease=300)  # by which nobody tells in time
     workers = fleet.workers(WORKERS)
     took: list[float] = []
     for n in range(ROUNDS):
@@ -32,7 +34,7 @@ def test_a_process_is_gone(backend: Backend, make_fleet: MakeFleet, dice: random
         killed_at = time.time()
         victim.kill(reap=dice.random() < 0.5)
         workers[workers.index(victim)] = fleet.worker()
-        assert ref.result(timeout=60)["by"] != str(victim.pid)
+        assert ref.result(timeout=250)["by"] != str(victim.pid)
         took.append(second_begin(fleet, ref) - killed_at)
         until(lambda: fleet.count("select count(*) from worker where slots > 0") == len(workers), "all are there again")
     say(report, took)
@@ -51,7 +53,7 @@ def test_only_the_lease_can_tell(backend: Backend, make_fleet: MakeFleet, dice: 
     holders = [holder(fleet, ref) for ref in refs]
     fleet.workers(scaled(2, 1), host="survivors")
     killed_at = kill_one_by_one(doomed, holders, dice)
-    assert all(ref.result(timeout=60)["by"].startswith("survivors/") for ref in refs)
+    assert all(ref.result(timeout=250)["by"].startswith("survivors/") for ref in refs)
     took = [second_begin(fleet, ref) - at for ref, at in zip(refs, killed_at, strict=True)]
     say(report, took)
     fleet.come_to_rest()

@@ -24,7 +24,7 @@ SLOTS, CHILDREN = scaled((20, 300), (5, 40))
 ROUNDS, AT_A_TIME = scaled((25, 2), (1, 2))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_workers_are_frozen(backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report) -> None:
     fleet = make_fleet(backend, slots=SLOTS, lease=LEASE, heartbeat=HEARTBEAT, sweep=SWEEP)
     workers = fleet.workers(WORKERS)

@@ -21,7 +21,7 @@ ENOUGH = scaled(30, 2)
 SUSPENDED = "select count(*) from run where state = 2 and waits = 1 and task = 'durable'"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_workers_of_suspended_parents_are_killed_and_frozen(
     backend: Backend, make_fleet: MakeFleet, dice: random.Random, report: Report
 ) -> None:

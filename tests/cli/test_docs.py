@@ -80,7 +80,7 @@ def ask(tmp_path: Path) -> Iterator[Callable[[str], tuple[int, str]]]:
         thread.start()
 
         def ask(path: str) -> tuple[int, str]:
-            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=300)
             connection.putrequest("GET", path, skip_host=False)
             connection.endheaders()
             answer = connection.getresponse()

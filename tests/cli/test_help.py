@@ -116,7 +116,7 @@ def test_help_imports_little(tmp_path):
     )
     env = {**os.environ, "FANWOOD_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, env=env
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300, env=env
     )
     assert done.returncode == 0, done.stderr
 
@@ -166,7 +166,7 @@ def test_an_output_that_is_full(here, stocked, arguments):
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fanwood", *arguments],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False,
         )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: the output can't be written: No space left on device"
@@ -180,7 +180,7 @@ def test_completion_knows_ids_and_tasks(here, stocked):
     def offered(words: str, at: int) -> str:
         env = {**os.environ, "_FANWOOD_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
         command = [sys.executable, "-c", "from fanwood.cli.main import main; main()"]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=True)
         return done.stdout
 
     assert offered("fanwood tree ", 2).split() == [f"plain,{id_[-8:]}" for id_ in (*stock.queued[::-1], stock.root)] + [
@@ -197,6 +197,6 @@ def test_signs_that_a_terminal_can_not_show_have_others_of_one_column():
     assert text.encode("ascii", signs.ERRORS) == b"caf\\xe9 \\u4e2d\\u6587 cut> * one\\ud800>"
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "fanwood", "docs", "--search", "\u2026"]
-    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert found.stdout.isascii()
     assert "\\u2026" not in found.stdout + found.stderr

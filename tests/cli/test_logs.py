@@ -84,7 +84,7 @@ def test_following_until_the_end(here, make_app: Callable[..., Fanwood]):
     @app.task
     def talks(input: dict[str, int], ctx: Context) -> None:
         ctx.log("first")
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         ctx.log("second")
 
     with serving(app.worker("talker")):
@@ -96,4 +96,4 @@ def test_following_until_the_end(here, make_app: Callable[..., Fanwood]):
             go_on.set()
             assert follower.stdout.readline().endswith("second\n")
             assert follower.stdout.read() == ""
-            assert follower.wait(30) == 0
+            assert follower.wait(60) == 0

@@ -374,7 +374,7 @@ async def test_another_instance_is_hinted_at_a_change(stage: Stage) -> None:
     another = await stage.another_store(hinted.set)
     watching = asyncio.create_task(another.watch())
     await stage.born()
-    await asyncio.wait_for(hinted.wait(), 10)
+    await asyncio.wait_for(hinted.wait(), 60)
     watching.cancel()
 
 

@@ -43,7 +43,7 @@ class Reader:
     def __enter__(self) -> Self:
         if self.url.startswith("sqlite"):
             self._connection = apsw.Connection(self.url.removeprefix("sqlite:///"))
-            self._connection.set_busy_timeout(5000)
+            self._connection.set_busy_timeout(60_000)
         else:
             self._runner = asyncio.Runner()
             about = {"server_settings": {"search_path": "fanwood"}, "statement_cache_size": 0}

@@ -118,18 +118,18 @@ def live(url: str) -> None:
         with application(url) as app:
             parent, fails = app.find("parent"), app.find("fails")
             assert parent.run({"n": 5}) == 30
-            assert parent.run_no_wait({"n": 4}, idempotency_key="once").result(30) == 14
+            assert parent.run_no_wait({"n": 4}, idempotency_key="once").result(60) == 14
             with pytest.raises(TaskRunError):
                 fails.run({"n": 30})
             cancelled = parent.run_no_wait({"n": 40})
             app.runs.cancel(cancelled.id)
             ended = parent.run_no_wait({"n": 3})
-            assert ended.result(30) == 5
+            assert ended.result(60) == 5
             app.runs.replay(ended.id)
             with application(url) as other:  # as another process does: two write to one log
                 refs = [each.find("parent").run_no_wait({"n": 4}) for each in (app, other, app, other)]
-                assert [ref.result(30) for ref in refs] == [14] * 4
-            app.engine().call(lambda store: store.prune(store.now(), 50)).result(30)
+                assert [ref.result(60) for ref in refs] == [14] * 4
+            app.engine().call(lambda store: store.prune(store.now(), 50)).result(60)
 
 
 def lived(folder: Path, live: Callable[[str], None] = live) -> tuple[Recording, Witness]:
@@ -195,7 +195,7 @@ def goes_on(path: Path) -> None:
     with application(url) as app:
         app.engine()
         with contextlib.closing(apsw.Connection(str(path))) as db:
-            db.set_busy_timeout(5000)
+            db.set_busy_timeout(60_000)
             db.execute("update worker set pid = ? where id < (select max(id) from worker)", [NOBODY])
         assert app.find("parent").run({"n": 4}, timeout=60) == 14
         assert app.find("parent").run_no_wait({"n": 4}, idempotency_key="once").result(60) == 14

@@ -13,7 +13,7 @@ from queue import Queue
 
 from tests.docs.pages import ROOT
 
-PATIENCE = 25
+PATIENCE = 180.0
 
 
 class Process:

@@ -185,6 +185,6 @@ def run_python(folder: Path, *arguments: str, alone: bool = False) -> subprocess
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=500,
         check=False,
     )

@@ -27,7 +27,7 @@ from tests.faults import forking
 
 PROGRAM = (sys.executable, "-u", str(Path(__file__).with_name("app.py")))
 SOURCE = Path(__file__).parents[2] / "src"
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class AppProcess:
@@ -199,7 +199,7 @@ class Site:
         """By a connection of this process' one SQLite: two libraries would undo each other's locks."""
         if self._reader is None:
             self._reader = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
-            self._reader.set_busy_timeout(5000)
+            self._reader.set_busy_timeout(60_000)
         return self._reader.execute(query, bindings).fetchall()
 
     def freeze(self, process: AppProcess) -> None:

@@ -14,7 +14,7 @@ CHILDREN = 40
 
 def test_a_tree_that_was_copied_half_way_finishes_on_the_other_side(site: Site, tmp_path: Path) -> None:
     worker = site.worker(slots=4)
-    ref = site.spawn("parent", n=CHILDREN, seconds=0.05)
+    ref = site.spawn("parent", n=CHILDREN, seconds=1)  # (so that it is in the middle, whenever we come to look)
     until(lambda: site.in_state(RunState.COMPLETED) >= 8, "some children are done")
     worker.kill()
     site.client.close()
@@ -26,7 +26,7 @@ def test_a_tree_that_was_copied_half_way_finishes_on_the_other_side(site: Site, 
         assert result.exit_code == 0, result.output
         assert other.in_state(RunState.RUNNING) == 0
         other.worker()
-        assert other.client.runs.get_run_ref(ref.id).result(20) == sum(n * n for n in range(CHILDREN))
+        assert other.client.runs.get_run_ref(ref.id).result(300) == sum(n * n for n in range(CHILDREN))
         other.check_never_again(done)
         assert not {line.run.replace("-", "") for line in other.journal("begin")} & set(done)
         assert other.count("select count(*) from run") == CHILDREN + 1

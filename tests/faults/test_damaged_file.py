@@ -33,9 +33,9 @@ def test_what_is_damaged_is_passed_by(tmp_path: Path, kind: str, caplog: pytest.
             return n
 
         try:
-            assert small.run(7, timeout=60) == 7  # and whoever comes to the queue as a worker takes what is there
+            assert small.run(7, timeout=300) == 7  # and whoever comes to the queue as a worker takes what is there
             while len(done) < WHOLE:
-                assert small.run(8, timeout=60) == 8
+                assert small.run(8, timeout=300) == 8
         finally:
             app.close()
     assert "its part of the file is damaged" in caplog.text

@@ -24,13 +24,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=0777", "tmpfs", str(disk)]
     try:
-        done = subprocess.run(mount, check=False, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(mount, check=False, capture_output=True, text=True, timeout=300)
     except OSError as error:
         pytest.skip(f"no mount command: {error}")
     if done.returncode:
         pytest.skip(f"mounting a tmpfs is not permitted here: {done.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True, timeout=10)
+    subprocess.run(["umount", "-l", str(disk)], check=True, timeout=300)
 
 
 def fill(task: Any) -> tuple[list[Any], StoreFullError]:
@@ -60,7 +60,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
         @app.task
         def work(input: dict) -> int:
             begun.release()
-            go_on.wait(20)
+            go_on.wait(60)
             return input["n"]
 
         @app.task
@@ -69,7 +69,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
 
         running = [work.run_no_wait({"n": n}) for n in range(10)]
         for _ in running:
-            assert begun.acquire(timeout=60)
+            assert begun.acquire(timeout=300)
 
         acknowledged, error = fill(store)
         assert str(error).startswith(f"{path}: no space left to write (")
@@ -83,8 +83,8 @@ def test_disk_full(small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFi
         assert known >= {ref.id.replace("-", "") for ref in [*running, *acknowledged, *more]}
 
         ballast.unlink()
-        assert [ref.result(timeout=20) for ref in running] == list(range(10))
-        assert [ref.result(timeout=20) for ref in acknowledged] == list(range(len(acknowledged)))
+        assert [ref.result(timeout=300) for ref in running] == list(range(10))
+        assert [ref.result(timeout=300) for ref in acknowledged] == list(range(len(acknowledged)))
         assert store.run({"n": 7}) == 7
         until(lambda: any("work goes on" in r.message for r in caplog.records if r.levelno == logging.WARNING), "told")
         site.check_tidy()

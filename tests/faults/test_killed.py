@@ -11,7 +11,8 @@ from fanwood.model.states import RunState
 from tests.faults.processes import AppProcess, Site, until
 
 CHILDREN = 800
-SECONDS = 0.02
+SECONDS = 0.1
+"""So long that a tree is not done before the test has looked, on a machine that has others to serve."""
 LEASE = 50.0
 
 
@@ -40,7 +41,7 @@ def test_another_worker_that_runs_already_finishes_the_tree(site: Site, reap: bo
     completed = site.completed()
     assert len(completed) < CHILDREN
 
-    assert ref.result(timeout=120) == squares(CHILDREN)
+    assert ref.result(timeout=500) == squares(CHILDREN)
     took = recovered(site, second, killed_at)
     print(f"running elsewhere after {took:.2f} s")
     assert took < LEASE, "it is seen that the process is gone: nobody waits for its lease to lapse"
@@ -58,7 +59,7 @@ def test_a_worker_that_is_started_later_finishes_the_tree(site: Site) -> None:
     assert 200 < len(completed) < CHILDREN
 
     site.worker(slots=100)
-    assert ref.result(timeout=120) == squares(CHILDREN)
+    assert ref.result(timeout=500) == squares(CHILDREN)
     site.check_never_again(completed)
     assert site.in_state(RunState.COMPLETED) == CHILDREN
     site.check_tidy()
@@ -82,7 +83,7 @@ def test_workers_killed_again_and_again(site: Site) -> None:
         workers[number] = site.process("worker", **settings)
     print(f"{kills} kills; {site.in_state(RunState.COMPLETED)} children completed meanwhile")
 
-    assert ref.result(timeout=120) == squares(500)
+    assert ref.result(timeout=500) == squares(500)
     outputs = site.rows("select input ->> 'n', output from run where task = 'child' order by 1")
     assert [(n, int(output)) for n, output in outputs] == [(n, n * n) for n in range(500)]
     site.check_tidy()
@@ -91,7 +92,7 @@ def test_workers_killed_again_and_again(site: Site) -> None:
 def test_poison(site: Site) -> None:
     """A task that kills its workers fails after three of them; who ran beside it is cleared."""
     worker = site.worker(slots=4)
-    beside = [site.spawn("bystander", n=n, seconds=0.3) for n in range(12)]
+    beside = [site.spawn("bystander", n=n, seconds=1.5) for n in range(12)]
     poison = site.client.find("killer").run_no_wait({}, priority=2)
     deaths = 0
     while site.in_state(RunState.FAILED, "killer") == 0 and deaths < 5:
@@ -101,15 +102,15 @@ def test_poison(site: Site) -> None:
             worker = site.worker(slots=4)
         time.sleep(0.02)
     if deaths < 3:  # its run was failed before we looked: while threads of its process were still ending
-        worker.popen.wait(timeout=30)
+        worker.popen.wait(timeout=300)
         deaths += 1
         site.worker(slots=4)
 
     assert deaths == 3
     with pytest.raises(Exception, match=r"poison: 3 workers in a row died while executing killer") as caught:
-        poison.result(timeout=60)
+        poison.result(timeout=300)
     assert type(caught.value).__name__ == "TaskRunPoisoned"
-    assert [ref.result(timeout=60) for ref in beside] == list(range(12))
+    assert [ref.result(timeout=300) for ref in beside] == list(range(12))
     kills = site.journal("kill")
     assert [line.attempt for line in kills] == [1, 2, 3]
     assert kills[0].about > 0  # others were executing beside it
@@ -118,11 +119,11 @@ def test_poison(site: Site) -> None:
 
 
 def test_a_blocked_loop_keeps_its_lease(site: Site) -> None:
-    lease = {"lease": 2.0, "heartbeat": 0.3}
+    lease = {"lease": 10.0, "heartbeat": 0.3}  # longer than the machine may stand still
     site.worker(**lease)
     other = site.worker("whoami", **lease)
-    ref = site.spawn("blocks_its_loop", seconds=4)
-    assert ref.result(timeout=60) == 1
+    ref = site.spawn("blocks_its_loop", seconds=12)
+    assert ref.result(timeout=300) == 1
     assert len(site.journal("begin")) == 1
     assert "is lost" not in other.log
     assert os.getpid() not in {line.pid for line in site.journal()}

@@ -103,7 +103,7 @@ async def _race(url: str) -> None:
             assert process.stdout is not None
             process.stdout.readline()
             process.kill()  # perhaps with something reserved, and perhaps with something spent that it never heard of
-        told = [process.communicate(timeout=100)[0].count("spent") for process in processes]
+        told = [process.communicate(timeout=500)[0].count("spent") for process in processes]
         assert all(process.returncode == 0 for process in processes[KILLED:])
     finally:
         for process in processes:

@@ -25,7 +25,7 @@ def test_what_does_not_end_in_time_is_handed_back(site: Site, number: signal.Sig
     assert "Traceback" not in worker.log
 
     second = site.worker()
-    results = [ref.result(timeout=60) for ref in refs]
+    results = [ref.result(timeout=300) for ref in refs]
     assert {result["pid"] for result in results} <= {second.pid}
     site.check_tidy()
 
@@ -36,7 +36,7 @@ def test_what_ends_in_time_is_finished(site: Site) -> None:
     until(lambda: len(site.journal("begin")) == 4, "all have begun")
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert [ref.result(timeout=60) for ref in refs] == [{"attempt": 1, "pid": worker.pid}] * 4
+    assert [ref.result(timeout=300) for ref in refs] == [{"attempt": 1, "pid": worker.pid}] * 4
 
 
 def test_the_second_signal_hurries(site: Site) -> None:
@@ -73,6 +73,6 @@ def test_a_script_that_is_interrupted_leaves_work_that_a_later_process_finishes(
 
     site.worker(slots=1000)
     (root,) = site.rows("select id from run where parent_id is null")
-    assert site.client.runs.get_result(root[0].hex(), timeout=60) == sum(n * n for n in range(4000))
+    assert site.client.runs.get_result(root[0].hex(), timeout=300) == sum(n * n for n in range(4000))
     site.check_never_again(completed)
     site.check_tidy()

@@ -85,7 +85,7 @@ async def ours(postgres_cluster: Cluster, postgres_databases: Databases) -> Asyn
     postgres_databases.give_back(name)
 
 
-@pytest.mark.timeout(3600 if FULL else 180)
+@pytest.mark.timeout(3600 if FULL else 600)
 @pytest.mark.parametrize("pair", _pairs(SHORT + WAITS * FULL))
 async def test_what_comes_out_is_what_one_order_gives(ours: Arena, pair: str) -> None:
     first, second = (BY_NAME[name] for name in pair.split("/"))

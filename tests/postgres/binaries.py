@@ -84,7 +84,7 @@ def _binaries(folder: Path) -> Binaries | None:
     if not all(os.access(program, os.X_OK) for program in programs):
         return None
     try:
-        said = subprocess.run([programs[1], "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
+        said = subprocess.run([programs[1], "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):  # built for another machine, say
         return None
     version = re.search(r"\) (\d+)", said)

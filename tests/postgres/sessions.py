@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Self
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 GOODBYE = b"X\0\0\0\4"
 _READY = b"Z\0\0\0\5I"  # for a question, and in no transaction
 _PID = b"K\0\0\0\x0c"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class ServerError(RuntimeError):

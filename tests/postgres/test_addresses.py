@@ -204,7 +204,7 @@ def test_a_worker_that_cannot_begin(strict: Cluster, invoke: Invoke, tmp_path: P
     command = [sys.executable, "-m", "fanwood", "worker", "shop:fanwood"]
     environment = {**os.environ, "FANWOOD_DATABASE_URL": url}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     (error,) = done.stderr.splitlines()  # and no greeting: nothing has answered
     assert (done.returncode, done.stdout) == (2, "")

@@ -37,11 +37,11 @@ def test_a_run_that_was_ended_by_a_forgotten_commit_is_executed_again(
         return n
 
     ref = once.run_no_wait(7)
-    assert ref.result(timeout=20) == 7
+    assert ref.result(timeout=60) == 7
     with caplog.at_level(logging.WARNING, logger="fanwood"):
         asyncio.run(_rewind(postgres_url, ref.id))
         other: Fanwood = make_app(url=postgres_url, local_worker=False)
-        assert other.runs.get_run_ref(ref.id).result(timeout=20) == 7
+        assert other.runs.get_run_ref(ref.id).result(timeout=60) == 7
     assert other.runs.get_status(ref.id) is RunState.COMPLETED
     assert attempts == [7, 7]
     assert "starts anew" in caplog.text

@@ -65,15 +65,15 @@ def test_a_client_and_two_workers(make: Callable[..., Fanwood], postgres_cluster
     _, parent, endless = declare(client, begun)
     for worker in workers:
         declare(worker, begun)
-        worker.find("parent").run(1, timeout=20)  # from now on it works
+        worker.find("parent").run(1, timeout=60)  # from now on it works
     refs = [parent.run_no_wait(40, idempotency_key=f"{n}") for n in range(3)]
-    assert [ref.result(timeout=20) for ref in refs] == [sum(range(40))] * 3
+    assert [ref.result(timeout=60) for ref in refs] == [sum(range(40))] * 3
     assert parent.run_no_wait(40, idempotency_key="0").id == refs[0].id
     doomed = endless.run_no_wait(5)
-    assert begun.wait(20)
+    assert begun.wait(60)
     assert client.runs.cancel(doomed.id) >= 1
     with pytest.raises(TaskRunCancelled):
-        doomed.result(timeout=20)
+        doomed.result(timeout=60)
     assert len(client.runs.children(refs[0].id)) == 40
     store = client.engine().store
     assert isinstance(store, PostgresStore)
@@ -112,6 +112,6 @@ def test_the_pooler_is_restarted(make: Callable[..., Fanwood], pgbouncer: Pgboun
         return sum(await child.aio_run_many([child.create_bulk_run_item(i) for i in range(n)]))
 
     ref = parent.run_no_wait(50)
-    assert gate.wait(20)
+    assert gate.wait(60)
     pgbouncer.start()
-    assert ref.result(timeout=30) == sum(range(50))
+    assert ref.result(timeout=60) == sum(range(50))

@@ -86,13 +86,13 @@ def a_tree_and_all_else(app: Fanwood) -> None:
         raise ValueError(n)
 
     ref = parent.run_no_wait(5, idempotency_key="once")
-    assert ref.result(timeout=20) == 10
+    assert ref.result(timeout=60) == 10
     assert parent.run_no_wait(5, idempotency_key="once").id == ref.id
     assert len(app.runs.children(ref.id)) == 5
     failed = broken.run_no_wait(1)
     for again in (True, False):
         with pytest.raises(TaskRunError):
-            failed.result(timeout=20)
+            failed.result(timeout=60)
         assert app.runs.cancel(failed.id) == 0
         if again:
             assert app.runs.replay(failed.id)

@@ -305,7 +305,7 @@ def test_applications_beside_each_other(by: str, postgres_url: str, make_app: Ca
     apps = [make_app(url=postgres_url, **{by: name}) for name in ("one", "two", "three")]
     refs = [declared(app, n + 2).run_no_wait(n + 5) for n, app in enumerate(apps)]
     for n, (app, ref) in enumerate(zip(apps, refs, strict=True)):
-        assert ref.result(timeout=20) == [i * (n + 2) for i in range(n + 5)]
+        assert ref.result(timeout=60) == [i * (n + 2) for i in range(n + 5)]
         assert [run.id for run in app.runs.list()] == [ref.id]
         assert {run.task_name.rpartition("/")[2] for run in app.runs.children(ref.id)} == {"times"}
 

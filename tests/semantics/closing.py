@@ -7,5 +7,5 @@ from fanwood import Fanwood
 
 def swept(app: Fanwood) -> None:
     """Returns when all that is below something that was closed has ended."""
-    while app.engine().call(lambda store: store.sweep(), changes=True).result(10).more:
+    while app.engine().call(lambda store: store.sweep(), changes=True).result(60).more:
         pass

@@ -90,7 +90,7 @@ def test_a_child_that_is_asked_for_again_keeps_the_deadline_of_who_waits(app: Fa
         await asyncio.Event().wait()
         return 1
 
-    @app.task(execution_timeout=3.0)
+    @app.task(execution_timeout=600)
     async def parent(input: dict, ctx: Context) -> None:
         waits = asyncio.create_task(child.aio_run({}, child_key="k"))
         while not await ctx.aio_children():

@@ -66,7 +66,7 @@ def test_a_deep_tree_is_cancelled_while_it_runs_and_nothing_starts_afterwards(ma
 
     assert probe.run(timeout=60) == "alive"  # the slots are free again, and had nothing else to do
     assert started <= at_return + 3  # those that had been handed to the loop already, at most
-    assert stopped >= 3
+    until(lambda: stopped >= 3, "the code is told")
 
 
 def test_a_sync_task_sees_it_and_is_interrupted_at_its_next_call(app: Fanwood) -> None:
@@ -161,7 +161,7 @@ def test_a_cancelled_child_raises_in_its_parent(app: Fanwood) -> None:
     @app.task
     async def parent() -> list[Any]:
         ref = await leaf.aio_run_no_wait()
-        await asyncio.to_thread(running.wait, 10)
+        await asyncio.to_thread(running.wait, 60)
         await ref.aio_cancel()
         try:
             await ref
@@ -254,7 +254,7 @@ class Family:
         async def child(input: str) -> None:
             await asyncio.Event().wait()
 
-        @app.task(execution_timeout=30)
+        @app.task(execution_timeout=600)
         async def parent(input: str, ctx: Context) -> None:
             await child.aio_run_no_wait("default")
             await child.aio_run_no_wait("cancel", on_parent_end="cancel")
@@ -355,4 +355,4 @@ def test_a_parent_that_fails_at_last_takes_with_it_what_its_first_attempt_left(a
     with pytest.raises(TaskRunError):
         parent.run()
     with pytest.raises(TaskRunCancelled):
-        app.runs.get_result(ids[0], timeout=20)
+        app.runs.get_result(ids[0], timeout=60)

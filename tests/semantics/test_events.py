@@ -264,20 +264,31 @@ def test_old_events_are_forgotten(make_app: MakeApp, monkeypatch: pytest.MonkeyP
     until(lambda: app.events.list() == [], "it is gone")
 
 
+async def until_asked(sizes: list[int]) -> None:
+    """All tasks of this loop have begun, and the first of their calls has come to the store."""
+    while not sizes:
+        await asyncio.sleep(0.002)
+
+
 async def test_pushes_at_the_same_moment_go_together_and_fail_alone(
     app: Fanwood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, sizes = app.engine().store, list[int]()
+    store, sizes, asked = app.engine().store, list[int](), threading.Event()
     push = store.push
 
     async def noting(events: Any) -> Any:
         sizes.append(len(events))
+        while not asked.is_set():  # whoever is quicker: the first waits until all others have been asked for
+            await asyncio.sleep(0.002)
         return await push(events)
 
     await app.events.aio_push("paid", {"n": -1}, id="taken")
     monkeypatch.setattr(store, "push", noting)
     pushes = [app.events.aio_push("paid", {"n": n}, id="taken" if n == 20 else f"event {n}") for n in range(40)]
-    pushed = await asyncio.gather(*pushes, return_exceptions=True)
+    waits = [asyncio.ensure_future(each) for each in pushes]
+    await until_asked(sizes)
+    asked.set()
+    pushed = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(pushed.pop(20), EventConflictError)
     assert [each.payload["n"] for each in pushed if not isinstance(each, BaseException)] == [
         n for n in range(40) if n != 20

@@ -437,7 +437,7 @@ def test_what_is_refused(make_app: Any) -> None:
 
 def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
     """It would not be met on the way: nothing would be done again, and another input be lost without a word."""
-    app = make_app()
+    app, known = make_app(), threading.Event()
 
     @app.task
     def rate(input: str) -> int:
@@ -449,7 +449,8 @@ def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
 
     @app.task
     def slow(input: int, ctx: Context) -> int:
-        until(lambda: ctx.is_cancelled or len(app.runs.children(input and ref.id)) > 3, "it has a hedge")
+        assert known.wait(60)
+        until(lambda: ctx.is_cancelled or len(app.runs.children(ref.id)) > 3, "it has a hedge")
         return leaf.run(2)
 
     @app.task
@@ -464,6 +465,7 @@ def test_nothing_is_forked_at_what_no_code_asks_for(make_app: Any) -> None:
         return input
 
     ref = top.run_no_wait(0)
+    known.set()  # which run it is
     assert ref.result(timeout=60) == 10
     there = app.runs.children(ref.id)
     shared = next(run for run in there if run.task_name == "rate")

@@ -138,7 +138,7 @@ def test_at_any_moment(app: Fanwood, deed: Deed) -> None:
         return not living and held == [0] and not waits
 
     try:
-        until(calm, "nothing is left of it", 20)
+        until(calm, "nothing is left of it")
     finally:
         loop[0].call_soon_threadsafe(go.set)
     assert ref.result(60) == "True"

@@ -45,7 +45,7 @@ class Told:
 
     def take(self, count: int) -> list[tuple[str, RunEvent]]:
         """So many. (What became of a run is told after it is recorded.)"""
-        return [self._queue.get(timeout=20) for _ in range(count)]
+        return [self._queue.get(timeout=60) for _ in range(count)]
 
     @property
     def is_empty(self) -> bool:
@@ -225,7 +225,7 @@ def test_a_hook_that_blocks_holds_up_hooks_only(
         "a hook has not returned within 0.01 s; 3 more events wait for it",
     ]
     go_on.set()
-    app.hooks.flush(20)
+    app.hooks.flush(60)
     assert told == [0, 1, 2, 3]
 
 
@@ -374,7 +374,7 @@ def test_hooks_are_told_of_what_is_cancelled_while_it_executes(app: Any, colour:
     with serving(app.worker(slots=2)):
         ref = parent.run_no_wait()
         for _ in range(2):
-            assert begun.acquire(timeout=20)
+            assert begun.acquire(timeout=60)
         late = task.run_no_wait({"n": 9})
         late.cancel()
         ref.cancel()

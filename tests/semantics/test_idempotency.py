@@ -43,7 +43,7 @@ class Shop:
         @app.task
         async def wait(input: int) -> int:
             self.executed[input] += 1
-            await asyncio.to_thread(self.open.wait, 20)
+            await asyncio.to_thread(self.open.wait, 60)
             return input
 
         self.sell, self.fail, self.wait = sell, fail, wait
@@ -87,7 +87,7 @@ def test_that_a_run_that_still_goes_on_is_waited_for(shop: Shop) -> None:
     got: list[int] = []
     waiter.start()
     shop.open.set()
-    waiter.join(20)
+    waiter.join(60)
     assert got == [1]
     assert first.result() == 1
     assert shop.executed == {1: 1}
@@ -98,7 +98,7 @@ def test_that_a_run_of_another_process_is_waited_for(make_app: MakeApp) -> None:
     there.wait.run_no_wait(1, idempotency_key="k")
     ref = here.wait.run_no_wait(1, idempotency_key="k")
     there.open.set()
-    assert ref.result(20) == here.wait.run(1, idempotency_key="k", timeout=60) == 1
+    assert ref.result(60) == here.wait.run(1, idempotency_key="k", timeout=60) == 1
     assert (here.executed, there.executed) == ({}, {1: 1})
 
 
@@ -229,4 +229,4 @@ def test_that_nobody_waits_for_the_root_of_his_own_tree(app: Fanwood) -> None:
         return "it came back"
 
     ref = selfish.run_no_wait(1, idempotency_key="k")
-    assert ref.result(20).startswith(f"{ref.id}: The idempotency key 'k' is that of run {ref.id}, the root of the tree")
+    assert ref.result(60).startswith(f"{ref.id}: The idempotency key 'k' is that of run {ref.id}, the root of the tree")

@@ -43,7 +43,7 @@ class Records(logging.Handler):
             return [record for record in self.all if record.name == logger and record.levelno == level]
 
         with self._came:
-            self._came.wait_for(lambda: len(found()) >= count, 20)
+            self._came.wait_for(lambda: len(found()) >= count, 60)
             return found()
 
 
@@ -151,7 +151,7 @@ def test_a_handler_that_raises_costs_no_run(app: Any, colour: str, capsys: pytes
     try:
         for each in (task, slow):
             results = each.run_many(
-                [each.create_bulk_run_item(n) for n in range(50)], return_exceptions=True, timeout=30
+                [each.create_bulk_run_item(n) for n in range(50)], return_exceptions=True, timeout=60
             )
             assert all(isinstance(result, TaskRunError) for result in results)
     finally:
@@ -219,7 +219,7 @@ def test_a_script_without_logging_prints_nothing(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     command = [sys.executable, script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
     assert (done.stdout, done.stderr) == ("3\n", "")
 
 

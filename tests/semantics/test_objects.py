@@ -49,7 +49,7 @@ def test_objects_of_one_process_on_one_store_work_together(make_shared: Callable
         return sum(await child.aio_run_many([child.create_bulk_run_item(i) for i in range(n)]))
 
     ref = parent.run_no_wait(3)
-    assert ref.result(timeout=20) == 6
+    assert ref.result(timeout=60) == 6
     assert len(theirs.runs.children(ref.id)) == 3
     assert child.run(1) == 2
     assert ours.engine() is theirs.engine()
@@ -73,7 +73,7 @@ def test_a_worker_takes_tasks_of_objects_that_work_together(make_shared: Callabl
     for worker in (ours.worker("all"), theirs.worker("named", workflows=[child, parent])):
         assert sorted(worker.tasks) == ["child", "parent"]
         with serving(worker):
-            assert parent.run(1, timeout=20) == 2
+            assert parent.run(1, timeout=60) == 2
 
 
 def test_a_task_that_a_new_object_declares_again_is_the_one_that_counts(make_shared: Callable[..., Fanwood]) -> None:
@@ -121,11 +121,11 @@ def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest
     @app.task
     def task() -> int:
         waiting.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return 1
 
     def interrupt() -> None:
-        waiting.wait(20)
+        waiting.wait(60)
         signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
@@ -134,7 +134,7 @@ def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest
     go_on.set()
     (run,) = app.runs.list()
     assert f"task (run {run.id})" in caplog.text
-    assert app.runs.get_result(run.id, timeout=20) == 1
+    assert app.runs.get_result(run.id, timeout=60) == 1
 
 
 def test_other_settings_on_one_store_are_said(
@@ -161,8 +161,8 @@ def test_a_child_of_another_store_is_an_error_that_says_so(app: Fanwood, tmp_pat
             return await library.aio_run(n, detached=True)
 
         with pytest.raises(TaskRunError, match=r"library can't be a child of parent: .*other\.db.*detached"):
-            parent.run(1, timeout=20)
-        assert detaching.run(1, timeout=20) == 2
+            parent.run(1, timeout=60)
+        assert detaching.run(1, timeout=60) == 2
         assert [run.parent_id for run in other.runs.list()] == [None]
         with pytest.raises(SettingsError, match="library is not of this object"):
             app.worker(workflows=[library])
@@ -191,7 +191,7 @@ def test_a_task_of_another_store_is_refused_among_those_of_this_one(app: Fanwood
         refused = r"library can't be asked for here: .*other\.db"
         for parent in (mixing, grouping):
             with pytest.raises(TaskRunError, match=refused):
-                parent.run(1, timeout=20)
+                parent.run(1, timeout=60)
         with pytest.raises(UsageError, match=refused):
             ours.run_many([library.create_bulk_run_item(1)])
         assert other.runs.list() == []
@@ -239,22 +239,22 @@ def test_a_script_executes_no_leftovers_of_another_and_its_own(
         left = a(client).run_no_wait(1)
     with make() as app:
         task = b(app)
-        assert task.run(2, timeout=20) == "b"
-        assert [task.run(n, timeout=20) for n in range(5)] == ["b"] * 5
+        assert task.run(2, timeout=60) == "b"
+        assert [task.run(n, timeout=60) for n in range(5)] == ["b"] * 5
         refs = task.run_many_no_wait([task.create_bulk_run_item(n) for n in range(300)])
-        assert {ref.result(timeout=20) for ref in refs} == {"b"}
+        assert {ref.result(timeout=60) for ref in refs} == {"b"}
         assert app.runs.get_status(left.id) is RunState.QUEUED
         assert "1 queued run of task: started by another program than this, and not executed here" in caplog.text
     later = scripts(tmp_path, a="a, mended")["a"]  # the same program, another version of it
     with make() as app:
-        assert later(app).run(3, timeout=20) == "a, mended"
-        assert app.runs.get_result(left.id, timeout=20) == "a, mended"
+        assert later(app).run(3, timeout=60) == "a, mended"
+        assert app.runs.get_result(left.id, timeout=60) == "a, mended"
         assert "1 queued run of task: other code than this (an earlier version of it, say) has served" in caplog.text
     with make(local_worker=False) as client:
         left = a(client).run_no_wait(4)
     with make(local_worker=True) as app:
-        assert b(app).run(5, timeout=20) == "b"
-        assert app.runs.get_result(left.id, timeout=20) == "b"
+        assert b(app).run(5, timeout=60) == "b"
+        assert app.runs.get_result(left.id, timeout=60) == "b"
         assert "which executes them all the same" in caplog.text
 
 
@@ -264,7 +264,7 @@ def test_a_script_says_who_executes_what_it_starts(tmp_path: Path, caplog: pytes
     with Fanwood(url, shared=False) as script, Fanwood(url, shared=False) as other:
         declare(other)
         with serving(other.worker("the-one")):
-            assert declare(script).run(1, timeout=20) == "a"
+            assert declare(script).run(1, timeout=60) == "a"
             assert f"What this process starts is executed by another: {other.worker_name} (process" in caplog.text
 
 
@@ -274,7 +274,7 @@ def test_two_scripts_at_once_execute_each_its_own(url: str, tmp_path: Path) -> N
     with Fanwood(url, **own) as one, Fanwood(url, **own) as two:
         tasks = [a(one), b(two)]
         refs = [[task.run_no_wait(n) for n in range(20)] for task in tasks]
-        assert [{ref.result(timeout=30) for ref in each} for each in refs] == [{"a"}, {"b"}]
+        assert [{ref.result(timeout=60) for ref in each} for each in refs] == [{"a"}, {"b"}]
 
 
 def test_what_is_in_memory_is_for_one_process() -> None:
@@ -314,6 +314,6 @@ def test_what_a_dead_worker_executed_is_left_over_as_well(
         (run,) = engine.call(lambda store: store.commit(worker, claim)).result().claimed
         assert run.key == id_bytes(left.id)
         with Fanwood(url, shared=False, local_worker="own") as app:
-            assert scripts(tmp_path, a="a, mended")["a"](app).run(2, timeout=20) == "a, mended"
-            assert app.runs.get_result(left.id, timeout=20) == "a, mended"
+            assert scripts(tmp_path, a="a, mended")["a"](app).run(2, timeout=60) == "a, mended"
+            assert app.runs.get_result(left.id, timeout=60) == "a, mended"
     assert "1 queued run of task: other code than this (an earlier version of it, say) has served" in caplog.text

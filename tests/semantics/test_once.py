@@ -122,6 +122,7 @@ def test_it_happens_once_in_the_life_of_a_run(
     ref = agent(app, colour, child, echo, lives).run_no_wait({"to": reads.id, "lost": lost.id})
     wake(app, ref.id)
     first, second = ref.result(60)
+    assert [app.runs.get_result(each[0], timeout=60) for each in (first, second)] == [1, 1]  # for which it did not wait
     assert len(set(first[:4] + second[:4])) == 8
     assert first[4:] == second[4:] == [7, 3, 2]
     assert len(lives) > 2  # it was unloaded

@@ -138,7 +138,7 @@ def test_of_a_run(app: Fanwood, task: Any, name: str, value: Any) -> None:
 def test_of_a_child(app: Fanwood, task: Any, parent: Any, name: str, value: Any) -> None:
     parent.asked = {name: value}
     ref = parent.run_no_wait(1)
-    raised(lambda: ref.result(30))
+    raised(lambda: ref.result(60))
     said = app.runs.get(ref.id).error
     assert said is None or f"UsageError: {name}" in said
     still_at_work(app, task)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunRef
+from fanwood import Context, EmptyModel, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunRef
 from tests.semantics.test_durable import until
 from tests.serving import serving
 
@@ -154,13 +154,15 @@ def test_what_is_kept(app: Fanwood, how: str) -> None:
     @app.task
     async def parent() -> str:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.03):
+            async with asyncio.timeout(None) as limit:
+                if how not in ("shielded", "a root"):
+                    ref = await child.aio_run(7, wait_for_result=False)
+                limit.reschedule(asyncio.get_running_loop().time() + 0.03)
                 if how == "shielded":
                     await asyncio.shield(child.aio_run(7))
                 elif how == "a root":
                     await child.aio_run(7, detached=True)
                 else:
-                    ref = await child.aio_run(7, wait_for_result=False)
                     await (ref if how == "a reference" else asyncio.Event().wait())
         return "went on"
 
@@ -191,10 +193,11 @@ def test_a_wait_that_times_out_with_its_attempt_cancels_nothing(app: Fanwood) ->
     child, gate = children(app)
     tries: list[int] = []
 
-    @app.task(execution_timeout=2.5, retries=1)  # in which the second one has its child's result
-    async def parent() -> int:
+    @app.task(execution_timeout=2.5, retries=5)
+    async def parent(input: EmptyModel, ctx: Context) -> int:
         tries.append(1)
         if len(tries) == 2:
+            ctx.refresh_timeout(600)
             gate.set()
         async with asyncio.timeout(100):
             return (await child.aio_run_many([child.create_bulk_run_item(7, on_parent_end="continue")]))[0]
@@ -304,5 +307,5 @@ def test_what_is_given_up_before_it_was_asked_for_anew_is_cancelled(app: Fanwood
     assert ref.result(timeout=60) == "went on"
     (found,) = refs_below(app, ref.id)
     with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
-        found.result(timeout=10)
+        found.result(timeout=60)
     gate.set()

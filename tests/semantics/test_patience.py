@@ -148,6 +148,7 @@ def test_a_new_trial_waits_anew(app: Fanwood) -> None:
         time.sleep(0.002)
     gates[0].set()
     assert ref.result(timeout=60) == [0, 2]
+    until(app, sleeps(app, ref.id)[-1].id, RunState.CANCELLED)
     assert [each.status.name for each in sleeps(app, ref.id)] == ["COMPLETED", "COMPLETED", "CANCELLED"]
 
 

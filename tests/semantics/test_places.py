@@ -70,7 +70,7 @@ def test_threads_of_a_task_keep_its_place_or_are_refused(app: Fanwood) -> None:
         parent.run("lost")
     for way, children in [("with_context", 3), ("detached", 0), ("to_thread", 3)]:
         ref = parent.run_no_wait(way)
-        assert ref.result(timeout=20) == [0, 1, 2]
+        assert ref.result(timeout=60) == [0, 1, 2]
         assert len(app.runs.children(ref.id)) == children, way
     with ThreadPoolExecutor(1) as pool:  # that of a script is no task's
         assert pool.submit(child.run, 5).result() == 5
@@ -98,7 +98,7 @@ def test_the_waits_of_a_loop_in_a_sync_task_are_one_thread(make_app: MakeApp) ->
 
     @app.task
     async def child(n: int) -> int:
-        await asyncio.to_thread(all_wait.wait, 20)
+        await asyncio.to_thread(all_wait.wait, 60)
         return n
 
     @app.task
@@ -138,7 +138,7 @@ def test_a_process_that_is_forked_at_any_moment_works(app: Fanwood) -> None:
             pid = os.fork()
             if pid == 0:
                 try:  # whatever comes of it, it is not to go on with the tests
-                    faulthandler.dump_traceback_later(40, exit=True)
+                    faulthandler.dump_traceback_later(100, exit=True)
                     os._exit(0 if task.run(7, timeout=60) == 7 else 1)
                 finally:
                     os._exit(2)
@@ -164,7 +164,7 @@ def test_a_root_of_a_process_that_a_task_forked_is_said(app: Fanwood) -> None:
             handler = logging.Handler()
             handler.emit = lambda record: lines.append(record.getMessage())
             logging.getLogger("fanwood").addHandler(handler)
-            task.run(1, timeout=20)
+            task.run(1, timeout=60)
             os.write(write, "".join(lines).encode())
             os._exit(0)
         os.waitpid(pid, 0)
@@ -186,7 +186,7 @@ def test_a_run_that_waits_for_what_waits_for_it_is_told_at_once(app: Fanwood, ab
         return await down.aio_run(ids)
 
     with pytest.raises(TaskRunError, match="itself" if above == 4 else "an ancestor of it"):
-        down.run([], timeout=30)
+        down.run([], timeout=60)
 
 
 def test_a_run_may_wait_for_what_is_older_and_no_ancestor(app: Fanwood) -> None:
@@ -200,7 +200,7 @@ def test_a_run_may_wait_for_what_is_older_and_no_ancestor(app: Fanwood) -> None:
             return sum([await app.runs.aio_get_result(id_) for id_ in ids])
         return await deep.aio_run([*ids, (await leaf.aio_run_no_wait(1)).id])
 
-    assert deep.run([leaf.run_no_wait(1).id], timeout=30) == 5
+    assert deep.run([leaf.run_no_wait(1).id], timeout=60) == 5
 
 
 class Old(TypedDict):
@@ -224,4 +224,4 @@ def test_a_stored_input_that_no_longer_fits_names_task_and_field(make_app: MakeA
     ref = pay_old.run_no_wait({"n": 7})
     assert pay_new.run({"number": 7}) == 7
     with pytest.raises(TaskRunError, match=r"the input of pay, which was stored by other .*code.*: 1 problem number:"):
-        new.runs.get_result(ref.id, timeout=20)
+        new.runs.get_result(ref.id, timeout=60)

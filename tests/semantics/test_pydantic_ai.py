@@ -200,7 +200,7 @@ async def test_a_person_is_asked_and_the_answer_streams(app: Fanwood):
     while not tokens:
         await asyncio.sleep(0.01)
     await app.promises.aio_resolve(tokens[0], True)
-    assert await ref.aio_result(30) == "It was approved."
+    assert await ref.aio_result(60) == "It was approved."
     assert asked == {0: 1, 1: 1}
     assert "".join([c async for c in ref.stream() if isinstance(c, TextChunk)]) == "It was approved."
 

@@ -324,7 +324,10 @@ def test_what_has_come_while_it_was_looked_is_no_other_code(app: Fanwood) -> Non
         return [ctx.invocation_count]
 
     ref = agent.run_no_wait({})
-    for _ in range(14):
+    for _ in range(14):  # each time that it waits for a message, and not for its children before that
+        while not app.runs.counts(ref.id).by_task.get("~message", {}).get(RunState.WAITING):
+            assert not ref.status().is_terminal, app.runs.get(ref.id).error
+            time.sleep(0.002)
         until(app, ref.id, RunState.WAITING)
         app.runs.send(ref.id, "on")
     (invocations,) = ref.result(timeout=60)

@@ -338,4 +338,4 @@ def test_a_link_that_ended_before_its_run_asked_for_it_again_is_not_waited_for(
         lambda: all(run.status is RunState.COMPLETED for run in app.runs.children(ref.id)), "the link has ended"
     )
     asks.set()
-    assert ref.result(timeout=30) == 70
+    assert ref.result(timeout=60) == 70

@@ -43,7 +43,7 @@ def file(url: str) -> str:
 
 def against_the_rules(url: str, statement: str, *bindings: Any) -> None:
     with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as connection:
-        connection.set_busy_timeout(5000)
+        connection.set_busy_timeout(60_000)
         connection.pragma("ignore_check_constraints", 1)
         connection.execute(statement, bindings)
         assert connection.changes()

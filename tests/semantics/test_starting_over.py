@@ -17,6 +17,7 @@ from fanwood import (
     TaskRunError,
     UsageError,
 )
+from tests.semantics.test_once import wake
 
 AT_ONCE = EvictionPolicy(ttl=0)
 COLOURS = ["async", "sync"]
@@ -198,8 +199,10 @@ def test_a_new_life_reads_nothing_of_those_before(app: Fanwood, monkeypatch: pyt
         await ctx.aio_step(str, 1)
         if ctx.invocation_count == 1:
             await asyncio.sleep(0.01)  # (ids are told apart by the millisecond)
-        await ctx.aio_sleep_for("1.1s")
+        await ctx.aio_sleep_for("1h")
         return ctx.invocation_count
 
-    assert parent.run(0) == 2
+    ref = parent.run_no_wait(0)
+    wake(app, ref.id)
+    assert ref.result(60) == 2
     assert sum(pages) < 20, pages  # of 72

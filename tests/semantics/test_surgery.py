@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from typing import Any
 
@@ -212,12 +213,11 @@ def test_what_failed_for_those_who_share_it_is_done_again(make_app: Any, of: str
 
 def test_a_hedge_that_failed_is_nothing_to_retry(make_app: Any) -> None:
     """What it was to help has completed, and nobody asks for it again: it would be retried for ever."""
-    app, begun, seen = make_app(), list[int](), threading.Event()
+    app, turns, seen = make_app(), itertools.count(), threading.Event()
 
     @app.task
     def leaf(input: int) -> int:
-        begun.append(input)
-        if len(begun) > 1:
+        if next(turns):
             raise ValueError("the second one")
         seen.wait(60)
         return input

@@ -12,17 +12,18 @@ import pytest
 from fanwood import Context, EmptyModel, Fanwood, RunState, TaskRunError, TaskRunTimedOut, UsageError
 from fanwood.ids import id_bytes
 from fanwood.model.records import Swept
+from tests.conftest import MakeApp
 from tests.faults.processes import until
-
-BEGINS = 2.5
-"""Seconds in which what has a limit has begun, and begun what it waits for, beside ten others."""
+from tests.semantics.in_time import in_time
 
 
-def test_execution_timeout_of_an_async_task(app: Fanwood) -> None:
-    cancelled = threading.Event()
+@in_time
+def test_execution_timeout_of_an_async_task(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app, cancelled = make_app(), threading.Event()
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def slow() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -33,20 +34,24 @@ def test_execution_timeout_of_an_async_task(app: Fanwood) -> None:
         slow.run()
     error = caught.value
     assert (error.limit, error.owner, error.task_name) == ("execution_timeout", error.run_id, "slow")
-    assert f"execution_timeout of {BEGINS} s" in str(error)
+    assert f"execution_timeout of {limit:g} s" in str(error)
+    assert begun.is_set()
     assert cancelled.wait(60)
 
 
-def test_execution_timeout_of_a_sync_task(app: Fanwood) -> None:
+@in_time
+def test_execution_timeout_of_a_sync_task(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
     """Its thread can't be killed; it sees `is_cancelled`, and is interrupted at its next call."""
+    app = make_app()
     go_on, interrupted = threading.Event(), threading.Event()
     seen: list[bool] = []
 
     @app.task
     def leaf() -> None: ...
 
-    @app.task(execution_timeout=f"{BEGINS}s")
+    @app.task(execution_timeout=f"{limit}s")
     def slow(input: EmptyModel, ctx: Context) -> None:
+        begun.set()
         go_on.wait(60)
         seen.append(ctx.is_cancelled)
         try:
@@ -59,6 +64,7 @@ def test_execution_timeout_of_a_sync_task(app: Fanwood) -> None:
         slow.run()
     assert caught.value.limit == "execution_timeout"
     go_on.set()
+    assert begun.is_set()
     assert interrupted.wait(60)
     assert seen == [True]
     assert app.runs.children(caught.value.run_id) == []
@@ -77,18 +83,22 @@ def test_a_task_that_blocks_its_loop_does_not_outrun_its_limit(make_app: Any) ->
     go_on.set()
 
 
-def test_a_time_out_is_retried_like_a_failure(app: Fanwood) -> None:
-    @app.task(execution_timeout=timedelta(seconds=BEGINS), retries=1)
+@in_time
+def test_a_time_out_is_retried_like_a_failure(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app = make_app()
+
+    @app.task(execution_timeout=timedelta(seconds=limit), retries=1)
     async def task(input: EmptyModel, ctx: Context) -> int:
         if ctx.retry_count == 0:
             await asyncio.Event().wait()
+        begun.set()
         return ctx.retry_count
 
     assert task.run() == 1
 
 
 def test_a_run_that_ends_in_time_is_left_alone(app: Fanwood) -> None:
-    @app.task(execution_timeout=30)
+    @app.task(execution_timeout=600)
     async def quick(input: EmptyModel, ctx: Context) -> bool:
         return ctx.deadline is not None
 
@@ -116,12 +126,15 @@ def test_schedule_timeout(make_app: Any) -> None:
     busy_ref.result()
 
 
-def test_children_inherit_the_deadline_and_the_error_names_its_owner(app: Fanwood) -> None:
-    caught: list[TaskRunTimedOut] = []
-    ended = threading.Event()
+@in_time
+def test_children_inherit_the_deadline_and_the_error_names_its_owner(
+    make_app: MakeApp, limit: float, begun: threading.Event
+) -> None:
+    app, ended = make_app(), threading.Event()
 
     @app.task
     async def leaf() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -132,13 +145,14 @@ def test_children_inherit_the_deadline_and_the_error_names_its_owner(app: Fanwoo
         assert ctx.deadline is not None
         await leaf.aio_run()
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def top() -> None:
         await middle.aio_run()
 
     with pytest.raises(TaskRunTimedOut) as top_error:
         top.run()
     assert top_error.value.limit == "execution_timeout"
+    assert begun.is_set()
     assert ended.wait(60)
     root = top_error.value.run_id
     (middle_run,) = app.runs.children(root)
@@ -146,7 +160,6 @@ def test_children_inherit_the_deadline_and_the_error_names_its_owner(app: Fanwoo
     for run in (middle_run, leaf_run):
         assert run.status in (RunState.FAILED, RunState.CANCELLED)
         assert root in (app.runs.get(run.id).error or "")
-    assert not caught
 
 
 def test_a_childs_own_shorter_limit_stays(app: Fanwood) -> None:
@@ -154,7 +167,7 @@ def test_a_childs_own_shorter_limit_stays(app: Fanwood) -> None:
     async def leaf() -> None:
         await asyncio.Event().wait()
 
-    @app.task(execution_timeout=30)
+    @app.task(execution_timeout=600)
     async def parent() -> list[str]:
         try:
             await leaf.aio_run()
@@ -167,21 +180,18 @@ def test_a_childs_own_shorter_limit_stays(app: Fanwood) -> None:
 
 
 def test_a_childs_longer_limit_is_cut_to_its_parents(app: Fanwood) -> None:
-    seen: list[Any] = []
-
-    @app.task(execution_timeout=500)
+    @app.task(execution_timeout=5000)
     async def leaf(input: EmptyModel, ctx: Context) -> float:
         assert ctx.deadline is not None
         return ctx.deadline.timestamp()
 
-    @app.task(execution_timeout=30)
+    @app.task(execution_timeout=600)
     async def parent(input: EmptyModel, ctx: Context) -> list[float]:
         assert ctx.deadline is not None
         return [await leaf.aio_run(), ctx.deadline.timestamp()]
 
     child, own = parent.run()
     assert child == own
-    assert not seen
 
 
 def test_children_that_are_not_waited_for_or_go_on_do_not_inherit(app: Fanwood) -> None:
@@ -189,7 +199,7 @@ def test_children_that_are_not_waited_for_or_go_on_do_not_inherit(app: Fanwood) 
     async def leaf(input: int, ctx: Context) -> bool:
         return ctx.deadline is None
 
-    @app.task(execution_timeout=30)
+    @app.task(execution_timeout=600)
     async def parent() -> list[bool]:
         ref = await leaf.aio_run_no_wait(1)
         (other,) = await leaf.aio_run_many([leaf.create_bulk_run_item(2)], wait_for_result=False)
@@ -198,40 +208,53 @@ def test_children_that_are_not_waited_for_or_go_on_do_not_inherit(app: Fanwood) 
     assert parent.run() == [True, True, True, False]
 
 
-def test_a_retried_parents_new_deadline_is_its_childrens(app: Fanwood) -> None:
+@in_time
+def test_a_retried_parents_new_deadline_is_its_childrens(
+    make_app: MakeApp, limit: float, begun: threading.Event
+) -> None:
     """The second try has its time again, and so has a child that the first one left unfinished."""
+    app, left = make_app(), list[int]()
 
     @app.task
     async def leaf(input: EmptyModel, ctx: Context) -> int:
+        left.append(ctx.attempt_number)
         if ctx.attempt_number == 1:
             await asyncio.Event().wait()
         assert ctx.deadline is not None
         return ctx.attempt_number
 
-    @app.task(execution_timeout=BEGINS, retries=1)
+    @app.task(execution_timeout=limit, retries=1)
     async def parent(input: EmptyModel, ctx: Context) -> int:
-        if ctx.retry_count == 1:
-            ctx.refresh_timeout(30)
+        if ctx.retry_count == 1 and left:
+            ctx.refresh_timeout(600)
+            begun.set()
         return await leaf.aio_run()
 
     assert parent.run() == 2
 
 
-def test_refresh_timeout_moves_the_own_limit(app: Fanwood) -> None:
-    @app.task(execution_timeout=BEGINS)
+@in_time
+def test_refresh_timeout_moves_the_own_limit(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app = make_app()
+
+    @app.task(execution_timeout=limit)
     async def task(input: EmptyModel, ctx: Context) -> str:
         before = ctx.deadline
-        ctx.refresh_timeout("30s")
+        ctx.refresh_timeout("600s")
+        begun.set()
         assert before is not None
         assert ctx.deadline is not None
-        assert (ctx.deadline - before).total_seconds() > 20
-        await asyncio.sleep(BEGINS + 0.05)  # past the old limit: that is what is tested
+        assert (ctx.deadline - before).total_seconds() > 500
+        await asyncio.sleep(limit + 0.05)  # past the old limit: that is what is tested
         return "in time"
 
     assert task.run() == "in time"
 
 
-def test_refresh_timeout_moves_the_deadline_of_running_and_queued_children(make_app: Any) -> None:
+@in_time
+def test_refresh_timeout_moves_the_deadline_of_running_and_queued_children(
+    make_app: MakeApp, limit: float, begun: threading.Event
+) -> None:
     app = make_app(slots=1)
     started = asyncio.Event()
 
@@ -239,32 +262,37 @@ def test_refresh_timeout_moves_the_deadline_of_running_and_queued_children(make_
     async def leaf(input: int) -> int:
         if not started.is_set():
             started.set()
-            await asyncio.sleep(BEGINS + 0.1)  # past the old limit
+            await asyncio.sleep(limit + 0.1)  # past the old limit
         return input
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def parent(input: EmptyModel, ctx: Context) -> list[int]:
         children = asyncio.ensure_future(leaf.aio_run_many([leaf.create_bulk_run_item(n) for n in range(2)]))
         await started.wait()
-        ctx.refresh_timeout(30)
+        ctx.refresh_timeout(600)
+        begun.set()
         return await children
 
     assert parent.run() == [0, 1]
 
 
-def test_refresh_timeout_leaves_a_childs_own_limit(app: Fanwood) -> None:
-    started = asyncio.Event()
+@in_time
+def test_refresh_timeout_leaves_a_childs_own_limit(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app, started = make_app(), asyncio.Event()
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def leaf() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    @app.task(execution_timeout=50)
+    @app.task(execution_timeout=500)
     async def parent(input: EmptyModel, ctx: Context) -> str:
         child = asyncio.ensure_future(leaf.aio_run())
-        await started.wait()
-        ctx.refresh_timeout(300)
+        waits = asyncio.ensure_future(started.wait())
+        await asyncio.wait([waits, child], return_when=asyncio.FIRST_COMPLETED)
+        assert waits.done(), "its limit ran out before it had begun"
+        ctx.refresh_timeout(3000)
+        begun.set()
         try:
             await child
         except TaskRunTimedOut as error:
@@ -286,11 +314,11 @@ def test_refresh_timeout_does_not_move_children_past_an_ancestors_deadline(app: 
         assert ctx.deadline is not None
         return ctx.deadline.timestamp()
 
-    @app.task(execution_timeout=10)
+    @app.task(execution_timeout=100)
     async def middle(input: EmptyModel, ctx: Context) -> float:
         child = asyncio.ensure_future(leaf.aio_run())
         await started.wait()
-        ctx.refresh_timeout(500)
+        ctx.refresh_timeout(5000)
         while (await app.runs.aio_get(ids[0])).status is RunState.QUEUED or not await told(ids[0]):
             await asyncio.sleep(0.01)
         gate.set()
@@ -300,9 +328,9 @@ def test_refresh_timeout_does_not_move_children_past_an_ancestors_deadline(app: 
         id_ = bytes.fromhex(run_id.replace("-", ""))
         record = await asyncio.wrap_future(app.engine().call(lambda store: store.get(id_)))
         assert record.deadline is not None
-        return record.deadline > app.clock.now() + 20_000_000
+        return record.deadline > app.clock.now() + 200_000_000
 
-    @app.task(execution_timeout=30)
+    @app.task(execution_timeout=600)
     async def top(input: EmptyModel, ctx: Context) -> list[float]:
         assert ctx.deadline is not None
         return [await middle.aio_run(), ctx.deadline.timestamp()]
@@ -312,7 +340,10 @@ def test_refresh_timeout_does_not_move_children_past_an_ancestors_deadline(app: 
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["not told yet", "told"])
-def test_who_executes_below_a_moved_deadline_is_not_interrupted_by_the_old_one(make_app: Any, told: bool) -> None:
+@in_time
+def test_who_executes_below_a_moved_deadline_is_not_interrupted_by_the_old_one(
+    make_app: MakeApp, limit: float, begun: threading.Event, told: bool
+) -> None:
     """Nor are those that begin or are born meanwhile, also on other workers. (`told`: they hear of it in time.)"""
     app = make_app(slots=2)
     started, limits = asyncio.Event(), list[datetime]()
@@ -330,11 +361,12 @@ def test_who_executes_below_a_moved_deadline_is_not_interrupted_by_the_old_one(m
             await asyncio.sleep(0.02)
         return [await leaf.aio_run(input), input]
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def parent(input: EmptyModel, ctx: Context) -> list[list[int]]:
         children = asyncio.ensure_future(child.aio_run_many([child.create_bulk_run_item(n) for n in range(3)]))
         await started.wait()
-        ctx.refresh_timeout(60)
+        ctx.refresh_timeout(600)
+        begun.set()
         return await children
 
     if not told:
@@ -361,15 +393,17 @@ def test_refresh_timeout_without_a_limit_is_an_error(app: Fanwood) -> None:
     assert "no execution_timeout" in task.run()
 
 
-def test_a_deadline_is_not_healed_by_retries(app: Fanwood) -> None:
-    tries: list[int] = []
+@in_time
+def test_a_deadline_is_not_healed_by_retries(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app, tries = make_app(), list[int]()
 
     @app.task(retries=5)
     async def leaf() -> None:
+        begun.set()
         tries.append(1)
         await asyncio.Event().wait()
 
-    @app.task(execution_timeout=BEGINS)
+    @app.task(execution_timeout=limit)
     async def parent() -> None:
         await leaf.aio_run()
 
@@ -409,7 +443,7 @@ def test_a_retried_parents_new_limit_is_that_of_all_below_it(app: Fanwood) -> No
         return datetime.fromtimestamp(found.get(ids[0], 0) / 1e6, UTC)  # (it may be about to be queued again)
 
     ref = parent.run_no_wait()
-    until(lambda: len(limits) == 2, "it is tried again", 20)
+    until(lambda: len(limits) == 2, "it is tried again")
     assert limits[0] < limits[1]
-    until(lambda: deadline_of_leaf() > limits[0], "what is below has its new limit", 20)
+    until(lambda: deadline_of_leaf() > limits[0], "what is below has its new limit")
     ref.cancel()

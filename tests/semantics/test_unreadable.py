@@ -341,7 +341,7 @@ def let_in(url: str, statement: str, *bindings: Any) -> None:
     """What the tables' own checks refuse."""
     if url.startswith("sqlite"):
         with closing(apsw.Connection(url.removeprefix("sqlite:///"))) as file:
-            file.set_busy_timeout(5000)
+            file.set_busy_timeout(60_000)
             file.pragma("ignore_check_constraints", 1)
             file.execute(statement, bindings)
         return

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from fanwood import BlockingCallError, Context, EmptyModel, Progress, RunNotFoundError, RunState, RunTree, UsageError
+from fanwood.engine.ticks import PROGRESS_SECONDS
 
 NOBODY = "01890000-0000-7000-8000-000000000000"
 
@@ -24,7 +26,7 @@ class Work:
         def leaf(input: int, ctx: Context) -> int:
             ctx.log(f"leaf {input}")
             if input == 9:
-                self.go_on.wait(30)
+                self.go_on.wait(60)
             if input == 3:
                 raise ValueError("no stock")
             return input
@@ -71,7 +73,7 @@ def test_failed_children_and_pages(app: Any) -> None:
     work = Work(app)
     work.go_on.set()
     ref = work.parent.run_no_wait()
-    assert ref.result(timeout=30) == 10
+    assert ref.result(timeout=60) == 10
     (failed,) = app.runs.children(ref.id, status="failed")
     assert "no stock" in failed.error
     everyone = app.runs.children(ref.id)
@@ -96,7 +98,7 @@ def test_trees(app: Any) -> None:
         return sum([await node.aio_run(n) for n in range(input)]) + 1
 
     ref = node.run_no_wait(3)
-    assert ref.result(timeout=30) == 8
+    assert ref.result(timeout=60) == 8
     whole = app.runs.tree(ref.id)
     assert names(whole) == ["node", "node", ["node", "node"], ["node", "node", ["node", "node"]]]
     assert whole.run.input == 3
@@ -126,15 +128,16 @@ def test_a_run_says_how_far_it_is(app: Any) -> None:
             ctx.progress(n, 1000, f"file {n}")
         ctx.log("a line")
         if ctx.attempt_number == 1:
-            assert go_on.wait(30)
+            assert go_on.wait(60)
             raise ValueError("again")
         ctx.progress(0.5)
 
     ref = works.run_no_wait()
-    said = [counts.progress for counts in itertools.islice(app.runs.watch(ref.id, interval=0.01), 2)]
+    for counts in app.runs.watch(ref.id, interval=0.01):  # until it has said all
+        if counts.progress == Progress(999, 1000, "file 999"):
+            break
     go_on.set()
-    assert said[-1] == Progress(999, 1000, "file 999")
-    ref.result(timeout=30)
+    ref.result(timeout=60)
     assert app.runs.counts(ref.id).progress == Progress(0.5, None, "")  # what was said last is there with the end
     assert [(line.seq >= 0, line.message) for line in app.runs.logs(ref.id)] == [(True, "a line")] * 2
 
@@ -156,9 +159,10 @@ async def test_progress_is_stored_now_and_then(app: Any, monkeypatch: pytest.Mon
             ctx.progress(n)
             await asyncio.sleep(0)
 
+    begin = time.monotonic()
     await works.aio_run()
     assert max(commits) == 1
-    assert sum(commits) < 20  # (a few seconds, on a very busy machine)
+    assert sum(commits) <= 2 + (time.monotonic() - begin) / PROGRESS_SECONDS
 
 
 def test_what_is_no_progress(app: Any) -> None:

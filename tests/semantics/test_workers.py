@@ -64,7 +64,7 @@ def test_a_loop_that_ends_under_a_run_leaves_it_to_another(app: Fanwood) -> None
 
     async def main() -> str:
         ref = await task.aio_run_no_wait()
-        await asyncio.to_thread(started.wait, 10)
+        await asyncio.to_thread(started.wait, 60)
         return ref.id
 
     run_id = asyncio.run(main())
@@ -185,7 +185,7 @@ def test_lifespan(make_app: Any) -> None:
 
 
 def test_a_stopping_worker_lets_runs_end_within_its_grace(make_app: Any) -> None:
-    app = make_app(local_worker=False, grace=20)
+    app = make_app(local_worker=False, grace=60)
     started, gate = threading.Event(), threading.Event()
 
     @app.task
@@ -200,7 +200,7 @@ def test_a_stopping_worker_lets_runs_end_within_its_grace(make_app: Any) -> None
         assert started.wait(60)
         worker.stop()
         gate.set()
-        thread.join(10)
+        thread.join(60)
     assert ref.result(timeout=60) == 1
 
 

@@ -19,6 +19,8 @@ from fanwood import (
 )
 from fanwood.errors import StoreValueError
 from fanwood.model.commands import Batch
+from tests.conftest import MakeApp
+from tests.semantics.in_time import in_time
 
 # --- failure -------------------------------------------------------------------------------------------------------
 
@@ -153,12 +155,15 @@ def test_steps_have_retries_of_their_own(app: Fanwood) -> None:
     assert tries == [0, 1, 2]
 
 
-def test_a_workflows_time_out_ends_its_steps(app: Fanwood) -> None:
-    flow = app.workflow(name="flow", execution_timeout=2.5)  # in which its step has begun
+@in_time
+def test_a_workflows_time_out_ends_its_steps(make_app: MakeApp, limit: float, begun: threading.Event) -> None:
+    app = make_app()
+    flow = app.workflow(name="flow", execution_timeout=limit)
     gate = threading.Event()
 
     @flow.task()
     def slow() -> None:
+        begun.set()
         gate.wait(60)
 
     ref = flow.run_no_wait()
@@ -223,9 +228,9 @@ def test_a_retry_finds_the_steps_that_began_after_one_had_failed(app: Fanwood) -
 
     ref = flow.run_no_wait()
     with pytest.raises(FailedTaskRunExceptionGroup):
-        ref.result(30)
+        ref.result(60)
     app.runs.replay(ref.id)
-    assert ref.result(30) == {"broken": 1, "slow": 2, "after": 3}
+    assert ref.result(60) == {"broken": 1, "slow": 2, "after": 3}
     assert calls == {"broken": 2, "slow": 1, "after": 1}
 
 
@@ -243,7 +248,7 @@ def test_a_step_that_cancels_itself_cancels_its_workflow(app: Fanwood) -> None:
 
     ref = flow.run_no_wait()
     with pytest.raises(TaskRunCancelled, match="its step flow:first was cancelled: by itself"):
-        ref.result(30)
+        ref.result(60)
     assert ref.status() is RunState.CANCELLED
 
 

@@ -23,7 +23,7 @@ from tests.faults.processes import until
 from tests.raw import watched
 from tests.serving import serving
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def moves_its_limit(ctx: Context) -> None:

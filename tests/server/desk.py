@@ -18,7 +18,7 @@ from fanwood.server.identity import Token, digest
 from fanwood.server.options import Options
 from tests.server.asgi import Client
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 SECRETS = {"viewer": "v" * 43, "operator": "o" * 43, "shop": "s" * 43, "admin": "a" * 43}
 TOKENS = (
     Token("vera", digest(SECRETS["viewer"]), "viewer"),

@@ -192,8 +192,8 @@ async def test_an_action_can_be_cancelled(settings: Settings, store: Store, monk
         action = await server.confirmed(token, "operator")
         async with asyncio.timeout(PATIENCE):
             await begun.wait()
-        go_on.set()
         answer = await server.post(f"/runs/{action}/cancel", None, "operator")
+        go_on.set()
         assert (answer.status, answer.body["state"]) == (200, "cancelled"), answer
         ended = await server.ended(action)
     assert ended["state"] == "cancelled"

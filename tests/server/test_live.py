@@ -23,7 +23,7 @@ from fanwood.store.store import Store
 from tests.server.asgi import Client, scope_of
 from tests.server.conftest import BOUND, TOKENS, Make, World, write_tokens
 
-SOON = 30  # seconds, for what hangs
+SOON = 120  # seconds, for what hangs
 
 
 class Stream:

@@ -176,17 +176,17 @@ async def test_what_it_does_if_it_may(tmp_path: Path):
         (failed,) = await app.runs.aio_list()
         fails[0] = False
         assert "retry of" in await one.ask("retry_run", run=failed.id)
-        assert await app.runs.get_run_ref(failed.id).aio_result(30) == 1
+        assert await app.runs.get_run_ref(failed.id).aio_result(60) == 1
         assert "nothing to retry" in await one.ask("retry_run", refused=True, run=failed.id)
         about = {"run": failed.id, "input": 3, "budget": {"runs": 2}}
         made = (await one.ask("fork_run", **about)).split(f"forked {failed.id}: ")[1][:36]
-        assert await app.runs.get_run_ref(made).aio_result(30) == 3
+        assert await app.runs.get_run_ref(made).aio_result(60) == 3
         assert [limit.amount for limit in (await app.runs.aio_get(made)).budget] == [2]
         assert "input: must be integer" in await one.ask("fork_run", refused=True, run=failed.id, input="x")
         assert "is not below" in await one.ask("fork_run", refused=True, run=failed.id, at=made)
         started = (await one.ask("start_run", task="work", input=4, key="once")).split("started ")[1][:36]
         assert started in await one.ask("start_run", task="work", input=4, key="once")
-        assert await app.runs.get_run_ref(started).aio_result(30) == 4
+        assert await app.runs.get_run_ref(started).aio_result(60) == 4
         for run in ("", "@last", "ab"):  # nobody cancels the newest by chance
             assert "don't fit" in await one.ask("cancel_run", refused=True, run=run)
         assert "nothing to cancel" in await one.ask("cancel_run", refused=True, run=started)

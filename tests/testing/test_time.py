@@ -300,7 +300,7 @@ def test_that_a_real_wait_is_told_with_its_place(impatient: TestApp):
 
     @impatient.task
     def blocks(n: int) -> int:
-        never.wait(20)
+        never.wait(60)
         return n
 
     with pytest.raises(StuckError, match=r"(?s)something real for 0\.1 s.*never\.wait"):
@@ -375,8 +375,8 @@ def test_a_loop_that_a_test_runs_in_a_thread_of_its_own(fanwood_app: TestApp):
     """As the test clients of web frameworks do."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(lambda: asyncio.run(_twice(shop.remind.aio_run)))
-        assert answer.result(20) == ["order 1: please pay", "order 1: please pay"]
-        assert pool.submit(shop.remind.run, 2).result(20) == "order 2: please pay"
+        assert answer.result(60) == ["order 1: please pay", "order 1: please pay"]
+        assert pool.submit(shop.remind.run, 2).result(60) == "order 2: please pay"
 
 
 async def _twice(run: Callable[[int], Awaitable[str]]) -> list[str]:

@@ -67,7 +67,7 @@ class Harness:
 
     async def __call__(self, requests: list[SpawnRequest], **about: Any) -> bool:
         batch = Batch(spawns=[spawn for request in requests for spawn in request.spawns], **about)
-        return await asyncio.wait_for(self.commits.commit(1, batch, requests, self.deliver), 20)
+        return await asyncio.wait_for(self.commits.commit(1, batch, requests, self.deliver), 60)
 
     @property
     def refused(self) -> set[bytes]:

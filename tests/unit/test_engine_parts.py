@@ -25,7 +25,7 @@ def no_timer() -> None:
 
 async def test_work_that_comes_before_the_flag_is_seen() -> None:
     """Whoever makes work just before the engine falls asleep finds it awake, and wakes nobody: it has to look again."""
-    await asyncio.wait_for(Waker().sleep(lambda: True, no_timer), 5)
+    await asyncio.wait_for(Waker().sleep(lambda: True, no_timer), 60)
 
 
 async def test_work_that_comes_after_the_last_look_wakes() -> None:
@@ -35,7 +35,7 @@ async def test_work_that_comes_after_the_last_look_wakes() -> None:
         threading.Thread(target=waker.wake).start()  # it comes now, while nothing was found
         return False
 
-    await asyncio.wait_for(waker.sleep(look_and_find_nothing, no_timer), 5)
+    await asyncio.wait_for(waker.sleep(look_and_find_nothing, no_timer), 60)
 
 
 async def test_a_sleeper_is_woken_by_its_own_thread_and_by_its_timer() -> None:
@@ -45,8 +45,8 @@ async def test_a_sleeper_is_woken_by_its_own_thread_and_by_its_timer() -> None:
         asyncio.get_running_loop().call_soon(waker.wake)
         return False
 
-    await asyncio.wait_for(waker.sleep(find_nothing, no_timer), 5)
-    await asyncio.wait_for(waker.sleep(lambda: False, lambda: -1.0), 5)
+    await asyncio.wait_for(waker.sleep(find_nothing, no_timer), 60)
+    await asyncio.wait_for(waker.sleep(lambda: False, lambda: -1.0), 60)
 
 
 @pytest.mark.parametrize("error", [IndexError("list index out of range"), KeyError("x"), StoreBusyError("locked")])
@@ -68,7 +68,7 @@ async def test_a_service_that_fails_begins_anew(
     supervised = Services(troubles.append)
     with caplog.at_level(logging.ERROR):
         supervised.start("the lease", service)
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), 60)
         await supervised.stop()
     told = [record.message for record in caplog.records if "the lease of this engine failed" in record.message]
     assert (troubles, len(told)) == (([error], 0) if isinstance(error, StoreError) else ([], 1))
@@ -87,7 +87,7 @@ def test_who_logs_more_than_is_stored_waits(monkeypatch: pytest.MonkeyPatch) -> 
     waits.start()
     batch = Batch()
     inbox.empty_into(batch)
-    waits.join(10)
+    waits.join(60)
     assert not waits.is_alive()
     inbox.empty_into(batch)
     assert [logged.message[0] for logged in batch.logs] == ["x", "z"]
@@ -100,7 +100,7 @@ def test_nobody_waits_to_log_for_an_engine_that_is_over(monkeypatch: pytest.Monk
     waits = threading.Thread(target=lambda: inbox.add_log(line("y"), None))
     waits.start()
     inbox.fail_all(EngineClosedError("over"))
-    waits.join(10)
+    waits.join(60)
     assert not waits.is_alive()
 
 

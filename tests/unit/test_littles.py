@@ -58,7 +58,7 @@ async def test_what_ends_the_reading_leaves_nobody_waiting() -> None:
     """Also those whose turn had not come."""
     store = Looked(GeneratorExit())
     littles = Littles(store)  # type: ignore[arg-type]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await read(littles, KEYS) == [None] * len(KEYS)
     store.trouble = None
     assert await read(littles, KEYS[:1]) == [[KEYS[0], b"after"]]

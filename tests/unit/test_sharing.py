@@ -115,7 +115,7 @@ def test_it_looks_later_on_the_loop_that_it_is_asked_on() -> None:
         slots.offer([claimed(f"0{n}") for n in range(2)])
         slots.take()
         assert slots.demand() == 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not rooms:
                 await asyncio.sleep(0.001)
 

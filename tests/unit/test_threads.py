@@ -8,7 +8,7 @@ import pytest
 
 from fanwood.worker.threads import ThreadPool
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def test_a_system_without_threads_delays_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ flow = hatchet.workflow(name="Cancel")
 @flow.task()
 async def itself(input: EmptyModel, ctx: Context) -> dict[str, str]:
     await ctx.aio_cancel()
-    await asyncio.sleep(10)
+    await asyncio.sleep(600)
     return {"error": "should have been cancelled"}
 
 
@@ -27,7 +27,7 @@ def flagged(input: EmptyModel, ctx: Context) -> dict[str, str]:
 async def long(input: EmptyModel, ctx: Context) -> None:
     await ctx.aio_release_slot()
     await ctx.aio_log("waits")
-    await asyncio.sleep(10)
+    await asyncio.sleep(600)
 
 
 async def main() -> object:
