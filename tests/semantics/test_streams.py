@@ -510,6 +510,26 @@ def test_who_only_looks_finds_what_has_ended(
     gates[1].set()
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_of_many_references_some_have_ended_before(app: Fanwood, double: Any, inside: bool) -> None:
+    """They are looked at some at a time."""
+
+    async def both() -> list[int]:
+        before = await double.aio_run_many([double.create_bulk_run_item(n) for n in range(300)], wait_for_result=False)
+        await aio_wait(before)
+        after = await double.aio_run_many(
+            [double.create_bulk_run_item(n) for n in range(300, 600)], wait_for_result=False
+        )
+        return [await ref async for ref in as_completed([app.runs.get_run_ref(ref.id) for ref in (*before, *after)])]
+
+    @app.task
+    async def parent(_: dict) -> list[int]:
+        return await both()
+
+    found = parent.run({}) if inside else asyncio.run(both())
+    assert sorted(found) == [2 * n for n in range(600)]
+
+
 def test_references_that_are_none_are_refused(held: Any) -> None:
     with pytest.raises(UsageError, match="refs must be a list"):
         as_completed(3)  # type: ignore[arg-type]

@@ -8,10 +8,11 @@ import pytest
 
 from fanwood import AttemptFencedError, RunNotFoundError
 from fanwood.engine.claims import Claims
-from fanwood.engine.delivery import HOLDS, Delivery
+from fanwood.engine.delivery import FEW, HOLDS, MANY, Delivery
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.latencies import Latencies
-from fanwood.engine.waits import Collector
+from fanwood.engine.signals import Signal
+from fanwood.engine.waits import Collector, Stream
 from fanwood.model.commands import Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
 from fanwood.store.failures import ancestor_ended, encode_failure
@@ -111,6 +112,36 @@ def test_all_watches_are_made_anew() -> None:
     batch = Batch()
     delivery.prepare(batch, [])
     assert batch.watch == [ID]
+
+
+def test_many_are_looked_at_some_at_a_time_and_not_what_has_ended_meanwhile() -> None:
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
+    ids = [n.to_bytes(16, "big") for n in range(4 * MANY)]
+    stream, signal, soon = Stream(), Signal(), Signal()
+    stream.grow(len(ids))
+    delivery.watch(ids, stream, range(len(ids)), Batch())
+    delivery.when_looked(signal)
+
+    def looked_at(*, beside: bool) -> list[bytes]:
+        batch = Batch(outcomes=[Outcome(OTHER, 1, RunState.COMPLETED)] if beside else [])
+        delivery.prepare(batch, [])
+        delivery.deliver(Batch(), [], Committed())
+        return batch.watch
+
+    assert looked_at(beside=True) == ids[:FEW]
+    ended = [Outcome(id_, 1, RunState.COMPLETED, "1") for id_ in ids[FEW : 2 * MANY]]
+    delivery.deliver(Batch(outcomes=ended), [], Committed())
+    assert len(stream.take()) == len(ended)
+    assert looked_at(beside=False) == ids[2 * MANY : 3 * MANY]
+    assert looked_at(beside=False) == ids[3 * MANY :]
+    assert not signal.fired
+    assert delivery.has_work
+    assert looked_at(beside=False) == []
+    assert signal.fired
+    assert not delivery.has_work
+    delivery.when_looked(soon)
+    assert looked_at(beside=True) == []
+    assert soon.fired
 
 
 # --- spawns ----------------------------------------------------------------------------------------------------------

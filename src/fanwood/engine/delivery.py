@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, cast
 
 from fanwood import logs
 from fanwood.engine.inbox import SpawnRequest
@@ -14,13 +16,17 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import is_by_ancestor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from fanwood.engine.latencies import Latencies
     from fanwood.engine.signals import Signal
     from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logs.logger("fanwood.engine")
+
+FEW, MANY = 100, 250
+"""So many runs are looked at in one commit for those who wait for more: beside something else, and alone. Whoever waits
+for no more than a few is not put off."""
 
 HOLDS = 2
 """How often the end of a run that was cancelled with its parent is not told to that."""
@@ -41,27 +47,33 @@ class Delivery:
         self._again: list[bytes] = []  # to be looked at once more
         self._held: dict[bytes, int] = {}  # ends that their parents are not told of yet, and how often that was so
         self._looks: list[Signal] = []
+        self._to_watch: deque[Iterator[bytes] | Signal] = (
+            deque()
+        )  # and whom to tell when what stands before was looked at
         self._later: set[bytes] = set()  # ended, but their contents didn't fit into the answer
 
     @property
     def has_work(self) -> bool:
         """Whether the next batch has something to look at."""
-        return bool(self._again)
+        return bool(self._again) or bool(self._to_watch)
 
     def watch(self, ids: Sequence[bytes], collector: Collector, indexes: Sequence[int], batch: Batch) -> None:
         """`collector` wants the ends of any runs, as its numbers `indexes`."""
         if collector.given_up:
             return
         self._waits.add_all(ids, collector, indexes)
-        self._watched.update(ids)
-        batch.watch += ids
+        if len(ids) <= FEW:
+            self._watched.update(ids)
+            batch.watch += ids
+        else:
+            self._to_watch.append(iter(ids))
 
     def when_looked(self, signal: Signal) -> None:
-        """Fire it when the batch that is filled has been answered."""
-        self._looks.append(signal)
+        """Fire it when the batch that is filled has been answered; and those that are put off before it."""
+        (self._to_watch or self._looks).append(signal)
 
     def tell_looked(self) -> None:
-        """All that was watched has been looked at."""
+        """What was in the batch has been looked at."""
         for signal in self._looks:
             signal.fire()
         self._looks.clear()
@@ -101,8 +113,13 @@ class Delivery:
             if request.watch and not (request.collector and request.collector.given_up):
                 batch.watch += [spawn.id for spawn in request.spawns]
         if self._again:
-            batch.watch += [run_id for run_id in self._again if run_id in self._waits]
-            self._again = []
+            again, self._again = self._again, []
+            if len(again) > MANY:
+                self._to_watch.append(iter(again))
+            else:
+                batch.watch += [run_id for run_id in again if run_id in self._waits]
+        if self._to_watch:
+            self._watch_some(batch)
         if batch.watch:
             self._watched.update(batch.watch)
         if batch.unwatch:
@@ -111,6 +128,21 @@ class Delivery:
             for outcome in batch.outcomes:
                 if outcome.run_id in self._watched:
                     outcome.local = False  # so that the watch is taken down
+
+    def _watch_some(self, batch: Batch) -> None:
+        """Some of those that were put off. What has ended meanwhile is here, and the store need not be asked about it,
+        nor told that somebody waits: mostly so, as a parent's children end here, or word of them is sent."""
+        room = MANY if batch.is_empty else FEW
+        while room > 0 and self._to_watch:
+            ids = self._to_watch[0]
+            if not hasattr(ids, "__next__"):
+                self._looks.append(cast("Signal", self._to_watch.popleft()))
+                continue
+            chosen = list(islice((id_ for id_ in cast("Iterator[bytes]", ids) if id_ in self._waits), room))
+            batch.watch += chosen
+            if len(chosen) < room:
+                self._to_watch.popleft()
+            room -= len(chosen)
 
     def deliver(self, batch: Batch, requests: Sequence[SpawnRequest], committed: Committed) -> Sequence[SpawnRequest]:
         """Tell everybody what `committed` means to him. Requests for what was to be found and is gone: it is to be born
