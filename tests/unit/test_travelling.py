@@ -35,6 +35,7 @@ from typing import (
 )
 from uuid import UUID
 
+import attrs
 import msgspec
 import pytest
 import typing_extensions
@@ -242,6 +243,12 @@ class Private(BaseModel):
     n: int
     _seen: int = PrivateAttr(default=0)
     _since: object = PrivateAttr(default_factory=object)
+
+
+@attrs.define
+class OfAttrs:
+    _a: int
+    b: int = 3
 
 
 def seen(private: Private) -> Private:
@@ -599,6 +606,10 @@ def test_what_is_refused_at_the_declaration(declared: Any) -> None:
         (BaseModel, "name the model that is meant"),
         (cast("Any", [int]), "and no type: write list[int]"),
         (cast("Any", {"a": int}), "and no type: use a TypedDict, or a dataclass"),
+        (
+            list[OfAttrs],
+            "does not write _a of tests.unit.test_travelling.OfAttrs, for its underscore: name it otherwise",
+        ),
     ],
 )
 def test_it_says_what_to_do_instead(declared: Any, advice: str) -> None:
@@ -717,6 +728,13 @@ def test_an_output_keeps_what_its_type_has_no_key_for_and_a_line_says_so(declare
         text = codec_for(declared).encode(value, "it", "output")
     assert codec_for(Any).decode(text) == value
     assert "without 'extra'" in said[0]
+
+
+def test_an_output_whose_keys_become_text_is_said_to() -> None:
+    codec = codec_for(dict[str | int, int])
+    with warnings_logged() as said:
+        assert codec.decode(codec.encode({1: 1, "x": 2}, "it", "output")) == {"1": 1, "x": 2}
+    assert said == ["it does not come back as it is, and is stored so: output[1]: it would not come back"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="aliases are written so from 3.12 on")

@@ -39,7 +39,7 @@ def compare(value: Any, back: Any, hint: Any, *, strict: bool, exact: bool = Fal
     if same and not (exact and has_parts):
         return
     if type(value) is not type(back) and not _is_like(value, back, strict=strict):
-        if not strict and type(value) in _JSON:
+        if not strict and type(value) in _JSON and back is not _MISSING:
             return
         raise FaultError(_changed(value, back))
     if not has_parts or (not same and isinstance(value, _SETS)):

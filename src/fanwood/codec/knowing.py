@@ -153,7 +153,7 @@ def refuse_unknown(hint: Any) -> None:
 
     Raises:
         TypeError: there is one that msgspec would not read.
-        ValueError: nobody would: keys of several parts have no text.
+        ValueError: nobody would: keys of several parts have no text; or part of it would be lost.
     """
     _look(msgspec.inspect.type_info(hint), set())
 
@@ -168,6 +168,8 @@ def _look(node: Any, seen: set[int]) -> None:
             raise TypeError(f"nobody knows how to read a {class_name(cls)} from JSON")
     if isinstance(node, msgspec.inspect.DictType):
         _look_at_key(node.key_type)
+    if isinstance(node, msgspec.inspect.DataclassType):
+        _look_at_attributes(node.cls)
     if isinstance(node, (list, tuple)):
         for part in cast("list[Any]", node):
             _look(part, seen)
@@ -175,6 +177,16 @@ def _look(node: Any, seen: set[int]) -> None:
         for name in cast("Any", node).__struct_fields__:
             if name not in ("default", "cls"):
                 _look(getattr(node, name), seen)
+
+
+def _look_at_attributes(cls: Any) -> None:
+    """Of a class of attrs' msgspec leaves out what begins with an underscore (of a dataclass it does not)."""
+    attributes: Any = getattr(get_origin(cls) or cls, "__attrs_attrs__", ())
+    for name in (str(attribute.name) for attribute in attributes):
+        if name.startswith("_"):
+            raise ValueError(
+                f"msgspec does not write {name} of {class_name(cls)}, for its underscore: name it otherwise"
+            )
 
 
 def _look_at_key(key: msgspec.inspect.Type) -> None:
