@@ -174,6 +174,15 @@ def test_an_output_that_is_full(here, stocked, arguments):
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_what_is_closed_is_no_reason_to_fail_and_nothing_else_gets_its_number(here, closed: str):
+    command = f"{sys.executable} -m fanwood run square --app shop:fanwood --input '{{\"n\": 3}}' {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.strip() == ("" if "1>" in closed else "9")
+
+
 def test_completion_knows_ids_and_tasks(here, stocked):
     stock = stocked(queued=2)
 

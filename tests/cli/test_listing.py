@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 
-from fanwood.cli import listing
+from fanwood.cli import listing, text
 from fanwood.store import listing as pages
+from tests.cli import conftest
 from tests.cli.conftest import short
 
 RUN_KEYS = {
@@ -259,6 +261,24 @@ def test_a_terminal_gets_one_line_for_a_run(invoke, stocked, terminal: Callable[
     assert "until " in waiting
     assert "ValueError" in failed
     assert ("age" in lines[0]) == (columns < listing.WIDE)
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_wide_signs_take_no_room_from_others(
+    invoke, stocked, terminal: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, columns
+):
+    message = "\u5728\u5eab\u304c\u3042\u308a\u307e\u305b\u3093 " * 20
+    monkeypatch.setattr(conftest, "NO_STOCK", json.dumps({"kind": "failed", "type": "ValueError", "message": message}))
+    stocked(children=10)
+    terminal(columns)
+    lines = invoke("runs", "ls", "--all").stdout.splitlines()
+    assert len(lines) == 1 + 11
+    assert max(map(text.columns, lines)) <= columns
+    assert all("  leaf leaf " in line for line in lines[1:-1])
+    [failed] = [line for line in lines if "ValueError" in line]
+    assert failed.rstrip().endswith("...")
+    if columns >= listing.WIDE:
+        assert all(re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in lines[1:])
 
 
 @pytest.mark.parametrize("columns", [30, 40, 60])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanwood.cli.text import clean, clean_block, many, size, took
+from fanwood.cli.text import clean, clean_block, columns, fitted, many, size, took
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_lines():
     assert clean("a\r\nb\t c\n") == "a b c"
     assert clean_block("a\r\nb\tc") == "a\nb\tc"
     assert clean("x" * 400) == "x" * 297 + "..."
+
+
+def test_columns():
+    assert [columns(line) for line in ("abc", "\u65e5\u672c", "e\u0301", "")] == [3, 4, 1, 0]
+    assert fitted("\u65e5\u672c\u8a9e", 6) == "\u65e5\u672c\u8a9e"
+    assert fitted("\u65e5\u672c\u8a9e", 5) == "\u65e5..."
+    assert fitted("a\u65e5\u672c\u8a9e", 6) == "a\u65e5..."
+    assert [fitted("abcdef", width) for width in (6, 5, 2)] == ["abcdef", "ab...", "ab"]

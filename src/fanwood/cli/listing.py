@@ -165,11 +165,11 @@ def _print(shown: Shown, width: int) -> None:
     rows: list[list[output.Cell]] = [
         [
             short_text(run.id),
-            text.clean(name, room),
+            text.fitted(name, room),
             output.state_cell(run.state),
             *([(time, "dim")] if len(kept) else []),
             *([span] if "took" in kept else []),
-            (text.clean(remark, max(4, left - room)), "red" if run.id in shown.below else "dim"),
+            (text.fitted(remark, max(4, left - room)), "red" if run.id in shown.below else "dim"),
         ]
         for run, name, time, span, remark in zip(runs, names, times, spans, remarks, strict=True)
     ]
@@ -178,7 +178,7 @@ def _print(shown: Shown, width: int) -> None:
 
 def _widest(cells: Iterable[str]) -> int:
     """At least as wide as a heading."""
-    return max(5, *map(len, cells))
+    return max(5, *map(text.columns, cells))
 
 
 def _remark(run: RunRecord, failed_below: int, now: int) -> str:

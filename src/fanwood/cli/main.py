@@ -89,7 +89,22 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends what the interpreter still does
 
 
+def _open_what_is_closed() -> None:
+    """Where stdin, stdout or stderr is closed (`>&-`), what is opened next would have its number: a database, say."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        os.dup2(nothing := os.open(os.devnull, os.O_RDWR), number)
+        if nothing != number:
+            os.close(nothing)
+        setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def _main() -> None:
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)  # a name that the terminal can't show is no reason to fail

@@ -29,6 +29,25 @@ def clean(text: str, limit: int = 300) -> str:
     return f"{line[: limit - 3]}..." if limit > 3 else line[: max(0, limit)]
 
 
+def columns(line: str) -> int:
+    """How many columns of a terminal it takes: some signs have two, and some none."""
+    if line.isascii():
+        return len(line)
+    from rich.cells import cell_len  # what prints to no terminal begins sooner without
+
+    return cell_len(line)
+
+
+def fitted(text: str, width: int) -> str:
+    """As `clean`, in so many columns."""
+    line = clean(text, max(300, width))
+    if line.isascii() or columns(line) <= width:
+        return clean(line, width)
+    from rich.cells import set_cell_size  # as above
+
+    return f"{set_cell_size(line, width - 3).rstrip()}..." if width > 3 else set_cell_size(line, max(0, width))
+
+
 def took(microseconds: int | None) -> str:
     """How long something took: `850 us`, `1.2 ms`, `12 ms`, `3.2 s`, `4m 05s`, `2h 10m`."""
     if microseconds is None:

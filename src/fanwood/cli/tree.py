@@ -114,13 +114,13 @@ def _preview(node: Node, room: int) -> list[Cell]:
     """How the input begins, in what is left of a line; nothing of an empty one."""
     if node.preview in ("", "{}", "null") or room < SHORTEST_PREVIEW:
         return []
-    return [(f"  {text.clean(node.preview, min(room - 2, LONGEST_PREVIEW))}", "dim italic")]
+    return [(f"  {text.fitted(node.preview, min(room - 2, LONGEST_PREVIEW))}", "dim italic")]
 
 
 def _group_cells(group: Group) -> list[Cell]:
     failed = any(count.state is RunState.FAILED for count in group.counts)
     return [
-        f"x {total(group.counts):,} ",
+        f"{total(group.counts):,} x ",
         (text.clean(group.task, 60), "bold"),
         (f"  {totals(group.counts)}", output.STYLES[RunState.FAILED] if failed else "green"),
         (f"  {spread(group)}", "dim"),
@@ -131,7 +131,8 @@ def spread(group: Group) -> str:
     """`12 ms..3.2 s`; nothing if none has ended."""
     if group.fastest is None or group.slowest is None:
         return ""
-    return f"{text.took(group.fastest)}..{text.took(group.slowest)}"
+    fastest, slowest = text.took(group.fastest), text.took(group.slowest)
+    return fastest if fastest == slowest else f"{fastest}..{slowest}"
 
 
 def _print_end(picture: Picture) -> None:
@@ -154,7 +155,7 @@ def _print_plain(picture: Picture) -> None:
     for way, item in walk(picture.root):
         indent = "  " * len(way)
         if isinstance(item, Group):
-            fields = (f"{indent}x {total(item.counts):,} {text.clean(item.task)}", totals(item.counts), spread(item))
+            fields = (f"{indent}{total(item.counts):,} x {text.clean(item.task)}", totals(item.counts), spread(item))
             click.echo("\t".join(field or "-" for field in (*fields, "", "", "", "")))
             continue
         run = item.run
