@@ -374,3 +374,13 @@ async def test_a_hedge_counts_and_is_not_born_where_no_run_is_left(stage: Stage)
     assert [run.id for run in await stage.store.children(root.key)] == [first, hedge, second]
     assert await stage.store.kin([second, none]) == []
     await is_even(stage)
+
+
+async def test_a_hedge_uses_the_budget_of_its_parent(stage: Stage) -> None:
+    root = await budgeted(stage, usd=5)
+    _, hedge = await hedged(stage, root)
+    stage.clock.advance(6)
+    await stage.store.tick()
+    run = next(run for run in await stage.claim(9, tasks=["b"]) if run.key == hedge)
+    assert await spend(stage, run, 3) is None
+    assert await spend(stage, run, 3) == Refusal("usd", 5, 3, 3, root.key.hex())

@@ -119,7 +119,7 @@ async def test_what_a_fork_finds(stage: Stage) -> None:
         await (stage.fail(runs[-1]) if number == 2 else stage.complete(runs[-1], '"%s"' % ("x" * number * 10)))
         await stage.recorded(root, f"s{number}", kind=RunKind.RECORDED)
     waits = await stage.recorded(root, "w")
-    await stage.fail(root)
+    await stage.fail(root, closes=True)  # (what waits ends, and has not completed)
     await stage.sweep()
     found = [each for after in (b"",) for each in await stage.store.kept(root.key, None, after, 100, 15)]
     codes = [each for each in found if each.kind < RunKind.RECORDED]

@@ -19,6 +19,9 @@ from tests.interleaving.scene import Scene
 from tests.interleaving.stops import STEPS, instrumented
 from tests.postgres.stores import connected
 
+BORN = ("new", "part", "h", "spend", "link", "shared")
+"""By either player."""
+
 
 @dataclass
 class Found:
@@ -61,11 +64,12 @@ class Arena:
         for who in self.players:
             who.store._clock = scene.clock
         await scene.make()
-        for prepare in dict.fromkeys(first.prepare + second.prepare):
+        prepares = dict.fromkeys(first.prepare + second.prepare)
+        for prepare in sorted(prepares, key=lambda each: each is Scene.suspended):  # (nothing is done by it then)
             await prepare(scene)
         await self.ground.keep()
         calls = (lambda p: first.call(scene, p)), (lambda p: second.call(scene, p))
-        for name in ("new0", "new1", "part0", "part1", "born", "begun", "keyed", "e"):
+        for name in ("born", "begun", "keyed", "e", *(f"{name}{n}" for name in BORN for n in (0, 1))):
             scene.id(name)
         return Duel(self.ground, self.players, calls, scene.resetter(), namer(scene.names), scene.sweep)
 

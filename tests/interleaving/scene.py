@@ -10,7 +10,8 @@ from msgspec.json import encode
 
 from fanwood import ManualClock
 from fanwood.ids import SeededIds
-from fanwood.model.commands import ClaimedRun, ClaimRequest, Record, Spawn, SpawnKind, Suspend
+from fanwood.model.budgets import Spend
+from fanwood.model.commands import Attach, ClaimedRun, ClaimRequest, Hedge, Record, Spawn, SpawnKind, Suspend
 from fanwood.model.matching import Wanted, inbox_mark, mark_of
 from fanwood.model.states import Awaited, OnParentEnd, RunKind
 from fanwood.store.postgres.chores import Places
@@ -117,7 +118,8 @@ class Scene(Stage):
         await self.report(completed(self.runs["K"]), worker=self.workers[2])
 
     def root(self, name: str, task: str, **about: Any) -> Spawn:
-        return Spawn(SpawnKind(task), self.id(name), None, "{}", **about)
+        own = {key: about.pop(key) for key in ("claimed",) if key in about}
+        return Spawn(SpawnKind(task, **about), self.id(name), None, "{}", **own)
 
     def keyed(self, name: str, key: str) -> Spawn:
         return Spawn(SpawnKind("k"), self.id(name), key.encode().ljust(16, b"."), "{}", child_key=key)
@@ -208,6 +210,47 @@ class Scene(Stage):
         links = [self.link(f"k{n}", self[f"c{n}"], "S") for n in (0, 1)]
         await self.commit(self.workers[2], records=links)
         (self.runs["S"],) = await self.claim(1, tasks=["k"], worker=self.workers[2])
+
+    def hedge(self, number: int) -> Hedge:
+        """Of a player's run."""
+        target, root = self[f"c{number}"], self["R"]
+        kind = SpawnKind(f"h{number}", parent_id=root.key, parent_attempt=root.attempt, root_id=root.key, depth=1)
+        return Hedge(Spawn(kind, self.id(f"h{number}"), None, "{}"), target.key, 5_000_000)
+
+    async def helped(self) -> None:
+        """Each player's run has a hedge, that the other's worker executes."""
+        again = [Attach(self.hedge(n).spawn.kind, self[f"c{n}"].key) for n in (0, 1)]
+        await self.commit(self.workers[2], attaches=again, hedges=[self.hedge(n) for n in (0, 1)])
+        await self.in_time()
+        await self.due()
+        await self.store.tick()
+        for n in (0, 1):
+            (self.runs[f"h{n}"],) = await self.claim(1, tasks=[f"h{n}"], worker=self.workers[1 - n])
+
+    def spending(self, number: int, name: str, amount: int, of: bytes | None) -> Spend:
+        """One of a run, always under the same id."""
+        return Spend(self[name].key, 1, self.id(f"spend{number}"), {"usd": amount}, of=of)
+
+    async def budgeted(self) -> None:
+        """A tree `A` with a budget, below it `B` with a part of that, and below that `b0` and `b1`, which the players'
+        workers execute, and which have reserved something; there is room for one more run."""
+        if "A" in self.runs:
+            return
+        for name, parent, worker, part in (
+            ("A", None, 2, (("usd", 20), ("~runs", 9))), ("B", "A", 2, (("usd", 10), ("~runs", 3))),
+            ("b0", "B", 0, None), ("b1", "B", 1, None),
+        ):  # fmt: skip
+            spawn = self.child(self[parent], name, name, part=part) if parent else self.root(name, name, part=part)
+            await self.commit(self.workers[2], spawns=[spawn])
+            (self.runs[name],) = await self.claim(1, tasks=[name], worker=self.workers[worker])
+        held = [Spend(self[f"b{n}"].key, 1, self.id(f"held{n}"), {"usd": 3}, reserve=True) for n in (0, 1)]
+        assert await self.store.spend(held) == [None, None]
+
+    async def part_over(self) -> None:
+        """`B` has failed, and what was below it is swept: what is left of its part is `A`'s again."""
+        await self.budgeted()
+        await self.report(failed(self["B"], closes=True, local=False), worker=self.workers[2])
+        await self.sweep()
 
     async def waiting(self) -> None:
         """It does, for an event."""

@@ -44,7 +44,7 @@ _FUNCTION = re.compile(r"create function fw_(\w+)\(.*?\nas \$\$\n(.*?)\$\$;", re
 _TOKEN = re.compile(r"--[^\n]*|'(?:[^']|'')*'|[a-z_]\w*|<<|>>|:=|\s+|.", re.IGNORECASE | re.DOTALL)
 _TABLES = (
     "run|gate|worker|lease|worker_task|task|watch|mail|unheard|idem|moved_deadline|log|attempt|setting|pause|urgency|"
-    "pg_locks"
+    "shared|hedge|budget|spend|tree|fork|awaited|suspended|event|message|value|pg_locks"
 )
 _TOUCHES = re.compile(
     rf"\b(?:from|join|into|update|using)\s+(?:{_TABLES})\b(?!\s*\()|advisory|\bfw_(?:enter_gates|take_away|count_members)\b"

@@ -28,6 +28,7 @@ SHORT = """
     suspend/end  wait for event/push  suspend for event/push to one
     pause/claim below  release/claim below  patch child/end
     tell urgency/spawn claimed  root starts over/cancel root
+    end hedge/cancel root  spend/end budget  log/patch child
 """
 WAITS = """
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
@@ -46,6 +47,12 @@ WAITS = """
     share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
     root starts over/spawn below root  root starts over/tick
     patch child/cancel root  patch child/spawn below root  patch failed/ask again  patch over/end root  patch over/prune
+    hedge/end  hedge/cancel child  end first/end hedge  fail first/end hedge  cancel first/end hedge
+    patch first/end hedge  end first/cancel root  end hedge/sweep
+    spend/spend  spend/end spender  spend reserved/end spender  spend above/end budget  spend above/cancel budget
+    spawn in budget/spawn in budget  end spender/end budget  spend reserved/cancel budget
+    replay budget/spend what is left
+    log/reprioritize child  log/patch first
 """
 """As well in full: runs that are suspended, and what comes from outside."""
 PLANTED = {

@@ -7,27 +7,61 @@ as $$
 #variable_conflict error
 declare
     running constant smallint := 1;
+    left_ bigint[];
 begin
-    insert into log (run_id, seq, attempt, at, level, message)
-    select r.id,
-           case v.level when 'progress' then -1
-           else row_number() over (
-                    partition by r.id, case v.level when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1
-                                   when 'chunk+' then 1 when 'bytes+' then 1 else 2 end
-                    order by v.n
-                ) - 1
-                + case when v.level in ('chunk', 'bytes', 'chunk+', 'bytes+')
-                       then coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq >= 1073741824),
-                                     1073741824)
-                       else coalesce((select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824), 0) end
-           end,
-           r.attempt, v.at, v.level, v.message
-    from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
-    cross join lateral (  -- (numbered by run, they might else be read in the order of all runs)
-        select x.id, x.attempt from run x
-        where x.id = v.run and x.state = running and x.attempt = v.attempt offset 0
-    ) r
-    on conflict (run_id, seq) do update set attempt = excluded.attempt, at = excluded.at, message = excluded.message;
+    loop
+        with lines as materialized (
+            select r.id,
+                   case v.level when 'progress' then -1
+                   else row_number() over (
+                            partition by r.id, case v.level when 'progress' then 0 when 'chunk' then 1 when 'bytes' then 1
+                                           when 'chunk+' then 1 when 'bytes+' then 1 else 2 end
+                            order by v.n
+                        ) - 1
+                        + case when v.level in ('chunk', 'bytes', 'chunk+', 'bytes+')
+                               then coalesce((
+                                   select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq >= 1073741824
+                               ), 1073741824)
+                               else coalesce((
+                                   select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824
+                               ), 0) end
+                   end as seq,
+                   r.attempt, v.at, v.level, v.message, v.n
+            from unnest(l.run, l.attempt, l.at, l.level, l.message) with ordinality v (run, attempt, at, level, message, n)
+            cross join lateral (  -- (numbered by run, they might else be read in the order of all runs)
+                select x.id, x.attempt from run x
+                where x.id = v.run and x.state = running and x.attempt = v.attempt offset 0
+            ) r
+            where left_ is null or v.n = any (left_)
+        ),
+        written as (
+            insert into log (run_id, seq, attempt, at, level, message)
+            select w.id, w.seq, w.attempt, w.at, w.level, w.message from lines w
+            on conflict (run_id, seq) do update
+            set attempt = excluded.attempt, at = excluded.at, message = excluded.message where log.seq = -1
+            returning run_id, seq
+        )
+        select case when (select count(*) from written) < (select count(*) from lines) then array(
+            select w.n from lines w where not exists (select from written d where d.run_id = w.id and d.seq = w.seq)
+        ) end into left_;
+        exit when left_ is null;  -- else a call has noted something meanwhile (`fw_note`)
+    end loop;
+end $$;
+
+-- A call notes what it did to a run, whatever that logs at this moment.
+create function fw_note(p_id bytea, p_attempt integer, p_now bigint, p_text text) returns void language plpgsql
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    loop
+        insert into log (run_id, seq, attempt, at, level, message)
+        select p_id, coalesce((
+                   select max(o.seq) + 1 from log o where o.run_id = p_id and o.seq >= 0 and o.seq < 1073741824
+               ), 0), p_attempt, p_now, 'info', p_text
+        on conflict do nothing;
+        exit when found;
+    end loop;
 end $$;
 
 -- Ends, as they are if those of these numbers end with what closed them.

@@ -55,19 +55,25 @@ as $$
 declare
     terminal constant smallint := 8;
     completed constant smallint := 8;
+    by_hand constant smallint := 6;
     one record;
     part record;
 begin
     told := '{}'; closes := false; woken := '{}';
     for one in
-        select h.run_id, h.target_id, r.state, r.output from unnest(p_ids) v (id)
+        select h.run_id, h.target_id, r.state, r.output, r.ended_by from unnest(p_ids) v (id)
         cross join lateral (select x.run_id, x.target_id from hedge x where x.run_id = v.id offset 0) h
-        cross join lateral (select x.state, x.output from run x where x.id = v.id and x.state >= terminal offset 0) r
+        cross join lateral (
+            select x.state, x.output, x.ended_by from run x where x.id = v.id and x.state >= terminal offset 0
+        ) r
         order by h.target_id
     loop
         delete from hedge h where h.run_id = one.run_id;
         continue when one.state <> completed;
-        part := fw_help_one(p_now, one.target_id, completed, one.output, null, 'was overtaken: its hedge completed');
+        part := fw_help_one(
+            p_now, one.target_id, completed, one.output, null, 'was overtaken: its hedge completed',
+            one.ended_by = by_hand
+        );
         told := told || part.told; closes := closes or part.closes; woken := woken || part.woken;
     end loop;
     for one in
@@ -79,15 +85,16 @@ begin
         delete from hedge h where h.run_id = one.run_id;
         part := fw_help_one(
             p_now, one.run_id, 10::smallint, null,
-            '{"kind":"cancelled","message":"the run that it was to help has ended"}', 'was cancelled'
+            '{"kind":"cancelled","message":"the run that it was to help has ended"}', 'was cancelled', true
         );
         told := told || part.told; closes := closes or part.closes; woken := woken || part.woken;
     end loop;
 end $$;
 
--- The other one of two ends, if it lives.
+-- The other one of two ends, if it lives. p_look: if it is closed it ends with that. (A hedge that was not closed when it
+-- completed completes its first, though both were closed meanwhile.)
 create function fw_help_one(
-    p_now bigint, p_id bytea, p_state smallint, p_output text, p_error text, p_how text,
+    p_now bigint, p_id bytea, p_state smallint, p_output text, p_error text, p_how text, p_look boolean,
     out told bigint[], out closes boolean, out woken text[]
 ) language plpgsql
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
@@ -103,10 +110,12 @@ begin
     if not found then
         return;
     end if;
-    part := fw_cut(p_now, array[p_id], array[place_]);
-    told := part.told;
-    if cardinality(part.cut) > 0 then
-        return;
+    if p_look then
+        part := fw_cut(p_now, array[p_id], array[place_]);
+        told := part.told;
+        if cardinality(part.cut) > 0 then
+            return;
+        end if;
     end if;
     select l.told, l.closes, l.woken into part from fw_leave(0, p_now, true, row(
         array[p_id], array[null::integer], array[p_state], array[p_output], array[p_error], array[7::smallint],

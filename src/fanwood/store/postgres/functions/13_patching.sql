@@ -25,14 +25,11 @@ begin
         refused := true;
         return;
     end if;
-    insert into log (run_id, seq, attempt, at, level, message)
-    select p_id, coalesce((
-               select max(o.seq) + 1 from log o where o.run_id = p_id and o.seq >= 0 and o.seq < 1073741824
-           ), 0), here.attempt, p_now, 'info',
-           format('patched by %s; it was %s', p_by, case before
-               when 0 then 'QUEUED' when 1 then 'RUNNING' when 2 then 'WAITING' when 8 then 'COMPLETED'
-               when 9 then 'FAILED' else 'CANCELLED' end)
-           || case when here.said <> '' then ', with ' || left(here.said, 1000) else '' end;
+    perform fw_note(p_id, here.attempt, p_now,
+        format('patched by %s; it was %s', p_by, case before
+            when 0 then 'QUEUED' when 1 then 'RUNNING' when 2 then 'WAITING' when 8 then 'COMPLETED'
+            when 9 then 'FAILED' else 'CANCELLED' end)
+        || case when here.said <> '' then ', with ' || left(here.said, 1000) else '' end);
     if before >= terminal then
         update run r set state = 8, output = p_output, error = null, ended_by = 6 where r.id = p_id;
         return;

@@ -102,10 +102,7 @@ begin
         return;
     end if;
     update run r set priority = p_priority where r.id = p_id and r.priority <> p_priority;
-    insert into log (run_id, seq, attempt, at, level, message)
-    select p_id, coalesce((
-               select max(o.seq) + 1 from log o where o.run_id = p_id and o.seq >= 0 and o.seq < 1073741824
-           ), 0), attempt_, p_now, 'info', format('given priority %s by %s; it had %s', p_priority, p_by, before);
+    perform fw_note(p_id, attempt_, p_now, format('given priority %s by %s; it had %s', p_priority, p_by, before));
     insert into urgency (run_id, root_id, priority, made_at, asked_by, place)
     values (
         p_id, root, p_priority,
