@@ -115,3 +115,20 @@ async def _pid(store: PostgresStore) -> int:
         while not store.side.pid:
             await asyncio.sleep(0)
     return store.side.pid
+
+
+async def test_a_message_is_not_looked_for_among_those_of_other_names(two: Two) -> None:
+    """There may be a hundred thousand that its run has not asked for."""
+    run = b"r" * 16
+    await two.raw.execute(
+        "insert into message (run_id, name, number, envelope) "
+        "select $1, 'data', i, '{}' from generate_series(1, 3000) i",
+        run,
+    )
+    await two.raw.execute("analyze message")
+    plan = await two.raw.fetch(
+        "explain select m.number, m.envelope, m.once from message m where m.run_id = $1 and m.name = $2 "
+        "order by m.number limit 1",
+        run, "stop",
+    )  # fmt: skip
+    assert any("Index Cond" in row[0] and "name" in row[0] for row in plan), plan

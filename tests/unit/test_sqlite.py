@@ -18,6 +18,7 @@ from fanwood.model.commands import Batch, ClaimRequest, Outcome, TaskInfo, Worke
 from fanwood.model.records import LeftOver
 from fanwood.model.states import TERMINAL
 from fanwood.store.sqlite import reading
+from fanwood.store.sqlite.outside import _SQL as _OUTSIDE
 from fanwood.store.sqlite.store import SqliteStore
 from fanwood.store.store import START
 from fanwood.worker.leftovers import _runs
@@ -249,3 +250,10 @@ async def test_of_what_is_left_over_a_few_large_ones_are_enough(
     monkeypatch.setattr(reading, "ANSWER_BYTES", 3000)
     assert await stage.store.left_over(["a", "c"], [7], 100) == [LeftOver("a", 12, 12, 0, more=True)]
     assert "12 or more queued runs of a" in _runs(12, LeftOver("a", 12, 12, 0, more=True))
+
+
+async def test_a_message_is_not_looked_for_among_those_of_other_names(watched: Watched) -> None:
+    """There may be a hundred thousand that its run has not asked for."""
+    connection: Any = watched.store._connection
+    plan = [row[3] for row in connection.execute(f"explain query plan {_OUTSIDE['sent']}", {"run": b"", "name": ""})]
+    assert plan == ["SEARCH message USING PRIMARY KEY (run_id=? AND name=?)"]

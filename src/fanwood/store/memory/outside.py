@@ -99,7 +99,7 @@ class MemoryOutside(Outside):
             if once is not None and any(each.once == once for each in sent.values()):
                 return
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
-            message = Message(run_id, tables.next_number(), name, envelope, once)
+            message = Message(run_id, name, tables.next_number(), envelope, once)
             sent[message.number] = message
             self._deliver(now, run_id)
         self._on_notify()

@@ -172,8 +172,8 @@ class Message(msgspec.Struct):
     """Sent to a run, and not received yet."""
 
     run_id: bytes
-    number: int
     name: str
+    number: int
     envelope: str
     once: bytes | None = None
 

@@ -286,7 +286,7 @@ def _enter_beside(tables: Tables, table: str, row: tuple[Any, ...]) -> bool:
         return _is_new(tables.budgets.setdefault(row[0], {}), row[1], Limit(*row))
     if table == "spend":
         return _is_new(tables.spends.setdefault(row[0], {}), (row[1], row[2]), Spent(*row))
-    return _is_new(tables.messages.setdefault(row[0], {}), row[1], Message(*row))
+    return _is_new(tables.messages.setdefault(row[0], {}), row[2], Message(*row))
 
 
 def _is_new(table: dict[Any, Any], key: Any, row: Any) -> bool:

@@ -35,6 +35,7 @@ _EXCEPTIONS = {
     ("ids_before", "before"): "bytea",
     ("ids_counted", "before"): "bytea",
     ("copy_out_event", "id"): "text",
+    ("copy_out_message", "name"): "text",
     ("copy_out_message", "number"): "bigint",
     ("copy_out_shared", "digest"): "bytea",
 }

@@ -170,11 +170,11 @@ insert into value (run_id, key, value) values (:run_id, :key, :value) on conflic
 select count(*) from value;
 
 -- name: copy_out_message
-select run_id, number, name, envelope, once from message where (run_id, number) > (:run_id, :number)
-order by run_id, number limit :limit;
+select run_id, name, number, envelope, once from message where (run_id, name, number) > (:run_id, :name, :number)
+order by run_id, name, number limit :limit;
 
 -- name: copy_in_message
-insert into message (run_id, number, name, envelope, once) values (:run_id, :number, :name, :envelope, :once)
+insert into message (run_id, name, number, envelope, once) values (:run_id, :name, :number, :envelope, :once)
 on conflict do nothing;
 
 -- name: count_message

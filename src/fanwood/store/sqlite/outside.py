@@ -134,8 +134,9 @@ class SqliteOutside(InFile, Outside):
             if row is not None and not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
                 number, envelope = row
                 self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
-                db.execute(_SQL["received"], {"run": run_id, "number": number})
-                db.execute(_SQL["received_once"], {"run": run_id, "number": number})
+                received = {"run": run_id, "name": name, "number": number}
+                db.execute(_SQL["received"], received)
+                db.execute(_SQL["received_once"], received)
 
     # --- events ----------------------------------------------------------------------------------------------------
 

@@ -32,10 +32,10 @@ select count(*) from message where run_id = :run and once = :once;
 select number, envelope from message where run_id = :run and name = :name order by number limit 1;
 
 -- name: received
-delete from message where run_id = :run and number = :number and once is null;
+delete from message where run_id = :run and name = :name and number = :number and once is null;
 
 -- name: received_once
-update message set name = '', envelope = '' where run_id = :run and number = :number;
+update message set name = '', envelope = '' where run_id = :run and name = :name and number = :number;
 
 -- name: push_event
 insert into event (id, number, key, scope, payload, metadata, at, open, digest)

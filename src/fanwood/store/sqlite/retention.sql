@@ -101,8 +101,8 @@ delete from attempt where (run_id, number) in (
 );
 
 -- name: thin_message
-delete from message where (run_id, number) in (
-    select t.run_id, t.number from json_each(:ids) e cross join message t on t.run_id = unhex(e.value) limit +:most
+delete from message where (run_id, name, number) in (
+    select t.run_id, t.name, t.number from json_each(:ids) e cross join message t on t.run_id = unhex(e.value) limit +:most
 );
 
 -- name: thin_value

@@ -52,9 +52,10 @@ begin
         continue when cardinality(closed) > 0;
         told := told || fw_fire(p_now, array[wait.id], 2::smallint, 8::smallint, sent.envelope);
         if sent.once is null then
-            delete from message m where m.run_id = p_run and m.number = sent.number;
+            delete from message m where m.run_id = p_run and m.name = wait.name and m.number = sent.number;
         else
-            update message m set name = '', envelope = '' where m.run_id = p_run and m.number = sent.number;
+            update message m set name = '', envelope = ''
+            where m.run_id = p_run and m.name = wait.name and m.number = sent.number;
         end if;
     end loop;
     return told;

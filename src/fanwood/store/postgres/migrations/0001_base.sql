@@ -353,14 +353,14 @@ create index event_key on event (key, number);
 create index event_open on event (number) where open = 1;
 create sequence event_number;
 
--- Sent to a run, and not received yet.
+-- Sent to a run, and not received yet. By their names, so that who waits for one is not kept by a hundred thousand of another.
 create table message (
     number   bigint not null,                         -- of one row with those of waits and events
     run_id   bytea  not null,
     name     text collate "C" not null,
     envelope text   not null,                         -- what the receive will have for its output
     once     bytea,                                   -- of one that is sent once: under what (it stays then)
-    primary key (run_id, number)
+    primary key (run_id, name, number)
 );
 create unique index message_once on message (run_id, once) where once is not null;
 

@@ -332,14 +332,14 @@ create unique index event_number on event (number);
 create index event_key on event (key, number);
 create index event_open on event (number) where open = 1;
 
--- Sent to a run, and not received yet.
+-- Sent to a run, and not received yet. By their names, so that who waits for one is not kept by a hundred thousand of another.
 create table message (
     run_id   blob    not null,
-    number   integer not null,                      -- of one row with those of waits and events
     name     text    not null,
+    number   integer not null,                      -- of one row with those of waits and events
     envelope text    not null,                      -- what the receive will have for its output
     once     blob,                                  -- of one that is sent once: under what (it stays then)
-    primary key (run_id, number)
+    primary key (run_id, name, number)
 ) strict, without rowid;
 create unique index message_once on message (run_id, once) where once is not null;
 
