@@ -78,3 +78,47 @@ async def test_a_part_and_an_answer_that_are_lost_are_fetched_again(opened: Open
     await expect(page.locator("main[aria-busy=true], .loading, .row-loading")).to_have_count(0)
     await expect(page.get_by_role("alert")).to_have_count(0)
     assert (part.lost, answer.lost) == (1, 1)
+
+
+async def test_a_page_that_is_asked_for_again_and_again_says_when_it_is_not_answered(
+    opened: Open, site: Site, expected: None
+):
+    page = await opened(site, "/actions")
+    fresh = page.locator(".freshness")
+    await expect(fresh).to_contain_text("every 2 s")
+    losing = await _lose(page.context, "**/api/v1/actions*", 1_000)
+    await expect(fresh).to_contain_text("reconnecting")
+    losing.times = losing.lost
+    await expect(fresh).to_contain_text("every 2 s")
+
+
+@pytest.mark.parametrize("tree", ["ingest", None])
+async def test_whose_token_counts_no_more_is_asked_for_another(
+    opened: Open, site: Site, trees: dict[str, str], watch: Watch, tree: str | None
+):
+    """What was shown goes, too, and nobody is left before a page that stands still."""
+    watch.expect("401")
+    page = await opened(site, "/store")
+    over = False
+
+    async def answer(route: Route) -> None:
+        nonlocal over
+        if "/live" in route.request.url:
+            await expect(page.locator("h1 + .state, .deeds, .empty")).not_to_have_count(0)
+            over = True
+        if over:
+            await route.fulfill(status=401, content_type="application/problem+json", body='{"code": "no_token"}')
+        else:
+            await route.continue_()
+
+    await page.context.route("**/api/v1/**", answer)
+    await page.goto(site.at(f"/t/{trees[tree]}" if tree else "/actions"))
+    if tree is None:
+        await expect(page.locator(".freshness")).to_contain_text("every 2 s")
+        over = True
+    await expect(page.get_by_label("Token")).to_be_visible()
+    await expect(page.locator("h1 + .state")).to_have_count(0)
+    await page.context.unroute_all(behavior="ignoreErrors")
+    await page.get_by_label("Token").fill(site.at("/"))
+    await page.get_by_role("button", name="Open").click()
+    await expect(page.locator("h1")).to_have_text(tree or "Actions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -52,6 +53,23 @@ async def test_that_it_shows_and_changes_nothing(settings: Settings):
     with pytest.raises(StoreError):
         await store.cancel(root, "no")
     assert (await store.get(root)).state.name == "QUEUED"
+    await store.close()
+
+
+async def test_that_a_file_that_is_gone_is_not_shown_for_ever(url: str):
+    """SQLite would read it on, and what has taken its place would never be seen."""
+    settings = Settings.load(database_url=url)
+    root = await filled(settings)
+    store = await opened(settings, 5.0)
+    assert (await store.get(root)).task == "t"
+    path = Path(url.removeprefix("sqlite:///"))
+    moved = path.rename(path.with_suffix(".moved"))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="is gone"):
+            await store.get(root)
+        path.write_bytes(b"")
+    moved.replace(path)
+    assert (await store.get(root)).task == "t"
     await store.close()
 
 

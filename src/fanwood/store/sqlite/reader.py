@@ -6,7 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from fanwood.store.sqlite.connection import connect, translated
+from fanwood.errors import StoreUnavailableError
+from fanwood.store.sqlite.connection import connect, file_identity, translated
 from fanwood.store.sqlite.driver import Lenient, reading_lock
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Reader:
         self._patience = patience
         self._late = 0.0
         self._connection: Database | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that is read
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fanwood-reader")
 
     async def read(self, query: Callable[[Database], T]) -> T:
@@ -48,9 +50,15 @@ class Reader:
 
     def _connected(self) -> Database:
         if self._connection is None:
+            self._identity = file_identity(str(self._path))
             self._connection = connect(self._path, read_only=True)
             if self._patience is not None:
                 self._connection.set_progress_handler(lambda: self._clock.monotonic() > self._late, STEPS)
+        elif self._patience is not None and file_identity(str(self._path)) != self._identity:
+            raise StoreUnavailableError(  # else what nobody writes to any more would be shown for ever
+                f"{self._path} is gone: it was removed or replaced while it was looked at. Put it back, or start again "
+                f"what looks at it."
+            )
         self._late = self._clock.monotonic() + (self._patience or 0.0)
         return self._connection
 

@@ -15,6 +15,8 @@ const POLL_EVERY = 3_000;
 export const status = signal(/** @type {"off" | "connecting" | "live" | "polling" | "lost"} */ ("off"));
 /** When the server last said anything, by this machine, in microseconds. */
 export const heard = signal(0);
+/** Whether what is asked for again and again was not answered the last time. */
+export const missed = signal(false);
 
 /** @type {Map<string, Set<Listener>>} */
 const topics = new Map();
@@ -41,6 +43,7 @@ export function listen(topic, listener) {
 /** Something was heard by other ways than the stream. */
 export function touch() {
   heard.value = Date.now() * 1000;
+  missed.value = false;
   if (status.peek() === "lost") status.value = "polling";
 }
 
@@ -75,7 +78,10 @@ async function follow(control) {
     } catch (error) {
       if (control.signal.aborted) return;
       const answered = /** @type {{status?: number}} */ (error).status;
-      if (answered === 401 || answered === 403) return void (status.value = "off");
+      if (answered === 401 || answered === 403) {
+        status.value = "off";
+        return ask(); // once: so that the page hears it as well
+      }
       status.value = answered ? "polling" : "lost";
     }
     if (control.signal.aborted) return;
@@ -138,9 +144,13 @@ function poll(control) {
   clearInterval(poller);
   poller = setInterval(() => {
     if (control.signal.aborted) return clearInterval(poller);
-    for (const listeners of topics.values())
-      for (const listener of listeners) listener({ event: "poll", id: "", data: null });
+    ask();
   }, POLL_EVERY);
+}
+
+function ask() {
+  for (const listeners of topics.values())
+    for (const listener of listeners) listener({ event: "poll", id: "", data: null });
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -30,7 +30,7 @@ export function usePicture(id, where) {
       set((old) => ({ view: now.view, error: null, gone: false, beat: old.beat + 1, key }));
       if (now.view && now.view.done < 1) schedule(250);
     } catch (error) {
-      if (now.key === key) set((old) => ({ ...old, view: old.key === key ? old.view : null, error, key }));
+      if (now.key === key) set((old) => ({ ...old, view: old.key === key && error.status !== 401 ? old.view : null, error, key }));
     } finally {
       if (now.key === key) now.busy = false;
     }

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { useEffect, useRef, useState } from "./html.js";
-import { touch } from "./live.js";
+import { missed, touch } from "./live.js";
 
 /**
  * @template T
@@ -10,7 +10,7 @@ import { touch } from "./live.js";
  */
 
 /**
- * What `path` answers; asked anew when it changes, and every so many milliseconds. Data stays while it is asked for again.
+ * What `path` answers; asked anew when it changes, and every so many milliseconds. Data stays while it is asked for again, and if it can't be had; but for who may not see it any more.
  * @param {string | null} path null: not yet
  * @param {{every?: number}} [options]
  * @returns {Resource<any>}
@@ -29,7 +29,9 @@ export function useResource(path, { every = 0 } = {}) {
       touch();
       set({ path, data, error: null, loading: false });
     } catch (error) {
-      if (!control.signal.aborted) set((old) => ({ ...old, path, error, data: old.path === path ? old.data : null, loading: false }));
+      if (control.signal.aborted) return;
+      if (every) missed.value = true;
+      set((old) => ({ ...old, path, error, data: old.path === path && error.status !== 401 ? old.data : null, loading: false }));
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { clock, count } from "../core/format.js";
 import { classes, html, signal, useEffect, useSignal, useState } from "../core/html.js";
-import { heard, status } from "../core/live.js";
+import { heard, missed, status } from "../core/live.js";
 import { logIn } from "../core/session.js";
 
 /** Lines of what is to come. @param {{lines?: number}} props */
@@ -71,8 +71,9 @@ const WORDS = { live: ["live", "good"], polling: ["polling", "good"], connecting
 export function Freshness({ asOf, final = false, over = false, every = 0 }) {
   const how = useSignal(status);
   const last = useSignal(heard);
+  const away = useSignal(missed);
   const at = asOf ?? last;
-  const [word, tone] = how === "lost" ? WORDS.lost : final ? ["final", "still"] : over ? ["ended", "still"] : every && how !== "live" ? [`every ${every} s`, "good"] : WORDS[how];
+  const [word, tone] = how === "lost" || (every && away) ? WORDS.lost : final ? ["final", "still"] : over ? ["ended", "still"] : every && how !== "live" ? [`every ${every} s`, "good"] : WORDS[how];
   return html`<span class=${classes("freshness", `tone-${tone}`)}>
     <span class=${classes("dot", tone === "good" && "pulse")} aria-hidden="true"></span>${word}
     ${at ? html`<span class="quiet">as of ${clock(at)}</span>` : null}
