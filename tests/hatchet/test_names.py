@@ -18,6 +18,7 @@ THE_SAME: dict[str, object] = {
     "Condition": Condition,
     "EmptyModel": fanwood.EmptyModel,
     "FailedTaskRunExceptionGroup": fanwood.FailedTaskRunExceptionGroup,
+    "NonDeterminismError": fanwood.NonDeterminismError,
     "NonRetryableException": fanwood.NonRetryableException,
     "OrGroup": fanwood.OrGroup,
     "ParentCondition": fanwood.ParentCondition,
@@ -49,9 +50,9 @@ ADDED = {
     "Hatchet": {"durable_task", "get_current_context", "runs", "worker"},
     "Context": {
         "aio_log", "aio_refresh_timeout", "aio_release_slot", "exit_flag", "get_task_run_error", "refresh_timeout",
-        "retry_count",
+        "retry_count", "workflow_id",
     },
-    "Standalone": {"aio_list_runs", "id", "list_runs"},
+    "Standalone": {"aio_get_result", "aio_list_runs", "get_result", "id", "list_runs"},
     "Workflow": {"aio_list_runs", "durable_task", "id", "list_runs"},
     "TaskRunError": {"exc", "serialize", "task_run_external_id", "trace"},
 }  # fmt: skip
@@ -124,6 +125,22 @@ def test_several_objects_work_together(hatchet: theirs.Hatchet, url: str):
     assert parent.run({"n": 1}) == {"n": 1}
     assert hatchet.get_current_context() is None
     other.close()
+
+
+def test_all_that_a_filter_lets_through(hatchet: theirs.Hatchet):
+    @hatchet.task()
+    async def one(input: dict[str, Any], ctx: theirs.Context) -> dict[str, Any]:
+        return {"id": ctx.workflow_id, "retry": ctx.retry_count}
+
+    refs = one.run_many_no_wait([one.create_bulk_run_item({"n": n}) for n in range(60)])
+    assert [ref.result() for ref in refs] == [{"id": "one", "retry": 0}] * 60
+    rows = hatchet.runs.list_with_pagination(workflow_ids=[one.id], include_payloads=False)
+    assert {row.task_external_id for row in rows} == {ref.id for ref in refs}  # and not the first 50 of them
+    assert one.get_result(refs[0].id) == {"id": "one", "retry": 0}
+    assert hatchet.runs.get_task_run(refs[0].id).status is theirs.RunStatus.COMPLETED
+    hatchet.runs.bulk_cancel_by_filters_with_pagination(workflow_ids=["one"], sleep_time=1, chunk_size=10)
+    hatchet.runs.bulk_replay_by_filters_with_pagination(workflow_ids=["one"])
+    assert [ref.result() for ref in refs] == [{"id": "one", "retry": 1}] * 60
 
 
 def test_namespaces_and_pages(url: str):

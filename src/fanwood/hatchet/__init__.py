@@ -8,7 +8,13 @@ work together, so each module may have a `Hatchet()` of its own.
 from __future__ import annotations
 
 from fanwood.codec.empty import EmptyModel
-from fanwood.errors import FailedTaskRunExceptionGroup, NonRetryableException, RetryAfterException, TaskRunError
+from fanwood.errors import (
+    FailedTaskRunExceptionGroup,
+    NonDeterminismError,
+    NonRetryableException,
+    RetryAfterException,
+    TaskRunError,
+)
 from fanwood.hatchet import exceptions
 from fanwood.hatchet.app import Hatchet, Priority, TaskDefaults
 from fanwood.hatchet.context import Context, DurableContext
@@ -41,6 +47,7 @@ __all__ = [
     "EmptyModel",
     "FailedTaskRunExceptionGroup",
     "Hatchet",
+    "NonDeterminismError",
     "NonRetryableException",
     "OrGroup",
     "ParentCondition",

@@ -32,6 +32,11 @@ class Context(OurContext):
         return max(run.retry_count, run.trial_start - 1)
 
     @property
+    def workflow_id(self) -> str:
+        """The same as `workflow_name`: what `workflow_ids=` takes."""
+        return self.workflow_name
+
+    @property
     def exit_flag(self) -> bool:
         """The same as `is_cancelled`."""
         return self.is_cancelled

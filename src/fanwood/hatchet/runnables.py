@@ -132,6 +132,14 @@ class Standalone(_Names[In, Out], task.Standalone[In, Out]):
         """The same task, as one of these."""
         return cls(other._host, handed_spec(other.spec), other.spec.function)  # noqa: SLF001  (of its base)
 
+    def get_result(self, run_id: str) -> Out:
+        """The result of an earlier run; this waits until it has ended."""
+        return self.get_run_ref(run_id).result()
+
+    async def aio_get_result(self, run_id: str) -> Out:
+        """As `get_result`."""
+        return await self.get_run_ref(run_id).aio_result()
+
     def mock_run(self, input: Any = NOT_GIVEN, *, parent_outputs: object = None, **how: Any) -> Out:  # noqa: ARG002  (it has none)
         """As Fanwood's."""
         return super().mock_run(input, **how)

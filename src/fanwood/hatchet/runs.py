@@ -221,6 +221,46 @@ class HatchetRuns(Runs):
             return RunList([await self._row(await self._get(run.id)) for run in found])
         return RunList([_row(run) for run in found])
 
+    def list_with_pagination(self, **filters: Any) -> Sequence[RunRow]:
+        """As `list`, without a limit, and as rows; the keywords are those of `aio_list`."""
+        return block(self.aio_list_with_pagination(**filters), "runs.list_with_pagination")
+
+    async def aio_list_with_pagination(self, **filters: Any) -> Sequence[RunRow]:
+        """As `list_with_pagination`."""
+        asked: dict[str, Any] = {"limit": MOST, **filters}
+        return (await self.aio_list(**asked)).rows
+
+    def get_task_run(self, task_run_id: str) -> RunRow:
+        """One run as a row."""
+        return block(self.aio_get_task_run(task_run_id), "runs.get_task_run")
+
+    async def aio_get_task_run(self, task_run_id: str) -> RunRow:
+        """As `get_task_run`."""
+        return await self._row(await self._get(task_run_id))
+
+    def bulk_cancel_by_filters_with_pagination(self, **filters: Any) -> None:
+        """Cancel all runs of a filter: `since` (else within the last day), and the other keywords of `RunFilter`."""
+        block(self.aio_bulk_cancel_by_filters_with_pagination(**filters), "runs.bulk_cancel_by_filters_with_pagination")
+
+    async def aio_bulk_cancel_by_filters_with_pagination(self, **filters: Any) -> None:
+        """As `bulk_cancel_by_filters_with_pagination`."""
+        await self.aio_bulk_cancel(self._by(**filters))
+
+    def bulk_replay_by_filters_with_pagination(self, **filters: Any) -> None:
+        """As `bulk_cancel_by_filters_with_pagination`: queue those that have ended again."""
+        block(self.aio_bulk_replay_by_filters_with_pagination(**filters), "runs.bulk_replay_by_filters_with_pagination")
+
+    async def aio_bulk_replay_by_filters_with_pagination(self, **filters: Any) -> None:
+        """As `bulk_replay_by_filters_with_pagination`."""
+        await self.aio_bulk_replay(self._by(**filters))
+
+    def _by(
+        self, *, since: datetime | None = None, sleep_time: object = None, chunk_size: object = None, **filters: Any
+    ) -> BulkCancelReplayOpts:  # how many at a time, and the pauses between, are our own
+        del sleep_time, chunk_size
+        since = since or moment(self._host.clock.now()) - DAY
+        return BulkCancelReplayOpts(filters=RunFilter(since=since, **filters))
+
     def bulk_cancel(self, opts: BulkCancelReplayOpts) -> None:
         """Cancel all these runs, with what is below them."""
         block(self.aio_bulk_cancel(opts), "runs.bulk_cancel")
