@@ -16,6 +16,7 @@ from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsErro
 from fanwood.engine.liveness import host_identity
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
+from fanwood.sdk.children import spawning
 from fanwood.sdk.declaring.origins import origin_of_file
 from tests.serving import serving
 
@@ -114,13 +115,20 @@ def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch
     assert old.run() == "new"
 
 
-def test_who_interrupts_a_wait_is_told_what_goes_on(app: Fanwood, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_interrupts_a_wait_is_told_what_goes_on(
+    app: Fanwood, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waiting, go_on = threading.Event(), threading.Event()
-    main = threading.get_ident()
+    main, wait_for = threading.get_ident(), spawning.wait_for
+
+    async def noted(*about: Any) -> None:
+        waiting.set()  # (the run begins before that)
+        await wait_for(*about)
+
+    monkeypatch.setattr(spawning, "wait_for", noted)
 
     @app.task
     def task() -> int:
-        waiting.set()
         go_on.wait(60)
         return 1
 

@@ -39,7 +39,7 @@ def port(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 def served(
     world: World, monkeypatch: pytest.MonkeyPatch, certificate: tuple[str, str] | None = None, **options: Any
 ) -> Iterator[int]:
-    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 3.0)
     sock, ready = serving.bind("127.0.0.1", 0), threading.Event()
     port = sock.getsockname()[1]
     servers: list[serving.Server] = []
@@ -99,8 +99,10 @@ def test_real_requests(port: int):
 
 def test_that_who_sends_nothing_or_too_slowly_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tests.server.test_serving.SOON", 25)  # (uvicorn's own patience is 30)
-    assert said(port) == b""
-    assert said(port, b"GET / HTTP/1.1\r\n", b"Host: x") == b""
+    with monkeypatch.context() as patch:
+        patch.setattr(serving, "HEAD_SECONDS", 0.3)
+        assert said(port) == b""
+        assert said(port, b"GET / HTTP/1.1\r\n", b"Host: x") == b""
     whole = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     for parts in ((whole, b"GET / HT"), (whole + b"GET / HT",)):  # (begun after the response, or before it)
         assert said(port, *parts).count(b"HTTP/1.1 200") == 1

@@ -32,7 +32,7 @@ async def fail_step(input: Given, ctx: Context) -> None:
 @flow.task()
 async def cancel_step(input: Given, ctx: Context) -> None:
     await ctx.aio_cancel()
-    await asyncio.sleep(10)
+    await asyncio.sleep(600)
 
 
 @flow.task(parents=[step1])
