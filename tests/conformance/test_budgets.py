@@ -135,6 +135,10 @@ async def test_a_reservation_is_spent_let_go_of_and_ends_with_its_attempt(stage:
     root = await budgeted(stage, usd=10)
     held = await reserve(stage, root, 6)
     assert await limits(stage, root) == {"usd": (10, 0, 6)}
+    assert await stage.store.spend([Spend(root.key, 1, held, {"usd": 6}, reserve=True)]) == [
+        None
+    ]  # its answer was lost
+    assert await limits(stage, root) == {"usd": (10, 0, 6)}
     assert await spend(stage, root, 5) == Refusal("usd", 10, 6, 5, root.key.hex())
     assert await spend(stage, root, 4, of=held) is None
     assert await limits(stage, root) == {"usd": (10, 4, 2)}
@@ -246,7 +250,7 @@ async def test_the_parts_of_many_siblings_are_theirs_and_return_when_they_are_sw
     root = await budgeted(stage, usd=1000)
     child = await stage.running("b", root)
     first = stage.spawn("c", child, part=(("usd", 2),))
-    others = [Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}") for _ in range(249)]
+    others = [Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}", n) for n in range(1, 250)]
     roots = [stage.spawn("d") for _ in range(8)]  # of no kind with them, in the same commit
     await stage.commit(spawns=[first, *others, *roots])
     assert [(await stage.get(spawn.id)).task for spawn in roots] == ["d"] * 8
@@ -384,3 +388,12 @@ async def test_a_hedge_uses_the_budget_of_its_parent(stage: Stage) -> None:
     run = next(run for run in await stage.claim(9, tasks=["b"]) if run.key == hedge)
     assert await spend(stage, run, 3) is None
     assert await spend(stage, run, 3) == Refusal("usd", 5, 3, 3, root.key.hex())
+
+
+async def test_nothing_is_born_when_all_seconds_are_used(stage: Stage) -> None:
+    root = await budgeted(stage, seconds=2 * SECOND)
+    await stage.complete(await stage.running("b", root), busy=2 * SECOND)
+    spawn = stage.spawn("b", root)
+    assert await refused(stage, spawns=[spawn]) == {
+        spawn.id: Refusal("~seconds", 2 * SECOND, 2 * SECOND, 0, root.key.hex())
+    }

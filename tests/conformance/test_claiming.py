@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fanwood import RunState
-from fanwood.model.commands import Batch, ClaimRequest, TaskInfo
+from fanwood.model.commands import Batch, ClaimRequest, Spawn, TaskInfo
 from fanwood.model.records import LeftOver
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store.memory.tables import Run
@@ -265,3 +265,11 @@ async def test_the_order_is_one_whatever_is_asked_for(stage: Stage, how: str, ta
     while runs := await stage.claim(100 if how == "all" else 5, tasks=tasks, programs=programs, worker=worker):
         got += [run.key for run in runs]
     assert got == [spawn.id for spawn in spawns]
+
+
+async def test_siblings_that_are_born_claimed_stand_beside_others(stage: Stage) -> None:
+    root = await stage.running()
+    first = stage.spawn("b", root)
+    many = [Spawn(first.kind, stage.ids.new_id(), stage.ids.new_id(), "{}", n, claimed=n < 10) for n in range(20)]
+    await stage.commit(spawns=many)
+    assert [await stage.state(spawn.id) for spawn in many] == [RunState.RUNNING] * 10 + [RunState.QUEUED] * 10

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import fanwood
 from fanwood.model.commands import (
     BYTES_CHUNK,
@@ -93,3 +95,11 @@ async def test_the_numbers_in_the_statements_are_those_of_the_model() -> None:
     places = [Path(fanwood.__file__).parent / "store" / name for name in PLACES]
     for place in places:
         assert {int(number) for number in re.findall(r"\b\d{10}\b", place.read_text())} == {FIRST_CHUNK}
+
+
+@pytest.mark.parametrize("call", ["patch", "reprioritize"])
+async def test_what_a_call_notes_is_a_line_also_beside_a_stream(stage: Stage, call: str) -> None:
+    run = await stage.running()
+    await stage.commit(logs=[line(run, "a"), line(run, "x", TEXT_CHUNK)])
+    await (stage.store.patch(run.key, "1", "ann") if call == "patch" else stage.store.reprioritize(run.key, 3, "ann"))
+    assert [seq for seq, text in await told(stage, run) if "by ann" in text] == [1]

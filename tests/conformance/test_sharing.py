@@ -213,8 +213,11 @@ async def test_one_that_waits_is_asked_for_again_by_the_next_attempt(stage: Stag
     await stage.commit(records=[record])
     again = await stage.hand_back(root)
     asked = link(stage, again, id=record.id, again=True)
-    asked.kind = SpawnKind(**{**_fields(asked.kind), "on_parent_end": OnParentEnd.DEFAULT})
+    limit = stage.clock.now() + 90 * SECOND
+    about = {"on_parent_end": OnParentEnd.DEFAULT, "deadline": limit, "deadline_by": root.key}
+    asked.kind = SpawnKind(**{**_fields(asked.kind), **about})
     await stage.commit(records=[asked])
+    assert (await stage.get(record.id)).deadline == limit
     await stage.complete(again, closes=True)  # it did not wait for it
     await stage.sweep()
     assert await stage.state(record.id) is RunState.WAITING
