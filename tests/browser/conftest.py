@@ -84,8 +84,9 @@ def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    """The pages of a store, until the end of the test: of one that the test changes."""
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """The pages of a store, until the end of the test: of one that the test changes. (Below
+    `tmp_path`, which must be there as long: so it is asked for here.)"""
     from tests.browser.serving import serving
 
     with contextlib.ExitStack() as until_the_end:

@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Open, Serve
-from tests.browser.driving import module
+from tests.browser.driving import hindrances, module
 from tests.browser.rows import Writer
 from tests.browser.serving import Site
 
@@ -151,6 +151,9 @@ async def test_what_is_wrong_is_said_beside_its_field(opened: Open, serve: Serve
     await told(page, "node", "node.n: must be integer")
     await expect(page.get_by_label("size")).to_be_focused()
     assert inputs(writer) == []
+    await page.emulate_media(color_scheme="dark")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert await hindrances(page) == []
     await page.get_by_role("button", name="As JSON").click()
     await page.get_by_label("Input as JSON").fill('{"size": 3, "unknown": 1}')
     await page.get_by_role("button", name="As a form").click()
