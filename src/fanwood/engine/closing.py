@@ -14,6 +14,7 @@ from fanwood.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fanwood.model.records import Swept
     from fanwood.store.store import Store
 
 REST = 0.7
@@ -27,6 +28,9 @@ LOOK_EVERY = 0.2
 of it, more slowly than a sweep does."""
 ELSEWHERE = 0.02
 """Seconds until the next try where another engine may be at it."""
+IN_VAIN, LONGEST_REST = 3, 0.1
+"""After so many pages in a row that ended nothing it rests twice as long each time, and at most so many seconds: a
+failure that climbs a chain closes each of its levels, and below them nothing lives any more."""
 
 
 class Closing:
@@ -40,6 +44,7 @@ class Closing:
         self._on_error = on_error
         self._bell: asyncio.Event | None = None
         self._noted = False
+        self._in_vain = 0
 
     def note(self) -> None:
         """There is something to be ended."""
@@ -52,6 +57,7 @@ class Closing:
         self._bell = asyncio.Event()
         while True:
             if not self._noted:
+                self._in_vain = 0
                 self._bell.clear()
                 await self._bell.wait()
             self._noted = False
@@ -71,5 +77,12 @@ class Closing:
             if not more or loop.time() - looked > LOOK_EVERY:  # also if another engine is at it: claims wait for this
                 looked = loop.time()
                 self._on_ended()
-            at_it = swept.ended or swept.looked
-            await asyncio.sleep(max(LEAST_REST, REST * swept.held) if at_it else ELSEWHERE)
+            await asyncio.sleep(self._rest(swept))
+
+    def _rest(self, swept: Swept) -> float:
+        """Seconds."""
+        if swept.ended or swept.looked:
+            self._in_vain = 0
+            return max(LEAST_REST, REST * swept.held)
+        self._in_vain = min(self._in_vain + 1, 2 * IN_VAIN)
+        return min(ELSEWHERE * 2 ** max(0, self._in_vain - IN_VAIN), LONGEST_REST)
