@@ -25,7 +25,17 @@ from fanwood.errors import (
     StoreValueError,
 )
 from fanwood.model.budgets import Spend
-from fanwood.model.commands import Batch, ClaimRequest, Committed, LogLine, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import (
+    Batch,
+    ClaimRequest,
+    Committed,
+    LogLine,
+    Outcome,
+    Record,
+    Spawn,
+    SpawnKind,
+    Suspend,
+)
 from fanwood.model.states import RunState
 
 Judge = Callable[[Batch], Exception | None]
@@ -338,3 +348,85 @@ async def test_of_spends_that_go_together_one_that_is_refused_is_alone() -> None
     told = await asyncio.gather(*(together.spend(store, each) for each in asked), return_exceptions=True)
     assert told[0] is told[2] is None
     assert isinstance(told[1], StoreValueError)
+
+
+PARTS = ("logs", "spawns", "records", "outcomes", "suspends", "deadlines", "watch", "unwatch", "heard", "blocks")
+ANSWERED, LET_GO = ("spawns", "records", "outcomes"), ("logs", "deadlines")
+
+
+def one_of_each(number: int) -> dict[str, Any]:
+    """Of one run, all that there may be in a commit."""
+    id_ = b"%d" % number
+    kind = SpawnKind("t", parent_id=id_)
+    return {
+        "logs": LogLine(id_, 1, 1, "info", "m"),
+        "spawns": Spawn(kind, id_, None, "{}"),
+        "records": Record(kind, id_, id_, "", RunState.COMPLETED),
+        "outcomes": Outcome(id_, 1, RunState.COMPLETED, f"{number}"),
+        "suspends": Suspend(id_, 1, [], 1),
+        "deadlines": (id_, 1, 1),
+        "watch": id_ + b" watch",
+        "unwatch": id_ + b" unwatch",
+        "heard": id_ + b" heard",
+        "blocks": (id_, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "error", [StoreValueError("too large"), StoreError("nobody knows why")], ids=["value", "unknown"]
+)
+@pytest.mark.parametrize("field", PARTS)
+async def test_whatever_of_a_run_is_refused_that_of_all_others_is_done(
+    field: str, error: StoreError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is said to whoever waits for it, let go of, or tried again by itself."""
+    monkeypatch.setattr(module, "APART_SECONDS", 0.0)
+    done: list[tuple[str, Any]] = []
+    runs = [one_of_each(number) for number in range(5)]
+    bad, refuses = runs[2][field], True
+
+    def judge(batch: Batch) -> Exception | None:
+        there = [(name, each) for name in PARTS for each in getattr(batch, name)]
+        refused = refuses and any(
+            each is bad and (field != "outcomes" or each.state is RunState.COMPLETED) for _, each in there
+        )
+        if refused:
+            return error
+        done.extend(there)
+        return None
+
+    harness = Harness(judge)
+    told: dict[tuple[str, int], BaseException | None] = {}
+    requests: list[SpawnRequest] = []
+    for name in ("spawns", "records"):
+        for number, run in enumerate(runs):
+
+            def answered(error: BaseException | None, *_: Any, place: tuple[str, int] = (name, number)) -> None:
+                told[place] = error
+
+            asked: dict[str, Any] = {name: [run[name]]}
+            requests.append(SpawnRequest(**asked, on_done=answered))
+    parts: dict[str, Any] = {name: [run[name] for run in runs] for name in PARTS}
+    batch = Batch(**parts)
+    assert not await asyncio.wait_for(harness.commits.commit(1, batch, requests, harness.deliver), 60)
+
+    wanted = sorted((name, number) for name in PARTS for number, run in enumerate(runs) if run[name] is not bad)
+    fails_alone = isinstance(error, StoreValueError) and field in (*ANSWERED, *LET_GO)
+    if fails_alone and field == "outcomes":
+        assert bad.state is RunState.FAILED
+        wanted = sorted([*wanted, (field, 2)])
+    assert _seen(done, runs) == wanted
+    assert {place for place, why in told.items() if why is not None} == (
+        {(field, 2)} if fails_alone and field in ("spawns", "records") else set()
+    )
+    assert (harness.commits.due_again is None) == fails_alone
+    refuses = False
+    if not fails_alone:
+        await harness.commits.commit_again(1, harness.deliver)
+        assert _seen(done, runs) == sorted([*wanted, (field, 2)])
+        assert harness.commits.due_again is None
+
+
+def _seen(done: list[tuple[str, Any]], runs: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """What was done, and of which run; each once."""
+    return sorted((name, next(n for n, run in enumerate(runs) if run[name] is each)) for name, each in done)
