@@ -84,3 +84,9 @@ def _upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     more = Step(1000, "1000_more", "create table more (x integer);")
     newer = replace(present(), steps=(*present().steps, more))
     monkeypatch.setattr(connection, "Address", partial(connection.Address, release=newer))
+
+
+def test_with_the_code_it_is_executed_here_unless_somebody_else_does(invoke, server):
+    result = invoke("run", "total", "--app", "shop:fanwood", "--input", '{"n": 3}', "--timeout", "60s")
+    assert (result.exit_code, result.stdout) == (0, "5\n")
+    assert "no live worker" not in result.stderr

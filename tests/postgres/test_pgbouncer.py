@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from fanwood import Fanwood, StoreError
 from tests.postgres.cluster import Cluster
 from tests.postgres.pgbouncer import Pgbouncer
 
@@ -36,6 +37,13 @@ async def test_statements_cannot_be_prepared_for_later(pgbouncer: Pgbouncer):
     finally:
         await first.close()
         await second.close()
+
+
+async def test_who_does_not_say_that_it_is_one_is_told_how(pgbouncer: Pgbouncer):
+    app = Fanwood(pgbouncer.url(), local_worker=False)
+    with pytest.raises(StoreError, match=r"is pgbouncer .*: set FANWOOD_PGBOUNCER=1, or"):
+        await app.runs.aio_list()
+    await app.aio_close()
 
 
 async def test_it_can_be_stopped_and_started(pgbouncer: Pgbouncer):

@@ -66,6 +66,8 @@ def run(task: str, common: Common, **options: Any) -> None:
     output.logged_warnings()
     app, runnable = _declared(request, request.target) if request.target else _published(request)
     with app:
+        if request.target and not request.no_wait:
+            _serve_here(app, runnable.name)
         ref = runnable.run_no_wait(value, how)
         if request.no_wait:
             output.print_json({"id": ref.id, "task": runnable.name}) if common.as_json else click.echo(ref.id)
@@ -93,6 +95,13 @@ def _declared(request: Request, target: str) -> tuple[Fanwood, Runnable[Any, Any
     if request.no_wait:
         app.local_worker = False
     return app, app.find(request.task)
+
+
+def _serve_here(app: Fanwood, task: str) -> None:
+    """What nobody else serves is executed here, also with a server for a database, where a script is no worker."""
+    engine = app.engine()
+    if app.local_worker is None and not engine.call(lambda store: store.served(engine.worker_id, task)).result():
+        app.local_worker = "own"
 
 
 def _published(request: Request) -> tuple[Fanwood, Runnable[Any, Any]]:

@@ -119,6 +119,11 @@ def _translation(url: str, error: Exception) -> Exception | None:
 def _of_the_server(url: str, code: str, error: Exception) -> StoreError:
     if code == "0A000" and "during recovery" in str(error):
         code = _STANDBY
+    if "unsupported startup parameter" in str(error):
+        return StoreError(
+            f"{url} is pgbouncer ({_first_line(error)}), and has to be called so: set FANWOOD_PGBOUNCER=1, or "
+            f"Fanwood(pgbouncer=True). See docs/howto/production.md"
+        )
     if code not in {_STANDBY, _TOO_MANY} and code.startswith(_AWAY):
         return _away(url, error)
     for codes, kind, text in _MEANINGS:
