@@ -25,16 +25,31 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import pytest
+from _pytest import fixtures
 
 PATIENCE = 20.0
 LINES = 60
 TOGETHER = {"browser"}
 COLLECTIONS = (10_000, 20, 100)
 """Of garbage: seldom, since a test makes little of it."""
+CHILDREN = Path(__file__).with_name("children")
+"""What each Python that tests start reads first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forks", type=int, default=0, help="run tests in so many processes, a file at a time")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Nothing that is collected ends before the tests do: to look for garbage in it takes a quarter of the time."""
+    if not session.config.getoption("--forks"):
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,6 +58,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not many or session.testsfailed or session.config.option.collectonly:
         return None  # as ever
     files = [list(tests) for _, tests in itertools.groupby(session.items, key=_block)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(CHILDREN), os.environ.get("PYTHONPATH"))))
     _Loop(session, files).run(many)
     return True
 
@@ -199,6 +215,7 @@ def _be_forked(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _set_apart(session.config, output, temporary)
         gc.set_threshold(*COLLECTIONS)
+        _spare_signatures()
         session.config.pluginmanager.register(_Teller(session.config, wire))
         later: Any = _Later(session)
         try:
@@ -218,6 +235,20 @@ def _be_forked(
     finally:
         output.flush()
         os._exit(code)
+
+
+def _spare_signatures() -> None:
+    """For each fixture that takes `request` pytest makes a definition of that, and reads the signature of the same
+    function: a twentieth of what a small test takes."""
+    theirs: Any = fixtures
+    read = theirs.getfuncargnames
+
+    def names(function: Any, *, name: str = "", cls: type | None = None) -> tuple[str, ...]:
+        if name == "request" and function.__name__ == "<lambda>":
+            return ()
+        return read(function, name=name, cls=cls)
+
+    theirs.getfuncargnames = names
 
 
 def _assigned(files: list[list[pytest.Item]], wire: Connection) -> Iterator[list[pytest.Item]]:

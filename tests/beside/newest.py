@@ -56,7 +56,8 @@ def main() -> int:
         said = str(getattr(error, "stderr", None) or error).strip()
         print(f"Skipped: the tests' packages could not be installed for {python}: {said.splitlines()[-1]}")
         return 0
-    command = (str(PLACE / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", BUT, *TESTS)
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.beside.drawn")
+    command = (str(PLACE / "bin" / "python"), "-m", "pytest", "-q", *plugins, "-k", BUT, *TESTS)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
     }  # of those beside

@@ -24,13 +24,15 @@ def place(tmp_path_factory):
     with open({log!r}, "a") as log: log.write("down ")
 """
 TESTS = """
-import os, pytest
+import gc, os, pytest
 @pytest.fixture(scope="module")
 def module(place):
     yield
     with open({log!r}, "a") as log: log.write("left ")
 @pytest.mark.parametrize("n", range(3))
 def test_it(n, place, module):
+    assert gc.isenabled()
+    assert os.environ["PYTHONPATH"].startswith({children!r})
     with open({log!r}, "a") as log: log.write(f"{{place.name}}-{{n}} ")
 """
 
@@ -52,11 +54,13 @@ def test_what_they_say_counts(tmp_path: Path, more: str, code: int, said: str) -
     log = tmp_path / "log"
     (tmp_path / "conftest.py").write_text(SHARED.format(log=str(log)))
     for number in range(3):
-        (tmp_path / f"test_{number}.py").write_text(TESTS.format(log=str(log)) + (more if number == 2 else ""))
+        (tmp_path / f"test_{number}.py").write_text(
+            TESTS.format(log=str(log), children=str(forks.CHILDREN)) + (more if number == 2 else "")
+        )
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(TREE)}
-    forks = ("-p", "tests.beside.forks", "--forks", "2", "--basetemp", str(tmp_path / "base"), str(tmp_path))
-    done = subprocess.run((*command, *forks), cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    forked = ("-p", "tests.beside.forks", "--forks", "2", "--basetemp", str(tmp_path / "base"), str(tmp_path))
+    done = subprocess.run((*command, *forked), cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout
     if not code:
@@ -77,3 +81,10 @@ def test_what_one_process_is_to_have_is_not_torn_apart() -> None:
     blocks = [block.name for block, _ in itertools.groupby(map(forks._block, items))]
     assert blocks[:2] == ["test_simulation.py", "browser"]
     assert len(blocks) == len(set(map(str, (forks._block(item) for item in items)))) == 29
+
+
+def test_what_tests_start_looks_for_garbage_as_they_do() -> None:
+    alone = {**os.environ, "PYTHONPATH": str(forks.CHILDREN)}
+    command = (sys.executable, "-c", "import gc; print(*gc.get_threshold())")
+    said = subprocess.run(command, env=alone, capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(number) for number in forks.COLLECTIONS]

@@ -24,6 +24,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fanwoo
 """A file for each state that was found in order, without anything in it."""
 KEPT = 100
 COMMAND = (sys.executable, "-m", "pyright", "--project", "pyproject.toml")
+ROOM = "--max-semi-space-size=128"
+"""Megabytes in which Node makes what is new: with its own 16 it looks for garbage for an eighth of the time."""
 
 
 def main() -> int:
@@ -32,7 +34,8 @@ def main() -> int:
     if known.exists():
         print("Nothing has changed since types were in order.")
         return 0
-    code = subprocess.run(COMMAND, cwd=TREE, check=False).returncode
+    options = " ".join(filter(None, (os.environ.get("NODE_OPTIONS"), ROOM)))
+    code = subprocess.run(COMMAND, cwd=TREE, check=False, env={**os.environ, "NODE_OPTIONS": options}).returncode
     if code == 0:
         with contextlib.suppress(OSError):  # somebody without a home looks again each time
             _remember(known)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import io
 import json
 import os
@@ -176,11 +177,14 @@ def become(
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()
     for name in IMPORTS:
         try:
             __import__(name)
         except ImportError:
             continue
+    gc.freeze()  # no fork looks for garbage in what all of them have
+    gc.enable()
     script, *_ = serve(channel)
     runpy.run_path(script, run_name="__main__")
 

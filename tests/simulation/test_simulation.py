@@ -20,8 +20,9 @@ from tests.simulation.shapes import DAY, DAY_SECONDS, SMALL, on
 A_DAY = 6
 SEEDS = Path(__file__).with_name("seeds.txt")
 ELSEWHERE = """
-import sys
+import gc, sys
 from tests.simulation.__main__ import look_at
+gc.freeze()
 for seed in sys.argv[1:]:
     seen = look_at(int(seed))
     print(seen.trace, bool(seen.wrong))
