@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from fanwood.engine.claims import Claims
 from fanwood.engine.inbox import BATCH_BYTES, Inbox, SpawnRequest, SuspendRequest
 from fanwood.engine.parts import items_of
@@ -120,6 +122,15 @@ async def test_who_hears_of_a_call_has_withdrawn_what_has_not_begun_before_he_sa
     await ticks._commit()
     assert [batch.heard for batch in told.batches] == [[run], []]
     assert [[outcome.run_id for outcome in batch.outcomes] for batch in told.batches] == [[], [b"r" * 16]]
+
+
+def test_who_asks_for_its_pauses_while_no_loop_runs_says_what_time_it_is() -> None:
+    """As tests of users do, whose loops run a turn at a time."""
+    told, inbox = Told(), Inbox()
+    ticks = ticks_with(told, inbox)
+    ticks._claims.begin(["t"])
+    told.is_beside, ticks._committed_at = True, 7.0
+    assert ticks._pause(7.0) == pytest.approx(CLAIM_PAUSE)
 
 
 async def test_a_claim_by_itself_waits_a_little_while_a_small_tree_is_executed_beside_a_large_one() -> None:

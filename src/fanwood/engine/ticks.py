@@ -121,9 +121,9 @@ class Ticks:
             return False
         return not dispatcher.beside() or _time() >= self._committed_at + CLAIM_PAUSE
 
-    def _progress_due(self) -> float:
+    def _progress_due(self, now: float | None = None) -> float:
         if self._progress_since is None:
-            self._progress_since = _time()
+            self._progress_since = _time() if now is None else now
         return self._progress_since + PROGRESS_SECONDS
 
     def _room_for_spawns(self) -> int | None:
@@ -140,19 +140,22 @@ class Ticks:
         """Whether there is room for those that were held back."""
         return self._admission.has_waited_long(_time()) or self._room_for_spawns() != 0
 
-    def _pause(self) -> float | None:
-        """Seconds until there is work whatever anybody says."""
+    def _pause(self, now: float | None = None) -> float | None:
+        """Seconds until there is work whatever anybody says. `now`: by the loop, of who asks while that doesn't run."""
+        whens: list[float] = []
         pauses: list[float] = []
         if (due := self._limits.next()) is not None:
             pauses.append((due - self._store.now()) / 1e6)
         if self._admission.held:
-            pauses.append(self._admission.until() - _time())
+            whens.append(self._admission.until())
         if self._claims.wanted(self._membership.dispatcher) and self._membership.dispatcher.beside():
-            pauses.append(self._committed_at + CLAIM_PAUSE - _time())
+            whens.append(self._committed_at + CLAIM_PAUSE)
         if self._commits.due_again is not None:
-            pauses.append(self._commits.due_again - _time())
+            whens.append(self._commits.due_again)
         if self._inbox.progress:
-            pauses.append(self._progress_due() - _time())
+            whens.append(self._progress_due(now))
+        if whens:
+            pauses.append(min(whens) - (_time() if now is None else now))
         return min(pauses) if pauses else None
 
     def _check_limits(self) -> None:

@@ -132,7 +132,8 @@ class VirtualEngine(Engine):
         """Seconds until there is something to do, whatever anybody says."""
         if self._loop is None:
             return NEVER
-        pause, now = self._ticks._pause(), self._loop.time()
+        now = self._loop.time()
+        pause = self._ticks._pause(now)
         return min([NEVER if pause is None else pause, *(when - now for when in self._wishes)])
 
     def stay_leased(self, seconds: float) -> None:
