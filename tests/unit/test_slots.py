@@ -239,3 +239,24 @@ def test_what_waits_behind_slow_runs_is_given_to_others_who_serve_it() -> None:
     assert stand.slots.give_up(frozenset()) == []
     assert [run.id for run in stand.slots.give_up(ours)] == ["02", "03"]
     assert stand.slots.demand() == 0
+
+
+def test_no_more_are_claimed_than_there_is_time_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is to be unloaded holds no slot, and is in memory until the store has answered."""
+    monkeypatch.setattr("fanwood.worker.slots.MOST_LEAVING", 5)
+    stand = Stand(4)
+    leaving = stand.begin(*(claimed(f"0{n}") for n in range(4)))
+    for attempt in leaving:
+        stand.slots.park(attempt)
+    assert stand.slots.demand() == 4
+    for attempt in leaving:
+        stand.slots.leave(attempt, True)
+    assert stand.slots.demand() == 1
+    stand.slots.leave(leaving[0], False)
+    stand.slots.finish(leaving[1:3])
+    stand.slots.leave(leaving[1], True)  # too late
+    assert stand.slots.demand() == 4
+    changes = stand.changes
+    stand.slots.leave(leaving[3], False)
+    assert stand.changes == changes + 1  # there may be room
+    assert stand.slots.demand() == 4

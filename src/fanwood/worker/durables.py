@@ -28,6 +28,7 @@ class Durables:
         slots.evict = self.make_room
         self._most = most
         self._unload = unload
+        self._leave = slots.leave
         self._attempts: dict[Attempt, Unloading] = {}
         self._changed = threading.Condition()
         self._loops: set[asyncio.AbstractEventLoop] = set()
@@ -35,7 +36,9 @@ class Durables:
     def add(self, attempt: Attempt, policy: EvictionPolicy) -> None:
         """An attempt begins."""
         with self._changed:
-            attempt.unloading = self._attempts[attempt] = Unloading(attempt, policy, self._unload, self.note)
+            attempt.unloading = self._attempts[attempt] = Unloading(
+                attempt, policy, self._unload, self.note, self._leave
+            )
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The code of one begins, on a loop."""

@@ -28,6 +28,11 @@ PREFETCH_BESIDE_SMALL = 16
 """So many are claimed ahead while a small tree is executed beside a large one."""
 REMEMBERED = 100
 """For so many claims since the last time that there was one."""
+MOST_LEAVING = 250
+"""So many that begin, or are about to be unloaded, are in memory before no more are claimed; as many as slots, if those
+are more."""
+LEFT_LATELY = 10
+"""For so many claims since the last time that some were."""
 AHEAD = 4
 
 
@@ -54,6 +59,8 @@ class Slots:
         self._starting = self.starting = Turns()
         self._alone = False  # a suspect is executing
         self._ahead = 0
+        self._leaving: set[Attempt] = set()  # the store decides whether they are unloaded
+        self._left = 0  # while it counts down: some were
         self._beside = 0  # while it counts down: there was a small tree beside a large one
         self._finished_lately = 0
         self._begun_lately = False
@@ -71,6 +78,8 @@ class Slots:
             if self._alone or self._starting.suspects:
                 return 0  # what is claimed behind a suspect would be charged with it
             room = self._free + self._ahead - len(self._resuming) - starting
+            if self._leaving or self._left:
+                room = min(room, max(MOST_LEAVING, self.count) - len(self._leaving) - starting)
             if room <= 0 or starting * 2 > self._ahead:
                 return 0
             return min(room, PREFETCH_BESIDE_SMALL) if self._beside else room
@@ -94,6 +103,7 @@ class Slots:
         with self._lock:
             waiting = self._starting.count
             self._starting.add(runs)
+            self._left = LEFT_LATELY if self._leaving else max(self._left - 1, 0)
             self._beside = REMEMBERED if self._starting.is_uneven() else max(self._beside - 1, 0)
             most = PREFETCH_BESIDE_SMALL if self._beside else PREFETCH_MAX
             bound = min(most, AHEAD * self._finished_lately)
@@ -189,6 +199,18 @@ class Slots:
             if attempt.waits == 0 and not attempt.holding and not attempt.code_ended:
                 self._hand_to(attempt)
 
+    def leave(self, attempt: Attempt, asked: bool) -> None:  # noqa: FBT001  (a callback)
+        """The attempt is to be unloaded, and the store is asked (or has answered). It holds memory, if no slot: where a
+        hundred thousand begin and are unloaded, no more are claimed than there is time to unload."""
+        with self._lock:
+            if asked and not attempt.code_ended:
+                self._leaving.add(attempt)
+            else:
+                self._leaving.discard(attempt)
+            none = not self._leaving
+        if none:
+            self._on_change()
+
     def make_room(self) -> bool:
         """As many threads wait as may."""
         return self.evict()
@@ -206,6 +228,7 @@ class Slots:
             self._finished_lately += len(attempts)
             for attempt in attempts:
                 attempt.code_ended = True
+                self._leaving.discard(attempt)
                 if attempt.holding:
                     attempt.holding = False  # (how long it had it nobody asks any more)
                     self._free_one(attempt)

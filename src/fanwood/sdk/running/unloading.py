@@ -90,6 +90,7 @@ class Unloading:
         policy: EvictionPolicy,
         unload: Callable[[Attempt], None],
         decided: Callable[[], None],
+        leave: Callable[[Attempt, bool], None],
     ) -> None:
         self.policy = policy
         self.is_suspending = False
@@ -101,6 +102,7 @@ class Unloading:
         self._attempt = attempt
         self._unload = unload
         self._decided = decided
+        self._leave = leave
         self._waits: dict[object, Wait] = {}
         self._changes = 0  # of its waits
         self._wanted = False  # it is to be looked whether it is quiet
@@ -224,6 +226,7 @@ class Unloading:
         if same is not None and same.is_other():
             engine.call(self._named, steadfast=True).add_done_callback(lambda done: self._judge(changes, done))
             return
+        self._leave(self._attempt, True)
         engine.suspend(SuspendRequest(lambda: self._command(changes), self._answered))
 
     async def _named(self, store: Store) -> dict[bytes, str] | None:
@@ -279,6 +282,7 @@ class Unloading:
     def _answered(self, suspended: bool) -> None:  # noqa: FBT001  (a callback)
         """On the engine's thread."""
         self._asked = False
+        self._leave(self._attempt, False)
         if suspended and not self._is_over():
             self.is_suspending = True
             if self._attempt.same is not None:
