@@ -47,4 +47,9 @@ async def _turns() -> None:
 
 def _was_given_up(collector: Collector) -> bool:
     ends = (end for end in collector.results if end is not None and not isinstance(end, str))
-    return any(end.state is RunState.CANCELLED and decode_failure(end.error).message == GIVEN_UP for end in ends)
+    return any(is_given_up(end.state, end.error) for end in ends)
+
+
+def is_given_up(state: RunState, error: str | None) -> bool:
+    """Whether a child that ended so was given up by its parent."""
+    return state is RunState.CANCELLED and decode_failure(error).message == GIVEN_UP

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
-from fanwood.engine.signals import block
+from fanwood.engine.signals import block, running_loop
 from fanwood.errors import InputValidationError, RunNotFoundError, RunStartsOver
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Finished
@@ -26,6 +26,7 @@ from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
 from fanwood.sdk.recording.once import Doing
+from fanwood.sdk.recording.outlasting import is_given_up
 from fanwood.sdk.recording.replaying import recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
@@ -205,7 +206,7 @@ class _RecordedHost(MockHost):
         return self._silent
 
     async def answer(self, item: BulkRunItem[Any, Any], *, keep_errors: bool = False) -> Any:
-        return await self.end_of(self._asked(item), item.spec, keep_errors=keep_errors)
+        return await self.end_of(self._asked(item), item.spec, keep_errors=keep_errors, owned=True)
 
     async def ref(self, item: BulkRunItem[Any, Any]) -> TaskRunRef[Any]:
         return _RecordedRef(self, self._asked(item), item.spec)
@@ -226,8 +227,8 @@ class _RecordedHost(MockHost):
         attempt.same.ask(identity, f"{spec.name} {spec.input.encode(item.input).decode()}")
         return attempt.same.recorded[identity]
 
-    async def end_of(self, run_id: bytes, spec: TaskSpec, *, keep_errors: bool) -> Any:
-        """What it returned."""
+    async def end_of(self, run_id: bytes, spec: TaskSpec, *, keep_errors: bool, owned: bool = False) -> Any:
+        """What it returned. `owned`: by who would have given it up."""
 
         async def look(store: Store) -> RunRecord:
             return await store.get(run_id)
@@ -238,6 +239,8 @@ class _RecordedHost(MockHost):
             raise Stop from None  # a root that was deleted
         if not run.state.is_terminal:
             raise Stop
+        if owned and running_loop() is not None and is_given_up(run.state, run.error):
+            await asyncio.sleep(2 * PATIENCE)  # a timer of the code's ended this wait, and does so again
         if run.state is RunState.COMPLETED:
             return typed_output(run.output, spec.output, spec.name)
         error = error_of(Finished(run.state, run.output, run.error, run.task), run_id, spec.name)
