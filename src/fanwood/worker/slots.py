@@ -227,8 +227,8 @@ class Slots:
         with self._lock:
             self._finished_lately += len(attempts)
             for attempt in attempts:
-                attempt.code_ended = True
                 self._leaving.discard(attempt)
+                attempt.code_ended = True
                 if attempt.holding:
                     attempt.holding = False  # (how long it had it nobody asks any more)
                     self._free_one(attempt)
