@@ -164,15 +164,15 @@ def test_what_is_kept(app: Fanwood, how: str) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
                 ref: Any = None
-                if how not in ("shielded", "a root"):
-                    ref = await child.aio_run(7, wait_for_result=False)
+                owns_nothing = how not in ("shielded", "a root")
+                given = await child.aio_run(7, wait_for_result=False) if owns_nothing else None
                 limit.reschedule(asyncio.get_running_loop().time() + 0.03)
                 if how == "shielded":
                     await asyncio.shield(child.aio_run(7))
                 elif how == "a root":
                     await child.aio_run(7, detached=True)
                 else:
-                    await (ref if how == "a reference" else asyncio.Event().wait())
+                    await (given if given is not None and how == "a reference" else asyncio.Event().wait())
         return "went on"
 
     ref = parent.run_no_wait()

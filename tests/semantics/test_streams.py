@@ -221,9 +221,10 @@ def test_a_wait_that_is_cancelled_cancels_what_is_under_way(
                 await asyncio.sleep(0.002)
             limit.reschedule(0)
 
+        limit = asyncio.timeout(None)
+        expires = asyncio.ensure_future(expire(limit))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as limit:
-                expires = asyncio.ensure_future(expire(limit))
+            async with limit:
                 async for _ in held.aio_map(range(3)):
                     pass
         await expires
