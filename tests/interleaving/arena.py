@@ -65,7 +65,7 @@ class Arena:
             who.store._clock = scene.clock
         await scene.make()
         prepares = dict.fromkeys(first.prepare + second.prepare)
-        for prepare in sorted(prepares, key=lambda each: each is Scene.suspended):  # (nothing is done by it then)
+        for prepare in sorted(prepares, key=lambda each: (each is Scene.suspended) - (each is Scene.helped)):
             await prepare(scene)
         await self.ground.keep()
         calls = (lambda p: first.call(scene, p)), (lambda p: second.call(scene, p))
