@@ -163,7 +163,6 @@ def test_what_is_kept(app: Fanwood, how: str) -> None:
     async def parent() -> str:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
-                ref: Any = None
                 owns_nothing = how not in ("shielded", "a root")
                 given = await child.aio_run(7, wait_for_result=False) if owns_nothing else None
                 limit.reschedule(asyncio.get_running_loop().time() + 0.03)
