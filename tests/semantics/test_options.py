@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fanwood import (
@@ -315,8 +315,11 @@ def test_of_a_mock_run(app: Fanwood, value: Any) -> None:
 
 
 @FEW
-@given(value=VALUES.filter(lambda value: not callable(value)))
+@given(value=VALUES)
 def test_of_what_is_declared(value: Any) -> None:
+    assume(
+        not callable(value)
+    )  # (no `filter`: it says what it draws from, and a number has more digits than can be said)
     app = Fanwood("memory:")
     assert value is None or refused(lambda: app.step(key=value), "key")
     ways: list[Any] = [app.on_failure, app.on_retry, app.on_complete, app.on_cancel, app.middleware]
