@@ -317,9 +317,7 @@ def test_of_a_mock_run(app: Fanwood, value: Any) -> None:
 @FEW
 @given(value=VALUES)
 def test_of_what_is_declared(value: Any) -> None:
-    assume(
-        not callable(value)
-    )  # (no `filter`: it says what it draws from, and a number has more digits than can be said)
+    assume(not callable(value))  # (a `filter` says what it draws from, and a number has too many digits to be said)
     app = Fanwood("memory:")
     assert value is None or refused(lambda: app.step(key=value), "key")
     ways: list[Any] = [app.on_failure, app.on_retry, app.on_complete, app.on_cancel, app.middleware]
