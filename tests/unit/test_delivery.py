@@ -114,6 +114,19 @@ def test_all_watches_are_made_anew() -> None:
     assert batch.watch == [ID]
 
 
+def test_who_wants_it_looked_at_is_told_that_nobody_looks_any_more() -> None:
+    """Also behind very many that were put off."""
+    delivery, stream, first, behind = Delivery("store:", Latencies(lambda: 0.0)), Stream(), Signal(), Signal()
+    ids = [n.to_bytes(16, "big") for n in range(4 * MANY)]
+    stream.grow(len(ids))
+    delivery.when_looked(first)
+    delivery.watch(ids, stream, range(len(ids)), Batch())
+    delivery.when_looked(behind)
+    delivery.fail_all(ValueError("over"))
+    assert first.fired
+    assert behind.fired
+
+
 def test_many_are_looked_at_some_at_a_time_and_not_what_has_ended_meanwhile() -> None:
     delivery = Delivery("store:", Latencies(lambda: 0.0))
     ids = [n.to_bytes(16, "big") for n in range(4 * MANY)]

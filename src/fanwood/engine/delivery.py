@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.inbox import SpawnRequest
+from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector, Waits
 from fanwood.errors import AttemptFencedError, RunNotFoundError
 from fanwood.ids import id_text
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from fanwood.engine.latencies import Latencies
-    from fanwood.engine.signals import Signal
     from fanwood.model.commands import Batch, Committed, Outcome
 
 logger = logs.logger("fanwood.engine")
@@ -47,9 +47,8 @@ class Delivery:
         self._again: list[bytes] = []  # to be looked at once more
         self._held: dict[bytes, int] = {}  # ends that their parents are not told of yet, and how often that was so
         self._looks: list[Signal] = []
-        self._to_watch: deque[Iterator[bytes] | Signal] = (
-            deque()
-        )  # and whom to tell when what stands before was looked at
+        # And whom to tell when what stands before was looked at.
+        self._to_watch: deque[Iterator[bytes] | Signal] = deque()
         self._later: set[bytes] = set()  # ended, but their contents didn't fit into the answer
 
     @property
@@ -135,10 +134,11 @@ class Delivery:
         room = MANY if batch.is_empty else FEW
         while room > 0 and self._to_watch:
             ids = self._to_watch[0]
-            if not hasattr(ids, "__next__"):
-                self._looks.append(cast("Signal", self._to_watch.popleft()))
+            if isinstance(ids, Signal):
+                self._looks.append(ids)
+                self._to_watch.popleft()
                 continue
-            chosen = list(islice((id_ for id_ in cast("Iterator[bytes]", ids) if id_ in self._waits), room))
+            chosen = list(islice((id_ for id_ in ids if id_ in self._waits), room))
             batch.watch += chosen
             if len(chosen) < room:
                 self._to_watch.popleft()
@@ -241,8 +241,10 @@ class Delivery:
         return True
 
     def fail_all(self, error: BaseException) -> None:
-        """Nothing more will be delivered."""
+        """Nothing more will be delivered, or looked at."""
         self._waits.fail_all(error)
+        self._looks += [each for each in self._to_watch if isinstance(each, Signal)]
+        self.tell_looked()
 
 
 def _ended(outcomes: list[Outcome], fenced: Collection[int]) -> list[Outcome]:
