@@ -196,6 +196,9 @@ class Fleet:
         me = os.getpid()
         until(lambda: self.count("select count(*) from worker where pid <> $1", me) == 0, "all are reaped", timeout)
         until(lambda: self.count("select count(*) from watch") == 0, "nobody waits any more", timeout)
+        # (A worker that is told to stop just when a parent has ended leaves the rest to whoever is there, as here.)
+        rest = "select (select count(*) from gate) + (select count(*) from moved_deadline)"
+        until(lambda: self.count(rest) == 0, "what is below those that ended is swept", timeout)
         return check(self.backend, self.journal, [me])
 
 
