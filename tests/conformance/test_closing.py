@@ -223,6 +223,20 @@ async def test_a_parent_that_completes_closes_only_what_ends_with_it(lazy: Stage
     assert {await lazy.state(run) for run in with_it} == {CANCELLED}
 
 
+async def test_what_a_child_left_that_had_completed_before_lives_through_the_sweep(lazy: Stage) -> None:
+    """Many of a level, which are looked at by their parents."""
+    parent = await lazy.running()
+    ended = await lazy.running("c", parent, on_parent_end=OnParentEnd.CANCEL)
+    below = [await lazy.born("b", ended) for _ in range(900)]
+    await lazy.complete(ended)
+    lazy.clock.advance(1)
+    with_it = await lazy.born("c", parent, on_parent_end=OnParentEnd.CANCEL)
+    await lazy.complete(parent, closes=True)
+    await lazy.sweep()
+    assert await lazy.state(with_it) is CANCELLED
+    assert {await lazy.state(run) for run in below} == {RunState.QUEUED}
+
+
 async def test_what_had_ended_before_is_replayed_once_that_is_swept(lazy: Stage) -> None:
     """Else it would be ended with what lives."""
     parent = await lazy.running()

@@ -106,6 +106,17 @@ async def test_the_last_word_counts(stage: Stage) -> None:
     assert await priority(stage, await stage.born("c", child)) == 2
 
 
+async def test_the_last_word_counts_whoever_says_it(stage: Stage) -> None:
+    """Another process, whose instants may be behind: for both the clock stands still."""
+    root = await stage.running()
+    child = await stage.born("b", root)
+    other = await stage.another_store()
+    await stage.store.reprioritize(child, 7, "ann")
+    await other.reprioritize(root.key, 2, "bob")
+    await stage.sweep()
+    assert [await priority(stage, run) for run in (root, child)] == [2, 2]
+
+
 async def test_it_is_told_in_pages(stage: Stage) -> None:
     root = await stage.running()
     child = await stage.running("b", root)

@@ -312,7 +312,8 @@ async def test_what_is_copied_looks_by_itself(stage: Stage) -> None:
 async def test_what_is_below_one_that_ends_as_it_would_go_on_ends_as_well(stage: Stage, needs: int) -> None:
     top = await stage.running()
     parent = await stage.running("b", top, on_parent_end=OnParentEnd.CANCEL)
-    below = [await stage.born("c", parent) for _ in range(3)]
+    busy = await stage.running("a", parent)
+    below = [*[await stage.born("c", parent) for _ in range(3)], busy.key]
     await suspended(stage, parent, below, needs, weight=UNLESS_FAILED)
     # One of them is met by the claim in the same commit: the parent would go on, and is closed.
     await stage.commit(outcomes=[completed(top, closes=True)], claim=ClaimRequest('["c"]', 1))

@@ -222,6 +222,34 @@ def test_it_says_nothing_again(app: Fanwood, colour: str) -> None:
     assert lives[-1] == [True, True, True, False]
 
 
+def test_it_says_what_is_new_whichever_comes_of_those_it_waited_for(make_app: Any) -> None:
+    app = make_app(slots=4)
+    gates, told, replays = [threading.Event(), threading.Event()], threading.Event(), list[bool]()
+
+    @app.task
+    async def child(n: int) -> int:
+        while not gates[n].is_set():
+            await asyncio.sleep(0.002)
+        return n
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def parent(input: dict, ctx: Context) -> None:
+        tasks = [asyncio.ensure_future(child.aio_run(n)) for n in range(2)]
+        for task in reversed(tasks):
+            ctx.log(f"{await task}")
+            replays.append(ctx.is_replaying)
+            told.set()
+
+    ref = parent.run_no_wait({})
+    until(app, ref.id, RunState.WAITING)
+    gates[1].set()
+    assert told.wait(60)
+    assert replays == [False]
+    gates[0].set()
+    ref.result(60)
+    assert [line.message for line in app.runs.logs(ref.id)] == ["1", "0"]
+
+
 def test_branches_lose_no_line_and_a_new_try_says_it_all(make_app: Any) -> None:
     app = make_app(slots=3)
 

@@ -50,6 +50,33 @@ def test_async_tasks_run_on_the_loop_that_asks_then_on_the_next_then_on_ours(app
     assert mine[0] not in {id(loop) for loop in loops}
 
 
+def test_what_is_declared_once_it_works_is_executed_as_well(app: Fanwood) -> None:
+    @app.task
+    def first() -> int:
+        return 1
+
+    assert first.run() == 1
+
+    @app.task
+    def second() -> int:
+        return 2
+
+    assert second.run_no_wait().result(60) == 2
+    flow = app.workflow(name="flow")
+
+    @flow.task()
+    def third(input: Any, ctx: Context) -> int:
+        return 3
+
+    assert flow.run() == {"third": 3}
+
+    @flow.task()
+    def fourth(input: Any, ctx: Context) -> int:
+        return 4
+
+    assert flow.run_no_wait().result(60) == {"third": 3, "fourth": 4}
+
+
 def test_a_loop_that_ends_under_a_run_leaves_it_to_another(app: Fanwood) -> None:
     started = threading.Event()
     attempts: list[int] = []

@@ -276,11 +276,11 @@ class Leaving:
         """Whether anything is closed, anywhere."""
         return bool(self._one("is_gated"))
 
-    def closed(self, ids: Sequence[str]) -> dict[str, str]:
+    def closed(self, ids: Sequence[str], *, stay: bool = False) -> dict[str, str]:
         """Which of these runs are below something that is closed, and what is said of them then. Ids in upper case."""
         if not ids or not self.gated:
             return {}
-        found = _closed.decode(self._one("closed", ids=encoded(ids)))
+        found = _closed.decode(self._one("closed", ids=encoded(ids), stay=stay))
         return {id_: error for error, over in found for id_ in over}
 
     def end_closed(self, now: int, runs: Sequence[tuple[str, int, int]]) -> dict[str, str]:
@@ -306,7 +306,7 @@ class Leaving:
         """End some of what is queued at a place (root, task, priority, depth), if all that is said of it is one thing;
         how many. It is asked of the parents, which are fewer."""
         page = {**place, "limit": limit}
-        closed = self.closed(_ids.decode(self._one("parents_of_level", **page)))
+        closed = self.closed(_ids.decode(self._one("parents_of_level", **page)), stay=True)
         errors = set(closed.values())
         if len(errors) > 1:
             return 0

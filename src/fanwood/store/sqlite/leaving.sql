@@ -240,9 +240,9 @@ on conflict (run_id) do update set
 
 -- name: closed
 -- Which of these runs are below something that is closed, and what is said of them then; of those that have ended, which
--- would end if they were replayed now. Of their ancestors each is looked at once, and whether it is closed itself is found
--- from the top down. Nothing is looked at that is no deeper than all that is closed, if that is little: where one failure
--- climbs a chain, that is all of it.
+-- would end if they were replayed now; or, if they `stay` as they are, only those that had not ended before. Of their
+-- ancestors each is looked at once, and whether it is closed itself is found from the top down. Nothing is looked at that
+-- is no deeper than all that is closed, if that is little: where one failure climbs a chain, that is all of it.
 with recursive
 floor (depth) as materialized (
     select coalesce(
@@ -286,6 +286,7 @@ select json_group_array(json_array(error, json(ids))) from (
               and case g.which
                   when 0 then r.asked <= g.attempt
                   else r.on_parent_end <> 3 and (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
+                       and (not :stay or r.state < 8 or r.finished_at > g.made_at)
               end
         ),
         (select s.error from shut s where s.id = r.parent_id)

@@ -17,9 +17,11 @@ $$;
 -- in trees in which there is a gate: in the common case there is none, and one look. Of all ancestors each is looked at
 -- once, upward; whether it is shut itself is found from the top down; and each run has its parent's answer. (Whatever is
 -- read of a table is `lateral`; all else is hashed, however few the planner expects.) Of those that have ended: which would
--- end if they were replayed now. p_places: where they stand, if the caller has locked them.
+-- end if they were replayed now; or, if they stay as they are (p_stay), only those that had not ended before. p_places:
+-- where they stand, if the caller has locked them.
 create function fw_closed(
-    p_ids bytea[], p_places tid[] default null, out ids bytea[], out reasons text[], out numbers integer[]
+    p_ids bytea[], p_places tid[] default null, p_stay boolean default false,
+    out ids bytea[], out reasons text[], out numbers integer[]
 ) language plpgsql
 set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
 set plan_cache_mode = force_generic_plan
@@ -32,17 +34,17 @@ begin
     end if;
     with recursive
     asked_for as materialized (
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
         from unnest(case when p_places is null then p_ids end) with ordinality v (id, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
             from run c where c.id = v.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
         union all
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
         from unnest(p_places) with ordinality v (place, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
             from run c where c.ctid = v.place and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
     ),
@@ -94,7 +96,9 @@ begin
     from (
         select m.id, m.n::integer, coalesce((g.itself).error, s.reason) as reason
         from mine m
-        left join gates g on g.id = m.parent_id and fw_covers(g.itself, m.asked, m.on_parent_end, null, null)
+        left join gates g on g.id = m.parent_id and fw_covers(
+            g.itself, m.asked, m.on_parent_end, case when p_stay then m.finished_at end, null
+        )
         left join shut s on s.id = m.parent_id
     ) c
     where c.reason is not null;

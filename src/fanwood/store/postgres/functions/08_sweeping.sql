@@ -172,7 +172,7 @@ declare
     closed bytea[];
     reasons text[];
 begin
-    select c.ids, c.reasons into closed, reasons from fw_closed(parents) c;
+    select c.ids, c.reasons into closed, reasons from fw_closed(parents, p_stay => true) c;
     return array(
         select coalesce(case when fw_covers(g.itself, v.asked, v.policy, null, null) then (g.itself).error end, s.reason)
         from unnest(p_above, p_asked, p_policies) with ordinality v (id, asked, policy, n)
