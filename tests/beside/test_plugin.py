@@ -55,9 +55,18 @@ def test_what_is_done_beside_the_tests_is_no_test(tmp_path: Path) -> None:
     assert "1 passed, 1 deselected" in done.stdout, done.stdout + done.stderr
 
 
+WORLDS = """
+import sys
+from tests.beside import worlds
+worlds.let_all_others_go_first = lambda: None
+sys.exit(worlds.main())
+"""
+"""As others, since somebody waits for these."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_worlds_leave_nothing_behind_when_they_are_ended() -> None:
-    process = subprocess.Popen([sys.executable, "-m", "tests.beside.worlds"], cwd=TREE, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", WORLDS], cwd=TREE, start_new_session=True)
     try:
         while not _of_session(process.pid) - {process.pid}:
             assert process.poll() is None
@@ -71,6 +80,17 @@ def test_worlds_leave_nothing_behind_when_they_are_ended() -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux has it")
+def test_worlds_let_all_others_go_first() -> None:
+    said = (
+        "import os; from tests.beside import worlds; worlds.let_all_others_go_first();"
+        "print(os.getsid(0) == os.getpid(), os.sched_getscheduler(0) == os.SCHED_IDLE)"
+    )
+    for alone in (False, True):
+        done = subprocess.run([sys.executable, "-c", said], cwd=TREE, stdout=-1, text=True, start_new_session=alone)
+        assert done.stdout == "True True\n"
 
 
 def _of_session(number: int) -> set[int]:
