@@ -89,7 +89,8 @@ def test_worlds_let_all_others_go_first() -> None:
         "print(os.getsid(0) == os.getpid(), os.sched_getscheduler(0) == os.SCHED_IDLE)"
     )
     for alone in (False, True):
-        done = subprocess.run([sys.executable, "-c", said], cwd=TREE, stdout=-1, text=True, start_new_session=alone)
+        command = (sys.executable, "-c", said)
+        done = subprocess.run(command, cwd=TREE, stdout=-1, text=True, start_new_session=alone, check=True)
         assert done.stdout == "True True\n"
 
 

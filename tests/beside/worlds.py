@@ -33,7 +33,7 @@ def main() -> int:
 
 def let_all_others_go_first() -> None:
     """Also what this process starts does so. Even a nice process takes a share of what others want; and Linux divides
-    processors among sessions, where each that has a PostgreSQL server is one, before it looks at who is nice in them."""
+    processors among sessions, of which each PostgreSQL server has one, before it asks who is nice."""
     with contextlib.suppress(OSError, AttributeError):  # it leads one already
         os.setsid()
     if sys.platform == "linux":  # what would have reached the session it was in
