@@ -70,6 +70,26 @@ async def test_what_came_later_than_its_id_says_is_found(table: Table) -> None:
         assert table.reads <= 3
 
 
+async def test_a_search_in_vain_counts_a_few_blocks_and_the_next_one_others(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "NEWEST", 1)
+    monkeypatch.setattr(finding, "OTHERS", 2)
+    ids = SeededIds(3)
+    table.ids[:0] = [ids.new_id() for _ in range(40)]
+    late = table.ids.pop(0)  # in the oldest block
+    await table.find("0123456789")
+    counts, searches = list[int](), 0
+    table.ids.append(late)
+    while not await table.find(late.hex()[-8:]):
+        counts.append(table.looks.count("ids_counted"))
+        searches += 1
+    assert 1 < searches <= len(table.ends.blocks) // 2 + 1
+    assert set(counts) <= {2, 3}
+    await table.find("0123456789")
+    assert await table.find(late.hex()[-8:]) == [late]  # and stays found
+
+
 async def test_what_is_gone_is_not_found_and_is_forgotten(table: Table) -> None:
     gone = table.ids[2:9]
     await table.find("0123456789")

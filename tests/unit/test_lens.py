@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fanwood import ManualClock
+from fanwood.errors import StoreUnavailableError
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.lens import Lens
 from fanwood.lens.paths import Paths, folded
@@ -147,6 +148,39 @@ async def test_a_family_that_grows_is_read_segment_by_segment(tmp_path: Path) ->
         assert lens.view().counts.running == grown
         assert store.seen <= grown + 20  # (what was there before may be read as well)
     assert "parents" not in store.looks
+    await store.close()
+
+
+class Failing(Counted):
+    """Of which one look fails."""
+
+    left = -1
+
+    async def cube(self, part: Part, shift: int) -> list[Cell]:
+        self.left -= 1
+        if self.left == 0:
+            raise StoreUnavailableError("away")
+        return await super().cube(part, shift)
+
+
+@pytest.mark.parametrize("fails", range(1, 9))
+async def test_what_could_not_be_read_is_read_later(tmp_path: Path, fails: int) -> None:
+    """One segment is read while another is taken in: neither is forgotten, nor counted twice."""
+    clock = ManualClock()
+    store = Failing(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a", "b"), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 152)]
+    root = ids[0]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}", claimed=True)]))
+    kind = SpawnKind("b", parent_id=root, parent_attempt=1, root_id=root, depth=1)
+    await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}") for id_ in ids[1:]]))
+    lens, store.left = Lens(root, clock, sizes=Sizes(segment=20)), fails
+    with pytest.raises(StoreUnavailableError):
+        await lens.refresh(store)
+    while lens.done < 1:
+        await lens.refresh(store)
+    assert lens.view().counts.queued == 150
     await store.close()
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fanwood.lens.pieces import Piece
-    from fanwood.lens.tree import Tree
+    from fanwood.lens.tree import Asked, Tree
     from fanwood.model.looks import Running
     from fanwood.store.store import Store
 
@@ -71,7 +71,7 @@ class Rounds:
     async def step(self, store: Store, is_over: Callable[[], bool]) -> bool:
         """Read on, until it is over; whether anything has changed."""
         self._now.clear()
-        changed = await self._read_all(store, self._first, is_over)
+        changed = await self._read_first(store, is_over)
         if self._first:
             return changed
         await self._look(store)
@@ -86,13 +86,45 @@ class Rounds:
             self._verifies = False
             self.laps += 1
             self._again.extend(piece for piece in self._tree.pieces if piece.is_sealed)
-        return changed | await self._read_all(store, self._first, is_over)
+        return changed | await self._read_first(store, is_over)
 
     async def _read(self, store: Store, piece: Piece) -> bool:
         if id(piece) in self._now:
             return False
         changed, new = await self._tree.read(store, piece)
         self._now.add(id(piece))
+        self._add_first(new)
+        self.read += 1
+        return changed
+
+    async def _read_first(self, store: Store, is_over: Callable[[], bool]) -> bool:
+        """What was never read. While the store reads one segment, what it said of the one before is taken in."""
+        changed, asked, left = False, deque["Asked"](), deque["Piece"]()
+        try:
+            while self._first and not is_over():
+                left.append(piece := self._first.popleft())
+                if piece.family is None or id(piece) in self._now:
+                    changed |= await self._read(store, piece)
+                    left.remove(piece)
+                    continue
+                self._now.add(id(piece))
+                one, new = await self._tree.ask(store, piece)
+                asked.append(one)
+                self._add_first(new)
+                if len(asked) > 1:
+                    changed |= await self._take(store, asked.popleft())
+                    left.popleft()
+            while asked:
+                changed |= await self._take(store, asked.popleft())
+                left.popleft()
+        finally:  # what was not read after all is not forgotten
+            self._first.extendleft(reversed(left))
+            for one in asked:
+                one.give_up()
+        return changed
+
+    async def _take(self, store: Store, asked: Asked) -> bool:
+        changed, new = await self._tree.take(store, asked)
         self._add_first(new)
         self.read += 1
         return changed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.lens.paths import Paths
 from fanwood.lens.pieces import Family, Piece, Sizes, small
@@ -25,6 +26,21 @@ MEASURED = 16
 """Larger families that are measured together."""
 PROBED = 8
 """So many looks at what has not changed, and then one whether it has children."""
+
+
+class Asked(NamedTuple):
+    """A segment that is being read, as it was when it was asked for."""
+
+    piece: Piece
+    part: Part
+    shift: int
+    at: int
+    answer: asyncio.Future[tuple[list[Cell], list[ParentRow]]]
+
+    def give_up(self) -> None:
+        """Nobody wants to know, nor hear of what went wrong."""
+        self.answer.cancel()
+        self.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
 
 class Tree:
@@ -94,17 +110,48 @@ class Tree:
 
     async def read(self, store: Store, piece: Piece) -> tuple[bool, list[Piece]]:
         """Read a piece; whether it has changed, and pieces that are new by that."""
-        now, new = store.now(), list[Piece]()
+        new = await self._grown(store, piece)
+        now, cells = store.now(), await store.cube(piece.part, self.shift)
+        changed, rest = await self._taken(store, piece, cells, now)
+        return changed, [*new, *(added for added in rest if added not in new)]
+
+    async def ask(self, store: Store, piece: Piece) -> tuple[Asked, list[Piece]]:
+        """Ask for a segment that was never read: it is read while others are taken in. And pieces that are new."""
+        new = await self._grown(store, piece)
+        part, shift = piece.part, self.shift
+
+        async def look() -> tuple[list[Cell], list[ParentRow]]:
+            cells = await store.cube(part, shift)
+            return cells, await self._parents_of(store, part) if cells else []
+
+        return Asked(piece, part, shift, store.now(), asyncio.ensure_future(look())), new
+
+    async def take(self, store: Store, asked: Asked) -> tuple[bool, list[Piece]]:
+        """What a segment that was asked for is; as `read`."""
+        cells, parents = await asked.answer
+        if asked.shift != self.shift or asked.part != asked.piece.part:  # it is another one by now
+            return await self.read(store, asked.piece)
+        return await self._taken(store, asked.piece, cells, asked.at, parents)
+
+    async def _grown(self, store: Store, piece: Piece) -> list[Piece]:
+        """If it may be several segments by now, those that come after it."""
+        new = list[Piece]()
         if (family := piece.family) is not None and (not piece.reads or self._grows_on(family, piece)):
             while piece in family.segments[-2:] and (rest := await self._cut(store, family.segments[-1])):
                 new += rest  # so far ahead that it is known whether anything may still be spawned here
-        cells = await store.cube(piece.part, self.shift)
+        return new
+
+    async def _taken(
+        self, store: Store, piece: Piece, cells: list[Cell], now: int, parents: list[ParentRow] | None = None
+    ) -> tuple[bool, list[Piece]]:
+        """`parents`: those of its runs that have children, if they were asked for."""
+        new = list[Piece]()
         if self._is_large(piece, sum(cell.count for cell in cells)):
             new += await self._cut(store, piece)
-            cells = await store.cube(piece.part, self.shift)
+            cells, parents = await store.cube(piece.part, self.shift), None
         was_sealed, changed = piece.is_sealed, self._take(piece, cells, now)
         if changed or was_sealed or piece.reads % PROBED == 0:
-            rows = await self._parents(store, piece)
+            rows = await self._parents(store, piece) if parents is None else parents
             new += [added for added in await self.add_parents(store, rows, piece) if added not in new]
         piece.reads += 1
         growing = piece.family.grows_at(piece) if piece.family is not None else bool(piece.busy_parents)
@@ -206,15 +253,18 @@ class Tree:
 
     async def _parents(self, store: Store, piece: Piece) -> list[ParentRow]:
         """Those of a piece's runs that have children."""
-        part = piece.part
         if not piece.count:
             return []
         if piece.family is not None:
-            first = await self._first_parent(store, part)
-            if first is None:
-                return []
-            part = Part(part.root, part.parents, before(first), part.until)
-        return await store.parents(part, self._sizes.few)
+            return await self._parents_of(store, piece.part)
+        return await store.parents(piece.part, self._sizes.few)
+
+    async def _parents_of(self, store: Store, part: Part) -> list[ParentRow]:
+        """The same, of a segment."""
+        first = await self._first_parent(store, part)
+        if first is None:
+            return []
+        return await store.parents(Part(part.root, part.parents, before(first), part.until), self._sizes.few)
 
     @staticmethod
     async def _first_parent(store: Store, part: Part) -> bytes | None:

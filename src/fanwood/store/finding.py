@@ -25,6 +25,9 @@ END = 4
 """Bytes of each id that are kept."""
 BLOCKS = 400
 """Of `FAR` ends each, that are kept: 32 MB. Older ones are looked through each time."""
+NEWEST, OTHERS = 3, 5
+"""Blocks that one search counts anew: the newest, and of the others those whose turn it is. That takes some tens of
+milliseconds, however many there are. What came much later than its id says may be found by a later search only."""
 NEW = 10_000
 """Milliseconds in which what has an id is stored. Of what is that new, ends are not kept."""
 
@@ -48,6 +51,14 @@ class Ends:
 
     def __init__(self) -> None:
         self.blocks: tuple[Block, ...] = ()
+        self.turn = 0  # of the blocks that are not the newest, the one that is counted next
+
+    def suspects(self) -> list[Block]:
+        """The blocks that are counted anew in this search."""
+        others = self.blocks[NEWEST:]
+        at = self.turn if self.turn < len(others) else 0
+        self.turn = at + OTHERS
+        return [*self.blocks[:NEWEST], *others[at : at + OTHERS]]
 
     def keep(self, blocks: list[Block]) -> None:
         joined: list[Block] = []
@@ -73,7 +84,7 @@ async def find(rows: Rows, digits: str, limit: int, ends: Ends) -> list[bytes]:
     if found or not SHORTEST_TAIL <= len(digits_) < ID_DIGITS:
         return found
     search = _Search(rows, digits_, ends.blocks)
-    found = await search.sought() or await search.recounted()
+    found = await search.sought() or await search.recounted(ends.suspects())
     if search.is_whole and ends.blocks is search.known:  # and nobody else was quicker
         ends.keep(search.passed)
     return found[:limit]
@@ -112,37 +123,39 @@ class _Search:
             at = block.low
         return await self._walked(at, b"") if at else []
 
-    async def recounted(self) -> list[bytes]:
-        """What ends so, of what was not there when its neighbours were looked through: some are stored later than
-        their ids say. (Where some are gone, it is looked through, too.)"""
-        for block in self.known:
+    async def recounted(self, blocks: list[Block]) -> list[bytes]:
+        """What ends so, of what was not there when its neighbours in these blocks were looked through: some are stored
+        later than their ids say. (Where some are gone, it is looked through, too.)"""
+        for block in blocks:
             (count,) = (await self._rows("ids_counted", lowest=block.low, before=block.high))[0]
             at = next((number for number, one in enumerate(self.passed) if one is block), None)
             if at is not None and count * END != len(block.ends):
                 del self.passed[at]
-                if found := await self._anew(block, at):
+                if found := await self._anew(block, at, whole=True):
                     return found
         return []
 
-    async def _anew(self, block: Block, at: int) -> list[bytes]:
-        """Look through a block again, which stands at that place."""
+    async def _anew(self, block: Block, at: int, *, whole: bool = False) -> list[bytes]:
+        """Look through a block again, which stands at that place. `whole`: also what is older than what ends so."""
         rest, self.passed = self.passed[at:], self.passed[:at]
-        found = await self._walked(block.high, block.low)
-        self.passed = [*self.passed[:at], block, *rest] if found else [*self.passed, *rest]
+        found = await self._walked(block.high, block.low, whole=whole)
+        self.passed = [*self.passed[:at], block, *rest] if found and not whole else [*self.passed, *rest]
         return found
 
-    async def _walked(self, before: bytes, lowest: bytes) -> list[bytes]:
+    async def _walked(self, before: bytes, lowest: bytes, *, whole: bool = False) -> list[bytes]:
         """What ends so, between two ids."""
+        found: list[bytes] = []
         while self._left:
             self._left -= 1
             given = (await self._rows("ids_before", before=before, lowest=lowest, far=FAR))[0][0] or b""
             ids: bytes = bytes.fromhex(given) if isinstance(given, str) else given
             low = lowest if len(ids) < FAR * ID else ids[-ID:]
             self._pass(low, before, ids)
-            if (found := self._matching(ids)) or low == lowest:
-                return found
+            found += self._matching(ids)
+            if low == lowest or (found and not whole):
+                break
             before = low
-        return []
+        return found
 
     def _pass(self, low: bytes, high: bytes, ids: bytes) -> None:
         """Remember what need not be read again."""

@@ -24,9 +24,12 @@ from (
            end) * 16 + state) * 2 + is_wait as key
     from (
         select r.task, r.state, r.busy, r.finished_at, case when r.kind >= 10 then 1 else 0 end as is_wait,
-               case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end as at,
+               case when r.finished_at is not null then r.finished_at when r.state = 1 then r.started_at
+                   else r.created_at end as at,
                r.finished_at - r.started_at as duration,
-               case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
+               case when r.state < 8 then
+                   case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end
+               end as since
         from given g cross join run r /* indexed by run_tree */
         where r.root_id = :root and r.parent_id = g.id and r.id > :after and r.id <= :until
           /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, g.id, :after) */
@@ -51,9 +54,12 @@ from (
     from (
         select r.task, r.state, r.busy, r.finished_at, case when r.kind >= 10 then 1 else 0 end as is_wait,
                case when r.parent_id = :parents then 1 else 0 end as is_ours,
-               case when r.state >= 8 then r.finished_at when r.state = 1 then r.started_at else r.created_at end as at,
+               case when r.finished_at is not null then r.finished_at when r.state = 1 then r.started_at
+                   else r.created_at end as at,
                r.finished_at - r.started_at as duration,
-               case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end as since
+               case when r.state < 8 then
+                   case r.state when 0 then r.created_at when 1 then r.started_at when 2 then r.due_at end
+               end as since
         from run r /* not indexed */
         where r.id > :after and r.id <= :until
         order by r.id limit :near
