@@ -332,12 +332,16 @@ class Batch(msgspec.Struct):
     @property
     def only_looks(self) -> bool:
         """Whether there is nothing to do but (perhaps) to look for mail, and for runs to claim."""
+        return not self.records and self.only_records
+
+    @property
+    def only_records(self) -> bool:
+        """Whether there are no other changes than what attempts have recorded."""
         return not (
             self.outcomes
             or self.suspends
             or self.spawns
             or self.attaches
-            or self.records
             or self.watch
             or self.unwatch
             or self.logs

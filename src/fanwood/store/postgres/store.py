@@ -1,7 +1,7 @@
 """Fanwood's store in a PostgreSQL database, for any number of processes on any number of machines.
 
-Commits are one call of one function each (`hot.py`, `functions/09_commit.sql`), and so are the renewal of a lease and a
-look around; what else there is are short transactions. The server's clock is the store's.
+Commits are one call of one function each (`hot.py`, `functions/09_commit.sql`; `steps.py`), and so are the renewal of a
+lease and a look around; what else there is are short transactions. The server's clock is the store's.
 """
 
 from __future__ import annotations
@@ -14,34 +14,32 @@ import msgspec
 from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, SettingsError, StoreUnavailableError
 from fanwood.ids import id_text
-from fanwood.model.commands import FIRST_CHUNK, TaskInfo
+from fanwood.model.commands import FIRST_CHUNK, Committed, TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import finding, rows, telling, why
 from fanwood.store.looked import SqlLooks
-from fanwood.store.postgres import chores, gates, reading, schema, upkeep
+from fanwood.store.postgres import chores, gates, reading, schema, steps, upkeep
 from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.byhand import PostgresByHand
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
+from fanwood.store.postgres.keeping import PostgresKeeping
 from fanwood.store.postgres.outside import PostgresOutside
 from fanwood.store.postgres.troubles import is_worth_waiting_for, translated
 from fanwood.store.postgres.wakeups import Wakeups
-from fanwood.store.store import START, Store
+from fanwood.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.clock import Clock
-    from fanwood.model.commands import Batch, Committed, WorkerInfo
+    from fanwood.model.commands import Batch, WorkerInfo
     from fanwood.model.records import (
         Audited,
         Circumstances,
         Few,
         Known,
         Page,
-        PruneCount,
-        PruneCursor,
-        Pruned,
         Recorded,
         RunFilter,
         RunRecord,
@@ -63,7 +61,7 @@ _decode_renewed = msgspec.json.Decoder(tuple[int, bool, int]).decode
 _decode_around = msgspec.json.Decoder(tuple[list[tuple[int, str, str, int, int]], int | None, bool, int]).decode
 
 
-class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
+class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, Store):
     """One schema of a PostgreSQL database. `notify`: tell others of changes at once, and listen to them. `lease`: that
     of the engine whose store it is, in seconds. `looks`: it only looks, and no statement takes more seconds."""
 
@@ -98,6 +96,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
         self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0, on_connect=address.enter)
         self._wakeups.own_pid = lambda: self._hot.pid
         self._commit_sql = address.function("commit", PARAMETERS)
+        self._steps_sql = address.function("commit_steps", steps.PARAMETERS)
         self._renew_sql = address.function("renew", 2)
         self._around_sql = address.function("look_around", 3)
         self._seqs: dict[int, int] = {}  # from worker to the number of its last commit
@@ -190,8 +189,10 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
 
     async def commit(self, worker_id: int, batch: Batch) -> Committed:
         self._wakeups.worker_id = worker_id
-        call = Call(batch)
         again, self._unanswered = self._unanswered is batch, batch
+        if not again and not self._read and await self._commit_steps(worker_id, batch):
+            return Committed()
+        call = Call(batch)
         while True:
             seq = self._seqs.get(worker_id, 0) + 1
             given = call.arguments(worker_id, seq, self.given_now, again=again, notify=self.notifies, read=self._read)
@@ -208,10 +209,20 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
         self._wakeups.note_activity()
         return call.committed(worker_id, answer)
 
+    async def _commit_steps(self, worker_id: int, batch: Batch) -> bool:
+        """Whether there was a shorter way, and it was gone."""
+        seq = self._seqs.get(worker_id, 0) + 1
+        given = steps.arguments(worker_id, seq, self.given_now, batch)
+        if given is None or not await self._value(self._hot, self._steps_sql, *given):
+            return False
+        self._seqs[worker_id], self._unanswered = seq, None
+        self._wakeups.note_activity()
+        return True
+
     async def _ask(self, arguments: tuple[Any, ...]) -> str:
         return await self._value(self._hot, self._commit_sql, *arguments)
 
-    async def _value(self, link: Link, sql: str, *arguments: Any) -> str:
+    async def _value(self, link: Link, sql: str, *arguments: Any) -> Any:
         """What one statement says, which is a transaction of its own."""
         return await link.ask(sql, *arguments)
 
@@ -270,8 +281,9 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
     async def contended(self, worker_id: int) -> frozenset[str]:
         async with self.side.transaction() as db:
             now = await self.instant(db)
-            found = await db.rows("contended", chores.SQL["contended"], me=worker_id, now=now)
-        return frozenset(row[0] for row in found)
+            return frozenset(
+                row[0] for row in await db.rows("contended", chores.SQL["contended"], me=worker_id, now=now)
+            )
 
     async def reap(self, worker_id: int, deaths_limit: int, *, if_lapsed: bool = False) -> int:
         return await chores.reap(self, worker_id, deaths_limit, if_lapsed=if_lapsed)
@@ -299,8 +311,9 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
 
     async def unserved(self) -> list[Unserved]:
         async with self._reader.transaction() as db:
-            found = await db.rows("unserved", reading.SQL["unserved"], now=await self.instant(db))
-        return [Unserved(*row) for row in found]
+            return [
+                Unserved(*row) for row in await db.rows("unserved", reading.SQL["unserved"], now=await self.instant(db))
+            ]
 
     # --- timers ----------------------------------------------------------------------------------------------------
 
@@ -405,36 +418,12 @@ class PostgresStore(PostgresOutside, PostgresByHand, SqlLooks, Store):
 
     # --- looking after it ------------------------------------------------------------------------------------------
 
-    async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
-        async with self._reader.transaction() as db:
-            return await upkeep.prune(db, await self.instant(db), before, limit, cursor, namespace)
-
-    async def begin_deleting(self, root_id: bytes) -> PruneCursor | None:
-        async with self._reader.transaction() as db:
-            return await upkeep.begin_deleting(db, await self.instant(db), root_id)
-
     async def tidy(self) -> None:
         if self._clock.monotonic() - self._tidied < TIDY_SECONDS:
             return
         self._tidied = self._clock.monotonic()
         async with self._reader.use() as connection:
             await upkeep.vacuum(connection, self._address.schema)
-
-    async def prunable(self, before: int, namespace: str = "") -> PruneCount:
-        async with self._reader.transaction() as db:
-            return await upkeep.prunable(db, before, namespace)
-
-    async def copy_out(self, table: str, after: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
-        async with self._reader.transaction() as db:
-            return await upkeep.copy_out(db, table, after, limit)
-
-    async def copy_in(self, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        async with self._reader.transaction() as db:
-            return await upkeep.copy_in(db, table, rows)
-
-    async def count(self, table: str) -> int:
-        async with self._reader.transaction() as db:
-            return await upkeep.count(db, table)
 
     # --- within ----------------------------------------------------------------------------------------------------
 
