@@ -29,6 +29,12 @@ from tests.chaos.scale import scaled
 from tests.faults.processes import until
 
 INJECTED = "injected"
+
+
+class Another(BaseException):
+    """Of a driver."""
+
+
 KINDS: dict[str, type[BaseException]] = {
     "away": StoreUnavailableError,
     "busy": StoreBusyError,
@@ -38,6 +44,13 @@ KINDS: dict[str, type[BaseException]] = {
     "memory": MemoryError,
     "cancelled": asyncio.CancelledError,
     "value": StoreValueError,
+    "deep": RecursionError,
+    "ctrl-c": KeyboardInterrupt,
+    "exit": SystemExit,
+    "closed": GeneratorExit,
+    "over": StopIteration,
+    "all over": StopAsyncIteration,
+    "another": Another,
 }
 LIFE = {"open", "close", "migrate", "now", "watch"}
 """An engine has none without these."""
@@ -56,7 +69,7 @@ VERBS = sorted(Store.__abstractmethods__ - LIFE)
 FIELDS = {field.name for field in msgspec.structs.fields(Batch)}
 
 
-SHORT = {"sqlite": ("cancelled", "unknown", "value"), "postgres": ("away",)}
+SHORT = {"sqlite": ("closed", "unknown", "value"), "postgres": ("away",)}
 """What `make test` tries; `make chaos` all on both."""
 
 

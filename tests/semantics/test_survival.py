@@ -162,7 +162,10 @@ def test_what_could_not_be_published_is_published_with_the_next_call(
     assert "second" in {task.name for task in app.engine().call(lambda store: store.tasks()).result()}
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, BaseException, GeneratorExit])
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt, SystemExit, asyncio.CancelledError, BaseException, GeneratorExit, StopIteration, KeyError],
+)
 def test_a_store_may_raise_what_means_something_else_elsewhere(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
@@ -176,20 +179,54 @@ def test_a_store_may_raise_what_means_something_else_elsewhere(
 
     assert one.run(0) == 0
     kind = type(app.engine().store)
-    ours = [] if error is GeneratorExit else ["commit", "renew", "tick"]  # that of a coroutine which is taken apart
-    for name in [*ours, "cancel"]:
+    for name in ["commit", "renew", "tick", "push", "cancel"]:
         once, raised = failing_once(getattr(kind, name), error())
         with monkeypatch.context() as patch:
             patch.setattr(kind, name, once)
             ref = one.run_no_wait(1)
             assert ref.result(timeout=60) == 1
-            if name == "cancel":
+            if name in ("push", "cancel"):
                 with pytest.raises(StoreError, match=error.__name__):
-                    app.runs.cancel(ref.id)
+                    app.runs.cancel(ref.id) if name == "cancel" else app.events.push("key", 1)
             elif name != "tick":
                 until(lambda seen=raised: bool(seen), f"{name} has failed")
     assert app.engine().alive
     assert one.run(2) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, StopIteration, KeyError])
+def test_a_store_that_can_not_be_opened_says_so(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    app = make_app()
+    kind = type(app.engine().store)
+    other = make_app(shared=False)
+    once, _ = failing_once(kind.secret, error())
+    monkeypatch.setattr(kind, "secret", once)
+    with pytest.raises(StoreError, match=error.__name__):
+        other.engine()
+    assert other.engine().alive
+
+
+def test_who_is_taken_apart_is_not_told_of_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """A loop that is gone lets go of its coroutines, in whichever task that is."""
+    loop, supervision = asyncio.new_event_loop(), services.Services(lambda error: pytest.fail(str(error)))
+
+    async def begin() -> asyncio.Task[None]:
+        task = loop.create_task(supervision._supervised("a service", asyncio.Event().wait))  # pyright: ignore[reportArgumentType]
+        await asyncio.sleep(0)
+        return task
+
+    task = loop.run_until_complete(begin())
+
+    async def another() -> None:
+        task.get_coro().close()
+
+    asyncio.run(another())
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+    assert not caplog.records
 
 
 def test_who_closes_while_another_thread_begins_is_not_held_up(

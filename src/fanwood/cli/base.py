@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import os
 import re
@@ -30,6 +31,10 @@ class Exit(IntEnum):
     CANCELLED = 3
     WAIT_TIMED_OUT = 4
     INTERRUPTED = 130
+
+
+OF_OUTPUT = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG}
+"""Numbers of errors that say that the output can't be written."""
 
 
 class Sentence(click.ClickException):

@@ -18,6 +18,7 @@ from fanwood.store.attending import attendance
 from fanwood.store.copying import copy
 from fanwood.store.opening import store_for
 from fanwood.store.store import START
+from fanwood.store.urls import without_password
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
@@ -33,7 +34,7 @@ ROWS = {"task": "task", "run": "run", "key": "idempotency key", "log": "log", "a
 
 def migrate(dry_run: bool, common: Common) -> None:
     store = store_for(common.settings(), SystemClock())
-    steps, live = asyncio.run(_migrate(store, common, dry_run=dry_run))
+    steps, live = looking.asked(store.url, _migrate(store, common, dry_run=dry_run))
     if common.as_json:
         workers = [_engine_json(engine) for engine in live]
         output.print_json({"url": store.url, "dry_run": dry_run, "steps": steps, "workers": workers})
@@ -126,7 +127,8 @@ async def _prune(store: Store, before: int, batch: int, namespace: str, meter: M
 
 
 def copy_(source: str, target: str, as_json: bool) -> None:
-    copied = asyncio.run(_copy(Settings.load(database_url=source), Settings.load(database_url=target), as_json))
+    both = f"{without_password(source)} or {without_password(target)}"
+    copied = looking.asked(both, _copy(Settings.load(database_url=source), Settings.load(database_url=target), as_json))
     if as_json:
         output.print_json(copied)
         return

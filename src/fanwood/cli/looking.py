@@ -6,14 +6,17 @@ Nothing is created unless asked for: where there is no database, that is what is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import errno
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
 import msgspec
 
 from fanwood.cli import text
-from fanwood.cli.base import Common
+from fanwood.cli.base import OF_OUTPUT, Common
 from fanwood.clock import MICROSECONDS, SystemClock
+from fanwood.engine.health import as_told, current_task, is_meant
 from fanwood.ids import id_bytes, id_text, short_text
 from fanwood.model.looks import Bond
 from fanwood.model.states import RunKind, RunState, Waits, waits_named
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
     from fanwood.lens.views import KinView
     from fanwood.model.commands import Failure
     from fanwood.model.records import AttemptRecord, LogRecord, Pause, RunRecord, TaskCount
-    from fanwood.settings import Settings
     from fanwood.store.store import Store
 
 T = TypeVar("T")
+
+
+_OURS = (KeyboardInterrupt, SystemExit, click.ClickException, click.exceptions.Exit, click.Abort)
+"""What ends a command; whatever else a driver may raise is a sentence."""
 
 
 def look(
@@ -42,13 +48,31 @@ def look(
     Raises:
         StoreError: it can't be opened; above all: there is none.
     """
-    return asyncio.run(_look(common.settings(), verb, on_notify, create=create))
+    store = store_for(common.settings(), SystemClock(), create=create)
+    return asked(store.url, _look(store, verb, on_notify))
 
 
-async def _look(
-    settings: Settings, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None], *, create: bool
-) -> T:
-    store = store_for(settings, SystemClock(), create=create)
+def asked(url: str, asking: Coroutine[Any, Any, T]) -> T:
+    """What a store says. Whatever a driver raises is a sentence."""
+    return asyncio.run(_asked(url, asking))
+
+
+async def _asked(url: str, asking: Coroutine[Any, Any, T]) -> T:
+    mine = current_task()
+    try:
+        return await asking
+    except BaseException as error:
+        if is_meant(error, mine) or isinstance(error, _OURS) or (isinstance(error, OSError) and _is_of_files(error)):
+            raise
+        raise as_told(error, url) from error
+
+
+def _is_of_files(error: OSError) -> bool:
+    """Or of what the output goes to; and not of a connection to a server."""
+    return error.filename is not None or error.errno in (errno.EPIPE, *OF_OUTPUT)
+
+
+async def _look(store: Store, verb: Callable[[Store], Awaitable[T]], on_notify: Callable[[], None]) -> T:
     await store.open(on_notify)
     try:
         return await verb(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
 import os
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fanwood.cli.base import Exit, Group
+from fanwood.cli.base import OF_OUTPUT, Exit, Group
 from fanwood.cli.signs import ERRORS
 
 if TYPE_CHECKING:
@@ -40,9 +39,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "bench": ("fanwood.cli.commands.bench", "Measure this machine (in a checkout)."),
 }
 """By name: the module whose `command` it is, and one line about it."""
-
-
-_OF_OUTPUT = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG}
 
 
 class _Commands(Group):
@@ -114,7 +110,7 @@ def _main() -> None:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in _OF_OUTPUT:
+        if error.errno not in OF_OUTPUT:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it would fail at the exit
         click.echo(f"error: the output can't be written: {error.strerror}", err=True)

@@ -7,8 +7,7 @@ import contextlib
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fanwood.engine.health import as_answer, is_meant
-from fanwood.errors import StoreError
+from fanwood.engine.health import as_told, current_task, is_meant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,13 +58,14 @@ class Calls:
         changes: bool,
         patience: Patience,
     ) -> None:
+        mine = current_task()
         try:
             answer = await self._commits.patiently(lambda: verb(self._store), patience)
         except BaseException as error:
-            if is_meant(error):  # the engine ends; `fail_all` says why
+            if is_meant(error, mine):  # the engine ends; `fail_all` says why
                 raise
             with contextlib.suppress(InvalidStateError):  # the engine was over sooner, and said so
-                result.set_exception(as_answer(error, self._store.url))
+                result.set_exception(as_told(error, self._store.url))
         else:
             with contextlib.suppress(InvalidStateError):
                 result.set_result(answer)
@@ -75,9 +75,9 @@ class Calls:
     def _end(self, task: asyncio.Task[None], result: Future[Any]) -> None:
         """Whatever it ended by, the caller has an answer. (If it was cancelled, the engine ends: see `fail_all`.)"""
         self._tasks.discard(task)
-        if not task.cancelled() and not result.done():
+        if not task.cancelled() and (error := task.exception()) is not None and not result.done():
             with contextlib.suppress(InvalidStateError):
-                result.set_exception(StoreError(f"{self._store.url}: {task.exception()!r}"))
+                result.set_exception(as_told(error, self._store.url))
 
     async def finish(self) -> None:
         """Returns when all have ended."""

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import structs
 
 from fanwood import logs
-from fanwood.engine.health import PASSING, as_answer, is_meant
+from fanwood.engine.health import PASSING, as_answer, as_told, current_task, is_meant
 from fanwood.engine.overdrawn import refuse_overdrawn
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
 from fanwood.errors import (
@@ -130,10 +130,11 @@ class Commits:
                 return False
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
-                self._inbox.refuse_roots(error)  # before those: what they ask for next may be after the trouble
-                _refuse_roots(batch, requests, error)
+                told = as_told(error, self._store.url)
+                self._inbox.refuse_roots(told)  # before those: what they ask for next may be after the trouble
+                _refuse_roots(batch, requests, told)
             if self.hurried and trial > len(PAUSES):
-                refuse(requests, error)
+                refuse(requests, as_told(error, self._store.url))
                 return False
             claim, batch.claim = claim or batch.claim, None
             passing = passing or isinstance(error, PASSING)
@@ -152,7 +153,7 @@ class Commits:
     async def _try(
         self, worker_id: int, batch: Batch, requests: list[SpawnRequest], deliver: Deliver
     ) -> Exception | None:
-        committed = None
+        committed, mine = None, current_task()
         while committed is None:
             try:
                 committed = await self._store.commit(worker_id, batch)
@@ -162,7 +163,7 @@ class Commits:
                 if batch.is_empty:
                     return None
             except BaseException as error:
-                if is_meant(error):
+                if is_meant(error, mine):
                     raise
                 return as_answer(error, self._store.url)
         deliver(batch, requests, committed)
@@ -200,11 +201,11 @@ class Commits:
     async def _fail_unreadable(self, claim: ClaimRequest) -> int:
         """A claim failed where nothing else did. Runs that can't be read must not stop it; how many there were. If it
         is something else (a damaged page, say), each task is claimed by itself, so that the others go on."""
-        self._one_task = 0
+        self._one_task, mine = 0, current_task()
         try:
             count = await self._store.fail_unreadable(claim.tasks)
         except BaseException as error:
-            if is_meant(error):
+            if is_meant(error, mine):
                 raise
             self._health.note_trouble(error)
             return 0
@@ -262,11 +263,12 @@ class Commits:
                 return error
             self._health.note_trouble(error)
             if self._is_too_long(error, trial, begin):
-                self._inbox.refuse_roots(error)
-                _refuse_roots(batch, requests, error)
+                told = as_told(error, self._store.url)
+                self._inbox.refuse_roots(told)
+                _refuse_roots(batch, requests, told)
                 items[:] = [item for item in items if not _is_root(item)]
                 for others in rest:
-                    refuse([item.what for item in others if _is_root(item)], error)
+                    refuse([item.what for item in others if _is_root(item)], told)
                     others[:] = [item for item in others if not _is_root(item)]
             await asyncio.sleep(self._pause(trial))
             trial += 1
@@ -306,7 +308,7 @@ class Commits:
         self._health.note_trouble(error)
         if apart.item.field != REQUEST or apart.due - apart.since < self._settings.outage_patience:
             return True
-        apart.item.what.answer(error)
+        apart.item.what.answer(as_told(error, self._store.url))
         return False
 
     def fail_all(self, error: BaseException) -> None:
@@ -334,12 +336,12 @@ class Commits:
         Raises:
             StoreError: it can't be done, or not in time. (Trouble of an embedded store is told at once.)
         """
-        trial, begin = 0, _time()
+        trial, begin, mine = 0, _time(), current_task()
         while True:
             try:
                 return await verb()
             except BaseException as error:
-                if self.hurried or is_meant(error) or self._is_over(error, patience, _time() - begin):
+                if self.hurried or is_meant(error, mine) or self._is_over(error, patience, _time() - begin):
                     raise
                 self._health.note_trouble(error)
                 await asyncio.sleep(self._pause(trial))

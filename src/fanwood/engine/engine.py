@@ -31,7 +31,7 @@ from fanwood.engine.calls import Calls
 from fanwood.engine.claims import Claims
 from fanwood.engine.commits import Commits, Patience
 from fanwood.engine.delivery import Delivery
-from fanwood.engine.health import Health
+from fanwood.engine.health import Health, as_told
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import Inbox, Joint, Limit, SpawnRequest, SuspendRequest
 from fanwood.engine.latencies import Latencies
@@ -155,7 +155,7 @@ class Engine:
         except BaseException as error:
             self.failure = error
             if not started.done():
-                started.set_exception(error)
+                started.set_exception(as_told(error, self.store.url))
             else:
                 logger.exception("the engine has stopped; runs of this process will go on elsewhere")
         finally:

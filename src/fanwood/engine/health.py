@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
-from fanwood.errors import StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
+from fanwood.errors import FanwoodError, StoreBusyError, StoreError, StoreFullError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,15 +51,42 @@ class Health:
             logger.warning("the store can be written to again: work goes on")
 
 
+ENDS = (StopIteration, StopAsyncIteration)
+"""Of a loop, wherever they come to. What leaves a coroutine by one of them is a `RuntimeError` that it has caused."""
+
+
 def as_answer(error: BaseException, url: str) -> Exception:
     """An error as whoever asked is told of it: but for what would mean something else where he is, it is that."""
-    return error if isinstance(error, Exception) else StoreError(f"{url}: {error!r}")
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, ENDS):
+        error = error.__cause__
+    return error if isinstance(error, Exception) and not isinstance(error, ENDS) else StoreError(f"{url}: {error!r}")
 
 
-def is_meant(error: BaseException) -> bool:
-    """Whether this ends us, and is not trouble: we are being cancelled, or taken apart. (A library may let a
-    `CancelledError` out that is about a task of its own. And no Ctrl-C comes to the engine's thread.)"""
+def as_told(error: BaseException, url: str) -> Exception:
+    """An error as those are told of it who called us: it is one of ours, which says where it comes from."""
+    if isinstance(error, FanwoodError):
+        return error
+    answer = as_answer(error, url)
+    if not isinstance(answer, FanwoodError):
+        answer = StoreError(f"{url}: {error!r}")
+    answer.__cause__ = error
+    return answer
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """That which runs on this thread, if any; no error where there is no loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def is_meant(error: BaseException, mine: asyncio.Task[Any] | None) -> bool:
+    """Whether this ends us, and is not trouble: we are being cancelled, or taken apart. `mine`: the task that we began
+    in. (A library may let a `CancelledError` out that is about a task of its own. And no Ctrl-C comes to the engine's
+    thread.)"""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
+    # Who is taken apart is so by somebody else; else it is something that we called which raised it.
+    return isinstance(error, GeneratorExit) and (mine is None or current_task() is not mine)

@@ -11,7 +11,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fanwood.engine.health import is_meant
+from fanwood.engine.health import current_task, is_meant
 from fanwood.engine.signals import Signal
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Littles:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
+        mine = current_task()
         while self._asked:
             taken = [*islice(self._taken(), AT_ONCE)]
             try:
@@ -84,7 +85,7 @@ class Littles:
                 for one, few in zip(taken, found, strict=True):
                     one.found = few
             except BaseException as error:
-                if is_meant(error):
+                if is_meant(error, mine):
                     self._give_up()  # those that have not been taken as well
                     raise
             finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fanwood import logs
 from fanwood.engine.dispatcher import Dispatcher, NoDispatcher
-from fanwood.engine.health import is_meant
+from fanwood.engine.health import current_task, is_meant
 from fanwood.engine.lease import Lease
 from fanwood.engine.liveness import host_identity
 from fanwood.errors import UsageError
@@ -140,12 +140,13 @@ class Membership:
 
     async def retire(self) -> None:
         """Be a client again."""
+        mine = current_task()
         try:
             async with asyncio.timeout(RETIRE_SECONDS), self._changing:
                 self._cease()
                 await self._register(self.dispatcher)
         except BaseException as error:
-            if is_meant(error):
+            if is_meant(error, mine):
                 raise
             self._cease()  # a worker stops, whatever the store says
             logger.warning("%r: what this worker had goes on elsewhere once its lease has lapsed.", error)
@@ -156,10 +157,11 @@ class Membership:
 
     async def leave(self) -> None:
         """For good, if the store takes it."""
+        mine = current_task()
         try:
             await self._store.unregister(self.worker_id)
         except BaseException as error:
-            if is_meant(error):
+            if is_meant(error, mine):
                 raise
             logger.debug("this engine is not taken out of the store: %r", error)  # its lease will lapse
 

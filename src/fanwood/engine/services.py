@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood import logs
-from fanwood.engine.health import is_meant
+from fanwood.engine.health import current_task, is_meant
 from fanwood.errors import StoreError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Services:
 
     async def _supervised(self, name: str, service: Callable[[], Coroutine[None, None, None]]) -> None:
         logger.debug("%s begins", name)
+        mine = current_task()
         while True:
             try:
                 return await service()
@@ -53,7 +54,7 @@ class Services:
                 self._on_trouble(error)
                 pause = TROUBLED_SECONDS
             except BaseException as error:
-                if is_meant(error):
+                if is_meant(error, mine):
                     raise
                 logger.exception("%s of this engine failed; it begins anew in %g s", name, RESTART_SECONDS)
                 pause = RESTART_SECONDS

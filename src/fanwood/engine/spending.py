@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from fanwood.engine.health import PASSING, as_answer, is_meant
+from fanwood.engine.health import PASSING, as_answer, current_task, is_meant
 from fanwood.errors import EngineClosedError
 from fanwood.store.spending import MOST
 
@@ -54,10 +54,11 @@ class Together:
 
 async def _spend(store: Store, asked: list[_Asked]) -> Exception | None:
     """Those who asked are answered; or what came in between is told."""
+    mine = current_task()
     try:
         answers = await store.spend([one.spend for one in asked])
     except BaseException as error:
-        if is_meant(error):
+        if is_meant(error, mine):
             raise
         return as_answer(error, store.url)
     for one, answer in zip(asked, answers, strict=True):

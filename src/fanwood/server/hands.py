@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fanwood import logs
 from fanwood.clock import SystemClock
+from fanwood.engine.health import current_task, is_meant
 from fanwood.engine.signals import block
 from fanwood.errors import FanwoodError
 from fanwood.server.deeds import declare
@@ -139,10 +140,15 @@ async def _serve(deeds: Deeds) -> None:
 async def _is_left(settings: Settings) -> bool:
     """Whether anything is unfinished, seen by a store that is there for this look only."""
     store = store_for(settings, SystemClock(), create=False)
+    mine = current_task()
     try:
         await store.open(lambda: None)
         return await has_unfinished(store)
-    except FanwoodError:
-        return False  # there is no database yet, or not now
+    except BaseException as error:
+        if is_meant(error, mine):
+            raise
+        if not isinstance(error, FanwoodError):  # there is no database yet, or not now
+            logger.exception("whether an action is to be gone on with could not be seen")
+        return False
     finally:
         await store.close()

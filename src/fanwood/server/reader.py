@@ -11,8 +11,11 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from fanwood import logs
+from fanwood.engine.health import as_answer, current_task, is_meant
 from fanwood.errors import StoreError
 from fanwood.store.opening import store_for
+from fanwood.store.urls import without_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 T = TypeVar("T")
+
+logger = logs.logger("fanwood.server")
 
 LOOK = 5.0
 """Seconds that a statement may take."""
@@ -53,7 +58,17 @@ class Reader:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(verb), self._started()))
 
     async def _ask(self, verb: Callable[[Store], Awaitable[T]]) -> T:
-        return await verb(await self._opened())
+        """Whatever a driver raises is told to who asked, and ends neither the thread nor what he waits for."""
+        mine = current_task()
+        try:
+            return await verb(await self._opened())
+        except BaseException as error:
+            if is_meant(error, mine) or (told := as_answer(error, self._url())) is error:
+                raise
+            raise told from error
+
+    def _url(self) -> str:
+        return without_password(self._settings.database_url)
 
     async def _opened(self) -> Store:
         assert self._opening is not None
@@ -84,10 +99,15 @@ class Reader:
                     self._loop.call_soon_threadsafe(self._hush_soon)
 
     async def _keep_watching(self) -> None:
+        mine = current_task()
         while True:
             try:
                 await (await self._opened()).watch()
-            except StoreError:  # whoever looks is told
+            except BaseException as error:
+                if is_meant(error, mine):
+                    raise
+                if not isinstance(error, StoreError):  # (of which whoever looks is told)
+                    logger.exception("the database can't be watched; it is tried again")
                 await asyncio.sleep(PATIENCE)
                 self._changed()
 
@@ -117,8 +137,13 @@ class Reader:
         assert self._ear is not None
         async with self._ear:
             if self._told and self._store is not None:
-                with contextlib.suppress(StoreError):  # whoever looks is told
+                mine = current_task()
+                try:
                     await self._store.hush()
+                except BaseException as error:
+                    if is_meant(error, mine):
+                        raise
+                    logger.debug("it goes on telling of changes: %r", error)  # whoever looks is told
 
     # --- its life --------------------------------------------------------------------------------------------------
 

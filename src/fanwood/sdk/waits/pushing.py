@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from fanwood.engine.health import as_answer, is_meant
+from fanwood.engine.health import as_told, current_task, is_meant
 from fanwood.errors import EngineClosedError
 
 if TYPE_CHECKING:
@@ -62,11 +62,12 @@ class Pushing:
 
 async def _push_all(store: Store, taken: list[_Push]) -> None:
     """Together; if that can't be, each by itself."""
+    mine = current_task()
     if len(taken) > 1:
         try:
             pushed = await store.push([event for one in taken for event in one.events])
         except BaseException as error:
-            if is_meant(error):
+            if is_meant(error, mine):
                 raise
             pushed = None  # whose fault it is, each is told by itself
         if pushed is not None:
@@ -78,10 +79,10 @@ async def _push_all(store: Store, taken: list[_Push]) -> None:
         try:
             _tell(one, await store.push(one.events))
         except BaseException as error:
-            if is_meant(error):
+            if is_meant(error, mine):
                 raise
             if not one.pushed.done():
-                one.pushed.set_exception(as_answer(error, store.url))
+                one.pushed.set_exception(as_told(error, store.url))
 
 
 def _tell(one: _Push, pushed: list[Event]) -> None:
