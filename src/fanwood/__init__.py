@@ -1,10 +1,15 @@
 """Durable task trees: a running task spawns children - one, a thousand, a loop of them, itself again - and collects
 their results, with crashes, retries, cancellation and scale handled underneath."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from fanwood import handed
+
+TYPE_CHECKING = (
+    False  # typing's own costs more than all of this: a command that is interrupted at once would hear of it here
+)
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from fanwood.app import Fanwood
     from fanwood.clock import Clock, ManualClock, SystemClock
     from fanwood.codec.empty import EmptyModel
@@ -305,14 +310,20 @@ _HOMES = {
 """Where a name is defined that isn't an error."""
 
 
-importlib.import_module("fanwood.handed").hand("actions", lambda: importlib.import_module("fanwood.server.scripted"))
+def _load(module: str) -> "Any":
+    import importlib  # noqa: PLC0415  (see above)
+
+    return importlib.import_module(module)
 
 
-def __getattr__(name: str) -> Any:
+handed.hand("actions", lambda: _load("fanwood.server.scripted"))
+
+
+def __getattr__(name: str) -> "Any":
     """Names are imported when they are first asked for: the command line, and many a process, need few of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "fanwood.errors")), name)
+    value = getattr(_load(_HOMES.get(name, "fanwood.errors")), name)
     globals()[name] = value
     return value
 

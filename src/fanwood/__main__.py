@@ -1,6 +1,6 @@
 """`python -m fanwood` is `fanwood`."""
 
-from fanwood.cli.main import main
+from fanwood.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -3,10 +3,11 @@ over, as something that is loaded when it is first needed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as in the package itself, which imports this first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _loads: dict[str, Callable[[], Any]] = {}
 

@@ -90,3 +90,26 @@ async def test_what_one_connection_asks_about_types_the_next_does_not(
         for number, connection in enumerate((first, second), before + 1):
             assert tuple(await connection.fetchval("select row(1, 'x')::public.pair")) == (1, "x")
             assert len(asked) == number
+
+
+@pytest.mark.parametrize("chosen", [None, "pglz"])
+def test_large_values_are_compressed_quickly_unless_somebody_has_chosen(
+    postgres_cluster: Cluster, postgres_url: str, make_app: Callable[..., Fanwood], chosen: str | None
+):
+    setting = postgres_cluster.fetch("select enumvals from pg_settings where name = 'default_toast_compression'")
+    if not setting or "lz4" not in setting[0][0]:
+        pytest.skip("this server was built without lz4")
+    if chosen is not None:
+        name = database_of(postgres_url)
+        postgres_cluster.fetch(f'alter database "{name}" set default_toast_compression = {chosen}')
+    app = make_app(url=postgres_url)
+
+    @app.task
+    async def large(n: int) -> str:
+        return "x" * n
+
+    assert large.run(100_000) == "x" * 100_000
+    app.close()
+    how = "select pg_column_compression(output) from fanwood.run"
+    seen = postgres_cluster.fetch(how, database=database_of(postgres_url))
+    assert seen[0][0] == (chosen or "lz4")

@@ -73,7 +73,7 @@ ALSO_KNOWN = {
 
 
 class _Brief(click.Command):
-    """Says in short what is wrong with what was given."""
+    """Says in short what is wrong with what was given, and nothing of a Ctrl-C while that is looked at."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -83,6 +83,8 @@ class _Brief(click.Command):
         except click.UsageError as error:
             error.message = in_short(error.message)  # pyright: ignore[reportAttributeAccessIssue]  # where it is shown from
             raise
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(Exit.INTERRUPTED) from None
 
 
 class Command(_Brief):

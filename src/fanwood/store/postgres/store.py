@@ -19,7 +19,6 @@ from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, Ot
 from fanwood.store import finding, rows, telling, why
 from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, steps, upkeep
-from fanwood.store.postgres.arrays import write_arrays
 from fanwood.store.postgres.byhand import PostgresByHand
 from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.hot import PARAMETERS, Call, decode_answer
@@ -90,7 +89,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
         listens = notify and (listen_at is not None or not address.pooled)
         self._wakeups = Wakeups(address.schema, listens=listens)
         patience = lease * OF_A_LEASE
-        self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=write_arrays)
+        self._hot = Link(address, "hot", patience=patience, timeout=patience, on_connect=address.for_commits)
         self._beat = Link(listen_at or address, "beat", patience=patience, on_connect=self._wakeups.listen)
         self.side = Link(address, "side")
         self._reader = Link(address, "reader", patience=None, timeout=looks or 0.0, on_connect=address.enter)
