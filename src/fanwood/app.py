@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import difflib
 import inspect
 import os
 import socket
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast, overload
@@ -21,7 +19,7 @@ from fanwood.errors import DuplicateTaskError, NotInTaskError, SettingsError, Un
 from fanwood.home import home_of
 from fanwood.ids import IdSource, SystemIds
 from fanwood.sdk.client.runs import Runs
-from fanwood.sdk.declaring.changes import note_declared
+from fanwood.sdk.declaring.changes import note_declared, replaces
 from fanwood.sdk.declaring.functions import first_line, location
 from fanwood.sdk.declaring.hooks import Hooks
 from fanwood.sdk.declaring.options import TaskOptions, TaskPolicy, WorkflowOptions
@@ -266,7 +264,7 @@ class Fanwood(Hooked, Stepping, Durable):
 
     def _register(self, runnable: Any, where: str) -> Any:
         present = self._runnables.get(runnable.name)
-        if present is not None and not _interactive():
+        if present is not None and not replaces():
             raise DuplicateTaskError(
                 f"{where}: there is a {present.spec.kind} named {runnable.name} already "
                 f"({present.spec.where or 'declared before'}). Give one of them another name: name=..."
@@ -431,11 +429,6 @@ class Fanwood(Hooked, Stepping, Durable):
     @staticmethod
     def _default_name() -> str:
         return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def _interactive() -> bool:
-    """Whether this is a notebook or a session at a prompt, where what is declared again is meant to replace."""
-    return hasattr(sys, "ps1") or hasattr(builtins, "get_ipython")
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:

@@ -79,11 +79,12 @@ class Home:
 
     @property
     def declared(self) -> dict[str, Runnable[Any, Any]]:
-        """Tasks and workflows by name, those of the newest member first."""
+        """Tasks and workflows by name: of each the last one."""
         found: dict[str, Runnable[Any, Any]] = {}
         for member in self.members:
             for name, runnable in list(member.declared.items()):
-                found.setdefault(name, runnable)
+                if name not in found or found[name].spec.number < runnable.spec.number:
+                    found[name] = runnable
         return found
 
     def specs(self, names: set[str] | None = None) -> dict[str, TaskSpec]:

@@ -255,7 +255,7 @@ def test_what_the_front_door_hands_out_is_what_type_checkers_see():
     seen = {
         alias.asname or alias.name: getattr(importlib.import_module(str(node.module)), alias.name)
         for node in our_modules()[PACKAGE].nodes
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{PACKAGE}.")
         for alias in node.names
     }
     assert {name: getattr(door, name) for name in door.__all__ if name != "__version__"} == seen

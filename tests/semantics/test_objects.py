@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, DuplicateTaskError, Fanwood, RunState, SettingsError, TaskRunError, UsageError
+from fanwood import (
+    Context,
+    DuplicateTaskError,
+    Fanwood,
+    RunState,
+    SettingsError,
+    TaskRunError,
+    UsageError,
+    WorkflowDeclarationError,
+)
 from fanwood.engine.liveness import host_identity
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
@@ -96,6 +105,53 @@ def test_a_task_that_a_new_object_declares_again_is_the_one_that_counts(make_sha
     first, second = cells("old"), cells("new")
     assert [second.run(), first.run()] == ["new", "new"]
     assert cells("newest").run() == "newest"
+
+
+def test_a_task_that_an_old_object_declares_again_is_the_one_that_counts(
+    make_shared: Callable[..., Fanwood], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that was executed before the one that made a new object is executed again."""
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    older, newer = make_shared(), make_shared()
+
+    def cell(app: Fanwood, answer: str) -> Any:
+        @app.task(name="task")
+        async def task() -> str:
+            return answer
+
+        return task
+
+    first, second = cell(older, "first"), cell(newer, "second")
+    assert [first.run(), second.run()] == ["second", "second"]
+    third = cell(older, "third")
+    assert [first.run(), second.run(), third.run()] == ["third", "third", "third"]
+
+
+def test_a_cell_that_declares_a_step_again_replaces_it(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = app.workflow(name="flow")
+
+    def cell(answer: str) -> None:
+        @flow.task()
+        def first(_: dict[str, Any], ctx: Context) -> str:
+            return answer
+
+        @flow.task(parents=["first"])
+        def second(_: dict[str, Any], ctx: Context) -> str:
+            return f"{ctx.task_output(first)}, {answer}"
+
+        @flow.on_success_task()
+        def told(_: dict[str, Any], ctx: Context) -> None:
+            said.append(answer)
+
+    said: list[str] = []
+    cell("old")
+    assert flow.run()["second"] == "old, old"
+    with pytest.raises(WorkflowDeclarationError, match="has a step named first already"):
+        cell("by mistake")
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    cell("new")
+    assert flow.run()["second"] == "new, new"
+    assert said == ["old", "new"]
 
 
 def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from fanwood.errors import InputValidationError
 from fanwood.model.commands import TaskInfo
+from fanwood.sdk.declaring.changes import next_number
 from fanwood.sdk.declaring.options import NOT_GIVEN, TaskPolicy, metadata_json
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class TaskSpec:
     strict: bool = False  # whether its code must ask again for all that it had asked for
     versions: Mapping[str | None, TaskSpec | None] | None = None  # older code that is served (versions.py)
     host: Any = field(default=None, compare=False, repr=False)  # the object that it was declared on
+    number: int = field(default_factory=next_number, compare=False, repr=False)  # of two, which was declared later
 
     def nothing(self) -> Any:
         """The input of a run that none is given for: the function's default; else what is made of no fields."""

@@ -24,7 +24,7 @@ from fanwood.errors import (
     WorkflowDeclarationError,
 )
 from fanwood.sdk.children.spawning import Spawner
-from fanwood.sdk.declaring.changes import note_declared
+from fanwood.sdk.declaring.changes import note_declared, replaces
 from fanwood.sdk.declaring.functions import location, name_of
 from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import DEFAULT_OPTIONS, AttemptOptions, TaskPolicy
@@ -142,7 +142,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
                 self._parent_names(parents, conditions, function),
                 durable,
             )
-            if step.name in self.steps or step.name in (ON_FAILURE, ON_SUCCESS):
+            if (step.name in self.steps and not replaces()) or step.name in (ON_FAILURE, ON_SUCCESS):
                 raise WorkflowDeclarationError(
                     f"{location(function)}: workflow {self.name} has a step named {step.name} already"
                 )
@@ -253,7 +253,7 @@ class Workflow(Runnable[In, dict[str, Any]]):
         return tuple(dict.fromkeys(names))
 
     def _refuse_second(self, present: Step[Any, Any] | None, function: Callable[..., Any]) -> None:
-        if present is not None:
+        if present is not None and not replaces():
             raise WorkflowDeclarationError(
                 f"{location(function)}: workflow {self.name} has such a task already: {present.spec.where}"
             )
