@@ -7,11 +7,11 @@ import { go, href, place } from "./core/place.js";
 import { credentials, me } from "./core/session.js";
 import { asTables } from "./draw/canvas.js";
 import { Refused } from "./parts/feedback.js";
-import { Help, Shell } from "./parts/shell.js";
+import { Shell } from "./parts/shell.js";
 
 // What nobody opens is not transferred.
 const TreesPage = lazy(() => import("./pages/trees.js"), "TreesPage");
-const TreePage = lazy(() => import("./pages/tree.js"), "TreePage");
+const TreePage = lazy(() => import("./pages/tree.js"), "TreePage", { plain: true });
 const RunPage = lazy(() => import("./pages/run.js"), "RunPage");
 const FailuresPage = lazy(() => import("./pages/failures.js"), "FailuresPage");
 const TasksPage = lazy(() => import("./pages/tasks.js"), "TasksPage");
@@ -21,7 +21,8 @@ const StorePage = lazy(() => import("./pages/store.js"), "StorePage");
 const ActionsPage = lazy(() => import("./pages/actions.js"), "ActionsPage");
 const PromisePage = lazy(() => import("./pages/promise.js"), "PromisePage");
 const SearchPage = lazy(() => import("./pages/search.js"), "SearchPage");
-const Search = lazy(() => import("./parts/search.js"), "Search");
+const Search = lazy(() => import("./parts/search.js"), "Search", { bare: true });
+const Help = lazy(() => import("./parts/help.js"), "Help", { bare: true });
 
 /** @type {[RegExp, (found: string[]) => any][]} */
 const PAGES = [

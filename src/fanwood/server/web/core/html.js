@@ -39,11 +39,22 @@ export function useTick(on = true) {
 /** Class names, without those that are false. @param {...(string | false | null | undefined)} names */
 export const classes = (...names) => names.filter(Boolean).join(" ");
 
+/** @type {Promise<unknown> | undefined} */
+let styles;
+
+/** Styles that only what is fetched later needs. */
+const later = () =>
+  (styles ??= new Promise((done, fail) => {
+    const href = new URL("../styles/later.css", import.meta.url).href;
+    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href, onload: done, onerror: fail }));
+  }));
+
 /**
- * A component whose module is fetched when it is first drawn.
- * @param {() => Promise<any>} load @param {string} name
+ * A component whose module is fetched when it is first drawn. `plain`: it has no styles of its own; `bare`: nothing is
+ * shown until it is there.
+ * @param {() => Promise<any>} load @param {string} name @param {{plain?: boolean, bare?: boolean}} [how]
  */
-export function lazy(load, name) {
+export function lazy(load, name, { plain = false, bare = false } = {}) {
   /** @type {any} */
   let found = null;
   return (/** @type {any} */ props) => {
@@ -52,9 +63,10 @@ export function lazy(load, name) {
     useEffect(() => {
       if (part) return;
       const again = () => new Promise((done) => setTimeout(done, 200)).then(load);
-      load().catch(again).then((module) => set(() => (found = module[name])), () => fail(true));
+      Promise.all([load().catch(again), plain || later()]).then(([module]) => set(() => (found = module[name])), () => fail(true));
     }, []);
     if (part) return html`<${part} ...${props} />`;
+    if (bare && !failed) return null;
     return html`<div class="frame" aria-busy=${!failed}>${failed ? html`<p role="alert">This part of the page could not be fetched. <a href="">Load it again</a></p>` : null}</div>`;
   };
 }

@@ -6,8 +6,8 @@ import { html, useState } from "../core/html.js";
 import { href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
 import { hasEnded } from "../core/states.js";
+import { Confirm, Sure, VERBS } from "./asking.js";
 import { Dialog } from "./dialog.js";
-import { Confirm, Sure, VERBS } from "./doing.js";
 import { Loading, Refused, tell } from "./feedback.js";
 
 /** @param {{run: any, onClose: () => void, after?: () => void}} props */
@@ -18,7 +18,7 @@ export function Surgery({ run, onClose, after }) {
   if (data && chosen === "reprioritize") return html`<${Priority} run=${data.run} onClose=${onClose} after=${done} />`;
   if (data && chosen === "patch") return html`<${Patch} run=${data.run} onClose=${onClose} after=${done} />`;
   if (data && chosen === "fork") return html`<${Fork} run=${data.run} onClose=${onClose} after=${done} />`;
-  if (data && chosen) return html`<${Confirm} run=${data.run} verb=${chosen} name=${VERBS[chosen].name} onClose=${onClose} after=${done} />`;
+  if (data && chosen) return html`<${Confirm} run=${data.run} verb=${chosen} onClose=${onClose} after=${done} />`;
   return html`<${Dialog} title=${`${run.task} ${shortId(run.id)}`} onClose=${onClose}>
     ${data
       ? html`<ul class="choices">${choices(data).map((verb) => html`<li key=${verb}><button class="button" onClick=${() => choose(verb)}>${VERBS[verb].name}</button> <span class="soft">${VERBS[verb].text}</span></li>`)}</ul>`
