@@ -74,7 +74,7 @@ async def _sent(s: Scene, p: Player, *, again: bool) -> Answer:
     other before, which is swept then.)"""
     batch = Batch(
         spawns=[s.root("born", "q"), s.root("begun", "q", claimed=True), s.keyed("keyed", "new")],
-        outcomes=[completed(s["s"])], watch=[s["c0"].key], claim=_claim(1, "g"),
+        outcomes=[completed(s["s"])], watch=[s["c0"].key], claim=_claim(1, "x"),
     )  # fmt: skip
     worker = s.workers[2]
     number, now = p.store._seqs[worker] + 1, s.clock.now()

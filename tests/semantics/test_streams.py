@@ -365,6 +365,34 @@ def test_what_came_before_what_is_refused_comes_first(app: Fanwood, double: Any,
     assert sorted(twice.run({}))[:2] == [0, 2]
 
 
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_of_several_that_are_refused_at_once_none_is_waited_for(make_app: Any, colour: str) -> None:
+    """What is shared and what is not are two requests, whose refusals may both be there when the stream looks."""
+    app = make_app(slots=40)
+
+    @app.task
+    async def double(n: int) -> int:
+        return 2 * n
+
+    shared, alone = {"share": "tree"}, dict[str, Any]()
+    items = [double.create_bulk_run_item(n, **(shared if n % 2 else alone)) for n in range(6)]
+    if colour == "async":
+
+        @app.task
+        async def limited(input: dict) -> list[int]:
+            return [result async for result in double.aio_map(items, window=4, ordered=False)]
+    else:
+
+        @app.task
+        def limited(input: dict) -> list[int]:
+            return list(double.map(items, window=4, ordered=False))
+
+    refs = [limited.run_no_wait({}, budget=Budget(runs=1)) for _ in range(20)]
+    for ref in refs:
+        with pytest.raises(TaskRunError, match="BudgetExceeded"):
+            ref.result(120)
+
+
 def test_a_failure_before_the_end_of_a_source_that_fails_is_told_first(app: Fanwood, double: Any) -> None:
     def broken() -> Iterator[int]:
         yield 1

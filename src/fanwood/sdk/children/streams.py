@@ -103,13 +103,18 @@ class StreamSpawner(Spawner):
             self._taken_out += len(self.planned)
             self.planned.clear()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the oldest request was, and nobody has looked."""
+        return bool(self._unanswered) and self._unanswered[0].signal.fired
+
     async def check_answers(self) -> None:
         """Of requests that were answered: whether one was refused.
 
         Raises:
-            SpawnError: one was. What was asked for by it is under way no more.
+            SpawnError: one was. What was asked for by it is under way no more, and there may be more answers.
         """
-        while self._unanswered and self._unanswered[0].signal.fired:
+        while self.is_answered:
             await self._next_answer()
 
     async def _next_answer(self) -> None:
@@ -221,8 +226,9 @@ class Flow:
     async def _fill(self) -> bool:
         """Ask for as many as there is room for, and the source has. False if the source has more, and was only slow."""
         spawner = self._spawner
-        with self._held_back():
-            await spawner.check_answers()
+        while spawner.is_answered:  # (each of them may be refused, and nobody nudges for what was there)
+            with self._held_back():
+                await spawner.check_answers()
         while (room := self._how.window - len(spawner.under_way) - len(self._ended)) > 0 and not self._source.ended:
             wanted = min(room, CHUNK)
             inputs = self._source.take(wanted)
