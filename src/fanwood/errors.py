@@ -189,6 +189,8 @@ class BudgetExceeded(SpawnError):
     """How much of it is taken: used, reserved, or given to children as their part."""
     wanted: Decimal | int = 0
     """How much more was asked for."""
+    held: Decimal | int = 0
+    """How much of what is taken is only held: reserved, or given to children. It may come back."""
     run_id: str = ""
     """By whom."""
     owner: str = ""
@@ -285,6 +287,8 @@ class TaskRunError(FanwoodError):
     """Which limit, if it ran into one: of its time (`TaskRunTimedOut`), or of a budget ("runs", "usd")."""
     owner: str = ""
     """The run that set that limit, or whose budget it is; empty: a setting."""
+    within: bool = False
+    """That budget is the failed run's own, or that of a run below it: run again, it has that anew."""
 
     def __init__(self, run_id: str, task_name: str, exc_type: str = "", message: str = "", traceback: str = "") -> None:
         self.run_id = run_id

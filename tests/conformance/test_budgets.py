@@ -139,10 +139,10 @@ async def test_a_reservation_is_spent_let_go_of_and_ends_with_its_attempt(stage:
         None
     ]  # its answer was lost
     assert await limits(stage, root) == {"usd": (10, 0, 6)}
-    assert await spend(stage, root, 5) == Refusal("usd", 10, 6, 5, root.key.hex())
+    assert await spend(stage, root, 5) == Refusal("usd", 10, 6, 5, root.key.hex(), 6)
     assert await spend(stage, root, 4, of=held) is None
     assert await limits(stage, root) == {"usd": (10, 4, 2)}
-    assert await spend(stage, root, 7, of=held) == Refusal("usd", 10, 6, 5, root.key.hex())
+    assert await spend(stage, root, 7, of=held) == Refusal("usd", 10, 6, 5, root.key.hex(), 2)
     assert await spend(stage, root, 3, of=held) is None  # two that it has, and one more
     assert await limits(stage, root) == {"usd": (10, 7, 0)}
     await stage.store.spend([Spend(root.key, 1, stage.ids.new_id(), of=held, release=True)])
@@ -284,7 +284,7 @@ async def test_who_outlives_a_part_uses_what_it_was_a_part_of(stage: Stage) -> N
     assert await limits(stage, root) == {"usd": (10, 1, 3)}
     assert await spend(stage, heir, 6) is None
     assert await limits(stage, root) == {"usd": (10, 7, 3)}
-    assert await spend(stage, heir, 1) == Refusal("usd", 10, 10, 1, root.key.hex())
+    assert await spend(stage, heir, 1) == Refusal("usd", 10, 10, 1, root.key.hex(), 3)
     assert await spend(stage, heir, 1, of=held) is None
     assert await spend(stage, own, 1) is None
     await stage.complete(own)

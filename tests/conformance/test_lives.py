@@ -10,7 +10,7 @@ from fanwood.model.commands import FEW_CHILDREN, ClaimedRun, Outcome, Suspend
 from fanwood.model.lives import life_of
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store.auditing import findings
-from tests.conformance.stage import SECOND, Stage, completed
+from tests.conformance.stage import SECOND, Stage, completed, failed
 from tests.conformance.test_messages import receiving
 
 
@@ -136,6 +136,59 @@ async def test_a_parent_that_completes_closes_nothing_for_nothing(
         )
     run = await stage.hand_back(run)
     assert (await stage.complete(run, closes=True)).has_closed == closes
+
+
+BELOW = ["nothing", "failed", "failed above what lives", "failed above what goes on", "completed", "cancelled"]
+
+
+@pytest.mark.parametrize("below", BELOW)
+async def test_a_parent_that_fails_closes_nothing_for_nothing(stage: Stage, below: str) -> None:
+    """Where nothing can live below children that have ended: who failed by its own code has closed what was. So a
+    failure that climbs a chain leaves no gates; but below one that completed something may live, and ends."""
+    stage.sweeps = False
+    run = await stage.running()
+    child = await stage.running("b", run)
+    policy = OnParentEnd.CONTINUE if below == "failed above what goes on" else OnParentEnd.DEFAULT
+    other = None if below == "nothing" else await stage.born("c", child, on_parent_end=policy)
+    if below == "failed" and other is not None:
+        (leaf,) = await stage.claim(1, tasks=["c"])
+        await stage.fail(leaf)
+    match below:
+        case "completed":
+            await stage.complete(child)
+        case "cancelled":
+            await stage.store.cancel(child.key, "no more")
+        case _:
+            above = below.startswith("failed above")
+            assert (await stage.fail(child, closes=True)).has_closed == above
+    assert (await stage.fail(run, closes=True)).has_closed == (below in ("completed", "cancelled"))
+    await stage.sweep()
+    if other is not None:
+        expected = {"failed": RunState.FAILED, "failed above what goes on": RunState.QUEUED}
+        assert await stage.state(other) is expected.get(below, RunState.CANCELLED)
+
+
+@pytest.mark.parametrize("how", ["lives", "many"])
+async def test_a_parent_that_fails_closes_what_may_live(stage: Stage, how: str) -> None:
+    run = await stage.running()
+    stage.sweeps = False
+    if how == "many":
+        await stage.commit(spawns=[stage.spawn("b", run) for _ in range(FEW_CHILDREN + 1)])
+    else:
+        await stage.fail(await stage.running("b", run))
+        await stage.born("b", run)
+    assert (await stage.fail(run, closes=True)).has_closed
+
+
+async def test_in_one_commit_a_parent_fails_and_its_child_with_what_that_spawned(stage: Stage) -> None:
+    stage.sweeps = False
+    run = await stage.running()
+    child = await stage.running("b", run)
+    spawn = stage.spawn("c", child)
+    ends = [failed(one, closes=True) for one in (run, child)]
+    assert (await stage.commit(spawns=[spawn], outcomes=ends)).has_closed
+    await stage.sweep()
+    assert await stage.state(spawn.id) is RunState.CANCELLED
 
 
 async def test_a_new_life_is_kept_over_ends_and_replays(stage: Stage) -> None:

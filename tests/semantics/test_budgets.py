@@ -88,11 +88,34 @@ def test_what_a_budget_refuses_is_not_tried_again(app: Fanwood) -> None:
         tried.append("gives a part")
         await spends.aio_run(input, budget=Budget(units={"usd": 1}))
 
+    @app.task(retries=2)
+    async def has_some(input: float, ctx: Context) -> None:
+        tried.append("has some")
+        await asks.aio_run(input, budget=Budget(units={"usd": 1}))
+
+    @app.task(retries=3)
+    async def in_between(input: float, ctx: Context) -> None:
+        tried.append("in between")
+        await asks.aio_run(input)
+
+    @app.task(retries=1)
+    async def far(input: float, ctx: Context) -> None:
+        tried.append("far")
+        await in_between.aio_run(input, budget=Budget(units={"usd": 1}))
+
+    @app.task(retries=1)
+    async def farther(input: float, ctx: Context) -> None:
+        tried.append("farther")
+        await far.aio_run(input)
+
     for task, expected in [
         (spends, ["spends"]),
         (asks, ["asks", "spends"]),
         (groups, ["groups", "spends"]),
         (gives_a_part, ["gives a part", "spends"] * 3),  # it is taken anew
+        (has_some, ["has some", "asks", "spends"] * 3),
+        (far, ["far", "in between", "asks", "spends"] * 2),  # (whose budget it is that refuses stands far above)
+        (farther, ["farther", *["far", "in between", "asks", "spends"] * 2] * 2),
     ]:
         tried.clear()
         with pytest.raises(TaskRunError, match=r"BudgetExceeded|ExceptionGroup"):
@@ -152,9 +175,10 @@ def test_what_is_reserved_is_there_and_what_is_left_of_it_returns(app: Fanwood) 
                     await ctx.aio_spend(usd=amount)
                     said.append(f"spent {amount}")
                 except BudgetExceeded as error:
-                    said.append(f"refused {amount}, {error.used} are taken")
+                    told = "6 of these are only held" in str(error) and "RetryAfterException" in str(error)
+                    said.append(f"refused {amount}, {error.used} are taken, {error.held} are held, {told}")
             await held.aio_spend(usd=2)
-        with pytest.raises(BudgetExceeded, match="may not reserve 5 usd: 6 of 10 usd are used or held"):
+        with pytest.raises(BudgetExceeded, match=r"may not reserve 5 usd: 6 of 10 usd are used or held.* 5 more$"):
             async with ctx.reserve(usd=5):
                 raise AssertionError("it was refused")
         with pytest.raises(UsageError, match="once"):
@@ -170,7 +194,7 @@ def test_what_is_reserved_is_there_and_what_is_left_of_it_returns(app: Fanwood) 
             raise ValueError("in the middle")
 
     ref = careful.run_no_wait(0, budget=Budget(units={"usd": 10}))
-    assert ref.result() == ["refused 5, 6 are taken", "spent 4"]
+    assert ref.result() == ["refused 5, 6 are taken, 6 are held, True", "spent 4"]
     assert left(app, ref) == {"usd": (6, 0)}
     ref = blocking.run_no_wait(0, budget=Budget(units={"usd": 10}))
     with pytest.raises(TaskRunError, match="in the middle"):

@@ -72,6 +72,7 @@ class Refusal(msgspec.Struct, array_like=True, frozen=True):
     used: int = 0
     wanted: int = 0
     owner: str = ""
+    held: int = 0  # of what is used: what others hold, and may give back
 
     @property
     def is_fenced(self) -> bool:

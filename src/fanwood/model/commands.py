@@ -303,6 +303,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
     limit: str = ""  # for timed_out: schedule_timeout, execution_timeout, deadline; for a budget's: runs, usd, ...
     owner: str = ""  # the run that set the limit; of a budget's: whose budget it is (empty: a setting)
     group: list[str] = []  # for workflows: ids of the failed steps
+    within: bool = False  # a budget's: it is the failed run's own, or of one below: run again, that has it anew
 
 
 class Batch(msgspec.Struct):

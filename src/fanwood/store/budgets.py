@@ -130,7 +130,7 @@ class Ledger:
         taken = row.used + row.held
         if taken + (wanted or unit == SECONDS) <= row.amount or (not wanted and unit != SECONDS):
             return None
-        return Refusal(unit, row.amount, taken, wanted, row.run_id.hex())
+        return Refusal(unit, row.amount, taken, wanted, row.run_id.hex(), row.held)
 
     def _add(self, source: bytes, unit: str, used: int, held: int) -> None:
         for row in self._path(source, unit):
@@ -328,7 +328,7 @@ def amount_text(unit: str, amount: int) -> str:
 def exceeded(refusal: Refusal, run_id: bytes, root: bytes | None, what: str) -> BudgetExceeded:
     """What the one is told who asked. `what`: what he may not do."""
     unit, owner = refusal.unit, bytes.fromhex(refusal.owner)
-    most, used, wanted = (quantity(unit, n) for n in (refusal.most, refusal.used, refusal.wanted))
+    most, used, wanted, held = (quantity(unit, n) for n in (refusal.most, refusal.used, refusal.wanted, refusal.held))
     if owner == run_id:
         whose = "its own budget"
     else:
@@ -339,9 +339,14 @@ def exceeded(refusal: Refusal, run_id: bytes, root: bytes | None, what: str) -> 
         more = f", and this takes {wanted:f} more" if isinstance(wanted, Decimal) else f", and this takes {wanted} more"
         free = f"{used:f} of {most:f}" if isinstance(used, Decimal) else f"{used} of {most}"
         said = f"{free} {shown(unit)} are used or held in {whose}{more if wanted else ''}"
+        if refusal.held and refusal.used - refusal.held + refusal.wanted <= refusal.most:
+            said += (
+                f"; {amount_text(unit, refusal.held)} of these are only held, by reservations and parts of other runs, "
+                "and may come back: to be tried again then, catch this and raise RetryAfterException(after=...)"
+            )
     tree = "" if root is None or root in (owner, run_id) else f" (root {id_text(root)})"
     error = BudgetExceeded(f"Run {id_text(run_id)} may not {what}: {said}{tree}")
-    error.limit, error.most, error.used, error.wanted = shown(unit), most, used, wanted
+    error.limit, error.most, error.used, error.wanted, error.held = shown(unit), most, used, wanted, held
     error.run_id, error.owner, error.root_id = id_text(run_id), id_text(owner), id_text(root) if root else ""
     return error
 

@@ -74,11 +74,12 @@ def _judged(attempt: Attempt, error: BaseException) -> Outcome:
         failure = group_failure(error)
     else:
         failure = failure_of(error)
+        failure.within = failure.within or failure.owner == id_text(attempt.id)
     if isinstance(error, InputValidationError):
         failure.message = str(error)
     # Its own input or output won't fit the next time either; a payload error from within is like any other.
     payload = isinstance(error, PayloadError) and not attempt.in_function
-    final = payload or isinstance(error, (NonRetryableException, RunInterrupted)) or _is_spent(attempt, error)
+    final = payload or isinstance(error, (NonRetryableException, RunInterrupted)) or _is_spent(error)
     if final or not _has_retries(attempt):
         return failed(attempt, failure)
     if isinstance(error, RetryAfterException):
@@ -127,14 +128,14 @@ def _retry(attempt: Attempt, failure: Failure, pause: float) -> Outcome:
     return Outcome(attempt.id, attempt.run.attempt, RunState.QUEUED, None, error, retry=True, delay=delay)
 
 
-def _is_spent(attempt: Attempt, error: BaseException) -> bool:
-    """Whether a budget refused it, or a child of it, that another try would meet as it is. (A child's own part is taken
-    anew by a try.) An endless recursion would else be tried again on each of its thousand levels, below all others."""
+def _is_spent(error: BaseException) -> bool:
+    """Whether a budget refused it, or a child of it, that another try would meet as it is. (A part that the child,
+    or one below, was given is taken anew by a try.) An endless recursion would else be tried again on each of its
+    thousand levels, below all others."""
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_spent(attempt, one) for one in cast("BaseExceptionGroup[Any]", error).exceptions)
+        return any(map(_is_spent, cast("BaseExceptionGroup[Any]", error).exceptions))
     if type(error) is TaskRunError and error.exc_type == BudgetExceeded.__name__ and error.limit:
-        above = (attempt.run.id, attempt.run.parent_id, attempt.run.root_id)
-        return not error.owner or error.owner in [id_text(bytes.fromhex(id_)) for id_ in above if id_]
+        return not error.within
     return isinstance(error, BudgetExceeded)
 
 

@@ -90,7 +90,7 @@ def error_of(finished: Ended, run_id: bytes, task: str) -> TaskRunError | Failed
 def single_error(failure: Failure, run_id: bytes, task: str) -> TaskRunError:
     """A failure record as an exception. Its traceback goes with it as a note, which Python shows below the message."""
     error = _single_error(failure, run_id, task)
-    error.limit, error.owner = failure.limit, failure.owner
+    error.limit, error.owner, error.within = failure.limit, failure.owner, failure.within
     if failure.traceback:
         error.add_note(f"\nin {task}, run {error.run_id}:\n{failure.traceback.rstrip()}")
     return error
@@ -115,7 +115,8 @@ def failure_of(error: BaseException) -> Failure:
     if type(error) is TaskRunError:
         message = f"{error.message} [in {error.task_name}, run {error.run_id}]"
         exc_type = _clean(error.exc_type)
-        return Failure("failed", exc_type, _clean(message), _traceback(error), error.limit, error.owner)
+        about = (_clean(message), _traceback(error), error.limit, error.owner)
+        return Failure("failed", exc_type, *about, within=error.within)
     failure = Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
     if isinstance(error, BudgetExceeded):
         failure.limit, failure.owner = _clean(str(error.limit)), _clean(str(error.owner))
@@ -166,4 +167,5 @@ def group_failure(group: FailedTaskRunExceptionGroup) -> Failure:
 def _failure_again(error: TaskRunError) -> Failure:
     kinds: dict[type, str] = {TaskRunCancelled: "cancelled", TaskRunTimedOut: "timed_out", TaskRunPoisoned: "poisoned"}
     kind = kinds.get(type(error), "failed")
-    return Failure(kind, error.exc_type, error.message, error.traceback, error.limit, error.owner)
+    about = (error.exc_type, error.message, error.traceback, error.limit, error.owner)
+    return Failure(kind, *about, within=error.within)

@@ -272,7 +272,8 @@ class HotPath:
         which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
         error = ancestor_ended(outcome.run_id, how[outcome.state])
         run = self._tables.runs.get(outcome.run_id)
-        if which == THOSE_THAT_END and run is not None and have_ended(self._tables, run):
+        fails = which != THOSE_THAT_END
+        if run is not None and have_ended(self._tables, run, leaves=fails, or_failed=fails):
             return False
         return self.leaving.close(now, outcome.run_id, which, outcome.attempt, error)
 

@@ -36,7 +36,7 @@ _VALUES = ("22", "23", "54000")
 """Classes: data, constraints, limits. These say: this value."""
 OVERDRAWN = "FWB01"
 """What our own functions raise if there is not so much (functions/12_budgets.sql)."""
-_refused = msgspec.json.Decoder(list[tuple[str, tuple[str, int, int, int, str]]])
+_refused = msgspec.json.Decoder(list[tuple[str, Refusal]])
 _STANDBY, _TOO_MANY = "25006", "53300"
 _MEANINGS: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (
@@ -105,7 +105,7 @@ def _translation(url: str, error: Exception) -> Exception | None:
     asyncpg = driver()
     if isinstance(error, asyncpg.PostgresError):
         if getattr(error, "sqlstate", "") == OVERDRAWN:
-            return Overdrawn({bytes.fromhex(run): Refusal(*why) for run, why in _refused.decode(_first_line(error))})
+            return Overdrawn({bytes.fromhex(run): why for run, why in _refused.decode(_first_line(error))})
         return _of_the_server(url, str(getattr(error, "sqlstate", "") or ""), error)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreError(f"{url} can't be used as it is: {error}.")

@@ -405,4 +405,4 @@ def _gate(outcome: Outcome) -> Gate:
     how = {RunState.COMPLETED: "completed", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
     which = THOSE_THAT_END if outcome.state is RunState.COMPLETED else ALL
     error = ancestor_ended(outcome.run_id, how[outcome.state])
-    return Gate(outcome.run_id.hex(), which, outcome.attempt, error, int(which == THOSE_THAT_END))
+    return Gate(outcome.run_id.hex(), which, outcome.attempt, error, 1 if which == THOSE_THAT_END else 3)

@@ -78,7 +78,7 @@ class Gate(NamedTuple):
     which: int
     attempt: int
     error: str
-    unless: int = 0  # 1: unless it has few children, all of which have ended; 2: and had none themselves
+    unless: int = 0  # 1: unless it has few children, all of which have ended; 2: and had none themselves; 3: or failed
 
 
 class Beside(Protocol):

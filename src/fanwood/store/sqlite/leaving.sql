@@ -220,17 +220,19 @@ select exists (select 1 from gate where what = 1);
 
 -- name: make_gates
 -- What is below these is closed; nothing for those that have no children. Rows: id, which, attempt, error, and whether it
--- is looked first if few children have all ended (1), and have had none (2).
+-- is looked first if few children have all ended (1), and have had none (2; 3: or have failed by their own code, which has
+-- closed what was below them, or was asked the same).
 insert into gate (run_id, root_id, what, which, attempt, error, made_at)
 select r.id, r.root_id, 1, v.value ->> 1, v.value ->> 2, v.value ->> 3, :now
 from json_each(:rows) v cross join run r on r.id = unhex(v.value ->> 0)
 where exists (select 1 from run c where c.root_id = r.root_id and c.parent_id = r.id)
   and (v.value ->> 4 = 0 or (
-      select count(*) > 100 or max(k.state < 8 or (v.value ->> 4 = 2 and exists (
-          select 1 from run d where d.root_id = r.root_id and d.parent_id = k.id
-      )))
+      select count(*) > 100 or max(k.state < 8 or (
+          v.value ->> 4 >= 2 and not (v.value ->> 4 = 3 and k.state = 9 and k.ended_by = 1)
+          and exists (select 1 from run d where d.root_id = r.root_id and d.parent_id = k.id)
+      ))
       from (
-          select c.id, c.state from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id limit 101
+          select c.id, c.state, c.ended_by from run c where c.root_id = r.root_id and c.parent_id = r.id order by c.id limit 101
       ) k
   ))
 on conflict (run_id) do update set

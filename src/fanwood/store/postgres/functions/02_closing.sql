@@ -104,29 +104,34 @@ begin
     where c.reason is not null;
 end $$;
 
--- Whether a run has few children, and all of them have ended; with p_leaves: and have had none themselves.
-create function fw_have_ended(p_id bytea, p_root bytea, p_leaves boolean) returns boolean language plpgsql
+-- Whether a run has few children, and all of them have ended; with p_leaves: and have had none themselves; with p_or_failed:
+-- or have failed by their own code, which has closed what was below them, or was asked the same.
+create function fw_have_ended(p_id bytea, p_root bytea, p_leaves boolean, p_or_failed boolean default false)
+returns boolean language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     terminal constant smallint := 8;
+    failed constant smallint := 9;
 begin
     return (
-        select count(*) <= 100 and not coalesce(bool_or(k.state < terminal or (p_leaves and coalesce((
-            select true from run d where d.root_id = p_root and d.parent_id = k.id limit 1
-        ), false))), false)
+        select count(*) <= 100 and not coalesce(bool_or(k.state < terminal or (
+            p_leaves and not (p_or_failed and k.state = failed and coalesce(k.ended_by, 0) = 1)
+            and coalesce((select true from run d where d.root_id = p_root and d.parent_id = k.id limit 1), false)
+        )), false)
         from (
-            select c.id, c.state from run c where c.root_id = p_root and c.parent_id = p_id
+            select c.id, c.state, c.ended_by from run c where c.root_id = p_root and c.parent_id = p_id
             order by c.root_id, c.parent_id, c.id limit 101
         ) k
     );
 end $$;
 
 -- Close what is below these runs: of those that have children, by one row each. (Of few that have all ended none would end
--- with a parent that completes.)
-create function fw_close(p_now bigint, p_ids bytea[], p_which smallint[], p_closing text[]) returns boolean
-language plpgsql
+-- with a parent that completes; nor, if nothing can live below those, with one that fails: p_own, by its own code.)
+create function fw_close(
+    p_now bigint, p_ids bytea[], p_which smallint[], p_closing text[], p_own boolean default false
+) returns boolean language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -137,7 +142,7 @@ begin
     cross join lateral (select x.id, x.root_id, x.attempt from run x where x.id = v.id offset 0) r
     where v.which is not null
       and (select true from run c where c.root_id = r.root_id and c.parent_id = r.id limit 1)
-      and (v.which <> 1 or not fw_have_ended(r.id, r.root_id, false))
+      and not ((v.which = 1 or p_own) and fw_have_ended(r.id, r.root_id, v.which = 0, v.which = 0))
     order by r.id
     on conflict (run_id) do update
     set which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,

@@ -133,7 +133,7 @@ begin
                 from unnest(e.which) with ordinality v (which, n) order by v.n
             );
         end if;
-        closes := fw_close(p_now, e.id, e.which, e.closing);
+        closes := fw_close(p_now, e.id, e.which, e.closing, p_me <> 0);
     end if;
     if p_me = 0 and exists (select from budget) then  -- (of its own ends a commit does so itself, at last)
         perform fw_even_out(e.id);

@@ -31,7 +31,7 @@ begin
     return coalesce(answer, '[]');
 end $$;
 
--- There is not so much: nothing of this transaction is done. [[run, unit, most, used, wanted, owner], ...]
+-- There is not so much: nothing of this transaction is done. [[run, [unit, most, used, wanted, owner, held]], ...]
 create function fw_overdrawn(p_refused json[]) returns void language plpgsql
 as $$
 #variable_conflict error
@@ -83,7 +83,9 @@ begin
     if here.used + here.held + greatest(p_wanted, 1) <= here.amount then
         return null;
     end if;
-    return json_build_array(p_unit, here.amount, here.used + here.held, p_wanted, encode(here.run_id, 'hex'));
+    return json_build_array(
+        p_unit, here.amount, here.used + here.held, p_wanted, encode(here.run_id, 'hex'), here.held
+    );
 end $$;
 
 -- The rows that are to change are locked before any of them is read, in one order for all, as two that each change several
