@@ -10,12 +10,12 @@ import pytest
 from fanwood import RunState
 from fanwood.errors import StoreValueError
 from fanwood.ids import short_text
-from fanwood.model.commands import ClaimedRun, Committed, Record, Spawn, SpawnKind
+from fanwood.model.commands import ClaimedRun, ClaimRequest, Committed, Record, Spawn, SpawnKind
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store import sharing
 from fanwood.store.auditing import findings
 from fanwood.store.why import WhyCause, explain
-from tests.conformance.stage import FAILURE, SECOND, Stage, completed, digest, retried
+from tests.conformance.stage import FAILURE, SECOND, Stage, completed, digest, failed, retried
 
 
 def link(stage: Stage, parent: ClaimedRun, what: str = "x", **about: Any) -> Record:
@@ -93,6 +93,16 @@ async def test_all_get_its_failure_and_who_tries_again_has_it_run_again(stage: S
     assert trying is not None
     await stage.commit(records=[link(stage, trying, id=second, again=True)])
     assert (await stage.get(second)).output == "8"
+    await sound(stage)
+
+
+async def test_links_end_with_what_a_claim_finds_closed(stage: Stage) -> None:
+    """They are closed as well, and nobody would look at them any more."""
+    root, (one, other) = await family(stage)
+    links = [await linked(stage, one), await linked(stage, other)]
+    stage.sweeps = False
+    await stage.commit(outcomes=[failed(root, closes=True)], claim=ClaimRequest('["b"]', 5))
+    assert {await stage.state(link_) for link_ in links} == {RunState.CANCELLED}
     await sound(stage)
 
 

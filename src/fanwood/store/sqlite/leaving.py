@@ -291,7 +291,7 @@ class Leaving:
         closed = self.closed([run[0] for run in runs])
         for error in dict.fromkeys(closed.values()):  # in an order that is the same in each process
             over = [run for run in runs if closed.get(run[0]) == error]
-            rows = encoded([f"{id_}{attempt:010d}{state}" for id_, attempt, state in over])
+            rows = encoded([f"{id_}{attempt:010d}{state:d}" for id_, attempt, state in over])
             self._execute(_SQL["close_runs"], {"rows": rows, "error": error, "now": now})
         if closed:
             self.tell_holders([id_ for id_, _, state in runs if state == RunState.RUNNING and id_ in closed])
