@@ -93,7 +93,7 @@ def _with_stops(name: str, body: str) -> str:
     return "".join(made)
 
 
-_TOP = {"commit", "commit_steps", "renew", "tick", "sweep", "tell_deadlines"}
+_TOP = {"commit", "commit_steps", "push_at_once", "renew", "tick", "sweep", "tell_deadlines"}
 """Each a transaction of its own: there is a moment between the last statement and the commit."""
 
 

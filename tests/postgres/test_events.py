@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from fanwood.ids import SystemIds
 from fanwood.model.commands import Batch, Record, Spawn, SpawnKind
 from fanwood.model.matching import Event, Wanted, key_lock, key_mark, mark_of
 from fanwood.model.states import OnParentEnd, RunKind
+from fanwood.store.postgres.connection import Link
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.spreading import finish
 from tests.postgres.stores import claimed, connected, opened, registered, until_blocked
@@ -62,8 +64,32 @@ async def test_a_push_waits_for_a_wait_that_is_not_committed(two: Two) -> None:
         await until_blocked(two.raw, await _pid(two.pusher))
         assert not pushes.done()
     await waits
-    await pushes
+    event = await pushes
+    assert event.open  # of a shape that was not there when it looked which there are
+    await finish(two.pusher, event)
     assert await two.state(record) is RunState.COMPLETED
+
+
+async def test_a_push_is_two_statements(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it goes on some round trips later."""
+    record = await two.record()
+    await two.waiter.commit(two.worker, Batch(records=[record]))
+    asked: list[str] = []
+    ask = Link.ask
+
+    async def noted(link: Link, sql: str, *values: Any) -> Any:
+        asked.append(sql)
+        return await ask(link, sql, *values)
+
+    monkeypatch.setattr(Link, "ask", noted)
+    monkeypatch.setattr(Link, "transaction", None)
+    event = await two.push()
+    assert ["shapes_of" in sql or "push_at_once" in sql for sql in asked] == [True, True]
+    monkeypatch.undo()
+    assert not event.open
+    assert await two.state(record) is RunState.COMPLETED
+    kept = await two.pusher.event(event.id)
+    assert kept == event
 
 
 async def test_a_wait_waits_for_a_push_that_is_not_committed(two: Two) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _EVER = 2**62
 _MOST = LAST_MARK[16:]
+_shapes = msgspec.json.Decoder(list[tuple[int, str, str]]).decode
+_pushed = msgspec.json.Decoder(tuple[int, list[int], set[int]]).decode
 _refusals = msgspec.json.Decoder(list[Refusal | None])
 _encode = msgspec.json.Encoder().encode
 
@@ -117,6 +119,47 @@ class PostgresOutside(Served, Outside):
     # --- events ----------------------------------------------------------------------------------------------------
 
     async def push(self, events: Sequence[Event]) -> list[Event]:
+        return await self._push_at_once(events) or await self._push(events)
+
+    async def _push_at_once(self, events: Sequence[Event]) -> list[Event] | None:
+        """In two statements: which shapes are waited for, and all else. None: there is more to it, as an id is there
+        already, or a wait is spoilt."""
+        ids = [event.id for event in events]
+        keys = {key: n for n, key in enumerate(dict.fromkeys(event.key for event in events), 1)}
+        low = [key_mark(key) for key in keys]
+        high = [mark + LAST_MARK for mark in low]
+        shapes: list[list[str]] = [[] for _ in keys]
+        known: list[bytes] = []
+        names = list(keys)
+        for n, mark, text in _shapes(await self.side.call("shapes_of", low, high, _MOST)):
+            if is_spoilt(text, bytes.fromhex(mark), names[n - 1]):
+                return None
+            shapes[n - 1].append(text)
+            known.append(bytes.fromhex(mark)[:16])
+        if len(set(ids)) < len(ids):
+            return None
+        sought: list[tuple[int, bytes, str]] = []
+        asks: list[int] = []
+        for n, event in enumerate(events, 1):
+            for mark, is_asked in probes(event, shapes[keys[event.key] - 1]):
+                if is_asked:
+                    asks.append(n)
+                else:
+                    sought.append((n, mark, event.payload))
+        answer = await self.side.call(
+            "push_at_once", self.given_now, self.notifies, [key_lock(mark) for mark in low], _written(events), ids,
+            [keys[event.key] for event in events], low, high, known, asks, *map(list, zip(*sought, strict=True)),
+            *([[], [], []] if not sought else []), _MOST, AT_ONCE,
+        )  # fmt: skip
+        if answer is None:
+            return None
+        at, numbers, left = _pushed(answer)
+        return [
+            replace(event, at=at, number=number, open=n in left)
+            for n, (event, number) in enumerate(zip(events, numbers, strict=True), 1)
+        ]
+
+    async def _push(self, events: Sequence[Event]) -> list[Event]:
         keys, spoilt = [key_lock(key_mark(event.key)) for event in events], list[bytes]()
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")

@@ -253,3 +253,71 @@ begin
         told := fw_fire(p_now, array[p_id], 2::smallint);
     end if;
 end $$;
+
+-- What `fw_shapes` says of several keys, each between two marks: [[which of them, mark, what it wants], ...].
+create function fw_shapes_of(p_from bytea[], p_end bytea[], p_most bytea) returns text language sql
+set search_path from current
+as $$
+    select coalesce(json_agg(json_build_array(v.n, encode(s.mark, 'hex'), s.wanted))::text, '[]')
+    from unnest(p_from, p_end) with ordinality v (low, high, n)
+    cross join lateral fw_shapes(v.low, v.high, p_most) s
+$$;
+
+-- Events are kept, and the waits end that they end, in one statement: `fw_push` and what follows on it, for who has looked
+-- which shapes are waited for. Of what wants another shape by now, of expressions and of more waits than one transaction
+-- ends the event stays open, and the rest is done as of any open event. p_key: which of the keys an event has; p_from, p_end:
+-- between which marks the waits of each key are; p_shapes: how the marks of the shapes begin that are known; p_asks: events
+-- that expressions ask about; t_event, t_mark, t_output: what ends.
+-- [the time, the events' numbers, those that stay open]; null: an id is there already, and nothing was done.
+create function fw_push_at_once(
+    p_now bigint, p_notify boolean, p_locks bigint[], p_events text, p_ids text[], p_key integer[], p_from bytea[],
+    p_end bytea[], p_shapes bytea[], p_asks integer[], t_event integer[], t_mark bytea[], t_output text[], p_most bytea, p_limit integer
+) returns text language plpgsql
+set search_path from current
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    numbers bigint[];
+    changed integer[];
+    left_ integer[] := p_asks;
+    told bigint[] := '{}';
+    part record;
+begin
+    perform fw_enter_gates();
+    perform pg_advisory_xact_lock(v.key) from (select distinct x.key from unnest(p_locks) x (key) order by 1 offset 0) v;
+    if exists (select from unnest(p_ids) v (id) cross join lateral (select from event e where e.id = v.id offset 0) e) then
+        return null;
+    end if;
+    p_now := coalesce(p_now, fw_micros());
+    numbers := array(
+        select case when f.kept_digest is null then f.event_number end from fw_push(p_now, p_locks, p_events) f
+    );
+    if cardinality(array_remove(numbers, null)) < cardinality(p_ids) then
+        raise serialization_failure using message = 'an event of this id was pushed at the same moment';
+    end if;
+    changed := array(
+        select v.n::integer from unnest(p_from, p_end) with ordinality v (low, high, n)
+        where exists (select from fw_shapes(v.low, v.high, p_most) s where substr(s.mark, 1, 16) <> all (p_shapes))
+    );
+    if cardinality(changed) > 0 then
+        left_ := left_ || array(
+            select v.n::integer from unnest(p_key) with ordinality v (key, n) where v.key = any (changed)
+        );
+    end if;
+    if cardinality(t_event) > 0 then
+        part := fw_end_waits(p_now, t_mark, array(
+            select substr(v.mark, 1, 32) || int8send(numbers[v.event])
+            from unnest(t_event, t_mark) with ordinality v (event, mark, n) order by v.n
+        ), t_output, p_limit, false);
+        told := part.told;
+        left_ := left_ || array(select t_event[v.n] from unnest(part.left_) v (n));
+    end if;
+    update event e set open = 0 where e.open = 1 and e.id = any (array(
+        select v.id from unnest(p_ids) with ordinality v (id, n) where v.n <> all (left_)
+    ));
+    if p_notify and cardinality(told) > 0 then
+        perform fw_announce(told, '{}');
+    end if;
+    return json_build_array(p_now, numbers, left_);
+end $$;
