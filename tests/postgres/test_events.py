@@ -87,6 +87,9 @@ async def test_a_push_is_two_statements(two: Two, monkeypatch: pytest.MonkeyPatc
     assert ["shapes_of" in sql or "push_at_once" in sql for sql in asked] == [True, True]
     monkeypatch.undo()
     assert not event.open
+    ((ended, end),) = two.pusher.take_ended()  # who waits for it in this process is told at once
+    assert (ended, end.state, end.output) == (record.id, RunState.COMPLETED, '{"id":7}')
+    assert two.pusher.take_ended() == []
     assert await two.state(record) is RunState.COMPLETED
     kept = await two.pusher.event(event.id)
     assert kept == event

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import AttemptFencedError, RunNotFoundError
+from fanwood import AttemptFencedError, Fanwood, RunNotFoundError
 from fanwood.engine.claims import Claims
 from fanwood.engine.delivery import FEW, HOLDS, MANY, Delivery
 from fanwood.engine.inbox import SpawnRequest
@@ -39,6 +39,31 @@ def test_an_end_that_was_refused_is_nobodys_result() -> None:
     assert not collector.ready
     delivery.deliver(Batch(), [], Committed(finished={ID: Finished(RunState.COMPLETED, "3", None, "t")}))
     assert collector.ready
+
+
+def test_what_a_call_has_ended_is_told_before_there_is_mail() -> None:
+    """And once: the letter comes all the same."""
+    delivery = Delivery("store:", Latencies(lambda: 0.0))
+    collector, _ = waited_for(delivery, ID)
+    end = Finished(RunState.COMPLETED, "3", None, "~event")
+    delivery.tell_ended([(ID, end), (OTHER, end)])
+    assert collector.results == [end]
+    delivery.deliver(Batch(), [], Committed(finished={ID: Finished(RunState.COMPLETED, "4", None, "~event")}))
+    assert collector.results == [end]
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_an_engine_tells_it_when_the_call_is_over(app: Fanwood, monkeypatch: pytest.MonkeyPatch, changes: bool) -> None:
+    engine, told = app.engine(), list[object]()
+    end = (ID, Finished(RunState.COMPLETED, "3", None, "~event"))
+    monkeypatch.setattr(engine.store, "take_ended", lambda: [end])
+    monkeypatch.setattr(engine._delivery, "tell_ended", told.extend)
+
+    async def nothing(_: object) -> None: ...
+
+    engine.call(nothing, changes=changes).result(60)
+    engine.call(nothing).result(60)  # what is done when the first is over is done by now
+    assert told == [end] * changes
 
 
 def test_what_is_tried_again_is_no_end() -> None:

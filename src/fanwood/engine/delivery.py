@@ -230,6 +230,11 @@ class Delivery:
         if fenced and (late := sum(not _is_hand_back(batch.outcomes[position]) for position in fenced)):
             logger.warning("%d result(s) came too late and were refused: their attempts were over", late)
 
+    def tell_ended(self, ended: Iterable[tuple[bytes, Finished]]) -> None:
+        """What a call has ended, before there is mail of it."""
+        for run_id, finished in ended:
+            self._waits.deliver(run_id, finished)
+
     def _is_for_the_closed(self, run_id: bytes, error: str | None) -> bool:
         """A run was cancelled with what is above it: so was who has asked for it and waits, or is about to be. Its own
         notice comes first, lest it goes on with this one. (But not for ever: what is looked for again comes again.)"""

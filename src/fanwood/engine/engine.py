@@ -90,7 +90,7 @@ class Engine:
         self._housekeeping = Housekeeping(store, settings, self._membership, self._health, self.look, self._recheck)
         self._commits = Commits(store, settings, self._inbox, self._health)
         self.spends = Together()
-        self._calls = Calls(store, self._commits, self.look)
+        self._calls = Calls(store, self._commits, self._changed)
         self._littles = Littles(store)
         self._ticks = Ticks(
             store,
@@ -392,6 +392,11 @@ class Engine:
     def look(self, *, mail: bool = True) -> None:
         """The store was changed, by others or by a cold verb: look at the queue, and into the mailbox."""
         self._ticks.look(mail=mail)
+
+    def _changed(self) -> None:
+        """By a verb that was called here."""
+        self._delivery.tell_ended(self.store.take_ended())
+        self.look()
 
     def is_owned(self, run_id: bytes) -> bool:
         """Whether anybody here who has asked for a run waits for it."""

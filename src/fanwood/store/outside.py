@@ -13,6 +13,7 @@ from fanwood.store.spending import Spending
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fanwood.model.commands import Finished
     from fanwood.model.matching import Event
     from fanwood.model.records import Settled
     from fanwood.model.states import RunState
@@ -91,10 +92,15 @@ class Outside(Spending):
         """Give the messages of a run to its receives that wait for them: in the order in which they were sent, and
         asked for; each once."""
 
+    def take_ended(self) -> Sequence[tuple[bytes, Finished]]:
+        """Waits that verbs have ended here since this was asked last, as far as that is known: who waits for them in
+        this process need not look for mail first. (It comes all the same, and to all.)"""
+        return ()
+
     @abstractmethod
     async def push(self, events: Sequence[Event]) -> list[Event]:
-        """Keep events, and end waits that they end: `AT_ONCE` in all. As they are kept; those whose ids are there
-        already are as they were.
+        """Keep events, and end waits that they end: `AT_ONCE` in all, and not those of which it did not know what they
+        want. As they are kept (`open`: see `finish`); those whose ids are there already are as they were.
 
         Raises:
             EventConflictError: an id belongs to another event. Nothing is kept.

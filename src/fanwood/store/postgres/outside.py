@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fanwood.model.budgets import Refusal
+from fanwood.model.commands import Finished
 from fanwood.model.matching import (
     LAST_MARK,
     Event,
@@ -21,7 +22,7 @@ from fanwood.model.matching import (
     shape_end,
 )
 from fanwood.model.records import Settled
-from fanwood.model.states import RunState
+from fanwood.model.states import WAIT_NAMES, RunKind, RunState
 from fanwood.store.failures import UNREADABLE, encode_failure
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
@@ -38,13 +39,21 @@ if TYPE_CHECKING:
 _EVER = 2**62
 _MOST = LAST_MARK[16:]
 _shapes = msgspec.json.Decoder(list[tuple[int, str, str]]).decode
-_pushed = msgspec.json.Decoder(tuple[int, list[int], set[int]]).decode
+_pushed = msgspec.json.Decoder(tuple[int, list[int], set[int], list[tuple[str, int]]]).decode
 _refusals = msgspec.json.Decoder(list[Refusal | None])
 _encode = msgspec.json.Encoder().encode
 
 
 class PostgresOutside(Served, Outside):
     """The verbs, on a store that has a server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended: list[tuple[bytes, Finished]] = []
+
+    def take_ended(self) -> Sequence[tuple[bytes, Finished]]:
+        ended, self._ended = self._ended, []
+        return ended
 
     async def secret(self) -> str:
         return await self.side.call("secret") or ""
@@ -153,7 +162,8 @@ class PostgresOutside(Served, Outside):
         )  # fmt: skip
         if answer is None:
             return None
-        at, numbers, left = _pushed(answer)
+        at, numbers, left, ended = _pushed(answer)
+        self._ended += [(bytes.fromhex(id_), _ended_by(sought[n - 1][2])) for id_, n in ended]
         return [
             replace(event, at=at, number=number, open=n in left)
             for n, (event, number) in enumerate(zip(events, numbers, strict=True), 1)
@@ -198,7 +208,7 @@ class PostgresOutside(Served, Outside):
         if not sought:
             return more, False
         columns = [list(column) for column in zip(*sought, strict=True)]
-        ((_, left, told),) = await work.db.call("fw_end_waits", work.now, *columns, AT_ONCE, waits)
+        ((_, left, told, *_),) = await work.db.call("fw_end_waits", work.now, *columns, AT_ONCE, waits)
         work.told += told
         return more | {owners[n - 1] for n in left}, bool(left)
 
@@ -272,6 +282,10 @@ class PostgresOutside(Served, Outside):
     async def forget_events(self, before: int, limit: int) -> int:
         async with self.side.transaction() as db:
             return len(await db.rows("forget_events", SQL["forget_events"], since=before, limit=limit))
+
+
+def _ended_by(payload: str) -> Finished:
+    return Finished(RunState.COMPLETED, payload, None, WAIT_NAMES[RunKind.EVENT])
 
 
 def _written(events: Sequence[Event]) -> str:

@@ -143,10 +143,10 @@ end $$;
 
 -- Waits between these marks end, at most so many in all, each with the output beside its marks; what others hold at this
 -- moment (who is suspended for one, for example) is passed by, unless nothing else is left (p_waits): then it is waited for,
--- one at a time. How many; and between which marks some are left (numbers, from 1).
+-- one at a time. How many; between which marks some are left (numbers, from 1); and which have ended, between which marks.
 create function fw_end_waits(
     p_now bigint, p_from bytea[], p_end bytea[], p_outputs text[], p_limit integer, p_waits boolean,
-    out ended integer, out left_ integer[], out told bigint[]
+    out ended integer, out left_ integer[], out told bigint[], out done bytea[], out done_by integer[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -158,7 +158,7 @@ declare
     closed bytea[];
     told_ bigint[];
 begin
-    ended := 0; left_ := '{}'; told := '{}';
+    ended := 0; left_ := '{}'; told := '{}'; done := '{}'; done_by := '{}';
     for n in 1 .. coalesce(cardinality(p_from), 0) loop
         select array_agg(w.id), array_agg(w.place) into ids, places from (
             select r.id, r.ctid as place from run r
@@ -174,10 +174,14 @@ begin
         end if;
         if cardinality(ids) > 0 then
             select c.closed, c.told into closed, told_ from fw_cut(p_now, ids, places) c;
-            told := told || told_ || fw_fire(
-                p_now, array(select v.id from unnest(ids) v (id) where v.id <> all (closed)), 2::smallint, 8::smallint, p_outputs[n]
-            );
             ended := ended + cardinality(ids);
+            if cardinality(closed) > 0 then
+                ids := array(select v.id from unnest(ids) v (id) where v.id <> all (closed));
+            end if;
+            told := told || told_ || fw_fire(p_now, ids, 2::smallint, 8::smallint, p_outputs[n]);
+            if cardinality(ids) > 0 then
+                done := done || ids; done_by := done_by || array_fill(n, array[cardinality(ids)]);
+            end if;
         end if;
         if exists (
             select from run r
@@ -268,7 +272,7 @@ $$;
 -- ends the event stays open, and the rest is done as of any open event. p_key: which of the keys an event has; p_from, p_end:
 -- between which marks the waits of each key are; p_shapes: how the marks of the shapes begin that are known; p_asks: events
 -- that expressions ask about; t_event, t_mark, t_output: what ends.
--- [the time, the events' numbers, those that stay open]; null: an id is there already, and nothing was done.
+-- [the time, the events' numbers, those that stay open, [[wait that has ended, what it was ended by], ...]]; null: an id is there already, and nothing was done.
 create function fw_push_at_once(
     p_now bigint, p_notify boolean, p_locks bigint[], p_events text, p_ids text[], p_key integer[], p_from bytea[],
     p_end bytea[], p_shapes bytea[], p_asks integer[], t_event integer[], t_mark bytea[], t_output text[], p_most bytea, p_limit integer
@@ -282,6 +286,8 @@ declare
     changed integer[];
     left_ integer[] := p_asks;
     told bigint[] := '{}';
+    done bytea[];
+    done_by integer[];
     part record;
 begin
     perform fw_enter_gates();
@@ -310,7 +316,7 @@ begin
             select substr(v.mark, 1, 32) || int8send(numbers[v.event])
             from unnest(t_event, t_mark) with ordinality v (event, mark, n) order by v.n
         ), t_output, p_limit, false);
-        told := part.told;
+        told := part.told; done := part.done; done_by := part.done_by;
         left_ := left_ || array(select t_event[v.n] from unnest(part.left_) v (n));
     end if;
     update event e set open = 0 where e.open = 1 and e.id = any (array(
@@ -319,5 +325,7 @@ begin
     if p_notify and cardinality(told) > 0 then
         perform fw_announce(told, '{}');
     end if;
-    return json_build_array(p_now, numbers, left_);
+    return json_build_array(p_now, numbers, left_, array(
+        select json_build_array(encode(v.id, 'hex'), v.n) from unnest(done, done_by) v (id, n)
+    ));
 end $$;
