@@ -1,4 +1,4 @@
-"""One browser for all tests of a process; each test has contexts of its own, and what they must not do is watched."""
+"""One browser for all tests of a process; what its pages must not do is watched."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from tests.browser.anew import LOOKED_ON, pytest_report_teststatus, pytest_runtest_protocol, pytest_terminal_summary
 from tests.browser.driving import go_to
 from tests.browser.installation import MissingBrowserError, find, is_required
+from tests.browser.shared import PATIENCE, USUAL, Shared
 from tests.browser.stories import company
 from tests.browser.watch import Watch
 
 if TYPE_CHECKING:
     from tests.browser.serving import Site
 
-PATIENCE = 60_000  # milliseconds: for what hangs; the machine may be busy with something else
 FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-sandbox",
     "--disable-gpu", "--renderer-process-limit=1",
@@ -101,21 +101,43 @@ async def watch(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterat
     assert watch.wrong == []
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def opened(browser: Browser, watch: Watch, serve: Serve) -> AsyncIterator[Open]:
-    """Opens a page of a site, in a context of its own, which is closed before its server."""
-    contexts = []
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(browser: Browser) -> AsyncIterator[Shared]:
+    context = await browser.new_context(**USUAL)
+    yield await Shared.of(context)
+    await context.close()
 
-    async def opened(site: Site, path: str = "/", *, token: str | None = None, **options: Any) -> Page:
-        settings = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce", **options}
-        context = await browser.new_context(**settings)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        await watch.over(context, site.host)
-        page = await context.new_page()
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(browser: Browser, shared: Shared, watch: Watch, serve: Serve) -> AsyncIterator[Open]:
+    """Opens a page of a site. All those of a test have one context, with nothing in it but what a cache has of the
+    pages' files; or, `alone`, each one of its own. It is closed before its server; what was stored for it is gone."""
+    contexts: list[BrowserContext] = []
+
+    async def opened(
+        site: Site,
+        path: str = "/",
+        *,
+        token: str | None = None,
+        alone: bool = False,
+        viewport: ViewportSize = USUAL["viewport"],
+        color_scheme: Literal["light", "dark"] = "light",
+    ) -> Page:
+        if alone:
+            contexts.append(context := await browser.new_context(**USUAL))
+            context.set_default_timeout(PATIENCE)
+            await watch.over(context, site.host)
+            page = await context.new_page()
+        else:
+            page = await shared.page(site.host, watch)
+        if viewport != USUAL["viewport"]:
+            await page.set_viewport_size(viewport)
+        if color_scheme != "light":
+            await page.emulate_media(color_scheme=color_scheme)
         await go_to(page, site.at(path) if token is None else site.at(path, token))
         return page
 
     yield opened
     for context in contexts:
         await context.close()
+    await shared.clear()

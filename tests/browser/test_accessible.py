@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.conftest import Open
-from tests.browser.driving import PAGES, go, hindrances, settled
+from tests.browser.driving import COLOURS, PAGES, go, hindrances, settled
 from tests.browser.serving import Site
 from tests.chaos.scale import scaled
 
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 DARK = scaled(tuple(PAGES), ("tree", "run"))
 """In the dark there are other colours, which all pages share."""
 EMPTY = ("trees", "failures", "tasks", "workers", "store", "actions", "search")
-COLOURS = ("color-contrast", "link-in-text-block")
 
 
 async def test_nothing_hinders_anybody_on_any_page(opened: Open, site: Site, trees: dict[str, str]):

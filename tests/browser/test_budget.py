@@ -15,7 +15,7 @@ NODES = 1_500
 
 
 async def test_the_tree_page_is_light(opened: Open, site: Site, trees: dict[str, str], watch):
-    page = await opened(site, f"/t/{trees['ingest']}")
+    page = await opened(site, f"/t/{trees['ingest']}", alone=True)  # which has no file yet
     await settled(page)
     assert await page.evaluate("document.querySelectorAll('*').length") <= NODES
     sizes = {"assets": 0, "data": 0}

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from fanwood.ids import id_text
 from tests.browser.conftest import Open
-from tests.browser.driving import go, hindrances, module
+from tests.browser.driving import COLOURS, go, hindrances, module
 from tests.browser.rows import SECOND, C, F, W, Writer
 from tests.browser.serving import Site, serving
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LONG = "a-service-of-the-department-of-translation-whose-name-nobody-would-type-مهمة-日本語"
 MANY, FAILED = 2_100, 501  # more than a list counts
 TASKS, WORKERS = 70, 30
+WIDE = 1440
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ async def test_a_large_tree_says_that_it_is_larger(opened: Open, extreme: tuple[
 
 async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[str, str]]):
     site, runs = extreme
-    for width in (390, 1440):
+    for width in (390, WIDE):
         page = await opened(site, viewport={"width": width, "height": 800})
         for path in (
             "/",
@@ -79,7 +80,8 @@ async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[
         ):
             await go(page, path)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, path)
-            assert await hindrances(page) == [], (width, path)
+            seen = COLOURS if width < WIDE else ()  # they are the same
+            assert await hindrances(page, but=seen) == [], (width, path)
     name = page.locator(".tree-row .task", has_text="a-service")
     await go(page, f"/t/{runs['long']}")
     cut = await name.first.evaluate("(e) => getComputedStyle(e).textOverflow")

@@ -42,7 +42,7 @@ def expected(watch: Watch) -> None:
 
 
 async def _fresh(opened: Open, site: Site, pattern: str, times: int, path: str = "/") -> tuple[Page, Losing]:
-    page = await opened(site, "/store")
+    page = await opened(site, "/store", alone=True)
     await expect(page.locator("#main")).to_be_visible()
     losing = await _lose(page.context, pattern, times)
     await page.goto("about:blank")
@@ -83,7 +83,7 @@ async def test_a_part_and_an_answer_that_are_lost_are_fetched_again(opened: Open
 async def test_a_page_that_is_asked_for_again_and_again_says_when_it_is_not_answered(
     opened: Open, site: Site, expected: None
 ):
-    page = await opened(site, "/actions")
+    page = await opened(site, "/actions", alone=True)
     fresh = page.locator(".freshness")
     await expect(fresh).to_contain_text("every 2 s")
     losing = await _lose(page.context, "**/api/v1/actions*", 1_000)
@@ -98,7 +98,7 @@ async def test_whose_token_counts_no_more_is_asked_for_another(
 ):
     """What was shown goes, too, and nobody is left before a page that stands still."""
     watch.expect("401")
-    page = await opened(site, "/store")
+    page = await opened(site, "/store", alone=True)
     over = False
 
     async def answer(route: Route) -> None:

@@ -31,14 +31,12 @@ class Watch:
         self.requests: list[Request] = []
 
     async def over(self, context: BrowserContext, host: str) -> None:
+        self.knows(host)
+        await Eyes(self).on(context)
+
+    def knows(self, host: str) -> None:
+        """This server's pages are opened, and may ask it."""
         self._hosts.add(host)
-        context.on("console", self._console)
-        context.on("weberror", lambda error: self._note(f"exception: {error.error}"))
-        context.on("request", self._request)
-        context.on("requestfailed", self._failed)
-        context.on("dialog", lambda dialog: self._note(f"executed: {dialog.message}"))
-        await context.expose_binding("__note", lambda _, text: self._note(str(text)))
-        await context.add_init_script(_INIT)
 
     def expect(self, text: str) -> None:
         """This test provokes it: notes with this in them are fine, and one has to be there."""
@@ -54,19 +52,46 @@ class Watch:
         """Of the requests until now, with what was asked for."""
         return [f"{(url := urlsplit(request.url)).path}?{url.query}".rstrip("?") for request in self.requests]
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._notes.append(text)
 
-    def _console(self, message: ConsoleMessage) -> None:
+    def console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and OF_THE_MACHINE not in message.text:
             place: Any = message.location
-            self._note(f"console: {message.text} ({place.get('url', '')}:{place.get('lineNumber', '')})")
+            self.note(f"console: {message.text} ({place.get('url', '')}:{place.get('lineNumber', '')})")
 
-    def _failed(self, request: Request) -> None:
+    def failed(self, request: Request) -> None:
         self.dropped += OF_THE_MACHINE in (request.failure or "")
 
-    def _request(self, request: Request) -> None:
+    def request(self, request: Request) -> None:
         self.requests.append(request)
         url = urlsplit(request.url)
         if url.scheme not in {"blob", "data", "about"} and url.netloc not in self._hosts:
-            self._note(f"request to another host: {request.url}")
+            self.note(f"request to another host: {request.url}")
+
+
+class Eyes:
+    """On a context that tests have one after the other: `watch` is told, whose turn it is."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    async def on(self, context: BrowserContext) -> None:
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.watch.note(f"exception: {error.error}"))
+        context.on("request", self._request)
+        context.on("requestfailed", self._failed)
+        context.on("dialog", lambda dialog: self.watch.note(f"executed: {dialog.message}"))
+        await context.expose_binding("__note", lambda _, text: self.watch.note(str(text)))
+        await context.add_init_script(_INIT)
+
+    # (Methods, and not those of `watch` at once: whose turn it is changes.)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        self.watch.console(message)
+
+    def _request(self, request: Request) -> None:
+        self.watch.request(request)
+
+    def _failed(self, request: Request) -> None:
+        self.watch.failed(request)
