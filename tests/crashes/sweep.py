@@ -33,8 +33,9 @@ from tests.crashes.scenarios import SCENARIOS, Ground, Scenario, resume
 from tests.postgres.databases import emptied
 
 HANGS = 120.0
-WARM = ("fanwood.cli.doctor", "fanwood.cli.db", "fanwood.engine.engine", "fanwood.worker.local", "uvloop", "pydantic",
-        "fanwood.worker.worker", "fanwood.store.sqlite.store", "fanwood.store.postgres.store", "asyncpg")  # fmt: skip
+WARM = ("fanwood.cli.doctor", "fanwood.cli.db", "fanwood.cli.commands.doctor", "fanwood.engine.engine",
+        "fanwood.worker.local", "fanwood.worker.worker", "fanwood.store.sqlite.store", "fanwood.store.postgres.store",
+        "asyncpg", "uvloop", "pydantic.main", "pydantic.json_schema", "zoneinfo", "encodings.ascii")  # fmt: skip
 TRIES = 4
 """How often a point that was reached once is tried, before it is said that it was not reached."""
 
