@@ -218,3 +218,21 @@ def test_a_process_with_a_faked_clock(tmp_path: Path) -> None:
             )  # fmt: skip
             times.append(int(done.stdout))
     assert all(abs(there - here) < HOUR // 10 for there in times)
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+def test_how_long_ago_something_was_is_said_by_the_stores_clock(make_app: MakeApp, jump: int) -> None:
+    clock = SetClock()
+    app = make_app(clock=clock)
+
+    @app.task
+    async def task() -> int:
+        return 1
+
+    assert task.run() == 1
+    pushed = app.events.push("key", {})
+    clock.ahead += jump
+    assert [len(app.runs.list(since="10m")), len(app.runs.list(until="10m"))] == [1, 0]
+    assert [event.id for event in app.events.list(since="10m")] == [pushed.id]
+    newer, older = app.runs.bulk_preview("replay", since="10m"), app.runs.bulk_preview("replay", until="10m")
+    assert (newer.count, older.count) == (1, 0)

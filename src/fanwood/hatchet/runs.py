@@ -208,7 +208,7 @@ class HatchetRuns(Runs):
             include_payloads: with input and output.
         """
         wanted = RunFilter(
-            since=since or moment(self._host.clock.now()) - DAY,
+            since=since or moment(self._host.engine().store.now()) - DAY,
             until=until,
             statuses=statuses,
             workflow_ids=workflow_ids,
@@ -258,7 +258,7 @@ class HatchetRuns(Runs):
         self, *, since: datetime | None = None, sleep_time: object = None, chunk_size: object = None, **filters: Any
     ) -> BulkCancelReplayOpts:  # how many at a time, and the pauses between, are our own
         del sleep_time, chunk_size
-        since = since or moment(self._host.clock.now()) - DAY
+        since = since or moment(self._host.engine().store.now()) - DAY
         return BulkCancelReplayOpts(filters=RunFilter(since=since, **filters))
 
     def bulk_cancel(self, opts: BulkCancelReplayOpts) -> None:

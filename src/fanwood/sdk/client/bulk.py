@@ -186,7 +186,7 @@ class Bulk:
 
     async def _look(self, about: _Asked) -> tuple[Any, Any]:
         code, host = _code(), self._host
-        filter_ = about.filter(host.settings.namespace, host.clock.now())
+        filter_ = about.filter(host.settings.namespace, host.engine().store.now())
         action, namespace = about.action, host.settings.namespace
 
         async def look(store: Any) -> tuple[Any, Any]:

@@ -317,7 +317,7 @@ class Runs(Surgery, Forks, Bulk):
         metadata: dict[str, Any] | None,
         after: str | None,
     ) -> list[RunInfo]:
-        namespace, now = self._host.settings.namespace, self._host.clock.now()
+        namespace, now = self._host.settings.namespace, self._host.engine().store.now()
         filter_ = filter_of(
             namespace,
             task=_whole_name(namespace, task_name),

@@ -199,7 +199,7 @@ class Events:
         self, key: str | None, scope: str | None, since: datetime | Duration | None, limit: int, after: str | None
     ) -> list[Event]:
         checks.whole(limit, "limit", 0, MOST)
-        began = 0 if since is None else microseconds_of(since, self._host.clock.now(), "since")
+        began = 0 if since is None else microseconds_of(since, self._host.engine().store.now(), "since")
         before = None if after is None else (await self._ask(lambda store: found(store, after))).number
         filter_ = EventFilter(_text(key, "key"), _text(scope, "scope"), began, before, limit)
         return [event_of(each) for each in await self._ask(lambda store: store.events(filter_))]
