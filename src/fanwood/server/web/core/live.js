@@ -7,6 +7,7 @@ import { signal } from "./html.js";
 const HIDDEN_FOR = 30_000;
 const SILENT_FOR = 40_000; // the server says something every 15 s
 const POLL_EVERY = 3_000;
+const LATE = 5_000; // after which it is polled, whatever becomes of the stream: something on the way may hold it back
 
 /** @typedef {{event: string, id: string, data: any}} Message `poll`, if there is no stream and it is time to look */
 /** @typedef {(message: Message) => void} Listener */
@@ -86,7 +87,10 @@ async function follow(control) {
     }
     if (control.signal.aborted) return;
     failures += 1;
-    if (failures === 2) poll(control);
+    if (failures === 2) {
+      if (status.peek() !== "lost") status.value = "polling";
+      poll(control);
+    }
     await new Promise((done) => setTimeout(done, Math.min(15_000, 500 * 2 ** failures)));
   }
 }
@@ -99,6 +103,10 @@ async function read(control, well) {
   const stop = () => inner.abort();
   control.signal.addEventListener("abort", stop);
   let silence = setTimeout(stop, SILENT_FOR);
+  const late = setTimeout(() => {
+    status.value = "polling";
+    poll(control);
+  }, LATE);
   try {
     const reader = await stream(`/live?topics=${encodeURIComponent(asked)}`, inner.signal, headers);
     let rest = "";
@@ -107,16 +115,20 @@ async function read(control, well) {
       if (done) return;
       clearTimeout(silence);
       silence = setTimeout(stop, SILENT_FOR);
-      clearInterval(poller);
-      status.value = "live";
       heard.value = Date.now() * 1000;
-      well();
       const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
       rest = blocks.pop() ?? "";
       blocks.forEach(dispatch);
+      // What is cut off before there was anything to show goes as badly as what never came.
+      if (!blocks.some((block) => !block.startsWith("event: hello"))) continue;
+      clearTimeout(late);
+      clearInterval(poller);
+      status.value = "live";
+      well();
     }
   } finally {
     clearTimeout(silence);
+    clearTimeout(late);
     control.signal.removeEventListener("abort", stop);
   }
 }

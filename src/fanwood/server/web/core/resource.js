@@ -18,11 +18,13 @@ import { missed, touch } from "./live.js";
 export function useResource(path, { every = 0 } = {}) {
   const [state, set] = useState({ path, data: null, error: null, loading: true });
   const latest = useRef(/** @type {AbortController | null} */ (null));
+  const asked = useRef(false);
 
   async function load() {
     latest.current?.abort();
     if (path === null) return;
     const control = (latest.current = new AbortController());
+    asked.current = true;
     set((old) => ({ ...old, loading: true }));
     try {
       const data = await get(path, control.signal);
@@ -33,11 +35,19 @@ export function useResource(path, { every = 0 } = {}) {
       if (every) missed.value = true;
       set((old) => ({ ...old, path, error, data: old.path === path && error.status !== 401 ? old.data : null, loading: false }));
     }
+    if (latest.current === control) asked.current = false;
+  }
+
+  /** What is not answered yet is not asked anew: the answer may be slow, and is on its way. */
+  function again() {
+    if (document.hidden) return;
+    if (asked.current) missed.value = true;
+    else void load();
   }
 
   useEffect(() => {
     void load();
-    const timer = every ? setInterval(() => document.hidden || void load(), every) : 0;
+    const timer = every ? setInterval(again, every) : 0;
     return () => {
       clearInterval(timer);
       latest.current?.abort();

@@ -5,10 +5,17 @@ import { classes, html, signal, useEffect, useSignal, useState } from "../core/h
 import { heard, missed, status } from "../core/live.js";
 import { logIn } from "../core/session.js";
 
+const LATE = 5_000;
+
 /** Lines of what is to come. @param {{lines?: number}} props */
 export function Loading({ lines = 4 }) {
+  const [late, set] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => set(true), LATE);
+    return () => clearTimeout(timer);
+  }, []);
   return html`<div class="loading" role="status">
-    <span class="hidden">Loading</span>
+    ${late ? html`<p class="quiet">The server takes long to answer.</p>` : html`<span class="hidden">Loading</span>`}
     ${Array.from({ length: lines }, (_, at) => html`<span key=${at} class="bone" style=${{ width: `${88 - ((at * 29) % 45)}%` }}></span>`)}
   </div>`;
 }
@@ -33,7 +40,7 @@ export function useSome(all, at) {
 export function Refused({ error, retry }) {
   if (error.status === 401) return html`<${NoToken} />`;
   const [title, text] = {
-    0: ["The server can't be reached", "It is asked again every few seconds."],
+    0: [error.title || "The server can't be reached", "It is asked again every few seconds."],
     403: ["That is not yours to see", error.message],
     404: ["There is no such thing here", "It may have been pruned, or belong to another namespace."],
     429: ["Too much was asked at once", "Wait a moment, then ask again."],
