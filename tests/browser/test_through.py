@@ -20,7 +20,7 @@ SHORT = 300  # bytes of an answer: its head, what a stream says first, and no pi
 
 
 class Between:
-    """A proxy. Of answers to what matches `what` it lets so many bytes pass; then it closes (`cuts`), or does nothing."""
+    """A proxy. Of answers to what matches `what` it lets so many bytes pass, then closes (`cuts`) or does nothing."""
 
     def __init__(self, site: Site) -> None:
         self.site = site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,24 @@ async def test_what_could_not_be_read_is_read_later(tmp_path: Path, fails: int) 
     while lens.done < 1:
         await lens.refresh(store)
     assert lens.view().counts.queued == 150
+    await store.close()
+
+
+async def test_one_step_goes_down_as_far_as_there_is_time(tmp_path: Path) -> None:
+    """What is below a run is read in the step in which that is found."""
+    clock = ManualClock()
+    store = Counted(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a",), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 9)]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), ids[0], None, "{}", claimed=True)]))
+    for depth, (above, id_) in enumerate(pairwise(ids), 1):
+        kind = SpawnKind("a", parent_id=above, parent_attempt=1, root_id=ids[0], depth=depth)
+        await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}", claimed=True)]))
+    lens = Lens(ids[0], clock)
+    await lens.refresh(store)
+    assert lens.done == 1
+    assert lens.view().counts.running == 8
     await store.close()
 
 

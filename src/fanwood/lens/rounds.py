@@ -24,6 +24,8 @@ PROBED = 500
 """RUNNING runs that are asked at a time whether they have children."""
 STRAYS = 20
 """RUNNING runs of unknown places that are looked for, in a step."""
+AHEAD = 2
+"""Segments that the store is asked for, before the first of them is taken in."""
 LEAST = 2
 """Pieces that a step reads, whatever its time."""
 
@@ -101,22 +103,20 @@ class Rounds:
         """What was never read. While the store reads one segment, what it said of the one before is taken in."""
         changed, asked, left = False, deque["Asked"](), deque["Piece"]()
         try:
-            while self._first and not is_over():
-                left.append(piece := self._first.popleft())
-                if piece.family is None or id(piece) in self._now:
-                    changed |= await self._read(store, piece)
-                    left.remove(piece)
-                    continue
-                self._now.add(id(piece))
-                one, new = await self._tree.ask(store, piece)
-                asked.append(one)
-                self._add_first(new)
-                if len(asked) > 1:
+            while asked or (self._first and not is_over()):
+                if self._first and len(asked) < AHEAD and not is_over():
+                    left.append(piece := self._first.popleft())
+                    if piece.family is None or id(piece) in self._now:
+                        changed |= await self._read(store, piece)
+                        left.remove(piece)
+                    else:
+                        self._now.add(id(piece))
+                        one, new = await self._tree.ask(store, piece)
+                        asked.append(one)
+                        self._add_first(new)
+                else:
                     changed |= await self._take(store, asked.popleft())
                     left.popleft()
-            while asked:
-                changed |= await self._take(store, asked.popleft())
-                left.popleft()
         finally:  # what was not read after all is not forgotten
             self._first.extendleft(reversed(left))
             for one in asked:
