@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fanwood import RunState
 from fanwood.errors import RunNotFoundError, UsageError
+from fanwood.model.commands import Record, SpawnKind
 from fanwood.model.matching import inbox_mark
 from fanwood.model.records import Audited, Walk
-from fanwood.model.states import TERMINAL, EndedBy, RunKind
+from fanwood.model.states import TERMINAL, EndedBy, OnParentEnd, RunKind
 from fanwood.store.auditing import audited, findings
 from fanwood.store.failures import decode_failure
-from tests.conformance.stage import FAILURE, SECOND, Stage, failed, retried
+from tests.conformance.stage import FAILURE, SECOND, Stage, digest, failed, retried
 
 STEP = RunKind.RECORDED
 
@@ -315,3 +318,31 @@ async def test_a_tree_with_them_is_copied_and_pruned(stage: Stage) -> None:
     assert (await stage.store.prune(stage.clock.now(), 100)).runs == 3
     assert await stage.store.copy_in("run", rows) == 3
     assert await stage.store.copy_out("run", (b"",), 10) == rows
+
+
+async def test_steps_are_written_alike_by_themselves_and_together(stage: Stage) -> None:
+    """Some stores have a shorter way for one, and for many."""
+    one, other = await stage.running("a"), await stage.running("b")
+    rows: list[list[tuple[Any, ...]]] = []
+    for parent in (one, other):
+        made = SpawnKind(
+            "~step", parent_id=parent.key, parent_attempt=1, root_id=parent.key, depth=1, priority=3,
+            on_parent_end=OnParentEnd.CANCEL, run_kind=RunKind.RECORDED,
+        )  # fmt: skip
+        steps = [
+            Record(
+                made, stage.ids.new_id(), digest(f"{n}"), f'{{"step":"{n}"}}',
+                RunState.FAILED if n % 3 == 0 else RunState.COMPLETED, n, (None, "", "k", 'é "')[n % 4],
+                None if n % 3 == 0 else f'"é{n}"', FAILURE if n % 3 == 0 else None,
+                (None, stage.clock.now() - 5, stage.clock.now() + 5)[n % 3],
+            )
+            for n in range(12)
+        ]  # fmt: skip
+        for each in [[step] for step in steps] if parent is one else [steps]:
+            await stage.commit(records=each)
+        own = {parent.key: b"parent", **{step.id: b"id" for step in steps}}
+        found = [await stage.row(step.id) for step in steps]
+        rows.append(
+            [tuple(own.get(value, value) if isinstance(value, bytes) else value for value in row) for row in found]
+        )
+    assert rows[0] == rows[1]

@@ -188,8 +188,12 @@ class HotPath:
         kinds = {id(kind): kind for kind in map(_kind, chain(batch.spawns, batch.attaches, batch.records))}
         pairs = list({(kind.parent_id, kind.parent_attempt): None for kind in kinds.values() if kind.parent_id})
         if pairs:
-            rows = encoded([(parent.hex(), attempt) for parent, attempt in pairs])
-            current = _indexes.decode(self._one("current_attempts", pairs=rows))
+            if len(pairs) == 1:
+                ((parent, attempt),) = pairs
+                current = [0] if self._one("current_attempt", id=parent, attempt=attempt) else []
+            else:
+                rows = encoded([(parent.hex(), attempt) for parent, attempt in pairs])
+                current = _indexes.decode(self._one("current_attempts", pairs=rows))
             if len(current) != len(pairs):
                 kept = set(current)
                 done.fenced_parents = {pair for i, pair in enumerate(pairs) if i not in kept}

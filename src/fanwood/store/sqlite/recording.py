@@ -12,7 +12,7 @@ from fanwood.store.statements import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fanwood.model.commands import Record
+    from fanwood.model.commands import Record, SpawnKind
 
 _SQL = load("sqlite/spawning.sql")
 _ALIKE = "%s%s%010d%02d%020d%010d%010d%s%s%s"
@@ -25,6 +25,9 @@ def insert_records(
     execute: Callable[[str, dict[str, Any]], object], now: int, records: Sequence[Record], number: Callable[[], int]
 ) -> None:
     """Insert them. `number`: of a wait for events, its place among all that has come of those."""
+    if len(records) == 1 and _likeness(records[0]):
+        _insert_step(execute, now, records[0])
+        return
     rest: list[Record] = []
     for likeness, group in groupby(records, _likeness):
         alike = list(group)
@@ -39,14 +42,28 @@ def insert_records(
 
 def _likeness(record: Record) -> int:
     """Equal for steps that `insert_steps` may insert together; 0: it may not."""
-    if record.kind.run_kind is not RunKind.RECORDED or record.life is not None:
+    if record.kind.run_kind is not RunKind.RECORDED or record.life is not None or record.kind.metadata is not None:
         return 0
     whole = record.output is not None if record.state is RunState.COMPLETED else record.error is not None
     return id(record.kind) if whole else 0
 
 
+def _insert_step(execute: Callable[[str, dict[str, Any]], object], now: int, step: Record) -> None:
+    about = _common(step.kind)
+    about["id"], about["identity"], about["index"], about["key"] = step.id, step.identity, step.index, step.child_key
+    about["input"], about["state"], about["output"], about["error"] = step.input, step.state, step.output, step.error
+    about["began"], about["now"] = now if step.began is None else min(step.began, now), now
+    execute(_SQL["insert_step"], about)
+
+
+def _common(kind: SpawnKind) -> dict[str, Any]:
+    return {
+        "parent_id": kind.parent_id, "root_id": kind.root_id, "depth": kind.depth, "kind": kind.run_kind,
+        "task": kind.task, "priority": kind.priority, "on_parent_end": kind.on_parent_end, "asked": kind.parent_attempt,
+    }  # fmt: skip
+
+
 def _insert_steps(execute: Callable[[str, dict[str, Any]], object], now: int, steps: list[Record]) -> None:
-    kind = steps[0].kind
     rows = [
         _ALIKE % (
             step.id.hex(), step.identity.hex(), step.index, step.state, now if step.began is None else step.began,
@@ -55,8 +72,4 @@ def _insert_steps(execute: Callable[[str, dict[str, Any]], object], now: int, st
         )
         for step in steps
     ]  # fmt: skip
-    about = {
-        "parent_id": kind.parent_id, "root_id": kind.root_id, "depth": kind.depth, "kind": kind.run_kind,
-        "task": kind.task, "priority": kind.priority, "on_parent_end": kind.on_parent_end, "asked": kind.parent_attempt,
-    }  # fmt: skip
-    execute(_SQL["insert_steps"], {**about, "rows": encoded(rows), "now": now})
+    execute(_SQL["insert_steps"], {**_common(steps[0].kind), "rows": encoded(rows), "now": now})

@@ -9,6 +9,10 @@ from json_each(:pairs) p
 cross join run r on r.id = unhex(p.value ->> 0)
 where r.state = 1 and r.attempt = p.value ->> 1;
 
+-- name: current_attempt
+-- The same of one.
+select count(*) from run where id = :id and state = 1 and attempt = :attempt;
+
 -- name: standing
 -- Whether anything is closed (1), paused (2), or was given another priority (4), anywhere.
 select exists (select 1 from gate where what = 1) + 2 * exists (select 1 from pause where resumed_at is null)
@@ -80,6 +84,16 @@ from json_each(:rows) v;
 -- name: mark
 -- Runs that were just born, and are in a fork: what they are there.
 update run set life = v.value ->> 1 from json_each(:rows) v where run.id = unhex(v.value ->> 0);
+
+-- name: insert_step
+-- One, as code has it that waits for each.
+insert into run (
+    id, parent_id, root_id, depth, kind, task, identity, child_index, child_key, input, priority, on_parent_end, state,
+    attempt, asked, created_at, started_at, finished_at, ended_by, output, error
+) values (
+    :id, :parent_id, :root_id, :depth, :kind, :task, :identity, :index, :key, :input, :priority, :on_parent_end, :state,
+    1, :asked, :began, :began, :now, 1, :output, :error
+);
 
 -- name: insert_steps
 -- Those of one attempt, which have all but what is their own in common. A row is that, strung together: two times 32 hex
