@@ -334,15 +334,18 @@ async def test_steps_are_written_alike_by_themselves_and_together(stage: Stage) 
                 made, stage.ids.new_id(), digest(f"{n}"), f'{{"step":"{n}"}}',
                 RunState.FAILED if n % 3 == 0 else RunState.COMPLETED, n, (None, "", "k", 'é "')[n % 4],
                 None if n % 3 == 0 else f'"é{n}"', FAILURE if n % 3 == 0 else None,
-                (None, stage.clock.now() - 5, stage.clock.now() + 5)[n % 3],
+                (None, 5, 10**18)[n % 3],
             )
             for n in range(12)
         ]  # fmt: skip
         for each in [[step] for step in steps] if parent is one else [steps]:
             await stage.commit(records=each)
-        own = {parent.key: b"parent", **{step.id: b"id" for step in steps}}
-        found = [await stage.row(step.id) for step in steps]
-        rows.append(
-            [tuple(own.get(value, value) if isinstance(value, bytes) else value for value in row) for row in found]
-        )
+        own = {parent.key: "parent", **{step.id: "id" for step in steps}}
+
+        def plain(value: Any, own: dict[bytes, str] = own) -> Any:
+            if isinstance(value, int) and 10**15 < value < 10**16:
+                return "now"  # which goes on with each commit
+            return own.get(value, value) if isinstance(value, bytes) else value
+
+        rows.append([tuple(map(plain, await stage.row(step.id))) for step in steps])
     assert rows[0] == rows[1]
