@@ -22,6 +22,7 @@ import msgspec
 from msgspec import structs
 
 from fanwood import logs
+from fanwood.engine.failing import Failing, fail
 from fanwood.engine.health import PASSING, as_answer, as_told, current_task, is_meant
 from fanwood.engine.overdrawn import refuse_overdrawn
 from fanwood.engine.parts import REQUEST, Item, assembled, items_of
@@ -33,16 +34,13 @@ from fanwood.errors import (
     StoreValueError,
 )
 from fanwood.model.budgets import Overdrawn
-from fanwood.model.commands import Failure
-from fanwood.model.states import RunState
-from fanwood.store.failures import encode_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from fanwood.engine.health import Health
     from fanwood.engine.inbox import Inbox, SpawnRequest
-    from fanwood.model.commands import Batch, ClaimRequest, Committed, Outcome
+    from fanwood.model.commands import Batch, ClaimRequest, Committed
     from fanwood.settings import Settings
     from fanwood.store.store import Store
 
@@ -102,6 +100,7 @@ class Commits:
         self._inbox = inbox  # what waits for its turn meanwhile
         self._health = health
         self._apart: list[_Apart] = []
+        self._failing = Failing(inbox)
         self._claim_limit = UNLIMITED
         self._one_task: int | None = None  # claims are for one task: so many have gone through since one failed
         self._turn = 0
@@ -113,6 +112,7 @@ class Commits:
         claim, passing = None, False
         if batch.claim is not None:
             self._narrow(batch)
+        self._failing.judge(batch)
         while True:
             error = await self._try(worker_id, batch, requests, deliver)
             if error is None:
@@ -240,6 +240,7 @@ class Commits:
                 parts += [part[half:], part[:half]]
             elif isinstance(failed, StoreValueError) and id(part[0].what) not in failed_of_itself:
                 failed_of_itself.add(id(part[0].what))
+                self._failing.note(part[0], failed)
                 parts += [[item] for item in _blame(part[0], failed)]
             else:
                 left += part
@@ -252,6 +253,7 @@ class Commits:
         and only the same one is not done twice. After an answer was lost nothing but a value's fault says that it was
         not. New roots, also those of the `rest`, don't wait for as long as that takes."""
         batch, requests = assembled(items)
+        self._failing.judge(batch)
         trial, begin, doubt = 0, _time(), False
         while not batch.is_empty:
             error = await self._try(worker_id, batch, requests, deliver)
@@ -301,6 +303,7 @@ class Commits:
     def _stays_apart(self, apart: _Apart, error: Exception) -> bool:
         """Whether what failed once more is to be tried again."""
         if isinstance(error, StoreValueError) and not apart.blamed:
+            self._failing.note(apart.item, error)
             instead = _blame(apart.item, error)
             if instead:
                 apart.item, apart.blamed, apart.due = instead[0], True, _time()
@@ -385,12 +388,7 @@ def _blame(item: Item, error: StoreValueError) -> list[Item]:
     if item.field == REQUEST:
         item.what.answer(error)
     elif item.field == "outcomes":
-        outcome: Outcome = item.what
-        logger.error("run %s fails: what came of it can't be stored: %s", outcome.run_id.hex(), error)
-        outcome.state, outcome.output, outcome.retry, outcome.delay = RunState.FAILED, None, False, 0
-        outcome.renews = False
-        outcome.error = encode_failure(Failure("failed", type(error).__name__, str(error)))
-        outcome.closes = True
+        fail(item.what, error)
         return [item]
     elif item.field in LEFT_OUT:
         logger.error("a line of a log, or the like, can't be stored and is left out: %s", error)

@@ -41,6 +41,7 @@ class SpawnRequest(msgspec.Struct):
     attach_indexes: list[int] = []
     record_indexes: list[int] = []  # ... those that have others
     numbers: list[tuple[bytes, int]] = []  # of what has no key, by content: the caller's, to take them back
+    needed: bool = False  # nobody waits for it; if it can't be, the attempt fails
     watch: bool = False  # roots: somebody else may execute them, and must know that we wait
     on_done: OnDone | None = None
 

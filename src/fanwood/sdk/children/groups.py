@@ -215,7 +215,9 @@ class Group:
         shown = msgspec.json.encode({"group": self._how.name or "", "what": what}).decode()
         now = attempt.host.engine().store.now()
         kind, id_ = kind_of(attempt, RunKind.RECORDED), attempt.new_id()
-        return write(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=output, began=now))
+        done = RunState.COMPLETED
+        record = Record(kind, id_, identity, shown, done, index, output=output, began=now)
+        return write(attempt, record, needed=True)
 
     async def _end(self, error: BaseException | None) -> None:
         members = self._members

@@ -14,7 +14,7 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.recording.once import doing, in_a_step
 from fanwood.sdk.recording.patience import of_this_trial
-from fanwood.sdk.recording.recording import kind_of, known_parts, write
+from fanwood.sdk.recording.recording import kind_of, known_parts, note
 from fanwood.sdk.running.attempt import registering
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Order:
         kind, id_ = kind_of(attempt, RunKind.RECORDED), attempt.new_id()
         began = attempt.host.engine().store.now()
         done = RunState.COMPLETED
-        write(attempt, Record(kind, id_, self._place, shown, done, index, output=output, began=began))
+        note(attempt, Record(kind, id_, self._place, shown, done, index, output=output, began=began))
         self._given += 1
 
 

@@ -18,7 +18,7 @@ from fanwood.model.commands import Record
 from fanwood.model.naming import numbered, part_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
-from fanwood.sdk.recording.recording import found_in, kind_of, known_parts, write
+from fanwood.sdk.recording.recording import found_in, kind_of, known_parts, note
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.ordinals import Ordinals
@@ -82,7 +82,7 @@ class Doing:
         """It was done. (Not waited for: until it is recorded, the key stands for it.)"""
         if self._recorded:
             kind, done = kind_of(self._attempt, RunKind.RECORDED), RunState.COMPLETED
-            write(self._attempt, Record(kind, self.id, self._identity, self._shown, done, self._index, output=output))
+            note(self._attempt, Record(kind, self.id, self._identity, self._shown, done, self._index, output=output))
 
     def forget(self) -> None:
         """It was refused: who asks again asks for the same."""

@@ -147,7 +147,7 @@ class Patience:
             record.output = SLEPT
         else:
             record.due_at = timer.due = began + self._span
-        self._answer = write(attempt, record, timer)
+        self._answer = write(attempt, record, timer, needed=timer is None)
 
     async def _came_in_time(self, timer: _Timer) -> bool:
         """End the sleep, if it is not over."""

@@ -122,7 +122,7 @@ def copied(attempt: Attempt, origin: Origin, identity: bytes, index: int | None 
         id_ = version_id(attempt.origin)
     kind, life = kind_of(attempt, kept.kind), Fork(kept.id.hex(), "copy").text
     done, key = RunState.COMPLETED, kept.child_key
-    write(attempt, Record(kind, id_, identity, kept.input, done, index, key, output=kept.output, life=life))
+    note(attempt, Record(kind, id_, identity, kept.input, done, index, key, output=kept.output, life=life))
     return Recorded(identity, id_, done, kept.output, None, attempt.run.attempt)
 
 
@@ -145,14 +145,19 @@ def kind_of(attempt: Attempt, run_kind: RunKind) -> SpawnKind:
     )
 
 
-def write(attempt: Attempt, record: Record, collector: Collector | None = None) -> Answer:
-    """Have it recorded. `collector` wants its end, if it has not ended by that."""
+def write(attempt: Attempt, record: Record, collector: Collector | None = None, *, needed: bool = False) -> Answer:
+    """Have it recorded. `collector` wants its end, if it has not ended by that; `needed`: see `note`."""
     if attempt.parts is not None:
         attempt.parts.joint = None  # what comes from now on comes after this
-    request = SpawnRequest(records=[record], collector=collector)
+    request = SpawnRequest(records=[record], collector=collector, needed=needed)
     answer = Answer(request, collector, attempt)
     attempt.host.engine().record(request)
     return answer
+
+
+def note(attempt: Attempt, record: Record) -> None:
+    """Have it recorded, and don't wait: it goes before whatever is written next. If it can't be, the run fails."""
+    write(attempt, record, needed=True)
 
 
 class Written:

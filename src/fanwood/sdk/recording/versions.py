@@ -12,7 +12,7 @@ from fanwood.model.commands import Record
 from fanwood.model.records import Recorded
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import part_identity
-from fanwood.sdk.recording.recording import found_in, kind_of, known_parts, write
+from fanwood.sdk.recording.recording import found_in, kind_of, known_parts, note
 from fanwood.sdk.running.attempt import registering
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ async def version_at(attempt: Attempt, name: str) -> str | None:
         parts.found[identity] = Recorded(identity, id_, RunState.COMPLETED, output, None, attempt.run.attempt)
     kind = kind_of(attempt, RunKind.RECORDED)
     # Not waited for: it goes before whatever is written next, and until then nothing depends on it.
-    write(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=output))
+    note(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=output))
     return version

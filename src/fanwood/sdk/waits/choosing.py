@@ -175,7 +175,8 @@ async def choose(attempt: Attempt, name: str, conditions: Conditions, inputs: St
         await gathered(attempt, parts, members, gathering, index)
         verdict, losers = _verdict(gathering, members, conditions.flat), losers_of(gathering, members)
     verdict.id = attempt.new_id() if there is None else there.id
-    answer = write(attempt, _record(attempt, name, verdict, identity, index, again=there is not None))
+    record = _record(attempt, name, verdict, identity, index, again=there is not None)
+    answer = write(attempt, record, needed=not losers)
     if losers:
         await written(attempt, answer)  # first: what is recorded is what counts
         await end(attempt, f"what becomes of {name}", losers)

@@ -18,7 +18,7 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.once import in_a_step
-from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, parts_of, write
+from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, note, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.own import ordered
 from fanwood.sdk.running.parts import counts
@@ -76,7 +76,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     if due - began < SHORT:
         await pause(attempt, max(0, due - began) / 1e6)
         record.state, record.output = RunState.COMPLETED, SLEPT
-        write(attempt, record)
+        note(attempt, record)
         return
     record.due_at = due
     attempt.spawned = attempt.cancel_children = True
@@ -119,7 +119,7 @@ async def now(attempt: Attempt, name: str | None) -> datetime:
     kind, shown = kind_of(attempt, RunKind.RECORDED), msgspec.json.encode({"now": name}).decode()
     id_ = attempt.new_id()
     # Not waited for: it goes before whatever is written next, and until then nothing depends on it.
-    write(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=str(began), began=began))
+    note(attempt, Record(kind, id_, identity, shown, RunState.COMPLETED, index, output=str(began), began=began))
     return moment(began)
 
 
