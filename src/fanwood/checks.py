@@ -6,6 +6,7 @@ A value that one store can't hold is refused for all of them, so that a program 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from fanwood import durations
@@ -23,6 +24,11 @@ MAX_NAME_LENGTH = 200
 """Of a task, a step and the like. A namespace, a workflow and a step together fit into an index entry of PostgreSQL."""
 MAX_NAMESPACE_LENGTH = 100
 MAX_TEXT_LENGTH = 10_000
+_LONG_WORD = re.compile(r"\S{300,}")
+MOST_OF_A_LINE = 2000
+"""Characters of an error that are shown in one line;"""
+MOST_OF_AN_ERROR = 1_000_000
+"""and of one that are looked at."""
 
 
 def shown(value: Any) -> str:
@@ -31,7 +37,18 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001  (the user's own class; or an int of too many digits)
         text = f"(a {type(value).__name__} that can't be shown)"
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return cut(text, 80)
+
+
+def cut(text: str, most: int) -> str:
+    """So many characters of it."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def in_short(text: str) -> str:
+    """An error without the whole of what somebody gave: whatever that was, it can be read."""
+    lines = [_LONG_WORD.sub(lambda word: cut(word[0], 80), line) for line in text[:MOST_OF_AN_ERROR].splitlines()]
+    return "\n".join(cut(line, MOST_OF_A_LINE) for line in lines)
 
 
 def refused(subject: str, must: str, value: Any, error: Error = UsageError) -> FanwoodError:

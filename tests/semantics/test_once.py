@@ -116,7 +116,7 @@ def test_it_happens_once_in_the_life_of_a_run(
     """Not `recorded`: as if each of its processes had died between the deed and the record of it."""
     app, lives, done = make_app(slots=3), list[bool](), list[int]()
     if not recorded:
-        monkeypatch.setattr(once, "write", lambda *_: None)
+        monkeypatch.setattr(once, "note", lambda *_: None)
     child, echo, reader = others(app, done)
     reads, lost = reader.run_no_wait({}), reader.run_no_wait({})
     ref = agent(app, colour, child, echo, lives).run_no_wait({"to": reads.id, "lost": lost.id})

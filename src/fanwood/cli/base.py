@@ -6,7 +6,6 @@ import difflib
 import errno
 import functools
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from fanwood.checks import has_surrogates, seconds, shown
+from fanwood.checks import has_surrogates, in_short, seconds, shown
 from fanwood.cli.text import clean_block
 from fanwood.errors import FanwoodError
 from fanwood.settings import Settings
@@ -44,17 +43,6 @@ class Sentence(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         click.echo(f"error: {in_short(clean_block(self.format_message()))}", file=file, err=file is None)
-
-
-_LONG_WORD = re.compile(r"\S{300,}")
-MOST_OF_A_LINE = 2000
-"""Characters of an error that are shown in one line."""
-
-
-def in_short(text: str) -> str:
-    """An error without the whole of what somebody gave: whatever that was, it can be read."""
-    lines = [_LONG_WORD.sub(lambda word: f"{word[0][:80]}...", line) for line in text.splitlines()]
-    return "\n".join(line if len(line) <= MOST_OF_A_LINE else f"{line[:MOST_OF_A_LINE]}..." for line in lines)
 
 
 ALSO_KNOWN = {

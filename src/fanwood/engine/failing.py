@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanwood import logs
+from fanwood.checks import cut
 from fanwood.engine.parts import REQUEST
 from fanwood.model.commands import Failure, Outcome
 from fanwood.model.states import RunState
@@ -41,8 +42,7 @@ class Failing:
             return
         (record,) = item.what.records
         run_id, attempt = item.what.parent
-        what = record.input if len(record.input) <= SHOWN else f"{record.input[:SHOWN]}..."
-        self._why[run_id, attempt] = type(error)(f"{what} can't be recorded: {error}")
+        self._why[run_id, attempt] = type(error)(f"{cut(record.input, SHOWN)} can't be recorded: {error}")
         if len(self._why) > MOST:
             del self._why[next(iter(self._why))]
 

@@ -20,7 +20,7 @@ from mcp.types import (
 )
 
 from fanwood import logs
-from fanwood.cli.base import in_short
+from fanwood.checks import in_short
 from fanwood.errors import FanwoodError
 from fanwood.mcp import acting, looking
 from fanwood.mcp.answers import Answer

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.responses import Response
 
 from fanwood import errors
+from fanwood.checks import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +30,14 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is wrong, each with its place: `input.size: must be integer`."""
 
 
+MOST_ERRORS = 100
+"""That are named in one answer."""
+
+
+def _in_short(errors: Iterable[str]) -> tuple[str, ...]:
+    return tuple(in_short(error) for error in islice(errors, MOST_ERRORS))
+
+
 class Refusal(Exception):  # noqa: N818  (an answer, rather than an error)
     """Ends a request with this problem."""
 
@@ -42,7 +52,7 @@ class Refusal(Exception):  # noqa: N818  (an answer, rather than an error)
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(title)
-        self.problem = Problem(f"urn:fanwood:problem:{code}", title, status, code, detail, tuple(errors))
+        self.problem = Problem(f"urn:fanwood:problem:{code}", title, status, code, in_short(detail), _in_short(errors))
         self.headers = dict(headers or {})
 
     def response(self) -> Response:

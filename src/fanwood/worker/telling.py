@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from fanwood.checks import cut
 from fanwood.ids import hex_text
 from fanwood.logs import note_failure
 from fanwood.model.commands import Failure, Notice, Outcome
@@ -116,7 +117,7 @@ def _tell_failure(attempt: Attempt, outcome: Outcome, error: str) -> None:
         )  # fmt: skip
         return
     trace = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
-    preview = run.input if len(run.input) <= PREVIEW else f"{run.input[:PREVIEW]}..."
+    preview = cut(run.input, PREVIEW)
     logger.error(
         "%s failed (run %s, attempt %d, input %s): %s%s",
         run.task, hex_text(run.id), run.attempt, preview, why, trace, extra=context_of(attempt.run),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fanwood.checks import cut
 from fanwood.engine.signals import Signal
 from fanwood.errors import ChildKeyConflictError, IdempotencyConflictError, UsageError
 from fanwood.ids import id_text
@@ -93,4 +94,4 @@ class Answer:
 
 
 def _what(task: str, input_: str) -> str:
-    return f"{task} with input {input_ if len(input_) <= 200 else f'{input_[:200]}...'}"
+    return f"{task} with input {cut(input_, 200)}"

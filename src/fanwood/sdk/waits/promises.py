@@ -334,7 +334,7 @@ def how_ended(settled: Settled) -> str:
     """In words."""
     if settled.state is RunState.COMPLETED:
         value = settled.output or "null"
-        return f"was resolved already, with {value if len(value) <= 200 else value[:200] + '...'}"
+        return f"was resolved already, with {checks.cut(value, 200)}"
     failure = decode_failure(settled.error)
     if settled.state is RunState.FAILED and failure.type == REJECTED:
         return f"was rejected already: {failure.message or 'no reason was given'}"
