@@ -13,10 +13,11 @@ from fanwood.errors import SettingsError
 from fanwood.settings import Settings
 
 HOSTILE = [
-    "nan", "NaN", "inf", "-inf", "Infinity", "-1", "-0", "0", "0x10", "1_000", "1e3", "1e400", "1.5", str(2**31), str(2**63),
-    str(2**64), "9" * 400, "9" * 5000, " ", " 7 ", "\t", "soon", "yes", "None", "[]", "{}", "a/b", "a b", "\x1b[31m", "é",
-    "\u0663", "\u202e", "x" * 300, "x" * 1_000_000, "[" * 10_000, "postgresql://", "postgresql://u:p@h:99999/d", "mysql://h/d",
-    "sqlite://", "sqlite:///", "sqlite:///\udcff", "\udcff", "http://[", "memory:?x",
+    "nan", "NaN", "inf", "-inf", "Infinity", "-1", "-0", "0", "0x10", "1_000", "1e3", "1e400", "1.5", str(2**31),
+    str(2**63), str(2**64), "9" * 400, "9" * 5000, " ", " 7 ", "\t", "soon", "yes", "None", "[]", "{}", "a/b", "a b",
+    "\x1b[31m", "é", "\u0663", "\u202e", "x" * 300, "x" * 1_000_000, "[" * 10_000, "postgresql://",
+    "postgresql://u:p@h:99999/d", "mysql://h/d", "sqlite://", "sqlite:///", "sqlite:///\udcff", "\udcff", "http://[",
+    "memory:?x",
 ]  # fmt: skip
 
 
