@@ -259,9 +259,10 @@ def _elsewhere(input: dict, ctx: Context) -> Any:
 
 
 def until(condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> float:
-    """Look until something is true; how many seconds that took."""
+    """Look until something is true; how many seconds that took. What takes long is looked for less often: to look keeps
+    those busy that are waited for."""
     begin = time.monotonic()
     while not condition():
-        assert time.monotonic() - begin < timeout, f"not within {timeout:g} s: {what}"
-        time.sleep(0.005)
+        assert (waited := time.monotonic() - begin) < timeout, f"not within {timeout:g} s: {what}"
+        time.sleep(min(max(0.005, waited / 20), 0.1))
     return time.monotonic() - begin

@@ -18,6 +18,7 @@ from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Hedge, Outco
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.postgres.wakeups import EVERYBODY
 from tests.conformance.stage import digest
+from tests.faults.processes import until
 from tests.postgres.cluster import Cluster
 from tests.postgres.stores import PATIENCE, claimed, connected, opened, registered
 
@@ -217,6 +218,7 @@ async def test_with_notify_off_a_parent_hears_of_children_elsewhere(
 # --- what it costs to wait -------------------------------------------------------------------------------------------
 
 WINDOW = 2.0
+MANY = 500
 MOST = 35.0
 """Statements a second: docs/howto/production.md says about 30."""
 
@@ -231,7 +233,7 @@ def talkative() -> Iterator[Cluster]:
 def test_an_idle_worker_asks_little_however_many_children_it_waits_for(
     talkative: Cluster, make_app: Callable[..., Fanwood]
 ):
-    cases = [(notify, waiting) for notify in (True, False) for waiting in (0, 1000)]
+    cases = [(notify, waiting) for notify in (True, False) for waiting in (0, MANY)]
     with ExitStack() as stack:
         for notify, waiting in cases:
             url = talkative.create_database(f"idle_{notify}_{waiting}".lower())
@@ -240,8 +242,7 @@ def test_an_idle_worker_asks_little_however_many_children_it_waits_for(
             stack.enter_context(serving(app.worker(workflows=[parents])))  # nobody serves the children
             if waiting:
                 ref = parents.run_no_wait(waiting)
-                while len(app.runs.children(ref.id)) < waiting:
-                    pass
+                until(lambda app=app, ref=ref: len(app.runs.children(ref.id)) >= waiting, "they are spawned")
         time.sleep(WINDOW)  # until polls have become as rare as they will
         before, begin = len(talkative.log), time.monotonic()
         time.sleep(WINDOW)
