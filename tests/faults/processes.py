@@ -263,6 +263,7 @@ def until(condition: Callable[[], object], what: str, timeout: float = PATIENCE)
     those busy that are waited for."""
     begin = time.monotonic()
     while not condition():
-        assert (waited := time.monotonic() - begin) < timeout, f"not within {timeout:g} s: {what}"
+        waited = time.monotonic() - begin
+        assert waited < timeout, f"not within {timeout:g} s: {what}"
         time.sleep(min(max(0.005, waited / 20), 0.1))
     return time.monotonic() - begin

@@ -242,7 +242,7 @@ def test_an_idle_worker_asks_little_however_many_children_it_waits_for(
             stack.enter_context(serving(app.worker(workflows=[parents])))  # nobody serves the children
             if waiting:
                 ref = parents.run_no_wait(waiting)
-                until(lambda app=app, ref=ref: len(app.runs.children(ref.id)) >= waiting, "they are spawned")
+                until(lambda app=app, ref=ref: len(app.runs.children(ref.id)) >= MANY, "they are spawned")
         time.sleep(WINDOW)  # until polls have become as rare as they will
         before, begin = len(talkative.log), time.monotonic()
         time.sleep(WINDOW)
