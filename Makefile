@@ -6,6 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV := $(BIN)/uv pip
 
+# pip as it comes with Python. To install it takes longer than all that it, or uv, has to install; and where uv can
+# install the rest, pip is only asked for uv, as it lies there.
+ADD_PIP := $(BIN)/python -m ensurepip --upgrade --default-pip >/dev/null
+FIND_PIP := import ensurepip, glob, sysconfig; \
+	places = (ensurepip.__path__[0] + "/_bundled", sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels"); \
+	print([wheel for place in places for wheel in glob.glob(place + "/pip-*.whl")][0])
+
 # Stamps, in .venv, so that they go when it goes: installed to be run, installed to be worked on.
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
@@ -139,20 +146,24 @@ $(BIN)/python:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) comes without venv or ensurepip. On Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; }
-	@"$(PYTHON)" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+	@"$(PYTHON)" -m venv --clear --without-pip $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood into $(VENV) ..."
+	@$(BIN)/python -c "import pip" 2>/dev/null || $(ADD_PIP)
 	@$(PIP) install --editable '.[pydantic,server]'
 	@touch $@
 
 $(READY): requirements-dev.lock tests/installer.lock pyproject.toml | $(BIN)/python
 	@echo "Installing fanwood and its tools into $(VENV) ..."
-	@$(PIP) install --require-hashes --only-binary :all: --no-compile --requirement tests/installer.lock \
+	@wheel=$$($(BIN)/python -c '$(FIND_PIP)') \
+		&& PYTHONPATH=$$wheel $(PIP) install --require-hashes --only-binary :all: --no-compile --requirement tests/installer.lock \
+		&& $(UV) install --quiet --python $(BIN)/python --no-deps --no-index $$wheel \
 		&& $(UV) install --quiet --python $(BIN)/python --require-hashes --requirement requirements-dev.lock \
 		&& $(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { \
 		echo "... by pip, as uv could not"; \
-		$(PIP) install --require-hashes --no-compile --requirement requirements-dev.lock \
+		$(ADD_PIP) && $(PIP) install --require-hashes --no-compile --requirement requirements-dev.lock \
 		&& $(PIP) install --no-deps --no-build-isolation --editable .; }
-	@conflicts=$$($(PIP) check) || { echo "$$conflicts" >&2; echo "pyproject.toml asks for what requirements-dev.lock hasn't: make lock" >&2; exit 1; }
+	@check="$(UV) check --quiet --python $(BIN)/python"; [ -x $(BIN)/uv ] || check="$(PIP) check"; \
+		conflicts=$$($$check 2>&1) || { echo "$$conflicts" >&2; echo "pyproject.toml asks for what requirements-dev.lock hasn't: make lock" >&2; exit 1; }
 	@touch $(INSTALLED) $@

@@ -28,9 +28,9 @@ SESSIONS_OUTLIVE = {"conformance", "semantics", "test_lost_answers.py"}
 """Folders and files whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
 
 MANY_PROCESSES = {"benchmarks", "chaos", "crashes", "faults"}
-FIRST = {"test_simulation.py": 0, "browser": 1}
-"""A file and a folder that take minutes: begun last, they would be waited for by all that are done. A folder stays
-together: what its tests share is dear, and one process has it (`tests/beside/forks.py`)."""
+FIRST = {"test_simulation.py": 0, "browser": 1, "test_sweep.py": 2}
+"""What takes minutes: begun last, it would be waited for by all that are done. A folder stays together: what its tests
+share is dear, and one process has it (`tests/beside/forks.py`)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
