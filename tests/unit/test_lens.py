@@ -203,6 +203,34 @@ async def test_one_step_goes_down_as_far_as_there_is_time(tmp_path: Path) -> Non
     await store.close()
 
 
+async def test_what_is_whole_is_whole(tmp_path: Path) -> None:
+    """Small families that are read together are read when all segments above them are known, also the last one."""
+    clock = ManualClock()
+    store = Counted(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a",), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 410)]
+    root, top, middle, below = ids[0], ids[1:5], ids[5:205], ids[205:]
+
+    async def spawn(parent: bytes, depth: int, runs: list[bytes], *, claimed: bool = True) -> None:
+        kind = SpawnKind("a", parent_id=parent, parent_attempt=1, root_id=root, depth=depth)
+        await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}", claimed=claimed) for id_ in runs]))
+
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}", claimed=True)]))
+    await spawn(root, 1, top)
+    for number, parent in enumerate(top):
+        await spawn(parent, 2, middle[number * 50 : number * 50 + 50])
+    for number, parent in enumerate(middle):
+        if number % 3:
+            await spawn(parent, 3, [below[number]], claimed=False)
+    lens = Lens(root, clock, sizes=Sizes(segment=20))
+    while lens.done < 1:
+        await lens.refresh(store)
+    assert lens.view().counts.running == 205
+    assert lens.view().counts.queued == 133
+    await store.close()
+
+
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 BY_TREE = {

@@ -104,19 +104,21 @@ class Rounds:
         changed, asked, left = False, deque["Asked"](), deque["Piece"]()
         try:
             while asked or (self._first and not is_over()):
-                if self._first and len(asked) < AHEAD and not is_over():
-                    left.append(piece := self._first.popleft())
-                    if piece.family is None or id(piece) in self._now:
-                        changed |= await self._read(store, piece)
-                        left.remove(piece)
-                    else:
-                        self._now.add(id(piece))
-                        one, new = await self._tree.ask(store, piece)
-                        asked.append(one)
-                        self._add_first(new)
-                else:
+                piece = self._first[0] if self._first and not is_over() else None
+                alone = piece is not None and (piece.family is None or id(piece) in self._now)
+                if piece is None or len(asked) == AHEAD or (asked and alone):
                     changed |= await self._take(store, asked.popleft())
                     left.popleft()
+                    continue
+                left.append(self._first.popleft())
+                if alone:  # small families together, of which all are known by now
+                    changed |= await self._read(store, piece)
+                    left.pop()
+                else:
+                    self._now.add(id(piece))
+                    one, new = await self._tree.ask(store, piece)
+                    asked.append(one)
+                    self._add_first(new)
         finally:  # what was not read after all is not forgotten
             self._first.extendleft(reversed(left))
             for one in asked:
