@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from fanwood import Fanwood
-from fanwood.cli import output
+from fanwood.cli import output, text
 from tests.cli.conftest import short
 
 
@@ -121,6 +123,28 @@ def test_a_large_tree(invoke, stocked, terminal):
         assert len(lines) == 1 + 1 + 2 * 3  # with a line for each error
         assert max(map(len, lines)) <= columns
     assert len(invoke("tree", stock.root, "--all").stdout.splitlines()) == 1_001 + 100
+
+
+@pytest.mark.parametrize("name", ["a_task_whose_name_has_no_room_in_eighty_columns_and_goes_on", "漢" * 40])
+def test_a_long_name_gives_way_to_what_stands_behind_it(invoke, app: Fanwood, terminal, name: str):
+    @app.task(name=name)
+    async def fails(n: int) -> int:
+        raise ValueError("on purpose")
+
+    @app.task
+    async def parent(n: int) -> int:
+        return len(await fails.aio_run_many([fails.create_bulk_run_item(i) for i in range(n)], return_exceptions=True))
+
+    ref = parent.run_no_wait(30)
+    assert ref.result(timeout=180) == 30
+    terminal(80)
+    lines = invoke("tree", ref.id).stdout.splitlines()
+    assert "30 failed" in lines[1]
+    failed = [line for line in lines if "✗" in line]
+    ids = {short(run.id) for run in app.runs.list(status="failed", all_runs=True)}
+    assert len(failed) == 3
+    assert all(any(id_ in line for id_ in ids) for line in failed)
+    assert max(map(text.columns, lines)) <= 80
 
 
 def test_all_of_a_deep_tree(invoke, app: Fanwood):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PREVIEW, LONGEST_PREVIEW = 12, 60
 """Columns of an input."""
+SHORTEST_NAME = 16
+"""Columns of a task's name, where more does not fit."""
 WORDS = {RunState.COMPLETED: "done"}
 """How states are called in counts, where it is not their name."""
 
@@ -74,8 +76,9 @@ def _print(picture: Picture, *, ids: bool) -> None:
         if way:
             guides += marks.last_branch if way[-1] else marks.branch
         cells = _node_cells(item, picture, ids) if isinstance(item, Node) else _group_cells(item)
+        room = _shortened(cells, width - len(guides))
         if isinstance(item, Node):
-            cells += _preview(item, width - len(guides) - sum(len(output.plain(cell)) for cell in cells))
+            cells += _preview(item, room)
         console.print(output.rich_text((guides, "dim"), *cells), no_wrap=True, overflow="ellipsis", crop=True)
         if isinstance(item, Node) and item.run.state in (RunState.FAILED, RunState.CANCELLED):
             deeper = below + (f"{marks.line.strip()} " if item.members else marks.error)
@@ -108,6 +111,16 @@ def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
     if ids or run.state is not RunState.COMPLETED or run.parent_id is None:
         cells.append((f"  {short_text(run.id)}", "dim"))
     return cells
+
+
+def _shortened(cells: list[Cell], room: int) -> int:
+    """What is left of a line; of one that is too long the name gives way (the second cell), and not its id or state."""
+    left = room - sum(text.columns(output.plain(cell)) for cell in cells)
+    name = output.plain(cells[1])
+    if left < 0 and (shorter := max(SHORTEST_NAME, text.columns(name) + left)) < text.columns(name):
+        left += text.columns(name) - shorter
+        cells[1] = (text.fitted(name, shorter), "bold")
+    return left
 
 
 def _preview(node: Node, room: int) -> list[Cell]:
