@@ -185,6 +185,17 @@ async def test_without_reply_to_there_is_no_reply(app: Fanwood) -> None:
     assert seen[0].payload == {"": [2**63, None]}
 
 
+async def test_a_reply_that_blocks_says_what_to_write(app: Fanwood) -> None:
+    @app.task
+    async def answers(input: dict, ctx: Context) -> None:
+        (await ctx.aio_receive("ask")).reply(1)
+
+    ref = await answers.aio_run_no_wait({})
+    await app.runs.aio_send(ref.id, "ask", 1)
+    with pytest.raises(TaskRunError, match=r"await message\.aio_reply"):
+        await ref.aio_result(60)
+
+
 async def test_what_a_receive_that_was_given_up_would_have_got_the_next_one_gets(app: Fanwood) -> None:
     """And a loop that waits with time-outs leaves one wait, however often it goes round. With another time-out it is
     another wait's time."""

@@ -64,7 +64,7 @@ class Message:
             UsageError: he gave none.
             PromiseSettledError: it has ended otherwise.
         """
-        return self._promises().resolve(self._token(), value)
+        return block(self.aio_reply(value), "message.reply")
 
     async def aio_reply(self, value: Any = None) -> bool:
         """As `reply`."""
