@@ -108,6 +108,15 @@ def test_postgres_is_measured_in_schemas_that_are_gone_afterwards(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(__main__, "OUTPUT", tmp_path / "output")
+    measure, measured = runner._in_process, dict[str, Figures]()
+
+    def once(workload: str, size: int, slots: int, place: Place) -> Figures:
+        """The floor before, and not that after: each is a process."""
+        if workload not in measured:
+            measured[workload] = measure(workload, size, slots, place)
+        return measured[workload]
+
+    monkeypatch.setattr(runner, "_in_process", once)
     code, found = bench(tmp_path, "--size", "10", "--only", "fanout-1k", url=postgres_url)
 
     assert code == 0, found["benchmarks"]

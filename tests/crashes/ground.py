@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
-from fanwood import Budget, Fanwood, RunState
+from fanwood import Budget, Fanwood, RunState, TaskRunError
 from fanwood.cli.main import cli
 from tests.crashes.tasks import PATIENCE, began, declare, ended_soon
 
@@ -104,3 +105,13 @@ def until_begun(ref: Any) -> None:
 def swept(app: Fanwood) -> None:
     while app.engine().call(lambda store: store.look_around(0, "")).result(PATIENCE).closed:
         ended_soon.wait(0.005)
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """As `pytest.raises` of what a run fails with: without pytest, which takes longer to import than all of us."""
+    try:
+        yield
+    except TaskRunError:
+        return
+    raise AssertionError("it did not fail")

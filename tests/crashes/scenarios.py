@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-import pytest
-
 from fanwood import Budget, RunNotFoundError, RunState, TaskRunError
 from tests.crashes import outside, upkeep
-from tests.crashes.ground import SCENARIOS, Ground, Scenario, answers, asked, scenario, swept, until_begun
+from tests.crashes.ground import SCENARIOS, Ground, Scenario, answers, asked, failing, scenario, swept, until_begun
 from tests.crashes.tasks import PATIENCE
 
 __all__ = ["SCENARIOS", "Ground", "Scenario", "outside", "resume", "upkeep"]
@@ -68,7 +66,7 @@ def cancel(ground: Ground) -> None:
 def cancel_from_inside(ground: Ground) -> None:
     with ground.app() as app:
         ref = asked(app, ground, "fails", itself=True)
-        with pytest.raises(TaskRunError):
+        with failing():
             ref.result(PATIENCE)
         assert ref.status() is RunState.CANCELLED
 
@@ -97,10 +95,10 @@ def replay(ground: Ground) -> None:
         assert ref.result(PATIENCE) == 14
         failed = asked(app, ground, "fails")
         for _ in range(2):
-            with pytest.raises(TaskRunError):
+            with failing():
                 failed.result(PATIENCE)
             app.runs.replay(failed.id)
-        with pytest.raises(TaskRunError):
+        with failing():
             failed.result(PATIENCE)
 
 
@@ -121,7 +119,7 @@ def closing(ground: Ground) -> None:
     """A parent that fails while what is below it lives."""
     with ground.app() as app:
         ref = asked(app, ground, "fails")
-        with pytest.raises(TaskRunError):
+        with failing():
             ref.result(PATIENCE)
         assert ref.status() is RunState.FAILED
 

@@ -8,15 +8,13 @@ import os
 import signal
 from typing import Any
 
-import pytest
-
 from fanwood import RunEvent, RunNotFoundError, RunState, TaskRunError
 from fanwood.store.postgres import connection as links
 from fanwood.store.postgres.release import Step, present
 from fanwood.store.sqlite import connection as connections
 from fanwood.store.sqlite.connection import migrations
 from fanwood.worker import untold
-from tests.crashes.ground import Ground, answers, asked, scenario, swept
+from tests.crashes.ground import Ground, answers, asked, failing, scenario, swept
 from tests.crashes.tasks import PATIENCE, began, ended_soon
 from tests.raw import sql
 
@@ -124,7 +122,7 @@ def spoil(ground: Ground) -> None:
 def unreadable(ground: Ground) -> None:
     """A run that nobody can claim fails."""
     with ground.app() as app:
-        with pytest.raises(TaskRunError):
+        with failing():
             asked(app, ground, "leaf", n=3, depth=2).result(PATIENCE)
         assert asked(app, ground, "bulk", n=4, depth=2).result(PATIENCE) == 14
 
