@@ -43,6 +43,7 @@ export function Refused({ error, retry }) {
     0: [error.title || "The server can't be reached", "It is asked again every few seconds."],
     403: ["That is not yours to see", error.message],
     404: ["There is no such thing here", "It may have been pruned, or belong to another namespace."],
+    503: [error.title || "The database can't be asked just now", "It is tried again. If its file was removed or replaced, start fanwood ui again; fanwood doctor says more."],
     429: ["Too much was asked at once", "Wait a moment, then ask again."],
   }[error.status] ?? [error.title || "Something went wrong", error.message];
   return html`<div class="empty refused" role="alert">
