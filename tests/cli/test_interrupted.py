@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import pytest
 
 import fanwood
 from fanwood.cli import output
+from tests.cli.conftest import Invoke, Stocked
 
 LATE = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT)"
 OUTSIDE = "import os, signal, fanwood.cli.main as it; it.cli = lambda prog_name: os.kill(os.getpid(), signal.SIGINT)"
@@ -90,3 +92,28 @@ def test_a_demo_that_has_just_said_its_run_cancels_it(
     lines = result.stderr.splitlines()
     assert lines[0].startswith(first)
     assert lines[-1].startswith("Cancelled.")
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        (("ui", "--port", "0", "--no-open"), "fanwood.server.serving.serve"),
+        (("docs", "--serve"), "fanwood.cli.reading.DocsServer.serve_forever"),
+        (("mcp",), "fanwood.mcp.serving.serve"),
+        (("top",), "fanwood.cli.looking.look"),
+    ],
+)
+def test_what_goes_on_until_then_has_done_its_work(
+    invoke: Invoke, stocked: Stocked, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], place: str
+):
+    stocked()
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+
+    def interrupted(*given: object, **_: object) -> None:
+        for sock in given:
+            if isinstance(sock, socket.socket):
+                sock.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    assert invoke(*args).exit_code == 0

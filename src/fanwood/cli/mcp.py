@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from importlib.util import find_spec
 
 import click
 
-from fanwood.cli.base import Common, Exit, Sentence
+from fanwood.cli.base import Common, Sentence
 from fanwood.clock import SystemClock
 
 INSTALL = "pip install 'fanwood[mcp]'"
@@ -23,7 +24,5 @@ def serve_mcp(common: Common, allow_write: bool, payloads: bool) -> None:
     if sys.stdin.isatty():
         click.echo("fanwood mcp: it speaks to the program of an agent, on stdin. Ctrl-C ends it.", err=True)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(common.settings(), SystemClock(), allows_changes=allow_write, payloads=payloads))
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.INTERRUPTED) from None

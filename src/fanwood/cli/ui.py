@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fanwood.cli import looking, output
-from fanwood.cli.base import Common, Exit, Sentence
+from fanwood.cli.base import Common, Sentence
 from fanwood.cli.beside import INSTALL, is_installed, stop_with_stdin
 from fanwood.cli.finding import find
 from fanwood.cli.logging_setup import configure
@@ -137,7 +138,5 @@ def _serve(
     )  # a standby can't be listened to
     if not options.read_only:
         looking.look(common, _seen, create=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         serve(settings, options, sock, reading=reading, on_ready=on_ready, certificate=certificate)
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.INTERRUPTED) from None

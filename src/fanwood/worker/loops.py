@@ -15,7 +15,7 @@ from fanwood import logs
 from fanwood.engine.signals import new_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -65,3 +65,13 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
+
+
+async def aside(call: Callable[..., object], *arguments: object) -> None:
+    """On another thread. Not at all while the interpreter ends, which begins none any more: on a thread that is to end
+    with it nothing else is of use."""
+    try:
+        done = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+    except RuntimeError:
+        return
+    await done

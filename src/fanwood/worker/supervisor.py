@@ -57,6 +57,7 @@ class Supervisor:
         self._stops = 0
         self._stopped = asyncio.Event()
         self._changed = asyncio.Event()
+        self._changes = 0  # of the code, so far
         self._exit_code = 0
 
     def run(self) -> int:
@@ -96,10 +97,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         deaths = 0
         while not self._stops:
-            started = loop.time()
+            started, change = loop.time(), self._changes
             self._changed.clear()
-            code = await self._one_life()
-            if self._stops or self._changed.is_set():
+            code = await self._one_life(change)
+            if self._stops or self._changes != change:
                 continue
             if code == REFUSED and not self._reload:
                 self._exit_code = code
@@ -113,14 +114,14 @@ class Supervisor:
                 self._warn(f"a worker process {_ended(code)}; another one starts in {pause:g} s")
                 await self._either(self._changed, pause)
 
-    async def _one_life(self) -> int:
+    async def _one_life(self, change: int) -> int:
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=self._pass_fds
         )
         assert process.stdin is not None
         process.stdin.write(self._hello)
         self._processes.add(process)
-        if self._stops:
+        if self._stops or self._changes != change:  # while it was being made
             self._tell(process)
         try:
             return await process.wait()
@@ -160,6 +161,7 @@ class Supervisor:
                 await self._renew()
 
     async def _renew(self) -> None:
+        self._changes += 1
         self._changed.set()
         old = list(self._processes)
         for _ in range(2):

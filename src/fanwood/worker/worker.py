@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from fanwood import logs
 from fanwood.engine.signals import new_loop, running_loop
-from fanwood.errors import BlockingCallError
+from fanwood.errors import BlockingCallError, EngineClosedError
 from fanwood.sdk.running.waiting import called
 from fanwood.worker.carrying import carrying
 from fanwood.worker.executor import Executor
 from fanwood.worker.leftovers import programs_of, tell_of_others
-from fanwood.worker.loops import drive
+from fanwood.worker.loops import aside, drive
 
 if TYPE_CHECKING:
     from fanwood.engine.engine import Engine
@@ -183,7 +183,7 @@ class Worker:
         deadline = self.host.clock.monotonic() + grace
         while engine.alive and executor.executing and not self._hurry and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        await asyncio.to_thread(executor.durables.suspend_all, SUSPEND_SECONDS)
+        await aside(executor.durables.suspend_all, SUSPEND_SECONDS)
         handed_back = Counter(executor.hand_back_all())
         if handed_back:
             tasks = ", ".join(f"{count} {task}" for task, count in handed_back.most_common(NAMED))
@@ -191,8 +191,9 @@ class Worker:
         deadline = self.host.clock.monotonic() + HAND_BACK_SECONDS
         while executor.running and self.host.clock.monotonic() < deadline:  # noqa: ASYNC110  (threads end unannounced)
             await asyncio.sleep(0.01)
-        await called(engine.retire())
-        await asyncio.to_thread(self.host.hooks.flush)
+        with contextlib.suppress(EngineClosedError):  # it was closed meanwhile, and all was handed back then
+            await called(engine.retire())
+        await aside(self.host.hooks.flush)
         logger.info("worker %s has stopped", self.name)
 
     @contextlib.asynccontextmanager
