@@ -81,6 +81,7 @@ class Calls:
 
     async def finish(self) -> None:
         """Returns when all have ended."""
+        await asyncio.sleep(0)  # what was asked for in the last moment has begun then
         if self._tasks:
             await asyncio.wait(self._tasks)
 
