@@ -27,6 +27,7 @@ from fanwood import (
     wait,
 )
 from fanwood.errors import WaitTimeoutError
+from fanwood.sdk.running.current import current_attempt
 
 
 @pytest.fixture
@@ -580,3 +581,22 @@ def test_who_leaves_as_completed_leaves_the_runs_alone(
     gates[1].set()
     assert refs[1].result() == 1
     until(lambda: not app.engine()._delivery._waits)
+
+
+def test_what_a_later_attempt_asks_for_first_is_forgotten_as_it_is_given_out(app: Fanwood, double: Any) -> None:
+    """A parent of a million that was resumed half-way holds what it had, and of what is new no more than the first."""
+    held: list[int] = []
+
+    @app.task(retries=1)
+    async def fold(n: int, ctx: Context) -> int:
+        first = ctx.attempt_number == 1
+        total = sum([value async for value in double.aio_map(range(3 if first else 40))])
+        attempt = current_attempt.get()
+        assert attempt is not None
+        held.append(len(attempt.known or {}))
+        if first:
+            raise ValueError("half-way")
+        return total
+
+    assert fold.run(0) == sum(range(0, 80, 2))
+    assert held == [0, 3]

@@ -269,7 +269,7 @@ class Spawner:
             request.hedges += [hedge] if hedge is not None else []
         if existing is None:
             attempt.replay = None  # this is new
-            if key is not None or known is not None:
+            if key is not None:  # (of no key there is no second one of this attempt: ordinals tell them apart)
                 if attempt.known is None:
                     attempt.known = {}
                 attempt.known[identity] = spawn.id
