@@ -189,3 +189,17 @@ def test_of_what_is_asked_for(app: Fanwood, what: str) -> None:
     assert parent.run(timeout=150) == 7
     assert found == []
     assert app.engine().alive
+
+
+def test_runs_are_found_by_any_metadata(app: Fanwood) -> None:
+    """Also by what looks like a number that is too large, as a random id may."""
+
+    @app.task
+    async def task() -> int:
+        return 1
+
+    texts = ["4d76c818-92fe-414c-b431-e3703203f81f", "1e9999", "12e34567-e9999", "E+9999", "e1234, 5e6789"]
+    for text in texts:
+        task.run(additional_metadata={"id": text, "beside": [1, 2.5e10, {"e2024": text}]})
+    assert [len(app.runs.list(metadata={"id": text})) for text in texts] == [1] * len(texts)
+    assert len(app.runs.list(metadata={"beside": [1, 2.5e10, {"e2024": texts[0]}]})) == 1

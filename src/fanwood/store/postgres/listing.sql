@@ -110,7 +110,7 @@ limit :walk;
 -- name: few_with_metadata
 -- The roots with this metadata, if there are only so many: their index has no order.
 select id from run
-where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}'
+where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|(:|,|\[)\s*-?[0-9.]+[eE][+]?[0-9]{4,}\s*(,|\]|\})'
   and metadata::jsonb @> :metadata::jsonb
 limit :limit;
 
@@ -122,7 +122,7 @@ select id, parent_id, root_id, depth, task, child_key, null as input, metadata, 
        and (:state is null or state = :state)
        and (:metadata = '{}' or metadata is not null and fw_has_metadata(metadata, :metadata::jsonb)) as passes
 from run r
-where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}'
+where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|(:|,|\[)\s*-?[0-9.]+[eE][+]?[0-9]{4,}\s*(,|\]|\})'
   and metadata::jsonb @> :metadata::jsonb
   and (created_at, id) < (:at, :after) and created_at >= :since
 order by created_at desc, id desc

@@ -33,7 +33,7 @@ FEW = 2_000
 """So many roots with the same metadata are sorted; if there are more, walking finds enough of them soon."""
 SPARSE = 10
 """A walk that finds less than this part of a page does not find enough of them soon."""
-_NO_JSONB = re.compile(r"\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}")
+_NO_JSONB = re.compile(r"\\u(0000|[dD][89abAB])|[0-9]{250}|(:|,|\[)\s*-?[0-9.]+[eE][+]?[0-9]{4,}\s*(,|\]|\})")
 """What the index `run_metadata` leaves out, as jsonb can't hold it: nothing that is looked for is like that."""
 
 

@@ -176,7 +176,7 @@ create function fw_has_metadata(p_metadata text, p_wanted jsonb) returns boolean
 as $$
 #variable_conflict error
 begin
-    return p_metadata ~ '^{' and p_metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}' and not exists (
+    return p_metadata ~ '^{' and p_metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|(:|,|\[)\s*-?[0-9.]+[eE][+]?[0-9]{4,}\s*(,|\]|\})' and not exists (
         select from jsonb_each(p_wanted) w where (p_metadata::jsonb -> w.key) is distinct from w.value
     );
 exception when data_exception then

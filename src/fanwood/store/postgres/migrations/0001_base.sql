@@ -78,7 +78,7 @@ create index run_root on run (created_at, id) where parent_id is null;
 create index run_root_task on run (task, id) where parent_id is null and state <> 0;
 create index run_root_state on run (state, created_at, id) where parent_id is null and state <> 0 and state <> 8;
 create index run_metadata on run using gin ((metadata::jsonb) jsonb_path_ops)
-    where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|[eE][+]?[0-9]{4}';
+    where parent_id is null and metadata ~ '^{' and metadata !~ '\\u(0000|[dD][89abAB])|[0-9]{250}|(:|,|\[)\s*-?[0-9.]+[eE][+]?[0-9]{4,}\s*(,|\]|\})';
 
 -- Failures, of a tree and of a day. (Not what was cancelled: that may be a million at once.)
 create index run_failed on run (root_id, id) where state = 9;
