@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ def here(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module `shop`, as the current one; and an environment that says where the database is."""
     (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "shop", raising=False)  # another test's, with its own store
     for name in [name for name in os.environ if name.startswith("FANWOOD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("FANWOOD_DATABASE_URL", url)

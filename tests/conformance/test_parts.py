@@ -201,6 +201,29 @@ async def test_what_waits_may_wait_anew(stage: Stage) -> None:
     assert [found async for found in findings(stage.store, full=True, attended=False)] == []
 
 
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+async def test_what_has_ended_does_not_wait_anew_in_the_same_try(stage: Stage, how: str) -> None:
+    """Nor is it done again: only what still waits can have another time-out. (Who asks is told how it has ended.)"""
+    parent = await stage.running()
+    about = {"kind": RunKind.MESSAGE, "awaits": inbox_mark(parent.key, "n")}
+    id_ = await stage.recorded(parent, '{"key":"n"}', timeout=SECOND, **about)
+    if how == "cancelled":
+        assert await stage.cancel(id_) == 1
+    else:
+        stage.clock.advance(2)
+        await stage.store.tick()
+    ended = await stage.get(id_)
+    assert ended.state is (RunState.CANCELLED if how == "cancelled" else RunState.FAILED)
+    stage.clock.advance(1)
+    await stage.recorded(parent, id=id_, again=True, timeout=5 * SECOND, **about)
+    assert await stage.get(id_) == ended
+    again = await stage.retry(parent)
+    assert again is not None
+    await stage.recorded(again, id=id_, again=True, timeout=5 * SECOND, **about)
+    assert await stage.state(id_) is RunState.WAITING
+    await sound(stage)
+
+
 async def test_what_completed_is_not_done_again(stage: Stage) -> None:
     parent = await stage.running()
     id_ = await stage.recorded(parent, kind=STEP, output="1")

@@ -26,8 +26,14 @@ def record(tables: Tables, leaving: Leaving, sharing: Sharing, now: int, records
         awaits = None if asked.awaits is None else numbered_mark(asked.awaits, tables.next_number())
         if not asked.again:
             tables.add(_born(asked, now, awaits))
-        elif there is not None:
+        elif there is not None and (there.state == RunState.WAITING or _tries_anew(tables, there)):
             leaving.record(now, there, asked, awaits)
+
+
+def _tries_anew(tables: Tables, there: Run) -> bool:
+    """Whether it was asked for by an earlier trial of its parent's."""
+    parent = tables.runs.get(there.parent_id or b"")
+    return parent is not None and there.asked < parent.trial_start
 
 
 def _born(asked: Record, now: int, awaits: bytes | None) -> Run:

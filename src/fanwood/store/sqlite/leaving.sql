@@ -139,8 +139,8 @@ update run set state = 0, waits = null, due_at = null, finished_at = null
 where id in (select unhex(value) from json_each(:ids)) and state = 2;
 
 -- name: record_again
--- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial; what waits may wait
--- anew. Rows as those of `insert_records`.
+-- What has no code, and had failed or been cancelled, is done again in place by its parent's new trial (a link to what is
+-- shared by whoever asks); what waits may wait anew. Rows as those of `insert_records`.
 update run
 set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->> 17) - 9 end, due_at = v.value ->> 9,
     trial_start = run.attempt + 1, asked = v.value ->> 11, output = v.value ->> 6, error = v.value ->> 7,
@@ -154,7 +154,8 @@ set state = v.value ->> 5, waits = case when v.value ->> 5 = 2 then (v.value ->>
     ) end
 from json_each(:rows) v
 where run.id = unhex(v.value ->> 0) and (
-    run.state in (9, 10) or (run.state = 2 and v.value ->> 5 = 2 and v.value ->> 22 is not null)
+    (run.state in (9, 10) and (run.kind = 15 or run.asked < (select p.trial_start from run p where p.id = run.parent_id)))
+    or (run.state = 2 and v.value ->> 5 = 2 and v.value ->> 22 is not null)
 );
 
 -- name: renew_runs

@@ -279,8 +279,8 @@ begin
     ) v;
 end $$;
 
--- Children that no worker executes: born as they are known to be, or (`again`) done again in place, as they had failed or
--- been cancelled. Rows of JSON, as there are few: the batch's hot part pays for one parameter.
+-- Children that no worker executes: born as they are known to be, or (`again`) done again in place by a new trial, as they had
+-- failed or been cancelled. Rows of JSON, as there are few: the batch's hot part pays for one parameter.
 create function fw_record(
     p_now bigint, p_again boolean, p_fenced integer[], o fw_owners, k fw_kinds, p_records text
 ) returns void language plpgsql
@@ -340,6 +340,9 @@ begin
         )
         where x.again and x.share is null
     ) v
-    where r.id = v.id and (r.state > completed or (r.state = waiting and v.state = waiting and v.awaits is not null))
+    where r.id = v.id and (
+              (r.state > completed and r.asked < (select p.trial_start from run p where p.id = r.parent_id))
+              or (r.state = waiting and v.state = waiting and v.awaits is not null)
+          )
       and k.owner[v.kind] <> all (p_fenced);
 end $$;
