@@ -244,6 +244,7 @@ def patched(world: World) -> Generator[None]:
         (Fanwood, "task", _task),
         (Durable, "durable_task", _task),
         (worker, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": partial(_to_thread, world)})),
+        (worker, "aside", partial(_to_thread, world)),
         (worker, "carrying", lambda *_: contextlib.nullcontext()),  # nobody in a world begins actions of a server
         (Fanwood, "workflow", _workflow),
         (workflow.Workflow, "_step", _step),

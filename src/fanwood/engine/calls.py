@@ -27,6 +27,7 @@ class Calls:
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[Future[Any], None] = {}  # in their order; each is put in by its caller's thread
+        self._finished = False
 
     def begin(
         self,
@@ -42,6 +43,8 @@ class Calls:
         result.add_done_callback(lambda done: self._unanswered.pop(done, None))
 
         def start() -> None:
+            if self._finished:  # the store is about to be closed; `fail_all` says so
+                return
             task = loop.create_task(self._run(verb, result, changes=changes, patience=patience))
             self._tasks.add(task)
             task.add_done_callback(lambda task: self._end(task, result))
@@ -81,9 +84,9 @@ class Calls:
 
     async def finish(self) -> None:
         """Returns when all have ended."""
-        await asyncio.sleep(0)  # what was asked for in the last moment has begun then
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._finished = True
 
     def fail_all(self, error: BaseException) -> None:
         """From any thread: the engine is over, and what has no answer gets none but this."""
