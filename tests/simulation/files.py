@@ -78,7 +78,7 @@ class FlakyFile(Flaky, SqliteStore):
 
     @contextmanager
     def _transaction(self) -> Generator[Database]:
-        if self._world.may_happen("breaks off"):
+        if self._world.may_happen("breaks off", self.verb):
             self._break_off(1 + int(self._world.random.random() * STATEMENTS))
         try:
             with super()._transaction() as database:
