@@ -51,7 +51,7 @@ WAITS = """
     patch first/end hedge  end first/cancel root  end hedge/sweep
     spend/spend  spend/end spender  spend reserved/end spender  spend above/end budget  spend above/cancel budget
     spawn in budget/spawn in budget  end spender/end budget  spend reserved/cancel budget
-    replay budget/spend what is left
+    replay budget/spend what is left  end budget/replay budget
     log/reprioritize child  log/patch first
 """
 """As well in full: runs that are suspended, and what comes from outside."""
@@ -73,6 +73,10 @@ PLANTED = {
     "a key's holder is looked for once": ("exit when held = wanted;", "exit;", "root with key/prune"),
     "who wakes a sleep doesn't lock it": (
         "r.id = p_id and r.state = waiting for update", "r.id = p_id and r.state = waiting", "wake/fire",
+    ),
+    "who is looked at for what he holds isn't locked": (
+        "x.budget is not null offset 0 for share skip locked", "x.budget is not null offset 0",
+        "end budget/replay budget",
     ),
     "a lapsed lease isn't locked": (
         "l.expires_at <= p_now) for update", "l.expires_at <= p_now)", "reap/renew",

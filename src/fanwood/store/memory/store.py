@@ -114,7 +114,7 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
             self._memory.leave(self._user)
 
     def now(self) -> int:
-        return self._memory.now()
+        return self._memory.now() if self._user else self._clock.now()  # (it may be asked for before it is open)
 
     # --- the hot verb ----------------------------------------------------------------------------------------------
 

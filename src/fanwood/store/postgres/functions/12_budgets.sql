@@ -333,7 +333,8 @@ begin
 end $$;
 
 -- These have left a state, or not, and it is looked at how they stand: what their attempts held is let go of, their
--- seconds are charged, and who has ended gives back what is left of his part. What was done before is not done again.
+-- seconds are charged, and who has ended gives back what is left of his part. What was done before is not done again. (Whom
+-- others hold at this moment they see to: what came too late for him has changed nothing, and he may be run again.)
 create function fw_even_out(p_ids bytea[]) returns void language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -349,7 +350,9 @@ begin
     for here in
         select r.id, r.root_id, r.budget, r.state, r.attempt, r.busy
         from (select distinct v.id from unnest(p_ids) v (id)) v
-        cross join lateral (select x.* from run x where x.id = v.id and x.budget is not null offset 0) r
+        cross join lateral (
+            select x.* from run x where x.id = v.id and x.budget is not null offset 0 for share skip locked
+        ) r
         order by r.budget, r.id
     loop
         above := fw_source(here.budget, '~seconds');
