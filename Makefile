@@ -48,7 +48,8 @@ setup: $(READY) ## .venv with the package and all tools, exactly as locked
 test: rules ## lint, and all tests
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m tests.browser.installation
-	@$(BIN)/python -m pytest -q -p tests.beside.plugin -p tests.beside.in_turn -p tests.beside.drawn -p tests.beside.forks --forks 5
+	@$(BIN)/python -m pytest -q -p tests.beside.plugin -p tests.beside.in_turn -p tests.beside.drawn -p tests.beside.forks --forks 5 \
+		--hypothesis-profile ci
 
 simulate: $(READY) ## worlds on virtual time, on all cores: SEEDS=1000, or MINUTES=10; STORE=sqlite, FIRST=5000, SEED=7 for one
 	@$(BIN)/python -m tests.simulation --remember $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) --seeds $(or $(SEEDS),1000) --minutes $(or $(MINUTES),0) --first $(or $(FIRST),0)

@@ -56,7 +56,7 @@ def main() -> int:
         said = str(getattr(error, "stderr", None) or error).strip()
         print(f"Skipped: the tests' packages could not be installed for {python}: {said.splitlines()[-1]}")
         return 0
-    plugins = ("-p", "no:cacheprovider", "-p", "tests.beside.drawn")
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.beside.drawn", "--hypothesis-profile", "ci")
     command = (str(PLACE / "bin" / "python"), "-m", "pytest", "-q", *plugins, "-k", BUT, *TESTS)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")

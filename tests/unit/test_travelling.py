@@ -559,6 +559,9 @@ class StructWithEnum(msgspec.Struct):
     point: Point
 
 
+NoneKeys = create_model("NoneKeys", keys=(dict[str | None, int], ...))
+
+
 @pytest.mark.parametrize(
     "declared",
     [
@@ -582,7 +585,7 @@ class StructWithEnum(msgspec.Struct):
         *(StructWithForeign, "NoSuchName", Box[Unknown], type, tuple[int, *tuple[str, ...]]),
         *(dict[str | None, int], dict[Color | None, int], dict[None, Half]),
         *(set[int] | frozenset[int], Box[frozenset[str] | set[str] | None], dict[Pair | Half, int]),
-        create_model("NoneKeys", keys=(dict[str | None, int], ...)),
+        *(NoneKeys, Box[NoneKeys], dict[str, NoneKeys], frozenset[Box[NoneKeys]], dict[int, list[NoneKeys]]),
         *(() if PYDANTIC_TAKES_TYPED_DICTS else (dict[str, int] | Typed,)),
         *(Pattern[bytes], dict[complex, int], Literal[Color.RED, 1, "RED"]),
         *(Unkept, list[Unkept], WithUnkept),

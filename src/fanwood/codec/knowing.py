@@ -20,7 +20,7 @@ from typing import (
 import msgspec
 
 from fanwood.codec.empty import is_open
-from fanwood.codec.models import is_pydantic
+from fanwood.codec.models import is_pydantic, machinery_of
 from fanwood.codec.rewriting import no_key
 from fanwood.codec.shapes import class_name, is_typed_dict, members
 
@@ -148,8 +148,8 @@ def _as_meta(piece: Any) -> list[tuple[str, Any]]:
 
 
 def refuse_unknown(hint: Any) -> None:
-    """Msgspec takes any class, for its hooks to make something of; ours know pydantic's only. And it takes dicts with
-    any keys.
+    """Msgspec takes any class, for its hooks to make something of; ours know pydantic's only, and of these what can be
+    read. And it takes dicts with any keys.
 
     Raises:
         TypeError: there is one that msgspec would not read.
@@ -164,7 +164,9 @@ def _look(node: Any, seen: set[int]) -> None:
     seen.add(id(node))
     if isinstance(node, msgspec.inspect.CustomType):
         cls = get_origin(node.cls) or node.cls
-        if not is_pydantic(cls) and not is_open(cls):
+        if is_pydantic(cls):
+            machinery_of(cls)
+        elif not is_open(cls):
             raise TypeError(f"nobody knows how to read a {class_name(cls)} from JSON")
     if isinstance(node, msgspec.inspect.DictType):
         _look_at_key(node.key_type)
