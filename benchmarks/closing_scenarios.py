@@ -29,6 +29,8 @@ WRITTEN = 15_000
 OPEN = "select count(*) from gate where what = 1"
 STATE = "select state from run where id = ?"
 LIVING = "select count(*) from run where root_id = ? and parent_id is not null and state < 8"
+BEGUN = f"select count(*) from run where root_id = ? and priority = {states.URGENT} and depth = 1 and started_at > 0"
+"""Of those that execute groups and streams."""
 COMPLETED = "select count(*) from run where root_id = ? and parent_id is not null and state = 8"
 
 
@@ -45,6 +47,7 @@ class Sizes:
 
 
 Scenario = Callable[[Database, Sizes], Coroutine[Any, Any, list[Figure]]]
+Tree = Callable[[bytes, int, int, int], Iterator[Row]]
 
 
 # --- a parent that ends ----------------------------------------------------------------------------------------------
@@ -120,17 +123,22 @@ async def cancelled_parent(database: Database, sizes: Sizes) -> list[Figure]:
 # --- a tree that is cancelled under load -----------------------------------------------------------------------------
 
 
-async def deep_cancels(database: Database, sizes: Sizes) -> list[Figure]:
-    """The worst of several."""
-    all_figures = [await _deep_cancel(database, sizes) for _ in range(sizes.cancels)]
-    worst = [max(same, key=lambda figure: figure.value) for same in zip(*all_figures, strict=True)]
-    return [Figure("how often", sizes.cancels, ""), *worst]
+def cancels(tree: Tree, endless: int = 0) -> Scenario:
+    """The worst of several. `endless`: so many of its runs execute groups and streams."""
+
+    async def scenario(database: Database, sizes: Sizes) -> list[Figure]:
+        all_figures = [await _cancel(database, sizes, tree, endless) for _ in range(sizes.cancels)]
+        worst = [max(same, key=lambda figure: figure.value) for same in zip(*all_figures, strict=True)]
+        return [Figure("how often", sizes.cancels, ""), *worst]
+
+    return scenario
 
 
-async def _deep_cancel(database: Database, sizes: Sizes) -> list[Figure]:
+async def _cancel(database: Database, sizes: Sizes, tree: Tree, endless: int) -> list[Figure]:
     worker = await made(database, worker=True)
     root = SystemIds().new_id()
-    async with stage(database, states.deep_tree(root, sizes.tree, DEPTH, worker), 2) as on:
+    async with stage(database, tree(root, sizes.tree, DEPTH, worker), 2) as on:
+        await on.eye.until(lambda count: count >= endless, BEGUN, root)
         await asyncio.sleep(UNDER_LOAD)
         called = time.time()
         await on.app.runs.aio_cancel(id_text(root))
@@ -211,7 +219,11 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "completes": ("the same completes, and the others are to end with it", parent_that("complete")),
     "times-out": ("the same times out", parent_that("time out")),
     "cancelled": ("the same is cancelled", cancelled_parent),
-    "tree": ("a tree of {tree:,} runs, six levels deep, is cancelled under load", deep_cancels),
+    "tree": ("a tree of {tree:,} runs, six levels deep, is cancelled under load", cancels(states.deep_tree)),
+    "busy": (
+        "the same with groups and streams under way in it",
+        cancels(states.busy_tree, states.ENDLESS),
+    ),
     "timers": ("{timers:,} timers are due", due_timers),
     "expired": ("{expiring:,} queued runs have expired", expired_runs),
     "dead": ("a worker with {parents:,} parents is dead", dead_worker),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.closing_tasks import LEAF, NOBODY
+from benchmarks.closing_tasks import GROUPS, LEAF, NOBODY, STREAM, SUSPENDED
 from benchmarks.history import Row
 from fanwood.ids import SystemIds
 from fanwood.model.states import EndedBy, OnParentEnd, RunState, Waits
@@ -15,21 +15,24 @@ COLUMNS = (
     "due_at", "expires_at", "attempt", "asked", "worker_id", "created_at", "started_at", "finished_at", "ended_by",
     "output",
 )  # fmt: skip
+ENDLESS = 60
+"""Runs of a busy tree that execute groups and streams."""
+URGENT = 10
 _new_id = SystemIds().new_id
 
 
 def run(
     id_: bytes, task: str, state: RunState, *, parent: bytes | None = None, root: bytes | None = None, depth: int = 0,
     input_: str = "1", ends: OnParentEnd = OnParentEnd.DEFAULT, attempt: int = 0, worker: int | None = None,
-    due: int | None = None, expires: int | None = None,
+    due: int | None = None, expires: int | None = None, priority: int = 1,
 ) -> Row:  # fmt: skip
     """One row. What is below a run was asked for by its first attempt."""
     at = time.time_ns() // 1000
     over = state.is_terminal
     waits = int(Waits.TIME) if state is RunState.WAITING else None
     return (
-        id_, parent, root or id_, depth, task, id_[::-1] if parent else None, input_, 1, int(ends), int(state), waits,
-        due, expires, attempt, 1 if parent else 0, worker, at, at if attempt else None, at if over else None,
+        id_, parent, root or id_, depth, task, id_[::-1] if parent else None, input_, priority, int(ends), int(state),
+        waits, due, expires, attempt, 1 if parent else 0, worker, at, at if attempt else None, at if over else None,
         int(EndedBy.OUTCOME) if over else None, "1" if over else None,
     )  # fmt: skip
 
@@ -58,6 +61,15 @@ def deep_tree(root: bytes, runs: int, depth: int, worker: int) -> Iterator[Row]:
     for number in range(leaves):  # siblings one after another, as they are spawned
         parent = above[number * len(above) // leaves]
         yield run(_new_id(), LEAF, RunState.QUEUED, parent=parent, root=root, depth=depth - 1)
+
+
+def busy_tree(root: bytes, runs: int, depth: int, worker: int) -> Iterator[Row]:
+    """The same, and below its root what executes groups and streams, and begins first."""
+    yield from deep_tree(root, runs, depth, worker)
+    for number, task in enumerate((GROUPS, SUSPENDED, STREAM) * (ENDLESS // 3)):
+        yield run(
+            _new_id(), task, RunState.QUEUED, parent=root, root=root, depth=1, input_=str(number), priority=URGENT
+        )
 
 
 def _full(wide: int, levels: int) -> int:

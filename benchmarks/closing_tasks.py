@@ -7,11 +7,15 @@ import asyncio
 import os
 import time
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from fanwood import Context, Fanwood
+from fanwood import Context, EvictionPolicy, Fanwood, Standalone
 
 SMALL, PARENT, TIMED, LEAF = "closing-small", "closing-parent", "closing-timed", "closing-leaf"
+GROUPS, SUSPENDED, STREAM = "closing-groups", "closing-suspended", "closing-stream"
+"""What goes on without end: group after group, in memory and suspended; and one stream."""
 NOBODY = "closing-nobody"
 """The task of runs that are to stay in the queue: no worker serves it."""
 FOLDER = "FANWOOD_BENCH_FOLDER"
@@ -20,6 +24,9 @@ LIMIT = timedelta(seconds=9)
 """Of a timed parent: as long as is looked how quick small runs are before."""
 LOOK = 0.005
 LEAF_SECONDS = 0.02
+LONG = timedelta(hours=1)
+WIDE = 8
+"""Members of a group."""
 
 
 def declare(app: Fanwood, folder: Path) -> Fanwood:
@@ -51,7 +58,39 @@ def declare(app: Fanwood, folder: Path) -> Fanwood:
         await asyncio.sleep(LEAF_SECONDS)
         return input
 
+    _declare_endless(app, leaf, started)
     return app
+
+
+def _declare_endless(app: Fanwood, leaf: Standalone[int, int], started: int) -> None:
+    """Parents of leaves that go on until they are ended."""
+
+    @app.task(name=GROUPS, execution_timeout=LONG)
+    async def groups(input: int, ctx: Context) -> None:
+        await _groups(ctx, leaf, started)
+
+    @app.durable_task(name=SUSPENDED, eviction_policy=EvictionPolicy(ttl=0), execution_timeout=LONG)
+    async def suspended(input: int, ctx: Context) -> None:
+        await _groups(ctx, leaf, started)
+
+    @app.task(name=STREAM, execution_timeout=LONG)
+    async def stream(input: int, ctx: Context) -> None:
+        async for _ in leaf.aio_map(count(), window=10 * WIDE, ordered=bool(input % 2)):
+            pass
+
+
+async def _groups(ctx: Context, leaf: Standalone[int, int], started: int) -> None:
+    """Races, quorums and groups with a limit, by turns, each with one of another sort in it."""
+    sorts: list[dict[str, Any]] = [{"quorum": 1}, {"quorum": WIDE // 2, "on_error": "collect"}, {"limit": 2}]
+    for number in count():
+        os.write(started, b"%.6f\n" % time.time())
+        async with (
+            ctx.group(f"outer {number}", **sorts[number % 3]) as outer,
+            ctx.group(f"inner {number}", **sorts[(number + 1) % 3]) as inner,
+        ):
+            for n in range(WIDE):
+                outer.spawn(leaf, WIDE * number + n)
+                inner.spawn(leaf, WIDE * number - n)
 
 
 def _log(folder: Path) -> int:

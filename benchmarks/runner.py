@@ -17,7 +17,7 @@ from benchmarks.job import Job
 from benchmarks.numbers import Figures
 
 CHECKOUT = Path(__file__).parents[1]
-TIMEOUT = 300
+TIMEOUT = 900
 
 
 class MeasurementError(Exception):

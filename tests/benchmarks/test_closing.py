@@ -34,8 +34,8 @@ SMALL = [
 @pytest.mark.parametrize(
     ("store", "names"),
     scaled(
-        [("sqlite", ["fails", "cancelled", "timers"]), ("postgres", ["tree", "expired", "dead"])],
-        [("sqlite", ["timers"]), ("postgres", ["tree", "dead"])],
+        [("sqlite", ["fails", "cancelled", "timers"]), ("postgres", ["tree", "busy", "expired", "dead"])],
+        [("sqlite", ["timers"]), ("postgres", ["busy", "dead"])],
     ),
 )
 def test_scenarios_yield_their_figures(

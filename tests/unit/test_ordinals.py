@@ -55,7 +55,7 @@ def test_memory_is_that_of_fingerprints() -> None:
     count = 40_000
     kept.add([digest(number) for number in range(count)])
     assert len(kept) == count
-    assert sum(map(sys.getsizeof, kept._tables)) <= 20 * count
+    assert sum(map(sys.getsizeof, kept._parts)) <= 11 * count
     assert all(digest(number) in kept for number in range(0, count, 97))
     assert not any(digest(number) in kept for number in range(count, count + 1000))
 

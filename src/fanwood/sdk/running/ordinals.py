@@ -9,15 +9,16 @@ all that comes of it is a child which is done again, should the parent ask in an
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
 EXACT = 16_384
 """So many contents are kept as they are, beside those that were asked for more than once."""
-TABLES = 16
-"""Of fingerprints."""
+PARTS = 1024
+"""Of fingerprints: a thousand in each, if there are a million."""
 
 
 class Ordinals:
@@ -67,57 +68,28 @@ class Ordinals:
 
 
 class Fingerprints:
-    """A set of digests, by their first eight bytes: tables with open addresses, each at most three fifths full.
+    """A set of digests, by their first eight bytes: in many short arrays, each of them in order. So little is moved
+    when one is added, and none is ever there twice: there is hardly any room that is not used."""
 
-    They are several, as one that grows is there twice for a moment. Places are counted from the end, as negative
-    indexes: one past the last is 0, the first, without a comparison.
-    """
-
-    __slots__ = ("_counts", "_tables")
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self._tables = [array("Q", bytes(8 * 2 * EXACT // TABLES)) for _ in range(TABLES)]
-        self._counts = [0] * TABLES
+        self._parts = [array("Q") for _ in range(PARTS)]
 
     def __len__(self) -> int:
-        return sum(self._counts)
+        return sum(map(len, self._parts))
 
     def __contains__(self, digest: bytes) -> bool:
-        fingerprint = int.from_bytes(digest[:8], "big") or 1  # 0 is an empty slot
-        slots, rest = self._tables[fingerprint % TABLES], fingerprint // TABLES
-        place = rest % len(slots) - len(slots)
-        while present := slots[place]:
-            if present == fingerprint:
-                return True
-            place += 1
-        return False
+        fingerprint = int.from_bytes(digest[:8], "big")
+        part = self._parts[fingerprint % PARTS]
+        place = bisect_left(part, fingerprint)
+        return place < len(part) and part[place] == fingerprint
 
-    def add(self, digests: Collection[bytes]) -> None:
+    def add(self, digests: Iterable[bytes]) -> None:
         """All of these as well."""
-        parts: list[list[int]] = [[] for _ in range(TABLES)]
         for digest in digests:
-            fingerprint = int.from_bytes(digest[:8], "big") or 1
-            parts[fingerprint % TABLES].append(fingerprint)
-        for number, part in enumerate(parts):
-            self._add(number, part)
-
-    def _add(self, number: int, part: list[int]) -> None:
-        slots, most = self._tables[number], self._counts[number] + len(part)
-        if 5 * most > 3 * len(slots):
-            old = slots  # by a third: more would be too much for most
-            slots = self._tables[number] = array("Q", bytes(8 * max(len(old) * 4 // 3, 2 * most)))
-            _put(slots, (fingerprint for fingerprint in old if fingerprint))
-        self._counts[number] += _put(slots, part)
-
-
-def _put(slots: array[int], fingerprints: Iterable[int]) -> int:
-    """How many were not there."""
-    size, count = len(slots), 0
-    for fingerprint in fingerprints:
-        place = fingerprint // TABLES % size - size
-        while (present := slots[place]) and present != fingerprint:
-            place += 1
-        if not present:
-            slots[place] = fingerprint
-            count += 1
-    return count
+            fingerprint = int.from_bytes(digest[:8], "big")
+            part = self._parts[fingerprint % PARTS]
+            place = bisect_left(part, fingerprint)
+            if place == len(part) or part[place] != fingerprint:
+                part.insert(place, fingerprint)
