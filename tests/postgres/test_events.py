@@ -8,12 +8,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from fanwood import RunState
 from fanwood.ids import SystemIds
 from fanwood.model.commands import Batch, Record, Spawn, SpawnKind
 from fanwood.model.matching import Event, Wanted, key_lock, key_mark, mark_of
 from fanwood.model.states import OnParentEnd, RunKind
+from fanwood.store.postgres import shapes
 from fanwood.store.postgres.connection import Link
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.spreading import finish
@@ -70,29 +72,87 @@ async def test_a_push_waits_for_a_wait_that_is_not_committed(two: Two) -> None:
     assert await two.state(record) is RunState.COMPLETED
 
 
-async def test_a_push_is_two_statements(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for it goes on some round trips later."""
-    record = await two.record()
-    await two.waiter.commit(two.worker, Batch(records=[record]))
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements of stores; a transaction of several there is none."""
     asked: list[str] = []
     ask = Link.ask
 
     async def noted(link: Link, sql: str, *values: Any) -> Any:
-        asked.append(sql)
+        asked.append(next((name for name in ("shapes_of", "push_at_once") if name in sql), sql))
         return await ask(link, sql, *values)
 
     monkeypatch.setattr(Link, "ask", noted)
-    monkeypatch.setattr(Link, "transaction", None)
-    event = await two.push()
-    assert ["shapes_of" in sql or "push_at_once" in sql for sql in asked] == [True, True]
-    monkeypatch.undo()
-    assert not event.open
-    ((ended, end),) = two.pusher.take_ended()  # who waits for it in this process is told at once
-    assert (ended, end.state, end.output) == (record.id, RunState.COMPLETED, '{"id":7}')
-    assert two.pusher.take_ended() == []
-    assert await two.state(record) is RunState.COMPLETED
-    kept = await two.pusher.event(event.id)
-    assert kept == event
+    return asked
+
+
+async def test_a_push_is_two_statements_and_the_next_is_one(two: Two, asked: list[str]) -> None:
+    """Whoever waits for it goes on some round trips later."""
+    for statements in (["shapes_of", "push_at_once"], ["push_at_once"]):
+        record = await two.record()
+        await two.waiter.commit(two.worker, Batch(records=[record]))
+        asked.clear()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Link, "transaction", None)
+            event = await two.push()
+        assert asked == statements
+        assert not event.open
+        ((ended, end),) = two.pusher.take_ended()  # who waits for it in this process is told at once
+        assert (ended, end.state, end.output) == (record.id, RunState.COMPLETED, '{"id":7}')
+        assert two.pusher.take_ended() == []
+        assert await two.state(record) is RunState.COMPLETED
+        kept = await two.pusher.event(event.id)
+        assert kept == event
+
+
+async def test_a_shape_that_comes_after_others_were_seen_is_noticed(two: Two, asked: list[str]) -> None:
+    """... in the push itself, which is finished as one with more to be done; the next one knows of it."""
+    record = await two.record()
+    await two.waiter.commit(two.worker, Batch(records=[record]))
+    await two.push()
+    other = structs.replace(
+        await two.record(), input='{"key":"k","match":{"who":1}}', awaits=mark_of(Wanted("k", match={"who": 1}))
+    )
+    await two.waiter.commit(two.worker, Batch(records=[other]))
+    for _ in range(2):
+        asked.clear()
+        (event,) = await two.pusher.push([Event(IDS.new_id().hex(), "k", '{"who":1}')])
+        statements = list(asked)
+        if event.open:
+            await finish(two.pusher, event)
+        assert await two.state(other) is RunState.COMPLETED
+        other = structs.replace(other, id=IDS.new_id(), identity=IDS.new_id())
+        await two.waiter.commit(two.worker, Batch(records=[other]))
+    assert statements == ["shapes_of", "push_at_once"]
+
+
+async def test_what_is_in_the_way_is_found_when_shapes_are_asked_for_again(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait that somebody has damaged: it fails, and does not wait for ever."""
+    records = [await two.record(), await two.record()]
+    await two.waiter.commit(two.worker, Batch(records=records[:1]))
+    await two.push()
+    await two.waiter.commit(two.worker, Batch(records=records[1:]))
+    await two.raw.execute("update run set input = '{' where id = $1", records[1].id)
+    monkeypatch.setattr(shapes, "SECONDS", 0.0)
+    await two.push()
+    assert await two.state(records[1]) is RunState.FAILED
+
+
+def test_few_shapes_are_kept_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = shapes.KnownShapes()
+    monkeypatch.setattr(shapes, "KEYS", 2)
+    one = shapes.Shapes(["{}"], [b"m"])
+    for key in "abc":
+        known.learn(key, one, 10.0)
+    assert [known.of(key, 10.0 + shapes.SECONDS / 2) is one for key in "abc"] == [False, True, True]
+    assert known.of("c", 10.0 + shapes.SECONDS) is None
+    for nothing in (shapes.Shapes(), shapes.Shapes(["x" * (shapes.BYTES + 1)], [b"m"])):
+        known.learn("c", nothing, 10.0)
+        assert known.of("c", 10.0) is None
+    known.forget("b")
+    assert known.of("b", 10.0) is None
 
 
 async def test_a_wait_waits_for_a_push_that_is_not_committed(two: Two) -> None:

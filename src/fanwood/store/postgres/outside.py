@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +30,7 @@ from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.postgres.chores import SQL, Work, chores
 from fanwood.store.postgres.gates import part_of, wake
 from fanwood.store.postgres.served import Served
+from fanwood.store.postgres.shapes import KnownShapes, Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +52,7 @@ class PostgresOutside(Served, Outside):
     def __init__(self) -> None:
         super().__init__()
         self._ended: list[tuple[bytes, Finished]] = []
+        self._shapes_known = KnownShapes()
 
     def take_ended(self) -> Sequence[tuple[bytes, Finished]]:
         ended, self._ended = self._ended, []
@@ -131,26 +134,20 @@ class PostgresOutside(Served, Outside):
         return await self._push_at_once(events) or await self._push(events)
 
     async def _push_at_once(self, events: Sequence[Event]) -> list[Event] | None:
-        """In two statements: which shapes are waited for, and all else. None: there is more to it, as an id is there
-        already, or a wait is spoilt."""
+        """In one statement, where it is known which shapes are waited for; else that is asked for before. None: there
+        is more to it, as an id is there already, or a wait is spoilt."""
         ids = [event.id for event in events]
         keys = {key: n for n, key in enumerate(dict.fromkeys(event.key for event in events), 1)}
         low = [key_mark(key) for key in keys]
         high = [mark + LAST_MARK for mark in low]
-        shapes: list[list[str]] = [[] for _ in keys]
-        known: list[bytes] = []
-        names = list(keys)
-        for n, mark, text in _shapes(await self.side.call("shapes_of", low, high, _MOST)):
-            if is_spoilt(text, bytes.fromhex(mark), names[n - 1]):
-                return None
-            shapes[n - 1].append(text)
-            known.append(bytes.fromhex(mark)[:16])
-        if len(set(ids)) < len(ids):
+        shapes = await self._shapes_of(list(keys))
+        if shapes is None or len(set(ids)) < len(ids):
             return None
+        known = [mark for each in shapes.values() for mark in each.marks]
         sought: list[tuple[int, bytes, str]] = []
         asks: list[int] = []
         for n, event in enumerate(events, 1):
-            for mark, is_asked in probes(event, shapes[keys[event.key] - 1]):
+            for mark, is_asked in probes(event, shapes[event.key].texts):
                 if is_asked:
                     asks.append(n)
                 else:
@@ -163,11 +160,32 @@ class PostgresOutside(Served, Outside):
         if answer is None:
             return None
         at, numbers, left, ended = _pushed(answer)
+        if left:
+            self._shapes_known.forget({events[n - 1].key for n in left})
         self._ended += [(bytes.fromhex(id_), _ended_by(sought[n - 1][2])) for id_, n in ended]
         return [
             replace(event, at=at, number=number, open=n in left)
             for n, (event, number) in enumerate(zip(events, numbers, strict=True), 1)
         ]
+
+    async def _shapes_of(self, keys: Sequence[str]) -> dict[str, Shapes] | None:
+        """Those of each key, as they were a moment ago. None: a wait is spoilt."""
+        now = asyncio.get_running_loop().time()
+        shapes = {key: self._shapes_known.of(key, now) for key in keys}
+        unknown = [key for key, known in shapes.items() if known is None]
+        found = {key: Shapes() for key in unknown}
+        if unknown:
+            low = [key_mark(key) for key in unknown]
+            high = [mark + LAST_MARK for mark in low]
+            for n, mark, text in _shapes(await self.side.call("shapes_of", low, high, _MOST)):
+                key, at = unknown[n - 1], bytes.fromhex(mark)
+                if is_spoilt(text, at, key):
+                    return None
+                found[key].texts.append(text)
+                found[key].marks.append(at[:16])
+            for key, each in found.items():
+                self._shapes_known.learn(key, each, now)
+        return {key: known or found[key] for key, known in shapes.items()}
 
     async def _push(self, events: Sequence[Event]) -> list[Event]:
         keys, spoilt = [key_lock(key_mark(event.key)) for event in events], list[bytes]()

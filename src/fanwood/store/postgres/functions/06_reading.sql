@@ -154,8 +154,13 @@ begin
     from contents c;
 end $$;
 
-create function fw_take_away(p_me bigint, p_read bigint[]) returns void language sql
-as $$ delete from mail m where m.worker_id = p_me and m.id = any (p_read) $$;
+-- (One of SQL would be planned at each call.)
+create function fw_take_away(p_me bigint, p_read bigint[]) returns void language plpgsql
+as $$
+#variable_conflict error
+begin
+    delete from mail m where m.worker_id = p_me and m.id = any (p_read);
+end $$;
 
 -- What calls have closed, and this worker has not acted upon. As JSON: [[id, root], ...].
 create function fw_closings(p_me bigint) returns text language plpgsql

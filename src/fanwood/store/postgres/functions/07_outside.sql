@@ -259,13 +259,17 @@ begin
 end $$;
 
 -- What `fw_shapes` says of several keys, each between two marks: [[which of them, mark, what it wants], ...].
-create function fw_shapes_of(p_from bytea[], p_end bytea[], p_most bytea) returns text language sql
-set search_path from current
+create function fw_shapes_of(p_from bytea[], p_end bytea[], p_most bytea) returns text language plpgsql
+set search_path from current set plan_cache_mode = force_generic_plan
 as $$
-    select coalesce(json_agg(json_build_array(v.n, encode(s.mark, 'hex'), s.wanted))::text, '[]')
-    from unnest(p_from, p_end) with ordinality v (low, high, n)
-    cross join lateral fw_shapes(v.low, v.high, p_most) s
-$$;
+#variable_conflict error
+begin
+    return (
+        select coalesce(json_agg(json_build_array(v.n, encode(s.mark, 'hex'), s.wanted))::text, '[]')
+        from unnest(p_from, p_end) with ordinality v (low, high, n)
+        cross join lateral fw_shapes(v.low, v.high, p_most) s
+    );
+end $$;
 
 -- Events are kept, and the waits end that they end, in one statement: `fw_push` and what follows on it, for who has looked
 -- which shapes are waited for. Of what wants another shape by now, of expressions and of more waits than one transaction
