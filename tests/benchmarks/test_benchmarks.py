@@ -100,6 +100,7 @@ def test_every_benchmark_yields_its_figures(
     assert [path.name for path in tmp_path.iterdir()] == ["figures"], "databases were left behind"
 
 
+@pytest.mark.long
 def test_postgres_is_measured_in_schemas_that_are_gone_afterwards(
     tmp_path: Path,
     postgres_url: str,

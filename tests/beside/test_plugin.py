@@ -32,6 +32,7 @@ def test_what_it_says_counts(tmp_path: Path, program: str, codes: set[int]) -> N
     assert "fit" in done.stdout.rpartition("a program ---")[2]
 
 
+@pytest.mark.long
 def test_what_does_not_end_is_ended(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         PLUGIN.format(program="import time; time.sleep(1000)") + "plugin.LONGEST = 0.1\n"
@@ -64,6 +65,7 @@ sys.exit(worlds.main())
 """As others, since somebody waits for these."""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_worlds_leave_nothing_behind_when_they_are_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", WORLDS], cwd=TREE, start_new_session=True)
@@ -82,6 +84,7 @@ def test_worlds_leave_nothing_behind_when_they_are_ended() -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux has it")
 def test_worlds_let_all_others_go_first() -> None:
     said = (

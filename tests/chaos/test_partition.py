@@ -35,7 +35,7 @@ def test_a_partition(
         until(lambda: {begin.by for begin in fleet.begins()} == set(map(who, cut_off)), "both execute some")
         until(lambda: len({begin.run for begin in fleet.begins()}) == PATIENT, "all have begun")
         fleet.workers(scaled(2, 1))
-        clients = fleet.clients(1, trees=2)
+        clients = fleet.clients(1, trees=2, pause=scaled(0.0, 0.3))
         time.sleep(dice.uniform(0, 0.5))
 
         begin = time.time()

@@ -23,14 +23,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
-    tick/claim late  reap/renew  root with key/prune  watch/end  sleep below root/cancel root
-    share/share  share shared/end shared  cancel link/cancel link
+    tick/claim late  reap/renew  root with key/prune  watch/end  share/share  share shared/end shared
     suspend/end  wait for event/push  suspend for event/push to one
-    pause/claim below  release/claim below  patch child/end
-    tell urgency/spawn claimed  root starts over/cancel root
-    end hedge/cancel root  spend/end budget  log/patch child
+    pause/claim below  patch child/end  end hedge/cancel root  spend/end budget  log/patch child
 """
 WAITS = """
+    sleep below root/cancel root  cancel link/cancel link  release/claim below  tell urgency/spawn claimed
+    root starts over/cancel root
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
     suspend for both/reap  suspend for failed/replay failed  suspend for sleep/wake  suspend for sleep/fire
     suspend for promise/settle  suspend/sweep  suspend/unregister  suspend/suspend for both
@@ -54,7 +53,7 @@ WAITS = """
     replay budget/spend what is left  end budget/replay budget
     log/reprioritize child  log/patch first
 """
-"""As well in full: runs that are suspended, and what comes from outside."""
+"""As well in full: among others runs that are suspended, and what comes from outside."""
 PLANTED = {
     "a parent that spawns isn't locked": (
         "p.attempt and r.state = running for share", "p.attempt and r.state = running",

@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.chaos.scale import scaled
 from tests.faults.processes import until
 from tests.postgres.cluster import Cluster
 from tests.postgres.databases import Databases
@@ -36,11 +37,12 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def test_it_is_as_durable_as_servers_are(cluster: Cluster):
+def test_it_is_as_durable_as_servers_are(postgres_cluster: Cluster):
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        assert cluster.fetch(f"show {setting}") == [("on",)]
+        assert postgres_cluster.fetch(f"show {setting}") == [("on",)]
 
 
+@pytest.mark.long
 def test_a_stop_a_crash_and_a_kill_lose_nothing(cluster: Cluster):
     url = cluster.create_database("kept")
     cluster.execute("create table number (n int); insert into number values (1)", database="kept")
@@ -63,15 +65,15 @@ def test_settings_are_as_asked_and_change_by_a_reload():
         assert cluster.fetch("show work_mem") == [("6MB",)]
 
 
-def test_only_this_machine_can_reach_it(cluster: Cluster):
-    assert cluster.fetch("show listen_addresses") == [("127.0.0.1",)]
-    assert Path(cluster.fetch("show unix_socket_directories")[0][0]) == cluster.folder
+def test_only_this_machine_can_reach_it(postgres_cluster: Cluster):
+    assert postgres_cluster.fetch("show listen_addresses") == [("127.0.0.1",)]
+    assert Path(postgres_cluster.fetch("show unix_socket_directories")[0][0]) == postgres_cluster.folder
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", cluster.port), timeout=300)
+        socket.create_connection(("127.0.0.2", postgres_cluster.port), timeout=300)
 
 
-async def test_it_can_be_asked_from_a_coroutine(cluster: Cluster):
-    assert cluster.fetch("select $1::int + 1", 1) == [(2,)]
+async def test_it_can_be_asked_from_a_coroutine(postgres_cluster: Cluster):
+    assert postgres_cluster.fetch("select $1::int + 1", 1) == [(2,)]
 
 
 @pytest.mark.long
@@ -174,7 +176,7 @@ async def test_a_database_comes_back_empty_and_under_another_name(postgres_clust
         "revoke connect on database {name} from public",
     ],
 )
-@pytest.mark.parametrize("schema", [False, True], ids=["empty", "with a schema"])
+@pytest.mark.parametrize("schema", scaled([False, True], [True]), ids=lambda it: "with a schema" if it else "empty")
 def test_a_database_that_cannot_be_made_as_new_is_dropped(
     postgres_cluster: Cluster, databases: Databases, change: str, schema: bool
 ):
@@ -185,17 +187,17 @@ def test_a_database_that_cannot_be_made_as_new_is_dropped(
     assert postgres_cluster.fetch("select 1 from pg_database where oid = $1", oid) == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "create schema more",
-        "create table fanwood.more (i int)",
-        "drop index fanwood.run_ready",
-        "alter table fanwood.run set (fillfactor = 50)",
-        "alter function fanwood.fw1_micros() cost 7",
-        "create or replace function fanwood.fw1_micros() returns bigint language sql as 'select 1'",
-    ],
-)
+CHANGES = [
+    "create schema more",
+    "create table fanwood.more (i int)",
+    "alter table fanwood.run set (fillfactor = 50)",
+    "drop index fanwood.run_ready",
+    "alter function fanwood.fw1_micros() cost 7",
+    "create or replace function fanwood.fw1_micros() returns bigint language sql as 'select 1'",
+]
+
+
+@pytest.mark.parametrize("change", scaled(CHANGES, CHANGES[::3]))
 def test_nor_is_one_kept_whose_schema_was_changed(postgres_cluster: Cluster, databases: Databases, change: str):
     name = databases.take(schema=True)
     oid = _oid(postgres_cluster, name)

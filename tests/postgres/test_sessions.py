@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from fanwood.engine.signals import new_loop
+from tests.chaos.scale import scaled
 from tests.postgres.cluster import Cluster
 from tests.postgres.databases import Databases
 
@@ -37,10 +38,13 @@ class Place:
             return runner.run(run())
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, new_loop], ids=["asyncio", "ours"])
+LOOPS = {"asyncio": asyncio.new_event_loop, "ours": new_loop}
+
+
+@pytest.fixture(params=[*LOOPS][scaled(0, 1) :])
 def place(request: pytest.FixtureRequest, postgres_cluster: Cluster) -> Iterator[Place]:
     with Databases(postgres_cluster) as databases:
-        yield Place(postgres_cluster, databases, request.param)
+        yield Place(postgres_cluster, databases, LOOPS[request.param])
 
 
 async def look(connection: Any) -> None:

@@ -17,6 +17,7 @@ from fanwood.ids import SystemIds
 from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Hedge, Outcome, Spawn, SpawnKind
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.postgres.wakeups import EVERYBODY
+from tests.chaos.scale import scaled
 from tests.conformance.stage import digest
 from tests.faults.processes import until
 from tests.postgres.cluster import Cluster
@@ -218,7 +219,8 @@ async def test_with_notify_off_a_parent_hears_of_children_elsewhere(
 # --- what it costs to wait -------------------------------------------------------------------------------------------
 
 WINDOW = 2.0
-MANY = 500
+MANY = scaled(500, 100)
+"""What is asked does not grow with it: where it did, for each child, a hundred are more than `MOST`."""
 MOST = 35.0
 """Statements a second: docs/howto/production.md says about 30."""
 

@@ -13,6 +13,7 @@ from fanwood import Fanwood, RunState
 from fanwood.engine.engine import Engine
 from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, Committed
+from tests.conftest import MakeApp
 from tests.faults.processes import until
 from tests.serving import serving
 
@@ -152,10 +153,10 @@ def test_a_renewal_that_meets_a_new_registration_leaves_it_alone(
 
 
 def test_heartbeats_have_their_turn_while_there_is_work_without_a_pause(
-    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a commit never suspends, as in an embedded database."""
-    engine = app.engine()
+    engine = make_app(heartbeat=0.2).engine()
     beats = threading.Semaphore(0)
     commit, renew = engine.store.commit, engine.store.renew
 

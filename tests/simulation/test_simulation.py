@@ -89,8 +89,12 @@ PLANTED: dict[str, tuple[type, str, Any]] = {
 }
 
 
+SEEN = {"a slot is not given back": 3, "equal children are one": 38}
+"""A world that has seen it, and is asked first."""
+
+
 @pytest.mark.parametrize("what", PLANTED)
 def test_worlds_see_what_is_wrong(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, instead = PLANTED[what]
     monkeypatch.setattr(owner, name, instead)
-    assert any(look_at(seed).wrong for seed in range(100))
+    assert any(look_at(seed).wrong for seed in (SEEN.get(what, 0), *range(100)))
