@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from fanwood import Fanwood, RunState
+from fanwood.sdk.tasks import rehearsing
 
 FLOW = """
 from fanwood import Context, EvictionPolicy, Fanwood
@@ -174,3 +176,31 @@ def test_a_promise_of_its_own_that_it_has_settled_is_the_same(
     sys.modules.pop("settles")
     result = invoke("check", "--against", url, "settles:fanwood")
     assert (result.exit_code, "all ask for what is recorded" in result.output) == (0, True), result.output
+
+
+def test_code_that_fails_or_does_not_end_and_tasks_that_are_not_there(
+    invoke: Any, here: Path, url: str, recorded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsing, "PATIENCE", 0.1)
+    written(here, step="(1 / 0)")
+    result = invoke("check", "--against", url, "flows:fanwood")
+    assert result.exit_code == 1
+    assert result.output.count("It failed: ZeroDivisionError: division by zero") == 3  # one asks for more at its end
+    assert "not here" not in result.output
+
+    code = (here / "flows.py").read_text().replace("def flow(", "def renamed(")
+    monkeypatch.setattr(threading, "stop", threading.Event(), raising=False)
+    loop = "    import threading\n    while not threading.stop.wait(0.001): pass\n"
+    (here / "flows.py").write_text(code.replace("    a = ctx.step(work", f"{loop}    a = ctx.step(work"))
+    for _ in range(2):
+        sys.modules.pop("flows", None)
+        found = json.loads(invoke("check", "--against", url, "flows:fanwood", "--json").stdout)
+        assert found == {"checked": 2, "not_followed": 2, "not_here": {"flow": 1}, "others": []}
+    sys.modules.pop("flows", None)
+    result = invoke("check", "--against", url, "flows:fanwood")
+    assert "1 waiting run(s) are of tasks that are not here: flow (1)" in result.output
+    stuck = [thread for thread in threading.enumerate() if thread.name == rehearsing.THREAD]
+    assert len(stuck) == rehearsing.STUCK  # and no more
+    threading.stop.set()  # type: ignore[attr-defined]
+    for thread in stuck:
+        thread.join()

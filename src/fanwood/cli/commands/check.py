@@ -14,7 +14,7 @@ from fanwood.cli.base import Command
     epilog="Examples:\n  fanwood check --against postgresql://me@db/site app:fanwood\n"
     "  fanwood check --against sqlite:///copy.db app:fanwood --limit 10000\n\n"
     "Exit code: 0 all go on as they began, 1 some would ask for something else, 2 it could not be looked at.\n\n"
-    "JSON: checked, not_followed, others: [{run_id, task_name, status, text}].",
+    "JSON: checked, not_followed, not_here: {task: runs}, others: [{run_id, task_name, status, text}].",
 )
 @click.argument("target", metavar="MODULE:OBJECT")
 @click.option("--against", "url", metavar="URL", required=True, help="The database with the runs.")

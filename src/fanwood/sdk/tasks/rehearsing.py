@@ -7,7 +7,9 @@ What it asks for first that is not recorded, or has not ended, stops it. By then
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import contextvars
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
@@ -19,7 +21,7 @@ from fanwood.model.commands import ClaimedRun, Finished
 from fanwood.model.lives import life_of
 from fanwood.model.naming import VERSION
 from fanwood.model.records import RunFilter
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.children.mock_host import MockedError, MockHost
 from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.identity import content_digest
@@ -37,7 +39,7 @@ from fanwood.sdk.tasks.context import Context
 from fanwood.sdk.tasks.mock import NoSlots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Collection
 
     from fanwood.durations import Duration
     from fanwood.model.records import RunRecord
@@ -46,9 +48,14 @@ if TYPE_CHECKING:
     from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.store.store import Store
 
+_Ended = tuple[bool, BaseException | None]
+"""Whether code was stopped, or has come to its end; and what it failed with."""
+
 PAGE = 200
 PATIENCE = 5.0
 """Seconds for which code may do something else, before it is taken to go no further."""
+THREAD = "fanwood-check"
+STUCK = 3
 
 
 class Stop(BaseException):
@@ -79,6 +86,25 @@ async def runs_of(host: Host, spec: TaskSpec, limit: int) -> AsyncGenerator[RunR
         filter_ = msgspec.structs.replace(filter_, after=page.after)
 
 
+async def waiting_for(host: Host, names: Collection[str], limit: int) -> Counter[str]:
+    """Of the newest runs that are suspended: how many are of tasks that are not among `names`."""
+    engine, namespace, found = host.engine(), host.settings.namespace, Counter[str]()
+    filter_ = RunFilter(
+        prefix=f"{namespace}/" if namespace else None, state=RunState.WAITING, every=True, limit=min(limit, PAGE)
+    )
+    while limit > 0:
+        of = filter_
+        page = await called(engine.call(lambda store: store.listing(of)))  # noqa: B023
+        limit -= PAGE
+        for run in page.runs:
+            if run.kind is RunKind.TASK and run.task not in names and run.task.rpartition("/")[0] == namespace:
+                found[run.task] += 1
+        if page.after is None:
+            break
+        filter_ = msgspec.structs.replace(filter_, after=page.after)
+    return found
+
+
 def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
     """What the code of `spec` makes of a run."""
     attempt, same, whole = block(_recalled(host, spec, run.id), "rehearse")
@@ -96,43 +122,69 @@ def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
     call = _followed if spec.is_async else _called
     tokens = current_attempt.set(attempt), current_run_id.set(id_text(run.id))
     try:
-        stopped = call(spec.function, arguments)
-    except MockedError:  # a stream, or a group
-        return Rehearsed(run, None, followed=False)
+        stopped, failed = _within(lambda: call(spec.function, arguments))
     finally:
         current_attempt.reset(tokens[0])
         current_run_id.reset(tokens[1])
+    if isinstance(failed, MockedError):  # a stream, or a group
+        return Rehearsed(run, None, followed=False)
     asks_for_more = same.stopped_by is not None and run.state is RunState.COMPLETED
     if not asks_for_more and not same.unasked():
         return Rehearsed(run, None, followed=stopped or same.stopped_by is None)
-    return Rehearsed(run, str(same.error()))
+    if not stopped and same.stopped_by is None:  # it might have asked for the rest later
+        return Rehearsed(run, None, followed=False)
+    return Rehearsed(run, str(same.error()) + _why(failed))
 
 
-def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
-    """Whether it was stopped, or has come to its end."""
-    with contextlib.suppress(Stop, RunStartsOver):
-        try:
-            function(*arguments)
-        except MockedError:
-            raise
-        except Exception:  # noqa: BLE001  (that it fails is no other thing to ask for)
-            return True
-    return True
+def _why(failed: BaseException | None) -> str:
+    """Code that fails sooner than it did asks for nothing more."""
+    return "" if failed is None else f"\nIt failed: {type(failed).__name__}: {failed}"
 
 
-def _followed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
-    async def follow() -> bool:
-        task = asyncio.ensure_future(function(*arguments))
+def _within(call: Callable[[], _Ended]) -> _Ended:
+    """Not for ever, whatever it does: it has a thread of its own, which ends with the process. (Where several did not
+    come to an end, others would not either.)"""
+    if sum(thread.name == THREAD for thread in threading.enumerate()) >= STUCK:
+        return False, None
+    ended: list[_Ended] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: ended.append(context.run(call)), name=THREAD, daemon=True)
+    thread.start()
+    thread.join(3 * PATIENCE)
+    return ended[0] if ended else (False, None)
+
+
+def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
+    try:
+        function(*arguments)
+    except (Stop, RunStartsOver):
+        return True, None
+    except BaseException as error:  # noqa: BLE001  (`SystemExit`, say: it is the code's, and not ours)
+        return True, error
+    return True, None
+
+
+def _followed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
+    async def follow() -> _Ended:
+        task = asyncio.ensure_future(_caught(function, arguments))
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
         if not done:
             task.cancel()
             await asyncio.wait([task], timeout=PATIENCE)
-            return False
-        if isinstance(error := task.exception(), MockedError):
-            raise error
-        return True
+            return False, None
+        return task.result()
 
     return asyncio.run(follow())
+
+
+async def _caught(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
+    try:
+        await function(*arguments)
+    except (Stop, RunStartsOver):
+        return True, None
+    except BaseException as error:  # noqa: BLE001
+        return True, error
+    return True, None
 
 
 async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt, _Recorded, RunRecord]:
