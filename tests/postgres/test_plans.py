@@ -22,6 +22,7 @@ from fanwood.model.looks import FIRST_ID, LAST_ID, Part
 from fanwood.model.records import RunFilter, Walk
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store.auditing import BEGIN
+from fanwood.store.children import VISITED
 from fanwood.store.listing import WALK
 from fanwood.store.looked import NEAR
 from fanwood.store.postgres.store import PostgresStore
@@ -372,6 +373,31 @@ async def test_also_by_plans_that_were_made_when_there_was_nothing(vacuumed: boo
             await through(s, 200, "by plans made when there was nothing")
 
 
+async def the_end_of_a_large_family(s: Session, n: int) -> None:
+    """What comes after the last child; and what of all of them is asked for that none is."""
+    parent = await s.raw.fetchval("select root_id from run where parent_id is not null limit 1")
+    last = await s.raw.fetchval("select id from run where parent_id = $1 order by id desc limit 1", parent)
+    assert await s.store.segment_end(parent, parent, last, n) is None
+    assert not await s.store.picked(Part(parent, parent, after=last), None, None, n)
+    assert not await s.store.children(parent, after=last, limit=n)
+    assert not await s.store.children(parent, state=RunState.CANCELLED, limit=n)
+    assert not await s.store.children(parent, state=RunState.FAILED, limit=n)
+    assert len(await s.store.picked_before(parent, parent, last, n)) == n
+
+
+async def test_also_where_one_parent_had_nearly_all_and_others_came_after(postgres_url: str):
+    async with ground(postgres_url, NOTHING | {"parents": 1, "over": 9_000}) as (raw, workers):
+        await raw.execute(  # a child that has many that failed below it
+            "update run set parent_id = (select min(id::text)::bytea from run where parent_id is not null), state = 9, "
+            "output = null, error = '{}' where id in "
+            "(select id from run where parent_id is not null order by id offset 1000 limit 2000)"
+        )
+        await raw.execute("analyze")
+        await raw.execute(filled(1000, workers[0], NOTHING | {"queued": 9_000}))
+        async with session(postgres_url, workers[0], workers[1]) as s:
+            await through(s, 200, "at the end of a large family", verbs=[the_end_of_a_large_family])
+
+
 async def test_also_by_plans_of_a_database_that_is_young(postgres_url: str):
     """As a first large tree finds it: a small one was there, and made the plans."""
     async with (
@@ -415,6 +441,7 @@ ABOUT: dict[Verb, int] = {
     cancels: 2500,  # a page of all that run
     prunes: 1000,
     looks: 800,
+    the_end_of_a_large_family: VISITED // 2,
     claims_of_several_tasks: 200 * len(TASKS),
     claims_of_a_program: 200 * len(TASKS),
     lists: 200 * 3 * len(TASKS),

@@ -14,7 +14,7 @@ from fanwood.store.sqlite import reading
 
 PAGES = (
     "picked", "picked_before", "below", "failed", "failed_at", "running", "segment_end", "next_parent",
-    "list_failed_children",
+    "list_children", "list_failed_children",
 )  # fmt: skip
 INDEX = {"list_failed_children": "run_failed "}
 """Where another one would do as well for who does not know that there may be a million others."""

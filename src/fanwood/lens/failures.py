@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from fanwood.model.looks import LAST_ID, duration_class
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanwood.lens.paths import Key, Path
     from fanwood.model.looks import FailedRow
@@ -144,12 +145,18 @@ class Failures:
         self._shift = ONE_BIN
         self.version = 0
 
-    async def read(self, store: Store, failed: int, shift: int = ONE_BIN) -> bool:
-        """One look, if the tree says that so many failed; whether there is more to be read. `shift`: of the tree's bins
-        of time."""
+    async def read(self, store: Store, failed: int, shift: int, is_over: Callable[[], bool]) -> bool:
+        """A look at least, if the tree says that so many failed, and on until it is over; whether there is more to be
+        read. `shift`: of the tree's bins of time."""
         self._shift = shift
+        while await self._read(store, failed, is_over):
+            if is_over():
+                return True
+        return False
+
+    async def _read(self, store: Store, failed: int, is_over: Callable[[], bool]) -> bool:
         if self._next is not None:
-            return await self._walk(store, self._next)
+            return await self._walk(store, self._next, is_over)
         if failed == self.known.count:
             self._missed, self._patience = 0, MISSED
             return False
@@ -160,16 +167,32 @@ class Failures:
             return True
         return await self._read_on(store)
 
-    async def _walk(self, store: Store, kinds: Kinds) -> bool:
-        rows = await store.failed(self._root, self._at, PAGE)
-        kinds.add(rows, self._shift)
-        self._late |= {(row.id, row.attempt): row.finished_at for row in rows if row.finished_at > self._since[0]}
+    async def _walk(self, store: Store, kinds: Kinds, is_over: Callable[[], bool]) -> bool:
+        """While the store reads a page, the one before it is taken in."""
+        asked: asyncio.Future[list[FailedRow]] | None = None
+        try:
+            rows = await store.failed(self._root, self._at, PAGE)
+            while len(rows) == PAGE and not is_over():
+                asked = asyncio.ensure_future(store.failed(self._root, rows[-1].id, PAGE))
+                await asyncio.sleep(0)  # it begins
+                self._take(kinds, rows)
+                rows = await asked
+        finally:  # if we were told to stop
+            if asked is not None and not asked.done():
+                asked.cancel()
+                asked.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self._take(kinds, rows)
         if len(rows) == PAGE:
-            self._at = rows[-1].id
             return True
         self.known, self._next = kinds, None
         self.version += 1
         return False
+
+    def _take(self, kinds: Kinds, rows: Sequence[FailedRow]) -> None:
+        kinds.add(rows, self._shift)
+        self._late |= {(row.id, row.attempt): row.finished_at for row in rows if row.finished_at > self._since[0]}
+        if rows:
+            self._at = rows[-1].id
 
     async def _read_on(self, store: Store) -> bool:
         """What failed since, in all trees; what was committed late is not missed."""

@@ -94,9 +94,7 @@ class Lens:
         """A page at least; whether anything is different by that."""
         before = self._failures.version
         failed = sum(path.figures.states[RunState.FAILED] for path in self._the_tree.paths.all)
-        while more := await self._failures.read(store, failed, self._the_tree.shift):
-            if self._clock.monotonic() >= limit:
-                break
+        more = await self._failures.read(store, failed, self._the_tree.shift, lambda: self._clock.monotonic() >= limit)
         if self._cold and not more:
             self._cold = False
             self._pace.recall(store.now(), self._the_tree.root.created_at, self._ends())

@@ -36,19 +36,32 @@ class Figures:
         self.took: Counter[int] = Counter()  # ended runs, by class of duration
         self.at: dict[tuple[int, int], list[int]] = {}  # by state and bin of time: how many, and what they took
         self.busy = self.ended = 0
-        for (state, is_wait, bin_, took), sums in rows:
-            if is_wait:
-                self.waits[state] += sums.count
-                continue
-            self.states[state] += sums.count
-            self.busy += sums.busy
-            if took >= 0:
-                self.took[took] += sums.count
-            at = self.at.setdefault((state, bin_), [0, 0])
-            at[0] += sums.count
-            at[1] += sums.total
-            if state >= FIRST_TERMINAL:
-                self.ended += sums.count
+        for key, sums in rows:
+            self.add(key, sums.count, sums.total, sums.busy)
+
+    def add(self, key: Key, count: int, total: int, busy: int) -> None:
+        """So many more; or (below 0) fewer."""
+        state, is_wait, bin_, took = key
+        if is_wait:
+            _count(self.waits, state, count)
+            return
+        _count(self.states, state, count)
+        self.busy += busy
+        if took >= 0:
+            _count(self.took, took, count)
+        at = self.at.setdefault((state, bin_), [0, 0])
+        at[0] += count
+        at[1] += total
+        if not at[0]:
+            del self.at[state, bin_]
+        if state >= FIRST_TERMINAL:
+            self.ended += count
+
+
+def _count(counts: Counter[int], of: int, more: int) -> None:
+    counts[of] += more
+    if not counts[of]:
+        del counts[of]
 
 
 class Path:
@@ -62,11 +75,11 @@ class Path:
         self.is_folded = False
         self.depths: Counter[int] = Counter()
         self.sums: dict[Key, Sums] = {}
-        self._figures: Figures | None = None
+        self._figures: Figures | None = None  # once somebody has asked; then it is kept up
 
     @property
     def figures(self) -> Figures:
-        """All of it."""
+        """All of it, as it is now: another time it may be something else."""
         if self._figures is None:
             self._figures = Figures(self.sums.items())
         return self._figures
@@ -75,7 +88,8 @@ class Path:
         """The runs of a cell are on it, or (`sign` -1) are not any more. `coarser`: by how much its bins of time are
         finer than ours, in powers of two."""
         key = (cell.state, cell.is_wait, cell.bin >> coarser, cell.took)
-        self._figures = None
+        if self._figures is not None:
+            self._figures.add(key, sign * cell.count, sign * cell.total, sign * cell.busy)
         sums = self.sums.get(key)
         if sums is None:
             sums = self.sums[key] = Sums()

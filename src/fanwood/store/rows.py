@@ -108,11 +108,6 @@ def audit_bindings(walk: Walk, after: Place, limit: int) -> dict[str, Any]:
     return {"walk": int(walk), "at": at, "root": root, "parent": parent, "after": id_, "limit": limit}
 
 
-def children_statement(about: dict[str, Any]) -> str:
-    """The statement for a run's children."""
-    return "list_failed_children" if about["state"] is RunState.FAILED else "list_children"
-
-
 def counts(rows: Iterable[Any]) -> list[TaskCount]:
     """Rows of `child_counts` or `tree_counts`."""
     return [

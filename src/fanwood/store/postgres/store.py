@@ -17,6 +17,7 @@ from fanwood.ids import id_text
 from fanwood.model.commands import FIRST_CHUNK, Committed, TaskInfo
 from fanwood.model.records import Around, AttemptRecord, LeftOver, LogRecord, OtherWorker, Unserved, WorkerRecord
 from fanwood.store import finding, rows, telling, why
+from fanwood.store.children import children
 from fanwood.store.looked import SqlLooks
 from fanwood.store.postgres import chores, gates, reading, schema, steps, upkeep
 from fanwood.store.postgres.byhand import PostgresByHand
@@ -371,8 +372,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
         after: bytes = b"",
         limit: int = 1000,
     ) -> list[RunRecord]:
-        about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
-        return [rows.record(row) for row in await self.looked(rows.children_statement(about), **about)]
+        return await children(self.looked, limit, parent=parent_id, task=task, state=state, after=after)
 
     async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
         return rows.recalled(await self.looked("recalled", parent=parent_id, after=after, limit=limit, most=most))

@@ -5,6 +5,7 @@
 -- name: segment_end
 -- Where the segment after :after ends; nothing if it is not full.
 select id from run /* indexed by run_tree */ where root_id = :root and parent_id = :parent and id > :after
+  /* in postgres: and (root_id, parent_id, id) > (:root, :parent, :after) */
 order by root_id, parent_id, id limit 1 offset :most;
 
 -- name: cube
@@ -182,6 +183,7 @@ select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id > :after and r.id <= :until
   and (:task is null or r.task = :task) and (:state is null or r.state = :state)
+  /* in postgres: and (r.root_id, r.parent_id, r.id) > (:root, :parent, :after) */
 order by r.root_id, r.parent_id, r.id limit :limit;
 
 -- name: picked_before
@@ -191,6 +193,7 @@ select r.id, r.parent_id, r.root_id, r.depth, r.task, r.child_key, null as input
        null as output, substr(r.error, 1, 2000) as error, r.kind, r.busy, r.life
 from run r /* indexed by run_tree */
 where r.root_id = :root and r.parent_id = :parent and r.id < :id
+  /* in postgres: and (r.root_id, r.parent_id, r.id) < (:root, :parent, :id) */
 order by r.root_id desc, r.parent_id desc, r.id desc limit :limit;
 
 -- name: above

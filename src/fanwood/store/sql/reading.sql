@@ -77,25 +77,31 @@ select substr(input, 1, :length) from run where id = :id;
 select max(seq) from log where run_id = :id and seq < :until;
 
 -- name: list_children
-select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits
-from run
-where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
-  and (:task is null or task = :task)
-  and (:state is null or state = :state)
-order by id
-limit :limit;
+-- So many are looked at, and those are given that are asked for; the last of them as well, if there may be more.
+select * from (
+    select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
+           deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+           waits, case when (:task is null or task = :task) and (:state is null or state = :state) then 1 else 0 end as fits,
+           row_number() over (order by root_id, parent_id, id) as number
+    from run /* indexed by run_tree */
+    where root_id = (select root_id from run where id = :parent) and parent_id = :parent and id > :after
+      /* in postgres: and (root_id, parent_id, id) > ((select root_id from run where id = :parent), :parent, :after) */
+    order by root_id, parent_id, id limit :most
+) visited
+where fits = 1 or number = :most;
 
 -- name: list_failed_children
--- The same, by the index of what failed: there may be few among very many.
-select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
-       deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life, waits
-from run /* indexed by run_failed */
-where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after
-  and parent_id = :parent
-  and (:task is null or task = :task)
-order by root_id, id
-limit :limit;
+-- The same of what failed in the whole tree, by the index that has nothing else: there may be few among very many.
+select * from (
+    select id, parent_id, root_id, depth, task, child_key, null as input, metadata, priority, state, attempt, retry_count,
+           deaths, worker_id, deadline, created_at, started_at, finished_at, due_at, null as output, error, kind, busy, life,
+           waits, case when parent_id = :parent and (:task is null or task = :task) then 1 else 0 end as fits,
+           row_number() over (order by root_id, id) as number
+    from run /* indexed by run_failed */
+    where root_id = (select root_id from run where id = :parent) and state = 9 and id > :after
+    order by root_id, id limit :most
+) visited
+where fits = 1 or number = :most;
 
 -- name: child_counts
 select task, state, count(*), min(started_at), max(coalesce(finished_at, 0)), min(finished_at - started_at),

@@ -101,10 +101,6 @@ def listing(db: Database, filter_: RunFilter) -> Page:
         found.close()  # it may not have come to its end, and would hold up the log's being begun anew
 
 
-def children(db: Database, bindings: dict[str, Any]) -> list[RunRecord]:
-    return [rows.record(row) for row in db.execute(_SQL[rows.children_statement(bindings)], bindings).fetchall()]
-
-
 def counts(db: Database, statement: str, bindings: dict[str, Any]) -> list[TaskCount]:
     return rows.counts(db.execute(_SQL[statement], bindings).fetchall())
 

@@ -33,6 +33,7 @@ from fanwood.model.records import (
 from fanwood.model.states import TERMINAL, RunState
 from fanwood.store import budgets, finding, rows, why
 from fanwood.store.cancelling import OWN, fenced
+from fanwood.store.children import children
 from fanwood.store.looked import SqlLooks
 from fanwood.store.parts import must_sleep, refuse_part
 from fanwood.store.retention import Deed, Plan, after_failure, taking_apart
@@ -367,8 +368,7 @@ class SqliteStore(SqliteOutside, SqliteByHand, SqliteTelling, SqlLooks, Store):
         after: bytes = b"",
         limit: int = 1000,
     ) -> list[RunRecord]:
-        about = {"parent": parent_id, "task": task, "state": state, "after": after, "limit": limit}
-        return await self._read(lambda db: reading.children(db, about))
+        return await children(self.looked, limit, parent=parent_id, task=task, state=state, after=after)
 
     async def recalled(self, parent_id: bytes, after: bytes = b"", limit: int = 1000, most: int = 0) -> list[Known]:
         return await self._read(lambda db: reading.recalled(db, parent_id, after, limit, most))
