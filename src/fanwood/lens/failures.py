@@ -10,7 +10,7 @@ from fanwood.ids import id_text
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.paths import Sums, coarser
 from fanwood.lens.views import Cluster, ErrorBrief, RunBrief
-from fanwood.model.looks import LAST_ID, duration_class
+from fanwood.model.looks import LAST_ID, LATE, duration_class
 from fanwood.model.states import RunState
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ PAGE = 500
 """Failures that one look reads."""
 EXAMPLES = 3
 TASKS = 5
-LATE = 10_000_000
-"""Microseconds for which a commit may be under way, or clocks differ."""
 MISSED, MOST_MISSED = 3, 100
 """Looks in a row that explain nothing, before all are read once more: ever more of them, if that does not either."""
 ONE_BIN = 62

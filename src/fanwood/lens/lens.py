@@ -16,13 +16,14 @@ from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
 from fanwood.lens import picture
 from fanwood.lens.briefs import PREVIEW, run_brief
-from fanwood.lens.failures import LATE, Failures
+from fanwood.lens.failures import Failures
 from fanwood.lens.pace import LATELY, Pace
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.rounds import Rounds
 from fanwood.lens.tree import Tree
 from fanwood.lens.views import Cluster, TreeView
 from fanwood.lens.where import Where
+from fanwood.model.looks import LATE
 from fanwood.model.records import TaskCount
 from fanwood.model.states import FIRST_TERMINAL, RunState
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fanwood.lens.paths import Paths
 from fanwood.lens.pieces import Family, Piece, Sizes, small
-from fanwood.model.looks import LAST_ID, Cell, Part, before, duration_class
+from fanwood.model.looks import FIRST_ID, LAST_ID, LATE, Cell, Part, before, duration_class
 from fanwood.model.states import FIRST_TERMINAL, FIRST_WAIT, RunState
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FINEST = 10
 """Bins are not narrower than a millisecond."""
 MEASURED = 16
 """Larger families that are measured together."""
+LATER = 1 << 62
 PROBED = 8
 """So many looks at what has not changed, and then one whether it has children."""
 
@@ -57,6 +58,7 @@ class Tree:
         self.last_end = 0
         self._small: dict[bytes, Piece] = {}  # by parent, where anything has not ended
         self._filling: dict[tuple[int, int], Piece] = {}  # by path and depth: more families find room in it
+        self._childless = (LAST_ID, FIRST_ID, 0)  # between which runs none had children, and when that was asked
         self._root_cell: Cell | None = None
         self._root_shift = self.shift
         self._see_root(root)
@@ -122,7 +124,7 @@ class Tree:
 
         async def look() -> tuple[list[Cell], list[ParentRow]]:
             cells = await store.cube(part, shift)
-            return cells, await self._parents_of(store, part) if cells else []
+            return cells, await self._parents_at_first(store, part, cells) if cells else []
 
         return Asked(piece, part, shift, store.now(), asyncio.ensure_future(look())), new
 
@@ -263,6 +265,20 @@ class Tree:
         """The same, of a segment."""
         first = await self._first_parent(store, part)
         if first is None:
+            return []
+        return await store.parents(Part(part.root, part.parents, before(first), part.until), self._sizes.few)
+
+    async def _parents_at_first(self, store: Store, part: Part, cells: Sequence[Cell]) -> list[ParentRow]:
+        """The same, of one that is read for the first time. One seek says of all segments up to the next parent that
+        they have none, as far as their runs had all ended by then."""
+        since, until, asked_at = self._childless
+        ended = max((cell.last or LATER for cell in cells), default=0)
+        if since <= part.after and part.until < until and ended < asked_at - LATE:
+            return []
+        asked_at = store.now()
+        first = await self._first_parent(store, Part(part.root, part.parents, part.after))
+        self._childless = part.after, first or LAST_ID, asked_at
+        if first is None or first > part.until:
             return []
         return await store.parents(Part(part.root, part.parents, before(first), part.until), self._sizes.few)
 

@@ -11,6 +11,8 @@ from fanwood.model.states import RunState
 
 SEGMENT = 4096
 """Runs that one look reads, or so: those of a segment."""
+LATE = 10_000_000
+"""Microseconds for which a commit may be under way, or clocks differ."""
 FIRST_ID, LAST_ID = b"", b"\xff" * 17
 """Before every id, and after."""
 
