@@ -16,7 +16,7 @@ from fanwood.lens.paths import Paths, folded
 from fanwood.lens.pieces import Sizes
 from fanwood.lens.where import Where
 from fanwood.model.commands import Batch, ClaimRequest, Outcome, Spawn, SpawnKind, TaskInfo, WorkerInfo
-from fanwood.model.looks import Cell, ParentRow, Part, class_end, duration_class
+from fanwood.model.looks import Cell, FailedRow, ParentRow, Part, class_end, duration_class
 from fanwood.model.states import RunState
 from fanwood.store.looks import FEW
 from fanwood.store.memory.store import MemoryStore
@@ -92,6 +92,10 @@ class Counted(MemoryStore):
         self.seen += sum(cell.count for cell in cells)
         return cells
 
+    async def next_parent(self, root: bytes, after: bytes, until: bytes) -> bytes | None:
+        self.looks.append("next_parent")
+        return await super().next_parent(root, after, until)
+
     async def parents(self, part: Part, few: int = FEW) -> list[ParentRow]:
         self.looks.append("parents")
         return await super().parents(part, few)
@@ -155,7 +159,13 @@ async def test_a_family_that_grows_is_read_segment_by_segment(tmp_path: Path) ->
 class Failing(Counted):
     """Of which one look fails."""
 
-    left = -1
+    left = fails = -1
+
+    async def failed(self, root: bytes, after: bytes, limit: int, *, links: bool = False) -> list[FailedRow]:
+        self.fails -= 1
+        if self.fails == 0:
+            raise StoreUnavailableError("away")
+        return await super().failed(root, after, limit, links=links)
 
     async def cube(self, part: Part, shift: int) -> list[Cell]:
         self.left -= 1
@@ -182,6 +192,67 @@ async def test_what_could_not_be_read_is_read_later(tmp_path: Path, fails: int) 
     while lens.done < 1:
         await lens.refresh(store)
     assert lens.view().counts.queued == 150
+    await store.close()
+
+
+async def test_one_seek_says_of_many_segments_that_they_have_leaves(tmp_path: Path) -> None:
+    """As far as all had ended long before; and where a run has children they are found."""
+    clock = ManualClock()
+    store = Counted(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a", "b"), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 213)]
+    root, children, below, late = ids[0], ids[1:201], ids[201:211], ids[211]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}", claimed=True)]))
+
+    async def spawn(parent: bytes, depth: int, runs: list[bytes], *, ends: bool) -> None:
+        kind = SpawnKind("b", parent_id=parent, parent_attempt=1, root_id=root, depth=depth)
+        await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}", claimed=True) for id_ in runs]))
+        outcomes = [Outcome(id_, 1, RunState.COMPLETED, "1") for id_ in runs] if ends else []
+        await store.commit(worker, Batch(outcomes=outcomes))
+
+    await spawn(root, 1, children[:100], ends=True)
+    await spawn(root, 1, children[100:101], ends=False)
+    await spawn(children[100], 2, below, ends=False)
+    await spawn(root, 1, children[101:], ends=True)
+    clock.advance(60)
+    lens = Lens(root, clock, sizes=Sizes(segment=20))
+    while lens.done < 1:
+        await lens.refresh(store)
+    assert (lens.view().counts.completed, lens.view().counts.running) == (199, 12)
+    assert store.looks.count("cube") >= 10
+    assert store.looks.count("next_parent") <= 6
+    await spawn(children[100], 2, [late], ends=False)
+    for _ in range(30):
+        clock.advance(1)
+        await lens.refresh(store)
+    assert lens.view().counts.running == 13
+    await store.close()
+
+
+@pytest.mark.parametrize("fails", range(1, 6))
+async def test_failures_that_could_not_be_read_are_read_later(tmp_path: Path, fails: int) -> None:
+    """A page of them is read while another is taken in: neither is forgotten, nor counted twice."""
+    clock = ManualClock()
+    store = Failing(clock, url=f"memory:{tmp_path}")
+    await store.open(lambda: None)
+    worker = await store.register(WorkerInfo("w", "h", 1, 4, ("a", "b"), 10**9), [TaskInfo("a", "task")])
+    ids = [bytes(6) + bytes([0x70, 0, 0x80, 0]) + n.to_bytes(6, "big") for n in range(1, 1603)]
+    root = ids[0]
+    await store.commit(worker, Batch(spawns=[Spawn(SpawnKind("a"), root, None, "{}", claimed=True)]))
+    kind = SpawnKind("b", parent_id=root, parent_attempt=1, root_id=root, depth=1)
+    await store.commit(worker, Batch(spawns=[Spawn(kind, id_, id_, "{}", claimed=True) for id_ in ids[1:]]))
+    error = '{"kind":"failed","type":"ValueError","message":"bad row"}'
+    await store.commit(worker, Batch(outcomes=[Outcome(id_, 1, RunState.FAILED, None, error) for id_ in ids[1:]]))
+    lens, store.fails = Lens(root, clock), fails
+    troubles = 0
+    while lens.done < 1:
+        try:
+            await lens.refresh(store)
+        except StoreUnavailableError:
+            troubles += 1
+    assert troubles == (fails <= 4)  # four pages
+    assert [one.count for one in lens.view().clusters] == [1601]
     await store.close()
 
 
