@@ -34,7 +34,7 @@ ABOVE_STORES = {
 """What no store has a part in (of a file without names, all): in memory only."""
 IN_OUR_OWN_PROCESS = {
     "test_bulks.py", "test_chunks.py", "test_conditions.py", "test_given_up.py", "test_groups.py",
-    "test_hooks.py", "test_identity.py",
+    "test_hooks.py", "test_identity.py", "test_interrupts.py",
     "test_loops.py", "test_objects.py", "test_order.py", "test_outcomes.py", "test_owning.py", "test_publishing.py",
     "test_pydantic_ai.py", "test_references.py", "test_steps.py", "test_streams.py", "test_surroundings.py",
     "test_tools.py", "test_workflow_failures.py", "test_workflows.py",

@@ -113,8 +113,17 @@ class Engine:
         """
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(started,), name="fanwood-engine", daemon=True)
-        self._thread.start()
-        started.result()
+        try:
+            self._thread.start()
+            started.result()
+        except KeyboardInterrupt:  # nobody has it: it ends as soon as it could begin
+            started.add_done_callback(self._leave)
+            raise
+
+    def _leave(self, started: Future[None]) -> None:
+        if started.exception() is None:
+            self._stopping = self._commits.hurried = True
+            self._ticks.stop()
 
     def stop(self) -> None:
         """Commit what is in the inbox, let go of the store, end the thread. Executors must have stopped before."""

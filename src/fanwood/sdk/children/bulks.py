@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from fanwood import checks
 from fanwood.engine.signals import block
+from fanwood.sdk.children.interrupted import tell_interrupted
 from fanwood.sdk.children.mock_host import MockedError
 from fanwood.sdk.children.owning import owning
 from fanwood.sdk.children.refs import TaskRunRef, refs_for
 from fanwood.sdk.children.spawning import Spawner
 from fanwood.sdk.declaring.items import BulkRunItem
+from fanwood.sdk.running.interrupting import INTERRUPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,17 +172,20 @@ class Bulks(Generic[Out]):
     ) -> Any:
         patience = patience_of(timeout, wait)
         checks.flag(keep_errors, "return_exceptions")
+        spawner = None
         try:
             spawner = Spawner(self._host, wait=wait, fail_fast=not keep_errors)
+            if not wait:
+                return refs_for(self._host, await spawner.spawn_all(_checked(items, self.name)))
+            with owning(spawner):
+                await spawner.spawn_all(_checked(items, self.name))
+                await spawner.wait(patience)
         except MockedError as mock:
             asked = list(_checked(items, self.name))
             if not wait:
                 return [await mock.host.ref(item) for item in asked]
             return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
-        if not wait:
-            planned = await spawner.spawn_all(_checked(items, self.name))
-            return refs_for(self._host, planned)
-        with owning(spawner):
-            await spawner.spawn_all(_checked(items, self.name))
-            await spawner.wait(patience)
+        except INTERRUPTIONS as error:
+            tell_interrupted(error, self.name, spawner)
+            raise
         return spawner.results(keep_errors=keep_errors)

@@ -14,6 +14,7 @@ from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.recording.patience import Patience, patience
 from fanwood.sdk.running.circles import refuse_circles
 from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.interrupting import INTERRUPTIONS, by_hand, tell_going_on
 from fanwood.sdk.running.waiting import looked, wait_for
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ class _Ends(Generic[T]):
         Raises:
             WaitTimeoutError: the time is over.
         """
+        try:
+            return await self._more()
+        except INTERRUPTIONS as error:
+            if by_hand(error) and (ref := next(iter(self._under_way.values()), None)) is not None:
+                tell_going_on(ref.key, ref.task_name, len(self._under_way))
+            raise
+
+    async def _more(self) -> list[TaskRunRef[T]]:
         if not self._begun:
             self._begun = True
             if known := await self._watch():

@@ -19,7 +19,8 @@ from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.infos import table, type_name
-from fanwood.sdk.running.waiting import asked, interruption_told, looked
+from fanwood.sdk.running.interrupting import interruption_told
+from fanwood.sdk.running.waiting import asked, looked
 from fanwood.store.cancelling import cancel
 
 if TYPE_CHECKING:

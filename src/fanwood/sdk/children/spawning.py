@@ -32,7 +32,7 @@ from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.belonging import must_be_here, must_be_root
 from fanwood.sdk.running.current import current_attempt
-from fanwood.sdk.running.waiting import interruptible, interruption_told, parked, wait_for
+from fanwood.sdk.running.waiting import interruptible, parked, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -392,15 +392,14 @@ class Spawner:
             WaitTimeoutError: not within `timeout` seconds.
         """
         assert self.collector is not None
-        first, count, ids = self.planned.first_task, len(self.planned), Ids(self.planned)
-        what, tasks = f"{count} run(s) of {first}", self.tasks
+        ids = Ids(self.planned)
+        what, tasks = f"{len(self.planned)} run(s) of {self.planned.first_task}", self.tasks
         with self._engine.waiting(self.collector, ids):
             if current_attempt.get() is not None:
                 limit = await patience(timeout, ids)
                 await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
                 return
-            with interruption_told(self.planned.id(0), first, count):
-                await wait_for(self.collector, self._host, timeout, what, tasks)
+            await wait_for(self.collector, self._host, timeout, what, tasks)
 
     def give_up(self) -> None:
         """Nobody waits for what was spawned."""

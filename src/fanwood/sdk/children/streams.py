@@ -23,6 +23,7 @@ from fanwood.errors import (
     UsageError,
 )
 from fanwood.model.states import RunState
+from fanwood.sdk.children.interrupted import tell_loop_interrupted
 from fanwood.sdk.children.mock_host import MockHost
 from fanwood.sdk.children.owning import abandon, owning
 from fanwood.sdk.children.planned import Planned
@@ -32,6 +33,7 @@ from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import NOT_GIVEN, RunOptions, TriggerWorkflowOptions, known_only, merged
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.running.current import current_attempt
+from fanwood.sdk.running.interrupting import INTERRUPTIONS
 from fanwood.sdk.running.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -109,11 +111,7 @@ class StreamSpawner(Spawner):
         return bool(self._unanswered) and self._unanswered[0].signal.fired
 
     async def check_answers(self) -> None:
-        """Of requests that were answered: whether one was refused.
-
-        Raises:
-            SpawnError: one was. What was asked for by it is under way no more, and there may be more answers.
-        """
+        """Of requests that were answered one may have been refused, whose runs are then under way no more."""
         while self.is_answered:
             await self._next_answer()
 
@@ -189,11 +187,12 @@ class Flow:
 
     @contextlib.contextmanager
     def _leaving(self) -> Generator[None]:
-        """While inside, a cancellation is one of the wait: what comes of that is decided elsewhere (`owning`)."""
+        """While inside, a cancellation is one of the wait: in a task, `owning` decides what comes of it."""
         try:
             yield
-        except asyncio.CancelledError:
-            self._cancelled = True
+        except INTERRUPTIONS as error:
+            self._cancelled = self._spawner.attempt is not None and isinstance(error, asyncio.CancelledError)
+            tell_loop_interrupted(error, self._spawner.under_way)
             raise
 
     async def _is_over(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import builtins
 import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 from fanwood import logs
 from fanwood.engine.signals import Signal
 from fanwood.errors import TooManyWaitingThreadsError, WaitTimeoutError
-from fanwood.ids import id_text
 from fanwood.sdk.running.current import current_attempt
 
 if TYPE_CHECKING:
@@ -162,31 +159,6 @@ async def _parked(attempt: Attempt, collector: Collector) -> bool:
         attempt.check()
         if collector.ready:
             return False
-
-
-class interruption_told:  # noqa: N801  (reads as the statement that it is)
-    """While inside, outside of any task, runs are waited for. Who interrupts that (Ctrl-C, or a notebook's button, by
-    which a coroutine is cancelled) does not end them: that is said, and how to."""
-
-    __slots__ = ("_count", "_first", "_task")
-
-    def __init__(self, first: bytes, task: str, count: int = 1) -> None:
-        self._first = first
-        self._task = task
-        self._count = count
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        notebook = isinstance(error, asyncio.CancelledError) and hasattr(builtins, "get_ipython")
-        if (notebook or isinstance(error, KeyboardInterrupt)) and current_attempt.get() is None:
-            first = id_text(self._first)
-            logger.warning(
-                "The wait was interrupted. What it waited for goes on, here or where it is served next: %s (%s). "
-                "app.runs.cancel(id) ends a run, and `fanwood runs cancel` any number.",
-                self._task, f"run {first}" if self._count == 1 else f"{self._count} runs, the first {first}",
-            )  # fmt: skip
 
 
 def timed_out(timeout: float | None, what: str) -> WaitTimeoutError:

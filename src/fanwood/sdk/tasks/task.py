@@ -10,6 +10,7 @@ from fanwood.engine.signals import block
 from fanwood.errors import UsageError
 from fanwood.ids import id_bytes
 from fanwood.sdk.children.bulks import Bulks, patience_of
+from fanwood.sdk.children.interrupted import tell_interrupted
 from fanwood.sdk.children.mock_host import MockedError
 from fanwood.sdk.children.owning import owning
 from fanwood.sdk.children.refs import TaskRunRef, ref_for
@@ -18,6 +19,7 @@ from fanwood.sdk.children.streams import Streams
 from fanwood.sdk.declaring.items import BulkRunItem
 from fanwood.sdk.declaring.options import NOT_GIVEN, MockOptions, RunOptions, TaskPolicy, TriggerWorkflowOptions, merged
 from fanwood.sdk.running.infos import table, type_name
+from fanwood.sdk.running.interrupting import INTERRUPTIONS
 from fanwood.sdk.tasks.mock import mock_call
 
 if TYPE_CHECKING:
@@ -269,15 +271,19 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
     ) -> Any:
         patience = patience_of(timeout, wait)
         item = self.asked_for(input_, merged(options, given, input_, self.name))
+        spawner = None
         try:
             spawner = Spawner(self._host, wait=wait)
+            if not wait:
+                return self._ref((await spawner.spawn_all((item,))).id(0))
+            with owning(spawner):
+                await spawner.spawn_all((item,))
+                await spawner.wait(patience)
         except MockedError as mock:
             return await (mock.host.answer(item) if wait else mock.host.ref(item))
-        if not wait:
-            return self._ref((await spawner.spawn_all((item,))).id(0))
-        with owning(spawner):
-            await spawner.spawn_all((item,))
-            await spawner.wait(patience)
+        except INTERRUPTIONS as error:
+            tell_interrupted(error, self.name, spawner)
+            raise
         return spawner.results()[0]
 
     @overload
