@@ -233,7 +233,7 @@ class Group:
                 await self._break_off(members, problem)
             raise
         finally:
-            members.stream.stop()
+            members.shut()
             self._forget_name()
 
     def _forget_name(self) -> None:

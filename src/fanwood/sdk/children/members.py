@@ -14,6 +14,7 @@ from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sharing import link_content
 from fanwood.sdk.children.spawning import Spawner
 from fanwood.sdk.recording.origins import learn_large
+from fanwood.sdk.recording.recalling import learn_keys
 from fanwood.sdk.recording.recording import parts_of
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fanwood.sdk.declaring.items import BulkRunItem
     from fanwood.sdk.declaring.options import TriggerWorkflowOptions
     from fanwood.sdk.running.attempt import Attempt
+    from fanwood.sdk.running.keys import Keys
 
 
 class _Stream(Stream):
@@ -91,6 +93,8 @@ class Members(Spawner):
     def __init__(self, attempt: Attempt, limit: int | None, deadline: int | None) -> None:
         self.stream = _Stream(limit, self._send_now)
         super().__init__(attempt.host, wait=True, collector=self.stream)
+        self._of = attempt
+        self._keys: Keys | None = None
         self._deadline = deadline
         self.all: list[Planned] = []
         self.living: dict[int, Planned] = {}
@@ -99,8 +103,18 @@ class Members(Spawner):
     async def begin(self) -> None:
         """As above. Of a run in a fork also what is large is read, as a member has its reference at once."""
         await super().begin()
-        if self.attempt is not None and self.attempt.fork is not None:
-            await learn_large(self.attempt, self.attempt.fork)
+        attempt = self._of
+        self._keys = attempt.hold_keys()  # who adds one can't wait until they were read
+        await learn_keys(attempt, self._keys)
+        if attempt.fork is not None:
+            await learn_large(attempt, attempt.fork)
+
+    def shut(self) -> None:
+        """No more are added."""
+        self.stream.stop()
+        if self._keys is not None:
+            self._keys.hold(-1)
+            self._keys = None
 
     def add(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more."""

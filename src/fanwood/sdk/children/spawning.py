@@ -26,7 +26,7 @@ from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.recording.once import Doing, doing
 from fanwood.sdk.recording.patience import patience, wait_at_most
-from fanwood.sdk.recording.recalling import answer_of, learn
+from fanwood.sdk.recording.recalling import answer_of, learn, with_keys
 from fanwood.sdk.recording.recording import known_parts, parts_of
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
@@ -136,7 +136,10 @@ class Spawner:
             item.options.share is not None for item in chunk
         ):
             await known_parts(attempt)
-        self._send(chunk)
+        if attempt is None or attempt.keys is None:
+            self._send(chunk)
+        else:
+            await with_keys(attempt, attempt.keys, chunk, self._send)
         if self._waits_for_copies:
             await self.all_answered()
             self._waits_for_copies = False
@@ -270,9 +273,7 @@ class Spawner:
         if existing is None:
             attempt.replay = None  # this is new
             if key is not None:  # (of no key there is no second one of this attempt: ordinals tell them apart)
-                if attempt.known is None:
-                    attempt.known = {}
-                attempt.known[identity] = spawn.id
+                attempt.keep(identity, spawn.id)
             request.spawns.append(spawn)
             request.spawn_indexes.append(number)
         else:

@@ -50,9 +50,12 @@ class Answer:
         self, error: BaseException | None, taken: dict[bytes, Attached], found: Sequence[Attached | None]
     ) -> None:
         """On the engine's thread. `taken`: by the ids that were asked for; `found`: for each attach."""
-        if error is not None and self._attempt is not None:
-            with registering:
-                self._attempt.forget(self._request.spawns, self._request.numbers)
+        if self._attempt is not None:
+            if error is None:
+                self._attempt.committed(self._request.spawns)
+            else:
+                with registering:
+                    self._attempt.forget(self._request.spawns, self._request.numbers)
         self.error = error or self._conflict(found) or self._taken(taken)
         self.signal_is_answer = True
         self._request.on_done = None  # else the two would hold each other, and 500 runs, until somebody looks for that

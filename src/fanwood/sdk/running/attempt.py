@@ -17,6 +17,7 @@ from fanwood.model.naming import named_in, numbered
 from fanwood.model.states import OnParentEnd
 from fanwood.sdk.declaring.identity import child_identity
 from fanwood.sdk.running.forking import origin_in
+from fanwood.sdk.running.keys import Keys
 from fanwood.sdk.running.ordinals import Ordinals
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class Attempt:
         "id",
         "in_function",
         "interruption",
+        "keys",
         "known",
         "life",
         "lifespan",
@@ -217,7 +219,8 @@ class Attempt:
         self.cancel_children = False
         self.children = 0  # asked for so far
         self.ordinals: Ordinals | None = None
-        self.known: dict[bytes, bytes] | None = None  # identities of earlier attempts' children
+        self.known: dict[bytes, bytes] | None = None  # by identity: earlier attempts' children, and its own with keys
+        self.keys: Keys | None = None  # those of its own
         self.answers: dict[bytes, Known] | None = None  # by identity: those of them that have ended
         self.losses: Losses | None = None  # what it waited for, and gave up
         self.parts: Parts | None = None  # what it records of its own, if anything
@@ -287,6 +290,28 @@ class Attempt:
     def is_first(self) -> bool:
         """Whether nothing can be recorded of the run yet."""
         return self.run.attempt <= self.since
+
+    def keep(self, identity: bytes, id_: bytes) -> None:
+        """A new child has a key: who gives that again means this one. Under `registering`."""
+        if self.known is None:
+            self.known = {}
+        if self.keys is None:
+            self.keys = Keys()
+        self.known[identity] = id_
+
+    def hold_keys(self) -> Keys:
+        """From now on all of its keys are kept as they are, until that is let go."""
+        with registering:
+            if self.keys is None:
+                self.keys = Keys()
+        self.keys.hold()
+        return self.keys
+
+    def committed(self, spawns: Iterable[Spawn]) -> None:
+        """These are in the store. From the engine's thread."""
+        if self.keys is not None and self.known is not None:
+            with registering:
+                self.keys.committed(spawns, self.known)
 
     def forget(self, spawns: Iterable[Spawn], numbers: Iterable[tuple[bytes, int]]) -> None:
         """These were refused: who asks for them again asks for the same. `numbers`: of those without a key, by the
