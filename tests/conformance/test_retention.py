@@ -8,13 +8,14 @@ from itertools import chain, pairwise
 
 import pytest
 
-from fanwood import RunNotFoundError, RunState
+from fanwood import RunNotFoundError, RunState, SeededIds
+from fanwood.ids import shifted
 from fanwood.model.commands import ClaimedRun, LogLine, Spawn, SpawnKind
 from fanwood.model.records import PruneCount, PruneCursor, RunFilter
 from fanwood.model.states import OnParentEnd
 from fanwood.store import retention
 from fanwood.store.retention import delete_tree
-from fanwood.store.store import START
+from fanwood.store.store import START, WHOLE
 from tests.conformance.stage import SECOND, Stage, completed, digest
 
 OLD = 1000  # seconds
@@ -242,6 +243,70 @@ async def test_that_other_namespaces_are_left_alone(stage: Stage) -> None:
     assert await stage.store.prunable(before(stage)) == PruneCount(1, 1)
     assert sum(await prune(stage)) == 1
     assert await left(stage, list(ids.values())) == [ids["xy/task"]]
+
+
+class Dated(SeededIds):
+    """Ids with a clock's time in them, as a system's have."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(11)
+        self._clock = stage.clock
+
+    def new_id(self) -> bytes:
+        return shifted(super().new_id(), self._clock.now() // 1000)
+
+
+async def history(stage: Stage, tasks: list[str], apart: float = 3600.0) -> list[bytes]:
+    """Roots that have ended, one after the other."""
+    roots: list[bytes] = []
+    for task in tasks:
+        roots.append(await stage.born(task))
+        [run] = await stage.claim(1, tasks=[task])
+        await stage.complete(run)
+        stage.clock.advance(apart)
+    return roots
+
+
+async def steps_from(stage: Stage, start: PruneCursor, namespace: str) -> tuple[int, int]:
+    """How many calls it takes, and how many runs they delete."""
+    calls, runs, cursor = 0, 0, start
+    while cursor is not None:
+        pruned = await stage.store.prune(before(stage), 5, cursor, namespace)
+        calls, runs, cursor = calls + 1, runs + pruned.runs, pruned.cursor
+    return calls, runs
+
+
+@pytest.mark.parametrize("own", ["mine", ""], ids=["named", "without a name"])
+async def test_that_the_history_of_other_namespaces_is_not_walked(stage: Stage, own: str) -> None:
+    stage.ids = Dated(stage)
+    mine, others = (f"{own}/a" if own else "a"), [f"{name}/b" for name in ("kin", "minerals", "x", "m")]
+    if own:
+        others.append("b")
+    living = await stage.running(mine)
+    await history(stage, [*others * 20, mine, *others * 20, mine, mine, *others * 10])
+    stage.clock.advance(OLD)
+    everything = await stage.records()
+    calls, runs = await steps_from(stage, START, own)
+    assert runs == 3
+    assert calls <= 10
+    gone = {id_ for id_ in everything if id_ not in await stage.records()}
+    assert {everything[id_].task for id_ in gone} == {mine}
+    assert (await steps_from(stage, START, own))[0] <= 5
+    await stage.complete(living)
+    stage.clock.advance(OLD)
+    assert await steps_from(stage, START, own) == (2, 1)
+    assert await steps_from(stage, START, own) == (1, 0)
+    assert await steps_from(stage, START, "nobody") == (1, 0)
+
+
+async def test_that_a_look_at_everything_finds_what_ids_do_not_tell(stage: Stage) -> None:
+    """An id says nothing of its time: at a root that stays, many of others, and one more."""
+    await stage.running("mine/a")
+    await history(stage, ["x/b"] * 20)
+    (old,) = await history(stage, ["mine/a"])
+    stage.clock.advance(OLD)
+    assert (await steps_from(stage, WHOLE, "mine"))[1] == 1
+    assert await left(stage, [old]) == []
 
 
 async def test_that_a_key_is_free_again(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from fanwood.engine import retention
 from fanwood.engine.retention import AT_ONCE, DAY, LEAST_REST, Retention
 from fanwood.errors import StoreBusyError, StoreError
 from fanwood.model.records import PruneCursor, Pruned
-from fanwood.store.store import START
+from fanwood.store.store import START, WHOLE
 
 FURTHER, MUCH_FURTHER = PruneCursor(1, b"x"), PruneCursor(3_600_000_000, b"y")
 
@@ -68,6 +68,13 @@ async def test_that_it_rests_less_when_it_would_never_arrive(monkeypatch: pytest
     paces = Paces(steps, monkeypatch)
     await paces.run()
     assert paces.slept == [1, 4, 2, 1, LEAST_REST, LEAST_REST, LEAST_REST]
+
+
+async def test_that_it_looks_at_every_root_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([Pruned(0, None) for _ in range(8)], monkeypatch)
+    monkeypatch.setattr(retention, "LOOK_AT_ALL", 3_000_000)
+    await paces.run()
+    assert [cursor for _, _, cursor, _ in paces.asked] == [START, START, START, WHOLE, START, START, WHOLE, START]
 
 
 async def test_that_trouble_is_told_and_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

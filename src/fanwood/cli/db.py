@@ -17,7 +17,7 @@ from fanwood.settings import Settings
 from fanwood.store.attending import attendance
 from fanwood.store.copying import copy
 from fanwood.store.opening import store_for
-from fanwood.store.store import START
+from fanwood.store.store import WHOLE
 from fanwood.store.urls import without_password
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def prune(older_than: float | None, batch: int, dry_run: bool, common: Common) -
 
 async def _prune(store: Store, before: int, batch: int, namespace: str, meter: Meter) -> int:
     """All there is; resting as long as working, since others may need the database."""
-    deleted, cursor = 0, START
+    deleted, cursor = 0, WHOLE
     while True:
         began = store.now()
         pruned = await store.prune(before, batch, cursor, namespace)

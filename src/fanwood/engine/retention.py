@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood.errors import StoreError
-from fanwood.store.store import START
+from fanwood.store.store import START, WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,8 @@ AT_ONCE = 1000
 REST = 4.0
 """How many times as long as a step took to rest after it; less if it would never arrive otherwise ..."""
 LEAST_REST = 0.5
+LOOK_AT_ALL = 3_600_000_000
+"""Microseconds between two looks at every root there is, also where a stretch of history is other namespaces'."""
 LONG_REST = 20
 """... and after one that looked at much and found nothing."""
 
@@ -44,6 +46,7 @@ class Retention:
         self._namespace = settings.namespace
         self._kept = round(settings.retention_days * DAY)
         self._rest = REST
+        self._all_at: int | None = None  # when to look at every root
         self._works = works  # whether this engine is a worker's
         self._on_error = on_error
 
@@ -62,7 +65,7 @@ class Retention:
     async def _prune(self) -> None:
         store = self._store
         before = store.now() - self._kept  # fixed, so that it comes to an end while more and more is old enough
-        cursor: PruneCursor | None = START
+        cursor: PruneCursor | None = self._begin(store.now())
         while cursor is not None and self._works():
             began, place = store.now(), cursor
             pruned = await store.prune(before, AT_ONCE, cursor, self._namespace)
@@ -70,9 +73,15 @@ class Retention:
             self._pace(place, cursor, took)
             await asyncio.sleep((self._rest if pruned.runs else LONG_REST) * took / 1e6)
 
+    def _begin(self, now: int) -> PruneCursor:
+        if self._all_at is not None and now < self._all_at:
+            return START
+        first, self._all_at = self._all_at is None, now + LOOK_AT_ALL
+        return START if first else WHOLE
+
     def _pace(self, place: PruneCursor, cursor: PruneCursor | None, took: int) -> None:
         """Rest less if the past is gone through less than twice as quickly as time itself goes by."""
-        if place is START or cursor is None or cursor.large is not None:
+        if place.created_at < 0 or cursor is None or cursor.large is not None:
             return
         gain = (cursor.created_at - place.created_at) / ((1 + self._rest) * max(took, 1))
         self._rest = max(LEAST_REST, self._rest / 2) if gain < 2 else min(REST, self._rest * 1.1)

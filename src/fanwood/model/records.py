@@ -277,7 +277,8 @@ class PruneCursor(msgspec.Struct, frozen=True):
 
     `large` is the next root, in the same terms, if its tree is too large for one call; it is marked then. `place`: how
     far that tree has been looked through; None: to its end, and it is being taken apart. `width`: how many trees seem
-    to fit into a call; 0: nothing is known of that.
+    to fit into a call; 0: nothing is known of that. `whole`: every root is looked at, also where long stretches of
+    history are other namespaces'.
     """
 
     created_at: int = -1
@@ -285,6 +286,7 @@ class PruneCursor(msgspec.Struct, frozen=True):
     width: int = 0
     large: tuple[int, bytes] | None = None
     place: tuple[bytes, bytes] | None = None
+    whole: bool = False
 
 
 class Pruned(msgspec.Struct, frozen=True):

@@ -21,6 +21,9 @@ import asyncio
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
+from fanwood.ids import first_id
 from fanwood.model.records import PruneCursor
 from fanwood.model.states import FIRST_TERMINAL
 
@@ -43,12 +46,20 @@ TABLES = ("log", "attempt", "message", "value", "spend")
 """Of which a run may have any number of rows."""
 
 
+LATE = 86_400_000
+"""Milliseconds: a root is stored so long after its id was made, at most; and ..."""
+EARLY = 60_000
+"""... so long before, as clocks differ. Who looks at every root finds others, too."""
+OTHERS = -1
+"""`due` of a root of another namespace."""
+
+
 class Walked(NamedTuple):
     """One run of a walk; `top` is its root."""
 
     top: bytes
     created_at: int  # of the root
-    due: int  # whether the root ended long enough ago
+    due: int  # whether the root ended long enough ago; `OTHERS`: it is another namespace's
     id: bytes
     state: int
 
@@ -83,6 +94,11 @@ class Ground(Protocol):
         """The next so many roots that were created before, and all below those of the namespace that are over."""
         ...
 
+    async def next_own(self, prefix: str, since: bytes, created_at: int) -> bytes | None:
+        """The first id, from `since` on, of a root of the namespace that has begun, and was created after that; None:
+        there is none."""
+        ...
+
     async def look_through(
         self, root: bytes, after: tuple[bytes, bytes], rows: int
     ) -> tuple[bool, tuple[bytes, bytes] | None]:
@@ -108,6 +124,12 @@ async def plan(ground: Ground, before: int, limit: int, cursor: PruneCursor, nam
     """What one call of `prune` does."""
     if cursor.large is not None:
         return await _large(ground, limit, cursor, cursor.large)
+    start = cursor if cursor.created_at >= 0 else await _leap(ground, cursor, namespace)
+    return await _walk(ground, before, limit, start, namespace) if start else Plan(Deed.DELETE, None)
+
+
+async def _walk(ground: Ground, before: int, limit: int, cursor: PruneCursor, namespace: str) -> Plan:
+    """From root to root."""
     ids: list[bytes] = []
     prefix, looked_at, width, hanging = prefix_of(namespace), 0, min(limit, cursor.width or limit), 0
     while len(ids) * 2 < limit and looked_at < limit:
@@ -126,23 +148,40 @@ async def plan(ground: Ground, before: int, limit: int, cursor: PruneCursor, nam
         if full:
             if ids:
                 break
-            begin = PruneCursor(cursor.created_at, cursor.id, large=last, place=(b"", b""))
+            begin = replace(cursor, width=0, large=last, place=(b"", b""))
             return Plan(Deed.MARK, begin, root=last[1])
         ids += over
         looked_at += len({row.top for row in rows})
-        cursor = PruneCursor(*last, width)
+        cursor = replace(cursor, created_at=last[0], id=last[1], width=width)
+        if all(row.due == OTHERS for row in rows):
+            beyond = await _leap(ground, cursor, namespace)
+            if beyond is None:
+                return Plan(Deed.DELETE, None, ids)
+            cursor = beyond
         width = min(limit, width * 2) if len(rows) * 2 <= limit else width
     return Plan(Deed.DELETE, cursor, ids)
 
 
+async def _leap(ground: Ground, cursor: PruneCursor, namespace: str) -> PruneCursor | None:
+    """Over roots that are all of other namespaces; None: nothing of this one comes after them."""
+    if cursor.whole:
+        return cursor
+    since = first_id(cursor.created_at // 1000 - LATE)
+    found = await ground.next_own(prefix_of(namespace), since, cursor.created_at)
+    if found is None:
+        return None
+    place = ((int.from_bytes(found[:6], "big") - EARLY) * 1000, b"")
+    return replace(cursor, created_at=place[0], id=place[1]) if place > (cursor.created_at, cursor.id) else cursor
+
+
 async def _large(ground: Ground, limit: int, cursor: PruneCursor, large: tuple[int, bytes]) -> Plan:
     """A tree that is marked: it is looked through, and then taken apart."""
-    root, beyond = large[1], PruneCursor(*large)
+    root, beyond = large[1], PruneCursor(*large, whole=cursor.whole)
     if cursor.place is not None:
         lives, place = await ground.look_through(root, cursor.place, LOOK_ROWS)
         if lives:
             return Plan(Deed.UNMARK, beyond, root=root)
-        return Plan(Deed.NOTHING, PruneCursor(cursor.created_at, cursor.id, large=large, place=place), root=root)
+        return Plan(Deed.NOTHING, replace(cursor, width=0, place=place), root=root)
     ids = await ground.lower_end(root, limit)
     if await ground.hanging(ids or [root], MOST_HANGING + 1) > MOST_HANGING:
         return Plan(Deed.THIN, cursor, ids or [root], root)
@@ -174,11 +213,11 @@ def taking_apart(created_at: int, root_id: bytes) -> PruneCursor:
 def after_failure(planned: Plan) -> PruneCursor | None:
     """Where to go on if what was planned could not be done: somebody else was quicker, or something came to life."""
     if planned.cursor is not None and planned.cursor.large is not None:
-        return PruneCursor(*planned.cursor.large)
+        return PruneCursor(*planned.cursor.large, whole=planned.cursor.whole)
     return None
 
 
 def _over(rows: list[Walked]) -> list[bytes]:
     """Of whole trees those in which all has ended."""
-    going_on = {row.top for row in rows if row.state < FIRST_TERMINAL or not row.due}
+    going_on = {row.top for row in rows if row.state < FIRST_TERMINAL or row.due != 1}
     return [row.id for row in rows if row.top not in going_on]

@@ -61,6 +61,8 @@ Place = tuple[int, bytes, bytes, bytes]
 
 START = PruneCursor()
 """Before the oldest root."""
+WHOLE = PruneCursor(whole=True)
+"""There as well: from there every root is looked at."""
 
 
 class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Telling):
@@ -350,6 +352,9 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
     async def prune(self, before: int, limit: int, cursor: PruneCursor = START, namespace: str = "") -> Pruned:
         """Delete trees in which every run has ended, the root before `before`: oldest first, with logs and watches.
         Only trees of the namespace; of no other one, if it is empty.
+
+        Where a thousand roots are all of other namespaces, what comes next of this one is found by the time in its
+        roots' ids. That time may be wrong: ids of one's own, a clock that was set. From `WHOLE` none is missed.
 
         One call looks at about `limit` roots and deletes about `limit` runs: whole trees, as long as they fit. A tree
         larger than that is marked first (nothing of it can be replayed from then on), looked through, and taken apart

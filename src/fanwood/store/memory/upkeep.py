@@ -17,7 +17,7 @@ from fanwood.store import retention
 from fanwood.store.copying import TABLES
 from fanwood.store.memory.forking import needed
 from fanwood.store.memory.tables import LAST, Gate, Key, Line, Message, Past, Pause, Run, Shared, Tables, Urgent
-from fanwood.store.retention import Deed, Plan, Walked, prefix_of
+from fanwood.store.retention import OTHERS, Deed, Plan, Walked, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,15 +40,22 @@ class Ground:
             root = self._tables.runs[id_]
             if created_at >= before:
                 break
-            due = _ended_before(root, before) and _is_of(root.task, prefix) and not needed(self._tables, id_)
-            found.append(Walked(id_, created_at, int(due), id_, root.state))
-            below = (child for _, child in self._tables.order("below", id_)) if due else ()
+            due = int(_ended_before(root, before) and not needed(self._tables, id_))
+            due = due if _is_of(root.task, prefix) else OTHERS
+            found.append(Walked(id_, created_at, due, id_, root.state))
+            below = (child for _, child in self._tables.order("below", id_)) if due == 1 else ()
             found += [
                 Walked(id_, created_at, 1, child, self._tables.runs[child].state) for child in islice(below, rows)
             ]
             if len(found) >= rows:
                 break
         return found[:rows]
+
+    async def next_own(self, prefix: str, since: bytes, created_at: int) -> bytes | None:
+        runs = self._tables.runs
+        later = (runs[id_] for _, id_ in self._tables.order("roots").after((created_at, LAST)))
+        own = (run.id for run in later if run.id >= since and run.state != RunState.QUEUED and _is_of(run.task, prefix))
+        return min(own, default=None)
 
     async def look_through(
         self, root: bytes, after: tuple[bytes, bytes], rows: int

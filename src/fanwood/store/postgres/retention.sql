@@ -1,9 +1,11 @@
 -- Deleting what is old and over (store/retention.py). A tree is one range of `run_tree`.
 
 -- name: walk_roots
--- The next so many roots that are old enough to be looked at, and all below those of the namespace that are over (`due`).
+-- The next so many roots that are old enough to be looked at (`due` -1: of another namespace), and all below those of the
+-- namespace that are over (1).
 with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
+        when case when :prefix = '' then task like '%/%' else substr(task, 1, length(:prefix)) <> :prefix end then -1
         when state < 8 or finished_at >= :before then 0
         when exists (
             with recursive later (id) as (
@@ -12,9 +14,7 @@ with tops (id, created_at, state, due) as materialized (
             )
             select from later l cross join lateral (select x.state from run x where x.id = l.id offset 0) u where u.state < 8
         ) then 0
-        when :prefix = '' then case when task like '%/%' then 0 else 1 end
-        when substr(task, 1, length(:prefix)) = :prefix then 1
-        else 0
+        else 1
     end
     from run
     where parent_id is null and (created_at, id) > (:created_at, :after) and created_at < :before
@@ -31,6 +31,34 @@ select top, created_at, due, id, state from (
     ) c
     where t.due = 1
 ) walked limit :rows;
+
+-- name: next_own
+-- The first root of a namespace that has begun, by its id, of those that were created later: task by task. For the namespace
+-- that has no name other namespaces are passed by, each in one step.
+with recursive tasks (task) as (
+    select (
+        select r.task from run r
+        where r.parent_id is null and r.state <> 0 and r.task >= :prefix order by r.task limit 1
+    )
+    union all
+    select (
+        select r.task from run r
+        where r.parent_id is null and r.state <> 0 and r.task > (case
+            when :prefix = '' and strpos(t.task, '/') > 0 then substr(t.task, 1, strpos(t.task, '/')) || chr(1114111)
+            else t.task
+        end) collate "C"
+        order by r.task limit 1
+    )
+    from tasks t where substr(t.task, 1, length(:prefix)) = :prefix
+)
+select r.id from tasks t cross join lateral (
+    select x.id from run x
+    where x.parent_id is null and x.state <> 0 and (x.task, x.id) >= (t.task, :since_id) and x.task <= t.task
+      and x.created_at > :created_at
+    order by x.task, x.id limit 1
+) r
+where case when :prefix = '' then strpos(t.task, '/') = 0 else substr(t.task, 1, length(:prefix)) = :prefix end
+order by r.id limit 1;
 
 -- name: look_through
 select parent_id, id, state from run

@@ -50,6 +50,11 @@ class _Ground:
         )  # fmt: skip
         return list(starmap(Walked, found))
 
+    async def next_own(self, prefix: str, since: bytes, created_at: int) -> bytes | None:
+        name = "next_own"
+        found = await self._db.rows(name, _SQL[name], prefix=prefix, since_id=since, created_at=created_at)
+        return found[0][0] if found else None
+
     async def look_through(
         self, root: bytes, after: tuple[bytes, bytes], rows: int
     ) -> tuple[bool, tuple[bytes, bytes] | None]:

@@ -1,17 +1,17 @@
 -- Deleting what is old and over (store/retention.py). A tree is one range of `run_tree`.
 
 -- name: walk_roots
--- The next so many roots that are old enough to be looked at, and all below those of the namespace that are over (`due`).
+-- The next so many roots that are old enough to be looked at (`due` -1: of another namespace), and all below those of the
+-- namespace that are over (1).
 with tops (id, created_at, state, due) as materialized (
     select id, created_at, state, case
+        when case when :prefix = '' then task like '%/%' else substr(task, 1, length(:prefix)) <> :prefix end then -1
         when state < 8 or finished_at >= :before then 0
         when exists (with recursive later (id) as (
             select root_id from fork where origin_root = run.id
             union select f.root_id from later l cross join fork f on f.origin_root = l.id
         ) select 1 from later l cross join run u on u.id = l.id where u.state < 8) then 0
-        when :prefix = '' then case when task like '%/%' then 0 else 1 end
-        when substr(task, 1, length(:prefix)) = :prefix then 1
-        else 0
+        else 1
     end
     from run
     where parent_id is null and (created_at, id) > (:created_at, :after) and created_at < :before
@@ -25,6 +25,30 @@ select top, created_at, due, id, state from (
     from tops t cross join run c indexed by run_tree on c.root_id = t.id and c.parent_id is not null
     where t.due = 1
 ) limit +:rows;
+
+-- name: next_own
+-- The first root of a namespace that has begun, by its id, of those that were created later: task by task. For the namespace
+-- that has no name other namespaces are passed by, each in one step.
+with recursive tasks (task) as (
+    select (
+        select r.task from run r indexed by run_root_task
+        where r.parent_id is null and r.state <> 0 and r.task >= :prefix order by r.task limit 1
+    )
+    union all
+    select (
+        select r.task from run r indexed by run_root_task
+        where r.parent_id is null and r.state <> 0
+          and r.task > case when :prefix = '' and instr(t.task, '/') then substr(t.task, 1, instr(t.task, '/')) || char(1114111) else t.task end
+        order by r.task limit 1
+    )
+    from tasks t where substr(t.task, 1, length(:prefix)) = :prefix
+)
+select min((
+    select r.id from run r indexed by run_root_task
+    where r.parent_id is null and r.state <> 0 and r.task = t.task and r.id >= :since_id and r.created_at > :created_at
+    order by r.id limit 1
+))
+from tasks t where case when :prefix = '' then not instr(t.task, '/') else substr(t.task, 1, length(:prefix)) = :prefix end;
 
 -- name: look_through
 select parent_id, id, state from run indexed by run_tree

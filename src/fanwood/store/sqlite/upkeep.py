@@ -44,6 +44,10 @@ class _Ground:
         }  # fmt: skip
         return list(starmap(Walked, self._db.execute(_SQL["walk_roots"], bindings).fetchall()))
 
+    async def next_own(self, prefix: str, since: bytes, created_at: int) -> bytes | None:
+        bindings = {"prefix": prefix, "since_id": since, "created_at": created_at}
+        return self._db.execute(_SQL["next_own"], bindings).get
+
     async def look_through(
         self, root: bytes, after: tuple[bytes, bytes], rows: int
     ) -> tuple[bool, tuple[bytes, bytes] | None]:
