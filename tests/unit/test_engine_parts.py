@@ -11,11 +11,11 @@ import pytest
 
 from fanwood.engine import inbox as inbox_module
 from fanwood.engine import services
-from fanwood.engine.inbox import Inbox
+from fanwood.engine.inbox import Inbox, SuspendRequest
 from fanwood.engine.services import Services
 from fanwood.engine.waking import Waker
 from fanwood.errors import EngineClosedError, StoreBusyError, StoreError
-from fanwood.model.commands import Batch, LogLine, Outcome
+from fanwood.model.commands import Batch, LogLine, Outcome, Suspend
 from fanwood.model.states import RunState
 
 
@@ -91,6 +91,48 @@ def test_who_logs_more_than_is_stored_waits(monkeypatch: pytest.MonkeyPatch) -> 
     assert not waits.is_alive()
     inbox.empty_into(batch)
     assert [logged.message[0] for logged in batch.logs] == ["x", "z"]
+
+
+def test_many_lines_go_in_parts_and_before_the_end_of_who_says_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else the engine has to do is not held up by a commit of all of them."""
+    monkeypatch.setattr(inbox_module, "LOG_PART", 1000)
+    monkeypatch.setattr(inbox_module, "LOG_BYTES", 4000)
+    inbox = Inbox()
+
+    def says(who: bytes, words: str) -> None:
+        for word in words:
+            assert inbox.add_log(LogLine(who, 1, 1, "info", word), 0.0)
+
+    def taken() -> str:
+        batch = Batch()
+        inbox.empty_into(batch)
+        if inbox.suspends:
+            inbox.take_suspends(batch)
+        return "".join([line.message for line in batch.logs] + [f" {end.run_id.decode()}" for end in batch.outcomes])
+
+    def ends(who: bytes) -> None:
+        inbox.outcomes.append([Outcome(who, 1, RunState.COMPLETED, "1")])
+
+    says(b"r", "abcdefgh")
+    assert taken() == "abcde"
+    says(b"s", "1" * 4)
+    says(b"r", "k" * 6)
+    ends(b"s")
+    ends(b"q")
+    assert taken() == "fgh11 q"
+    assert taken() == "11kkk s"
+    says(b"s", "xyz")
+    inbox.suspends.append(SuspendRequest(lambda: Suspend(b"s", 1, [], 1), lambda _: None))
+    assert taken() == "kkkxyz"
+    inbox.add_log(line("w" * 5000), 0.0)
+    assert taken() == "w" * 5000, "one line always goes"
+    ends(b"z")
+    says(b"z", "z" * 10)
+    for _ in range(4):  # code that goes on after its run's end, and says more for ever
+        says(b"z", "z" * 5)
+        assert taken() == "z" * 5
+    assert taken() == "z" * 10 + " z"
+    assert not inbox
 
 
 def test_nobody_waits_to_log_for_an_engine_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from fanwood.model.commands import Attach, Attached, Batch, Hedge, LogLine, Outc
 
 LOG_BYTES = 4 * 1024 * 1024
 """Of lines that tasks have logged and that wait for their batch; who logs more waits."""
+LOG_PART = 512 * 1024
+"""About so much of that goes in one batch: whatever else is to be done waits for it, and on a busy machine for long."""
 LINE_BYTES = 200
 """What a line takes beside its text."""
 
@@ -132,6 +134,7 @@ class Inbox:
     progress: dict[bytes, LogLine] = field(default_factory=dict[bytes, LogLine])  # how far attempts are, if they say
     _joining: Lock = field(default_factory=Lock)
     _log_bytes: int = 0
+    _waits: int = 0  # so many times, one after another, an end waited for lines
     _log_room: Condition = field(default_factory=Condition)
     _closed: bool = False
 
@@ -163,10 +166,34 @@ class Inbox:
 
     def _take_logs(self, batch: Batch) -> None:
         with self._log_room:
+            if self._log_bytes <= LOG_PART:
+                batch.logs += self.logs
+                self.logs.clear()
+                self._log_bytes = 0
+            else:
+                self._take_lines(batch)
+            self._log_room.notify_all()
+
+    def _take_all(self, batch: Batch) -> None:
+        with self._log_room:
             batch.logs += self.logs
             self.logs.clear()
             self._log_bytes = 0
             self._log_room.notify_all()
+
+    def _take_lines(self, batch: Batch) -> None:
+        """As many of the first as fit, one at least; ends of attempts that have said more wait for that."""
+        size = 0
+        while self.logs and (size < LOG_PART or self._waits == LOG_BYTES // LOG_PART):
+            batch.logs.append(line := self.logs.popleft())
+            size += LINE_BYTES + len(line.message)
+        self._log_bytes -= size
+        left = {(line.run_id, line.attempt) for line in self.logs} if batch.outcomes else _NOBODY
+        ends = [end for end in batch.outcomes if (end.run_id, end.attempt) in left]
+        self._waits = self._waits + 1 if ends else 0  # (code that goes on though its run is over may say more for ever)
+        if ends:
+            batch.outcomes = [end for end in batch.outcomes if (end.run_id, end.attempt) not in left]
+            self.outcomes.appendleft(ends)
 
     def take_progress(self, batch: Batch, *, due: bool) -> bool:
         """How far runs are, into `batch`: now and then, and in any case with their ends. Whether anything was."""
@@ -273,6 +300,8 @@ class Inbox:
             else:
                 batch.suspends.append(command)
                 self.suspending[command.run_id, command.attempt] = request
+        if batch.suspends and self.logs:  # what such an attempt has said is not left behind either
+            self._take_all(batch)
 
     def tell_suspended(self, batch: Batch, going_on: set[int]) -> None:
         """The store has decided."""
