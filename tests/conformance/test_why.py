@@ -142,6 +142,23 @@ async def test_it_executes_against_what_is_usual(stage: Stage, monkeypatch: pyte
         assert "p99 of a is" in said.text
 
 
+async def test_its_worker_has_taken_more_than_it_has_slots(stage: Stage) -> None:
+    """Which of them execute nobody else knows: so it is not said that this one does."""
+    stage.worker = await stage.register(slots=2)
+    runs = [await stage.running() for _ in range(2)]
+    stage.clock.advance(3)
+    said = await why(stage, runs[0])
+    assert "has been executing for 3.0 s" in said.text
+    assert "slots" not in said.facts
+    late = await stage.running()
+    said = await why(stage, late)
+    assert said.cause is WhyCause.EXECUTING
+    assert "by a worker with 2 slots and 3 runs: it executes, or waits there for a slot" in said.text
+    assert (said.facts["slots"], said.facts["running"]) == (2, 3)
+    await stage.complete(runs[0])
+    assert "has been executing for" in (await why(stage, late)).text
+
+
 async def test_its_worker_is_lost(stage: Stage) -> None:
     run = await stage.running(worker=await stage.register(lease=5))
     assert (await why(stage, run)).cause is WhyCause.EXECUTING

@@ -333,12 +333,14 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """The worker of a run. `lease_expires_at`: 0 if it has none any more."""
+    """The worker of a run. `lease_expires_at`: 0 if it has none any more. `running`: what it holds, as far as that is
+    counted."""
 
     id: int
     name: str
     slots: int
     lease_expires_at: int
+    running: int = 0
 
 
 class Living(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
 from fanwood.store.failures import UNSERVED, decode_failure, summary
 from fanwood.store.patching import patch_of
-from fanwood.store.why_beside import besides, by_others, push_of
+from fanwood.store.why_beside import at_work, besides, by_others, push_of
 from fanwood.store.words import are, lasting, many
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
         found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
         found["oldest"] = _living(await rows("why_oldest", **family))
         found["slowest"] = _living(await rows("why_slowest", **family))
-        holding = await rows("why_worker", worker=run.worker_id)
+        holding = await rows("why_worker", worker=run.worker_id, most=FAR)
         found["holding"] = Holding(*holding[0]) if holding else None
         if not found["living"]:
             found["took"] = tuple(took for (took,) in await _times(rows, run))
@@ -408,13 +408,10 @@ def _running(about: Circumstances) -> _Said:
     at = f"on {where}, whose lease expires in {lasting(lease)} unless it is renewed"
     if about.living:
         return _parent(about, at, facts)
-    took = about.now - (run.started_at or about.now)
-    facts |= {"executing": took, **_typical(about.took)}
+    said, more = at_work(about)
+    facts |= more | _typical(about.took)
     usual = f"; p99 of {run.task} is {lasting(facts['p99'])}" if "p99" in facts else ""
-    return _Said(
-        WhyCause.EXECUTING, f"attempt {run.attempt:,} has been executing for {lasting(took)}, {at}{usual}",
-        f"fanwood logs {short_text(run.id)} --follow", facts,
-    )  # fmt: skip
+    return _Said(WhyCause.EXECUTING, f"{said}, {at}{usual}", f"fanwood logs {short_text(run.id)} --follow", facts)
 
 
 def _parent(about: Circumstances, at: str, facts: dict[str, Any]) -> _Said:

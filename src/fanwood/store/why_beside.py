@@ -49,6 +49,19 @@ def by_others(about: Circumstances) -> tuple[str, dict[str, Any]]:
     return said, {"copy_of": id_text(fork.key)}
 
 
+def at_work(about: Circumstances) -> tuple[str, dict[str, Any]]:
+    """Of one that its worker has taken. It may have taken more than it has slots: nobody else knows which of them
+    execute, and which of them wait for others there."""
+    run, holding = about.run, about.holding
+    took = about.now - (run.started_at or about.now)
+    facts: dict[str, Any] = {"executing": took}
+    if holding is None or holding.running <= holding.slots:
+        return f"attempt {run.attempt:,} has been executing for {lasting(took)}", facts
+    said = f"attempt {run.attempt:,} was taken {lasting(took)} ago, by a worker with {many(holding.slots, 'slot')} and "
+    said += f"{many(holding.running, 'run')}: it executes, or waits there for a slot"
+    return said, facts | {"slots": holding.slots, "running": holding.running}
+
+
 def push_of(wanted: Wanted) -> str:
     """The command that pushes an event for which somebody waits: of that scope, and with what it must have in it."""
     payload: dict[str, Any] = {}

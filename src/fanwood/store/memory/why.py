@@ -113,7 +113,10 @@ def _serving(tables: Tables, task: str, now: int) -> tuple[Serving, ...]:
 
 def _holding(tables: Tables, run: Run) -> Holding | None:
     worker = tables.workers.get(run.worker_id or 0)
-    return None if worker is None else Holding(worker.id, worker.info.name, worker.info.slots, worker.lease or 0)
+    if worker is None:
+        return None
+    running = min(FAR, len(tables.order("running", worker.id)))
+    return Holding(worker.id, worker.info.name, worker.info.slots, worker.lease or 0, running)
 
 
 def _took(tables: Tables, run: Run) -> tuple[int, ...]:

@@ -30,7 +30,8 @@ select n from (
 where id = :id;
 
 -- name: why_worker
-select w.id, w.name, w.slots, coalesce(l.expires_at, 0)
+select w.id, w.name, w.slots, coalesce(l.expires_at, 0),
+       (select count(*) from (select 1 from run r where r.state = 1 and r.worker_id = w.id limit :most) few)
 from worker w left join lease l on l.worker_id = w.id where w.id = :worker;
 
 -- name: why_living
