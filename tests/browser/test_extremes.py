@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from fanwood.ids import id_text
 from tests.browser.conftest import Open
 from tests.browser.driving import COLOURS, go, hindrances, module
-from tests.browser.rows import SECOND, C, F, W, Writer
+from tests.browser.rows import SECOND, C, F, R, W, Writer
 from tests.browser.serving import Site, serving
 from tests.chaos.scale import FULL
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LONG = "a-service-of-the-department-of-translation-whose-name-nobody-would-type-مهمة-日本語"
 MANY, FAILED = 2_100, 501  # more than a list counts
 TASKS, WORKERS = 70, 30
+ODD = "a|completed|b"
 WIDE = 1440
 
 
@@ -50,8 +51,11 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, di
     parts = [writer.run("middle", C, nested, at=at + number, took=SECOND) for number in range(25)]
     for number in range(3):
         writer.run("leaf", F, parts[number], at=at + number, took=SECOND)
+    named = writer.run("named", R, at=at)
+    for number in range(25):
+        writer.run(ODD, F if number < 3 else C, named, at=at + number, took=SECOND)
     writer.write()
-    names = {"nested": nested, "large": root, "failed": failed, "long": long, "going_on": going_on}
+    names = {"named": named, "nested": nested, "large": root, "failed": failed, "long": long, "going_on": going_on}
     with serving(writer.url) as site:
         yield site, {name: id_text(run) for name, run in names.items()}
 
@@ -141,3 +145,21 @@ async def test_what_a_filter_lets_through_is_shown_also_below_what_it_does_not(
     sample = page.locator("dialog .sample li")
     await expect(sample).to_have_count(3)
     assert await sample.first.evaluate("(e) => getComputedStyle(e).borderTopWidth") == "0px"  # no chip of the filters
+
+
+async def test_names_with_signs_that_the_list_has_itself(opened: Open, extreme: tuple[Site, dict[str, str]]):
+    site, runs = extreme
+    page = await opened(site, f"/t/{runs['named']}")
+    await page.locator("[role=treegrid] .row-group").filter(has_text="25").click()
+    failed = page.locator("[role=treegrid] .row-state").filter(has_text="failed")
+    members = page.locator("[role=treegrid] .row-run").filter(has_text=ODD)
+    await failed.click()
+    await expect(members).to_have_count(3)
+    await failed.click()
+    await expect(members).to_have_count(0)
+    asked = page.expect_request(lambda request: "/members" in request.url)
+    async with asked:  # what was closed is asked for again
+        await failed.click()
+    await expect(members).to_have_count(3)
+    page = await opened(site, f"/t/{runs['named']}?state=failed")
+    await expect(page.locator("[role=treegrid] .row-run").filter(has_text=ODD)).to_have_count(3)

@@ -39,6 +39,9 @@ const hasSettled = (view) =>
   (view.runs ?? []).every((/** @type {any} */ run) => hasEnded(run.state)) &&
   [...(view.families ?? []).map((/** @type {any} */ family) => family.counts), ...Object.values(view.parents ?? {})].every((counts) => ended(counts) === total(counts));
 
+/** Of a group, or of a state of it. Names of tasks come last, as they may have any sign in them. @param {string} id @param {string} task @param {string} [state] */
+export const keyOf = (id, task, state = "") => `${id}|${state}|${task}`;
+
 export class Branches {
   /** @param {string} root @param {Narrow} [narrow] @param {boolean} [bare] without a row for the root itself */
   constructor(root, narrow = {}, bare = false) {
@@ -61,13 +64,16 @@ export class Branches {
   }
 
   get flatKey() {
-    return `${this.root}|${this.narrow.task ?? ""}|${this.narrow.cluster ? "failed" : "any"}`;
+    return keyOf(this.root, this.narrow.task ?? "", this.narrow.cluster ? "failed" : "any");
   }
 
   /** @param {string} key */
   toggle(key, open = !this.opened.has(key)) {
     if (open) this.opened.add(key);
-    else this.opened.delete(key);
+    else {
+      this.opened.delete(key);
+      this.pages.delete(key); // opened again, it is asked for again
+    }
     if (open) void this.need(key);
     this.changed();
   }
@@ -79,7 +85,7 @@ export class Branches {
   /** @param {string} key of a run, or of a state of a group */
   async need(key) {
     if (key.includes("|")) {
-      if (key.split("|").length === 3 && !this.pages.has(key)) await this.more(key);
+      if (key.split("|")[1] && !this.pages.has(key)) await this.more(key);
     } else if (!this.children.has(key)) await this.load(key);
   }
 
@@ -87,7 +93,8 @@ export class Branches {
   async load(id, look = 0) {
     try {
       const view = await get(`/runs/${id}/children`);
-      this.children.set(id, view);
+      this.children.delete(id);
+      this.children.set(id, view); // as the last: of many that may have changed each has its turn
       // Its tree is still being read, since somebody looks at it.
       if (!this.bare && look < AGAIN.length && view.families?.some((family) => family.more)) setTimeout(() => this.opened.has(id) && this.load(id, look + 1), AGAIN[look] * 1000);
     } catch (error) {
@@ -98,7 +105,8 @@ export class Branches {
 
   /** The next page of a state of a group. @param {string} key */
   async more(key) {
-    const [id, task, state] = key.split("|");
+    const [id, state, ...name] = key.split("|");
+    const task = name.join("|");
     const page = this.pages.get(key) ?? { runs: [], after: null };
     if (page.busy) return;
     this.pages.set(key, { ...page, busy: true });
@@ -171,18 +179,17 @@ export class Branches {
 
   /** @param {Row[]} rows @param {string} id @param {any} family @param {number} level @param {number} place @param {number} siblings */
   addGroup(rows, id, family, level, place, siblings) {
-    const key = `${id}|${family.task}`;
+    const key = keyOf(id, family.task);
     const open = this.opened.has(key);
     rows.push({ key, type: "group", level, family, opens: true, open, parent: id, place, siblings });
     if (!open) return;
     const wanted = this.narrow.state;
     const states = present(family.counts).filter(([state]) => !wanted || wanted === state);
-    states.forEach(([state, count], at) => this.addState(rows, key, state, count, level + 1, at + 1, states.length, family.more));
+    states.forEach(([state, count], at) => this.addState(rows, key, keyOf(id, family.task, state), state, count, level + 1, at + 1, states.length, family.more));
   }
 
-  /** @param {Row[]} rows @param {string} group @param {string} state @param {number} count @param {number} level @param {number} place @param {number} siblings @param {boolean} [more] */
-  addState(rows, group, state, count, level, place, siblings, more) {
-    const key = `${group}|${state}`;
+  /** @param {Row[]} rows @param {string} group @param {string} key @param {string} state @param {number} count @param {number} level @param {number} place @param {number} siblings @param {boolean} [more] */
+  addState(rows, group, key, state, count, level, place, siblings, more) {
     const open = this.opened.has(key);
     rows.push({ key, type: "state", level, state, count, more, opens: true, open, place, siblings, parent: group });
     if (open) this.addMembers(rows, key, count, level + 1);

@@ -1,6 +1,6 @@
 // The tree, row by row: a treegrid of which only what can be seen is in the page.
 
-import { Branches } from "../core/branches.js";
+import { Branches, keyOf } from "../core/branches.js";
 import { age, count, now, took, when } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
@@ -29,8 +29,8 @@ export function TreeTable({ root, narrow = {}, beat, bare = false }) {
     if (branches.isFlat) void branches.more(branches.flatKey);
     else if (narrow.state)
       for (const family of few.slice(0, 3)) {
-        branches.toggle(`${root}|${family.task}`, true);
-        branches.toggle(`${root}|${family.task}|${narrow.state}`, true);
+        branches.toggle(keyOf(root, family.task), true);
+        branches.toggle(keyOf(root, family.task, narrow.state), true);
       }
   }, [branches, branches.children.has(root)]);
   useBeat(branches, beat);
@@ -54,7 +54,7 @@ export function TreeTable({ root, narrow = {}, beat, bare = false }) {
     const next = [...rows.keys()].map((step) => (here + 1 + step) % rows.length).find((place) => isFailure(rows[place]));
     if (next === undefined) return;
     if (!isFailed(rows[next])) branches.toggle(rows[next].key, true);
-    if (rows[next].type === "group") branches.toggle(`${rows[next].key}|failed`, true);
+    if (rows[next].type === "group") branches.toggle(keyOf(rows[next].parent ?? "", rows[next].family.task, "failed"), true);
     to(next);
   };
   useKeys(() => [
