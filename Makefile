@@ -78,7 +78,7 @@ crashes: $(READY) ## kill processes at every point of every scenario: an hour; C
 	@$(BIN)/python -m tests.postgres.installation
 	@$(BIN)/python -m tests.crashes $(CRASHES_ARGS)
 
-lint: rules ## format, rules and types; changes nothing
+lint: rules ## format, rules and types, those of tests as well; changes nothing
 	@$(BIN)/python -m tests.beside.types
 
 format: $(READY) ## format, and repair what can be repaired

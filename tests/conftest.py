@@ -24,7 +24,10 @@ os.environ.setdefault("PGSSLMODE", "disable")  # our server has no certificate; 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script has started us in the background: processes that tests
     signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt would inherit that
 
-SESSIONS_OUTLIVE = {"conformance", "semantics", "test_lost_answers.py"}
+SESSIONS_OUTLIVE = {
+    "conformance", "semantics",
+    "test_acting.py", "test_events.py", "test_lost_answers.py", "test_scripted.py", "test_steps.py",
+}  # fmt: skip
 """Folders and files whose tests have sessions of PostgreSQL that others had before (`tests.postgres.sessions`)."""
 
 MANY_PROCESSES = {"benchmarks", "chaos", "crashes", "faults"}

@@ -15,7 +15,7 @@ import tempfile
 import pytest
 
 COMMANDS = {
-    "types": (sys.executable, "-m", "tests.beside.types"),
+    "types": (sys.executable, "-m", "tests.beside.types", "src", "examples", "benchmarks"),
     "a newer Python": (sys.executable, "-m", "tests.beside.newest"),
     "worlds": (sys.executable, "-m", "tests.beside.worlds"),
 }

@@ -61,6 +61,19 @@ def test_what_was_in_order_is_so_in_another_clone_and_few_states_are_remembered(
     assert (types.CACHE / types.state(trees[0])).exists()
 
 
+def test_what_is_in_order_everywhere_is_so_in_each_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "asked"
+    for name in types.RULES:
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(types, "TREE", tmp_path)
+    monkeypatch.setattr(types.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(types, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(types, "COMMAND", ("/bin/sh", "-c", 'echo "$@" >> "$0"', str(asked)))
+    for places in (("src", "examples"), ("src", "examples"), ("src",), (), ("examples",), ()):
+        assert types.main(*places) == 0
+    assert asked.read_text().splitlines() == ["src examples", "src", ""]
+
+
 def test_whoever_has_no_home_looks_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for name in types.RULES:

@@ -1,5 +1,6 @@
 """
-Whether types fit; `make test` runs it beside the tests.
+Whether types fit: everywhere (`make lint`), or in the places that are named. `make test` runs it beside the tests, for
+what is not executed there, or is used by others: the types of tests are half of the work, and tests are executed.
 
 To look takes as long as thousands of tests do. So what was in order isn't looked at again before something changes: a
 file, the packages that are installed, a rule. That is remembered for all clones of whoever tests: what was found in
@@ -23,19 +24,20 @@ RULES = ("pyproject.toml", "requirements-dev.lock")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fanwood-tests", "types-in-order")
 """A file for each state that was found in order, without anything in it."""
 KEPT = 100
-COMMAND = (sys.executable, "-m", "pyright", "--project", "pyproject.toml")
+COMMAND = (sys.executable, "-m", "pyright")
 ROOM = "--max-semi-space-size=128"
 """Megabytes in which Node makes what is new: with its own 16 it looks for garbage for an eighth of the time."""
 
 
-def main() -> int:
+def main(*places: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without what it has started
-    known = CACHE / state(TREE)
-    if known.exists():
+    known, everywhere = CACHE / state(TREE, *places), CACHE / state(TREE)
+    if known.exists() or everywhere.exists():
         print("Nothing has changed since types were in order.")
         return 0
     options = " ".join(filter(None, (os.environ.get("NODE_OPTIONS"), ROOM)))
-    code = subprocess.run(COMMAND, cwd=TREE, check=False, env={**os.environ, "NODE_OPTIONS": options}).returncode
+    command = (*COMMAND, *places)
+    code = subprocess.run(command, cwd=TREE, check=False, env={**os.environ, "NODE_OPTIONS": options}).returncode
     if code == 0:
         with contextlib.suppress(OSError):  # somebody without a home looks again each time
             _remember(known)
@@ -49,10 +51,10 @@ def _remember(known: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def state(tree: Path) -> str:
-    """Of all that the answer depends on."""
+def state(tree: Path, *places: str) -> str:
+    """Of all that the answer depends on. (What is in these places may import anything.)"""
     packages = sorted({(package.name, package.version) for package in metadata.distributions()})
-    found = hashlib.sha256(repr((COMMAND[1:], sys.version_info, sys.platform, packages)).encode())
+    found = hashlib.sha256(repr((COMMAND[1:], places, sys.version_info, sys.platform, packages)).encode())
     files = [path for place in PLACES for path in (tree / place).rglob("*.py*") if path.suffix in {".py", ".pyi"}]
     for path in sorted([*files, *(tree / name for name in RULES)]):
         found.update(f"\n{path.relative_to(tree)} {path.stat().st_size}\n".encode())
@@ -61,4 +63,4 @@ def state(tree: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
