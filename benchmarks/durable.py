@@ -22,7 +22,7 @@ FAR = 10_000_000
 PUSHES = 100
 MATCHED = 2_000
 SUSPENDED_A_SECOND = 1_200
-PATIENCE = 250
+PATIENCE = 800
 
 
 def naps(job: Job) -> Figures:

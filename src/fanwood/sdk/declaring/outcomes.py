@@ -22,6 +22,7 @@ from fanwood.errors import (
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.commands import Failure
 from fanwood.model.states import RunState
+from fanwood.sdk.declaring.ways import with_step
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def failure_of(error: BaseException) -> Failure:
     That of a child is told by its root cause, and then the way that it came.
     """
     if type(error) is TaskRunError:
-        message = f"{error.message} [in {error.task_name}, run {error.run_id}]"
+        message = with_step(error.message, error.task_name, error.run_id)
         exc_type = _clean(error.exc_type)
         about = (_clean(message), _traceback(error), error.limit, error.owner)
         return Failure("failed", exc_type, *about, within=error.within)
