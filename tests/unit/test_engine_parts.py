@@ -11,11 +11,13 @@ import pytest
 
 from fanwood.engine import inbox as inbox_module
 from fanwood.engine import services
-from fanwood.engine.inbox import Inbox, SuspendRequest
+from fanwood.engine.failing import Failing
+from fanwood.engine.inbox import Inbox, SpawnRequest, SuspendRequest
+from fanwood.engine.parts import REQUEST, Item
 from fanwood.engine.services import Services
 from fanwood.engine.waking import Waker
-from fanwood.errors import EngineClosedError, StoreBusyError, StoreError
-from fanwood.model.commands import Batch, LogLine, Outcome, Suspend
+from fanwood.errors import EngineClosedError, StoreBusyError, StoreError, StoreValueError
+from fanwood.model.commands import Batch, LogLine, Outcome, Record, SpawnKind, Suspend
 from fanwood.model.states import RunState
 
 
@@ -133,6 +135,18 @@ def test_many_lines_go_in_parts_and_before_the_end_of_who_says_them(monkeypatch:
         assert taken() == "z" * 5
     assert taken() == "z" * 10 + " z"
     assert not inbox
+
+
+def test_what_can_not_be_recorded_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Also if the commit with the end is split, and looked at anew."""
+    failing = Failing(Inbox())
+    record = Record(SpawnKind("t", parent_id=b"r", parent_attempt=1), b"i", b"x", "{}", state=RunState.COMPLETED)
+    failing.note(Item(REQUEST, SpawnRequest(records=[record], needed=True)), StoreValueError("too large"))
+    end = Outcome(b"r", 1, RunState.COMPLETED, "1")
+    for batch in (Batch(outcomes=[end]), Batch(outcomes=[end])):
+        failing.judge(batch)
+    assert end.state is RunState.FAILED
+    assert len([record for record in caplog.records if "can't be stored" in record.message]) == 1
 
 
 def test_nobody_waits_to_log_for_an_engine_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

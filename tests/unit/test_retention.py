@@ -12,6 +12,7 @@ from fanwood import ManualClock, Settings
 from fanwood.engine import retention
 from fanwood.engine.retention import AT_ONCE, DAY, LEAST_REST, Retention
 from fanwood.errors import StoreBusyError, StoreError
+from fanwood.model.actions import SPACE
 from fanwood.model.records import PruneCursor, Pruned
 from fanwood.store.store import START, WHOLE
 
@@ -21,7 +22,9 @@ FURTHER, MUCH_FURTHER = PruneCursor(1, b"x"), PruneCursor(3_600_000_000, b"y")
 class Paces:
     """A store that answers as told, on a clock that moves a second with each step; and what was slept."""
 
-    def __init__(self, answers: list[Pruned | StoreError], monkeypatch: pytest.MonkeyPatch, days: float = 3) -> None:
+    def __init__(
+        self, answers: list[Pruned | StoreError], monkeypatch: pytest.MonkeyPatch, days: float = 3, namespace: str = "n"
+    ) -> None:
         self.clock = ManualClock()
         self.answers = answers
         self.asked: list[tuple[Any, ...]] = []
@@ -29,7 +32,7 @@ class Paces:
         self.errors: list[StoreError] = []
         self.working = True
         monkeypatch.setattr(retention, "asyncio", SimpleNamespace(sleep=self._sleep))
-        settings = Settings(retention_days=days, namespace="n")
+        settings = Settings(retention_days=days, namespace=namespace)
         self.retention = Retention(self, settings, lambda: self.working, self.errors.append)  # pyright: ignore[reportArgumentType]  # as much of a store as it needs
 
     def now(self) -> int:
@@ -68,6 +71,13 @@ async def test_that_it_rests_less_when_it_would_never_arrive(monkeypatch: pytest
     paces = Paces(steps, monkeypatch)
     await paces.run()
     assert paces.slept == [1, 4, 2, 1, LEAST_REST, LEAST_REST, LEAST_REST]
+
+
+async def test_that_old_actions_are_deleted_where_no_namespace_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = Paces([Pruned(5, FURTHER), Pruned(0, None), Pruned(2, None)], monkeypatch, namespace="")
+    await paces.run()
+    assert [asked[2:] for asked in paces.asked] == [(START, ""), (FURTHER, ""), (START, SPACE)]
+    assert len({before for before, *_ in paces.asked}) == 1
 
 
 async def test_that_it_looks_at_every_root_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

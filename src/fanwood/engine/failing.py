@@ -51,13 +51,16 @@ class Failing:
         if not self._why:
             return
         for outcome in batch.outcomes:
-            why = self._why.get((outcome.run_id, outcome.attempt))
+            why = self._why.pop((outcome.run_id, outcome.attempt), None)  # (this commit may be split, and judged anew)
             if why is not None:
                 fail(outcome, why)
-        for suspend in [each for each in batch.suspends if (each.run_id, each.attempt) in self._why]:
+        for suspend in list(batch.suspends):
+            why = self._why.pop((suspend.run_id, suspend.attempt), None)
+            if why is None:
+                continue
             batch.suspends.remove(suspend)
             failed = Outcome(suspend.run_id, suspend.attempt, RunState.FAILED, busy=suspend.busy, local=False)
-            fail(failed, self._why[suspend.run_id, suspend.attempt])
+            fail(failed, why)
             batch.outcomes.append(failed)
             request = self._inbox.suspending.pop((suspend.run_id, suspend.attempt), None)
             if request is not None:

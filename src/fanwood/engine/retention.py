@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood.errors import StoreError
+from fanwood.model.actions import SPACE
 from fanwood.store.store import START, WHOLE
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Retention:
         self, store: Store, settings: Settings, works: Callable[[], bool], on_error: Callable[[StoreError], None]
     ) -> None:
         self._store = store
-        self._namespace = settings.namespace
+        # What the pages and tools did on many runs is shown where no namespace is: whoever is there deletes that, too.
+        self._namespaces = (settings.namespace,) if settings.namespace else ("", SPACE)
         self._kept = round(settings.retention_days * DAY)
         self._rest = REST
         self._all_at: int | None = None  # when to look at every root
@@ -58,17 +60,22 @@ class Retention:
             if self._works():
                 pause = LOOK_EVERY
                 try:
-                    await self._prune()
+                    await self._look()
                 except StoreError as error:
                     self._on_error(error)
 
-    async def _prune(self) -> None:
+    async def _look(self) -> None:
         store = self._store
         before = store.now() - self._kept  # fixed, so that it comes to an end while more and more is old enough
-        cursor: PruneCursor | None = self._begin(store.now())
+        begin = self._begin(store.now())
+        for namespace in self._namespaces:
+            await self._prune(namespace, before, begin)
+
+    async def _prune(self, namespace: str, before: int, cursor: PruneCursor | None) -> None:
+        store = self._store
         while cursor is not None and self._works():
             began, place = store.now(), cursor
-            pruned = await store.prune(before, AT_ONCE, cursor, self._namespace)
+            pruned = await store.prune(before, AT_ONCE, cursor, namespace)
             cursor, took = pruned.cursor, store.now() - began
             self._pace(place, cursor, took)
             await asyncio.sleep((self._rest if pruned.runs else LONG_REST) * took / 1e6)
