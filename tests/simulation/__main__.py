@@ -25,8 +25,6 @@ from tests.simulation.shapes import DAY, SMALL, STORES, Less, Shape, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import FAULTS
 
-AT_ONCE = 64
-"""Worlds between two looks at the clock."""
 MANY = 500
 """Worlds in which everything that may happen should happen once."""
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -68,15 +66,16 @@ def _many(options: argparse.Namespace) -> int:
         _made(options.processes, folder) as pool,
     ):
         _listen()
-        for first in range(options.first, last, AT_ONCE):
+        # (Nobody waits for the others before the end: who has the processor only when nobody else wants it may be long
+        # at the last of a few.)
+        for seen in pool.imap_unordered(look, range(options.first, last), chunksize=2):
+            total.add(seen)
+            if sys.stdout.isatty():
+                line = total.line(time.monotonic() - begin)
+                print(f"\r{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+            wrong = seen if seen.wrong else None
             if wrong or (options.minutes and time.monotonic() - begin > options.minutes * 60):
                 break
-            for seen in pool.imap_unordered(look, range(first, min(last, first + AT_ONCE)), chunksize=2):
-                total.add(seen)
-                wrong = wrong or (seen if seen.wrong else None)
-                if sys.stdout.isatty():
-                    line = total.line(time.monotonic() - begin)
-                    print(f"\r{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
     print(f"\r{total.line(time.monotonic() - begin)}\n{total.coverage()}")
     if wrong is not None:
         _tell(wrong, shape, remember=options.remember)
