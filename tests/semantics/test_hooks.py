@@ -347,8 +347,23 @@ def test_what_is_no_middleware_and_no_hook(app: Any) -> None:
     for wrong in (coroutine, generator, 7):
         with pytest.raises(DeclarationError, match="a middleware must be a generator function of a Context"):
             app.middleware(wrong)
-    with pytest.raises(DeclarationError, match="a hook must be a function of a RunEvent"):
-        app.on_failure("no")
+    for wrong in (lambda: None, lambda ctx, call: call()):
+        with pytest.raises(DeclarationError, match="a middleware must take one argument, a Context"):
+            app.middleware(wrong)
+    for wrong in ("no", lambda: None, lambda event, more: None):
+        with pytest.raises(DeclarationError, match="a hook must be a function of a RunEvent"):
+            app.on_failure(wrong)
+
+
+def test_a_middleware_that_makes_no_context_manager_is_named(app: Any) -> None:
+    @app.middleware
+    def forgets_to_yield(ctx: Context) -> Any: ...
+
+    @app.task
+    def task() -> None: ...
+
+    with pytest.raises(TaskRunError, match=r"forgets_to_yield must yield once, .* and is None"):
+        task.run()
 
 
 @COLOURS

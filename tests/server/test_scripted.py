@@ -60,6 +60,8 @@ async def test_what_is_previewed_is_done(settings: Settings, store: Store):
                 await app.runs.aio_bulk("retry", **wrong)  # pyright: ignore[reportArgumentType]
         with pytest.raises(UsageError):
             await app.runs.aio_bulk("delete", tree=root)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(UsageError, match=r"runs\.bulk has no option 'task'\. Did you mean task_name"):
+            await app.runs.aio_bulk("cancel", task="ingest")  # pyright: ignore[reportCallIssue]
         for priority in (None, 2**63, float("nan")):
             with pytest.raises(UsageError):
                 await app.runs.aio_bulk("reprioritize", tree=root, priority=priority)  # pyright: ignore[reportArgumentType]

@@ -20,6 +20,7 @@ from fanwood.engine.signals import block
 from fanwood.errors import BlockingCallError, RunInterrupted, UsageError, WaitTimeoutError
 from fanwood.handed import handed
 from fanwood.ids import id_bytes, id_text
+from fanwood.sdk.declaring.options import known_only
 from fanwood.sdk.listing import metadata_pairs, microseconds_of, state_named
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.running.acting import who_acts
@@ -145,13 +146,13 @@ class Bulk:
             UsageError: no filter is given, or one that can't be.
             RunNotFoundError: there is no such tree, or run.
         """
-        return block(self._preview(_Asked(action, priority, **which)), "runs.bulk_preview")
+        return block(self._preview(_asked_for(action, priority, which)), "runs.bulk_preview")
 
     async def aio_bulk_preview(
         self, action: BulkVerb, *, priority: int | None = None, **which: Unpack[BulkFilter]
     ) -> BulkPreview:
         """As `bulk_preview`."""
-        return await self._preview(_Asked(action, priority, **which))
+        return await self._preview(_asked_for(action, priority, which))
 
     def bulk(
         self, action: BulkVerb, *, priority: int | None = None, by: str | None = None, **which: Unpack[BulkFilter]
@@ -170,13 +171,13 @@ class Bulk:
             UsageError: no filter is given, or one that can't be.
             RunNotFoundError: there is no such tree, or run.
         """
-        return block(self._bulk(_Asked(action, priority, **which), by), "runs.bulk")
+        return block(self._bulk(_asked_for(action, priority, which), by), "runs.bulk")
 
     async def aio_bulk(
         self, action: BulkVerb, *, priority: int | None = None, by: str | None = None, **which: Unpack[BulkFilter]
     ) -> BulkAction:
         """As `bulk`."""
-        return await self._bulk(_Asked(action, priority, **which), by)
+        return await self._bulk(_asked_for(action, priority, which), by)
 
     # --- the one implementation ------------------------------------------------------------------------------------
 
@@ -222,6 +223,11 @@ class Bulk:
         if not begun:  # durable code that comes here again
             begun.append(_code().Begun.before(self._host.settings, id_))
         return BulkAction(id_, begun[0])
+
+
+def _asked_for(action: str, priority: int | None, which: BulkFilter) -> _Asked:
+    known_only(which, BulkFilter.__annotations__, "runs.bulk")
+    return _Asked(action, priority, **which)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Hooks:
 
     def add(self, what: str, hook: H) -> H:
         """See `Hooked` (hooked.py)."""
-        if not callable(hook):
+        if not callable(hook) or not _takes_one(hook):
             raise checks.refused("a hook", "must be a function of a RunEvent", hook, DeclarationError)
         self.of.setdefault(what, []).append(hook)
         return hook
@@ -102,6 +102,8 @@ class Hooks:
                 "must be a generator function of a Context, or return a context manager; no async one, as it surrounds "
             )
             raise checks.refused("a middleware", f"{must}sync tasks as well", around, DeclarationError)
+        if not _takes_one(around):
+            raise checks.refused("a middleware", "must take one argument, a Context", around, DeclarationError)
         make: Any = around
         self.middleware.append(contextmanager(make) if inspect.isgeneratorfunction(make) else make)
         return around
@@ -128,7 +130,12 @@ class Hooks:
         raised: BaseException | None = None
         with contextlib.ExitStack() as stack:
             for make in self.middleware:
-                stack.enter_context(make(context))
+                manager = make(context)
+                if not hasattr(type(manager), "__exit__"):
+                    name = getattr(make, "__qualname__", repr(make))
+                    must = "must yield once, or return a context manager (for sync tasks as well, so no async one)"
+                    raise checks.refused(f"the middleware {name}", must, manager)
+                stack.enter_context(manager)
             try:
                 yield
             except BaseException as error:
@@ -228,3 +235,18 @@ def _name(hook: Hook) -> str:
     with contextlib.suppress(BaseException):  # it may be an object of any kind
         name = getattr(hook, "__qualname__", None)
     return name if isinstance(name, str) else type(hook).__qualname__
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether it can be called with one argument; of what is no function, or has no signature, nothing is known."""
+    if not inspect.isroutine(function):
+        return True
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
