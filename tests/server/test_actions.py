@@ -14,6 +14,7 @@ from fanwood import Settings
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.states import RunState
 from fanwood.server import deeds, previews
+from fanwood.server.choosing import ActionFilter, Wanted, page
 from fanwood.store.store import Store
 from tests.server.desk import PATIENCE, desk
 
@@ -62,6 +63,9 @@ async def test_whatever_a_filter_says(settings: Settings, store: Store, monkeypa
         assert await count("cancel", tree=tree) == 20
         assert await count("cancel", tree=tree, task="index") == 2
         assert await count(parent=tree) == 60
+        assert await count(parent=tree, state="cancelled") == 9
+        assert await count("replay", parent=tree) == 380
+        assert await count(parent=id_text(failed[0].id)) == 0
         by_path = [await count(tree=tree, path=["ingest", task]) for task in ("parse", "index")]
         assert (sum(by_path), min(by_path) > 0, await count(tree=tree, path=["ingest"])) == (60, True, 60)
         assert await count("replay", tree=tree, path=["ingest"]) == 381
@@ -130,7 +134,21 @@ async def test_an_old_preview_is_none(settings: Settings, store: Store, monkeypa
         assert (await server.post("/actions", {"token": token})).status == 410
 
 
-async def test_what_comes_after_the_preview_is_not_meant(settings: Settings, store: Store):
+async def test_a_page_of_a_family_is_a_segment_of_it(settings: Settings, store: Store):
+    """Also where nothing of it fits: who asks may have had enough by then."""
+    made = await make(settings, wide(4_500, failed=0))
+    wanted, after = Wanted("replay", ActionFilter(parent=id_text(made.root), state="cancelled")), ""
+    for is_last in (False, True):
+        seen = await page(store, wanted, after)
+        assert not seen.runs
+        assert (seen.after is None) == is_last
+        after = seen.after or ""
+
+
+async def test_what_comes_after_the_preview_is_not_meant(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(previews, "SECONDS", PATIENCE)  # whatever the machine does beside
     before = await make(settings, OPEN)
     async with desk(settings) as server:
         preview = await server.previewed("cancel", task="ingest")

@@ -26,7 +26,7 @@ from fanwood import (
 )
 from fanwood.ids import id_bytes, id_text
 from fanwood.model.records import Page, Pause, RunFilter, RunRecord
-from fanwood.server import deeds, hands, scripted
+from fanwood.server import deeds, hands, previews, scripted
 from fanwood.server.choosing import page
 from fanwood.store.store import Store
 
@@ -41,7 +41,8 @@ time.sleep(600)
 """
 
 
-async def test_what_is_previewed_is_done(settings: Settings, store: Store):
+async def test_what_is_previewed_is_done(settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(previews, "SECONDS", 60.0)  # whatever the machine does beside
     made = await make(settings, OPEN)
     root = id_text(made.root)
     async with Fanwood(settings.database_url, local_worker=False) as app:

@@ -14,6 +14,7 @@ from fanwood.ids import id_bytes, id_text
 from fanwood.lens.errors import brief, cluster_key, normal
 from fanwood.lens.paths import on_path
 from fanwood.model.actions import SPACE
+from fanwood.model.looks import LAST_ID, Part
 from fanwood.model.records import RunFilter, RunRecord
 from fanwood.model.states import FIRST_WAIT, TERMINAL, UNFINISHED, RunKind, RunState
 from fanwood.sdk.listing import metadata_pairs
@@ -194,10 +195,20 @@ async def _paused(store: Store, filter_: ActionFilter, after: str) -> _Rows:
 
 
 async def _children(store: Store, wanted: Wanted, parent: bytes, after: str, size: int) -> _Rows:
+    """A segment of the family at a time, or so many of what failed in its tree, whatever fits of it."""
+    above = await store.briefs([parent])
+    if not above:
+        return [], None
+    root, last = above[0].root_id, bytes.fromhex(after)
     state = wanted.states[0] if len(wanted.states) == 1 else None
-    last = bytes.fromhex(after)
-    found = await store.children(parent, task=wanted.filter.task, state=state, after=last, limit=size)
-    return found, found[-1].id.hex() if len(found) == size else None
+    if state is RunState.FAILED and not wanted.filter.metadata:
+        rows = await store.failed(root, last, size)
+        fits = [_failed(row) for row in rows if row.parent_id == parent]
+        return fits, rows[-1].id.hex() if len(rows) == size else None
+    end = await store.segment_end(root, parent, last)
+    found = await store.picked(Part(root, parent, last, end or LAST_ID), wanted.filter.task, state, size)
+    next_ = found[-1].id if len(found) == size else end
+    return found, None if next_ is None else next_.hex()
 
 
 async def _of_tree(store: Store, wanted: Wanted, root: bytes, after: str, size: int) -> _Rows:
