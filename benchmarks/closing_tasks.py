@@ -82,8 +82,8 @@ def _declare_endless(app: Fanwood, leaf: Standalone[int, int], started: int) -> 
 async def _groups(ctx: Context, leaf: Standalone[int, int], started: int) -> None:
     """Races, quorums and groups with a limit, by turns, each with one of another sort in it."""
     sorts: list[dict[str, Any]] = [{"quorum": 1}, {"quorum": WIDE // 2, "on_error": "collect"}, {"limit": 2}]
+    os.write(started, b"%.6f\n" % time.time())
     for number in count():
-        os.write(started, b"%.6f\n" % time.time())
         async with (
             ctx.group(f"outer {number}", **sorts[number % 3]) as outer,
             ctx.group(f"inner {number}", **sorts[(number + 1) % 3]) as inner,
