@@ -187,6 +187,21 @@ async def test_a_depth_is_that_below_who_was_given_it(stage: Stage) -> None:
     assert len(await refused(stage, spawns=[stage.spawn("c", less)])) == 1
 
 
+async def test_a_part_of_one_thing_leaves_the_limits_of_all_others(stage: Stage) -> None:
+    root = await budgeted(stage, usd=10, tokens=10, runs=5)
+    child = await stage.running("b", root, part=(("usd", 4),))
+    grandchild = await stage.running("c", child, part=(("tokens", 3),))
+    assert await spend(stage, grandchild, 5) == Refusal("usd", 4, 0, 5, child.key.hex())
+    assert await spend(stage, grandchild, 3) is None
+    assert await spend(stage, child, 8, "tokens") == Refusal("tokens", 10, 3, 8, root.key.hex(), 3)
+    assert await spend(stage, child, 7, "tokens") is None
+    spawns = [stage.spawn("d", child) for _ in range(4)]
+    assert {each.unit for each in (await refused(stage, spawns=spawns)).values()} == {"~runs"}
+    await stage.commit(spawns=spawns[:3])
+    await stage.complete(grandchild)
+    assert await limits(stage, root) == {"usd": (10, 0, 4), "tokens": (10, 7, 0), "~runs": (5, 5, 0)}
+
+
 async def test_seconds_are_charged_when_attempts_end_and_then_nothing_more_is_born(stage: Stage) -> None:
     root = await budgeted(stage, seconds=3 * SECOND)
     child = await stage.running("b", root)

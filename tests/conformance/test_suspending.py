@@ -71,6 +71,20 @@ async def test_it_goes_on_with_the_last_end_that_it_needs(stage: Stage) -> None:
     assert await stage.state(parent) is RunState.RUNNING
 
 
+async def test_what_died_with_its_workers_and_then_waited_is_no_suspect(stage: Stage) -> None:
+    dying = await stage.register(name="dying")
+    lost = await stage.running(worker=dying)
+    await stage.store.reap(dying, 5)
+    parent = await stage.claim_again(lost)
+    assert parent is not None
+    assert parent.deaths == 1
+    runs = await children(stage, parent, 1)
+    await suspended(stage, parent, ids(runs))
+    assert (await stage.get(parent.key)).deaths == 0
+    await stage.complete(runs[0])
+    assert (await goes_on(stage, parent)).deaths == 0
+
+
 async def test_what_has_ended_is_counted_in_the_same_commit(stage: Stage) -> None:
     parent = await stage.running()
     runs = await children(stage, parent, 3)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
-from fanwood import RunEndedError, RunState
+from fanwood import Fanwood, RunEndedError, RunState, TaskRunError
 from fanwood.engine import spreading
+from fanwood.sdk.client.bulk import BulkVerb
 from tests.crashes.ground import Ground, answers, asked, scenario, waiting
 from tests.crashes.tasks import PATIENCE, ended_soon
 
@@ -26,6 +28,38 @@ def surgery(ground: Ground) -> None:
         ref = asked(app, ground, "endless")
         app.runs.patch(ref.id, output=None, by="ann")
         assert ref.status() is RunState.COMPLETED
+
+
+@scenario(again=frozenset({"several"}))
+def surgery_of_many(ground: Ground) -> None:
+    """The same of all that a filter lets through. Whoever is next goes on with what was begun, and does nothing to any
+    of them twice."""
+    with ground.app() as app:
+        runs = app.runs
+        trees = [asked(app, ground, "tree", key=f"{n}", depth=1) for n in range(3)]
+        for action in ("pause", "reprioritize", "resume"):
+            _all_of(app, action, trees, priority=3 if action == "reprioritize" else None)
+        assert [ref.result(PATIENCE) for ref in trees] == [3] * 3
+        _all_of(app, "fork", trees)
+        failed = [asked(app, ground, "mended", key=f"{n}", n=n) for n in range(3)]
+        over = [asked(app, ground, "several", key=f"{n}", of="mended") for n in range(2)]
+        for ref in (*failed, *over):
+            with contextlib.suppress(TaskRunError):
+                ref.result(PATIENCE)
+        _all_of(app, "retry", failed)
+        assert [ref.result(PATIENCE) for ref in failed] == [0, 1, 2]
+        _all_of(app, "retry_failures", over)
+        assert [ref.result(PATIENCE) for ref in over] == [[0, 1, 2]] * 2
+        endless = [asked(app, ground, "endless", key=f"{n}") for n in range(3)]
+        _all_of(app, "cancel", endless)
+        assert {ref.status() for ref in endless} == {RunState.CANCELLED}
+        while any(not run.status.is_terminal for run in runs.list(limit=1000)):  # what somebody else had begun, as well
+            ended_soon.wait(0.02)
+        assert len({len(runs.forks(ref.id)) for ref in trees}) == 1
+
+
+def _all_of(app: Fanwood, action: BulkVerb, refs: list[Any], priority: int | None = None) -> None:
+    app.runs.bulk(action, ids=[ref.id for ref in refs], priority=priority, by="ann").result(PATIENCE)
 
 
 @scenario()

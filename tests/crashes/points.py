@@ -55,6 +55,8 @@ STEPS = {
         "Executor.begin_stop",
         "Executor.hand_back_all",
     ],
+    "fanwood.server.deeds": ["_do"],
+    "fanwood.server.scripted": ["Begun.begin", "Begun.result", "Begun.close"],
     "fanwood.sdk.children.owning": ["GivenUp._begin", "GivenUp._cancel"],
     "fanwood.sdk.waits.steps": ["_ended"],
     "fanwood.sdk.running.unloading": ["Unloading._look", "Unloading._command", "Unloading._answered"],

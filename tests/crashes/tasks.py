@@ -59,6 +59,12 @@ def declare(ground: Ground, app: Fanwood) -> Fanwood:
             raise ValueError("once more")
         return input["n"]
 
+    @app.task
+    async def mended(input: dict, ctx: Context) -> int:
+        if ctx.attempt_number == 1:
+            raise ValueError("until somebody has it run again")
+        return input["n"]
+
     @app.task(**SOON)
     async def patient(input: dict, ctx: Context) -> int:
         if ctx.retry_count < input["failures"]:

@@ -193,6 +193,14 @@ DECLARED = {
         "a link ends at once whose tree is cancelled while it is made, before a sweep would end it",
     r"^run: k[01]: ended_by is 3 and not 1, error is .*its ancestor R was cancelled|^mail: there is no .[12], .k[01]..":
         "what is shared has ended, and its links are closed before they are told",
+    r"^run: \w+: error is '.*its ancestor (R|c0) was .*' and not '.*its ancestor (R|c0) was [^:]*'$":
+        "two closings cover it, a patch and another, and it ends with what either of them says",
+    r"^run: g[01]: priority is 5 and not 1$":
+        "what is to end as it is below what has ended is told of another priority before a sweep ends it",
+    r"^run: h[01]: ended_by is 3 and not 7, error is '.*its ancestor R started over\"}' and not '.*to help has ended":
+        "a hedge is closed as its first ends, by a root that starts over, and ends with what either of them says",
+    r"^mail: there is no .3, .c[01]..$":
+        "a root that has started over is not told of the end of a child of its life before: nobody waits there for it",
 }  # fmt: skip
 """Differences from what both orders give that no promise forbids, and why: what lines of them look like."""
 ROUTINES = [

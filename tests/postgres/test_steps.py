@@ -13,7 +13,7 @@ from fanwood import ManualClock, StoreUnavailableError
 from fanwood.model.commands import Batch, ClaimedRun, Record, SpawnKind
 from fanwood.model.states import OnParentEnd, RunKind, RunState
 from fanwood.store.postgres.store import PostgresStore
-from tests.conformance.stage import FAILURE, Stage, completed
+from tests.conformance.stage import FAILURE, Stage, completed, handed_back
 from tests.postgres.stores import address_of, connected, until_blocked
 
 OWN = {"id", "parent_id", "root_id"}
@@ -122,14 +122,21 @@ async def test_what_is_more_than_steps_goes_the_other_way(stage: Stage) -> None:
     assert store.ways == ["long"] * 5
 
 
-@pytest.mark.parametrize("why", ["over", "closed", "urgent", "unknown", "gone"])
+@pytest.mark.parametrize("why", ["over", "later attempt", "closed", "below closed", "urgent", "unknown", "gone"])
 async def test_where_there_is_more_to_look_at_the_other_way_is_taken(stage: Stage, why: str) -> None:
     """... and says what it says: that the attempt is over, say."""
-    store, run = store_of(stage), await stage.running("a")
+    store, above = store_of(stage), await stage.running("b")
+    run = await stage.running("a", above if why == "below closed" else None)
     worker, fenced = stage.worker, True
     record = steps(stage, run)[0]
     if why == "over":
         await stage.commit(outcomes=[completed(run)])
+    elif why == "later attempt":
+        await stage.commit(outcomes=[handed_back(run)])
+        assert await stage.claim_again(run)
+    elif why == "below closed":
+        stage.sweeps = False
+        await store.cancel(above.key, "for a test")
     elif why == "closed":
         stage.sweeps = False
         await store.cancel(run.key, "for a test")
@@ -144,7 +151,7 @@ async def test_where_there_is_more_to_look_at_the_other_way_is_taken(stage: Stag
         worker, fenced = worker + 1000, False
     store.ways.clear()
     done = await store.commit(worker, Batch(records=[record]))
-    assert set(store.ways) == {"long"}
+    assert store.ways == ["long"] * (2 if why == "unknown" else 1)
     assert done.fenced_parents == ({(run.key, run.attempt)} if fenced else set())
     if not fenced:
         assert (await stage.get(record.id)).priority == (3 if why == "urgent" else 1)

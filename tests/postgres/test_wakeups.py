@@ -10,11 +10,14 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from threading import Thread
 from typing import Any
 
+import msgspec
 import pytest
 
 from fanwood import Fanwood, RunState, Worker
 from fanwood.ids import SystemIds
-from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Hedge, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Hedge, Outcome, Record, Spawn, SpawnKind
+from fanwood.model.matching import Event, Wanted, inbox_mark, mark_of
+from fanwood.model.states import WAIT_NAMES, OnParentEnd, RunKind
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.postgres.wakeups import EVERYBODY
 from tests.chaos.scale import scaled
@@ -114,6 +117,36 @@ async def test_who_else_changes_something_notifies_once_of_each_kind_too(postgre
         assert await ear.heard() == [(CHANNELS[0], str(me))]
         await store.replay(poisoned[0].key, [RunState.FAILED])
         assert await ear.heard() == [(CHANNELS[1], "a")]
+
+
+@pytest.mark.parametrize("what", ["event", "message", "promise", "sleep"])
+async def test_what_comes_from_outside_notifies_who_waits_for_it(postgres_url: str, what: str):
+    async with opened(postgres_url, count=2) as (waiter, caller), ear_at(postgres_url) as ear:
+        me = await registered(waiter)
+        (run,) = await running(waiter, me, "a", 1)
+        kind = RunKind[what.upper()]
+        part = SpawnKind(
+            WAIT_NAMES[kind], parent_id=run.key, parent_attempt=1, root_id=run.key, depth=1,
+            on_parent_end=OnParentEnd.CANCEL, run_kind=kind,
+        )  # fmt: skip
+        wanted = Wanted("k")
+        mark = {"event": mark_of(wanted), "message": inbox_mark(run.key, "k")}.get(what)
+        due = (waiter.now() + 10**9) if what == "sleep" else None
+        id_ = SystemIds().new_id()
+        record = Record(
+            part, id_, digest("i"), msgspec.json.encode(wanted).decode(), RunState.WAITING, due_at=due, awaits=mark
+        )
+        await waiter.commit(me, Batch(records=[record]))
+        await ear.heard()
+        if what == "event":
+            await caller.push([Event("e", "k", "{}")])
+        elif what == "message":
+            await caller.send(run.key, "k", "{}")
+        elif what == "promise":
+            await caller.settle(id_, RunState.COMPLETED, "1", None)
+        else:
+            await caller.wake(id_)
+        assert await ear.heard() == [(CHANNELS[0], str(me))]
 
 
 async def test_timers_notify_those_who_serve_what_is_due_and_those_who_wait_for_what_is_late(postgres_url: str):

@@ -108,6 +108,8 @@ def _task(app: Fanwood, *, name: str, **options: Any) -> Callable[[Any], Any]:
         key = function.__code__, f"{name} {options}"
         if (spec := _specs.get(key)) is None:
             task = as_it_is(app, name=name, **options)(function)
+            if task.spec.versions:  # which lead to the world of their code: it would never go
+                return task
             _specs[key] = dataclasses.replace(task.spec, function=_task, host=None)
             return task
         spec = _with(spec, function=function, host=app)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -27,6 +29,22 @@ from tests.simulation.shapes import SMALL, Less, on
 from tests.simulation.shrinking import shrunk
 from tests.simulation.threads import VirtualThread, WorldEvent, WorldLock
 from tests.simulation.world import FAULTS, World
+
+
+def test_a_world_is_gone_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that wait for the next one, and what all worlds declare alike, keep nothing of it."""
+    worlds = list[ref[World]]()
+    begin = World.__init__
+
+    def begun(world: World, *given: Any, **named: Any) -> None:
+        worlds.append(ref(world))
+        begin(world, *given, **named)
+
+    monkeypatch.setattr(World, "__init__", begun)
+    for seed in range(2):
+        look_at(seed, shape=SMALL)
+    gc.collect()
+    assert [world() for world in worlds] == [None, None]
 
 
 def _order(seed: int) -> list[str]:

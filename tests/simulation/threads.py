@@ -41,7 +41,13 @@ class _Carrier:
         ours.add(threading.get_ident())
         while True:
             self.bell.acquire()
-            contextvars.Context().run(self.carried.live, self)
+            contextvars.Context().run(self._taken_up().live, self)
+
+    def _taken_up(self) -> VirtualThread:
+        """It is not kept: the world that it is of would be, for as long as this waits for another."""
+        carried = self.carried
+        del self.carried
+        return carried
 
 
 def _taken() -> threading.Lock:
