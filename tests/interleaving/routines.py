@@ -302,6 +302,8 @@ ROUTINES = [
     Routine("patch over", lambda s, p: p.store.patch(s["o"].key, "5", "test")),
     Routine("patch lower", lambda s, p: p.store.patch(s["u"].key, "5", "test")),
     Routine("fork", lambda s, p: p.store.fork(NewFork(bytes(15) + bytes([p.number]), s["o"].key, "{}"))),
+    Routine("fork again", lambda s, p: p.store.fork(NewFork(bytes(15) + bytes([p.number]), s.id("F"), "{}")),
+            (Scene.forked,)),
     Routine("share", lambda s, p: by_me(s, p, records=[_link(s, p)])),
     Routine("share shared", lambda s, p: by_me(s, p, records=[_link(s, p)]), (Scene.shared,)),
     Routine("end shared", lambda s, p: by_root(s, p, outcomes=[completed(s["S"], local=False)]), (Scene.shared,)),

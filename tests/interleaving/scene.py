@@ -14,6 +14,7 @@ from fanwood.model.budgets import Spend
 from fanwood.model.commands import Attach, ClaimedRun, ClaimRequest, Hedge, Record, Spawn, SpawnKind, Suspend
 from fanwood.model.matching import Wanted, inbox_mark, mark_of
 from fanwood.model.states import Awaited, OnParentEnd, RunKind
+from fanwood.store.forking import NewFork
 from fanwood.store.postgres.chores import Places
 from tests.conformance.stage import Stage, completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -251,6 +252,11 @@ class Scene(Stage):
         await self.budgeted()
         await self.report(failed(self["B"], closes=True, local=False), worker=self.workers[2])
         await self.sweep()
+
+    async def forked(self) -> None:
+        """What is over has a fork that is over as well."""
+        await self.store.fork(NewFork(self.id("F"), self["o"].key, "{}"))
+        await self.store.cancel(self.id("F"), "before")
 
     async def waiting(self) -> None:
         """It does, for an event."""

@@ -52,6 +52,7 @@ WAITS = """
     spawn in budget/spawn in budget  end spender/end budget  spend reserved/cancel budget
     replay budget/spend what is left  end budget/replay budget
     log/reprioritize child  log/patch first
+    prune/fork  delete/fork  prune/fork again  delete/fork again
     sweep/patch first  tell urgency/end hedge  tell urgency/patch first  root starts over/fail first
 """
 """As well in full: among others runs that are suspended, and what comes from outside."""

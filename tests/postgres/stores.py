@@ -13,7 +13,7 @@ import asyncpg
 from fanwood.clock import Clock, SystemClock
 from fanwood.errors import StoreBusyError, StoreUnavailableError
 from fanwood.model.commands import Batch, ClaimedRun, ClaimRequest, Committed, TaskInfo, WorkerInfo
-from fanwood.store.postgres.connection import Address
+from fanwood.store.postgres.connection import Address, Link
 from fanwood.store.postgres.store import PostgresStore
 
 SCHEMA = "fanwood"
@@ -63,6 +63,14 @@ async def until_blocked(connection: asyncpg.Connection, pid: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await connection.fetchval(_BLOCKED, pid):
             await asyncio.sleep(0.002)
+
+
+async def pid_of(link: Link) -> int:
+    """The server process of a connection, once it is there."""
+    async with asyncio.timeout(PATIENCE):
+        while not link.pid:
+            await asyncio.sleep(0)
+    return link.pid
 
 
 async def until_committed(store: PostgresStore, worker: int, batch: Batch, *, claims_again: bool = False) -> Committed:

@@ -19,7 +19,7 @@ from fanwood.store.postgres import shapes
 from fanwood.store.postgres.connection import Link
 from fanwood.store.postgres.store import PostgresStore
 from fanwood.store.spreading import finish
-from tests.postgres.stores import claimed, connected, opened, registered, until_blocked
+from tests.postgres.stores import claimed, connected, opened, pid_of, registered, until_blocked
 
 IDS = SystemIds()
 WANTED = Wanted("k", match={"id": 7})
@@ -63,7 +63,7 @@ async def test_a_push_waits_for_a_wait_that_is_not_committed(two: Two) -> None:
         waits = asyncio.create_task(two.waiter.commit(two.worker, Batch(records=[record])))
         await until_blocked(two.raw, two.waiter._hot.pid)
         pushes = asyncio.create_task(two.push())
-        await until_blocked(two.raw, await _pid(two.pusher))
+        await until_blocked(two.raw, await pid_of(two.pusher.side))
         assert not pushes.done()
     await waits
     event = await pushes
@@ -192,18 +192,11 @@ async def test_an_event_is_not_closed_while_others_hold_what_it_ends(two: Two) -
     async with two.raw.transaction():
         await two.raw.execute("select from run where id = any ($1) for share", [record.id for record in records])
         finishing = asyncio.create_task(finish(two.pusher, await two.push()))
-        await until_blocked(two.raw, await _pid(two.pusher))
+        await until_blocked(two.raw, await pid_of(two.pusher.side))
         assert len(await two.waiter.open_events(9)) == 1
     await finishing
     assert [await two.state(record) for record in records] == [RunState.COMPLETED] * 2
     assert await two.pusher.open_events(9) == []
-
-
-async def _pid(store: PostgresStore) -> int:
-    async with asyncio.timeout(60):
-        while not store.side.pid:
-            await asyncio.sleep(0)
-    return store.side.pid
 
 
 async def test_a_message_is_not_looked_for_among_those_of_other_names(two: Two) -> None:

@@ -28,10 +28,11 @@ from fanwood.model.commands import (
     Spawn,
     SpawnKind,
 )
+from fanwood.store.forking import NewFork
 from fanwood.store.postgres.store import PostgresStore
 from tests.chaos.scale import scaled
 from tests.conformance.stage import digest
-from tests.postgres.stores import claimed, connected, opened, registered, until_committed
+from tests.postgres.stores import claimed, connected, opened, pid_of, registered, until_blocked, until_committed
 
 T = TypeVar("T")
 HEAD_START = 0.003
@@ -362,3 +363,24 @@ async def test_roots_with_keys_are_born_once(crowd: Crowd):
         born = await crowd.raw.fetch("select id from run")
         assert {row["id"] for row in born} == {held.pop() for held in holders.values()}
         await crowd.raw.execute("delete from run; delete from idem")
+
+
+async def test_a_tree_is_not_deleted_beside_a_fork_that_is_being_made(postgres_url: str) -> None:
+    """Who marks it waits for the fork, and sees it then."""
+    ids = SystemIds()
+    async with (
+        opened(postgres_url, count=2) as (store, other), connected(postgres_url) as raw, connected(postgres_url) as eye
+    ):  # fmt: skip
+        worker = await registered(store)
+        root = Spawn(SpawnKind("a"), ids.new_id(), None, "{}")
+        await store.commit(worker, Batch(spawns=[root]))
+        (run,) = await claimed(store, worker, 1)
+        await store.commit(worker, Batch(outcomes=[Outcome(run.key, 1, RunState.COMPLETED, "1")]))
+        async with raw.transaction():
+            await raw.execute("lock table fork in share mode")  # it has the root, and can't be written yet
+            forks = asyncio.create_task(store.fork(NewFork(ids.new_id(), root.id, "{}")))
+            await until_blocked(eye, await pid_of(store.side))
+            deletes = asyncio.create_task(other.begin_deleting(root.id))
+            await until_blocked(eye, await pid_of(other._reader))
+        assert await forks
+        assert await deletes is None

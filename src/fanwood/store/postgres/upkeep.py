@@ -96,6 +96,7 @@ async def _carry_out(db: Transaction, planned: Plan, before: int, now: int) -> i
         case Deed.NOTHING:
             return 0
         case Deed.MARK:
+            await db.connection.fetch(_SQL["lock_roots"], [root])  # then what follows sees a fork that was just made
             return 0 if await db.rows("mark", _SQL["mark"], root=root, before=before, now=now) else None
         case Deed.UNMARK:
             await db.rows("unmark", _SQL["unmark"], root=root)
