@@ -71,6 +71,12 @@ import asyncio  # noqa: E402
 """
 
 
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be done to many is counted to its end, also on a machine that stands still for a moment."""
+    monkeypatch.setattr("fanwood.server.previews.SECONDS", 60.0)
+
+
 @pytest.fixture
 def here(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module `shop`, as the current one; and an environment that says where the database is."""

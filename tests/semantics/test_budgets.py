@@ -136,6 +136,23 @@ def test_a_recursion_without_end_is_not_tried_again_on_each_of_its_levels(make_a
     assert tried == [0, 1, 2, 3, 4]
 
 
+def test_what_was_refused_and_then_spent_is_spent_when_its_code_runs_again(app: Fanwood) -> None:
+    @app.durable_task(retries=1)
+    async def durable(input: str, ctx: Context) -> None:
+        try:
+            async with ctx.reserve(usd=5):
+                await ctx.aio_spend(usd=4)
+        except BudgetExceeded:
+            await ctx.aio_spend(usd=4)
+        if ctx.attempt_number == 1:
+            raise ValueError("again")
+
+    ref = durable.run_no_wait("", budget=Budget(units={"usd": 8}))
+    ref.result(60)
+    assert spent(app, ref) == {"usd": 4}
+    assert left(app, ref) == {"usd": (4, 0)}
+
+
 def test_each_execution_of_a_task_and_of_a_step_counts_and_durable_code_once(app: Fanwood) -> None:
     trials: list[str] = []
 

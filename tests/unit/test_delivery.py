@@ -13,7 +13,7 @@ from fanwood.engine.inbox import SpawnRequest
 from fanwood.engine.latencies import Latencies
 from fanwood.engine.signals import Signal
 from fanwood.engine.waits import Collector, Stream
-from fanwood.model.commands import Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
+from fanwood.model.commands import Attached, Batch, Committed, Failure, Finished, Outcome, Spawn, SpawnKind
 from fanwood.model.states import RunState
 from fanwood.store.failures import ancestor_ended, encode_failure
 
@@ -294,3 +294,20 @@ def test_a_run_whose_time_was_wanted_is_forgotten_with_its_wait() -> None:
     collector, batch = waited_for(delivery, ID)
     delivery.give_up([ID], collector, batch)
     assert not latencies
+
+
+def test_the_end_of_a_root_that_somebody_else_has_started_is_watched_for() -> None:
+    """It may be executed anywhere, and nobody knows that we wait."""
+    delivery, collector = Delivery("store:", Latencies(lambda: 0.0)), Collector(fail_fast=False)
+    collector.grow(1)
+    request = SpawnRequest(
+        spawns=[Spawn(SpawnKind("t"), ID, None, "{}")], collector=collector, spawn_indexes=[0], watch=True
+    )
+    holder = Attached(OTHER, RunState.RUNNING, None, None, True, "t", "{}")
+    delivery.deliver(Batch(spawns=request.spawns), [request], Committed(taken={ID: holder}))
+    assert delivery.has_work
+    batch = Batch()
+    delivery.prepare(batch, [])
+    assert batch.watch == [OTHER]
+    delivery.deliver(batch, [], Committed(finished={OTHER: Finished(RunState.COMPLETED, "1", None, "t")}))
+    assert [end and end.output for end in collector.results] == ["1"]

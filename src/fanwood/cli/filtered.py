@@ -75,7 +75,7 @@ async def _look(store: Store, common: Common, wanted: Wanted, deed: Deed) -> tup
         "metadata": wanted.metadata() or None,
         "all": wanted.every,
     }
-    asked = scripted.wanted(deed.action, namespace, store.now() + 1, deed.priority, **which)
+    asked = scripted.wanted(deed.action, namespace, await store.moment() + 1, deed.priority, **which)
     assert asked is not None
     seen = await scripted.look(store, asked)
     again = deed.action in ("retry", "replay", "retry_failures", "fork")

@@ -293,7 +293,7 @@ async def _previewed(call: Call, action: Action, filter_: ActionFilter, priority
             record = await store.get(id_bytes(root))
             if not is_in(namespace_of(call), record.task):
                 raise RunNotFoundError(root)
-        wanted = Wanted(action, filter_, namespace_of(call), store.now() + 1, priority)
+        wanted = Wanted(action, filter_, namespace_of(call), await store.moment() + 1, priority)
         return wanted, await previews.look(store, wanted)
 
     wanted, seen = await call.site.primary.ask(ask)

@@ -112,6 +112,10 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
     def now(self) -> int:
         """The store's own clock (or a close estimate of it), in microseconds."""
 
+    async def moment(self) -> int:
+        """The same, as the store itself says: nothing that anybody was told of by now is later."""
+        return self.now()
+
     # --- the hot verb ----------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -192,7 +192,7 @@ class Bulk:
 
         async def look(store: Any) -> tuple[Any, Any]:
             priority = None if about.priority is None else int(about.priority)  # (of a subclass, say)
-            asked = code.wanted(action, namespace, store.now() + 1, priority, **filter_)
+            asked = code.wanted(action, namespace, await store.moment() + 1, priority, **filter_)
             if asked is None:
                 raise UsageError("Say which runs: to all that there are nothing is done at once")
             if not asked.states:

@@ -176,6 +176,10 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
         self._offset = there / 1e6 - (before + self._clock.monotonic()) / 2
         self._synchronised = True
 
+    async def moment(self) -> int:
+        async with self._reader.transaction() as db:
+            return await self.instant(db)
+
     async def instant(self, db: Transaction) -> int:
         """The present, for a transaction."""
         return await db.value("select fw_micros()") if self._servers_clock else self._clock.now()
