@@ -214,6 +214,7 @@ async def test_what_nobody_understands_is_kept_apart_and_tried_again(monkeypatch
     await harness([], outcomes=[outcome(n) for n in range(20)])
     assert len(harness.stored) == 19
     assert harness.commits.due_again is not None
+    assert not harness.commits._apart[0].item.what.local  # its parent may have gone on elsewhere by then
     await harness.commits.commit_again(1, harness.deliver)
     assert len(harness.stored) == 19
     harness.judge = lambda _: None
@@ -270,14 +271,15 @@ async def test_what_is_kept_apart_is_done_once_though_its_answer_is_lost() -> No
         if strange:
             return strange.pop()
         met.append(batch)
-        return StoreUnavailableError("away") if len(met) < 4 else None
+        troubles = [StoreUnavailableError("away"), StoreUnavailableError("away"), *[StoreError("strange")] * 4]
+        return troubles[len(met) - 1] if len(met) <= len(troubles) else None
 
     harness = Harness(judge, embedded=False)
     strange = [StoreError("strange")] * 40
     await apart(harness, [harness.request(str(n).encode()) for n in range(12)])
     strange.clear()
     await harness.commits.commit_again(1, harness.deliver)
-    assert len(met) == 4
+    assert len(met) == 7  # what comes after it says nothing of whether it was done
     assert len({id(batch) for batch in met}) == 1
     assert harness.answers[b"7"] is None
     assert harness.commits.due_again is None
