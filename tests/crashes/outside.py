@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from typing import Any
 
 from fanwood import Fanwood, RunEndedError, RunState, TaskRunError
@@ -56,6 +57,9 @@ def surgery_of_many(ground: Ground) -> None:
         while any(not run.status.is_terminal for run in runs.list(limit=1000)):  # what somebody else had begun, as well
             ended_soon.wait(0.02)
         assert len({len(runs.forks(ref.id)) for ref in trees}) == 1
+    for thread in threading.enumerate():
+        if thread.name == "fanwood: an action is over":  # and its engine about to be closed
+            thread.join(PATIENCE)
 
 
 def _all_of(app: Fanwood, action: BulkVerb, refs: list[Any], priority: int | None = None) -> None:
