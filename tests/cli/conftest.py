@@ -72,9 +72,11 @@ import asyncio  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is to be done to many is counted to its end, also on a machine that stands still for a moment."""
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be done to many is counted to its end, and what is small is ended before a command returns, also on a
+    machine that stands still for a moment."""
     monkeypatch.setattr("fanwood.server.previews.SECONDS", 60.0)
+    monkeypatch.setattr("fanwood.store.cancelling.SMALL_SECONDS", 60.0)
 
 
 @pytest.fixture
