@@ -268,7 +268,8 @@ class Store(Outside, Pausing, Patching, Prioritizing, Forking, Many, Looks, Tell
 
     @abstractmethod
     async def find(self, digits: str, limit: int = 2) -> list[bytes]:
-        """At most `limit` runs whose ids begin with these hex digits (dashes are ignored), or else end in them.
+        """At most `limit` runs (of a hundred) whose ids begin with these hex digits (dashes are ignored), or else end
+        in them.
 
         An id begins with the time of its making, so its end is what tells it from its neighbours: at least four digits.
         No index has it; ids are looked through, the newest first, 50,000 at a time, until some end so.
