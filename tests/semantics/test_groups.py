@@ -222,35 +222,6 @@ def test_no_more_than_the_limit_are_under_way(
     assert run.result(60) == list(range(6))
 
 
-def test_what_had_ended_makes_no_room_when_its_parent_is_tried_again(app: Fanwood) -> None:
-    under_way, most = 0, list[int]()
-
-    @app.task
-    async def member(n: int) -> int:
-        nonlocal under_way
-        under_way += 1
-        most.append(under_way)
-        await asyncio.sleep(0.02)
-        under_way -= 1
-        return n
-
-    @app.task(retries=1)
-    async def parent(_: dict, ctx: Context) -> list[Any]:
-        if ctx.attempt_number == 1:
-            async with ctx.group(limit=1) as g:
-                for n in range(2):
-                    await g.spawn(member, n).aio_result()
-                raise ValueError("again")
-        async with ctx.group(limit=1) as g:
-            for n in range(6):
-                g.spawn(member, n)
-        return shown(g.outcomes)
-
-    assert parent.run({}, timeout=60) == list(range(6))
-    assert len(most) == 6
-    assert set(most) == {1}
-
-
 def test_losers_that_never_began(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:
     let(gates, 1)
 
