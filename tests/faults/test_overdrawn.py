@@ -22,7 +22,7 @@ from tests.chaos.scale import scaled
 if TYPE_CHECKING:
     from fanwood.store.store import Store
 
-PROCESSES, KILLED = scaled((8, 3), (5, 2))
+PROCESSES, KILLED = 8, 3
 MOST = scaled(1000, 120)
 SCRIPT = """
 import asyncio, sys

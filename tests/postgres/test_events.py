@@ -114,6 +114,7 @@ async def test_a_shape_that_comes_after_others_were_seen_is_noticed(two: Two, as
         await two.record(), input='{"key":"k","match":{"who":1}}', awaits=mark_of(Wanted("k", match={"who": 1}))
     )
     await two.waiter.commit(two.worker, Batch(records=[other]))
+    statements: list[str] = []
     for _ in range(2):
         asked.clear()
         (event,) = await two.pusher.push([Event(IDS.new_id().hex(), "k", '{"who":1}')])
