@@ -29,7 +29,7 @@ async def lazy(stage: Stage) -> Stage:
 
 
 async def cost(store: Store, worker: int, **batch: Any) -> int:
-    """What a commit does, in steps of SQLite's machine, in blocks that PostgreSQL touches, or in calls of Python's."""
+    """What a commit does, in steps of SQLite's machine, in blocks and rows of PostgreSQL's, or in calls of Python's."""
     if isinstance(store, MemoryStore):
         calls: list[str] = []
         sys.setprofile(lambda _frame, event, _what: calls.append(event))
@@ -48,7 +48,7 @@ async def cost(store: Store, worker: int, **batch: Any) -> int:
     async with store._hot.use() as connection:
         await watch_plans(cast("Any", connection), executed.append)
     await store.commit(worker, Batch(**batch))
-    return sum(one.blocks for one in executed)
+    return sum(one.blocks + sum(node.rows + node.removed for node in one.nodes) for one in executed)
 
 
 async def with_children(stage: Stage, finished: int, living: int) -> tuple[ClaimedRun, list[bytes]]:
@@ -90,9 +90,10 @@ async def test_a_move_costs_as_much_above_many_children_as_above_few(lazy: Stage
         assert await lazy.store.deadlines(children[-1:]) == {children[-1]: now + 90 * SECOND}
         while (await lazy.store.sweep()).more:
             pass
-    few, many = costs
-    assert min(few) > 0
-    assert all(above_many <= 2 * above_few + 50 for above_few, above_many in zip(few, many, strict=True)), costs
+    assert min(costs[0]) > 0
+    # What each child costs would be one at the very least; an index with one more level costs some blocks a row, and
+    # what a server's process has seen already less than what it sees for the first time.
+    assert all(above_many <= above_few + many // 8 for above_few, above_many in zip(*costs, strict=True)), costs
 
 
 async def test_those_below_are_told_in_pages_and_what_has_ended_is_not_looked_at(lazy: Stage) -> None:
