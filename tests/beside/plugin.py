@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,7 @@ class Beside:
     def pytest_sessionfinish(self) -> None:
         if self._session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             self._process.terminate()
+        wait_no_more(self._process.pid)
         try:
             failed = self._process.wait(LONGEST) != 0
         except subprocess.TimeoutExpired:
@@ -64,6 +66,20 @@ class Beside:
         terminalreporter.section(self._name)
         terminalreporter.write(self._output.read())
         self._output.close()
+
+
+def wait_no_more(session: int) -> None:
+    """All processes of a session have their share from now on: beside another load, what has processors only when
+    nobody else wants them would not end. (Where that may not be done, they go on as they are.)"""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another's
+            if os.getsid(int(path.name)) != session:
+                continue
+            (path / "autogroup").write_text("0")
+        for thread in path.glob("task/*"):
+            with contextlib.suppress(OSError):
+                if os.sched_getscheduler(int(thread.name)) == os.SCHED_IDLE:
+                    os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.beside.plugin import wait_no_more
+
 TREE = Path(__file__).parents[2]
 PLUGIN = """
 import sys
@@ -95,6 +97,34 @@ def test_worlds_let_all_others_go_first() -> None:
         command = (sys.executable, "-c", said)
         done = subprocess.run(command, cwd=TREE, stdout=-1, text=True, start_new_session=alone, check=True)
         assert done.stdout == "True True\n"
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux has it")
+def test_what_is_left_when_the_tests_have_ended_lets_nobody_go_first() -> None:
+    program = (
+        "import sys, threading, subprocess; from tests.beside import worlds; worlds.let_all_others_go_first();"
+        "threading.Thread(target=input).start();"
+        "subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen((sys.executable, "-c", program), cwd=TREE, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            assert _policies(process.pid) == {os.SCHED_IDLE}
+            wait_no_more(process.pid)
+            if os.geteuid() == 0:
+                assert _policies(process.pid) == {os.SCHED_OTHER}
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _policies(session: int) -> set[int]:
+    """Of all threads of its processes."""
+    threads = [thread for pid in _of_session(session) for thread in Path(f"/proc/{pid}/task").iterdir()]
+    assert len(threads) >= 3
+    return {os.sched_getscheduler(int(thread.name)) for thread in threads}
 
 
 def _of_session(number: int) -> set[int]:
