@@ -19,7 +19,8 @@ from fanwood import Context, DeclarationError, EmptyModel, RunEvent, TaskRunErro
 from fanwood.engine.engine import Engine
 from fanwood.model.commands import Outcome
 from fanwood.sdk.declaring import hooks
-from fanwood.worker import untold
+from fanwood.sdk.running.attempt import Attempt
+from fanwood.worker import untold, verdicts
 from tests.serving import serving
 
 COLOURS = pytest.mark.parametrize("colour", ["async", "sync"])
@@ -130,6 +131,40 @@ def test_time_outs_and_children_are_told_of_as_well(app: Any) -> None:
     assert (child.task_name, child.exception, child.parent_id) == ("slow", None, above.run_id)
     assert "execution_timeout of 0.05 s" in (child.error or "")
     assert isinstance(above.exception, TaskRunError)
+
+
+@COLOURS
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_ends_while_its_time_out_is_judged_is_told_of_once(
+    app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, colour: str, retries: int
+) -> None:
+    """What is told, and logged, is what is recorded."""
+    told, judged, over = Told(app), threading.Event(), threading.Event()
+    timed_out = verdicts.timed_out
+
+    def slowly_timed_out(attempt: Attempt) -> Outcome:
+        judged.set()
+        over.wait(60)  # it is over when it was told of
+        return timed_out(attempt)
+
+    app.on_complete(lambda event: over.set())
+    monkeypatch.setattr(verdicts, "timed_out", slowly_timed_out)
+
+    def work() -> int:
+        judged.wait(60)
+        return 1
+
+    async def aio_work() -> int:
+        await asyncio.to_thread(judged.wait, 60)
+        return 1
+
+    limited = app.task(execution_timeout=0.05, retries=retries)
+    assert limited(work if colour == "sync" else aio_work).run(timeout=60) == 1
+    app.hooks.flush(60)
+    assert [what for what, _ in told.take(1)] == ["complete"]
+    app.close()  # also what came late is told by then
+    assert told.is_empty
+    assert [r.getMessage() for r in caplog.records if r.name in ("fanwood.runs", "fanwood.engine")] == []
 
 
 def test_what_was_handed_back_is_not_told_of(make_app: Any) -> None:

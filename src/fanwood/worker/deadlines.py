@@ -66,9 +66,11 @@ class Deadlines:
                 self._engine.set_limit(attempt.run.id, attempt.run.attempt, when)
 
     def time_out(self, attempt: Attempt) -> None:
-        """Its time is up."""
+        """Its time is up, unless its code has just ended."""
         outcome = verdicts.timed_out(attempt)
         outcome.busy = attempt.busy
+        if not attempt.says_its_end():
+            return
         self._interrupt(attempt, decode_failure(outcome.error))
         self._engine.report([outcome])
         tell(attempt, outcome)

@@ -107,7 +107,7 @@ class Executor:
                 stranded.append(attempt)
                 self._unbegun.pop(task, None)
                 self._running.pop(attempt.run.id, None)  # first: once it is reported it may be here again, and run
-                if attempt.interruption is None:
+                if attempt.interruption is None and attempt.says_its_end():
                     self._hand_back(attempt)
         if stranded:
             logger.info("the event loop was stopped: %d run(s) on it begin anew on another one", len(stranded))
@@ -352,7 +352,7 @@ class Executor:
             self.durables.remove(attempt)
         if self._recalled:
             self._recalled.discard(attempt)
-        if outcome is not None and attempt.interruption is None:
+        if outcome is not None and attempt.interruption is None and attempt.says_its_end():
             outcome.task, outcome.busy = attempt.spec.name, attempt.busy  # (its name, once for all of its runs)
         else:
             outcome = None
@@ -437,7 +437,7 @@ class Executor:
         self._flush()
         handed_back: list[str] = []
         for attempt in list(self._running.values()):
-            if attempt.interruption is None and self._running.get(attempt.run.id) is attempt:  # (any may end now)
+            if attempt.interruption is None and self._running.get(attempt.run.id) is attempt and attempt.says_its_end():
                 self._hand_back(attempt)
                 handed_back.append(attempt.run.task)
         self._threads.close()

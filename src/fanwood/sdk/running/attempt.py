@@ -155,6 +155,7 @@ class Attempt:
     __slots__ = (
         "_busy",
         "_since",
+        "_unsaid",
         "answers",
         "cancel_children",
         "children",
@@ -208,6 +209,7 @@ class Attempt:
         self.in_function = False  # the user's code, not ours before and after it
         self.raised: BaseException | None = None  # what that raised, for hooks
         self.code_ended = False
+        self._unsaid = True
         self.gave_back = False  # its loop ended, and it goes on elsewhere
         self.holding = True  # it has a slot ...
         self._since = host.clock.monotonic()
@@ -394,6 +396,18 @@ class Attempt:
         self.interruption = failure
         for signal in list(self.signals or ()):
             signal.fire()
+
+    def says_its_end(self) -> bool:
+        """Whether nobody has said yet how it ended: then who asks is the one who does.
+
+        Its code may end, on its own thread, just as the engine's finds that its time is up. Of an attribute only one
+        of two threads deletes it, without a lock, which a fork might leave locked for ever.
+        """
+        try:
+            del self._unsaid
+        except AttributeError:
+            return False
+        return True
 
     def listen(self, signal: Signal) -> None:
         """Fire `signal` when the attempt is over."""
