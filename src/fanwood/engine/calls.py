@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LATER = 0.001
+"""Seconds until there is a look at what a call has changed, if it has ended what is waited for here: whoever waited goes on
+first, and would have to share the interpreter with that look."""
+
 
 class Calls:
     """The calls of one engine that are under way, on its loop."""
 
-    def __init__(self, store: Store, commits: Commits, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, commits: Commits, tell_ended: Callable[[], bool], on_change: Callable[[], None]
+    ) -> None:
         self._store = store
         self._commits = commits
+        self._tell_ended = tell_ended
         self._on_change = on_change
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[Future[Any], None] = {}  # in their order; each is put in by its caller's thread
@@ -61,7 +68,7 @@ class Calls:
         changes: bool,
         patience: Patience,
     ) -> None:
-        mine = current_task()
+        mine, has_ended = current_task(), False
         try:
             answer = await self._commits.patiently(lambda: verb(self._store), patience)
         except BaseException as error:
@@ -70,9 +77,12 @@ class Calls:
             with contextlib.suppress(InvalidStateError):  # the engine was over sooner, and said so
                 result.set_exception(as_told(error, self._store.url))
         else:
+            has_ended = changes and self._tell_ended()
             with contextlib.suppress(InvalidStateError):
                 result.set_result(answer)
-        if changes:
+        if has_ended:
+            asyncio.get_running_loop().call_later(LATER, self._on_change)
+        elif changes:
             self._on_change()
 
     def _end(self, task: asyncio.Task[None], result: Future[Any]) -> None:

@@ -90,7 +90,7 @@ class Engine:
         self._housekeeping = Housekeeping(store, settings, self._membership, self._health, self.look, self._recheck)
         self._commits = Commits(store, settings, self._inbox, self._health)
         self.spends = Together()
-        self._calls = Calls(store, self._commits, self._changed)
+        self._calls = Calls(store, self._commits, self._tell_ended, self.look)
         self._littles = Littles(store)
         self._ticks = Ticks(
             store,
@@ -402,10 +402,11 @@ class Engine:
         """The store was changed, by others or by a cold verb: look at the queue, and into the mailbox."""
         self._ticks.look(mail=mail)
 
-    def _changed(self) -> None:
-        """By a verb that was called here."""
-        self._delivery.tell_ended(self.store.take_ended())
-        self.look()
+    def _tell_ended(self) -> bool:
+        """Whether a verb that was called here has ended what may be waited for here; who does is told."""
+        ended = self.store.take_ended()
+        self._delivery.tell_ended(ended)
+        return bool(ended)
 
     def is_owned(self, run_id: bytes) -> bool:
         """Whether anybody here who has asked for a run waits for it."""

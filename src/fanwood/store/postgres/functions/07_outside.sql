@@ -91,9 +91,9 @@ begin
     end if;
 end $$;
 
--- Events are kept, under the locks of their keys (see fw_share_keys). Of each: its number; of one whose id was there already
--- its digest. Rows of JSON.
-create function fw_push(p_now bigint, p_keys bigint[], p_events text)
+-- Events are kept, under the locks of their keys (see fw_share_keys); p_open: whether there is more to be done of them. Of
+-- each: its number; of one whose id was there already its digest. Rows of JSON.
+create function fw_push(p_now bigint, p_keys bigint[], p_events text, p_open smallint default 1)
 returns table (event_id text, event_number bigint, kept_digest bytea) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -111,7 +111,7 @@ begin
     loop
         drawn := nextval('event_number');
         insert into event (id, number, key, scope, payload, metadata, at, open, digest)
-        values (here.id, drawn, here.key, here.scope, here.payload, here.metadata, p_now, 1, decode(here.digest, 'hex'))
+        values (here.id, drawn, here.key, here.scope, here.payload, here.metadata, p_now, p_open, decode(here.digest, 'hex'))
         on conflict do nothing;
         if found then
             return query select here.id, drawn, null::bytea;
@@ -301,7 +301,7 @@ begin
     end if;
     p_now := coalesce(p_now, fw_micros());
     numbers := array(
-        select case when f.kept_digest is null then f.event_number end from fw_push(p_now, p_locks, p_events) f
+        select case when f.kept_digest is null then f.event_number end from fw_push(p_now, p_locks, p_events, 0::smallint) f
     );
     if cardinality(array_remove(numbers, null)) < cardinality(p_ids) then
         raise serialization_failure using message = 'an event of this id was pushed at the same moment';
@@ -323,9 +323,11 @@ begin
         told := part.told; done := part.done; done_by := part.done_by;
         left_ := left_ || array(select t_event[v.n] from unnest(part.left_) v (n));
     end if;
-    update event e set open = 0 where e.open = 1 and e.id = any (array(
-        select v.id from unnest(p_ids) with ordinality v (id, n) where v.n <> all (left_)
-    ));
+    if cardinality(left_) > 0 then
+        update event e set open = 1 where e.id = any (array(
+            select v.id from unnest(p_ids) with ordinality v (id, n) where v.n = any (left_)
+        ));
+    end if;
     if p_notify and cardinality(told) > 0 then
         perform fw_announce(told, '{}');
     end if;
