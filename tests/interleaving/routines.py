@@ -220,6 +220,8 @@ ROUTINES = [
     Routine("sleep", lambda s, p: by_me(s, p, records=[_part(s, p, s.mine(p))])),
     Routine("sleep below root", lambda s, p: by_root(s, p, records=[_part(s, p, s["R"])])),
     Routine("step", lambda s, p: by_root(s, p, records=[_part(s, p, s["R"], kind=RunKind.RECORDED)])),
+    Routine("step first", lambda s, p: by_root(s, p, records=[_part(s, p, s["s"], kind=RunKind.RECORDED)]),
+            (Scene.childless,)),
     Routine("sleep again", lambda s, p: by_root(s, p, records=[s.again("z")]), (Scene.asleep, Scene.woken_by_cancel)),
     Routine("wake", lambda s, p: p.store.wake(s.id("z")), (Scene.asleep,)),
     Routine("cancel sleep", lambda s, p: p.store.cancel(s.id("z"), "test"), (Scene.asleep,)),

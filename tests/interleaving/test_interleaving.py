@@ -22,7 +22,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
-    claim/claim  spawn first/cancel childless  spawn/end root  end/replay child  prune/replay  prune/cancel over
+    claim/claim  spawn first/cancel childless  step first/cancel childless  spawn/end root  end/replay child
+    prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  share/share  share shared/end shared
     suspend/end  wait for event/push  suspend for event/push to one
     pause/claim below  patch child/end  end hedge/cancel root  spend/end budget  log/patch child
@@ -60,6 +61,10 @@ PLANTED = {
     "a parent that spawns isn't locked": (
         "p.attempt and r.state = running for share", "p.attempt and r.state = running",
         "spawn first/cancel childless",
+    ),
+    "a run whose step comes by itself isn't locked": (
+        "not exists (select from urgency)\n        for share", "not exists (select from urgency)",
+        "step first/cancel childless",
     ),
     "who begins to wait doesn't lock": ("r.state < terminal for share", "r.state < terminal", "watch/end"),
     "a claim doesn't look at what others have claimed": (

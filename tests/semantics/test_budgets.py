@@ -258,6 +258,36 @@ def test_a_durable_task_does_not_reserve_again_what_it_has_left(app: Fanwood) ->
     assert left(app, ref) == {"usd": (7, 0)}
 
 
+def test_a_durable_task_reserves_again_what_it_gave_up_in_the_midst(app: Fanwood) -> None:
+    """Its code gave up waiting within the block: that was not left as its end is."""
+    held: list[list[Decimal | int]] = []
+
+    async def hold(ctx: Context, *, gives_up: bool) -> None:
+        async with ctx.reserve(usd=3):
+            held.append([limit.held for limit in (await app.runs.aio_get(ctx.task_run_id)).budget])
+            if gives_up:
+                begun.set()
+                await asyncio.Event().wait()
+
+    @app.durable_task(retries=1)
+    async def durable(input: int, ctx: Context) -> str:
+        if ctx.retry_count == 0:
+            task = asyncio.create_task(hold(ctx, gives_up=True))
+            await begun.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise ValueError("again")
+        await hold(ctx, gives_up=False)
+        return "done"
+
+    begun = asyncio.Event()
+    ref = durable.run_no_wait(0, budget=Budget(units={"usd": 10}))
+    assert ref.result(60) == "done"
+    assert len(held) > 1
+    assert all(each == [3] for each in held)
+    assert left(app, ref) == {"usd": (0, 0)}
+
+
 def test_a_part_is_taken_from_its_parent_s_and_what_is_left_returns(app: Fanwood) -> None:
     @app.task
     async def child(input: int, ctx: Context) -> int:

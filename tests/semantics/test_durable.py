@@ -22,6 +22,9 @@ from fanwood import (
     as_completed,
     or_,
 )
+from fanwood.engine.engine import Engine
+from fanwood.engine.inbox import SuspendRequest
+from fanwood.engine.waits import Collector
 from fanwood.sdk.running.current import current_attempt
 from tests.conftest import MakeApp
 from tests.semantics.in_time import in_time
@@ -326,6 +329,42 @@ def test_a_timer_of_its_code_keeps_it_in_memory_on_a_loop_of_uvloop(app: Fanwood
         return await ref.aio_result(60)
 
     assert uvloop.run(woken()) == 2
+
+
+def test_who_is_about_to_go_on_is_not_suspended(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decides has come, the store is asked only now, and his code has not heard of it: what else he waits for
+    lives, and he would sleep until that ends."""
+    requests, found, fails = list[SuspendRequest](), list[Any](), threading.Event()
+    be_ready = Collector.be_ready
+
+    def ask_first(self: Collector) -> None:
+        if self.fail_fast and requests and not found:
+            self.ready = True
+            found.append(requests[-1].make())
+            self.ready = False
+        be_ready(self)
+
+    @app.task
+    async def child(n: int) -> int:
+        while n or not fails.is_set():
+            await asyncio.sleep(0.002)
+        raise ValueError("no")
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def parent(input: dict, ctx: Context) -> str:
+        with pytest.raises(TaskRunError):
+            await child.aio_run_many([child.create_bulk_run_item(n) for n in range(2)])
+        return "went on"
+
+    monkeypatch.setattr(Engine, "suspend", lambda _, request: requests.append(request))
+    monkeypatch.setattr(Collector, "be_ready", ask_first)
+    ref = parent.run_no_wait({})
+    while not requests:
+        assert not (run := app.runs.get(ref.id)).status.is_terminal, run.error
+        time.sleep(0.002)
+    fails.set()
+    assert ref.result(timeout=60) == "went on"
+    assert found == [None]
 
 
 @pytest.mark.parametrize("how", ["gather", "group", "wait"])

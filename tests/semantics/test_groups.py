@@ -29,6 +29,7 @@ from fanwood.engine.engine import Engine
 from fanwood.engine.inbox import SuspendRequest
 from fanwood.engine.waits import Stream
 from fanwood.sdk.children import groups
+from fanwood.sdk.children.members import Members
 from tests.semantics.test_streams import states, until
 
 
@@ -220,6 +221,41 @@ def test_no_more_than_the_limit_are_under_way(
         assert len(began) <= n + 2
         let(gates, n)
     assert run.result(60) == list(range(6))
+
+
+def test_what_had_ended_makes_no_room_when_its_parent_is_tried_again(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    counts: list[int] = []
+    send = Members._send_now
+
+    def count(self: Members, request: Any) -> None:
+        sent.append(request)
+        send(self, request)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> list[Any]:
+        if ctx.retry_count == 0:
+            async with ctx.group(limit=1) as g:
+                for n in range(2):
+                    await g.spawn(member, n).aio_result()
+                raise ValueError("again")
+        async with ctx.group(limit=1) as g:
+            assert g._members is not None
+            sent.clear()
+            for n in range(6):
+                g.spawn(member, n)
+            while {0, 1} & g._members.stream._open:  # they have not been told of yet
+                await asyncio.sleep(0.002)
+            counts.append(len(sent))
+            let(gates, *range(6))
+        return shown(g.outcomes)
+
+    monkeypatch.setattr(Members, "_send_now", count)
+    let(gates, 0, 1)
+    assert parent.run({}, timeout=60) == list(range(6))
+    assert counts[0] == 1
 
 
 def test_losers_that_never_began(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EvictionPolicy, Fanwood, RunState, SleepCondition, TaskRunTimedOut, UserEventCondition, or_
+from fanwood import (
+    Context,
+    EvictionPolicy,
+    Fanwood,
+    RunState,
+    SleepCondition,
+    TaskRunError,
+    TaskRunTimedOut,
+    UserEventCondition,
+    WaitTimeoutError,
+    or_,
+)
 from fanwood.testing import TestApp, drain, effects, explore, faults, travel
 from fanwood.testing.exploring import _told
 
@@ -94,6 +105,58 @@ async def pack_two(order: int, ctx: Context) -> str | None:
     return group.winner.value if group.winner else None
 
 
+@app.durable_task(eviction_policy=AT_ONCE)
+async def impatient(order: int, ctx: Context) -> str:
+    reminder = await remind.aio_run_no_wait(order)
+    try:
+        return str(await reminder.aio_result(timeout=0.5))
+    except WaitTimeoutError:
+        return "late"
+
+
+@app.durable_task(eviction_policy=AT_ONCE)
+def impatient_in_a_thread(order: int, ctx: Context) -> str:
+    reminder = remind.run_no_wait(order)
+    try:
+        return str(reminder.result(timeout=0.5))
+    except WaitTimeoutError:
+        return "late"
+
+
+moments: list[str] = []
+
+
+@app.durable_task
+async def ends_after(days: int, ctx: Context) -> int:
+    await ctx.aio_sleep_for(f"{abs(days)}d")
+    if days < 0:
+        raise ValueError("no")
+    return days
+
+
+async def all_of(*days: int, return_exceptions: bool = False) -> None:
+    items = [ends_after.create_bulk_run_item(n, idempotency_key=f"root {n}", detached=True) for n in days]
+    await ends_after.aio_run_many(items, return_exceptions=return_exceptions)
+
+
+async def strict() -> None:
+    try:
+        await all_of(-1, 20)
+    except TaskRunError:
+        moments.append("strict")
+
+
+async def patient() -> None:
+    await all_of(-1, 30, return_exceptions=True)
+    moments.append("patient")
+
+
+@app.durable_task(eviction_policy=AT_ONCE)
+async def two_minds(first: str, ctx: Context) -> None:
+    branches = [strict(), patient()]
+    await asyncio.gather(*(branches if first == "strict" else reversed(branches)))
+
+
 @pytest.mark.parametrize("task", [fulfil, fulfil_in_a_thread])
 def test_a_month_passes_at_once(fanwood_app: TestApp, task: Any):
     begin = fanwood_app.now()
@@ -130,6 +193,27 @@ def test_what_waits_is_unloaded_in_its_time(fanwood_app: TestApp, task: Any):
     assert order.status() is RunState.RUNNING
     travel(seconds=61)
     assert order.status() is RunState.WAITING
+
+
+@pytest.mark.parametrize("task", [impatient, impatient_in_a_thread])
+def test_who_waits_for_less_than_a_second_is_not_unloaded_and_gives_up_in_time(fanwood_app: TestApp, task: Any):
+    begin = fanwood_app.now()
+    assert task.run(1) == "late"
+    assert (fanwood_app.now() - begin).days == 0
+
+
+@pytest.mark.parametrize("first", ["strict", "patient"])
+def test_of_two_waits_for_one_run_the_one_is_heard_that_needs_its_end(fanwood_app: TestApp, first: str):
+    """The one gives up if it fails; to the other it is one of several, and it is suspended for both."""
+    moments.clear()
+    order = two_minds.run_no_wait(first)
+    drain()
+    assert order.status() is RunState.WAITING
+    travel(days=2)
+    assert moments == ["strict"]
+    travel(days=30)
+    assert order.status() is RunState.COMPLETED
+    assert moments[-1] == "patient" or first == "patient"
 
 
 def test_promises_events_and_messages_come_when_a_test_says_so(fanwood_app: TestApp):
