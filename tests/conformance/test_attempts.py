@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fanwood import RunState
 from fanwood.model.commands import ClaimedRun, Outcome
 from fanwood.model.records import AttemptRecord
@@ -88,6 +90,37 @@ async def test_a_replay_keeps_those_of_before(stage: Stage) -> None:
     await stage.complete(third)
     assert await stage.store.replay(run.key, TERMINAL)  # an end that was no failure is kept as well
     assert told(await attempts(stage, run)) == [*before, (3, RunState.COMPLETED, None)]
+
+
+@pytest.mark.parametrize("end", ["complete", "fail", "cancel"])
+async def test_a_replay_does_not_say_of_what_was_before_that_it_took_longer(stage: Stage, end: str) -> None:
+    run = await stage.running()
+    stage.clock.advance(2)
+    await getattr(stage, end)(run)
+    took = (await attempts(stage, run))[0].finished_at
+    assert took == (await stage.get(run)).finished_at
+    stage.clock.advance(3600)
+    assert await stage.store.replay(run.key, TERMINAL)
+    assert (await attempts(stage, run))[0].finished_at == took
+
+
+@pytest.mark.parametrize("how", ["handed back", "lost", "due"])
+async def test_why_the_try_before_failed_is_there_until_it_has_ended(stage: Stage, how: str) -> None:
+    """Whatever else becomes of the next one."""
+    run = await stage.running()
+    await stage.report(retried(run, 5 if how == "due" else 0))
+    stage.clock.advance(6)
+    await stage.store.tick()
+    dying = await stage.register()
+    if how != "due":
+        (again,) = await stage.claim(1, worker=dying)
+        assert (await stage.get(run)).error == FAILURE
+        if how == "handed back":
+            await stage.report(handed_back(again), worker=dying)
+        else:
+            await stage.store.reap(dying, 3)
+    record = await stage.get(run)
+    assert (record.state, record.error) == (RunState.QUEUED, FAILURE)
 
 
 async def test_a_child_that_is_asked_for_again_keeps_its_own(stage: Stage) -> None:

@@ -204,6 +204,25 @@ async def test_a_limit_that_did_not_move_is_nobodys_business(lazy: Stage) -> Non
     assert not (await lazy.commit(deadlines=moved)).has_closed
 
 
+@pytest.mark.parametrize("how", ["moved", "asked for again"])
+async def test_no_schedule_timeout_outlasts_a_deadline_that_comes_before_it(lazy: Stage, how: str) -> None:
+    """It was the sooner of the two, and is the later one now."""
+    parent, now = await lazy.running(), lazy.clock.now()
+    about: dict[str, Any] = {"schedule_timeout": 20 * SECOND, "deadline_by": parent.key}
+    id_ = await lazy.born("b", parent, deadline=now + 60 * SECOND, **about)
+    if how == "moved":
+        await lazy.commit(deadlines=[(parent.key, 1, now + 10 * SECOND)])
+        await lazy.sweep()
+    else:
+        await lazy.attach(parent, id_, "b", deadline=now + 10 * SECOND, **about)
+    lazy.clock.advance(11)
+    while (due := await lazy.store.tick()) is not None and due <= lazy.clock.now():
+        pass
+    record = await lazy.get(id_)
+    assert record.state is RunState.FAILED
+    assert decode_failure(record.error).limit == "deadline"
+
+
 @pytest.mark.parametrize("told", [False, True], ids=["when it would fail", "when it is told"])
 @pytest.mark.parametrize("after", ["its birth", "a retry", "a retry and a replay"])
 async def test_a_deadline_that_moves_leaves_a_schedule_timeout(lazy: Stage, told: bool, after: str) -> None:

@@ -124,6 +124,20 @@ async def test_what_ends_too_many_goes_on_in_pages(stage: Stage, monkeypatch: py
     await sound(stage)
 
 
+async def test_what_has_not_ended_all_its_waits_is_not_forgotten(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However old it is."""
+    for module in ("outside", "memory.outside", "sqlite.outside", "postgres.outside"):
+        monkeypatch.setattr(f"fanwood.store.{module}.AT_ONCE", 3)
+    parent = await stage.running()
+    ids = [await waiting(stage, parent) for _ in range(8)]
+    event = await pushed(stage, '{"n":1}')
+    stage.clock.advance(3600)
+    assert await stage.store.forget_events(stage.clock.now(), 10) == 0
+    await finish(stage.store, event)
+    assert await states(stage, *ids) == [DONE] * 8
+    assert await stage.store.forget_events(stage.clock.now(), 10) == 1
+
+
 async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

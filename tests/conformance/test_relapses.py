@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fanwood import RunState
 from fanwood.model.commands import RELAPSE_WITHIN, RELAPSES
 from fanwood.store.failures import decode_failure
-from tests.conformance.stage import SECOND, handed_back
+from tests.conformance.stage import SECOND, handed_back, retried
 
 if TYPE_CHECKING:
     from tests.conformance.stage import Stage
@@ -68,3 +68,20 @@ async def test_a_hand_back_between_them_begins_the_count_of_losses_anew(stage: S
         await stage.claim(1, tasks=["a"], worker=other, idle=True)
         await stage.store.reap(other, 3)
     assert await deaths(stage, id_) == 0
+
+
+async def test_tries_that_failed_by_themselves_are_no_losses(stage: Stage) -> None:
+    """Nor does one that was lost once, at last, and waited, become what kills."""
+    run = await stage.running()
+    for _ in range(RELAPSES - 1):
+        stage.clock.advance(1)
+        again = await stage.retry(run)
+        assert again is not None
+        run = again
+    await stage.report(retried(run))
+    dying = await stage.register()
+    (last,) = await stage.claim(1, tasks=["a"], worker=dying, idle=True)
+    assert last.attempt > RELAPSES
+    await stage.born("b", last)
+    await stage.store.reap(dying, 3)
+    assert await deaths(stage, run.key) == 0

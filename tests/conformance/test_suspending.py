@@ -201,6 +201,19 @@ async def test_a_limit_is_that_of_the_attempt_after_the_suspended_one_only(stage
     assert (third.until, third.wakes) == (None, 1)
 
 
+async def test_each_suspension_has_a_limit_of_its_own(stage: Stage) -> None:
+    """It may have been given more time in between."""
+    run = await stage.running()
+    for number, until in enumerate((5.0, 3600.0, None, 60.0), 1):
+        sleep = await stage.recorded(run, f"sleep {number}")
+        limit = None if until is None else stage.clock.now() + round(until * SECOND)
+        await suspended(stage, run, [sleep], until=until)
+        assert (await stage.get(run)).due_at == limit
+        await stage.store.wake(sleep)
+        run = await goes_on(stage, run)
+        assert (run.until, run.wakes) == (limit, number)
+
+
 @pytest.mark.parametrize("how", ["cancelled", "closed"])
 async def test_who_ends_while_he_is_suspended_is_not_woken(stage: Stage, how: str) -> None:
     above = await stage.running("c")

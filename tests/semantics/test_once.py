@@ -292,3 +292,24 @@ def test_what_was_recorded_last_before_a_crash_may_be_said_again(make_app: Any) 
         assert begun.wait(60)
     with serving(app.worker("two")):
         assert ref.result(60) == [True, True, False]
+
+
+@pytest.mark.parametrize("deed", ["reprioritize", "patch"])
+def test_what_is_done_with_something_else_is_another_deed(app: Fanwood, deed: str) -> None:
+    """Where the next attempt has made up its mind otherwise."""
+    _, _, reader = others(app, [])
+    ref = reader.run_no_wait({})
+
+    @app.durable_task(retries=1)
+    async def agent(input: dict, ctx: Context) -> None:
+        number = 5 + ctx.retry_count
+        if deed == "patch":
+            await app.runs.aio_patch(ref.id, output=[number])
+        else:
+            await app.runs.aio_reprioritize(ref.id, number)
+        if ctx.retry_count == 0:
+            raise ValueError("once more")
+
+    agent.run({}, timeout=60)
+    run = app.runs.get(ref.id)
+    assert run.priority == 6 if deed == "reprioritize" else run.output == [6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import Any
@@ -220,3 +221,27 @@ def test_less_than_a_second_is_waited_here_and_recorded_if_in_vain(
     until(app, ref.id, RunState.WAITING)
     assert app.runs.wake(sleeps(app, ref.id)[-1].id)
     assert ref.result(timeout=60) == [1, "gave up", "gave up"]
+
+
+@pytest.mark.parametrize("how", ["run", "bulk", "ref", "each", "wait"])
+def test_what_was_given_up_nobody_waits_for(app: Fanwood, how: str) -> None:
+    """Neither for the runs, nor for the end of the time-out."""
+    child, gates = held(app)
+    waits: Any = app.engine()._delivery._waits
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=None))
+    async def parent(input: dict, ctx: Context) -> list[str]:
+        waited = asyncio.create_task(_waited(how, child))
+        while "~sleep" not in [each.task_name for each in await app.runs.aio_children(ctx.task_run_id)]:
+            await asyncio.sleep(0.002)
+        waited.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waited
+        await ctx.aio_step(str, 1)  # with it, or before, the engine has heard of it
+        return [run_id.hex() for run_id in list(waits._waiting)]
+
+    ref = parent.run_no_wait({})
+    found = ref.result(60)
+    for gate in gates.values():
+        gate.set()
+    assert set(found) <= {ref.key.hex()}

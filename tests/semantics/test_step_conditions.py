@@ -25,6 +25,7 @@ from fanwood import (
     or_,
 )
 from fanwood.sdk.tasks.workflow import _Coordination
+from fanwood.sdk.waits import choosing
 from tests.conftest import MakeApp
 from tests.faults.processes import until
 
@@ -203,6 +204,33 @@ def test_after_a_crash_between_condition_and_step_the_same_is_decided(
     assert again.get_run_ref(ref.id).result(60) == {"first": {"n": 1}, **ALL}
     assert sorted(ran) == ["last", "second", "third"]
     assert len(said(other, ref.id)) == 1
+
+
+def test_after_a_crash_before_the_others_are_ended_they_are_ended(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step waited for, and was decided without, by whoever goes on."""
+    app, reached, end = make_app(grace=0), threading.Event(), choosing.end
+
+    async def lost(attempt: Any, name: str, losers: list[bytes]) -> None:
+        if losers and not reached.is_set():
+            reached.set()
+            await asyncio.Event().wait()
+        await end(attempt, name, losers)
+
+    monkeypatch.setattr(choosing, "end", lost)
+    given = {"wait_for": or_(SleepCondition(LONG), UserEventCondition("go"))}
+    flow, _ = made(app, **given)
+    ref = flow.run_no_wait({"n": 1})
+    waiting(app, ref.id, 2)
+    app.events.push("go")
+    assert reached.wait(60)
+    app.close()
+    other = make_app()
+    again, _ = made(other, **given)
+    assert again.get_run_ref(ref.id).result(60) == {"first": {"n": 1}, **ALL}
+    (sleep,) = (child for child in other.runs.children(ref.id) if child.task_name == "~sleep")
+    assert "what becomes of second has come without it" in str(sleep.error)
 
 
 def test_a_condition_in_a_steps_own_code(app: Fanwood) -> None:

@@ -185,6 +185,7 @@ def test_a_limit_of_an_attempt_before_changes_nothing() -> None:
     timers = Timers()
     timers.set("a", 2, 10)
     timers.set("a", 1, 1000)
+    timers.drop("a", 1)
     assert timers.due(10) == [("a", 2)]
 
 

@@ -155,6 +155,23 @@ def test_more_letters_are_asked_for() -> None:
     assert ticks._mail
 
 
+@pytest.mark.parametrize(
+    ("outcome", "is_ready"),
+    [
+        (Outcome(b"r" * 16, 1, RunState.QUEUED, retry=True), True),
+        (Outcome(b"r" * 16, 1, RunState.QUEUED), True),
+        (Outcome(b"r" * 16, 1, RunState.QUEUED, retry=True, delay=1), False),
+        (Outcome(b"r" * 16, 1, RunState.COMPLETED, "1"), False),
+    ],
+)
+def test_what_goes_back_to_the_queue_is_looked_for_at_once(outcome: Outcome, is_ready: bool) -> None:
+    """And not when somebody says that there is something."""
+    ticks = ticks_with(Told(), Inbox())
+    ticks._claims.ready = False
+    ticks._deliver(Batch(outcomes=[outcome]), [], Committed())
+    assert ticks._claims.ready == is_ready
+
+
 def a_record(parent: bytes, size: int = 0) -> SpawnRequest:
     kind = SpawnKind("~recorded", parent_id=parent, parent_attempt=1, root_id=parent)
     return SpawnRequest(records=[Record(kind, parent, parent, "", RunState.COMPLETED, 0, output="x" * size)])

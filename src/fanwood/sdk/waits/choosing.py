@@ -165,7 +165,8 @@ async def choose(attempt: Attempt, name: str, conditions: Conditions, inputs: St
         members = [member(attempt, each, identity, n, inputs) for n, each in waits]
         attempt.asks("", *(each.identity for each in members))
         parted = [parts.found.pop(each.identity, None) for each in members]
-        await end(attempt, name, [each.id for each in parted if each is not None and not each.state.is_terminal])
+        losers = [each.id for each in parted if each is not None and not each.state.is_terminal]
+        await end(attempt, f"what becomes of {name}", losers)
         return _read(there)
     if inputs.skipped and not inputs.outputs:
         verdict, losers = Verdict(Choice.SKIP, "all its parents were skipped"), list[bytes]()
