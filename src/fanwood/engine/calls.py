@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LATER = 0.001
-"""Seconds until there is a look at what a call has changed, if it has ended what is waited for here: whoever waited goes on
-first, and would have to share the interpreter with that look."""
+"""Seconds until there is a look at what a call has changed, if it has ended what is waited for here: whoever waited
+goes on first, and would have to share the interpreter with that look."""
 
 
 class Calls:
