@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fanwood import RunState
+from fanwood import RunState, UsageError
 from fanwood.errors import RunEndedError
+from fanwood.ids import first_id
 from fanwood.model.commands import FEW_CHILDREN, ClaimedRun, Outcome, Suspend
 from fanwood.model.lives import life_of
 from fanwood.model.states import OnParentEnd, RunKind
 from fanwood.store.auditing import findings
+from fanwood.store.forked import forked
 from tests.conformance.stage import SECOND, Stage, completed, failed
 from tests.conformance.test_messages import receiving
 
@@ -199,3 +201,27 @@ async def test_a_new_life_is_kept_over_ends_and_replays(stage: Stage) -> None:
     assert await stage.store.replay(run.key, list(RunState))
     third = await again(stage, run)
     assert (third.input, third.life, third.attempt) == ('"new"', next_.life, 3)
+
+
+@pytest.mark.parametrize("ahead", [-10, 10])
+async def test_nothing_of_a_life_before_is_a_place_to_fork_at(stage: Stage, ahead: int) -> None:
+    """Also if who asked for it had another clock, and its id is as those of the next life."""
+
+    async def child(parent: ClaimedRun, seconds: int) -> ClaimedRun:
+        spawn = stage.spawn("b", parent)
+        spawn.id = first_id(stage.clock.now() // 1000 + seconds * 1000)
+        await stage.commit(spawns=[spawn])
+        (claimed,) = await stage.claim(1, tasks=["b"])
+        await stage.complete(claimed)
+        return claimed
+
+    run = await stage.running()
+    old = await child(run, ahead)
+    await stage.commit(outcomes=[renewed(run)])
+    next_ = await again(stage, run)
+    new = await child(next_, 1)
+    await stage.complete(next_)
+    root = await stage.get(run)
+    with pytest.raises(UsageError, match="of a life that is over"):
+        await forked(stage.store, root, stage.ids.new_id(), await stage.get(old), None, "ann")
+    assert await forked(stage.store, root, stage.ids.new_id(), await stage.get(new), None, "ann")

@@ -161,6 +161,19 @@ async def test_what_is_shared_keeps_its_own_whatever_calls_ask_for(stage: Stage)
     assert (await stage.store.get(shared.id)).priority == 4
 
 
+async def test_what_is_shared_and_has_ended_keeps_what_it_had(stage: Stage) -> None:
+    """Whoever asks for it once more, after another word about the root."""
+    root = await stage.running()
+    child, other = await stage.running("b", root), await stage.running("b", root)
+    await stage.commit(records=[link(stage, child, priority=2)])
+    (shared,) = await stage.claim(1, tasks=["b"])
+    await stage.complete(shared)
+    await stage.store.reprioritize(root.key, 6, "ann")
+    await stage.sweep()
+    await stage.commit(records=[link(stage, other, priority=9)])
+    assert await priority(stage, shared) == 2
+
+
 async def test_what_is_shared_runs_again_with_the_highest_of_its_callers(stage: Stage) -> None:
     root = await stage.running()
     one = link(stage, root, priority=1)

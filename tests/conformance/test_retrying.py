@@ -260,3 +260,20 @@ async def test_of_many_a_hedge_is_nothing_to_retry_and_a_pause_that_was_left_is_
     assert await all_failures_retried(store, runs, "bob") == 1
     assert [await stage.state(run) for run in (root, hedge, left)] == [COMPLETED, FAILED, QUEUED]
     assert await stage.store.pauses() == []
+
+
+async def test_what_can_not_run_again_is_not_paused_for_it(stage: Stage) -> None:
+    root = await stage.running()
+    child = await stage.running("b", root)
+    await stage.report(failed(child))
+    await stage.complete(root)
+
+    class Refuses(_Dies):
+        async def replay(self, run_id: bytes, allow: Any) -> bool:
+            raise UsageError("nothing is left of its budget, say")
+
+    store: Any = Refuses(stage.store)
+    with pytest.raises(UsageError):
+        await failures_retried(store, root.key, "ann")
+    assert store.paused == [root.key]
+    assert await stage.store.pauses() == []

@@ -199,3 +199,32 @@ def test_what_an_attempt_puts_that_is_over_is_not_there(app: Fanwood) -> None:
     may.set()
     assert list(stream) == []
     assert list(ref.stream()) == ["before"]
+
+
+def test_what_is_put_as_its_reader_looks_and_just_before_the_end_is_read(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends while he waits for what the store has of it."""
+    gate, looked = threading.Event(), list[int]()
+
+    @app.task
+    async def talks(_: dict, ctx: Context) -> None:
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+        ctx.put_stream("last words")
+
+    ref = talks.run_no_wait({})
+    store = app.engine().store
+    logs = store.logs
+
+    async def slow(*about: Any) -> Any:
+        found = await logs(*about)
+        if not looked:
+            looked.append(1)
+            gate.set()
+            while not (await store.get(ref.key)).state.is_terminal:
+                await asyncio.sleep(0.002)
+        return found
+
+    monkeypatch.setattr(store, "logs", slow)
+    assert list(ref.stream()) == ["last words"]

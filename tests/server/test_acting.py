@@ -123,6 +123,19 @@ async def test_start(settings: Settings, store: Store):
 
 
 @pytest.mark.usefixtures("published")
+async def test_what_a_server_does_itself_can_not_be_started(settings: Settings, store: Store):
+    """Though its tasks are there, once it has done anything: nobody would have seen before what they are about."""
+    async with desk(settings) as server:
+        assert (await server.post("/tasks/plain/runs", {})).status == 201
+        names = [task.name for task in await store.tasks() if task.name.startswith("fanwood.actions/")]
+        assert len(names) >= 4
+        for name in names:
+            for who in ("operator", "admin"):
+                answer = await server.post(f"/tasks/{name}/runs", {}, who)
+                assert (answer.status, answer.body["code"]) == (404, "unknown_task"), name
+
+
+@pytest.mark.usefixtures("published")
 async def test_what_can_not_be_started(settings: Settings, store: Store):
     async with desk(settings) as server:
 

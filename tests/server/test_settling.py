@@ -54,3 +54,24 @@ async def test_promises_are_settled_by_their_tokens(settings: Settings) -> None:
             for path, body in ((wrong, None), (f"{wrong}/resolve", {"value": 1}), (f"{wrong}/reject", {})):
                 assert (await _said(server, path, body))[0] == 404
     await app.aio_close()
+
+
+async def test_who_only_shows_gives_out_no_tokens(settings: Settings) -> None:
+    """With one anybody settles the promise, at another server."""
+    app = Fanwood(settings.database_url, local_worker=True)
+
+    @app.task
+    async def ask(input: dict, ctx: Context) -> None:
+        await ctx.aio_promise(bool, "approval")
+        asked.put(1)
+        await asyncio.Event().wait()
+
+    asked = Queue[int]()
+    ref = await ask.aio_run_no_wait({})
+    await asyncio.to_thread(asked.get, timeout=60)
+    async with desk(settings, read_only=True) as server:
+        [child] = (await server.get(f"/runs/{ref.id}/children")).body["runs"]
+        said = await server.get(f"/runs/{child['id']}/promise", "operator")
+    assert (said.status, said.body["name"], said.body.get("token")) == (200, "approval", None)
+    await app.runs.aio_cancel(ref.id)
+    await asyncio.to_thread(app.close)

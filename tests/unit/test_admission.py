@@ -89,3 +89,11 @@ def test_a_batch_has_a_bounded_size() -> None:
     admitted = admission.admit(arrived, lambda _: True, room)
     assert [len(r.spawns) for r in admitted] == [5, 6]
     assert [len(r.spawns) for r in arrived] == [7]
+
+
+def test_what_follows_on_what_was_held_is_not_held() -> None:
+    admission = Admission()
+    assert admit(admission, request(5), request(6), runs=0) == []
+    assert admit(admission, runs=None) == [5, 6]
+    assert admit(admission, request(1), runs=None) == [1]
+    assert not admission.held

@@ -12,9 +12,10 @@ import pytest
 from fanwood import Settings
 from fanwood.engine.housekeeping import Housekeeping
 from fanwood.engine.inbox import SpawnRequest
-from fanwood.model.commands import Batch, Committed, Outcome, SpawnKind
+from fanwood.errors import StoreUnavailableError
+from fanwood.model.commands import Batch, Committed, Hedge, Outcome, Record, Spawn, SpawnKind
 from fanwood.model.records import Around, OtherWorker
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 from tests.conformance.stage import SECOND
 
 HERE, ELSEWHERE, NOW = "here", "elsewhere", 1_000 * SECOND
@@ -121,3 +122,46 @@ def test_what_is_tried_again_later_is_expected_then_and_what_was_closed_is_swept
     assert not housekeeping._closing._noted
     housekeeping.note_commit(Batch(), [], Committed(has_closed=True))
     assert housekeeping._closing._noted
+
+
+KIND = SpawnKind("t", parent_id=b"p" * 16, parent_attempt=1, run_kind=RunKind.SLEEP)
+SHARED = Spawn(SpawnKind("s", schedule_timeout=4 * SECOND), b"s" * 16, None, "{}")
+CHILD = Spawn(SpawnKind("t"), b"h" * 16, b"h" * 16, "{}")
+
+
+def noted(state: RunState = RunState.WAITING, **about: Any) -> Record:
+    return Record(KIND, b"r" * 16, b"r" * 16, "{}", state, 0, **about)
+
+
+@pytest.mark.parametrize(
+    ("batch", "due"),
+    [
+        (Batch(records=[noted(due_at=NOW + 2 * SECOND)]), NOW + 2 * SECOND),
+        (Batch(records=[noted(timeout=3 * SECOND)]), NOW + 3 * SECOND),
+        (Batch(records=[noted(share=SHARED)]), NOW + 4 * SECOND),
+        (Batch(hedges=[Hedge(CHILD, b"f" * 16, 5 * SECOND)]), NOW + 5 * SECOND),
+        (Batch(records=[noted(RunState.COMPLETED, output="1")]), None),
+    ],
+    ids=["due", "in time", "shared", "hedge", "done"],
+)
+def test_what_is_recorded_is_expected_when_its_time_comes(batch: Batch, due: int | None) -> None:
+    """By whoever has committed it, before anybody has looked."""
+    housekeeping = Scene().housekeeping
+    housekeeping.note_commit(batch, [], Committed())
+    assert housekeeping._due == due
+
+
+async def test_what_others_serve_is_looked_at_until_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, looked = Scene(), list[int]()
+
+    async def look_for_others() -> None:
+        looked.append(1)
+        if len(looked) == 1:
+            raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(scene, "look_for_others", look_for_others)
+    with pytest.raises(StoreUnavailableError):
+        await scene.after()
+    for _ in range(2):
+        await scene.after()
+    assert len(looked) == 2

@@ -113,3 +113,17 @@ async def test_that_nothing_is_deleted_by_default(monkeypatch: pytest.MonkeyPatc
     paces = Paces([], monkeypatch, days=0)
     await paces.retention.run()
     assert paces.slept == []
+
+
+async def test_that_who_has_stopped_deletes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the midst of it: there may be very much."""
+    paces = Paces([Pruned(500, FURTHER), Pruned(500, MUCH_FURTHER), Pruned(0, None)], monkeypatch)
+    prune = paces.prune
+
+    async def last(*asked: Any) -> Pruned:
+        paces.working = False
+        return await prune(*asked)
+
+    monkeypatch.setattr(paces, "prune", last)
+    await paces.run()
+    assert len(paces.asked) == 1
