@@ -14,6 +14,7 @@ from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
 from fanwood.sdk.children.reforking import fork_run
 from fanwood.sdk.declaring.outcomes import result_of
+from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
@@ -185,7 +186,8 @@ class TaskRunRef(Generic[T]):
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
             limit = await patience(seconds, (self._id,))
             await looked((engine,), seconds if limit is None else 0)
-            await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
+            async with may_give_up(self._id):
+                await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return self._given(finished)
