@@ -24,6 +24,7 @@ from fanwood import (
     TimedOut,
     UsageError,
     aio_wait,
+    as_completed,
 )
 from fanwood.engine.engine import Engine
 from fanwood.engine.inbox import SuspendRequest
@@ -669,3 +670,114 @@ def test_what_ended_in_time_counts_also_for_who_was_unloaded_until_it_was_over(a
         if came.count("TimedOut") == 1:  # else there was no time
             break
     assert came == ["Completed", "Failed", "TimedOut", "Completed", "True"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_members_that_a_limit_holds_back_can_be_waited_for(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], durable: bool
+) -> None:
+    """Their references are there at once: who waits for one hears of it when it has had its turn."""
+    let(gates, *range(1, 9))
+    declare = app.durable_task(eviction_policy=EvictionPolicy(ttl=0.01)) if durable else app.task
+
+    @declare
+    async def top(_: int, ctx: Context) -> list[Any]:
+        async with ctx.group(limit=1) as group:
+            refs = [group.spawn(member, n) for n in range(1, 9)]
+            states = await refs[7].aio_status()
+            seen = [await ref async for ref in as_completed(refs[2:5])]
+            done, _ = await aio_wait(refs[5:7])
+            last = await refs[7]
+        return [str(states), sorted(seen), len(done), last, len(group.outcomes)]
+
+    assert top.run(0, timeout=60) == ["QUEUED", [3, 4, 5], 2, 8, 8]
+
+
+def test_members_that_a_limit_holds_back_can_be_cancelled(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event]
+) -> None:
+    @app.task
+    async def top(_: int, ctx: Context) -> list[Any]:
+        async with ctx.group(limit=1, on_error="collect") as group:
+            refs = [group.spawn(member, n) for n in (1, 2, 3)]
+            await refs[1].aio_cancel()
+            let(gates, 1, 3)
+        return shown(group.outcomes)
+
+    assert top.run(0, timeout=60) == [1, "Cancelled", 3]
+
+
+def test_whoever_waits_for_what_never_had_its_turn_is_told(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event]
+) -> None:
+    let(gates, 1)
+
+    @app.task
+    async def top(_: int, ctx: Context) -> list[Any]:
+        async with ctx.group(limit=1, quorum=1) as group:
+            group.spawn(member, 1)
+            ref = group.spawn(member, 2)
+            beside = asyncio.create_task(ref.aio_result())
+            beside_too = asyncio.create_task(aio_wait([ref]))
+            await asyncio.sleep(0)
+        with pytest.raises(TaskRunCancelled):
+            await beside
+        await ref.aio_cancel()
+        return [str(await ref.aio_status()), len((await beside_too).done)]
+
+    assert top.run(0, timeout=60) == ["CANCELLED", 1]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_inside_a_group_that_was_decided_whom_it_left_out_has_not_ended(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], durable: bool
+) -> None:
+    """Else code that takes ends as they come goes another way when it is run again."""
+    let(gates, 1)
+    seen: list[Any] = []
+    declare = app.durable_task(retries=1) if durable else app.task(retries=1)
+
+    @declare
+    async def top(_: int, ctx: Context) -> None:
+        async with ctx.group(quorum=1, limit=2) as group:
+            refs = [group.spawn(member, n) for n in (2, 1, 3)]
+            async for ref in as_completed(refs):
+                seen.append(await ref)
+                break
+            done, _ = await aio_wait(refs[:2], return_when="FIRST_COMPLETED")
+            seen.append([await ref for ref in done])
+            if durable:
+                futures = [asyncio.ensure_future(ref.aio_result()) for ref in refs]
+                first, others = await asyncio.wait(futures, return_when="FIRST_COMPLETED")
+                seen.append([future.result() for future in first])
+                for other in others:
+                    other.cancel()
+        seen.append(shown(group.outcomes))
+        if len(seen) < 6 + durable:
+            raise ValueError("once more")
+
+    top.run(0, timeout=60)
+    half = len(seen) // 2
+    assert seen[:half] == seen[half:] == [1, [1], *([[1]] if durable else []), ["Cancelled", 1, "Cancelled"]]
+
+
+def test_a_group_whose_wait_was_cancelled_has_no_outcomes(app: Fanwood, member: Any) -> None:
+    @app.task
+    async def top(_: int, ctx: Context) -> list[Any]:
+        group: Any = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05), ctx.group() as group:
+                group.spawn(member, 1)
+        return [group.outcomes, group.winner]
+
+    assert top.run(0, timeout=60) == [[], None]
+
+
+def test_what_is_detached_must_be_a_reference(app: Fanwood, member: Any) -> None:
+    @app.task
+    async def top(_: int, ctx: Context) -> None:
+        async with ctx.group() as group:
+            with pytest.raises(UsageError, match="ref must be the reference of a member"):
+                group.detach("77b1d2a0")  # pyright: ignore[reportArgumentType]
+
+    top.run(0, timeout=60)

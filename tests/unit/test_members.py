@@ -6,6 +6,7 @@ from typing import Any
 
 from fanwood.model.commands import Finished
 from fanwood.model.states import RunState
+from fanwood.sdk.children.births import Birth
 from fanwood.sdk.children.members import _Stream
 
 END = Finished(RunState.COMPLETED, "1", None, "t")
@@ -13,11 +14,11 @@ END = Finished(RunState.COMPLETED, "1", None, "t")
 
 def test_who_was_let_go_makes_no_room_for_others() -> None:
     sent: list[Any] = []
-    stream = _Stream(1, sent.append)
+    stream = _Stream(1, lambda request, _birth: sent.append(request))
     requests: list[Any] = [object() for _ in range(4)]
     for number, request in enumerate(requests):
         assert stream.grow(1) == number
-        stream.send(number, request)
+        stream.send(number, request, Birth(b"", list))
     assert sent == requests[:1]
     stream.release(2)  # whatever room there is
     assert sent == [requests[0], requests[2]]

@@ -48,6 +48,7 @@ class Collector:
         "fail_fast",
         "first_failure",
         "given_up",
+        "holds",
         "owns",
         "ready",
         "results",
@@ -64,6 +65,7 @@ class Collector:
         self.error: BaseException | None = None
         self.ready = False
         self.given_up = False  # nobody waits any more
+        self.holds = 0  # so many of these runs are not there yet: whoever waits had better stay
         self.any_of = False  # each end may be the one that is waited for
         self._added = 0
         self._put = 0
@@ -87,6 +89,8 @@ class Collector:
     def awaited(self) -> tuple[list[bytes], Awaited, int]:
         """What a waiter still waits for whose code is unloaded: these runs (none: it had better stay), what the end of
         one means to him, and after how many of them his wait could be over. On the engine's thread."""
+        if self.holds:
+            return [], Awaited.WAKES, 0
         left = [id_ for id_, end in zip(self.runs, self.results, strict=False) if end is None]
         if len(self.results) == 1 or self.any_of:
             return left, Awaited.WAKES, len(left)
@@ -196,7 +200,7 @@ class Stream(Collector):
 
     def awaited(self) -> tuple[list[bytes], Awaited, int]:
         """As above: each end is taken."""
-        if self._come:
+        if self._come or self.holds:
             return [], Awaited.WAKES, 0
         return [id_ for number, id_ in self.under_way() if number in self._open], Awaited.WAKES, 1
 

@@ -145,7 +145,8 @@ class _Ends(Generic[T]):
         self._limit: Patience | None = None
         self._stream = Stream()
         self._under_way: dict[int, TaskRunRef[T]] = {}
-        self._here: dict[bytes, TaskRunRef[T]] = {}  # they have come, and were not given out
+        self._here: dict[bytes, TaskRunRef[T]] = {}  # by their marks: they have come, and were not given out
+        self._last: list[TaskRunRef[T]] = []  # whose ends are told after all others
         self._stream.under_way = lambda: [(number, ref.key) for number, ref in list(self._under_way.items())]
         self._until: float | None = None
         self._begun = False
@@ -175,14 +176,15 @@ class _Ends(Generic[T]):
             if self._here:
                 refs, self._here = list(self._here.values()), {}
                 if self._order is not None:
-                    self._order.give([ref.key for ref in refs])
+                    self._order.give([ref.mark for ref in refs])
                 return self._given(refs)
             if self._limit is not None and self._limit.is_over:
                 if self._order is not None:
                     self._order.give(())
                 raise self._timed_out()
             await self._wait_for_some()
-        return []
+        last, self._last = self._last, []
+        return last
 
     async def _as_recorded(self, ids: list[bytes]) -> list[TaskRunRef[T]]:
         if not ids:
@@ -195,8 +197,8 @@ class _Ends(Generic[T]):
 
     def _take(self) -> None:
         for number, ended in self._stream.take():
-            ref = self._under_way.pop(number).with_end(ended)
-            self._here[ref.key] = ref
+            ref = self._under_way.pop(number)
+            self._here[ref.mark] = ref.with_end(ended)
 
     def _given(self, refs: list[TaskRunRef[T]]) -> list[TaskRunRef[T]]:
         if (attempt := current_attempt.get()) is not None:
@@ -216,7 +218,7 @@ class _Ends(Generic[T]):
             self._limit.give_up()
 
     async def _watch(self) -> list[TaskRunRef[T]]:
-        """Ask for the ends; those whose end is known are returned."""
+        """Ask for the ends; those whose end is known are returned, but for those that come last."""
         attempt, known = current_attempt.get(), [ref for ref in self._refs if ref.has_end]
         asked = [ref for ref in self._refs if not ref.has_end] if known else self._refs
         engines = {host: host.engine() for host in {ref.host for ref in asked}}
@@ -226,17 +228,23 @@ class _Ends(Generic[T]):
             for host, names in self._tasks_of(asked).items():
                 await host.prepare(names)
         if asked and self._ordered:
-            self._order = await order_of(ref.key for ref in asked)
-            self._limit = await patience(self._seconds, sorted(ref.key for ref in asked))
+            self._order = await order_of(ref.mark for ref in asked)
+            self._limit = await patience(self._seconds, sorted(ref.mark for ref in asked))
         self._stream.grow(len(asked))
         self._under_way = dict(enumerate(asked))
+        held = {number for number, ref in enumerate(asked) if ref.is_held}
+        for number in held:
+            asked[number].watch(self._stream, number)
         for host, engine in engines.items():
-            numbers = range(len(asked)) if len(engines) == 1 else [n for n, r in enumerate(asked) if r.host is host]
+            numbers = range(len(asked))
+            if held or len(engines) > 1:
+                numbers = [n for n, ref in enumerate(asked) if ref.host is host and n not in held]
             engine.watch_all([asked[n].key for n in numbers], self._stream, numbers)
         await looked(engines.values(), self._seconds if self._limit is None else 0)
         if self._seconds is not None and asked:
             self._until = asked[0].host.clock.monotonic() + self._seconds
-        return known
+        self._last = [ref for ref in known if ref.comes_last]
+        return [ref for ref in known if not ref.comes_last] if self._last else known
 
     def _tasks_of(self, refs: list[TaskRunRef[T]]) -> dict[Host, dict[str, None]]:
         """By their hosts, the tasks that are known."""

@@ -70,6 +70,7 @@ class Group:
         self._successes: list[int] = []
         self._enough = False
         self._detached: set[int] = set()
+        self._left_out: list[int] = []  # by an attempt before
         self._refs: dict[int, TaskRunRef[Any]] = {}  # those that were given out of members that have not ended
         self._outcomes: list[Outcome[Any]] | None = None
 
@@ -100,11 +101,26 @@ class Group:
         else:
             run = members.reserve(item)
             if self._decided.leaves_out(number := len(members.all) - 1) or number not in members.living:
-                end = left_out_of(run, self._decided)
-                self._ended[number] = end
-                members.living.pop(number, None)
-                return ref_for(self._attempt.host, run.id, run.spec).with_end(end)
-        ref = self._refs[len(members.all) - 1] = ref_for(self._attempt.host, run.id, run.spec)
+                return self._left_out_before(members, number, self._decided)
+        number = len(members.all) - 1
+        ref = self._refs[number] = ref_for(self._attempt.host, run.id, run.spec)
+        ref.comes_by(members.births.get(number) or members.birth(number))
+        return ref
+
+    def _left_out_before(self, members: Members, number: int, decision: Decision) -> TaskRunRef[Any]:
+        """A member that an attempt before this one left out. It had not ended then, whoever waited for it inside: so it
+        does not end before the block does, or after all others where other code may wait for it now."""
+        run, birth = members.all[number], members.birth(number)
+        end = self._ended[number] = left_out_of(run, decision)
+        members.living.pop(number, None)
+        self._left_out.append(number)
+        ref = self._refs[number] = ref_for(self._attempt.host, run.id, run.spec)
+        ref.comes_by(birth)
+        if self._attempt.spec.durable is not None:
+            birth.is_held = True
+        else:
+            birth.comes_last = True
+            ref.take_end(end)
         return ref
 
     def detach(self, ref: TaskRunRef[Any]) -> None:
@@ -114,6 +130,8 @@ class Group:
             UsageError: it is none of the group's.
         """
         members = self._members
+        if not isinstance(ref, TaskRunRef):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise checks.refused("ref", "must be the reference of a member, which spawn(...) has returned", ref)
         number = next((n for n, run in enumerate(members.all) if run.id == ref.key), None) if members else None
         if members is None or number is None:
             raise UsageError(f"run {ref} is no member of this group")
@@ -192,7 +210,7 @@ class Group:
             attempt.asks("", self._identity)
             self._decided = msgspec.json.decode(found.output, type=Decision)
             attempt.given((found.id,))
-        self._members = Members(attempt, self._how.limit, self._deadline)
+        self._members = Members(attempt, self._how.limit, self._deadline, self._identity)
         await self._members.begin()
         parts.found.pop(self._identity, None)
 
@@ -233,6 +251,8 @@ class Group:
                 await self._break_off(members, problem)
             raise
         finally:
+            if self._outcomes is None:
+                self._outcomes = []  # who waited for them was cancelled
             members.shut()
             self._forget_name()
 
@@ -269,10 +289,11 @@ class Group:
 
     def _leave_out(self, members: Members, numbers: list[int], decision: Decision) -> None:
         """These came to nothing, also if one of them has ended by now: code that is run again is told the same."""
-        for number in numbers:
+        for number in {*numbers, *self._left_out}:
             end = self._ended[number] = left_out_of(members.all[number], decision)
             if number in self._refs:
                 self._refs[number].take_end(end)
+                members.births[number].left_out(end)
 
     def _check_quorum(self, members: Members) -> None:
         if self._how.quorum is not None and len(members.living) < self._how.quorum:

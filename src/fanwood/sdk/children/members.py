@@ -10,9 +10,11 @@ import msgspec
 from fanwood.engine.waits import Stream
 from fanwood.errors import UsageError
 from fanwood.model.states import Awaited
+from fanwood.sdk.children.births import Birth
 from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sharing import link_content
 from fanwood.sdk.children.spawning import Spawner
+from fanwood.sdk.declaring.identity import part_identity
 from fanwood.sdk.recording.origins import learn_large
 from fanwood.sdk.recording.recalling import learn_keys
 from fanwood.sdk.recording.recording import parts_of
@@ -35,23 +37,24 @@ class _Stream(Stream):
 
     __slots__ = ("_held", "_in_flight", "_limit", "_send", "enough", "roomless", "stopped")
 
-    def __init__(self, limit: int | None, send: Callable[[SpawnRequest], None]) -> None:
+    def __init__(self, limit: int | None, send: Callable[[SpawnRequest, Birth], None]) -> None:
         super().__init__(owns=True)
         self._limit = limit
         self._send = send
-        self._held: deque[tuple[int, SpawnRequest]] = deque()
+        self._held: deque[tuple[int, SpawnRequest, Birth]] = deque()
         self._in_flight = 0
         self.roomless: set[int] = set()  # that had ended before: they were not sent
         self.stopped = False
         self.enough: Callable[[], tuple[Awaited, int]] = lambda: (Awaited.WAKES, 1)  # what ends mean
 
-    def send(self, number: int, request: SpawnRequest) -> None:
+    def send(self, number: int, request: SpawnRequest, birth: Birth) -> None:
         """Send it, or hold it until there is room. Under `registering`, as all of these."""
         if self._limit is None or self._in_flight < self._limit:
             self._in_flight += 1
-            self._send(request)
+            self._send(request, birth)
         else:
-            self._held.append((number, request))
+            birth.is_held = True
+            self._held.append((number, request, birth))
 
     def put(self, index: int, finished: Ended) -> None:
         if self._limit is not None and index in self._open and index not in self.roomless:
@@ -59,7 +62,7 @@ class _Stream(Stream):
                 self._in_flight -= 1
                 if self._held and not self.stopped:
                     self._in_flight += 1
-                    self._send(self._held.popleft()[1])
+                    self._send(*self._held.popleft()[1:])
         super().put(index, finished)
 
     def awaited(self) -> tuple[list[bytes], Awaited, int]:
@@ -67,7 +70,7 @@ class _Stream(Stream):
         if not self._held:
             left, _, _ = super().awaited()
             return left, *self.enough()
-        held = {number for number, _ in list(self._held)}
+        held = {number for number, _, _ in list(self._held)}
         sent = [id_ for number, id_ in self.under_way() if number in self._open and number not in held]
         return [] if self._come else sent, Awaited.WAKES, 1
 
@@ -77,27 +80,43 @@ class _Stream(Stream):
             for held in [each for each in self._held if each[0] == number]:
                 self._held.remove(held)
                 self.roomless.add(number)
-                self._send(held[1])
+                self._send(*held[1:])
 
     def stop(self) -> list[int]:
         """Send nothing any more; which ones were held, and never will be."""
         with registering:
-            held, self.stopped = [number for number, _ in self._held], True
+            held, self.stopped = [number for number, _, _ in self._held], True
             self._held.clear()
         return held
+
+
+class _Answer(Answer):
+    """The engine's answer to the request for a member: then it is there, if it was not refused."""
+
+    __slots__ = ("_birth",)
+
+    def __init__(self, request: SpawnRequest, collector: Any, attempt: Attempt | None, birth: Birth) -> None:
+        super().__init__(request, collector, attempt)
+        self._birth = birth
+
+    def _done(self, *answer: Any) -> None:
+        super()._done(*answer)
+        self._birth.is_there()
 
 
 class Members(Spawner):
     """Spawns the members of a group, one at a time and at once."""
 
-    def __init__(self, attempt: Attempt, limit: int | None, deadline: int | None) -> None:
+    def __init__(self, attempt: Attempt, limit: int | None, deadline: int | None, group: bytes = b"") -> None:
         self.stream = _Stream(limit, self._send_now)
         super().__init__(attempt.host, wait=True, collector=self.stream)
         self._of = attempt
         self._keys: Keys | None = None
         self._deadline = deadline
+        self._group = group  # its identity
         self.all: list[Planned] = []
         self.living: dict[int, Planned] = {}
+        self.births: dict[int, Birth] = {}
         self.stream.under_way = lambda: [(number, run.id) for number, run in list(self.living.items())]
 
     async def begin(self) -> None:
@@ -121,8 +140,9 @@ class Members(Spawner):
         encoded = [self._encode(item)]
         with registering:
             number = self.stream.grow(1)
+            birth = self.birth(number)
             for request in self._register(encoded, number):
-                self.stream.send(number, request)
+                self.stream.send(number, request, birth)
             if self._copies is not None:
                 self._copy(self._copies)
         if self._answered:
@@ -135,9 +155,16 @@ class Members(Spawner):
         self.living[number] = run
         return run
 
-    def _send_now(self, request: SpawnRequest) -> None:
-        self._unanswered.append(Answer(request, self.collector, self._attempt))
+    def birth(self, number: int) -> Birth:
+        """That of member `number`: when it comes to be."""
+        mark = part_identity(f"member {number}", self._group.hex())
+        birth = self.births[number] = Birth(mark, lambda: self.stream.release(number))
+        return birth
+
+    def _send_now(self, request: SpawnRequest, birth: Birth) -> None:
+        self._unanswered.append(_Answer(request, self.collector, self._attempt, birth))
         (self._engine.record if request.records else self._engine.spawn)(request)
+        birth.sent()
 
     def reserve(self, item: BulkRunItem[Any, Any]) -> Planned:
         """One more, of a group that was decided before: as it stands, or that never was."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fanwood.codec import Codec
     from fanwood.durations import Duration
     from fanwood.model.commands import Ended
+    from fanwood.sdk.children.births import Birth
     from fanwood.sdk.children.planned import PlannedRuns
     from fanwood.sdk.declaring.budget import Budget
     from fanwood.sdk.declaring.host import Host
@@ -41,7 +42,7 @@ T = TypeVar("T")
 class TaskRunRef(Generic[T]):
     """A run, by its id. `await ref` is its result."""
 
-    __slots__ = ("_end", "_host", "_id", "_output", "_task")
+    __slots__ = ("_birth", "_end", "_host", "_id", "_output", "_task")
 
     def __init__(self, host: Host, run_id: bytes, task: str, output: Codec[Any]) -> None:
         self._host = host
@@ -49,6 +50,7 @@ class TaskRunRef(Generic[T]):
         self._task = task
         self._output = output
         self._end: Ended | None = None  # if it came with it
+        self._birth: Birth | None = None  # of a member of a group
 
     @property
     def id(self) -> str:
@@ -154,6 +156,31 @@ class TaskRunRef(Generic[T]):
         return self._end is not None
 
     @property
+    def mark(self) -> bytes:
+        """By what it is told from others: its id; or what is the same in each attempt, also if it never was stored."""
+        return self._id if self._birth is None else self._birth.mark
+
+    @property
+    def comes_last(self) -> bool:
+        """Whether the end that is here is to be told after all others."""
+        return self._birth is not None and self._birth.comes_last
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is no such run yet, as its group has no room for it."""
+        return self._birth is not None and self._birth.is_held
+
+    def comes_by(self, birth: Birth) -> None:
+        """It is a group's member, and may be there later, or never."""
+        self._birth = birth
+
+    def watch(self, collector: Collector, number: int) -> None:
+        """`collector` hears of the run's end, as its number `number`."""
+        engine, birth = self._host.engine(), self._birth
+        if birth is None or not birth.watch(engine, self._id, collector, number):
+            engine.watch(self._id, collector, number)
+
+    @property
     def has_failed(self) -> bool:
         """Whether it is here, and no output."""
         return self._end is not None and self._end.state is not RunState.COMPLETED
@@ -182,9 +209,9 @@ class TaskRunRef(Generic[T]):
         collector.grow(1)
         collector.close()
         engine = self._host.engine()
-        engine.watch(self._id, collector, 0)
+        self.watch(collector, 0)
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
-            limit = await patience(seconds, (self._id,))
+            limit = await patience(seconds, (self.mark,))
             await looked((engine,), seconds if limit is None else 0)
             async with may_give_up(self._id):
                 await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
@@ -196,9 +223,16 @@ class TaskRunRef(Generic[T]):
         return result_of(ended, self._id, self._task or ended.task, self._output)
 
     async def _status(self) -> RunState:
+        birth = self._birth
+        if birth is not None and (birth.is_held or birth.is_on_its_way):
+            return RunState.QUEUED
+        if birth is not None and birth.end is not None:
+            return birth.end.state
         return (await asked(self._host.engine(), lambda store: store.get(self._id))).state
 
     async def _cancel(self) -> None:
+        if self._birth is not None and not await self._birth.come():
+            return  # it came to nothing
         await once("cancel", self.id, self._id, lambda _: cancelled(self._host, self._id))
 
     async def _fork(self, given: Any, at: str | None, budget: Budget | None, by: str | None) -> Self:
