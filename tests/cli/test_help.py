@@ -140,6 +140,7 @@ def test_bench_without_benchmarks(invoke, monkeypatch):
         (("serve",), "Did you mean worker?"),
         (("wroker",), "Did you mean worker?"),
         (("runs", "delete"), "Did you mean rm?"),
+        (("run", "double", "3"), "The input is given by --input."),
         (("worker", "shop", "--concurrency", "3"), "Did you mean '--slots'?"),
         (("logs", "--tail"), "Did you mean '--follow'?"),
         (("runs", "ls", "--state", "failed"), "Did you mean '--status'?"),

@@ -223,5 +223,5 @@ def test_a_stored_input_that_no_longer_fits_names_task_and_field(make_app: MakeA
 
     ref = pay_old.run_no_wait({"n": 7})
     assert pay_new.run({"number": 7}) == 7
-    with pytest.raises(TaskRunError, match=r"the input of pay, which was stored by other .*code.*: 1 problem number:"):
+    with pytest.raises(TaskRunError, match=r"the input of pay, stored by .*other code.*: 1 problem number:"):
         new.runs.get_result(ref.id, timeout=60)

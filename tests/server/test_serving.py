@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.client
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -19,10 +20,12 @@ import msgspec
 import pytest
 
 from fanwood import Settings
+from fanwood.cli import beside
 from fanwood.cli.beside import Dashboard
 from fanwood.server import serving
 from fanwood.server.options import Options
 from tests.architecture.sources import our_modules
+from tests.semantics.test_streams import until
 from tests.server.conftest import OWNER, World
 
 SOON = 120
@@ -152,6 +155,38 @@ def test_the_server_beside_a_command(world: World):
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(SOON) in (0, -15, 143)
+
+
+def test_a_server_beside_a_command_that_dies_is_replaced(world: World, capsys: Any, monkeypatch: Any):
+    """For the pages that are open: at the same address, with the same token."""
+    monkeypatch.setattr(beside, "SOON", 0.0)
+    monkeypatch.setattr(beside, "PAUSE", 0.0)
+    with Dashboard(Settings.load(database_url=world.url), wanted=True, always=True) as dashboard:
+        home, first = dashboard.home, dashboard._process
+        assert first is not None
+        first.kill()
+        until(lambda: dashboard._process not in (None, first))
+        assert dashboard.home == home
+        port = int(home.partition("/#")[0].rpartition(":")[2])
+        head = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\nAuthorization: Bearer {dashboard._token}\r\n\r\n"
+        assert b'"name":"owner"' in said(port, f"GET /api/v1/me HTTP/1.1\r\n{head}".encode())
+        assert "the dashboard has ended, by signal 9; it is started again" in capsys.readouterr().err
+        monkeypatch.setattr(beside, "SOON", 1e9)
+        second = dashboard._process
+        assert second is not None
+        second.kill()
+        dashboard.wait()
+        assert not dashboard.is_there
+        assert "there is no dashboard any more: " in capsys.readouterr().err
+
+
+def test_a_command_does_not_wait_for_a_server_that_hangs(world: World, monkeypatch: Any):
+    monkeypatch.setattr(beside, "LONGEST", 0.1)
+    with Dashboard(Settings.load(database_url=world.url), wanted=True, always=True) as dashboard:
+        process = dashboard._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+    assert process.returncode == -signal.SIGKILL
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------

@@ -84,16 +84,23 @@ class Command(_Brief):
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             ours = ALSO_KNOWN.get(error.option_name)
-            if ours is None or ours not in {name for parameter in self.params for name in parameter.opts}:
+            if ours is None or ours not in self._options():
                 raise
             said = f"No such option {error.option_name!r}. Did you mean {ours!r}?"
             raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
+        except click.UsageError as error:
+            if "unexpected extra argument" in error.message and "--input" in self._options():
+                error.message += ". The input is given by --input."
+            raise
         for parameter in self.params:
             given = ctx.params.get(parameter.name or "")
             for text in given if isinstance(given, tuple) else (given,):  # pyright: ignore[reportUnknownVariableType]
                 if isinstance(text, str) and not ctx.resilient_parsing:
                     _check_text(parameter, text)
         return rest
+
+    def _options(self) -> set[str]:
+        return {name for parameter in self.params for name in parameter.opts}
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         _as_written(self.epilog, formatter)
@@ -140,6 +147,10 @@ class Group(_Brief, click.Group):
                 raise
             said = f"{error.option_name} stands after the command, such as: fanwood runs ls {error.option_name}"
             raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
+        except click.UsageError as error:
+            if "unexpected extra argument" in error.message and "--input" in self._options():
+                error.message += ". The input is given by --input."
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

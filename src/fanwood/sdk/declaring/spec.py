@@ -63,8 +63,8 @@ class TaskSpec:
         try:
             return self.input.decode(stored)
         except InputValidationError as error:
-            subject = f"the input of {self.name}, which was stored by other (older?) code than this that reads it"
-            raise InputValidationError(subject, error.problems) from None
+            by = "a command, a page, or other code than this"
+            raise InputValidationError(f"the input of {self.name}, stored by {by}", error.problems) from None
 
     def info(self) -> TaskInfo:
         """What is published of it."""
