@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
 
+import fanwood
 from fanwood.cli.main import cli
 from tests.docs.pages import PAGES, blocks, named, page, section
 
@@ -18,6 +21,14 @@ SHOWN = sorted(
         if block.info == "console"
         for line in block.text.splitlines()
         if line.startswith("$ fanwood ")
+    }
+)
+WEB = Path(fanwood.__file__).parent / "server" / "web"
+ON_PAGES = sorted(
+    {
+        re.sub(r"\$\{.*?\}", "x", line)
+        for path in WEB.rglob("*.js")
+        for line in re.findall(r"<code>(fanwood .*?)</code>", path.read_text())
     }
 )
 EVERYWHERE = {"--url", "--json", "--help"}
@@ -37,11 +48,12 @@ def leaves(command: click.Command, name: str) -> dict[str, click.Command]:
 LEAVES = leaves(cli, "fanwood")
 
 
-@pytest.mark.parametrize("line", SHOWN)
+@pytest.mark.parametrize("line", [*SHOWN, *ON_PAGES])
 def test_that_the_command_line_takes_it(line: str):
     words = shlex.split(line)
     name = next(n for n in (" ".join(words[:3]), " ".join(words[:2])) if n in LEAVES)
-    LEAVES[name].make_context(name, words[len(name.split()) :])
+    context = LEAVES[name].make_context(name, words[len(name.split()) :])
+    assert ":" in (context.params.get("target") or ":"), "what a worker serves is named module:object"
 
 
 @pytest.mark.parametrize("name", sorted(LEAVES))

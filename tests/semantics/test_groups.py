@@ -686,7 +686,7 @@ def test_members_that_a_limit_holds_back_can_be_waited_for(
             refs = [group.spawn(member, n) for n in range(1, 9)]
             states = await refs[7].aio_status()
             seen = [await ref async for ref in as_completed(refs[2:5])]
-            done, _ = await aio_wait(refs[5:7])
+            done = (await aio_wait(refs[5:7])).done
             last = await refs[7]
         return [str(states), sorted(seen), len(done), last, len(group.outcomes)]
 
@@ -744,7 +744,7 @@ def test_inside_a_group_that_was_decided_whom_it_left_out_has_not_ended(
             async for ref in as_completed(refs):
                 seen.append(await ref)
                 break
-            done, _ = await aio_wait(refs[:2], return_when="FIRST_COMPLETED")
+            done = (await aio_wait(refs[:2], return_when="FIRST_COMPLETED")).done
             seen.append([await ref for ref in done])
             if durable:
                 futures = [asyncio.ensure_future(ref.aio_result()) for ref in refs]

@@ -89,9 +89,9 @@ class Command(_Brief):
             said = f"No such option {error.option_name!r}. Did you mean {ours!r}?"
             raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
         except click.UsageError as error:
-            if "unexpected extra argument" in error.message and "--input" in self._options():
-                error.message += ". The input is given by --input."
-            raise
+            if "unexpected extra argument" not in error.message or "--input" not in self._options():
+                raise
+            raise click.UsageError(f"{error.message}. The input is given by --input.", ctx=ctx) from None
         for parameter in self.params:
             given = ctx.params.get(parameter.name or "")
             for text in given if isinstance(given, tuple) else (given,):  # pyright: ignore[reportUnknownVariableType]
@@ -147,10 +147,6 @@ class Group(_Brief, click.Group):
                 raise
             said = f"{error.option_name} stands after the command, such as: fanwood runs ls {error.option_name}"
             raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
-        except click.UsageError as error:
-            if "unexpected extra argument" in error.message and "--input" in self._options():
-                error.message += ". The input is given by --input."
-            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

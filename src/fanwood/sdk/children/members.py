@@ -99,8 +99,8 @@ class _Answer(Answer):
         super().__init__(request, collector, attempt)
         self._birth = birth
 
-    def _done(self, *answer: Any) -> None:
-        super()._done(*answer)
+    def _done(self, error: Any, taken: Any, found: Any) -> None:
+        super()._done(error, taken, found)
         self._birth.is_there()
 
 

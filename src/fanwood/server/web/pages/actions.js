@@ -4,6 +4,7 @@ import { age, count, now, percent, shortId, stamp, when } from "../core/format.j
 import { html } from "../core/html.js";
 import { href } from "../core/place.js";
 import { useResource } from "../core/resource.js";
+import { may } from "../core/session.js";
 import { hasEnded } from "../core/states.js";
 import { RunButtons } from "../parts/doing.js";
 import { Empty, Freshness } from "../parts/feedback.js";
@@ -17,7 +18,7 @@ export function ActionsPage() {
     <div class="page-head"><h1>Actions</h1><span class="push"></span><${Freshness} every=${2} /></div>
     ${shown(resource, (data) => {
       const actions = Array.isArray(data) ? data : (data.actions ?? []);
-      if (!actions.length) return html`<${Empty} title="Nothing was done here yet"><p class="soft">Retry all failures of a kind from a tree or from <a href=${href("/failures")}>Failures</a>, and watch it here.</p><//>`;
+      if (!actions.length) return html`<${Empty} title="Nothing was done here yet">${may("operator") ? html`<p class="soft">Retry all failures of a kind from a tree or from <a href=${href("/failures")}>Failures</a>, and watch it here.</p>` : null}<//>`;
       return html`<ul class="deeds">${actions.map((/** @type {any} */ action) => html`<${Deed} key=${action.id} action=${action} reload=${resource.reload} />`)}</ul>`;
     })}
   <//>`;

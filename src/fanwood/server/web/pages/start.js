@@ -19,7 +19,7 @@ export function StartPage({ name }) {
     <nav class="way" aria-label="Above"><ol><li><a href=${href("/tasks")}>Tasks</a></li><li aria-current="page">${name}</li></ol></nav>
     <div class="page-head"><h1>Start ${name}</h1></div>
     ${me.value && !may("operator")
-      ? html`<${Empty} title="Starting runs is for operators"><p class="soft">You may look here, and change nothing.</p><//>`
+      ? html`<${Empty} title=${me.value.read_only ? "This server only shows" : "Starting runs is for operators"}><p class="soft">You may look here, and change nothing.</p><//>`
       : shown(useResource(`/tasks/${path}`), (task) => html`<${Form} task=${task} path=${path} />`)}
   <//>`;
 }

@@ -21,7 +21,7 @@ export function TasksPage() {
     ${shown(resource, (data) => {
       const all = data.tasks ?? [];
       const tasks = all.filter((/** @type {any} */ task) => task.name.toLowerCase().includes(wanted));
-      if (!all.length) return html`<${Empty} title="No task was ever published here"><p class="soft">A worker publishes its tasks when it starts: <code>fanwood worker app.py</code></p><//>`;
+      if (!all.length) return html`<${Empty} title="No task was ever published here"><p class="soft">A worker publishes its tasks when it starts: <code>fanwood worker app:fanwood</code></p><//>`;
       return html`<form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
           <input aria-label="Filter tasks" placeholder="Filter tasks" value=${query.get("task") ?? ""} spellcheck=${false} onInput=${(event) => refine({ task: event.currentTarget.value })} />
         </form>

@@ -67,6 +67,6 @@ export function TreeWorkers({ id, tasks }) {
   const names = new Set(tasks.map((task) => task.task));
   return shown(useResource("/workers", { every: 5000 }), (data) => {
     const serving = (data.workers ?? []).filter((/** @type {any} */ worker) => worker.slots && (worker.tasks ?? []).some((/** @type {string} */ task) => names.has(task)));
-    return serving.length ? html`<${WorkerList} workers=${serving} asOf=${data.as_of} root=${id} />` : html`<${Empty} title="No worker serves the tasks of this tree"><p class="soft">Start one: <code>fanwood worker app.py</code></p><//>`;
+    return serving.length ? html`<${WorkerList} workers=${serving} asOf=${data.as_of} root=${id} />` : html`<${Empty} title="No worker serves the tasks of this tree"><p class="soft">Start one: <code>fanwood worker app:fanwood</code></p><//>`;
   });
 }
