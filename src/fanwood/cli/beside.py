@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from fanwood.cli import output
+from fanwood.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,14 +90,14 @@ class Dashboard:
 
     def _look_after(self) -> None:
         """Say that it has died, and start another one; not if it dies as soon as it is there."""
-        port = self._url.rstrip("/").rpartition(":")[2]
+        port, clock = self._url.rstrip("/").rpartition(":")[2], SystemClock()
         while (process := self._process) is not None:
-            begun = time.monotonic()
+            begun = clock.monotonic()
             code = process.wait()
             if self._over.is_set():
                 return
             how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            again = time.monotonic() - begun > SOON
+            again = clock.monotonic() - begun > SOON
             output.warn(f"the dashboard has ended, {how}" + ("; it is started again" if again else ""))
             _let_go(process)
             self._process = None
