@@ -231,9 +231,9 @@ def test_what_had_ended_makes_no_room_when_its_parent_is_tried_again(
     counts: list[int] = []
     send = Members._send_now
 
-    def count(self: Members, request: Any) -> None:
+    def count(self: Members, request: Any, birth: Any) -> None:
         sent.append(request)
-        send(self, request)
+        send(self, request, birth)
 
     @app.task(retries=1)
     async def parent(_: dict, ctx: Context) -> list[Any]:

@@ -213,7 +213,7 @@ class TaskRunRef(Generic[T]):
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
             limit = await patience(seconds, (self.mark,))
             await looked((engine,), seconds if limit is None else 0)
-            async with may_give_up(self._id):
+            async with may_give_up(self.mark):
                 await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
