@@ -43,6 +43,23 @@ def test_runs_or_filters(invoke, stocked, verb):
     assert ids(invoke, "--status", "queued") == stock.queued[::-1]
 
 
+def test_what_did_it_is_listed_if_it_is_asked_for(invoke, stocked):
+    stock = stocked(queued=3, live=True)
+    assert invoke("runs", "cancel", "--task", "order", "--yes").exit_code == 0
+
+    def tasks(*options: str) -> set[str]:
+        listed = json.loads(invoke("runs", "ls", "--json", *options).stdout)["runs"]
+        return {run["task"] for run in listed if run["task"].startswith("fanwood.actions/")}
+
+    assert tasks() == set()
+    assert tasks("--limit", "1") == set()
+    (one,) = tasks("--task", "fanwood.actions/bulk")
+    assert one in tasks("--all")
+    assert json.loads(invoke("runs", "get", "--json").stdout)["id"] == stock.queued[-1]
+    shown = invoke("runs", "ls", "--limit", "1").stdout
+    assert stock.queued[-1] in shown
+
+
 def test_nobody_is_there_to_ask(invoke, stocked):
     stock = stocked(queued=3)
     result = invoke("runs", "cancel", "--task", "order")

@@ -8,9 +8,10 @@ from click.shell_completion import CompletionItem
 
 from fanwood.cli import looking, text
 from fanwood.cli.base import Common
-from fanwood.cli.finding import LAST, described, roots
+from fanwood.cli.finding import LAST, NEWEST, described, roots
 from fanwood.errors import FanwoodError
 from fanwood.ids import short_text
+from fanwood.model.actions import shown
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunRecord
@@ -25,7 +26,8 @@ def run_ids(url: str | None, incomplete: str) -> list[CompletionItem]:
     common = Common(url, as_json=False)
 
     async def ask(store: Store) -> tuple[list[RunRecord], int]:
-        return (await store.listing(roots(common.settings().namespace, COMPLETED))).runs, store.now()
+        filter_ = roots(common.settings().namespace, NEWEST)
+        return shown((await store.listing(filter_)).runs, filter_)[:COMPLETED], store.now()
 
     try:
         runs, now = looking.look(common, ask)

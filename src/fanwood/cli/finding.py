@@ -8,7 +8,7 @@ from fanwood.cli import text
 from fanwood.cli.base import Sentence
 from fanwood.errors import RunNotFoundError
 from fanwood.ids import id_text
-from fanwood.model.actions import SPACE
+from fanwood.model.actions import shown
 from fanwood.model.records import RunFilter
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ async def find(store: Store, given: str | None, namespace: str = "") -> bytes:
         Sentence: there is none, or more than one: then it lists them.
     """
     if given is None or given == LAST:
-        newest = (await store.listing(roots(namespace, NEWEST))).runs
+        newest = (await store.listing(of := roots(namespace, NEWEST))).runs
         if not newest:
             raise Sentence(f"There are no runs in {store.url}{f' of namespace {namespace}' if namespace else ''}")
-        return next((run.id for run in newest if not run.task.startswith(f"{SPACE}/")), newest[0].id)
+        return (shown(newest, of) or newest)[0].id
     found = await store.find(given, CANDIDATES + 1)
     if len(found) == 1:
         return found[0]

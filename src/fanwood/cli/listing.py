@@ -15,6 +15,7 @@ from fanwood.cli.selecting import Wanted
 from fanwood.clock import SystemClock
 from fanwood.errors import RunNotFoundError, UsageError
 from fanwood.ids import SHORT, id_text, short_text
+from fanwood.model import actions
 from fanwood.model.records import RunFilter
 from fanwood.model.states import RunState
 from fanwood.sdk.listing import Listed, collect, place
@@ -22,7 +23,7 @@ from fanwood.sdk.listing import Listed, collect, place
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fanwood.model.records import RunRecord
+    from fanwood.model.records import Page, RunRecord
     from fanwood.store.store import Store
 
 PATIENCE = 3.0
@@ -73,9 +74,14 @@ def _look(common: Common, wanted: Wanted, limit: int, after: str | None) -> Show
         filter_ = wanted.filter(namespace, store.now(), limit)
         if after is not None:
             filter_ = msgspec.structs.replace(filter_, after=await _place(store, filter_, after))
+
+        async def page(of: RunFilter) -> Page:
+            found = await store.listing(of)
+            return msgspec.structs.replace(found, runs=actions.shown(found.runs, of))
+
         clock = SystemClock()
         until = clock.monotonic() + PATIENCE
-        listed = await collect(store.listing, filter_, lambda: clock.monotonic() > until)
+        listed = await collect(page, filter_, lambda: clock.monotonic() > until)
         below, whole = await _below(store, listed.runs)
         return Shown(listed, store.now(), below, whole)
 

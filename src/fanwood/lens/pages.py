@@ -19,6 +19,7 @@ from fanwood.lens.narrowed import narrowed
 from fanwood.lens.people import tasks, workers
 from fanwood.lens.times import critical_path, slowest, waterfall
 from fanwood.lens.views import AttemptView, Cluster, Counts, ErrorDetail, PausedBrief, RunDetail, RunsPage
+from fanwood.model.actions import shown
 from fanwood.model.commands import FIRST_CHUNK
 from fanwood.model.lives import life_of
 from fanwood.model.looks import LAST_ID, Part
@@ -58,12 +59,14 @@ FAILURES = 20_000
 
 
 async def trees(store: Store, filter_: RunFilter) -> RunsPage:
-    """Roots, newest first, each with the states of (the first so many runs of) its tree.
+    """Roots, newest first, each with the states of (the first so many runs of) its tree. Actions on others only if they
+    are asked for: they have a page of their own.
 
     Raises:
         RunNotFoundError: never; a tree that goes meanwhile is left out.
     """
     page = await store.listing(filter_)
+    page = msgspec.structs.replace(page, runs=shown(page.runs, filter_))
     counts: dict[str, Counts] = {}
     failures: dict[str, int] = {}
     cut: list[str] = []
