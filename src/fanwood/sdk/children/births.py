@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fanwood.engine.signals import Signal
+from fanwood.sdk.declaring.identity import part_identity
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.current import current_attempt
 from fanwood.sdk.running.waiting import interruptible
@@ -21,16 +22,32 @@ if TYPE_CHECKING:
 class Birth:
     """Of one member. Changed under `registering`, by the engine's thread or its own."""
 
-    __slots__ = ("_force", "_waiting", "_when_sent", "comes_last", "end", "is_held", "is_on_its_way", "mark")
+    __slots__ = (
+        "_group",
+        "_number",
+        "_release",
+        "_waiting",
+        "_when_sent",
+        "comes_last",
+        "end",
+        "is_held",
+        "is_on_its_way",
+    )
 
-    def __init__(self, mark: bytes, force: Callable[[], None]) -> None:
-        self.mark = mark  # the same in each attempt, also of what has no row yet, and so no id that would be
+    def __init__(self, group: str, number: int, release: Callable[[int], None]) -> None:
         self.is_held = self.is_on_its_way = False
         self.comes_last = False  # it was left out by an attempt before: whoever waits for others as well has them first
         self.end: Ended | None = None  # of what never was
-        self._force = force
-        self._when_sent: list[Callable[[Ended | None], None]] = []
-        self._waiting: list[Signal] = []
+        self._group = group
+        self._number = number
+        self._release = release
+        self._when_sent: list[Callable[[Ended | None], None]] | None = None  # (there may be very many that nobody asks)
+        self._waiting: list[Signal] | None = None
+
+    @property
+    def mark(self) -> bytes:
+        """The same in each attempt, also of what has no row yet, and so no id that would be."""
+        return part_identity(f"member {self._number}", self._group)
 
     def watch(self, engine: Engine, run_id: bytes, collector: Collector, number: int) -> bool:
         """`collector` hears of its end, from when it is sent on; False: it need not wait for that."""
@@ -47,7 +64,7 @@ class Birth:
         with registering:
             if self.is_held:
                 collector.holds += 1
-                self._when_sent.append(go_on)
+                self._when_sent = [*(self._when_sent or ()), go_on]
             return self.is_held
 
     def sent(self) -> None:
@@ -59,8 +76,8 @@ class Birth:
         """The store has answered."""
         with registering:
             self.is_on_its_way = False
-            waiting, self._waiting = self._waiting, []
-        for signal in waiting:
+            waiting, self._waiting = self._waiting, None
+        for signal in waiting or ():
             signal.fire()
 
     def left_out(self, end: Ended) -> None:
@@ -72,8 +89,8 @@ class Birth:
                 self._tell(end)
 
     def _tell(self, end: Ended | None) -> None:
-        calls, self._when_sent = self._when_sent, []
-        for call in calls:
+        calls, self._when_sent = self._when_sent, None
+        for call in calls or ():
             call(end)
 
     async def come(self) -> bool:
@@ -85,10 +102,10 @@ class Birth:
         attempt = current_attempt.get()
         with registering:
             if self.is_held:
-                self._force()
+                self._release(self._number)
             if not self.is_on_its_way:
                 return self.end is None
-            self._waiting.append(signal := Signal())
+            self._waiting = [*(self._waiting or ()), signal := Signal()]
         with interruptible(attempt, signal):
             await signal.wait()
         if attempt is not None:

@@ -14,7 +14,6 @@ from fanwood.sdk.children.births import Birth
 from fanwood.sdk.children.planned import Planned
 from fanwood.sdk.children.sharing import link_content
 from fanwood.sdk.children.spawning import Spawner
-from fanwood.sdk.declaring.identity import part_identity
 from fanwood.sdk.recording.origins import learn_large
 from fanwood.sdk.recording.recalling import learn_keys
 from fanwood.sdk.recording.recording import parts_of
@@ -113,7 +112,8 @@ class Members(Spawner):
         self._of = attempt
         self._keys: Keys | None = None
         self._deadline = deadline
-        self._group = group  # its identity
+        self._group = group.hex()  # its identity
+        self._release = self.stream.release
         self.all: list[Planned] = []
         self.living: dict[int, Planned] = {}
         self.births: dict[int, Birth] = {}
@@ -157,8 +157,7 @@ class Members(Spawner):
 
     def birth(self, number: int) -> Birth:
         """That of member `number`: when it comes to be."""
-        mark = part_identity(f"member {number}", self._group.hex())
-        birth = self.births[number] = Birth(mark, lambda: self.stream.release(number))
+        birth = self.births[number] = Birth(self._group, number, self._release)
         return birth
 
     def _send_now(self, request: SpawnRequest, birth: Birth) -> None:
