@@ -18,6 +18,7 @@ from tests.docs.pages import page, section
 
 FOR_THE_INSIDE = {"_host", "spec", "engine", "prepare", "declared", "forget_engine", "worker_name"} | {
     "host", "key", "task_name", "has_end", "has_failed", "with_end", "take_end", "asked_for",
+    "comes_by", "comes_last", "is_held", "mark", "watch",
 }  # fmt: skip
 ERRORS = sorted(
     name

@@ -25,7 +25,7 @@ WITHOUT_TWIN: dict[type, set[str]] = {
         "on_success_task",
         "check",
     },
-    TaskRunRef: {"stream", "with_end", "take_end"},
+    TaskRunRef: {"stream", "with_end", "take_end", "comes_by", "watch"},
     Context: {
         "get_task_run_error",
         "group",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fanwood import logs
 from fanwood.engine.signals import running_loop
 from fanwood.errors import EngineClosedError, RunInterrupted, StoreError
-from fanwood.sdk.recording.outlasting import GIVEN_UP, is_ending, watching
+from fanwood.sdk.recording.outlasting import GIVEN_UP
 from fanwood.sdk.running.waiting import called
 from fanwood.store.cancelling import cancel_all, sweep_for_a_while
 
@@ -34,6 +34,8 @@ PAGE = 200
 """Children that one transaction cancels, at most."""
 TURNS, FIRST_PAUSE, LAST_PAUSE = 10, 0.01, 0.5
 """So many turns of the loop the code may take to go on; after that it is looked now and then."""
+
+_watching: set[asyncio.Task[None]] = set()
 
 
 class owning:  # noqa: N801  (reads as the statement that it is)
@@ -66,9 +68,9 @@ async def abandon(spawner: Spawner) -> None:
         ids = spawner.unfinished()
         await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or GIVEN_UP), changes=True))
         return
-    ends = running_loop() is not None and is_ending(attempt)
+    is_ending = running_loop() is not None and _is_ending(attempt)
     spawner.give_up()
-    if attempt.interruption is None and not attempt.gave_back and not ends:
+    if attempt.interruption is None and not attempt.gave_back and not is_ending:
         for cancelling in _losses_of(attempt).drop(spawner):
             with contextlib.suppress(EngineClosedError, StoreError):  # `_end` says it
                 await called(cancelling)
@@ -95,13 +97,13 @@ class GivenUp:
         with self._lock:
             self._undecided.append(spawner)
         task = asyncio.get_running_loop().create_task(self._watch(), context=contextvars.Context())
-        watching.add(task)
-        task.add_done_callback(watching.discard)
+        _watching.add(task)
+        task.add_done_callback(_watching.discard)
 
     async def _watch(self) -> None:
         turn, pause = 0, FIRST_PAUSE
         with contextlib.suppress(asyncio.CancelledError):  # the loop ends after it was given up, and not the other way
-            while is_ending(self._attempt):
+            while _is_ending(self._attempt):
                 await asyncio.sleep(0 if turn < TURNS else pause)
                 turn, pause = turn + 1, pause if turn < TURNS else min(LAST_PAUSE, pause * 2)
         if self._attempt.interruption is None and not self._attempt.gave_back:
@@ -156,3 +158,11 @@ class GivenUp:
             call, self._then = (None, self._then) if self._under_way else (self._then, None)
         if call is not None:
             call()
+
+
+def _is_ending(attempt: Attempt) -> bool:
+    """Whether it looks as if its loop were ending: by that all tasks on it are cancelled. (How often one task has been
+    is no sign: a `TaskGroup` that has failed leaves its parent marked as cancelled.)"""
+    if attempt.spec.is_async and (not attempt.share.foreign_loop or attempt.coroutine_task is None):
+        return False
+    return all(task.cancelling() for task in asyncio.all_tasks() - _watching)

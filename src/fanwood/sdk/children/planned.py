@@ -64,11 +64,6 @@ class PlannedRuns:
         """The id of number `number`."""
         return bytes(self._ids[number * ID : (number + 1) * ID])
 
-    def ends(self) -> bytes:
-        """The first and the last id, and how many: which runs they are. Of one its id."""
-        ids = self._ids
-        return bytes(ids) if len(ids) <= ID else bytes(ids[:ID] + ids[-ID:]) + len(ids).to_bytes(8, "big")
-
     def ids(self) -> Iterator[bytes]:
         """All of them, also those that are added meanwhile, a page at a time."""
         at = 0

@@ -14,7 +14,6 @@ from fanwood.model.states import RunState
 from fanwood.sdk.children.chunks import ChunkStream
 from fanwood.sdk.children.reforking import fork_run
 from fanwood.sdk.declaring.outcomes import result_of
-from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.running.circles import refuse_circle
@@ -213,8 +212,7 @@ class TaskRunRef(Generic[T]):
         with engine.waiting(collector, (self._id,)), interruption_told(self._id, self._task):
             limit = await patience(seconds, (self.mark,))
             await looked((engine,), seconds if limit is None else 0)
-            async with may_give_up(self.mark):
-                await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
+            await wait_at_most(collector, self._host, limit, seconds, f"run {self.id}")
         finished = collector.results[0]
         assert finished is not None
         return self._given(finished)

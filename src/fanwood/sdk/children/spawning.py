@@ -24,7 +24,6 @@ from fanwood.sdk.children.sharing import Links, link_content
 from fanwood.sdk.declaring.identity import content_digest, root_identity
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.spec import TaskSpec
-from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.recording.once import Doing, doing
 from fanwood.sdk.recording.patience import patience, wait_at_most
 from fanwood.sdk.recording.recalling import answer_of, learn, with_keys
@@ -394,13 +393,12 @@ class Spawner:
             WaitTimeoutError: not within `timeout` seconds.
         """
         assert self.collector is not None
-        ids, tasks = Ids(self.planned), self.tasks
-        what = f"{len(self.planned)} run(s) of {self.planned.first_task}"
+        ids = Ids(self.planned)
+        what, tasks = f"{len(self.planned)} run(s) of {self.planned.first_task}", self.tasks
         with self._engine.waiting(self.collector, ids):
             if current_attempt.get() is not None:
                 limit = await patience(timeout, ids)
-                async with may_give_up(self.planned.ends()):
-                    await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
+                await wait_at_most(self.collector, self._host, limit, timeout, what, tasks)
                 return
             await wait_for(self.collector, self._host, timeout, what, tasks)
 
@@ -416,8 +414,9 @@ class Spawner:
 
     def unfinished(self) -> list[bytes]:
         """Children that have not ended, as far as is known here."""
-        ids, ends = self.planned.ids(), self.collector.results if self.collector is not None else []
-        return [id_ for id_, end in zip(ids, ends, strict=False) if end is None and id_ not in self._roots]
+        ends = self.collector.results if self.collector is not None else []
+        ids = zip(self.planned.ids(), ends, strict=False)
+        return [id_ for id_, end in ids if end is None and id_ not in self._roots]
 
     def end(self) -> Ended:
         """How the only one has ended."""
@@ -433,9 +432,9 @@ class Spawner:
         """
         collector, planned = self.collector, self.planned
         assert isinstance(collector, Outputs)
-        if (first := collector.first_failure) is not None and not keep_errors:
-            run = planned.at(first)
-            raise error_of(collector.end(first, run.spec.name), run.id, run.spec.name)
+        if collector.first_failure is not None and not keep_errors:
+            run = planned.at(collector.first_failure)
+            raise error_of(collector.end(collector.first_failure, run.spec.name), run.id, run.spec.name)
         results = collector.values
         for start, end, spec in planned.parts():
             name, subject, decode = spec.name, f"the output of {spec.name}", spec.output.decode

@@ -15,16 +15,12 @@ from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
     from fanwood.engine.waits import Collector
-    from fanwood.sdk.running.attempt import Attempt
 
 GIVEN_UP = "who waited for it was cancelled"
 """Why a child was cancelled that its parent gave up."""
 FIRST_PAUSE, LAST_PAUSE = 0.01, 0.5
 TURNS = 10
 """Of the loop."""
-
-watching: set[asyncio.Task[None]] = set()
-"""Tasks that are none of any code's."""
 
 
 async def outlast(collector: Collector) -> None:
@@ -34,18 +30,17 @@ async def outlast(collector: Collector) -> None:
     unloading = attempt.unloading if attempt is not None and not attempt.code_ended else None
     if attempt is None or unloading is None or loop is None or not _was_given_up(collector):
         return
-    await turns()  # in which what was begun beside it sets its timers
+    await _turns()  # in which what was begun beside it sets its timers
     end, seconds = unloading.last_timer(), FIRST_PAUSE
     while end is not None and loop.time() <= end and unloading.last_timer() is not None:
         attempt.host.engine().later(seconds, (signal := Signal()).fire)  # a timer of the loop would be one of those
         await parked(attempt, signal)
         attempt.check()
         seconds = min(LAST_PAUSE, 2 * seconds)
-    await turns()  # what the last one ends is told so
+    await _turns()  # what the last one ends is told so
 
 
-async def turns() -> None:
-    """A few of the loop: what was to happen has happened."""
+async def _turns() -> None:
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
@@ -58,11 +53,3 @@ def _was_given_up(collector: Collector) -> bool:
 def is_given_up(state: RunState, error: str | None) -> bool:
     """Whether a child that ended so was given up by its parent."""
     return state is RunState.CANCELLED and decode_failure(error).message == GIVEN_UP
-
-
-def is_ending(attempt: Attempt) -> bool:
-    """Whether it looks as if its loop were ending: by that all tasks on it are cancelled. (How often one task has been
-    is no sign: a `TaskGroup` that has failed leaves its parent marked as cancelled.)"""
-    if attempt.spec.is_async and (not attempt.share.foreign_loop or attempt.coroutine_task is None):
-        return False
-    return all(task.cancelling() for task in asyncio.all_tasks() - watching)

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Iterable
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from weakref import WeakKeyDictionary
 
     from fanwood.engine.signals import Signal
+    from fanwood.engine.waits import Collector
     from fanwood.errors import NonDeterminismError
     from fanwood.model.commands import ClaimedRun, Failure, Spawn
     from fanwood.model.lives import Life
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from fanwood.sdk.declaring.spec import TaskSpec
     from fanwood.sdk.running.forking import Origin
     from fanwood.sdk.running.parts import Parts
-    from fanwood.sdk.running.unloads import Unloads
 
 
 registering = threading.RLock()
@@ -86,6 +88,33 @@ class Losses(Protocol):
 
     def then(self, call: Callable[[], None]) -> None:
         """The attempt has ended by itself: `call` once all that it gave up is cancelled, from any thread."""
+        ...
+
+
+class Unloads(Protocol):
+    """How the code of a durable task is unloaded while it waits (`sdk/running/unloading.py`)."""
+
+    is_suspending: bool
+    tasks: WeakKeyDictionary[asyncio.Task[Any], None]
+
+    def waiting(self, *collectors: Collector, timed: bool) -> AbstractContextManager[None]:
+        """While inside, somebody of it waits for Fanwood: for any of these."""
+        ...
+
+    def cancel(self) -> None:
+        """On the loop: what its code has begun ends, as well as the code itself."""
+        ...
+
+    def among(self) -> AbstractContextManager[None]:
+        """While inside, this asyncio task waits for others of the same run."""
+        ...
+
+    def note(self, timer: asyncio.TimerHandle) -> None:
+        """Its code has set a timer."""
+        ...
+
+    def last_timer(self) -> float | None:
+        """When the last of those comes."""
         ...
 
 

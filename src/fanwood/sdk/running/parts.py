@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 
 class GivenUp(NamedTuple):
-    """A wait of this attempt that nobody waits for any more: who it is, its time-out, in microseconds, and how it had
-    ended before this attempt began."""
+    """A wait of this attempt that nobody waits for any more: who it is, and its time-out, in microseconds."""
 
     number: int
     identity: bytes
     id: bytes
     limit: int | None
-    ended: Recorded | None = None
 
 
 class Parts:

@@ -24,7 +24,6 @@ from fanwood.errors import SettingsError
 from fanwood.model.commands import Suspend
 from fanwood.model.states import Awaited
 from fanwood.sdk.running.current import current_attempt
-from fanwood.sdk.running.limits import Limits, end_race, is_bound, waited_for
 from fanwood.sdk.running.sameness import told
 
 if TYPE_CHECKING:
@@ -99,7 +98,6 @@ class Unloading:
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], None] = WeakKeyDictionary()  # that its code has made, in order
         self.timers: list[asyncio.TimerHandle] = []  # that its code has set, on a loop that does not show them
         self._most_timers = MOST_TIMERS
-        self._limits = Limits()
         self.resting: set[object] = set()  # tasks that wait for others of the same run
         self._attempt = attempt
         self._unload = unload
@@ -137,11 +135,8 @@ class Unloading:
         finally:
             self.resting.discard(who)
 
-    def note(self, timer: asyncio.TimerHandle, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def note(self, timer: asyncio.TimerHandle) -> None:
         """Its code has set a timer."""
-        self._limits.note(callback, args)
-        if hasattr(running_loop(), "_scheduled"):
-            return  # its loop shows it
         if len(self.timers) >= self._most_timers:
             self.timers = [one for one in self.timers if _is_to_come(one)]
             self._most_timers = max(MOST_TIMERS, 2 * len(self.timers))
@@ -236,16 +231,15 @@ class Unloading:
 
     async def _named(self, store: Store) -> dict[bytes, str] | None:
         """The children in words, if nothing that is waited for has ended."""
-        return await told(store, self._attempt) if await self._lacks_all(store) else None
-
-    async def _lacks_all(self, store: Store) -> bool:
         waits = list(self._waits.values())
         missing = [[] if wait.collector.ready else wait.collector.awaited()[0] for wait in waits]
         if not all(missing):  # that has come, and its code is about to go on
-            return False
+            return None
         ids = [id_ for left in missing for id_ in left][:MOST_PENDING]
         found = await store.briefs(ids)
-        return len(found) == len(ids) and not any(run.state.is_terminal for run in found)
+        if len(found) < len(ids) or any(run.state.is_terminal for run in found):
+            return None
+        return await told(store, self._attempt)
 
     def _judge(self, changes: int, done: Future[dict[bytes, str] | None]) -> None:
         """On the engine's thread: its code waits, and has not asked for all that is recorded."""
@@ -313,42 +307,13 @@ class Unloading:
             return False
         if not self._attempt.spec.is_async:
             return self._attempt.thread in who
-        tasks = self._tasks_now()
+        own = self._attempt.coroutine_task
+        tasks: set[asyncio.Task[Any]] = {task for task in self.tasks if not task.done()}
+        if own is not None:
+            tasks.add(own)
         if any(_goes_on(task) for task in tasks) or not all(task in who or _waits_for(task, tasks) for task in tasks):
             return False
         return self.last_timer() is None
-
-    def _tasks_now(self) -> set[asyncio.Task[Any]]:
-        own = self._attempt.coroutine_task
-        return {task for task in (*self.tasks, own) if task is not None and not task.done()}
-
-    # --- waits that an attempt before has given up -----------------------------------------------------------------
-
-    def limit_over(self) -> int | None:
-        """Which limit of its own code has ended the wait of this asyncio task, if one has."""
-        task = asyncio.current_task()
-        return None if task is None else self._limits.over(task, self._tasks_now())
-
-    def end_limit(self, number: int) -> None:
-        """Let that limit be over."""
-        if (task := asyncio.current_task()) is not None:
-            self._limits.end(task, self._tasks_now(), number)
-
-    def end_race(self) -> bool:
-        """Let the race be over that this asyncio task has lost against a timer; whether it is in one."""
-        task = asyncio.current_task()
-        return task is not None and end_race(task, self._tasks_now())
-
-    async def stands(self, store: Store) -> bool:
-        """Whether nothing of it goes on before what it waits for has come: of Fanwood's that has not ended, others of
-        its asyncio tasks, sleeps."""
-        return not self._waits or await self._lacks_all(store)
-
-    def is_still(self) -> bool:
-        """Whether that may be: each asyncio task but this one waits for such."""
-        who, tasks = {wait.who for wait in list(self._waits.values())} | self.resting, self._tasks_now()
-        others = tasks - {asyncio.current_task()}
-        return not any(_goes_on(task) or not (task in who or is_bound(task, tasks)) for task in others)
 
     def last_timer(self) -> float | None:
         """When the last of the timers comes that its code has set on the loop, as by `asyncio.timeout`; where that can
@@ -380,9 +345,26 @@ def _goes_on(task: asyncio.Task[Any]) -> bool:
 
 
 def _waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
-    """Whether a task waits for others of these, and for nothing else."""
-    of = waited_for(task)
-    return of is not None and all(one in tasks or one.done() for one in of)
+    """Whether a task waits for others of these: for one, by `gather` or `asyncio.wait`, or at a `TaskGroup`'s end."""
+    future: Any = getattr(task, "_fut_waiter", None)
+    if future is None:
+        return False
+    if isinstance(future, asyncio.Task):
+        return future in tasks
+    if (children := getattr(future, "_children", None)) is not None:
+        return all(child in tasks or child.done() for child in children)
+    inner: Any = task.get_coro()
+    while (below := getattr(inner, "cr_await", None)) is not None and hasattr(below, "cr_code"):
+        inner = below
+    code, frame = getattr(inner, "cr_code", None), getattr(inner, "cr_frame", None)
+    if code is None or frame is None:
+        return False
+    if code.co_filename.endswith("asyncio/taskgroups.py"):
+        return True
+    if code.co_name == "_wait" and code.co_filename.endswith("asyncio/tasks.py"):
+        local = frame.f_locals
+        return local.get("timeout_handle") is None and all(one in tasks or one.done() for one in local.get("fs", ()))
+    return False
 
 
 # --- which asyncio tasks it has ---------------------------------------------------------------------------------------
@@ -394,9 +376,9 @@ def keep_account(loop: asyncio.AbstractEventLoop) -> None:
     if isinstance(before, _Factory):
         return
     loop.set_task_factory(_Factory(before))
-    if not hasattr(loop, "_scheduled"):  # uvloop's; of asyncio's `call_later` calls the other one
+    if not hasattr(loop, "_scheduled"):  # uvloop's
         _note_timers(loop, "call_later")
-    _note_timers(loop, "call_at")
+        _note_timers(loop, "call_at")
 
 
 def close_account(loop: asyncio.AbstractEventLoop) -> None:
@@ -416,7 +398,7 @@ def _note_timers(loop: asyncio.AbstractEventLoop, name: str) -> None:
         timer = method(when, callback, *args, context=context)
         attempt = current_attempt.get() if context is None else context.get(current_attempt)
         if attempt is not None and (unloading := attempt.unloading) is not None:
-            unloading.note(timer, callback, args)
+            unloading.note(timer)
         return timer
 
     setattr(loop, name, noting)

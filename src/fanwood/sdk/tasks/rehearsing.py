@@ -27,7 +27,6 @@ from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
-from fanwood.sdk.recording.giving_up import SHOWN, may_give_up
 from fanwood.sdk.recording.once import Doing
 from fanwood.sdk.recording.outlasting import is_given_up
 from fanwood.sdk.recording.replaying import recall_version
@@ -35,7 +34,6 @@ from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts
 from fanwood.sdk.running.sameness import Sameness
-from fanwood.sdk.running.unloading import EvictionPolicy, Unloading, keep_account
 from fanwood.sdk.running.waiting import called
 from fanwood.sdk.tasks.context import Context
 from fanwood.sdk.tasks.mock import NoSlots
@@ -168,7 +166,6 @@ def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
 
 def _followed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
     async def follow() -> _Ended:
-        keep_account(asyncio.get_running_loop())
         task = asyncio.ensure_future(_caught(function, arguments))
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
         if not done:
@@ -204,7 +201,6 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
     attempt = recorded.attempt = Attempt(claimed, spec, recorded, NoSlots())
     attempt.worker_id = 1  # it is no mock run
     attempt.replay = frozenset()
-    attempt.unloading = _Watched(attempt, EvictionPolicy(), _nothing, _nothing, _nothing)
     same = attempt.same = _Recorded(attempt)
     await called(engine.call(same.learn))
     attempt.parts = Parts(ready=True)
@@ -218,16 +214,6 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
             same.recorded.pop(attempt.mine(VERSION), None)
             return attempt, same, run
         after = page[-1].id
-
-
-def _nothing(*_: object) -> None: ...
-
-
-class _Watched(Unloading):
-    """Of code that is never unloaded."""
-
-    def is_still(self) -> bool:
-        return False  # nobody is asked what has come
 
 
 class _Recorded(Sameness):
@@ -247,20 +233,12 @@ class _Recorded(Sameness):
             self.stopped_by = shown
             raise Stop
 
-    def unasked(self) -> list[bytes]:
-        """As above. Of many children each is answered by itself: nobody asks whether they were given up together."""
-        return [id_ for id_ in super().unasked() if SHOWN not in self._told.get(id_, "")]
-
 
 class _Silent:
     """In the place of the engine: who asks for anything has come to the end of what is recorded."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret  # by which tokens of promises are those that were handed out
-
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Who gives up as he did waits for that."""
-        asyncio.get_running_loop().call_later(seconds, call)
 
     def __getattr__(self, name: str) -> NoReturn:
         raise Stop
@@ -307,8 +285,6 @@ class _RecordedHost(MockHost):
         async def look(store: Store) -> RunRecord:
             return await store.get(run_id)
 
-        async with may_give_up(run_id):
-            pass
         try:
             run = await called(self._host.engine().call(look))
         except RunNotFoundError:

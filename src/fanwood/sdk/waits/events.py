@@ -28,7 +28,7 @@ from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_pa
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import asked, called
-from fanwood.sdk.waits.given_up import as_found, keeping, take_up
+from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.pushing import AT_ONCE, Pushing
 from fanwood.store.outside import EventFilter
 from fanwood.store.spreading import compiled, finish, is_true
@@ -301,11 +301,10 @@ async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int 
     there = found_in(attempt, parts, identity, f"~event {text}") if again is None else as_found(again, attempt)
     waits = there is not None and counts(there, attempt.run.trial_start)
     if there is not None and waits and there.state.is_terminal:
-        async with keeping(attempt, parts, content, GivenUp(index, identity, there.id, limit, there)):
-            return Finished(there.state, there.output, there.error, "~event"), there.id
+        return Finished(there.state, there.output, there.error, "~event"), there.id
     id_ = attempt.new_id() if there is None else there.id
     collector: Collector | None = None
-    async with keeping(attempt, parts, content, GivenUp(index, identity, id_, limit)):
+    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
         if not waits or (again is not None and again.limit != limit):
             kind, mark = kind_of(attempt, RunKind.EVENT), mark_of(wanted)
             record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from fanwood.errors import TooManyWaitingThreadsError
 from fanwood.model.records import Recorded
 from fanwood.model.states import RunState
-from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.running.attempt import registering
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import Generator
 
     from fanwood.sdk.running.attempt import Attempt
     from fanwood.sdk.running.parts import GivenUp, Parts
@@ -28,8 +27,6 @@ def take_up(parts: Parts, content: bytes) -> GivenUp | None:
 
 def as_found(wait: GivenUp, attempt: Attempt) -> Recorded:
     """As it is recorded: nobody was told that it has ended."""
-    if wait.ended is not None:
-        return wait.ended
     return Recorded(wait.identity, wait.id, RunState.WAITING, None, None, attempt.run.attempt)
 
 
@@ -47,13 +44,5 @@ def kept(attempt: Attempt, parts: Parts, content: bytes, wait: GivenUp) -> Gener
                     parts.given_up = {}
                 waits = parts.given_up.setdefault(content, [])
                 waits.append(wait)
-                waits.sort(key=lambda one: one.number)
+                waits.sort()
         raise
-
-
-@contextlib.asynccontextmanager
-async def keeping(attempt: Attempt, parts: Parts, content: bytes, wait: GivenUp) -> AsyncGenerator[None]:
-    """The same of a wait in which code may have been given up before: then it is again."""
-    with kept(attempt, parts, content, wait):
-        async with may_give_up(wait.id):
-            yield

@@ -23,7 +23,7 @@ from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_pa
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import called
-from fanwood.sdk.waits.given_up import as_found, keeping, take_up
+from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.promises import Promises
 
 if TYPE_CHECKING:
@@ -131,11 +131,10 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
     there = found_in(attempt, parts, identity, f"~message {name}") if again is None else as_found(again, attempt)
     waits = there is not None and counts(there, attempt.run.trial_start)
     if there is not None and waits and there.state.is_terminal:
-        async with keeping(attempt, parts, content, GivenUp(index, identity, there.id, limit, there)):
-            return Finished(there.state, there.output, there.error, "~message"), there.id
+        return Finished(there.state, there.output, there.error, "~message"), there.id
     id_ = attempt.new_id() if there is None else there.id
     collector: Collector | None = None
-    async with keeping(attempt, parts, content, GivenUp(index, identity, id_, limit)):
+    with kept(attempt, parts, content, GivenUp(index, identity, id_, limit)):
         if not waits or (again is not None and again.limit != limit):
             kind, text = kind_of(attempt, RunKind.MESSAGE), msgspec.json.encode(Wanted(name)).decode()
             record = Record(kind, id_, identity, text, RunState.WAITING, index, timeout=limit, again=there is not None,

@@ -30,7 +30,6 @@ from fanwood.model.naming import part_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of, typed_output
-from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
@@ -153,9 +152,8 @@ class Promise(Generic[T]):
             raise UsageError(f"nobody settles the promise {self.name} of a mock run")
         if self._recording is not None:
             await asyncio.shield(self._recording)
-        async with may_give_up(self._id):
-            if self._ended is None:
-                self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
+        if self._ended is None:
+            self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
         if self._ended.state is not RunState.COMPLETED:
             raise error_of(self._ended, self._id, self._ended.task)
         return typed_output(self._ended.output, self._codec, f"the promise {self.name}")

@@ -17,7 +17,6 @@ from fanwood.model.commands import SLEPT, Finished, Record
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
-from fanwood.sdk.recording.giving_up import may_give_up
 from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, note, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
@@ -57,28 +56,23 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     with registering:
         identity, index = attempt.identify(None, content_digest("~sleep", what.encode())), attempt.children
         attempt.children += 1
-    if identity in parts.found:
-        attempt.asks("", identity)
-    async with may_give_up(identity):  # (of a short one that was given up nothing else is recorded)
-        found = found_in(attempt, parts, identity, f"~sleep {what}")
-        if found is not None and counts(found, run.trial_start):
-            await _found(attempt, found)
-            return
-        began = attempt.host.engine().store.now()
-        record = Record(
-            kind_of(attempt, RunKind.SLEEP),
-            attempt.new_id() if found is None else found.id,
-            identity,
-            msgspec.json.encode(shown).decode(),
-            RunState.WAITING,
-            index,
-            began=began,
-            again=found is not None,
-        )
-        await _asleep(attempt, record, began, began + span if at is None else at)
-
-
-async def _asleep(attempt: Attempt, record: Record, began: int, due: int) -> None:
+    found = found_in(attempt, parts, identity, f"~sleep {what}")
+    if found is not None and counts(found, run.trial_start):
+        await _found(attempt, found)
+        return
+    engine = attempt.host.engine()
+    began = engine.store.now()
+    due = began + span if at is None else at
+    record = Record(
+        kind_of(attempt, RunKind.SLEEP),
+        attempt.new_id() if found is None else found.id,
+        identity,
+        msgspec.json.encode(shown).decode(),
+        RunState.WAITING,
+        index,
+        began=began,
+        again=found is not None,
+    )
     if due - began < SHORT:
         await pause(attempt, max(0, due - began) / 1e6)
         record.state, record.output = RunState.COMPLETED, SLEPT
