@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def known(writer: Writer, **schemas: Any) -> str:
 
 
 def inputs(writer: Writer) -> list[str]:
-    with sqlite3.connect(writer.file) as db:
+    with closing(sqlite3.connect(writer.file)) as db:
         found = db.execute("select input from run where task = 'odd' order by id").fetchall()
     return [text for (text,) in found]
 
