@@ -18,7 +18,7 @@ def test_who_was_let_go_makes_no_room_for_others() -> None:
     requests: list[Any] = [object() for _ in range(4)]
     for number, request in enumerate(requests):
         assert stream.grow(1) == number
-        stream.send(number, request, Birth(b"", lambda: None))
+        stream.send(number, request, Birth("", number, stream.release))
     assert sent == requests[:1]
     stream.release(2)  # whatever room there is
     assert sent == [requests[0], requests[2]]
