@@ -143,7 +143,7 @@ class Dashboard:
                 process.wait(LONGEST)
             except subprocess.TimeoutExpired:  # it hangs, or stands still: nobody waits for that
                 process.kill()
-        self._looking.join()
+        self._looking.join(LONGEST)  # (it may wait for a newer one, which then ends with this process)
         if (process := self._process) is not None:  # perhaps a newer one, which goes with its stdin
             process.kill()
             _let_go(process)
