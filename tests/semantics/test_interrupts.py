@@ -14,6 +14,7 @@ import pytest
 from fanwood import Fanwood, as_completed, wait
 from fanwood.engine.engine import Engine
 from fanwood.sdk.children import completing, streams
+from tests.semantics.interrupting import interrupted_after
 
 
 def interrupt(*_about: Any) -> Any:
@@ -67,7 +68,7 @@ def test_who_interrupts_the_opening_of_a_store_leaves_no_engine_behind(
     app: Fanwood, ended: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines, opening, go_on = list[Engine](), threading.Event(), threading.Event()
-    run, main = Engine._run, threading.get_ident()
+    run = Engine._run
 
     async def slow(engine: Engine, started: Any) -> None:
         engines.append(engine)
@@ -75,14 +76,9 @@ def test_who_interrupts_the_opening_of_a_store_leaves_no_engine_behind(
         await asyncio.to_thread(go_on.wait, 60)
         await run(engine, started)
 
-    def stop() -> None:
-        opening.wait(60)
-        signal.pthread_kill(main, signal.SIGINT)
-
     with monkeypatch.context() as late:
         late.setattr(Engine, "_run", slow)
-        threading.Thread(target=stop).start()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), interrupted_after(opening):
             ended.run(1)
     assert ended.run(2) == 2
     go_on.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from fanwood.ids import id_bytes
 from fanwood.model.commands import Batch, ClaimRequest, TaskInfo, WorkerInfo
 from fanwood.sdk.children import spawning
 from fanwood.sdk.declaring.origins import origin_of_file
+from tests.semantics.interrupting import interrupted_after
 from tests.serving import serving
 
 
@@ -174,8 +174,7 @@ def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch
 def test_who_interrupts_a_wait_is_told_what_goes_on(
     app: Fanwood, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting, go_on = threading.Event(), threading.Event()
-    main, wait_for = threading.get_ident(), spawning.wait_for
+    waiting, go_on, wait_for = threading.Event(), threading.Event(), spawning.wait_for
 
     async def noted(*about: Any) -> None:
         waiting.set()  # (the run begins before that)
@@ -188,12 +187,7 @@ def test_who_interrupts_a_wait_is_told_what_goes_on(
         go_on.wait(60)
         return 1
 
-    def interrupt() -> None:
-        waiting.wait(60)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), interrupted_after(waiting):
         task.run()
     go_on.set()
     (run,) = app.runs.list()

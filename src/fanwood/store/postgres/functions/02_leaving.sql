@@ -65,6 +65,9 @@ declare
     parents bytea[];
     to_tell bytea[];
     watched boolean;
+    hedged boolean;
+    shares boolean;
+    waits boolean;
     unlinked record;
 begin
     told := '{}'; refused := '{}'; closes := false; woken := '{}';
@@ -106,8 +109,9 @@ begin
         cross join lateral (select x.id, x.worker_id, x.parent_id from run x where x.id = v.id offset 0) r
         where v.n <> all (refused);
     end if;
-    watched := exists (select from watch t where t.worker_id < p_me)
-        or exists (select from watch t where t.worker_id > p_me);
+    select exists (select from watch t where t.worker_id < p_me) or exists (select from watch t where t.worker_id > p_me),
+           exists (select from hedge), exists (select from shared s where s.open > 0), exists (select from suspended)
+    into watched, hedged, shares, waits;  -- after the ends: who begins to wait from now on sees them (see fw_suspend)
     if watched or false = any (e.local) or cardinality(under) > 0 then
         to_tell := array(
             select v.id from unnest(e.id, e.local) with ordinality v (id, local, n)
@@ -138,15 +142,15 @@ begin
     if p_me = 0 and exists (select from budget) then  -- (of its own ends a commit does so itself, at last)
         perform fw_even_out(e.id);
     end if;
-    if exists (select from hedge) then
+    if hedged then
         unlinked := fw_help(p_now, e.id);
         told := told || unlinked.told; closes := closes or unlinked.closes; woken := woken || unlinked.woken;
     end if;
-    if exists (select from shared s where s.open > 0) then  -- (looked at after the ends, as what follows)
+    if shares then
         unlinked := fw_unlink(p_now, e.id);
         told := told || unlinked.told; closes := closes or unlinked.closes; woken := woken || unlinked.woken;
     end if;
-    if exists (select from suspended) then  -- (looked at after the ends: see fw_suspend)
+    if waits then
         woken := woken || fw_count_ends(p_now, e.id);
         if cardinality(woken) > 0 then
             perform fw_announce('{}', woken);
