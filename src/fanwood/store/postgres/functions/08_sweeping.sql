@@ -185,19 +185,45 @@ begin
     );
 end $$;
 
--- Whether there are any whose ends concern others.
-create function fw_some_concern() returns boolean language plpgsql
+-- Whether the end of any of these, which are in the order of their ids, concerns others: who watches it, waits for it, shares
+-- it, or is to help it. Siblings were born one after another, and between the first and the last of them there is seldom
+-- anybody else: so what lies there is read, and each is asked for only where that is much.
+create function fw_concern(p_ids bytea[]) returns boolean language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
+declare
+    few constant integer := 20;
+    i constant bytea := p_ids[1];
+    j constant bytea := p_ids[cardinality(p_ids)];
+    ids bytea[] := array(
+        (select w.run_id from watch w where w.run_id between i and j order by w.run_id limit few)
+        union all (select a.run_id from awaited a where a.run_id between i and j order by a.run_id limit few)
+        union all (select s.run_id from suspended s where s.run_id between i and j order by s.run_id limit few)
+        union all (select s.run_id from shared s where s.run_id between i and j order by s.run_id limit few)
+        union all (select h.run_id from hedge h where h.run_id between i and j order by h.run_id limit few)
+        union all (select h.target_id from hedge h where h.target_id between i and j order by h.target_id limit few)
+    );
 begin
-    return exists (select from budget) or exists (select from suspended) or exists (select from shared)
-        or exists (select from hedge);
+    if cardinality(ids) < few then
+        return p_ids && ids;
+    end if;
+    return exists (
+        select from unnest(p_ids) v (id) where coalesce(
+            (select true from watch w where w.run_id = v.id limit 1),
+            (select true from awaited a where a.run_id = v.id limit 1),
+            (select true from suspended s where s.run_id = v.id limit 1),
+            (select true from shared s where s.run_id = v.id limit 1),
+            (select true from hedge h where h.run_id = v.id limit 1),
+            (select true from hedge h where h.target_id = v.id limit 1)
+        )
+    );
 end $$;
 
--- (What concerns nobody else is asked for in both statements themselves: with a call for each run a tree took half as long again.)
--- The next page of those QUEUED, if each of it is below something that is closed and nobody watches it: then all end in
--- one statement, as nothing is to be said of any. Else null, and nobody may have ended. What others hold (a claim, which ends
--- it itself) is passed by, and the page comes once more.
+-- The next page of those QUEUED, if each of it is below something that is closed and its end concerns nobody else: then all
+-- end in one statement, as nothing is to be said of any. Else null, and nobody has ended. What others hold (a claim, which
+-- ends it itself) is passed by, and the page comes once more.
 create function fw_end_children(
     p_root bytea, p_place text, p_now bigint, p_limit integer, out ended integer, out place text
 )
@@ -212,37 +238,29 @@ declare
     p constant integer := (p_place::json ->> 1)::integer;
     d constant integer := (p_place::json ->> 2)::integer;
     i constant bytea := decode(p_place::json ->> 3, 'hex');
+    ids bytea[];
     places tid[];
     locked tid[];
     above bytea[];
     asked integer[];
     policies smallint[];
     errors text[];
-    concern boolean := fw_some_concern();
+    ends boolean;
 begin
-    select array_agg(c.place order by c.id), array_agg(c.parent_id order by c.id), array_agg(c.asked order by c.id),
-           array_agg(c.on_parent_end order by c.id), case when bool_and(c.ends) then max(encode(c.id, 'hex')) end
-    into places, above, asked, policies, place
+    select array_agg(c.id), array_agg(c.place), array_agg(c.parent_id), array_agg(c.asked), array_agg(c.on_parent_end),
+           bool_and(c.on_parent_end <> 2 and c.budget is distinct from c.id)
+    into ids, places, above, asked, policies, ends
     from (
-        select r.ctid as place, r.id, r.parent_id, r.asked, r.on_parent_end,
-               r.on_parent_end <> 2 and case when concern then r.budget is distinct from r.id and coalesce(
-                   (select true from watch w where w.run_id = r.id limit 1),
-                   (select true from awaited a where a.run_id = r.id limit 1),
-                   (select true from suspended s where s.run_id = r.id limit 1),
-                   (select true from shared s where s.run_id = r.id limit 1),
-                   (select true from hedge h where h.run_id = r.id limit 1),
-                   (select true from hedge h where h.target_id = r.id limit 1)
-               ) is null else (select true from watch w where w.run_id = r.id limit 1) is null end as ends
+        select r.ctid as place, r.id, r.parent_id, r.asked, r.on_parent_end, r.budget
         from run r
         where r.task = t and r.priority = p and r.root_id = p_root and r.depth between d and d and r.id > i and r.state = 0
         order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit p_limit
     ) c;
-    if place is null then
+    if ends is not true or fw_concern(ids) then
         return;
     end if;
     errors := fw_reasons(above, asked, policies);
     if array_position(errors, null) is not null then
-        place := null;
         return;
     end if;
     select array_agg(v.place), array_agg(v.error) into locked, errors
@@ -250,22 +268,17 @@ begin
     cross join lateral (  -- (somebody may have asked for it anew meanwhile)
         select from run x where x.ctid = v.place and x.state = queued and x.asked = v.asked for update skip locked
     ) l;
-    -- Statements of their own: somebody may have begun to watch it until it was locked, and that is to be seen.
-    concern := fw_some_concern();
+    -- After that: somebody may have begun to wait for it until it was locked, and that is to be seen.
+    if locked is null or fw_concern(ids) then
+        return;
+    end if;
     update run r
     set state = 10, output = null, error = v.error, finished_at = p_now, ended_by = 3, expires_at = null
     from unnest(locked, errors) v (place, error)
-    where r.ctid = v.place and case when concern then r.budget is distinct from r.id and coalesce(
-        (select true from watch w where w.run_id = r.id limit 1),
-        (select true from awaited a where a.run_id = r.id limit 1),
-        (select true from suspended s where s.run_id = r.id limit 1),
-        (select true from shared s where s.run_id = r.id limit 1),
-        (select true from hedge h where h.run_id = r.id limit 1),
-        (select true from hedge h where h.target_id = r.id limit 1)
-    ) is null else (select true from watch w where w.run_id = r.id limit 1) is null end;
+    where r.ctid = v.place and r.budget is distinct from r.id;
     get diagnostics ended = row_count;
     place := case
-        when ended = cardinality(places) then json_build_array(t, p, d, place)::text
+        when ended = cardinality(places) then json_build_array(t, p, d, encode(ids[cardinality(ids)], 'hex'))::text
         when ended > 0 then p_place
     end;
 end $$;
