@@ -138,8 +138,9 @@ async def test_what_has_not_ended_all_its_waits_is_not_forgotten(stage: Stage, m
     assert await stage.store.forget_events(stage.clock.now(), 10) == 1
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["each once", "one twice"])
 async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, twice: bool
 ) -> None:
     for module in ("sqlite", "memory", "postgres"):
         monkeypatch.setattr(f"fanwood.store.{module}.outside.AT_ONCE", 3)
@@ -147,8 +148,8 @@ async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
     one, both, two = [await waiting(stage, parent, match=match) for match in ({"n": 1}, {}, {"n": 2})]
     late = await waiting(stage, parent, match={"n": 3})
     events = [Event(f"e{n}", "k", f'{{"n":{n}}}') for n in (1, 2, 3)]
-    kept = await stage.store.push([*events, events[0]])
-    assert [event.open for event in kept] == [False, False, True, False]
+    kept = await stage.store.push([*events, events[0]] if twice else events)
+    assert [event.open for event in kept] == [False, False, True, False][: len(kept)]
     assert [(await stage.get(id_)).output for id_ in (one, both, two)] == ['{"n":1}', '{"n":1}', '{"n":2}']
     assert await stage.state(late) is WAITING
     await finish(stage.store, kept[2])

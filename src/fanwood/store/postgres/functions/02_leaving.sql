@@ -187,10 +187,10 @@ begin
 end $$;
 
 -- What waits, and has no code, ends: these runs, which the caller has locked, but for those that are closed (they end with
--- that). To whom it was written.
+-- that), with one output, or each with its own. To whom it was written.
 create function fw_fire(
     p_now bigint, p_ids bytea[], p_by smallint, p_state smallint default 8, p_output text default 'null',
-    p_error text default null
+    p_error text default null, p_outputs text[] default null
 ) returns bigint[] language plpgsql
 as $$
 #variable_conflict error
@@ -202,7 +202,8 @@ begin
     end if;
     return (
         select l.told from fw_leave(0, p_now, true, row(
-            p_ids, array_fill(null::integer, array[n]), array_fill(p_state, array[n]), array_fill(p_output, array[n]),
+            p_ids, array_fill(null::integer, array[n]), array_fill(p_state, array[n]),
+            coalesce(p_outputs, array_fill(p_output, array[n])),
             array_fill(p_error, array[n]), array_fill(p_by, array[n]), array_fill(0::bigint, array[n]),
             array_fill(false, array[n]), array_fill(null::smallint, array[n]), array_fill(null::text, array[n])
         )::fw_ends) l

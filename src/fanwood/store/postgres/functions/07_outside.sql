@@ -153,36 +153,42 @@ as $$
 #variable_conflict error
 declare
     n integer;
-    ids bytea[];
-    places tid[];
+    here record;
+    ids bytea[] := '{}';
+    places tid[] := '{}';
+    which integer[] := '{}';
     closed bytea[];
-    told_ bigint[];
 begin
-    ended := 0; left_ := '{}'; told := '{}'; done := '{}'; done_by := '{}';
+    left_ := '{}';
     for n in 1 .. coalesce(cardinality(p_from), 0) loop
-        select array_agg(w.id), array_agg(w.place) into ids, places from (
+        exit when cardinality(ids) >= p_limit;
+        select array_agg(w.id) as ids, array_agg(w.place) as places into here from (
             select r.id, r.ctid as place from run r
             where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
-            order by r.awaits limit p_limit - ended for update skip locked
+              and r.id <> all (ids)
+            order by r.awaits limit p_limit - cardinality(ids) for update skip locked
         ) w;
-        if ids is null and p_waits and ended = 0 then
-            select array[w.id], array[w.place] into ids, places from (
+        if here.ids is null and p_waits and cardinality(ids) = 0 then
+            select array[w.id] as ids, array[w.place] as places into here from (
                 select r.id, r.ctid as place from run r
                 where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
                 order by r.awaits limit 1 for update
             ) w;
         end if;
-        if cardinality(ids) > 0 then
-            select c.closed, c.told into closed, told_ from fw_cut(p_now, ids, places) c;
-            ended := ended + cardinality(ids);
-            if cardinality(closed) > 0 then
-                ids := array(select v.id from unnest(ids) v (id) where v.id <> all (closed));
-            end if;
-            told := told || told_ || fw_fire(p_now, ids, 2::smallint, 8::smallint, p_outputs[n]);
-            if cardinality(ids) > 0 then
-                done := done || ids; done_by := done_by || array_fill(n, array[cardinality(ids)]);
-            end if;
+        if cardinality(here.ids) > 0 then
+            ids := ids || here.ids; places := places || here.places; which := which || array_fill(n, array[cardinality(here.ids)]);
         end if;
+    end loop;
+    ended := cardinality(ids); done := ids; done_by := which;
+    select c.closed, c.told into closed, told from fw_cut(p_now, done, places) c;
+    if cardinality(closed) > 0 then
+        select coalesce(array_agg(v.id), '{}'), coalesce(array_agg(v.n), '{}') into done, done_by
+        from unnest(ids, which) v (id, n) where v.id <> all (closed);
+    end if;
+    told := told || fw_fire(
+        p_now, done, 2::smallint, p_outputs => array(select p_outputs[v.n] from unnest(done_by) v (n))
+    );
+    for n in 1 .. coalesce(cardinality(p_from), 0) loop
         if exists (
             select from run r
             where r.state = 2 and r.awaits is not null and r.awaits > p_from[n] and r.awaits < p_end[n]
