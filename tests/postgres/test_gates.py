@@ -304,6 +304,27 @@ async def test_claims_pass_by_a_large_tree_that_is_being_swept(forest: Forest, m
     assert await swept(forest.stores[3]) == len(children)
 
 
+async def test_a_look_that_finds_nothing_but_a_tree_that_is_being_swept_writes_nothing(
+    forest: Forest, monkeypatch: pytest.MonkeyPatch
+):
+    """It says that there is something to sweep, until something else is queued, with whatever priority."""
+    _, children = await a_page_of_children(forest, monkeypatch)
+    numbers = "select seq from worker where id = $1"
+    before = await forest.raw.fetchval(numbers, forest.workers[2])
+    look = ClaimRequest('["a","r"]', 10)
+    done = await forest.commit(2, claim=look)
+    assert (done.claimed, done.has_closed, done.has_more) == ([], True, False)
+    assert await forest.raw.fetchval(numbers, forest.workers[2]) == before
+    for priority in (0, 5, -5):
+        spawn = Spawn(SpawnKind("a", priority=priority), forest.ids.new_id(), None, "{}")
+        await forest.commit(1, spawns=[spawn])
+        done = await forest.commit(2, claim=look)
+        assert [run.key for run in done.claimed] == [spawn.id]
+        assert done.has_closed
+    assert await swept(forest.stores[3]) == len(children)
+    assert not (await forest.commit(2, claim=look)).has_closed
+
+
 async def test_a_tree_that_is_replayed_is_claimed_though_what_it_left_is_being_swept(
     forest: Forest, monkeypatch: pytest.MonkeyPatch
 ):

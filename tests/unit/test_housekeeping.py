@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fanwood import Settings
-from fanwood.engine.housekeeping import Housekeeping
+from fanwood.engine.housekeeping import LINKS_EVERY, Housekeeping
 from fanwood.engine.inbox import SpawnRequest
 from fanwood.errors import StoreUnavailableError
 from fanwood.model.commands import Batch, Committed, Hedge, Outcome, Record, Spawn, SpawnKind
@@ -122,6 +122,19 @@ def test_what_is_tried_again_later_is_expected_then_and_what_was_closed_is_swept
     assert not housekeeping._closing._noted
     housekeeping.note_commit(Batch(), [], Committed(has_closed=True))
     assert housekeeping._closing._noted
+
+
+def test_while_claims_meet_what_is_closed_links_are_looked_for_now_and_then() -> None:
+    """At once the first time, and where something of ours has ended."""
+    housekeeping = Scene().housekeeping
+    housekeeping.note_commit(Batch(), [], Committed(has_closed=True))
+    assert housekeeping._due == NOW
+    housekeeping._due = None
+    housekeeping.note_commit(Batch(), [], Committed(has_closed=True))
+    assert housekeeping._due == NOW + LINKS_EVERY
+    ended = Outcome(b"r" * 16, 1, RunState.COMPLETED, "1")
+    housekeeping.note_commit(Batch(outcomes=[ended]), [], Committed(has_closed=True))
+    assert housekeeping._due == NOW
 
 
 KIND = SpawnKind("t", parent_id=b"p" * 16, parent_attempt=1, run_kind=RunKind.SLEEP)

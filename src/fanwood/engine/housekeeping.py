@@ -36,6 +36,9 @@ logger = logs.logger("fanwood.engine")
 RECHECK_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds
 BRIEFLY = 2.0  # seconds
+LINKS_EVERY = 50_000
+"""Microseconds from a look for links that are to be told of an end to the next, while one claim after another meets
+what is closed."""
 TIMER_REST, TIMER_REST_OF_SERVERS = 0.8, 0.7
 """How many times as long as a step of the timers took to rest after it, while more is due. (A server takes it beside
 our commits, and not between them; but they share a disk.)"""
@@ -61,6 +64,7 @@ class Housekeeping:
         self._recheck = recheck
         self.ids: WeakSet[SystemIds] = WeakSet()  # kept in time with the store
         self._due: int | None = None
+        self._links_at = 0
         self._bell: asyncio.Event | None = None
         self.members: int | None = None
         """How often workers had changed when we looked at them last, as a worker."""
@@ -80,7 +84,9 @@ class Housekeeping:
         self._health.note_success()
         if committed.has_closed:
             self._closing.note()
-            self.expect(self._store.now())  # perhaps there are links that are to be told of an end
+            now = self._store.now()  # perhaps there are links that are to be told of an end
+            self.expect(now if batch.outcomes or batch.records else max(now, self._links_at))
+            self._links_at = now + LINKS_EVERY
         for request in requests:
             for kind in request.kinds:
                 if kind.schedule_timeout is not None or kind.deadline is not None:

@@ -18,7 +18,9 @@ class PostgresByHand(PostgresPausing, PostgresPatching, PostgresPrioritizing, Po
     async def sweep(self, run_id: bytes | None = None) -> Swept:
         """See `Store.sweep`. A page of what was paused is queued as well, and one hears of other priorities: of all
         trees or of that of one run."""
-        swept = await sweep(self, run_id)
+        swept, others = await sweep(self, run_id)
+        if not others:
+            return swept
         root = None
         if run_id is not None:
             async with self.side.transaction() as db:

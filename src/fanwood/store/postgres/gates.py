@@ -44,7 +44,7 @@ TOLD = 250
 """How many runs one call tells of moved deadlines, at most."""
 
 _decode_told = msgspec.json.Decoder(tuple[int, bool]).decode
-_decode_swept = msgspec.json.Decoder(tuple[int, bool, str | None]).decode
+_decode_swept = msgspec.json.Decoder(tuple[int, bool, str | None, bool]).decode
 
 
 async def wait_for_others(host: Host) -> bool:
@@ -106,33 +106,34 @@ async def paged(host: Host, verb: str, root: bytes | None, page: int) -> Swept:
     return Swept(0, more=True)
 
 
-async def sweep(host: Host, run_id: bytes | None) -> Swept:
-    """See `Store.sweep`."""
-    ended = await _end(host, run_id)
-    if run_id is not None:
-        return ended
+async def sweep(host: Host, run_id: bytes | None) -> tuple[Swept, bool]:
+    """See `Store.sweep`; and whether there may be something that was resumed, or has another priority now."""
+    ended, others = await _end(host, run_id)
+    if run_id is not None or not others:
+        return ended, others
     answer = await host.side.call("tell_deadlines", host.given_now, TOLD, host.notifies)
     looked, more = _decode_told(answer)
-    return Swept(ended.ended, ended.more or more, looked)
+    return Swept(ended.ended, ended.more or more, looked), others
 
 
-async def _end(host: Host, run_id: bytes | None) -> Swept:
-    """One round trip, but for a new pass while others are at work."""
+async def _end(host: Host, run_id: bytes | None) -> tuple[Swept, bool]:
+    """One round trip, but for a new pass while others are at work; and whether there is something else that is swept,
+    which has round trips of its own."""
     root, seen = None, None
     if run_id is not None:
         async with host.side.transaction() as db:
             found = await db.rows("root_of", SQL["root_of"], id=run_id)
         if not found:
-            return Swept(0, more=False)
+            return Swept(0, more=False), False
         root = found[0][0]
     for _ in range(PASSES):
         answer = await host.side.call("sweep", root, seen, host.given_now, PAGE, BUDGET, host.notifies)
-        ended, more, token = _decode_swept(answer)
+        ended, more, token, others = _decode_swept(answer)
         if token is None:
-            return Swept(ended, more)
+            return Swept(ended, more), others
         # A new pass: what was under way when its gates were made, and did not see them, comes first.
         seen = token if await wait_for_others(host) else None
-    return Swept(0, more=True)
+    return Swept(0, more=True), True
 
 
 async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
@@ -157,7 +158,7 @@ async def replay(host: Host, run_id: bytes, allow: Iterable[RunState]) -> bool:
             return answer == 1
         if asyncio.get_running_loop().time() - begin > host.lease * 6:
             raise StoreBusyError(f"What is above run {id_text(run_id)} is closed, and not all below it has ended yet.")
-        if not (await sweep(host, run_id)).ended:
+        if not (await _end(host, run_id))[0].ended:
             await asyncio.sleep(SWEEP_PAUSE)
 
 

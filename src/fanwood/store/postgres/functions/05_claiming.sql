@@ -1,14 +1,44 @@
 -- Which runs a worker takes. The order is that of the index `run_ready`: priority, root, depth (deeper first), age.
 
-create function fw_has_ready(p_tasks text[]) returns boolean language plpgsql
+-- Large trees that are being swept: what is to go on of them, if anything is, does so after that.
+create function fw_swept_trees() returns bytea[] language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    terminal constant smallint := 8;
+begin
+    return array(
+        select g.run_id from gate g
+        where g.what = 1 and g.which = 0 and g.run_id = g.root_id and g.phase > 0
+          and (select r.state >= terminal from run r where r.id = g.run_id)
+        limit 100
+    );
+end $$;
+
+-- Whether there is anything for this worker to claim; null: nothing but of trees that are being swept.
+create function fw_has_ready(p_me bigint, p_tasks text[]) returns boolean language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 begin
-    return exists (
+    return case when exists (select from gate g where g.what = 1) then fw_has_open(p_me, p_tasks) else exists (
         select from unnest(p_tasks) t (task)
         where (select true from run r where r.task = t.task and r.state = 0 limit 1)
-    );
+    ) end;
+end $$;
+
+create function fw_has_open(p_me bigint, p_tasks text[]) returns boolean language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    trees bytea[] := fw_swept_trees();
+begin
+    if cardinality(trees) = 0 or exists (select from worker w where w.id = p_me and w.programs <> '{}') then
+        return cardinality(fw_ready_tasks(p_tasks)) > 0;
+    end if;
+    return case when cardinality(fw_open(p_tasks, 1, trees)) > 0 then true end;
 end $$;
 
 create function fw_ready_tasks(p_tasks text[]) returns text[] language plpgsql
@@ -221,14 +251,13 @@ as $$
 #variable_conflict error
 declare
     queued constant smallint := 0;
-    terminal constant smallint := 8;
     first_ bytea[] := '{}';
-    tasks text[] := case when cardinality(p_tasks) > 1 then fw_ready_tasks(p_tasks) else p_tasks end;
+    tasks text[] := p_tasks;
     oldest bytea[] := '{}';
     places tid[] := '{}';
     ids bytea[];
     closed bytea[];
-    trees bytea[] := '{}';
+    trees bytea[] := case when p_gated and p_programs = '{}' then fw_swept_trees() else '{}' end;
     suspect bytea;
     held bytea[];
     cleared boolean := false;
@@ -236,19 +265,13 @@ begin
     if p_gated or p_paused then  -- what it meets, and locks, it may not get; and a sweep is at these as well
         p_limit := least(p_limit, 50);
     end if;
+    if cardinality(trees) = 0 and cardinality(tasks) > 1 then
+        tasks := fw_ready_tasks(tasks);
+    end if;
     if p_paused then
         cleared := fw_clear(tasks);
     end if;
     claimed := '[]'; has_more := cleared; told := '{}'; cut := false;
-    if p_gated and p_programs = '{}' then
-        -- Large trees that are being swept: what is to go on of them, if anything is, does so after that.
-        trees := array(
-            select g.run_id from gate g
-            where g.what = 1 and g.which = 0 and g.run_id = g.root_id and g.phase > 0
-              and (select r.state >= terminal from run r where r.id = g.run_id)
-            limit 100
-        );
-    end if;
     if cardinality(trees) > 0 then  -- (their ends are told by who sweeps)
         cut := true;
         first_ := fw_open(tasks, p_limit, trees);

@@ -169,7 +169,8 @@ begin
 end $$;
 
 -- The best of these tasks, but of trees that are closed as a whole nothing: the sweep that ends those is quicker than claims
--- that meet them, lock them and end a few. By the index alone, between one such tree and the next.
+-- that meet them, lock them and end a few. By the index alone, between one such tree and the next; and of the priorities of
+-- their roots, which most of a tree has, it is not asked which comes next: what has ended of them is still in the index.
 create function fw_open(p_tasks text[], p_limit integer, p_closed bytea[]) returns bytea[] language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
@@ -178,19 +179,56 @@ as $$
 declare
     bounds constant bytea[] := array(select c.root from unnest(p_closed) c (root) order by c.root)
         || decode(repeat('ff', 17), 'hex');  -- beyond every root
+    known constant integer[] := array(
+        select distinct r.priority from unnest(p_closed) c (root)
+        cross join lateral (select x.priority from run x where x.id = c.root) r
+        order by r.priority desc
+    );
+    tasks text[];
     places jsonb := '[]';
     t text;
     prio integer;
+    higher bigint;
+    n integer;
     after bytea;
     before bytea;
     room integer;
     part jsonb;
 begin
-    foreach t in array p_tasks loop
+    tasks := array(  -- which have any: beside these priorities, or of them between the trees
+        select t.task from unnest(p_tasks) with ordinality t (task, n)
+        where exists (
+            select from unnest(known || null::integer, null::integer || known) v (low, high)
+            where (
+                select true from run r
+                where r.task = t.task and r.state = 0 and r.priority > coalesce(v.low, -(1::bigint << 40))
+                  and r.priority < coalesce(v.high, 1::bigint << 40)
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            )
+        ) or exists (
+            select from unnest(known) k (priority)
+            cross join unnest('\x'::bytea || bounds, bounds || null::bytea) b (after, before)
+            where b.before is not null and (
+                select true from run r
+                where r.task = t.task and r.state = 0 and r.priority = k.priority
+                  and r.root_id > b.after and r.root_id < b.before
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            )
+        )
+        order by t.n
+    );
+    foreach t in array tasks loop
         room := p_limit;
-        select r.priority into prio from run r where r.task = t and r.state = 0
-        order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
-        while prio is not null and room > 0 loop
+        higher := 1::bigint << 40;
+        n := 1;
+        while room > 0 loop
+            select r.priority into prio from run r
+            where r.task = t and r.state = 0 and r.priority < higher and r.priority > coalesce(known[n], -(1::bigint << 40))
+            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            if not found then
+                prio := known[n]; n := n + 1;
+            end if;
+            exit when prio is null;
             after := '\x';
             foreach before in array bounds loop
                 select jsonb_agg(jsonb_build_array(-q.priority, encode(q.root_id, 'hex'), -q.depth, encode(q.id, 'hex'))) into part
@@ -204,8 +242,7 @@ begin
                 exit when room = 0;
                 after := before;
             end loop;
-            select r.priority into prio from run r where r.task = t and r.state = 0 and r.priority < prio
-            order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1;
+            higher := prio;
         end loop;
     end loop;
     return array(

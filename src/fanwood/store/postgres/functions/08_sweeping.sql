@@ -363,9 +363,19 @@ begin
     end if;
 end $$;
 
+-- Whether there are deadlines that moved, something that was resumed, or priorities that changed.
+create function fw_sweeps_else() returns boolean language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+begin
+    return exists (select from moved_deadline) or exists (select from pause p where p.resumed_at is not null)
+        or exists (select from urgency u where u.place is not null);
+end $$;
+
 -- As much of one pass as fits: p_limit runs, and no new page after p_budget microseconds. As JSON: [how many ended,
--- whether there is more, token]. With a token nothing was done: a new pass begins, and what is under way, and may not have
--- seen its gates, comes first; p_seen says that it was waited for.
+-- whether there is more, token, whether there is something else that is swept]. With a token nothing was done: a new pass
+-- begins, and what is under way, and may not have seen its gates, comes first; p_seen says that it was waited for.
 create function fw_sweep(
     p_root bytea, p_seen text, p_now bigint, p_limit integer, p_budget integer, p_notify boolean
 ) returns text language plpgsql
@@ -384,10 +394,10 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     select f.lead, f.phase_, f.token, f.any_ into l from fw_lead(p_root) f;
     if l.lead is null then
-        return json_build_array(0, l.any_, null)::text;
+        return json_build_array(0, l.any_, null, fw_sweeps_else())::text;
     end if;
     if l.phase_ = 0 and l.token is distinct from p_seen and fw_others_look() then
-        return json_build_array(0, true, l.token)::text;
+        return json_build_array(0, true, l.token, true)::text;
     end if;
     loop
         select s.* into part from fw_sweep_page(l.lead, now_, p_limit - ended, ended = 0) s;
@@ -399,5 +409,5 @@ begin
     end if;
     return json_build_array(ended, exists (
         select from gate g where g.what = 1 and (p_root is null or g.root_id = p_root)
-    ), null)::text;
+    ), null, fw_sweeps_else())::text;
 end $$;

@@ -16,7 +16,7 @@
 -- runs, watched runs, letters, closings, whether there is more, whether there is something to sweep, the server's time, numbers of
 -- suspends that go on, sizes of large trees, numbers of spawns that were sent
 -- as claimed, and were not so born]. A batch
--- that only looks, and finds nothing, writes nothing and gets [false]; but if it was sent before, its number is taken
+-- that only looks, and finds nothing, writes nothing and gets [false], or that there is something to sweep, and no more; but if it was sent before, its number is taken
 -- all the same: else what it may have claimed would be nobody's, or be claimed yet, by a statement that is still under
 -- way. A number that was taken by something else gets [null, the last number], and nothing is done.
 create function fw_commit(
@@ -81,10 +81,12 @@ declare
     links bytea[];  -- the first to what they share
     hedges bytea[];
 begin
-    if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read))
-       and not (c_limit > 0 and fw_has_ready(c_tasks))
-    then
-        return '[false]';
+    if p_looks and not p_again and not (m_look and fw_has_mail(p_me, m_read)) then
+        more := c_limit > 0 and fw_has_ready(p_me, c_tasks);
+        if more is distinct from true then
+            return case when more is null then '[false,true,[],[],[],[],[],[],[],[],[],[],false,true]' else '[false]' end;
+        end if;
+        more := null;
     end if;
     p_now := coalesce(p_now, fw_micros());
     if r_records is not null then
