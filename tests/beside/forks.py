@@ -11,24 +11,29 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from time import monotonic  # as it is: tests put others in its place
 from typing import Any, NoReturn, TextIO
 
 import pytest
+import pytest_timeout
 from _pytest import fixtures
 
 PATIENCE = 20.0
 LINES = 60
+SELDOM = 600.0
 TOGETHER = {"browser"}
 COLLECTIONS = (10_000, 20, 100)
 """Of garbage: seldom, since a test makes little of it."""
@@ -131,15 +136,18 @@ class _Loop:
             fork.wire.send(next(self._next, None))
         elif kind == "starts":
             fork.at = data
-        elif kind == "report":
-            report = self._hook.pytest_report_from_serializable(config=self._session.config, data=data)
-            self._hook.pytest_runtest_logreport(report=report)
-            if report.when == "teardown":
-                self._hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+        elif kind == "reports":
+            for each in data:
+                self._report(self._hook.pytest_report_from_serializable(config=self._session.config, data=each))
         elif kind == "failed":
             self._fail("a process has failed", data)
         else:
             fork.done = True
+
+    def _report(self, report: Any) -> None:
+        self._hook.pytest_runtest_logreport(report=report)
+        if report.when == "teardown":
+            self._hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
 
     def _lost(self, fork: _Fork) -> NoReturn:
         self._fail(f"a process has ended at {fork.at}", fork.last_words())
@@ -184,9 +192,12 @@ def _has_ended(pid: int) -> bool:
 
 
 class _Teller:
+    """Says what became of a test when it is over: each message wakes our parent, and somebody waits meanwhile."""
+
     def __init__(self, config: pytest.Config, wire: Connection) -> None:
         self._config = config
         self._wire = wire
+        self._reports: list[Any] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -194,7 +205,45 @@ class _Teller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
-        self._wire.send(("report", data))
+        self._reports.append(data)
+        if report.when == "teardown":
+            self._wire.send(("reports", self._reports))
+            self._reports = []
+
+
+class _Limits:
+    """Those of tests' time, which one thread looks after. (pytest-timeout begins a thread for each test, and waits for
+    its end: a thirtieth of what a small test takes.)"""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._test: Any = None
+        self._until = math.inf
+        self._looks = 0.0  # when it does so next
+        threading.Thread(target=self._look, name="limits of tests", daemon=True).start()
+
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> bool | None:
+        if settings.method != "thread":
+            return None
+        with self._changed:
+            self._test, self._until = (item, settings), monotonic() + settings.timeout
+            if self._until < self._looks:
+                self._changed.notify()
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_timeout_cancel_timer(self) -> None:
+        with self._changed:
+            self._until = math.inf
+
+    def _look(self) -> None:
+        with self._changed:
+            while (left := self._until - monotonic()) > 0:
+                left = min(left, SELDOM)
+                self._looks = monotonic() + left
+                self._changed.wait(left)
+        theirs: Any = pytest_timeout
+        theirs.timeout_timer(*self._test)
 
 
 class _Later:
@@ -217,6 +266,8 @@ def _be_forked(
         gc.set_threshold(*COLLECTIONS)
         _spare_signatures()
         session.config.pluginmanager.register(_Teller(session.config, wire))
+        if hasattr(session.config.hook, "pytest_timeout_set_timer"):
+            session.config.pluginmanager.register(_Limits())
         later: Any = _Later(session)
         try:
             for tests in _assigned(files, wire):

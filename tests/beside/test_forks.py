@@ -36,6 +36,14 @@ def test_it(n, place, module):
     with open({log!r}, "a") as log: log.write(f"{{place.name}}-{{n}} ")
 """
 
+HANGS = """
+import threading
+@pytest.mark.timeout(600)
+def test_that_ends(): pass
+@pytest.mark.timeout(0.2)
+def test_that_hangs(): threading.Event().wait()
+"""
+
 
 @pytest.mark.parametrize(
     ("more", "code", "said"),
@@ -43,6 +51,7 @@ def test_it(n, place, module):
         ("", 0, "9 passed"),
         ("def test_that_fails(): print('why'); assert 1 == 2", 1, "1 failed, 9 passed"),
         ("def test_that_ends(): os._exit(0)", 1, "a process has ended at test_2.py::test_that_ends"),
+        (HANGS, 1, "a process has ended at test_2.py::test_that_hangs"),
         (
             "@pytest.fixture(scope='session')\ndef bad():\n  yield\n  1/0\ndef test_bad(bad): pass",
             1,
@@ -59,8 +68,10 @@ def test_what_they_say_counts(tmp_path: Path, more: str, code: int, said: str) -
         )
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(TREE)}
+    limited = ("-p", "pytest_timeout", "--timeout-method", "thread")
     forked = ("-p", "tests.beside.forks", "--forks", "2", "--basetemp", str(tmp_path / "base"), str(tmp_path))
-    done = subprocess.run((*command, *forked), cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    whole = (*command, *limited, *forked)
+    done = subprocess.run(whole, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout
     if not code:
