@@ -157,6 +157,28 @@ async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
     await sound(stage)
 
 
+@pytest.mark.parametrize("twice", [False, True])
+async def test_each_of_many_events_pushed_together_ends_its_own_waits(stage: Stage, twice: bool) -> None:
+    """`twice`: one of them comes twice, and ends nothing but what the first has ended. What is closed ends with that."""
+    stage.sweeps = False
+    parent, other = await stage.running(), await stage.running("b")
+    waits = {n: [await waiting(stage, parent, match={"n": n}) for _ in range(1 + n % 2)] for n in range(4)}
+    closed = [await waiting(stage, other, match={"n": n}) for n in (1, 2)]
+    left = await waiting(stage, parent, match={"n": 9})
+    await stage.store.cancel(other.key, "for a test")
+    numbers = [3, 0, 2, 1, *([3] if twice else [])]
+    kept = await stage.store.push([Event(f"e{at}", "k", f'{{"n":{n},"at":{at}}}') for at, n in enumerate(numbers)])
+    assert not any(event.open for event in kept)
+    for n, ids in waits.items():
+        said = f'{{"n":{n},"at":{numbers.index(n)}}}'
+        assert [(await stage.get(id_)).output for id_ in ids] == [said] * len(ids)
+    assert await states(stage, *closed, left) == [RunState.CANCELLED] * 2 + [WAITING]
+    ended = (await stage.commit(mail=True)).finished
+    assert {id_ for ids in waits.values() for id_ in ids} <= set(ended)
+    await stage.sweep()
+    await sound(stage)
+
+
 async def test_of_expressions_somebody_else_decides(stage: Stage) -> None:
     parent = await stage.running()
     ids = [await waiting(stage, parent, expression="e", **about) for about in ({}, {"scope": "s"}, {"match": {"n": 2}})]
