@@ -159,7 +159,7 @@ async def test_of_events_pushed_together_the_first_that_fits_ends_a_wait(
 
 @pytest.mark.parametrize("twice", [False, True])
 async def test_each_of_many_events_pushed_together_ends_its_own_waits(stage: Stage, twice: bool) -> None:
-    """`twice`: one of them comes twice, and ends nothing but what the first has ended. What is closed ends with that."""
+    """`twice`: one of them comes twice, and ends nothing, as the first has ended all. What is closed ends with that."""
     stage.sweeps = False
     parent, other = await stage.running(), await stage.running("b")
     waits = {n: [await waiting(stage, parent, match={"n": n}) for _ in range(1 + n % 2)] for n in range(4)}
@@ -193,6 +193,9 @@ async def test_of_expressions_somebody_else_decides(stage: Stage) -> None:
     await stage.store.fulfil(event, [ids[0], parent.key, stage.ids.new_id()])
     await stage.store.fulfil(event, [ids[0]])
     assert await states(stage, *ids, parent.key) == [DONE, WAITING, WAITING, RunState.RUNNING]
+    await stage.store.fulfil(event, [], [ids[0], ids[1], stage.ids.new_id()])
+    assert await states(stage, *ids) == [DONE, RunState.FAILED, WAITING]
+    assert "could not be read" in ((await stage.get(ids[1])).error or "")
     await stage.store.close_event(event.id)
     assert await stage.store.open_events(10) == []
 

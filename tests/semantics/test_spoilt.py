@@ -204,6 +204,34 @@ def test_a_wait_that_was_spoilt_hides_no_other_and_fails(make_app: MakeApp, url:
         its.result(timeout=PATIENCE)
 
 
+SPOILT_EXPRESSIONS = {
+    "not in CEL": """'{"key":"go","expression":"input.n =="}'""", "an empty one": """'{"key":"go","expression":""}'""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", SPOILT_EXPRESSIONS)
+def test_an_expression_that_was_spoilt_hides_no_other_and_keeps_no_event_open(
+    make_app: MakeApp, url: str, spoilt: str
+) -> None:
+    pytest.importorskip("cel")
+    app = make_app()
+
+    @app.task
+    async def waits(input: dict, ctx: Context) -> int:
+        return (await ctx.aio_wait_for_event("go", f"input.n == {input['n']}"))["n"]
+
+    refs = [waits.run_no_wait({"n": n}) for n in range(4)]
+    until(lambda: all(app.runs.children(ref.id) for ref in refs), "all wait")
+    one = "select id from run where parent_id = $1"
+    sql(url, f"update run set input = {SPOILT_EXPRESSIONS[spoilt]} where id in ({one})", id_bytes(refs[2].id))
+    for n in (3, 0, 1):
+        app.events.push("go", {"n": n})
+    assert [refs[n].result(timeout=PATIENCE) for n in (0, 1, 3)] == [0, 1, 3]
+    with pytest.raises(TaskRunError, match="could not be read"):
+        refs[2].result(timeout=PATIENCE)
+    until(lambda: not sql(url, "select id from event where open <> 0"), "no event stays open")
+
+
 @pytest.mark.parametrize("spoilt", [*SPOILT_WAITS, *NO_TEXT])
 def test_a_receive_that_was_spoilt_fails_and_others_receive(make_app: MakeApp, url: str, spoilt: str) -> None:
     if spoilt in NO_TEXT and not url.startswith("sqlite"):

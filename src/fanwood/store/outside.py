@@ -115,8 +115,8 @@ class Outside(Spending):
         """Waits that an event ends if their expression says so, from the mark after `after` on."""
 
     @abstractmethod
-    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
-        """End these waits, if they wait still."""
+    async def fulfil(self, event: Event, ids: Sequence[bytes], spoilt: Sequence[bytes] = ()) -> None:
+        """End these waits, if they wait still. `spoilt`: these fail, as nobody can read what they want."""
 
     @abstractmethod
     async def close_event(self, event_id: str) -> None:

@@ -11,15 +11,20 @@ import msgspec
 
 from fanwood import logs
 from fanwood.errors import UsageError
+from fanwood.ids import id_text
 
 if TYPE_CHECKING:
     from fanwood.model.matching import Event
-    from fanwood.store.outside import Outside
+    from fanwood.store.outside import Asking, Outside
 
 logger = logs.logger("fanwood.store")
 
 PAGE = 200
 """Waits whose expressions are evaluated at a time."""
+
+
+class NothingReadsItError(UsageError):
+    """What reads expressions is not installed here."""
 
 
 class Compiled(NamedTuple):
@@ -38,7 +43,7 @@ def compiled(expression: str) -> Compiled:
     try:
         cel: Any = importlib.import_module("cel")
     except ImportError:
-        raise UsageError(
+        raise NothingReadsItError(
             "expression= is in CEL, and nothing is installed that reads it: pip install 'fanwood[cel]'. (match= needs "
             "nothing, and is quicker.)"
         ) from None
@@ -68,18 +73,33 @@ def holds(expression: str, about: dict[str, Any]) -> bool:
         return False
 
 
+def _answer(wait: Asking, event: Event) -> bool | None:
+    """Whether a wait is for this event. None: its expression was checked when it was given, and is none any more."""
+    try:
+        return is_true(wait.expression, event)
+    except NothingReadsItError:
+        raise
+    except UsageError as error:
+        logger.warning("the wait %s fails, as somebody has spoilt its row: %s", id_text(wait.id), error)
+        return None
+
+
 async def finish(store: Outside, event: Event) -> None:
     """All waits that an open event ends."""
     while await store.spread(event):
         pass
     after = b""
     while asking := await store.asking(event, after, PAGE):
+        ids, spoilt = list[bytes](), list[bytes]()
         try:
-            ids = [wait.id for wait in asking if is_true(wait.expression, event)]
-        except UsageError as error:  # somebody else can read it, and does so: who waits with it, above all
+            for wait in asking:
+                answer = _answer(wait, event)
+                if answer is not False:
+                    (spoilt if answer is None else ids).append(wait.id)
+        except NothingReadsItError as error:  # somebody else can, and does so: who waits with it, above all
             logger.warning("the event %s stays open: %s", event.id, error)
             return
-        if ids:
-            await store.fulfil(event, ids)
+        if ids or spoilt:
+            await store.fulfil(event, ids, spoilt)
         after = asking[-1].mark
     await store.close_event(event.id)

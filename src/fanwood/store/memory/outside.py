@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fanwood.model.matching import LAST_MARK, Event, inbox_mark, key_mark, numbered_mark, probes, read, shape_end
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
+from fanwood.store.failures import UNREADABLE, encode_failure
 from fanwood.store.memory import budgets
 from fanwood.store.memory.tables import Message
 from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
@@ -188,13 +189,15 @@ class MemoryOutside(Outside):
             found = [Asking(mark, run.id, said) for run, mark, said in self._found(event) if said is not None]
         return sorted(each for each in found if each.mark > after)[:limit]
 
-    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
-        leaving = self._memory.hot.leaving
+    async def fulfil(self, event: Event, ids: Sequence[bytes], spoilt: Sequence[bytes] = ()) -> None:
+        leaving, error = self._memory.hot.leaving, encode_failure(UNREADABLE)
+        ends = [(id_, RunState.COMPLETED, event.payload, None) for id_ in ids]
+        ends += [(id_, RunState.FAILED, None, error) for id_ in spoilt]
         with self._memory.transaction(self._user) as now:
-            for id_ in ids:
+            for id_, state, output, why in ends:
                 run = self._memory.tables.runs.get(id_)
                 if run is not None and run.state == RunState.WAITING and not leaving.end_closed(now, [run]):
-                    leaving.fulfil(now, run, RunState.COMPLETED, event.payload, None)
+                    leaving.fulfil(now, run, state, output, why)
         self._on_notify()
 
     async def close_event(self, event_id: str) -> None:

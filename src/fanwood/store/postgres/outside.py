@@ -244,7 +244,7 @@ class PostgresOutside(Served, Outside):
                     spoilt.append(id_)
         return found
 
-    async def _fail_spoilt(self, waits: list[bytes]) -> None:
+    async def _fail_spoilt(self, waits: Sequence[bytes]) -> None:
         """Nobody can tell what they want. Each by itself, as whoever holds one is waited for."""
         for id_ in waits:
             async with chores(self) as work:
@@ -275,10 +275,11 @@ class PostgresOutside(Served, Outside):
                     found += [Asking(at, id_, read(text).expression or "") for at, id_, text in rows]
         return sorted(found)[:limit]
 
-    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+    async def fulfil(self, event: Event, ids: Sequence[bytes], spoilt: Sequence[bytes] = ()) -> None:
         async with chores(self) as work:
             await work.db.call("fw_enter_gates")
             work.told += await work.db.value("select fw_fulfil($1, $2, $3)", work.now, list(ids), event.payload)
+        await self._fail_spoilt(spoilt)
 
     async def close_event(self, event_id: str) -> None:
         await self._rows("close_event", events=[event_id])

@@ -227,10 +227,10 @@ class SqliteOutside(InFile, Outside):
                     found.append(Asking(at, bytes.fromhex(id_), read(mended(text) or "").expression or ""))
         return sorted(found)[:limit]
 
-    async def fulfil(self, event: Event, ids: Sequence[bytes]) -> None:
+    async def fulfil(self, event: Event, ids: Sequence[bytes], spoilt: Sequence[bytes] = ()) -> None:
         with self._transaction() as db:
-            rows = db.execute(_SQL["still_waiting"], {"ids": encoded([id_.hex() for id_ in ids])}).fetchall()
-            self._fulfil({id_: (attempt, event.payload) for id_, attempt in rows})
+            self._fulfil({id_: (attempt, event.payload) for id_, attempt in _still_waiting(db, ids)})
+            self._fail_spoilt(dict(_still_waiting(db, spoilt)))
         self._on_notify()
 
     async def close_event(self, event_id: str) -> None:
@@ -264,6 +264,11 @@ def filter_bindings(filter_: EventFilter) -> dict[str, Any]:
     if filter_.key is None:
         del about["key"]
     return about
+
+
+def _still_waiting(db: Database, ids: Sequence[bytes]) -> Sequence[tuple[str, int]]:
+    """Of these waits, with their attempts."""
+    return db.execute(_SQL["still_waiting"], {"ids": encoded([id_.hex() for id_ in ids])}).fetchall() if ids else ()
 
 
 def _bindings(event: Event) -> dict[str, Any]:
