@@ -252,3 +252,46 @@ def test_a_receive_that_was_spoilt_fails_and_others_receive(make_app: MakeApp, u
     said, failed = ref.result(timeout=PATIENCE)
     assert said == 7
     assert "could not be read" in failed
+
+
+NOT_FOUND = {
+    "a sleep with no time": ("~sleep", "due_at = null"), "a sleep of another kind": ("~sleep", "kind = 13"),
+    "an event with no mark": ("~event", "awaits = null"), "an event with another mark": ("~event", "awaits = id"),
+    "an event that is a task": ("~event", "kind = 0"), "an event of a kind that there is not": ("~event", "kind = 99"),
+    "a message with no mark": ("~message", "awaits = null"), "a promise that is a sleep": ("~promise", "kind = 11"),
+    "a promise that is nothing": ("~promise", "kind = 10"), "an event that can't be read": ("~event", "input = '{'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", NOT_FOUND)
+def test_of_what_may_wait_for_ever_it_is_said_and_it_can_be_ended(client: Fanwood, url: str, spoilt: str) -> None:
+    """By `why`, and by `fanwood doctor`; and what `why` advises does it, so that whoever waits goes on."""
+    kind, harm = NOT_FOUND[spoilt]
+
+    @client.durable_task(retries=0)
+    async def waits(input: dict, ctx: Context) -> None:
+        match input["kind"]:
+            case "~sleep":
+                await ctx.aio_sleep_for(3600)
+            case "~event":
+                await ctx.aio_wait_for_event("go")
+            case "~message":
+                await ctx.aio_receive("more")
+            case _:
+                await ctx.promise(int, "p").aio_result()
+
+    ref = waits.run_no_wait({"kind": kind})
+    with serving(client.worker(workflows=[waits])):
+        until(lambda: client.runs.children(ref.id), "it waits")
+        (wait,) = client.runs.children(ref.id)
+        assert "spoilt" not in client.runs.why(wait.id).text
+        assert wait.id not in doctor(url).replace("-", "")
+        sql(url, f"update run set {harm} where id = $1", id_bytes(wait.id))
+        said = client.runs.why(wait.id)
+        assert (said.cause, said.task_name) == ("spoilt", kind)
+        assert "may wait for ever" in said.text
+        assert id_bytes(wait.id).hex() in doctor(url)
+        done = CliRunner().invoke(cli, [*(said.command or "").split()[1:], "--url", url])
+        assert done.exit_code == 0, done.output
+        with pytest.raises(TaskRunError):
+            ref.result(timeout=PATIENCE)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from fanwood import RunState
 from fanwood.model.budgets import Counted
 from fanwood.model.invariants import STATE, Families, History, lateness, of_a_limit, of_a_row
+from fanwood.model.matching import Wanted, inbox_mark, mark_of, numbered_mark
 from fanwood.model.records import Above, Audited
 from fanwood.model.states import EndedBy, OnParentEnd, Open, RunKind, Waits
 
@@ -17,7 +19,7 @@ ROOT = Audited(
     id=b"root", parent_id=None, root_id=b"root", depth=0, kind=0, task="t", identity=None, on_parent_end=0,
     state=RunState.QUEUED, waits=None, due_at=None, attempt=0, trial_start=0, retry_count=0, deaths=0, asked=0,
     worker_id=None, deadline=None, expires_at=None, created_at=1, started_at=None, finished_at=None, busy=0,
-    ended_by=None, missing=None, awaits=0, missed=0, shares=None, open=None,
+    ended_by=None, missing=None, awaits=0, missed=0, shares=None, open=None, mark=None, wanted=None,
     has_output=False, has_error=False, held=False, gated=False, moved=False, above=None,
 )  # fmt: skip
 RUNNING = replace(ROOT, state=RunState.RUNNING, attempt=1, started_at=2, worker_id=7, held=True)
@@ -41,6 +43,14 @@ LINK = replace(
     CHILD, kind=int(RunKind.SHARE), state=RunState.WAITING, waits=int(Waits.SHARE), shares=RunState.RUNNING,
     open=int(Open.LIVING),
 )  # fmt: skip
+WANTED = Wanted("k", match={"n": 1})
+EVENT = replace(
+    CHILD, kind=int(RunKind.EVENT), state=RunState.WAITING, waits=int(Waits.EVENT), wanted=encode(WANTED).decode(),
+    mark=numbered_mark(mark_of(WANTED), 7),
+)  # fmt: skip
+MESSAGE = replace(
+    EVENT, kind=int(RunKind.MESSAGE), waits=int(Waits.MESSAGE), mark=numbered_mark(inbox_mark(b"root", "k"), 7)
+)
 SHARED = replace(CHILD, on_parent_end=OnParentEnd.SHARED, open=int(Open.LIVING), identity=None)
 LATER = replace(CHILD, deadline=50, expires_at=50, above=Above(RunState.RUNNING, 1, b"root", 0, 60))
 
@@ -52,6 +62,7 @@ def below(state: RunState, **about: Any) -> Audited:
 
 SOUND = [
     ROOT, RUNNING, WAITING, SUSPENDED, COMPLETED, FAILED, CANCELLED, CHILD, LATER, SLEEP, STEP, LINK, SHARED,
+    EVENT, MESSAGE,
     replace(LINK, shares=RunState.FAILED, open=int(Open.TELLING)),
     below(RunState.COMPLETED, on_parent_end=OnParentEnd.SHARED, asked=0, open=int(Open.LIVING)),
     replace(LATER, deadline=70, expires_at=70, on_parent_end=OnParentEnd.CONTINUE),  # its group's
@@ -85,6 +96,12 @@ PLANTED: dict[str, list[Audited]] = {
     "sharing": [
         replace(LINK, shares=RunState.COMPLETED), replace(LINK, open=0), replace(LINK, shares=None),
         replace(SHARED, open=0),
+    ],
+    "found": [
+        replace(EVENT, mark=None), replace(EVENT, mark=MESSAGE.mark), replace(EVENT, wanted="{"),
+        replace(EVENT, kind=99), replace(EVENT, kind=0), replace(EVENT, kind=int(RunKind.PROMISE)),
+        replace(MESSAGE, mark=EVENT.mark), replace(MESSAGE, wanted='{"key":"other"}'),
+        replace(SLEEP, kind=int(RunKind.PROMISE)),
     ],
     "code": [
         replace(SLEEP, state=RunState.QUEUED, waits=None, due_at=None), replace(RUNNING, kind=int(RunKind.RECORDED)),

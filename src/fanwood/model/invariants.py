@@ -10,7 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fanwood.model.budgets import SECONDS
-from fanwood.model.states import FIRST_WAIT, TRANSITIONS, EndedBy, OnParentEnd, Open, RunKind, RunState, Waits
+from fanwood.model.matching import is_found
+from fanwood.model.states import (
+    FIRST_WAIT,
+    TRANSITIONS,
+    EndedBy,
+    OnParentEnd,
+    Open,
+    RunKind,
+    RunState,
+    Waits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +32,16 @@ LATE = 60_000_000
 """Microseconds after its time when something should have happened to a run, whatever the load."""
 DENSE = {(before, after) for (before, _), targets in TRANSITIONS.items() for after in targets}
 """From which state to which, in one change."""
+
+
+_WAITS_OF: dict[int, int] = {
+    RunKind.SLEEP: Waits.TIME,
+    RunKind.EVENT: Waits.EVENT,
+    RunKind.PROMISE: Waits.PROMISE,
+    RunKind.MESSAGE: Waits.MESSAGE,
+    RunKind.SHARE: Waits.SHARE,
+}
+_OUTSIDE = {int(waits) for waits in _WAITS_OF.values()} - {int(Waits.TIME)}
 
 
 def short(row: Audited) -> str:
@@ -79,6 +99,17 @@ def _can_wake(row: Audited) -> str | None:
         return None
     if row.missing is None or row.missed or not 0 < row.missing <= row.awaits:
         return f"is suspended for {row.missing} ends: {row.awaits} are to come, and {row.missed} were not counted"
+    return None
+
+
+def _is_found(row: Audited) -> str | None:
+    """What waits is of the kind that what it waits for looks for, and is found by it."""
+    if row.state is not RunState.WAITING or (row.kind < FIRST_WAIT and row.waits not in _OUTSIDE):
+        return None
+    if row.waits in set(Waits) and _WAITS_OF.get(row.kind) != row.waits:
+        return f"is of kind {row.kind}, and waits ({row.waits}): nothing may ever end it"
+    if row.kind in (RunKind.EVENT, RunKind.MESSAGE) and not is_found(row.kind, row.parent_id, row.mark, row.wanted):
+        return "waits, and is not found by what it waits for: its row was spoilt, and nothing may ever end it"
     return None
 
 
@@ -167,6 +198,7 @@ STATE: dict[str, Callable[[Audited], str | None]] = {
     "holder": _has_a_holder,
     "reason": _has_a_reason,
     "waking": _can_wake,
+    "found": _is_found,
     "sharing": _shares,
     "code": _has_code,
     "tree": _is_in_its_tree,

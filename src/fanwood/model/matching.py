@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from fanwood.model.states import RunKind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -85,6 +87,13 @@ def is_spoilt(text: str, mark: bytes, key: str) -> bool:
     one of its shape passes all others by. (What it compares with stands in the mark alone.)"""
     wanted = read(text)
     return wanted.key != key or mark_of(wanted)[8:16] != mark[8:16]
+
+
+def is_found(kind: int, parent_id: bytes | None, mark: bytes | None, text: str | None) -> bool:
+    """Whether what waits for an event, or a message, has the mark by which that looks for it."""
+    wanted = read(text or "")
+    its = inbox_mark(parent_id or b"", wanted.key) if kind == RunKind.MESSAGE else mark_of(wanted)
+    return mark is not None and len(mark) == len(its) + NUMBER and mark.startswith(its)
 
 
 def inbox_mark(run_id: bytes, name: str) -> bytes:

@@ -125,6 +125,8 @@ class Audited(msgspec.Struct, frozen=True):
     missed: int  # ... and that have: somebody forgot to tell
     shares: int | None  # of a link: the state of what it shares
     open: int | None  # of a link, and of what is shared: how far that is (`Open`)
+    mark: bytes | None  # of what waits for an event or a message: by what it is found ...
+    wanted: str | None  # ... and for what it waits
     has_output: bool
     has_error: bool
     held: bool  # its worker is entered
@@ -403,3 +405,5 @@ class Circumstances(msgspec.Struct, frozen=True):
     """The limits of budgets above it of which nothing is left."""
     patched: Patched | None = None
     """Who has given it its output by hand."""
+    mark: bytes | None = None
+    """Of what waits for an event or a message: by what it is found."""

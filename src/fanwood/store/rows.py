@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fanwood.store.store import Place
 
 _STATE, _KIND = 9, 21  # columns of a run's row
-_AUDITED, _FLAGS, _ABOVE = 8, 29, 34  # ... of an audit's: the state; what is true of it; its parent
+_AUDITED, _FLAGS, _ABOVE = 8, 31, 36  # ... of an audit's: the state; what is true of it; its parent
 _KINDS: dict[int, RunKind] = {int(kind): kind for kind in RunKind}
 
 

@@ -22,7 +22,7 @@ from fanwood.model.records import Circumstances, Holding, Living, Pause, Serving
 from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, GateKind, RunKind, RunState
 from fanwood.store.failures import UNSERVED, decode_failure, summary
 from fanwood.store.patching import patch_of
-from fanwood.store.why_beside import at_work, besides, by_others, push_of
+from fanwood.store.why_beside import at_work, besides, by_others, harm_of, push_of
 from fanwood.store.words import are, lasting, many
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
     if begins:
         serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
         found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
-    if run.kind is RunKind.SHARE:
-        found["oldest"] = _living(await rows("why_shared", id=run.id))
+    if run.kind >= FIRST_WAIT:
+        found |= {"mark": await _mark(rows, run), "oldest": _living(await rows("why_shared", id=run.id))}
     if run.state is RunState.RUNNING:
         found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
         found["oldest"] = _living(await rows("why_oldest", **family))
@@ -96,6 +96,10 @@ async def _kin(rows: Rows, run: RunRecord) -> Kin | None:
         return None
     id_, bond, other, task, state = found[0]
     return Kin(id_, Bond(bond), other, task, RunState(state))
+
+
+async def _mark(rows: Rows, run: RunRecord) -> bytes | None:
+    return next((mark for (mark,) in await rows("why_mark", id=run.id)), None)
 
 
 async def _patched(rows: Rows, run: RunRecord) -> Patched | None:
@@ -138,6 +142,7 @@ class WhyCause(StrEnum):
     OTHER_CODE = "other_code"  # it waits for a worker with the version of its code that began it
     SLEEPING = "sleeping"  # it is a sleep of a run
     WAITING = "waiting"  # for what comes from outside
+    SPOILT = "spoilt"  # nothing may ever end it, as somebody has spoilt its row
     NO_WORKER = "no_worker"  # no live worker serves its task
     SUSPECT = "suspect"  # it may have killed its workers, and waits for one that executes nothing
     SLOTS_BUSY = "slots_busy"  # others are before it
@@ -185,6 +190,8 @@ def explain(about: Circumstances) -> Why:
         )  # fmt: skip
     elif about.paused is not None and run.kind < FIRST_WAIT and _is_held(about):
         said = _paused(about, about.paused, served=bool(about.serving))
+    elif run.state is RunState.WAITING and (harm := harm_of(about)):
+        said = _Said(WhyCause.SPOILT, *harm)
     elif run.state is RunState.WAITING:
         said = _WAITING.get(run.kind, _suspended if about.awaited else _delayed)(about)
     elif run.state is RunState.QUEUED:

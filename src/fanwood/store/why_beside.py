@@ -10,6 +10,8 @@ import msgspec
 from fanwood.ids import id_text, short_text
 from fanwood.model.forks import fork_of
 from fanwood.model.looks import Bond
+from fanwood.model.matching import is_found
+from fanwood.model.states import WAIT_NAMES, RunKind
 from fanwood.store.budgets import amount_text, shown
 from fanwood.store.words import lasting, many
 
@@ -60,6 +62,22 @@ def at_work(about: Circumstances) -> tuple[str, dict[str, Any]]:
     said = f"attempt {run.attempt:,} was taken {lasting(took)} ago, by a worker with {many(holding.slots, 'slot')} and "
     said += f"{many(holding.running, 'run')}: it executes, or waits there for a slot"
     return said, facts | {"slots": holding.slots, "running": holding.running}
+
+
+def harm_of(about: Circumstances) -> tuple[str, str, dict[str, Any]] | None:
+    """Of what waits and has no code: why nothing may ever end it, and what does. None: it will be found."""
+    run = about.run
+    kind = next((kind for kind, name in WAIT_NAMES.items() if name == run.task), run.kind)
+    if run.kind != kind:
+        what = f"it is a {run.task}, and its kind says otherwise"
+    elif kind is RunKind.SLEEP and run.due_at is None:
+        what = "it sleeps, and does not say until when"
+    elif kind in (RunKind.EVENT, RunKind.MESSAGE) and not is_found(kind, run.parent_id, about.mark, run.input):
+        what = "it waits, and what it waits for does not find it"
+    else:
+        return None
+    said = f"somebody has spoilt its row in the database: {what}, so it may wait for ever"
+    return said, f"fanwood runs cancel {short_text(run.id)}", {"created_at": run.created_at}
 
 
 def push_of(wanted: Wanted) -> str:

@@ -23,6 +23,7 @@ def audited(tables: Tables, run: Run) -> Audited:
         RunState(run.state), run.waits, run.due_at, run.attempt, run.trial_start, run.retry_count, run.deaths,
         run.asked, run.worker_id, run.deadline, run.expires_at, run.created_at, run.started_at, run.finished_at,
         run.busy, run.ended_by, *_awaiting(tables, run), *_sharing(tables, run),
+        *_wanting(run),
         run.output is not None, run.error is not None, run.worker_id in tables.workers,
         bool(tables.gates) and any(gate.root_id == run.root_id for gate in tables.gates.values()),
         _moved(tables, run) or _moved(tables, above),
@@ -49,6 +50,12 @@ def _sharing(tables: Tables, run: Run) -> tuple[int | None, int | None]:
     target = tables.runs.get((run.awaits or b"")[:16]) if is_link else None
     shared = tables.shared_of.get((run.awaits or b"")[:16] if is_link else run.id)
     return None if target is None else target.state, None if shared is None else shared.open
+
+
+def _wanting(run: Run) -> tuple[bytes | None, str | None]:
+    """Of what waits for an event or a message: its mark, and what it wants."""
+    waits = run.state == RunState.WAITING and run.kind in (RunKind.EVENT, RunKind.MESSAGE)
+    return (run.awaits, run.input) if waits else (None, None)
 
 
 def _moved(tables: Tables, run: Run | None) -> bool:

@@ -37,7 +37,7 @@ def circumstances(tables: Tables, hot: HotPath, run: Run, now: int) -> Circumsta
         links = sum(1 for _ in takewhile(lambda place: place[0][:16] == run.id, waiting))
     has_limits = not run.is_over and run.kind < FIRST_WAIT
     return msgspec.structs.replace(
-        found, kin=kin, links=links, patched=_patched(tables, run),
+        found, kin=kin, links=links, patched=_patched(tables, run), mark=run.awaits,
         shared=None if shared is None else _living(shared),
         empty=empty(balances(tables, run.id)) if has_limits else (),
         paused=None if pause is None else Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by),

@@ -291,6 +291,8 @@ select r.id, r.parent_id, r.root_id, r.depth, r.kind, r.task, r.identity, r.on_p
        case when r.kind = 15 then (select o.state from run o where o.id = substr(r.awaits, 1, 16)) end,
        case when r.kind = 15 then (select s.open from shared s where s.run_id = substr(r.awaits, 1, 16))
             when r.on_parent_end = 3 then (select s.open from shared s where s.run_id = r.id) end,
+       case when r.state = 2 and r.kind in (12, 14) then r.awaits end,
+       case when r.state = 2 and r.kind in (12, 14) then r.input end,
        r.output is not null, r.error is not null,
        exists (select 1 from worker w where w.id = r.worker_id),
        exists (select 1 from gate g where g.root_id = r.root_id),
