@@ -254,6 +254,8 @@ values ({root}, null, {root}, 0, 0, '{self.shape.root}', null, null, '{{"parts":
         task = f"case {tasks}else '{level.tasks[0]}' end" if tasks else f"'{level.tasks[0]}'"
         running = level.ended + level.running
         due = f"case when state = 2 then born + {HOUR} end" if level.waits == Waits.TIME else "cast(null as bigint)"
+        sleeps = level.kind >= FIRST_WAIT and level.waits == Waits.TIME
+        kind = f"case when state = 2 then {int(RunKind.SLEEP)} else {level.kind} end" if sleeps else str(level.kind)
         return f"""
 insert into run ({_COLUMNS})
 with recursive n(k) as (select cast(0 as bigint) union all select k + 1 from n where k + 1 < {size}),
@@ -272,7 +274,7 @@ told as (
             as took
     from stated
 )
-select {id_}, {parent}, {self._id(0, "cast(0 as bigint)")}, {depth}, {level.kind}, {task}, {id_}, k % {level.each},
+select {id_}, {parent}, {self._id(0, "cast(0 as bigint)")}, {depth}, {kind}, {task}, {id_}, k % {level.each},
     '{{"part":' || (k / 1000) || ',"row":' || (k % 1000) || '}}', 1, 0, state,
     case when state = 2 then {level.waits} end, {due},
     case when state = 0 then 0 else 1 + retries end, retries, retries, 1,

@@ -185,7 +185,7 @@ async def test_what_waits_may_wait_anew(stage: Stage) -> None:
     about = {"kind": RunKind.MESSAGE, "awaits": inbox_mark(parent.key, "n")}
     id_ = await stage.recorded(parent, '{"key":"n"}', timeout=SECOND, **about)
     stage.clock.advance(0.5)
-    await stage.recorded(parent, id=id_, again=True, timeout=5 * SECOND, **about)
+    await stage.recorded(parent, '{"key":"n"}', id=id_, again=True, timeout=5 * SECOND, **about)
     stage.clock.advance(2)
     await stage.store.tick()
     assert await stage.state(id_) is RunState.WAITING
@@ -215,11 +215,11 @@ async def test_what_has_ended_does_not_wait_anew_in_the_same_try(stage: Stage, h
     ended = await stage.get(id_)
     assert ended.state is (RunState.CANCELLED if how == "cancelled" else RunState.FAILED)
     stage.clock.advance(1)
-    await stage.recorded(parent, id=id_, again=True, timeout=5 * SECOND, **about)
+    await stage.recorded(parent, '{"key":"n"}', id=id_, again=True, timeout=5 * SECOND, **about)
     assert await stage.get(id_) == ended
     again = await stage.retry(parent)
     assert again is not None
-    await stage.recorded(again, id=id_, again=True, timeout=5 * SECOND, **about)
+    await stage.recorded(again, '{"key":"n"}', id=id_, again=True, timeout=5 * SECOND, **about)
     assert await stage.state(id_) is RunState.WAITING
     await sound(stage)
 
