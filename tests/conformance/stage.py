@@ -159,7 +159,8 @@ class Stage:
             about = {"state": RunState.WAITING, **about}
         else:
             about = {"state": RunState.COMPLETED, "output": "1", **about}
-        return Record(made, about.pop("id", None) or self.ids.new_id(), digest(f"{kind} {what}"), f'"{what}"', **about)
+        input_ = what if what.startswith("{") else f'"{what}"'
+        return Record(made, about.pop("id", None) or self.ids.new_id(), digest(f"{kind} {what}"), input_, **about)
 
     async def recorded(self, parent: ClaimedRun, what: str = "1", **about: Any) -> bytes:
         """It is there; its id."""
