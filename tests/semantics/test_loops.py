@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context
+from fanwood import Context, TaskRunError
 from fanwood.sdk.running.attempt import Attempt
 from fanwood.worker.executor import Executor
 from tests.conftest import MakeApp
@@ -40,6 +40,50 @@ def test_a_loop_that_is_stopped_and_not_closed_hangs_nobody(make_app: MakeApp) -
         go_on.set()
         assert ref.result(timeout=60) == 3
         assert runner.run(child.aio_run(7)) == 7  # and the loop, once it goes on, is as good as before
+
+
+@pytest.mark.parametrize("how", ["task", "durable"])
+def test_what_outlives_one_loop_after_another_ends_all_the_same(make_app: MakeApp, how: str) -> None:
+    """It was taken for what cancels itself after the third. (Each loop ends while all that there is runs on it.)"""
+    app, begun, go_on = make_app(sweep=0.02), list[int](), threading.Event()
+
+    async def work(n: int, ctx: Context) -> int:
+        begun.append(n)
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return n
+
+    task = app.task(work) if how == "task" else app.durable_task(work)
+    refs: list[Any] = []
+
+    async def begin(loop: int) -> None:
+        refs.append(await task.aio_run_no_wait(loop))
+        while loop not in begun:
+            await asyncio.sleep(0.001)
+
+    for loop in range(6):
+        asyncio.run(begin(loop))
+    go_on.set()
+    assert [ref.result(timeout=60) for ref in refs] == [*range(6)]
+
+
+def test_what_cancels_itself_is_not_handed_back_for_ever(make_app: MakeApp) -> None:
+    app, times = make_app(), list[int]()
+
+    @app.task
+    async def task(n: int) -> None:
+        times.append(n)
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        with pytest.raises(TaskRunError, match="CancelledError"):
+            await task.aio_run(1)
+
+    asyncio.run(run())
+    assert len(times) == 4
 
 
 def test_what_goes_back_from_a_stopped_loop_may_be_here_again_at_once(

@@ -69,9 +69,9 @@ class Executor:
         of = (slots, host.settings.waiting_threads, self._changed)
         monotonic = host.clock.monotonic
         self._slots = SharingSlots(*of, on_room=engine.room, monotonic=monotonic) if shares else Slots(*of)
-        self.turn, self.beside = self._slots.turn, self._slots.beside
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._place = TaskLoop(self._strand)
+        self.turn, self.beside, self.moves = self._slots.turn, self._slots.beside, self._place.moves
         self._base = base
         self._running: dict[str, Attempt] = {}
         self._deadlines = Deadlines(engine, self._running, self._interrupt)
@@ -83,7 +83,6 @@ class Executor:
         self._untold = Untold(host, engine, lambda: self.specs)
         self.durables = Durables(host.settings.waiting_runs, self._unload, self._slots)
         self._elsewhere = Elsewhere(host)
-        self._moved: dict[str, int] = {}  # runs handed back because their loop ended, and how often
         self._recalled = set[Attempt]()  # what goes back when it is about to begin
         self._stopping = False  # nothing begins any more
         self._closing = False  # and what has begun is handed back
@@ -328,12 +327,11 @@ class Executor:
     def _by_loop_end(self, attempt: Attempt) -> bool:
         """Whether a task was cancelled because the user's loop ends (and not by itself): then it is handed back. The
         two can't be told apart for sure, so one run is handed back for this a few times only."""
-        task, may_end = attempt.coroutine_task, self._place.may_be_lost or self._moved or self._closing
-        if task is None or not task.cancelling() or not may_end:
+        task = attempt.coroutine_task
+        if task is None or not task.cancelling() or not (self._closing or self._place.may_have_lost(task)):
             return False
         if not self._closing:
-            count = self._moved[attempt.run.id] = self._moved.get(attempt.run.id, 0) + 1
-            if count > 3:
+            if not self.moves.note(attempt.run.id):
                 return False
             self._place.lose()
         attempt.gave_back = True
@@ -352,6 +350,8 @@ class Executor:
             self.durables.remove(attempt)
         if self._recalled:
             self._recalled.discard(attempt)
+        if not attempt.gave_back:
+            self.moves.forget(run.id)
         if outcome is not None and attempt.interruption is None and attempt.says_its_end():
             outcome.task, outcome.busy = attempt.spec.name, attempt.busy  # (its name, once for all of its runs)
         else:

@@ -123,7 +123,7 @@ class LocalWorker:
         return pool.begun
 
     def _attach(self, executor: Executor) -> None:
-        loop = running_loop()
+        loop = None if executor.moves.suffice else running_loop()
         if loop is not None and loop is not executor.loop:
             executor.attach(loop, on_lost=self._fall_back)
         elif loop is None and (executor.loop is None or not executor.loop.is_running()):  # it ended without a word

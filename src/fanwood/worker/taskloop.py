@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from fanwood.engine.signals import LoopPort, port_of
+from fanwood.worker.moves import Moves
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,11 +33,12 @@ class TaskLoop:
         self._stands_still = False  # it did when we last looked
         self._left: dict[asyncio.AbstractEventLoop, bool] = {}  # the same of those before
         self._strand = strand
+        self.moves = Moves()
 
-    @property
-    def may_be_lost(self) -> bool:
-        """Whether it is somebody else's, and there will be another one when it ends."""
-        return self._on_lost is not None
+    def may_have_lost(self, task: asyncio.Task[None]) -> bool:
+        """Whether what was cancelled may be so because its loop ends: it is somebody else's, and there will be another
+        one then; or there is already, as others that ran on it were first."""
+        return self._on_lost is not None or bool(self.moves) or task.get_loop() is not self.loop
 
     def attach(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[], None] | None) -> None:
         """Run on this one from now on; `on_lost` is called if it ends, and must attach another."""
