@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fanwood import (
+    ChildKeyConflictError,
     Context,
     ForkInfo,
     InputValidationError,
@@ -62,6 +64,29 @@ def failed(app: Any, ref: Any) -> str:
 
 def how(runs: list[RunInfo]) -> list[str]:
     return [run.fork.how if run.fork is not None else "" for run in runs]
+
+
+@pytest.mark.parametrize("numbers", [[2, 1, 2], [2, 2, 1], [2, 1]], ids=str)
+def test_a_key_that_is_given_twice_at_once_is_said_as_in_the_first(make_app: Any, numbers: list[int]) -> None:
+    """Its copy was recorded, and looked for, in one commit: not found it was to be born again, under the same id."""
+    app = make_app()
+
+    @app.task
+    async def leaf(n: int) -> int:
+        return n
+
+    @app.durable_task
+    async def parent(input: Any, ctx: Context) -> list[str | int]:
+        asked = [leaf.aio_run(n, child_key="k") for n in numbers]
+        return [
+            given if isinstance(given, int) else type(given).__name__
+            for given in await asyncio.gather(*asked, return_exceptions=True)
+        ]
+
+    first = parent.run_no_wait({})
+    expected = [2 if n == 2 else ChildKeyConflictError.__name__ for n in numbers]
+    assert first.result(timeout=60) == expected
+    assert first.fork().result(timeout=60) == expected
 
 
 def test_what_was_finished_is_copied_as_it_is_asked_for(make_app: Any) -> None:

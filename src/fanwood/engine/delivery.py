@@ -164,7 +164,7 @@ class Delivery:
             if request.collector is not None and not request.collector.given_up:
                 self._collect(request, request.collector, committed.taken, found)
             if None in found:
-                instead.append(_born_instead(request, committed.taken, found))
+                instead.append(_once_more(request, committed.taken, found, {record.id for record in batch.records}))
             else:
                 request.answer(None, committed.taken, found)
         self._deliver_ends(batch, committed)
@@ -264,15 +264,26 @@ def _is_hand_back(outcome: Outcome) -> bool:
     return outcome.state is RunState.QUEUED and not outcome.retry
 
 
-def _born_instead(
-    request: SpawnRequest, taken: dict[bytes, Attached], found: Sequence[Attached | None]
+def _once_more(
+    request: SpawnRequest, taken: dict[bytes, Attached], found: Sequence[Attached | None], recorded: Collection[bytes]
 ) -> SpawnRequest:
-    """For what a request did not find: pruned, or refused to who asked first. It is answered for both."""
+    """For what a request did not find. What was recorded beside it, as the copy of what a run had that its parent is a
+    fork of, is looked for again; all else (pruned, or refused to who asked first) is born. It is answered for all."""
     missing = [number for number, run in enumerate(found) if run is None]
+    again = [number for number in missing if request.attaches[number].id in recorded]
+    instead = {number: spawn for number in missing if (spawn := request.attaches[number].instead) is not None}
+    born = [number for number in instead if number not in again]
+
+    def answer(error: BaseException | None, _taken: object, later: Sequence[Attached | None]) -> None:
+        known = dict(zip(again, later, strict=False))  # (none of an error)
+        request.answer(error, taken, [known.get(number, run) for number, run in enumerate(found)])
+
     return SpawnRequest(
-        spawns=[spawn for number in missing if (spawn := request.attaches[number].instead) is not None],
+        spawns=[instead[number] for number in born],
+        attaches=[request.attaches[number] for number in again],
         kinds=request.kinds,
         collector=request.collector,
-        spawn_indexes=[request.attach_indexes[number] for number in missing],
-        on_done=lambda error, _taken, _found: request.answer(error, taken, found),
+        spawn_indexes=[request.attach_indexes[number] for number in born],
+        attach_indexes=[request.attach_indexes[number] for number in again],
+        on_done=answer,
     )
