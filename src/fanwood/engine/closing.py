@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from fanwood.store.store import Store
 
 REST = 0.7
-"""How many times as long as a page held up others to rest after it. (A server does it beside our commits, and not
-between them.)"""
+"""How many times as long as a page held up others to rest after it."""
+REST_OF_SERVERS = 0.3
+"""How many times as long as a page took. A server does it beside our commits, and not between them; but they share its
+processors, and its log."""
 LEAST_REST = 0.0005
 LATER = 0.05
 """Seconds until a look again after trouble."""
@@ -66,23 +68,24 @@ class Closing:
     async def _sweep(self) -> None:
         loop, more, looked = asyncio.get_running_loop(), True, 0.0
         while more:
+            store, begun = self._store(), loop.time()
             try:
-                swept = await self._store().sweep()
+                swept = await store.sweep()
             except StoreError as error:
                 self._on_error(error)
                 self._noted = True
                 await asyncio.sleep(LATER)
                 return
-            more = swept.more
+            more, took = swept.more, loop.time() - begun
             if not more or loop.time() - looked > LOOK_EVERY:  # also if another engine is at it: claims wait for this
                 looked = loop.time()
                 self._on_ended()
-            await asyncio.sleep(self._rest(swept))
+            await asyncio.sleep(self._rest(swept, REST * swept.held if store.embedded else REST_OF_SERVERS * took))
 
-    def _rest(self, swept: Swept) -> float:
-        """Seconds."""
+    def _rest(self, swept: Swept, after: float) -> float:
+        """Seconds; `after` a page that ended something."""
         if swept.ended or swept.looked:
             self._in_vain = 0
-            return max(LEAST_REST, REST * swept.held)
+            return max(LEAST_REST, after)
         self._in_vain = min(self._in_vain + 1, 2 * IN_VAIN)
         return min(ELSEWHERE * 2 ** max(0, self._in_vain - IN_VAIN), LONGEST_REST)
