@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from fanwood.engine import closing as closing_module
-from fanwood.engine.closing import ELSEWHERE, LEAST_REST, LONGEST_REST, REST, Closing
+from fanwood.engine.closing import ELSEWHERE, LEAST_REST, LONGEST_REST, REST, REST_OF_SERVERS, Closing
 from fanwood.errors import StoreError, StoreUnavailableError
 from fanwood.model.records import Swept
 
@@ -22,6 +22,7 @@ def test_pages_that_end_nothing_come_less_and_less_often_until_one_does() -> Non
     assert vain == sorted(vain)
     assert vain[-1] == LONGEST_REST
     assert closing._rest(Swept(3, more=True, held=0.1)) == REST * 0.1
+    assert closing._rest(Swept(3, more=True), took=0.1) == REST_OF_SERVERS * 0.1
     assert closing._rest(Swept(0, more=True, looked=1)) == LEAST_REST
     assert closing._rest(Swept(0, more=True)) == ELSEWHERE
 
@@ -32,6 +33,8 @@ async def test_what_was_to_be_ended_in_trouble_is_ended_after_it(monkeypatch: py
     told, ended = list[StoreError](), asyncio.Event()
 
     class Away:
+        embedded = True
+
         async def sweep(self) -> Swept:
             if len(told) < 3:
                 raise StoreUnavailableError("away")

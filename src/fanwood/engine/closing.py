@@ -80,12 +80,12 @@ class Closing:
             if not more or loop.time() - looked > LOOK_EVERY:  # also if another engine is at it: claims wait for this
                 looked = loop.time()
                 self._on_ended()
-            await asyncio.sleep(self._rest(swept, REST * swept.held if store.embedded else REST_OF_SERVERS * took))
+            await asyncio.sleep(self._rest(swept, 0.0 if store.embedded else took))
 
-    def _rest(self, swept: Swept, after: float) -> float:
-        """Seconds; `after` a page that ended something."""
+    def _rest(self, swept: Swept, took: float = 0.0) -> float:
+        """Seconds; `took`: what a page did on a server."""
         if swept.ended or swept.looked:
             self._in_vain = 0
-            return max(LEAST_REST, after)
+            return max(LEAST_REST, REST * swept.held, REST_OF_SERVERS * took)
         self._in_vain = min(self._in_vain + 1, 2 * IN_VAIN)
         return min(ELSEWHERE * 2 ** max(0, self._in_vain - IN_VAIN), LONGEST_REST)
