@@ -59,6 +59,20 @@ async def retry(stage: Stage, run: ClaimedRun, by: str, replays: int = 100) -> i
     return await failures_retried(store, run.key, by)
 
 
+async def test_what_failed_on_the_way_waits_until_it_is_asked_for(stage: Stage) -> None:
+    """Queued at once it could fail anew before what is above it asked, and would run once more for that."""
+    root = await stage.running()
+    strict, lax = await stage.running("b", root), await stage.running("b", root)
+    below = [await stage.running("c", run) for run in (strict, lax)]
+    for run in (*below, strict):
+        await stage.report(failed(run))
+    await stage.complete(lax)
+    await stage.complete(root)
+    assert await retry(stage, root, "me") == 3
+    states = [await stage.state(run.key) for run in (root, lax, strict, *below)]
+    assert states == [QUEUED, QUEUED, FAILED, FAILED, FAILED]
+
+
 @pytest.mark.parametrize("replays", [0, 1])
 async def test_a_death_in_the_middle_leaves_it_paused_and_is_gone_on_with(stage: Stage, replays: int) -> None:
     root = await stage.running()

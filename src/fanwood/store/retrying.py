@@ -99,11 +99,16 @@ async def failures_retried(store: Store, run_id: bytes, by: str) -> int:
         if here and not count:
             own = await _begin(store, top, name, own=own)
         count += here
-        if count and new and await _pause_of(store, top) is None:  # another call was quicker: it may have run by now
-            still = {run.id for run in await store.briefs(new) if (run.finished_at or since) < since}
-            new = [id_ for id_ in new if id_ in still]
         if count and new:  # one that can't be is passed by: who asks for it again is told so
-            await to_all(store, _AGAIN, new)
+            # (What had not completed is asked for again by what is above it. Queued here as well it could fail before
+            # that, and run once more.)
+            there = await _pause_of(store, top)  # none: another call was quicker, it may have run by now
+            completed = {
+                run.id
+                for run in await store.briefs(new)
+                if run.state is RunState.COMPLETED and (there is not None or (run.finished_at or since) < since)
+            }
+            await to_all(store, _AGAIN, [id_ for id_ in new if id_ in completed])
         if len(rows) < PAGE:
             break
         after = rows[-1].id
