@@ -100,7 +100,7 @@ class Memory:
             finally:
                 if self.tables.stirred:
                     self.tables.stirred = False
-                    for other, hint in self._users.items():
+                    for other, hint in tuple(self._users.items()):  # others open and close it on threads of their own
                         if other != user:
                             hint()
 
