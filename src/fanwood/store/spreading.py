@@ -3,6 +3,7 @@ decides. Whoever comes first does it; an event stays open until that is done, so
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,12 +16,18 @@ from fanwood.ids import id_text
 
 if TYPE_CHECKING:
     from fanwood.model.matching import Event
-    from fanwood.store.outside import Asking, Outside
+    from fanwood.store.outside import Asking
+    from fanwood.store.store import Store
 
 logger = logs.logger("fanwood.store")
 
 PAGE = 200
 """Waits whose expressions are evaluated at a time."""
+REST, REST_OF_SERVERS = 0.7, 0.3
+"""How many times as long as a page took to rest after it, as sweeps do. A file is locked while a page is made: beside a
+process that made one after the other another one got the lock by chance alone, once in seconds."""
+LEAST_REST = 0.002
+"""Seconds: those who wait for the lock of a file look for it each millisecond."""
 
 
 class NothingReadsItError(UsageError):
@@ -84,10 +91,25 @@ def _answer(wait: Asking, event: Event) -> bool | None:
         return None
 
 
-async def finish(store: Outside, event: Event) -> None:
+class _Pages:
+    """What one event ends, a page at a time, with a rest after each: whoever else commits has his turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rest = REST if store.embedded else REST_OF_SERVERS
+        self._begun = self._loop.time()
+
+    async def rest(self) -> None:
+        """A page is done."""
+        await asyncio.sleep(max(LEAST_REST, self._rest * (self._loop.time() - self._begun)))
+        self._begun = self._loop.time()
+
+
+async def finish(store: Store, event: Event) -> None:
     """All waits that an open event ends."""
+    pages = _Pages(store)
     while await store.spread(event):
-        pass
+        await pages.rest()
     after = b""
     while asking := await store.asking(event, after, PAGE):
         ids, spoilt = list[bytes](), list[bytes]()
@@ -102,4 +124,6 @@ async def finish(store: Outside, event: Event) -> None:
         if ids or spoilt:
             await store.fulfil(event, ids, spoilt)
         after = asking[-1].mark
+        if len(asking) == PAGE:
+            await pages.rest()
     await store.close_event(event.id)

@@ -13,7 +13,7 @@ from fanwood.model.states import RunState
 from fanwood.store.failures import UNREADABLE, encode_failure
 from fanwood.store.memory import budgets
 from fanwood.store.memory.tables import Message
-from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
+from fanwood.store.outside import AT_ONCE, SPREAD, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ class MemoryOutside(Outside):
 
     async def spread(self, event: Event) -> bool:
         with self._memory.transaction(self._user) as now:
-            ended, _ = self._end(now, event, AT_ONCE)
+            ended, _ = self._end(now, event, SPREAD)
         self._on_notify()
-        return ended == AT_ONCE
+        return ended == SPREAD
 
     async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
         with self._memory.reading():

@@ -21,7 +21,7 @@ from fanwood.model.matching import (
 from fanwood.model.records import Settled
 from fanwood.model.states import RunState
 from fanwood.store.failures import UNREADABLE, encode_failure
-from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
+from fanwood.store.outside import AT_ONCE, SPREAD, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
 from fanwood.store.sqlite.connection import translated
 from fanwood.store.sqlite.driver import mended
@@ -212,11 +212,11 @@ class SqliteOutside(InFile, Outside):
 
     async def spread(self, event: Event) -> bool:
         with self._transaction() as db:
-            ended, _ = self._find(db, event, AT_ONCE, ends := _Ends())
+            ended, _ = self._find(db, event, SPREAD, ends := _Ends())
             self._fulfil(ends.found)
             self._fail_spoilt(ends.spoilt)
         self._on_notify()
-        return ended == AT_ONCE
+        return ended == SPREAD
 
     async def asking(self, event: Event, after: bytes, limit: int) -> list[Asking]:
         assert self._connection is not None
