@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fanwood.store.turns import ROOTS
+from fanwood.store.turns import FEW, ROOTS
+from tests.conformance.stage import handed_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,3 +113,48 @@ async def test_turns_are_among_what_is_ours(stage: Stage) -> None:
         await stage.commit(spawns=[stage.spawn("a", root) for _ in range(20)])
     runs = await stage.claim(10, turns={}, programs=[7], worker=worker)
     assert Counter(roots_of(runs)) == {ours.id: 5, free.id: 5}
+
+
+async def test_a_tree_that_began_after_what_is_queued_has_its_turn(stage: Stage) -> None:
+    """A hundred thousand roots that were suspended are queued again, say; what a later one has spawned is of another
+    task."""
+    waiting = [await stage.born("a") for _ in range(30)]
+    tree_ = await tree(stage, 20, "b")
+    for number in range(3):
+        turns = {1: waiting[3 * number].hex().upper()} if number else {}
+        assert Counter(roots_of(await stage.claim(6, tasks=["a", "b"], turns=turns)))[tree_.id] == 3
+
+
+async def test_roots_of_each_task_have_a_turn(stage: Stage) -> None:
+    """However many of another one are older."""
+    first = [await stage.born("a") for _ in range(30)]
+    second = [await stage.born("b") for _ in range(4)]
+    third = await tree(stage, 3, "c")
+    runs = await stage.claim(6, tasks=["a", "b", "c"], turns={1: first[10].hex().upper()})
+    assert [run.key for run in runs if run.task == "a"] == first[11:13]
+    assert [run.key for run in runs if run.task == "b" and not run.parent_id] == second[:2]
+    assert roots_of(runs).count(third.id) == 2
+    runs = await stage.claim(6, tasks=["a", "b", "c"], turns={1: third.id})
+    assert [run.key for run in runs if run.task == "a"] == first[:3]
+    assert [run.key for run in runs if run.task == "b" and not run.parent_id] == second[2:]
+
+
+async def test_a_queued_root_is_no_root_to_be_begun_for_what_it_has_spawned(stage: Stage) -> None:
+    """It goes on after it was suspended, and some of its children are queued still."""
+    parent = await tree(stage, 5, "b")
+    others = [await stage.born("a") for _ in range(10)]
+    later = await tree(stage, 5, "b")
+    await stage.report(handed_back(parent))
+    runs = await stage.claim(9, tasks=["a", "b", "c"], turns={})
+    assert Counter(run.task for run in runs) == {"a": 3, "b": 5, "c": 1}
+    assert Counter(run.root_id for run in runs if run.task == "b").keys() == {parent.id, later.id}
+    assert [run.key for run in runs if run.task == "a"] == others[:3]
+
+
+async def test_of_many_roots_that_have_begun_it_is_as_many_beside_those_that_have_not(stage: Stage) -> None:
+    trees = sorted([(await tree(stage, 2, "b")).id for _ in range(ROOTS)])
+    waiting = [await stage.born("a") for _ in range(5)]
+    runs = await stage.claim(FEW + 1, tasks=["a", "b"], turns={})
+    assert roots_of(runs) == [*trees[:FEW], waiting[0].hex().upper()]
+    runs = await stage.claim(FEW + 1, tasks=["a", "b"], turns={1: trees[FEW - 1]})
+    assert sorted(roots_of(runs)) == [*trees[FEW : 2 * FEW], waiting[1].hex().upper()]

@@ -13,7 +13,7 @@ from fanwood.worker.slots import PREFETCH_BESIDE_SMALL, REMEMBERED, Slots
 from fanwood.worker.turns import Turns
 
 
-def run(id_: str, root: str = "", *, priority: int = 1, deaths: int = 0) -> ClaimedRun:
+def run(id_: str, root: str = "", *, priority: int = 1, deaths: int = 0, task: str = "t") -> ClaimedRun:
     row = dict.fromkeys(ClaimedRun.__struct_fields__)
     parent = root and "F"
     about: dict[str, Any] = {
@@ -23,7 +23,7 @@ def run(id_: str, root: str = "", *, priority: int = 1, deaths: int = 0) -> Clai
         "priority": priority,
         "deaths": deaths,
     }
-    return ClaimedRun(**{**row, **about, "task": "t"})
+    return ClaimedRun(**{**row, **about, "task": task})
 
 
 def runs_of(root: str, count: int, **about: Any) -> list[ClaimedRun]:
@@ -64,6 +64,13 @@ def test_priorities_stand_above_turns() -> None:
 def test_roots_that_have_not_begun_have_one_turn_together() -> None:
     turns = waiting([run("X"), run("Y"), run("Z")], runs_of("A", 3))
     assert taken(turns, 6) == ["X", "A0", "Y", "A1", "Z", "A2"]
+
+
+def test_roots_of_one_task_do_not_wait_for_those_of_another() -> None:
+    turns = waiting([run(f"X{n}") for n in range(9)], [run("Y", task="u"), run("Z", task="u")])
+    assert turns.is_uneven()
+    assert [turns.is_turn_of(tree, 1) for tree in ("t", "u", "v")] == [False, False, True]
+    assert taken(turns, 5) == ["X0", "Y", "X1", "Z", "X2"]
 
 
 def test_what_is_taken_back_waits_no_more() -> None:
@@ -135,6 +142,9 @@ def test_a_small_trees_spawns_are_born_claimed_if_it_is_their_turn() -> None:
     batch = Batch(spawns=spawns)
     claims.plan(batch, Room(0, {(b"s" * 16).hex().upper(): 2}))  # type: ignore[arg-type]
     assert [spawn.claimed for spawn in spawns] == [True, False, True, False, False, False]
+    roots = [Spawn(SpawnKind(task), bytes([n]) * 16, None, "{}") for n, task in enumerate(["t", "u"] * 2)]
+    claims.plan(Batch(spawns=roots), Room(0, {"u": 1}))  # type: ignore[arg-type]
+    assert [spawn.claimed for spawn in roots] == [False, True, False, False]
 
 
 class Room:

@@ -102,11 +102,11 @@ class Claims:
         """A small tree's spawns, whose turn it is: others are queued, but had theirs, and it would wait for a claim.
         Whether there are some."""
         begun = False
-        left: dict[tuple[bytes | None, int], int] = {}
+        left: dict[tuple[str, int], int] = {}
         for kind, siblings in groupby(spawns, _kind):
-            tree = (kind.root_id, kind.priority)
+            tree = (kind.root_id.hex().upper() if kind.root_id else kind.task, kind.priority)
             if tree not in left:
-                left[tree] = dispatcher.turn(kind.root_id.hex().upper() if kind.root_id else "", kind.priority)
+                left[tree] = dispatcher.turn(*tree)
             if not left[tree] or not dispatcher.serves(kind.task):
                 continue
             for spawn in siblings:

@@ -41,8 +41,9 @@ class Dispatcher(Protocol):
         """Whether a small tree is executed beside a large one, of which more is queued."""
         ...
 
-    def turn(self, root: str, priority: int) -> int:
-        """How many runs of this tree it would begin before others that are queued, as they have had their turn."""
+    def turn(self, tree: str, priority: int) -> int:
+        """How many runs of this tree (a root; or a task, whose roots they are) it would begin before others that are
+        queued, as they have had their turn."""
         ...
 
     def offer(self, runs: list[ClaimedRun]) -> None:
@@ -103,7 +104,7 @@ class NoDispatcher:
     def beside(self) -> bool:
         return False
 
-    def turn(self, root: str, priority: int) -> int:  # noqa: ARG002
+    def turn(self, tree: str, priority: int) -> int:  # noqa: ARG002
         return 0
 
     def offer(self, runs: list[ClaimedRun]) -> None:  # noqa: ARG002

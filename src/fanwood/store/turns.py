@@ -2,43 +2,49 @@
 function (`fw_turns`).
 
 Of each priority some roots are looked at, from the one after that had the last turn, and each has an equal share. A
-root that is in the queue itself has not begun: those have one turn together, the oldest first, or there would soon be
-as many trees half done as there are roots.
+root that is in the queue itself waits to begin, or to go on after it was suspended. Those of one task have one turn
+together, the oldest first, or there would soon be as many trees half done as there are roots. Each task is walked by
+itself: what stands behind a hundred thousand roots of one task is not hidden by them in the others.
 """
 
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ROOTS = 8
-"""So many roots have their turn in one claim, at most: to look at one costs about as much as to take a run."""
+"""So many roots that are not queued themselves have their turn in one claim, at most: to look at one costs about as
+much as to take a run."""
 FEW = 4
 """... but so many, however many tasks there are."""
 
 
 class Root(NamedTuple):
-    """A root with something in the queue."""
+    """A root with something in the queue. `of`: it is queued itself, and stands for all after it of this task."""
 
     id: str
-    is_queued: bool  # itself
+    of: int | None
 
 
 class Queue(Protocol):
-    """What there is to claim of some tasks."""
+    """What there is to claim of some tasks, which have numbers."""
 
     def priority(self, below: int) -> int | None:
         """The highest that there is, below another one."""
         ...
 
-    def root(self, priority: int, after: str) -> Root | None:
-        """The first after another one."""
+    def roots(self, priority: int, after: Mapping[int, str]) -> dict[int, Root]:
+        """Of each of these tasks the first root after another one, if there is one."""
         ...
 
     def heads(self, priority: int, roots: list[Root], count: int) -> list[list[str]]:
-        """Of each root the best runs, so many at most; of one that is queued, also those of roots after it."""
+        """Of each root the best runs, so many at most; of one that is queued, those of its task, of it and of roots
+        after it."""
         ...
 
 
@@ -55,7 +61,8 @@ def in_turns(queue: Queue, turns: str, limit: int, tasks: int, first: int, *, lo
     priority: int | None = first
     while priority is not None:
         room = limit - len(found)
-        roots, is_all = _round(queue, priority, last.get(priority, ""), min(most, room))
+        roots, is_all = _round(queue, priority, last.get(priority, ""), tasks, most)
+        roots, is_all = roots[:room], is_all and len(roots) <= room
         if len(roots) == 1 and is_all and not lower:
             break
         share = -(-room // len(roots))
@@ -63,23 +70,49 @@ def in_turns(queue: Queue, turns: str, limit: int, tasks: int, first: int, *, lo
         ranks = zip_longest(*heads)
         found |= dict.fromkeys([id_ for rank in ranks for id_ in rank if id_ is not None][:room])
         most -= len(roots)
-        if not is_all or not most or len(found) >= limit or any(len(runs) >= share for runs in heads):
+        if not is_all or most <= 0 or len(found) >= limit or any(len(runs) >= share for runs in heads):
             break  # what is left of this priority comes before any other
         priority = queue.priority(priority)
     return list(found)
 
 
-def _round(queue: Queue, priority: int, last: str, most: int) -> tuple[list[Root], bool]:
+def _round(queue: Queue, priority: int, last: str, tasks: int, most: int) -> tuple[list[Root], bool]:
     """Whose turn it is, and whether these are all."""
-    found, begins = list[Root](), False
+    walk = _Walk(most)
     for start, until in ((last, None), ("", last)) if last else (("", None),):
-        after = start
-        while (root := queue.root(priority, after)) is not None and (until is None or root.id <= until):
-            if len(found) == most or (root.is_queued and begins):
-                return found, False
-            found.append(root)
-            after = root.id
-            if root.is_queued:  # it stands for those after it
-                begins = True
+        heads = queue.roots(priority, dict.fromkeys(range(tasks), start))
+        while heads:
+            root = min([head.id for head in heads.values()])
+            if until is not None and root > until:
                 break
-    return found, True
+            go_on = walk.meet(root, {task: heads.pop(task).of for task, head in [*heads.items()] if head.id == root})
+            if go_on:
+                heads |= queue.roots(priority, dict.fromkeys(go_on, root))
+    return walk.found, walk.is_all
+
+
+class _Walk:
+    """Past the roots of all tasks, in their order."""
+
+    def __init__(self, most: int) -> None:
+        self.found = list[Root]()
+        self.is_all = True
+        self._left = most
+        self._standing = set[int]()  # tasks of which a root that is queued stands for those after it
+
+    def meet(self, root: str, tasks: Mapping[int, int | None]) -> list[int]:
+        """The next root, which has something in these tasks; in which to go on behind it."""
+        begun = [task for task, of in tasks.items() if of is None]
+        for task in tasks.keys() - begun:
+            if task in self._standing:
+                self.is_all = False
+            else:
+                self._standing.add(task)
+                self.found.append(Root(root, task))
+        if begun and not self._left:
+            self.is_all = False
+            return []
+        if begun:
+            self._left -= 1
+            self.found.append(Root(root, None))
+        return begun

@@ -84,13 +84,13 @@ class Slots:
                 return 0
             return min(room, PREFETCH_BESIDE_SMALL) if self._beside else room
 
-    def turn(self, root: str, priority: int) -> int:
-        """How many runs of this tree (of roots that have not begun, if it is none) may begin though others are queued:
+    def turn(self, tree: str, priority: int) -> int:
+        """How many runs of this tree (a root; or a task, whose roots they are) may begin though others are queued:
         some, if it is a small one beside a large one, has nothing that waits here, and stands behind nothing."""
         if not self._beside or self._alone:
             return 0
         with self._lock:
-            return PREFETCH_BESIDE_SMALL if self._starting.is_turn_of(root, priority) else 0
+            return PREFETCH_BESIDE_SMALL if self._starting.is_turn_of(tree, priority) else 0
 
     def offer(self, runs: list[ClaimedRun]) -> None:
         """Runs that were claimed, to begin when there are slots.

@@ -21,7 +21,7 @@ FEW = 8
 """With more trees than these none is quick."""
 
 Tree = tuple[int, str]
-"""Priority, and root; roots that have not begun are one tree."""
+"""Priority, and root; roots themselves are one tree for each task."""
 
 
 class Turns:
@@ -46,9 +46,9 @@ class Turns:
         sizes = [len(runs) for runs in self._trees.values()]
         return min(sizes) * 2 < max(sizes)
 
-    def is_turn_of(self, root: str, priority: int) -> bool:
+    def is_turn_of(self, tree: str, priority: int) -> bool:
         """Whether something of this tree would be the next but one at the latest, of as many as there are trees."""
-        return not self.suspects and priority >= self._highest and (priority, root) not in self._trees
+        return not self.suspects and priority >= self._highest and (priority, tree) not in self._trees
 
     def add(self, runs: Sequence[ClaimedRun]) -> None:
         """They wait behind those of their trees."""
@@ -118,4 +118,4 @@ _place = attrgetter("priority", "root_id", "parent_id")
 
 
 def _tree(run: ClaimedRun) -> Tree:
-    return run.priority, run.root_id if run.parent_id else ""
+    return run.priority, run.root_id if run.parent_id else run.task

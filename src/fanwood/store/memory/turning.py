@@ -9,7 +9,7 @@ from fanwood.model.states import RunState
 from fanwood.store.turns import Root, in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fanwood.store.memory.tables import Order, Run, Tables
 
@@ -22,7 +22,9 @@ class Turning:
 
     def __init__(self, tables: Tables, tasks: Sequence[str], ours: Callable[[Run], bool]) -> None:
         self._runs = tables.runs
-        self._queues = [order for task in tasks if (order := tables.order("queue", task))]
+        self._queues = [
+            order for task in tasks if (order := tables.order("queue", task))
+        ]  # their numbers are the tasks'
         self._ours = ours
 
     def first(self, turns: str, limit: int) -> list[Run]:
@@ -44,15 +46,17 @@ class Turning:
         ]
         return max((-place[0] for place in places if place), default=None)
 
-    def root(self, priority: int, after: str) -> Root | None:
+    def roots(self, priority: int, after: Mapping[int, str]) -> dict[int, Root]:
         """See `turns.Queue`."""
-        since = bytes.fromhex(after) + b"\0" if after else b""
-        here = [next(self._places(queue, priority, since), None) for queue in self._queues]
-        root = min((place[1] for place in here if place), default=None)
-        if root is None:
-            return None
-        own = self._runs.get(root)
-        return Root(root.hex().upper(), own is not None and own.state == RunState.QUEUED)
+        found: dict[int, Root] = {}
+        for task, last in after.items():
+            since = bytes.fromhex(last) + b"\0" if last else b""
+            if (place := next(self._places(self._queues[task], priority, since), None)) is not None:
+                root = place[1]
+                own = self._runs.get(root)
+                of_it = own is not None and own.state == RunState.QUEUED and own.task == self._runs[place[3]].task
+                found[task] = Root(root.hex().upper(), task if of_it else None)
+        return found
 
     def heads(self, priority: int, roots: list[Root], count: int) -> list[list[str]]:
         """See `turns.Queue`."""
@@ -60,9 +64,9 @@ class Turning:
         for root in roots:
             first = bytes.fromhex(root.id)
             runs: list[Place] = []
-            for queue in self._queues:
+            for queue in self._queues if root.of is None else [self._queues[root.of]]:
                 places = self._places(queue, priority, first)
-                runs += islice(places if root.is_queued else takewhile(_of(first), places), count)
+                runs += islice(takewhile(_of(first), places) if root.of is None else places, count)
             found.append([place[3].hex().upper() for place in sorted(runs)[:count]])
         return found
 

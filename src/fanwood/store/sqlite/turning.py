@@ -11,6 +11,8 @@ from fanwood.store.statements import load
 from fanwood.store.turns import Root, in_turns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fanwood.store.sqlite.driver import Database
 
 _SQL = load("sqlite/turns.sql")
@@ -21,6 +23,7 @@ Place = tuple[str, int, str]
 """Root, depth (negated), id."""
 
 _ready = msgspec.json.Decoder(list[tuple[str, int, str, int, int]])
+_roots = msgspec.json.Decoder(list[tuple[int, str, int]])
 _heads = msgspec.json.Decoder(list[list[Place]])
 _lists = msgspec.json.Decoder(list[list[str]])
 _list = msgspec.json.Decoder(list[str])
@@ -33,7 +36,7 @@ class Turning:
         self._execute = connection.execute
         self._about: dict[str, Any] = {"tasks": tasks, "programs": programs}
         self._sql = _OWN if programs else _SQL
-        self._several = True
+        self._tasks: list[str] = []  # those that have something in the queue
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(self._sql[name], self._about | bindings).get
@@ -47,8 +50,9 @@ class Turning:
         others = any(others for *_, others, _ in ready) or len({root for _, _, root, *_ in ready}) > 1
         if not (others or lower or len(priorities) > 1):
             return tasks, []
+        self._tasks = tasks
         if len(tasks) == 1:
-            self._about["task"], self._several = tasks[0], False
+            self._about["task"] = tasks[0]
         self._about["tasks"] = encoded(tasks)
         lower = lower or len(priorities) > 1
         return tasks, in_turns(self, turns, limit, len(tasks), max(priorities), lower=lower)
@@ -57,20 +61,25 @@ class Turning:
         """See `turns.Queue`."""
         return self._one("priority", below=below)
 
-    def root(self, priority: int, after: str) -> Root | None:
+    def roots(self, priority: int, after: Mapping[int, str]) -> dict[int, Root]:
         """See `turns.Queue`."""
-        found = self._one("root" if self._several else "root_of_one", priority=priority, after=after)
-        return None if found is None else Root(found.lstrip("+"), found[0] == "+")
+        if len(self._tasks) == 1:
+            found = self._one("root_of_one", priority=priority, after=after[0])
+            return {} if found is None else {0: Root(found.lstrip("+"), 0 if found[0] == "+" else None)}
+        tasks = list(after)
+        rows = encoded([(self._tasks[task], after[task]) for task in tasks])
+        found = _roots.decode(self._one("roots", priority=priority, after=rows))
+        return {tasks[n]: Root(root, tasks[n] if is_queued else None) for n, root, is_queued in found}
 
     def heads(self, priority: int, roots: list[Root], count: int) -> list[list[str]]:
         """See `turns.Queue`."""
-        begun = [root.id for root in roots if not root.is_queued]
-        read = self._heads if self._several else self._heads_of_one
-        found = read(begun, priority=priority, count=count) if begun else []
-        for number, root in enumerate(roots):
-            if root.is_queued:
-                found.insert(number, self._heads_from(root.id, priority=priority, count=count))
-        return found
+        begun = [root.id for root in roots if root.of is None]
+        read = self._heads if len(self._tasks) > 1 else self._heads_of_one
+        found = iter(read(begun, priority=priority, count=count) if begun else ())
+        return [
+            next(found) if root.of is None else self._heads_from(root.of, root.id, priority=priority, count=count)
+            for root in roots
+        ]
 
     def _heads(self, roots: list[str], **about: int) -> list[list[str]]:
         found = _heads.decode(self._one("heads", roots=encoded(roots), **about))
@@ -80,10 +89,8 @@ class Turning:
     def _heads_of_one(self, roots: list[str], **about: int) -> list[list[str]]:
         return _lists.decode(self._one("heads_of_one", roots=encoded(roots), **about))
 
-    def _heads_from(self, root: str, **about: int) -> list[str]:
-        if not self._several:
-            return _list.decode(self._one("heads_from_of_one", root=root, **about))
-        return _best(_heads.decode(self._one("heads_from", root=root, **about)), about["count"])
+    def _heads_from(self, task: int, root: str, **about: int) -> list[str]:
+        return _list.decode(self._one("heads_from", task=self._tasks[task], root=root, **about))
 
 
 def _best(tasks: list[list[Place]], count: int) -> list[str]:

@@ -25,21 +25,23 @@ select max((
 ))
 from json_each(:tasks) t;
 
--- name: root
--- The first after another one, with a mark before it if it is queued itself. (No walk: that takes a table of its own.)
-select case when exists (select 1 from run o where o.id = f.root and o.state = 0) then '+' else '' end || hex(f.root)
-from (
-    select min((
-        select q.root_id from run q indexed by run_ready
-        where q.task = t.value and q.state = 0 and q.priority = +:priority and q.root_id > unhex(:after)
-        order by q.priority desc, q.root_id, q.depth desc, q.id limit 1
-    )) as root
-    from json_each(:tasks) t
-) f
-where f.root is not null;
+-- name: roots
+-- Of each of these tasks the first root after another one, and whether it is queued itself, as one of that task.
+select json_group_array(json_array(t.key, hex(f.root_id), exists (
+    select 1 from run o where o.id = f.root_id and o.state = 0 and o.task = f.task
+)))
+from json_each(:after) t
+cross join run f on f.id = (
+    select q.id from run q indexed by run_ready
+    where q.task = t.value ->> 0 and q.state = 0 and q.priority = +:priority and q.root_id > unhex(t.value ->> 1)
+    order by q.priority desc, q.root_id, q.depth desc, q.id limit 1
+);
 
 -- name: root_of_one
-select case when exists (select 1 from run o where o.id = q.root_id and o.state = 0) then '+' else '' end || hex(q.root_id)
+-- The same of one task, with a mark before it.
+select case when exists (
+    select 1 from run o where o.id = q.root_id and o.state = 0 and o.task = q.task
+) then '+' else '' end || hex(q.root_id)
 from run q indexed by run_ready
 where q.task = +:task and q.state = 0 and q.priority = +:priority and q.root_id > unhex(:after)
 order by q.priority desc, q.root_id, q.depth desc, q.id limit 1;
@@ -55,17 +57,6 @@ select json_group_array(json((
 )))
 from json_each(:roots) o cross join json_each(:tasks) t;
 
--- name: heads_from
--- The best of each task of a root, and of those after it.
-select json_group_array(json((
-    select json_group_array(json_array(hex(h.root_id), -h.depth, hex(h.id))) from (
-        select q.root_id, q.depth, q.id from run q indexed by run_ready
-        where q.task = t.value and q.state = 0 and q.priority = +:priority and q.root_id >= unhex(:root)
-        order by q.root_id, q.depth desc, q.id limit +:count
-    ) h
-)))
-from json_each(:tasks) t;
-
 -- name: heads_of_one
 select json_group_array(json((
     select json_group_array(hex(h.id)) from (
@@ -76,7 +67,8 @@ select json_group_array(json((
 )))
 from json_each(:roots) o;
 
--- name: heads_from_of_one
+-- name: heads_from
+-- The best of one task of a root, and of those after it.
 select json_group_array(hex(h.id)) from (
     select q.id from run q indexed by run_ready
     where q.task = +:task and q.state = 0 and q.priority = +:priority and q.root_id >= unhex(:root)

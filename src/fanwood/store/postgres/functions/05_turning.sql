@@ -45,6 +45,87 @@ begin
     return found_;
 end $$;
 
+-- The roots of one priority whose turn it is, from the one after that had the last, once round: p_most that are not queued
+-- themselves; and of each task the first that is, which stands for those after it (of_: that task). Whether these are all.
+-- Each task is walked by itself: what is behind very many queued roots of one is not hidden by them in the others.
+create function fw_walk(
+    p_tasks text[], p_priority integer, p_last bytea, p_most integer, p_programs integer[],
+    out roots bytea[], out of_ text[], out whole boolean
+) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict error
+declare
+    queued constant smallint := 0;
+    again boolean := p_last = '\x';
+    walked text[] := p_tasks;  -- whose next root is to be found, after this one ...
+    at bytea := p_last;
+    tasks text[] := '{}';  -- ... and those of which it is known
+    heads bytea[] := '{}';
+    standing text[] := '{}';
+    root bytea;
+    here record;
+    begun integer := 0;
+    n integer;
+begin
+    roots := '{}'; of_ := '{}'; whole := true;
+    loop
+        for here in
+            select t.task, h.root_id, coalesce(
+                (select x.state = queued and x.task = t.task from run x where x.id = h.root_id), false
+            ) as itself
+            from unnest(walked) t (task)
+            cross join lateral (
+                select r.root_id from run r
+                where r.task = t.task and r.state = 0 and r.priority = p_priority and r.root_id > at and (
+                    p_programs = '{}'
+                    or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
+                )
+                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
+            ) h
+        loop
+            if again and p_last <> '\x' and here.root_id > p_last then
+                continue;
+            elsif not here.itself then
+                tasks := tasks || here.task; heads := heads || here.root_id;
+            elsif here.task = any (standing) then
+                whole := false;
+            else
+                standing := standing || here.task;
+                roots := roots || here.root_id; of_ := of_ || here.task;
+            end if;
+        end loop;
+        root := null; walked := '{}';
+        for n in 1 .. cardinality(tasks) loop
+            if root is null or heads[n] < root then
+                root := heads[n]; walked := array[tasks[n]];
+            elsif heads[n] = root then
+                walked := walked || tasks[n];
+            end if;
+        end loop;
+        if root is null then
+            exit when again;
+            again := true; walked := p_tasks; at := '\x';
+            continue;
+        end if;
+        select coalesce(array_agg(v.task), '{}'), coalesce(array_agg(v.head), '{}') into tasks, heads
+        from unnest(tasks, heads) v (task, head) where v.head <> root;
+        at := root;
+        if begun < p_most then
+            begun := begun + 1;
+            roots := roots || root; of_ := of_ || null::text;
+        else
+            whole := false; walked := '{}';
+        end if;
+    end loop;
+    if cardinality(roots) > 1 then
+        select array_agg(v.root order by v.root <= p_last, v.root, v.task is null),
+               array_agg(v.task order by v.root <= p_last, v.root, v.task is null)
+        into roots, of_ from unnest(roots, of_) v (root, task);
+    end if;
+end $$;
+
 -- Whose turn it is of several roots, and what they have, to be claimed before anything else: as store/turns.py has it.
 -- Nothing, if there is one root only. By the index alone, and no more than so many roots.
 create function fw_turns(p_tasks text[], p_limit integer, p_turns text, p_programs integer[]) returns bytea[]
@@ -54,22 +135,16 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
-    queued constant smallint := 0;
     beyond constant bytea := decode(repeat('ff', 17), 'hex');  -- every root
     tasks text[];
     found_ bytea[] := '{}';
     theirs bytea[];
     roots bytea[];
-    itself boolean[];
+    of_ text[];
     most integer;
     room integer;
     prio integer;
     last_ bytea;
-    at bytea;
-    root bytea;
-    here boolean;
-    begins boolean;
-    again boolean;
     whole boolean;
     lower_ boolean;
     full_ boolean;
@@ -97,48 +172,22 @@ begin
     while prio is not null loop
         room := p_limit - cardinality(found_);
         last_ := coalesce(decode(p_turns::json ->> prio::text, 'hex'), '\x');
-        roots := '{}'; itself := '{}'; begins := false; again := false; whole := true; at := last_;
-        loop
-            select q.root_id into root
-            from unnest(tasks) t (task)
-            cross join lateral (
-                select r.root_id from run r
-                where r.task = t.task and r.state = 0 and r.priority = prio and r.root_id > at and (
-                    p_programs = '{}'
-                    or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
-                )
-                order by r.task, r.priority desc, r.root_id, r.depth desc, r.id limit 1
-            ) q
-            order by q.root_id limit 1;
-            if root is null or (again and root > last_) then
-                exit when again or last_ = '\x';
-                again := true; at := '\x';
-                continue;
-            end if;
-            here := coalesce((select x.state = queued from run x where x.id = root), false);
-            if cardinality(roots) = least(most, room) or (here and begins) then
-                whole := false;
-                exit;
-            end if;
-            roots := roots || root; itself := itself || here; at := root;
-            if here then
-                exit when again or last_ = '\x';
-                begins := true; again := true; at := '\x';
-            end if;
-        end loop;
+        select w.roots, w.of_, w.whole into roots, of_, whole from fw_walk(tasks, prio, last_, most, p_programs) w;
+        whole := whole and cardinality(roots) <= room;
+        roots := roots[1:room]; of_ := of_[1:room];
         exit when cardinality(roots) = 1 and whole and not lower_;  -- they are the best
         select array_agg(v.id order by v.rank, v.n), coalesce(bool_or(v.rank = v.share), false) into theirs, full_
         from (
             select h.id, h.rank, o.n, s.share
-            from unnest(roots, itself) with ordinality o (root, itself, n)
+            from unnest(roots, of_) with ordinality o (root, task, n)
             cross join (select (room + cardinality(roots) - 1) / cardinality(roots) as share) s
             cross join lateral (
                 select q.id, row_number() over (order by q.root_id, q.depth desc, q.id) as rank
-                from unnest(tasks) t (task)
+                from unnest(case when o.task is null then tasks else array[o.task] end) t (task)
                 cross join lateral (
                     select r.root_id, r.depth, r.id from run r
                     where r.task = t.task and r.state = 0 and r.priority = prio
-                      and r.root_id between o.root and case when o.itself then beyond else o.root end and (
+                      and r.root_id between o.root and case when o.task is null then o.root else beyond end and (
                         p_programs = '{}'
                         or (select x.asked = 0 or x.asked = any (p_programs) from run x where x.id = r.root_id)
                     )
@@ -148,12 +197,12 @@ begin
             ) h
         ) v;
         theirs := theirs[1:room];
-        if true = any (itself) then  -- whose range may hold roots that have a turn of their own
+        if cardinality(array_remove(of_, null)) > 0 then  -- whose range may hold roots that have a turn of their own
             theirs := array(select v.id from unnest(theirs) with ordinality v (id, n) group by v.id order by min(v.n));
         end if;
         found_ := found_ || theirs;
         most := most - cardinality(roots);
-        exit when not whole or full_ or most = 0 or cardinality(found_) >= p_limit;
+        exit when not whole or full_ or most <= 0 or cardinality(found_) >= p_limit;
         select max(q.priority) into prio
         from unnest(tasks) t (task)
         cross join lateral (
