@@ -110,7 +110,8 @@ async def test_an_id_is_one_event(stage: Stage) -> None:
 async def test_what_ends_too_many_goes_on_in_pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("outside", "memory.outside", "sqlite.outside", "postgres.outside"):
         monkeypatch.setattr(f"fanwood.store.{module}.AT_ONCE", 3)
-        monkeypatch.setattr(f"fanwood.store.{module}.SPREAD", 2)
+    for name in ("memory.outside.SPREAD", "sqlite.outside.SPREAD", "postgres.outside.PAGE"):
+        monkeypatch.setattr(f"fanwood.store.{name}", 2)
     parent = await stage.running()
     ids = [await waiting(stage, parent, match={"n": 1} if n % 2 else {}) for n in range(8)]
     event = await pushed(stage, '{"n":1}')

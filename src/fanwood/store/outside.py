@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1_000
 """Waits that one transaction ends; an event that ends more is open, and the rest follows."""
-SPREAD = 250
+SPREAD = 100
 """So many of the rest at a time: who commits beside it waits for one page, and a page of a thousand takes a third of a
 second where the machine is busy."""
 

@@ -25,9 +25,9 @@ from fanwood.model.matching import (
 from fanwood.model.records import Settled
 from fanwood.model.states import WAIT_NAMES, RunKind, RunState
 from fanwood.store.failures import UNREADABLE, encode_failure
-from fanwood.store.outside import AT_ONCE, SPREAD, Asking, EventFilter, Outside, same_event
+from fanwood.store.outside import AT_ONCE, Asking, EventFilter, Outside, same_event
 from fanwood.store.parts import must_promise, must_receive
-from fanwood.store.postgres.chores import SQL, Work, chores
+from fanwood.store.postgres.chores import PAGE, SQL, Work, chores
 from fanwood.store.postgres.gates import part_of, wake
 from fanwood.store.postgres.served import Served
 from fanwood.store.postgres.shapes import KnownShapes, Shapes
@@ -227,7 +227,7 @@ class PostgresOutside(Served, Outside):
             return more, False
         columns = [list(column) for column in zip(*sought, strict=True)]
         ((_, left, told, *_),) = await work.db.call(
-            "fw_end_waits", work.now, *columns, SPREAD if waits else AT_ONCE, waits
+            "fw_end_waits", work.now, *columns, PAGE if waits else AT_ONCE, waits
         )
         work.told += told
         return more | {owners[n - 1] for n in left}, bool(left)

@@ -211,8 +211,9 @@ class SqliteOutside(InFile, Outside):
             self._leaving.fulfil(now, left, RunState.FAILED, None, error)
 
     async def spread(self, event: Event) -> bool:
-        with self._transaction() as db:
-            ended, _ = self._find(db, event, SPREAD, ends := _Ends())
+        assert self._connection is not None
+        with self._unsynced():  # should it be lost, the event is open still
+            ended, _ = self._find(self._connection, event, SPREAD, ends := _Ends())
             self._fulfil(ends.found)
             self._fail_spoilt(ends.spoilt)
         self._on_notify()
