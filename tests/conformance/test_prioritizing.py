@@ -6,6 +6,7 @@ import pytest
 
 from fanwood import RunNotFoundError, RunState, UsageError
 from fanwood.model.commands import ClaimedRun
+from fanwood.model.states import OnParentEnd
 from fanwood.store.surgery import reprioritized
 from tests.conformance.stage import SECOND, Stage, failed, retried
 from tests.conformance.test_sharing import link
@@ -130,6 +131,36 @@ async def test_it_is_told_in_pages(stage: Stage) -> None:
     assert await hear(stage) == [root.key]
     assert {run.priority for run in await stage.claim(2_000, tasks=["c"])} == {3}
     assert not (await stage.store.sweep()).looked
+
+
+@pytest.mark.parametrize("given", [(9,), (0, 9), (5, 4, 3, 2)])
+async def test_what_is_closed_ends_whatever_priority_it_is_given(stage: Stage, given: tuple[int, ...]) -> None:
+    """The sweep that ends it goes by priorities, a page at a time: what went to another one would be left over, and
+    begun."""
+    root = await stage.running()
+    child = await stage.running("b", root)
+    spawns = [stage.spawn("c", child) for _ in range(900)]
+    await stage.commit(spawns=spawns)
+    await stage.store.cancel(root.key, "over")
+    for number, each in enumerate(given):
+        await stage.store.reprioritize(child.key, each, "ann")
+        await stage.store.reprioritize(spawns[-1 - number].id, each + 1, "ann")
+        await stage.store.sweep()
+    await stage.sweep()
+    assert not await stage.claim(10, tasks=["c"])
+    assert {(await stage.store.get(spawn.id)).state for spawn in spawns} == {RunState.CANCELLED}
+
+
+async def test_what_goes_on_below_what_is_closed_has_it(stage: Stage) -> None:
+    root = await stage.running()
+    child = await stage.running("b", root)
+    own, free = await stage.born("c", child), await stage.born("c", child, on_parent_end=OnParentEnd.CONTINUE)
+    await stage.store.cancel(child.key, "over")
+    assert await stage.store.reprioritize(own, 2, "ann") == await stage.store.reprioritize(root.key, 5, "ann") == 1
+    await stage.sweep()
+    assert [await priority(stage, run) for run in (own, free)] == [1, 5]
+    assert (await stage.store.get(own)).state is RunState.CANCELLED
+    assert [run.key for run in await stage.claim(2, tasks=["c"])] == [free]
 
 
 async def test_what_is_shared_has_it_from_the_root(stage: Stage) -> None:

@@ -196,7 +196,7 @@ DECLARED = {
     r"^run: \w+: error is '.*its ancestor (R|c0) was .*' and not '.*its ancestor (R|c0) was [^:]*'$":
         "two closings cover it, a patch and another, and it ends with what either of them says",
     r"^run: g[01]: priority is 5 and not 1$":
-        "what is to end as it is below what has ended is told of another priority before a sweep ends it",
+        "what was closed after it had been looked at is told of another priority before a sweep ends it",
     r"^run: h[01]: ended_by is 3 and not 7, error is '.*its ancestor R started over\"}' and not '.*to help has ended":
         "a hedge is closed as its first ends, by a root that starts over, and ends with what either of them says",
     r"^mail: there is no .3, .c[01]..$":

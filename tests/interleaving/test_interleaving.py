@@ -42,7 +42,7 @@ WAITS = """
     pause/spawn claimed  pause/cancel root  resume/retry  release/pause
     release/end and close
     reprioritize/spawn claimed  reprioritize/reprioritize  reprioritize/cancel root  reprioritize/prune
-    tell urgency/claim below
+    tell urgency/claim below  sweep/tell urgency  sweep/reprioritize child
     tell urgency/reprioritize  tell urgency/reprioritize child  tell urgency/retry  tell urgency/end root
     share shared/cancel link  end shared/cancel link  share shared/cancel root  end shared/cancel root
     root starts over/spawn below root  root starts over/tick

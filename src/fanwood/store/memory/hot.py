@@ -53,7 +53,7 @@ class HotPath:
         self.hedging = Hedging(tables, self.leaving)
         self.moving = Moving(tables, self.leaving)
         self.pauses = Pauses(tables, self.leaving)
-        self.urgency = Urgency(tables)
+        self.urgency = Urgency(tables, self.leaving)
         self.claiming = Claiming(tables, self.leaving, self.pauses)
 
     def run(self, me: int, now: int, batch: Batch) -> Committed:

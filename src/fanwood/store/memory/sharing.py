@@ -25,7 +25,7 @@ class Sharing:
     def __init__(self, tables: Tables, leaving: Leaving) -> None:
         self._tables = tables
         self._leaving = leaving
-        self._urgency = Urgency(tables)
+        self._urgency = Urgency(tables, leaving)
         leaving.unlink = self.ended
 
     # --- a link ----------------------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ class MemoryStore(MemoryOutside, MemoryByHand, MemoryLooks, Store):
             told = memory.hot.moving.tell(now) if run_id is None else Swept(0, more=False)
             root = None if run_id is None else self._run(run_id).root_id
             released = memory.hot.pauses.release(now, root)
-            urged, heard = memory.hot.urgency.tell(root)
+            urged, heard = memory.hot.urgency.tell(now, root)
             if heard is not None:
                 memory.chores.tell_workers(heard, now)
         looked = told.looked + released.looked + urged.looked

@@ -1,4 +1,4 @@
-"""Other priorities in memory: who asks, and how what lives hears of them."""
+"""Other priorities in memory: who asks, and how what lives hears of them. What is closed keeps the one that it has."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fanwood.model.commands import Record, SpawnKind
+    from fanwood.store.memory.leaving import Leaving
 
 
 class Urgency:
     """Those of one memory."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, leaving: Leaving) -> None:
         self._tables = tables
+        self._leaving = leaving
 
     def last(self, run_id: bytes | None) -> int | None:
         """What was said last of a run, or of what is above it."""
@@ -63,7 +65,8 @@ class Urgency:
         before, urgent = run.priority, self._tables.urgent
         last = max((each.made_at for each in urgent.values() if each.root_id == run.root_id), default=-1)
         urgent[run.id] = Urgent(run.id, run.root_id, priority, max(now, last + 1), by, b"")
-        self._tables.change(run, priority=priority)
+        if self._leaving.closed(run) is None:
+            self._tables.change(run, priority=priority)
         lines = self._tables.logs.setdefault(run.id, {})
         seq = max((number for number in lines if 0 <= number < FIRST_CHUNK), default=-1) + 1
         lines[seq] = Line(run.id, seq, run.attempt, now, "info", reprioritized_line(by, before, priority))
@@ -75,14 +78,16 @@ class Urgency:
         found = [each for each in found if root is None or each.root_id == root]
         return min(found, key=lambda each: (each.made_at, each.run_id), default=None)
 
-    def tell(self, root: bytes | None) -> tuple[Swept, Run | None]:
-        """One page of a tree; and whose workers are to hear of it, if that was the last one."""
+    def tell(self, now: int, root: bytes | None) -> tuple[Swept, Run | None]:
+        """One page of a tree: what is closed ends. If it was the last one, whose workers are to hear of it."""
         found, done = self.open(root), None
         if found is None:
             return Swept(0, more=False), None
         place = (found.place or b"")[:16], (found.place or b"")[16:]
         page = list(islice(self._tables.order("below", found.root_id).after(place), PAGE))
-        self.set(run for _, id_ in page if not (run := self._tables.runs[id_]).is_over)
+        living = [run for _, id_ in page if not (run := self._tables.runs[id_]).is_over]
+        self._leaving.end_closed(now, living)  # and with these others may
+        self.set(run for id_ in [run.id for run in living] if not (run := self._tables.runs[id_]).is_over)
         found.place = b"".join(page[-1]) if len(page) == PAGE else None
         if found.place is None and self._tables.runs[found.run_id].attempt > 0:  # else nothing of it was ever claimed
             done = self._tables.runs[found.run_id]

@@ -61,7 +61,7 @@ class Chores:
         self._changes = connection.changes
         self._leaving = leaving
         self._moving = Moving(connection, leaving)
-        self._urgency = Urgency(connection)
+        self._urgency = Urgency(connection, leaving)
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
         return self._execute(_SQL[name], bindings).get

@@ -77,7 +77,7 @@ class HotPath:
         self.sharing, self.hedging = Sharing(connection, self.leaving), Hedging(connection, self.leaving)
         self.moving = Moving(connection, self.leaving)
         self.pauses = Pauses(connection, self.leaving)
-        self.urgency = Urgency(connection)
+        self.urgency = Urgency(connection, self.leaving)
         self.claiming = Claiming(connection, self.leaving, self.pauses)
         self._gated = False  # something is closed, as this transaction sees it
         self._paused = False  # something is paused

@@ -1,4 +1,8 @@
-"""Other priorities on SQLite: who asks, and how what lives hears of them."""
+"""Other priorities on SQLite: who asks, and how what lives hears of them.
+
+What is closed keeps the priority that it has: the sweep that is to end it goes by priorities, and would miss what goes
+to another one meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from msgspec.structs import replace
 
 from fanwood.model.commands import Spawn
 from fanwood.model.records import Swept
+from fanwood.model.states import FIRST_TERMINAL
 from fanwood.store.prioritizing import PAGE, Above, last_said, reprioritized_line
 from fanwood.store.sqlite.leaving import encoded
 from fanwood.store.statements import load
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from fanwood.model.commands import Record, SpawnKind
     from fanwood.store.sqlite.driver import Database
+    from fanwood.store.sqlite.leaving import Leaving
 
 _SQL = load("sqlite/urgency.sql")
 _NOTE = load("sqlite/patching.sql")["note_patch"]
@@ -25,14 +31,15 @@ _NOTE = load("sqlite/patching.sql")["note_patch"]
 _above = msgspec.json.Decoder(list[Above])
 _about = msgspec.json.Decoder(tuple[int, str])
 _open = msgspec.json.Decoder(tuple[str, str, str])
-_page = msgspec.json.Decoder(list[tuple[str, str, bool | int]])
+_page = msgspec.json.Decoder(list[tuple[str, str, int, int]])
 
 
 class Urgency:
     """Those of one connection, inside transactions that the caller begins."""
 
-    def __init__(self, connection: Database) -> None:
+    def __init__(self, connection: Database, leaving: Leaving) -> None:
         self._execute = connection.execute
+        self._leaving = leaving
         self._said: dict[str, int] = {}  # of parents of the present batch
 
     def _one(self, name: str, /, **bindings: Any) -> Any:
@@ -72,7 +79,8 @@ class Urgency:
         before, root = _about.decode(self._one("about", id=run_id))
         about = {"id": run_id, "root": bytes.fromhex(root), "priority": priority, "by": by, "now": now}
         self._execute(_SQL["make_urgency"], about)
-        self._execute(_SQL["set_priorities"], {"rows": encoded([(run_id.hex(), priority)]), "living": False})
+        if not self._leaving.closed([run_id.hex().upper()]):
+            self._execute(_SQL["set_priorities"], {"rows": encoded([(run_id.hex(), priority)]), "living": False})
         self._execute(_NOTE, {"id": run_id, "now": now, "message": reprioritized_line(by, before, priority)})
         return before
 
@@ -81,14 +89,16 @@ class Urgency:
         return self._one("oldest") if root is None else self._one("oldest_of", root=root)
 
     def tell(self, now: int, root: bytes | None) -> Swept:
-        """One page of a tree."""
+        """One page of a tree; what is closed ends."""
         found = self.open(root)
         if found is None:
             return Swept(0, more=False)
         run_id, of, place = _open.decode(found)
         at = {"root": bytes.fromhex(of), "parent": bytes.fromhex(place[:32]), "id": bytes.fromhex(place[32:])}
         page = _page.decode(self._one("page", **at, limit=PAGE))
-        self.set([id_ for _, id_, lives in page if lives])
+        living = [(id_, attempt, state) for _, id_, attempt, state in page if state < FIRST_TERMINAL]
+        closed = self._leaving.end_closed(now, living)  # and with these others may
+        self.set([id_ for id_, _, _ in living if id_ not in closed], living=True)
         next_ = bytes.fromhex("".join(page[-1][:2])) if len(page) == PAGE else None
         self._execute(_SQL["note_place"], {"id": bytes.fromhex(run_id), "place": next_})
         if next_ is None:

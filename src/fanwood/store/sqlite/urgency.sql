@@ -33,8 +33,8 @@ select json_array(hex(run_id), hex(root_id), hex(place)) from urgency indexed by
 where root_id = :root and place is not null order by made_at, run_id limit 1;
 
 -- name: page
-select json_group_array(json_array(hex(parent_id), hex(id), state < 8)) from (
-    select parent_id, id, state from run indexed by run_tree
+select json_group_array(json_array(hex(parent_id), hex(id), attempt, state)) from (
+    select parent_id, id, attempt, state from run indexed by run_tree
     where root_id = :root and parent_id is not null and (parent_id, id) > (:parent, :id)
     order by parent_id, id limit +:limit
 );
