@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from fanwood.engine.claims import LEFT_OUT, PRIORITIES, Claims
 from fanwood.model.commands import Batch, ClaimedRun, Committed, Spawn, SpawnKind
+from fanwood.store.turns import Root, _Walk, in_turns
 from fanwood.worker.slots import PREFETCH_BESIDE_SMALL, REMEMBERED, Slots
 from fanwood.worker.turns import Turns
 
@@ -186,6 +188,34 @@ def test_the_next_claim_says_whose_turn_was_the_last() -> None:
     }
     assert turns_after(claims, run("5", "C"), run("6", "A")) == {"1": "C", "7": "Z"}
     assert turns_after(claims, run("7", "A"), run("8", "B")) == {"1": "B", "7": "Z"}  # it is round
+
+
+class OfManyTasks:
+    """Each task has a root that is queued, and nothing else."""
+
+    def __init__(self, tasks: int) -> None:
+        self.ids = [f"{n:08X}" for n in range(tasks)]
+
+    def priority(self, below: int) -> int | None:
+        return None
+
+    def roots(self, _: int, after: Mapping[int, str]) -> dict[int, Root]:
+        return {task: Root(self.ids[task], task) for task, last in after.items() if self.ids[task] > last}
+
+    def heads(self, _: int, roots: list[Root], count: int) -> list[list[str]]:
+        assert count
+        return [[root.id] for root in roots]
+
+
+def test_no_more_roots_are_met_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tasks have some: a claim of a thousand tasks compared each with each."""
+    met, meet = list[str](), _Walk.meet
+    monkeypatch.setattr(_Walk, "meet", lambda *about: (met.append(about[1]), meet(*about))[1])
+    queue = OfManyTasks(1000)
+    turns = json.dumps({"1": queue.ids[994]})
+    assert in_turns(queue, turns, 16, 1000, 1, lower=False) == [*queue.ids[995:], *queue.ids[:11]]
+    assert len(met) == 17
+    assert in_turns(queue, "{}", 1000, 1000, 1, lower=False) == queue.ids
 
 
 def test_what_is_remembered_of_turns_is_bounded() -> None:

@@ -9,13 +9,14 @@ itself: what stands behind a hundred thousand roots of one task is not hidden by
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 ROOTS = 8
 """So many roots that are not queued themselves have their turn in one claim, at most: to look at one costs about as
@@ -61,8 +62,9 @@ def in_turns(queue: Queue, turns: str, limit: int, tasks: int, first: int, *, lo
     priority: int | None = first
     while priority is not None:
         room = limit - len(found)
-        roots, is_all = _round(queue, priority, last.get(priority, ""), tasks, most)
-        roots, is_all = roots[:room], is_all and len(roots) <= room
+        walk = _Walk(most, room)
+        _go_round(queue, priority, last.get(priority, ""), tasks, walk)
+        roots, is_all = walk.found, walk.is_all
         if len(roots) == 1 and is_all and not lower:
             break
         share = -(-room // len(roots))
@@ -76,28 +78,36 @@ def in_turns(queue: Queue, turns: str, limit: int, tasks: int, first: int, *, lo
     return list(found)
 
 
-def _round(queue: Queue, priority: int, last: str, tasks: int, most: int) -> tuple[list[Root], bool]:
-    """Whose turn it is, and whether these are all."""
-    walk = _Walk(most)
+def _go_round(queue: Queue, priority: int, last: str, tasks: int, walk: _Walk) -> None:
+    """From the root after the last one to the end, and from the first one to it."""
     for start, until in ((last, None), ("", last)) if last else (("", None),):
-        heads = queue.roots(priority, dict.fromkeys(range(tasks), start))
-        while heads:
-            root = min([head.id for head in heads.values()])
+        heads = [(root.id, task, root.of) for task, root in queue.roots(priority, _all(range(tasks), start)).items()]
+        heapify(heads)
+        while heads and not walk.is_full:
+            root = heads[0][0]
             if until is not None and root > until:
                 break
-            go_on = walk.meet(root, {task: heads.pop(task).of for task, head in [*heads.items()] if head.id == root})
-            if go_on:
-                heads |= queue.roots(priority, dict.fromkeys(go_on, root))
-    return walk.found, walk.is_all
+            here = dict[int, int | None]()
+            while heads and heads[0][0] == root:
+                _, task, here[task] = heappop(heads)
+            if go_on := walk.meet(root, here):
+                for task, head in queue.roots(priority, _all(go_on, root)).items():
+                    heappush(heads, (head.id, task, head.of))
+
+
+def _all(tasks: Iterable[int], after: str) -> dict[int, str]:
+    return dict.fromkeys(tasks, after)
 
 
 class _Walk:
-    """Past the roots of all tasks, in their order."""
+    """Past the roots of all tasks, in their order, until as many are found as there is room for."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, begun: int, room: int) -> None:
         self.found = list[Root]()
         self.is_all = True
-        self._left = most
+        self.is_full = False
+        self._begun = begun  # so many that are not queued, at most
+        self._room = room
         self._standing = set[int]()  # tasks of which a root that is queued stands for those after it
 
     def meet(self, root: str, tasks: Mapping[int, int | None]) -> list[int]:
@@ -108,11 +118,17 @@ class _Walk:
                 self.is_all = False
             else:
                 self._standing.add(task)
-                self.found.append(Root(root, task))
-        if begun and not self._left:
+                self._take(Root(root, task))
+        if begun and not self._begun:
             self.is_all = False
             return []
         if begun:
-            self._left -= 1
-            self.found.append(Root(root, None))
+            self._begun -= 1
+            self._take(Root(root, None))
         return begun
+
+    def _take(self, root: Root) -> None:
+        if len(self.found) < self._room:
+            self.found.append(root)
+        else:
+            self.is_all, self.is_full = False, True
