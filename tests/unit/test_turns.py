@@ -199,10 +199,10 @@ class OfManyTasks:
     def priority(self, below: int) -> int | None:
         return None
 
-    def roots(self, _: int, after: Mapping[int, str]) -> dict[int, Root]:
+    def roots(self, priority: int, after: Mapping[int, str]) -> dict[int, Root]:
         return {task: Root(self.ids[task], task) for task, last in after.items() if self.ids[task] > last}
 
-    def heads(self, _: int, roots: list[Root], count: int) -> list[list[str]]:
+    def heads(self, priority: int, roots: list[Root], count: int) -> list[list[str]]:
         assert count
         return [[root.id] for root in roots]
 
