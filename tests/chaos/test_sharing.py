@@ -18,8 +18,9 @@ SECONDS = scaled(0.005, 0.01)
 WORKERS = scaled(4, 3)
 ALL = {(store, how) for store in ("sqlite", "postgres") for how in ("supervised", "separate")}
 TRIED = scaled(ALL, {("sqlite", "supervised"), ("postgres", "separate")})
-# The largest share, as a multiple of the smallest. A short fan-out is over before all have come up to speed, and the
-# processes of one SQLite file take turns as the file's lock has it.
+# The largest share, as a multiple of the smallest, of those who only execute children (the parent's worker bears all of
+# them, and hears of each end: on a busy machine it hardly comes to more). A short fan-out is over before all have come
+# up to speed, and the processes of one SQLite file take turns as the file's lock has it.
 LARGEST = {"sqlite": 8, "postgres": scaled(2, 5)}
 
 
@@ -35,12 +36,15 @@ def test_sharing(backend: Backend, make_fleet: MakeFleet, report: Report, how: s
     assert answer.result(100)["value"] == sum(n * n for n in range(CHILDREN))
     took = time.monotonic() - begin
     rows = fleet.come_to_rest()
-    shares = sorted(Counter(by(row) for row in rows if row.task == "child").values())
+    shares = Counter(by(row) for row in rows if row.task == "child")
+    parents = next(by(row) for row in rows if row.task == "parent")
+    others = sorted(share for who, share in shares.items() if who != parents)
     report(f"{CHILDREN:,} children of {SECONDS * 1000:g} ms in {took:.1f} s ({CHILDREN / took:,.0f}/s)")
-    report(f"shares: {', '.join(f'{share / CHILDREN:.0%}' for share in shares)}")
+    told = ", ".join(f"{share / CHILDREN:.0%}" for share in others)
+    report(f"shares: {told}, the parent's {shares[parents] / CHILDREN:.0%}")
     assert [row for row in rows if row.attempt != 1] == []  # the checker has seen that no attempt was executed twice
-    assert len(shares) == WORKERS
-    assert shares[-1] <= LARGEST[backend.name] * shares[0]
+    assert len(others) == WORKERS - 1
+    assert others[-1] <= LARGEST[backend.name] * others[0]
 
 
 def by(row: Row) -> str:

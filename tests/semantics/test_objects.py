@@ -174,21 +174,23 @@ def test_a_cell_that_declares_a_task_again_replaces_it(app: Fanwood, monkeypatch
 def test_who_interrupts_a_wait_is_told_what_goes_on(
     app: Fanwood, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting, go_on, wait_for = threading.Event(), threading.Event(), spawning.wait_for
+    waiting, begun, go_on, wait_for = threading.Event(), threading.Event(), threading.Event(), spawning.wait_for
 
     async def noted(*about: Any) -> None:
-        waiting.set()  # (the run begins before that)
+        waiting.set()
         await wait_for(*about)
 
     monkeypatch.setattr(spawning, "wait_for", noted)
 
     @app.task
     def task() -> int:
+        begun.set()
         go_on.wait(60)
         return 1
 
     with pytest.raises(KeyboardInterrupt), interrupted_after(waiting):
         task.run()
+    assert begun.wait(60)
     go_on.set()
     (run,) = app.runs.list()
     assert f"task (run {run.id})" in caplog.text
