@@ -30,6 +30,7 @@ from fanwood.model.matching import Event
 from fanwood.model.states import FIRST_TERMINAL, Awaited, RunKind, RunState
 from fanwood.sdk.waits.events import push
 from fanwood.store.forking import NewFork
+from fanwood.store.many import Deed
 from fanwood.store.postgres.hot import Answer, Call, decode_answer
 from tests.conformance.stage import completed, failed, handed_back, retried
 from tests.interleaving.players import Player
@@ -251,6 +252,7 @@ ROUTINES = [
     Routine("cancel root", lambda s, p: p.store.cancel(s["R"].key, "test")),
     Routine("cancel child", lambda s, p: p.store.cancel(s["c0"].key, "test")),
     Routine("cancel queued", lambda s, p: p.store.cancel(s.id("q0"), "test")),
+    Routine("cancel many", lambda s, p: p.store.to_many(Deed("cancel", "test"), [s[n].key for n in ("o", "c0", "c1")])),
     Routine("cancel attempt", lambda s, p: p.store.cancel(s["c0"].key, "test", 1)),
     Routine("cancel over", lambda s, p: p.store.cancel(s["o"].key, "test")),
     Routine("replay", lambda s, p: p.store.replay(s["o"].key, ENDED)),

@@ -26,7 +26,7 @@ SHORT = """
     prune/replay  prune/cancel over
     tick/claim late  reap/renew  root with key/prune  watch/end  share/share  share shared/end shared
     suspend/end  wait for event/push  suspend for event/push to one
-    pause/claim below  patch child/end  end hedge/cancel root  spend/end budget  log/patch child
+    pause/claim below  patch child/end  end hedge/cancel root  spend/end budget  log/patch child  cancel many/end
 """
 WAITS = """
     sleep below root/cancel root  cancel link/cancel link  release/claim below  tell urgency/spawn claimed
@@ -54,6 +54,7 @@ WAITS = """
     replay budget/spend what is left  end budget/replay budget
     log/reprioritize child  log/patch first
     prune/fork  delete/fork  prune/fork again  delete/fork again
+    cancel many/cancel many  cancel many/cancel root  cancel many/prune  cancel many/ask again  cancel many/end first
     sweep/patch first  tell urgency/end hedge  tell urgency/patch first  root starts over/fail first
 """
 """As well in full: among others runs that are suspended, and what comes from outside."""

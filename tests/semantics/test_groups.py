@@ -18,6 +18,7 @@ from fanwood import (
     Failed,
     FailedTaskRunExceptionGroup,
     Fanwood,
+    PayloadError,
     RunState,
     TaskRunCancelled,
     TaskRunError,
@@ -416,6 +417,45 @@ def test_a_block_that_raises_cancels_all(
     with pytest.raises(TaskRunError, match="no"):
         run.result(60)
     until(lambda: set(states(app, run.id)) <= {"CANCELLED"})
+    (error, *_) = {str(child.error) for child in app.runs.children(run.id)}
+    assert "the block of its group raised ValueError" in error
+
+
+@pytest.mark.parametrize("again", ["retry", "replay"])
+@pytest.mark.parametrize("kind", ["task", "durable_task"])
+def test_a_member_that_cannot_be_encoded_is_what_is_told_each_time(
+    app: Fanwood, member: Any, gates: dict[int, threading.Event], kind: str, again: str
+) -> None:
+    """And of the others, also to who awaits them, that the block has raised that: nobody was cancelled."""
+    said: list[str] = []
+
+    @app.task
+    async def takes_all(_: Any) -> None: ...
+
+    async def parent(_: dict, ctx: Context) -> None:
+        try:
+            async with ctx.group() as g:
+                first = g.spawn(member, 1)
+                g.spawn(takes_all, object())
+        except PayloadError as error:
+            said.append(str(error))
+        try:
+            await first.aio_result()
+        except TaskRunCancelled as error:
+            said.append(error.message)
+        raise ValueError("once more")
+
+    run = getattr(app, kind)(retries=int(again == "retry"))(parent).run_no_wait({})
+    with pytest.raises(TaskRunError, match="once more"):
+        run.result(60)
+    if again == "replay":
+        app.runs.replay(run.id)
+        with pytest.raises(TaskRunError, match="once more"):
+            run.result(60)
+    assert len(said) == 4
+    assert said[:2] == said[2:]
+    assert "can't be encoded" in said[0]
+    assert "the block of its group raised PayloadEncodingError" in said[1]
 
 
 def test_nested_groups(app: Fanwood, member: Any, gates: dict[int, threading.Event]) -> None:

@@ -30,6 +30,7 @@ from fanwood.sdk.children.streams import Streams
 from fanwood.sdk.declaring.identity import content_digest, part_identity
 from fanwood.sdk.declaring.options import NOT_GIVEN, merged
 from fanwood.sdk.recording.once import in_a_step
+from fanwood.sdk.recording.outlasting import broken_off
 from fanwood.sdk.recording.recording import kind_of, known_parts, write, written
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.own import ordered
@@ -269,6 +270,7 @@ class Group:
             with contextlib.suppress(asyncio.CancelledError, RunInterrupted), owning(members):
                 raise error
         elif isinstance(error, Exception):
+            members.lost = broken_off(error)
             await abandon(members)
 
     # --- how it comes out ------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 GIVEN_UP = "who waited for it was cancelled"
 """Why a child was cancelled that its parent gave up."""
+BROKEN_OFF = "the block of its group raised "
+"""... and what that was, of a member whose group was broken off."""
+LONGEST_NAME = 200
 FIRST_PAUSE, LAST_PAUSE = 0.01, 0.5
 TURNS = 10
 """Of the loop."""
@@ -50,6 +53,14 @@ def _was_given_up(collector: Collector) -> bool:
     return any(is_given_up(end.state, end.error) for end in ends)
 
 
+def broken_off(error: BaseException) -> str:
+    """Why a member of a group is cancelled whose block raised this."""
+    return BROKEN_OFF + type(error).__name__[:LONGEST_NAME].encode(errors="replace").decode()
+
+
 def is_given_up(state: RunState, error: str | None) -> bool:
     """Whether a child that ended so was given up by its parent."""
-    return state is RunState.CANCELLED and decode_failure(error).message == GIVEN_UP
+    if state is not RunState.CANCELLED:
+        return False
+    why = decode_failure(error).message
+    return why == GIVEN_UP or why.startswith(BROKEN_OFF)

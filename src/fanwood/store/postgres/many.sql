@@ -1,9 +1,9 @@
 -- The same done to many runs (store/many.py): $1 their ids, $2 the present.
 
 -- name: cancel
-select v.id, c.ended, c.closes, c.told
-from unnest($1::bytea[], $4::text[]) v (id, closing)
-cross join lateral fw_cancel(v.id, null, $2::bigint, $3::text, v.closing) c;
+select v.id, v.ended, v.closes, case when v.n = 1 then c.told end
+from fw_cancel_all($1::bytea[], $2::bigint, $3::text, $4::text[]) c
+cross join lateral unnest(c.there, c.ended, c.closes) with ordinality v (id, ended, closes, n);
 
 -- name: replay
 select v.id, c.answer, c.ready
