@@ -203,3 +203,20 @@ async def test_the_next_attempt_finds_its_children_and_what_they_said(stage: Sta
         assert ends[child.id] == (run.state, told, run.output if told else None, run.error if told else None)
     assert sorted(told for _, told, *_ in ends.values()) == [False, False, False, True, True]
     assert not any(child.told for child in await stage.store.recalled(parent.key, most=-1))
+
+
+@pytest.mark.parametrize("busy", [0, 1])
+async def test_who_had_not_begun_keeps_its_deaths(stage: Stage, busy: int) -> None:
+    """It has not shown that it kills nobody: else one that does would be taken for new, each time."""
+    run = await stage.running()
+    await stage.report(handed_back(run))
+    dying = await stage.register()
+    await stage.claim(1, worker=dying)
+    await stage.store.reap(dying, 3)
+    (run,) = await stage.claim()
+    assert run.deaths == 1
+    back = handed_back(run)
+    back.busy = busy
+    await stage.report(back)
+    (again,) = await stage.claim()
+    assert again.deaths == 1 - busy

@@ -433,6 +433,7 @@ def test_a_member_that_cannot_be_encoded_is_what_is_told_each_time(
     async def takes_all(_: Any) -> None: ...
 
     async def parent(_: dict, ctx: Context) -> None:
+        first: Any = None
         try:
             async with ctx.group() as g:
                 first = g.spawn(member, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from fanwood import TooManyWaitingThreadsError
 from fanwood.model.commands import ClaimedRun
-from fanwood.worker.slots import Slots
+from fanwood.worker.slots import CAREFUL, Slots
 
 
 class FakeSpec:
@@ -260,3 +260,46 @@ def test_no_more_are_claimed_than_there_is_time_to_unload(monkeypatch: pytest.Mo
     stand.slots.leave(leaving[3], False)
     assert stand.changes == changes + 1  # there may be room
     assert stand.slots.demand() == 4
+
+
+# --- who would be charged with a second death ------------------------------------------------------------------------
+
+
+def test_what_was_charged_before_is_not_claimed_ahead() -> None:
+    """Else a run that kills two workers makes suspects of a thousand others, which then execute one at a time."""
+    stand = Stand(2)
+    begun = stand.begin(*(claimed(f"0{n}", deaths=1) for n in range(5)), claimed("05"))
+    assert [attempt.run.id for attempt in begun] == ["00", "01"]
+    assert [run.id for run in stand.slots.spare()] == ["02", "03", "04"]
+    assert [run.id for run in stand.slots.starting] == ["05"]
+    stand.slots.finish(begun)
+    assert [run.id for run in stand.slots.take()] == ["05"]
+    assert stand.slots.demand() == 1  # the slot that is free, however many have ended
+
+
+def test_much_is_claimed_ahead_again_some_time_after_the_last_of_these() -> None:
+    stand, demands = Stand(1), list[int]()
+    stand.slots.finish(stand.begin(claimed(deaths=1)))
+    for _ in range(CAREFUL + 1):
+        begun = stand.begin()
+        assert stand.slots.spare() == []
+        stand.slots.finish(begun)
+        demands.append(stand.slots.demand())
+    assert demands[: CAREFUL - 1] == [1] * (CAREFUL - 1)
+    assert demands[-1] > 1
+
+
+def test_suspects_wait_until_the_worker_is_idle() -> None:
+    stand = Stand(2)
+    stand.begin()
+    assert stand.begin(claimed("01", deaths=2)) == []
+    assert stand.slots.spare() == []
+
+
+@pytest.mark.parametrize(("limit", "spared"), [(0, 0), (1, 0), (2, 1), (3, 1), (1000, 1)])
+def test_nor_what_the_first_death_would_fail(limit: int, spared: int) -> None:
+    slots = Slots(1, 1, lambda: None, limit)
+    slots.offer([claimed("00"), claimed("01"), claimed("02", deaths=1)])
+    slots.take()
+    given = [run.id for run in slots.spare()]
+    assert given == (["02"] if spared else ["01", "02"])

@@ -141,7 +141,8 @@ class Attached(msgspec.Struct, gc=False):
 class Outcome(msgspec.Struct, gc=False):
     """How an attempt ended. `state` QUEUED means: not for good; with a `delay` the run is WAITING first.
 
-    A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing. Starting over (`renews`)
+    A retry (`retry`) charges a failure and begins a new trial; handing back charges nothing, and of a run that had not
+    begun (`busy` is 0) it takes back no death either. Starting over (`renews`)
     is handing back with another input, and what the run had asked for before is nothing of its any more: what lives of
     that is closed.
     """

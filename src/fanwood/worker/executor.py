@@ -66,9 +66,8 @@ class Executor:
         self._host = host
         self._engine = engine
         self._lease = engine.lease
-        of = (slots, host.settings.waiting_threads, self._changed)
-        monotonic = host.clock.monotonic
-        self._slots = SharingSlots(*of, on_room=engine.room, monotonic=monotonic) if shares else Slots(*of)
+        of = (slots, host.settings.waiting_threads, self._changed, host.settings.deaths_limit)
+        self._slots = SharingSlots(*of, on_room=engine.room, monotonic=host.clock.monotonic) if shares else Slots(*of)
         self._threads = ThreadPool("fanwood-task", self._slots.waiting_threads)
         self._place = TaskLoop(self._strand)
         self.turn, self.beside, self.moves = self._slots.turn, self._slots.beside, self._place.moves
@@ -146,11 +145,12 @@ class Executor:
         self._pump()
 
     def offer(self, runs: list[ClaimedRun]) -> None:
-        if self._stopping:  # a claim that was on its way
-            self._engine.report([verdicts.handed_back(run) for run in runs])
-            return
-        self._slots.offer(runs)
-        self._pump()
+        back = runs  # of a claim that was on its way
+        if not self._stopping:
+            self._slots.offer(runs)
+            self._pump()
+            back = self._slots.spare()
+        self._engine.report([verdicts.handed_back(run) for run in back])
 
     def notice(self, notice: Notice) -> None:
         run = notice.run_id.hex().upper()

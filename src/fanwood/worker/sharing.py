@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fanwood.clock import processor_seconds
+from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.worker.slots import Slots
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class SharingSlots(Slots):
         count: int,
         waiting_threads: int,
         on_change: Callable[[], None],
+        deaths_limit: int = SUSPECT_DEATHS,
         *,
         on_room: Callable[[], None],
         monotonic: Callable[[], float],
         used: Callable[[], float] = processor_seconds,
     ) -> None:
-        super().__init__(count, waiting_threads, on_change)
+        super().__init__(count, waiting_threads, on_change, deaths_limit)
         self._on_room = on_room
         self._monotonic = monotonic
         self._used = used

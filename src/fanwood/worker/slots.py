@@ -5,6 +5,9 @@ it takes one again, ahead of runs that have not begun. So any tree finishes on a
 
 A *suspect* (a run that was executing on two workers in a row that died) executes alone: nothing else begins or goes
 on beside it, so that, if it kills this worker as well, nobody else is charged.
+
+Of a worker that died nobody knows which runs had begun: what it had claimed ahead is charged as well. So one whom the
+next death would make a suspect, or fail, is claimed only to begin at once, and else handed back.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ are more."""
 LEFT_LATELY = 10
 """For so many claims since the last time that some were."""
 AHEAD = 4
+CAREFUL = 10
+"""For so many claims since the last time that one brought runs that are to begin at once, only those are claimed for
+which there is a slot."""
 
 
 def _nobody() -> bool:
@@ -43,8 +49,12 @@ def _nobody() -> bool:
 class Slots:
     """The slots of one worker. Any thread may call; `on_change` is called, outside the lock, when runs may begin."""
 
-    def __init__(self, count: int, waiting_threads: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, count: int, waiting_threads: int, on_change: Callable[[], None], deaths_limit: int = SUSPECT_DEATHS
+    ) -> None:
         self.count = count
+        self._spared = max(min(SUSPECT_DEATHS, deaths_limit) - 1, 0)  # so many deaths, and one more would count
+        self._careful = 0 if self._spared else CAREFUL  # while it counts down
         self.foreign_loop = False
         self.evict: Callable[[], bool] = _nobody
         self._free = count
@@ -105,7 +115,8 @@ class Slots:
             self._starting.add(runs)
             self._left = LEFT_LATELY if self._leaving else max(self._left - 1, 0)
             self._beside = REMEMBERED if self._starting.is_uneven() else max(self._beside - 1, 0)
-            most = PREFETCH_BESIDE_SMALL if self._beside else PREFETCH_MAX
+            self._careful = CAREFUL if any(self._is_spared(run) for run in runs) else max(self._careful - 1, 0)
+            most = 0 if self._careful else PREFETCH_BESIDE_SMALL if self._beside else PREFETCH_MAX
             bound = min(most, AHEAD * self._finished_lately)
             self._ahead = min(bound, self._ahead if waiting else max(self._ahead * 2, AHEAD))
             self._finished_lately = 0
@@ -127,6 +138,14 @@ class Slots:
                 taken += starting.take(1)
             self._begun_lately = self._begun_lately or bool(taken)
             return taken
+
+    def spare(self) -> list[ClaimedRun]:
+        """Called when all that can has begun: what was claimed just now, and is not to be charged with a death before
+        it has begun."""
+        if self._careful < CAREFUL:
+            return []
+        with self._lock:
+            return self._starting.remove(self._is_spared)
 
     def give_up(self, tasks: frozenset[str]) -> list[ClaimedRun]:
         """Called now and then: what waits to begin, of these tasks, though nothing has begun for two times in a row."""
@@ -279,6 +298,9 @@ class Slots:
         return self.count - self._free
 
     # --- within the lock -------------------------------------------------------------------------------------------
+
+    def _is_spared(self, run: ClaimedRun) -> bool:
+        return self._spared <= run.deaths < SUSPECT_DEATHS
 
     def _may_join(self, attempt: Attempt) -> bool:
         if attempt.run.is_suspect:

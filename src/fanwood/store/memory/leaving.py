@@ -230,7 +230,7 @@ class Leaving:
             due_at=now + queueing.delay if waits else None,
             retry_count=0 if replayed else run.retry_count + (cause is Cause.RETRY),
             trial_start=run.attempt + 1 if replayed or cause is Cause.RETRY else run.trial_start,
-            deaths=run.deaths + queueing.charge if cause is Cause.LEASE_LOST else 0,
+            deaths=_deaths(run, queueing),
             output=None,
             error=None if replayed else queueing.error or run.error,
             busy=run.busy + queueing.busy,
@@ -368,3 +368,9 @@ def _covers(gate: Gate, child: Run, *, lives: bool) -> bool:
     if not ends or lives or child.finished_at is None or child.finished_at > gate.made_at:
         return ends
     return child.finished_at == gate.made_at and child.ended_by == EndedBy.ANCESTOR  # by the gate, as it was made
+
+
+def _deaths(run: Run, queueing: Queueing) -> int:
+    if queueing.cause is Cause.LEASE_LOST:
+        return run.deaths + queueing.charge
+    return run.deaths if queueing.cause is Cause.HAND_BACK and not queueing.busy else 0

@@ -114,7 +114,11 @@ set state = case when v.value ->> 4 > 0 then 2 else 0 end,
     due_at = case when v.value ->> 4 > 0 then :now + (v.value ->> 4) end,
     retry_count = case v.value ->> 3 when 3 then run.retry_count + 1 when 8 then 0 else run.retry_count end,
     trial_start = case when v.value ->> 3 in (3, 8) then run.attempt + 1 else run.trial_start end,
-    deaths = case v.value ->> 3 when 4 then run.deaths + (v.value ->> 5) when 9 then run.deaths else 0 end,
+    deaths = case
+        when v.value ->> 3 = 4 then run.deaths + (v.value ->> 5)
+        when v.value ->> 3 = 9 or (v.value ->> 3 = 5 and v.value ->> 7 = 0) then run.deaths
+        else 0
+    end,
     output = null,
     error = case v.value ->> 3 when 8 then null else coalesce(v.value ->> 6, run.error) end,
     busy = run.busy + (v.value ->> 7),

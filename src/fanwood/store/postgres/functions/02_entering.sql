@@ -84,7 +84,11 @@ begin
                 worker_id = null,
                 retry_count = case p_cause when 8 then 0 else r.retry_count + (p_cause = 3)::integer end,
                 trial_start = case when p_cause in (3, 8) then r.attempt + 1 else r.trial_start end,
-                deaths = case p_cause when 4 then least(r.deaths, 1000000) + v.charged::integer when 9 then r.deaths else 0 end,
+                deaths = case
+                    when p_cause = 4 then least(r.deaths, 1000000) + v.charged::integer
+                    when p_cause = 9 or (p_cause = 5 and v.busy = 0) then r.deaths
+                    else 0
+                end,
                 output = null,
                 error = case p_cause when 8 then null else coalesce(v.error, r.error) end,
                 busy = r.busy + v.busy,
