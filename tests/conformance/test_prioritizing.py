@@ -148,7 +148,9 @@ async def test_what_is_closed_ends_whatever_priority_it_is_given(stage: Stage, g
         await stage.store.sweep()
     await stage.sweep()
     assert not await stage.claim(10, tasks=["c"])
-    assert {(await stage.store.get(spawn.id)).state for spawn in spawns} == {RunState.CANCELLED}
+    ended = [await stage.store.get(spawn.id) for spawn in spawns]
+    assert {run.state for run in ended} == {RunState.CANCELLED}
+    assert {run.priority for run in ended[: -len(given)]} == {1}
 
 
 async def test_what_goes_on_below_what_is_closed_has_it(stage: Stage) -> None:
