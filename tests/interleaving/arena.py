@@ -65,7 +65,8 @@ class Arena:
             who.store._clock = scene.clock
         await scene.make()
         prepares = dict.fromkeys(first.prepare + second.prepare)
-        for prepare in sorted(prepares, key=lambda each: (each is Scene.suspended) - (each is Scene.helped)):
+        first_of_all = (Scene.helped, Scene.shared)  # (below what is closed or paused nothing would be claimed)
+        for prepare in sorted(prepares, key=lambda each: (each is Scene.suspended) - (each in first_of_all)):
             await prepare(scene)
         await self.ground.keep()
         calls = (lambda p: first.call(scene, p)), (lambda p: second.call(scene, p))
