@@ -276,3 +276,30 @@ async def test_what_waits_in_the_queue_is_moved_by_a_claim_of_one(stage: Stage) 
     done = await stage.commit(claim=ClaimRequest('["b"]', 1))
     assert done.has_more or not done.claimed
     assert {await stage.state(run) for run in below} == {WAITING}
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 250])
+async def test_many_trees_are_resumed_a_page_at_a_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Each has a pause of its own, one of them two, and in one something else is paused still."""
+    for module in ("memory", "sqlite"):
+        monkeypatch.setattr(f"fanwood.store.{module}.pauses.PAGE", page)
+    monkeypatch.setattr("fanwood.store.sqlite.pauses.AT_ONCE", 3)
+    roots = [await stage.born("a") for _ in range(5)]
+    tree = await stage.running("c")
+    parents = [await stage.running("c", tree) for _ in range(3)]
+    children = [[await stage.born("a", parent) for _ in range(3)] for parent in parents]
+    paused = [*roots, *[parent.key for parent in parents]]
+    for id_ in paused:
+        assert await stage.store.pause(id_, "me")
+    assert await stage.claim(20, tasks=["a"]) == []
+    for id_ in paused[:-1]:
+        assert await stage.store.resume(id_)
+    steps = 0
+    while (await stage.store.sweep()).more:
+        steps += 1
+        assert steps < 100
+    claimed = {run.key for run in await stage.claim(20, tasks=["a"])}
+    assert claimed == {*roots, *children[0], *children[1]}
+    assert [pause.run_id for pause in await stage.store.pauses()] == [parents[2].key]

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 SQL = load("sqlite/pausing.sql")
 _TELL = load("sqlite/chores.sql")["tell_workers"]
 
+AT_ONCE = 50
+"""So many pauses that were taken back, each of another tree, are looked at together: to find the oldest takes longer
+than to queue a small tree."""
+
 _ids = msgspec.json.Decoder(list[str])
-_resumed = msgspec.json.Decoder(tuple[str, str, str])
+_resumed = msgspec.json.Decoder(list[tuple[str, str, str]])
 _waiting = msgspec.json.Decoder(list[tuple[str, int, int, int, int]])
 
 
@@ -86,25 +90,28 @@ class Pauses:
     @property
     def resuming(self) -> bool:
         """Whether any pause was taken back, and not all that waited for that is queued."""
-        return self.resumed(None) is not None
+        return bool(self._resumed(None, 1))
 
-    def resumed(self, root: bytes | None) -> str | None:
-        """The pause that was taken back first, of all trees or of one."""
-        return self._one("oldest_resumed", root=root)
+    def _resumed(self, root: bytes | None, limit: int) -> list[tuple[str, str, str]]:
+        """The pauses that were taken back first, of all trees or of one."""
+        return _resumed.decode(self._one("oldest_resumed", root=root, limit=limit))
 
     def release(self, now: int, root: bytes | None) -> Swept:
-        """One page of what waits in a tree in which a pause was taken back: what nothing else pauses is queued."""
-        found = self.resumed(root)
-        if found is None:
-            return Swept(0, more=False)
-        run_id, of, place = _resumed.decode(found)
-        about = {"root": bytes.fromhex(of), "after": bytes.fromhex(place), "limit": PAGE}
-        page = _waiting.decode(self._one("waiting_in", **about))
-        waiting = [run for run in page if run[4] == Waits.RESUME]
+        """One page of what waits in trees in which a pause was taken back: what nothing else pauses is queued."""
+        looked, waiting, trees = 0, list[tuple[str, int, int, int]](), set[str]()
+        for run_id, of, place in self._resumed(root, AT_ONCE):
+            if of in trees or looked >= PAGE:
+                break
+            trees.add(of)
+            left = PAGE - looked
+            about = {"root": bytes.fromhex(of), "after": bytes.fromhex(place), "limit": left}
+            page = _waiting.decode(self._one("waiting_in", **about))
+            waiting += [run[:4] for run in page if run[4] == Waits.RESUME]
+            looked += max(1, len(page))
+            if len(page) == left:
+                self._execute(SQL["note_place"], {"id": bytes.fromhex(run_id), "place": bytes.fromhex(page[-1][0])})
+            else:
+                self._execute(SQL["forget_pause"], {"id": bytes.fromhex(run_id)})
         held = self.held([run[0] for run in waiting]) if self.any else set[str]()
-        self._leaving.promote(now, [run[:4] for run in waiting if run[0] not in held])
-        if len(page) == PAGE:
-            self._execute(SQL["note_place"], {"id": bytes.fromhex(run_id), "place": bytes.fromhex(page[-1][0])})
-        else:
-            self._execute(SQL["forget_pause"], {"id": bytes.fromhex(run_id)})
-        return Swept(0, more=self.resumed(root) is not None, looked=max(1, len(page)))
+        self._leaving.promote(now, [run for run in waiting if run[0] not in held])
+        return Swept(0, more=bool(self._resumed(root, 1)), looked=looked)

@@ -38,8 +38,10 @@ where resumed_at is not null;
 update pause set resumed_at = :now, place = x'' where run_id = :id and resumed_at is null;
 
 -- name: oldest_resumed
-select json_array(hex(run_id), hex(root_id), hex(place)) from pause
-where resumed_at is not null and (:root is null or root_id = :root) order by resumed_at, run_id limit 1;
+select json_group_array(json_array(hex(run_id), hex(root_id), hex(place))) from (
+    select run_id, root_id, place from pause
+    where resumed_at is not null and (:root is null or root_id = :root) order by resumed_at, run_id limit +:limit
+);
 
 -- name: waiting_in
 select json_group_array(json_array(hex(id), attempt, state, kind, waits)) from (
