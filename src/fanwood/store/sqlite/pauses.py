@@ -88,13 +88,19 @@ class Pauses:
         return self._changes() > 0
 
     @property
-    def resuming(self) -> bool:
-        """Whether any pause was taken back, and not all that waited for that is queued."""
-        return bool(self._resumed(None, 1))
+    def is_empty(self) -> bool:
+        """Whether nothing is paused, nor to be queued after it was."""
+        return not self._one("has_any")
+
+    def resuming(self, root: bytes | None) -> bool:
+        """Whether any pause was taken back (of that tree), and not all that waited for that is queued."""
+        return bool(self._resumed(root, 1))
 
     def _resumed(self, root: bytes | None, limit: int) -> list[tuple[str, str, str]]:
         """The pauses that were taken back first, of all trees or of one."""
-        return _resumed.decode(self._one("oldest_resumed", root=root, limit=limit))
+        if root is None:
+            return _resumed.decode(self._one("oldest_resumed", limit=limit))
+        return _resumed.decode(self._one("oldest_resumed_of", root=root))
 
     def release(self, now: int, root: bytes | None) -> Swept:
         """One page of what waits in trees in which a pause was taken back: what nothing else pauses is queued."""
@@ -114,4 +120,4 @@ class Pauses:
                 self._execute(SQL["forget_pause"], {"id": bytes.fromhex(run_id)})
         held = self.held([run[0] for run in waiting]) if self.any else set[str]()
         self._leaving.promote(now, [run for run in waiting if run[0] not in held])
-        return Swept(0, more=bool(self._resumed(root, 1)), looked=looked)
+        return Swept(0, more=self.resuming(root), looked=looked)

@@ -20,11 +20,14 @@ class SqlitePausing(InFile, Pausing):
     def _release(self, run_id: bytes | None) -> tuple[Swept, float]:
         """A page of what was paused is queued, of all trees or of that of one run; and how long it took."""
         pauses = self._hot.pauses
-        if not pauses.resuming:
+        if pauses.is_empty:
+            return Swept(0, more=False), 0.0
+        root = None if run_id is None else self._about(run_id)[2]
+        if not pauses.resuming(root):
             return Swept(0, more=False), 0.0
         with self._unsynced():  # should it be lost, it is done again
             began = self._clock.monotonic()
-            done = pauses.release(self._instant(), None if run_id is None else self._about(run_id)[2])
+            done = pauses.release(self._instant(), root)
         return done, self._clock.monotonic() - began
 
     async def pause(self, run_id: bytes, by: str) -> bool:

@@ -3,12 +3,16 @@
 -- name: has_pauses
 select exists (select 1 from pause where resumed_at is null);
 
+-- name: has_any
+-- Paused, or not done with.
+select exists (select 1 from pause);
+
 -- name: held
 -- Which of these runs are paused, themselves or by something above them. Of their ancestors each is looked at once.
 with recursive
 mine (id, parent_id) as materialized (
     select r.id, r.parent_id from json_each(:ids) e cross join run r on r.id = unhex(e.value)
-    where r.root_id in (select root_id from pause where resumed_at is null)
+    where exists (select 1 from pause p where p.root_id = r.root_id and p.resumed_at is null)
 ),
 above (id, parent_id) as (
     select p.id, p.parent_id
@@ -40,7 +44,13 @@ update pause set resumed_at = :now, place = x'' where run_id = :id and resumed_a
 -- name: oldest_resumed
 select json_group_array(json_array(hex(run_id), hex(root_id), hex(place))) from (
     select run_id, root_id, place from pause
-    where resumed_at is not null and (:root is null or root_id = :root) order by resumed_at, run_id limit +:limit
+    where resumed_at is not null order by resumed_at, run_id limit +:limit
+);
+
+-- name: oldest_resumed_of
+select json_group_array(json_array(hex(run_id), hex(root_id), hex(place))) from (
+    select run_id, root_id, place from pause
+    where root_id = :root and resumed_at is not null order by resumed_at, run_id limit 1
 );
 
 -- name: waiting_in
