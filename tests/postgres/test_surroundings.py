@@ -146,6 +146,25 @@ async def test_a_temporary_table_of_ours_name_hides_none_of_ours(postgres_url: s
     await store.close()
 
 
+async def test_what_somebody_else_has_set_in_a_shared_session_is_not_for_us(postgres_url: str):
+    """As behind a pooler, which lends us his session with what he left in it."""
+    address = Address(postgres_url, postgres_url, "fanwood", "test", pooled=True)
+    store = PostgresStore(address, SystemClock(), notify=False)
+    await store.open(lambda: None)
+    for link in (store._hot, store._beat, store.side, store._reader):
+        await link.close()
+        connection = await asyncpg.connect(postgres_url, statement_cache_size=0)
+        await connection.execute("create type pg_temp.fw1_ends as (a int)")
+        # (The pooler sets the encoding for each client, and hears of an end by `idle_session_timeout`.)
+        ours = [setting for setting in HOSTILE if not setting.startswith(("idle_session_timeout", "client_encoding"))]
+        await connection.execute("; ".join(f"set {setting}" for setting in ours))
+        link.connection = connection
+    await a_life(store)
+    await store.close()
+    async with connected(postgres_url) as raw:
+        assert await raw.fetchval("select count(*) from fanwood.run") == 6
+
+
 async def test_functions_that_are_called_directly_name_their_schema(postgres_url: str):
     async with opened(postgres_url), connected(postgres_url) as raw:
         rows = await raw.fetch("select proname, proconfig from pg_proc where pronamespace = 'fanwood'::regnamespace")
