@@ -174,10 +174,10 @@ begin
     return found;
 end $$;
 
--- One page of what waits in a tree in which a pause was taken back (p_root: in that one): what nothing else pauses is
--- queued. As JSON: [runs that were looked at, whether there is more, token]. With a token nothing was done: what is under
--- way, and may have seen the pause, and move something after the page has passed by, comes first; p_seen says that it was
--- waited for.
+-- One page of what waits in trees in which a pause was taken back (p_root: in that one): what nothing else pauses is
+-- queued. Fifty trees at most: each time one pause is looked for, all are looked at. As JSON: [runs that were looked at,
+-- whether there is more, token]. With a token nothing was done: what is under way, and may have seen these pauses, and move
+-- something after the page has passed by, comes first; p_seen says for which of them it was waited.
 create function fw_release(p_root bytea, p_seen text, p_now bigint, p_limit integer, p_notify boolean)
 returns text language plpgsql
 set search_path from current set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
@@ -188,37 +188,56 @@ declare
     now_ constant bigint := coalesce(p_now, fw_micros());
     waiting constant smallint := 2;
     one record;
-    token text;
-    last bytea;
-    looked integer;
-    ids bytea[];
+    page record;
+    key text;
+    unseen text := '';  -- pauses that others under way may not have seen to be taken back
+    others boolean;
+    looked integer := 0;
+    roots bytea[] := '{}';
+    ids bytea[] := '{}';
     places tid[];
     n integer;
     ready text[];
     told bigint[];
 begin
-    select p.run_id, p.root_id, p.resumed_at, p.place into one from pause p
-    where p.resumed_at is not null and (p_root is null or p.root_id = p_root)
-    order by p.resumed_at, p.run_id limit 1 for update skip locked;
-    if not found then
-        return json_build_array(0, exists (
-            select from pause p where p.resumed_at is not null and (p_root is null or p.root_id = p_root)
-        ), null)::text;
+    for one in
+        select p.run_id, p.root_id, p.resumed_at, p.place from pause p
+        where p.resumed_at is not null and (p_root is null or p.root_id = p_root)
+        order by p.resumed_at, p.run_id limit 50 for update skip locked
+    loop
+        exit when looked >= p_limit;
+        continue when one.root_id = any (roots);
+        key := encode(one.run_id, 'hex') || one.resumed_at || ' ';
+        if one.place = '\x' and position(key in coalesce(p_seen, '')) = 0 then
+            others := coalesce(others, fw_others_look());
+            if others then
+                unseen := unseen || key;
+                continue;
+            end if;
+        end if;
+        if roots = '{}' then
+            perform fw_enter_gates();
+        end if;
+        roots := roots || one.root_id;
+        select max(encode(w.id, 'hex')) as last, count(*) as looked, array_agg(w.id) filter (where w.waits = 9) as ids
+        into page
+        from (
+            select r.id, r.waits from run r
+            where r.state = 2 and r.root_id between one.root_id and one.root_id and r.id > one.place
+            order by r.root_id, r.id limit p_limit - looked
+        ) w;
+        if page.looked = p_limit - looked then
+            update pause p set place = decode(page.last, 'hex') where p.run_id = one.run_id;
+        else
+            delete from pause p where p.run_id = one.run_id;
+        end if;
+        looked := looked + greatest(page.looked, 1);
+        ids := ids || page.ids;
+    end loop;
+    if roots = '{}' and unseen <> '' then
+        return json_build_array(0, true, unseen)::text;
     end if;
-    token := encode(one.run_id, 'hex') || one.resumed_at;
-    if one.place = '\x' and token is distinct from p_seen and fw_others_look() then
-        return json_build_array(0, true, token)::text;
-    end if;
-    perform fw_enter_gates();
-    select max(encode(w.id, 'hex')), count(*), array_agg(w.id) filter (where w.waits = 9)
-    into token, looked, ids
-    from (
-        select r.id, r.waits from run r
-        where r.state = 2 and r.root_id between one.root_id and one.root_id and r.id > one.place
-        order by r.root_id, r.id limit p_limit
-    ) w;
-    last := decode(token, 'hex');
-    if ids is not null then
+    if cardinality(ids) > 0 then
         select array_agg(r.id), array_agg(r.place) into ids, places
         from (
             select v.id from unnest(ids) v (id) where v.id <> all (fw_paused(ids)) order by v.id
@@ -234,16 +253,11 @@ begin
             ids, array_fill(null::integer, array[n]), array_fill(0::bigint, array[n]),
             array_fill(null::text, array[n]), array_fill(0::bigint, array[n]), array_fill(false, array[n])
         )::fw_entries, places) e;
+        if p_notify then
+            perform fw_announce(told, ready);
+        end if;
     end if;
-    if looked = p_limit then
-        update pause p set place = last where p.run_id = one.run_id;
-    else
-        delete from pause p where p.run_id = one.run_id;
-    end if;
-    if p_notify and n > 0 then
-        perform fw_announce(told, ready);
-    end if;
-    return json_build_array(greatest(looked, 1), looked = p_limit or exists (
+    return json_build_array(looked, exists (
         select from pause p where p.resumed_at is not null and (p_root is null or p.root_id = p_root)
     ), null)::text;
 end $$;
