@@ -16,6 +16,7 @@ from fanwood.model.matching import Wanted, inbox_mark, mark_of
 from fanwood.model.states import Awaited, OnParentEnd, RunKind
 from fanwood.store.forking import NewFork
 from fanwood.store.postgres.chores import Places
+from fanwood.store.postgres.shapes import KnownShapes
 from tests.conformance.stage import Stage, completed, failed, handed_back, retried
 from tests.interleaving.players import Player
 
@@ -326,5 +327,6 @@ class Scene(Stage):
                 player.store._seqs = dict(seqs)
                 player.store._read, player.store._unanswered = [], None
                 player.store.places = Places()
+                player.store._shapes_known = KnownShapes()
 
         return reset
