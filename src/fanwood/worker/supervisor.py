@@ -144,8 +144,10 @@ class Supervisor:
             self._tell(process)
 
     def _tell(self, process: asyncio.subprocess.Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill() if self._stops > 2 else process.terminate()
+        """Not by its own methods: they look whether it has ended, and take its exit code from who waits for it."""
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL if self._stops > 2 else signal.SIGTERM)
 
     # --- reloading -------------------------------------------------------------------------------------------------
 
