@@ -68,11 +68,16 @@ async def test_who_is_told_to_end_keeps_its_exit_code_for_who_waits_for_it(
 ) -> None:
     """One that had ended just then was said to have ended with 255, and by whom it was not known."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
-    looked: list[object] = []
-    monkeypatch.setattr(subprocess.Popen, "poll", looked.append)
+    looked: list[int] = []
+
+    def look(popen: subprocess.Popen[bytes]) -> None:
+        looked.append(popen.pid)
+
     supervisor = Supervisor(["it"], 1, warn=print, note=print)
     supervisor._stops = stops
-    supervisor._tell(process)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "poll", look)
+        supervisor._tell(process)
     assert await process.wait() == -number
     assert looked == []
     supervisor._tell(process)  # it is gone, and its number may be another's
