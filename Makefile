@@ -66,13 +66,16 @@ chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minu
 	@$(BIN)/python -m tests.postgres.installation
 	@FANWOOD_CHAOS=full $(BIN)/python -m pytest $(BY_CHANCE) -q -s $(CHAOS_ARGS)
 
-# What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py), or one database is taken (tests/beside/in_turn.py).
+# What has a short form in `make test`: the size is `scaled` (tests/chaos/scale.py), or one database is taken, or what is
+# `long` is left out (tests/beside/in_turn.py).
 BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.py tests/postgres/test_lost_answers.py \
 	tests/postgres/test_plans.py tests/postgres/test_surroundings.py tests/postgres/test_cluster.py \
 	tests/postgres/test_sessions.py tests/postgres/test_wakeups.py tests/beside tests/server \
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
-	tests/browser/test_large.py tests/browser/test_accessible.py tests/browser/test_extremes.py tests/benchmarks tests/faults
+	tests/browser/test_large.py tests/browser/test_accessible.py tests/browser/test_extremes.py tests/browser/test_lost.py \
+	tests/benchmarks tests/faults tests/typing tests/testing/test_plugin.py \
+	tests/simulation/test_simulation.py::test_a_day_of_twenty_workers
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,3 +46,21 @@ def test_what_is_on_one_store_only_or_tests_a_store_is_left():
 
 def test_what_is_long_is_left_out():
     assert left(items("postgres", "test_x.py", "test_long", "test_short")) == ["test_short"]
+
+
+def test_what_is_long_is_somewhere():
+    """Where `make chaos` asks for it: whole, or by its name."""
+    root = Path(__file__).parents[2]
+    asked = set(
+        re.findall(r"tests/[\w/.:]+", re.split(r"\nBY_CHANCE :=|\n\n(?=crashes:)", (root / "Makefile").read_text())[1])
+    )
+    marked = re.compile(r"^@pytest\.mark\.long\n(?:@.*\n|    .*\n|\).*\n)*(?:async )?def (\w+)", re.MULTILINE)
+    found = [
+        (file.relative_to(root), name)
+        for file in root.glob("tests/**/test_*.py")
+        for name in marked.findall(file.read_text())
+    ]
+    assert len(found) > 10
+    assert [
+        f"{file}::{name}" for file, name in found if not asked & {f"{file}", f"{file}::{name}", *map(str, file.parents)}
+    ] == []

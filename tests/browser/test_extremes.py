@@ -70,6 +70,7 @@ async def test_a_large_tree_says_that_it_is_larger(opened: Open, extreme: tuple[
     await expect(other).not_to_contain_text("+")
 
 
+@pytest.mark.long
 async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[str, str]]):
     site, runs = extreme
     coloured = f"/r/{runs['failed']}", f"/t/{runs['long']}"

@@ -38,6 +38,7 @@ def test_worlds() -> None:
     assert not done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_day_of_twenty_workers() -> None:
     """Faults and all, in seconds."""

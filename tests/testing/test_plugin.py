@@ -160,6 +160,7 @@ def test_beside_anyio_s_plugin(run):
     ).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 def test_with_xdist(run):
     result = run(TESTS, "-p", "xdist.plugin", "-p", "xdist.looponfail", "-n", "2")
     result.assert_outcomes(passed=6, failed=2)

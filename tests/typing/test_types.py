@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
+import pytest
+
 from fanwood import (
     BulkRunItem,
     Cancelled,
@@ -183,6 +185,7 @@ def test_programs_of_hatchets_run(tmp_path: Path) -> None:
     hatchet(f"sqlite:///{tmp_path}/types.db").close()
 
 
+@pytest.mark.long
 def test_mypy_says_the_same() -> None:
     command = (
         sys.executable,
