@@ -317,3 +317,46 @@ def test_what_is_given_up_before_it_was_asked_for_anew_is_cancelled(app: Fanwood
     with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
         found.result(timeout=60)
     gate.set()
+
+
+@pytest.mark.parametrize("how", ["one", "many", "keys"])
+def test_what_durable_code_gives_up_before_it_was_asked_for_anew_is_cancelled(make_app: Any, how: str) -> None:
+    """What ends its block has come already when the code is run again: that is told sooner than the children are known.
+    It has asked for them all the same: so an equal one that it asks for afterwards is another one each time."""
+    app = make_app(local_worker=False)
+    child, gate = children(app)
+
+    async def waits() -> None:
+        if how == "one":
+            await child.aio_run(0)
+        else:
+            items = [child.create_bulk_run_item(0, key=f"{n}" if how == "keys" else None) for n in range(3)]
+            await child.aio_run_many(items)
+
+    @app.durable_task(strict=True, eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(input: dict, ctx: Context) -> list[int]:
+        async def raises() -> None:
+            await ctx.aio_wait_for_event("raise", lookback_window="1h")
+            raise ValueError
+
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(waits())
+                group.create_task(raises())
+        other = await child.aio_run_no_wait(0)
+        await ctx.aio_wait_for_event("on", lookback_window="1h")
+        return [await other.aio_result(), ctx.invocation_count]
+
+    ref, count = parent.run_no_wait({}), 1 if how == "one" else 3
+    with serving(app.worker("only")):
+        until(app, ref.id, RunState.WAITING)
+        found = [one for one in app.runs.children(ref.id) if one.task_name == "child"]
+        assert len(found) == count
+        app.events.push("raise")
+        for one in (app.runs.get_run_ref(each.id) for each in found):
+            with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
+                one.result(timeout=60)
+        until(app, ref.id, RunState.WAITING)
+        gate.set()
+        app.events.push("on")
+        assert ref.result(60)[0] == 0

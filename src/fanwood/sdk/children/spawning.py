@@ -5,24 +5,26 @@ Everything here is written once, as coroutines that wait on `Signal`s; a blockin
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fanwood.engine.inbox import BATCH_BYTES, SpawnRequest
 from fanwood.engine.waits import Outputs
-from fanwood.errors import InputValidationError, PayloadTooLargeError, UsageError
+from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.sdk.children.forking import Copies
+from fanwood.sdk.children.given_up import known_of
 from fanwood.sdk.children.hedging import hedge_of
 from fanwood.sdk.children.kinds import child_kind, root_kind
 from fanwood.sdk.children.mock_host import MockedError, MockHost
 from fanwood.sdk.children.planned import Ids, PlannedRuns
+from fanwood.sdk.children.results import results_of
 from fanwood.sdk.children.sharing import Links, link_content
 from fanwood.sdk.declaring.identity import content_digest, root_identity
-from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.spec import TaskSpec
 from fanwood.sdk.recording.once import Doing, doing
 from fanwood.sdk.recording.patience import patience, wait_at_most
@@ -94,15 +96,30 @@ class Spawner:
             PayloadError: an input that can't travel. What was spawned before it stays spawned.
             SpawnError: a key conflict, or this attempt is over.
         """
-        source = iter(items)
-        await self.begin()
-        while not self._has_failed() and (chunk := list(islice(source, CHUNK))):
-            await self.spawn_some(chunk)
+        source, chunk = iter(items), list["BulkRunItem[Any, Any]"]()
+        try:
+            await self.begin()
+            while not self._has_failed() and (chunk := list(islice(source, CHUNK))):
+                await self.spawn_some(chunk)
+        except asyncio.CancelledError:
+            await self._ask_again(chain(chunk, source))
+            raise
         if self._engine_must_answer():
             await self.all_answered()
         if self.collector is not None:
             self.collector.close()
         return self.planned
+
+    async def _ask_again(self, items: Iterable[BulkRunItem[Any, Any]]) -> None:
+        """It was given up before `items` were asked for. Those that an earlier attempt had asked for are asked for all
+        the same: so they end with this wait, and equal ones that come after them have the numbers that they had."""
+        attempt = self._attempt
+        if attempt is None or attempt.is_first or attempt.interruption is not None or attempt.code_ended:
+            return
+        await learn(attempt)
+        while chunk := list(islice(items, CHUNK)):
+            if known := known_of(attempt, chunk, self._encode):
+                await self.spawn_some(known)
 
     def _has_failed(self) -> bool:
         """Whether one has, whose error is all that the caller will have: then no more are asked for. (But by durable
@@ -376,7 +393,6 @@ class Spawner:
             self._found_instead(self._keyed.pop(asked_for), holder)
 
     def _found_instead(self, number: int, holder: bytes) -> None:
-        """In the place of number `number` there is a run already."""
         self.planned.replace(number, holder)
 
     @property
@@ -430,20 +446,5 @@ class Spawner:
         Raises:
             TaskRunError: of the first that failed, unless errors are kept.
         """
-        collector, planned = self.collector, self.planned
-        assert isinstance(collector, Outputs)
-        if collector.first_failure is not None and not keep_errors:
-            run = planned.at(collector.first_failure)
-            raise error_of(collector.end(collector.first_failure, run.spec.name), run.id, run.spec.name)
-        results = collector.values
-        for start, end, spec in planned.parts():
-            name, subject, decode = spec.name, f"the output of {spec.name}", spec.output.decode
-            for number, ended in enumerate(islice(results, start, end), start):
-                if type(ended) is str:
-                    try:
-                        results[number] = decode(ended, subject)
-                    except InputValidationError:
-                        results[number] = typed_output(ended, spec.output, name)
-                else:
-                    results[number] = error_of(ended, planned.id(number), name)
-        return results
+        assert isinstance(self.collector, Outputs)
+        return results_of(self.collector, self.planned, keep_errors=keep_errors)

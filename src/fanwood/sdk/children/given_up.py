@@ -1,0 +1,50 @@
+"""Children of an earlier attempt that were given up before they were asked for anew."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from fanwood.errors import FanwoodError
+from fanwood.sdk.recording.recalling import answer_of
+from fanwood.sdk.running.attempt import registering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fanwood.sdk.declaring.items import BulkRunItem
+    from fanwood.sdk.running.attempt import Attempt
+
+
+def known_of(
+    attempt: Attempt, items: Sequence[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
+) -> list[BulkRunItem[Any, Any]]:
+    """Those that an earlier attempt had asked for, but for what failed and would be tried again. `encode`: what is
+    known of a run before anybody knows of it; what can't be was never asked for."""
+    encoded = list[tuple["BulkRunItem[Any, Any]", Any]]()
+    for item in items:
+        with contextlib.suppress(FanwoodError):
+            encoded.append((item, encode(item)))
+    known, numbers = list["BulkRunItem[Any, Any]"](), list[tuple[bytes, int]]()
+    with registering:
+        for item, (_, options, _, content, parent, _) in encoded:
+            if parent is None or options.share is not None:
+                continue
+            key, digest = options.effective_key, content
+            if key is None:
+                number, digest = attempt.number(content), None
+                numbers.append((content, number))
+                identity = attempt.numbered(content, number)
+            else:
+                identity = attempt.identify(key, content)
+            if _stands(attempt, identity, digest):
+                known.append(item)
+        attempt.forget((), reversed(numbers))  # they are only looked at
+    return known
+
+
+def _stands(attempt: Attempt, identity: bytes, digest: bytes | None) -> bool:
+    if attempt.known is None or identity not in attempt.known:
+        return False
+    has_ended = attempt.answers is not None and identity in attempt.answers
+    return not has_ended or answer_of(attempt, identity, digest) is not None
