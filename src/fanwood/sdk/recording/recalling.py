@@ -11,7 +11,7 @@ from fanwood.model.states import RunState
 from fanwood.sdk.declaring.identity import child_identity
 from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import called, in_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -37,6 +37,8 @@ async def learn(attempt: Attempt) -> None:
             attempt.answers, attempt.known = answers, known
             if attempt.new_limit is not None:  # what is below has its deadline from the attempt before
                 attempt.host.engine().move_deadline(attempt.id, attempt.run.attempt, attempt.new_limit)
+    if attempt.answers:
+        await in_turns(attempt)
 
 
 async def _recall(attempt: Attempt) -> tuple[dict[bytes, bytes], dict[bytes, Known]]:

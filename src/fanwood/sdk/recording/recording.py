@@ -17,7 +17,7 @@ from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import Parts, counts
-from fanwood.sdk.running.waiting import called, interruptible, wait_for
+from fanwood.sdk.running.waiting import called, in_turns, interruptible, wait_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended
@@ -43,7 +43,7 @@ async def known_parts(attempt: Attempt) -> Parts:
         with registering:
             parts = parts_of(attempt)
             if parts.ready:
-                return parts
+                break
             if parts.readers is None:
                 parts.readers = []
             else:
@@ -54,6 +54,9 @@ async def known_parts(attempt: Attempt) -> Parts:
         with interruptible(attempt, signal):
             await signal.wait()
         attempt.check()
+    if parts.found:
+        await in_turns(attempt)
+    return parts
 
 
 async def _read(attempt: Attempt, parts: Parts) -> None:

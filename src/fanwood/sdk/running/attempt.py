@@ -187,6 +187,7 @@ class Attempt:
         "spec",
         "thread",
         "thread_waits",
+        "turns",
         "unloading",
         "waits",
         "worker_id",
@@ -220,6 +221,7 @@ class Attempt:
         self.spawned = False
         self.cancel_children = False
         self.children = 0  # asked for so far
+        self.turns = 0  # how often it was given what is recorded, more or less
         self.ordinals: Ordinals | None = None
         self.known: dict[bytes, bytes] | None = None  # by identity: earlier attempts' children, and its own with keys
         self.keys: Keys | None = None  # those of its own

@@ -108,6 +108,7 @@ class Unloading:
         self._wanted = False  # it is to be looked whether it is quiet
         self._asked = False  # the store decides
         self._timer = False
+        self._looks_on: asyncio.AbstractEventLoop | None = None  # it is looked there in a moment, for all that begin
 
     # --- its waits -------------------------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class Unloading:
         numbers = [object() for _ in collectors]
         self._changed()
         self._waits.update((number, Wait(_who(), one, timed)) for number, one in zip(numbers, collectors, strict=True))
-        self._begin()
+        self._begin(collectors)
         try:
             yield
         finally:
@@ -160,20 +161,32 @@ class Unloading:
         self._changes += 1
         self.since = self._attempt.host.clock.monotonic()
 
-    def _begin(self) -> None:
+    def _begin(self, collectors: Sequence[Collector]) -> None:
+        """Of ten thousand that begin in one turn of a loop each looks at itself, and one at all."""
         ttl = self.policy.seconds
         if ttl is None:
             return
-        if ttl != 0 and not self._only_sleeps(ttl):
+        if ttl != 0 and not self._are_sleeps(collectors, ttl):
             self._wind(max(ttl, AGAIN))
-        elif (loop := running_loop()) is not None and self._attempt.spec.is_async:
-            loop.call_soon(self._look)  # once the task has begun to wait
-        else:
-            self._look()
+        elif (loop := running_loop()) is None or not self._attempt.spec.is_async:
+            self._look_at_sleeps(ttl)
+        elif self._looks_on is not loop:
+            self._looks_on = loop
+            loop.call_soon(self._look_soon, ttl)  # once the task has begun to wait
 
-    def _only_sleeps(self, ttl: float) -> bool:
+    def _look_soon(self, ttl: float) -> None:
+        self._looks_on = None
+        self._look_at_sleeps(ttl)
+
+    def _look_at_sleeps(self, ttl: float) -> None:
+        if ttl == 0 or self._are_sleeps([wait.collector for wait in list(self._waits.values())], ttl):
+            self._look()
+        else:
+            self._wind(max(ttl, AGAIN))
+
+    def _are_sleeps(self, collectors: Sequence[Collector], ttl: float) -> bool:
         until = self._attempt.host.engine().store.now() + round(ttl * 1e6)
-        return all(wait.collector.due is not None and wait.collector.due > until for wait in list(self._waits.values()))
+        return all(one.due is not None and one.due > until for one in collectors)
 
     def _wind(self, seconds: float) -> None:
         if not self._timer and self.policy.seconds is not None:

@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from fanwood import logs
-from fanwood.engine.signals import Signal
+from fanwood.engine.signals import Signal, running_loop
+from fanwood.engine.waking import TURN
 from fanwood.errors import TooManyWaitingThreadsError, WaitTimeoutError
 from fanwood.sdk.running.current import current_attempt
 
@@ -27,6 +28,9 @@ logger = logs.logger("fanwood")
 
 ROOM_SECONDS = 0.005
 """How long to wait between two tries, while others are unloaded to make room."""
+
+IN_A_TURN = 100
+"""So much that was recorded is given to code in one turn of its loop: some milliseconds."""
 
 LOOK = 1.0
 """Seconds for which a store is waited for by who only looks."""
@@ -166,6 +170,15 @@ def timed_out(timeout: float | None, what: str) -> WaitTimeoutError:
     return WaitTimeoutError(
         f"{what} did not end within the wait's timeout of {timeout:g} s; the wait ended, they go on"
     )
+
+
+async def in_turns(attempt: Attempt) -> None:
+    """Before something that was recorded is given to code: who asks for very much of that waits for nothing, and lets
+    others on its loop have their turns. (Counted, and not timed: each replay has them at the same places.)"""
+    if running_loop() is not None:
+        attempt.turns += 1
+        if attempt.turns % IN_A_TURN == 0:
+            await TURN
 
 
 async def pause(attempt: Attempt, seconds: float) -> None:

@@ -1,0 +1,114 @@
+"""Durable runs with very many waits, or very much that is recorded, and who else is on their loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EvictionPolicy, Fanwood, RunState
+from fanwood.engine.waits import Collector
+from fanwood.sdk.running import waiting
+from fanwood.sdk.running.unloading import Unloading
+from tests.semantics.test_durable import until
+
+WAITS = 300
+IN_A_TURN = 10
+RECORDED = 6 * IN_A_TURN
+
+
+@pytest.mark.parametrize("ttl", [0, 60])
+@pytest.mark.parametrize("kind", ["promises", "sleeps"])
+def test_what_a_wait_costs_does_not_grow_with_the_others(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str, ttl: int
+) -> None:
+    looked, most = [0], [0]
+    are_sleeps, is_quiet = Unloading._are_sleeps, Unloading.is_quiet
+
+    def count_sleeps(self: Unloading, collectors: Sequence[Collector], ttl: float) -> bool:
+        looked[0] += len(collectors)
+        most[0] = max(most[0], len(self._waits))
+        return are_sleeps(self, collectors, ttl)
+
+    def count_quiet(self: Unloading) -> bool:
+        looked[0] += len(self._waits)
+        most[0] = max(most[0], len(self._waits))
+        return is_quiet(self)
+
+    monkeypatch.setattr(Unloading, "_are_sleeps", count_sleeps)
+    monkeypatch.setattr(Unloading, "is_quiet", count_quiet)
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=ttl))
+    async def crowd(input: dict, ctx: Context) -> None:
+        if kind == "sleeps":
+            await asyncio.gather(*[ctx.aio_sleep_for(3600 + number) for number in range(WAITS)])
+        promises = [await ctx.aio_promise(int, f"p{number}") for number in range(WAITS)]
+        await asyncio.gather(*[promise.aio_result() for promise in promises])
+
+    ref = crowd.run_no_wait({})
+    stays = kind == "promises" and ttl > 0
+    while most[0] < WAITS:
+        assert not app.runs.get(ref.id).status.is_terminal
+        time.sleep(0.002)
+    if not stays:
+        until(app, ref.id, RunState.WAITING)
+    assert looked[0] < 20 * WAITS  # of each with all others it would be 45,000
+    app.runs.cancel(ref.id)
+
+
+@pytest.mark.parametrize("kind", ["moments", "steps", "messages", "children"])
+def test_a_replay_of_very_much_lets_others_on_its_loop_have_their_turns(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(waiting, "IN_A_TURN", IN_A_TURN)
+    turns: list[int] = []
+
+    @app.task
+    async def child(input: dict, ctx: Context) -> int:
+        return 1
+
+    @app.durable_task
+    async def reader(input: dict, ctx: Context) -> int:
+        count = 0
+
+        async def others() -> None:
+            nonlocal count
+            while True:
+                count += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.get_running_loop().create_task(others(), context=contextvars.Context())
+        try:
+            for number in range(RECORDED):
+                await _one(ctx, kind, child, number)
+                count = count if number else 0  # for the first one the store was asked
+        finally:
+            beside.cancel()
+            turns.append(count)
+        await ctx.aio_sleep_for("1h")
+        return len(turns)
+
+    ref = reader.run_no_wait({})
+    if kind == "messages":
+        for number in range(RECORDED):
+            app.runs.send(ref.id, "m", number)
+    until(app, ref.id, RunState.WAITING)
+    (sleep,) = [each.id for each in app.runs.children(ref.id) if each.task_name == "~sleep"]
+    assert app.runs.wake(sleep)
+    assert ref.result(timeout=60) == 2
+    assert turns[-1] >= RECORDED // IN_A_TURN - 1
+
+
+async def _one(ctx: Context, kind: str, child: Any, number: int) -> None:
+    if kind == "moments":
+        await ctx.aio_now()
+    elif kind == "steps":
+        await ctx.aio_step(int, number)
+    elif kind == "messages":
+        await ctx.aio_receive("m")
+    else:
+        await child.aio_run({"n": number})
