@@ -409,6 +409,36 @@ async def test_also_by_plans_of_a_database_that_is_young(postgres_url: str):
         await through(s, 1500, "in a young database", verbs=[waits_for_what_is_born])
 
 
+@pytest.mark.parametrize("over", [True, False], ids=["resumed", "paused"])
+async def test_beside_very_many_pauses(over: bool, postgres_url: str):
+    """Of trees that are not among what is done: who asks whether there are any, or is next, looks at one."""
+    async with ground(postgres_url, LITTLE) as (raw, workers), session(postgres_url, workers[0], workers[1]) as s:
+        for verb in (spawns, claims, pauses):
+            await verb(s, 2)
+        await raw.execute(
+            """
+            insert into pause (run_id, root_id, made_at, asked_by, resumed_at, place)
+            select v.id, v.id, 1, 'ann', case when $1 then v.n end, case when $1 then '\\x'::bytea end
+            from (select n, decode(md5(n::text), 'hex') as id from generate_series(1, 20000) n) v
+            """,
+            over,
+        )
+        await through(s, 50, "beside very many pauses", verbs=[spawns, claims, pauses])
+
+
+async def pauses(s: Session, n: int) -> None:
+    """And what is resumed is queued again."""
+    roots = [(s.ids.new_id(), digest(f"paused {i} of {n}")) for i in range(3)]
+    await s.commit(spawns=[Spawn(SpawnKind("paused"), id_, identity, "{}") for id_, identity in roots])
+    for id_, _ in roots:
+        await s.store.pause(id_, "ann")
+    await s.commit(claim=ClaimRequest('["paused"]', n))
+    for id_, _ in roots:
+        await s.store.resume(id_)
+    await s.store.look_around(s.worker, "host")
+    await s.store.sweep()
+
+
 async def everything(s: Session) -> None:
     """All at once, about runs that don't exist."""
     nobody = s.ids.new_id()

@@ -4,6 +4,7 @@ what is looked at before a transaction is looked at in it once more."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,7 +19,10 @@ from fanwood.model.commands import Batch, ClaimRequest, Outcome, TaskInfo, Worke
 from fanwood.model.records import LeftOver
 from fanwood.model.states import TERMINAL
 from fanwood.store.sqlite import reading
+from fanwood.store.sqlite.chores import _SQL as _CHORES
+from fanwood.store.sqlite.hot import _SQL as _SPAWNING
 from fanwood.store.sqlite.outside import _SQL as _OUTSIDE
+from fanwood.store.sqlite.pauses import SQL as _PAUSES
 from fanwood.store.sqlite.store import SqliteStore
 from fanwood.store.store import START
 from fanwood.worker.leftovers import _runs
@@ -257,3 +261,22 @@ async def test_a_message_is_not_looked_for_among_those_of_other_names(watched: W
     connection: Any = watched.store._connection
     plan = [row[3] for row in connection.execute(f"explain query plan {_OUTSIDE['sent']}", {"run": b"", "name": ""})]
     assert plan == ["SEARCH message USING PRIMARY KEY (run_id=? AND name=?)"]
+
+
+@pytest.mark.parametrize("counted", [False, True], ids=["", "analyzed"])
+async def test_whether_anything_is_paused_takes_one_look(watched: Watched, counted: bool) -> None:
+    """And so does what was resumed first: there may be fifty thousand of either."""
+    connection: Any = watched.store._connection
+    rows = [(n.to_bytes(16, "big"), n if n % 2 else None) for n in range(500)]
+    connection.executemany("insert into pause values (?1, ?1, 1, 'ann', ?2, null)", rows)
+    if counted:
+        connection.execute("analyze")
+    asked = {"has_pauses": _PAUSES, "oldest_resumed": _PAUSES, "standing": _SPAWNING, "progress": _CHORES}
+    for name, texts in asked.items():
+        bindings = dict.fromkeys(re.findall(r":(\w+)", texts[name]))
+        plan = [row[3] for row in connection.execute(f"explain query plan {texts[name]}", bindings)]
+        about = [line for line in plan if "pause" in line]
+        assert about, plan
+        assert all(line.startswith("SEARCH pause USING") and "pause_resumed" in line for line in about), plan
+    plan = [row[3] for row in connection.execute(f"explain query plan {_PAUSES['held']}", {"ids": "[]"})]
+    assert any("pause_root (root_id=? AND resumed_at=?)" in line for line in plan), plan

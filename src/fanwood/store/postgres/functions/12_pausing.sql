@@ -175,7 +175,7 @@ begin
 end $$;
 
 -- One page of what waits in trees in which a pause was taken back (p_root: in that one): what nothing else pauses is
--- queued. Fifty trees at most: each time one pause is looked for, all are looked at. As JSON: [runs that were looked at,
+-- queued. Fifty trees at most, so that a page is short. As JSON: [runs that were looked at,
 -- whether there is more, token]. With a token nothing was done: what is under way, and may have seen these pauses, and move
 -- something after the page has passed by, comes first; p_seen says for which of them it was waited.
 create function fw_release(p_root bytea, p_seen text, p_now bigint, p_limit integer, p_notify boolean)

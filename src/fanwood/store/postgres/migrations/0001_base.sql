@@ -156,7 +156,8 @@ create table pause (
     asked_by   text     not null,
     place      bytea                                  -- of what waits in the tree: the last run that was looked at
 );
-create index pause_root on pause (root_id);
+create index pause_root on pause (root_id, resumed_at, run_id);
+create index pause_resumed on pause (resumed_at, run_id);
 
 -- Runs that were given another priority, with all below them. Births of its tree look at it; of several above a run the last
 -- one counts. What lived at that time hears of it by and by: how far that is says `place`. Empty in the common case.

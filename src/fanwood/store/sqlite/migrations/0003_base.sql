@@ -140,7 +140,8 @@ create table pause (
     resumed_at integer,
     place      blob                                 -- of what waits in the tree: the last run that was looked at
 ) strict, without rowid;
-create index pause_root on pause (root_id);
+create index pause_root on pause (root_id, resumed_at);
+create index pause_resumed on pause (resumed_at);
 
 -- Runs that were given another priority, with all below them. Births of its tree look at it; of several above a run the last
 -- one counts. What lived at that time hears of it by and by: how far that is says `place`. Empty in the common case.
