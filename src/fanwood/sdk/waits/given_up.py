@@ -4,6 +4,7 @@ received by nobody, and a loop that waits with a time-out would leave a wait beh
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,5 @@ def kept(attempt: Attempt, parts: Parts, content: bytes, wait: GivenUp) -> Gener
             with registering:
                 if parts.given_up is None:
                     parts.given_up = {}
-                waits = parts.given_up.setdefault(content, [])
-                waits.append(wait)
-                waits.sort()
+                bisect.insort(parts.given_up.setdefault(content, []), wait)
         raise
