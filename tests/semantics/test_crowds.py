@@ -8,9 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
+from pydantic import BaseModel
 
 from fanwood import Context, EvictionPolicy, Fanwood, RunState
+from fanwood.codec import Codec
 from fanwood.engine.waits import Collector
 from fanwood.sdk.running import waiting
 from fanwood.sdk.running.unloading import Unloading
@@ -112,3 +115,26 @@ async def _one(ctx: Context, kind: str, child: Any, number: int) -> None:
         await ctx.aio_receive("m")
     else:
         await child.aio_run({"n": number})
+
+
+class Answer(BaseModel):
+    text: str
+
+
+def test_the_schema_of_promises_of_one_type_is_made_once(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a model takes a millisecond of the loop."""
+    made: list[object] = []
+    schema = Codec.schema
+    monkeypatch.setattr(Codec, "schema", lambda self: made.append(self) or schema(self))
+    texts: list[str] = []
+
+    @app.task
+    async def asker(input: dict, ctx: Context) -> None:
+        promises = [await ctx.aio_promise(Answer, f"p{number}") for number in range(20)]
+        texts.extend(promise._shown for promise in promises)
+
+    asker.run({}, timeout=60)
+    assert len(made) < 20
+    assert [msgspec.json.decode(text) for text in texts] == [
+        {"name": f"p{number}", "schema": Answer.model_json_schema()} for number in range(20)
+    ]

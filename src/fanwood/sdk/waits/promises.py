@@ -8,6 +8,7 @@ import binascii
 import hmac
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_schemas: WeakKeyDictionary[Codec[Any], msgspec.Raw] = WeakKeyDictionary()
+
 PREFIX = "fwp_"
 """How a token begins, so that one that got into a text is recognized."""
 REJECTED = "Rejected"
@@ -97,12 +100,23 @@ def _code(secret: str, run_id: bytes) -> bytes:
 # --- in a task --------------------------------------------------------------------------------------------------------
 
 
+def _schema_of(codec: Codec[Any]) -> msgspec.Raw:
+    """As JSON; made once for each type: that of a model takes a millisecond, and a run may make very many."""
+    text = _schemas.get(codec)
+    if text is None:
+        schema = codec.schema()
+        text = msgspec.Raw(msgspec.json.encode(schema))
+        if schema is not None:  # else one that is not complete yet, maybe
+            _schemas[codec] = text
+    return text
+
+
 class Promise(Generic[T]):
     """What a run waits for: `await promise`, or `promise.result()` in a sync task. Who has `token` may settle it."""
 
     def __init__(self, attempt: Attempt, name: str, codec: Codec[T], timeout: int | None) -> None:
         self._content = content_digest("~promise", name.encode())
-        self._shown = msgspec.json.encode({"name": name, "schema": codec.schema()}).decode()
+        self._shown = msgspec.json.encode({"name": name, "schema": _schema_of(codec)}).decode()
         self._alike = content_digest("~promise", self._shown.encode())  # only for one of the same type another is taken
         with registering:
             self._again = None if attempt.is_mocked else take_up(parts_of(attempt), self._alike)
