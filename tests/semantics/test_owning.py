@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -360,3 +361,36 @@ def test_what_durable_code_gives_up_before_it_was_asked_for_anew_is_cancelled(ma
         gate.set()
         app.events.push("on")
         assert ref.result(60)[0] == 0
+
+
+@pytest.mark.timeout(120)
+def test_what_durable_code_gives_up_may_have_no_end(app: Fanwood):
+    """It is not gone through for ever when the code is run again and asks for it while the wait is over already."""
+    child, gate = children(app)
+    asked = 0
+
+    def without_end() -> Iterator[Any]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield child.create_bulk_run_item(asked)
+            assert asked < 100_000, "it goes on and on"
+
+    @app.durable_task(strict=False, eviction_policy=EvictionPolicy(ttl=0))
+    async def parent(input: dict, ctx: Context) -> int:
+        if ctx.invocation_count == 1:
+            await child.aio_run_many_no_wait([child.create_bulk_run_item(0)])
+            await ctx.aio_wait_for_event("on", lookback_window="1h")
+        waits = asyncio.ensure_future(child.aio_run_many(without_end()))
+        await asyncio.sleep(0)
+        waits.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waits
+        return ctx.invocation_count
+
+    ref = parent.run_no_wait({})
+    until(app, ref.id, RunState.WAITING)
+    app.events.push("on")
+    assert ref.result(60) > 1
+    assert asked < 100_000
+    gate.set()

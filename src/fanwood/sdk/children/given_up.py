@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 def known_of(
     attempt: Attempt, items: Sequence[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
-) -> list[BulkRunItem[Any, Any]]:
-    """Those that an earlier attempt had asked for, but for what failed and would be tried again. `encode`: what is
-    known of a run before anybody knows of it; what can't be was never asked for."""
+) -> tuple[list[BulkRunItem[Any, Any]], bool]:
+    """Those that an earlier attempt had asked for, but for what failed and would be tried again; and whether it had
+    asked for any of them. `encode`: what is known of a run before anybody knows of it; what can't be was never asked
+    for."""
     encoded = list[tuple["BulkRunItem[Any, Any]", Any]]()
     for item in items:
         with contextlib.suppress(FanwoodError):
             encoded.append((item, encode(item)))
-    known, numbers = list["BulkRunItem[Any, Any]"](), list[tuple[bytes, int]]()
+    known, numbers, any_was = list["BulkRunItem[Any, Any]"](), list[tuple[bytes, int]](), False
     with registering:
         for item, (_, options, _, content, parent, _) in encoded:
             if parent is None or options.share is not None:
@@ -37,14 +38,15 @@ def known_of(
                 identity = attempt.numbered(content, number)
             else:
                 identity = attempt.identify(key, content)
+            if attempt.known is None or identity not in attempt.known:
+                continue
+            any_was = True
             if _stands(attempt, identity, digest):
                 known.append(item)
         attempt.forget((), reversed(numbers))  # they are only looked at
-    return known
+    return known, any_was
 
 
 def _stands(attempt: Attempt, identity: bytes, digest: bytes | None) -> bool:
-    if attempt.known is None or identity not in attempt.known:
-        return False
     has_ended = attempt.answers is not None and identity in attempt.answers
     return not has_ended or answer_of(attempt, identity, digest) is not None

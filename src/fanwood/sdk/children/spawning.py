@@ -112,13 +112,16 @@ class Spawner:
 
     async def _ask_again(self, items: Iterable[BulkRunItem[Any, Any]]) -> None:
         """It was given up before `items` were asked for. Those that an earlier attempt had asked for are asked for all
-        the same: so they end with this wait, and equal ones that come after them have the numbers that they had."""
+        the same: so they end with this wait, and equal ones that come after them have the numbers that they had. (They
+        were asked for in this order: behind many that were not there are none. `items` may have no end.)"""
         attempt = self._attempt
         if attempt is None or attempt.is_first or attempt.interruption is not None or attempt.code_ended:
             return
         await learn(attempt)
-        while chunk := list(islice(items, CHUNK)):
-            if known := known_of(attempt, chunk, self._encode):
+        any_was = True
+        while any_was and (chunk := list(islice(items, CHUNK))):
+            known, any_was = known_of(attempt, chunk, self._encode)
+            if known:
                 await self.spawn_some(known)
 
     def _has_failed(self) -> bool:
