@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fanwood.errors import FanwoodError
@@ -10,13 +11,28 @@ from fanwood.sdk.recording.recalling import answer_of
 from fanwood.sdk.running.attempt import registering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from fanwood.sdk.declaring.items import BulkRunItem
     from fanwood.sdk.running.attempt import Attempt
 
+SOME = 500
+"""Of those that are asked for in one call, so many are looked at together."""
 
-def known_of(
+
+async def asked_before(
+    attempt: Attempt, items: Iterator[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
+) -> AsyncIterator[list[BulkRunItem[Any, Any]]]:
+    """Those of `items` that an earlier attempt had asked for, some at a time; they are to be asked for before the next
+    are taken. It asked in this order: behind many that are not known there are none. (`items` may have no end.)"""
+    any_was = True
+    while any_was and (some := list(islice(items, SOME))):
+        known, any_was = _known_of(attempt, some, encode)
+        if known:
+            yield known
+
+
+def _known_of(
     attempt: Attempt, items: Sequence[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
 ) -> tuple[list[BulkRunItem[Any, Any]], bool]:
     """Those that an earlier attempt had asked for, but for what failed and would be tried again; and whether it had

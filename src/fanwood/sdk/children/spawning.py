@@ -17,7 +17,7 @@ from fanwood.engine.waits import Outputs
 from fanwood.errors import PayloadTooLargeError, UsageError
 from fanwood.model.commands import Attach, Spawn, SpawnKind
 from fanwood.sdk.children.forking import Copies
-from fanwood.sdk.children.given_up import known_of
+from fanwood.sdk.children.given_up import asked_before
 from fanwood.sdk.children.hedging import hedge_of
 from fanwood.sdk.children.kinds import child_kind, root_kind
 from fanwood.sdk.children.mock_host import MockedError, MockHost
@@ -110,19 +110,15 @@ class Spawner:
             self.collector.close()
         return self.planned
 
-    async def _ask_again(self, items: Iterable[BulkRunItem[Any, Any]]) -> None:
+    async def _ask_again(self, items: Iterator[BulkRunItem[Any, Any]]) -> None:
         """It was given up before `items` were asked for. Those that an earlier attempt had asked for are asked for all
-        the same: so they end with this wait, and equal ones that come after them have the numbers that they had. (They
-        were asked for in this order: behind many that were not there are none. `items` may have no end.)"""
+        the same: so they end with this wait, and equal ones that come after them have the numbers that they had."""
         attempt = self._attempt
         if attempt is None or attempt.is_first or attempt.interruption is not None or attempt.code_ended:
             return
         await learn(attempt)
-        any_was = True
-        while any_was and (chunk := list(islice(items, CHUNK))):
-            known, any_was = known_of(attempt, chunk, self._encode)
-            if known:
-                await self.spawn_some(known)
+        async for known in asked_before(attempt, items, self._encode):
+            await self.spawn_some(known)
 
     def _has_failed(self) -> bool:
         """Whether one has, whose error is all that the caller will have: then no more are asked for. (But by durable
