@@ -28,7 +28,7 @@ def pytest_collection_modifyitems() -> None:
         def intervals_from_codec(codec_name: str) -> tuple[IntervalSet, IntervalSet]:
             return (IntervalSet(UTF_8), IntervalSet(())) if codec_name == "utf-8" else by_trying(codec_name)
 
-        charmap.intervals_from_codec = intervals_from_codec  # type: ignore[assignment]
+        charmap.intervals_from_codec = intervals_from_codec
         providers.is_local_module_file = _is_not  # type: ignore[attr-defined]
 
 
