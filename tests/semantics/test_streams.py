@@ -26,7 +26,7 @@ from fanwood import (
     as_completed,
     wait,
 )
-from fanwood.errors import WaitTimeoutError
+from fanwood.errors import StoreError, WaitTimeoutError
 from fanwood.sdk.running.current import current_attempt
 
 
@@ -208,6 +208,44 @@ def test_who_leaves_early_leaves_nothing_behind(
     else:
         assert run.result(60) == 0
     until(lambda: set(states(app, run.id)) == {"COMPLETED", "CANCELLED"})
+
+
+@pytest.mark.parametrize("trouble", [StoreError, KeyError])
+@pytest.mark.parametrize("color", ["sync", "async"])
+def test_what_a_client_gives_up_and_cannot_be_cancelled_hides_no_failure(
+    app: Fanwood,
+    held: Any,
+    gates: dict[int, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    color: str,
+    trouble: type[Exception],
+) -> None:
+    @app.task
+    async def some(n: int) -> int:
+        if n == 0:
+            raise ValueError("the first one")
+        return await held.aio_run(n)
+
+    async def raising(*_: Any) -> Any:
+        raise trouble("of the store")
+
+    async def in_async() -> None:
+        async for _ in some.aio_map(range(5)):
+            pass
+
+    monkeypatch.setattr(app.engine().store, "to_many", raising)
+    with pytest.raises(TaskRunError, match="the first one"):
+        asyncio.run(in_async()) if color == "async" else list(some.map(range(5)))
+    stream = some.map(range(1, 5))
+    gates[1].set()
+    assert next(stream) == 1
+    stream.close()
+    assert caplog.text.count("what nobody waits for any more could not be cancelled") == 2
+    assert "of the store" in caplog.text
+    for gate in gates.values():
+        gate.set()
+    assert held.run(1) == 1
 
 
 def test_a_wait_that_is_cancelled_cancels_what_is_under_way(

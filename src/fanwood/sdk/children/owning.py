@@ -60,13 +60,16 @@ class owning:  # noqa: N801  (reads as the statement that it is)
 
 async def abandon(spawner: Spawner) -> None:
     """Nobody wants what is under way any more. Returns when it is cancelled; but if the attempt is over, that settles
-    all."""
+    all. What can't be cancelled is said and not raised: that would hide why it is given up."""
     attempt, engine = spawner.attempt, spawner.engine
     if attempt is None:
         spawner.give_up()
         await spawner.answered()
         ids = spawner.unfinished()
-        await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or GIVEN_UP), changes=True))
+        try:
+            await called(engine.call(lambda store: cancel_all(store, ids, spawner.lost or GIVEN_UP), changes=True))
+        except (EngineClosedError, StoreError) as error:
+            _tell_not_cancelled(error)
         return
     is_ending = running_loop() is not None and _is_ending(attempt)
     spawner.give_up()
@@ -152,12 +155,16 @@ class GivenUp:
 
     def _end(self, done: Future[None] | None) -> None:
         if done is not None and (error := done.exception()) is not None:
-            logger.warning("what nobody waits for any more could not be cancelled: %s", error)
+            _tell_not_cancelled(error)
         with self._lock:
             self._under_way -= 1
             call, self._then = (None, self._then) if self._under_way else (self._then, None)
         if call is not None:
             call()
+
+
+def _tell_not_cancelled(error: BaseException) -> None:
+    logger.warning("what nobody waits for any more could not be cancelled: %s", error)
 
 
 def _is_ending(attempt: Attempt) -> bool:
