@@ -13,6 +13,9 @@ import asyncpg
 import pytest
 
 from fanwood import Fanwood
+from fanwood.clock import SystemClock
+from fanwood.store.postgres import schema
+from fanwood.store.postgres.store import PostgresStore
 from tests.postgres.cluster import Cluster
 from tests.postgres.roles import database_of
 from tests.postgres.stores import address_of
@@ -113,3 +116,36 @@ def test_large_values_are_compressed_quickly_unless_somebody_has_chosen(
     how = "select pg_column_compression(output) from fanwood.run"
     seen = postgres_cluster.fetch(how, database=database_of(postgres_url))
     assert seen[0][0] == (chosen or "lz4")
+
+
+@pytest.mark.parametrize("cut", ["here", "there", "in the middle", "later"])
+async def test_a_connection_that_is_cut_while_a_store_opens_is_made_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, cut: str
+):
+    check, cuts = schema.check, list[str]()
+
+    async def disturbed(connection: Any, *arguments: Any, **named: Any) -> None:
+        if not cuts and cut != "later":
+            cuts.append(cut)
+            if cut == "here":
+                connection.terminate()
+            elif cut == "there":
+                with contextlib.suppress(asyncpg.PostgresError):
+                    await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+            else:
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        await check(connection, *arguments, **named)
+
+    def synchronise(self: PostgresStore, before: float, there: int) -> None:
+        if not cuts:
+            cuts.append(cut)
+            self.side.lose()
+        learn(self, before, there)
+
+    learn = PostgresStore._synchronise
+    monkeypatch.setattr(PostgresStore, "_synchronise", synchronise)
+    monkeypatch.setattr(schema, "check", disturbed)
+    store = PostgresStore(address_of(postgres_url), SystemClock())
+    await store.open(lambda: None)
+    await store.close()
+    assert cuts

@@ -128,17 +128,12 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
         begin = asyncio.get_running_loop().time()
         while True:
             try:
-                async with self.side.use() as connection:
-                    await schema.check(connection, self._address, create=self._create)
+                made = await self._meet()
                 break
             except StoreUnavailableError as error:
                 if not is_worth_waiting_for(error, asyncio.get_running_loop().time() - begin):
                     raise
             await asyncio.sleep(OPENING_PAUSE)
-        async with self.side.transaction() as db:
-            before = self._clock.monotonic()
-            self._synchronise(before, await db.value("select fw_micros()"))
-            made = await db.rows("made", chores.SQL["made"])
         if self._beat.address is not self._address:
             async with self._beat.transaction() as db:
                 if await db.value("select to_regclass('schema_migration')::text") is None or made != (
@@ -148,6 +143,15 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
                         f"The listen_url {self._beat.address.shown} leads to another database than {self.url}. It must "
                         f"be the same one, without the pooler between."
                     )
+
+    async def _meet(self) -> list[Any]:
+        """Look at the schema, and learn the time; by what this database is told from others."""
+        async with self.side.use() as connection:
+            await schema.check(connection, self._address, create=self._create)
+        async with self.side.transaction() as db:
+            before = self._clock.monotonic()
+            self._synchronise(before, await db.value("select fw_micros()"))
+            return await db.rows("made", chores.SQL["made"])
 
     async def migrate(self, *, dry_run: bool = False) -> list[str]:
         connection = await self._address.connect("migrate")

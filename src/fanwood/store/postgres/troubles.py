@@ -144,8 +144,9 @@ def _away(url: str, error: BaseException) -> StoreUnavailableError:
 
 
 def is_worth_waiting_for(error: StoreUnavailableError, waited: float) -> bool:
-    """Somebody is there, but isn't ready; or nobody is, but he may be back in a moment."""
-    cause = error.__cause__
-    if getattr(cause, "sqlstate", "") in {"57P03", "57P01", "57P02", "53300"}:
+    """Somebody is there, but isn't ready; or nobody is, or the connection was cut, but he may be back in a moment."""
+    cause, code = error.__cause__, getattr(error.__cause__, "sqlstate", None) or ""
+    if code in {"57P03", "57P01", "57P02", "53300"}:
         return waited < OPENING_SECONDS
-    return isinstance(cause, ConnectionError) and waited < REFUSED_SECONDS
+    cut = isinstance(cause, (ConnectionError, driver().InterfaceError)) or code.startswith("08")
+    return cut and waited < REFUSED_SECONDS
