@@ -241,6 +241,28 @@ def test_what_waits_behind_slow_runs_is_given_to_others_who_serve_it() -> None:
     assert stand.slots.demand() == 0
 
 
+def test_of_what_waits_behind_runs_that_turned_slow_as_much_stays_as_begins_soon() -> None:
+    """Something begins all the while, and the last of them would begin in a minute."""
+    stand, ours = Stand(2), frozenset({"task"})
+    begun = stand.begin(*(claimed(f"{n:02}") for n in range(40)))
+    assert stand.slots.give_up(ours) == [], "for the first time"
+    stand.slots.finish(begun)
+    assert [run.id for run in stand.slots.take()] == ["02", "03"]
+    assert [run.id for run in stand.slots.give_up(ours)] == [f"{n:02}" for n in range(8, 40)]
+    stand.slots.finish([FakeAttempt(claimed("02")), FakeAttempt(claimed("03"))])
+    assert [run.id for run in stand.slots.take()] == ["04", "05"]
+    assert [stand.slots.give_up(ours) for _ in range(2)] == [[], []], "the others may begin soon"
+
+
+def test_what_begins_soon_is_not_given_up() -> None:
+    stand, ours = Stand(2), frozenset({"task"})
+    stand.slots.offer([claimed(f"{n:02}") for n in range(40)])
+    for _ in range(5):
+        for _ in range(2):
+            stand.slots.finish([FakeAttempt(run) for run in stand.slots.take()])
+        assert stand.slots.give_up(ours) == []
+
+
 def test_no_more_are_claimed_than_there_is_time_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is to be unloaded holds no slot, and is in memory until the store has answered."""
     monkeypatch.setattr("fanwood.worker.slots.MOST_LEAVING", 5)

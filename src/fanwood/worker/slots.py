@@ -37,6 +37,8 @@ are more."""
 LEFT_LATELY = 10
 """For so many claims since the last time that some were."""
 AHEAD = 4
+LOOKS = 8
+"""What would not begin within so many looks (of half a second each), at the pace of the last two, is for others."""
 CAREFUL = 10
 """For so many claims since the last time that one brought runs that are to begin at once, only those are claimed for
 which there is a slot."""
@@ -73,8 +75,8 @@ class Slots:
         self._left = 0  # while it counts down: some were
         self._beside = 0  # while it counts down: there was a small tree beside a large one
         self._finished_lately = 0
-        self._begun_lately = False
-        self._stalled = False  # nothing had begun when we last looked
+        self._begun = self._begun_before = 0  # since the last look, and between that and the one before
+        self._behind = False  # more waited, when we last looked, than would begin soon
 
     # --- the engine's side -----------------------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Slots:
                     self._alone = True
                 self._free -= 1
                 taken += starting.take(1)
-            self._begun_lately = self._begun_lately or bool(taken)
+            self._begun += len(taken)
             return taken
 
     def spare(self) -> list[ClaimedRun]:
@@ -148,15 +150,17 @@ class Slots:
             return self._starting.remove(self._is_spared)
 
     def give_up(self, tasks: frozenset[str]) -> list[ClaimedRun]:
-        """Called now and then: what waits to begin, of these tasks, though nothing has begun for two times in a row."""
+        """Called now and then: what waits to begin, of these tasks, and won't soon, for two times in a row. As many as
+        have begun meanwhile stay here."""
         with self._lock:
-            stalled = self._starting.count > 0 and not self._begun_lately
-            before, self._stalled, self._begun_lately = self._stalled, stalled, False
-            if not (stalled and before and tasks):
+            begun, before, self._begun = self._begun, self._begun_before, 0
+            self._begun_before = begun
+            was_behind, self._behind = self._behind, self._starting.count > LOOKS * begun
+            if not (was_behind and self._behind and tasks):
                 return []
-            given = self._starting.remove(lambda run: run.task in tasks)
+            given = self._starting.remove(lambda run: run.task in tasks, behind=begun + before)
             if given:
-                self._ahead = 0
+                self._ahead = min(self._ahead, begun + before)
             return given
 
     def withdraw(

@@ -89,13 +89,14 @@ class Turns:
             self.suspects -= len([True for run in taken if run.is_suspect])
         return taken
 
-    def remove(self, is_meant: Callable[[ClaimedRun], bool]) -> list[ClaimedRun]:
-        """They wait no more."""
+    def remove(self, is_meant: Callable[[ClaimedRun], bool], *, behind: int = 0) -> list[ClaimedRun]:
+        """They wait no more; but so many stay whose turn is first."""
+        first = self.take(behind) if behind and self.count else []
         runs = list(self)
         taken = [run for run in runs if is_meant(run)]
-        if taken:
+        if taken or first:
             self.__init__()
-            self.add([run for run in runs if not is_meant(run)])
+            self.add([*first, *[run for run in runs if not is_meant(run)]])
         return taken
 
     def _tree(self, tree: Tree) -> deque[ClaimedRun]:
