@@ -24,6 +24,8 @@ pytestmark = pytest.mark.empty_database
 COLUMN = Step(2, "0002_column", "alter table run add column flavour text")
 INDEX = Step(3, "0003_index", "-- no transaction\ncreate index concurrently if not exists run_flavour\n"
                               "    on fanwood.run (flavour) where flavour is not null;\n")  # fmt: skip
+OTHER_INDEX = Step(3, "0003_index", "-- no transaction\ncreate index concurrently if not exists run_other\n"
+                                    "    on fanwood.run (task) where state = 11;\n")  # fmt: skip
 ALLOWED = Step(4, "0004_allowed", "insert into setting values ('oldest_program', '1')")
 
 
@@ -96,6 +98,23 @@ async def test_workers_go_on_while_the_next_version_comes(postgres_url: str):
         await late.open(lambda: None)
         await late.close()
     assert set(await layers(postgres_url)) == {1, 2}
+
+
+async def test_a_program_that_is_started_while_an_index_is_made_is_let_in_if_that_was_said_first(postgres_url: str):
+    await of(postgres_url).migrate()
+    steps = [replace(step, number=number) for number, step in ((2, ALLOWED), (3, OTHER_INDEX))]
+    async with connected(postgres_url) as other, connected(postgres_url) as watching:
+        async with other.transaction():
+            await other.execute("select from run limit 1")  # for which the index waits
+            migrating = asyncio.ensure_future(of(postgres_url, following(2, *steps)).migrate())
+            async with asyncio.timeout(60):
+                while await watching.fetchval("select max(number) from schema_migration") < 2:
+                    await asyncio.sleep(0.005)
+            late = of(postgres_url)
+            await late.open(lambda: None)
+            await late.close()
+            assert not migrating.done()
+        assert len(await migrating) == 3
 
 
 async def test_the_layer_before_the_last_one_goes(postgres_url: str):
