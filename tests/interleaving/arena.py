@@ -14,7 +14,7 @@ from fanwood import ManualClock
 from fanwood.store.postgres import connection, gates
 from tests.interleaving.duel import Duel, Ground, Outcome, namer
 from tests.interleaving.players import Player, asyncio_for_players, player
-from tests.interleaving.routines import DECLARED, Routine
+from tests.interleaving.routines import DECLARED, DECLARED_OF, Routine
 from tests.interleaving.scene import Scene
 from tests.interleaving.stops import STEPS, instrumented
 from tests.postgres.stores import connected
@@ -46,8 +46,9 @@ class Found:
         return "\n".join(f"{len(them)} times: {them[0]} ... {them[-1]}{what}" for what, them in alike.items())
 
 
-def undeclared(differences: list[str]) -> list[str]:
-    return [line for line in differences if not any(re.search(pattern, line) for pattern in DECLARED)]
+def undeclared(differences: list[str], pair: str = "") -> list[str]:
+    patterns = [*DECLARED, *DECLARED_OF.get(pair, ())]
+    return [line for line in differences if not any(re.search(pattern, line) for pattern in patterns)]
 
 
 @dataclass
@@ -90,25 +91,28 @@ class Arena:
     ) -> Found:
         """All schedules of two routines. `within`: also those that stop within a statement; `twice`: also those that
         stop both."""
-        duel, found = await self.duel(first, second), Found()
+        duel, found, pair = await self.duel(first, second), Found(), f"{first.name}/{second.name}"
         passing = [number for number, routine in enumerate((first, second)) if routine.passes_by]
         orders, stops = zip(*[await duel.in_order(begins) for begins in (0, 1)], strict=True)
         if not within:
             stops = [[stop for stop in each if not stop.within] for each in stops]
-        later: list[Outcome] = []
+        later: dict[frozenset[int], list[Outcome]] = {}
         for begins in (0, 1):
             for stop, then in product(stops[begins], [None, *(stops[1 - begins] if twice else ())]):
-                duel.again = ()
+                duel.again = duel.unheard = ()
                 outcome = await duel.interleaved(begins, stop, then)
                 found.schedules += 1
                 found.crosswise += outcome.crosswise
-                differences = [undeclared(outcome.differences(order)) for order in orders]
+                differences = [undeclared(outcome.differences(order), pair) for order in orders]
                 if all(differences) and passing:
                     found.passed_by += 1
-                    duel.again = passing
-                    later = later or [(await duel.in_order(each))[0] for each in (0, 1)]
+                    duel.again = duel.unheard = passing
+                    duel.claims = {n: orders[0].replies[n].took | orders[1].replies[n].took for n in passing}
                     outcome = await duel.interleaved(begins, stop, then)
-                    differences = [undeclared(outcome.differences(order)) for order in later]
+                    differences = [
+                        undeclared(outcome.differences(order), pair)
+                        for order in await _once_more(duel, passing, outcome.passed_all, later)
+                    ]
                 if all(differences):
                     one, two = (first.name, second.name)[:: 1 - 2 * begins]
                     upto = f" up to [{then.label}]" if then else ""
@@ -116,6 +120,17 @@ class Arena:
                     if until_wrong:
                         return found
         return found
+
+
+async def _once_more(
+    duel: Duel, passing: list[int], passed_all: frozenset[int], known: dict[frozenset[int], list[Outcome]]
+) -> list[Outcome]:
+    """Both orders, with one more turn for each who may pass something by; but for those who have passed all by: they
+    had none, and what they did is what they do in one."""
+    if passed_all not in known:
+        duel.again = [number for number in passing if number not in passed_all]
+        known[passed_all] = [(await duel.in_order(each))[0] for each in (0, 1)]
+    return known[passed_all]
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fanwood.errors import FanwoodError
@@ -46,14 +46,20 @@ _COLUMNS = {
     "worker": "to_jsonb(t) - '{seq,claimed_at,has_claimed,fenced,refused,not_queued}'::text[]",
 }
 """What is looked at of a row, where that is not all of it."""
+_HELD = """
+    select encode(r.id, 'hex') from fanwood.run r
+    where r.id not in (select x.id from (select id from fanwood.run for update skip locked) x)
+"""
 Call = Callable[[Player], Awaitable[Any]]
 
 
 class Reply(NamedTuple):
-    """What one was answered: of runs that he has asked for, how they are, and all else as text."""
+    """What one was answered: of runs that he has asked for, how they are, and all else as text. `took`: what he
+    claimed."""
 
     said: str
     told: dict[str, Any]
+    took: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -63,6 +69,8 @@ class Outcome:
     replies: tuple[Reply, Reply]
     tables: dict[str, Any]
     crosswise: int = 0
+    passed_all: frozenset[int] = frozenset()
+    """Who claimed nothing, as the other held all that he could have claimed."""
 
     def differences(self, other: Outcome) -> list[str]:
         """What is not as there; one line for each. A commit may tell of an end that came while it was under way, as
@@ -154,6 +162,10 @@ class Ground:
     async def tables(self) -> str:
         return await self.raw.fetchval(self._look)
 
+    async def held(self) -> frozenset[str]:
+        """Runs that somebody holds at this moment, by their ids."""
+        return frozenset(row[0] for row in await self.raw.fetch(_HELD))
+
     async def waits(self, one: Player, other: Player) -> bool:
         """Whether one is waiting for a lock of the other."""
         mine, theirs = ([c.get_server_pid() for c in who.connections] for who in (one, other))
@@ -171,7 +183,10 @@ class Duel:
     reset: Callable[[], None]  # what the players know, back to how it was
     named: Callable[[str], str]  # names for ids
     sweep: Callable[[], Awaitable[Any]]  # all that is closed
-    again: Sequence[int] = ()  # whose call is made once more in the end, and what he was answered does not count
+    again: Sequence[int] = ()  # whose call is made once more in the end
+    unheard: Sequence[int] = ()  # ... and what he was answered does not count
+    claims: dict[int, frozenset[str]] = field(default_factory=dict)  # what one takes in either of the orders
+    _held: dict[int, frozenset[str]] = field(default_factory=dict)  # by the other, as one was through
 
     async def in_order(self, first: int) -> tuple[Outcome, list[Stop]]:
         """One after the other; and where the first could have been stopped."""
@@ -204,6 +219,7 @@ class Duel:
             assert one.halted.is_set(), f"{stop} was not reached"
             two.begin(lambda: self.calls[1 - first](two))
             await self._settled(two, one)
+            await self._look_at_held(1 - first)
 
             async def after_others() -> None:
                 if not two.done:
@@ -214,6 +230,7 @@ class Duel:
             await one.go_on(self.ground.raw)
             if then is not None:
                 await self._settled(one, two)
+                await self._look_at_held(first)
             await two.go_on(self.ground.raw)
             while not (one.done and two.done):
                 for who, other in ((one, two), (two, one)):
@@ -222,8 +239,19 @@ class Duel:
                         who.wake()
             return await self._outcome([await self._reply(player) for player in self.players])
 
+    async def _look_at_held(self, number: int) -> None:
+        """He is through, and the other may have stopped in the midst."""
+        if number in self.claims and self.players[number].done:
+            self._held[number] = frozenset(map(self.named, await self.ground.held()))
+
+    def _passed_all(self, replies: list[Reply]) -> Iterable[int]:
+        for number, could in self.claims.items():
+            if could and not replies[number].took and could <= self._held.get(number, frozenset()):
+                yield number
+
     def _new_turn(self, stops: dict[Player, Stop | None]) -> None:
         self.reset()
+        self._held = {}
         for player in self.players:
             player.new_turn(stops.get(player))
 
@@ -260,7 +288,9 @@ class Duel:
         except FanwoodError as error:
             return Reply(type(error).__name__, {})
         told: dict[str, Any] = {}
+        took = frozenset[str]()
         if isinstance(said, Committed):
+            took = frozenset(self.named(repr(run.key)) for run in said.claimed)
             ends = {run.id: run for run in said.attached.values()} | said.finished
             told = {
                 self.named(repr(id_)): [int(end.state), *map(self._text, (end.output, end.error))]
@@ -269,19 +299,22 @@ class Duel:
             said.finished = {}
             for run in said.attached.values():
                 run.state, run.output, run.error = RunState.QUEUED, None, None
-        return Reply(self.named(repr(said)), told)
+        return Reply(self.named(repr(said)), told, took)
 
     def _text(self, text: str | None) -> str | None:
         return None if text is None else self.named(text)
 
     async def _outcome(self, replies: list[Reply]) -> Outcome:
-        if self.again:
+        passed_all = frozenset(self._passed_all(replies))
+        if self.unheard:
             await self.sweep()
-        for number in self.again:
+        for number in self.unheard:
             replies[number] = Reply("", {})
+        for number in self.again:
             await self.calls[number](self.players[number])
         tables = json.loads(self.named(await self.ground.tables()))
-        return Outcome((replies[0], replies[1]), tables, sum(player.crosswise for player in self.players))
+        crosswise = sum(player.crosswise for player in self.players)
+        return Outcome((replies[0], replies[1]), tables, crosswise, passed_all)
 
 
 def namer(names: dict[bytes, str]) -> Callable[[str], str]:

@@ -204,6 +204,17 @@ DECLARED = {
         "a root that has started over is not told of the end of a child of its life before: nobody waits there for it",
 }  # fmt: skip
 """Differences from what both orders give that no promise forbids, and why: what lines of them look like."""
+DECLARED_OF = {
+    "cancel many/delete": {
+        r"^the first was answered '.<Came.SAME: 1>, <Came.FOLLOWS: 3>, <Came.FOLLOWS: 3>.', and not ":
+            "a tree is deleted from below: what is left of it has nothing below it any more that could follow",
+    },
+    "cancel many/sweep": {
+        r"^run: c1: ended_by is 3 and not 2, error is '.*its ancestor R was cancelled":
+            "one of many ends with the call, and another one with its ancestor, which a sweep came to first",
+    },
+}  # fmt: skip
+"""... of one pair only."""
 ROUTINES = [
     Routine("claim", lambda s, p: by_me(s, p, claim=_claim(1, "q")), passes_by=True),
     Routine("claim all", lambda s, p: by_me(s, p, claim=_claim(9, "q", "g", "c", fair=1)), passes_by=True),

@@ -71,6 +71,11 @@ PLANTED = {
     "a claim doesn't look at what others have claimed": (
         "r.id limit t.rows\n            for update skip locked", "r.id limit t.rows", "claim/claim",
     ),
+    "a claim passes by what nobody holds": (
+        "r.id limit t.rows\n",
+        "r.id limit (select case when count(*) > 1 then 0 else t.rows end from pg_locks where locktype ~ 'transact')\n",
+        "claim/push",
+    ),
     "a replay doesn't lock the root": (
         "perform from run r where r.id = root and r.id <> p_id for share;", "", "prune/replay",
     ),

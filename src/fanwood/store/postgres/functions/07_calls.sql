@@ -2,7 +2,7 @@
 
 -- This run, or what is below it, was closed by a call: who may have claimed something of it is to hear of that before the
 -- call returns. Who that is.
-create function fw_unheard(p_id bytea, p_now bigint) returns bigint[] language plpgsql
+create function fw_all_unheard(p_ids bytea[], p_now bigint) returns bigint[] language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
@@ -11,15 +11,18 @@ declare
 begin
     with noted as (
         insert into unheard (worker_id, run_id)
-        select w.id, p_id from worker w join lease l on l.worker_id = w.id
+        select w.id, v.id from worker w join lease l on l.worker_id = w.id cross join unnest(p_ids) v (id)
         where w.slots > 0 and l.expires_at > p_now
-        order by w.id
+        order by w.id, v.id
         on conflict do nothing
         returning worker_id
     )
-    select coalesce(array_agg(n.worker_id), '{}') into hearing from noted n;
+    select coalesce(array_agg(distinct n.worker_id), '{}') into hearing from noted n;
     return hearing;
 end $$;
+
+create function fw_unheard(p_id bytea, p_now bigint) returns bigint[] language sql
+as $$ select fw_all_unheard(array[p_id], p_now) $$;
 
 -- A call cancels a run, and closes all below it. Whoever has claimed something is to hear of it. `ended`: it had not
 -- ended; null: there is no such run. `fenced`: it was the wish of an attempt that is over.
@@ -127,11 +130,9 @@ begin
             left join unnest(leaving.id || over_.id, leaving.which || over_.which) w (id, which) on w.id = v.id
             order by v.n
         );
-        for one in
-            select v.id from unnest(there, closes) v (id, closed) where v.closed or v.id = any (claimed) order by v.id
-        loop
-            told := told || fw_unheard(one.id, p_now);
-        end loop;
+        told := told || fw_all_unheard(
+            array(select v.id from unnest(there, closes) v (id, closed) where v.closed or v.id = any (claimed)), p_now
+        );
     end if;
     told := array(select distinct v.id from unnest(told) v (id) order by v.id);
 end $$;
