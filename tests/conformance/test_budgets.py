@@ -412,3 +412,16 @@ async def test_nothing_is_born_when_all_seconds_are_used(stage: Stage) -> None:
     assert await refused(stage, spawns=[spawn]) == {
         spawn.id: Refusal("~seconds", 2 * SECOND, 2 * SECOND, 0, root.key.hex())
     }
+
+
+async def test_nobody_misses_what_is_gone_of_a_tree_that_is_being_deleted(stage: Stage) -> None:
+    root = await budgeted(stage, usd=9 * USD)
+    child = await stage.running("b", root)
+    assert await spend(stage, child, 3 * USD) is None
+    await stage.report(completed(child), completed(root))
+    cursor, steps = await stage.store.begin_deleting(root.key), 0
+    while cursor is not None and cursor.large is not None:
+        cursor, steps = (await stage.store.prune(stage.clock.now(), 1, cursor)).cursor, steps + 1
+        await is_even(stage)
+    assert steps > 2
+    assert await stage.records() == {}

@@ -37,4 +37,4 @@ class Spending(ABC):
 
     @abstractmethod
     async def counted(self, root_id: bytes | None = None) -> list[Counted]:
-        """All limits, of a tree or of all, counted once more."""
+        """All limits, of a tree or of all, counted once more; but for trees that are being deleted."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fanwood.model.budgets import DEPTH, TOTAL, Balance, Counted
-from fanwood.model.states import RunState
+from fanwood.model.states import GateKind, RunState
 from fanwood.store.budgets import Birth, Ledger, Part, Rows, Standing
 from fanwood.store.spending import SPENDS
 
@@ -172,9 +172,12 @@ def counted(tables: Tables, root_id: bytes | None) -> list[Counted]:
     """See `Store.counted`."""
     limits = [row for rows in tables.budgets.values() for row in rows.values()]
     spends = [row for rows in tables.spends.values() for row in rows.values()]
+    going = {gate.root_id for gate in tables.gates.values() if gate.what == GateKind.PRUNED}
     found: list[Counted] = []
     for row in sorted(limits, key=lambda row: (row.run_id, row.unit)):
         if row.source != row.run_id or row.unit == DEPTH or (root_id is not None and row.root_id != root_id):
+            continue
+        if row.root_id in going:  # page by page: some of what was charged is gone
             continue
         mine = [one for one in spends if one.source == row.run_id and one.unit == row.unit]
         parts = [one for one in limits if one.parent == row.run_id and one.unit == row.unit]

@@ -31,7 +31,7 @@ where run_id = :id and held = 0 and unit not in ('~runs', '~seconds')
 group by run_id, unit order by unit limit :limit;
 
 -- name: counted
--- Limits, counted once more.
+-- Limits, counted once more. (Of a tree that is being deleted page by page some of what was charged is gone.)
 select b.run_id, b.unit, b.amount, b.used, b.held,
        cast(coalesce((
            select sum(s.amount) from spend s
@@ -55,6 +55,7 @@ select b.run_id, b.unit, b.amount, b.used, b.held,
        ) as left_over
 from budget b
 where b.source = b.run_id and b.unit <> '~depth' and (:root is null or b.root_id = :root)
+  and not exists (select 1 from gate g where g.run_id = b.root_id and g.what = 3)
 order by b.run_id, b.unit;
 
 -- name: get_run
