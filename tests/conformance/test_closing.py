@@ -405,6 +405,59 @@ async def test_what_is_closed_once_more_while_a_pass_is_under_way_is_ended_by_an
     assert {await lazy.state(id_) for id_ in first} == {RunState.QUEUED}
 
 
+@pytest.mark.parametrize("policy", [OnParentEnd.DEFAULT, OnParentEnd.CANCEL, OnParentEnd.SHARED])
+@pytest.mark.parametrize("how", [*ENDS, "starts over"])
+async def test_below_what_was_ended_all_ends_though_its_parent_is_closed_once_more(
+    lazy: Stage, how: str, policy: OnParentEnd
+) -> None:
+    """The parent runs again, and completes, before all is swept that it had left."""
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    child = await lazy.running("b", root, on_parent_end=policy)
+    grandchild = await lazy.born("c", child)
+    await lazy.report(handed_back(child))
+    if how == "starts over":
+        await lazy.report(Outcome(root.key, root.attempt, RunState.QUEUED, "{}", renews=True))
+    else:
+        await end(lazy, root, how)
+    assert await lazy.claim(100, tasks=["b"]) == []  # which ends it
+    assert (await lazy.state(child), await lazy.state(grandchild)) == (CANCELLED, RunState.QUEUED)
+    if how != "starts over":
+        assert await lazy.store.replay(root.key, TERMINAL)
+    again = await lazy.claim_again(root)
+    assert again is not None
+    other = await lazy.born("b", again)
+    lazy.clock.advance(1)
+    await lazy.complete(again, closes=True)
+    await lazy.sweep()
+    assert (await lazy.state(grandchild), await lazy.state(other)) == (CANCELLED, RunState.QUEUED)
+
+
+async def test_what_goes_on_below_what_had_completed_does_so_though_its_parent_is_closed_once_more(lazy: Stage) -> None:
+    """... if that was between the two, or before both."""
+    root = await lazy.running(schedule_timeout=50 * SECOND)
+    before = await lazy.running("b", root)
+    await lazy.complete(before)
+    first = await lazy.running("b", root, on_parent_end=OnParentEnd.CANCEL)
+    lived = await lazy.born("c", first)
+    await lazy.complete(first)
+    ended = await lazy.running("b", root, on_parent_end=OnParentEnd.CANCEL)
+    await lazy.born("c", ended)
+    lazy.clock.advance(1)
+    await lazy.complete(root, closes=True)
+    assert await lazy.store.replay(root.key, TERMINAL)
+    again = await lazy.claim_again(root)
+    assert again is not None
+    second = await lazy.running("d", again, on_parent_end=OnParentEnd.CANCEL)
+    lives = await lazy.born("c", second)
+    await lazy.complete(second)
+    last = await lazy.born("b", again, on_parent_end=OnParentEnd.CANCEL)
+    lazy.clock.advance(1)
+    await lazy.complete(again, closes=True)
+    await lazy.sweep()
+    assert (await lazy.state(lived), await lazy.state(lives)) == (RunState.QUEUED, RunState.QUEUED)
+    assert (await lazy.state(ended), await lazy.state(last)) == (CANCELLED, CANCELLED)
+
+
 @pytest.mark.parametrize("how", ["fails", "completes"])
 async def test_a_claim_in_the_batch_that_closes(lazy: Stage, how: str) -> None:
     parent = await lazy.running()

@@ -269,7 +269,7 @@ def _gate(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:
     if kind == "DELETE":
         tables.gates.pop(old[0], None)
     else:
-        tables.gates[new[0]] = Gate(*new[:8])
+        tables.gates[new[0]] = Gate(*new[:9])
 
 
 def _pause(tables: Tables, kind: str, old: Any, new: Any, _: Any) -> None:

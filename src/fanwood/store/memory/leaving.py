@@ -304,9 +304,11 @@ class Leaving:
         run, gates = self._tables.runs.get(run_id), self._tables.gates
         if run is None or not self._tables.has_children(run):
             return False
-        if run_id in gates and gates[run_id].what != GateKind.CLOSED:
+        before = gates.get(run_id)
+        if before is not None and before.what != GateKind.CLOSED:
             return False
-        gates[run_id] = Gate(run_id, run.root_id, int(GateKind.CLOSED), which, attempt, error, now)
+        since = None if before is None else _since(before)
+        gates[run_id] = Gate(run_id, run.root_id, int(GateKind.CLOSED), which, attempt, error, now, since)
         return True
 
     def closed(self, run: Run) -> str | None:
@@ -357,17 +359,22 @@ def wakes(run: Run | None, weight: int) -> bool:
 
 def _covers(gate: Gate, child: Run, *, lives: bool) -> bool:
     """Whether a gate of its parent's covers a child. If that completed: of the children that end with it, and of those
-    that it never asked for again, only what lived then, or `lives`."""
+    that it never asked for again, only what lived then, or `lives`; and what was ended by the gate, as it was made, or
+    by one in whose place it is, since below that not all was swept."""
     if gate.what != GateKind.CLOSED:
         return False
     if gate.which == ALL:
         return child.asked <= gate.attempt
-    if child.on_parent_end == OnParentEnd.SHARED:
+    ended_at = None if lives else child.finished_at
+    if ended_at is not None and child.ended_by == EndedBy.ANCESTOR and ended_at >= _since(gate):
+        return True
+    if child.on_parent_end == OnParentEnd.SHARED or (ended_at is not None and ended_at <= gate.made_at):
         return False
-    ends = child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
-    if not ends or lives or child.finished_at is None or child.finished_at > gate.made_at:
-        return ends
-    return child.finished_at == gate.made_at and child.ended_by == EndedBy.ANCESTOR  # by the gate, as it was made
+    return child.asked < gate.attempt or (child.asked == gate.attempt and child.on_parent_end == OnParentEnd.CANCEL)
+
+
+def _since(gate: Gate) -> int:
+    return gate.made_at if gate.since is None else gate.since
 
 
 def _deaths(run: Run, queueing: Queueing) -> int:

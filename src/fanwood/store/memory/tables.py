@@ -92,6 +92,7 @@ class Gate(msgspec.Struct):
     attempt: int
     error: str
     made_at: int
+    since: int | None = None  # if it took the place of one whose sweep was not over: when that was made
     lead: bytes | None = None  # the gate whose pass covers this one
     place: bytes = b""  # of the pass that this gate leads: the last run that it has come to
 

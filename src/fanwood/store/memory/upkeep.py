@@ -22,7 +22,7 @@ from fanwood.store.retention import OTHERS, Deed, Plan, Walked, prefix_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_GATE_COLUMNS = 7
+_GATE_COLUMNS = 8
 """Of a gate: how far a sweep has come is not copied."""
 
 

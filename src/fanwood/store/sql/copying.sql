@@ -60,11 +60,12 @@ insert into hedge (run_id, target_id) values (:run_id, :target_id) on conflict d
 select count(*) from hedge;
 
 -- name: copy_out_gate
-select run_id, root_id, what, which, attempt, error, made_at from gate where run_id > :run_id order by run_id limit :limit;
+select run_id, root_id, what, which, attempt, error, made_at, since from gate where run_id > :run_id
+order by run_id limit :limit;
 
 -- name: copy_in_gate
-insert into gate (run_id, root_id, what, which, attempt, error, made_at)
-values (:run_id, :root_id, :what, :which, :attempt, :error, :made_at)
+insert into gate (run_id, root_id, what, which, attempt, error, made_at, since)
+values (:run_id, :root_id, :what, :which, :attempt, :error, :made_at, :since)
 on conflict do nothing;
 
 -- name: copy_out_pause

@@ -242,7 +242,7 @@ where exists (select 1 from run c where c.root_id = r.root_id and c.parent_id = 
   ))
 on conflict (run_id) do update set
     which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,
-    pass = null, phase = 0, place = null
+    since = coalesce(since, made_at), pass = null, phase = 0, place = null
     where what = 1;
 
 -- name: closed
@@ -278,8 +278,10 @@ shut (id, error) as materialized (
     where g.what = 1 and a.on_parent_end <> 2
       and case g.which
           when 0 then a.asked <= g.attempt
-          else a.on_parent_end <> 3 and (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
-               and (a.state < 8 or a.finished_at > g.made_at or (a.finished_at = g.made_at and a.ended_by = 3))
+          else (a.ended_by = 3 and a.finished_at >= coalesce(g.since, g.made_at)) or (
+              a.on_parent_end <> 3 and (a.asked < g.attempt or (a.on_parent_end = 1 and a.asked = g.attempt))
+              and (a.state < 8 or a.finished_at > g.made_at)
+          )
       end
     union
     select a.id, s.error from shut s join above a on a.parent_id = s.id where a.on_parent_end <> 2
@@ -292,8 +294,10 @@ select json_group_array(json_array(error, json(ids))) from (
             where g.run_id = r.parent_id and g.what = 1
               and case g.which
                   when 0 then r.asked <= g.attempt
-                  else r.on_parent_end <> 3 and (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
-                       and (not :stay or r.state < 8 or r.finished_at > g.made_at)
+                  else (:stay and r.ended_by = 3 and r.finished_at >= coalesce(g.since, g.made_at)) or (
+                      r.on_parent_end <> 3 and (r.asked < g.attempt or (r.on_parent_end = 1 and r.asked = g.attempt))
+                      and (not :stay or r.state < 8 or r.finished_at > g.made_at)
+                  )
               end
         ),
         (select s.error from shut s where s.id = r.parent_id)

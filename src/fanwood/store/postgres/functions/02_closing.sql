@@ -1,15 +1,17 @@
 -- What is closed: which runs are below something that is over, and how that is written down.
 
 -- Whether a gate covers a child that was asked for by the attempt `asked` of its parent. If that completed: of the children
--- that end with it, and of those that it never asked for again, only what lived then, or was ended by the gate as that was
--- made. (`ended`: when the child did, and `ended_by` what.)
+-- that end with it, and of those that it never asked for again, only what lived then; and what was ended by the gate as that
+-- was made, or by one in whose place it is, since below that not all was swept. (`ended`: when the child did, and `ended_by`
+-- what.)
 create function fw_covers(g gate, asked integer, policy smallint, ended bigint, ended_by smallint) returns boolean
 language sql immutable
 as $$
     select case
         when g.which = 0 then asked <= g.attempt
-        else policy <> 3 and (asked < g.attempt or (policy = 1 and asked = g.attempt))
-             and (ended is null or ended > g.made_at or (ended = g.made_at and ended_by = 3))
+        else coalesce(ended_by = 3 and ended >= coalesce(g.since, g.made_at), false) or (
+            policy <> 3 and (asked < g.attempt or (policy = 1 and asked = g.attempt)) and (ended is null or ended > g.made_at)
+        )
     end
 $$;
 
@@ -34,17 +36,17 @@ begin
     end if;
     with recursive
     asked_for as materialized (
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, r.ended_by, v.n
         from unnest(case when p_places is null then p_ids end) with ordinality v (id, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at, c.ended_by
             from run c where c.id = v.id and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
         union all
-        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, v.n
+        select r.id, r.parent_id, r.root_id, r.asked, r.on_parent_end, r.finished_at, r.ended_by, v.n
         from unnest(p_places) with ordinality v (place, n)
         cross join lateral (
-            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at
+            select c.id, c.parent_id, c.root_id, c.asked, c.on_parent_end, c.finished_at, c.ended_by
             from run c where c.ctid = v.place and c.parent_id is not null and c.on_parent_end <> 2 offset 0
         ) r
     ),
@@ -97,7 +99,7 @@ begin
         select m.id, m.n::integer, coalesce((g.itself).error, s.reason) as reason
         from mine m
         left join gates g on g.id = m.parent_id and fw_covers(
-            g.itself, m.asked, m.on_parent_end, case when p_stay then m.finished_at end, null
+            g.itself, m.asked, m.on_parent_end, case when p_stay then m.finished_at end, m.ended_by
         )
         left join shut s on s.id = m.parent_id
     ) c
@@ -146,7 +148,7 @@ begin
     order by r.id
     on conflict (run_id) do update
     set which = excluded.which, attempt = excluded.attempt, error = excluded.error, made_at = excluded.made_at,
-        pass = null, phase = 0, place = null
+        since = coalesce(gate.since, gate.made_at), pass = null, phase = 0, place = null
     where gate.what = 1;
     return found;
 end $$;

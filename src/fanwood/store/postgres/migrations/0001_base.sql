@@ -137,6 +137,8 @@ create table gate (
     which   smallint not null,                        -- children asked for by `attempt` or before: 0 all; 1 those that
                                                       -- end with their parent, or were asked for before `attempt` only
     phase   smallint not null default 0,              -- of the sweep that this gate leads: how far it is
+    since   bigint,                                   -- if it took the place of one whose sweep was not over: when that
+                                                      -- was made. Below what ended since, with the parent, all ends
     run_id  bytea    not null primary key,
     root_id bytea    not null,
     pass    bytea,                                    -- the gate whose sweep covers this one

@@ -123,6 +123,8 @@ create table gate (
     attempt integer not null,
     error   text    not null,                       -- of those that end
     made_at integer not null,
+    since   integer,                                -- if it took the place of one whose sweep was not over: when that
+                                                    -- was made. Below what ended since, with the parent, all ends
     pass    blob,                                   -- the gate whose sweep covers this one
     phase   integer not null default 0,             -- of the sweep that this gate leads: how far it is
     place   text
