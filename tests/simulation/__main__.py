@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--drop", default="", metavar="RUNS", help="of that world: numbers of runs that there are not")
     parser.add_argument("--day", action="store_true", help="that world is a day of twenty workers")
     parser.add_argument("--store", choices=STORES, default="", help="all worlds stand on this one")
+    parser.add_argument("--pages", type=int, help="of all worlds: what a page is; 0: as much as usual")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="where to begin")
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many worlds")
     parser.add_argument("--minutes", type=float, default=0, help="as long as this, instead of a number of worlds")
@@ -49,14 +50,14 @@ def main() -> int:
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"there are no faults {unknown}; there are: {', '.join(FAULTS)}")
     less = Less(faults, tuple(map(int, filter(None, options.drop.split(",")))))
-    seen = look_at(options.seed, less, on(options.store, DAY if options.day else SMALL))
+    seen = look_at(options.seed, less, on(options.store, DAY if options.day else SMALL, options.pages))
     print(seen.wrong or f"seed {seen.seed}: {seen.runs} runs, {seen.seconds:.0f} s, trace {seen.trace}")
     return 1 if seen.wrong else 0
 
 
 def _many(options: argparse.Namespace) -> int:
     last = sys.maxsize if options.minutes else options.first + options.seeds
-    shape = on(options.store, SMALL)
+    shape = on(options.store, SMALL, options.pages)
     look = partial(look_at, shape=shape)
     total, begin, wrong = Total(shape), time.monotonic(), None
     with (

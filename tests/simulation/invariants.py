@@ -12,7 +12,7 @@ from fanwood.model.commands import SUSPECT_DEATHS
 from fanwood.model.invariants import History, lateness, of_a_row
 from fanwood.model.states import FIRST_WAIT, TERMINAL, EndedBy, GateKind, OnParentEnd, RunKind, RunState, Waits
 from fanwood.store.failures import decode_failure
-from fanwood.store.memory import reading
+from fanwood.store.memory import claiming, reading
 from fanwood.store.memory.auditing import audited
 from fanwood.store.turns import FEW as TURNS
 from tests.simulation.beside import Beside
@@ -165,7 +165,8 @@ class Watch:
         served = {root for id_, priority, root in queued if priority == highest and id_ in taken}
         waiting = {root for id_, priority, root in queued if priority == highest and id_ not in taken}
         begun = all(self._tables.runs[root].state != RunState.QUEUED and root not in taken for root in roots)
-        if begun and len(roots) <= min(TURNS, claim.limit - claim.fair) and waiting - served:
+        limit = min(claim.limit, claiming.FEWER) if self._tables.pauses else claim.limit
+        if begun and len(roots) <= min(TURNS, limit - claim.fair) and waiting - served:
             self._wrong(f"{min(waiting - served).hex()[-6:]} had no turn")
 
     def settle(self, now: int) -> None:

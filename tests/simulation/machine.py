@@ -33,7 +33,7 @@ from fanwood.store.sqlite import store as sqlite
 from fanwood.worker import durables, executor, slots, taskloop, worker
 from fanwood.worker import threads as pool
 from fanwood.worker.executor import Executor
-from tests.simulation import threads
+from tests.simulation import pages, threads
 from tests.simulation.loops import VirtualTime
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def patched(world: World) -> Generator[None]:
         instead.append((module, name, max(getattr(module, name), world.settings["sweep"])))
     if not world.rates["hint lost"] and not world.kept:  # then nothing may hang on a second look
         instead.append((housekeeping, "RECHECK_EVERY", 1e9))
-    instead += world.ground.instead
+    instead += world.ground.instead + pages.instead(world.page)
     if sys.version_info < (3, 12):  # nobody asks for all tasks, and each would be noted, and told of when it goes
         known: Any = vars(asyncio.tasks)["_all_tasks"]
         vars(known).setdefault("add", known.add)

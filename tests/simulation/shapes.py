@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.simulation.pages import SIZES, USUAL
+
 DAY_SECONDS = 24 * 3600
 
 
@@ -38,11 +40,15 @@ class Shape:
     most_steps: int = 400_000
     stores: tuple[str, ...] = (*["memory"] * 19, "sqlite")
     """A seed has one of them, each in its turn; or all have this one."""
+    pages: tuple[int, ...] = (*[USUAL] * 4, *SIZES)
+    """A seed draws one of them; or all have this one."""
 
     def __str__(self) -> str:
         """Options that make it."""
+        is_day = self.safety == DAY_SECONDS
         store = f" --store {self.stores[0]}" if len(self.stores) == 1 else ""
-        return f"{' --day' * (self.safety == DAY_SECONDS)}{store}"
+        pages = f" --pages {self.pages[0]}" if len(self.pages) == 1 and not is_day else ""
+        return f"{' --day' * is_day}{store}{pages}"
 
 
 SMALL = Shape()
@@ -60,6 +66,7 @@ DAY = Shape(
     settings={"switch_interval": 0.0, "lease": 900.0, "heartbeat": 300.0, "grace": 3.0},
     rarity=20.0,
     most_steps=4_000_000,
+    pages=(USUAL,),
 )
 """A day of twenty workers."""
 
@@ -67,9 +74,10 @@ DAY = Shape(
 STORES = tuple(sorted({*SMALL.stores}))
 
 
-def on(store: str, shape: Shape) -> Shape:
-    """The same, of one store; of any, if it is empty."""
-    return replace(shape, stores=(store,)) if store else shape
+def on(store: str, shape: Shape, pages: int | None = None) -> Shape:
+    """The same, of one store, and with these pages; of any, if none is named."""
+    shape = replace(shape, stores=(store,)) if store else shape
+    return shape if pages is None else replace(shape, pages=(pages,))
 
 
 @dataclass(frozen=True)

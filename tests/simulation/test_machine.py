@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import pkgutil
 import threading
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +23,7 @@ from fanwood.settings import Settings
 from fanwood.store.memory import store as memory
 from fanwood.store.memory.tables import Tables
 from fanwood.store.sqlite import leaving
-from tests.simulation import grounds
+from tests.simulation import grounds, pages
 from tests.simulation.looking import CHANGES, Seen, Total, look_at
 from tests.simulation.loops import Scheduler, VirtualLoop, VirtualTime
 from tests.simulation.machine import patched
@@ -181,6 +183,23 @@ def test_a_mistake_in_sql_is_seen_by_a_world_on_a_file(monkeypatch: pytest.Monke
         leaving, "_SQL", {**statements, name: statements[name].replace("p.state = 1\n", "p.state = 9\n")}
     )
     assert any(look_at(seed, shape=ON_FILE).wrong for seed in range(20))
+
+
+def test_pages_of_a_world_are_all_that_there_are() -> None:
+    """Whoever adds one to a store names it: a world's trees are smaller."""
+    named = {(module.__name__, name) for module, name in pages.PAGES}
+    for of in ("memory", "sqlite"):
+        for found in pkgutil.iter_modules(import_module(f"fanwood.store.{of}").__path__, f"fanwood.store.{of}."):
+            module = import_module(found.name)
+            assert "PAGE" not in vars(module) or (found.name, "PAGE") in named, found.name
+    usual = {(module, name): getattr(module, name) for module, name in pages.PAGES}
+    assert min(usual.values()) > max(pages.SIZES)
+    world = World(next(seed for seed in range(100) if pages.drawn(seed, SMALL.pages) == 3))
+    with patched(world):
+        assert {getattr(module, name) for module, name in usual} == {3}
+        world._end()
+    assert {place: getattr(*place) for place in usual} == usual
+    assert {pages.drawn(seed, SMALL.pages) for seed in range(100)} == {pages.USUAL, *pages.SIZES}
 
 
 def test_nothing_is_left_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,9 @@ def test_a_day_of_twenty_workers() -> None:
 @pytest.mark.parametrize("line", [line for line in SEEDS.read_text("utf-8").splitlines() if line[0] != "#"])
 def test_worlds_that_have_found_something(line: str) -> None:
     seed, _, said = line.partition(" ")
-    store = said.split()[1] if said.startswith("--store") else ""
-    assert not look_at(int(seed), shape=on(store, SMALL)).wrong
+    options = dict(re.findall(r"--(store|pages) (\w+)", said))
+    pages = int(options["pages"]) if "pages" in options else None
+    assert not look_at(int(seed), shape=on(options.get("store", ""), SMALL, pages)).wrong
 
 
 @pytest.mark.timeout(600)

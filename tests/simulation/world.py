@@ -24,7 +24,7 @@ from fanwood.model.states import TERMINAL, RunState
 from fanwood.sdk.running.waiting import called
 from fanwood.store.memory.tables import Run
 from fanwood.worker.executor import Executor
-from tests.simulation import clients, invariants, judging, outside, plans
+from tests.simulation import clients, invariants, judging, outside, pages, plans
 from tests.simulation.grounds import InFile, InMemory
 from tests.simulation.hosts import Host
 from tests.simulation.loops import Scheduler, Strand, VirtualLoop, VirtualTime
@@ -81,6 +81,7 @@ class World:
         self.time = VirtualTime()
         self.clock = WorldClock(self.time)
         self.kind = shape.stores[seed % len(shape.stores)]
+        self.page = pages.drawn(seed, shape.pages)
         self.ground = InFile(self.clock) if self.kind == "sqlite" else InMemory(self.clock)
         self.tables = self.ground.tables
         self.faults: Counter[tuple[str, str]] = Counter()  # and at which verb of the store
@@ -494,7 +495,7 @@ class World:
         last = [each for each in self._said if each[2] not in ROUTINE][-REMEMBERED:]
         lines = [f"{(when - self.time.start) / 1e6:12.6f}  {who:<16} {said}" for when, who, said in last]
         rates = {fault: rate for fault, rate in self.rates.items() if rate}
-        kind = f"{self.kind}, a {'file' if self.embedded else 'server'}'s"
+        kind = f"{self.kind}, pages of {self.page or 'the usual size'}, a {'file' if self.embedded else 'server'}'s"
         return "\n".join([
             f"seed {self.seed}: {what}", f"{kind} manners, rates {rates}", self.program, *lines, "", what,
             f"Again: python -m tests.simulation --seed {self.seed}{self.shape}{self.less}",
