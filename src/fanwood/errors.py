@@ -153,14 +153,13 @@ class PayloadEncodingError(PayloadError):
 class PayloadTooLargeError(PayloadError):
     """A value's JSON is over the limit (`max_payload_bytes`)."""
 
-    def __init__(self, subject: str, size: int, limit: int) -> None:
+    def __init__(self, subject: str, size: int, limit: int, *, advice: str = "") -> None:
         self.subject = subject
         self.size = size
         self.limit = limit
-        super().__init__(
-            f"{subject} is {size:,} bytes of JSON, over the limit of {limit:,}. Store it elsewhere and pass a "
-            f"reference, or raise max_payload_bytes (FANWOOD_MAX_PAYLOAD_BYTES)."
-        )
+        if not advice:
+            advice = "Store it elsewhere and pass a reference, or raise max_payload_bytes (FANWOOD_MAX_PAYLOAD_BYTES)."
+        super().__init__(f"{subject} is {size:,} bytes of JSON, over the limit of {limit:,}. {advice}")
 
 
 # --- spawning ------------------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_what_can_not_be_a_chunk(app: Fanwood) -> None:
         with pytest.raises(TaskRunError) as caught:
             talks.run(what)
         assert caught.value.exc_type == error.__name__
-    with pytest.raises(TaskRunError, match="262,144"):
+    with pytest.raises(TaskRunError, match=r"262,144\. Give it out in several"):
         talks.run("wide")
 
 

@@ -161,6 +161,12 @@ def test_looking_back_and_typed_payloads(app: Fanwood) -> None:
     assert task.run({}) == [[0, {"n": 1}], 0]
 
 
+def test_an_or_within_an_or_is_one(app: Fanwood) -> None:
+    first, second, third = UserEventCondition("a"), SleepCondition(0.01), SleepCondition(LONG)
+    task = chooser(app, "async", lambda: ([first, second, third], [or_(or_(first, second), or_(third))]))
+    assert task.run({})[0] == [1, None]
+
+
 @pytest.mark.parametrize("conditions", [(), (7,), ("a",), (None,), (SleepCondition(-1),), (UserEventCondition(""),)])
 def test_what_is_no_condition_is_refused(app: Fanwood, conditions: Any) -> None:
     with pytest.raises(TaskRunError) as told:

@@ -124,6 +124,10 @@ async def test_an_expression_decides(app: Fanwood) -> None:
     assert [await app.runs.aio_get_status(ref.id) for ref in refs[2:4]] == [RunState.RUNNING] * 2
     with pytest.raises(TaskRunError, match="not in CEL"):
         await task.aio_run({"expression": "input.("})
+    for strange in ("payload.n > 5", "input.n > 5 && metdata.x == 'y'", "nothing(input)"):  # nothing would ever be so
+        with pytest.raises(TaskRunError, match="asks for") as told:
+            await task.aio_run({"expression": strange})
+        assert told.value.exc_type == UsageError.__name__
     await app.events.aio_push("paid", {"n": 7})
     assert (await task.aio_run({"expression": "input.n == 6", "lookback_window": "1h"})) == {"n": 6}
 

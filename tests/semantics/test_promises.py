@@ -6,11 +6,15 @@ import asyncio
 import math
 import threading
 from collections.abc import Coroutine
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from queue import Queue
 from typing import Any, cast
+from uuid import UUID
 
+import msgspec
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from fanwood import Context, Fanwood, PromiseSettledError, PromiseTokenError, RunState
 from fanwood.errors import InputValidationError, PayloadError, PayloadTooLargeError, TaskRunError, TaskRunTimedOut
@@ -161,6 +165,15 @@ def test_the_end_of_the_run_is_the_end_of_the_promise(app: Fanwood, tokens: Queu
         (str, "x" * 5_000_000, PayloadTooLargeError),
         (str, "x" * 1_000_000, None),
         (str, "", None),
+        (datetime, "tomorrow", InputValidationError),
+        (datetime, datetime(2026, 1, 31, 12), None),
+        (datetime, datetime(2026, 1, 31, 12, tzinfo=UTC), None),
+        (date, "2026-02-30", InputValidationError),
+        (timedelta, "1h", InputValidationError),
+        (timedelta, timedelta(hours=1), None),
+        (UUID, "1", InputValidationError),
+        (UUID, UUID(int=1), None),
+        (Decimal, "x", InputValidationError),
     ],
 )
 def test_a_value_is_of_the_type(
@@ -175,7 +188,44 @@ def test_a_value_is_of_the_type(
         app.runs.cancel(ref.id)
     else:
         assert app.promises.resolve(token, value)
-        assert ref.result(60)[1] == value
+        assert ref.result(60)[1] == (value if type_ in (Any, int, str) else str(as_json(value)))
+
+
+def as_json(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+class Even(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def is_even(cls, n: int) -> int:
+        if n % 2:
+            raise ValueError(f"{n} is odd")
+        return n
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "told"),
+    [(Even, {"n": 3}, "3 is odd"), (dict[int, str], {"a": "b"}, "int"), (int, 7.0, None), (Even, {"n": 4.0}, None)],
+)
+@pytest.mark.parametrize("colour", COLOURS)
+def test_what_only_the_code_can_tell_it_is_told_by(
+    app: Fanwood, colour: str, tokens: Queue[str], type_: Any, value: Any, told: str | None
+) -> None:
+    """It is never given what is not of the type, however that came to be its value."""
+    ref = asker(app, colour, tokens, type_).run_no_wait({})
+    assert app.promises.resolve(tokens.get(timeout=60), value)
+    if told is None:
+        found = ref.result(60)[1]
+        assert found in (7, {"n": 4})
+        assert type(found) is not float
+        return
+    with pytest.raises(TaskRunError, match=told) as error:
+        ref.result(60)
+    assert error.value.exc_type == InputValidationError.__name__
+    assert "the value of the promise approval" in error.value.message
 
 
 def test_only_a_token_of_this_store_is_one(app: Fanwood, make_app: MakeApp, tokens: Queue[str]) -> None:

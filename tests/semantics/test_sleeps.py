@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -161,6 +161,13 @@ def test_a_deadline_ends_a_sleep(make_app: MakeApp, limit: float, begun: threadi
     assert app.runs.get_status(sleep.id) in (RunState.CANCELLED, RunState.FAILED)
 
 
+class NoZone(tzinfo):
+    """One that says nothing."""
+
+    def utcoffset(self, dt: datetime | None, /) -> None:
+        pass
+
+
 def test_sleeping_until_a_moment(app: Fanwood) -> None:
     @app.task
     async def task(input: dict, ctx: Context) -> list[float]:
@@ -171,6 +178,8 @@ def test_sleeping_until_a_moment(app: Fanwood) -> None:
         await ctx.aio_sleep_until(soon)  # has passed
         with pytest.raises(UsageError, match="time zone"):
             await ctx.aio_sleep_until(datetime(2030, 1, 1))
+        with pytest.raises(UsageError, match="time zone"):
+            await ctx.aio_sleep_until(datetime(2030, 1, 1, tzinfo=NoZone()))
         return [late, time.monotonic() - begin]
 
     late, nothing = task.run({})

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
+from msgspec import Meta
 
+from fanwood.codec import codec_for
 from fanwood.codec.schemas import MOST, faults
 
 POINT = {"$ref": "#/$defs/Point", "$defs": {"Point": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
@@ -43,6 +48,27 @@ TREE: dict[str, Any] = {
 def test_what_fits(schema: object, fits: list[object], faulty: list[object]):
     assert [faults(value, schema) for value in fits] == [[]] * len(fits)
     assert all(faults(value, schema) for value in faulty)
+
+
+@pytest.mark.parametrize(
+    ("declared", "fits", "faulty"),
+    [
+        (date, "2026-02-28", "2026-02-30"),
+        (Annotated[time, Meta(tz=True)], "12:00:00", "noon"),
+        (timedelta, "PT1H30M", "1h30m"),
+        (UUID, "01a221ed-164f-7649-abf8-767fac86e0ad", "01a221ed"),
+        (Decimal, "0.25", "a quarter"),
+        (bytes, "eA==", "??"),
+        (dict[str, list[date | None]], {"a": [None, "2026-01-31"]}, {"a": ["tomorrow"]}),
+        (Annotated[datetime, Meta(tz=True)], "2026-01-31T12:00:00Z", "2026-01-31"),
+    ],
+)
+def test_texts_that_are_to_be_something(declared: Any, fits: Any, faulty: Any):
+    schema = codec_for(declared).schema()
+    assert faults(fits, schema, formats=True) == []
+    (told,) = faults(faulty, schema, formats=True)
+    assert "must be a" in told or "must be bytes" in told
+    assert faults(faulty, schema) == []  # a model may take it, and looks again
 
 
 def test_places_are_named():

@@ -6,7 +6,12 @@ no schema at all, since code may have made it. Patterns are not looked at: some 
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,15 +42,27 @@ _LENGTHS: tuple[tuple[type, str, str, str], ...] = (
     (dict, "minProperties", "maxProperties", "fields"),
 )
 
+_FORMATS: dict[str, tuple[type, str]] = {
+    "date-time": (datetime, "a date and time, such as 2026-01-31T12:00:00Z"),
+    "date": (date, "a date, such as 2026-01-31"),
+    "time": (time, "a time, such as 12:00:00"),
+    "duration": (timedelta, "a duration, such as PT1H30M"),
+    "decimal": (Decimal, "a number as text, such as 0.25"),
+    "base64": (bytes, "bytes in base64"),
+    **dict.fromkeys(("uuid", "uuid1", "uuid3", "uuid4", "uuid5"), (UUID, "a UUID")),
+}
+"""What a text is that has a type in Python."""
+
 Json = dict[str, Any]
 
 
-def faults(value: object, schema: object, root: str = "input") -> list[str]:
-    """What is wrong, each with its place; the first few."""
+def faults(value: object, schema: object, root: str = "input", *, formats: bool = False) -> list[str]:
+    """What is wrong, each with its place; the first few. `formats`: also what is no date, though it is to be one: for
+    who is the last to look. (Models take more than one way of writing it.)"""
     if not isinstance(schema, dict):
         return []
     found: list[str] = []
-    for fault in _Check(cast("Json", schema)).of(value, cast("Json", schema), root, 0):
+    for fault in _Check(cast("Json", schema), formats=formats).of(value, cast("Json", schema), root, 0):
         found.append(fault)
         if len(found) == MOST:
             break
@@ -53,8 +70,9 @@ def faults(value: object, schema: object, root: str = "input") -> list[str]:
 
 
 class _Check:
-    def __init__(self, whole: Json) -> None:
+    def __init__(self, whole: Json, *, formats: bool) -> None:
         self._whole = whole
+        self._formats = formats
         self._left = STEPS
 
     def of(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
@@ -69,6 +87,8 @@ class _Check:
             yield from self.of(value, self._referred(node["$ref"]), place, depth + 1)
         yield from _kind(value, node, place)
         yield from _limits(value, node, place)
+        if self._formats and isinstance(value, str):
+            yield from _format(value, node, place)
         if isinstance(value, dict):
             yield from self._fields(cast("Json", value), node, place, depth)
         if isinstance(value, list):
@@ -125,6 +145,17 @@ def _kind(value: Any, node: Json, place: str) -> Iterator[str]:
     choices = _listed(node, "enum")
     if choices and not any(_equal(value, each) for each in choices):
         yield f"{place}: must be one of {', '.join(map(repr, choices[:10]))}"
+
+
+def _format(value: str, node: Json, place: str) -> Iterator[str]:
+    name = node.get("contentEncoding", node.get("format"))
+    if not isinstance(name, str) or name not in _FORMATS:
+        return
+    kind, what = _FORMATS[name]
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        yield f"{place}: must be {what}"
 
 
 def _listed(node: Json, word: str) -> list[Any]:

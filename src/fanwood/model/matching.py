@@ -149,15 +149,16 @@ def value_at(payload: Any, path: str) -> Any:
 
 def plain(value: Any) -> str:
     """A value, so that equal ones are equal: 7.0 is 7, and true is not 1."""
-    return _encode(_plain(value)).decode()
+    return _encode(with_whole_numbers(value)).decode()
 
 
-def _plain(value: Any) -> Any:
+def with_whole_numbers(value: Any) -> Any:
+    """JSON's own types, with 7 for 7.0."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
-    return [_plain(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {key: with_whole_numbers(each) for key, each in cast("dict[str, Any]", value).items()}
+    return [with_whole_numbers(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _hash(value: Any, size: int) -> bytes:

@@ -75,7 +75,7 @@ def expired(task: str, run_id: bytes, deadline_by: bytes | None, schedule_timeou
         return Failure(
             "timed_out",
             type="TimeoutError",
-            message=f"its timeout of {seconds:g} s ran out, and nothing had come",
+            message=f"its timeout of {round(seconds, 5):g} s ran out, and nothing had come",
             limit="timeout",
             owner=id_text(run_id),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,9 @@ PAGE = 200
 REST, REST_OF_SERVERS = 0.7, 0.3
 """How many times as long as a page took to rest after it, as sweeps do. A file is locked while a page is made: beside a
 process that made one after the other another one got the lock by chance alone, once in seconds."""
+_MACRO = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
+_TYPES = {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
+_BLANKS = {"key": "", "scope": ""}
 LEAST_REST = 0.002
 """Seconds: those who wait for the lock of a file look for it each millisecond."""
 
@@ -38,6 +42,8 @@ class Compiled(NamedTuple):
     """An expression, ready to be evaluated."""
 
     execute: Any
+    names: frozenset[str]
+    """What it asks for by name."""
 
 
 @lru_cache(maxsize=1000)
@@ -55,9 +61,30 @@ def compiled(expression: str) -> Compiled:
             "nothing, and is quicker.)"
         ) from None
     try:
-        return Compiled(cel.compile(expression).execute)
+        program = cel.compile(expression)
+        names = getattr(program, "variables", set[str])()  # (older ones of the library don't tell)
+        return Compiled(program.execute, frozenset(names) - _TYPES)
     except Exception as error:  # noqa: BLE001  (whatever the library raises)
         raise UsageError(f"expression= is not in CEL: {error}") from None
+
+
+def checked_expression(expression: str, *names: str) -> None:
+    """One that can be true of something that has these names.
+
+    Raises:
+        UsageError: it is not in CEL; or it asks for what there never is, so that nothing would ever be what it says.
+    """
+    asked_for = compiled(expression)
+    strange = sorted(asked_for.names - set(names))
+    if strange and not _MACRO.search(expression):  # (within which an expression gives names itself)
+        raise UsageError(f"expression= asks for {', '.join(strange)}, and there is only: {', '.join(names)}")
+    try:
+        asked_for.execute({name: _BLANKS.get(name, {}) for name in names})
+    except RuntimeError as error:
+        if str(error).startswith("Undefined "):
+            raise UsageError(f"expression= asks for what there is not: {error}") from None
+    except Exception:  # noqa: BLE001, S110  (a field is missing, of what it is not for)
+        pass
 
 
 def is_true(expression: str, event: Event) -> bool:

@@ -96,7 +96,8 @@ def _line(attempt: Attempt, chunk: str | bytes) -> LogLine | None:
         level, data = BYTES_MORE if goes_on else BYTES_CHUNK, b64encode(chunk).decode()
         size = len(chunk)
     if size > MAX_CHUNK_BYTES:
-        raise PayloadTooLargeError(f"a chunk of the stream of {attempt.spec.name}", size, MAX_CHUNK_BYTES)
+        what = f"a chunk of the stream of {attempt.spec.name}"
+        raise PayloadTooLargeError(what, size, MAX_CHUNK_BYTES, advice="Give it out in several.")
     if attempt.is_mocked or (goes_on and attempt.replay is not None):  # a new try gives out all of it
         return None
     return LogLine(attempt.id, attempt.run.attempt, attempt.host.engine().store.now(), level, data)

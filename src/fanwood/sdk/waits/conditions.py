@@ -26,7 +26,7 @@ from fanwood.sdk.running.attempt import registering
 from fanwood.sdk.running.parts import counts
 from fanwood.sdk.running.waiting import called, wait_for
 from fanwood.sdk.waits.events import look_back, wanted_of, window_of
-from fanwood.store.spreading import compiled, holds
+from fanwood.store.spreading import checked_expression, holds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,11 +102,11 @@ class OrGroup:
     conditions: tuple[Condition, ...]
 
 
-def or_(*conditions: Condition) -> OrGroup:
-    """Any of these conditions: the others end when one has come."""
+def or_(*conditions: Condition | OrGroup) -> OrGroup:
+    """Any of these conditions: the others end when one has come. Of an `or_` in it, any as well."""
     if not conditions:
         raise UsageError("or_() needs conditions: of none nothing can come")
-    return OrGroup(tuple(checked(each) for each in conditions))
+    return OrGroup(tuple(one for group in groups_of(conditions) for one in group))
 
 
 class WaitResult(Mapping[Condition, Any]):
@@ -293,7 +293,7 @@ def checked(condition: Any) -> Condition:
         if not isinstance(parent, str) and not (hasattr(parent, "name") and hasattr(parent, "spec")):
             raise checks.refused("the parent of a ParentCondition", "must be a step, or the name of one", parent)
         if isinstance(expression, str):
-            compiled(expression)
+            checked_expression(expression, "output")
         elif expression is not None and not callable(expression):
             raise checks.refused("expression", "must be a function of the parent's output, or in CEL", expression)
     return cast("Condition", condition)

@@ -31,7 +31,7 @@ from fanwood.sdk.running.waiting import asked, called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.pushing import AT_ONCE, Pushing
 from fanwood.store.outside import EventFilter
-from fanwood.store.spreading import compiled, finish, is_true
+from fanwood.store.spreading import checked_expression, finish, is_true
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -354,7 +354,8 @@ def wanted_of(key: str, expression: str | None, match: dict[str, Any] | None, sc
             raise checks.refused("match", "must have paths such as 'order.id' for keys", path)
         checks.storable(path, "a path of match", checks.MAX_KEY_LENGTH)
     if expression is not None:
-        compiled(checks.storable(expression, "expression", checks.MAX_TEXT_LENGTH))
+        text = checks.storable(expression, "expression", checks.MAX_TEXT_LENGTH)
+        checked_expression(text, "input", "metadata", "key", "scope")
     values = msgspec.json.decode(codec_for(Any).encode(match, "match", "match"))
     return Wanted(key, _text(scope, "scope"), values, expression)
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+from datetime import datetime, time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -27,10 +28,11 @@ from fanwood.errors import (
 )
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure, Finished, Record
+from fanwood.model.matching import with_whole_numbers
 from fanwood.model.naming import part_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
-from fanwood.sdk.declaring.outcomes import error_of, typed_output
+from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
@@ -58,6 +60,8 @@ _schemas: WeakKeyDictionary[Codec[Any], msgspec.Raw] = WeakKeyDictionary()
 
 PREFIX = "fwp_"
 """How a token begins, so that one that got into a text is recognized."""
+FORMATS = {datetime: "date-time", time: "time"}
+"""Of types whose schema says only that they are text, as it may be with a time zone or without."""
 REJECTED = "Rejected"
 PATIENCE, PAUSE = 2.0, 0.02
 """Seconds for which a promise whose token is sound is looked for: its run hands the token out in the moment in which it
@@ -104,7 +108,8 @@ def _schema_of(codec: Codec[Any]) -> msgspec.Raw:
     """As JSON; made once for each type: that of a model takes a millisecond, and a run may make very many."""
     text = _schemas.get(codec)
     if text is None:
-        schema = codec.schema()
+        told = next((name for kind, name in FORMATS.items() if codec.declared is kind), None)
+        schema = codec.schema() if told is None else {"type": "string", "format": told}
         text = msgspec.Raw(msgspec.json.encode(schema))
         if schema is not None:  # else one that is not complete yet, maybe
             _schemas[codec] = text
@@ -148,6 +153,7 @@ class Promise(Generic[T]):
 
         Raises:
             TaskRunError: it was rejected; its subclasses: the time ran out, or somebody cancelled it.
+            InputValidationError: the value is not of the type, as only this code can tell (by a validator, say).
             RunInterrupted: this attempt is over.
         """
         return block(self._result(), "promise.result")
@@ -170,7 +176,7 @@ class Promise(Generic[T]):
             self._ended = await awaited(attempt, self._id, f"the promise {self.name}")
         if self._ended.state is not RunState.COMPLETED:
             raise error_of(self._ended, self._id, self._ended.task)
-        return typed_output(self._ended.output, self._codec, f"the promise {self.name}")
+        return _typed(self._ended.output or "null", self._codec, f"the value of the promise {self.name}")
 
     async def record(self) -> None:
         """Returns when it can be settled. Nobody has the token of one that is given up before: who asks for that name
@@ -211,6 +217,18 @@ class Promise(Generic[T]):
         """The same, while the loop goes on; `await promise` waits for it."""
         self._recording = asyncio.ensure_future(self.record())
         self._recording.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _typed(text: str, codec: Codec[T], subject: str) -> T:
+    """A value of the declared type. 7.0 is a whole number: so it is in the schema by which it was let in."""
+    try:
+        return codec.decode(text, subject)
+    except InputValidationError as error:
+        try:
+            given = msgspec.json.decode(text)
+        except msgspec.DecodeError:  # somebody wrote it by hand
+            raise error from None
+        return codec.decode(codec_for(Any).encode(with_whole_numbers(given), subject), subject)
 
 
 def made(attempt: Attempt, declared: Any, name: str, timeout: Duration | None) -> Promise[Any]:
@@ -299,7 +317,7 @@ async def resolve(store: Store, token: str, text: str) -> bool:
     """See `Promises.resolve`. `text`: the value as JSON."""
     promise = await find(store, token)
     name, schema = about(promise)
-    if wrong := faults(msgspec.json.decode(text), schema, "value"):
+    if wrong := faults(msgspec.json.decode(text), schema, "value", formats=True):
         places = [fault.partition(": ") for fault in wrong]
         raise InputValidationError(f"the value of the promise {name}", [(at, what) for at, _, what in places])
     return _judged(promise, await store.settle(promise.id, RunState.COMPLETED, text, None), text, None)

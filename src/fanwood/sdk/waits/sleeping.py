@@ -42,7 +42,7 @@ async def sleep_for(attempt: Attempt, duration: Duration) -> None:
 
 async def sleep_until(attempt: Attempt, when: datetime) -> None:
     """See `Context.sleep_until`."""
-    if not isinstance(when, datetime) or when.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+    if not isinstance(when, datetime) or when.utcoffset() is None:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
         raise checks.refused("when", "must be a datetime with a time zone, such as datetime.now(UTC)", when)
     at = round(when.timestamp() * 1e6)
     await _sleep(attempt, f"until {at}", {"until": when.isoformat()}, 0, at)
