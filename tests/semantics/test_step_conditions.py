@@ -233,6 +233,32 @@ def test_after_a_crash_before_the_others_are_ended_they_are_ended(
     assert "what becomes of second has come without it" in str(sleep.error)
 
 
+async def _later(_: Any) -> bool:
+    return True
+
+
+def test_a_condition_may_ask_in_a_steps_own_code_whether_a_parent_was_skipped(app: Fanwood) -> None:
+    """What comes with it is nothing, whatever the parent would have returned."""
+    pytest.importorskip("cel")
+    flow = app.workflow(name="flow")
+
+    @flow.task
+    async def first() -> int:
+        return 7
+
+    @flow.task(parents=[first], skip_if=ParentCondition(first))
+    async def second() -> int:
+        return 8
+
+    @flow.task(parents=[first, second])
+    def third(input: Any, ctx: Context) -> Any:
+        skipped, both = ParentCondition(second, "output.skipped"), ParentCondition(first)
+        result = ctx.wait_for("it", skipped, both)
+        return [result[skipped], result[both]]
+
+    assert flow.run()["third"] == [None, 7]
+
+
 def test_a_condition_in_a_steps_own_code(app: Fanwood) -> None:
     flow = app.workflow(name="flow")
 
@@ -248,6 +274,8 @@ def test_a_condition_in_a_steps_own_code(app: Fanwood) -> None:
             ctx.wait_for("never", ParentCondition(first, lambda n: n == 8))
         with pytest.raises(UsageError, match="no parent"):
             ctx.wait_for("nobody", ParentCondition("third"))
+        with pytest.raises(UsageError, match="plain function"):
+            ctx.wait_for("async", ParentCondition(first, _later))
         return [result.first is seven, result[seven]]
 
     @app.task

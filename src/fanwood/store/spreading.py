@@ -29,7 +29,7 @@ REST, REST_OF_SERVERS = 0.7, 0.3
 process that made one after the other another one got the lock by chance alone, once in seconds."""
 _MACRO = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
 _TYPES = {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}
-_BLANKS = {"key": "", "scope": ""}
+_TEXTS = {"key", "scope"}
 LEAST_REST = 0.002
 """Seconds: those who wait for the lock of a file look for it each millisecond."""
 
@@ -79,7 +79,7 @@ def checked_expression(expression: str, *names: str) -> None:
     if strange and not _MACRO.search(expression):  # (within which an expression gives names itself)
         raise UsageError(f"expression= asks for {', '.join(strange)}, and there is only: {', '.join(names)}")
     try:
-        asked_for.execute({name: _BLANKS.get(name, {}) for name in names})
+        asked_for.execute({name: "" if name in _TEXTS else dict[str, Any]() for name in names})
     except RuntimeError as error:
         if str(error).startswith("Undefined "):
             raise UsageError(f"expression= asks for what there is not: {error}") from None

@@ -18,6 +18,7 @@ from fanwood.errors import NotInTaskError, UsageError
 from fanwood.model.commands import Finished, Record
 from fanwood.model.matching import Wanted, mark_of
 from fanwood.model.states import RunKind, RunState
+from fanwood.sdk.declaring.functions import is_async
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.recording import kind_of, known_parts, taken, write, written
@@ -294,18 +295,17 @@ def checked(condition: Any) -> Condition:
             raise checks.refused("the parent of a ParentCondition", "must be a step, or the name of one", parent)
         if isinstance(expression, str):
             checked_expression(expression, "output")
-        elif expression is not None and not callable(expression):
-            raise checks.refused("expression", "must be a function of the parent's output, or in CEL", expression)
+        elif expression is not None and (not callable(expression) or is_async(expression)):
+            raise checks.refused("expression", "must be a plain function of the parent's output, or in CEL", expression)
     return cast("Condition", condition)
 
 
 def _value(condition: Condition, payload: Any) -> Any:
     if isinstance(condition, ParentCondition):
-        return condition.typed(msgspec.json.encode(payload))
+        return None if payload is None else condition.typed(msgspec.json.encode(payload))  # (None: it was skipped)
     validator = condition.payload_validator if isinstance(condition, UserEventCondition) else None
-    if validator is None:
-        return payload
-    return codec_for(validator).decode(msgspec.json.encode(payload), "the payload of an event")
+    about = "the payload of an event"
+    return payload if validator is None else codec_for(validator).decode(msgspec.json.encode(payload), about)
 
 
 def numbered(groups: Sequence[Sequence[Condition]]) -> list[list[int]]:

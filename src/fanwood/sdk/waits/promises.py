@@ -28,11 +28,11 @@ from fanwood.errors import (
 )
 from fanwood.ids import id_text
 from fanwood.model.commands import Failure, Finished, Record
-from fanwood.model.matching import with_whole_numbers
+from fanwood.model.matching import plain, with_whole_numbers
 from fanwood.model.naming import part_id
 from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.declaring.identity import content_digest
-from fanwood.sdk.declaring.outcomes import error_of
+from fanwood.sdk.declaring.outcomes import error_of, plain_json
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
@@ -376,5 +376,4 @@ def how_ended(settled: Settled) -> str:
 
 
 def _same(one: str | None, other: str) -> bool:
-    codec = codec_for(Any)
-    return one is not None and codec.canonical(one.encode()) == codec.canonical(other.encode())
+    return one is not None and plain(plain_json(one)) == plain(plain_json(other))
