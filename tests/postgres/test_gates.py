@@ -20,7 +20,7 @@ from fanwood.store.postgres import gates
 from fanwood.store.postgres.store import PostgresStore
 from tests.chaos.scale import scaled
 from tests.conformance.stage import digest
-from tests.postgres.stores import claimed, connected, opened, registered, until_blocked, until_committed
+from tests.postgres.stores import claimed, connected, opened, pid_of, registered, until_blocked, until_committed
 
 _TREE = "select count(*), sum(attempt) from run where root_id = $1"
 _LIVING = "select count(*) from run where root_id = $1 and state < 8"
@@ -287,6 +287,38 @@ async def test_workers_hear_of_it_until_they_say_so(forest: Forest):
     for who in (0, 3):
         await forest.stores[who].commit(forest.workers[who], Batch(heard=[root.key]))
     assert await forest.stores[3].is_heard(root.key)
+
+
+async def test_who_registers_while_a_call_is_under_way_sees_it_or_hears_of_it(forest: Forest):
+    """Else it may claim something before the call is committed, which it does not see then, and nobody tells it."""
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, n) for n in range(3)])
+    new = forest.stores[3]
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        await other.execute("select c.ended from fw1_cancel($1, null, fw1_micros(), '{}', '{}') c", root.key)
+        registering = asyncio.ensure_future(registered(new, ["a"]))
+        await until_blocked(forest.raw, await pid_of(new.side))
+        assert not registering.done()
+    worker = await registering
+    assert await claimed(new, worker, 3, ["a"]) == []  # what it does, it does after the call
+
+
+async def test_a_call_tells_who_is_registering(forest: Forest):
+    root = await forest.root()
+    await forest.commit(0, spawns=[forest.below(root, 1)])
+    async with connected(forest.stores[0]._address.url) as other, other.transaction():
+        worker = await other.fetchval(
+            "insert into worker (name, host, pid, slots, started_at, lease, programs) "
+            "values ('new', 'new', 1, 1, 0, 60000000, '{}') returning id"
+        )
+        await other.execute("insert into lease (worker_id, expires_at) values ($1, fw1_micros() + 60000000)", worker)
+        await other.execute("select fw1_admit()")
+        cancelling = asyncio.ensure_future(forest.stores[3].cancel(root.key, "for a test"))
+        await until_blocked(forest.raw, await pid_of(forest.stores[3].side))
+        # ... and holds no run meanwhile: another call, that holds what this one wants, may be waited for here.
+        await forest.raw.execute("select from run for update nowait")
+    assert await cancelling is True
+    assert await forest.raw.fetchval("select exists (select from unheard where worker_id = $1)", worker)
 
 
 async def test_claims_pass_by_a_large_tree_that_is_being_swept(forest: Forest, monkeypatch: pytest.MonkeyPatch):

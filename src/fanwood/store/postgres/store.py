@@ -248,6 +248,7 @@ class PostgresStore(PostgresOutside, PostgresByHand, PostgresKeeping, SqlLooks, 
             await self._publish(db, worker_id, info.tasks, tasks, now)
             await db.rows("register_lease", chores.SQL["register_lease"], worker=worker_id, now=now, lease=info.lease)
             await db.call("fw_count_members")
+            await db.call("fw_admit")  # last: who tells all workers something waits for no more than the commit
         self._wakeups.worker_id = worker_id
         self._wakeups.tasks = frozenset(info.tasks if info.slots else ())
         return worker_id

@@ -75,3 +75,12 @@ end $$;
 -- gate waits for those who may not have seen it (`gates.py`). Nobody ever takes this lock for himself alone.
 create function fw_enter_gates() returns void language sql
 as $$ select pg_advisory_xact_lock_shared(1178687812, hashtext(current_schema())) $$;
+
+-- Whoever may tell all workers something says so before he locks any run, until his transaction ends; and a worker is
+-- there only with a transaction that holds this alone at its end. So who registers meanwhile is either told, or sees what
+-- was changed in all that it does: else it could claim what is closed, before that is committed, and not hear.
+create function fw_tell_workers() returns void language sql
+as $$ select pg_advisory_xact_lock_shared(1178687815, hashtext(current_schema())) $$;
+
+create function fw_admit() returns void language sql
+as $$ select pg_advisory_xact_lock(1178687815, hashtext(current_schema())) $$;

@@ -9,6 +9,7 @@ as $$
 declare
     hearing bigint[];
 begin
+    perform fw_tell_workers();  -- (who calls this has done so before)
     with noted as (
         insert into unheard (worker_id, run_id)
         select w.id, v.id from worker w join lease l on l.worker_id = w.id cross join unnest(p_ids) v (id)
@@ -40,6 +41,7 @@ declare
     root bytea;
 begin
     told := '{}'; closes := false; fenced := false;
+    perform fw_tell_workers();
     select r.root_id into root from run r where r.id = p_id;
     perform from run r where r.id = root and r.id <> p_id for key share;  -- against whoever deletes the tree
     select r.state, r.attempt into before from run r where r.id = p_id for update;
@@ -84,6 +86,7 @@ declare
     by_one boolean := (select exists (select from hedge) or exists (select from shared s where s.open > 0));
 begin
     told := '{}'; there := '{}'; ended := '{}'; closes := '{}';
+    perform fw_tell_workers();
     for one in
         select distinct r.root_id from unnest(p_ids) v (id)
         cross join lateral (select x.id, x.root_id from run x where x.id = v.id offset 0) r
@@ -166,6 +169,7 @@ declare
     done record;
 begin
     ended := 0; closes := false; told := '{}';
+    perform fw_tell_workers();
     perform from run r where r.id = (select p.root_id from run p where p.id = p_parent) and r.id <> p_parent for key share;
     for child in select v.id, v.closing from unnest(p_ids, p_closing) v (id, closing) order by v.id loop
         perform from run r

@@ -148,6 +148,7 @@ declare
     root bytea;
 begin
     told := '{}';
+    perform fw_tell_workers();
     select r.root_id into root from run r where r.id = p_id;
     perform from run r where r.id = root for key share;  -- against whoever deletes the tree
     perform from run r where r.id = p_id for key share;

@@ -13,6 +13,7 @@ declare
     above smallint;
 begin
     told := '{}'; closes := false; refused := false;
+    perform fw_tell_workers();
     select r.root_id, r.parent_id into here from run r where r.id = p_id;
     perform from run r where r.id = here.root_id and r.id <> p_id for key share;  -- against whoever deletes the tree
     select p.state into above from run p where p.id = here.parent_id for share;  -- it does not end meanwhile

@@ -175,6 +175,7 @@ begin
     if one.place = '\x' and token is distinct from p_seen and fw_others_look() then
         return json_build_array(0, true, token)::text;
     end if;
+    perform fw_tell_workers();
     perform fw_enter_gates();
     above := substr(one.place, 1, 16); at := substr(one.place, 17);
     select count(*), array_agg(w.id order by w.n) filter (where w.state < terminal),
