@@ -77,7 +77,7 @@ select count(*) from run where id >= :lowest and id < :before;
 select substr(input, 1, :length) from run where id = :id;
 
 -- name: log_end
-select max(seq) from log where run_id = :id and seq < :until;
+select (select seq from log where run_id = :id and seq < :until order by run_id desc, seq desc limit 1);
 
 -- name: list_children
 -- So many are looked at, and those are given that are asked for; the last of them as well, if there may be more.

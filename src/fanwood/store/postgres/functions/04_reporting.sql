@@ -1,16 +1,25 @@
 -- How attempts end, and what they logged.
 
 -- (Of a run's progress there is one line, the last one, before all others. Chunks of its stream come after all of them.)
+-- (Their numbers are known before the first is written: in one statement each look for the last one would pass by all that
+-- this statement has written.)
 create function fw_write_log(l fw_logs) returns void language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
     running constant smallint := 1;
+    lines fw_logs;
+    numbers integer[];
     left_ bigint[];
+    places bigint[];
 begin
     loop
-        with lines as materialized (
+        select array_agg(w.id order by w.n), array_agg(w.seq order by w.n), array_agg(w.attempt order by w.n),
+               array_agg(w.at order by w.n), array_agg(w.level order by w.n), array_agg(w.message order by w.n),
+               array_agg(w.n order by w.n)
+        into lines.run, numbers, lines.attempt, lines.at, lines.level, lines.message, places
+        from (
             select r.id,
                    case v.level when 'progress' then -1
                    else row_number() over (
@@ -20,10 +29,12 @@ begin
                         ) - 1
                         + case when v.level in ('chunk', 'bytes', 'chunk+', 'bytes+')
                                then coalesce((
-                                   select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq >= 1073741824
+                                   select o.seq + 1 from log o where o.run_id = r.id and o.seq >= 1073741824
+                                   order by o.run_id desc, o.seq desc limit 1
                                ), 1073741824)
                                else coalesce((
-                                   select max(o.seq) + 1 from log o where o.run_id = r.id and o.seq < 1073741824
+                                   select o.seq + 1 from log o where o.run_id = r.id and o.seq < 1073741824
+                                   order by o.run_id desc, o.seq desc limit 1
                                ), 0) end
                    end as seq,
                    r.attempt, v.at, v.level, v.message, v.n
@@ -33,16 +44,21 @@ begin
                 where x.id = v.run and x.state = running and x.attempt = v.attempt offset 0
             ) r
             where left_ is null or v.n = any (left_)
-        ),
-        written as (
+        ) w;
+        exit when places is null;
+        with written as (
             insert into log (run_id, seq, attempt, at, level, message)
-            select w.id, w.seq, w.attempt, w.at, w.level, w.message from lines w
+            select v.run, v.seq, v.attempt, v.at, v.level, v.message
+            from unnest(lines.run, numbers, lines.attempt, lines.at, lines.level, lines.message) v (
+                run, seq, attempt, at, level, message
+            )
             on conflict (run_id, seq) do update
             set attempt = excluded.attempt, at = excluded.at, message = excluded.message where log.seq = -1
             returning run_id, seq
         )
-        select case when (select count(*) from written) < (select count(*) from lines) then array(
-            select w.n from lines w where not exists (select from written d where d.run_id = w.id and d.seq = w.seq)
+        select case when (select count(*) from written) < cardinality(places) then array(
+            select v.n from unnest(lines.run, numbers, places) v (run, seq, n)
+            where not exists (select from written d where d.run_id = v.run and d.seq = v.seq)
         ) end into left_;
         exit when left_ is null;  -- else a call has noted something meanwhile (`fw_note`)
     end loop;
@@ -57,7 +73,8 @@ begin
     loop
         insert into log (run_id, seq, attempt, at, level, message)
         select p_id, coalesce((
-                   select max(o.seq) + 1 from log o where o.run_id = p_id and o.seq >= 0 and o.seq < 1073741824
+                   select o.seq + 1 from log o where o.run_id = p_id and o.seq < 1073741824
+                   order by o.run_id desc, o.seq desc limit 1
                ), 0), p_attempt, p_now, 'info', p_text
         on conflict do nothing;
         exit when found;
@@ -186,7 +203,10 @@ begin
         delete from suspended s where s.run_id = one.id;
         insert into log (run_id, seq, attempt, at, level, message)
         select one.id,
-               coalesce((select max(o.seq) + 1 from log o where o.run_id = one.id and o.seq < 1073741824), 0),
+               coalesce((
+                   select o.seq + 1 from log o where o.run_id = one.id and o.seq < 1073741824
+                   order by o.run_id desc, o.seq desc limit 1
+               ), 0),
                run_.attempt, p_now, 'info', format('it starts over (%s)', run_.number);
         if not fw_have_ended(one.id, run_.root_id, true) then
             closes := fw_close(p_now, array[one.id], array[0::smallint], array[one.closing]) or closes;
