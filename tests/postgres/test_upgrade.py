@@ -104,8 +104,8 @@ async def test_a_program_that_is_started_while_an_index_is_made_is_let_in_if_tha
     await of(postgres_url).migrate()
     steps = [replace(step, number=number) for number, step in ((2, ALLOWED), (3, OTHER_INDEX))]
     async with connected(postgres_url) as other, connected(postgres_url) as watching:
-        async with other.transaction():
-            await other.execute("select from run limit 1")  # for which the index waits
+        async with other.transaction(isolation="repeatable_read"):
+            await other.execute("select from run limit 1")  # whose snapshot the index waits for
             migrating = asyncio.ensure_future(of(postgres_url, following(2, *steps)).migrate())
             async with asyncio.timeout(60):
                 while await watching.fetchval("select max(number) from schema_migration") < 2:
