@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Context, EmptyModel, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunRef
+from fanwood import Context, EmptyModel, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunError, TaskRunRef
 from fanwood.sdk.tasks.rehearsing import rehearse
 from tests.semantics.test_durable import until
 from tests.semantics.test_sameness import _runs as runs_of
@@ -318,6 +318,41 @@ def test_what_is_given_up_before_it_was_asked_for_anew_is_cancelled(app: Fanwood
     with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
         found.result(timeout=60)
     gate.set()
+
+
+def test_equal_ones_that_are_given_up_before_they_were_asked_for_anew(app: Fanwood) -> None:
+    """Of the attempt before, the first had failed and the others live: they are cancelled, whatever became of it."""
+    child, chosen, gate = children(app)[0], list[str](), threading.Event()
+
+    @app.task
+    async def equal(input: int, ctx: Context) -> None:
+        while not gate.is_set():
+            if chosen and ctx.task_run_id == chosen[0]:
+                raise ValueError("the first")
+            await asyncio.sleep(0.002)
+
+    @app.task(retries=1)
+    async def parent(_: dict, ctx: Context) -> str:
+        items = [equal.create_bulk_run_item(0) for _ in range(3)]
+        if ctx.retry_count == 0:
+            first, *_ = await equal.aio_run_many_no_wait(items)
+            chosen.append(first.id)
+            with contextlib.suppress(TaskRunError):
+                await first.aio_result()
+            raise LookupError("once more")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await equal.aio_run_many(items)
+        await child.aio_run_no_wait(0)
+        return "went on"
+
+    ref = parent.run_no_wait({})
+    assert ref.result(timeout=60) == "went on"
+    living = [run for run in app.runs.children(ref.id) if run.task_name == "equal" and run.id != chosen[0]]
+    assert len(living) >= 2
+    for run in living:
+        with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
+            app.runs.get_run_ref(run.id).result(timeout=60)
 
 
 @pytest.mark.parametrize("how", ["one", "many", "keys"])

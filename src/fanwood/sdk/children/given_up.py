@@ -42,9 +42,10 @@ def _known_of(
     for item in items:
         with contextlib.suppress(FanwoodError):
             encoded.append((item, encode(item)))
-    known, numbers, any_was = list["BulkRunItem[Any, Any]"](), list[tuple[bytes, int]](), False
+    known, numbers, any_was = set[int](), list[tuple[bytes, int]](), False
+    passed_by = dict[bytes, list[int]]()  # what failed and has no key, by content
     with registering:
-        for item, (_, options, _, content, parent, _) in encoded:
+        for place, (_, (_, options, _, content, parent, _)) in enumerate(encoded):
             if parent is None or options.share is not None:
                 continue
             key, digest = options.effective_key, content
@@ -58,9 +59,14 @@ def _known_of(
                 continue
             any_was = True
             if _stands(attempt, identity, digest):
-                known.append(item)
+                # Equal ones before it are asked for as well, whatever became of them: else it had one's number.
+                known.update((place, *passed_by.pop(content, ()))) if key is None else known.add(place)
+            elif key is None:
+                passed_by.setdefault(content, []).append(place)
         attempt.forget((), reversed(numbers))  # they are only looked at
-    return known, any_was
+    if len(items) == SOME:  # and an equal one may come after these
+        known.update(*passed_by.values())
+    return [encoded[place][0] for place in sorted(known)], any_was
 
 
 def _stands(attempt: Attempt, identity: bytes, digest: bytes | None) -> bool:
