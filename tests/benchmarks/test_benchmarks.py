@@ -71,6 +71,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "ROUNDS", 2)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_benchmark_yields_its_figures(
     tmp_path: Path, in_process: None, capsys: pytest.CaptureFixture[str]

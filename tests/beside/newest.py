@@ -1,4 +1,4 @@
-"""A few tests with the newest Python of this machine; `make test` runs it beside the others.
+"""A few tests with the newest Python of this machine, in `make chaos` (`test_newest.py`).
 
 What changes between Pythons is how annotations, enums and the like are made, so it is the tests of what travels, of how
 tasks are declared, and of how runs are spawned, with SQLite. All others: `make test VENV=.venv-313 PYTHON=python3.13`.

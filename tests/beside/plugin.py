@@ -1,4 +1,4 @@
-"""What `make test` does beside the tests: pyright, a newer Python, and worlds, which have the processors when nobody
+"""What `make test` does beside the tests: pyright, and worlds, which have the processors when nobody
 else wants them, and so fill the time in which tests wait. A plugin of pytest (`-p tests.beside.plugin`).
 
 What it finds ends the tests soon, and is shown with the summary.
@@ -17,7 +17,6 @@ import pytest
 
 COMMANDS = {
     "types": (sys.executable, "-m", "tests.beside.types", "src", "examples", "benchmarks"),
-    "a newer Python": (sys.executable, "-m", "tests.beside.newest"),
     "worlds": (sys.executable, "-m", "tests.beside.worlds"),
 }
 INSTEAD = "test_worlds"

@@ -1,7 +1,9 @@
-"""Which Python is the newest, and that `make test` doesn't fail without one."""
+"""Which Python is the newest, and that nothing fails without one."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,15 @@ def test_it_is_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for python in ("one", "one", "other"):
         newest.prepare(Path(python))
     assert [command[0] for command in calls if "venv" in command] == ["one", "other"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_few_tests_with_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.beside.newest"], check=False, capture_output=True, text=True, timeout=890
+    )
+    assert not done.returncode, done.stdout + done.stderr
 
 
 def test_its_tests_are_there() -> None:

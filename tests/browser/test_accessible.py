@@ -19,6 +19,7 @@ COLOURED = scaled(EMPTY, ("trees", "actions"))
 """Pages without anything whose colours are looked at: what says so is the same on all."""
 
 
+@pytest.mark.long
 async def test_nothing_hinders_anybody_on_any_page(opened: Open, site: Site, trees: dict[str, str]):
     page = await opened(site)
     assert await _all(page, {name: path.format(**trees) for name, path in PAGES.items()}) == {}
@@ -32,6 +33,7 @@ async def test_nothing_hinders_anybody_where_there_is_nothing(opened: Open, empt
         assert await hindrances(page, but=() if name in COLOURED else COLOURS) == [], name
 
 
+@pytest.mark.long
 async def test_nothing_hinders_anybody_on_a_narrow_screen(opened: Open, site: Site, trees: dict[str, str]):
     page = await opened(site, viewport={"width": 360, "height": 740})
     found = {}

@@ -47,6 +47,7 @@ def network() -> Iterator[Network]:
             yield Network(stack.enter_context(Reachable(hosts)), hosts)
 
 
+@pytest.mark.long
 def test_several_hosts(network: Network, make_fleet: MakeFleet, report: Report) -> None:
     if network.why_not:
         report(f"separate processes stand in for hosts: {network.why_not}")

@@ -49,6 +49,7 @@ def clean(kills: list[dict[str, Any]], scenarios: list[str]) -> None:
     assert [kill["scenario"] for kill in kills if kill["reached"]] == scenarios
 
 
+@pytest.mark.long
 def test_whoever_is_killed_on_a_file_is_gone_on_for(tmp_path: Path) -> None:
     scenarios = [name for name, scene in SCENARIOS.items() if name not in ON_A_SERVER and not scene.beside]
     scenarios.append("cancel_beside")
@@ -63,6 +64,7 @@ def test_between_a_step_and_its_record(tmp_path: Path) -> None:
     clean(swept(tmp_path, "sqlite:///", "--scenario=sleep", "--at=engine: _ended: done"), ["sleep"])
 
 
+@pytest.mark.long
 def test_whoever_is_killed_on_a_server_is_gone_on_for(tmp_path: Path, postgres_url: str) -> None:
     scenarios = [name for name in SCENARIOS if name in ON_A_SERVER]
     clean(swept(tmp_path, postgres_url, f"--sample={SEED}", *(f"--scenario={name}" for name in scenarios)), scenarios)

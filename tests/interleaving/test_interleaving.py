@@ -23,12 +23,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FULL = os.environ.get("FANWOOD_INTERLEAVING") == "full"
 SHORT = """
     claim/claim  spawn first/cancel childless  step first/cancel childless  spawn/end root  end/replay child
-    prune/replay  prune/cancel over
-    tick/claim late  reap/renew  root with key/prune  watch/end  share/share  share shared/end shared
-    suspend/end  wait for event/push  suspend for event/push to one
-    pause/claim below  patch child/end  end hedge/cancel root  spend/end budget  log/patch child  cancel many/end
+    tick/claim late  reap/renew  watch/end  share shared/end shared  suspend/end  wait for event/push
+    pause/claim below  patch child/end  spend/end budget  cancel many/end
 """
 WAITS = """
+    prune/replay  prune/cancel over  root with key/prune  share/share  suspend for event/push to one
+    end hedge/cancel root  log/patch child
     sleep below root/cancel root  cancel link/cancel link  release/claim below  tell urgency/spawn claimed
     root starts over/cancel root
     suspend for both/end  suspend unless failed/end and close  suspend/cancel root  suspend/cancel child
