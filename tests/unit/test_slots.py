@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -252,6 +253,33 @@ def test_of_what_waits_behind_runs_that_turned_slow_as_much_stays_as_begins_soon
     stand.slots.finish([FakeAttempt(claimed("02")), FakeAttempt(claimed("03"))])
     assert [run.id for run in stand.slots.take()] == ["04", "05"]
     assert [stand.slots.give_up(ours) for _ in range(2)] == [[], []], "the others may begin soon"
+
+
+def test_who_has_given_some_up_claims_less_ahead() -> None:
+    """Else it claimed the same again, in place of others."""
+    stand, ours = Stand(2), frozenset({"task"})
+    ids = count()
+
+    def claim() -> int:
+        wanted = stand.slots.demand()
+        stand.slots.offer([claimed(f"{next(ids):06}") for _ in range(wanted)])
+        return wanted
+
+    def end_all() -> None:
+        while taken := stand.slots.take():
+            stand.slots.finish([FakeAttempt(run) for run in taken])
+
+    for _ in range(10):
+        claim()
+        end_all()
+    assert claim() > 40
+    stand.slots.take()  # and these turn out to be slow
+    stand.slots.give_up(ours)
+    stand.slots.give_up(ours)
+    assert stand.slots.give_up(ours)
+    stand.slots.finish([FakeAttempt(claimed(name)) for name in ("slow", "too")])
+    end_all()
+    assert stand.slots.demand() <= 4
 
 
 def test_what_begins_soon_is_not_given_up() -> None:
