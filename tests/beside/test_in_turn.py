@@ -55,10 +55,12 @@ def test_what_is_long_is_somewhere():
         re.findall(r"tests/[\w/.:]+", re.split(r"\nBY_CHANCE :=|\n\n(?=crashes:)", (root / "Makefile").read_text())[1])
     )
     marked = re.compile(r"^@pytest\.mark\.long\n(?:@.*\n|    .*\n|\).*\n)*(?:async )?def (\w+)", re.MULTILINE)
+    whole = re.compile(r"^pytestmark = .*pytest\.mark\.long\b.*()$", re.MULTILINE)
     found = [
         (file.relative_to(root), name)
         for file in root.glob("tests/**/test_*.py")
-        for name in marked.findall(file.read_text())
+        for text in [file.read_text()]
+        for name in marked.findall(text) + whole.findall(text)
     ]
     assert len(found) > 10
     assert [

@@ -15,7 +15,7 @@ from tests.browser.rows import SECOND, C, F, R, W, Writer
 from tests.browser.serving import Site, serving
 from tests.chaos.scale import FULL
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 
 LONG = "a-service-of-the-department-of-translation-whose-name-nobody-would-type-مهمة-日本語"
 MANY, FAILED = 2_100, 501  # more than a list counts
@@ -70,7 +70,6 @@ async def test_a_large_tree_says_that_it_is_larger(opened: Open, extreme: tuple[
     await expect(other).not_to_contain_text("+")
 
 
-@pytest.mark.long
 async def test_nothing_leaves_its_place(opened: Open, extreme: tuple[Site, dict[str, str]]):
     site, runs = extreme
     coloured = f"/r/{runs['failed']}", f"/t/{runs['long']}"

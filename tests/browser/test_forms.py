@@ -161,6 +161,7 @@ async def test_what_is_wrong_is_said_beside_its_field(opened: Open, serve: Serve
     await expect(page.get_by_role("alert")).to_contain_text("no place in the form")
 
 
+@pytest.mark.long
 async def test_schemas_of_all_shapes_have_a_form_or_json(opened: Open, serve: Serve, writer: Writer):
     wide = {
         "type": "object",

@@ -46,6 +46,7 @@ MANY_SHOWN = "marks => marks.filter(mark => document.body.innerText.includes(mar
 """As many as there is room for; parts of a page come after the page."""
 
 
+@pytest.mark.long
 async def test_what_pages_list_is_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
     site, made = bad
     page = await opened(site, "/store")
@@ -62,6 +63,7 @@ async def test_outputs_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
     assert await page.evaluate("({}).polluted") is None
 
 
+@pytest.mark.long
 async def test_budgets_streams_waits_pauses_and_forks_are_text(opened: Open, bad: tuple[Site, dict[str, Any]]):
     site, made = bad
     page = await opened(site, "/store")
@@ -84,6 +86,7 @@ async def test_what_stands_in_an_address_is_text(opened: Open, bad: tuple[Site, 
         await go(page, paths[number % 3])
 
 
+@pytest.mark.long
 async def test_names_of_any_kind_have_a_page(opened: Open, bad: tuple[Site, dict[str, Any]]):
     site, _ = bad
     page = await opened(site, "/tasks")

@@ -15,7 +15,7 @@ from tests.browser.conftest import Open
 from tests.browser.serving import Site, serving
 from tests.chaos.scale import scaled
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 
 PATIENCE = 60_000  # milliseconds
 PARENTS, STEPS = scaled((20_000, 10_000), (5_000, 5_000))

@@ -10,7 +10,7 @@ from tests.browser.driving import go_to
 from tests.browser.serving import Site
 from tests.browser.watch import Watch
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 
 FILES = ["**/main.js", "**/core/session.js", "**/vendor/preact.js", "**/styles/base.css"]
 
@@ -50,7 +50,6 @@ async def _fresh(opened: Open, site: Site, pattern: str, times: int, path: str =
     return page, losing
 
 
-@pytest.mark.long
 async def test_a_file_that_is_lost_is_fetched_again(opened: Open, site: Site, expected: None):
     page = await opened(site, "/store", alone=True)
     await expect(page.locator("#main")).to_be_visible()
@@ -64,7 +63,6 @@ async def test_a_file_that_is_lost_is_fetched_again(opened: Open, site: Site, ex
         await page.context.unroute(pattern, losing)
 
 
-@pytest.mark.long
 async def test_a_page_that_is_never_whole_says_so(opened: Open, site: Site, expected: None):
     page, losing = await _fresh(opened, site, "**/main.js", 1_000)
     await expect(page.get_by_role("alert")).to_contain_text("could not be fetched whole")

@@ -63,6 +63,7 @@ async def until(ask: Any, is_it: Any) -> Answer:
     return answer
 
 
+@pytest.mark.long
 async def test_the_pages_on_a_standby(settings: Settings, standby: Standby):
     root = id_text(await grown(settings))
     reading = replace(settings, database_url=standby.url(name_of(settings)), notify=False)

@@ -120,6 +120,7 @@ def test_every_kind_of_action_is_taken():
     assert {*(step.action for step in STEPS), "fork"} == set(get_args(Action))  # (forks: `test_kill_9`)
 
 
+@pytest.mark.long
 async def test_kill_9_of_each_kind(settings: Settings, store: Store):
     await _orders_and_batches(settings)
     known, caught = set[bytes](), 0
