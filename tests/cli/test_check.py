@@ -204,3 +204,175 @@ def test_code_that_fails_or_does_not_end_and_tasks_that_are_not_there(
     threading.stop.set()  # type: ignore[attr-defined]
     for thread in stuck:
         thread.join()
+
+
+KINDS = """
+import asyncio
+
+from fanwood import Context, EvictionPolicy, Fanwood, aio_wait, as_completed
+
+fanwood = Fanwood()
+durable = fanwood.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+
+
+@fanwood.task
+async def child(n: int) -> int:
+    return n
+
+
+@fanwood.task
+async def slow(n: int, ctx: Context) -> int:
+    await ctx.aio_sleep_for("1h")
+    return n
+
+
+def work(n: int) -> int:
+    return n
+
+
+async def branch(ctx: Context, n: int) -> None:
+    await ctx.aio_step(work, await child.aio_run(n))
+    await slow.aio_run(n)
+
+
+@durable
+async def draws(input: dict, ctx: Context) -> None:
+    drawn = [await ctx.aio_now(), ctx.random(), ctx.uuid()]
+    await ctx.aio_step(work, hash(str(drawn)) % 1 + {changed})
+    await ctx.aio_sleep_for("1h")
+
+
+@durable
+def sync_draws(input: dict, ctx: Context) -> None:
+    ctx.step(work, int(ctx.random() * 0) + {changed})
+    ctx.sleep_for("1h")
+
+
+@durable
+async def forked(input: dict, ctx: Context) -> None:
+    await ctx.aio_step(work, {changed})
+    await child.aio_run(2)
+    if input:
+        await ctx.aio_sleep_for("1h")
+
+
+@durable
+async def timed(input: dict, ctx: Context) -> None:
+    ref = await slow.aio_run_no_wait(1)
+    for wait in (
+        lambda: ref.aio_result(timeout="10ms"),
+        lambda: slow.aio_run(2, timeout="10ms"),
+        lambda: slow.aio_run_many([slow.create_bulk_run_item(3)], timeout="10ms"),
+    ):
+        try:
+            await wait()
+        except TimeoutError:
+            await ctx.aio_step(work, {changed})
+    await ref.aio_result(timeout="1h")
+
+
+@durable
+async def gathers(input: dict, ctx: Context) -> None:
+    await asyncio.gather(slow.aio_run(9), *(branch(ctx, n) for n in ({changed}, 2)))
+
+
+@durable
+async def task_group(input: dict, ctx: Context) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(slow.aio_run(9))
+        for n in ({changed}, 2):
+            group.create_task(branch(ctx, n))
+
+
+@durable
+async def beside(input: dict, ctx: Context) -> None:
+    task = asyncio.create_task(branch(ctx, {changed}))
+    await slow.aio_run(9)
+    await task
+
+
+@durable
+async def many(input: dict, ctx: Context) -> None:
+    await slow.aio_run_many([slow.create_bulk_run_item(n) for n in ({changed}, 2, 3)])
+
+
+# --- what can't be followed
+
+
+@durable
+async def streams(input: dict, ctx: Context) -> None:
+    async for _ in slow.aio_map(iter(range(5)), window=3):
+        pass
+
+
+@durable
+async def completes(input: dict, ctx: Context) -> None:
+    async for ref in as_completed([await child.aio_run_no_wait(n) for n in (1, 2)]):
+        await ctx.aio_step(work, await ref)
+    await ctx.aio_sleep_for("1h")
+
+
+@durable
+async def waits(input: dict, ctx: Context) -> None:
+    refs = [await slow.aio_run_no_wait(1), await child.aio_run_no_wait(2)]
+    await aio_wait(refs, return_when="FIRST_COMPLETED")
+    await ctx.aio_sleep_for("1h")
+
+
+@durable
+async def groups(input: dict, ctx: Context) -> None:
+    async with ctx.group() as group:
+        group.spawn(slow, 1)
+
+
+@durable
+async def groups_in_branches(input: dict, ctx: Context) -> None:
+    async def one(name: str) -> None:
+        async with ctx.group(name) as group:
+            group.spawn(slow, 1)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(one("a"))
+        tasks.create_task(one("b"))
+"""
+FOLLOWED = ["draws", "sync_draws", "forked", "timed", "gathers", "task_group", "beside", "many"]
+NOT_FOLLOWED = ["streams", "completes", "waits", "groups", "groups_in_branches"]
+
+
+def test_code_that_is_the_same_is_the_same_whatever_it_does(
+    invoke: Any, here: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(changed: int) -> None:
+        text = KINDS.replace("{changed}", str(changed)) + "#" * next(_writings)
+        (here / "kinds.py").write_text(text, encoding="utf-8")
+        sys.modules.pop("kinds", None)
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(here)
+    load(1)
+    app: Fanwood = importlib.import_module("kinds").fanwood
+    first = app.find("forked").run_no_wait({})
+    first.result(60)
+    refs = {name: app.find(name).run_no_wait({}) for name in FOLLOWED + NOT_FOLLOWED if name != "forked"}
+    refs["forked"] = app.runs.fork(first.id, input={"more": True})
+    while any(ref.status() is not RunState.WAITING for ref in refs.values()):
+        time.sleep(0.002)
+    app.close()
+
+    before = rows(url)
+    for changed in (1, 4):
+        load(changed)
+        found = json.loads(invoke("check", "--against", url, "kinds:fanwood", "--json").stdout)
+        others = {each["run_id"]: each["text"] for each in found["others"]}
+        asked = {first.id} | {refs[name].id for name in FOLLOWED}
+        assert set(others) == (set() if changed == 1 else asked), others
+        assert found["not_followed"] == len(NOT_FOLLOWED)
+        assert rows(url) == before
+    for name in ("gathers", "task_group", "beside"):  # of its branches only this one
+        lost = [line for line in others[refs[name].id].splitlines() if line.startswith("    ")]
+        assert lost == [
+            "    - child 1",
+            '    - ~step {"step":"kinds.work","args":[1]}',
+            "    - slow 1",
+            "    + child 4",
+        ]

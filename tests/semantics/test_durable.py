@@ -13,6 +13,7 @@ import pytest
 from fanwood import (
     Completed,
     Context,
+    EngineClosedError,
     EvictionPolicy,
     Fanwood,
     RunState,
@@ -408,3 +409,32 @@ def test_a_run_of_which_a_branch_has_just_raised_is_not_unloaded(
     with pytest.raises(TaskRunError, match="unhandled errors" if how == "group" else "that was it"):
         task.run({}, timeout=60)
     assert asked == []
+
+
+def test_a_look_that_comes_as_the_program_ends_raises_nothing(app: Fanwood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loop reported an `EngineClosedError`, of a run that had been handed back."""
+    said = list[Any]()
+
+    @app.durable_task(eviction_policy=AT_ONCE)
+    async def task(input: dict, ctx: Context) -> None:
+        attempt, loop = current_attempt.get(), asyncio.get_running_loop()
+        assert attempt is not None
+        unloading: Any = attempt.unloading
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        branch = asyncio.ensure_future(ctx.aio_sleep_for("1h"))
+        while unloading.idle_since is None:
+            await asyncio.sleep(0)
+
+        def closed() -> None:
+            raise EngineClosedError("it was closed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(attempt.host, "engine", closed)
+            loop.call_soon(unloading._look_soon, 0)
+            loop.call_soon(lambda: unloading._look(again=True))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        branch.cancel()
+
+    task.run({}, timeout=60)
+    assert said == []

@@ -61,7 +61,7 @@ def _recorded(app: Fanwood, limit: int) -> list[tuple[TaskSpec, RunRecord]]:
 def _summary(checked: int, others: int, lost: int) -> str:
     said = f"{checked:,} run(s) of durable tasks: "
     said += f"{others:,} would ask for something else" if others else "all ask for what is recorded"
-    why = "streams, groups, code that waits for others, versions that are gone"
+    why = "streams, groups, as_completed, code that waits for others, versions that are gone"
     return said + (f"; {lost:,} could not be followed ({why})" if lost else "")
 
 

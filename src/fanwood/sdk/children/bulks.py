@@ -184,7 +184,7 @@ class Bulks(Generic[Out]):
             asked = list(_checked(items, self.name))
             if not wait:
                 return [await mock.host.ref(item) for item in asked]
-            return [await mock.host.answer(item, keep_errors=keep_errors) for item in asked]
+            return await mock.host.answers(asked, keep_errors=keep_errors, timeout=patience)
         except INTERRUPTIONS as error:
             tell_interrupted(error, self.name, spawner)
             raise

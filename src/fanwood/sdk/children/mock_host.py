@@ -11,7 +11,7 @@ from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.outcomes import failure_of, single_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fanwood.durations import Duration
     from fanwood.sdk.declaring.budget import Budget
@@ -85,6 +85,16 @@ class MockHost:
                 raise failure from error
             return failure
         return result
+
+    async def answers(
+        self,
+        items: Sequence[BulkRunItem[Any, Any]],
+        *,
+        keep_errors: bool = False,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> list[Any]:
+        """Of several. (They take no time.)"""
+        return [await self.answer(item, keep_errors=keep_errors) for item in items]
 
     async def ref(self, item: BulkRunItem[Any, Any]) -> TaskRunRef[Any]:
         """A reference to a child, which has ended already."""

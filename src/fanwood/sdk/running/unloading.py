@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, ref
 from fanwood import checks
 from fanwood.engine.inbox import SuspendRequest
 from fanwood.engine.signals import port_of, running_loop
-from fanwood.errors import SettingsError
+from fanwood.errors import EngineClosedError, SettingsError
 from fanwood.model.commands import Suspend
 from fanwood.model.states import Awaited
 from fanwood.sdk.running.current import current_attempt
@@ -176,7 +176,8 @@ class Unloading:
 
     def _look_soon(self, ttl: float) -> None:
         self._looks_on = None
-        self._look_at_sleeps(ttl)
+        with contextlib.suppress(EngineClosedError):
+            self._look_at_sleeps(ttl)
 
     def _look_at_sleeps(self, ttl: float) -> None:
         if ttl == 0 or self._are_sleeps([wait.collector for wait in list(self._waits.values())], ttl):
@@ -224,6 +225,10 @@ class Unloading:
         return (self._wanted or self._asked) and not self._is_over()
 
     def _look(self, *, again: bool = False) -> None:
+        with contextlib.suppress(EngineClosedError):  # the program ends, and has handed it back
+            self._look_closely(again=again)
+
+    def _look_closely(self, *, again: bool) -> None:
         self._wanted, changes = False, self._changes
         if self._asked or self._is_over() or not self._waits or not self.is_quiet():
             self._decided()
@@ -324,7 +329,7 @@ class Unloading:
         tasks: set[asyncio.Task[Any]] = {task for task in self.tasks if not task.done()}
         if own is not None:
             tasks.add(own)
-        if any(_goes_on(task) for task in tasks) or not all(task in who or _waits_for(task, tasks) for task in tasks):
+        if any(_goes_on(task) for task in tasks) or not all(task in who or waits_for(task, tasks) for task in tasks):
             return False
         return self.last_timer() is None
 
@@ -357,7 +362,7 @@ def _goes_on(task: asyncio.Task[Any]) -> bool:
     return hasattr(task, "_fut_waiter") and (future is None or future.done())
 
 
-def _waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
+def waits_for(task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> bool:
     """Whether a task waits for others of these: for one, by `gather` or `asyncio.wait`, or at a `TaskGroup`'s end."""
     future: Any = getattr(task, "_fut_waiter", None)
     if future is None:

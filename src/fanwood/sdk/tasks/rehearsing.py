@@ -2,6 +2,7 @@
 goes no further than that. Nothing is executed, and nothing written.
 
 What it asks for first that is not recorded, or has not ended, stops it. By then it must have asked for all that is.
+Where it has branches, each goes so far by itself.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import asyncio
 import contextvars
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import msgspec
 
+from fanwood import checks
 from fanwood.engine.signals import block, running_loop
 from fanwood.errors import InputValidationError, RunNotFoundError, RunStartsOver
 from fanwood.ids import id_text
@@ -29,17 +31,19 @@ from fanwood.sdk.declaring.outcomes import error_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
 from fanwood.sdk.recording.once import Doing
 from fanwood.sdk.recording.outlasting import is_given_up
+from fanwood.sdk.recording.patience import patience
 from fanwood.sdk.recording.replaying import recall_version
 from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts
 from fanwood.sdk.running.sameness import Sameness
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.unloading import waits_for
+from fanwood.sdk.running.waiting import called, timed_out
 from fanwood.sdk.tasks.context import Context
 from fanwood.sdk.tasks.mock import NoSlots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
     from fanwood.durations import Duration
     from fanwood.model.records import RunRecord
@@ -53,7 +57,11 @@ _Ended = tuple[bool, BaseException | None]
 
 PAGE = 200
 PATIENCE = 5.0
-"""Seconds for which code may do something else, before it is taken to go no further."""
+"""Seconds for which code may do something else, before it is taken to go no further; a tenth of that where a branch was
+stopped, for which it may wait."""
+LOOK = 0.001
+WAITS = {"watch", "waiting"}
+"""What is asked of an engine by who waits for the end of something that is recorded."""
 THREAD = "fanwood-check"
 STUCK = 3
 
@@ -119,19 +127,18 @@ def rehearse(host: Host, spec: TaskSpec, run: RunRecord) -> Rehearsed:
         arguments = (spec.read(whole.input or "null"), Context(attempt))[: spec.arity]
     except InputValidationError as error:
         return Rehearsed(run, str(error))
-    call = _followed if spec.is_async else _called
     tokens = current_attempt.set(attempt), current_run_id.set(id_text(run.id))
     try:
-        stopped, failed = _within(lambda: call(spec.function, arguments))
+        stopped, failed = _within(lambda: _called(attempt, same, spec, arguments))
     finally:
         current_attempt.reset(tokens[0])
         current_run_id.reset(tokens[1])
-    if isinstance(failed, MockedError):  # a stream, or a group
+    if _is_mocked(failed):  # a group
         return Rehearsed(run, None, followed=False)
     asks_for_more = same.stopped_by is not None and run.state is RunState.COMPLETED
     if not asks_for_more and not same.unasked():
         return Rehearsed(run, None, followed=stopped or same.stopped_by is None)
-    if not stopped and same.stopped_by is None:  # it might have asked for the rest later
+    if same.stopped_by is None and (same.is_lost or not stopped):  # it might have asked for the rest later
         return Rehearsed(run, None, followed=False)
     return Rehearsed(run, str(same.error()) + _why(failed))
 
@@ -154,9 +161,18 @@ def _within(call: Callable[[], _Ended]) -> _Ended:
     return ended[0] if ended else (False, None)
 
 
-def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
+def _is_mocked(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_mocked, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, MockedError)
+
+
+def _called(attempt: Attempt, same: _Recorded, spec: TaskSpec, arguments: tuple[Any, ...]) -> _Ended:
     try:
-        function(*arguments)
+        if spec.is_async:
+            return asyncio.run(_followed(attempt, same, spec.function(*arguments)))
+        attempt.thread = threading.get_ident()
+        spec.function(*arguments)
     except (Stop, RunStartsOver):
         return True, None
     except BaseException as error:  # noqa: BLE001  (`SystemExit`, say: it is the code's, and not ours)
@@ -164,27 +180,46 @@ def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
     return True, None
 
 
-def _followed(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
-    async def follow() -> _Ended:
-        task = asyncio.ensure_future(_caught(function, arguments))
-        done, _ = await asyncio.wait([task], timeout=PATIENCE)
-        if not done:
-            task.cancel()
-            await asyncio.wait([task], timeout=PATIENCE)
-            return False, None
-        return task.result()
+async def _followed(attempt: Attempt, same: _Recorded, code: Coroutine[Any, Any, Any]) -> _Ended:
+    """A branch that is stopped waits from then on: raised in whoever waits for it (a `TaskGroup`, say) it would end its
+    siblings before they have asked for what is recorded of them."""
+    held, loop = set[asyncio.Task[Any]](), asyncio.get_running_loop()
 
-    return asyncio.run(follow())
+    async def branch(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        except (Stop, RunStartsOver):
+            held.add(cast("asyncio.Task[Any]", asyncio.current_task()))
+            await loop.create_future()
+
+    def made(loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(branch(_as_one(coroutine)), loop=loop, **how)
+
+    loop.set_task_factory(made)
+    task = attempt.coroutine_task = asyncio.ensure_future(code)
+    until, last = loop.time() + PATIENCE, 0
+    while not task.done() and not _all_wait(task, held) and loop.time() < until:
+        await asyncio.wait([task], timeout=LOOK)
+        if (count := len(held) + len(same.recorded) - len(same.unasked())) != last and held:
+            until, last = loop.time() + PATIENCE / 10, count
+    same.is_over = True  # what `finally` blocks do from here on does not count
+    ended = task.done() or _all_wait(task, held)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=PATIENCE)
+        return ended, None
+    return True, None if task.cancelled() else task.exception()
 
 
-async def _caught(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Ended:
-    try:
-        await function(*arguments)
-    except (Stop, RunStartsOver):
-        return True, None
-    except BaseException as error:  # noqa: BLE001
-        return True, error
-    return True, None
+async def _as_one(coroutine: Any) -> Any:
+    """Also what is only a generator."""
+    return await coroutine
+
+
+def _all_wait(task: asyncio.Task[Any], held: set[asyncio.Task[Any]]) -> bool:
+    """Whether none of it will go on: each branch was stopped, or waits for such ones."""
+    tasks = {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
+    return task in tasks and all(each in held or waits_for(each, tasks) for each in tasks)
 
 
 async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt, _Recorded, RunRecord]:
@@ -201,7 +236,9 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
     attempt = recorded.attempt = Attempt(claimed, spec, recorded, NoSlots())
     attempt.worker_id = 1  # it is no mock run
     attempt.replay = frozenset()
-    same = attempt.same = _Recorded(attempt)
+    same = attempt.same = recorded.same = _Recorded(attempt)
+    if attempt.fork is not None:
+        attempt.fork.learn([])  # what it would copy is new
     await called(engine.call(same.learn))
     attempt.parts = Parts(ready=True)
     after = attempt.floor
@@ -219,46 +256,86 @@ async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt,
 class _Recorded(Sameness):
     """What is asked for: the first new thing stops it."""
 
-    __slots__ = ("stopped_by",)
+    __slots__ = ("_stopped", "is_lost", "is_over", "stopped_by")
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__(attempt, is_strict=False)
         self.stopped_by: str | None = None
+        self.is_lost = False  # it did what can't be followed
+        self.is_over = False
+        self._stopped = set[object]()
 
     def ask(self, identity: bytes, shown: str) -> None:
-        if self.stopped_by is not None:
+        if self.is_over or _branch() in self._stopped:
             raise Stop
         super().ask(identity, shown)
         if identity not in self.recorded:
             self.stopped_by = shown
-            raise Stop
+            raise self.stop()
+
+    def stop(self) -> Stop:
+        """What ends the branch that asks: it goes no further, whatever its `finally` blocks do."""
+        self._stopped.add(_branch())
+        return Stop()
+
+
+def _branch() -> object:
+    return threading.get_ident() if running_loop() is None else asyncio.current_task()
 
 
 class _Silent:
     """In the place of the engine: who asks for anything has come to the end of what is recorded."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, same: _Recorded) -> None:
         self.secret = secret  # by which tokens of promises are those that were handed out
+        self._same = same
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise Stop
+        if name not in WAITS and not self._same.is_over:
+            self._same.is_lost = True
+        raise self._same.stop()
 
 
 class _RecordedHost(MockHost):
     """In the place of the application: children are what is recorded of them."""
 
     attempt: Attempt
+    same: _Recorded
 
     def __init__(self, host: Host, task: str) -> None:
         super().__init__(host, task, {})
         self._host = host
-        self._silent = _Silent(host.engine().secret)
 
     def engine(self) -> Any:
-        return self._silent
+        return _Silent(self._host.engine().secret, self.same)
 
     async def answer(self, item: BulkRunItem[Any, Any], *, keep_errors: bool = False) -> Any:
-        return await self.end_of(self._asked(item), item.spec, keep_errors=keep_errors, owned=True)
+        """Of a stream, which has asked for more than it waits for."""
+        self.same.is_lost, lost = True, self.same.is_lost
+        (result,) = await self.answers((item,), keep_errors=keep_errors)
+        self.same.is_lost = lost
+        return result
+
+    async def answers(
+        self, items: Sequence[BulkRunItem[Any, Any]], *, keep_errors: bool = False, timeout: float | None = None
+    ) -> list[Any]:
+        ids = [self._asked(item) for item in items]
+        await self.in_time(ids, timeout)
+        runs = [await self._run(id_) for id_ in ids]
+        results = [
+            await self._said(run, item.spec, keep_errors=keep_errors, owned=True)
+            for run, item in zip(runs, items, strict=True)
+            if run.state.is_terminal
+        ]
+        if len(results) < len(runs):
+            raise self.same.stop()
+        return results
+
+    async def in_time(self, ids: Sequence[bytes], timeout: float | None) -> None:
+        """Raises if it was not."""
+        limit = await patience(timeout, ids)
+        if limit is not None and limit.is_over:
+            raise timed_out(timeout or 0, f"{len(ids)} run(s)")
 
     async def ref(self, item: BulkRunItem[Any, Any]) -> TaskRunRef[Any]:
         return _RecordedRef(self, self._asked(item), item.spec)
@@ -270,7 +347,7 @@ class _RecordedHost(MockHost):
         assert attempt.same is not None
         assert attempt.parts is not None
         if options.idempotency_key is not None:
-            raise Stop  # it is recorded nowhere
+            raise self.same.stop()  # it is recorded nowhere
         with registering:
             if options.detached:
                 one = Doing(attempt, attempt.parts, "detached run", spec.name, content)
@@ -279,23 +356,29 @@ class _RecordedHost(MockHost):
         attempt.same.ask(identity, f"{spec.name} {spec.input.encode(item.input).decode()}")
         return attempt.same.recorded[identity]
 
-    async def end_of(self, run_id: bytes, spec: TaskSpec, *, keep_errors: bool, owned: bool = False) -> Any:
-        """What it returned. `owned`: by who would have given it up."""
+    async def end_of(self, run_id: bytes, spec: TaskSpec) -> Any:
+        """What it returned."""
+        run = await self._run(run_id)
+        if not run.state.is_terminal:
+            raise self.same.stop()
+        return await self._said(run, spec, keep_errors=False)
 
+    async def _run(self, run_id: bytes) -> RunRecord:
         async def look(store: Store) -> RunRecord:
             return await store.get(run_id)
 
         try:
-            run = await called(self._host.engine().call(look))
+            return await called(self._host.engine().call(look))
         except RunNotFoundError:
-            raise Stop from None  # a root that was deleted
-        if not run.state.is_terminal:
-            raise Stop
+            raise self.same.stop() from None  # a root that was deleted
+
+    async def _said(self, run: RunRecord, spec: TaskSpec, *, keep_errors: bool, owned: bool = False) -> Any:
+        """What it returned. `owned`: by who would have given it up."""
         if owned and running_loop() is not None and is_given_up(run.state, run.error):
             await asyncio.sleep(2 * PATIENCE)  # a timer of the code's ended this wait, and does so again
         if run.state is RunState.COMPLETED:
             return typed_output(run.output, spec.output, spec.name)
-        error = error_of(Finished(run.state, run.output, run.error, run.task), run_id, spec.name)
+        error = error_of(Finished(run.state, run.output, run.error, run.task), run.id, spec.name)
         if keep_errors:
             return error
         raise error
@@ -312,5 +395,6 @@ class _RecordedRef(TaskRunRef[Any]):
         self._recorded = host
         self._spec = spec
 
-    async def _result(self, timeout: Duration | None) -> Any:  # noqa: ARG002
-        return await self._recorded.end_of(self._id, self._spec, keep_errors=False)
+    async def _result(self, timeout: Duration | None) -> Any:
+        await self._recorded.in_time([self._id], checks.waiting(timeout))
+        return await self._recorded.end_of(self._id, self._spec)

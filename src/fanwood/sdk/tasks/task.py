@@ -280,7 +280,7 @@ class Runnable(Bulks[Out], Streams[In, Out], Generic[In, Out]):
                 await spawner.spawn_all((item,))
                 await spawner.wait(patience)
         except MockedError as mock:
-            return await (mock.host.answer(item) if wait else mock.host.ref(item))
+            return (await mock.host.answers((item,), timeout=patience))[0] if wait else await mock.host.ref(item)
         except INTERRUPTIONS as error:
             tell_interrupted(error, self.name, spawner)
             raise

@@ -17,7 +17,7 @@ from fanwood.engine.waits import Collector
 from fanwood.errors import NotInTaskError, UsageError
 from fanwood.model.commands import Finished, Record
 from fanwood.model.matching import Wanted, mark_of
-from fanwood.model.states import RunKind, RunState
+from fanwood.model.states import WAIT_NAMES, RunKind, RunState
 from fanwood.sdk.declaring.functions import is_async
 from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
@@ -364,7 +364,7 @@ async def gathered(attempt: Attempt, parts: Parts, members: list[Member], gather
             ended[n] = one.known
             continue
         there = taken(attempt, parts, one.identity, index + 1 + n)
-        attempt.asks(one.shown, one.identity)
+        attempt.asks(f"{WAIT_NAMES[one.kind]} {one.shown}", one.identity)
         if there is None or not counts(there, attempt.run.trial_start):
             one.id = attempt.new_id() if there is None else there.id
             records.append(_record(attempt, one, index + 1 + n, again=there is not None))

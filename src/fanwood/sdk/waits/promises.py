@@ -187,7 +187,7 @@ class Promise(Generic[T]):
         wait = GivenUp(self._index, self._identity, self._id, self._timeout)
         parts = await self._parts()
         if again is None:
-            found = found_in(attempt, parts, self._identity, f"~promise {self.name}")
+            found = found_in(attempt, parts, self._identity, f"~promise {self._shown}")
         else:
             found = as_found(again, attempt)
         same_limit = again is None or again.limit == self._timeout

@@ -56,7 +56,8 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     with registering:
         identity, index = attempt.identify(None, content_digest("~sleep", what.encode())), attempt.children
         attempt.children += 1
-    found = found_in(attempt, parts, identity, f"~sleep {what}")
+    text = msgspec.json.encode(shown).decode()
+    found = found_in(attempt, parts, identity, f"~sleep {text}")
     if found is not None and counts(found, run.trial_start):
         await _found(attempt, found)
         return
@@ -67,7 +68,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
         kind_of(attempt, RunKind.SLEEP),
         attempt.new_id() if found is None else found.id,
         identity,
-        msgspec.json.encode(shown).decode(),
+        text,
         RunState.WAITING,
         index,
         began=began,
