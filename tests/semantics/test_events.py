@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fanwood import Context, EventConflictError, Fanwood, PushEvent, RunState
+from fanwood import Context, EventConflictError, EvictionPolicy, Fanwood, PushEvent, RunState
 from fanwood.engine import spreading as service
 from fanwood.errors import (
     InputValidationError,
@@ -168,6 +168,28 @@ def test_an_id_is_one_event(app: Fanwood) -> None:
     with pytest.raises(RunNotFoundError, match="no event '8'"):
         app.events.get("8")
     assert [event.id for event in app.events.list("paid")] == ["7"]
+
+
+def test_an_event_is_answered_as_it_is_kept(app: Fanwood) -> None:
+    """Also to code that is run again."""
+    first = app.events.push("k", 1, metadata={"by": "ann"}, id="one")
+    bare = app.events.push("k", 1, id="bare")
+    for metadata in ({"by": "bob"}, None):
+        assert app.events.push("k", 1, metadata=metadata, id="one") == first
+    assert app.events.push("k", 1, metadata={"by": "bob"}, id="bare") == bare
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def pushes(input: dict, ctx: Context) -> list[Any]:
+        given = [PushEvent("k", 1, name, metadata={"by": "eve"}) for name in ("new", "one", "bare")]
+        pushed = await app.events.aio_bulk_push(given)
+        await ctx.aio_wait_for_event("go")
+        return [ctx.invocation_count, *(event.metadata for event in pushed)]
+
+    ref = pushes.run_no_wait({})
+    until(lambda: ref.status() is RunState.WAITING, "it to be unloaded")
+    app.events.push("go")
+    assert ref.result(timeout=60) == [2, {"by": "eve"}, {"by": "ann"}, {}]
+    assert [app.events.get(name).metadata for name in ("new", "one", "bare")] == [{"by": "eve"}, {"by": "ann"}, {}]
 
 
 @pytest.mark.parametrize("payload", [None, 7, 2**63, "text", [1, {"a": None}], {"": {"": 1}}, "x" * 1_000_000])

@@ -103,3 +103,23 @@ def test_fields_by_patterns_are_not_taken_for_others():
 def test_alternatives_of_alternatives_come_to_an_end():
     endless = {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}
     assert faults({"a": 1}, endless) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ({"a": "x"}, ["input.a: must be integer"]),  # it is not told to be a number
+        ({}, ["input.a: is missing"]),
+        ("x", ["input: must be integer or object"]),
+        (1.5, ["input: must be integer or object"]),
+        (None, ["input: must be integer or object"]),
+    ],
+)
+def test_what_is_wrong_is_told_of_the_alternative_that_was_meant(value: Any, wrong: list[str]) -> None:
+    inner = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    assert faults(value, {"anyOf": [{"type": "integer"}, inner]}) == wrong
+
+
+def test_what_may_be_left_out_must_be_what_it_is() -> None:
+    assert faults("x", {"anyOf": [{"type": "integer"}, {"type": "null"}]}) == ["input: must be integer"]
+    assert faults(None, {"anyOf": [{"type": "integer"}, {"type": "string"}]}) == ["input: must be integer or string"]

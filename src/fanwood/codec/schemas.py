@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DEEPEST = 64
 MOST = 10
@@ -132,8 +132,7 @@ class _Check:
         for word in ("anyOf", "oneOf"):
             told = [list(self.of(value, part, place, depth + 1)) for part in _listed(node, word)]
             if told and all(told) and self._left >= 0:
-                # Of the alternative that comes closest, which is mostly the one that was meant.
-                yield from min(told, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)
+                yield from _closest(told, place)
 
 
 def _kind(value: Any, node: Json, place: str) -> Iterator[str]:
@@ -203,3 +202,15 @@ def _holds(word: str, value: float, limit: float) -> bool:
         "exclusiveMinimum": value > limit,
         "exclusiveMaximum": value < limit,
     }[word]
+
+
+def _closest(told: list[list[str]], place: str) -> Iterable[str]:
+    """Of alternatives which all don't fit, what is wrong with the one that was meant, if that can be told: it is within
+    the value, and not its kind."""
+    if within := [faults for faults in told if not any(fault.startswith(f"{place}: ") for fault in faults)]:
+        return min(within, key=len)
+    kinds = [faults[0].removeprefix(f"{place}: must be ") for faults in told]
+    kinds = [kind for kind in kinds if kind != "null"]
+    if len(told) < 3 and kinds and all(kind in _TYPES for kind in kinds):
+        return (f"{place}: must be {' or '.join(kinds)}",)
+    return min(told, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)

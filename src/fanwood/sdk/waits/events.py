@@ -77,6 +77,22 @@ class PushEvent:
     metadata: dict[str, Any] | None = None
 
 
+_Said = tuple[str | int, ...]
+"""Of an event that was pushed: its id, when it was; and as it is kept its metadata, if those are others than were given
+with this push, since it was there before."""
+
+
+def _said(given: Kept, kept: Kept) -> _Said:
+    other = () if kept.metadata == given.metadata else (kept.metadata or "",)
+    return (kept.id, kept.at, *other)
+
+
+def _as_said(given: Kept, said: _Said) -> Kept:
+    id_, at, *other = said
+    metadata = str(other[0]) or None if other else given.metadata
+    return msgspec.structs.replace(given, id=str(id_), at=int(at), metadata=metadata)
+
+
 class Events:
     """The events of one store. Every method has an `aio_` twin."""
 
@@ -100,7 +116,7 @@ class Events:
             payload: what is to be said of it; mostly a dict.
             scope: of whom; waits that name one are ended only by events of it.
             metadata: what is kept beside it.
-            id: an event that is pushed twice under one id is one event.
+            id: an event that is pushed twice under one id is one event: the first, with its metadata.
 
         Raises:
             EventConflictError: the id belongs to another event.
@@ -169,19 +185,17 @@ class Events:
         host = self._host
         kept = [kept_event(event, host.settings, id_text(host.ids.new_id())) for event in events]
 
-        async def act(keys: Sequence[bytes | None], numbers: Sequence[int]) -> list[tuple[str, int]]:
+        async def act(keys: Sequence[bytes | None], numbers: Sequence[int]) -> list[_Said]:
             pushed: list[Kept] = []
             for start in range(0, len(numbers), AT_ONCE):
                 chosen = numbers[start : start + AT_ONCE]
                 page = [_known_as(kept[n], events[n], key) for n, key in zip(chosen, keys[start:], strict=False)]
                 pushed += await asked(host.engine(), self._verb(page), changes=True)
-            return [(each.id, each.at) for each in pushed]
+            return [_said(kept[n], each) for n, each in zip(numbers, pushed, strict=True)]
 
         things = [(event.key, f"{event.id}\0".encode() + each.digest) for event, each in zip(events, kept, strict=True)]
-        said = await each_once("events.push", things, act, tuple[str, int])
-        return [
-            event_of(msgspec.structs.replace(each, id=id_, at=at)) for each, (id_, at) in zip(kept, said, strict=True)
-        ]
+        said = await each_once("events.push", things, act, tuple[str | int, ...])
+        return [event_of(_as_said(each, answer)) for each, answer in zip(kept, said, strict=True)]
 
     def _verb(self, events: Sequence[Kept]) -> Callable[[Store], Awaitable[list[Kept]]]:
         async def verb(store: Store) -> list[Kept]:
