@@ -152,13 +152,13 @@ def plain(value: Any) -> str:
     return _encode(with_whole_numbers(value)).decode()
 
 
-def with_whole_numbers(value: Any) -> Any:
-    """JSON's own types, with 7 for 7.0."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+def with_whole_numbers(value: Any, below: float = 2**53) -> Any:
+    """JSON's own types, with 7 for 7.0. (From `below` on a float stands for several.)"""
+    if isinstance(value, float) and value.is_integer() and abs(value) < below:
         return int(value)
     if isinstance(value, dict):
-        return {key: with_whole_numbers(each) for key, each in cast("dict[str, Any]", value).items()}
-    return [with_whole_numbers(each) for each in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {key: with_whole_numbers(each, below) for key, each in cast("dict[str, Any]", value).items()}
+    return [with_whole_numbers(each, below) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _hash(value: Any, size: int) -> bytes:

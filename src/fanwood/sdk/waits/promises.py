@@ -8,6 +8,7 @@ import binascii
 import hmac
 from datetime import datetime, time
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -228,7 +229,7 @@ def _typed(text: str, codec: Codec[T], subject: str) -> T:
             given = msgspec.json.decode(text)
         except msgspec.DecodeError:  # somebody wrote it by hand
             raise error from None
-        return codec.decode(codec_for(Any).encode(with_whole_numbers(given), subject), subject)
+        return codec.decode(codec_for(Any).encode(with_whole_numbers(given, inf), subject), subject)
 
 
 def made(attempt: Attempt, declared: Any, name: str, timeout: Duration | None) -> Promise[Any]:
