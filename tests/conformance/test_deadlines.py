@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -11,11 +10,8 @@ from fanwood import RunState
 from fanwood.model.commands import Attach, Batch, ClaimedRun
 from fanwood.store.failures import decode_failure
 from fanwood.store.memory.store import MemoryStore
-from fanwood.store.postgres.store import PostgresStore
-from fanwood.store.sqlite.store import SqliteStore
-from fanwood.store.store import Store
+from tests.conformance.costs import cost
 from tests.conformance.stage import SECOND, Stage, completed, retried
-from tests.postgres.plans import Executed, watch_plans
 
 MANY = 6_000
 PAGE = 300
@@ -28,27 +24,8 @@ async def lazy(stage: Stage) -> Stage:
     return stage
 
 
-async def cost(store: Store, worker: int, **batch: Any) -> int:
-    """What a commit does, in steps of SQLite's machine, in blocks and rows of PostgreSQL's, or in calls of Python's."""
-    if isinstance(store, MemoryStore):
-        calls: list[str] = []
-        sys.setprofile(lambda _frame, event, _what: calls.append(event))
-        await store.commit(worker, Batch(**batch))
-        sys.setprofile(None)
-        return len(calls)
-    if isinstance(store, SqliteStore):
-        steps: list[int] = []
-        connection = cast("Any", store._connection)
-        connection.set_progress_handler(lambda: bool(steps.append(1)), 10)
-        await store.commit(worker, Batch(**batch))
-        connection.set_progress_handler(None)
-        return len(steps) * 10
-    assert isinstance(store, PostgresStore)
-    executed: list[Executed] = []
-    async with store._hot.use() as connection:
-        await watch_plans(cast("Any", connection), executed.append)
-    await store.commit(worker, Batch(**batch))
-    return sum(one.blocks + sum(node.rows + node.removed for node in one.nodes) for one in executed)
+async def commit_cost(stage: Stage, **batch: Any) -> int:
+    return await cost(stage.store, lambda: stage.store.commit(stage.worker, Batch(**batch)))
 
 
 async def with_children(stage: Stage, finished: int, living: int) -> tuple[ClaimedRun, list[bytes]]:
@@ -79,14 +56,14 @@ async def test_a_move_costs_as_much_above_many_children_as_above_few(lazy: Stage
     for finished, living in ((10, 10), (many // 2, many // 2)):
         parent, children = await with_children(lazy, finished, living)
         now = lazy.clock.now()
-        moved = await cost(lazy.store, lazy.worker, deadlines=[(parent.key, 1, now + 60 * SECOND)])
+        moved = await commit_cost(lazy, deadlines=[(parent.key, 1, now + 60 * SECOND)])
         await lazy.report(retried(parent))
         again = await lazy.claim_again(parent)
         assert again is not None
         about: dict[str, Any] = {"deadline": now + 90 * SECOND, "deadline_by": parent.key}
         attaches = [lazy.attachment(again, child, "b", **about) for child in children[:5]]
         limit = [(parent.key, again.attempt, now + 90 * SECOND)]
-        costs.append([moved, await cost(lazy.store, lazy.worker, attaches=attaches, deadlines=limit)])
+        costs.append([moved, await commit_cost(lazy, attaches=attaches, deadlines=limit)])
         assert await lazy.store.deadlines(children[-1:]) == {children[-1]: now + 90 * SECOND}
         while (await lazy.store.sweep()).more:
             pass

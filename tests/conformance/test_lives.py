@@ -89,7 +89,7 @@ async def test_messages_are_for_the_new_life(stage: Stage) -> None:
     assert await stage.state(old) is not RunState.COMPLETED
     next_ = await again(stage, run)
     new = await receiving(stage, next_, "m")
-    await stage.store.deliver(run.key)
+    await stage.store.deliver(run.key, "m")
     assert (await stage.get(new)).output == '"hello"'
     await stage.complete(next_)
     with pytest.raises(RunEndedError):

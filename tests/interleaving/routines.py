@@ -115,7 +115,7 @@ async def _take_anew(s: Scene, p: Player) -> object:
 async def _receive(s: Scene, p: Player) -> Committed:
     """As code does: it waits, and then takes what was sent before."""
     done = await by_root(s, p, records=[s.waits(RunKind.MESSAGE)])
-    await p.store.deliver(s["R"].key)
+    await p.store.deliver(s["R"].key, "paid")
     return done
 
 

@@ -91,9 +91,9 @@ class Outside(Spending):
         """
 
     @abstractmethod
-    async def deliver(self, run_id: bytes) -> None:
-        """Give the messages of a run to its receives that wait for them: in the order in which they were sent, and
-        asked for; each once."""
+    async def deliver(self, run_id: bytes, name: str) -> None:
+        """Give a run's messages of one name to its receives that wait for them: in the order in which they were sent,
+        and asked for; each once. At most `AT_ONCE`: each receive says this when it is kept, so that all have theirs."""
 
     def take_ended(self) -> Sequence[tuple[bytes, Finished]]:
         """Waits that verbs have ended here since this was asked last, as far as that is known: who waits for them in

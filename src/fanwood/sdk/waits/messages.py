@@ -142,10 +142,10 @@ async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended,
             attempt.spawned = attempt.cancel_children = True
             collector = None if waits else one_end()
             await written(attempt, write(attempt, record, collector))
-        await _deliver(attempt)  # what was sent before
+        await _deliver(attempt, name)  # what was sent before
         return await awaited(attempt, id_, f"a message {name}", collector), id_
 
 
-async def _deliver(attempt: Attempt) -> None:
+async def _deliver(attempt: Attempt, name: str) -> None:
     engine = attempt.host.engine()
-    await called(engine.call(lambda store: store.deliver(attempt.id), changes=True, steadfast=True))
+    await called(engine.call(lambda store: store.deliver(attempt.id, name), changes=True, steadfast=True))

@@ -102,22 +102,25 @@ class MemoryOutside(Outside):
             must_receive(run_id, run.kind, over=run.is_over or self._memory.hot.leaving.closed(run) is not None)
             message = Message(run_id, name, tables.next_number(), envelope, once)
             sent[message.number] = message
-            self._deliver(now, run_id)
+            self._deliver(now, run_id, name)
         self._on_notify()
 
-    async def deliver(self, run_id: bytes) -> None:
+    async def deliver(self, run_id: bytes, name: str) -> None:
         with self._memory.transaction(self._user) as now:
-            self._deliver(now, run_id)
+            self._deliver(now, run_id, name)
         self._on_notify()
 
-    def _deliver(self, now: int, run_id: bytes) -> None:
-        tables, leaving, place = self._memory.tables, self._memory.hot.leaving, inbox_mark(run_id, "")[:8]
+    def _deliver(self, now: int, run_id: bytes, name: str) -> None:
+        tables, leaving, place = self._memory.tables, self._memory.hot.leaving, inbox_mark(run_id, name)
         sent = tables.messages.get(run_id, {})
-        end = place + LAST_MARK
-        for mark, id_ in [key for key in tables.order("awaiting").after((place, b"")) if key < (end, b"")]:
-            run = tables.runs[id_]
-            found = next((m for m in sorted(sent) if inbox_mark(run_id, sent[m].name)[:32] == mark[:32]), None)
-            if found is not None and not leaving.end_closed(now, [run]):
+        after = (place, b"")
+        for _ in range(AT_ONCE):
+            found = min((number for number, message in sent.items() if message.name == name), default=None)
+            after = next(iter(tables.order("awaiting").after(after)), None)
+            if found is None or after is None or after[0] >= place + LAST_MARK:
+                break  # those that wait on are not looked at
+            run = tables.runs[after[1]]
+            if not leaving.end_closed(now, [run]):
                 leaving.fulfil(now, run, RunState.COMPLETED, sent[found].envelope, None)
                 if (there := sent.pop(found)).once is not None:  # so that it is known
                     sent[found] = replace(there, name="", envelope="")

@@ -114,24 +114,26 @@ class SqliteOutside(InFile, Outside):
             must_receive(run_id, kind, over=state.is_terminal or bool(self._leaving.closed([run_id.hex().upper()])))
             about = {"run": run_id, "number": self._leaving.next_number(), "name": name, "envelope": envelope}
             db.execute(_SQL["send"], {**about, "once": once})
-            self._deliver(db, run_id)
+            self._deliver(db, run_id, name)
         self._on_notify()
 
-    async def deliver(self, run_id: bytes) -> None:
+    async def deliver(self, run_id: bytes, name: str) -> None:
         with self._transaction() as db:
-            self._deliver(db, run_id)
+            self._deliver(db, run_id, name)
         self._on_notify()
 
-    def _deliver(self, db: Database, run_id: bytes) -> None:
-        place, now = inbox_mark(run_id, "")[:8], self._instant()
-        about = {"after": place, "end": place + LAST_MARK, "limit": AT_ONCE}
-        for id_, attempt, mark, text in db.execute(_SQL["awaiting"], about).fetchall():
-            name = read(mended(text) or "").key
-            if mark[:32] != inbox_mark(run_id, name):
-                self._fail_spoilt({id_: attempt})
-                continue
+    def _deliver(self, db: Database, run_id: bytes, name: str) -> None:
+        place, now = inbox_mark(run_id, name), self._instant()
+        about = {"after": place, "end": place + LAST_MARK, "limit": 1}
+        for _ in range(AT_ONCE):
             row = db.execute(_SQL["sent"], {"run": run_id, "name": name}).fetchone()
-            if row is not None and not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
+            wait = None if row is None else db.execute(_SQL["awaiting"], about).fetchone()
+            if row is None or wait is None:
+                break  # those that wait on are not looked at
+            id_, attempt, about["after"], text = wait
+            if read(mended(text) or "").key != name:
+                self._fail_spoilt({id_: attempt})
+            elif not self._leaving.end_closed(now, [(id_, attempt, int(RunState.WAITING))]):
                 number, envelope = row
                 self._leaving.fulfil(now, [(id_, attempt)], RunState.COMPLETED, envelope, None)
                 received = {"run": run_id, "name": name, "number": number}

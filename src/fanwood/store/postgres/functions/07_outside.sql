@@ -15,47 +15,49 @@ begin
     return true;
 end $$;
 
--- The messages of a run are given to its receives that wait, in the order in which they were sent, and asked for. Under the
--- lock of its inbox (see fw_share_keys): a receive that is not committed waits for it, or it for that.
-create function fw_deliver(p_now bigint, p_run bytea, p_from bytea, p_end bytea) returns bigint[] language plpgsql
+-- The messages of one name are given to the receives of it that wait, in the order in which they were sent, and asked for: one
+-- by one, as long as there is a message, so that those that wait on are neither read nor locked. Under the lock of the inbox
+-- (see fw_share_keys): a receive that is not committed waits for it, or it for that.
+create function fw_deliver(p_now bigint, p_run bytea, p_name text, p_from bytea, p_end bytea, p_limit integer)
+returns bigint[] language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict error
 declare
+    n integer;
     wait record;
     sent record;
+    place bytea := p_from;
+    number_ bigint := -1;
     told bigint[] := '{}';
     closed bytea[];
     told_ bigint[];
 begin
-    for wait in
-        -- (A text that somebody has spoilt must not stop all the others.)
-        select r.id, r.ctid as place, case when r.input ~ (
-            '^\{"key":"([^"\\\u0001-\u001f]|\\["\\/bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))*","scope":null,"match":\{\},"expression":null\}$'
-        ) then (r.input::json) ->> 'key' end as name from run r
-        where r.state = 2 and r.awaits is not null and r.awaits > p_from and r.awaits < p_end
-        order by r.awaits for update
-    loop
-        if wait.name is null then
-            select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
-            told := told || told_;
-            if cardinality(closed) = 0 then
-                told := told || fw_fire(p_now, array[wait.id], 2::smallint, 9::smallint, null, fw_unreadable_error());
-            end if;
-            continue;
-        end if;
+    for n in 1 .. p_limit loop
         select m.number, m.envelope, m.once into sent from message m
-        where m.run_id = p_run and m.name = wait.name order by m.number limit 1 for update;
-        continue when not found;
+        where m.run_id = p_run and m.name = p_name and m.number > number_ order by m.number limit 1;
+        exit when not found;
+        select r.id, r.ctid as place, r.awaits as mark, case when r.input ~ (
+            '^\{"key":"([^"\\\u0001-\u001f]|\\["\\/bfnrt]|\\u00(0[1-9a-f]|1[0-9a-f]))*","scope":null,"match":\{\},"expression":null\}$'
+        ) then (r.input::json) ->> 'key' end as name into wait from run r
+        where r.state = 2 and r.awaits is not null and r.awaits > place and r.awaits < p_end
+        order by r.awaits limit 1 for update;
+        exit when not found;
+        place := wait.mark;
         select c.closed, c.told into closed, told_ from fw_cut(p_now, array[wait.id], array[wait.place]) c;
         told := told || told_;
         continue when cardinality(closed) > 0;
+        if wait.name is distinct from p_name then  -- a text that somebody has spoilt must not stop all the others
+            told := told || fw_fire(p_now, array[wait.id], 2::smallint, 9::smallint, null, fw_unreadable_error());
+            continue;
+        end if;
         told := told || fw_fire(p_now, array[wait.id], 2::smallint, 8::smallint, sent.envelope);
+        number_ := sent.number;
         if sent.once is null then
-            delete from message m where m.run_id = p_run and m.name = wait.name and m.number = sent.number;
+            delete from message m where m.run_id = p_run and m.name = p_name and m.number = sent.number;
         else
             update message m set name = '', envelope = ''
-            where m.run_id = p_run and m.name = wait.name and m.number = sent.number;
+            where m.run_id = p_run and m.name = p_name and m.number = sent.number;
         end if;
     end loop;
     return told;
@@ -65,7 +67,7 @@ end $$;
 -- above it; null: there is none.
 create function fw_send(
     p_now bigint, p_lock bigint, p_run bytea, p_name text, p_envelope text, p_once bytea, p_from bytea,
-    p_end bytea, out answer integer, out told bigint[]
+    p_end bytea, p_limit integer, out answer integer, out told bigint[]
 ) language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -87,7 +89,7 @@ begin
     if answer = 0 then
         insert into message (run_id, number, name, envelope, once)
         values (p_run, nextval('event_number'), p_name, p_envelope, p_once);
-        told := fw_deliver(p_now, p_run, p_from, p_end);
+        told := fw_deliver(p_now, p_run, p_name, p_from, p_end, p_limit);
     end if;
 end $$;
 
