@@ -194,4 +194,4 @@ def _remark(run: RunRecord, failed_below: int, now: int) -> str:
         return looking.waits(run, now).removeprefix("waiting ").removeprefix("sleeping ")
     if failed_below:
         return f"{failed_below:,} failed below"
-    return f"attempt {run.attempt}" if run.attempt > 1 else ""
+    return f"attempt {run.attempt}" if run.is_begun_again else ""

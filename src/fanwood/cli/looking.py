@@ -6,7 +6,9 @@ Nothing is created unless asked for: where there is no database, that is what is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,7 @@ from fanwood.model.looks import Bond
 from fanwood.model.states import RunKind, RunState, Waits, waits_named
 from fanwood.store.failures import attempt_error, decode_failure, summary
 from fanwood.store.opening import store_for
+from fanwood.store.words import lasting
 
 if TYPE_CHECKING:
     from fanwood.lens.views import KinView
@@ -34,6 +37,12 @@ T = TypeVar("T")
 
 _OURS = (KeyboardInterrupt, SystemExit, click.ClickException, click.exceptions.Exit, click.Abort)
 """What ends a command; whatever else a driver may raise is a sentence."""
+_FOR = {
+    RunKind.EVENT: "waits for event", RunKind.MESSAGE: "waits for a message",
+    RunKind.PROMISE: "waits for somebody to settle",
+}  # fmt: skip
+_TEXT = r'("(?:[^"\\]|\\.)*")'
+_NAMED = re.compile(rf'\{{"(?:key|name)":{_TEXT}(?:,"scope":{_TEXT})?')
 
 
 def look(
@@ -96,6 +105,31 @@ def waits(run: RunRecord, now: int) -> str:
     """What a WAITING run waits for."""
     what = "sleeping" if run.kind is RunKind.SLEEP else "paused" if run.waits == Waits.RESUME else "waiting"
     return what if run.due_at is None else f"{what} until {text.clock_time(run.due_at, now)}"
+
+
+def waits_for(run: RunRecord, preview: str, now: int) -> str:
+    """The same of one whose input begins so, and for what: `waits for event order:paid, scope 77, since 4 min`."""
+    if run.kind is RunKind.SLEEP and run.due_at is not None:
+        return f"{waits(run, now)} ({lasting(run.due_at - now)})"
+    name, scope = named(run, preview)
+    if not name:
+        return waits(run, now)
+    said = f"{_FOR[run.kind]} {name}{scope and f', scope {scope}'}"
+    when = (
+        f"since {lasting(now - run.created_at)}" if run.due_at is None else f"until {text.clock_time(run.due_at, now)}"
+    )
+    return f"{said}, {when}"
+
+
+def named(run: RunRecord, preview: str) -> tuple[str, str]:
+    """The name of a wait whose input begins so (an event's key, a promise's name), and its scope; "": it has none."""
+    found = _NAMED.match(preview) if run.kind in _FOR else None
+    if found is None:
+        return "", ""
+    with contextlib.suppress(msgspec.DecodeError):  # somebody wrote it by hand
+        name, scope = (str(msgspec.json.decode(part)) if part else "" for part in found.groups())
+        return text.clean(name, 60), text.clean(scope, 60)
+    return "", ""
 
 
 def paused_json(pause: Pause | None) -> dict[str, Any] | None:

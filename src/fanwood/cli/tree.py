@@ -17,7 +17,7 @@ from fanwood.cli.treeing import Group, Node, Picture, draw, walk
 from fanwood.clock import MICROSECONDS
 from fanwood.ids import id_text, short_text
 from fanwood.model.records import TaskCount
-from fanwood.model.states import TERMINAL, RunState
+from fanwood.model.states import FIRST_WAIT, TERMINAL, RunKind, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,12 +99,12 @@ def _node_cells(node: Node, picture: Picture, ids: bool) -> list[Cell]:
     if duration:
         cells.append((f"  {duration}", "dim"))
     if run.state is RunState.WAITING:
-        cells.append((f"  {'suspended' if node.is_suspended else looking.waits(run, now)}", style))
+        cells.append((f"  {'suspended' if node.is_suspended else looking.waits_for(run, node.preview, now)}", style))
     if run.life is not None and (said := mark(run)):
         cells.append((f"  {said}", "dim"))
     if (pause := picture.pauses.get(run.id)) is not None:
         cells.append((f"  {looking.paused(pause)}", "yellow"))
-    if run.attempt > 1:
+    if run.is_begun_again:
         cells.append((f"  attempt {run.attempt}", "yellow"))
     if node.counts and not node.members:
         cells.append((f"  + {text.many(total(node.counts), 'child', 'children')}: {totals(node.counts)}", "dim"))
@@ -124,10 +124,13 @@ def _shortened(cells: list[Cell], room: int) -> int:
 
 
 def _preview(node: Node, room: int) -> list[Cell]:
-    """How the input begins, in what is left of a line; nothing of an empty one."""
-    if node.preview in ("", "{}", "null") or room < SHORTEST_PREVIEW:
+    """How the input begins, in what is left of a line; nothing of an empty one. Of a wait that is over, for what."""
+    preview, kind = node.preview, node.run.kind
+    if kind is not RunKind.RECORDED and kind >= FIRST_WAIT:
+        preview = looking.named(node.run, preview)[0] if node.run.state is not RunState.WAITING else ""
+    if preview in ("", "{}", "null") or room < SHORTEST_PREVIEW:
         return []
-    return [(f"  {text.fitted(node.preview, min(room - 2, LONGEST_PREVIEW))}", "dim italic")]
+    return [(f"  {text.fitted(preview, min(room - 2, LONGEST_PREVIEW))}", "dim italic")]
 
 
 def _group_cells(group: Group) -> list[Cell]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fanwood.cli import looking, output, text
 from fanwood.cli.base import Common
 from fanwood.cli.finding import find
-from fanwood.store.why import Why, explain
+from fanwood.store.why import Why
+from fanwood.store.why_asked import why_of
 
 if TYPE_CHECKING:
     from fanwood.store.store import Store
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def why(run: str | None, common: Common) -> None:
 
     async def ask(store: Store) -> Why:
-        return explain(await store.circumstances(await find(store, run, common.settings().namespace)))
+        return await why_of(store, await find(store, run, common.settings().namespace))
 
     why = looking.look(common, ask)
     if common.as_json:

@@ -44,6 +44,12 @@ class RunRecord(msgspec.Struct, frozen=True):
     life: str | None = None  # of a run that has started over (model/lives.py)
     waits: int | None = None  # WAITING: for what (`Waits`)
 
+    @property
+    def is_begun_again(self) -> bool:
+        """Whether something went wrong, and it was begun once more. (It has more attempts than one as well if it was
+        handed back, or goes on after it was suspended, and nobody need look at it for that.)"""
+        return self.attempt > 1 and bool(self.retry_count or self.deaths)
+
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
     """A child that no worker executes, as its parent's next attempt finds it."""

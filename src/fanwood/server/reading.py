@@ -30,7 +30,7 @@ from fanwood.server.identity import Role
 from fanwood.server.masking import masked_json, masked_text
 from fanwood.server.problems import Refusal
 from fanwood.server.queries import LogsQuery, MembersQuery, PayloadQuery, SearchQuery, TreesQuery, WindowQuery
-from fanwood.store.why import explain
+from fanwood.store.why_asked import why_of
 
 if TYPE_CHECKING:
     from fanwood.model.records import RunFilter
@@ -149,8 +149,7 @@ async def logs(call: Call) -> LogsPage:
 
 async def why(call: Call) -> WhyView:
     """Why a run is where it is, and what helps."""
-    about = await call.ask(lambda store: store.circumstances(id_bytes(call.path["id"])), primary=True)
-    return seeing.why(explain(about))
+    return seeing.why(await call.ask(lambda store: why_of(store, id_bytes(call.path["id"])), primary=True))
 
 
 async def search(call: Call) -> RunsPage:

@@ -220,7 +220,7 @@ class _Said:
 def _ended(about: Circumstances) -> _Said:
     run = about.run
     ago = lasting(about.now - (run.finished_at or about.now))
-    tries = f" after {run.attempt:,} attempts" if run.attempt > 1 else ""
+    tries = f" after {run.attempt:,} attempts" if run.is_begun_again else ""
     if run.state is RunState.COMPLETED:
         how = "its time came, or it was woken" if run.kind is RunKind.SLEEP else "it returned"
         if run.kind is RunKind.RECORDED and "decided" in (told := _told(run)):

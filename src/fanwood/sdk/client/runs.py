@@ -24,7 +24,7 @@ from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.waits import messages
 from fanwood.sdk.waits.promises import Promise
 from fanwood.sdk.waits.publishing import value_of
-from fanwood.store.why import explain
+from fanwood.store.why_asked import why_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -369,7 +369,7 @@ class Runs(Surgery, Forks, Bulk):
 
     async def _why(self, run_id: str) -> Why:
         id_ = id_bytes(run_id)
-        return explain(await self._ask(lambda store: store.circumstances(id_)))
+        return await self._ask(lambda store: why_of(store, id_))
 
     async def _cancel(self, run_id: str) -> int:
         id_ = id_bytes(run_id)

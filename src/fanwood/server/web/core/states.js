@@ -30,6 +30,10 @@ export function waitsFor({ task, preview = "" }) {
   }
 }
 
+/** Something went wrong, and it was begun once more; of one that was suspended, or handed back, nobody need know.
+ * @param {{attempt: number, retries?: number, deaths?: number}} run */
+export const begunAgain = ({ attempt, retries = 0, deaths = 0 }) => attempt > 1 && retries + deaths > 0;
+
 /** @param {string} task */
 export const named = (task) => (isWait(task) ? task.slice(1) : task);
 

@@ -3,7 +3,7 @@
 import { count, range, rate, took } from "../core/format.js";
 import { html } from "../core/html.js";
 import { href } from "../core/place.js";
-import { hasEnded } from "../core/states.js";
+import { begunAgain, hasEnded } from "../core/states.js";
 
 /** Workers take some ahead, so that no slot waits: those are running for the store, and not yet for a person.
  * @param {{now: number, slots: number}} props */
@@ -31,7 +31,7 @@ export function Figures({ view }) {
     if (ended > 1 && seconds > 0) figures.push(["rate", rate(ended / seconds)]);
   }
   if (view.busy || over) figures.push(["busy", took(view.busy ?? 0)]);
-  if (root.attempt > 1) figures.push(["attempt", count(root.attempt)]);
+  if (begunAgain(root)) figures.push(["attempt", count(root.attempt)]);
   return html`<dl class="figures">
       ${figures.map(([name, value, tone]) => html`<div key=${name}><dt>${name}</dt><dd class=${tone ?? ""}>${value}</dd></div>`)}
     </dl>

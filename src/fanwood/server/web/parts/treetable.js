@@ -5,7 +5,7 @@ import { age, count, now, took, when } from "../core/format.js";
 import { classes, html, useEffect, useMemo, useRef, useSignal, useState } from "../core/html.js";
 import { useKeys } from "../core/keys.js";
 import { go, href } from "../core/place.js";
-import { hasEnded, inWords, isWait, named, STATES, total, waitsFor } from "../core/states.js";
+import { begunAgain, hasEnded, inWords, isWait, named, STATES, total, waitsFor } from "../core/states.js";
 import { KinTag, MadeTag } from "./kin.js";
 import { Bar, State, Tally } from "./state.js";
 import { reveal, useWindow } from "./window.js";
@@ -181,7 +181,7 @@ export function Detail({ run, below, waits = 0, some }) {
   if (waits) parts.push(html`<span class="quiet nowrap">${least(waits)} ${waits === 1 ? "wait or step" : "waits and steps"}</span>`);
   if (isWait(run.task)) parts.push(html`<span class="tag">${hasEnded(run.state) ? "recorded" : "wait"}</span>`);
   else if (run.kind && run.kind !== "task") parts.push(html`<span class="tag">${run.kind}</span>`);
-  if (run.attempt > 1) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
+  if (begunAgain(run)) parts.push(html`<span class="warn nowrap">attempt ${run.attempt}</span>`);
   return html`${parts}`;
 }
 

@@ -1,0 +1,107 @@
+"""What runs wait for: on a terminal, in one line each, and what `fanwood why` says of who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fanwood import Context, EvictionPolicy, Fanwood
+from fanwood.model.records import RunRecord
+from fanwood.model.states import RunState
+from tests.cli.conftest import short
+from tests.faults.processes import until
+
+LINES = (
+    "~event  waits for event order:paid, scope 77, since",
+    "~event  waits for event a, since",
+    "~message  waits for a message letters, since",
+    '~promise  waits for somebody to settle the "big" one, since',
+    "~sleep  sleeping until",
+)
+
+
+@pytest.fixture
+def waiting(app: Fanwood) -> Any:
+    """One that waits for one of each, in turn; and that was suspended twice by then."""
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def waits(which: int, ctx: Context) -> None:
+        await ctx.aio_wait_for_event("go", lookback_window="1h")
+        for_ = [
+            lambda: ctx.aio_wait_for_event("order:paid", scope="77", match={"id": "x" * 300}),
+            lambda: ctx.aio_wait_for_event("a", match={"id": "x" * 300}),
+            lambda: ctx.aio_receive("letters"),
+            lambda: _promise(ctx),
+            lambda: ctx.aio_sleep_for(timedelta(hours=3)),
+        ]
+        await for_[which]()
+
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def all_of_them(input: dict, ctx: Context) -> None:
+        await asyncio.gather(*(waits.aio_run(n) for n in range(len(LINES))))
+
+    ref = all_of_them.run_no_wait({})
+    app.events.push("go")
+    return app, ref
+
+
+async def _promise(ctx: Context) -> None:
+    await (await ctx.aio_promise(bool, 'the "big" one'))
+
+
+def second_wait(app: Fanwood, run_id: str) -> str:
+    """That of a run which has gone on after its first one, and is suspended again."""
+
+    def living() -> list[str]:
+        children = app.runs.children(run_id)
+        if len(children) < 2 or app.runs.get(run_id).status is not RunState.WAITING:
+            return []
+        return [each.id for each in children if not each.status.is_terminal]
+
+    until(lambda: len(living()) == 1, "it waits for the second time")
+    return living()[0]
+
+
+def children_of(app: Fanwood, run_id: str) -> list[str]:
+    """In the order in which they were asked for, once all are there."""
+    until(lambda: len(app.runs.children(run_id)) == len(LINES), "it has asked for them")
+    return sorted(run.id for run in app.runs.children(run_id))
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_tree_says_for_what(invoke: Any, waiting: Any, terminal: Any, columns: int) -> None:
+    app, ref = waiting
+    for child in children_of(app, ref.id):
+        second_wait(app, child)
+    terminal(columns)
+    lines = invoke("tree", ref.id).stdout.splitlines()
+    for expected in LINES:
+        [line] = [line for line in lines if expected in line]
+        assert "{" not in line
+        assert len(line) <= columns
+    [slept] = [line for line in lines if "~sleep" in line]
+    assert "(3.0 h)" in slept
+    assert "attempt" not in "".join(lines), "nothing went wrong"
+    [over, *_] = [line for line in lines if "✓ ~event" in line]
+    assert over.endswith("  go")
+
+
+def test_why_says_what_who_is_suspended_waits_for(invoke: Any, waiting: Any) -> None:
+    app, ref = waiting
+    for child, expected in zip(children_of(app, ref.id), LINES, strict=True):
+        wait = second_wait(app, child)
+        of_itself, (said, *_) = app.runs.why(wait), invoke("why", child).stdout.splitlines()
+        assert f". {expected.partition(' ')[0]} {short(wait)}: it " in said
+        assert app.runs.why(child).command == (of_itself.command or f"fanwood why {short(wait)}")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "retries", "deaths", "again"), [(1, 0, 0, False), (3, 0, 0, False), (2, 1, 0, True), (2, 0, 1, True)]
+)
+def test_only_what_went_wrong_is_begun_again(attempt: int, retries: int, deaths: int, again: bool) -> None:
+    about: Any = dict.fromkeys(RunRecord.__struct_fields__)
+    run = RunRecord(**{**about, "attempt": attempt, "retry_count": retries, "deaths": deaths})
+    assert run.is_begun_again is again
