@@ -74,9 +74,10 @@ BY_CHANCE := tests/chaos tests/postgres/test_races.py tests/postgres/test_gates.
 	tests/conformance/test_against_oracle.py tests/conformance/test_differential.py tests/conformance/test_lens.py \
 	tests/unit/test_codec.py tests/unit/test_travelling.py tests/semantics tests/browser/test_hostile.py \
 	tests/browser/test_large.py tests/browser/test_accessible.py tests/browser/test_extremes.py tests/browser/test_lost.py \
-	tests/browser/test_forms.py tests/postgres/test_standby.py \
+	tests/browser/test_forms.py tests/postgres/test_standby.py tests/postgres/test_tidying.py \
 	tests/benchmarks tests/crashes/test_sweep.py tests/faults tests/typing tests/testing/test_plugin.py \
-	tests/simulation/test_simulation.py::test_a_day_of_twenty_workers
+	tests/simulation/test_simulation.py::test_a_day_of_twenty_workers \
+	tests/simulation/test_simulation.py::test_a_seed_says_everything
 
 crashes: $(READY) ## kill processes at every point of every scenario: an hour; CRASHES_ARGS="--once --scenario cancel"
 	@$(BIN)/python -m tests.postgres.installation

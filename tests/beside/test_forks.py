@@ -15,6 +15,8 @@ import pytest
 from tests import conftest
 from tests.beside import forks
 
+pytestmark = pytest.mark.long
+
 TREE = Path(__file__).parents[2]
 SHARED = """
 import pytest

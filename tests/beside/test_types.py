@@ -8,8 +8,9 @@ import pytest
 
 from tests.beside import types
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 def test_it_is_asked_again_when_something_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = tmp_path / "asked"
     source, rules = tmp_path / "src" / "package" / "module.py", tmp_path / types.RULES[0]

@@ -20,6 +20,8 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.databases import Databases
 from tests.postgres.shelter import ServerError, Shelter, children
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 STARTED_ELSEWHERE = """
@@ -42,7 +44,6 @@ def test_it_is_as_durable_as_servers_are(postgres_cluster: Cluster):
         assert postgres_cluster.fetch(f"show {setting}") == [("on",)]
 
 
-@pytest.mark.long
 def test_a_stop_a_crash_and_a_kill_lose_nothing(cluster: Cluster):
     url = cluster.create_database("kept")
     cluster.execute("create table number (n int); insert into number values (1)", database="kept")
@@ -54,7 +55,6 @@ def test_a_stop_a_crash_and_a_kill_lose_nothing(cluster: Cluster):
         assert cluster.fetch("select n from number", database="kept") == [(1,)]
 
 
-@pytest.mark.long
 def test_settings_are_as_asked_and_change_by_a_reload():
     with Cluster({"fsync": False, "work_mem": "5MB", "application_name": r"it's \ here"}) as cluster:
         assert cluster.fetch("show fsync") == [("off",)]
@@ -76,7 +76,6 @@ async def test_it_can_be_asked_from_a_coroutine(postgres_cluster: Cluster):
     assert postgres_cluster.fetch("select $1::int + 1", 1) == [(2,)]
 
 
-@pytest.mark.long
 def test_its_folder_and_its_processes_are_gone_at_the_end():
     with Cluster() as cluster:
         assert cluster.data.exists()
@@ -86,7 +85,6 @@ def test_its_folder_and_its_processes_are_gone_at_the_end():
     assert not any(_alive(pid) for pid in family)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("end", ["killed", "forgotten"])
 def test_it_never_outlives_those_who_started_it(end: str):
     with subprocess.Popen(
@@ -109,7 +107,6 @@ def test_it_never_outlives_those_who_started_it(end: str):
         socket.create_connection(("127.0.0.1", int(port)), timeout=300)
 
 
-@pytest.mark.long
 def test_a_port_that_somebody_took_meanwhile_is_left_to_them():
     cluster = Cluster()
     with socket.socket() as somebody:
@@ -120,7 +117,6 @@ def test_a_port_that_somebody_took_meanwhile_is_left_to_them():
             assert cluster.fetch("select 1") == [(1,)]
 
 
-@pytest.mark.long
 def test_a_server_that_does_not_start_says_why():
     with (
         pytest.raises(ServerError, match=r"did not start:(.|\n)*unrecognized configuration parameter \"nonsense\""),

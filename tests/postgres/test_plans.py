@@ -347,6 +347,7 @@ async def test_what_every_verb_reads_is_bounded_by_its_batch(postgres_url: str):
             await through(s, 200, "with statistics", verbs=[lists, searches, audits])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "analyzed", scaled([True, False], [False]), ids=lambda it: "analyzed" if it else "not analyzed"
 )
@@ -361,6 +362,7 @@ async def test_also_by_plans_that_were_made_when_there_was_little(analyzed: bool
             await through(s, 200, "by plans made when there was little")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("vacuumed", scaled([True, False], [True]), ids=lambda it: "vacuumed" if it else "not vacuumed")
 async def test_also_by_plans_that_were_made_when_there_was_nothing(vacuumed: bool, postgres_url: str):
     """A server takes a table that it has never vacuumed for one of some pages, and another for as small as it is."""
@@ -385,6 +387,7 @@ async def the_end_of_a_large_family(s: Session, n: int) -> None:
     assert len(await s.store.picked_before(parent, parent, last, n)) == n
 
 
+@pytest.mark.long
 async def test_also_where_one_parent_had_nearly_all_and_others_came_after(postgres_url: str):
     async with ground(postgres_url, NOTHING | {"parents": 1, "over": 9_000}) as (raw, workers):
         await raw.execute(  # a child that has many that failed below it

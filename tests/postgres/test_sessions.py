@@ -14,6 +14,8 @@ from tests.chaos.scale import scaled
 from tests.postgres.cluster import Cluster
 from tests.postgres.databases import Databases
 
+pytestmark = pytest.mark.long
+
 Client = Callable[[Any], Coroutine[Any, Any, Any]]
 
 

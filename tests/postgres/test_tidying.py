@@ -38,6 +38,7 @@ async def _vacuums(url: str) -> int:
         return await connection.fetchval(_VACUUMS)
 
 
+@pytest.mark.long
 async def test_many_dead_rows_are_cleared_away_and_few_are_left(postgres_url: str) -> None:
     async with opened(postgres_url) as (store,):
         await registered(store)
