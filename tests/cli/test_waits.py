@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EvictionPolicy, Fanwood
+from fanwood.cli import looking
 from fanwood.model.records import RunRecord
-from fanwood.model.states import RunState
+from fanwood.model.states import RunKind, RunState
 from tests.cli.conftest import short
 from tests.faults.processes import until
 
@@ -96,6 +97,41 @@ def test_why_says_what_who_is_suspended_waits_for(invoke: Any, waiting: Any) -> 
         of_itself, (said, *_) = app.runs.why(wait), invoke("why", child).stdout.splitlines()
         assert f". {expected.partition(' ')[0]} {short(wait)}: it " in said
         assert app.runs.why(child).command == (of_itself.command or f"fanwood why {short(wait)}")
+
+
+@pytest.mark.parametrize(
+    ("preview", "name", "scope"),
+    [
+        ('{"key":"a","scope":null,"match":{}}', "a", ""),
+        ('{"key":"a\\n\\u001b[31mb","scope":"c\\"d"}', "a b", 'c"d'),
+        ('{"key":"' + "k" * 192, "k" * 57 + "...", ""),  # as it is cut
+        ('{"key":"' + "k" * 20 + "\\u12", "k" * 20, ""),
+        ('{"key":"' + "k" * 20 + "\\", "k" * 20, ""),
+        ('{"key":"kk\\ud83d', "kk\\ud83d", ""),
+        ('{"key":"a","scope":"' + "s" * 100, "a", "s" * 57 + "..."),
+        ('{"name":"approval","schema":{"scope":"x"}}', "approval", ""),
+        ('{"key":7}', "", ""),
+        ("null", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_names_are_told_as_far_as_they_are_known(preview: str, name: str, scope: str) -> None:
+    about: Any = dict.fromkeys(RunRecord.__struct_fields__)
+    assert looking.named(RunRecord(**{**about, "kind": RunKind.EVENT}), preview) == (name, scope)
+    assert looking.named(RunRecord(**{**about, "kind": RunKind.RECORDED}), preview) == ("", "")
+
+
+def test_a_command_that_helps_does_nothing_to_a_terminal(invoke: Any, app: Fanwood) -> None:
+    @app.durable_task(eviction_policy=EvictionPolicy(ttl=0))
+    async def waits(input: dict, ctx: Context) -> None:
+        await ctx.aio_wait_for_event("a\x1b[31mb", scope="\x1b]0;t\x07")
+
+    ref = waits.run_no_wait({})
+    until(lambda: app.runs.get(ref.id).status is RunState.WAITING, "it waits")
+    said = invoke("why", ref.id).stdout
+    assert "events push" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fanwood import Context, EmptyModel, EvictionPolicy, Fanwood, RunState, TaskRunCancelled, TaskRunError, TaskRunRef
+from fanwood.sdk.children.given_up import SOME
 from fanwood.sdk.tasks.rehearsing import rehearse
 from tests.semantics.test_durable import until
 from tests.semantics.test_sameness import _runs as runs_of
@@ -320,39 +321,47 @@ def test_what_is_given_up_before_it_was_asked_for_anew_is_cancelled(app: Fanwood
     gate.set()
 
 
-def test_equal_ones_that_are_given_up_before_they_were_asked_for_anew(app: Fanwood) -> None:
-    """Of the attempt before, the first had failed and the others live: they are cancelled, whatever became of it."""
-    child, chosen, gate = children(app)[0], list[str](), threading.Event()
+@pytest.mark.parametrize("how", ["one call", "two calls", "a page"])
+def test_equal_ones_that_are_given_up_before_they_were_asked_for_anew(app: Fanwood, how: str) -> None:
+    """Of the attempt before, the first had failed and the others live: they are cancelled, whatever became of it; and
+    what failed and has no equal that lives is not begun again for nothing."""
+    chosen, began = list[str](), list[int]()
+    other = SOME + 1 if how == "a page" else 3
 
     @app.task
     async def equal(input: int, ctx: Context) -> None:
-        while not gate.is_set():
-            if chosen and ctx.task_run_id == chosen[0]:
-                raise ValueError("the first")
+        if input:
+            began.append(input)
+            raise ValueError("another")
+        while not chosen or ctx.task_run_id != chosen[0]:
             await asyncio.sleep(0.002)
+        raise ValueError("the first")
 
     @app.task(retries=1)
     async def parent(_: dict, ctx: Context) -> str:
-        items = [equal.create_bulk_run_item(0) for _ in range(3)]
+        items = [equal.create_bulk_run_item(n) for n in (*range(1, other - 2), 0, 0, 0)]
         if ctx.retry_count == 0:
-            first = (await equal.aio_run_many_no_wait(items))[0]
-            chosen.append(first.id)
-            with contextlib.suppress(TaskRunError):
-                await first.aio_result()
+            refs = await equal.aio_run_many_no_wait(items)
+            chosen.append(refs[-3].id)
+            for ref in refs[:-2]:
+                with contextlib.suppress(TaskRunError):
+                    await ref.aio_result()
             raise LookupError("once more")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await equal.aio_run_many(items)
-        await child.aio_run_no_wait(0)
+        for some in (items[:-2], items[-2:]) if how == "two calls" else (items,):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await equal.aio_run_many(some)
         return "went on"
 
     ref = parent.run_no_wait({})
     assert ref.result(timeout=60) == "went on"
-    living = [run for run in app.runs.children(ref.id) if run.task_name == "equal" and run.id != chosen[0]]
+    runs = app.runs.list(all_runs=True, task_name="equal", limit=1000)
+    living = [run for run in runs if app.runs.get(run.id).input == 0 and run.id != chosen[0]]
     assert len(living) >= 2
     for run in living:
         with pytest.raises(TaskRunCancelled, match="who waited for it was cancelled"):
             app.runs.get_run_ref(run.id).result(timeout=60)
+    assert sorted(began) == list(range(1, other - 2))
 
 
 @pytest.mark.parametrize("how", ["one", "many", "keys"])

@@ -123,3 +123,27 @@ def test_what_is_wrong_is_told_of_the_alternative_that_was_meant(value: Any, wro
 def test_what_may_be_left_out_must_be_what_it_is() -> None:
     assert faults("x", {"anyOf": [{"type": "integer"}, {"type": "null"}]}) == ["input: must be integer"]
     assert faults(None, {"anyOf": [{"type": "integer"}, {"type": "string"}]}) == ["input: must be integer or string"]
+
+
+TAGGED = [
+    {"type": "object", "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}, "required": ["kind"]},
+    {"type": "object", "properties": {"kind": {"const": "b"}, "y": {"type": "integer"}}, "required": ["kind", "y"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "schemas", "wrong"),
+    [
+        (-5, [{"type": "string"}, {"type": "integer", "minimum": 0}], "input: must be at least 0"),
+        (-5, [{"type": "null"}, {"type": "integer", "minimum": 0}], "input: must be at least 0"),
+        (3, TAGGED, "input: must be object"),
+        ({"kind": "b"}, TAGGED, "input.y: is missing"),
+        ({"kind": "b", "y": "z"}, TAGGED, "input.y: must be integer"),
+        ({"kind": "b", "y": "z"}, [*TAGGED, {"type": "null"}], "input.y: must be integer"),
+        ({"kind": "c"}, TAGGED, "input.kind: must be 'a'"),
+        (3, [*TAGGED, {"type": "null"}], "input: fits none of what may stand here"),
+        (3, [{"type": "null"}, {"type": "null"}], "input: must be null"),
+    ],
+)
+def test_the_alternative_that_was_meant_is_of_the_values_kind_and_tag(value: Any, schemas: Any, wrong: str) -> None:
+    assert faults(value, {"anyOf": schemas}) == [wrong]

@@ -6,7 +6,6 @@ Nothing is created unless asked for: where there is no database, that is what is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -41,8 +40,9 @@ _FOR = {
     RunKind.EVENT: "waits for event", RunKind.MESSAGE: "waits for a message",
     RunKind.PROMISE: "waits for somebody to settle",
 }  # fmt: skip
-_TEXT = r'("(?:[^"\\]|\\.)*")'
-_NAMED = re.compile(rf'\{{"(?:key|name)":{_TEXT}(?:,"scope":{_TEXT})?')
+_TEXT = r'"((?:[^"\\]|\\.)*)'
+_NAMED = re.compile(rf'\{{"(?:key|name)":{_TEXT}(?:",?(?:"scope":{_TEXT})?)?')
+_CUT = re.compile(r"\\(u[0-9a-f]{0,3})?$", re.IGNORECASE)
 
 
 def look(
@@ -122,14 +122,19 @@ def waits_for(run: RunRecord, preview: str, now: int) -> str:
 
 
 def named(run: RunRecord, preview: str) -> tuple[str, str]:
-    """The name of a wait whose input begins so (an event's key, a promise's name), and its scope; "": it has none."""
+    """The name of a wait whose input begins so (an event's key, a promise's name), or how it begins, and its scope; "":
+    it has none."""
     found = _NAMED.match(preview) if run.kind in _FOR else None
-    if found is None:
-        return "", ""
-    with contextlib.suppress(msgspec.DecodeError):  # somebody wrote it by hand
-        name, scope = (str(msgspec.json.decode(part)) if part else "" for part in found.groups())
-        return text.clean(name, 60), text.clean(scope, 60)
-    return "", ""
+    name, scope = found.groups(default="") if found is not None else ("", "")
+    return text.clean(_read(name), 60), text.clean(_read(scope), 60)
+
+
+def _read(written: str) -> str:
+    """A text of JSON, which may have been cut."""
+    try:
+        return msgspec.json.decode(f'"{_CUT.sub("", written)}"', type=str)
+    except msgspec.DecodeError:
+        return written
 
 
 def paused_json(pause: Pause | None) -> dict[str, Any] | None:

@@ -26,4 +26,4 @@ def why(run: str | None, common: Common) -> None:
         return
     output.print_line(text.clean(why.text, 2000))
     if why.command is not None:
-        output.print_line((f"  {why.command}", "dim"))
+        output.print_line((f"  {text.clean_block(why.command)}", "dim"))

@@ -205,12 +205,23 @@ def _holds(word: str, value: float, limit: float) -> bool:
 
 
 def _closest(told: list[list[str]], place: str) -> Iterable[str]:
-    """Of alternatives which all don't fit, what is wrong with the one that was meant, if that can be told: it is within
-    the value, and not its kind."""
-    if within := [faults for faults in told if not any(fault.startswith(f"{place}: ") for fault in faults)]:
-        return min(within, key=len)
-    kinds = [faults[0].removeprefix(f"{place}: must be ") for faults in told]
-    kinds = [kind for kind in kinds if kind != "null"]
-    if len(told) < 3 and kinds and all(kind in _TYPES for kind in kinds):
-        return (f"{place}: must be {' or '.join(kinds)}",)
-    return min(told, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)
+    """Of alternatives which all don't fit, what is wrong with the one that was meant, if that can be told: its kind is
+    the value's, and so is its tag (a field that may be one text only)."""
+    of_kind = [faults for faults in told if not any(_kinds_of(fault, place) for fault in faults)]
+    if meant := [faults for faults in of_kind if not any(_is_of_tag(fault, place) for fault in faults)]:
+        return min(meant, key=len)
+    kinds = dict.fromkeys(kind for faults in told for fault in faults for kind in _kinds_of(fault, place))
+    if len(told) < 3 and not of_kind:
+        return (f"{place}: must be {' or '.join(kind for kind in kinds if kind != 'null' or len(kinds) == 1)}",)
+    return min(of_kind, key=len) if len(told) < 3 else (f"{place}: fits none of what may stand here",)
+
+
+def _kinds_of(fault: str, place: str) -> list[str]:
+    """Of which kinds it had to be, if it is that."""
+    kinds = fault.removeprefix(f"{place}: must be ").split(" or ") if fault.startswith(f"{place}: must be ") else []
+    return kinds if all(kind in _TYPES for kind in kinds) else []
+
+
+def _is_of_tag(fault: str, place: str) -> bool:
+    where, _, what = fault.partition(": must be ")
+    return where.startswith(f"{place}.") and what[:1] in {"'", '"'}

@@ -25,30 +25,32 @@ async def asked_before(
 ) -> AsyncIterator[list[BulkRunItem[Any, Any]]]:
     """Those of `items` that an earlier attempt had asked for, some at a time; they are to be asked for before the next
     are taken. It asked in this order: behind many that are not known there are none. (`items` may have no end.)"""
-    any_was = True
+    any_was, last = True, dict[bytes, int]()
     while any_was and (some := list(islice(items, SOME))):
-        known, any_was = _known_of(attempt, some, encode)
+        known, any_was = _known_of(attempt, some, encode, last)
         if known:
             yield known
 
 
 def _known_of(
-    attempt: Attempt, items: Sequence[BulkRunItem[Any, Any]], encode: Callable[[BulkRunItem[Any, Any]], Any]
+    attempt: Attempt,
+    items: Sequence[BulkRunItem[Any, Any]],
+    encode: Callable[[BulkRunItem[Any, Any]], Any],
+    last: dict[bytes, int],
 ) -> tuple[list[BulkRunItem[Any, Any]], bool]:
     """Those that an earlier attempt had asked for, but for what failed and would be tried again; and whether it had
     asked for any of them. `encode`: what is known of a run before anybody knows of it; what can't be was never asked
-    for."""
+    for. `last`: of equal ones without a key, the number of the last that stands; as far as it was looked for."""
     encoded = list[tuple["BulkRunItem[Any, Any]", Any]]()
     for item in items:
         with contextlib.suppress(FanwoodError):
             encoded.append((item, encode(item)))
-    known, numbers, any_was = set[int](), list[tuple[bytes, int]](), False
-    passed_by = dict[bytes, list[int]]()  # what failed and has no key, by content
+    known, numbers, any_was = list["BulkRunItem[Any, Any]"](), list[tuple[bytes, int]](), False
     with registering:
-        for place, (_, (_, options, _, content, parent, _)) in enumerate(encoded):
+        for item, (_, options, _, content, parent, _) in encoded:
             if parent is None or options.share is not None:
                 continue
-            key, digest = options.effective_key, content
+            key, digest, number = options.effective_key, content, -1
             if key is None:
                 number, digest = attempt.number(content), None
                 numbers.append((content, number))
@@ -58,15 +60,25 @@ def _known_of(
             if attempt.known is None or identity not in attempt.known:
                 continue
             any_was = True
-            if _stands(attempt, identity, digest):
-                # Equal ones before it are asked for as well, whatever became of them: else it had one's number.
-                known.update((place, *passed_by.pop(content, ()))) if key is None else known.add(place)
-            elif key is None:
-                passed_by.setdefault(content, []).append(place)
+            stands = _stands(attempt, identity, digest)
+            if not stands and number >= 0:  # it is asked for as well, if one after it stands: that had its number else
+                if content not in last:
+                    last[content] = _last_that_stands(attempt, content, number)
+                stands = number < last[content]
+            if stands:
+                known.append(item)
         attempt.forget((), reversed(numbers))  # they are only looked at
-    if len(items) == SOME:  # and an equal one may come after these
-        known.update(*passed_by.values())
-    return [encoded[place][0] for place in sorted(known)], any_was
+    return known, any_was
+
+
+def _last_that_stands(attempt: Attempt, content: bytes, number: int) -> int:
+    """Of the equal children from this one on that the earlier attempt had asked for, in this call or in a later one."""
+    last = -1
+    while attempt.known is not None and (identity := attempt.numbered(content, number)) in attempt.known:
+        if _stands(attempt, identity, None):
+            last = number
+        number += 1
+    return last
 
 
 def _stands(attempt: Attempt, identity: bytes, digest: bytes | None) -> bool:

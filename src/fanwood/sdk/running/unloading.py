@@ -336,14 +336,18 @@ class Unloading:
     def last_timer(self) -> float | None:
         """When the last of the timers comes that its code has set on the loop, as by `asyncio.timeout`; where that can
         be seen."""
-        scheduled: Sequence[Any] = getattr(running_loop(), "_scheduled", ())
         self.timers = [timer for timer in self.timers if _is_to_come(timer)]
-        mine = [
-            timer.when()
-            for timer in list(scheduled)
-            if not timer.cancelled() and timer._context.get(current_attempt) is self._attempt  # noqa: SLF001
-        ]
-        return max(mine + [timer.when() for timer in self.timers], default=None)
+        return max((timer.when() for timer in (*timers_of(self._attempt), *self.timers)), default=None)
+
+
+def timers_of(attempt: Attempt) -> list[asyncio.TimerHandle]:
+    """Those that its code has set on this loop, and are still to come; where that can be seen."""
+    scheduled: Sequence[Any] = getattr(running_loop(), "_scheduled", ())
+    return [
+        timer
+        for timer in list(scheduled)
+        if not timer.cancelled() and timer._context.get(current_attempt) is attempt  # noqa: SLF001
+    ]
 
 
 def _look_at(one: Unloading | None) -> None:

@@ -37,7 +37,7 @@ from fanwood.sdk.running.attempt import Attempt, registering
 from fanwood.sdk.running.current import current_attempt, current_run_id
 from fanwood.sdk.running.parts import Parts
 from fanwood.sdk.running.sameness import Sameness
-from fanwood.sdk.running.unloading import waits_for
+from fanwood.sdk.running.unloading import timers_of, waits_for
 from fanwood.sdk.running.waiting import called, timed_out
 from fanwood.sdk.tasks.context import Context
 from fanwood.sdk.tasks.mock import NoSlots
@@ -59,7 +59,7 @@ PAGE = 200
 PATIENCE = 5.0
 """Seconds for which code may do something else, before it is taken to go no further; a tenth of that where a branch was
 stopped, for which it may wait."""
-LOOK = 0.001
+LOOK, TURNS = 0.001, 6
 WAITS = {"watch", "waiting"}
 """What is asked of an engine by who waits for the end of something that is recorded."""
 THREAD = "fanwood-check"
@@ -197,13 +197,14 @@ async def _followed(attempt: Attempt, same: _Recorded, code: Coroutine[Any, Any,
 
     loop.set_task_factory(made)
     task = attempt.coroutine_task = asyncio.ensure_future(code)
+    current_attempt.set(None)  # the timers that are set here are not the code's
     until, last = loop.time() + PATIENCE, 0
-    while not task.done() and not _all_wait(task, held) and loop.time() < until:
+    while not task.done() and not await _rests(task, held) and loop.time() < until:
         await asyncio.wait([task], timeout=LOOK)
         if (count := len(held) + len(same.recorded) - len(same.unasked())) != last and held:
             until, last = loop.time() + PATIENCE / 10, count
     same.is_over = True  # what `finally` blocks do from here on does not count
-    ended = task.done() or _all_wait(task, held)
+    ended = task.done() or await _rests(task, held)
     if not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=PATIENCE)
@@ -216,10 +217,20 @@ async def _as_one(coroutine: Any) -> Any:
     return await coroutine
 
 
-def _all_wait(task: asyncio.Task[Any], held: set[asyncio.Task[Any]]) -> bool:
-    """Whether none of it will go on: each branch was stopped, or waits for such ones."""
-    tasks = {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
-    return task in tasks and all(each in held or waits_for(each, tasks) for each in tasks)
+async def _rests(task: asyncio.Task[Any], held: set[asyncio.Task[Any]]) -> bool:
+    """Whether none of it will go on: each branch was stopped, or waits for such ones; and still does some turns of the
+    loop later, in which who waited for what has ended would have heard of it."""
+    before = None
+    for _ in range(TURNS):
+        tasks = {each for each in asyncio.all_tasks() if each is not asyncio.current_task()}
+        if task not in tasks or not all(each in held or waits_for(each, tasks) for each in tasks):
+            return False
+        waits = {each: getattr(each, "_fut_waiter", None) for each in tasks}
+        if before is not None and waits != before:
+            return False
+        before = waits
+        await asyncio.sleep(0)
+    return True
 
 
 async def _recalled(host: Host, spec: TaskSpec, run_id: bytes) -> tuple[Attempt, _Recorded, RunRecord]:
@@ -266,7 +277,7 @@ class _Recorded(Sameness):
         self._stopped = set[object]()
 
     def ask(self, identity: bytes, shown: str) -> None:
-        if self.is_over or _branch() in self._stopped:
+        if self.is_over or self._branch() in self._stopped:
             raise Stop
         super().ask(identity, shown)
         if identity not in self.recorded:
@@ -275,12 +286,19 @@ class _Recorded(Sameness):
 
     def stop(self) -> Stop:
         """What ends the branch that asks: it goes no further, whatever its `finally` blocks do."""
-        self._stopped.add(_branch())
+        branch = self._branch()
+        if branch is not None:
+            self._stopped.add(branch)
+        if branch is None or timers_of(self._attempt):  # a thread of a pool does something else then; and so does code
+            self.is_lost = True  # whose timer would come
         return Stop()
 
-
-def _branch() -> object:
-    return threading.get_ident() if running_loop() is None else asyncio.current_task()
+    def _branch(self) -> object | None:
+        """A task, or the thread of sync code; none of either is known to end when it is stopped."""
+        if running_loop() is not None:
+            return asyncio.current_task()
+        thread = threading.get_ident()
+        return thread if thread == self._attempt.thread else None
 
 
 class _Silent:
@@ -346,8 +364,9 @@ class _RecordedHost(MockHost):
         content = content_digest(spec.name, spec.input.canonical(spec.input.encode(item.input)))
         assert attempt.same is not None
         assert attempt.parts is not None
-        if options.idempotency_key is not None:
-            raise self.same.stop()  # it is recorded nowhere
+        if options.idempotency_key is not None:  # it is recorded nowhere
+            self.same.is_lost = True
+            raise self.same.stop()
         with registering:
             if options.detached:
                 one = Doing(attempt, attempt.parts, "detached run", spec.name, content)
