@@ -15,6 +15,7 @@ from fanwood.model.states import RunKind
 from fanwood.store.auditing import findings
 from fanwood.store.outside import EventFilter
 from fanwood.store.spreading import finish
+from fanwood.store.why import explain
 from tests.conformance.stage import SECOND, Stage
 
 EVENT = RunKind.EVENT
@@ -216,6 +217,21 @@ async def test_a_wait_ends_once_by_whatever_comes_first(stage: Stage) -> None:
     assert await states(stage, late, closed) == [RunState.FAILED, RunState.CANCELLED]
     await stage.sweep()
     await sound(stage)
+
+
+async def test_why_says_when_a_wait_is_given_up(stage: Stage) -> None:
+    parent = await stage.running()
+    limited, open_ = await waiting(stage, parent, timeout=3600 * SECOND), await waiting(stage, parent, key="l")
+    stage.clock.advance(30)
+    about = await stage.store.circumstances(limited)
+    assert about.expires_at == about.run.created_at + 3600 * SECOND
+    said = explain(about)
+    assert "it waits for event k since 30 s (and gives up in 60 min)" in said.text
+    assert said.facts["due_at"] == about.expires_at
+    said = explain(await stage.store.circumstances(open_))
+    assert "it waits for event l since 30 s." in said.text
+    assert said.facts["due_at"] is None
+    assert (await stage.store.circumstances(parent.key)).expires_at is None
 
 
 async def test_a_wait_that_failed_waits_again_with_a_new_number(stage: Stage) -> None:

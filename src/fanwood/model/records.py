@@ -413,3 +413,5 @@ class Circumstances(msgspec.Struct, frozen=True):
     """Who has given it its output by hand."""
     mark: bytes | None = None
     """Of what waits for an event or a message: by what it is found."""
+    expires_at: int | None = None
+    """Of a wait: when it is given up."""

@@ -68,7 +68,7 @@ async def circumstances(rows: Rows, run: RunRecord, now: int) -> Circumstances:
         serving = await rows("why_servers", task=run.task, now=now, most=FAR, servers=SERVERS)
         found["serving"] = tuple(Serving(id_, name, slots, bool(own), n) for id_, name, slots, own, n in serving)
     if run.kind >= FIRST_WAIT:
-        found |= {"mark": await _mark(rows, run), "oldest": _living(await rows("why_shared", id=run.id))}
+        found |= {"oldest": _living(await rows("why_shared", id=run.id)), **await _mark(rows, run)}
     if run.state is RunState.RUNNING:
         found["living"] = tuple((RunState(state), n) for state, n in await rows("why_living", **family))
         found["oldest"] = _living(await rows("why_oldest", **family))
@@ -98,8 +98,9 @@ async def _kin(rows: Rows, run: RunRecord) -> Kin | None:
     return Kin(id_, Bond(bond), other, task, RunState(state))
 
 
-async def _mark(rows: Rows, run: RunRecord) -> bytes | None:
-    return next((mark for (mark,) in await rows("why_mark", id=run.id)), None)
+async def _mark(rows: Rows, run: RunRecord) -> dict[str, Any]:
+    found = await rows("why_mark", id=run.id)
+    return dict(zip(("mark", "expires_at"), found[0], strict=True)) if found else {}
 
 
 async def _patched(rows: Rows, run: RunRecord) -> Patched | None:
@@ -313,19 +314,17 @@ def _oldest(about: Circumstances, oldest: Living, facts: dict[str, Any]) -> str:
 
 
 def _promised(about: Circumstances) -> _Said:
-    run = about.run
-    name = _told(run).get("name", "")
-    return _Said(
-        WhyCause.WAITING, f"it waits for somebody to settle {name}{_since(about)}",
-        "fanwood promises resolve TOKEN VALUE", {"promise": name, "created_at": run.created_at, "due_at": run.due_at},
-    )  # fmt: skip
+    name = _told(about.run).get("name", "")
+    facts = {"promise": name, "created_at": about.run.created_at, "due_at": about.expires_at}
+    text = f"it waits for somebody to settle {name}{_since(about)}"
+    return _Said(WhyCause.WAITING, text, "fanwood promises resolve TOKEN VALUE", facts)
 
 
 def _for_event(about: Circumstances) -> _Said:
     run = about.run
     wanted = read(run.input or "{}")
     facts: dict[str, Any] = {"event": wanted.key, "scope": wanted.scope, "match": wanted.match}
-    facts |= {"expression": wanted.expression, "created_at": run.created_at, "due_at": run.due_at}
+    facts |= {"expression": wanted.expression, "created_at": run.created_at, "due_at": about.expires_at}
     more = [] if wanted.scope is None else [f"scope {wanted.scope}"]
     more += [f"{path} = {msgspec.json.encode(value).decode()[:80]}" for path, value in wanted.match.items()]
     more += [] if wanted.expression is None else [wanted.expression]
@@ -338,7 +337,7 @@ def _for_message(about: Circumstances) -> _Said:
     name = read(run.input or "{}").key
     return _Said(
         WhyCause.WAITING, f"it waits for a message {name}{_since(about)}", None,
-        {"message": name, "created_at": run.created_at, "due_at": run.due_at},
+        {"message": name, "created_at": run.created_at, "due_at": about.expires_at},
     )  # fmt: skip
 
 
@@ -361,7 +360,8 @@ def _told(run: RunRecord) -> dict[str, Any]:
 
 
 def _since(about: Circumstances) -> str:
-    return f" since {lasting(about.now - about.run.created_at)}"
+    end = "" if about.expires_at is None else f" (and gives up in {lasting(about.expires_at - about.now)})"
+    return f" since {lasting(about.now - about.run.created_at)}{end}"
 
 
 _WAITING = {

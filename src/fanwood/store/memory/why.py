@@ -38,6 +38,7 @@ def circumstances(tables: Tables, hot: HotPath, run: Run, now: int) -> Circumsta
     has_limits = not run.is_over and run.kind < FIRST_WAIT
     return msgspec.structs.replace(
         found, kin=kin, links=links, patched=_patched(tables, run), mark=run.awaits,
+        expires_at=run.expires_at if run.kind >= FIRST_WAIT and not run.is_over else None,
         shared=None if shared is None else _living(shared),
         empty=empty(balances(tables, run.id)) if has_limits else (),
         paused=None if pause is None else Pause(pause.run_id, pause.root_id, pause.made_at, pause.asked_by),

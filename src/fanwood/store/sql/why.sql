@@ -55,8 +55,8 @@ select s.id, s.task, s.state, s.created_at, s.started_at
 from run l cross join run s where l.id = :id and l.kind = 15 and s.id = substr(l.awaits, 1, 16);
 
 -- name: why_mark
--- By what is found what waits for an event or a message.
-select awaits from run where id = :id;
+-- By what is found what waits for an event or a message; and when a wait is given up.
+select awaits, expires_at from run where id = :id;
 
 -- name: why_links
 -- How many calls wait for what is shared.
