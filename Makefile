@@ -62,7 +62,7 @@ interleave: $(READY) ## each pair of PostgreSQL's routines at once, stopped at e
 	@$(BIN)/python -m tests.postgres.installation
 	@FANWOOD_INTERLEAVING=full $(BIN)/python -m pytest tests/interleaving -q -n 2 $(INTERLEAVE_ARGS)
 
-chaos: $(READY) ## kill, freeze, cut off and crash, at full size: about ten minutes; CHAOS_ARGS="-k cut"
+chaos: $(READY) ## kill, freeze, cut off and crash, at full size: the better part of an hour; CHAOS_ARGS="-k cut"
 	@$(BIN)/python -m tests.postgres.installation
 	@FANWOOD_CHAOS=full $(BIN)/python -m pytest $(BY_CHANCE) -q -s $(CHAOS_ARGS)
 
