@@ -114,11 +114,7 @@ def waits_for(run: RunRecord, preview: str, now: int) -> str:
     name, scope = named(run, preview)
     if not name:
         return waits(run, now)
-    said = f"{_FOR[run.kind]} {name}{scope and f', scope {scope}'}"
-    when = (
-        f"since {lasting(now - run.created_at)}" if run.due_at is None else f"until {text.clock_time(run.due_at, now)}"
-    )
-    return f"{said}, {when}"
+    return f"{_FOR[run.kind]} {name}{scope and f', scope {scope}'}, since {lasting(now - run.created_at)}"
 
 
 def named(run: RunRecord, preview: str) -> tuple[str, str]:
