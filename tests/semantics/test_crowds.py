@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Sequence
+from queue import Queue
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from fanwood import Context, EvictionPolicy, Fanwood, RunState
 from fanwood.codec import Codec
 from fanwood.engine.waits import Collector
-from fanwood.sdk.running import waiting
+from fanwood.sdk.running import beginning, waiting
 from fanwood.sdk.running.unloading import Unloading
 from tests.semantics.test_durable import until
 
@@ -61,6 +62,72 @@ def test_what_a_wait_costs_does_not_grow_with_the_others(
         until(app, ref.id, RunState.WAITING)
     assert looked[0] < 20 * WAITS  # of each with all others it would be 45,000
     app.runs.cancel(ref.id)
+
+
+@pytest.mark.parametrize("kind", ["promises", "sleeps", "events", "messages"])
+def test_very_many_that_begin_together_let_others_on_their_loop_have_their_turns(
+    app: Fanwood, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also when they are asked for again; and each has what it had."""
+    monkeypatch.setattr(beginning, "MOST", IN_A_TURN)
+    most: list[int] = []
+    given: list[list[Any]] = []
+    begins = beginning.Beginning._next
+
+    def count(self: beginning.Beginning) -> None:
+        begun.append(self._begun)
+        begins(self)
+
+    monkeypatch.setattr(beginning.Beginning, "_next", count)
+    begun: list[int] = []
+    gathered: Queue[None] = Queue()
+
+    @app.durable_task
+    async def crowd(input: dict, ctx: Context) -> None:
+        begun.clear()
+        waits = [_wait(ctx, kind, number) for number in range(RECORDED)]
+        given.append(await asyncio.gather(*waits))
+        most.append(max(begun))
+        gathered.put(None)
+        await ctx.aio_sleep_for("1h")
+
+    ref = crowd.run_no_wait({})
+    for number in range(RECORDED):
+        if kind == "promises":
+            app.promises.resolve(TOKENS.get(timeout=60), number)
+        elif kind == "events":
+            app.events.push(f"e{number}", number)
+        elif kind == "messages":
+            app.runs.send(ref.id, "m", number)
+    gathered.get(timeout=60)
+    until(app, ref.id, RunState.WAITING)
+    (sleep,) = [
+        each.id
+        for each in app.runs.children(ref.id, limit=2 * RECORDED)
+        if each.task_name == "~sleep" and not each.status.is_terminal
+    ]
+    assert app.runs.wake(sleep)
+    ref.result(timeout=60)
+    assert most == [IN_A_TURN, IN_A_TURN]
+    assert given[0] == given[1]
+    assert kind == "sleeps" or len(set(given[0])) == RECORDED
+
+
+TOKENS: Queue[str] = Queue()
+
+
+async def _wait(ctx: Context, kind: str, number: int) -> Any:
+    """All of one content, but for events: each gets its own by the order in which they are asked for."""
+    if kind == "promises":
+        promise = await ctx.aio_promise(int, "p")
+        if not promise._ended:
+            TOKENS.put(promise.token)
+        return await promise
+    if kind == "sleeps":
+        return await ctx.aio_sleep_for(0.001)
+    if kind == "events":
+        return await ctx.aio_wait_for_event(f"e{number}", lookback_window="1h")
+    return (await ctx.aio_receive("m")).payload
 
 
 @pytest.mark.parametrize("kind", ["moments", "steps", "messages", "children"])

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 logger = logs.logger("fanwood.engine")
 
+CALLS_IN_A_TURN = 500
+"""Each may let code go on that has waited: of very many at once others on that loop would wait for all."""
+
 
 class LoopPort:
     """The way into an event loop from other threads: one wake-up for however many calls. It keeps no loop alive."""
@@ -49,12 +52,15 @@ class LoopPort:
     def _drain(self) -> None:
         self._scheduled = False  # first, so that a call that comes now schedules another drain
         calls = self._calls
-        for _ in range(len(calls)):
+        for _ in range(min(len(calls), CALLS_IN_A_TURN)):
             call = calls.popleft()
             try:
                 call()
             except Exception:
                 logger.exception("a call into an event loop failed")
+        if calls and not self._scheduled and (loop := self._loop()) is not None:
+            self._scheduled = True
+            loop.call_soon(self._drain)
 
 
 _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPort] = WeakKeyDictionary()

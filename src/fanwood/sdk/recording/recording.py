@@ -16,6 +16,7 @@ from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, OnParentEnd, RunKind, R
 from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import Parts, counts
 from fanwood.sdk.running.waiting import called, in_turns, interruptible, wait_for
 
@@ -217,6 +218,7 @@ async def awaited(attempt: Attempt, run_id: bytes, what: str, collector: Collect
     """Wait for the end of what waits. `collector`: it was recorded with it."""
     engine = attempt.host.engine()
     if collector is None:
+        await begins(attempt)
         collector = one_end()
         engine.watch(run_id, collector, 0)
     with engine.waiting(collector, [run_id]):

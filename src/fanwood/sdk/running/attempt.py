@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fanwood.model.records import Known
     from fanwood.sdk.declaring.host import Host
     from fanwood.sdk.declaring.spec import TaskSpec
+    from fanwood.sdk.running.beginning import Beginning
     from fanwood.sdk.running.forking import Origin
     from fanwood.sdk.running.parts import Parts
 
@@ -157,6 +158,7 @@ class Attempt:
         "_since",
         "_unsaid",
         "answers",
+        "beginning",
         "cancel_children",
         "children",
         "code_ended",
@@ -222,6 +224,7 @@ class Attempt:
         self.cancel_children = False
         self.children = 0  # asked for so far
         self.turns = 0  # how often it was given what is recorded, more or less
+        self.beginning: Beginning | None = None  # how many of its waits begin in a turn
         self.ordinals: Ordinals | None = None
         self.known: dict[bytes, bytes] | None = None  # by identity: earlier attempts' children, and its own with keys
         self.keys: Keys | None = None  # those of its own

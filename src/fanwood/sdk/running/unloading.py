@@ -319,6 +319,8 @@ class Unloading:
 
     def is_quiet(self) -> bool:
         """Whether all of it waits for Fanwood. Of an async task on its loop."""
+        if self._attempt.beginning:
+            return False  # some of its waits are about to begin
         waits = list(self._waits.values())
         who = {wait.who for wait in waits} | self.resting
         if any(wait.timed for wait in waits):

@@ -26,6 +26,7 @@ from fanwood.sdk.listing import microseconds_of
 from fanwood.sdk.recording.once import each_once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import asked, called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
@@ -305,6 +306,7 @@ async def wait_for_event(
 
 
 async def _ended(attempt: Attempt, wanted: Wanted, limit: int | None, back: int | None) -> tuple[Ended, bytes]:
+    await begins(attempt)
     text, parts = msgspec.json.encode(wanted).decode(), await known_parts(attempt)
     content = content_digest("~event", mark_of(wanted) + (wanted.expression or "").encode())
     with registering:

@@ -21,6 +21,7 @@ from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
@@ -122,6 +123,7 @@ async def receive(attempt: Attempt, name: str, timeout: Duration | None) -> Mess
 
 
 async def _ended(attempt: Attempt, name: str, limit: int | None) -> tuple[Ended, bytes]:
+    await begins(attempt)
     parts, content = await known_parts(attempt), content_digest("~message", name.encode())
     with registering:
         again = take_up(parts, content)

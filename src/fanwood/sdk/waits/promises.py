@@ -7,6 +7,7 @@ import base64
 import binascii
 import hmac
 from datetime import datetime, time
+from functools import cached_property
 from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -37,6 +38,7 @@ from fanwood.sdk.declaring.outcomes import error_of, plain_json
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
 from fanwood.sdk.running.waiting import asked
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
@@ -121,25 +123,42 @@ class Promise(Generic[T]):
     """What a run waits for: `await promise`, or `promise.result()` in a sync task. Who has `token` may settle it."""
 
     def __init__(self, attempt: Attempt, name: str, codec: Codec[T], timeout: int | None) -> None:
+        self.name = name
+        self._attempt = attempt
+        self._codec = codec
         self._content = content_digest("~promise", name.encode())
-        self._shown = msgspec.json.encode({"name": name, "schema": _schema_of(codec)}).decode()
-        self._alike = content_digest("~promise", self._shown.encode())  # only for one of the same type another is taken
         with registering:
-            self._again = None if attempt.is_mocked else take_up(parts_of(attempt), self._alike)
+            given_up = not attempt.is_mocked and parts_of(attempt).given_up
+            self._again = take_up(parts_of(attempt), self._alike) if given_up else None
             self._number = attempt.number(self._content) if self._again is None else None
             self._identity = attempt.numbered(self._content, self._number or 0)
             if self._again is not None:
                 self._identity = self._again.identity
             self._index = attempt.children
             attempt.children += 1
-        self._attempt = attempt
-        self._codec = codec
         self._timeout = timeout
-        self._id = part_id(attempt.origin, self._identity)
         self._ended: Ended | None = None
         self._recording: asyncio.Future[None] | None = None
-        self.name = name
-        self.token = PREFIX if attempt.is_mocked else token_of(attempt.host.engine().secret, self._id)
+
+    # What takes most of the time is made when the promise is recorded: of very many that are gathered a few at a time.
+
+    @cached_property
+    def token(self) -> str:
+        """Who has it may settle the promise."""
+        return PREFIX if self._attempt.is_mocked else token_of(self._attempt.host.engine().secret, self._id)
+
+    @cached_property
+    def _id(self) -> bytes:
+        return part_id(self._attempt.origin, self._identity)
+
+    @cached_property
+    def _shown(self) -> str:
+        return msgspec.json.encode({"name": self.name, "schema": _schema_of(self._codec)}).decode()
+
+    @cached_property
+    def _alike(self) -> bytes:
+        """Only for one of the same type another is taken."""
+        return content_digest("~promise", self._shown.encode())
 
     def __repr__(self) -> str:
         return f"<Promise {self.name!r} {self.id}>"  # (without its token: that is for who shall settle it)
@@ -185,8 +204,9 @@ class Promise(Generic[T]):
         attempt, again = self._attempt, self._again
         if attempt.is_mocked:
             return
-        wait = GivenUp(self._index, self._identity, self._id, self._timeout)
         parts = await self._parts()
+        wait = GivenUp(self._index, self._identity, self._id, self._timeout)
+        _ = self.token
         if again is None:
             found = found_in(attempt, parts, self._identity, f"~promise {self._shown}")
         else:
@@ -207,6 +227,7 @@ class Promise(Generic[T]):
     async def _parts(self) -> Parts:
         """What is recorded. Who gives up before anything of this is has not asked for it."""
         try:
+            await begins(self._attempt)
             return await known_parts(self._attempt)
         except BaseException:
             if self._number is not None:
@@ -242,6 +263,7 @@ def made(attempt: Attempt, declared: Any, name: str, timeout: Duration | None) -
 def promised(attempt: Attempt, declared: Any, name: str, timeout: Duration | None) -> Promise[Any]:
     """See `Context.promise`."""
     promise = made(attempt, declared, name, timeout)
+    _ = promise.token  # if it can't be made, that is said here
     if running_loop() is None:
         block(promise.record(), "ctx.promise")
     else:

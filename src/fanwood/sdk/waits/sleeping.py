@@ -20,6 +20,7 @@ from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, note, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
+from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.own import ordered
 from fanwood.sdk.running.parts import counts
 from fanwood.sdk.running.waiting import pause
@@ -52,6 +53,7 @@ async def _sleep(attempt: Attempt, what: str, shown: dict[str, object], span: in
     attempt.check()
     if attempt.is_mocked:
         return
+    await begins(attempt)
     parts, run = await known_parts(attempt), attempt.run
     with registering:
         identity, index = attempt.identify(None, content_digest("~sleep", what.encode())), attempt.children
