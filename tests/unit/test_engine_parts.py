@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import sys
 import threading
 from collections import deque
 
@@ -12,13 +14,14 @@ import pytest
 from fanwood.engine import inbox as inbox_module
 from fanwood.engine import services
 from fanwood.engine.failing import Failing
-from fanwood.engine.inbox import Inbox, SpawnRequest, SuspendRequest
+from fanwood.engine.inbox import Inbox, Joint, SpawnRequest, SuspendRequest
 from fanwood.engine.parts import REQUEST, Item
 from fanwood.engine.services import Services
 from fanwood.engine.waking import Waker
 from fanwood.errors import EngineClosedError, StoreBusyError, StoreError, StoreValueError
 from fanwood.model.commands import Batch, LogLine, Outcome, Record, SpawnKind, Suspend
 from fanwood.model.states import RunState
+from fanwood.store.postgres.hot import Call
 
 
 def no_timer() -> None:
@@ -173,3 +176,62 @@ def test_what_a_run_has_said_is_never_left_behind_by_its_end():
     batch = Batch()
     inbox.empty_into(batch)
     assert (len(batch.outcomes), batch.logs) == (1, [line])
+
+
+def a_record(number: int, kind: SpawnKind | None = None) -> Record:
+    kind = kind or SpawnKind("~promise", parent_id=b"p" * 16, parent_attempt=1, root_id=b"p" * 16, metadata="{}")
+    return Record(kind, number.to_bytes(16, "big"), number.to_bytes(16, "big"), "{}", RunState.WAITING, number)
+
+
+def test_a_batch_has_a_bounded_number_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small they are: a server gives up a commit that takes seconds, and would be sent it again for ever."""
+    monkeypatch.setattr(inbox_module, "BATCH_RECORDS", 10)
+    inbox = Inbox()
+    inbox.records.extend(SpawnRequest(records=[a_record(number)]) for number in range(25))
+    assert len(inbox.take_records(1_000_000)) == 10
+    assert inbox.behind == {(b"p" * 16, 1)}
+    assert len(inbox.take_records(1_000_000)) == 10
+    assert [request.records[0].index for request in inbox.take_records(1_000_000)] == [20, 21, 22, 23, 24]
+    assert not inbox.behind
+    inbox.records.append(SpawnRequest(records=[a_record(number) for number in range(30)]))
+    assert len(inbox.take_records(1_000_000)) == 1, "one request always goes"
+
+
+def test_records_are_added_while_others_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "BATCH_RECORDS", 1)
+    inbox, request, going_on = Inbox(), SpawnRequest(records=[a_record(0)]), True
+    added = threading.Event()
+    for _ in range(20_000):
+        inbox.add_record(request)
+
+    def add() -> None:
+        while going_on:
+            inbox.add_record(request)
+            added.set()
+
+    adding = threading.Thread(target=add)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        adding.start()
+        assert added.wait(60)
+        for _ in range(20):
+            assert len(inbox.take_records(1_000_000)) == 1
+    finally:
+        sys.setswitchinterval(interval)
+        going_on = False
+        adding.join(60)
+
+
+def test_steps_join_those_before_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "BATCH_RECORDS", 10)
+    inbox, joint = Inbox(), Joint(records=[a_record(0)], told=[lambda _: None])
+    assert [inbox.join(joint, a_record(number), lambda _: None) for number in range(12)] == [True] * 9 + [False] * 3
+
+
+def test_equal_kinds_are_told_to_a_server_once() -> None:
+    """It finds the kind of a run by counting from the first: with as many as there are runs that would be quadratic."""
+    other = SpawnKind("~promise", parent_id=b"p" * 16, parent_attempt=1, root_id=b"p" * 16, metadata="{}", deadline=7)
+    call = Call(Batch(records=[*map(a_record, range(20)), a_record(20, other), a_record(21)]))
+    assert [kind.deadline for kind in call._kind_rows] == [None, 7]
+    assert [record["kind"] for record in json.loads(call._records() or "[]")] == [1] * 20 + [2, 1]

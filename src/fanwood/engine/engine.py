@@ -229,7 +229,7 @@ class Engine:
     def record(self, request: SpawnRequest) -> None:
         """Have what no worker executes written: nothing holds it back."""
         self._must_live()
-        self._inbox.records.append(request)
+        self._inbox.add_record(request)
         self._waker.wake()
         self._answer_if_over()
 

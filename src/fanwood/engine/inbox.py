@@ -27,6 +27,9 @@ _NOBODY: set[tuple[bytes | None, int]] = set()
 BATCH_BYTES = 16 * 1024 * 1024
 """Of inputs and outputs; what is over that waits for the next batch. (One item may be as large as may be.)"""
 
+BATCH_RECORDS = 2000
+"""Of what no worker executes. However small they are: who gathers very many waits has them all handed in at once."""
+
 
 class SpawnRequest(msgspec.Struct):
     """Some runs to be born, or found again, for one caller, below one parent (or none). What no worker executes
@@ -246,17 +249,24 @@ class Inbox:
             batch.deadlines.append(self.deadlines.popleft())
         return BATCH_BYTES - size
 
-    def take_records(self, size: int) -> list[SpawnRequest]:
-        """Requests for what no worker executes, with about so many bytes in all: no room for runs is asked for. Whose
-        were not taken for their size is in `behind` then."""
-        taken: list[SpawnRequest] = []
+    def add_record(self, request: SpawnRequest) -> None:
+        """From any thread, but not while it is looked who stands there (a deque is not to be changed meanwhile)."""
         with self._joining:
-            while self.records and (size > 0 or not taken):
+            self.records.append(request)
+
+    def take_records(self, size: int) -> list[SpawnRequest]:
+        """Requests for what no worker executes, with about so many bytes in all, and not too many: no room for runs is
+        asked for. Whose were not taken for that is in `behind` then."""
+        taken: list[SpawnRequest] = []
+        room = BATCH_RECORDS
+        with self._joining:
+            while self.records and ((size > 0 and room > 0) or not taken):
                 taken.append(request := self.records.popleft())
                 if isinstance(request, Joint):
                     request.taken = True
                 size -= sum([len(record.output or "") + len(record.input) for record in request.records])
-            self.behind = {request.parent for request in self.records} if size <= 0 else _NOBODY
+                room -= len(request.records)
+            self.behind = {request.parent for request in self.records} if size <= 0 or room <= 0 else _NOBODY
         return taken
 
     def put_back(self, batch: Batch, spawns: list[SpawnRequest]) -> list[SpawnRequest]:
@@ -283,7 +293,7 @@ class Inbox:
     def join(self, joint: Joint, record: Record, tell: Callable[[BaseException | None], None]) -> bool:
         """One more record for a request that was handed in; whether it was in time."""
         with self._joining:
-            if joint.taken or joint.size > JOINT_BYTES:
+            if joint.taken or joint.size > JOINT_BYTES or len(joint.records) >= BATCH_RECORDS:
                 return False
             joint.records.append(record)
             joint.told.append(tell)

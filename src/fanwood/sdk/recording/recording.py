@@ -16,9 +16,8 @@ from fanwood.model.states import FIRST_WAIT, WAIT_NAMES, OnParentEnd, RunKind, R
 from fanwood.sdk.recording.origins import learn_origin
 from fanwood.sdk.running.answers import Answer
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import Parts, counts
-from fanwood.sdk.running.waiting import called, in_turns, interruptible, wait_for
+from fanwood.sdk.running.waiting import begins, called, in_turns, interruptible, wait_for
 
 if TYPE_CHECKING:
     from fanwood.model.commands import Ended

@@ -9,12 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fanwood.engine.signals import running_loop
-
 if TYPE_CHECKING:
     import asyncio
-
-    from fanwood.sdk.running.attempt import Attempt
 
 MOST = 250
 """Some ten milliseconds."""
@@ -53,19 +49,3 @@ class Beginning:
                 self._begun += 1
         if self._begun:
             self.loop.call_soon(self._next)
-
-
-async def begins(attempt: Attempt) -> None:
-    """Before a wait begins: on a loop on which as many have begun in this turn as may, a turn later.
-
-    Raises:
-        RunInterrupted: the attempt is over.
-    """
-    if (loop := running_loop()) is None:
-        return
-    beginning = attempt.beginning
-    if beginning is None or beginning.loop is not loop:
-        beginning = attempt.beginning = Beginning(loop)
-    if (place := beginning.place()) is not None:
-        await place
-        attempt.check()

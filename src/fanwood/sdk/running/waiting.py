@@ -10,6 +10,7 @@ from fanwood import logs
 from fanwood.engine.signals import Signal, running_loop
 from fanwood.engine.waking import TURN
 from fanwood.errors import TooManyWaitingThreadsError, WaitTimeoutError
+from fanwood.sdk.running.beginning import Beginning
 from fanwood.sdk.running.current import current_attempt
 
 if TYPE_CHECKING:
@@ -179,6 +180,22 @@ async def in_turns(attempt: Attempt) -> None:
         attempt.turns += 1
         if attempt.turns % IN_A_TURN == 0:
             await TURN
+
+
+async def begins(attempt: Attempt) -> None:
+    """Before a wait begins: on a loop on which as many have begun in this turn as may, a turn later.
+
+    Raises:
+        RunInterrupted: the attempt is over.
+    """
+    if (loop := running_loop()) is None:
+        return
+    beginning = attempt.beginning
+    if beginning is None or beginning.loop is not loop:
+        beginning = attempt.beginning = Beginning(loop)
+    if (place := beginning.place()) is not None:
+        await place
+        attempt.check()
 
 
 async def pause(attempt: Attempt, seconds: float) -> None:

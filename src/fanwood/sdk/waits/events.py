@@ -26,9 +26,8 @@ from fanwood.sdk.listing import microseconds_of
 from fanwood.sdk.recording.once import each_once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
-from fanwood.sdk.running.waiting import asked, called
+from fanwood.sdk.running.waiting import asked, begins, called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.pushing import AT_ONCE, Pushing
 from fanwood.store.outside import EventFilter

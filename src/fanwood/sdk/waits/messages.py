@@ -21,9 +21,8 @@ from fanwood.sdk.declaring.identity import content_digest
 from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, one_end, write, written
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
-from fanwood.sdk.running.waiting import called
+from fanwood.sdk.running.waiting import begins, called
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.sdk.waits.promises import Promises
 

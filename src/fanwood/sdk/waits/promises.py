@@ -38,9 +38,8 @@ from fanwood.sdk.declaring.outcomes import error_of, plain_json
 from fanwood.sdk.recording.once import once
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, parts_of, write, written
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.parts import GivenUp, counts
-from fanwood.sdk.running.waiting import asked
+from fanwood.sdk.running.waiting import asked, begins
 from fanwood.sdk.waits.given_up import as_found, kept, take_up
 from fanwood.store.failures import decode_failure, encode_failure, summary
 from fanwood.store.noted import checked_secret

@@ -20,10 +20,9 @@ from fanwood.sdk.declaring.outcomes import error_of
 from fanwood.sdk.recording.once import in_a_step
 from fanwood.sdk.recording.recording import awaited, found_in, kind_of, known_parts, note, one_end, parts_of, write
 from fanwood.sdk.running.attempt import registering
-from fanwood.sdk.running.beginning import begins
 from fanwood.sdk.running.own import ordered
 from fanwood.sdk.running.parts import counts
-from fanwood.sdk.running.waiting import pause
+from fanwood.sdk.running.waiting import begins, pause
 
 if TYPE_CHECKING:
     from fanwood.durations import Duration

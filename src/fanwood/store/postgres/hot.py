@@ -78,6 +78,7 @@ class Call:
         self._batch = batch
         self._owners: dict[tuple[bytes, int], int] = {}
         self._kinds: dict[int, int] = {}
+        self._alike: dict[SpawnKind, int] = {}
         self._kind_rows: list[SpawnKind] = []
         outcomes = sorted(one_of_each(batch.outcomes), key=_by_id)  # a cancellation locks in this order as well
         self._ended = [o for o in outcomes if o.state is not RunState.QUEUED]
@@ -108,8 +109,11 @@ class Call:
     def _kind(self, kind: SpawnKind) -> int:
         number = self._kinds.get(id(kind))
         if number is None:
-            self._kind_rows.append(kind)
-            number = self._kinds[id(kind)] = len(self._kind_rows)
+            number = self._alike.get(kind)  # each wait brings one of its own, and a server finds it by counting
+            if number is None:
+                self._kind_rows.append(kind)
+                number = self._alike[kind] = len(self._kind_rows)
+            self._kinds[id(kind)] = number
         return number
 
     def _logs(self) -> Columns:
