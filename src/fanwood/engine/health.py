@@ -16,7 +16,9 @@ logger = logs.logger("fanwood.engine")
 PASSING = (StoreBusyError, StoreFullError, StoreUnavailableError)
 """Trouble that passes by itself."""
 TOLD_EVERY = 60_000_000
-"""Microseconds."""
+LASTING = 5_000_000
+"""Microseconds. Where a disk is full small commits find room between others that don't: what comes and goes is over
+when it has not come for so long."""
 
 
 class Health:
@@ -25,7 +27,9 @@ class Health:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._trouble: str | None = None
-        self._told_at = 0
+        self._told: tuple[str, int] = ("", 0)  # which was told last, and when
+        self._well_at = 0
+        self._comes_and_goes = False
         self.disturbed_at = 0
         """When the store was last found to be away, or first found to be there."""
 
@@ -36,9 +40,12 @@ class Health:
     def note_trouble(self, error: BaseException) -> None:
         """It could not be written to; said once per kind of trouble, and again now and then while it lasts."""
         now = self.disturbed_at = self._now()
-        if self._trouble == type(error).__name__ and now - self._told_at < TOLD_EVERY:
+        before, self._trouble = self._trouble, type(error).__name__
+        kind, told_at = self._told
+        if kind == self._trouble and now - told_at < TOLD_EVERY and (before == kind or now - self._well_at < LASTING):
+            self._comes_and_goes = self._comes_and_goes or before is None
             return
-        self._trouble, self._told_at = type(error).__name__, now
+        self._told = (self._trouble, now)
         if isinstance(error, StoreError):
             logger.error("%s Nothing is lost; trying again until it works.", error)
         else:
@@ -47,8 +54,16 @@ class Health:
     def note_success(self) -> None:
         """It was written to."""
         if self._trouble is not None:
-            self._trouble = None
+            self._well_at = self._now()
+            if self._comes_and_goes and self._well_at - self.disturbed_at < LASTING:
+                return
+            self._trouble, self._comes_and_goes = None, False
             logger.warning("the store can be written to again: work goes on")
+
+    def note_quiet(self) -> None:
+        """Perhaps nothing is to be written any more: then nothing succeeds, either."""
+        if self._comes_and_goes:
+            self.note_success()
 
 
 ENDS = (StopIteration, StopAsyncIteration)

@@ -144,6 +144,7 @@ class Housekeeping:
         while True:
             await self.look_around()
             self._membership.look_after_runs()
+            self._health.note_quiet()
             if self._store.embedded:  # others notify, or poll, by themselves
                 self._look(mail=False)
             recheck += sweep
