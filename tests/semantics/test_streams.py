@@ -17,6 +17,7 @@ from fanwood import (
     BudgetExceeded,
     ChildKeyConflictError,
     Context,
+    EngineClosedError,
     Fanwood,
     PayloadError,
     RunState,
@@ -430,6 +431,33 @@ def test_of_several_that_are_refused_at_once_none_is_waited_for(make_app: Any, c
     for ref in refs:
         with pytest.raises(TaskRunError, match="BudgetExceeded"):
             ref.result(120)
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_stream_whose_app_is_closed_ends(make_app: Any, colour: str) -> None:
+    """Also if that is between two of its requests: who gives it up waits for no answer to one that was not taken."""
+    app = make_app(local_worker=True)
+
+    @app.task
+    async def same(input: int) -> int:
+        return input
+
+    def inputs() -> Iterator[int]:
+        yield 1
+        app.close()
+        yield 2
+
+    async def gathered() -> list[int]:
+        async def source() -> AsyncIterator[int]:
+            yield 1
+            await app.aio_close()
+            yield 2
+
+        return [one async for one in same.aio_map(source(), window=1)]
+
+    with pytest.raises(EngineClosedError):
+        asyncio.run(gathered()) if colour == "async" else list(same.map(inputs(), window=1))
+    assert same.run(3) == 3
 
 
 def test_a_failure_before_the_end_of_a_source_that_fails_is_told_first(app: Fanwood, double: Any) -> None:

@@ -221,14 +221,14 @@ class Engine:
 
     def spawn(self, request: SpawnRequest) -> None:
         """Have runs born."""
-        self._must_live()
+        self._must_take(request)
         self._inbox.spawns.append(request)
         self._waker.wake()
         self._answer_if_over()
 
     def record(self, request: SpawnRequest) -> None:
         """Have what no worker executes written: nothing holds it back."""
-        self._must_live()
+        self._must_take(request)
         self._inbox.add_record(request)
         self._waker.wake()
         self._answer_if_over()
@@ -347,6 +347,13 @@ class Engine:
         """What was asked for after the last look gets its answer from who asked."""
         if self._over:
             self._answer_all()
+
+    def _must_take(self, request: SpawnRequest) -> None:
+        try:
+            self._must_live()
+        except EngineClosedError as error:
+            request.answer(error)  # else who gives it up, as this is raised, waits for that for ever
+            raise
 
     def _must_live(self) -> None:
         if not self.alive:
