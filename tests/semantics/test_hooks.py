@@ -471,3 +471,32 @@ def test_hooks_are_told_of_what_failed_while_nobody_executed_it(make_app: Any, m
         assert {what for what, _ in events} == {"failure"}
         assert all("schedule_timeout of 0.05 s" in (event.error or "") for _, event in events)
     assert told.is_empty
+
+
+@COLOURS
+def test_a_hook_starts_runs(app: Any, colour: str) -> None:
+    """The thread of the hooks begins where the first one is told, which may be in a task; what it starts are roots."""
+    told: queue.Queue[Any] = queue.Queue()
+
+    @app.task
+    async def report(input: str) -> str:
+        return input
+
+    @app.on_failure
+    def hook(event: RunEvent) -> None:
+        try:
+            told.put(report.run_no_wait(event.task_name))
+        except BaseException as error:
+            told.put(error)
+
+    def sync_task() -> None:
+        raise ValueError("no")
+
+    async def async_task() -> None:
+        raise ValueError("no")
+
+    task = app.task(name="fails")(async_task if colour == "async" else sync_task)
+    with pytest.raises(TaskRunError):
+        task.run()
+    ref = told.get(timeout=60)
+    assert ref.result(timeout=60) == "fails", ref

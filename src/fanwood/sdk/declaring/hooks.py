@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import threading
 from collections import deque
@@ -171,7 +172,7 @@ class Hooks:
         self._events.append(told)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="fanwood-hooks", daemon=True)
-            self._thread.start()
+            contextvars.Context().run(self._thread.start)  # whoever tells: it is no thread that a task has started
         self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
