@@ -72,6 +72,37 @@ def looped() -> BaseException:
     return one
 
 
+class NoFramesError(Exception):
+    @property
+    def __traceback__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+        raise RuntimeError("no frames")
+
+
+class NoMembersError(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError("no members")
+
+
+def nested(levels: int, times: int) -> BaseException:
+    """As groups of tasks raise it that wait for the same ones."""
+    error: Exception = ValueError("the first")
+    for _ in range(levels):
+        error = ExceptionGroup("several", [error] * times)
+    return error
+
+
+def without_source() -> None:
+    """Raised by code whose loader fights back."""
+
+    class Loader:
+        def get_source(self, _name: str) -> str:
+            raise SystemExit(9)
+
+    code = compile("raise ValueError('from afar')", "nowhere.py", "exec")
+    exec(code, {"__loader__": Loader(), "__name__": "nowhere"})
+
+
 CASES: dict[str, tuple[Any, str, str]] = {
     "plain": (lambda: raise_(ValueError("oh no")), "ValueError", r"^oh no$"),
     "str raises": (lambda: raise_(NoStrError()), "NoStrError", r"^\(its __str__ raised ValueError\)$"),
@@ -87,10 +118,15 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "StopIteration": (lambda: raise_(StopIteration(1)), "RuntimeError|StopIteration", r"."),
     "infinite recursion": (recursion, "RecursionError", r"maximum recursion depth"),
     "group": (lambda: raise_(ExceptionGroup("several", [ValueError("a")])), "ExceptionGroup", r"^several \(1 sub"),
+    "deep group": (lambda: raise_(nested(3000, 1)), "ExceptionGroup", r"^several \(1 sub-exception\)$"),
+    "shared group": (lambda: raise_(nested(60, 2)), "ExceptionGroup", r"^several \(2 sub-exceptions\)$"),
+    "no frames": (lambda: raise_(NoFramesError("x")), "NoFramesError", r"^x$"),
+    "no members": (lambda: raise_(NoMembersError("x", [ValueError()])), "NoMembersError", r"^x \(1 sub"),
+    "no source": (without_source, "ValueError", r"^from afar$"),
     "long chain": (lambda: raise_(chain(2000)), "ValueError", r"^1999$"),
     "looped chain": (lambda: raise_(looped()), "ValueError", r"^one$"),
-    "no name": (lambda: raise_(OfNoNameError("x")), "", r""),
-    "no class": (lambda: raise_(PretendsError("x")), "", r""),
+    "no name": (lambda: raise_(OfNoNameError("x")), "OfNoNameError", r"^x$"),
+    "no class": (lambda: raise_(PretendsError("x")), "PretendsError", r"could not be looked at"),
 }
 
 

@@ -5,7 +5,7 @@ Nothing is written here and nothing is run but the codecs; the engine writes wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from fanwood.durations import LONGEST
 from fanwood.errors import (
@@ -23,7 +23,7 @@ from fanwood.errors import (
 from fanwood.ids import id_text
 from fanwood.model.commands import ClaimedRun, Failure, Outcome
 from fanwood.model.states import RunState
-from fanwood.sdk.declaring.outcomes import failure_of, group_failure
+from fanwood.sdk.declaring.outcomes import failure_of, group_failure, name_of, parts_of
 from fanwood.store.failures import deadline_passed, encode_failure
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def raised(attempt: Attempt, error: BaseException) -> Outcome:
         return _judged(attempt, error)
     except BaseException as broken:  # noqa: BLE001  (the run must end, whatever a user's class does)
         message = f"(the exception could not be looked at: that raised {type(broken).__name__})"
-        return failed(attempt, Failure("failed", "BaseException", message))
+        return failed(attempt, Failure("failed", name_of(error), message))
 
 
 def _judged(attempt: Attempt, error: BaseException) -> Outcome:
@@ -132,8 +132,10 @@ def _is_spent(error: BaseException) -> bool:
     """Whether a budget refused it, or a child of it, that another try would meet as it is. (A part that the child,
     or one below, was given is taken anew by a try.) An endless recursion would else be tried again on each of its
     thousand levels, below all others."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_spent, cast("BaseExceptionGroup[Any]", error).exceptions))
+    return any(map(_is_spent_itself, parts_of(error)))
+
+
+def _is_spent_itself(error: BaseException) -> bool:
     if type(error) is TaskRunError and error.exc_type == BudgetExceeded.__name__ and error.limit:
         return not error.within
     return isinstance(error, BudgetExceeded)

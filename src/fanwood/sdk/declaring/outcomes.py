@@ -26,6 +26,8 @@ from fanwood.sdk.declaring.ways import with_step
 from fanwood.store.failures import decode_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from fanwood.codec import Codec
     from fanwood.model.commands import Ended
 
@@ -33,6 +35,14 @@ logger = logs.logger("fanwood")
 
 MAX_TEXT = 64 * 1024
 """How much of an exception's message or traceback is kept."""
+MOST_PARTS = 10_000
+"""Of a group whose traceback shows them: Python goes through what is there twice two times, with all that is in it."""
+
+
+_NAME: Any = type.__dict__["__name__"]
+_FRAMES: Any = BaseException.__dict__["__traceback__"]
+_MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"]
+"""As they are, and not as a class may say."""
 
 
 class FailedStep(msgspec.Struct):
@@ -118,10 +128,30 @@ def failure_of(error: BaseException) -> Failure:
         exc_type = _clean(error.exc_type)
         about = (_clean(message), _traceback(error), error.limit, error.owner)
         return Failure("failed", exc_type, *about, within=error.within)
-    failure = Failure("failed", _clean(type(error).__name__), _message(error), _traceback(error))
+    failure = Failure("failed", name_of(error), _message(error), _traceback(error))
     if isinstance(error, BudgetExceeded):
         failure.limit, failure.owner = _clean(str(error.limit)), _clean(str(error.owner))
     return failure
+
+
+def name_of(error: BaseException) -> str:
+    """The name of its class, whatever that says of itself."""
+    return _clean(_NAME.__get__(type(error)))
+
+
+def parts_of(error: BaseException) -> Iterator[BaseException]:
+    """The exception; of a group all that is in it as well, each once, however deep it is and however often."""
+    seen, left = set[int](), [error]
+    while left:
+        one = left.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            left += _members(one)
+
+
+def _members(error: BaseException) -> Sequence[BaseException]:
+    return _MEMBERS.__get__(error) if issubclass(type(error), BaseExceptionGroup) else ()
 
 
 def _message(error: BaseException) -> str:
@@ -133,12 +163,31 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     """The traceback's text, the user's frames only: ours lead up to the call and tell nobody anything."""
-    try:
-        frames = tracebacks.TracebackException.from_exception(error, limit=-30)
-        _drop_ours(frames)
-        return _clean("".join(frames.format()))
-    except BaseException:  # noqa: BLE001  (as above; formatting calls __str__ and __repr__)
-        return _clean("".join(tracebacks.format_tb(error.__traceback__, limit=-30)))
+    with contextlib.suppress(BaseException):  # as above; formatting calls __str__ and __repr__
+        if _can_be_shown(error):
+            frames = tracebacks.TracebackException.from_exception(error, limit=-30)
+            _drop_ours(frames)
+            return _clean("".join(frames.format()))
+    with contextlib.suppress(BaseException):  # it may have frames whose source can't be looked for
+        return _clean("".join(tracebacks.format_tb(_FRAMES.__get__(error), limit=-30)))
+    return ""
+
+
+def _can_be_shown(error: BaseException) -> bool:
+    """Whether Python's own code, which holds up all others, comes to an end with it."""
+    seen, left, count = {id(error)}, [error], 0
+    while left:
+        one = left.pop()
+        for before in (one.__cause__, one.__context__):
+            if before is not None and id(before) not in seen:
+                seen.add(id(before))
+                left.append(before)
+        members = _members(one)
+        count += len(members)
+        if count > MOST_PARTS:
+            return False
+        left += members
+    return True
 
 
 def _drop_ours(formatted: tracebacks.TracebackException) -> None:

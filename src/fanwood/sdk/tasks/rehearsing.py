@@ -27,7 +27,7 @@ from fanwood.model.states import RunKind, RunState
 from fanwood.sdk.children.mock_host import MockedError, MockHost
 from fanwood.sdk.children.refs import TaskRunRef
 from fanwood.sdk.declaring.identity import content_digest
-from fanwood.sdk.declaring.outcomes import error_of, typed_output
+from fanwood.sdk.declaring.outcomes import error_of, parts_of, typed_output
 from fanwood.sdk.declaring.versions import UnservedError, began, code_for
 from fanwood.sdk.recording.once import Doing
 from fanwood.sdk.recording.outlasting import is_given_up
@@ -162,9 +162,7 @@ def _within(call: Callable[[], _Ended]) -> _Ended:
 
 
 def _is_mocked(error: BaseException | None) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_mocked, cast("BaseExceptionGroup[BaseException]", error).exceptions))
-    return isinstance(error, MockedError)
+    return error is not None and any(isinstance(one, MockedError) for one in parts_of(error))
 
 
 def _called(attempt: Attempt, same: _Recorded, spec: TaskSpec, arguments: tuple[Any, ...]) -> _Ended:
