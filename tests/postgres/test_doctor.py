@@ -93,3 +93,21 @@ def test_torn_pages_are_no_durability():
         make(url)
         assert "durability   fsync=on, synchronous_commit=on, full_page_writes=off\n" in doctor(url).stdout
         assert report(url)["store"]["durable"] is False
+
+
+def test_a_synchronous_standby_that_is_not_there(careless: Cluster):
+    url = careless.create_database()
+    make(url)
+    problem = (
+        "problem      commits wait for a synchronous standby that is not there (synchronous_standby_names is 'it')"
+    )
+    try:
+        careless.settings["synchronous_standby_names"] = "it"
+        careless.reload()
+        lost = doctor(url).stdout
+        while problem not in lost:  # a server reads its settings soon after it was told to
+            lost = doctor(url).stdout
+        assert doctor(url).exit_code == 1
+    finally:
+        del careless.settings["synchronous_standby_names"]
+        careless.reload()

@@ -27,6 +27,15 @@ select current_setting('server_version'), current_setting('server_version_num'):
         where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'),
        (select max(number) from schema_migration);
 
+-- name: lost_standbys
+-- Whom commits wait for, if no such standby is there (of whose state not every role is told), or one has not answered for long.
+select current_setting('synchronous_standby_names')
+where current_setting('synchronous_standby_names') <> '' and current_setting('synchronous_commit') not in ('off', 'local')
+  and not pg_is_in_recovery()
+  and (not exists (select from pg_stat_replication where sync_state is null or sync_state in ('sync', 'quorum'))
+       or exists (select from pg_stat_activity
+                  where wait_event = 'SyncRep' and query_start < clock_timestamp() - interval '5 seconds'));
+
 -- name: lag
 -- Of a replica: how old what it shows is. It has all of it when it has replayed what it got, whenever that was.
 select case when not pg_is_in_recovery() then null

@@ -107,6 +107,11 @@ async def report(db: Transaction, address: Address, now: int, *, full: bool) -> 
     orphans = await db.rows("orphans", SQL["orphans"])
     put_off = said(await db.rows("put_off", SQL["put_off"], most=FAR, long=LONG), now)
     problems = list(_problems(int(number), fsync, commits, pages, standby=standby))
+    for (awaited,) in await db.rows("lost_standbys", SQL["lost_standbys"]):
+        problems.append(
+            f"commits wait for a synchronous standby that is not there (synchronous_standby_names is {awaited!r}): "
+            f"nothing is acknowledged until it is. Start it, or take it out of that setting and reload the server"
+        )
     problems += noted.problems([*await db.rows("settings", SQL["settings"]), ("number", "0")])
     durable = fsync == "on" and commits != "off" and pages == "on"
     return StoreReport(
