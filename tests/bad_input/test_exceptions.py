@@ -74,19 +74,19 @@ def looped() -> BaseException:
 
 class NoFramesError(Exception):
     @property
-    def __traceback__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    def __traceback__(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise RuntimeError("no frames")
 
 
 class NoMembersError(ExceptionGroup[Exception]):
     @property
-    def exceptions(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def exceptions(self) -> Any:
         raise RuntimeError("no members")
 
 
 def nested(levels: int, times: int) -> BaseException:
     """As groups of tasks raise it that wait for the same ones."""
-    error: Exception = ValueError("the first")
+    error: Any = ValueError("the first")
     for _ in range(levels):
         error = ExceptionGroup("several", [error] * times)
     return error
