@@ -60,7 +60,8 @@ class Home:
         self._engine: Engine | None = None
         self._joined: list[ReferenceType[Member]] = []
         self._users: WeakSet[Member] = WeakSet()  # those that have asked for the engine
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come in between
+        self._begins = False
         self._held = False
         self._go_on: Callable[[], None] | None = None  # after a fork
         self._of_parent: list[object] = []
@@ -105,7 +106,7 @@ class Home:
 
         Raises:
             EngineClosedError: by code of a task that is over, or of a process that ends.
-            UsageError: by a program that a worker process imports.
+            UsageError: by a program that a worker process imports, or by a handler of a signal that came in here.
             StoreError: the store can't be opened.
         """
         attempt = current_attempt.get()
@@ -118,7 +119,16 @@ class Home:
                     )
                 if _ending or (attempt is not None and attempt.interruption is not None):
                     raise EngineClosedError("This Fanwood object was closed, and nothing is begun any more")
-                self._engine, self.local = begin(self, member)
+                if self._begins:
+                    raise UsageError(
+                        "the store is just being opened by the call that this one has interrupted: a handler of a "
+                        "signal, or a finalizer, can't wait for that. Have it note what is to be done, and do it after"
+                    )
+                self._begins = True
+                try:
+                    self._engine, self.local = begin(self, member)
+                finally:
+                    self._begins = False
                 self._users.clear()
                 _close_at_exit(self)
             elif member not in self._users:
@@ -203,7 +213,8 @@ class Home:
     def after_fork_there(self) -> None:
         """In the new process: the engine is the parent's, and another one is made when it is needed. What was copied of
         it is kept as it is, since letting go of it would touch the parent's database."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._begins = False
         self._of_parent += (self._engine, self.local)
         self._engine = self.local = self._go_on = None
         self._users.clear()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fanwood import Fanwood, as_completed, wait
+from fanwood import Fanwood, UsageError, as_completed, home, wait
 from fanwood.engine.engine import Engine
 from fanwood.sdk.children import completing, streams
 from tests.semantics.interrupting import interrupted_after
@@ -86,6 +86,34 @@ def test_who_interrupts_the_opening_of_a_store_leaves_no_engine_behind(
     assert thread is not None
     thread.join(60)
     assert not thread.is_alive()
+    assert ended.run(3) == 3
+
+
+def test_a_call_in_a_handler_does_not_wait_for_the_one_that_it_interrupts(
+    app: Fanwood, ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[BaseException] = []
+    begin = home.begin
+
+    def handler(*_: object) -> None:
+        try:
+            ended.run(1)
+        except BaseException as error:
+            said.append(error)
+
+    def interrupted(*about: Any) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        return begin(*about)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with monkeypatch.context() as late:
+            late.setattr(home, "begin", interrupted)
+            assert ended.run(2) == 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert isinstance(said[0], UsageError)
+    assert "just being opened" in str(said[0])
     assert ended.run(3) == 3
 
 

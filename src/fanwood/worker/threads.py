@@ -37,6 +37,7 @@ class ThreadPool:
         self._threads = 0
         self._watching = False
         self._closed = False
+        self._refused = False  # the system gave us no thread when it was asked last
         self._jobs_came = threading.Event()
         self._lock = threading.Lock()
 
@@ -86,8 +87,12 @@ class ThreadPool:
         try:
             threading.Thread(target=main, name=f"{self._name}-{name}", daemon=True).start()
         except Exception as error:  # noqa: BLE001  (a RuntimeError, and who knows what of those who replace the class)
+            if self._refused:
+                return False  # it is tried again every moment
+            self._refused = True
             logger.warning("no thread for sync tasks (%s): what waits for one begins when there is room again", error)
             return False
+        self._refused = False
         return True
 
     def _watch(self) -> None:
